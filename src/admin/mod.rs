@@ -1,0 +1,1 @@
+//! The admin port: JSON API, health, metrics.

@@ -1,0 +1,81 @@
+//! The certificates in memory, and how the data plane asks for one that is not.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+use tokio::sync::{mpsc, oneshot};
+
+use super::certificate::Certificate;
+use crate::clock::Timestamp;
+use crate::domain::DomainName;
+
+/// The data plane's view of all certificates: a bounded cache, and the queue of requests to the
+/// control plane for what is not in it.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    cache: Cache<DomainName, Arc<Certificate>>,
+    requests: mpsc::Sender<CertificateRequest>,
+}
+
+/// A handshake that waits for a certificate.
+#[derive(Debug)]
+pub struct CertificateRequest {
+    /// For this name.
+    pub name: DomainName,
+    /// Where the answer goes; closed when the handshake has given up.
+    pub reply: oneshot::Sender<CertificateAnswer>,
+}
+
+/// What the control plane answers.
+#[derive(Clone, Debug)]
+pub enum CertificateAnswer {
+    /// Here it is; it is in the cache too.
+    Ready(Arc<Certificate>),
+    /// None is held, and none will come now: what happened and what comes next is in the domain's state.
+    None,
+    /// Too many wait already, or the store cannot be read.
+    Busy,
+}
+
+impl Certificates {
+    /// A cache of at most `capacity` certificates; requests go to the receiver returned.
+    pub fn new(capacity: u64, waiting: usize) -> (Self, mpsc::Receiver<CertificateRequest>) {
+        let (requests, receiver) = mpsc::channel(waiting);
+        (Self { cache: Cache::new(capacity), requests }, receiver)
+    }
+
+    /// The certificate in memory, if it has not expired.
+    pub fn cached(&self, name: &DomainName, now: Timestamp) -> Option<Arc<Certificate>> {
+        self.cache.get(name).filter(|c| c.not_after > now)
+    }
+
+    /// Asks the control plane: loads what is stored, else waits for the order where one runs or
+    /// is due. The caller bounds the time.
+    pub async fn request(&self, name: DomainName) -> CertificateAnswer {
+        let (reply, answer) = oneshot::channel();
+        if self.requests.try_send(CertificateRequest { name, reply }).is_err() {
+            return CertificateAnswer::Busy;
+        }
+        answer.await.unwrap_or(CertificateAnswer::Busy)
+    }
+
+    /// Puts a certificate in that is durable.
+    pub fn put(&self, name: DomainName, certificate: Arc<Certificate>) {
+        self.cache.insert(name, certificate);
+    }
+
+    /// Takes one out: its domain was purged, or changed on another node.
+    pub fn remove(&self, name: &DomainName) {
+        self.cache.invalidate(name);
+    }
+
+    /// How many are in memory, about.
+    pub fn len(&self) -> u64 {
+        self.cache.entry_count()
+    }
+
+    /// Whether none is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,197 @@
+//! The one source of time, which tests can move.
+//!
+//! Everything that decides by the time of day asks a [`Clock`]: certificate lifetimes, retries,
+//! leases, token ages, journal rotation. A moved clock keeps running; it is only ahead, and every
+//! sleeper is woken to look again when it jumps.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::Notify;
+
+/// The clock of one running edge. Clones share the same offset.
+#[derive(Clone, Default)]
+pub struct Clock {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Milliseconds added to the system's time; only tests and the simulator move it.
+    offset_ms: AtomicI64,
+    moved: Notify,
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
+        #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the system's time")]
+        let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+        // A machine whose clock stands before 1970 gets 1970: certificates then look not yet
+        // valid, which is said clearly elsewhere, instead of a panic here.
+        let ms = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+        Timestamp::from_millis(ms.saturating_add(self.inner.offset_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Moves the clock forward and wakes every sleeper.
+    pub fn advance(&self, by: Duration) {
+        let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.inner.offset_ms.fetch_add(ms, Ordering::Relaxed);
+        self.inner.moved.notify_waiters();
+    }
+
+    /// Sleeps until the clock shows `deadline`, also when it gets there by a jump.
+    pub async fn sleep_until(&self, deadline: Timestamp) {
+        loop {
+            let moved = self.inner.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let Some(left) = deadline.since(self.now()) else { return };
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = moved => {}
+            }
+        }
+    }
+
+    /// Sleeps for `span` of this clock's time.
+    pub async fn sleep(&self, span: Duration) {
+        self.sleep_until(self.now() + span).await;
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock(+{} ms)", self.inner.offset_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// A moment, in milliseconds since the Unix epoch; written as RFC 3339 in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_millis(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// From seconds since the Unix epoch.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// How long after `earlier` this is; `None` when it is not after it.
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let ms = self.0.saturating_sub(earlier.0);
+        u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
+    /// How long after `earlier` this is, or zero.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        self.since(earlier).unwrap_or_default()
+    }
+
+    /// `span` before this moment.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// The same moment in the `time` crate's type; moments it cannot hold become the epoch.
+    pub fn to_datetime(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Reads RFC 3339, as people and JSON write it.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let t = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = self.to_datetime();
+        let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
+        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", t.hour(), t.minute(), t.second())?;
+        match t.millisecond() {
+            0 => f.write_str("Z"),
+            ms => write!(f, ".{ms:03}Z"),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Self::parse_rfc3339(&text)
+            .ok_or_else(|| de::Error::custom(format!("`{text}` is not an RFC 3339 time such as 2026-11-22T09:30:00Z")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_goes_both_ways() {
+        for text in ["2026-11-22T09:30:00Z", "2026-11-22T09:30:00.123Z", "1969-12-31T23:59:59.999Z"] {
+            assert_eq!(Timestamp::parse_rfc3339(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Timestamp::parse_rfc3339("2026-11-22T10:30:00+01:00").unwrap().to_string(), "2026-11-22T09:30:00Z");
+        assert!(Timestamp::parse_rfc3339("yesterday").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_jump_wakes_a_sleeper() {
+        let clock = Clock::system();
+        let day = Duration::from_secs(86_400);
+        let deadline = clock.now() + day;
+        let jump = async {
+            tokio::task::yield_now().await;
+            clock.advance(day);
+        };
+        tokio::join!(clock.sleep_until(deadline), jump);
+        assert!(clock.now() >= deadline);
+    }
+}

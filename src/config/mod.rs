@@ -1,0 +1,1 @@
+//! The configuration file: one file a section; load, check, reload.

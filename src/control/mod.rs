@@ -1,0 +1,1 @@
+//! The control plane: the one owner of domain transitions.

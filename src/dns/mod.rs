@@ -1,0 +1,1 @@
+//! What a name's DNS says, and what its owner has to change.

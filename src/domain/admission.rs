@@ -1,0 +1,26 @@
+//! Which names may have a certificate, and who is asked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::DomainName;
+use super::registry::Entry;
+
+/// The answer to "may this name be served here?".
+#[derive(Clone, Debug)]
+pub enum Admitted {
+    /// It may.
+    Yes(Arc<Entry>),
+    /// It may not.
+    No,
+    /// Whoever must be asked does not answer.
+    Unreachable,
+}
+
+/// Who answers when the registry does not know a name.
+#[async_trait]
+pub trait Admission: Send + Sync + 'static {
+    /// Asks for a name. Bounded in time and number; never leaves state for a name that is refused.
+    async fn admit(&self, name: &DomainName) -> Admitted;
+}

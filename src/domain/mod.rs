@@ -1,0 +1,12 @@
+//! What linkseal knows about one domain: its name, its record, its SSL state, and who may have one.
+//!
+//! Everything here is either pure or a read-only snapshot: the control plane owns the changes.
+
+pub mod admission;
+pub mod name;
+pub mod record;
+pub mod registry;
+pub mod ssl;
+
+pub use name::{DomainName, NameError};
+pub use record::DomainRecord;

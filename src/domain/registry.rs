@@ -1,0 +1,158 @@
+//! The domains that are known, in memory: what the data plane asks for every handshake and request.
+//!
+//! The control plane fills it, in the background at start-up and then with every change, always
+//! after the change is durable. Until it is loaded, a name that is missing may still exist.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+
+use super::record::DomainRecord;
+use super::ssl::{Reason, State};
+use super::{DomainName, name};
+use crate::clock::Timestamp;
+
+/// What the data plane needs to know of one domain. Small: there may be a million.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name.
+    pub name: DomainName,
+    /// Its tenant. `None`: the name itself.
+    tenant: Option<Box<str>>,
+    /// End of the validity of the certificate held. `None`: none is held.
+    pub not_after: Option<Timestamp>,
+    /// Why it is in its SSL state.
+    pub reason: Reason,
+    /// Whether tracking URLs are served over plain HTTP while no certificate is held.
+    pub http_while_pending: bool,
+    /// Whether it is retired: served while its certificate lives.
+    pub retired: bool,
+    /// What few domains have. `None`: nothing of it.
+    extra: Option<Box<Extra>>,
+}
+
+/// What few domains have.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Extra {
+    former_tenants: Vec<String>,
+    fallback_url: Option<String>,
+    apple: Option<Bytes>,
+    android: Option<Bytes>,
+}
+
+impl Entry {
+    /// From the domain's record.
+    pub fn of(record: &DomainRecord) -> Self {
+        let json = |v: &Option<serde_json::Value>| v.as_ref().map(|v| Bytes::from(v.to_string()));
+        let extra = Extra {
+            former_tenants: record.former_tenants.clone(),
+            fallback_url: record.fallback_url.clone(),
+            apple: json(&record.app_links.apple),
+            android: json(&record.app_links.android),
+        };
+        Self {
+            name: record.name.clone(),
+            tenant: (record.tenant != record.name.as_str()).then(|| record.tenant.as_str().into()),
+            not_after: record.ssl.certificate.as_ref().map(|c| c.not_after),
+            reason: record.ssl.reason,
+            http_while_pending: record.http_while_pending,
+            retired: record.retired.is_some(),
+            extra: (extra != Extra::default()).then(|| Box::new(extra)),
+        }
+    }
+
+    /// The tenant whose links are served here.
+    pub fn tenant(&self) -> &str {
+        self.tenant.as_deref().unwrap_or(self.name.as_str())
+    }
+
+    /// Earlier tenants whose links still verify.
+    pub fn former_tenants(&self) -> &[String] {
+        self.extra.as_deref().map_or(&[], |e| &e.former_tenants)
+    }
+
+    /// Where a broken click link of this domain leads. `None`: as configured for all.
+    pub fn fallback_url(&self) -> Option<&str> {
+        self.extra.as_deref()?.fallback_url.as_deref()
+    }
+
+    /// `apple-app-site-association`, as JSON. `None`: there is none.
+    pub fn apple_app_site_association(&self) -> Option<Bytes> {
+        self.extra.as_deref()?.apple.clone()
+    }
+
+    /// `assetlinks.json`. `None`: there is none.
+    pub fn asset_links(&self) -> Option<Bytes> {
+        self.extra.as_deref()?.android.clone()
+    }
+
+    /// Whether an unexpired certificate is held.
+    pub fn is_issued(&self, now: Timestamp) -> bool {
+        self.reason.state() == State::Issued && self.not_after.is_some_and(|t| t > now)
+    }
+}
+
+/// All known domains. Clones share the same map.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    domains: DashMap<DomainName, Arc<Entry>>,
+    loaded: AtomicBool,
+}
+
+impl Registry {
+    /// An empty registry that is still to be loaded.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The entry of a name in lower-case ASCII.
+    pub fn get(&self, name: &str) -> Option<Arc<Entry>> {
+        self.inner.domains.get(name).map(|e| Arc::clone(&e))
+    }
+
+    /// Puts in, or replaces, the entry of a record that is durable.
+    pub fn put(&self, record: &DomainRecord) -> Arc<Entry> {
+        let entry = Arc::new(Entry::of(record));
+        self.inner.domains.insert(entry.name.clone(), Arc::clone(&entry));
+        entry
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&self, name: &name::DomainName) {
+        self.inner.domains.remove(name.as_str());
+    }
+
+    /// Whether every stored domain is here, so that a missing name is not known.
+    pub fn is_loaded(&self) -> bool {
+        self.inner.loaded.load(Ordering::Acquire)
+    }
+
+    /// Tells that every stored domain is here.
+    pub fn set_loaded(&self) {
+        self.inner.loaded.store(true, Ordering::Release);
+    }
+
+    /// How many are here.
+    pub fn len(&self) -> usize {
+        self.inner.domains.len()
+    }
+
+    /// Whether none is here.
+    pub fn is_empty(&self) -> bool {
+        self.inner.domains.is_empty()
+    }
+
+    /// Calls `f` for every entry. Not for the hot path.
+    pub fn for_each(&self, mut f: impl FnMut(&Entry)) {
+        for entry in &self.inner.domains {
+            f(&entry);
+        }
+    }
+}

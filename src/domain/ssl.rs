@@ -1,0 +1,354 @@
+//! The SSL state of a domain, and the one function that changes it.
+//!
+//! [`SslStatus::apply`] is pure: the same status, event and time give the same status. What the
+//! control plane does, and when, follows from the status alone, so a restart changes nothing.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::DnsVerdict;
+use crate::clock::Timestamp;
+
+/// What an owner sees at a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// An unexpired certificate is held and served.
+    Issued,
+    /// None held; an order runs, is queued, or a next try is scheduled.
+    Pending,
+    /// None held and no order on its way.
+    Unknown,
+}
+
+impl State {
+    /// All states, in the order people read them.
+    pub const ALL: [Self; 3] = [Self::Issued, Self::Pending, Self::Unknown];
+
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Pending => "pending",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal in $state:ident;)*) => {
+        /// Why a domain is in its state (contract, section 1).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word of the contract.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// The state this reason belongs to.
+            pub fn state(self) -> State {
+                match self { $(Self::$variant => State::$state,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Served, nothing to do.
+    Ok = "ok" in Issued;
+    /// Served; a renewal runs.
+    Renewing = "renewing" in Issued;
+    /// Served; the last renewal failed.
+    RenewalFailing = "renewal_failing" in Issued;
+    /// Served; DNS no longer leads here.
+    Moved = "moved" in Issued;
+    /// DNS is right, an order waits for its turn.
+    Queued = "queued" in Pending;
+    /// An order is being made.
+    Ordering = "ordering" in Pending;
+    /// The CA looks at the challenge.
+    Validating = "validating" in Pending;
+    /// The last attempt failed for a passing reason.
+    RetryScheduled = "retry_scheduled" in Pending;
+    /// The CA could not validate the name.
+    ValidationFailed = "validation_failed" in Pending;
+    /// A limit of the CA is reached.
+    RateLimited = "rate_limited" in Pending;
+    /// The CA does not answer.
+    CaUnreachable = "ca_unreachable" in Pending;
+    /// Nobody has asked for a certificate.
+    NeverRequested = "never_requested" in Unknown;
+    /// No record at the name.
+    DnsMissing = "dns_missing" in Unknown;
+    /// The name leads elsewhere.
+    DnsElsewhere = "dns_elsewhere" in Unknown;
+    /// A proxy stands in front.
+    Proxied = "proxied" in Unknown;
+    /// An AAAA record leads elsewhere.
+    StrayAaaa = "stray_aaaa" in Unknown;
+    /// A CAA record forbids the CA.
+    CaaForbids = "caa_forbids" in Unknown;
+    /// The zone's servers fail.
+    DnsError = "dns_error" in Unknown;
+    /// Admission does not allow the name.
+    Denied = "denied" in Unknown;
+    /// An operator paused it.
+    Paused = "paused" in Unknown;
+    /// Too many attempts failed.
+    GivenUp = "given_up" in Unknown;
+    /// The certificate ran out and none is on its way.
+    Expired = "expired" in Unknown;
+}
+
+/// The SSL side of a domain's record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SslStatus {
+    /// Why the domain is in its state; the state follows from it.
+    pub reason: Reason,
+    /// Since when the reason holds.
+    pub since: Timestamp,
+    /// The certificate held, expired or not. `None`: there never was one.
+    #[serde(default)]
+    pub certificate: Option<CertificateInfo>,
+    /// Failed attempts in a row.
+    #[serde(default)]
+    pub attempts: u32,
+    /// DNS looks in a row that found it wrong; slows the looking down.
+    #[serde(default)]
+    pub looks: u32,
+    /// The next order or DNS check. `None`: none is planned.
+    #[serde(default)]
+    pub next_attempt: Option<Timestamp>,
+    /// When a queued order is expected to be through. `None`: not queued, or not known.
+    #[serde(default)]
+    pub eta: Option<Timestamp>,
+    /// The CA's own words about the last failure. `None` after a success.
+    #[serde(default)]
+    pub last_error: Option<LastError>,
+    /// What the sentences fill in.
+    #[serde(default)]
+    pub facts: Facts,
+}
+
+/// What is known of a stored certificate without opening it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateInfo {
+    /// Start of its validity.
+    pub not_before: Timestamp,
+    /// End of its validity.
+    pub not_after: Timestamp,
+    /// The issuer's common name, else its whole distinguished name.
+    pub issuer: String,
+    /// The serial number in lower-case hexadecimal.
+    pub serial: String,
+    /// The names it is for.
+    pub sans: Vec<String>,
+    /// The directory URL of the CA that issued it.
+    pub ca: String,
+    /// The ARI identifier (RFC 9773 §4.1). `None`: the certificate lacks what it is made of.
+    #[serde(default)]
+    pub ari_id: Option<String>,
+    /// When its renewal is due.
+    pub renew_at: Timestamp,
+    /// When the CA is to be asked for renewal information again. `None`: the CA offers none.
+    #[serde(default)]
+    pub ari_check_at: Option<Timestamp>,
+}
+
+/// A failure in the CA's own words (RFC 7807 problem, RFC 8555 §6.7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// The problem's type, such as `urn:ietf:params:acme:error:connection`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the CA said.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+    /// Problems of single identifiers (RFC 8555 §6.7.1).
+    #[serde(default)]
+    pub subproblems: Vec<SubProblem>,
+}
+
+/// One subproblem of a [`LastError`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubProblem {
+    /// The problem's type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What the CA said.
+    pub detail: String,
+    /// The identifier it is about. `None`: the CA did not say.
+    #[serde(default)]
+    pub identifier: Option<String>,
+}
+
+/// What a sentence of `messages.md` fills in, beside the times. Every `None`: not known, or not needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// What DNS holds instead of what it should.
+    pub found: Option<String>,
+    /// Whose proxy stands in front.
+    pub provider: Option<String>,
+    /// Where the CAA record that decides stands.
+    pub host: Option<String>,
+    /// The zone whose servers fail.
+    pub zone: Option<String>,
+    /// How they fail.
+    pub error: Option<String>,
+    /// The CA in use, by its host name.
+    pub ca: Option<String>,
+    /// What kind of failure the last attempt met.
+    pub cause: Option<FailureKind>,
+}
+
+/// What kind of failure an attempt met; picks the reason, the wait and the advice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The CA could not connect to port 80 (`connection`).
+    Connection,
+    /// The CA got an answer, but not ours (`unauthorized`, `incorrectResponse`).
+    WrongAnswer,
+    /// The CA's own DNS look-ups failed (`dns`).
+    CaDns,
+    /// A CAA record forbids the CA (`caa`).
+    Caa,
+    /// The CA will not issue for this name (`rejectedIdentifier`).
+    Rejected,
+    /// A limit on this name is reached (`rateLimited`).
+    NameLimit,
+    /// A limit on the whole account is reached.
+    AccountLimit,
+    /// The CA does not answer, or answers with its own failure (5xx, `serverInternal`).
+    Unreachable,
+    /// The CA accepted the answer but did not finish in time.
+    Stuck,
+    /// The CA refused something that we did (`malformed`, `badCSR`, `unauthorized` account).
+    Refused,
+    /// Something failed on our side: store, key, configuration.
+    Internal,
+}
+
+impl FailureKind {
+    /// Whether the CA counts it as a failed authorization (its limit per name and hour).
+    pub fn is_failed_authorization(self) -> bool {
+        matches!(self, Self::Connection | Self::WrongAnswer | Self::CaDns | Self::Caa)
+    }
+}
+
+/// A failed attempt, classified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind it is.
+    pub kind: FailureKind,
+    /// The CA's words, or ours when the CA said nothing.
+    pub error: LastError,
+    /// The CA's Retry-After as a time. `None`: it gave none.
+    pub retry_after: Option<Timestamp>,
+}
+
+/// What can happen to a domain.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SslEvent {
+    /// DNS was looked at.
+    DnsChecked(DnsVerdict),
+    /// An order took its place in the queue.
+    Queued {
+        /// When it is expected to be through. `None`: not known.
+        eta: Option<Timestamp>,
+    },
+    /// An order is being made.
+    OrderStarted {
+        /// The CA, by its host name.
+        ca: String,
+    },
+    /// The CA was asked to look.
+    Validating,
+    /// A certificate was obtained and stored.
+    Issued(CertificateInfo),
+    /// An attempt failed.
+    Failed {
+        /// How.
+        failure: Failure,
+        /// The wait that back-off gives this attempt, jitter included.
+        backoff: Duration,
+    },
+    /// The CA's account-wide limit holds the queue until then; no fault of the domain.
+    HeldBack {
+        /// When the queue goes on.
+        until: Timestamp,
+        /// The CA, by its host name.
+        ca: String,
+    },
+    /// The CA's renewal information was read.
+    RenewalInfo {
+        /// The moment chosen in its window.
+        renew_at: Timestamp,
+        /// When to ask again.
+        check_at: Timestamp,
+    },
+    /// Admission does not allow the name (any more).
+    Denied,
+    /// An operator paused it.
+    Paused,
+    /// It is wanted (again): registered, resumed, admitted, or asked for by hand.
+    Wanted,
+    /// Time went by.
+    Tick,
+}
+
+/// After that many failed attempts in a row without a certificate, linkseal stops by itself.
+pub const GIVE_UP_AFTER: u32 = 30;
+/// First wait after DNS was found wrong; doubles up to [`LOOK_MAX`].
+const LOOK_FIRST: Duration = Duration::from_secs(60);
+/// Longest wait between two looks at wrong DNS.
+const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
+/// An order that has not moved for that long belongs to a node that died.
+pub const ORDER_ABANDONED_AFTER: Duration = Duration::from_secs(300);
+
+impl SslStatus {
+    /// Of a domain nothing has been asked for.
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            reason: Reason::NeverRequested,
+            since: now,
+            certificate: None,
+            attempts: 0,
+            looks: 0,
+            next_attempt: None,
+            eta: None,
+            last_error: None,
+            facts: Facts::default(),
+        }
+    }
+
+    /// The state the reason belongs to.
+    pub fn state(&self) -> State {
+        self.reason.state()
+    }
+
+    /// When the scheduler has to look at the domain next. `None`: never by itself.
+    /// `wanted`: whether certificates are ordered and renewed for it at all.
+    pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
+        let expiry = self.certificate.as_ref().filter(|_| self.state() == State::Issued).map(|c| c.not_after);
+        let work = match self.reason {
+            Reason::Ok | Reason::Moved => {
+                let renewal = self.certificate.as_ref().map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
+                self.next_attempt.or(renewal)
+            }
+            Reason::Ordering | Reason::Validating | Reason::Renewing => Some(self.since + ORDER_ABANDONED_AFTER),
+            Reason::Denied | Reason::Paused | Reason::GivenUp | Reason::Expired => None,
+            _ => self.next_attempt,
+        };
+        let work = work.filter(|_| wanted);
+        [work, expiry].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,1 @@
+//! How a certificate is obtained from an ACME CA (RFC 8555).

@@ -1,0 +1,1 @@
+//! Tracking links: who minted them, and where they lead.

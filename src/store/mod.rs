@@ -1,0 +1,394 @@
+//! Where everything durable lives. The trait is made for a fleet: every change names the version
+//! it was computed from, and work on a domain is fenced by a lease, so that a node which lost its
+//! lease can no longer write. A call that returns `Ok` is durable.
+//!
+//! The store never sees a secret in the clear: keys come sealed ([`crate::cert::sealed`]).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::domain::ssl::{Reason, State};
+use crate::domain::{DomainName, DomainRecord};
+
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod sqlite;
+
+/// A store shared by everything that needs one.
+pub type SharedStore = Arc<dyn Store>;
+
+/// The durable state of one edge or fleet.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // --- domains -------------------------------------------------------------------------------
+
+    /// Adds a domain. [`StoreError::Exists`] when the name is taken.
+    async fn create(&self, new: Creation) -> Result<DomainRecord, StoreError>;
+
+    /// Reads one domain.
+    async fn domain(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError>;
+
+    /// Replaces a domain's record, if it still has the version it was read with and the fence
+    /// still holds; everything in the change becomes durable together or not at all. Returns the
+    /// record with its new version.
+    async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
+
+    /// Forgets a domain: record, certificate, order, timeline. The audit log keeps the entry given.
+    async fn purge(&self, name: &DomainName, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// A page of domains, sorted by name.
+    async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError>;
+
+    /// How many domains are in each state and reason; maintained, not counted.
+    /// `tenant`: only that tenant's. `None`: all.
+    async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Count>, StoreError>;
+
+    /// Names whose [`DomainRecord::next_due`] is not after `now`, most overdue first.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError>;
+
+    /// The earliest [`DomainRecord::next_due`] of all. `None`: nothing is ever due.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    // --- certificates --------------------------------------------------------------------------
+
+    /// The certificate of a domain, as last stored by a transition.
+    async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError>;
+
+    // --- orders --------------------------------------------------------------------------------
+
+    /// Writes the order of a domain before a step that cannot be repeated. The fence must hold.
+    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError>;
+
+    /// The order of a domain that has not ended.
+    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError>;
+
+    /// Names with an order that has not ended: what a crash interrupted.
+    async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError>;
+
+    // --- leases --------------------------------------------------------------------------------
+
+    /// Takes the lease `key` for `owner` when it is free, has expired, or is `owner`'s already.
+    /// Every grant has a larger fence than the one before. `None`: somebody else holds it.
+    async fn acquire_lease(&self, key: &str, owner: &str, ttl: Duration, now: Timestamp) -> Result<Option<Fence>, StoreError>;
+
+    /// Gives a lease back, if the fence still holds.
+    async fn release_lease(&self, key: &str, fence: Fence) -> Result<(), StoreError>;
+
+    // --- budgets -------------------------------------------------------------------------------
+
+    /// Takes from several token buckets at once: from all of them or from none.
+    async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError>;
+
+    /// Gives tokens back (an order that did not count after all), never above the bucket's size.
+    async fn return_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<(), StoreError>;
+
+    /// What a bucket holds now, without taking.
+    async fn budget_left(&self, take: &BudgetTake, now: Timestamp) -> Result<f64, StoreError>;
+
+    /// Holds back all orders at a CA until a time; a later time wins.
+    async fn hold_back(&self, ca: &str, until: Timestamp) -> Result<(), StoreError>;
+
+    /// Until when orders at a CA are held back. `None`: they are not, or no longer at `now`.
+    async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    // --- secrets of the fleet ------------------------------------------------------------------
+
+    /// A sealed secret by name (the ACME account key).
+    async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Stores a sealed secret unless there is one; returns the one that is stored then.
+    async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError>;
+
+    /// The account at a CA, by directory URL.
+    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError>;
+
+    /// Writes the account at a CA.
+    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError>;
+
+    /// The session-ticket keys, newest first.
+    async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError>;
+
+    /// Adds a ticket key if the newest is still `after` (`None`: if there is none), and drops
+    /// those made before `drop_before`. Returns whether it was added: one node of a fleet wins.
+    async fn add_ticket_key(&self, key: &TicketKeyRow, after: Option<u64>, drop_before: Timestamp) -> Result<bool, StoreError>;
+
+    // --- history -------------------------------------------------------------------------------
+
+    /// What happened to a domain, newest first, before the entry `before` (`None`: from the newest).
+    async fn timeline(&self, name: &DomainName, before: Option<u64>, limit: usize) -> Result<Vec<TimelineEntry>, StoreError>;
+
+    /// Adds an audit line for a change that is no domain transition.
+    async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
+
+    /// Audit lines, newest first, before the line `before` (`None`: from the newest).
+    async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Changes after `seq`, oldest first: what another node's caches must follow.
+    async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// The sequence of the newest change; 0 when there was none.
+    async fn change_head(&self) -> Result<u64, StoreError>;
+
+    // --- the store itself ----------------------------------------------------------------------
+
+    /// Writes and reads back a row: whether what is stored now would last. Asked before an order,
+    /// since a certificate that cannot be stored must not be ordered.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Writes a consistent copy to a new file while the store is in use.
+    async fn backup(&self, to: &Path) -> Result<(), StoreError>;
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The name is taken.
+    #[error("the domain exists already")]
+    Exists,
+    /// There is no such record.
+    #[error("no such record")]
+    NotFound,
+    /// The record has changed since it was read: read it again.
+    #[error("the record was changed by somebody else in the meantime")]
+    Conflict,
+    /// The lease went to somebody else: stop working on it.
+    #[error("the lease on this domain was lost")]
+    Fenced,
+    /// Another process has the store open.
+    #[error("the store {path} is in use by another process; stop it first, or give this one a store of its own")]
+    Locked {
+        /// Where it is.
+        path: String,
+    },
+    /// The store was written by a newer version.
+    #[error("the store has schema {found}, this linkseal knows up to {known}; run the newer version, or restore a backup from before the upgrade")]
+    Newer {
+        /// Its schema version.
+        found: i64,
+        /// The newest known here.
+        known: i64,
+    },
+    /// The disk is full.
+    #[error("the disk of the store is full: nothing is lost, free some space")]
+    Full,
+    /// Anything else that keeps it from working.
+    #[error("the store failed: {0}")]
+    Unavailable(String),
+}
+
+/// A new domain.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// The record; its version is ignored and starts at 1.
+    pub record: DomainRecord,
+    /// First lines of its timeline.
+    pub timeline: Vec<TimelineEntry>,
+    /// Who added it. `None`: linkseal itself.
+    pub audit: Option<AuditEntry>,
+}
+
+/// A change of one domain.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// The new record, still with the version that was read.
+    pub record: DomainRecord,
+    /// The lease under which it was computed. `None`: a change by an operator, which needs none.
+    pub fence: Option<Fence>,
+    /// A certificate that is stored with it.
+    pub certificate: Option<StoredCertificate>,
+    /// Whether the domain's order has ended with it and is deleted.
+    pub order_ended: bool,
+    /// Lines for its timeline.
+    pub timeline: Vec<TimelineEntry>,
+    /// Who did it. `None`: linkseal itself.
+    pub audit: Option<AuditEntry>,
+}
+
+impl Transition {
+    /// A change of the record alone.
+    pub fn of(record: DomainRecord) -> Self {
+        Self { record, fence: None, certificate: None, order_ended: false, timeline: Vec::new(), audit: None }
+    }
+}
+
+/// Grows with every grant of a lease; an old one is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fence(pub u64);
+
+/// A certificate with its sealed key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCertificate {
+    /// The chain as PEM, leaf first.
+    pub chain_pem: String,
+    /// The PKCS#8 private key, sealed for `certificates/{name}`.
+    pub sealed_key: Vec<u8>,
+}
+
+/// An order on its way (RFC 8555 §7.1.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRecord {
+    /// The domain.
+    pub name: DomainName,
+    /// The directory URL of the CA.
+    pub ca: String,
+    /// The order's URL. `None`: newOrder was about to be sent; a crash there may cost one order.
+    pub url: Option<String>,
+    /// The PKCS#8 key of the certificate to be, sealed for `orders/{name}`.
+    pub sealed_key: Vec<u8>,
+    /// How far it got.
+    pub step: OrderStep,
+    /// When it was begun.
+    pub created: Timestamp,
+}
+
+/// The last step of an order that was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStep {
+    /// newOrder is being sent.
+    Creating,
+    /// The order exists; its authorizations are worked on.
+    Authorizing,
+    /// The CSR is being sent.
+    Finalizing,
+}
+
+/// The account at one CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaAccount {
+    /// The directory URL.
+    pub directory: String,
+    /// The account's URL (`kid`).
+    pub kid: String,
+    /// When it was registered.
+    pub created: Timestamp,
+}
+
+/// A key that seals session tickets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TicketKeyRow {
+    /// Its id, sent in clear with every ticket; grows by one.
+    pub id: u64,
+    /// The key, sealed for `ticket_keys/{id}`.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// Which domains to list.
+#[derive(Clone, Debug, Default)]
+pub struct DomainQuery {
+    /// Only in this state. `None`: any.
+    pub state: Option<State>,
+    /// Only for this reason. `None`: any.
+    pub reason: Option<Reason>,
+    /// Only of this tenant. `None`: any.
+    pub tenant: Option<String>,
+    /// Only names that start with this. `None`: any.
+    pub prefix: Option<String>,
+    /// Only names after this one. `None`: from the first.
+    pub after: Option<DomainName>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// How many domains are in one state for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The reason; the state follows.
+    pub reason: Reason,
+    /// How many.
+    pub domains: u64,
+}
+
+/// Tokens to take from one bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BudgetTake {
+    /// The bucket's name, such as `failed/https://ca.example/dir/links.customer.example`.
+    pub key: String,
+    /// Its size.
+    pub size: u32,
+    /// In what time it fills from empty.
+    pub per: Duration,
+    /// How many tokens to take.
+    pub amount: u32,
+}
+
+/// Whether the tokens were taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BudgetAnswer {
+    /// All of them.
+    Taken,
+    /// None: this bucket lacks some until the time given.
+    Exhausted {
+        /// The bucket.
+        key: String,
+        /// When it will hold enough.
+        until: Timestamp,
+    },
+}
+
+/// A line of a domain's history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// Its number; given by the store.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What, as one word: `registered`, `dns_checked`, `order_started`, `issued`, `failed`, …
+    pub event: String,
+    /// The reason the domain came to by it.
+    pub reason: Reason,
+    /// More of it, for people. `None`: the word says it all.
+    pub detail: Option<String>,
+}
+
+/// Who changed what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Its number; given by the store.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The name of the token, `local` on a tokenless loopback port.
+    pub who: String,
+    /// The address it came from.
+    pub from: String,
+    /// What was done, as one word: `create`, `update`, `verify`, `reissue`, `retire`, `purge`, …
+    pub action: String,
+    /// To what: a domain's name.
+    pub subject: String,
+    /// As it was; `null` when there was nothing.
+    pub before: serde_json::Value,
+    /// As it is now; `null` when nothing is left.
+    pub after: serde_json::Value,
+}
+
+/// Something in the store that caches must follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the sequence.
+    pub seq: u64,
+    /// What changed.
+    pub what: Changed,
+}
+
+/// What a [`Change`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// A domain's record; its certificate too, when `certificate` is set. Gone when purged.
+    Domain {
+        /// Which.
+        name: DomainName,
+        /// Whether the certificate changed with it.
+        certificate: bool,
+    },
+    /// The ticket keys.
+    TicketKeys,
+}
