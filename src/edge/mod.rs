@@ -1,1 +1,58 @@
 //! The data plane: from an accepted connection to a reply, all from memory.
+//!
+//! It imports nothing of the control plane. What it reads is in snapshots that the control plane
+//! fills ([`crate::domain::registry`], [`crate::cert::cache`], link and ticket keys); what it
+//! writes are two queues (the journal, certificate requests).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::domain::DomainName;
+use crate::domain::registry::Entry;
+
+/// Which listener a connection came in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// Plain HTTP: challenges, redirects to HTTPS, tracking while a certificate is pending.
+    Http,
+    /// HTTPS.
+    Https,
+}
+
+impl Listener {
+    /// The label metrics carry.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// What is known of a connection before its first request.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where it came in.
+    pub listener: Listener,
+    /// The client: the socket's peer, or what a trusted balancer's PROXY header says.
+    pub client: SocketAddr,
+    /// The address it was made to; from the PROXY header when there is one.
+    pub local: SocketAddr,
+    /// The TLS side. `None` on plain HTTP.
+    pub tls: Option<TlsInfo>,
+}
+
+/// The TLS side of a connection.
+#[derive(Clone, Debug)]
+pub struct TlsInfo {
+    /// The name in SNI (RFC 6066 §3), admitted. `None`: the client sent none and got edge.name's certificate.
+    pub name: Option<DomainName>,
+    /// The registry's entry of that name, or of edge.name.
+    pub entry: Arc<Entry>,
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// Whether ALPN (RFC 7301) chose HTTP/2.
+    pub h2: bool,
+    /// Whether this handshake was the self-signed stand-in's, which serves challenges only.
+    pub challenges_only: bool,
+}
