@@ -1,7 +1,7 @@
-//! The SSL state of a domain, and the one function that changes it.
+//! The SSL state of a domain: what is kept of it, and what can happen to it.
 //!
-//! [`SslStatus::apply`] is pure: the same status, event and time give the same status. What the
-//! control plane does, and when, follows from the status alone, so a restart changes nothing.
+//! [`SslStatus::apply`] changes it. What the control plane does, and when, follows from the
+//! status alone, so a restart changes nothing.
 
 use std::time::Duration;
 
@@ -305,12 +305,6 @@ pub enum SslEvent {
     Tick,
 }
 
-/// After that many failed attempts in a row without a certificate, linkseal stops by itself.
-pub const GIVE_UP_AFTER: u32 = 30;
-/// First wait after DNS was found wrong; doubles up to [`LOOK_MAX`].
-const LOOK_FIRST: Duration = Duration::from_secs(60);
-/// Longest wait between two looks at wrong DNS.
-const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
 /// An order that has not moved for that long belongs to a node that died.
 pub const ORDER_ABANDONED_AFTER: Duration = Duration::from_secs(300);
 
@@ -338,14 +332,21 @@ impl SslStatus {
     /// When the scheduler has to look at the domain next. `None`: never by itself.
     /// `wanted`: whether certificates are ordered and renewed for it at all.
     pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
-        let expiry = self.certificate.as_ref().filter(|_| self.state() == State::Issued).map(|c| c.not_after);
+        let expiry = self
+            .certificate
+            .as_ref()
+            .filter(|_| self.state() == State::Issued)
+            .map(|c| c.not_after);
         let work = match self.reason {
             Reason::Ok | Reason::Moved => {
-                let renewal = self.certificate.as_ref().map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
+                let renewal = self
+                    .certificate
+                    .as_ref()
+                    .map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
                 self.next_attempt.or(renewal)
             }
             Reason::Ordering | Reason::Validating | Reason::Renewing => Some(self.since + ORDER_ABANDONED_AFTER),
-            Reason::Denied | Reason::Paused | Reason::GivenUp | Reason::Expired => None,
+            Reason::Denied | Reason::Paused | Reason::GivenUp => None,
             _ => self.next_attempt,
         };
         let work = work.filter(|_| wanted);

@@ -74,7 +74,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes the lease `key` for `owner` when it is free, has expired, or is `owner`'s already.
     /// Every grant has a larger fence than the one before. `None`: somebody else holds it.
-    async fn acquire_lease(&self, key: &str, owner: &str, ttl: Duration, now: Timestamp) -> Result<Option<Fence>, StoreError>;
+    async fn acquire_lease(
+        &self,
+        key: &str,
+        owner: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError>;
 
     /// Gives a lease back, if the fence still holds.
     async fn release_lease(&self, key: &str, fence: Fence) -> Result<(), StoreError>;
@@ -115,12 +121,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// Adds a ticket key if the newest is still `after` (`None`: if there is none), and drops
     /// those made before `drop_before`. Returns whether it was added: one node of a fleet wins.
-    async fn add_ticket_key(&self, key: &TicketKeyRow, after: Option<u64>, drop_before: Timestamp) -> Result<bool, StoreError>;
+    async fn add_ticket_key(
+        &self,
+        key: &TicketKeyRow,
+        after: Option<u64>,
+        drop_before: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     // --- history -------------------------------------------------------------------------------
 
     /// What happened to a domain, newest first, before the entry `before` (`None`: from the newest).
-    async fn timeline(&self, name: &DomainName, before: Option<u64>, limit: usize) -> Result<Vec<TimelineEntry>, StoreError>;
+    async fn timeline(
+        &self,
+        name: &DomainName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, StoreError>;
 
     /// Adds an audit line for a change that is no domain transition.
     async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
@@ -167,7 +183,9 @@ pub enum StoreError {
         path: String,
     },
     /// The store was written by a newer version.
-    #[error("the store has schema {found}, this linkseal knows up to {known}; run the newer version, or restore a backup from before the upgrade")]
+    #[error(
+        "the store has schema {found}, this linkseal knows up to {known}; run the newer version, or restore a backup from before the upgrade"
+    )]
     Newer {
         /// Its schema version.
         found: i64,
@@ -213,7 +231,14 @@ pub struct Transition {
 impl Transition {
     /// A change of the record alone.
     pub fn of(record: DomainRecord) -> Self {
-        Self { record, fence: None, certificate: None, order_ended: false, timeline: Vec::new(), audit: None }
+        Self {
+            record,
+            fence: None,
+            certificate: None,
+            order_ended: false,
+            timeline: Vec::new(),
+            audit: None,
+        }
     }
 }
 
