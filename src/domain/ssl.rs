@@ -134,6 +134,9 @@ pub struct SslStatus {
     /// What the sentences fill in.
     #[serde(default)]
     pub facts: Facts,
+    /// The last failed authorizations, oldest first: the CA counts them per name and hour.
+    #[serde(default)]
+    pub failures: Vec<Timestamp>,
 }
 
 /// What is known of a stored certificate without opening it.
@@ -295,6 +298,13 @@ pub enum SslEvent {
         /// When to ask again.
         check_at: Timestamp,
     },
+    /// Nothing can be done for it now, through no fault of its own or the CA's.
+    Postponed {
+        /// When to look again.
+        until: Timestamp,
+    },
+    /// An operator wants a new certificate, whatever is held.
+    Reissue,
     /// Admission does not allow the name (any more).
     Denied,
     /// An operator paused it.
@@ -321,6 +331,7 @@ impl SslStatus {
             eta: None,
             last_error: None,
             facts: Facts::default(),
+            failures: Vec::new(),
         }
     }
 

@@ -16,6 +16,8 @@ pub const GIVE_UP_AFTER: u32 = 30;
 const LOOK_FIRST: Duration = Duration::from_secs(60);
 /// Longest wait between two looks at wrong DNS: a customer who fixes it need not come back.
 const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
+/// How many failed authorizations are remembered: more than any CA allows in its window.
+const FAILURES_KEPT: usize = 16;
 /// A renewal's back-off never takes more than this share of the life that is left.
 const RENEWAL_SHARE: u32 = 4;
 /// Shortest back-off of a renewal, however little life is left.
@@ -54,6 +56,13 @@ impl SslStatus {
                     certificate.ari_check_at = Some(check_at);
                 }
             }
+            SslEvent::Postponed { until } => next.next_attempt = Some(until),
+            SslEvent::Reissue => {
+                if let Some(certificate) = &mut next.certificate {
+                    certificate.renew_at = certificate.renew_at.min(now);
+                }
+                next.next_attempt = Some(now);
+            }
             SslEvent::Denied => next.stop(Reason::Denied, now),
             SslEvent::Paused => next.stop(Reason::Paused, now),
             SslEvent::Wanted => next.wanted(now),
@@ -63,6 +72,15 @@ impl SslStatus {
             next.since = now;
         }
         next
+    }
+
+    /// Until when no more than `allowed` authorizations have failed within `per`, so that the
+    /// next must wait. `None`: it need not.
+    pub fn must_wait(&self, allowed: usize, per: Duration, now: Timestamp) -> Option<Timestamp> {
+        let allowed = allowed.clamp(1, FAILURES_KEPT);
+        let oldest = self.failures.len().checked_sub(allowed)?;
+        let until = *self.failures.get(oldest)? + per;
+        (until > now).then_some(until)
     }
 
     /// Whether an unexpired certificate is held.
@@ -143,11 +161,16 @@ impl SslStatus {
     }
 
     fn issued(&mut self, certificate: CertificateInfo) {
-        let ca = self.facts.ca.take();
+        let facts = Facts {
+            ca: self.facts.ca.take(),
+            ..Facts::default()
+        };
+        let failures = std::mem::take(&mut self.failures);
         *self = Self {
             reason: Reason::Ok,
             certificate: Some(certificate),
-            facts: Facts { ca, ..Facts::default() },
+            facts,
+            failures,
             ..Self::new(self.since)
         };
     }
@@ -157,6 +180,11 @@ impl SslStatus {
         let blames_domain = !matches!(failure.kind, FailureKind::AccountLimit | FailureKind::Unreachable);
         if blames_domain {
             self.attempts = self.attempts.saturating_add(1);
+        }
+        if failure.kind.is_failed_authorization() {
+            self.failures.push(now);
+            let old = self.failures.len().saturating_sub(FAILURES_KEPT);
+            self.failures.drain(..old);
         }
         let mut next = now + backoff;
         if let Some(certificate) = self.certificate.as_ref().filter(|c| c.not_after > now) {
@@ -265,6 +293,11 @@ impl Reason {
             self,
             Self::DnsMissing | Self::DnsElsewhere | Self::Proxied | Self::StrayAaaa | Self::CaaForbids | Self::DnsError
         )
+    }
+
+    /// Whether a handshake or a "verify" may start an order where none is planned.
+    pub fn may_be_requested(self) -> bool {
+        self.is_dns() || matches!(self, Self::NeverRequested | Self::Expired)
     }
 
     /// Whether an order is being worked on.
@@ -535,6 +568,30 @@ mod tests {
         assert_eq!(issued(90).apply(SslEvent::Tick, T0).reason, Reason::Ok);
     }
 
+    #[test]
+    fn failed_authorizations_are_counted_in_a_sliding_window() {
+        let minute = Duration::from_secs(60);
+        let mut status = fresh();
+        for i in 0..4 {
+            assert_eq!(status.must_wait(4, HOUR, T0 + minute * i), None);
+            status = status.apply(failure(FailureKind::Connection), T0 + minute * i);
+        }
+        assert_eq!(status.must_wait(4, HOUR, T0 + minute * 4), Some(T0 + HOUR));
+        assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None);
+        status = status.apply(failure(FailureKind::Unreachable), T0 + HOUR);
+        assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None, "the CA did not look");
+        status = status.apply(failure(FailureKind::CaDns), T0 + HOUR);
+        assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), Some(T0 + minute + HOUR));
+    }
+
+    #[test]
+    fn a_reissue_is_due_now_and_a_postponement_later() {
+        let status = issued(90).apply(SslEvent::Reissue, T0);
+        assert_eq!((status.reason, status.next_due(true)), (Reason::Ok, Some(T0)));
+        let status = status.apply(SslEvent::Postponed { until: T0 + HOUR }, T0);
+        assert_eq!((status.reason, status.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
     fn events() -> impl Strategy<Value = SslEvent> {
         prop_oneof![
             Just(SslEvent::DnsChecked(DnsVerdict::Right)),
@@ -557,6 +614,8 @@ mod tests {
             }),
             Just(SslEvent::Denied),
             Just(SslEvent::Paused),
+            Just(SslEvent::Reissue),
+            Just(SslEvent::Postponed { until: T0 + HOUR }),
             Just(SslEvent::Wanted),
             Just(SslEvent::Tick),
         ]
