@@ -66,6 +66,11 @@ impl Tasks {
         self.stop.cancelled().await;
     }
 
+    /// The token that is cancelled when the set is told to stop.
+    pub fn token(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Whether the set has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()

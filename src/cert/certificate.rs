@@ -1,10 +1,11 @@
 //! A certificate with its key, ready to be served.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 use crate::clock::Timestamp;
@@ -16,6 +17,8 @@ pub struct Certificate {
     pub key: Arc<CertifiedKey>,
     /// End of its validity.
     pub not_after: Timestamp,
+    /// What the edge serves it with; built at its first handshake, so that no later one builds any.
+    served: OnceLock<Arc<ServerConfig>>,
 }
 
 /// What a leaf says about itself.
@@ -61,6 +64,20 @@ impl Certificate {
         Ok(Self {
             key: Arc::new(key),
             not_after: leaf.not_after,
+            served: OnceLock::new(),
+        })
+    }
+
+    /// The edge's TLS configuration that presents this certificate.
+    ///
+    /// It is kept here because it lives and dies with the certificate. The template of the first
+    /// call is the one used: the edge has one. Whoever serves the same certificate otherwise (the
+    /// admin port) makes a configuration of its own from [`Certificate::key`].
+    pub fn served_with(&self, template: &ServerConfig) -> &Arc<ServerConfig> {
+        self.served.get_or_init(|| {
+            let mut config = template.clone();
+            config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)));
+            Arc::new(config)
         })
     }
 }
