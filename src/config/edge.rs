@@ -1,0 +1,126 @@
+//! `[edge]`: what this edge is called and how it takes and ends connections.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Findings;
+use super::text::{Address, Label, Span};
+use crate::domain::DomainName;
+
+/// What this edge is called and how it takes and ends connections.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    /// The name customers' CNAMEs point to. It has a certificate of its own, served when there is no SNI.
+    pub name: DomainName,
+    /// Older targets that customers still point to.
+    #[serde(default)]
+    pub aliases: Vec<DomainName>,
+    /// Public addresses of the edge, for apex names that have A and AAAA records instead of a CNAME.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
+    /// The port of HTTPS as clients see it; redirects go there.
+    #[serde(default = "public_https_port")]
+    pub public_https_port: NonZeroU16,
+    /// The name of this node in events, leases and logs. Default: the host name. A change needs a restart.
+    #[serde(default = "host_name")]
+    pub node: Label,
+    /// How long a handshake waits for a certificate that is being obtained; then it ends with an alert.
+    #[serde(default = "handshake_wait")]
+    pub handshake_wait: Span,
+    /// After SIGTERM: how long health checks get 503 while connections are still accepted.
+    #[serde(default = "drain_delay")]
+    pub drain_delay: Span,
+    /// How long open connections then have to end.
+    #[serde(default = "drain")]
+    pub drain: Span,
+    /// Connections open at once, over all listeners; more wait in the kernel's backlog.
+    #[serde(default = "max_connections")]
+    pub max_connections: NonZeroU32,
+}
+
+/// Longest useful wait in a handshake: clients give up before.
+const LONGEST_HANDSHAKE_WAIT: Span = Span::secs(60);
+
+impl Edge {
+    /// Everything by default under a name.
+    pub fn new(name: DomainName) -> Self {
+        Self {
+            name,
+            aliases: Vec::new(),
+            addresses: Vec::new(),
+            public_https_port: public_https_port(),
+            node: host_name(),
+            handshake_wait: handshake_wait(),
+            drain_delay: drain_delay(),
+            drain: drain(),
+            max_connections: max_connections(),
+        }
+    }
+
+    pub(super) fn check(&self, found: &mut Findings<'_>) {
+        for (i, alias) in self.aliases.iter().enumerate() {
+            if *alias == self.name {
+                found.problem(
+                    &format!("edge.aliases[{i}]"),
+                    format!("{alias} is edge.name itself; only older targets belong here"),
+                );
+            }
+        }
+        if self.handshake_wait > LONGEST_HANDSHAKE_WAIT {
+            found.problem(
+                "edge.handshake_wait",
+                format!("must be at most {LONGEST_HANDSHAKE_WAIT}: no client waits longer"),
+            );
+        }
+    }
+}
+
+fn public_https_port() -> NonZeroU16 {
+    NonZeroU16::MIN.saturating_add(442)
+}
+
+fn handshake_wait() -> Span {
+    Span::secs(10)
+}
+
+fn drain_delay() -> Span {
+    Span::secs(5)
+}
+
+fn drain() -> Span {
+    Span::secs(30)
+}
+
+fn max_connections() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(49_999)
+}
+
+/// The host's name without its domain, or `edge` where it cannot be used as a label.
+fn host_name() -> Label {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let first = name.trim().split('.').next().unwrap_or_default();
+    first.parse().unwrap_or_else(|_| fallback_name())
+}
+
+#[allow(clippy::expect_used, reason = "a literal that is a label; tested")]
+fn fallback_name() -> Label {
+    "edge".parse().expect("a label")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let edge = Edge::new("track.platform.example".parse().unwrap());
+        assert_eq!(
+            (edge.public_https_port.get(), edge.max_connections.get()),
+            (443, 50_000)
+        );
+        assert_eq!(fallback_name().as_str(), "edge");
+    }
+}

@@ -1,0 +1,102 @@
+//! The environment's part in the configuration: `LINKSEAL_SECTION__KEY=value` overrides a key. The
+//! only place that reads the environment for it.
+
+use std::sync::Arc;
+
+use super::tree::{InsideArray, Node};
+
+/// What every variable of ours starts with.
+const PREFIX: &str = "LINKSEAL_";
+/// Between section and key.
+const SEPARATOR: &str = "__";
+/// Variables with that prefix that are for the command line, not for the configuration.
+const NOT_OURS: [&str; 1] = [crate::cli::ADMIN_TOKEN_VARIABLE];
+
+/// An environment variable, name and value.
+pub type Variable = (String, String);
+
+/// The variables of this process that have our prefix. Values that are no UTF-8 are taken with
+/// replacement characters: no key allows those, so they are refused where they matter.
+pub(super) fn of_process() -> Vec<Variable> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .filter(|(name, _)| name.starts_with(PREFIX))
+        .collect()
+}
+
+/// Something wrong with a variable's name.
+pub(super) struct BadVariable {
+    pub(super) variable: Arc<str>,
+    pub(super) message: String,
+}
+
+/// Lays the overrides over the tree. Keys that do not exist show when the tree is read.
+pub(super) fn lay_over(tree: &mut Node, variables: &[Variable]) -> Vec<BadVariable> {
+    let mut bad = Vec::new();
+    for (name, value) in variables {
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        if NOT_OURS.contains(&name.as_str()) || is_service_link(rest) {
+            continue;
+        }
+        let variable: Arc<str> = name.as_str().into();
+        let path: Vec<String> = rest.split(SEPARATOR).map(str::to_ascii_lowercase).collect();
+        let message = if path.len() < 2 || path.iter().any(String::is_empty) {
+            Some(
+                "unknown; overrides are named LINKSEAL_SECTION__KEY, with two underscores between section and key"
+                    .to_owned(),
+            )
+        } else {
+            let node = Node::from_environment(&variable, value);
+            tree.set(&path, node).err().map(|InsideArray| {
+                format!(
+                    "{}: an array is overridden whole, not element by element",
+                    path.join(".")
+                )
+            })
+        };
+        bad.extend(message.map(|message| BadVariable { variable, message }));
+    }
+    bad
+}
+
+/// Whether Kubernetes made the variable for a service called `linkseal` or `linkseal-…`: it puts
+/// `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`, `…_PORT` and `…_PORT_80_TCP[_PROTO|_PORT|_ADDR]` into
+/// every container of the namespace, and no key of ours looks like that.
+fn is_service_link(rest: &str) -> bool {
+    let service = |word| rest == word || rest.contains(&format!("_{word}")) || rest.starts_with(word);
+    let port_number = rest.split("PORT_").skip(1).any(|after| {
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let protocol = after.get(digits..).unwrap_or_default();
+        digits > 0 && ["_TCP", "_UDP", "_SCTP"].iter().any(|p| protocol.starts_with(p))
+    });
+    !rest.contains(SEPARATOR)
+        && (service("SERVICE_HOST")
+            || service("SERVICE_PORT")
+            || rest == "PORT"
+            || rest.ends_with("_PORT")
+            || port_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_links_are_told_from_overrides() {
+        for name in [
+            "PORT",
+            "SERVICE_HOST",
+            "SERVICE_PORT_HTTPS",
+            "PORT_9180_TCP_ADDR",
+            "ADMIN_SERVICE_HOST",
+            "ADMIN_PORT_80_TCP",
+        ] {
+            assert!(is_service_link(name), "{name}");
+        }
+        for name in ["EDGE__NAME", "EDGE_NAME", "EDGE__PUBLIC_HTTPS_PORT", "NOPE", "PORTS"] {
+            assert!(!is_service_link(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! `[events]`: the journal, and the sinks events are delivered to.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Paths;
+use super::check::Findings;
+use super::text::{ByteSize, HttpUrl, Label, NotAllowed, Span, written_as_text};
+
+/// The journal, and the sinks events are delivered to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Events {
+    /// The journal's folder. A change needs a restart.
+    pub dir: PathBuf,
+    /// How safe an event is before the request that made it is answered.
+    pub durability: Durability,
+    /// How long delivered parts of the journal stay for replay.
+    pub keep: Span,
+    /// The journal's largest size; beyond it the oldest events go, counted and loud.
+    pub max_bytes: ByteSize,
+    /// How much of a client's address is kept.
+    pub ip: IpDetail,
+    /// Where events are delivered to, each at its own pace.
+    pub sink: Vec<Sink>,
+}
+
+/// How safe an event is before the request that made it is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// In memory, about to be written.
+    Queued,
+    /// Written: survives the process.
+    #[default]
+    Written,
+    /// Synced to the disk: survives the machine.
+    Synced,
+}
+
+/// How much of a client's address is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IpDetail {
+    /// All of it.
+    Full,
+    /// Its network: /24 of IPv4, /48 of IPv6.
+    #[default]
+    Truncated,
+    /// Nothing.
+    None,
+}
+
+/// Where events are delivered to. Which of the keys after `types` it takes depends on its kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    /// Its name in logs, metrics and the cursor's file.
+    pub name: Label,
+    /// What it is.
+    pub kind: SinkKind,
+    /// Which events it gets. Empty: all.
+    #[serde(default)]
+    pub types: Vec<EventName>,
+    /// file: where events are appended, one JSON object a line; %Y, %m, %d and %H stand for the event's time in UTC.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
+    /// webhook: an http or https URL. nats: a nats or tls URL.
+    #[serde(default)]
+    pub url: Option<SinkUrl>,
+    /// webhook: files of the secrets that sign its requests (Standard Webhooks); each signs.
+    #[serde(default)]
+    pub secret_files: Vec<PathBuf>,
+    /// webhook: events in a request at most. Absent: 500.
+    #[serde(default)]
+    pub batch: Option<NonZeroU32>,
+    /// nats: the subject. Absent: linkseal.events.
+    #[serde(default)]
+    pub subject: Option<Subject>,
+}
+
+/// Kinds of sinks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkKind {
+    /// Files of one JSON object a line.
+    File,
+    /// HTTP requests signed as in Standard Webhooks.
+    Webhook,
+    /// A stream of NATS JetStream.
+    Nats,
+}
+
+/// The type of an event, as in contract section 6.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventName(&'static str);
+
+const EVENT_NAMES: [&str; 11] = [
+    "open",
+    "click",
+    "redirect",
+    "unsubscribe",
+    "upstream",
+    "verdict.corrected",
+    "domain.ssl.issued",
+    "domain.ssl.renewed",
+    "domain.ssl.failed",
+    "domain.ssl.expiring",
+    "domain.ssl.moved",
+];
+
+impl EventName {
+    /// The word.
+    pub fn as_str(&self) -> &'static str {
+        self.0
+    }
+}
+
+impl FromStr for EventName {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        EVENT_NAMES
+            .iter()
+            .find(|name| **name == text)
+            .map(|name| Self(name))
+            .ok_or(NotAllowed)
+    }
+}
+
+impl std::fmt::Display for EventName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+written_as_text!(
+    EventName,
+    "one of \"open\", \"click\", \"redirect\", \"unsubscribe\", \"upstream\", \"verdict.corrected\", \
+     \"domain.ssl.issued\", \"domain.ssl.renewed\", \"domain.ssl.failed\", \"domain.ssl.expiring\", \"domain.ssl.moved\"",
+    "click"
+);
+
+/// Where a webhook or a broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkUrl {
+    /// A webhook.
+    Http(HttpUrl),
+    /// A NATS server.
+    Nats(String),
+}
+
+impl FromStr for SinkUrl {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        if let Ok(url) = text.parse() {
+            return Ok(Self::Http(url));
+        }
+        let uri: http::Uri = text.parse().map_err(|_| NotAllowed)?;
+        let nats = matches!(uri.scheme_str(), Some("nats" | "tls"));
+        let host = uri
+            .authority()
+            .is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+        if nats && host {
+            Ok(Self::Nats(text.to_owned()))
+        } else {
+            Err(NotAllowed)
+        }
+    }
+}
+
+impl std::fmt::Display for SinkUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(url) => url.fmt(f),
+            Self::Nats(url) => f.write_str(url),
+        }
+    }
+}
+
+written_as_text!(
+    SinkUrl,
+    "a URL with a host and without user:password@: http or https for a webhook, nats or tls for nats",
+    "https://platform.example/hooks/tracking"
+);
+
+/// A NATS subject without wildcards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject(String);
+
+impl Subject {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Subject {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>');
+        if text.split('.').all(token) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAllowed)
+        }
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+written_as_text!(
+    Subject,
+    "a subject such as \"linkseal.events\" without wildcards",
+    "linkseal.events"
+);
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            dir: "events".into(),
+            durability: Durability::default(),
+            keep: Span::hours(72),
+            max_bytes: ByteSize::gib(10),
+            ip: IpDetail::default(),
+            sink: Vec::new(),
+        }
+    }
+}
+
+/// The smallest journal: a few segments, so that dropping the oldest never drops the newest.
+const SMALLEST_JOURNAL: u64 = 64 << 20;
+/// What a file sink's path may hold after a `%`.
+const PLACEHOLDERS: [&str; 4] = ["%Y", "%m", "%d", "%H"];
+
+impl Events {
+    pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
+        paths.resolve(&mut self.dir);
+        for sink in &mut self.sink {
+            sink.path
+                .iter_mut()
+                .chain(&mut sink.secret_files)
+                .for_each(|path| paths.resolve(path));
+        }
+    }
+
+    pub(super) fn check(&self, found: &mut Findings<'_>) {
+        if self.max_bytes.bytes() < SMALLEST_JOURNAL {
+            found.problem("events.max_bytes", "must be at least 64MiB");
+        }
+        let mut names = BTreeSet::new();
+        for (i, sink) in self.sink.iter().enumerate() {
+            if !names.insert(&sink.name) {
+                found.problem(
+                    &format!("events.sink[{i}].name"),
+                    format!("\"{}\" is an earlier sink's name; each has its own", sink.name),
+                );
+            }
+            sink.check(&format!("events.sink[{i}]"), found);
+        }
+    }
+}
+
+impl Sink {
+    fn check(&self, key: &str, found: &mut Findings<'_>) {
+        let kind = match self.kind {
+            SinkKind::File => "file",
+            SinkKind::Webhook => "webhook",
+            SinkKind::Nats => "nats",
+        };
+        let given = [
+            ("path", self.path.is_some(), &["file"][..]),
+            ("url", self.url.is_some(), &["webhook", "nats"]),
+            ("secret_files", !self.secret_files.is_empty(), &["webhook"]),
+            ("batch", self.batch.is_some(), &["webhook"]),
+            ("subject", self.subject.is_some(), &["nats"]),
+        ];
+        for (name, _, kinds) in given
+            .iter()
+            .filter(|(_, given, kinds)| *given && !kinds.contains(&kind))
+        {
+            found.problem(
+                &format!("{key}.{name}"),
+                format!("is for kind {}, not for kind \"{kind}\"", kinds.join(" and ")),
+            );
+        }
+        match self.kind {
+            SinkKind::File => match &self.path {
+                None => found.problem(
+                    &format!("{key}.path"),
+                    "is missing; kind \"file\" needs it, such as \"events/%Y-%m-%d.ndjson\"",
+                ),
+                Some(path) if !placeholders_are_known(path) => {
+                    found.problem(
+                        &format!("{key}.path"),
+                        format!("may hold only {} after a %", PLACEHOLDERS.join(", ")),
+                    );
+                }
+                Some(_) => {}
+            },
+            SinkKind::Webhook | SinkKind::Nats => {
+                found.problem(
+                    &format!("{key}.kind"),
+                    format!("\"{kind}\" is not available in this build yet; use \"file\""),
+                );
+            }
+        }
+    }
+}
+
+fn placeholders_are_known(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.match_indices('%')
+        .all(|(at, _)| text.get(at..at + 2).is_some_and(|p| PLACEHOLDERS.contains(&p)))
+}

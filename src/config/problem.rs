@@ -1,0 +1,159 @@
+//! What can be wrong with a configuration, told so that whoever wrote it can put it right: where it
+//! stands (file and line, or the environment variable), which key, and what is allowed.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Everything that is wrong with a configuration, in the order of its lines.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(problems))]
+pub struct ConfigError {
+    /// Never empty.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong, or worth a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where the value stands.
+    pub place: Place,
+    /// The key, such as `acme.fallback[0].directory`; empty when it is about the whole file.
+    pub key: String,
+    /// What is wrong and what is allowed.
+    pub message: String,
+}
+
+/// Where a value of the configuration stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the file.
+    File {
+        /// Its path, as it was given.
+        path: PathBuf,
+        /// The line, counted from 1. `None`: nowhere, it is missing or a default.
+        line: Option<usize>,
+    },
+    /// In an environment variable.
+    Environment {
+        /// Its name.
+        variable: Arc<str>,
+    },
+}
+
+impl Place {
+    /// Somewhere in the file, no line in particular.
+    pub(super) fn of_file(path: &Path) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            line: None,
+        }
+    }
+
+    fn order(&self) -> (bool, usize) {
+        match self {
+            Self::File { line, .. } => (false, line.unwrap_or(usize::MAX)),
+            Self::Environment { .. } => (true, 0),
+        }
+    }
+}
+
+impl ConfigError {
+    /// Sorts the problems as a reader of the file meets them.
+    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|p| p.place.order());
+        Self { problems }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
+            Self::File { path, line: None } => write!(f, "{}", path.display()),
+            Self::Environment { variable } => write!(f, "environment variable {variable}"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// One step on the way to a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Segment {
+    /// Into a table.
+    Key(String),
+    /// Into an array.
+    Index(usize),
+}
+
+/// The way to a key, from the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct KeyPath(pub(super) Vec<Segment>);
+
+impl KeyPath {
+    /// Reads `acme.fallback[0].directory`. For paths written in this program: no key of ours holds
+    /// a dot or a bracket.
+    pub(super) fn parse(text: &str) -> Self {
+        let mut path = Vec::new();
+        for part in text.split('.').filter(|p| !p.is_empty()) {
+            let mut pieces = part.split('[');
+            path.extend(pieces.next().map(|key| Segment::Key(key.to_owned())));
+            path.extend(pieces.filter_map(|p| p.trim_end_matches(']').parse().ok().map(Segment::Index)));
+        }
+        Self(path)
+    }
+
+    /// Whether both lie in the same `section.key`, so that what is wrong with one may be why the
+    /// other looks wrong.
+    pub(super) fn is_near(&self, other: &Self) -> bool {
+        let head = |path: &Self| path.0.iter().take(2).cloned().collect::<Vec<_>>();
+        let (a, b) = (head(self), head(other));
+        a == b || (a.len() < 2 && b.starts_with(&a)) || (b.len() < 2 && a.starts_with(&b))
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Key(key) if i == 0 => f.write_str(key)?,
+                Segment::Key(key) => write!(f, ".{key}")?,
+                Segment::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_paths_go_both_ways() {
+        for text in ["edge", "edge.name", "acme.fallback[1].eab.key_id", "listen.http[0]"] {
+            assert_eq!(KeyPath::parse(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn nearness_is_the_second_step() {
+        let near = |a, b| KeyPath::parse(a).is_near(&KeyPath::parse(b));
+        assert!(near("listen.http[1]", "listen.http"));
+        assert!(near("edge", "edge.name"));
+        assert!(!near("edge.name", "edge.node"));
+    }
+}

@@ -1,0 +1,47 @@
+//! What of a new configuration a running edge can take over (SIGHUP), and what it cannot.
+
+use std::path::Path;
+
+use super::{Config, ConfigError};
+
+/// A configuration read again by a running edge.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The new configuration; what needs a restart is still as it was.
+    pub config: Config,
+    /// Keys that were changed and take effect only by a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Reads the configuration again. When it is bad, the old one stays in force.
+pub fn reload(old: &Config, path: &Path) -> Result<Reloaded, ConfigError> {
+    let mut config = Config::load(path)?;
+    let needs_restart = changes_needing_restart(old, &config);
+    config.listen.clone_from(&old.listen);
+    config.store.clone_from(&old.store);
+    config.edge.node.clone_from(&old.edge.node);
+    config.events.dir.clone_from(&old.events.dir);
+    Ok(Reloaded { config, needs_restart })
+}
+
+/// Which keys differ that a running edge cannot change: listen, store, edge.node, events.dir.
+pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (a, b) = (old, new);
+    let keys = [
+        ("listen.http", a.listen.http != b.listen.http),
+        ("listen.https", a.listen.https != b.listen.https),
+        ("listen.admin", a.listen.admin != b.listen.admin),
+        (
+            "listen.proxy_protocol_from",
+            a.listen.proxy_protocol_from != b.listen.proxy_protocol_from,
+        ),
+        ("store.url", a.store.url != b.store.url),
+        ("store.password_file", a.store.password_file != b.store.password_file),
+        ("store.key_file", a.store.key_file != b.store.key_file),
+        ("edge.node", a.edge.node != b.edge.node),
+        ("events.dir", a.events.dir != b.events.dir),
+    ];
+    keys.into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+}
