@@ -264,7 +264,7 @@ impl Control {
                     draft.happens(SslEvent::Wanted);
                 }
                 draft.tells("verify", Some(format!("by {}", actor.who)));
-                self.audited::<OperatorError>(draft, &before, "verify", actor)
+                self.audited(draft, &before, "verify", actor)
             })
             .await?
             .ok_or(OperatorError::NotFound)?;
@@ -372,7 +372,13 @@ impl Control {
     }
 
     /// Adds the audit line, and stores only where something has changed.
-    fn audited<E>(&self, draft: &mut super::Draft, before: &DomainRecord, action: &str, actor: &Actor) -> Edit<E> {
+    fn audited(
+        &self,
+        draft: &mut super::Draft,
+        before: &DomainRecord,
+        action: &str,
+        actor: &Actor,
+    ) -> Edit<OperatorError> {
         if draft.record == *before && action == "create" {
             return Edit::Nothing;
         }

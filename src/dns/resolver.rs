@@ -53,7 +53,12 @@ pub struct ResolverSettings {
 
 impl Default for ResolverSettings {
     fn default() -> Self {
-        Self { resolvers: Vec::new(), timeout: Duration::from_secs(4), authority_port: 53, authority_private: false }
+        Self {
+            resolvers: Vec::new(),
+            timeout: Duration::from_secs(4),
+            authority_port: 53,
+            authority_private: false,
+        }
     }
 }
 
@@ -79,14 +84,22 @@ impl Resolver {
         let mut servers = settings.resolvers;
         if servers.is_empty() {
             let (config, _) = read_system_conf().map_err(|e| ResolverError::System(e.to_string()))?;
-            servers = config.name_servers().iter().map(|s| SocketAddr::new(s.ip, 53)).collect();
+            servers = config
+                .name_servers()
+                .iter()
+                .map(|s| SocketAddr::new(s.ip, 53))
+                .collect();
         }
         if servers.is_empty() {
             return Err(ResolverError::System("none is configured".into()));
         }
         servers.truncate(MAX_RESOLVERS);
         let authorities = Authorities::new(settings.authority_port, settings.authority_private);
-        Ok(Self { servers, timeout: settings.timeout, authorities })
+        Ok(Self {
+            servers,
+            timeout: settings.timeout,
+            authorities,
+        })
     }
 
     /// One question to the recursive resolvers, the next one when one fails.
@@ -105,15 +118,29 @@ impl Resolver {
         Err(worst)
     }
 
-    async fn ask_recursive(&self, server: SocketAddr, name: &str, kind: Kind, within: Duration) -> Result<Message, LookupError> {
-        let question = Question { name, kind, recursion: true, checking_disabled: false };
+    async fn ask_recursive(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        kind: Kind,
+        within: Duration,
+    ) -> Result<Message, LookupError> {
+        let question = Question {
+            name,
+            kind,
+            recursion: true,
+            checking_disabled: false,
+        };
         let message = exchange(server, question, within).await?;
         match message::failure(&message) {
             None => Ok(message),
             // Not every resolver explains itself: a zone that answers once checking is disabled
             // (RFC 4035 §3.2.2) fails for its signatures.
             Some(LookupError::ServFail { text: None }) => {
-                let unchecked = Question { checking_disabled: true, ..question };
+                let unchecked = Question {
+                    checking_disabled: true,
+                    ..question
+                };
                 match exchange(server, unchecked, within).await {
                     Ok(m) if m.metadata.response_code == ResponseCode::NoError => {
                         Err(LookupError::DnssecBogus { text: None })
@@ -131,8 +158,15 @@ impl Resolver {
         let share = u32::try_from(servers.len().max(1)).unwrap_or(1);
         let per_server = (self.timeout / share).max(MIN_PER_SERVER);
         for server in servers {
-            let question = Question { name, kind, recursion: false, checking_disabled: false };
-            let Ok(message) = exchange(server, question, per_server).await else { continue };
+            let question = Question {
+                name,
+                kind,
+                recursion: false,
+                checking_disabled: false,
+            };
+            let Ok(message) = exchange(server, question, per_server).await else {
+                continue;
+            };
             if message.metadata.authoritative && message::failure(&message).is_none() {
                 return Some(message);
             }
@@ -183,7 +217,10 @@ impl Lookup for Resolver {
         if is_localhost(&normal(name)) {
             return None;
         }
-        timeout(self.timeout, self.follow(name, kind, Source::Authority)).await.ok().flatten()
+        timeout(self.timeout, self.follow(name, kind, Source::Authority))
+            .await
+            .ok()
+            .flatten()
     }
 }
 
@@ -207,7 +244,9 @@ async fn exchange(server: SocketAddr, question: Question<'_>, within: Duration) 
     let request = request(question)?;
     let both = async {
         let provider = TokioRuntimeProvider::new();
-        let mut udp = UdpClientStream::builder(server, provider.clone()).with_timeout(Some(within)).build();
+        let mut udp = UdpClientStream::builder(server, provider.clone())
+            .with_timeout(Some(within))
+            .build();
         let response = udp.send_message(request.clone()).first_answer().await?;
         if !response.metadata.truncation {
             return Ok(response.into_message());
@@ -218,7 +257,9 @@ async fn exchange(server: SocketAddr, question: Question<'_>, within: Duration) 
     match timeout(within, both).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(NetError::Timeout)) | Err(_) => Err(LookupError::Timeout),
-        Ok(Err(e)) => Err(LookupError::Other(format!("the DNS server {server} cannot be asked: {e}"))),
+        Ok(Err(e)) => Err(LookupError::Other(format!(
+            "the DNS server {server} cannot be asked: {e}"
+        ))),
     }
 }
 
@@ -257,6 +298,10 @@ fn localhost(name: &str, kind: Kind) -> Result<Answer, LookupError> {
         Kind::Aaaa => IpAddr::V6(Ipv6Addr::LOCALHOST),
         _ => return Err(LookupError::NoData { ttl: None }),
     };
-    let record = Record { owner: name.to_owned(), ttl: LOCALHOST_TTL, data: Data::Address(address) };
+    let record = Record {
+        owner: name.to_owned(),
+        ttl: LOCALHOST_TTL,
+        data: Data::Address(address),
+    };
     Ok(Answer { records: vec![record] })
 }
