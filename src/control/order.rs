@@ -93,7 +93,9 @@ impl Control {
         };
         match self.issue(&job).await {
             Ok(issued) => self.issued(name, fence, issued).await.map(|()| true),
-            Err(IssueError::Failed(failure)) => self.failed(name, fence, failure).await.map(|()| true),
+            Err(IssueError::Failed { failure, resumable }) => {
+                self.failed(name, fence, failure, resumable).await.map(|()| true)
+            }
             Err(IssueError::Fenced) => Err(StoreError::Fenced),
             Err(IssueError::Store(error)) => Err(error),
         }
@@ -152,15 +154,19 @@ impl Control {
         Ok(())
     }
 
-    async fn failed(&self, name: &DomainName, fence: Fence, failure: Failure) -> Result<(), StoreError> {
+    async fn failed(
+        &self,
+        name: &DomainName,
+        fence: Fence,
+        failure: Failure,
+        resumable: bool,
+    ) -> Result<(), StoreError> {
         let now = self.inner.clock.now();
         tracing::info!(domain = %name, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         if failure.kind == FailureKind::AccountLimit {
             let until = failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT);
             self.inner.store.hold_back(self.inner.issuer.directory(), until).await?;
         }
-        // An order that the CA only did not get to is taken up again, not made anew.
-        let ended = !matches!(failure.kind, FailureKind::Unreachable | FailureKind::Stuck);
         self.transition(name, fence, |draft| {
             let backoff = backoff::after(&draft.record.ssl, failure.kind);
             draft.happens(SslEvent::Failed {
@@ -168,7 +174,8 @@ impl Control {
                 backoff,
             });
             draft.tells("failed", Some(failure.error.detail.clone()));
-            if ended {
+            // What the CA only did not get to is taken up again, not ordered anew.
+            if !resumable {
                 draft.ends_order();
             }
             Edit::Store
@@ -177,10 +184,11 @@ impl Control {
         Ok(())
     }
 
-    /// The certificate an order replaces (RFC 9773 §5). `None`: none of this CA's, or it has no ARI.
+    /// The certificate an order replaces (RFC 9773 §5). `None`: none of this CA's, or the CA has no ARI.
     fn replaces(&self, record: &DomainRecord) -> Option<String> {
         let certificate = record.ssl.certificate.as_ref()?;
-        (certificate.ca == self.inner.issuer.directory()).then(|| certificate.ari_id.clone())?
+        let known_to_ca = certificate.ca == self.inner.issuer.directory() && certificate.ari_check_at.is_some();
+        known_to_ca.then(|| certificate.ari_id.clone())?
     }
 
     /// Until when nothing may be ordered for this domain, be it the CA's word or our own
@@ -195,7 +203,7 @@ impl Control {
             return Ok(Some(until));
         }
         // Renewals that name what they replace are exempt from the CA's limits.
-        if replaces && self.inner.issuer.offers_renewal_info() {
+        if replaces {
             return Ok(None);
         }
         match self.inner.store.take_budgets(&self.budgets(&record.name), now).await? {
@@ -249,7 +257,7 @@ impl Control {
         name: &DomainName,
         stored: &crate::store::StoredCertificate,
     ) -> Result<Certificate, String> {
-        let place = crate::issuer::certificate_place(name);
+        let place = format!("certificates/{name}");
         let key = self
             .inner
             .sealer
