@@ -40,16 +40,24 @@ impl AccountKey {
     pub async fn load_or_create(store: &SharedStore, sealer: &Sealer) -> Result<Arc<Self>, AccountKeyError> {
         let sealed = match store.secret(SECRET).await? {
             Some(sealed) => sealed,
-            None => store.secret_or_insert(SECRET, &sealer.seal(SECRET, &acme::generate_account_key())).await?,
+            None => {
+                store
+                    .secret_or_insert(SECRET, &sealer.seal(SECRET, &acme::generate_account_key()))
+                    .await?
+            }
         };
         Ok(Arc::new(Self::from_pkcs8(sealer.open(SECRET, &sealed)?)?))
     }
 
     pub(super) fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, AccountKeyError> {
         let thumbprint = acme::thumbprint(&pkcs8).ok_or(AccountKeyError::Format)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
-            .map_err(|_| AccountKeyError::Format)?;
-        Ok(Self { pkcs8, pair, thumbprint })
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| AccountKeyError::Format)?;
+        Ok(Self {
+            pkcs8,
+            pair,
+            thumbprint,
+        })
     }
 
     /// The thumbprint (RFC 7638), base64url without padding.

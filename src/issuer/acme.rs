@@ -29,7 +29,12 @@ pub(super) fn generate_account_key() -> Zeroizing<Vec<u8>> {
 pub(super) fn thumbprint(pkcs8: &[u8]) -> Option<String> {
     const TOKEN: &str = "t";
     let account = account(pkcs8, &Directory::default(), "").ok()?;
-    let challenges = [Challenge { typ: ChallengeType::Http01, url: String::new(), token: TOKEN.into(), error: None }];
+    let challenges = [Challenge {
+        typ: ChallengeType::Http01,
+        url: String::new(),
+        token: TOKEN.into(),
+        error: None,
+    }];
     let (_, authorization) = account.http_01(&challenges).ok()?;
     authorization.strip_prefix(TOKEN)?.strip_prefix('.').map(str::to_owned)
 }
@@ -45,7 +50,12 @@ impl Engine {
     }
 
     /// Registers the account, or finds the one that the key has already; returns its URL.
-    pub(super) async fn register(&self, directory: &Directory, key: &AccountKey, contact: &[String]) -> Result<String, CallError> {
+    pub(super) async fn register(
+        &self,
+        directory: &Directory,
+        key: &AccountKey,
+        contact: &[String],
+    ) -> Result<String, CallError> {
         let account = bounded(|| async {
             Account::create_with_keypair(&self.tls, acme_directory(directory), contact, key.pkcs8()).await
         });
@@ -78,7 +88,11 @@ fn of(registered: &Registered) -> Result<Account, CallError> {
 
 fn account(pkcs8: &[u8], directory: &Directory, kid: &str) -> Result<Account, aws_lc_rs::error::KeyRejected> {
     let key_pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)?;
-    Ok(Account { key_pair, directory: acme_directory(directory), kid: kid.to_owned() })
+    Ok(Account {
+        key_pair,
+        directory: acme_directory(directory),
+        kid: kid.to_owned(),
+    })
 }
 
 fn acme_directory(directory: &Directory) -> AcmeDirectory {
@@ -143,15 +157,30 @@ mod tests {
     async fn a_bad_nonce_is_tried_again_and_nothing_else() {
         let calls = AtomicUsize::new(0);
         let nth = || calls.fetch_add(1, Ordering::Relaxed) + 1;
-        let third = bounded(|| async { if nth() < 3 { Err(refused(400, "badNonce")) } else { Ok(()) } }).await;
+        let third = bounded(|| async {
+            if nth() < 3 {
+                Err(refused(400, "badNonce"))
+            } else {
+                Ok(())
+            }
+        })
+        .await;
         assert!(third.is_ok());
         assert_eq!(calls.swap(0, Ordering::Relaxed), 3);
 
-        let never = bounded(|| async { nth(); Err::<(), _>(refused(400, "badNonce")) }).await;
+        let never = bounded(|| async {
+            nth();
+            Err::<(), _>(refused(400, "badNonce"))
+        })
+        .await;
         assert!(never.unwrap_err().is("badNonce"));
         assert_eq!(calls.swap(0, Ordering::Relaxed), NONCE_TRIES);
 
-        let other = bounded(|| async { nth(); Err::<(), _>(refused(403, "unauthorized")) }).await;
+        let other = bounded(|| async {
+            nth();
+            Err::<(), _>(refused(403, "unauthorized"))
+        })
+        .await;
         assert!(other.unwrap_err().is("unauthorized"));
         assert_eq!(calls.swap(0, Ordering::Relaxed), 1);
     }

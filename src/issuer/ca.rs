@@ -44,7 +44,16 @@ impl Ca {
         extensions: Extensions,
     ) -> Self {
         let (directory, account) = (Flight::default(), Flight::default());
-        Self { settings, key, store, clock, engine, extensions, directory, account }
+        Self {
+            settings,
+            key,
+            store,
+            clock,
+            engine,
+            extensions,
+            directory,
+            account,
+        }
     }
 
     /// Our account, registered at the first need. `lost`: the account URL that the CA no longer
@@ -54,7 +63,11 @@ impl Ca {
         let usable = |r: &Registered| Some(r.kid.as_str()) != lost && Arc::ptr_eq(&r.directory, &directory);
         let made = async {
             let kid = self.kid(&directory, lost).await?;
-            Ok(Registered { key: self.key.clone(), directory: directory.clone(), kid })
+            Ok(Registered {
+                key: self.key.clone(),
+                directory: directory.clone(),
+                kid,
+            })
         };
         self.account.get(usable, made).await
     }
@@ -68,7 +81,11 @@ impl Ca {
             return Ok(account.kid);
         }
         let kid = match &settings.eab {
-            Some(eab) => self.extensions.register(directory, &self.key, &settings.contact, eab).await?,
+            Some(eab) => {
+                self.extensions
+                    .register(directory, &self.key, &settings.contact, eab)
+                    .await?
+            }
             None if directory.meta.external_account_required => {
                 return Err(CallError::Ours(format!(
                     "{} takes only accounts with an external binding: set acme.eab to the key id and HMAC key it gave you",
@@ -78,7 +95,11 @@ impl Ca {
             None => self.engine.register(directory, &self.key, &settings.contact).await?,
         };
         info!(ca = settings.directory, kid, "account registered");
-        let account = CaAccount { directory: settings.directory.clone(), kid: kid.clone(), created: self.clock.now() };
+        let account = CaAccount {
+            directory: settings.directory.clone(),
+            kid: kid.clone(),
+            created: self.clock.now(),
+        };
         self.store.put_ca_account(&account).await.map_err(ours)?;
         Ok(kid)
     }
@@ -92,7 +113,11 @@ impl Ca {
         let lost = account.kid.clone();
         match call(account).await {
             Err(e) if e.is("accountDoesNotExist") => {
-                warn!(ca = self.settings.directory, kid = lost, "the CA does not know our account any more; registering again");
+                warn!(
+                    ca = self.settings.directory,
+                    kid = lost,
+                    "the CA does not know our account any more; registering again"
+                );
                 call(self.account(Some(&lost)).await?).await
             }
             other => other,
@@ -105,32 +130,43 @@ impl AcmeClient for Ca {
     async fn directory(&self) -> Result<Arc<Directory>, CallError> {
         let now = self.clock.now();
         let fresh = |(_, read): &(Arc<Directory>, Timestamp)| now < *read + DIRECTORY_FRESH;
-        let read = async { Ok((Arc::new(self.extensions.directory(&self.settings.directory).await?), now)) };
+        let read = async {
+            Ok((
+                Arc::new(self.extensions.directory(&self.settings.directory).await?),
+                now,
+            ))
+        };
         Ok(self.directory.get(fresh, read).await?.0.clone())
     }
 
     async fn new_order(&self, order: &NewOrder<'_>) -> Result<(String, Order), CallError> {
-        self.under_account(|a| async move { self.extensions.new_order(&a, order).await }).await
+        self.under_account(|a| async move { self.extensions.new_order(&a, order).await })
+            .await
     }
 
     async fn order(&self, url: &str) -> Result<Fetched<Order>, CallError> {
-        self.under_account(|a| async move { self.extensions.fetch(&a, url).await }).await
+        self.under_account(|a| async move { self.extensions.fetch(&a, url).await })
+            .await
     }
 
     async fn authorization(&self, url: &str) -> Result<Fetched<Authorization>, CallError> {
-        self.under_account(|a| async move { self.extensions.fetch(&a, url).await }).await
+        self.under_account(|a| async move { self.extensions.fetch(&a, url).await })
+            .await
     }
 
     async fn respond(&self, challenge_url: &str) -> Result<(), CallError> {
-        self.under_account(|a| async move { self.engine.respond(&a, challenge_url).await }).await
+        self.under_account(|a| async move { self.engine.respond(&a, challenge_url).await })
+            .await
     }
 
     async fn finalize(&self, finalize_url: &str, csr: &[u8]) -> Result<(), CallError> {
-        self.under_account(|a| async move { self.engine.finalize(&a, finalize_url, csr).await }).await
+        self.under_account(|a| async move { self.engine.finalize(&a, finalize_url, csr).await })
+            .await
     }
 
     async fn certificate(&self, url: &str) -> Result<String, CallError> {
-        self.under_account(|a| async move { self.engine.certificate(&a, url).await }).await
+        self.under_account(|a| async move { self.engine.certificate(&a, url).await })
+            .await
     }
 
     async fn renewal_info(&self, ari_id: &str) -> Result<Option<RenewalInfo>, CallError> {
@@ -143,9 +179,13 @@ impl AcmeClient for Ca {
     async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<(), CallError> {
         let directory = self.directory().await?;
         let Some(url) = &directory.revoke_cert else {
-            return Err(CallError::Ours(format!("{} offers no revocation", self.settings.directory)));
+            return Err(CallError::Ours(format!(
+                "{} offers no revocation",
+                self.settings.directory
+            )));
         };
-        self.under_account(|a| async move { self.extensions.revoke(&a, url, certificate, reason).await }).await
+        self.under_account(|a| async move { self.extensions.revoke(&a, url, certificate, reason).await })
+            .await
     }
 }
 
@@ -163,7 +203,12 @@ struct FlightState<T> {
 
 impl<T> Default for Flight<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(FlightState { value: None, failed: None }) }
+        Self {
+            state: Mutex::new(FlightState {
+                value: None,
+                failed: None,
+            }),
+        }
     }
 }
 
@@ -185,7 +230,10 @@ impl<T> Flight<T> {
         match make.await {
             Ok(value) => {
                 let value = Arc::new(value);
-                *state = FlightState { value: Some(value.clone()), failed: None };
+                *state = FlightState {
+                    value: Some(value.clone()),
+                    failed: None,
+                };
                 Ok(value)
             }
             Err(error) => {

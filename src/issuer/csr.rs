@@ -15,7 +15,8 @@ pub(super) fn generate_key() -> Result<Zeroizing<Vec<u8>>, CallError> {
 /// The request (DER) for one name. It has no common name: that holds 64 characters at most, and
 /// clients have looked at the alternative names only for years (RFC 6125 §6.4.4).
 pub(super) fn request(name: &str, key_pkcs8: &[u8]) -> Result<Vec<u8>, CallError> {
-    let key = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key_pkcs8), &PKCS_ECDSA_P256_SHA256).map_err(ours)?;
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key_pkcs8), &PKCS_ECDSA_P256_SHA256)
+        .map_err(ours)?;
     let mut params = CertificateParams::new([name.to_owned()]).map_err(ours)?;
     params.distinguished_name = DistinguishedName::new();
     Ok(params.serialize_request(&key).map_err(ours)?.der().to_vec())
@@ -37,7 +38,9 @@ mod tests {
         let (_, csr) = X509CertificationRequest::from_der(&der).unwrap();
         assert_eq!(csr.certification_request_info.subject.iter().count(), 0);
         let extensions: Vec<_> = csr.requested_extensions().unwrap().collect();
-        let [ParsedExtension::SubjectAlternativeName(san)] = extensions.as_slice() else { panic!("{extensions:?}") };
+        let [ParsedExtension::SubjectAlternativeName(san)] = extensions.as_slice() else {
+            panic!("{extensions:?}")
+        };
         assert_eq!(san.general_names, [GeneralName::DNSName(&name)]);
         assert!(request(&name, b"no key").is_err());
     }

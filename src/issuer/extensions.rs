@@ -47,11 +47,17 @@ impl Extensions {
         let binding = jws::external_account_binding(eab, key.pair(), &directory.new_account).map_err(ours)?;
         let payload = json!({"termsOfServiceAgreed": true, "contact": contact, "externalAccountBinding": binding});
         let url = &directory.new_account;
-        self.send(directory, key, Identity::Key, url, payload.to_string().as_bytes()).await?.located()
+        self.send(directory, key, Identity::Key, url, payload.to_string().as_bytes())
+            .await?
+            .located()
     }
 
     /// Places an order (RFC 8555 §7.4).
-    pub(super) async fn new_order(&self, account: &Registered, order: &NewOrder<'_>) -> Result<(String, Order), CallError> {
+    pub(super) async fn new_order(
+        &self,
+        account: &Registered,
+        order: &NewOrder<'_>,
+    ) -> Result<(String, Order), CallError> {
         let mut payload = json!({"identifiers": [{"type": "dns", "value": order.name}]});
         for (member, value) in [("profile", order.profile), ("replaces", order.replaces)] {
             if let (Some(value), Some(object)) = (value, payload.as_object_mut()) {
@@ -63,9 +69,18 @@ impl Extensions {
     }
 
     /// Fetches an object of the account by POST-as-GET (RFC 8555 §6.3).
-    pub(super) async fn fetch<T: DeserializeOwned>(&self, account: &Registered, url: &str) -> Result<Fetched<T>, CallError> {
-        let answer = self.send(&account.directory, &account.key, Identity::Kid(&account.kid), url, b"").await?;
-        Ok(Fetched { value: answer.json()?, retry_after: answer.retry_after })
+    pub(super) async fn fetch<T: DeserializeOwned>(
+        &self,
+        account: &Registered,
+        url: &str,
+    ) -> Result<Fetched<T>, CallError> {
+        let answer = self
+            .send(&account.directory, &account.key, Identity::Kid(&account.kid), url, b"")
+            .await?;
+        Ok(Fetched {
+            value: answer.json()?,
+            retry_after: answer.retry_after,
+        })
     }
 
     /// Asks when a certificate should be renewed (RFC 9773 §4.1). `None`: the CA does not know it.
@@ -81,7 +96,13 @@ impl Extensions {
     }
 
     /// Revokes a certificate (RFC 8555 §7.6).
-    pub(super) async fn revoke(&self, account: &Registered, url: &str, certificate: &[u8], reason: u8) -> Result<(), CallError> {
+    pub(super) async fn revoke(
+        &self,
+        account: &Registered,
+        url: &str,
+        certificate: &[u8],
+        reason: u8,
+    ) -> Result<(), CallError> {
         let payload = json!({"certificate": URL_SAFE_NO_PAD.encode(certificate), "reason": reason});
         match self.post(account, url, &payload).await {
             Err(e) if e.is("alreadyRevoked") => Ok(()),
@@ -91,7 +112,14 @@ impl Extensions {
 
     async fn post(&self, account: &Registered, url: &str, payload: &Value) -> Result<Answer, CallError> {
         let identity = Identity::Kid(&account.kid);
-        self.send(&account.directory, &account.key, identity, url, payload.to_string().as_bytes()).await
+        self.send(
+            &account.directory,
+            &account.key,
+            identity,
+            url,
+            payload.to_string().as_bytes(),
+        )
+        .await
     }
 
     /// Sends a signed request, again when the CA rejects its nonce (RFC 8555 §6.5).

@@ -40,7 +40,9 @@ const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
 
 /// Trust for one CA's directory: the public roots, and those of `ca_file`.
 pub(super) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     if let Some(path) = ca_file {
         let pem = std::fs::read(path).map_err(|e| e.to_string())?;
         let mut added = 0;
@@ -92,7 +94,11 @@ impl Http {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE)
             .build(connector);
-        Self { client, clock, nonces: Mutex::new(Vec::new()) }
+        Self {
+            client,
+            clock,
+            nonces: Mutex::new(Vec::new()),
+        }
     }
 
     /// Fetches without a signature.
@@ -111,7 +117,8 @@ impl Http {
             return Ok(nonce);
         }
         self.call(Method::HEAD, new_nonce_url, Vec::new()).await?;
-        self.take_nonce().ok_or_else(|| CallError::NoAnswer("newNonce brought no Replay-Nonce".into()))
+        self.take_nonce()
+            .ok_or_else(|| CallError::NoAnswer("newNonce brought no Replay-Nonce".into()))
     }
 
     fn take_nonce(&self) -> Option<String> {
@@ -119,7 +126,9 @@ impl Http {
     }
 
     fn keep_nonce(&self, headers: &HeaderMap) {
-        let Some(nonce) = text(headers, &NONCE_HEADER) else { return };
+        let Some(nonce) = text(headers, &NONCE_HEADER) else {
+            return;
+        };
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         if nonces.len() >= MAX_NONCES {
             nonces.remove(0);
@@ -130,7 +139,12 @@ impl Http {
     async fn call(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
         timeout(CALL_TIMEOUT, self.call_unbounded(method, url, body))
             .await
-            .unwrap_or_else(|_| Err(CallError::NoAnswer(format!("no answer within {} s", CALL_TIMEOUT.as_secs()))))
+            .unwrap_or_else(|_| {
+                Err(CallError::NoAnswer(format!(
+                    "no answer within {} s",
+                    CALL_TIMEOUT.as_secs()
+                )))
+            })
     }
 
     async fn call_unbounded(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
@@ -141,7 +155,11 @@ impl Http {
         let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| CallError::NoAnswer(format!("the CA named an unusable URL: {e}")))?;
-        let response = self.client.request(request).await.map_err(|e| CallError::NoAnswer(chain(&e)))?;
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|e| CallError::NoAnswer(chain(&e)))?;
         let (parts, body) = response.into_parts();
         self.keep_nonce(&parts.headers);
         let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
@@ -153,7 +171,11 @@ impl Http {
         if !parts.status.is_success() {
             return Err(refusal(parts.status, &body, retry_after));
         }
-        Ok(Answer { location: text(&parts.headers, &LOCATION), retry_after, body })
+        Ok(Answer {
+            location: text(&parts.headers, &LOCATION),
+            retry_after,
+            body,
+        })
     }
 }
 
@@ -166,12 +188,18 @@ impl Answer {
 
     /// The `Location` header, where the protocol wants one.
     pub(super) fn located(&self) -> Result<String, CallError> {
-        self.location.clone().ok_or_else(|| CallError::NoAnswer("the answer has no Location".into()))
+        self.location
+            .clone()
+            .ok_or_else(|| CallError::NoAnswer("the answer has no Location".into()))
     }
 }
 
 fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Timestamp>) -> CallError {
-    CallError::Refused(Problem::from_response(status.as_u16(), &String::from_utf8_lossy(body), retry_after))
+    CallError::Refused(Problem::from_response(
+        status.as_u16(),
+        &String::from_utf8_lossy(body),
+        retry_after,
+    ))
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
@@ -183,9 +211,8 @@ fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(seconds) = value.trim().parse::<u32>() {
         return Some(now + Duration::from_secs(seconds.into()));
     }
-    let format = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
+    let format =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     let date = PrimitiveDateTime::parse(value.trim(), &format).ok()?;
     Some(Timestamp::from_secs(date.assume_utc().unix_timestamp()))
 }
@@ -253,7 +280,10 @@ mod tests {
         drop(listener);
         let http = Http::new(tls_config(None).unwrap(), Clock::system());
         let error = http.get(&format!("https://{address}/dir")).await.unwrap_err();
-        assert!(matches!(&error, CallError::NoAnswer(text) if text.contains("refused")), "{error}");
+        assert!(
+            matches!(&error, CallError::NoAnswer(text) if text.contains("refused")),
+            "{error}"
+        );
         let plain = http.get(&format!("http://{address}/dir")).await.unwrap_err();
         assert!(matches!(plain, CallError::NoAnswer(_)), "only https: {plain}");
     }

@@ -25,7 +25,13 @@ pub(super) enum Identity<'a> {
 pub(super) struct SignError;
 
 /// A request body signed with the account key. `payload` is empty for a POST-as-GET (RFC 8555 §6.3).
-pub(super) fn sign(key: &EcdsaKeyPair, identity: Identity<'_>, nonce: &str, url: &str, payload: &[u8]) -> Result<Vec<u8>, SignError> {
+pub(super) fn sign(
+    key: &EcdsaKeyPair,
+    identity: Identity<'_>,
+    nonce: &str,
+    url: &str,
+    payload: &[u8],
+) -> Result<Vec<u8>, SignError> {
     let header = match identity {
         Identity::Kid(kid) => json!({"alg": "ES256", "kid": kid, "nonce": nonce, "url": url}),
         Identity::Key => json!({"alg": "ES256", "jwk": jwk(key), "nonce": nonce, "url": url}),
@@ -42,7 +48,9 @@ pub(super) fn external_account_binding(eab: &Eab, key: &EcdsaKeyPair, url: &str)
     let header = json!({"alg": "HS256", "kid": eab.key_id, "url": url});
     let secret = hmac::Key::new(hmac::HMAC_SHA256, &eab.hmac_key);
     let payload = jwk(key).to_string();
-    assemble(&header, payload.as_bytes(), |input| Ok(hmac::sign(&secret, input).as_ref().to_vec()))
+    assemble(&header, payload.as_bytes(), |input| {
+        Ok(hmac::sign(&secret, input).as_ref().to_vec())
+    })
 }
 
 /// The public key as a JWK (RFC 7517), its members in the order of RFC 7638 §3.
@@ -54,7 +62,11 @@ pub(super) fn jwk(key: &EcdsaKeyPair) -> Value {
 }
 
 /// The flattened JSON serialization (RFC 7515 §7.2.2).
-fn assemble(header: &Value, payload: &[u8], sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, SignError>) -> Result<Value, SignError> {
+fn assemble(
+    header: &Value,
+    payload: &[u8],
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, SignError>,
+) -> Result<Value, SignError> {
     let protected = URL_SAFE_NO_PAD.encode(header.to_string());
     let payload = URL_SAFE_NO_PAD.encode(payload);
     let signature = sign(format!("{protected}.{payload}").as_bytes())?;
@@ -69,10 +81,20 @@ mod tests {
 
     /// The key of RFC 7515 A.3.
     fn key() -> EcdsaKeyPair {
-        let d = URL_SAFE_NO_PAD.decode("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI").unwrap();
+        let d = URL_SAFE_NO_PAD
+            .decode("jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI")
+            .unwrap();
         let mut point = vec![4];
-        point.extend(URL_SAFE_NO_PAD.decode("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU").unwrap());
-        point.extend(URL_SAFE_NO_PAD.decode("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0").unwrap());
+        point.extend(
+            URL_SAFE_NO_PAD
+                .decode("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU")
+                .unwrap(),
+        );
+        point.extend(
+            URL_SAFE_NO_PAD
+                .decode("x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0")
+                .unwrap(),
+        );
         EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &d, &point).unwrap()
     }
 
@@ -84,16 +106,26 @@ mod tests {
     fn es256_verifies_and_its_header_is_as_rfc_8555_wants() {
         let key = key();
         assert_eq!(jwk(&key)["x"], "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU");
-        for (identity, member) in [(Identity::Kid("https://ca.example/acct/1"), "kid"), (Identity::Key, "jwk")] {
+        for (identity, member) in [
+            (Identity::Kid("https://ca.example/acct/1"), "kid"),
+            (Identity::Key, "jwk"),
+        ] {
             let body: Value =
                 serde_json::from_slice(&sign(&key, identity, "n0", "https://ca.example/x", b"").unwrap()).unwrap();
             assert_eq!(body["payload"], "");
             let header: Value = serde_json::from_slice(&part(&body, "protected")).unwrap();
-            assert_eq!((header["alg"].as_str(), header["nonce"].as_str()), (Some("ES256"), Some("n0")));
+            assert_eq!(
+                (header["alg"].as_str(), header["nonce"].as_str()),
+                (Some("ES256"), Some("n0"))
+            );
             assert_eq!(header["url"], "https://ca.example/x");
             assert!(header.get(member).is_some(), "{header}");
             assert_eq!(header.as_object().unwrap().len(), 4);
-            let input = format!("{}.{}", body["protected"].as_str().unwrap(), body["payload"].as_str().unwrap());
+            let input = format!(
+                "{}.{}",
+                body["protected"].as_str().unwrap(),
+                body["payload"].as_str().unwrap()
+            );
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.public_key().as_ref())
                 .verify(input.as_bytes(), &part(&body, "signature"))
                 .unwrap();
@@ -116,13 +148,23 @@ mod tests {
     #[test]
     fn a_binding_holds_the_account_key_and_no_nonce() {
         let key = key();
-        let eab = Eab { key_id: "kid-1".into(), hmac_key: Zeroizing::new(vec![9; 32]) };
+        let eab = Eab {
+            key_id: "kid-1".into(),
+            hmac_key: Zeroizing::new(vec![9; 32]),
+        };
         let body = external_account_binding(&eab, &key, "https://ca.example/new-acct").unwrap();
         let header: Value = serde_json::from_slice(&part(&body, "protected")).unwrap();
-        assert_eq!(header, json!({"alg": "HS256", "kid": "kid-1", "url": "https://ca.example/new-acct"}));
+        assert_eq!(
+            header,
+            json!({"alg": "HS256", "kid": "kid-1", "url": "https://ca.example/new-acct"})
+        );
         let payload: Value = serde_json::from_slice(&part(&body, "payload")).unwrap();
         assert_eq!(payload, jwk(&key));
-        let input = format!("{}.{}", body["protected"].as_str().unwrap(), body["payload"].as_str().unwrap());
+        let input = format!(
+            "{}.{}",
+            body["protected"].as_str().unwrap(),
+            body["payload"].as_str().unwrap()
+        );
         let secret = hmac::Key::new(hmac::HMAC_SHA256, &[9; 32]);
         hmac::verify(&secret, input.as_bytes(), &part(&body, "signature")).unwrap();
     }

@@ -78,7 +78,10 @@ impl Eab {
         // Some CAs show it in the other alphabet.
         let text = Zeroizing::new(hmac_key.trim().replace('+', "-").replace('/', "_"));
         let hmac_key = Zeroizing::new(LENIENT.decode(text.as_bytes()).ok()?);
-        (!hmac_key.is_empty()).then(|| Self { key_id: key_id.to_owned(), hmac_key })
+        (!hmac_key.is_empty()).then(|| Self {
+            key_id: key_id.to_owned(),
+            hmac_key,
+        })
     }
 }
 
@@ -173,7 +176,12 @@ impl Issuer {
         metrics: Metrics,
     ) -> Result<Self, IssuerError> {
         let tls = http::tls_config(settings.ca_file.as_deref()).map_err(|reason| IssuerError::CaFile {
-            path: settings.ca_file.as_deref().unwrap_or_else(|| "".as_ref()).display().to_string(),
+            path: settings
+                .ca_file
+                .as_deref()
+                .unwrap_or_else(|| "".as_ref())
+                .display()
+                .to_string(),
             reason,
         })?;
         let engine = acme::Engine::new(tls.clone());
@@ -195,7 +203,15 @@ impl Issuer {
             .filter(|u| u.scheme_str() == Some("https"))
             .and_then(|u| u.host().map(str::to_owned))
             .ok_or_else(|| IssuerError::Directory(settings.directory.clone()))?;
-        Ok(Self { client, settings, host, store, sealer, clock, metrics })
+        Ok(Self {
+            client,
+            settings,
+            host,
+            store,
+            sealer,
+            clock,
+            metrics,
+        })
     }
 
     /// The CA's host name, for people.
@@ -248,13 +264,19 @@ impl Issuer {
             ari_id: leaf.ari_id,
         };
         let sealed_key = self.sealer.seal(&format!("certificates/{}", job.name), &key);
-        Issued { certificate: StoredCertificate { chain_pem, sealed_key }, info }
+        Issued {
+            certificate: StoredCertificate { chain_pem, sealed_key },
+            info,
+        }
     }
 
     /// When the CA wants a certificate to be renewed (RFC 9773). `None`: it offers no such
     /// information, or does not know the certificate.
     pub async fn renewal_info(&self, ari_id: &str) -> Result<Option<RenewalInfo>, Failure> {
-        self.client.renewal_info(ari_id).await.map_err(|e| e.into_failure(None, self.clock.now()))
+        self.client
+            .renewal_info(ari_id)
+            .await
+            .map_err(|e| e.into_failure(None, self.clock.now()))
     }
 
     /// Revokes the first certificate of a chain, for a reason of RFC 5280 §5.3.1 (0 unspecified,
@@ -265,7 +287,10 @@ impl Issuer {
             let detail = "the chain to be revoked is not readable PEM";
             return Err(problem::own_failure(FailureKind::Internal, detail, self.clock.now()));
         };
-        self.client.revoke(leaf, reason).await.map_err(|e| e.into_failure(None, self.clock.now()))
+        self.client
+            .revoke(leaf, reason)
+            .await
+            .map_err(|e| e.into_failure(None, self.clock.now()))
     }
 }
 
@@ -278,7 +303,10 @@ pub struct Metrics {
 impl Metrics {
     /// Registers `linkseal_acme_orders_total`; once per registry, for all CAs.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let opts = Opts::new("linkseal_acme_orders_total", "Attempts to obtain a certificate, by how they ended.");
+        let opts = Opts::new(
+            "linkseal_acme_orders_total",
+            "Attempts to obtain a certificate, by how they ended.",
+        );
         let orders = IntCounterVec::new(opts, &["result"])?;
         registry.register(Box::new(orders.clone()))?;
         Ok(Self { orders })

@@ -9,7 +9,9 @@ use std::time::Duration;
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use super::client::{AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus};
+use super::client::{
+    AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus,
+};
 use super::problem::{CallError, Problem, Stage, own_failure, problem_failure};
 use super::{IssueError, Job, Progress, csr};
 use crate::cert::certificate::{Certificate, Leaf, chain_from_pem};
@@ -72,8 +74,12 @@ impl Driver<'_> {
 
     /// The order that an earlier run left, unless it is of no use.
     async fn take_up(&self) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
-        let Some(record) = self.store.order(&self.job.name).await? else { return Ok(None) };
-        let Some(url) = record.url.clone().filter(|_| record.ca == self.ca) else { return Ok(None) };
+        let Some(record) = self.store.order(&self.job.name).await? else {
+            return Ok(None);
+        };
+        let Some(url) = record.url.clone().filter(|_| record.ca == self.ca) else {
+            return Ok(None);
+        };
         if self.clock.now() >= record.created + TAKE_UP_WITHIN {
             return Ok(None);
         }
@@ -93,7 +99,11 @@ impl Driver<'_> {
         let directory = self.client.directory().await.map_err(|e| self.failed_before_order(e))?;
         if let Some(wanted) = self.profile.filter(|p| !directory.meta.profiles.contains_key(*p)) {
             let offered: Vec<_> = directory.meta.profiles.keys().map(String::as_str).collect();
-            let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
+            let offered = if offered.is_empty() {
+                "none".into()
+            } else {
+                offered.join(", ")
+            };
             let detail = format!("the CA has no profile `{wanted}`; it offers: {offered}. Change acme.profile");
             return Err(self.ended(own_failure(FailureKind::Refused, &detail, self.clock.now())));
         }
@@ -108,7 +118,11 @@ impl Driver<'_> {
         };
         self.note(&record).await?;
         // A CA without renewal information knows no `replaces` (RFC 9773 §5).
-        let replaces = self.job.replaces.as_deref().filter(|_| directory.renewal_info.is_some());
+        let replaces = self
+            .job
+            .replaces
+            .as_deref()
+            .filter(|_| directory.renewal_info.is_some());
         let (url, order) = self.place(replaces).await.map_err(|e| self.failed_before_order(e))?;
         debug!(name = %self.job.name, url, "order placed");
         record.url = Some(url.clone());
@@ -119,7 +133,11 @@ impl Driver<'_> {
 
     /// Sends newOrder; again without `replaces` when the CA does not want that.
     async fn place(&self, replaces: Option<&str>) -> Result<(String, Order), CallError> {
-        let mut order = NewOrder { name: self.job.name.as_str(), profile: self.profile, replaces };
+        let mut order = NewOrder {
+            name: self.job.name.as_str(),
+            profile: self.profile,
+            replaces,
+        };
         match self.client.new_order(&order).await {
             Err(e) if replaces.is_some() && may_concern_replaces(&e) => {
                 warn!(name = %self.job.name, error = %e, "the CA does not take the order as a replacement; ordering without");
@@ -142,7 +160,8 @@ impl Driver<'_> {
                 OrderStatus::Pending => {
                     let deadline = self.clock.now() + VALIDATION_TIME;
                     self.authorize(&order, deadline).await?;
-                    self.poll(Duration::ZERO, deadline, fetch, |o| o.status != OrderStatus::Pending).await?
+                    self.poll(Duration::ZERO, deadline, fetch, |o| o.status != OrderStatus::Pending)
+                        .await?
                 }
                 OrderStatus::Ready if !finalized => {
                     finalized = true;
@@ -190,7 +209,11 @@ impl Driver<'_> {
         {
             // An answer to this very call may have been lost: then the challenge has moved on,
             // and the CA refuses to be told twice.
-            let now = self.steadily(|| self.client.authorization(url)).await.map_err(|e| self.failed(e))?.value;
+            let now = self
+                .steadily(|| self.client.authorization(url))
+                .await
+                .map_err(|e| self.failed(e))?
+                .value;
             let waits = |c: &super::client::Challenge| c.url == challenge.url && c.status == ChallengeStatus::Pending;
             if now.status == AuthorizationStatus::Pending && now.challenges.iter().any(waits) {
                 return Err(self.failed(refusal));
@@ -216,7 +239,10 @@ impl Driver<'_> {
         F: Future<Output = Result<Fetched<Order>, CallError>>,
     {
         let deadline = self.clock.now() + PROCESSING_TIME;
-        self.poll(first, deadline, fetch, |o| matches!(o.status, OrderStatus::Valid | OrderStatus::Invalid)).await
+        self.poll(first, deadline, fetch, |o| {
+            matches!(o.status, OrderStatus::Valid | OrderStatus::Invalid)
+        })
+        .await
     }
 
     /// Downloads the certificate and checks that it is what was ordered.
@@ -225,14 +251,25 @@ impl Driver<'_> {
         let Some(url) = &order.certificate else {
             return Err(refused("the CA calls the order valid and names no certificate"));
         };
-        let chain_pem = self.steadily(|| self.client.certificate(url)).await.map_err(|e| self.failed(e))?;
+        let chain_pem = self
+            .steadily(|| self.client.certificate(url))
+            .await
+            .map_err(|e| self.failed(e))?;
         Certificate::new(&chain_pem, &key).map_err(|e| refused(&format!("the CA's certificate is not usable: {e}")))?;
-        let leaf = chain_from_pem(&chain_pem).and_then(|chain| Leaf::of(&chain)).map_err(|e| refused(&e.to_string()))?;
+        let leaf = chain_from_pem(&chain_pem)
+            .and_then(|chain| Leaf::of(&chain))
+            .map_err(|e| refused(&e.to_string()))?;
         if !leaf.sans.iter().any(|s| s.eq_ignore_ascii_case(self.job.name.as_str())) {
-            return Err(refused(&format!("the CA's certificate is for {} only", leaf.sans.join(", "))));
+            return Err(refused(&format!(
+                "the CA's certificate is for {} only",
+                leaf.sans.join(", ")
+            )));
         }
         if leaf.not_after <= self.clock.now() {
-            return Err(refused(&format!("the CA's certificate ended at {}; is the clock here right?", leaf.not_after)));
+            return Err(refused(&format!(
+                "the CA's certificate ended at {}; is the clock here right?",
+                leaf.not_after
+            )));
         }
         Ok(Obtained { chain_pem, key, leaf })
     }
@@ -253,7 +290,9 @@ impl Driver<'_> {
         let mut wish = None;
         loop {
             let now = self.clock.now();
-            let wished = wish.map_or(Duration::ZERO, |w: Timestamp| w.saturating_since(now)).min(POLL_WISH_MAX);
+            let wished = wish
+                .map_or(Duration::ZERO, |w: Timestamp| w.saturating_since(now))
+                .min(POLL_WISH_MAX);
             self.pause(delay.max(wished).min(deadline.saturating_since(now))).await;
             let silent = match fetch().await {
                 Ok(fetched) if done(&fetched.value) => return Ok(fetched.value),
@@ -319,14 +358,26 @@ impl Driver<'_> {
                 _ => {}
             }
         }
-        self.words_or(order.error.clone(), Stage::Request, "the CA made the order invalid and gives no reason")
+        self.words_or(
+            order.error.clone(),
+            Stage::Request,
+            "the CA made the order invalid and gives no reason",
+        )
     }
 
     fn why_unauthorized(&self, authorization: Authorization) -> Failure {
-        let mut errors: Vec<_> = authorization.challenges.into_iter().filter(|c| c.error.is_some()).collect();
+        let mut errors: Vec<_> = authorization
+            .challenges
+            .into_iter()
+            .filter(|c| c.error.is_some())
+            .collect();
         errors.sort_by_key(|c| c.kind != "http-01");
         let error = errors.into_iter().next().and_then(|c| c.error);
-        self.words_or(error, Stage::Validation, "the CA made the authorization invalid and gives no reason")
+        self.words_or(
+            error,
+            Stage::Validation,
+            "the CA made the authorization invalid and gives no reason",
+        )
     }
 
     fn words_or(&self, problem: Option<Problem>, stage: Stage, silence: &str) -> Failure {
@@ -339,7 +390,10 @@ impl Driver<'_> {
 
     fn stuck(&self) -> IssueError {
         let detail = "the CA took the order on and did not finish it in time";
-        IssueError::Failed { failure: own_failure(FailureKind::Stuck, detail, self.clock.now()), resumable: true }
+        IssueError::Failed {
+            failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),
+            resumable: true,
+        }
     }
 
     /// A failure of a call while there is an order: one that passes leaves the order as it was.
@@ -355,7 +409,10 @@ impl Driver<'_> {
     }
 
     fn ended(&self, failure: Failure) -> IssueError {
-        IssueError::Failed { failure, resumable: false }
+        IssueError::Failed {
+            failure,
+            resumable: false,
+        }
     }
 }
 
@@ -376,8 +433,14 @@ fn retry_after(error: &CallError) -> Option<Timestamp> {
 /// is about something else is not tried again.
 fn may_concern_replaces(error: &CallError) -> bool {
     const OTHERS: [&str; 8] = [
-        "rateLimited", "rejectedIdentifier", "unsupportedIdentifier", "accountDoesNotExist", "userActionRequired",
-        "badNonce", "caa", "invalidProfile",
+        "rateLimited",
+        "rejectedIdentifier",
+        "unsupportedIdentifier",
+        "accountDoesNotExist",
+        "userActionRequired",
+        "badNonce",
+        "caa",
+        "invalidProfile",
     ];
     matches!(error, CallError::Refused(p) if (400..500).contains(&p.status) && p.status != 429 && !OTHERS.contains(&p.short()))
 }

@@ -153,7 +153,11 @@ pub(super) fn problem_failure(problem: Problem, stage: Stage, name: Option<&Doma
     Failure {
         kind,
         error: LastError {
-            kind: if problem.kind.is_empty() { "about:blank".into() } else { cut(&problem.kind) },
+            kind: if problem.kind.is_empty() {
+                "about:blank".into()
+            } else {
+                cut(&problem.kind)
+            },
             detail: cut(&problem.detail),
             at: now,
             subproblems: subproblems
@@ -173,7 +177,12 @@ pub(super) fn own_failure(kind: FailureKind, detail: &str, now: Timestamp) -> Fa
     let kind_word = format!("{OWN_ERROR}{}", label(kind));
     Failure {
         kind,
-        error: LastError { kind: kind_word, detail: cut(detail), at: now, subproblems: Vec::new() },
+        error: LastError {
+            kind: kind_word,
+            detail: cut(detail),
+            at: now,
+            subproblems: Vec::new(),
+        },
         retry_after: None,
     }
 }
@@ -233,21 +242,34 @@ fn limit(problem: &Problem, name: Option<&DomainName>) -> FailureKind {
         "duplicate certificate",
         "temporarily prevented from requesting certificates for",
     ];
-    const OF_ACCOUNT: [&str; 4] = ["new orders", "registrations", "pending authorizations", "requests of this type"];
+    const OF_ACCOUNT: [&str; 4] = [
+        "new orders",
+        "registrations",
+        "pending authorizations",
+        "requests of this type",
+    ];
     let detail = problem.detail.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|w| detail.contains(w));
     let of_a_name = has(&OF_NAME)
         || problem.subproblems.iter().any(|s| s.identifier.is_some())
         || (!has(&OF_ACCOUNT) && name.is_some_and(|n| speaks_of(&detail, n)));
-    if of_a_name { FailureKind::NameLimit } else { FailureKind::AccountLimit }
+    if of_a_name {
+        FailureKind::NameLimit
+    } else {
+        FailureKind::AccountLimit
+    }
 }
 
 /// Whether a text names `name` or a domain above it, links to documentation aside.
 fn speaks_of(detail: &str, name: &DomainName) -> bool {
     let around = |c: char| !c.is_ascii_alphanumeric();
-    let mut words = detail.split_whitespace().filter(|w| !w.contains("://")).map(|w| w.trim_matches(around));
+    let mut words = detail
+        .split_whitespace()
+        .filter(|w| !w.contains("://"))
+        .map(|w| w.trim_matches(around));
     words.any(|word| {
-        word.contains('.') && (name.as_str() == word || name.as_str().strip_suffix(word).is_some_and(|s| s.ends_with('.')))
+        word.contains('.')
+            && (name.as_str() == word || name.as_str().strip_suffix(word).is_some_and(|s| s.ends_with('.')))
     })
 }
 
@@ -257,7 +279,10 @@ fn short(kind: &str) -> &str {
 
 /// A text of the CA, of bounded length and without control characters.
 fn cut(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_TEXT)
+        .collect()
 }
 
 /// Reads a string as `{:?}` writes it, with its quotes. `None`: it is not one.
@@ -276,7 +301,11 @@ fn unescape_debug(quoted: &str) -> Option<String> {
             't' => out.push('\t'),
             '0' => out.push('\0'),
             'u' => {
-                let digits: String = chars.by_ref().skip_while(|c| *c == '{').take_while(|c| *c != '}').collect();
+                let digits: String = chars
+                    .by_ref()
+                    .skip_while(|c| *c == '{')
+                    .take_while(|c| *c != '}')
+                    .collect();
                 out.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
             }
             plain => out.push(plain),
@@ -338,16 +367,37 @@ mod tests {
     fn limits_are_told_apart_by_what_the_ca_says() {
         use FailureKind::{AccountLimit, NameLimit};
         for (detail, want) in [
-            ("too many new orders (300) from this account in the last 3h0m0s, retry after …", AccountLimit),
-            ("too many registrations (10) from this IP address in the last 3h0m0s", AccountLimit),
+            (
+                "too many new orders (300) from this account in the last 3h0m0s, retry after …",
+                AccountLimit,
+            ),
+            (
+                "too many registrations (10) from this IP address in the last 3h0m0s",
+                AccountLimit,
+            ),
             ("too many currently pending authorizations: 300", AccountLimit),
-            ("too many requests of this type recently: links.customer.example", AccountLimit),
+            (
+                "too many requests of this type recently: links.customer.example",
+                AccountLimit,
+            ),
             ("slow down", AccountLimit),
             ("slow down, see https://customer.example/docs", AccountLimit),
-            ("too many certificates (50) already issued for \"customer.example\" in the last 168h0m0s", NameLimit),
-            ("too many certificates (5) already issued for this exact set of identifiers", NameLimit),
-            ("too many failed authorizations (5) for \"links.customer.example\" in the last 1h0m0s", NameLimit),
-            ("Your account is temporarily prevented from requesting certificates for a.example", NameLimit),
+            (
+                "too many certificates (50) already issued for \"customer.example\" in the last 168h0m0s",
+                NameLimit,
+            ),
+            (
+                "too many certificates (5) already issued for this exact set of identifiers",
+                NameLimit,
+            ),
+            (
+                "too many failed authorizations (5) for \"links.customer.example\" in the last 1h0m0s",
+                NameLimit,
+            ),
+            (
+                "Your account is temporarily prevented from requesting certificates for a.example",
+                NameLimit,
+            ),
             ("quota for 'customer.example' used up", NameLimit),
             ("quota for LINKS.customer.example.", NameLimit),
             ("quota for other.example and omer.example", AccountLimit),
@@ -356,7 +406,10 @@ mod tests {
         }
         let sub = r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"limits",
             "subproblems":[{"type":"x","detail":"y","identifier":{"type":"dns","value":"a.example"}}]}"#;
-        assert_eq!(classify(&Problem::from_response(429, sub, None), Stage::Request, None), NameLimit);
+        assert_eq!(
+            classify(&Problem::from_response(429, sub, None), Stage::Request, None),
+            NameLimit
+        );
     }
 
     #[test]
@@ -374,22 +427,41 @@ mod tests {
         let long = CallError::Refused(Problem::from_response(400, &"ä".repeat(5000), None));
         let failure = long.into_failure(None, at);
         assert_eq!(failure.error.detail.chars().count(), MAX_TEXT);
-        assert_eq!((failure.error.kind.as_str(), failure.kind), ("about:blank", FailureKind::Refused));
+        assert_eq!(
+            (failure.error.kind.as_str(), failure.kind),
+            ("about:blank", FailureKind::Refused)
+        );
         let silent = CallError::NoAnswer("timed out".into()).into_failure(None, at);
-        assert_eq!((silent.error.kind.as_str(), silent.kind), ("urn:linkseal:error:unreachable", FailureKind::Unreachable));
+        assert_eq!(
+            (silent.error.kind.as_str(), silent.kind),
+            ("urn:linkseal:error:unreachable", FailureKind::Unreachable)
+        );
     }
 
     #[test]
     fn the_error_text_of_rustls_acme_is_read_back() {
-        let body = "{\"type\":\"urn:ietf:params:acme:error:rateLimited\",\n\"detail\":\"say \\\"no\\\" \u{7f}\u{1f600}\"}";
+        let body =
+            "{\"type\":\"urn:ietf:params:acme:error:rateLimited\",\n\"detail\":\"say \\\"no\\\" \u{7f}\u{1f600}\"}";
         let text = format!("http request error: non 2xx http status: 429 {body:?}");
-        let CallError::Refused(problem) = CallError::from_rustls_acme_text(&text) else { panic!("{text}") };
+        let CallError::Refused(problem) = CallError::from_rustls_acme_text(&text) else {
+            panic!("{text}")
+        };
         assert_eq!((problem.status, problem.short()), (429, "rateLimited"));
         assert_eq!(problem.detail, "say \"no\" \u{7f}\u{1f600}");
         let html = CallError::from_rustls_acme_text("non 2xx http status: 502 \"<html>\"");
-        assert!(matches!(&html, CallError::Refused(p) if p.status == 502 && p.detail == "<html>"), "{html:?}");
-        for other in ["io error: Kind(TimedOut)", "non 2xx http status: x \"\"", "non 2xx http status: 400 \"cut"] {
-            assert!(matches!(CallError::from_rustls_acme_text(other), CallError::NoAnswer(_)), "{other}");
+        assert!(
+            matches!(&html, CallError::Refused(p) if p.status == 502 && p.detail == "<html>"),
+            "{html:?}"
+        );
+        for other in [
+            "io error: Kind(TimedOut)",
+            "non 2xx http status: x \"\"",
+            "non 2xx http status: 400 \"cut",
+        ] {
+            assert!(
+                matches!(CallError::from_rustls_acme_text(other), CallError::NoAnswer(_)),
+                "{other}"
+            );
         }
     }
 

@@ -66,7 +66,9 @@ impl RenewalInfo {
             end: Timestamp,
         }
         let Window { start, end } = serde_json::from_slice::<Body>(body).ok()?.suggested_window;
-        let check_at = retry_after.unwrap_or(now + ASK_AGAIN).clamp(now + ASK_AGAIN_MIN, now + ASK_AGAIN_MAX);
+        let check_at = retry_after
+            .unwrap_or(now + ASK_AGAIN)
+            .clamp(now + ASK_AGAIN_MIN, now + ASK_AGAIN_MAX);
         (start < end).then_some(Self { start, end, check_at })
     }
 }
