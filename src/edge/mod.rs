@@ -9,6 +9,7 @@ pub mod limits;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod tls;
+pub mod http;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
