@@ -35,7 +35,10 @@ impl Clock {
 
     /// The present time.
     pub fn now(&self) -> Timestamp {
-        #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the system's time")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "this is the one place that reads the system's time"
+        )]
         let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
         // A machine whose clock stands before 1970 gets 1970: certificates then look not yet
         // valid, which is said clearly elsewhere, instead of a panic here.
@@ -114,26 +117,33 @@ impl Timestamp {
 
     /// `span` before this moment.
     pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The same moment in the `time` crate's type; moments it cannot hold become the epoch.
     pub fn to_datetime(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// Reads RFC 3339, as people and JSON write it.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let t = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-        i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Self)
+        i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000))
+            .ok()
+            .map(Self)
     }
 }
 
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -141,7 +151,13 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = self.to_datetime();
         let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", t.hour(), t.minute(), t.second())?;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+            t.hour(),
+            t.minute(),
+            t.second()
+        )?;
         match t.millisecond() {
             0 => f.write_str("Z"),
             ms => write!(f, ".{ms:03}Z"),
@@ -175,10 +191,19 @@ mod tests {
 
     #[test]
     fn rfc3339_goes_both_ways() {
-        for text in ["2026-11-22T09:30:00Z", "2026-11-22T09:30:00.123Z", "1969-12-31T23:59:59.999Z"] {
+        for text in [
+            "2026-11-22T09:30:00Z",
+            "2026-11-22T09:30:00.123Z",
+            "1969-12-31T23:59:59.999Z",
+        ] {
             assert_eq!(Timestamp::parse_rfc3339(text).unwrap().to_string(), text);
         }
-        assert_eq!(Timestamp::parse_rfc3339("2026-11-22T10:30:00+01:00").unwrap().to_string(), "2026-11-22T09:30:00Z");
+        assert_eq!(
+            Timestamp::parse_rfc3339("2026-11-22T10:30:00+01:00")
+                .unwrap()
+                .to_string(),
+            "2026-11-22T09:30:00Z"
+        );
         assert!(Timestamp::parse_rfc3339("yesterday").is_none());
     }
 

@@ -9,7 +9,10 @@ use aws_lc_rs::rand;
 /// # Panics
 /// When the operating system has no randomness to give: nothing safe can be done then.
 pub fn fill(buffer: &mut [u8]) {
-    #[allow(clippy::expect_used, reason = "without randomness no key, ticket or id is safe; stopping is right")]
+    #[allow(
+        clippy::expect_used,
+        reason = "without randomness no key, ticket or id is safe; stopping is right"
+    )]
     rand::fill(buffer).expect("the operating system gives randomness");
 }
 

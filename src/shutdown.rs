@@ -23,7 +23,10 @@ impl Tasks {
 
     /// A set that is told to stop when this one is, and can be stopped and waited for alone.
     pub fn child(&self) -> Self {
-        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+        Self {
+            tracker: TaskTracker::new(),
+            stop: self.stop.child_token(),
+        }
     }
 
     /// Runs a task in this set. It should end soon after [`Tasks::stopping`] resolves.
@@ -61,6 +64,11 @@ impl Tasks {
     /// Resolves when the set is told to stop.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// The token that is cancelled when the set is told to stop.
+    pub fn token(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Whether the set has been told to stop.

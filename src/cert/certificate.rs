@@ -1,10 +1,11 @@
 //! A certificate with its key, ready to be served.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 use crate::clock::Timestamp;
@@ -16,6 +17,8 @@ pub struct Certificate {
     pub key: Arc<CertifiedKey>,
     /// End of its validity.
     pub not_after: Timestamp,
+    /// What the edge serves it with; built at its first handshake, so that no later one builds any.
+    served: OnceLock<Arc<ServerConfig>>,
 }
 
 /// What a leaf says about itself.
@@ -58,7 +61,24 @@ impl Certificate {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key_pkcs8.to_vec()));
         let key = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
             .map_err(CertificateError::Key)?;
-        Ok(Self { key: Arc::new(key), not_after: leaf.not_after })
+        Ok(Self {
+            key: Arc::new(key),
+            not_after: leaf.not_after,
+            served: OnceLock::new(),
+        })
+    }
+
+    /// The edge's TLS configuration that presents this certificate.
+    ///
+    /// It is kept here because it lives and dies with the certificate. The template of the first
+    /// call is the one used: the edge has one. Whoever serves the same certificate otherwise (the
+    /// admin port) makes a configuration of its own from [`Certificate::key`].
+    pub fn served_with(&self, template: &ServerConfig) -> &Arc<ServerConfig> {
+        self.served.get_or_init(|| {
+            let mut config = template.clone();
+            config.cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)));
+            Arc::new(config)
+        })
     }
 }
 
@@ -67,7 +87,11 @@ pub fn chain_from_pem(pem: &str) -> Result<Vec<CertificateDer<'static>>, Certifi
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| CertificateError::Pem)?;
-    if chain.is_empty() { Err(CertificateError::Pem) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(CertificateError::Pem)
+    } else {
+        Ok(chain)
+    }
 }
 
 impl Leaf {
@@ -107,7 +131,11 @@ impl Leaf {
 fn ari_id(authority_key: &[u8], serial: &[u8]) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(authority_key), URL_SAFE_NO_PAD.encode(serial))
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(authority_key),
+        URL_SAFE_NO_PAD.encode(serial)
+    )
 }
 
 #[cfg(test)]
@@ -130,7 +158,13 @@ mod tests {
         let leaf = Leaf::of(&chain_from_pem(&pem).unwrap()).unwrap();
         assert_eq!(leaf.sans, ["a.example"]);
         Certificate::new(&pem, &one.key_pair.serialize_der()).unwrap();
-        assert!(matches!(Certificate::new(&pem, &other.serialize_der()), Err(CertificateError::Key(_))));
-        assert!(matches!(Certificate::new("junk", &other.serialize_der()), Err(CertificateError::Pem)));
+        assert!(matches!(
+            Certificate::new(&pem, &other.serialize_der()),
+            Err(CertificateError::Key(_))
+        ));
+        assert!(matches!(
+            Certificate::new("junk", &other.serialize_der()),
+            Err(CertificateError::Pem)
+        ));
     }
 }

@@ -55,7 +55,10 @@ pub enum SealError {
 impl Sealer {
     /// A sealer under one key. The key's id is the start of its SHA-256.
     pub fn new(key: &Zeroizing<[u8; KEY_LEN]>) -> Self {
-        let mut sealer = Self { current: [0; 4], keys: BTreeMap::new() };
+        let mut sealer = Self {
+            current: [0; 4],
+            keys: BTreeMap::new(),
+        };
         sealer.current = sealer.add(key);
         sealer
     }
@@ -72,19 +75,26 @@ impl Sealer {
 
     /// Reads the key file, or makes one, readable by its owner only, when `create` allows it.
     pub fn from_file(path: &Path, create: bool) -> Result<Self, SealError> {
-        let at = |source| SealError::File { path: path.display().to_string(), source };
+        let at = |source| SealError::File {
+            path: path.display().to_string(),
+            source,
+        };
         let text = match fs::read_to_string(path) {
             Ok(text) => Zeroizing::new(text),
             Err(e) if e.kind() == io::ErrorKind::NotFound && create => {
-                let text = Zeroizing::new(format!("{}\n", hex::encode(Zeroizing::new(random::bytes::<KEY_LEN>()).as_slice())));
+                let text = Zeroizing::new(format!(
+                    "{}\n",
+                    hex::encode(Zeroizing::new(random::bytes::<KEY_LEN>()).as_slice())
+                ));
                 write_private(path, text.as_bytes()).map_err(at)?;
                 text
             }
             Err(e) => return Err(at(e)),
         };
         let mut key = Zeroizing::new([0; KEY_LEN]);
-        hex::decode_to_slice(text.trim(), key.as_mut_slice())
-            .map_err(|_| SealError::Format { path: path.display().to_string() })?;
+        hex::decode_to_slice(text.trim(), key.as_mut_slice()).map_err(|_| SealError::Format {
+            path: path.display().to_string(),
+        })?;
         Ok(Self::new(&key))
     }
 
@@ -96,9 +106,17 @@ impl Sealer {
         blob.extend_from_slice(&self.current);
         blob.extend_from_slice(&nonce);
         let mut body = secret.to_vec();
-        #[allow(clippy::expect_used, clippy::indexing_slicing, reason = "`current` is in `keys` from the constructor on, and sealing fails only beyond 64 GiB")]
+        #[allow(
+            clippy::expect_used,
+            clippy::indexing_slicing,
+            reason = "`current` is in `keys` from the constructor on, and sealing fails only beyond 64 GiB"
+        )]
         self.keys[&self.current]
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.as_bytes()), &mut body)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(place.as_bytes()),
+                &mut body,
+            )
             .expect("sealing a short secret");
         blob.extend_from_slice(&body);
         blob
@@ -108,8 +126,13 @@ impl Sealer {
     pub fn open(&self, place: &str, blob: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (header, rest) = blob.split_at_checked(HEADER).ok_or(SealError::Damaged)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or(SealError::Damaged)?;
-        let [VERSION, id @ ..] = header else { return Err(SealError::Damaged) };
-        let key = self.keys.get(id).ok_or_else(|| SealError::UnknownKey(hex::encode(id)))?;
+        let [VERSION, id @ ..] = header else {
+            return Err(SealError::Damaged);
+        };
+        let key = self
+            .keys
+            .get(id)
+            .ok_or_else(|| SealError::UnknownKey(hex::encode(id)))?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Damaged)?;
         let mut body = Zeroizing::new(body.to_vec());
         let length = key
@@ -132,7 +155,10 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
     file.sync_all()?;
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::File::open(dir)?.sync_all()
 }
 
@@ -144,12 +170,21 @@ mod tests {
     fn a_secret_opens_only_in_its_own_row_and_unchanged() {
         let sealer = Sealer::new(&Zeroizing::new([7; KEY_LEN]));
         let blob = sealer.seal("certificates/a.example", b"secret");
-        assert_eq!(sealer.open("certificates/a.example", &blob).unwrap().as_slice(), b"secret");
-        assert!(matches!(sealer.open("certificates/b.example", &blob), Err(SealError::Damaged)));
+        assert_eq!(
+            sealer.open("certificates/a.example", &blob).unwrap().as_slice(),
+            b"secret"
+        );
+        assert!(matches!(
+            sealer.open("certificates/b.example", &blob),
+            Err(SealError::Damaged)
+        ));
         for i in HEADER..blob.len() {
             let mut bad = blob.clone();
             bad[i] ^= 1;
-            assert!(matches!(sealer.open("certificates/a.example", &bad), Err(SealError::Damaged)), "byte {i}");
+            assert!(
+                matches!(sealer.open("certificates/a.example", &bad), Err(SealError::Damaged)),
+                "byte {i}"
+            );
         }
         for cut in 0..blob.len() {
             assert!(sealer.open("certificates/a.example", &blob[..cut]).is_err());
@@ -174,7 +209,14 @@ mod tests {
         assert!(Sealer::from_file(&path, false).is_err());
         let blob = Sealer::from_file(&path, true).unwrap().seal("x", b"y");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(Sealer::from_file(&path, false).unwrap().open("x", &blob).unwrap().as_slice(), b"y");
+        assert_eq!(
+            Sealer::from_file(&path, false)
+                .unwrap()
+                .open("x", &blob)
+                .unwrap()
+                .as_slice(),
+            b"y"
+        );
         fs::write(&path, "short").unwrap();
         assert!(matches!(Sealer::from_file(&path, true), Err(SealError::Format { .. })));
     }

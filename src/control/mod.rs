@@ -1,1 +1,257 @@
 //! The control plane: the one owner of domain transitions.
+//!
+//! Every change goes the same way ([`change`]): read the record, compute the next one with the
+//! pure function of [`crate::domain::ssl`], store it, and only then let the data plane see it.
+//! The [`scheduler`] finds what is due, [`work`] does it under a lease, [`queue`] decides whose
+//! order goes first, [`handshake`] answers handshakes that wait.
+
+mod admission;
+mod ask;
+mod backoff;
+mod change;
+mod handshake;
+mod loader;
+mod metrics;
+mod operator;
+mod order;
+mod queue;
+mod scheduler;
+mod tickets;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+pub use admission::KnownNames;
+pub use ask::{AskSettings, Asker};
+pub use change::{Draft, Edit};
+pub use metrics::Metrics;
+pub use operator::{Actor, Import, NewDomain, OperatorError, Patch, Registered, Reissue};
+pub use queue::Priority;
+
+use crate::cert::cache::{CertificateAnswer, CertificateRequest, Certificates};
+use crate::cert::sealed::Sealer;
+use crate::clock::Clock;
+use crate::dns::Checker;
+use crate::domain::DomainName;
+use crate::domain::messages;
+use crate::domain::registry::Registry;
+use crate::edge::tls::tickets::TicketKeys;
+use crate::issuer::Issuer;
+use crate::shutdown::Tasks;
+use crate::store::SharedStore;
+
+/// When certificates are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issue {
+    /// As soon as a domain is registered.
+    OnRegister,
+    /// At the first handshake, or when somebody verifies.
+    OnDemand,
+    /// Never: what is held is served.
+    Off,
+}
+
+/// A limit of the CA: so many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many.
+    pub count: u32,
+    /// In what time.
+    pub per: Duration,
+}
+
+/// The CA's limits, mirrored, so that they are never run into.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// New orders of the account.
+    pub orders_per_account: Limit,
+    /// Certificates under one registered domain (public suffix list).
+    pub per_registered_domain: Limit,
+    /// Failed authorizations of one name.
+    pub failed_per_name: Limit,
+}
+
+/// What can change by a reload.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// When certificates are ordered.
+    pub issue: Issue,
+    /// The CA's limits.
+    pub limits: Limits,
+    /// edge.name: what people are told to point at.
+    pub target: DomainName,
+}
+
+/// The control plane of one node. Clones are the same one.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Clock,
+    store: SharedStore,
+    sealer: Arc<Sealer>,
+    registry: Registry,
+    certificates: Certificates,
+    tickets: TicketKeys,
+    issuer: Arc<Issuer>,
+    checker: Arc<Checker>,
+    asker: Option<Arc<Asker>>,
+    settings: ArcSwap<Settings>,
+    /// Owner of the leases: the node's name, so that a restarted node takes its own up at once.
+    node: String,
+    tasks: Tasks,
+    metrics: Metrics,
+    /// Woken when something may have become due.
+    wake: Notify,
+    queue: Arc<queue::Queue>,
+    /// Names that are being worked on here, with the handshakes that wait for each.
+    in_hand: DashMap<DomainName, Vec<oneshot::Sender<CertificateAnswer>>>,
+    looks: Semaphore,
+    loads: Arc<Semaphore>,
+}
+
+/// What a control plane is made of.
+pub struct Parts {
+    /// The clock.
+    pub clock: Clock,
+    /// The store.
+    pub store: SharedStore,
+    /// Opens and seals what the store holds.
+    pub sealer: Arc<Sealer>,
+    /// The data plane's view of the domains; filled here.
+    pub registry: Registry,
+    /// The data plane's certificates; filled here.
+    pub certificates: Certificates,
+    /// The data plane's ticket keys; filled here.
+    pub tickets: TicketKeys,
+    /// The CA in use.
+    pub issuer: Arc<Issuer>,
+    /// Looks at DNS.
+    pub checker: Arc<Checker>,
+    /// Asks the platform about unknown names. `None`: only registered names are admitted.
+    pub asker: Option<Arc<Asker>>,
+    /// What can change by a reload.
+    pub settings: Settings,
+    /// This node's name.
+    pub node: String,
+    /// How many orders run at once.
+    pub max_concurrent_orders: usize,
+    /// Where the background work runs.
+    pub tasks: Tasks,
+    /// Its metrics.
+    pub metrics: Metrics,
+}
+
+/// DNS checks at once before orders; each takes one UDP socket and up to ten seconds.
+const CONCURRENT_LOOKS: usize = 64;
+/// Certificates loaded from the store at once for handshakes.
+const CONCURRENT_LOADS: usize = 64;
+
+impl Control {
+    /// Puts a control plane together; nothing runs yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            clock,
+            store,
+            sealer,
+            registry,
+            certificates,
+            tickets,
+            issuer,
+            checker,
+            asker,
+            ..
+        } = parts;
+        let inner = Inner {
+            clock,
+            store,
+            sealer,
+            registry,
+            certificates,
+            tickets,
+            issuer,
+            checker,
+            asker,
+            settings: ArcSwap::from_pointee(parts.settings),
+            node: parts.node,
+            tasks: parts.tasks,
+            metrics: parts.metrics,
+            wake: Notify::new(),
+            queue: Arc::new(queue::Queue::new(parts.max_concurrent_orders)),
+            in_hand: DashMap::new(),
+            looks: Semaphore::new(CONCURRENT_LOOKS),
+            loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Starts the background work: loading, scheduling, ticket keys, answering handshakes.
+    pub fn start(&self, requests: mpsc::Receiver<CertificateRequest>) {
+        let tasks = &self.inner.tasks;
+        tasks.spawn_until_stop(self.clone().answer_handshakes(requests));
+        tasks.spawn_until_stop(self.clone().load_registry());
+        tasks.spawn_until_stop(self.clone().run_scheduler());
+        tasks.spawn_until_stop(self.clone().run_orders());
+        tasks.spawn_until_stop(self.clone().keep_ticket_keys());
+    }
+
+    /// Takes over new settings after a reload.
+    pub fn set_settings(&self, settings: Settings) {
+        self.inner.settings.store(Arc::new(settings));
+        self.inner.wake.notify_one();
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &SharedStore {
+        &self.inner.store
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    /// Orders that wait for their turn, by priority.
+    pub fn queue_depth(&self) -> [(Priority, usize); 4] {
+        self.inner.queue.depth()
+    }
+
+    /// Whether the registry is loaded.
+    pub fn is_loaded(&self) -> bool {
+        self.inner.registry.is_loaded()
+    }
+
+    /// What the sentences for people need to know.
+    pub fn messages(&self) -> MessageContext {
+        let settings = self.inner.settings.load();
+        MessageContext {
+            target: settings.target.clone(),
+            ca: self.inner.issuer.host().to_owned(),
+        }
+    }
+}
+
+/// Owned facts for [`messages::Context`].
+#[derive(Clone, Debug)]
+pub struct MessageContext {
+    target: DomainName,
+    ca: String,
+}
+
+impl MessageContext {
+    /// Borrowed, as the messages take it.
+    pub fn borrow(&self) -> messages::Context<'_> {
+        messages::Context {
+            target: self.target.as_str(),
+            ca_id: None,
+            ca: &self.ca,
+        }
+    }
+}

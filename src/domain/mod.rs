@@ -3,10 +3,13 @@
 //! Everything here is either pure or a read-only snapshot: the control plane owns the changes.
 
 pub mod admission;
+pub mod messages;
 pub mod name;
 pub mod record;
 pub mod registry;
 pub mod ssl;
+mod transition;
 
 pub use name::{DomainName, NameError};
 pub use record::DomainRecord;
+pub use transition::GIVE_UP_AFTER;

@@ -72,8 +72,8 @@ impl DomainName {
             return Self::from_ascii(text.to_ascii_lowercase());
         }
         // IDNA checks A-labels too: a name that pretends to be one must decode and round-trip.
-        let ascii = idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::URL)
-            .map_err(|_| NameError::Idna)?;
+        let ascii =
+            idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::URL).map_err(|_| NameError::Idna)?;
         Self::from_ascii(ascii.into_owned())
     }
 
@@ -122,7 +122,8 @@ impl DomainName {
 }
 
 fn has_a_label(text: &str) -> bool {
-    text.split('.').any(|l| l.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("xn--")))
+    text.split('.')
+        .any(|l| l.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("xn--")))
 }
 
 fn check_label(label: &str) -> Result<(), NameError> {
@@ -135,7 +136,9 @@ fn check_label(label: &str) -> Result<(), NameError> {
     if label.len() > MAX_LABEL {
         return Err(NameError::LabelTooLong);
     }
-    let inner = label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let inner = label
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !inner || label.starts_with('-') || label.ends_with('-') {
         return Err(NameError::BadLabel);
     }

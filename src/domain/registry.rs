@@ -124,6 +124,14 @@ impl Registry {
         entry
     }
 
+    /// Puts in the entry of a record, unless there is one already.
+    pub fn put_if_absent(&self, record: &DomainRecord) {
+        self.inner
+            .domains
+            .entry(record.name.clone())
+            .or_insert_with(|| Arc::new(Entry::of(record)));
+    }
+
     /// Takes an entry out.
     pub fn remove(&self, name: &name::DomainName) {
         self.inner.domains.remove(name.as_str());

@@ -1,7 +1,7 @@
-//! The SSL state of a domain, and the one function that changes it.
+//! The SSL state of a domain: what is kept of it, and what can happen to it.
 //!
-//! [`SslStatus::apply`] is pure: the same status, event and time give the same status. What the
-//! control plane does, and when, follows from the status alone, so a restart changes nothing.
+//! [`SslStatus::apply`] changes it. What the control plane does, and when, follows from the
+//! status alone, so a restart changes nothing.
 
 use std::time::Duration;
 
@@ -134,6 +134,9 @@ pub struct SslStatus {
     /// What the sentences fill in.
     #[serde(default)]
     pub facts: Facts,
+    /// The last failed authorizations, oldest first: the CA counts them per name and hour.
+    #[serde(default)]
+    pub failures: Vec<Timestamp>,
 }
 
 /// What is known of a stored certificate without opening it.
@@ -295,6 +298,13 @@ pub enum SslEvent {
         /// When to ask again.
         check_at: Timestamp,
     },
+    /// Nothing can be done for it now, through no fault of its own or the CA's.
+    Postponed {
+        /// When to look again.
+        until: Timestamp,
+    },
+    /// An operator wants a new certificate, whatever is held.
+    Reissue,
     /// Admission does not allow the name (any more).
     Denied,
     /// An operator paused it.
@@ -305,12 +315,6 @@ pub enum SslEvent {
     Tick,
 }
 
-/// After that many failed attempts in a row without a certificate, linkseal stops by itself.
-pub const GIVE_UP_AFTER: u32 = 30;
-/// First wait after DNS was found wrong; doubles up to [`LOOK_MAX`].
-const LOOK_FIRST: Duration = Duration::from_secs(60);
-/// Longest wait between two looks at wrong DNS.
-const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
 /// An order that has not moved for that long belongs to a node that died.
 pub const ORDER_ABANDONED_AFTER: Duration = Duration::from_secs(300);
 
@@ -327,6 +331,7 @@ impl SslStatus {
             eta: None,
             last_error: None,
             facts: Facts::default(),
+            failures: Vec::new(),
         }
     }
 
@@ -338,14 +343,21 @@ impl SslStatus {
     /// When the scheduler has to look at the domain next. `None`: never by itself.
     /// `wanted`: whether certificates are ordered and renewed for it at all.
     pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
-        let expiry = self.certificate.as_ref().filter(|_| self.state() == State::Issued).map(|c| c.not_after);
+        let expiry = self
+            .certificate
+            .as_ref()
+            .filter(|_| self.state() == State::Issued)
+            .map(|c| c.not_after);
         let work = match self.reason {
             Reason::Ok | Reason::Moved => {
-                let renewal = self.certificate.as_ref().map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
+                let renewal = self
+                    .certificate
+                    .as_ref()
+                    .map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
                 self.next_attempt.or(renewal)
             }
             Reason::Ordering | Reason::Validating | Reason::Renewing => Some(self.since + ORDER_ABANDONED_AFTER),
-            Reason::Denied | Reason::Paused | Reason::GivenUp | Reason::Expired => None,
+            Reason::Denied | Reason::Paused | Reason::GivenUp => None,
             _ => self.next_attempt,
         };
         let work = work.filter(|_| wanted);

@@ -4,6 +4,13 @@
 //! fills ([`crate::domain::registry`], [`crate::cert::cache`], link and ticket keys); what it
 //! writes are two queues (the journal, certificate requests).
 
+pub mod connection;
+pub mod limits;
+pub mod listener;
+pub mod proxy_protocol;
+pub mod tls;
+pub mod http;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

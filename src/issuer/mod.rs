@@ -1,1 +1,325 @@
-//! How a certificate is obtained from an ACME CA (RFC 8555).
+//! How a certificate is obtained from an ACME CA (RFC 8555): one order for one name at one CA,
+//! resumably. The control plane decides when; nothing here does.
+//!
+//! [`Issuer`] is what it uses. Inside: `order` drives an order through [`client::AcmeClient`];
+//! `ca` is that trait for a real CA, by rustls-acme (`acme`) and by calls of our own for what
+//! that cannot say (`extensions`, `jws`, `http`); `problem` tells whose fault a refusal is;
+//! `renewal` says when a certificate is due.
+
+mod account;
+mod acme;
+mod ca;
+mod client;
+mod csr;
+mod extensions;
+mod http;
+mod jws;
+mod order;
+mod problem;
+pub mod renewal;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use prometheus::{IntCounterVec, Opts, Registry};
+use zeroize::Zeroizing;
+
+use self::ca::Ca;
+use self::client::AcmeClient;
+use self::extensions::Extensions;
+use self::http::Http;
+use self::order::{Driver, Obtained};
+use crate::cert::certificate::chain_from_pem;
+use crate::cert::sealed::Sealer;
+use crate::clock::Clock;
+use crate::domain::DomainName;
+use crate::domain::ssl::{CertificateInfo, Failure, FailureKind};
+use crate::random;
+use crate::store::{Fence, SharedStore, StoreError, StoredCertificate};
+
+pub use self::account::{AccountKey, AccountKeyError};
+pub use self::renewal::RenewalInfo;
+
+/// One CA, as configured.
+#[derive(Clone)]
+pub struct CaSettings {
+    /// The URL of its directory.
+    pub directory: String,
+    /// Contact URLs for the account.
+    pub contact: Vec<String>,
+    /// PEM file of further trust roots for the directory's TLS. `None`: the public ones only.
+    pub ca_file: Option<PathBuf>,
+    /// The external account that ours is bound to. `None`: the CA needs none.
+    pub eab: Option<Eab>,
+    /// The certificate profile to ask for. `None`: the CA's default.
+    pub profile: Option<String>,
+}
+
+/// An external account binding (RFC 8555 §7.3.4), as the CA gave it out.
+#[derive(Clone)]
+pub struct Eab {
+    /// The key's id.
+    pub key_id: String,
+    /// The HMAC key.
+    pub hmac_key: Zeroizing<Vec<u8>>,
+}
+
+impl Eab {
+    /// From the key as CAs give it out: base64url, with or without padding. `None`: it is not that.
+    pub fn new(key_id: &str, hmac_key: &Zeroizing<String>) -> Option<Self> {
+        const LENIENT: GeneralPurpose = GeneralPurpose::new(
+            &base64::alphabet::URL_SAFE,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        // Some CAs show it in the other alphabet.
+        let text = Zeroizing::new(hmac_key.trim().replace('+', "-").replace('/', "_"));
+        let hmac_key = Zeroizing::new(LENIENT.decode(text.as_bytes()).ok()?);
+        (!hmac_key.is_empty()).then(|| Self {
+            key_id: key_id.to_owned(),
+            hmac_key,
+        })
+    }
+}
+
+/// One CA with our account there.
+pub struct Issuer {
+    client: Arc<dyn AcmeClient>,
+    settings: CaSettings,
+    host: String,
+    store: SharedStore,
+    sealer: Arc<Sealer>,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// Why a CA cannot be used as configured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssuerError {
+    /// The directory is no URL that can be used.
+    #[error("the ACME directory `{0}` must be an https URL")]
+    Directory(String),
+    /// The trust file cannot be used.
+    #[error("acme.ca_file {path}: {reason}; it must hold PEM certificates")]
+    CaFile {
+        /// Its path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A certificate to be obtained.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// For this name.
+    pub name: DomainName,
+    /// ARI id of the certificate it replaces. `None`: it is the first, or the other is not to be named.
+    pub replaces: Option<String>,
+    /// The lease under which the order is made.
+    pub fence: Fence,
+}
+
+/// How far an order has come; said while [`Issuer::issue`] runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The CA has the order, new or taken up.
+    Ordered,
+    /// The CA looks at the challenge.
+    Validating,
+}
+
+/// A certificate obtained, ready for the store.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The chain, with the key sealed for `certificates/{name}`.
+    pub certificate: StoredCertificate,
+    /// What it says, and when to renew it.
+    pub info: CertificateInfo,
+}
+
+/// Why no certificate was obtained.
+#[derive(Debug)]
+pub enum IssueError {
+    /// The attempt failed.
+    Failed {
+        /// How.
+        failure: Failure,
+        /// Whether the order lives on, so that its record is better kept: the next
+        /// [`Issuer::issue`] goes on with it and spends no new order.
+        resumable: bool,
+    },
+    /// Another node has taken the domain over and goes on with the order.
+    Fenced,
+    /// The store cannot be read or written; the order, if there is one, is taken up later.
+    Store(StoreError),
+}
+
+impl From<StoreError> for IssueError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Issuer {
+    /// A CA; nothing is sent yet.
+    pub fn new(
+        settings: CaSettings,
+        key: Arc<AccountKey>,
+        store: SharedStore,
+        sealer: Arc<Sealer>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, IssuerError> {
+        let tls = http::tls_config(settings.ca_file.as_deref()).map_err(|reason| IssuerError::CaFile {
+            path: settings
+                .ca_file
+                .as_deref()
+                .unwrap_or_else(|| "".as_ref())
+                .display()
+                .to_string(),
+            reason,
+        })?;
+        let engine = acme::Engine::new(tls.clone());
+        let extensions = Extensions::new(Http::new(tls, clock.clone()), clock.clone());
+        let client = Ca::new(settings.clone(), key, store.clone(), clock.clone(), engine, extensions);
+        Self::with_client(Arc::new(client), settings, store, sealer, clock, metrics)
+    }
+
+    fn with_client(
+        client: Arc<dyn AcmeClient>,
+        settings: CaSettings,
+        store: SharedStore,
+        sealer: Arc<Sealer>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, IssuerError> {
+        let url: Option<::http::Uri> = settings.directory.parse().ok();
+        let host = url
+            .filter(|u| u.scheme_str() == Some("https"))
+            .and_then(|u| u.host().map(str::to_owned))
+            .ok_or_else(|| IssuerError::Directory(settings.directory.clone()))?;
+        Ok(Self {
+            client,
+            settings,
+            host,
+            store,
+            sealer,
+            clock,
+            metrics,
+        })
+    }
+
+    /// The CA's host name, for people.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The CA's directory URL, for records.
+    pub fn directory(&self) -> &str {
+        &self.settings.directory
+    }
+
+    /// Obtains a certificate: takes up the name's order at this CA where it stands, else places
+    /// one. May be dropped at any point; the next call goes on. The caller holds the lease that
+    /// `job.fence` is of, and ends the order's record with its transition.
+    pub async fn issue(&self, job: &Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Issued, IssueError> {
+        let driver = Driver {
+            client: self.client.as_ref(),
+            store: self.store.as_ref(),
+            sealer: &self.sealer,
+            clock: &self.clock,
+            ca: &self.settings.directory,
+            profile: self.settings.profile.as_deref(),
+            job,
+            progress,
+        };
+        let result = match driver.run().await {
+            Ok(obtained) => Ok(self.issued(job, obtained).await),
+            Err(e) => Err(e),
+        };
+        self.metrics.count(&result);
+        result
+    }
+
+    async fn issued(&self, job: &Job, obtained: Obtained) -> Issued {
+        let now = self.clock.now();
+        let Obtained { chain_pem, key, leaf } = obtained;
+        let from = leaf.not_before.max(now);
+        // The directory is at hand after an order; without it the check is only not planned.
+        let ari = self.client.directory().await.is_ok_and(|d| d.renewal_info.is_some());
+        let info = CertificateInfo {
+            renew_at: renewal::plan(from, leaf.not_after, random::unit()),
+            ari_check_at: ari.then(|| renewal::first_check(from, leaf.not_after, random::unit())),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            issuer: leaf.issuer,
+            serial: leaf.serial,
+            sans: leaf.sans,
+            ca: self.settings.directory.clone(),
+            ari_id: leaf.ari_id,
+        };
+        let sealed_key = self.sealer.seal(&format!("certificates/{}", job.name), &key);
+        Issued {
+            certificate: StoredCertificate { chain_pem, sealed_key },
+            info,
+        }
+    }
+
+    /// When the CA wants a certificate to be renewed (RFC 9773). `None`: it offers no such
+    /// information, or does not know the certificate.
+    pub async fn renewal_info(&self, ari_id: &str) -> Result<Option<RenewalInfo>, Failure> {
+        self.client
+            .renewal_info(ari_id)
+            .await
+            .map_err(|e| e.into_failure(None, self.clock.now()))
+    }
+
+    /// Revokes the first certificate of a chain, for a reason of RFC 5280 §5.3.1 (0 unspecified,
+    /// 1 key compromise, 4 superseded, 5 cessation). One that is revoked already is no error.
+    pub async fn revoke(&self, chain_pem: &str, reason: u8) -> Result<(), Failure> {
+        let chain = chain_from_pem(chain_pem);
+        let Some(leaf) = chain.as_deref().ok().and_then(|c| c.first()) else {
+            let detail = "the chain to be revoked is not readable PEM";
+            return Err(problem::own_failure(FailureKind::Internal, detail, self.clock.now()));
+        };
+        self.client
+            .revoke(leaf, reason)
+            .await
+            .map_err(|e| e.into_failure(None, self.clock.now()))
+    }
+}
+
+/// What is counted of issuing.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    orders: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers `linkseal_acme_orders_total`; once per registry, for all CAs.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let opts = Opts::new(
+            "linkseal_acme_orders_total",
+            "Attempts to obtain a certificate, by how they ended.",
+        );
+        let orders = IntCounterVec::new(opts, &["result"])?;
+        registry.register(Box::new(orders.clone()))?;
+        Ok(Self { orders })
+    }
+
+    fn count(&self, result: &Result<Issued, IssueError>) {
+        let label = match result {
+            Ok(_) => "issued",
+            Err(IssueError::Failed { failure, .. }) => problem::label(failure.kind),
+            Err(IssueError::Store(_)) => problem::label(FailureKind::Internal),
+            // The attempt goes on elsewhere and is counted there.
+            Err(IssueError::Fenced) => return,
+        };
+        self.orders.with_label_values(&[label]).inc();
+    }
+}

@@ -1,0 +1,117 @@
+//! Names the data plane's registry does not know: looked up while it is still being loaded, and
+//! asked for where the platform wants to be asked.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use super::ask::Answer;
+use super::change::line;
+use super::{Control, Edit};
+use crate::domain::admission::{Admission, Admitted};
+use crate::domain::record::Origin;
+use crate::domain::registry::Entry;
+use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord};
+use crate::store::{Creation, StoreError};
+
+/// Point queries at once; a flood of names before the registry is loaded must not starve the rest.
+const CONCURRENT_LOOKUPS: usize = 32;
+
+/// Admission by what is stored, and by asking the platform.
+pub struct KnownNames {
+    control: Control,
+    lookups: Semaphore,
+}
+
+impl KnownNames {
+    /// For the data plane of this control plane.
+    pub fn new(control: Control) -> Arc<Self> {
+        Arc::new(Self {
+            control,
+            lookups: Semaphore::new(CONCURRENT_LOOKUPS),
+        })
+    }
+
+    async fn stored(&self, name: &DomainName) -> Admitted {
+        let Ok(_permit) = self.lookups.try_acquire() else {
+            return Admitted::Unreachable;
+        };
+        match self.control.inner.store.domain(name).await {
+            Ok(Some(record)) if record.ssl.reason != Reason::Denied => Admitted::Yes(Arc::new(Entry::of(&record))),
+            Ok(_) => Admitted::No,
+            Err(error) => {
+                tracing::error!(%error, "a name cannot be looked up");
+                Admitted::Unreachable
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Admission for KnownNames {
+    async fn admit(&self, name: &DomainName) -> Admitted {
+        if !self.control.inner.registry.is_loaded() {
+            match self.stored(name).await {
+                Admitted::No => {}
+                known => return known,
+            }
+        }
+        let Some(asker) = &self.control.inner.asker else {
+            return Admitted::No;
+        };
+        match asker.ask(name).await {
+            Answer::Yes { tenant } => match self.control.admit_asked(name, tenant).await {
+                Ok(entry) => Admitted::Yes(entry),
+                Err(error) => {
+                    tracing::error!(domain = %name, %error, "an admitted name cannot be stored");
+                    Admitted::Unreachable
+                }
+            },
+            Answer::No => Admitted::No,
+            Answer::Unreachable => Admitted::Unreachable,
+        }
+    }
+}
+
+impl Control {
+    /// Keeps a name that the platform has said yes to.
+    async fn admit_asked(&self, name: &DomainName, tenant: Option<String>) -> Result<Arc<Entry>, StoreError> {
+        if let Some(entry) = self.inner.registry.get(name.as_str()) {
+            return Ok(entry);
+        }
+        let now = self.inner.clock.now();
+        let record = DomainRecord::new(name.clone(), tenant, Origin::Asked, now);
+        let timeline = vec![line(
+            now,
+            "admitted",
+            record.ssl.reason,
+            Some("the ask endpoint answered yes".into()),
+        )];
+        let record = match self
+            .inner
+            .store
+            .create(Creation {
+                record,
+                timeline,
+                audit: None,
+            })
+            .await
+        {
+            Ok(record) => record,
+            // Known, but not to the data plane: it had been denied, and is not any more.
+            Err(StoreError::Exists) => self
+                .change(name, None, |draft| {
+                    draft.happens(SslEvent::Wanted);
+                    draft.tells("admitted", Some("the ask endpoint answered yes".into()));
+                    Edit::<StoreError>::Store
+                })
+                .await?
+                .ok_or(StoreError::NotFound)?,
+            Err(error) => return Err(error),
+        };
+        self.publish(&record);
+        Ok(Arc::new(Entry::of(&record)))
+    }
+}

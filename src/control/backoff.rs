@@ -1,0 +1,52 @@
+//! How long to wait after a failed attempt.
+
+use std::time::Duration;
+
+use crate::domain::ssl::{FailureKind, SslStatus};
+use crate::random;
+
+/// Waits after the first, second, third and every further failure (Let's Encrypt's integration
+/// guide: 1, 10, 100 minutes, then daily).
+const STEPS: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(6_000),
+    Duration::from_secs(86_400),
+];
+/// Wait while the CA does not answer: it is nobody's fault here, and it comes back.
+const UNREACHABLE: Duration = Duration::from_secs(120);
+/// Wait after a limit for which the CA named no time.
+pub(super) const UNNAMED_LIMIT: Duration = Duration::from_secs(3_600);
+/// Jitter, so that domains that failed together do not come back together.
+const JITTER: f64 = 0.1;
+
+/// The wait after one more failure of this kind.
+pub(super) fn after(status: &SslStatus, kind: FailureKind) -> Duration {
+    let base = match kind {
+        FailureKind::Unreachable => UNREACHABLE,
+        FailureKind::NameLimit | FailureKind::AccountLimit => UNNAMED_LIMIT,
+        _ => {
+            let step = usize::try_from(status.attempts)
+                .unwrap_or(usize::MAX)
+                .min(STEPS.len() - 1);
+            STEPS.get(step).copied().unwrap_or(UNNAMED_LIMIT)
+        }
+    };
+    random::jitter(base, JITTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn waits_grow_to_a_day() {
+        let mut status = SslStatus::new(Timestamp::from_secs(0));
+        for (attempts, secs) in [(0, 60.0), (1, 600.0), (2, 6_000.0), (3, 86_400.0), (400, 86_400.0)] {
+            status.attempts = attempts;
+            let wait = after(&status, FailureKind::Connection).as_secs_f64();
+            assert!((wait / secs - 1.0).abs() <= JITTER + 1e-9, "{attempts}: {wait}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The one way a domain's record changes: read, compute, store, and then let it be seen.
+
+use super::Control;
+use crate::clock::Timestamp;
+use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord};
+use crate::store::{AuditEntry, Fence, StoreError, StoredCertificate, TimelineEntry, Transition};
+
+/// A change on its way: the new record and what is stored with it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The record, to be changed in place.
+    pub record: DomainRecord,
+    now: Timestamp,
+    certificate: Option<StoredCertificate>,
+    order_ended: bool,
+    timeline: Vec<TimelineEntry>,
+    audit: Option<AuditEntry>,
+}
+
+/// What a computed change comes to.
+#[derive(Debug)]
+pub enum Edit<E> {
+    /// Store it.
+    Store,
+    /// There is nothing to change.
+    Nothing,
+    /// It must not be.
+    Refuse(E),
+}
+
+/// Reads again at most so often when others change the same record at the same time.
+const CONFLICTS: usize = 16;
+
+impl Draft {
+    fn of(record: DomainRecord, now: Timestamp) -> Self {
+        Self {
+            record,
+            now,
+            certificate: None,
+            order_ended: false,
+            timeline: Vec::new(),
+            audit: None,
+        }
+    }
+
+    /// The time the change is computed for.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Lets something happen to the domain's SSL state.
+    pub fn happens(&mut self, event: SslEvent) -> &mut Self {
+        self.record.ssl = self.record.ssl.apply(event, self.now);
+        self
+    }
+
+    /// Adds a line to the timeline, with the reason the domain has come to so far.
+    pub fn tells(&mut self, event: &str, detail: Option<String>) -> &mut Self {
+        self.timeline
+            .push(line(self.now, event, self.record.ssl.reason, detail));
+        self
+    }
+
+    /// Stores a certificate with it; its order has ended.
+    pub fn holds(&mut self, certificate: StoredCertificate) -> &mut Self {
+        self.certificate = Some(certificate);
+        self.order_ended = true;
+        self
+    }
+
+    /// The domain's order has ended.
+    pub fn ends_order(&mut self) -> &mut Self {
+        self.order_ended = true;
+        self
+    }
+
+    /// Says who does it.
+    pub fn audited(&mut self, entry: AuditEntry) -> &mut Self {
+        self.audit = Some(entry);
+        self
+    }
+}
+
+/// A line of a timeline; the store numbers it.
+pub(super) fn line(at: Timestamp, event: &str, reason: Reason, detail: Option<String>) -> TimelineEntry {
+    TimelineEntry {
+        id: 0,
+        at,
+        event: event.to_owned(),
+        reason,
+        detail,
+    }
+}
+
+impl Control {
+    /// Changes a domain. `edit` may be called several times, when others change it meanwhile.
+    /// `None`: there is no such domain.
+    pub(super) async fn change<E: From<StoreError>>(
+        &self,
+        name: &DomainName,
+        fence: Option<Fence>,
+        mut edit: impl FnMut(&mut Draft) -> Edit<E>,
+    ) -> Result<Option<DomainRecord>, E> {
+        for _ in 0..CONFLICTS {
+            let Some(record) = self.inner.store.domain(name).await? else {
+                return Ok(None);
+            };
+            let mut draft = Draft::of(record.clone(), self.inner.clock.now());
+            match edit(&mut draft) {
+                Edit::Store => {}
+                Edit::Nothing => return Ok(Some(record)),
+                Edit::Refuse(error) => return Err(error),
+            }
+            let Draft {
+                record,
+                certificate,
+                order_ended,
+                timeline,
+                audit,
+                ..
+            } = draft;
+            match self
+                .inner
+                .store
+                .transition(Transition {
+                    record,
+                    fence,
+                    certificate,
+                    order_ended,
+                    timeline,
+                    audit,
+                })
+                .await
+            {
+                Ok(record) => {
+                    self.publish(&record);
+                    return Ok(Some(record));
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Lets the data plane see a record that is durable.
+    pub(super) fn publish(&self, record: &DomainRecord) {
+        // A name that admission denies is not known to the data plane: it asks again instead.
+        if record.ssl.reason == Reason::Denied {
+            self.inner.registry.remove(&record.name);
+        } else {
+            self.inner.registry.put(record);
+        }
+        if record.next_due().is_some() {
+            self.inner.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Handshakes that wait for a certificate: loaded where one is stored, awaited where its order
+//! runs or is due now, refused at once everywhere else. A handshake only asks: whether an order
+//! is made is decided by the schedule.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Control, Priority};
+use crate::cert::cache::{CertificateAnswer, CertificateRequest};
+use crate::domain::DomainRecord;
+
+impl Control {
+    /// Answers requests for ever. The channel bounds how many wait to be looked at.
+    pub(super) async fn answer_handshakes(self, mut requests: mpsc::Receiver<CertificateRequest>) {
+        while let Some(request) = requests.recv().await {
+            let Ok(permit) = Arc::clone(&self.inner.loads).acquire_owned().await else {
+                return;
+            };
+            let control = self.clone();
+            self.inner.tasks.spawn(async move {
+                control.answer(request).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn answer(&self, request: CertificateRequest) {
+        let CertificateRequest { name, reply } = request;
+        if reply.is_closed() {
+            return;
+        }
+        let answer = match self.inner.certificates.cached(&name, self.inner.clock.now()) {
+            // Another handshake's request has loaded it meanwhile.
+            Some(certificate) => Ok(Some(certificate)),
+            None => self.load(&name).await,
+        };
+        let answer = match answer {
+            Ok(Some(certificate)) => CertificateAnswer::Ready(certificate),
+            Ok(None) => match self.inner.store.domain(&name).await {
+                Ok(Some(record)) if self.may_come_now(&record) => {
+                    return self.attend(name, Priority::Handshake, Some(reply));
+                }
+                Ok(_) => CertificateAnswer::None,
+                Err(error) => {
+                    tracing::error!(domain = %name, %error, "a domain cannot be read for a handshake");
+                    CertificateAnswer::Busy
+                }
+            },
+            Err(error) => {
+                tracing::error!(domain = %name, %error, "a certificate cannot be loaded for a handshake");
+                CertificateAnswer::Busy
+            }
+        };
+        // A handshake that has given up is not told.
+        drop(reply.send(answer));
+    }
+
+    /// Loads a certificate from the store into memory. `None`: none is stored, or it has expired.
+    pub(super) async fn load(
+        &self,
+        name: &crate::domain::DomainName,
+    ) -> Result<Option<Arc<crate::cert::certificate::Certificate>>, String> {
+        let stored = self.inner.store.certificate(name).await.map_err(|e| e.to_string())?;
+        let Some(stored) = stored else { return Ok(None) };
+        let certificate = Arc::new(self.open_certificate(name, &stored)?);
+        if certificate.not_after <= self.inner.clock.now() {
+            return Ok(None);
+        }
+        self.inner.certificates.put(name.clone(), Arc::clone(&certificate));
+        Ok(Some(certificate))
+    }
+
+    /// Whether an order runs, is queued, or is due now.
+    fn may_come_now(&self, record: &DomainRecord) -> bool {
+        let now = self.inner.clock.now();
+        let in_hand = self.inner.in_hand.contains_key(&record.name);
+        let due = match record.ssl.next_attempt {
+            Some(at) => at <= now,
+            None => record.ssl.reason.is_in_progress() || record.ssl.reason.may_be_requested(),
+        };
+        record.is_wanted() && (in_hand || due)
+    }
+}

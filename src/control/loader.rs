@@ -1,0 +1,43 @@
+//! Fills the data plane's registry in the background: start-up does not depend on how many
+//! domains there are.
+
+use std::time::Duration;
+
+use super::Control;
+use crate::domain::ssl::Reason;
+use crate::store::{DomainQuery, StoreError};
+
+/// Records read at once.
+const PAGE: usize = 1_000;
+/// Wait after the store failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Control {
+    /// Loads all domains; until then a name that is missing is looked up singly.
+    pub(super) async fn load_registry(self) {
+        let begun = self.inner.clock.now();
+        while let Err(error) = self.load_all().await {
+            tracing::error!(%error, "the domains cannot be loaded yet");
+            tokio::time::sleep(RETRY).await;
+        }
+        self.inner.registry.set_loaded();
+        let took = self.inner.clock.now().saturating_since(begun);
+        tracing::info!(domains = self.inner.registry.len(), ?took, "all domains are known");
+    }
+
+    async fn load_all(&self) -> Result<(), StoreError> {
+        let mut query = DomainQuery {
+            limit: PAGE,
+            ..DomainQuery::default()
+        };
+        loop {
+            let page = self.inner.store.list(&query).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            query.after = Some(last.name.clone());
+            for record in page.iter().filter(|r| r.ssl.reason != Reason::Denied) {
+                // A change made meanwhile has put a newer entry in: it stays.
+                self.inner.registry.put_if_absent(record);
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the control plane measures. Numbers about all domains are snapshots, taken when they are
+//! scraped: from the counts the store maintains, and from the registry.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::Control;
+use crate::domain::ssl::Reason;
+use crate::store::StoreError;
+
+/// Handles of the control plane's metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    domains: IntGaugeVec,
+    at_risk: IntGauge,
+    queue: IntGaugeVec,
+    budget: GaugeVec,
+    remaining: Remaining,
+    /// Questions to the `ask` endpoint, by result.
+    pub ask: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When a metric of that name is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let domains = IntGaugeVec::new(
+            Opts::new("linkseal_domains", "Domains by SSL state and reason."),
+            &["state", "reason"],
+        )?;
+        let at_risk = IntGauge::new(
+            "linkseal_certificates_at_risk",
+            "Domains that serve a certificate whose renewal fails.",
+        )?;
+        let queue = IntGaugeVec::new(
+            Opts::new("linkseal_issuer_queue", "Orders that wait for a slot, by priority."),
+            &["priority"],
+        )?;
+        let budget = GaugeVec::new(
+            Opts::new(
+                "linkseal_acme_budget_remaining",
+                "Tokens left in the CA's account-wide limits, as mirrored here.",
+            ),
+            &["limit"],
+        )?;
+        let ask = IntCounterVec::new(
+            Opts::new(
+                "linkseal_ask_total",
+                "Questions to the ask endpoint, by result (yes, no, unreachable).",
+            ),
+            &["result"],
+        )?;
+        let remaining = Remaining::new()?;
+        for collector in [
+            Box::new(domains.clone()) as Box<dyn Collector>,
+            Box::new(at_risk.clone()),
+            Box::new(queue.clone()),
+            Box::new(budget.clone()),
+            Box::new(ask.clone()),
+            Box::new(remaining.clone()),
+        ] {
+            registry.register(collector)?;
+        }
+        for &reason in Reason::ALL {
+            domains
+                .with_label_values(&[reason.state().as_str(), reason.as_str()])
+                .set(0);
+        }
+        for result in ["yes", "no", "unreachable"] {
+            ask.with_label_values(&[result]);
+        }
+        Ok(Self {
+            domains,
+            at_risk,
+            queue,
+            budget,
+            remaining,
+            ask,
+        })
+    }
+}
+
+impl Control {
+    /// Brings the snapshots up to date; called for a scrape.
+    pub async fn refresh_metrics(&self) -> Result<(), StoreError> {
+        let metrics = &self.inner.metrics;
+        let counts: HashMap<_, _> = self
+            .inner
+            .store
+            .counts(None)
+            .await?
+            .iter()
+            .map(|c| (c.reason, c.domains))
+            .collect();
+        for &reason in Reason::ALL {
+            let domains = counts.get(&reason).copied().unwrap_or(0);
+            let labels = [reason.state().as_str(), reason.as_str()];
+            metrics
+                .domains
+                .with_label_values(&labels)
+                .set(i64::try_from(domains).unwrap_or(i64::MAX));
+        }
+        let failing = counts.get(&Reason::RenewalFailing).copied().unwrap_or(0);
+        metrics.at_risk.set(i64::try_from(failing).unwrap_or(i64::MAX));
+        for (priority, waiting) in self.queue_depth() {
+            metrics
+                .queue
+                .with_label_values(&[priority.label()])
+                .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
+        let now = self.inner.clock.now();
+        let settings = self.inner.settings.load();
+        let [orders, ..] = self.budgets(&settings.target);
+        let left = self.inner.store.budget_left(&orders, now).await?;
+        metrics.budget.with_label_values(&["orders_per_account"]).set(left);
+        let mut snapshot = Snapshot::default();
+        self.inner.registry.for_each(|entry| {
+            if let Some(left) = entry.not_after.and_then(|end| end.since(now)) {
+                snapshot.add(left.as_secs_f64());
+            }
+        });
+        metrics.remaining.set(snapshot);
+        Ok(())
+    }
+}
+
+/// Bounds in seconds: a minute, an hour, six hours, 1, 2, 3, 7, 14, 30, 45, 60 and 90 days.
+const BOUNDS: [f64; 12] = [
+    60.0,
+    3_600.0,
+    21_600.0,
+    86_400.0,
+    172_800.0,
+    259_200.0,
+    604_800.0,
+    1_209_600.0,
+    2_592_000.0,
+    3_888_000.0,
+    5_184_000.0,
+    7_776_000.0,
+];
+
+/// A histogram over the domains as they are now; a plain one would add up over scrapes.
+#[derive(Clone)]
+struct Remaining {
+    desc: Desc,
+    snapshot: Arc<Mutex<Snapshot>>,
+}
+
+#[derive(Clone, Default)]
+struct Snapshot {
+    buckets: [u64; BOUNDS.len()],
+    count: u64,
+    sum: f64,
+}
+
+impl Snapshot {
+    fn add(&mut self, value: f64) {
+        self.count += 1;
+        self.sum += value;
+        for (bucket, bound) in self.buckets.iter_mut().zip(BOUNDS) {
+            *bucket += u64::from(value <= bound);
+        }
+    }
+}
+
+impl Remaining {
+    fn new() -> prometheus::Result<Self> {
+        let desc = Desc::new(
+            "linkseal_certificate_remaining_seconds".into(),
+            "Life left of the certificates held: a snapshot over all domains.".into(),
+            vec![],
+            HashMap::new(),
+        )?;
+        Ok(Self {
+            desc,
+            snapshot: Arc::default(),
+        })
+    }
+
+    fn set(&self, snapshot: Snapshot) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+}
+
+impl Collector for Remaining {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let buckets = snapshot.buckets.iter().zip(BOUNDS).map(|(count, bound)| {
+            let mut bucket = Bucket::default();
+            bucket.set_cumulative_count(*count);
+            bucket.set_upper_bound(bound);
+            bucket
+        });
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(snapshot.count);
+        histogram.set_sample_sum(snapshot.sum);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        let mut family = MetricFamily::default();
+        family.set_name(self.desc.fq_name.clone());
+        family.set_help(self.desc.help.clone());
+        family.set_field_type(MetricType::HISTOGRAM);
+        family.set_metric(vec![metric]);
+        vec![family]
+    }
+}

@@ -1,0 +1,117 @@
+//! The CA's errors as clients see them: RFC 7807 documents with ACME types (RFC 8555 §6.7).
+
+use http::StatusCode;
+use serde::Serialize;
+
+/// The prefix of every ACME error type.
+const NAMESPACE: &str = "urn:ietf:params:acme:error:";
+
+/// What the CA answers instead of doing what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The full URN.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people.
+    pub detail: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The signature algorithms that would have been accepted. `None`: that was not the matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub algorithms: Option<Vec<&'static str>>,
+    /// What is wrong with which identifier; empty when the problem is one of the whole request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subproblems: Vec<Subproblem>,
+}
+
+/// What is wrong with one identifier (RFC 8555 §6.7.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Subproblem {
+    /// The full URN.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people.
+    pub detail: String,
+    /// The identifier.
+    pub identifier: Identifier,
+}
+
+/// A name in an order (RFC 8555 §7.1.3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identifier {
+    /// Always `dns`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The name.
+    pub value: String,
+}
+
+impl Identifier {
+    /// A DNS name.
+    pub fn dns(name: impl Into<String>) -> Self {
+        Self { kind: "dns", value: name.into() }
+    }
+}
+
+impl Problem {
+    /// A problem of an ACME type, given without its namespace.
+    pub fn new(status: StatusCode, kind: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("{NAMESPACE}{kind}"),
+            detail: detail.into(),
+            status: status.as_u16(),
+            algorithms: None,
+            subproblems: Vec::new(),
+        }
+    }
+
+    /// The request makes no sense.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// The account may not do this, or the name's web server said something else than it should.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "unauthorized", detail)
+    }
+
+    /// There is no such thing here.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "malformed", detail)
+    }
+
+    /// The CA itself failed.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "serverInternal", detail)
+    }
+
+    /// Names that the CA does not issue for, each with the reason, as one problem with subproblems.
+    pub fn rejected_identifiers<'a>(rejected: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let subproblems: Vec<_> = rejected
+            .into_iter()
+            .map(|(name, detail)| Subproblem {
+                kind: format!("{NAMESPACE}rejectedIdentifier"),
+                detail: detail.to_owned(),
+                identifier: Identifier::dns(name),
+            })
+            .collect();
+        let detail = match subproblems.as_slice() {
+            [one] => {
+                format!("Cannot issue for \"{}\": {}", one.identifier.value, one.detail)
+            }
+            [first, rest @ ..] => format!(
+                "Cannot issue for \"{}\": {} (and {} more problems. Refer to sub-problems for more information.)",
+                first.identifier.value,
+                first.detail,
+                rest.len()
+            ),
+            [] => "Cannot issue".to_owned(),
+        };
+        Self { subproblems, ..Self::new(StatusCode::BAD_REQUEST, "rejectedIdentifier", detail) }
+    }
+
+    /// The type without its namespace.
+    pub fn short_kind(&self) -> &str {
+        self.kind.strip_prefix(NAMESPACE).unwrap_or(&self.kind)
+    }
+}

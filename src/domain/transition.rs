@@ -1,0 +1,639 @@
+//! The one function that changes an SSL state.
+//!
+//! Pure: the same status, event and time give the same status. The control plane stores the
+//! result before anything of it can be seen.
+
+use std::time::Duration;
+
+use super::record::DnsVerdict;
+use super::ssl::{CertificateInfo, Facts, Failure, FailureKind, Reason, SslEvent, SslStatus, State};
+use crate::clock::Timestamp;
+
+/// After that many failed attempts in a row without a certificate, linkseal stops by itself:
+/// about a month at the longest back-off.
+pub const GIVE_UP_AFTER: u32 = 30;
+/// First wait after DNS was found wrong; doubles up to [`LOOK_MAX`].
+const LOOK_FIRST: Duration = Duration::from_secs(60);
+/// Longest wait between two looks at wrong DNS: a customer who fixes it need not come back.
+const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
+/// How many failed authorizations are remembered: more than any CA allows in its window.
+const FAILURES_KEPT: usize = 16;
+/// A renewal's back-off never takes more than this share of the life that is left.
+const RENEWAL_SHARE: u32 = 4;
+/// Shortest back-off of a renewal, however little life is left.
+const RENEWAL_MIN: Duration = Duration::from_secs(1);
+
+impl SslStatus {
+    /// The status after `event`, at `now`.
+    #[must_use]
+    pub fn apply(&self, event: SslEvent, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        match event {
+            SslEvent::DnsChecked(DnsVerdict::Right) => next.dns_right(now),
+            SslEvent::DnsChecked(wrong) => next.dns_wrong(wrong, now),
+            SslEvent::Queued { eta } => next.queued(eta, now),
+            SslEvent::OrderStarted { ca } => {
+                next.facts.ca = Some(ca);
+                next.next_attempt = None;
+                next.eta = None;
+                next.reason = if next.holds(now) {
+                    Reason::Renewing
+                } else {
+                    Reason::Ordering
+                };
+            }
+            SslEvent::Validating => {
+                if !next.holds(now) {
+                    next.reason = Reason::Validating;
+                }
+            }
+            SslEvent::Issued(certificate) => next.issued(certificate),
+            SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
+            SslEvent::HeldBack { until, ca } => next.held_back(until, ca, now),
+            SslEvent::RenewalInfo { renew_at, check_at } => {
+                if let Some(certificate) = &mut next.certificate {
+                    certificate.renew_at = renew_at;
+                    certificate.ari_check_at = Some(check_at);
+                }
+            }
+            SslEvent::Postponed { until } => next.next_attempt = Some(until),
+            SslEvent::Reissue => {
+                if let Some(certificate) = &mut next.certificate {
+                    certificate.renew_at = certificate.renew_at.min(now);
+                }
+                next.next_attempt = Some(now);
+            }
+            SslEvent::Denied => next.stop(Reason::Denied, now),
+            SslEvent::Paused => next.stop(Reason::Paused, now),
+            SslEvent::Wanted => next.wanted(now),
+            SslEvent::Tick => next.tick(now),
+        }
+        if next.reason != self.reason {
+            next.since = now;
+        }
+        next
+    }
+
+    /// Until when no more than `allowed` authorizations have failed within `per`, so that the
+    /// next must wait. `None`: it need not.
+    pub fn must_wait(&self, allowed: usize, per: Duration, now: Timestamp) -> Option<Timestamp> {
+        let allowed = allowed.clamp(1, FAILURES_KEPT);
+        let oldest = self.failures.len().checked_sub(allowed)?;
+        let until = *self.failures.get(oldest)? + per;
+        (until > now).then_some(until)
+    }
+
+    /// Whether an unexpired certificate is held.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.certificate.as_ref().is_some_and(|c| c.not_after > now)
+    }
+
+    fn dns_right(&mut self, now: Timestamp) {
+        self.looks = 0;
+        self.facts = Facts {
+            ca: self.facts.ca.take(),
+            cause: self.facts.cause,
+            ..Facts::default()
+        };
+        if self.holds(now) {
+            if self.reason == Reason::Moved {
+                self.reason = Reason::Ok;
+                self.next_attempt = None;
+            }
+        } else if self.reason.is_dns() {
+            self.reason = self.idle_reason();
+            self.next_attempt = None;
+        }
+    }
+
+    fn dns_wrong(&mut self, verdict: DnsVerdict, now: Timestamp) {
+        self.looks = self.looks.saturating_add(1);
+        let wait = LOOK_FIRST.saturating_mul(1 << (self.looks - 1).min(10)).min(LOOK_MAX);
+        self.next_attempt = Some(now + wait);
+        self.eta = None;
+        let facts = &mut self.facts;
+        *facts = Facts {
+            ca: facts.ca.take(),
+            ..Facts::default()
+        };
+        let (unheld, left) = match verdict {
+            DnsVerdict::Right => return,
+            DnsVerdict::Missing => (Reason::DnsMissing, true),
+            DnsVerdict::Elsewhere { found } => {
+                facts.found = Some(found);
+                (Reason::DnsElsewhere, true)
+            }
+            DnsVerdict::Proxied { provider } => {
+                facts.found = Some(provider.clone());
+                facts.provider = Some(provider);
+                (Reason::Proxied, true)
+            }
+            DnsVerdict::StrayAaaa { found } => {
+                facts.found = Some(found.to_string());
+                facts.cause = Some(FailureKind::Connection);
+                (Reason::StrayAaaa, false)
+            }
+            DnsVerdict::CaaForbids { host } => {
+                facts.host = Some(host);
+                facts.cause = Some(FailureKind::Caa);
+                (Reason::CaaForbids, false)
+            }
+            DnsVerdict::Error { zone, error } => {
+                facts.zone = Some(zone);
+                facts.error = Some(error);
+                facts.cause = Some(FailureKind::CaDns);
+                (Reason::DnsError, false)
+            }
+        };
+        self.reason = match (self.holds(now), left) {
+            (false, _) => unheld,
+            (true, true) => Reason::Moved,
+            (true, false) => Reason::RenewalFailing,
+        };
+    }
+
+    fn queued(&mut self, eta: Option<Timestamp>, now: Timestamp) {
+        self.next_attempt = Some(now);
+        self.eta = eta;
+        if !self.holds(now) {
+            self.reason = Reason::Queued;
+        }
+    }
+
+    fn issued(&mut self, certificate: CertificateInfo) {
+        let facts = Facts {
+            ca: self.facts.ca.take(),
+            ..Facts::default()
+        };
+        let failures = std::mem::take(&mut self.failures);
+        *self = Self {
+            reason: Reason::Ok,
+            certificate: Some(certificate),
+            facts,
+            failures,
+            ..Self::new(self.since)
+        };
+    }
+
+    fn failed(&mut self, failure: Failure, backoff: Duration, now: Timestamp) {
+        // A limit of the whole account, or a CA that is down, says nothing about the domain.
+        let blames_domain = !matches!(failure.kind, FailureKind::AccountLimit | FailureKind::Unreachable);
+        if blames_domain {
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        if failure.kind.is_failed_authorization() {
+            self.failures.push(now);
+            let old = self.failures.len().saturating_sub(FAILURES_KEPT);
+            self.failures.drain(..old);
+        }
+        let mut next = now + backoff;
+        if let Some(certificate) = self.certificate.as_ref().filter(|c| c.not_after > now) {
+            let share = certificate.not_after.saturating_since(now) / RENEWAL_SHARE;
+            next = next.min(now + share.max(RENEWAL_MIN));
+        }
+        // The CA's word goes over everything: earlier attempts would only be refused.
+        let next = failure.retry_after.map_or(next, |at| next.max(at));
+        self.next_attempt = Some(next);
+        self.eta = None;
+        self.facts = Facts {
+            ca: self.facts.ca.take(),
+            cause: Some(failure.kind),
+            ..Facts::default()
+        };
+        self.last_error = Some(failure.error);
+        if self.holds(now) {
+            self.reason = Reason::RenewalFailing;
+        } else if blames_domain && self.attempts >= GIVE_UP_AFTER {
+            self.reason = Reason::GivenUp;
+            self.next_attempt = None;
+        } else {
+            self.reason = failure.kind.reason();
+        }
+    }
+
+    fn held_back(&mut self, until: Timestamp, ca: String, now: Timestamp) {
+        self.facts.ca = Some(ca);
+        self.next_attempt = Some(until);
+        if self.holds(now) {
+            if self.reason == Reason::Renewing {
+                self.reason = Reason::Ok;
+            }
+        } else {
+            self.facts.cause = Some(FailureKind::AccountLimit);
+            self.eta = Some(until);
+            self.reason = Reason::RateLimited;
+        }
+    }
+
+    fn stop(&mut self, reason: Reason, now: Timestamp) {
+        if !self.holds(now) {
+            self.reason = reason;
+            self.next_attempt = None;
+            self.eta = None;
+        }
+    }
+
+    fn wanted(&mut self, now: Timestamp) {
+        match self.reason {
+            // It works, or is being worked on, or the CA has said when to come back.
+            Reason::Ok
+            | Reason::Renewing
+            | Reason::Queued
+            | Reason::Ordering
+            | Reason::Validating
+            | Reason::RateLimited
+            | Reason::CaUnreachable => {}
+            Reason::Moved | Reason::RenewalFailing => self.next_attempt = Some(now),
+            Reason::RetryScheduled | Reason::ValidationFailed => self.next_attempt = Some(now),
+            Reason::GivenUp | Reason::Denied | Reason::Paused => {
+                self.attempts = 0;
+                self.reason = self.idle_reason();
+                self.next_attempt = Some(now);
+            }
+            _ => {
+                self.looks = 0;
+                self.next_attempt = Some(now);
+            }
+        }
+    }
+
+    /// A certificate that runs out leaves the state that its renewal had come to.
+    fn tick(&mut self, now: Timestamp) {
+        if self.state() != State::Issued || self.holds(now) {
+            return;
+        }
+        self.reason = match self.reason {
+            Reason::Moved if self.facts.provider.is_some() => Reason::Proxied,
+            Reason::Moved if self.facts.found.is_some() => Reason::DnsElsewhere,
+            Reason::Moved => Reason::DnsMissing,
+            Reason::RenewalFailing if self.facts.zone.is_some() => Reason::DnsError,
+            Reason::RenewalFailing if self.facts.found.is_some() => Reason::StrayAaaa,
+            Reason::RenewalFailing => self.facts.cause.map_or(Reason::RetryScheduled, FailureKind::reason),
+            _ => {
+                self.next_attempt = Some(now);
+                Reason::Expired
+            }
+        };
+    }
+
+    /// Why nothing is held, when nothing else is known.
+    fn idle_reason(&self) -> Reason {
+        if self.certificate.is_some() {
+            Reason::Expired
+        } else {
+            Reason::NeverRequested
+        }
+    }
+}
+
+impl Reason {
+    /// Whether it is about what DNS says.
+    pub fn is_dns(self) -> bool {
+        matches!(
+            self,
+            Self::DnsMissing | Self::DnsElsewhere | Self::Proxied | Self::StrayAaaa | Self::CaaForbids | Self::DnsError
+        )
+    }
+
+    /// Whether a handshake or a "verify" may start an order where none is planned.
+    pub fn may_be_requested(self) -> bool {
+        self.is_dns() || matches!(self, Self::NeverRequested | Self::Expired)
+    }
+
+    /// Whether an order is being worked on.
+    pub fn is_in_progress(self) -> bool {
+        matches!(self, Self::Ordering | Self::Validating | Self::Renewing)
+    }
+}
+
+impl FailureKind {
+    /// The reason it leads to where no certificate is held.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Connection | Self::WrongAnswer | Self::CaDns | Self::Rejected => Reason::ValidationFailed,
+            Self::Caa => Reason::CaaForbids,
+            Self::NameLimit | Self::AccountLimit => Reason::RateLimited,
+            Self::Unreachable => Reason::CaUnreachable,
+            Self::Stuck | Self::Refused | Self::Internal => Reason::RetryScheduled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::ssl::LastError;
+    use super::*;
+
+    const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn certificate(days: u64) -> CertificateInfo {
+        CertificateInfo {
+            not_before: T0,
+            not_after: T0 + HOUR * 24 * u32::try_from(days).unwrap(),
+            issuer: "Test CA".into(),
+            serial: "01".into(),
+            sans: vec!["a.example".into()],
+            ca: "https://ca.example/dir".into(),
+            ari_id: None,
+            renew_at: T0 + HOUR * 16 * u32::try_from(days).unwrap(),
+            ari_check_at: None,
+        }
+    }
+
+    fn failure(kind: FailureKind) -> SslEvent {
+        let error = LastError {
+            kind: "urn:x".into(),
+            detail: "said so".into(),
+            at: T0,
+            subproblems: vec![],
+        };
+        SslEvent::Failed {
+            failure: Failure {
+                kind,
+                error,
+                retry_after: None,
+            },
+            backoff: Duration::from_secs(60),
+        }
+    }
+
+    fn fresh() -> SslStatus {
+        SslStatus::new(T0)
+    }
+
+    fn issued(days: u64) -> SslStatus {
+        fresh().apply(SslEvent::Issued(certificate(days)), T0)
+    }
+
+    fn ca() -> String {
+        "ca.example".into()
+    }
+
+    #[test]
+    fn the_straight_way_goes_from_unknown_over_pending_to_issued() {
+        let mut status = fresh();
+        let mut seen = vec![status.reason];
+        for event in [
+            SslEvent::Wanted,
+            SslEvent::DnsChecked(DnsVerdict::Right),
+            SslEvent::Queued { eta: Some(T0 + HOUR) },
+            SslEvent::OrderStarted { ca: ca() },
+            SslEvent::Validating,
+            SslEvent::Issued(certificate(90)),
+        ] {
+            status = status.apply(event, T0);
+            seen.push(status.reason);
+        }
+        use Reason::*;
+        assert_eq!(
+            seen,
+            [
+                NeverRequested,
+                NeverRequested,
+                NeverRequested,
+                Queued,
+                Ordering,
+                Validating,
+                Ok
+            ]
+        );
+        assert_eq!(status.next_due(true), Some(T0 + HOUR * 16 * 90));
+        assert_eq!(
+            status.next_due(false),
+            Some(T0 + HOUR * 24 * 90),
+            "an unwanted one still expires"
+        );
+    }
+
+    #[test]
+    fn each_verdict_has_its_reason_with_and_without_a_certificate() {
+        let found = || "cname.other.example".to_owned();
+        for (verdict, unheld, held) in [
+            (DnsVerdict::Missing, Reason::DnsMissing, Reason::Moved),
+            (
+                DnsVerdict::Elsewhere { found: found() },
+                Reason::DnsElsewhere,
+                Reason::Moved,
+            ),
+            (
+                DnsVerdict::Proxied {
+                    provider: "Cloudflare".into(),
+                },
+                Reason::Proxied,
+                Reason::Moved,
+            ),
+            (
+                DnsVerdict::StrayAaaa {
+                    found: "2001:db8::1".parse().unwrap(),
+                },
+                Reason::StrayAaaa,
+                Reason::RenewalFailing,
+            ),
+            (
+                DnsVerdict::CaaForbids { host: "example".into() },
+                Reason::CaaForbids,
+                Reason::RenewalFailing,
+            ),
+            (
+                DnsVerdict::Error {
+                    zone: "example".into(),
+                    error: "SERVFAIL".into(),
+                },
+                Reason::DnsError,
+                Reason::RenewalFailing,
+            ),
+        ] {
+            let event = SslEvent::DnsChecked(verdict);
+            let (a, b) = (fresh().apply(event.clone(), T0), issued(90).apply(event, T0));
+            assert_eq!((a.reason, b.reason), (unheld, held));
+            assert!(a.next_due(true).is_some() && b.next_due(true).is_some());
+            // And the fix clears it.
+            let fixed = a.apply(SslEvent::DnsChecked(DnsVerdict::Right), T0);
+            assert_eq!(fixed.reason, Reason::NeverRequested);
+            // Once it has run out, it says the same as one that never was.
+            assert_eq!(b.apply(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, unheld);
+        }
+    }
+
+    #[test]
+    fn looking_at_wrong_dns_slows_down_and_a_request_starts_afresh() {
+        let mut status = fresh();
+        let mut waits = vec![];
+        for _ in 0..12 {
+            status = status.apply(SslEvent::DnsChecked(DnsVerdict::Missing), T0);
+            waits.push(status.next_attempt.unwrap().saturating_since(T0));
+        }
+        assert_eq!(waits[..3], [LOOK_FIRST, LOOK_FIRST * 2, LOOK_FIRST * 4]);
+        assert_eq!(waits[11], LOOK_MAX);
+        assert_eq!(status.apply(SslEvent::Wanted, T0).next_attempt, Some(T0));
+    }
+
+    #[test]
+    fn each_failure_has_its_reason_and_keeps_the_cas_words() {
+        use FailureKind::*;
+        for (kind, reason) in [
+            (Connection, Reason::ValidationFailed),
+            (WrongAnswer, Reason::ValidationFailed),
+            (CaDns, Reason::ValidationFailed),
+            (Rejected, Reason::ValidationFailed),
+            (Caa, Reason::CaaForbids),
+            (NameLimit, Reason::RateLimited),
+            (AccountLimit, Reason::RateLimited),
+            (Unreachable, Reason::CaUnreachable),
+            (Stuck, Reason::RetryScheduled),
+            (Refused, Reason::RetryScheduled),
+            (Internal, Reason::RetryScheduled),
+        ] {
+            let after = fresh().apply(failure(kind), T0);
+            assert_eq!(after.reason, reason);
+            assert_eq!(after.last_error.as_ref().unwrap().detail, "said so");
+            assert!(after.next_attempt.unwrap() > T0);
+            let held = issued(90).apply(failure(kind), T0);
+            assert_eq!(held.reason, Reason::RenewalFailing);
+            assert_eq!(held.apply(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, reason);
+            assert_eq!(held.apply(SslEvent::Issued(certificate(91)), T0).last_error, None);
+        }
+    }
+
+    #[test]
+    fn the_cas_retry_after_goes_over_our_own_wait_and_over_a_request() {
+        let at = T0 + HOUR * 5;
+        let SslEvent::Failed { mut failure, backoff } = failure(FailureKind::NameLimit) else {
+            unreachable!()
+        };
+        failure.retry_after = Some(at);
+        let after = fresh().apply(SslEvent::Failed { failure, backoff }, T0);
+        assert_eq!(after.next_attempt, Some(at));
+        assert_eq!(after.apply(SslEvent::Wanted, T0).next_attempt, Some(at));
+    }
+
+    #[test]
+    fn a_domain_is_given_up_for_its_own_failures_only() {
+        let run = |kind| (0..GIVE_UP_AFTER).fold(fresh(), |s, _| s.apply(failure(kind), T0));
+        let given_up = run(FailureKind::Connection);
+        assert_eq!((given_up.reason, given_up.next_due(true)), (Reason::GivenUp, None));
+        assert_eq!(run(FailureKind::Unreachable).reason, Reason::CaUnreachable);
+        assert_eq!(run(FailureKind::AccountLimit).attempts, 0);
+        let again = given_up.apply(SslEvent::Wanted, T0);
+        assert_eq!(
+            (again.reason, again.attempts, again.next_due(true)),
+            (Reason::NeverRequested, 0, Some(T0))
+        );
+    }
+
+    #[test]
+    fn a_renewal_is_tried_again_well_before_the_end() {
+        let minute = CertificateInfo {
+            not_after: T0 + Duration::from_secs(60),
+            ..certificate(1)
+        };
+        let status = fresh().apply(SslEvent::Issued(minute), T0);
+        let failed = status.apply(failure(FailureKind::Unreachable), T0 + Duration::from_secs(40));
+        assert_eq!(failed.next_attempt, Some(T0 + Duration::from_secs(45)));
+    }
+
+    #[test]
+    fn a_held_certificate_is_never_taken_away_by_admission_or_pause() {
+        for event in [SslEvent::Denied, SslEvent::Paused] {
+            assert_eq!(issued(90).apply(event.clone(), T0).state(), State::Issued);
+            assert_eq!(fresh().apply(event, T0).state(), State::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_held_back_queue_is_no_fault_of_the_domain() {
+        let event = SslEvent::HeldBack {
+            until: T0 + HOUR,
+            ca: ca(),
+        };
+        let after = fresh().apply(event.clone(), T0);
+        assert_eq!(
+            (after.reason, after.attempts, after.next_attempt),
+            (Reason::RateLimited, 0, Some(T0 + HOUR))
+        );
+        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        assert_eq!(renewing.reason, Reason::Renewing);
+        let held = renewing.apply(event, T0);
+        assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    #[test]
+    fn an_expired_one_is_due_at_once() {
+        let end = T0 + HOUR * 24 * 90;
+        let status = issued(90).apply(SslEvent::Tick, end);
+        assert_eq!((status.reason, status.next_due(true)), (Reason::Expired, Some(end)));
+        assert_eq!(issued(90).apply(SslEvent::Tick, T0).reason, Reason::Ok);
+    }
+
+    #[test]
+    fn failed_authorizations_are_counted_in_a_sliding_window() {
+        let minute = Duration::from_secs(60);
+        let mut status = fresh();
+        for i in 0..4 {
+            assert_eq!(status.must_wait(4, HOUR, T0 + minute * i), None);
+            status = status.apply(failure(FailureKind::Connection), T0 + minute * i);
+        }
+        assert_eq!(status.must_wait(4, HOUR, T0 + minute * 4), Some(T0 + HOUR));
+        assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None);
+        status = status.apply(failure(FailureKind::Unreachable), T0 + HOUR);
+        assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None, "the CA did not look");
+        status = status.apply(failure(FailureKind::CaDns), T0 + HOUR);
+        assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), Some(T0 + minute + HOUR));
+    }
+
+    #[test]
+    fn a_reissue_is_due_now_and_a_postponement_later() {
+        let status = issued(90).apply(SslEvent::Reissue, T0);
+        assert_eq!((status.reason, status.next_due(true)), (Reason::Ok, Some(T0)));
+        let status = status.apply(SslEvent::Postponed { until: T0 + HOUR }, T0);
+        assert_eq!((status.reason, status.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    fn events() -> impl Strategy<Value = SslEvent> {
+        prop_oneof![
+            Just(SslEvent::DnsChecked(DnsVerdict::Right)),
+            Just(SslEvent::DnsChecked(DnsVerdict::Missing)),
+            Just(SslEvent::DnsChecked(DnsVerdict::Elsewhere { found: "x".into() })),
+            Just(SslEvent::DnsChecked(DnsVerdict::Error {
+                zone: "z".into(),
+                error: "SERVFAIL".into()
+            })),
+            Just(SslEvent::Queued { eta: None }),
+            Just(SslEvent::OrderStarted { ca: ca() }),
+            Just(SslEvent::Validating),
+            (1u64..90).prop_map(|d| SslEvent::Issued(certificate(d))),
+            Just(failure(FailureKind::Connection)),
+            Just(failure(FailureKind::Unreachable)),
+            Just(failure(FailureKind::NameLimit)),
+            Just(SslEvent::HeldBack {
+                until: T0 + HOUR,
+                ca: ca()
+            }),
+            Just(SslEvent::Denied),
+            Just(SslEvent::Paused),
+            Just(SslEvent::Reissue),
+            Just(SslEvent::Postponed { until: T0 + HOUR }),
+            Just(SslEvent::Wanted),
+            Just(SslEvent::Tick),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_state_and_certificate_agree(steps in prop::collection::vec((events(), 0u64..2000), 1..40)) {
+            let (mut status, mut now) = (fresh(), T0);
+            for (event, hours) in steps {
+                now = now + HOUR * u32::try_from(hours).unwrap();
+                status = status.apply(SslEvent::Tick, now).apply(event, now).apply(SslEvent::Tick, now);
+                prop_assert_eq!(status.state() == State::Issued, status.holds(now), "{:?}", status);
+                if status.state() == State::Pending {
+                    prop_assert!(status.next_due(true).is_some(), "pending means something comes: {:?}", status);
+                }
+                prop_assert!(status.since <= now);
+            }
+        }
+    }
+}

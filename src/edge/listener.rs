@@ -1,0 +1,276 @@
+//! The sockets the edge listens on: bound before anything runs, then accepted from until told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Listener;
+
+/// Connections the system keeps for us while we are busy; a mailing brings thousands at once. The
+/// system cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How long accepting rests when the system has no descriptor left: some must be closed first.
+const REST: Duration = Duration::from_millis(100);
+/// How often a lasting failure to accept is logged.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// A listener with its real address, ready to run.
+#[derive(Debug)]
+pub struct Bound {
+    kind: Listener,
+    socket: TcpListener,
+    local: SocketAddr,
+}
+
+/// A connection just accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The socket's peer; IPv4 is IPv4 also on a dual-stack listener.
+    pub peer: SocketAddr,
+    /// The address it was made to.
+    pub local: SocketAddr,
+    /// Which listener it came in on.
+    pub listener: Listener,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody else does.
+    #[error(
+        "cannot listen on {0}: the address is in use by another process; stop it, or set another address under `listen`"
+    )]
+    InUse(SocketAddr),
+    /// It is not allowed.
+    #[error(
+        "cannot listen on {0}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE (or a socket handed in by systemd)"
+    )]
+    Forbidden(SocketAddr),
+    /// No interface has it.
+    #[error("cannot listen on {0}: no interface of this machine has that address")]
+    NotOurs(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {0}: {1}")]
+    Io(SocketAddr, io::Error),
+    /// A socket that was handed in is no listening TCP socket.
+    #[error("a socket handed in for {kind} cannot be used: {error}", kind = .0.label(), error = .1)]
+    Inherited(Listener, io::Error),
+}
+
+/// Binds an address. Port 0 is a free port; `[::]` takes IPv4 too. Needs a tokio runtime.
+pub fn bind(kind: Listener, address: SocketAddr) -> Result<Bound, BindError> {
+    let bound = listen(address).and_then(|socket| Bound::new(kind, socket));
+    bound.map_err(|e| match e.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        io::ErrorKind::PermissionDenied => BindError::Forbidden(address),
+        io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
+        _ => BindError::Io(address, e),
+    })
+}
+
+/// Takes over a socket that listens already: a descriptor inherited from systemd or a test.
+pub fn inherit(kind: Listener, socket: std::net::TcpListener) -> Result<Bound, BindError> {
+    Bound::new(kind, socket).map_err(|e| BindError::Inherited(kind, e))
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // So that a restart need not wait for the old connections' TIME_WAIT to end.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Bound {
+    fn new(kind: Listener, socket: std::net::TcpListener) -> io::Result<Self> {
+        // Accepted sockets inherit it: one system call for all of them.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        Ok(Self {
+            kind,
+            socket: TcpListener::from_std(socket)?,
+            local,
+        })
+    }
+
+    /// Which listener it is.
+    pub fn kind(&self) -> Listener {
+        self.kind
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Accepts until told to stop, then closes the socket. `serve` must not block: it starts a task
+    /// for the connection, or drops it.
+    pub async fn run(self, stop: CancellationToken, mut serve: impl FnMut(Accepted)) {
+        let each = |(stream, peer): (TcpStream, SocketAddr)| {
+            if let Some(accepted) = self.accepted(stream, peer) {
+                serve(accepted);
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = accept_all(self.local, || self.socket.accept(), each) => {}
+        }
+    }
+
+    /// `None`: the peer is gone already.
+    fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+        // Only a listener on all addresses has to ask which one it was.
+        let local = if self.local.ip().is_unspecified() {
+            canonical(stream.local_addr().ok()?)
+        } else {
+            self.local
+        };
+        Some(Accepted {
+            stream,
+            peer: canonical(peer),
+            local,
+            listener: self.kind,
+        })
+    }
+}
+
+/// IPv4 as IPv4, which a dual-stack socket shows as a mapped IPv6 address (RFC 4291 §2.5.5.2).
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Accepts for ever: no failure to accept ends a listener.
+async fn accept_all<T, F>(local: SocketAddr, mut accept: impl FnMut() -> F, mut each: impl FnMut(T))
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut logged: Option<Instant> = None;
+    loop {
+        match accept().await {
+            Ok(connection) => each(connection),
+            Err(e) if is_the_peers(&e) => {}
+            Err(e) => {
+                if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+                    warn!(%local, error = %e, "cannot accept connections; trying on (is LimitNOFILE above max_connections?)");
+                    logged = Some(Instant::now());
+                }
+                sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Whether an error concerns one connection that came and went (accept(2), "Error handling").
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable,
+    };
+    let kinds = [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        HostUnreachable,
+        Interrupted,
+        NetworkDown,
+        NetworkUnreachable,
+    ];
+    kinds.contains(&error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::shutdown::Tasks;
+
+    fn any(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let first = bind(Listener::Https, any("127.0.0.1:0")).unwrap();
+        assert_ne!(first.local_addr().port(), 0);
+        let error = bind(Listener::Https, first.local_addr()).unwrap_err();
+        assert!(matches!(error, BindError::InUse(a) if a == first.local_addr()));
+        assert!(error.to_string().contains(&first.local_addr().to_string()));
+        let error = bind(Listener::Http, any("192.0.2.1:0")).unwrap_err();
+        assert!(matches!(error, BindError::NotOurs(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_listener_takes_ipv4_and_ipv6_and_tells_both_ends() {
+        let bound = bind(Listener::Http, any("[::]:0")).unwrap();
+        let port = bound.local_addr().port();
+        let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(2));
+        tasks.spawn(bound.run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
+        for host in ["127.0.0.1", "[::1]"] {
+            let to = any(&format!("{host}:{port}"));
+            let client = TcpStream::connect(to).await.unwrap();
+            let got = accepted.recv().await.unwrap();
+            assert_eq!((got.local, got.peer), (to, client.local_addr().unwrap()));
+            assert_eq!(got.listener, Listener::Http);
+            assert!(got.stream.nodelay().unwrap(), "inherited from the listener");
+        }
+        tasks.stop();
+        assert!(tasks.wait(Duration::from_secs(30)).await);
+        TcpStream::connect(any(&format!("127.0.0.1:{port}"))).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_listening_socket_can_be_handed_in() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        assert_eq!(inherit(Listener::Https, socket).unwrap().local_addr(), address);
+    }
+
+    #[tokio::test]
+    async fn accepting_survives_a_lack_of_descriptors() {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        const ECONNABORTED: i32 = 103;
+        let fails = RefCell::new(vec![EMFILE, ECONNABORTED, ENFILE]);
+        let accepted = Cell::new(false);
+        let started = Instant::now();
+        let accept = || async {
+            match fails.borrow_mut().pop() {
+                Some(code) => Err(io::Error::from_raw_os_error(code)),
+                None if accepted.get() => std::future::pending().await,
+                None => Ok(()),
+            }
+        };
+        let done = CancellationToken::new();
+        let each = |()| {
+            accepted.set(true);
+            done.cancel();
+        };
+        tokio::select! {
+            () = accept_all(any("127.0.0.1:80"), accept, each) => unreachable!("it never ends"),
+            () = done.cancelled() => {}
+        }
+        assert!(fails.borrow().is_empty());
+        assert!(
+            started.elapsed() >= 2 * REST,
+            "it rests for the lack of descriptors, not for an aborted connection"
+        );
+    }
+}

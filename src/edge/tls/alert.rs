@@ -1,0 +1,53 @@
+//! Alerts that the edge sends itself (RFC 8446 §6), before there is a session to send them in.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Fatal `unrecognized_name`: the name is not served here. rustls cannot send it by itself.
+pub const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// Fatal `internal_error`: there is no certificate now.
+pub const INTERNAL_ERROR: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];
+
+/// How long a client may take to take its alert and close.
+const LINGER: Duration = Duration::from_millis(500);
+/// What is read from it meanwhile, in bytes.
+const DRAIN: u64 = 16 * 1024;
+
+/// Sends an alert and closes in order.
+///
+/// Closing a socket that holds unread bytes resets the connection (RFC 1122 §4.2.2.13), and the
+/// client would lose the alert: what it still sends is read, a little and not for long.
+pub async fn send_and_close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, alert: &[u8]) {
+    let farewell = async {
+        io.write_all(alert).await?;
+        io.shutdown().await?;
+        tokio::io::copy(&mut io.take(DRAIN), &mut tokio::io::sink()).await
+    };
+    // Whether it got there is the client's business: it is gone either way.
+    let _ = timeout(LINGER, farewell).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::AlertDescription;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bytes_are_those_of_the_rfc() {
+        assert_eq!(UNRECOGNIZED_NAME[6], u8::from(AlertDescription::UnrecognisedName));
+        assert_eq!(INTERNAL_ERROR[6], u8::from(AlertDescription::InternalError));
+        let (mut client, server) = tokio::io::duplex(64);
+        client.write_all(b"still talking").await.unwrap();
+        let take = async {
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            drop(client);
+            got
+        };
+        let (got, ()) = tokio::join!(take, send_and_close(server, &UNRECOGNIZED_NAME));
+        assert_eq!(got, UNRECOGNIZED_NAME);
+    }
+}

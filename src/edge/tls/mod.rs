@@ -1,0 +1,11 @@
+//! TLS of the edge: ClientHello, admission, certificate, handshake.
+
+pub mod acceptor;
+pub mod alert;
+pub mod hello;
+pub mod metrics;
+pub mod server_config;
+#[cfg(test)]
+mod tests;
+pub mod tickets;
+pub mod waiting;

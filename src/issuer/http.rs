@@ -1,0 +1,290 @@
+//! The HTTPS side of our own ACME calls: one connection pool per CA, every call bounded in time
+//! and size, the CA's nonces kept for the next request.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use serde::de::DeserializeOwned;
+use time::PrimitiveDateTime;
+use time::macros::format_description;
+use tokio::time::timeout;
+
+use super::problem::{CallError, Problem};
+use crate::clock::{Clock, Timestamp};
+
+/// Longest time one call to a CA may take, connecting included.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer of a CA in bytes; chains are a few KiB.
+const MAX_BODY: usize = 1024 * 1024;
+/// How long an unused connection is kept: longer than the pauses of an order.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Most idle HTTP/1.1 connections kept per CA; as many as orders run at a time by default.
+const MAX_IDLE: usize = 16;
+/// Most nonces kept; each call brings one and uses one.
+const MAX_NONCES: usize = 64;
+const NONCE_HEADER: HeaderName = HeaderName::from_static("replay-nonce");
+const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
+
+/// Trust for one CA's directory: the public roots, and those of `ca_file`.
+pub(super) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    if let Some(path) = ca_file {
+        let pem = std::fs::read(path).map_err(|e| e.to_string())?;
+        let mut added = 0;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|e| format!("not readable as PEM: {e}"))?;
+            roots.add(certificate).map_err(|e| e.to_string())?;
+            added += 1;
+        }
+        if added == 0 {
+            return Err("it holds no PEM certificate".into());
+        }
+    }
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    Ok(ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// The client of one CA.
+pub(super) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    clock: Clock,
+    /// Newest last, and used first: a CA forgets old ones.
+    nonces: Mutex<Vec<String>>,
+}
+
+/// What the CA answered with a status of success.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The `Location` header. `None`: there was none.
+    pub(super) location: Option<String>,
+    /// The `Retry-After` header. `None`: there was none.
+    pub(super) retry_after: Option<Timestamp>,
+    pub(super) body: Bytes,
+}
+
+impl Http {
+    pub(super) fn new(tls: ClientConfig, clock: Clock) -> Self {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .enable_http2()
+            .build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build(connector);
+        Self {
+            client,
+            clock,
+            nonces: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Fetches without a signature.
+    pub(super) async fn get(&self, url: &str) -> Result<Answer, CallError> {
+        self.call(Method::GET, url, Vec::new()).await
+    }
+
+    /// Sends a signed request.
+    pub(super) async fn post(&self, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        self.call(Method::POST, url, body).await
+    }
+
+    /// A nonce: one that an earlier answer brought, else a new one.
+    pub(super) async fn nonce(&self, new_nonce_url: &str) -> Result<String, CallError> {
+        if let Some(nonce) = self.take_nonce() {
+            return Ok(nonce);
+        }
+        self.call(Method::HEAD, new_nonce_url, Vec::new()).await?;
+        self.take_nonce()
+            .ok_or_else(|| CallError::NoAnswer("newNonce brought no Replay-Nonce".into()))
+    }
+
+    fn take_nonce(&self) -> Option<String> {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keep_nonce(&self, headers: &HeaderMap) {
+        let Some(nonce) = text(headers, &NONCE_HEADER) else {
+            return;
+        };
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        if nonces.len() >= MAX_NONCES {
+            nonces.remove(0);
+        }
+        nonces.push(nonce);
+    }
+
+    async fn call(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        timeout(CALL_TIMEOUT, self.call_unbounded(method, url, body))
+            .await
+            .unwrap_or_else(|_| {
+                Err(CallError::NoAnswer(format!(
+                    "no answer within {} s",
+                    CALL_TIMEOUT.as_secs()
+                )))
+            })
+    }
+
+    async fn call_unbounded(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        let mut request = Request::builder().method(&method).uri(url).header(USER_AGENT, AGENT);
+        if method == Method::POST {
+            request = request.header(CONTENT_TYPE, "application/jose+json");
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| CallError::NoAnswer(format!("the CA named an unusable URL: {e}")))?;
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|e| CallError::NoAnswer(chain(&e)))?;
+        let (parts, body) = response.into_parts();
+        self.keep_nonce(&parts.headers);
+        let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
+        let body = Limited::new(body, MAX_BODY)
+            .collect()
+            .await
+            .map_err(|e| CallError::NoAnswer(format!("the answer broke off, or is larger than {MAX_BODY} bytes: {e}")))?
+            .to_bytes();
+        if !parts.status.is_success() {
+            return Err(refusal(parts.status, &body, retry_after));
+        }
+        Ok(Answer {
+            location: text(&parts.headers, &LOCATION),
+            retry_after,
+            body,
+        })
+    }
+}
+
+impl Answer {
+    /// The body as the JSON object it must be.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|e| CallError::NoAnswer(format!("the answer is not what RFC 8555 wants: {e}")))
+    }
+
+    /// The `Location` header, where the protocol wants one.
+    pub(super) fn located(&self) -> Result<String, CallError> {
+        self.location
+            .clone()
+            .ok_or_else(|| CallError::NoAnswer("the answer has no Location".into()))
+    }
+}
+
+fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Timestamp>) -> CallError {
+    CallError::Refused(Problem::from_response(
+        status.as_u16(),
+        &String::from_utf8_lossy(body),
+        retry_after,
+    ))
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Seconds, or an HTTP date (RFC 9110 §10.2.3; its obsolete forms aside).
+fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(seconds) = value.trim().parse::<u32>() {
+        return Some(now + Duration::from_secs(seconds.into()));
+    }
+    let format =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+    let date = PrimitiveDateTime::parse(value.trim(), &format).ok()?;
+    Some(Timestamp::from_secs(date.assume_utc().unix_timestamp()))
+}
+
+/// An error with its causes: hyper's own text stops at "client error (Connect)".
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = Timestamp::from_secs(1_000);
+        assert_eq!(parse_retry_after("120", now), Some(Timestamp::from_secs(1_120)));
+        assert_eq!(parse_retry_after(" 0 ", now), Some(now));
+        let date = parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now);
+        assert_eq!(date, Some(Timestamp::from_secs(784_111_777)));
+        for bad in ["", "-1", "soon", "99999999999999", "1994-11-06"] {
+            assert_eq!(parse_retry_after(bad, now), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn nonces_are_bounded_and_the_newest_goes_first() {
+        let http = Http::new(tls_config(None).unwrap(), Clock::system());
+        for i in 0..MAX_NONCES + 3 {
+            let mut headers = HeaderMap::new();
+            headers.insert(NONCE_HEADER, i.to_string().parse().unwrap());
+            http.keep_nonce(&headers);
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| http.take_nonce()).collect();
+        assert_eq!(taken.len(), MAX_NONCES);
+        assert_eq!(taken.first().unwrap(), &(MAX_NONCES + 2).to_string());
+        assert_eq!(taken.last().unwrap(), "3");
+    }
+
+    #[test]
+    fn a_trust_file_without_certificates_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        assert!(tls_config(Some(&path)).is_err());
+        std::fs::write(&path, "nothing").unwrap();
+        assert_eq!(tls_config(Some(&path)).unwrap_err(), "it holds no PEM certificate");
+        let ca = rcgen::generate_simple_self_signed(["ca.example".into()]).unwrap();
+        std::fs::write(&path, ca.cert.pem()).unwrap();
+        tls_config(Some(&path)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_says_why() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let http = Http::new(tls_config(None).unwrap(), Clock::system());
+        let error = http.get(&format!("https://{address}/dir")).await.unwrap_err();
+        assert!(
+            matches!(&error, CallError::NoAnswer(text) if text.contains("refused")),
+            "{error}"
+        );
+        let plain = http.get(&format!("http://{address}/dir")).await.unwrap_err();
+        assert!(matches!(plain, CallError::NoAnswer(_)), "only https: {plain}");
+    }
+}

@@ -1,0 +1,446 @@
+//! One order for one name, from wherever it stands to the certificate.
+//!
+//! What cannot be repeated is written down before it is done, so that a node that dies loses no
+//! order: the key before newOrder is sent, the order's URL as soon as it is known, the step before
+//! the CSR goes out. Between the CA's answer to newOrder and our note of it a crash costs one order.
+
+use std::time::Duration;
+
+use tracing::{debug, warn};
+use zeroize::Zeroizing;
+
+use super::client::{
+    AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus,
+};
+use super::problem::{CallError, Problem, Stage, own_failure, problem_failure};
+use super::{IssueError, Job, Progress, csr};
+use crate::cert::certificate::{Certificate, Leaf, chain_from_pem};
+use crate::cert::sealed::Sealer;
+use crate::clock::{Clock, Timestamp};
+use crate::domain::ssl::{Failure, FailureKind};
+use crate::store::{OrderRecord, OrderStep, Store, StoreError};
+
+/// First wait between two looks at what the CA is working on; doubles up to [`POLL_MAX`].
+const POLL_FIRST: Duration = Duration::from_millis(100);
+/// Longest wait between two looks, unless the CA asks for a longer one.
+const POLL_MAX: Duration = Duration::from_secs(5);
+/// Longest wait that a CA may ask for between two looks.
+const POLL_WISH_MAX: Duration = Duration::from_secs(30);
+/// How long a CA may take to look at a challenge: it tries from several places, some slow.
+const VALIDATION_TIME: Duration = Duration::from_secs(90);
+/// How long a CA may take to sign.
+const PROCESSING_TIME: Duration = Duration::from_secs(120);
+/// How often a call that can be repeated is made when no answer comes.
+const TRIES: u32 = 4;
+/// First wait before such a call is repeated; doubles.
+const AGAIN_FIRST: Duration = Duration::from_millis(250);
+/// A CA that wants a longer pause than this gets it: the order is taken up again later.
+const AGAIN_MAX: Duration = Duration::from_secs(10);
+/// An order older than that is not taken up any more: its authorizations may have run out.
+const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
+
+/// What one order works with.
+pub(super) struct Driver<'a> {
+    pub(super) client: &'a dyn AcmeClient,
+    pub(super) store: &'a dyn Store,
+    pub(super) sealer: &'a Sealer,
+    pub(super) clock: &'a Clock,
+    /// The directory URL of the CA.
+    pub(super) ca: &'a str,
+    /// `None`: the CA's default profile.
+    pub(super) profile: Option<&'a str>,
+    pub(super) job: &'a Job,
+    pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// A certificate, checked against its key and name.
+pub(super) struct Obtained {
+    pub(super) chain_pem: String,
+    /// PKCS#8.
+    pub(super) key: Zeroizing<Vec<u8>>,
+    pub(super) leaf: Leaf,
+}
+
+impl Driver<'_> {
+    /// Takes up the order of the name, or places one, and sees it through.
+    pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
+        let (record, url, order) = match self.take_up().await? {
+            Some(taken) => taken,
+            None => self.begin().await?,
+        };
+        (self.progress)(Progress::Ordered);
+        self.see_through(record, &url, order).await
+    }
+
+    /// The order that an earlier run left, unless it is of no use.
+    async fn take_up(&self) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
+        let Some(record) = self.store.order(&self.job.name).await? else {
+            return Ok(None);
+        };
+        let Some(url) = record.url.clone().filter(|_| record.ca == self.ca) else {
+            return Ok(None);
+        };
+        if self.clock.now() >= record.created + TAKE_UP_WITHIN {
+            return Ok(None);
+        }
+        match self.steadily(|| self.client.order(&url)).await {
+            Ok(order) if order.value.status == OrderStatus::Invalid => Ok(None),
+            Ok(order) => {
+                debug!(name = %self.job.name, url, status = ?order.value.status, "order taken up");
+                Ok(Some((record, url, order.value)))
+            }
+            Err(e) if e.is_gone() => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
+    }
+
+    /// Places a new order.
+    async fn begin(&self) -> Result<(OrderRecord, String, Order), IssueError> {
+        let directory = self.client.directory().await.map_err(|e| self.failed_before_order(e))?;
+        if let Some(wanted) = self.profile.filter(|p| !directory.meta.profiles.contains_key(*p)) {
+            let offered: Vec<_> = directory.meta.profiles.keys().map(String::as_str).collect();
+            let offered = if offered.is_empty() {
+                "none".into()
+            } else {
+                offered.join(", ")
+            };
+            let detail = format!("the CA has no profile `{wanted}`; it offers: {offered}. Change acme.profile");
+            return Err(self.ended(own_failure(FailureKind::Refused, &detail, self.clock.now())));
+        }
+        let key = csr::generate_key().map_err(|e| self.failed_before_order(e))?;
+        let mut record = OrderRecord {
+            name: self.job.name.clone(),
+            ca: self.ca.to_owned(),
+            url: None,
+            sealed_key: self.sealer.seal(&order_place(self.job), &key),
+            step: OrderStep::Creating,
+            created: self.clock.now(),
+        };
+        self.note(&record).await?;
+        // A CA without renewal information knows no `replaces` (RFC 9773 §5).
+        let replaces = self
+            .job
+            .replaces
+            .as_deref()
+            .filter(|_| directory.renewal_info.is_some());
+        let (url, order) = self.place(replaces).await.map_err(|e| self.failed_before_order(e))?;
+        debug!(name = %self.job.name, url, "order placed");
+        record.url = Some(url.clone());
+        record.step = OrderStep::Authorizing;
+        self.note(&record).await?;
+        Ok((record, url, order))
+    }
+
+    /// Sends newOrder; again without `replaces` when the CA does not want that.
+    async fn place(&self, replaces: Option<&str>) -> Result<(String, Order), CallError> {
+        let mut order = NewOrder {
+            name: self.job.name.as_str(),
+            profile: self.profile,
+            replaces,
+        };
+        match self.client.new_order(&order).await {
+            Err(e) if replaces.is_some() && may_concern_replaces(&e) => {
+                warn!(name = %self.job.name, error = %e, "the CA does not take the order as a replacement; ordering without");
+                order.replaces = None;
+                self.client.new_order(&order).await
+            }
+            other => other,
+        }
+    }
+
+    async fn see_through(&self, mut record: OrderRecord, url: &str, mut order: Order) -> Result<Obtained, IssueError> {
+        let key = self
+            .sealer
+            .open(&order_place(self.job), &record.sealed_key)
+            .map_err(|e| self.ended(own_failure(FailureKind::Internal, &e.to_string(), self.clock.now())))?;
+        let fetch = || self.client.order(url);
+        let mut finalized = false;
+        loop {
+            order = match order.status {
+                OrderStatus::Pending => {
+                    let deadline = self.clock.now() + VALIDATION_TIME;
+                    self.authorize(&order, deadline).await?;
+                    self.poll(Duration::ZERO, deadline, fetch, |o| o.status != OrderStatus::Pending)
+                        .await?
+                }
+                OrderStatus::Ready if !finalized => {
+                    finalized = true;
+                    if record.step != OrderStep::Finalizing {
+                        record.step = OrderStep::Finalizing;
+                        self.note(&record).await?;
+                    }
+                    self.finalize(&order, &key).await?;
+                    self.await_certificate(POLL_FIRST / 2, fetch).await?
+                }
+                OrderStatus::Ready | OrderStatus::Processing => self.await_certificate(POLL_FIRST, fetch).await?,
+                OrderStatus::Valid => return self.download(&order, key).await,
+                OrderStatus::Invalid => return Err(self.ended(self.why_invalid(&order).await)),
+            };
+        }
+    }
+
+    /// Proves control of every identifier of the order (RFC 8555 §7.5); here that is one.
+    async fn authorize(&self, order: &Order, deadline: Timestamp) -> Result<(), IssueError> {
+        for url in &order.authorizations {
+            let fetch = || self.client.authorization(url);
+            let mut authorization = self.steadily(fetch).await.map_err(|e| self.failed(e))?.value;
+            if authorization.status == AuthorizationStatus::Pending {
+                authorization = self.answer(authorization, url).await?;
+            }
+            if authorization.status == AuthorizationStatus::Pending {
+                let decided = |a: &Authorization| a.status != AuthorizationStatus::Pending;
+                authorization = self.poll(POLL_FIRST, deadline, fetch, decided).await?;
+            }
+            if authorization.status == AuthorizationStatus::Invalid {
+                return Err(self.ended(self.why_unauthorized(authorization)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the CA to look at the HTTP-01 challenge, which every node answers by itself.
+    async fn answer(&self, authorization: Authorization, url: &str) -> Result<Authorization, IssueError> {
+        let Some(challenge) = authorization.challenges.iter().find(|c| c.kind == "http-01") else {
+            let detail = "the CA offers no http-01 challenge for this name";
+            return Err(self.ended(own_failure(FailureKind::Refused, detail, self.clock.now())));
+        };
+        if challenge.status == ChallengeStatus::Pending
+            && let Err(refusal) = self.steadily(|| self.client.respond(&challenge.url)).await
+        {
+            // An answer to this very call may have been lost: then the challenge has moved on,
+            // and the CA refuses to be told twice.
+            let now = self
+                .steadily(|| self.client.authorization(url))
+                .await
+                .map_err(|e| self.failed(e))?
+                .value;
+            let waits = |c: &super::client::Challenge| c.url == challenge.url && c.status == ChallengeStatus::Pending;
+            if now.status == AuthorizationStatus::Pending && now.challenges.iter().any(waits) {
+                return Err(self.failed(refusal));
+            }
+            (self.progress)(Progress::Validating);
+            return Ok(now);
+        }
+        (self.progress)(Progress::Validating);
+        Ok(authorization)
+    }
+
+    async fn finalize(&self, order: &Order, key: &[u8]) -> Result<(), IssueError> {
+        let csr = csr::request(self.job.name.as_str(), key).map_err(|e| self.failed(e))?;
+        match self.steadily(|| self.client.finalize(&order.finalize, &csr)).await {
+            // The CA has the CSR from a call whose answer was lost, or is not quite there yet.
+            Err(e) if e.is("orderNotReady") => Ok(()),
+            other => other.map_err(|e| self.failed(e)),
+        }
+    }
+
+    async fn await_certificate<F>(&self, first: Duration, fetch: impl Fn() -> F) -> Result<Order, IssueError>
+    where
+        F: Future<Output = Result<Fetched<Order>, CallError>>,
+    {
+        let deadline = self.clock.now() + PROCESSING_TIME;
+        self.poll(first, deadline, fetch, |o| {
+            matches!(o.status, OrderStatus::Valid | OrderStatus::Invalid)
+        })
+        .await
+    }
+
+    /// Downloads the certificate and checks that it is what was ordered.
+    async fn download(&self, order: &Order, key: Zeroizing<Vec<u8>>) -> Result<Obtained, IssueError> {
+        let refused = |detail: &str| self.ended(own_failure(FailureKind::Refused, detail, self.clock.now()));
+        let Some(url) = &order.certificate else {
+            return Err(refused("the CA calls the order valid and names no certificate"));
+        };
+        let chain_pem = self
+            .steadily(|| self.client.certificate(url))
+            .await
+            .map_err(|e| self.failed(e))?;
+        Certificate::new(&chain_pem, &key).map_err(|e| refused(&format!("the CA's certificate is not usable: {e}")))?;
+        let leaf = chain_from_pem(&chain_pem)
+            .and_then(|chain| Leaf::of(&chain))
+            .map_err(|e| refused(&e.to_string()))?;
+        if !leaf.sans.iter().any(|s| s.eq_ignore_ascii_case(self.job.name.as_str())) {
+            return Err(refused(&format!(
+                "the CA's certificate is for {} only",
+                leaf.sans.join(", ")
+            )));
+        }
+        if leaf.not_after <= self.clock.now() {
+            return Err(refused(&format!(
+                "the CA's certificate ended at {}; is the clock here right?",
+                leaf.not_after
+            )));
+        }
+        Ok(Obtained { chain_pem, key, leaf })
+    }
+
+    /// Looks until it is `done`: after `first`, then in growing steps, not before the CA wishes,
+    /// and not beyond the deadline.
+    async fn poll<T, F>(
+        &self,
+        first: Duration,
+        deadline: Timestamp,
+        fetch: impl Fn() -> F,
+        done: impl Fn(&T) -> bool,
+    ) -> Result<T, IssueError>
+    where
+        F: Future<Output = Result<Fetched<T>, CallError>>,
+    {
+        let mut delay = first;
+        let mut wish = None;
+        loop {
+            let now = self.clock.now();
+            let wished = wish
+                .map_or(Duration::ZERO, |w: Timestamp| w.saturating_since(now))
+                .min(POLL_WISH_MAX);
+            self.pause(delay.max(wished).min(deadline.saturating_since(now))).await;
+            let silent = match fetch().await {
+                Ok(fetched) if done(&fetched.value) => return Ok(fetched.value),
+                Ok(fetched) => {
+                    wish = fetched.retry_after;
+                    None
+                }
+                Err(e) if e.is_passing() => {
+                    wish = retry_after(&e);
+                    Some(e)
+                }
+                Err(e) => return Err(self.failed(e)),
+            };
+            if self.clock.now() >= deadline {
+                return Err(silent.map_or_else(|| self.stuck(), |e| self.failed(e)));
+            }
+            delay = (delay * 2).clamp(POLL_FIRST, POLL_MAX);
+        }
+    }
+
+    /// Makes a call that can be repeated, again when it brings no answer.
+    async fn steadily<T, F>(&self, call: impl Fn() -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let mut delay = AGAIN_FIRST;
+        for _ in 1..TRIES {
+            match call().await {
+                Err(e) if e.is_passing() => {
+                    let now = self.clock.now();
+                    let wait = retry_after(&e).map_or(delay, |at| at.saturating_since(now).max(delay));
+                    if wait > AGAIN_MAX {
+                        return Err(e);
+                    }
+                    self.pause(wait).await;
+                    delay *= 2;
+                }
+                other => return other,
+            }
+        }
+        call().await
+    }
+
+    /// Waits on the clock; a system clock that is set back meanwhile does not lengthen it.
+    async fn pause(&self, span: Duration) {
+        if !span.is_zero() {
+            let _ = tokio::time::timeout(span, self.clock.sleep(span)).await;
+        }
+    }
+
+    async fn note(&self, record: &OrderRecord) -> Result<(), IssueError> {
+        match self.store.put_order(record, self.job.fence).await {
+            Err(StoreError::Fenced) => Err(IssueError::Fenced),
+            other => other.map_err(IssueError::Store),
+        }
+    }
+
+    /// Why an order became invalid: what the CA found at the challenge, else what it says of the order.
+    async fn why_invalid(&self, order: &Order) -> Failure {
+        for url in &order.authorizations {
+            match self.steadily(|| self.client.authorization(url)).await {
+                Ok(a) if a.value.challenges.iter().any(|c| c.error.is_some()) => return self.why_unauthorized(a.value),
+                _ => {}
+            }
+        }
+        self.words_or(
+            order.error.clone(),
+            Stage::Request,
+            "the CA made the order invalid and gives no reason",
+        )
+    }
+
+    fn why_unauthorized(&self, authorization: Authorization) -> Failure {
+        let mut errors: Vec<_> = authorization
+            .challenges
+            .into_iter()
+            .filter(|c| c.error.is_some())
+            .collect();
+        errors.sort_by_key(|c| c.kind != "http-01");
+        let error = errors.into_iter().next().and_then(|c| c.error);
+        self.words_or(
+            error,
+            Stage::Validation,
+            "the CA made the authorization invalid and gives no reason",
+        )
+    }
+
+    fn words_or(&self, problem: Option<Problem>, stage: Stage, silence: &str) -> Failure {
+        let now = self.clock.now();
+        match problem {
+            Some(problem) => problem_failure(problem, stage, Some(&self.job.name), now),
+            None => own_failure(FailureKind::Refused, silence, now),
+        }
+    }
+
+    fn stuck(&self) -> IssueError {
+        let detail = "the CA took the order on and did not finish it in time";
+        IssueError::Failed {
+            failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),
+            resumable: true,
+        }
+    }
+
+    /// A failure of a call while there is an order: one that passes leaves the order as it was.
+    fn failed(&self, error: CallError) -> IssueError {
+        let failure = error.into_failure(Some(&self.job.name), self.clock.now());
+        use FailureKind::{AccountLimit, NameLimit, Unreachable};
+        let resumable = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
+        IssueError::Failed { failure, resumable }
+    }
+
+    fn failed_before_order(&self, error: CallError) -> IssueError {
+        self.ended(error.into_failure(Some(&self.job.name), self.clock.now()))
+    }
+
+    fn ended(&self, failure: Failure) -> IssueError {
+        IssueError::Failed {
+            failure,
+            resumable: false,
+        }
+    }
+}
+
+/// For which row the key of an order is sealed.
+fn order_place(job: &Job) -> String {
+    format!("orders/{}", job.name)
+}
+
+fn retry_after(error: &CallError) -> Option<Timestamp> {
+    match error {
+        CallError::Refused(problem) => problem.retry_after,
+        _ => None,
+    }
+}
+
+/// Whether a refused order may be taken without `replaces`: 409 `alreadyReplaced` (RFC 9773 §5),
+/// `malformed` from older servers, 403 when the certificate was another account's. What certainly
+/// is about something else is not tried again.
+fn may_concern_replaces(error: &CallError) -> bool {
+    const OTHERS: [&str; 8] = [
+        "rateLimited",
+        "rejectedIdentifier",
+        "unsupportedIdentifier",
+        "accountDoesNotExist",
+        "userActionRequired",
+        "badNonce",
+        "caa",
+        "invalidProfile",
+    ];
+    matches!(error, CallError::Refused(p) if (400..500).contains(&p.status) && p.status != 429 && !OTHERS.contains(&p.short()))
+}

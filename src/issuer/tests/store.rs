@@ -1,0 +1,147 @@
+//! A store in memory with what an issuer uses of it, and nothing else.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+use crate::domain::{DomainName, DomainRecord};
+use crate::store::{
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord, Store,
+    StoreError, StoredCertificate, TicketKeyRow, TimelineEntry, Transition,
+};
+
+/// The fence that holds in a [`MemoryStore`].
+pub(super) const FENCE: Fence = Fence(7);
+
+#[derive(Default)]
+pub(super) struct MemoryStore {
+    pub(super) orders: Mutex<HashMap<DomainName, OrderRecord>>,
+    /// Every order as it was written, in order.
+    pub(super) written: Mutex<Vec<OrderRecord>>,
+    pub(super) secrets: Mutex<HashMap<String, Vec<u8>>>,
+    pub(super) accounts: Mutex<HashMap<String, CaAccount>>,
+}
+
+fn unused<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("an issuer does not use this".into()))
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError> {
+        if fence != FENCE {
+            return Err(StoreError::Fenced);
+        }
+        self.written.lock().unwrap().push(order.clone());
+        self.orders.lock().unwrap().insert(order.name.clone(), order.clone());
+        Ok(())
+    }
+    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
+        Ok(self.orders.lock().unwrap().get(name).cloned())
+    }
+    async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.secrets.lock().unwrap().get(name).cloned())
+    }
+    async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self
+            .secrets
+            .lock()
+            .unwrap()
+            .entry(name.to_owned())
+            .or_insert_with(|| sealed.to_vec())
+            .clone())
+    }
+    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
+        Ok(self.accounts.lock().unwrap().get(directory).cloned())
+    }
+    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
+        self.accounts
+            .lock()
+            .unwrap()
+            .insert(account.directory.clone(), account.clone());
+        Ok(())
+    }
+
+    async fn create(&self, _: Creation) -> Result<DomainRecord, StoreError> {
+        unused()
+    }
+    async fn domain(&self, _: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
+        unused()
+    }
+    async fn transition(&self, _: Transition) -> Result<DomainRecord, StoreError> {
+        unused()
+    }
+    async fn purge(&self, _: &DomainName, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn list(&self, _: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
+        unused()
+    }
+    async fn counts(&self, _: Option<&str>) -> Result<Vec<Count>, StoreError> {
+        unused()
+    }
+    async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<DomainName>, StoreError> {
+        unused()
+    }
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn certificate(&self, _: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
+        unused()
+    }
+    async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError> {
+        unused()
+    }
+    async fn acquire_lease(&self, _: &str, _: &str, _: Duration, _: Timestamp) -> Result<Option<Fence>, StoreError> {
+        unused()
+    }
+    async fn release_lease(&self, _: &str, _: Fence) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn take_budgets(&self, _: &[BudgetTake], _: Timestamp) -> Result<BudgetAnswer, StoreError> {
+        unused()
+    }
+    async fn return_budgets(&self, _: &[BudgetTake], _: Timestamp) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn budget_left(&self, _: &BudgetTake, _: Timestamp) -> Result<f64, StoreError> {
+        unused()
+    }
+    async fn hold_back(&self, _: &str, _: Timestamp) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn held_back(&self, _: &str, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError> {
+        unused()
+    }
+    async fn add_ticket_key(&self, _: &TicketKeyRow, _: Option<u64>, _: Timestamp) -> Result<bool, StoreError> {
+        unused()
+    }
+    async fn timeline(&self, _: &DomainName, _: Option<u64>, _: usize) -> Result<Vec<TimelineEntry>, StoreError> {
+        unused()
+    }
+    async fn append_audit(&self, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn audit(&self, _: Option<u64>, _: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        unused()
+    }
+    async fn changes_since(&self, _: u64, _: usize) -> Result<Vec<Change>, StoreError> {
+        unused()
+    }
+    async fn change_head(&self) -> Result<u64, StoreError> {
+        unused()
+    }
+    async fn probe(&self) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn backup(&self, _: &Path) -> Result<(), StoreError> {
+        unused()
+    }
+}

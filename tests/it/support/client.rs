@@ -1,0 +1,160 @@
+//! Clients: a plain HTTP(S) one for APIs, and raw TLS handshakes as recipients make them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Longest wait for one answer; far above what any takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// A client for APIs.
+#[derive(Clone)]
+pub(crate) struct Web {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    token: Option<String>,
+}
+
+impl Web {
+    /// Trusts one root.
+    pub(crate) fn trusting(root_pem: &str) -> Self {
+        Self::with(tls(root_pem, &[]))
+    }
+
+    /// For plain HTTP.
+    pub(crate) fn plain() -> Self {
+        Self::with(tls("", &[]))
+    }
+
+    fn with(tls: ClientConfig) -> Self {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), token: None }
+    }
+
+    /// Sends a bearer token with every request.
+    pub(crate) fn token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
+    }
+
+    pub(crate) async fn get(&self, url: &str) -> Result<Answer, String> {
+        self.call("GET", url, None, &[]).await
+    }
+
+    pub(crate) async fn post(&self, url: &str, body: &serde_json::Value) -> Result<Answer, String> {
+        self.call("POST", url, Some(body.to_string()), &[]).await
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        url: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, String> {
+        let mut request = http::Request::builder().method(method).uri(url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.unwrap_or_default())).map_err(|e| e.to_string())?;
+        let answer = async {
+            let response = self.client.request(request).await.map_err(|e| format!("{e:?}"))?;
+            read(response).await
+        };
+        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| "no answer".to_owned())?
+    }
+}
+
+async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Answer, String> {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
+    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+}
+
+/// A TLS configuration that trusts the roots of a PEM text.
+pub(crate) fn tls(root_pem: &str, alpn: &[&[u8]]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(root_pem.as_bytes()) {
+        roots.add(root.expect("PEM")).expect("a root");
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    config
+}
+
+/// A handshake for a name with the edge at an address.
+pub(crate) async fn handshake(edge: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+    let io = TcpStream::connect(edge).await?;
+    let name = ServerName::try_from(name.to_owned()).expect("a name");
+    let handshake = TlsConnector::from(Arc::clone(config)).connect(name, io);
+    tokio::time::timeout(PATIENCE, handshake).await.map_err(std::io::Error::other)?
+}
+
+/// One request to a name over TLS, HTTP/2 where ALPN chose it, as a recipient makes it.
+pub(crate) async fn fetch(edge: SocketAddr, name: &str, path: &str, config: &Arc<ClientConfig>) -> Result<Answer, String> {
+    let stream = handshake(edge, name, config).await.map_err(|e| e.to_string())?;
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let io = TokioIo::new(stream);
+    let request = http::Request::get(format!("https://{name}{path}"));
+    if h2 {
+        let (mut send, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.map_err(|e| e.to_string())?;
+        let driver = tokio::spawn(connection);
+        let request = request.body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
+        let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
+        driver.abort();
+        answer
+    } else {
+        let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
+        let driver = tokio::spawn(connection);
+        let request = http::Request::get(path).header("host", name).body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
+        let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
+        driver.abort();
+        answer
+    }
+}

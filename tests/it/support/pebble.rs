@@ -1,0 +1,138 @@
+//! Pebble, a real ACME CA, with pebble-challtestsrv, the DNS server it asks.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::client::Web;
+use super::until;
+
+/// How Pebble is to behave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// Percent of requests refused with badNonce.
+    pub(crate) reject_nonces: u32,
+    /// An external account key (id, base64url), required when given.
+    pub(crate) eab: Option<(&'static str, &'static str)>,
+}
+
+/// A running Pebble; it ends with this value.
+pub(crate) struct Pebble {
+    processes: Vec<Child>,
+    dir: TempDir,
+    /// The URL of its directory.
+    pub(crate) directory: String,
+    /// The DNS server that it and the edge ask.
+    pub(crate) dns: SocketAddr,
+    dns_api: SocketAddr,
+    management: SocketAddr,
+    web: Web,
+}
+
+impl Pebble {
+    /// Starts one that validates over HTTP on `http_port` of 127.0.0.1, where every name leads.
+    pub(crate) async fn start(http_port: u16, options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a certificate");
+        fs::write(dir.path().join("cert.pem"), own.cert.pem()).expect("written");
+        fs::write(dir.path().join("key.pem"), own.key_pair.serialize_pem()).expect("written");
+        let (acme, management, dns_api, dns) = (free_port(), free_port(), free_port(), free_udp_port());
+        let keys = options.eab.map(|(id, key)| serde_json::json!({ id: key })).unwrap_or_default();
+        let config = serde_json::json!({ "pebble": {
+            "listenAddress": acme.to_string(),
+            "managementListenAddress": management.to_string(),
+            "certificate": dir.path().join("cert.pem"),
+            "privateKey": dir.path().join("key.pem"),
+            "httpPort": http_port,
+            "tlsPort": 1,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": options.eab.is_some(),
+            "externalAccountMACKeys": keys,
+        }});
+        fs::write(dir.path().join("pebble.json"), config.to_string()).expect("written");
+        let mut processes = Vec::new();
+        processes.push(spawn(
+            Command::new("pebble-challtestsrv")
+                .args(["-dns01", &dns.to_string(), "-management", &dns_api.to_string()])
+                .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
+                .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]),
+            &dir.path().join("challtestsrv.log"),
+        ));
+        processes.push(spawn(
+            Command::new("pebble")
+                .args(["-config".as_ref(), dir.path().join("pebble.json").as_os_str()])
+                .args(["-dnsserver", &dns.to_string()])
+                .env("PEBBLE_VA_NOSLEEP", "1")
+                .env("PEBBLE_AUTHZREUSE", "0")
+                .env("PEBBLE_WFE_NONCEREJECT", options.reject_nonces.to_string()),
+            &dir.path().join("pebble.log"),
+        ));
+        let directory = format!("https://localhost:{}/dir", acme.port());
+        let web = Web::trusting(&own.cert.pem());
+        let pebble = Self { processes, dir, directory, dns, dns_api, management, web };
+        until("Pebble answers", Duration::from_secs(20), async || {
+            pebble.web.get(&format!("https://localhost:{}/roots/0", pebble.management.port())).await.ok().map(|_| ())
+        })
+        .await;
+        until("the DNS server answers", Duration::from_secs(20), async || {
+            pebble.dns_call("add-a", serde_json::json!({"host": "ready.test.", "addresses": ["127.0.0.1"]})).await.ok()
+        })
+        .await;
+        pebble
+    }
+
+    /// The certificate of Pebble's own listener, for `acme.ca_file`.
+    pub(crate) fn ca_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("cert.pem")
+    }
+
+    /// The root its certificates lead to.
+    pub(crate) async fn root(&self) -> String {
+        let url = format!("https://localhost:{}/roots/0", self.management.port());
+        self.web.get(&url).await.expect("the root").text()
+    }
+
+    /// Scripts the DNS server: `add-a`, `clear-a`, `set-cname`, `set-servfail`, …
+    pub(crate) async fn dns_call(&self, call: &str, body: serde_json::Value) -> Result<(), String> {
+        let answer = self.web.post(&format!("http://{}/{call}", self.dns_api), &body).await?;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{call}: {}", answer.status)) }
+    }
+
+    /// What Pebble logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("pebble.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Pebble {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            drop(process.kill());
+            drop(process.wait());
+        }
+    }
+}
+
+fn spawn(command: &mut Command, log: &Path) -> Child {
+    let log = fs::File::create(log).expect("a log file");
+    let program = command.get_program().to_owned();
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|e| panic!("{}: {e}; run tests/run.sh, which installs it", program.display()))
+}
+
+/// A port that was free a moment ago: Pebble cannot tell which one it got for port 0.
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port")
+}
+
+fn free_udp_port() -> SocketAddr {
+    UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port")
+}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Passes all tests on a fresh Debian machine with Rust: installs the real peers the tests use, then
+# runs everything. Arguments go to the test runner, e.g. `tests/run.sh pebble`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# command:package
+peers=(pebble:pebble pebble-challtestsrv:pebble promtool:prometheus curl:curl cc:gcc python3:python3 python3-venv-marker:python3-venv)
+
+missing=()
+for peer in "${peers[@]}"; do
+  command="${peer%%:*}" package="${peer##*:}"
+  case "$command" in
+    python3-venv-marker) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=("$package") ;;
+    *) command -v "$command" >/dev/null || missing+=("$package") ;;
+  esac
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+  as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  "${as_root[@]}" apt-get update -q
+  # `prometheus` is installed for promtool alone: it must not start as a service.
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+    apt-get install -y -q --no-install-recommends $(printf '%s\n' "${missing[@]}" | sort -u)
+fi
+
+cargo test --locked "$@"
