@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use prometheus::{IntCounterVec, Opts, Registry};
+
 use super::{Config, ConfigError};
 
 /// A configuration read again by a running edge.
@@ -44,4 +46,25 @@ pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> 
     keys.into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))
         .collect()
+}
+
+/// How often the configuration was reloaded. Clones share the same counter.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reloads: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers `linkseal_config_reloads_total`.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let about = Opts::new("linkseal_config_reloads_total", "Reloads of the configuration by result: ok or refused.");
+        let reloads = IntCounterVec::new(about, &["result"])?;
+        registry.register(Box::new(reloads.clone()))?;
+        Ok(Self { reloads })
+    }
+
+    /// Counts one reload.
+    pub fn reloaded(&self, ok: bool) {
+        self.reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+    }
 }
