@@ -63,7 +63,8 @@ pub(super) async fn check(look: &Look<'_>, name: &str, ca: &CaIdentity) -> Caa {
     // RFC 8659 §3: the closest name with CAA records decides; aliases are followed by the
     // resolvers at each level, and an alias's target is not climbed.
     let levels = levels(name);
-    let mut answers = stream::iter(&levels).map(|l| async move { (*l, look.get(l, Kind::Caa).await) }).buffered(AT_ONCE);
+    let asked: Vec<_> = levels.iter().map(|l| async move { (*l, look.get(l, Kind::Caa).await) }).collect();
+    let mut answers = stream::iter(asked).buffered(AT_ONCE);
     while let Some((level, answer)) = answers.next().await {
         match answer {
             Ok(answer) => return judge(&answer, level, ca),

@@ -58,7 +58,8 @@ impl Checker {
         let (_turn, memo) = (self.turn().await, Memo::default());
         let look = self.look(&memo);
         let wishes = self.wishes(record);
-        let others = stream::iter(&wishes).map(|w| self.wish(&look, w)).buffered(AT_ONCE).collect::<Vec<_>>();
+        let asked: Vec<_> = wishes.iter().map(|w| self.wish(&look, w)).collect();
+        let others = stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>();
         let https = self.https_with(&look, &record.name);
         let host = provider(&look, &record.name);
         let (finding, others, provider) = join3(https, others, host).await;
