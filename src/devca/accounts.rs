@@ -50,7 +50,12 @@ pub(super) fn create(core: &Core, key: AccountKey, jwk: &Jwk, payload: &[u8]) ->
     }
     check_contact(&wanted.contact)?;
     check_binding(core, jwk, wanted.external_account_binding.as_ref())?;
-    let account = Account { id: new_id(), key, contact: wanted.contact, deactivated: false };
+    let account = Account {
+        id: new_id(),
+        key,
+        contact: wanted.contact,
+        deactivated: false,
+    };
     let created = reply(core, &account, StatusCode::CREATED);
     {
         let mut state = core.state();
@@ -69,8 +74,14 @@ pub(super) fn update(core: &Core, signer: &str, id: &str, payload: &[u8]) -> Res
     if signer != id {
         return Err(Problem::unauthorized("this is another account").into());
     }
-    let update: Update =
-        if payload.is_empty() { Update { contact: None, status: None } } else { read(payload)? };
+    let update: Update = if payload.is_empty() {
+        Update {
+            contact: None,
+            status: None,
+        }
+    } else {
+        read(payload)?
+    };
     let mut state = core.state();
     let account = state.account_mut(id).ok_or_else(|| unknown("No such account"))?;
     if let Some(contact) = update.contact {
@@ -88,7 +99,11 @@ pub(super) fn update(core: &Core, signer: &str, id: &str, payload: &[u8]) -> Res
 /// Whether the account may still do something.
 pub(super) fn usable(account: &Account) -> Result<(), Problem> {
     if account.deactivated {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "unauthorized", "Account is not valid, has status \"deactivated\""));
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "unauthorized",
+            "Account is not valid, has status \"deactivated\"",
+        ));
     }
     Ok(())
 }
@@ -106,7 +121,9 @@ fn reply(core: &Core, account: &Account, status: StatusCode) -> Reply {
 
 fn check_contact(contact: &[String]) -> Result<(), Problem> {
     if contact.len() > MAX_CONTACTS {
-        return Err(Problem::malformed(format!("too many contacts, at most {MAX_CONTACTS} are allowed")));
+        return Err(Problem::malformed(format!(
+            "too many contacts, at most {MAX_CONTACTS} are allowed"
+        )));
     }
     if let Some(wrong) = contact.iter().find(|c| !c.starts_with("mailto:")) {
         let detail = format!("contact method {wrong:?} is not supported, only mailto is");
@@ -134,11 +151,18 @@ fn check_binding(core: &Core, account_key: &Jwk, binding: Option<&Value>) -> Res
         return Err(Problem::malformed("an external account binding carries no nonce"));
     }
     if header.url.as_deref() != Some(&format!("{}/new-acct", core.base)) {
-        return Err(Problem::malformed("the external account binding's url is not newAccount's"));
+        return Err(Problem::malformed(
+            "the external account binding's url is not newAccount's",
+        ));
     }
-    let known = header.kid.as_deref().and_then(|kid| core.eab.iter().find(|k| k.key_id == kid));
+    let known = header
+        .kid
+        .as_deref()
+        .and_then(|kid| core.eab.iter().find(|k| k.key_id == kid));
     let Some(known) = known else {
-        return Err(Problem::unauthorized("the external account binding's key id is unknown"));
+        return Err(Problem::unauthorized(
+            "the external account binding's key id is unknown",
+        ));
     };
     jws.verify_mac(&header, &known.hmac_key)?;
     let bound: Jwk = serde_json::from_slice(&jws.payload()?)

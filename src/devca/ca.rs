@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -74,12 +74,23 @@ impl Authority {
         let intermediate_key = KeyPair::generate().map_err(io::Error::other)?;
         let mut params = infrastructure("Dev Issuing E1", &intermediate_key, now);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let intermediate = params.signed_by(&intermediate_key, &root, &root_key).map_err(io::Error::other)?;
+        let intermediate = params
+            .signed_by(&intermediate_key, &root, &root_key)
+            .map_err(io::Error::other)?;
         let root_der = chain_from_pem(&root_pem).map_err(io::Error::other)?.remove(0);
-        Ok(Self { root_pem, root_der, intermediate, intermediate_key })
+        Ok(Self {
+            root_pem,
+            root_der,
+            intermediate,
+            intermediate_key,
+        })
     }
 
     /// The root as PEM.
@@ -125,8 +136,10 @@ impl Authority {
         if let Some(name) = names.iter().find(|n| n.len() <= MAX_COMMON_NAME) {
             params.distinguished_name.push(DnType::CommonName, name.as_str());
         }
-        params.subject_alt_names =
-            names.iter().map(|n| Ok(SanType::DnsName(n.as_str().try_into()?))).collect::<Result<_, rcgen::Error>>()?;
+        params.subject_alt_names = names
+            .iter()
+            .map(|n| Ok(SanType::DnsName(n.as_str().try_into()?)))
+            .collect::<Result<_, rcgen::Error>>()?;
         leaf_usage(&mut params, key.algorithm() == &rcgen::PKCS_RSA_SHA256);
         let leaf = params.signed_by(key, &self.intermediate, &self.intermediate_key)?;
         Ok(Signed {
@@ -222,7 +235,10 @@ fn is_for(chain: &[CertificateDer<'static>], key: &KeyPair) -> bool {
 }
 
 fn unreadable(path: &Path, e: impl std::fmt::Display) -> io::Error {
-    let text = format!("{} holds no usable key ({e}); delete it to get a new root", path.display());
+    let text = format!(
+        "{} holds no usable key ({e}); delete it to get a new root",
+        path.display()
+    );
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
@@ -236,7 +252,11 @@ fn write_whole(path: &Path, content: &str, private: bool) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, path)
@@ -255,7 +275,10 @@ mod tests {
         let first = Authority::open(Some(dir.path()), now).unwrap();
         let again = Authority::open(Some(dir.path()), now + Duration::from_secs(86_400)).unwrap();
         assert_eq!(first.root_pem(), again.root_pem());
-        let mode = fs::metadata(dir.path().join(ROOT_KEY_FILE)).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join(ROOT_KEY_FILE))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_ne!(Authority::open(None, now).unwrap().root_pem(), first.root_pem());
     }

@@ -23,11 +23,17 @@ const ARI_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
 /// The chain, leaf first.
 pub(super) fn download(core: &Core, account: &str, serial: &str) -> Result<Reply, Refusal> {
     let state = core.state();
-    let issued = state.certificates.get(serial).ok_or_else(|| Problem::not_found("Certificate not found"))?;
+    let issued = state
+        .certificates
+        .get(serial)
+        .ok_or_else(|| Problem::not_found("Certificate not found"))?;
     if issued.account != account {
         return Err(Problem::unauthorized("Account in use did not issue specified certificate").into());
     }
-    Ok(Reply::text("application/pem-certificate-chain", issued.chain_pem.clone()))
+    Ok(Reply::text(
+        "application/pem-certificate-chain",
+        issued.chain_pem.clone(),
+    ))
 }
 
 /// Revokes a certificate of the account.
@@ -40,11 +46,15 @@ pub(super) fn revoke(core: &Core, account: &str, payload: &[u8]) -> Result<Reply
     }
     let asked: Revoke = read(payload)?;
     let der = decode(&asked.certificate)?;
-    let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| Problem::malformed("Error parsing certificate"))?;
+    let (_, certificate) =
+        X509Certificate::from_der(&der).map_err(|_| Problem::malformed("Error parsing certificate"))?;
     let serial = hex::encode(certificate.raw_serial());
     {
         let mut state = core.state();
-        let issued = state.certificates.get_mut(&serial).ok_or_else(|| Problem::not_found("No such certificate"))?;
+        let issued = state
+            .certificates
+            .get_mut(&serial)
+            .ok_or_else(|| Problem::not_found("No such certificate"))?;
         if issued.account != account {
             return Err(Problem::unauthorized("the certificate belongs to another account").into());
         }
@@ -63,7 +73,9 @@ pub(super) fn renewal_info(core: &Core, ari_id: &str) -> Result<Reply, Refusal> 
         let state = core.state();
         let known = by_ari_id(core, &state, ari_id).filter(|_| core.faults.has_ari());
         let (_, issued) = known.ok_or_else(|| Problem::not_found("Requested certificate was not found"))?;
-        core.faults.ari_window(ari_id).unwrap_or_else(|| usual_window(core, issued))
+        core.faults
+            .ari_window(ari_id)
+            .unwrap_or_else(|| usual_window(core, issued))
     };
     core.stats.count(|s| s.renewal_infos += 1);
     let json = json!({ "suggestedWindow": { "start": window.start, "end": window.end } });
@@ -85,8 +97,14 @@ pub(super) fn by_ari_id<'a>(core: &Core, state: &'a State, ari_id: &str) -> Opti
 fn usual_window(core: &Core, issued: &Issued) -> Window {
     if issued.revoked.is_some() {
         let now = core.clock.now();
-        return Window { start: now.minus(Duration::from_secs(3600)), end: now.minus(Duration::from_secs(60)) };
+        return Window {
+            start: now.minus(Duration::from_secs(3600)),
+            end: now.minus(Duration::from_secs(60)),
+        };
     }
     let third = issued.not_after.saturating_since(issued.not_before) / 3;
-    Window { start: issued.not_after.minus(third), end: issued.not_after.minus(third / 2) }
+    Window {
+        start: issued.not_after.minus(third),
+        end: issued.not_after.minus(third / 2),
+    }
 }

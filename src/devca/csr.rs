@@ -42,8 +42,8 @@ impl PublicKeyData for SubjectKey {
 impl Csr {
     /// Reads a DER CSR and checks that it was signed by the key it carries.
     pub(super) fn parse(der: &[u8]) -> Result<Self, Problem> {
-        let (rest, request) =
-            X509CertificationRequest::from_der(der).map_err(|e| bad(format!("Error parsing certificate request: {e}")))?;
+        let (rest, request) = X509CertificationRequest::from_der(der)
+            .map_err(|e| bad(format!("Error parsing certificate request: {e}")))?;
         if !rest.is_empty() {
             return Err(bad("Error parsing certificate request: trailing data"));
         }
@@ -60,7 +60,9 @@ impl Csr {
             names.insert(name.to_ascii_lowercase());
         }
         for extension in request.requested_extensions().into_iter().flatten() {
-            let ParsedExtension::SubjectAlternativeName(san) = extension else { continue };
+            let ParsedExtension::SubjectAlternativeName(san) = extension else {
+                continue;
+            };
             for name in &san.general_names {
                 let GeneralName::DNSName(name) = name else {
                     return Err(bad("CSR contains one or more alternative names that are no DNS names"));
@@ -79,7 +81,10 @@ fn subject_key(spki: &SubjectPublicKeyInfo<'_>) -> Result<SubjectKey, Problem> {
         Some(KeyType::Rsa) => &rcgen::PKCS_RSA_SHA256,
         None => return Err(bad("the key must be P-256, P-384 or RSA of at least 2048 bits")),
     };
-    Ok(SubjectKey { bits: spki.subject_public_key.data.to_vec(), algorithm })
+    Ok(SubjectKey {
+        bits: spki.subject_public_key.data.to_vec(),
+        algorithm,
+    })
 }
 
 enum KeyType {
@@ -139,10 +144,17 @@ mod tests {
 
     #[test]
     fn every_accepted_key_type_is_read_and_verified() {
-        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256] {
+        for algorithm in [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_RSA_SHA256,
+        ] {
             let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
             let read = Csr::parse(&csr(&key)).unwrap();
-            assert_eq!(read.names.iter().map(String::as_str).collect::<Vec<_>>(), ["a.example", "b.example"]);
+            assert_eq!(
+                read.names.iter().map(String::as_str).collect::<Vec<_>>(),
+                ["a.example", "b.example"]
+            );
             assert_eq!(read.key.bits, key.public_key_raw());
         }
     }

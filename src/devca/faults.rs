@@ -39,13 +39,13 @@ pub enum Endpoint {
     RenewalInfo,
 }
 
-/// When a request's connection is dropped.
+/// What is lost when a connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Drop {
-    /// Before the request takes effect.
-    Before,
-    /// After it took effect: only the answer is lost.
-    After,
+pub enum Lost {
+    /// The request: it has no effect.
+    Request,
+    /// The answer: the request took effect.
+    Answer,
 }
 
 /// A refusal as a CA sends it.
@@ -87,7 +87,7 @@ struct Set {
     posts: u32,
     refusals: HashMap<Endpoint, Counted>,
     refused_names: HashMap<String, Counted>,
-    drops: HashMap<(Endpoint, Drop), u32>,
+    losses: HashMap<(Endpoint, Lost), u32>,
     down: bool,
     maintenance: Option<RetryAfter>,
     validation_delay: Duration,
@@ -126,12 +126,18 @@ struct Counted {
 impl Refusal {
     /// Any problem, without Retry-After.
     pub fn of(problem: Problem) -> Self {
-        Self { problem, retry_after: None }
+        Self {
+            problem,
+            retry_after: None,
+        }
     }
 
     /// The account's limit: 429, as Let's Encrypt words it.
     pub fn too_many_orders(retry_after: Duration) -> Self {
-        Self::limited("too many new orders (300) from this account in the last 3h0m0s", retry_after)
+        Self::limited(
+            "too many new orders (300) from this account in the last 3h0m0s",
+            retry_after,
+        )
     }
 
     /// One name's limit on failures: 429, as Let's Encrypt words it.
@@ -142,14 +148,19 @@ impl Refusal {
 
     /// A registered domain's limit: 429, as Let's Encrypt words it.
     pub fn too_many_certificates(registered_domain: &str, retry_after: Duration) -> Self {
-        let detail = format!("too many certificates (50) already issued for \"{registered_domain}\" in the last 168h0m0s");
+        let detail =
+            format!("too many certificates (50) already issued for \"{registered_domain}\" in the last 168h0m0s");
         Self::limited(&detail, retry_after)
     }
 
     /// Too busy: 503.
     pub fn busy(retry_after: Duration) -> Self {
         Self {
-            problem: Problem::new(StatusCode::SERVICE_UNAVAILABLE, "rateLimited", "Service busy; retry later."),
+            problem: Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "rateLimited",
+                "Service busy; retry later.",
+            ),
             retry_after: Some(RetryAfter::Seconds(retry_after)),
         }
     }
@@ -160,7 +171,10 @@ impl Refusal {
     }
 
     fn limited(detail: &str, retry_after: Duration) -> Self {
-        let detail = format!("{detail}, retry after {} s: see the rate limits of this CA", retry_after.as_secs());
+        let detail = format!(
+            "{detail}, retry after {} s: see the rate limits of this CA",
+            retry_after.as_secs()
+        );
         Self {
             problem: Problem::new(StatusCode::TOO_MANY_REQUESTS, "rateLimited", detail),
             retry_after: Some(RetryAfter::Seconds(retry_after)),
@@ -186,12 +200,20 @@ impl Faults {
 
     /// Refuses the next `times` requests to an endpoint (POSTs once their signature was checked).
     pub fn refuse_next(&self, endpoint: Endpoint, times: u32, refusal: Refusal) {
-        self.lock().refusals.insert(endpoint, Counted { left: Some(times), refusal });
+        self.lock().refusals.insert(
+            endpoint,
+            Counted {
+                left: Some(times),
+                refusal,
+            },
+        );
     }
 
     /// Refuses newOrder for one name, so many times. `None`: until [`Faults::allow_name`].
     pub fn refuse_name(&self, name: &str, times: Option<u32>, refusal: Refusal) {
-        self.lock().refused_names.insert(name.to_owned(), Counted { left: times, refusal });
+        self.lock()
+            .refused_names
+            .insert(name.to_owned(), Counted { left: times, refusal });
     }
 
     /// Takes orders for that name again.
@@ -199,9 +221,9 @@ impl Faults {
         self.lock().refused_names.remove(name);
     }
 
-    /// Drops the connection of the next `times` requests to an endpoint.
-    pub fn drop_next(&self, endpoint: Endpoint, when: Drop, times: u32) {
-        self.lock().drops.insert((endpoint, when), times);
+    /// Breaks the connection of the next `times` requests to an endpoint.
+    pub fn lose_next(&self, endpoint: Endpoint, lost: Lost, times: u32) {
+        self.lock().losses.insert((endpoint, lost), times);
     }
 
     /// Whether the CA is gone: connections are accepted and closed at once, the directory's included.
@@ -299,7 +321,9 @@ impl Faults {
 
     pub(super) fn takes_nonce(&self) -> bool {
         let mut set = self.lock();
-        let Some(every) = set.bad_nonce_every.filter(|n| *n > 0) else { return true };
+        let Some(every) = set.bad_nonce_every.filter(|n| *n > 0) else {
+            return true;
+        };
         set.posts = set.posts.wrapping_add(1);
         !set.posts.is_multiple_of(every)
     }
@@ -313,12 +337,14 @@ impl Faults {
         names.iter().find_map(|name| take(refused, name))
     }
 
-    pub(super) fn drops(&self, endpoint: Endpoint, when: Drop) -> bool {
+    pub(super) fn loses(&self, endpoint: Endpoint, lost: Lost) -> bool {
         let mut set = self.lock();
-        let Some(left) = set.drops.get_mut(&(endpoint, when)) else { return false };
-        let drops = *left > 0;
+        let Some(left) = set.losses.get_mut(&(endpoint, lost)) else {
+            return false;
+        };
+        let loses = *left > 0;
         *left = left.saturating_sub(1);
-        drops
+        loses
     }
 
     pub(super) fn is_down(&self) -> bool {
@@ -329,7 +355,10 @@ impl Faults {
         let retry_after = self.lock().maintenance?;
         let detail = "The service is down for maintenance or had an internal error.";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "serverInternal", detail);
-        Some(Refusal { problem, retry_after: Some(retry_after) })
+        Some(Refusal {
+            problem,
+            retry_after: Some(retry_after),
+        })
     }
 
     pub(super) fn validation_delay(&self) -> Duration {
@@ -416,11 +445,15 @@ mod tests {
         assert_eq!(faults.refusal(Endpoint::NewOrder), None);
         faults.refuse_name("a.example", None, refusal);
         for _ in 0..3 {
-            assert!(faults.refusal_of_names(&["b.example".into(), "a.example".into()]).is_some());
+            assert!(
+                faults
+                    .refusal_of_names(&["b.example".into(), "a.example".into()])
+                    .is_some()
+            );
         }
-        faults.drop_next(Endpoint::Finalize, Drop::After, 1);
-        assert!(!faults.drops(Endpoint::Finalize, Drop::Before));
-        assert!(faults.drops(Endpoint::Finalize, Drop::After));
-        assert!(!faults.drops(Endpoint::Finalize, Drop::After));
+        faults.lose_next(Endpoint::Finalize, Lost::Answer, 1);
+        assert!(!faults.loses(Endpoint::Finalize, Lost::Request));
+        assert!(faults.loses(Endpoint::Finalize, Lost::Answer));
+        assert!(!faults.loses(Endpoint::Finalize, Lost::Answer));
     }
 }

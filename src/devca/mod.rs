@@ -42,7 +42,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
-pub use faults::{Drop, Endpoint, Faults, Refusal, RetryAfter, Window};
+pub use faults::{Endpoint, Faults, Lost, Refusal, RetryAfter, Window};
 pub use problem::{Identifier, Problem, Subproblem};
 pub use stats::{NameStats, Stats};
 pub use validation::Hosts;
@@ -143,7 +143,10 @@ impl DevCa {
     /// Makes the keys, binds the listener and serves until `tasks` is told to stop.
     pub async fn start(config: DevCaConfig, tasks: &Tasks) -> io::Result<Self> {
         if !config.listen.ip().is_loopback() {
-            let text = format!("{}: the development CA listens on a loopback address only", config.listen);
+            let text = format!(
+                "{}: the development CA listens on a loopback address only",
+                config.listen
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let now = config.clock.now();

@@ -44,7 +44,8 @@ pub(super) fn create(core: &Core, account: &str, payload: &[u8]) -> Result<Reply
     let asked: NewOrder = read(payload)?;
     let names = names(&asked.identifiers)?;
     if let Some(refusal) = core.faults.refusal_of_names(&names) {
-        core.stats.count_names(names.iter().map(String::as_str), |s| s.refused += 1);
+        core.stats
+            .count_names(names.iter().map(String::as_str), |s| s.refused += 1);
         return Err(refusal);
     }
     if let Some(profile) = asked.profile.as_deref().filter(|p| !core.profiles.contains_key(*p)) {
@@ -62,7 +63,10 @@ pub(super) fn create(core: &Core, account: &str, payload: &[u8]) -> Result<Reply
     let now = core.clock.now();
     let expires = now + ORDER_LIFETIME;
     let mut state = core.state();
-    let replaced = replaces.as_deref().map(|id| replaceable(core, &state, account, &names, id)).transpose()?;
+    let replaced = replaces
+        .as_deref()
+        .map(|id| replaceable(core, &state, account, &names, id))
+        .transpose()?;
     let mut order = Order {
         id: new_id(),
         account: account.to_owned(),
@@ -75,7 +79,11 @@ pub(super) fn create(core: &Core, account: &str, payload: &[u8]) -> Result<Reply
     };
     let mut created = 0;
     for name in &order.names {
-        let reused = if core.faults.reuses_authorizations() { state.valid_authorization(account, name, now) } else { None };
+        let reused = if core.faults.reuses_authorizations() {
+            state.valid_authorization(account, name, now)
+        } else {
+            None
+        };
         let id = reused.unwrap_or_else(|| {
             created += 1;
             let authorization = Authorization::new(account, name, expires);
@@ -99,7 +107,8 @@ pub(super) fn create(core: &Core, account: &str, payload: &[u8]) -> Result<Reply
         s.authorizations += created;
         s.orders_with_replaces += u64::from(replaces);
     });
-    core.stats.count_names(counted.iter().map(String::as_str), |s| s.orders += 1);
+    core.stats
+        .count_names(counted.iter().map(String::as_str), |s| s.orders += 1);
     if let Some(profile) = profile {
         core.stats.count_profile(&profile);
     }
@@ -143,7 +152,8 @@ pub(super) fn challenge(core: &Arc<Core>, account: &str, id: &str, payload: &[u8
     if !payload.is_empty() && open && matches!(authorization.challenge, Challenge::Pending) {
         read::<serde_json::Map<String, serde_json::Value>>(payload)?;
         authorization.challenge = Challenge::Processing;
-        core.tasks.spawn_until_stop(validation::validate(core.clone(), id.to_owned()));
+        core.tasks
+            .spawn_until_stop(validation::validate(core.clone(), id.to_owned()));
     }
     let reply = Reply::json(StatusCode::OK, authorization.challenge_json(&core.base));
     Ok(reply.up(format!("{}/authz/{id}", core.base)))
@@ -162,7 +172,10 @@ pub(super) fn finalize(core: &Core, account: &str, id: &str, payload: &[u8]) -> 
     let order = state.order_of(account, id)?;
     let status = state.order_status(order, now);
     if status != OrderStatus::Ready {
-        let detail = format!("Order's status (\"{}\") is not acceptable for finalization", status.as_str());
+        let detail = format!(
+            "Order's status (\"{}\") is not acceptable for finalization",
+            status.as_str()
+        );
         return Err(Problem::new(StatusCode::FORBIDDEN, "orderNotReady", detail).into());
     }
     let wanted: BTreeSet<_> = order.names.iter().cloned().collect();
@@ -172,7 +185,11 @@ pub(super) fn finalize(core: &Core, account: &str, id: &str, payload: &[u8]) -> 
     }
     let names = order.names.clone();
     let profile = order.profile.as_ref().and_then(|p| core.profiles.get(p));
-    let lifetime = core.faults.lifetime().or_else(|| profile.and_then(|p| p.lifetime)).unwrap_or(core.lifetime);
+    let lifetime = core
+        .faults
+        .lifetime()
+        .or_else(|| profile.and_then(|p| p.lifetime))
+        .unwrap_or(core.lifetime);
     let outcome = match core.faults.finalize_failure() {
         Some(problem) => Outcome::Failed(problem),
         None => {
@@ -190,7 +207,10 @@ pub(super) fn finalize(core: &Core, account: &str, id: &str, payload: &[u8]) -> 
                 replaced_by: None,
             };
             state.certificates.insert(signed.serial.clone(), issued);
-            Outcome::Issued { serial: signed.serial, from: now + core.faults.processing() }
+            Outcome::Issued {
+                serial: signed.serial,
+                from: now + core.faults.processing(),
+            }
         }
     };
     let issued = matches!(outcome, Outcome::Issued { .. });
@@ -200,8 +220,10 @@ pub(super) fn finalize(core: &Core, account: &str, id: &str, payload: &[u8]) -> 
     let reply = order_reply(core, &state, state.order_of(account, id)?);
     drop(state);
     if issued {
+        tracing::debug!(?names, "devca: a certificate is issued");
         core.stats.count(|s| s.certificates += 1);
-        core.stats.count_names(names.iter().map(String::as_str), |s| s.certificates += 1);
+        core.stats
+            .count_names(names.iter().map(String::as_str), |s| s.certificates += 1);
     }
     Ok(reply)
 }
@@ -222,7 +244,9 @@ fn names(identifiers: &[AskedIdentifier]) -> Result<Vec<String>, Problem> {
         return Err(Problem::malformed("NewOrder request did not specify any identifiers"));
     }
     if identifiers.len() > MAX_NAMES {
-        return Err(Problem::malformed(format!("Order cannot contain more than {MAX_NAMES} identifiers")));
+        return Err(Problem::malformed(format!(
+            "Order cannot contain more than {MAX_NAMES} identifiers"
+        )));
     }
     let mut names: Vec<String> = Vec::with_capacity(identifiers.len());
     let mut rejected = Vec::new();
@@ -245,7 +269,9 @@ fn names(identifiers: &[AskedIdentifier]) -> Result<Vec<String>, Problem> {
     if rejected.is_empty() {
         return Ok(names);
     }
-    Err(Problem::rejected_identifiers(rejected.iter().map(|(name, detail)| (*name, detail.as_str()))))
+    Err(Problem::rejected_identifiers(
+        rejected.iter().map(|(name, detail)| (*name, detail.as_str())),
+    ))
 }
 
 /// The serial of the certificate that an order says it replaces, if it may (RFC 9773 §5).
@@ -253,10 +279,14 @@ fn replaceable(core: &Core, state: &State, account: &str, names: &[String], ari_
     let (serial, old) = certificates::by_ari_id(core, state, ari_id)
         .ok_or_else(|| Problem::not_found(format!("could not find an order for the certificate {ari_id:?}")))?;
     if old.account != account {
-        return Err(Problem::unauthorized("requester account did not request the certificate being replaced by this order"));
+        return Err(Problem::unauthorized(
+            "requester account did not request the certificate being replaced by this order",
+        ));
     }
     if !old.names.iter().any(|name| names.contains(name)) {
-        return Err(Problem::malformed("identifiers in this order do not match those of the certificate being replaced"));
+        return Err(Problem::malformed(
+            "identifiers in this order do not match those of the certificate being replaced",
+        ));
     }
     let replacement = old.replaced_by.as_ref().and_then(|id| state.orders.get(id));
     if replacement.is_some_and(|order| state.order_status(order, core.clock.now()) != OrderStatus::Invalid) {

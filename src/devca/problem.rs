@@ -49,7 +49,10 @@ pub struct Identifier {
 impl Identifier {
     /// A DNS name.
     pub fn dns(name: impl Into<String>) -> Self {
-        Self { kind: "dns", value: name.into() }
+        Self {
+            kind: "dns",
+            value: name.into(),
+        }
     }
 }
 
@@ -107,7 +110,10 @@ impl Problem {
             ),
             [] => "Cannot issue".to_owned(),
         };
-        Self { subproblems, ..Self::new(StatusCode::BAD_REQUEST, "rejectedIdentifier", detail) }
+        Self {
+            subproblems,
+            ..Self::new(StatusCode::BAD_REQUEST, "rejectedIdentifier", detail)
+        }
     }
 
     /// The type without its namespace.

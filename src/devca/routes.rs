@@ -10,19 +10,23 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::format_description::FormatItem;
 use time::macros::format_description;
 
-use super::faults::{Drop, Endpoint, Refusal, RetryAfter};
+use super::faults::{Endpoint, Lost, Refusal, RetryAfter};
 use super::jws::{AccountKey, Jwk, Jws};
 use super::problem::Problem;
+use super::state::put;
 use super::{Core, accounts, certificates, orders};
 
 /// A request is some kilobytes; a CSR with a hundred names stays below this.
 const MAX_BODY: usize = 64 * 1024;
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where the terms of service are.
+const TERMS: &str = "/terms";
+const TERMS_TEXT: &str = "A development CA: nobody but you should trust its certificates.\n";
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 /// RFC 9110 §5.6.7.
 const HTTP_DATE: &[FormatItem<'static>] =
@@ -30,7 +34,7 @@ const HTTP_DATE: &[FormatItem<'static>] =
 
 /// The connection is to be closed without an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is dropped, as asked for by a fault")]
+#[error("the connection is broken, as a fault asked for")]
 pub(super) struct Dropped;
 
 /// What a handler answers.
@@ -43,15 +47,30 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn json(status: StatusCode, value: Value) -> Self {
-        Self { status, content_type: "application/json", body: value.to_string().into(), headers: Vec::new() }
+        Self {
+            status,
+            content_type: "application/json",
+            body: value.to_string().into(),
+            headers: Vec::new(),
+        }
     }
 
     pub(super) fn text(content_type: &'static str, text: String) -> Self {
-        Self { status: StatusCode::OK, content_type, body: text.into(), headers: Vec::new() }
+        Self {
+            status: StatusCode::OK,
+            content_type,
+            body: text.into(),
+            headers: Vec::new(),
+        }
     }
 
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, content_type: "", body: Bytes::new(), headers: Vec::new() }
+        Self {
+            status,
+            content_type: "",
+            body: Bytes::new(),
+            headers: Vec::new(),
+        }
     }
 
     pub(super) fn location(self, url: String) -> Self {
@@ -97,21 +116,29 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
 /// Answers one request.
 pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Dropped> {
     let path = request.uri().path().to_owned();
+    if path == TERMS {
+        return Ok(finish(&core, Reply::text("text/plain", TERMS_TEXT.to_owned())));
+    }
     let Some((endpoint, id)) = route(&path) else {
-        return Ok(finish(&core, Refusal::of(Problem::not_found("no such resource")).into()));
+        return Ok(finish(
+            &core,
+            Refusal::of(Problem::not_found("no such resource")).into(),
+        ));
     };
-    if core.faults.is_down() || core.faults.drops(endpoint, Drop::Before) {
+    if core.faults.is_down() || core.faults.loses(endpoint, Lost::Request) {
         return Err(Dropped);
     }
     let reply = match core.faults.maintenance() {
         Some(refusal) => refusal.into(),
-        None => handle(&core, endpoint, id, &path, request).await.unwrap_or_else(Reply::from),
+        None => handle(&core, endpoint, id, &path, request)
+            .await
+            .unwrap_or_else(Reply::from),
     };
     core.stats.count(|s| {
         s.requests += 1;
         s.rate_limited += u64::from(endpoint == Endpoint::NewOrder && reply.status == StatusCode::TOO_MANY_REQUESTS);
     });
-    if core.faults.drops(endpoint, Drop::After) {
+    if core.faults.loses(endpoint, Lost::Answer) {
         return Err(Dropped);
     }
     Ok(finish(&core, reply))
@@ -148,7 +175,10 @@ async fn handle(
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let method = request.method();
-    let plain = matches!(endpoint, Endpoint::Directory | Endpoint::NewNonce | Endpoint::RenewalInfo);
+    let plain = matches!(
+        endpoint,
+        Endpoint::Directory | Endpoint::NewNonce | Endpoint::RenewalInfo
+    );
     if plain {
         if let Some(refusal) = core.faults.refusal(endpoint) {
             return Err(refusal);
@@ -212,8 +242,9 @@ fn authenticate(core: &Core, endpoint: Endpoint, path: &str, jws: &Jws) -> Resul
         (None, Some(kid)) if endpoint != Endpoint::NewAccount => {
             let known = kid.rsplit_once("/acct/").map_or("", |(_, id)| id);
             let state = core.state();
-            let account =
-                state.account(known).ok_or_else(|| accounts::unknown(format!("Account {kid:?} not found")))?;
+            let account = state
+                .account(known)
+                .ok_or_else(|| accounts::unknown(format!("Account {kid:?} not found")))?;
             accounts::usable(account)?;
             (Signer::Account(account.id.clone()), account.key.clone())
         }
@@ -225,13 +256,23 @@ fn authenticate(core: &Core, endpoint: Endpoint, path: &str, jws: &Jws) -> Resul
     jws.verify(&header, &key)?;
     let url = format!("{}{path}", core.base);
     if header.url.as_deref() != Some(&url) {
-        let detail = format!("JWS header parameter 'url' incorrect. Expected {url:?} got {:?}", header.url);
+        let detail = format!(
+            "JWS header parameter 'url' incorrect. Expected {url:?} got {:?}",
+            header.url
+        );
         return Err(Problem::unauthorized(detail));
     }
-    let good = header.nonce.as_deref().is_some_and(|nonce| core.state().nonces.redeem(nonce));
+    let good = header
+        .nonce
+        .as_deref()
+        .is_some_and(|nonce| core.state().nonces.redeem(nonce));
     if !good || !core.faults.takes_nonce() {
         core.stats.count(|s| s.bad_nonces += 1);
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "badNonce", "JWS has an invalid anti-replay nonce"));
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "badNonce",
+            "JWS has an invalid anti-replay nonce",
+        ));
     }
     Ok(signer)
 }
@@ -245,23 +286,34 @@ async fn signed_body(request: Request<Incoming>) -> Result<Bytes, Problem> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(_)) => Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "malformed", "the request is cut short or too long")),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "malformed", "the request did not come in time")),
+        Ok(Err(_)) => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "malformed",
+            "the request is cut short or too long",
+        )),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "malformed",
+            "the request did not come in time",
+        )),
     }
 }
 
 fn directory(core: &Core) -> Value {
     let base = &core.base;
     let mut meta = json!({
-        "termsOfService": format!("{base}/terms"),
-        "website": "https://localhost/",
-        "caaIdentities": ["devca.localhost"],
+        "termsOfService": format!("{base}{TERMS}"),
     });
     if !core.eab.is_empty() {
-        meta["externalAccountRequired"] = true.into();
+        put(&mut meta, "externalAccountRequired", true);
     }
     if !core.profiles.is_empty() {
-        meta["profiles"] = core.profiles.iter().map(|(name, p)| (name.clone(), p.description.clone())).collect();
+        let profiles: Map<_, _> = core
+            .profiles
+            .iter()
+            .map(|(name, p)| (name.clone(), p.description.clone().into()))
+            .collect();
+        put(&mut meta, "profiles", profiles);
     }
     let mut directory = json!({
         "newNonce": format!("{base}/new-nonce"),
@@ -271,7 +323,7 @@ fn directory(core: &Core) -> Value {
         "meta": meta,
     });
     if core.faults.has_ari() {
-        directory["renewalInfo"] = format!("{base}/renewal-info").into();
+        put(&mut directory, "renewalInfo", format!("{base}/renewal-info"));
     }
     directory
 }

@@ -44,7 +44,9 @@ pub(super) fn acceptor(certificate: ListenerCertificate) -> io::Result<TlsAccept
 pub(super) async fn serve(core: Arc<Core>, listener: TcpListener, acceptor: TlsAcceptor, tasks: Tasks) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return;
+        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {

@@ -109,6 +109,13 @@ pub(super) fn new_id() -> String {
     hex::encode(random::bytes::<8>())
 }
 
+/// Adds a field to a JSON object.
+pub(super) fn put(object: &mut Value, key: &str, value: impl Into<Value>) {
+    if let Value::Object(fields) = object {
+        fields.insert(key.to_owned(), value.into());
+    }
+}
+
 impl State {
     pub(super) fn account(&self, id: &str) -> Option<&Account> {
         self.accounts.get(id)
@@ -124,9 +131,14 @@ impl State {
 
     pub(super) fn add_account(&mut self, account: Account) -> Result<(), Problem> {
         if self.accounts.len() >= MAX_ACCOUNTS {
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "rateLimited", "this CA holds no more accounts"));
+            return Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rateLimited",
+                "this CA holds no more accounts",
+            ));
         }
-        self.by_thumbprint.insert(account.key.thumbprint.clone(), account.id.clone());
+        self.by_thumbprint
+            .insert(account.key.thumbprint.clone(), account.id.clone());
         self.accounts.insert(account.id.clone(), account);
         Ok(())
     }
@@ -134,7 +146,9 @@ impl State {
     /// Adds an order; forgets the oldest with all that belongs to it when there are too many.
     pub(super) fn add_order(&mut self, order: Order) {
         while self.order_ids.len() >= MAX_ORDERS {
-            let Some(old) = self.order_ids.pop_front().and_then(|id| self.orders.remove(&id)) else { continue };
+            let Some(old) = self.order_ids.pop_front().and_then(|id| self.orders.remove(&id)) else {
+                continue;
+            };
             for id in &old.authorizations {
                 self.authorizations.remove(id);
             }
@@ -148,14 +162,28 @@ impl State {
 
     /// The account's order, or what to say instead.
     pub(super) fn order_of(&self, account: &str, id: &str) -> Result<&Order, Problem> {
-        let order = self.orders.get(id).ok_or_else(|| Problem::not_found(format!("No order for ID {id}")))?;
-        if order.account == account { Ok(order) } else { Err(foreign()) }
+        let order = self
+            .orders
+            .get(id)
+            .ok_or_else(|| Problem::not_found(format!("No order for ID {id}")))?;
+        if order.account == account {
+            Ok(order)
+        } else {
+            Err(foreign())
+        }
     }
 
     /// The account's authorization, or what to say instead.
     pub(super) fn authorization_of(&mut self, account: &str, id: &str) -> Result<&mut Authorization, Problem> {
-        let found = self.authorizations.get_mut(id).ok_or_else(|| Problem::not_found("No such authorization"))?;
-        if found.account == account { Ok(found) } else { Err(foreign()) }
+        let found = self
+            .authorizations
+            .get_mut(id)
+            .ok_or_else(|| Problem::not_found("No such authorization"))?;
+        if found.account == account {
+            Ok(found)
+        } else {
+            Err(foreign())
+        }
     }
 
     /// A valid authorization of the account for a name, to be used once more.
@@ -191,7 +219,11 @@ impl State {
     pub(super) fn order_json(&self, order: &Order, base: &str, now: Timestamp) -> Value {
         let status = self.order_status(order, now);
         let identifiers: Vec<_> = order.names.iter().map(Identifier::dns).collect();
-        let authorizations: Vec<_> = order.authorizations.iter().map(|id| format!("{base}/authz/{id}")).collect();
+        let authorizations: Vec<_> = order
+            .authorizations
+            .iter()
+            .map(|id| format!("{base}/authz/{id}"))
+            .collect();
         let mut json = json!({
             "status": status.as_str(),
             "expires": order.expires,
@@ -202,16 +234,16 @@ impl State {
         if let Outcome::Issued { serial, .. } = &order.outcome
             && status == OrderStatus::Valid
         {
-            json["certificate"] = format!("{base}/cert/{serial}").into();
+            put(&mut json, "certificate", format!("{base}/cert/{serial}"));
         }
         if let Some(error) = self.order_error(order) {
-            json["error"] = json!(error);
+            put(&mut json, "error", json!(error));
         }
         if let Some(replaces) = &order.replaces {
-            json["replaces"] = replaces.as_str().into();
+            put(&mut json, "replaces", replaces.as_str());
         }
         if let Some(profile) = &order.profile {
-            json["profile"] = profile.as_str().into();
+            put(&mut json, "profile", profile.as_str());
         }
         json
     }
@@ -220,10 +252,13 @@ impl State {
         if let Outcome::Failed(problem) = &order.outcome {
             return Some(problem);
         }
-        order.authorizations.iter().find_map(|id| match &self.authorizations.get(id)?.challenge {
-            Challenge::Invalid(problem) => Some(problem),
-            _ => None,
-        })
+        order
+            .authorizations
+            .iter()
+            .find_map(|id| match &self.authorizations.get(id)?.challenge {
+                Challenge::Invalid(problem) => Some(problem),
+                _ => None,
+            })
     }
 }
 
@@ -291,12 +326,12 @@ impl Authorization {
             },
         });
         match &self.challenge {
-            Challenge::Valid(at) => json["validated"] = json!(at),
-            Challenge::Invalid(problem) => json["error"] = json!(problem),
+            Challenge::Valid(at) => put(&mut json, "validated", json!(at)),
+            Challenge::Invalid(problem) => put(&mut json, "error", json!(problem)),
             Challenge::Pending | Challenge::Processing => {}
         }
         if !self.records.is_empty() {
-            json["validationRecord"] = self.records.clone().into();
+            put(&mut json, "validationRecord", self.records.clone());
         }
         json
     }

@@ -45,12 +45,13 @@ pub(super) fn failure(message: &Message) -> Option<LookupError> {
 /// Reads an answer to the question for `name`.
 pub(super) fn read(message: &Message, name: &str, kind: Kind) -> Reading {
     let mut owner = name.to_owned();
+    let mut passed = Vec::new();
     if kind != Kind::Cname {
-        for _ in 0..MAX_INSIDE {
-            match message.answers.iter().find_map(|r| alias(r, &owner)) {
-                Some(target) => owner = target,
-                None => break,
+        while let Some(target) = message.answers.iter().find_map(|r| alias(r, &owner)) {
+            if passed.contains(&target) || target == owner || passed.len() == MAX_INSIDE {
+                return Reading::Absent(LookupError::Loop);
             }
+            passed.push(std::mem::replace(&mut owner, target));
         }
     }
     let wanted = record_type(kind);

@@ -1,6 +1,39 @@
 //! What a name's DNS says, and what its owner has to change.
+//!
+//! [`Checker::https`] decides before every order whether the name leads here and the CA may issue;
+//! [`Checker::report`] explains everything that is asked of a domain, for the admin API and the
+//! people behind it. Both see DNS through [`Lookup`] only.
 
 mod authority;
-pub mod lookup;
+mod caa;
+mod cdn;
+mod check;
+mod dkim;
+mod dmarc;
+mod look;
+mod lookup;
 mod message;
-pub mod resolver;
+mod metrics;
+mod providers;
+mod report;
+mod resolver;
+mod row;
+#[cfg(test)]
+mod script;
+mod spf;
+#[cfg(any(test, feature = "devca"))]
+pub mod testing;
+mod trace;
+mod wanted;
+
+pub use caa::{Caa, CaIdentity};
+pub use check::{CHECK_TIME, Checker, CheckerSettings, Finding, Stale};
+pub use dkim::Dkim;
+pub use dmarc::DmarcWanted;
+pub use lookup::{Answer, Data, Kind, Lookup, LookupError, Record};
+pub use metrics::Metrics;
+pub use providers::ProviderHelp;
+pub use report::DnsReport;
+pub use resolver::{Resolver, ResolverError, ResolverSettings};
+pub use row::{Hint, Purpose, RecordReport, Word};
+pub use trace::{Alias, Target};

@@ -8,6 +8,8 @@ pub mod connection;
 pub mod limits;
 pub mod listener;
 pub mod proxy_protocol;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod http;
 

@@ -22,6 +22,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -43,6 +44,10 @@ use crate::store::{Fence, SharedStore, StoreError, StoredCertificate};
 
 pub use self::account::{AccountKey, AccountKeyError};
 pub use self::renewal::RenewalInfo;
+
+/// Longest time one attempt may take in all, however slowly the CA answers: less than after what
+/// [`crate::domain::ssl::ORDER_ABANDONED_AFTER`] gives the order to another node.
+const ORDER_TIME: Duration = Duration::from_secs(270);
 
 /// One CA, as configured.
 #[derive(Clone)]
@@ -238,7 +243,12 @@ impl Issuer {
             job,
             progress,
         };
-        let result = match driver.run().await {
+        let result = tokio::select! {
+            biased;
+            result = driver.run() => result,
+            () = self.clock.sleep(ORDER_TIME) => Err(driver.stuck()),
+        };
+        let result = match result {
             Ok(obtained) => Ok(self.issued(job, obtained).await),
             Err(e) => Err(e),
         };

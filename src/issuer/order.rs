@@ -388,7 +388,8 @@ impl Driver<'_> {
         }
     }
 
-    fn stuck(&self) -> IssueError {
+    /// The CA took too long; the order lives on.
+    pub(super) fn stuck(&self) -> IssueError {
         let detail = "the CA took the order on and did not finish it in time";
         IssueError::Failed {
             failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),

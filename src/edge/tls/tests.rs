@@ -1,1 +1,473 @@
+//! Handshakes with real clients over real sockets.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
+use rustls::crypto::aws_lc_rs::{DEFAULT_KX_GROUPS, kx_group};
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use rustls::{HandshakeKind, NamedGroup};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zeroize::Zeroizing;
+
+use super::alert::{INTERNAL_ERROR, UNRECOGNIZED_NAME};
+use super::tickets::{KEY_LEN, TicketKey, TicketKeys};
+use crate::cert::cache::CertificateAnswer;
+use crate::clock::Timestamp;
+use crate::domain::admission::Admitted;
+use crate::domain::record::DomainRecord;
+use crate::domain::ssl::Reason;
+use crate::edge::testing::{EDGE, Options, TestEdge, certificate_info, client_hello, name, raw, until};
+
+const HANDSHAKES: &str = "linkseal_tls_handshakes_total";
+const A: &str = "links.a.example";
+const B: &str = "links.b.example";
+/// For waits that are to run out.
+const SHORT: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_certificate_in_memory_is_served_in_every_version_and_protocol() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.issued(A);
+    for (version, label) in [(&TLS12, "1.2"), (&TLS13, "1.3")] {
+        let offers = [
+            (vec!["h2", "http/1.1"], true),
+            (vec!["http/1.1"], false),
+            (vec!["acme-tls/1", "h2"], true),
+            (vec![], false),
+        ];
+        for (offered, h2) in offers {
+            let mut client = edge.client_with(&[version], DEFAULT_KX_GROUPS);
+            client.alpn_protocols = offered.iter().map(|p: &&str| p.as_bytes().to_vec()).collect();
+            let io = edge.connect(A, &Arc::new(client)).await;
+            let connection = edge.arrival().await;
+            assert_eq!(
+                (connection.client, connection.local),
+                (io.get_ref().0.local_addr().unwrap(), edge.https)
+            );
+            let tls = connection.tls.unwrap();
+            assert_eq!(
+                (tls.version, tls.h2, tls.challenges_only),
+                (label, h2, false),
+                "{offered:?}"
+            );
+            assert_eq!((tls.name, tls.entry.name.as_str()), (Some(name(A)), A));
+        }
+        edge.until_counted(HANDSHAKES, label, 4.0).await;
+    }
+    assert_eq!((edge.metric(HANDSHAKES, "ok"), edge.admission.asked()), (8.0, 0));
+}
+
+#[tokio::test]
+async fn a_name_is_known_in_any_case_and_with_a_trailing_dot() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.issued(A);
+    let mut hello = client_hello(&edge.client(), Some("links.a.examplex"));
+    let at = hello.windows(16).position(|w| w == b"links.a.examplex").unwrap();
+    hello[at..at + 16].copy_from_slice(b"LINKS.a.Example.");
+    let mut socket = TcpStream::connect(edge.https).await.unwrap();
+    socket.write_all(&hello).await.unwrap();
+    assert_eq!(socket.read_u8().await.unwrap(), 0x16, "a ServerHello");
+    let client = Arc::new(edge.client());
+    edge.connect("LINKS.A.example", &client).await;
+    assert_eq!(edge.arrival().await.tls.unwrap().name, Some(name(A)));
+}
+
+#[tokio::test]
+async fn the_post_quantum_group_is_taken_when_preferred_and_costs_no_retry_when_not() {
+    let edge = TestEdge::start(Options::default());
+    edge.issued(A);
+    for (offered, chosen) in [
+        (
+            &[kx_group::X25519MLKEM768, kx_group::X25519][..],
+            NamedGroup::X25519MLKEM768,
+        ),
+        (&[kx_group::X25519, kx_group::X25519MLKEM768], NamedGroup::X25519),
+        (&[kx_group::SECP256R1], NamedGroup::secp256r1),
+    ] {
+        let client = edge.client_with(&[&TLS13], offered);
+        let io = edge.connect(A, &Arc::new(client)).await;
+        let session = io.get_ref().1;
+        assert_eq!(session.negotiated_key_exchange_group().map(|g| g.name()), Some(chosen));
+        assert_eq!(
+            session.handshake_kind(),
+            Some(HandshakeKind::Full),
+            "no HelloRetryRequest"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_sni_the_edges_own_certificate_is_served() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.issued(EDGE);
+    edge.issued(A);
+    let mut client = edge.client();
+    client.enable_sni = false;
+    edge.connect(EDGE, &Arc::new(client)).await;
+    let tls = edge.arrival().await.tls.unwrap();
+    assert_eq!((tls.name, tls.entry.name.as_str()), (None, EDGE));
+}
+
+#[tokio::test]
+async fn a_handshake_waits_for_the_certificate_and_the_next_does_not() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.register(A, |_| {});
+    let (first, second) = (edge.certificate(A), edge.certificate(A));
+    let client = Arc::new(edge.client());
+    let admission = edge.admission.clone();
+    let (https, waiter) = (edge.https, client.clone());
+    let waiting = edge.tasks.spawn(async move {
+        let connector = tokio_rustls::TlsConnector::from(waiter);
+        let socket = TcpStream::connect(https).await.unwrap();
+        connector
+            .connect(ServerName::try_from(A).unwrap(), socket)
+            .await
+            .unwrap()
+    });
+    let request = edge.request().await;
+    assert_eq!(
+        (request.name, edge.connections.acceptor().names_waited_for()),
+        (name(A), 1)
+    );
+    assert!(!waiting.is_finished());
+    request.reply.send(CertificateAnswer::Ready(first)).unwrap();
+    waiting.await.unwrap();
+    assert_eq!(edge.arrival().await.tls.unwrap().name, Some(name(A)));
+    edge.certificates.put(name(A), second);
+    edge.connect(A, &client).await;
+    assert!(edge.requests.try_recv().is_err());
+    assert_eq!(
+        (edge.connections.acceptor().names_waited_for(), admission.asked()),
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn when_no_certificate_comes_the_client_is_told_internal_error() {
+    let mut edge = TestEdge::start(Options {
+        handshake_wait: SHORT,
+        ..Options::default()
+    });
+    edge.register(A, |_| {});
+    let hello = client_hello(&edge.client(), Some(A));
+    assert_eq!(raw(edge.https, &hello).await, INTERNAL_ERROR);
+    edge.until_counted(HANDSHAKES, "certificate_timeout", 1.0).await;
+    assert!(
+        edge.request().await.reply.is_closed(),
+        "the control plane sees that nobody waits"
+    );
+
+    let mut edge = TestEdge::start(Options::default());
+    edge.register(A, |_| {});
+    for (answer, label) in [
+        (CertificateAnswer::None, "no_certificate"),
+        (CertificateAnswer::Busy, "busy"),
+    ] {
+        let (https, hello) = (edge.https, hello.clone());
+        let told = edge.tasks.spawn(async move { raw(https, &hello).await });
+        edge.request().await.reply.send(answer).unwrap();
+        assert_eq!(told.await.unwrap(), INTERNAL_ERROR);
+        edge.until_counted(HANDSHAKES, label, 1.0).await;
+    }
+    assert_eq!(edge.connections.acceptor().names_waited_for(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_is_not_waited_for() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.register(A, |_| {});
+    let hello = client_hello(&edge.client(), Some(A));
+    let mut socket = TcpStream::connect(edge.https).await.unwrap();
+    socket.write_all(&hello).await.unwrap();
+    let mut request = edge.request().await;
+    assert!(!request.reply.is_closed());
+    drop(socket);
+    request.reply.closed().await;
+    edge.until_idle().await;
+    edge.until_counted(HANDSHAKES, "client_gone", 1.0).await;
+    assert_eq!(edge.connections.acceptor().names_waited_for(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_admitted_gets_the_seven_bytes() {
+    let edge = TestEdge::start(Options::default());
+    edge.registry.set_loaded();
+    let client = edge.client();
+    assert_eq!(
+        raw(edge.https, &client_hello(&client, Some(A))).await,
+        UNRECOGNIZED_NAME
+    );
+    assert_eq!(edge.admission.asked(), 1);
+
+    // Names that cannot be served are not asked about.
+    let hello = client_hello(&client, Some("aaa.bbb.ccc.d"));
+    let at = hello.windows(13).position(|w| w == b"aaa.bbb.ccc.d").unwrap();
+    for bad in [
+        b"127.100.200.1",
+        b"aaa_bbb_ccc_d",
+        b"aaa..bb.ccc.d",
+        b"aaa.bbb.ccc.1",
+        b"localhosthost",
+        b"*.bbb.ccc.ddd",
+    ] {
+        let mut hello = hello.clone();
+        hello[at..at + 13].copy_from_slice(bad);
+        assert_eq!(
+            raw(edge.https, &hello).await,
+            UNRECOGNIZED_NAME,
+            "{}",
+            bad.escape_ascii()
+        );
+    }
+    assert_eq!(edge.admission.asked(), 1);
+    edge.until_counted(HANDSHAKES, "unrecognized_name", 7.0).await;
+}
+
+#[tokio::test]
+async fn what_is_known_but_not_wanted_is_refused_like_what_is_unknown() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.register(A, |record| record.ssl.reason = Reason::Denied);
+    edge.register(B, |record| record.retired = Some(record.created));
+    let client = edge.client();
+    assert_eq!(
+        raw(edge.https, &client_hello(&client, Some(A))).await,
+        UNRECOGNIZED_NAME
+    );
+    assert_eq!(
+        raw(edge.https, &client_hello(&client, Some(B))).await,
+        UNRECOGNIZED_NAME
+    );
+    assert_eq!(
+        edge.admission.asked(),
+        1,
+        "a denied name may be allowed by now; a retired one comes back by the API only"
+    );
+    assert!(edge.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_held_is_served_whatever_admission_says() {
+    let mut edge = TestEdge::start(Options::default());
+    let (held, loadable) = (edge.certificate(A), edge.certificate(B));
+    let retired_and_denied = |certificate: &_| {
+        let info = certificate_info(certificate);
+        move |record: &mut DomainRecord| {
+            record.ssl.certificate = Some(info);
+            record.ssl.reason = Reason::Denied;
+            record.retired = Some(record.created);
+        }
+    };
+    edge.register(A, retired_and_denied(&held));
+    edge.register(B, retired_and_denied(&loadable));
+    edge.certificates.put(name(A), held);
+    edge.admission.answers(Admitted::Unreachable);
+    let client = Arc::new(edge.client());
+    edge.connect(A, &client).await;
+    let (https, hello) = (edge.https, client_hello(&client, Some(B)));
+    let told = edge.tasks.spawn(async move {
+        let mut socket = TcpStream::connect(https).await.unwrap();
+        socket.write_all(&hello).await.unwrap();
+        socket.read_u8().await.unwrap()
+    });
+    edge.request()
+        .await
+        .reply
+        .send(CertificateAnswer::Ready(loadable))
+        .unwrap();
+    assert_eq!((told.await.unwrap(), edge.admission.asked()), (0x16, 0));
+
+    // Nothing is held, and nobody can say whether anything should be.
+    let unknown = client_hello(&client, Some("links.c.example"));
+    assert_eq!(raw(edge.https, &unknown).await, INTERNAL_ERROR);
+    edge.until_counted(HANDSHAKES, "admission_unreachable", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_name_admitted_now_gets_its_certificate() {
+    let mut edge = TestEdge::start(Options::default());
+    let certificate = edge.certificate(A);
+    let record = DomainRecord::new(name(A), None, crate::domain::record::Origin::Asked, edge.clock.now());
+    edge.admission
+        .answers(Admitted::Yes(Arc::new(crate::domain::registry::Entry::of(&record))));
+    let hello = client_hello(&edge.client(), Some(A));
+    let mut socket = TcpStream::connect(edge.https).await.unwrap();
+    socket.write_all(&hello).await.unwrap();
+    edge.request()
+        .await
+        .reply
+        .send(CertificateAnswer::Ready(certificate))
+        .unwrap();
+    assert_eq!(socket.read_u8().await.unwrap(), 0x16, "a ServerHello");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_not_served_but_asked_for_again() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.issued(A);
+    edge.clock.advance(Duration::from_secs(3000 * 365 * 86_400));
+    let hello = client_hello(&edge.client(), Some(A));
+    let mut socket = TcpStream::connect(edge.https).await.unwrap();
+    socket.write_all(&hello).await.unwrap();
+    assert_eq!(edge.request().await.name, name(A));
+}
+
+#[tokio::test]
+async fn a_dawdling_client_is_closed_at_the_deadline() {
+    let edge = TestEdge::start(Options {
+        handshake_timeout: SHORT,
+        ..Options::default()
+    });
+    edge.issued(A);
+    let hello = client_hello(&edge.client(), Some(A));
+    let started = Instant::now();
+    assert!(raw(edge.https, &[]).await.is_empty());
+    assert!(raw(edge.https, &hello[..hello.len() / 2]).await.is_empty());
+    assert!(started.elapsed() >= 2 * SHORT);
+    edge.until_counted(HANDSHAKES, "hello_timeout", 2.0).await;
+    // One that stops after the ClientHello gets what a server says, and then the end.
+    assert_eq!(raw(edge.https, &hello).await[0], 0x16);
+    edge.until_idle().await;
+    edge.until_counted(HANDSHAKES, "handshake_timeout", 1.0).await;
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_told_so() {
+    let edge = TestEdge::start(Options::default());
+    assert_eq!(
+        raw(edge.https, b"GET / HTTP/1.1\r\nHost: links.a.example\r\n\r\n").await[..3],
+        [0x15, 3, 3]
+    );
+    edge.until_counted(HANDSHAKES, "hello_invalid", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_random_names_leaves_nothing_behind() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.registry.set_loaded();
+    let client = edge.client();
+    for i in 0..500 {
+        let sni = format!("{i}-{:016x}.example", u64::from_be_bytes(crate::random::bytes()));
+        assert_eq!(
+            raw(edge.https, &client_hello(&client, Some(&sni))).await,
+            UNRECOGNIZED_NAME
+        );
+    }
+    edge.until_idle().await;
+    assert!(edge.registry.is_empty() && edge.certificates.is_empty());
+    assert!(edge.requests.try_recv().is_err(), "no order, no query");
+    assert_eq!(
+        (edge.connections.acceptor().names_waited_for(), edge.limits.addresses()),
+        (0, 0)
+    );
+    until(|| edge.tasks.len() == 2).await; // The two listeners.
+}
+
+fn key(id: u64) -> TicketKey {
+    let key = Zeroizing::new([u8::try_from(id).unwrap(); KEY_LEN]);
+    TicketKey {
+        id,
+        key,
+        created: Timestamp::from_secs(i64::try_from(id).unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn sessions_resume_across_rotation_and_restart_while_their_key_is_kept() {
+    for (version, label) in [(&TLS12, "1.2"), (&TLS13, "1.3")] {
+        let tickets = TicketKeys::new();
+        let edge = TestEdge::start(Options {
+            tickets: tickets.clone(),
+            ..Options::default()
+        });
+        edge.issued(A);
+        let client = Arc::new(edge.client_with(&[version], DEFAULT_KX_GROUPS));
+        let kind = async |edge: &TestEdge| edge.connect(A, &client).await.get_ref().1.handshake_kind();
+        kind(&edge).await;
+        assert_eq!(kind(&edge).await, Some(HandshakeKind::Full), "no keys yet");
+        tickets.set(vec![key(1)]);
+        assert_eq!(kind(&edge).await, Some(HandshakeKind::Full), "{label}");
+        assert_eq!(kind(&edge).await, Some(HandshakeKind::Resumed), "{label}");
+        tickets.set(vec![key(2), key(1)]);
+        assert_eq!(kind(&edge).await, Some(HandshakeKind::Resumed), "rotated, {label}");
+        assert_eq!(edge.metric(HANDSHAKES, "true"), 2.0);
+
+        // Another process: its certificate is not one the client trusts, so that only a resumption succeeds.
+        let tickets_there = TicketKeys::new();
+        tickets_there.set(vec![key(3), key(2)]);
+        let restarted = TestEdge::start(Options {
+            tickets: tickets_there.clone(),
+            ..Options::default()
+        });
+        restarted.issued(A);
+        assert_eq!(
+            kind(&restarted).await,
+            Some(HandshakeKind::Resumed),
+            "restarted, {label}"
+        );
+
+        tickets.set(vec![key(4)]);
+        assert_eq!(kind(&edge).await, Some(HandshakeKind::Full), "its key is gone, {label}");
+    }
+}
+
+/// A client that offers any ticket to any server.
+#[derive(Debug)]
+struct Promiscuous(ClientSessionMemoryCache);
+
+impl Promiscuous {
+    fn one() -> ServerName<'static> {
+        ServerName::try_from(A).unwrap()
+    }
+}
+
+impl ClientSessionStore for Promiscuous {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(Self::one(), group);
+    }
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.kx_hint(&Self::one())
+    }
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(Self::one(), value);
+    }
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(&Self::one())
+    }
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.0.remove_tls12_session(&Self::one());
+    }
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(Self::one(), value);
+    }
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(&Self::one())
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_of_one_name_does_not_resume_under_another() {
+    for version in [&TLS12, &TLS13] {
+        let tickets = TicketKeys::new();
+        tickets.set(vec![key(1)]);
+        let edge = TestEdge::start(Options {
+            tickets,
+            ..Options::default()
+        });
+        edge.issued(A);
+        edge.issued(B);
+        let mut client = edge.client_with(&[version], DEFAULT_KX_GROUPS);
+        client.resumption = Resumption::store(Arc::new(Promiscuous(ClientSessionMemoryCache::new(8))));
+        let client = Arc::new(client);
+        let kind = async |to: &str| edge.connect(to, &client).await.get_ref().1.handshake_kind();
+        assert_eq!(kind(A).await, Some(HandshakeKind::Full));
+        assert_eq!(kind(A).await, Some(HandshakeKind::Resumed));
+        assert_eq!(kind(B).await, Some(HandshakeKind::Full), "with A's ticket");
+        assert_eq!(kind(B).await, Some(HandshakeKind::Resumed));
+        assert_eq!(kind(A).await, Some(HandshakeKind::Full), "with B's ticket");
+    }
+}

@@ -4,11 +4,7 @@
 mod fake;
 mod store;
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use prometheus::Registry;
-use zeroize::Zeroizing;
+use std::sync::Mutex;
 
 use self::fake::{Break, FakeCa, FakeOrder, LIFE, problem};
 use self::store::{FENCE, MemoryStore};
@@ -398,6 +394,31 @@ async fn a_ca_that_never_ends_is_given_up_in_bounded_time_and_polls() {
         bench.issue().await.unwrap();
         assert_eq!(bench.ca.count("new_order"), 1);
     }
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_ends_the_attempt_and_not_the_order() {
+    let bench = Bench::new();
+    bench.ca.set(|s| s.break_at = Some((6, Break::HangBefore)));
+    let job = job();
+    let attempt = bench.issuer.issue(&job, &|_| {});
+    let jump = async {
+        bench.ca.hung.notified().await;
+        bench.clock.advance(ORDER_TIME);
+    };
+    let fast = async {
+        while bench.ca.count("order") < 2 {
+            bench.clock.advance(Duration::from_millis(50));
+            tokio::task::yield_now().await;
+        }
+    };
+    let (result, (), ()) = tokio::join!(attempt, jump, fast);
+    let Err(IssueError::Failed { failure, resumable }) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!((failure.kind, resumable), (FailureKind::Stuck, true));
+    bench.issue().await.unwrap();
+    assert_eq!(bench.ca.count("new_order"), 1);
 }
 
 #[tokio::test]

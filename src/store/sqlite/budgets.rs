@@ -106,6 +106,7 @@ impl<'a> Bucket<'a> {
             ms_per_token,
             tokens: tokens.min(size),
             at,
+            set_back: false,
         };
         bucket.refill(now);
         Ok(bucket)

@@ -27,6 +27,8 @@ pub(super) struct Workers {
     /// `None`: closed.
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
     threads: Vec<JoinHandle<()>>,
+    /// How long a call waits for a place in the queue.
+    patience: Duration,
 }
 
 impl Workers {
@@ -37,6 +39,7 @@ impl Workers {
         Ok(Self {
             queue: Some(queue),
             threads: vec![thread],
+            patience: QUEUE_PATIENCE,
         })
     }
 
@@ -47,6 +50,7 @@ impl Workers {
         let mut workers = Self {
             queue: Some(queue),
             threads: Vec::new(),
+            patience: QUEUE_PATIENCE,
         };
         for (n, db) in connections.into_iter().enumerate() {
             let jobs = Arc::clone(&jobs);
@@ -66,7 +70,7 @@ impl Workers {
     {
         let ended = || StoreError::Unavailable("its thread has ended; restart linkseal".into());
         let queue = self.queue.as_ref().ok_or_else(ended)?;
-        let place = timeout(QUEUE_PATIENCE, queue.reserve()).await.map_err(|_| {
+        let place = timeout(self.patience, queue.reserve()).await.map_err(|_| {
             StoreError::Unavailable(format!("the disk is too slow: {QUEUE} calls have been waiting for it"))
         })?;
         let (reply, answer) = oneshot::channel();
@@ -223,4 +227,42 @@ fn refuse(db: &Connection, jobs: impl IntoIterator<Item = Box<dyn Job>>, error: 
 fn run(db: &Connection, sql: &str) -> Result<(), StoreError> {
     db.prepare_cached(sql)?.execute([])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_disk_is_told() {
+        let (soon, late) = (Duration::from_millis(20), Duration::from_secs(60));
+        let mut writer = Workers::writer(Connection::open_in_memory().unwrap()).unwrap();
+        writer.patience = soon;
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let mut held = Box::pin(writer.call(late, move |_| {
+            let _waiting = begun.send(());
+            let _opened = gate.recv();
+            Ok(())
+        }));
+        assert!(futures_util::poll!(&mut held).is_pending());
+        has_begun.await.unwrap();
+        // The thread has taken this one alone: all others stay in the queue.
+        let told = writer.call(soon, |_| Ok(())).await.unwrap_err();
+        assert!(told.to_string().contains("has not answered"), "{told}");
+
+        let mut calls: Vec<_> = (0..QUEUE - 1)
+            .map(|_| Box::pin(writer.call(late, |_| Ok(()))))
+            .collect();
+        for call in &mut calls {
+            assert!(futures_util::poll!(call).is_pending());
+        }
+        let refused = writer.call(late, |_| Ok(())).await.unwrap_err();
+        assert!(refused.to_string().contains("too slow"), "{refused}");
+        go.send(()).unwrap();
+        held.await.unwrap();
+        for call in calls {
+            call.await.unwrap();
+        }
+    }
 }

@@ -1,0 +1,312 @@
+//! The composition root: from a configuration to a bound edge, and from there to its end.
+//!
+//! [`App::bind`] opens everything that can fail (ports, keys, store, journal) and says in one
+//! sentence what is wrong; [`App::run`] serves until it is told to stop, then drains.
+
+#[cfg(feature = "devca")]
+pub mod demo;
+mod reload;
+mod wiring;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::cert::cache::Certificates;
+use crate::cert::sealed::Sealer;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{self, Asker, Control, KnownNames};
+use crate::dns::{Checker, Resolver, ResolverSettings};
+use crate::domain::registry::Registry;
+use crate::edge::connection::{Connections, ServeHttp};
+use crate::edge::limits::Limits;
+use crate::edge::listener::{self, Bound};
+use crate::edge::proxy_protocol::Balancers;
+use crate::edge::tls::acceptor::Acceptor;
+use crate::edge::tls::tickets::TicketKeys;
+use crate::edge::{Connection, Listener, http, tls};
+use crate::event::Events;
+use crate::issuer::{AccountKey, Issuer};
+use crate::shutdown::Tasks;
+use crate::store::SharedStore;
+use crate::store::sqlite::SqliteStore;
+use crate::telemetry::metrics::Metrics;
+
+/// Certificates in memory at most: about 10 KiB each.
+const CACHED_CERTIFICATES: u64 = 100_000;
+/// Handshakes whose request waits to be looked at.
+const REQUEST_QUEUE: usize = 4_096;
+/// How long background work may take to end after the connections have drained.
+const BACKGROUND_END: Duration = Duration::from_secs(10);
+
+/// What of an edge does not come from its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The clock; tests move theirs.
+    pub clock: Clock,
+    /// The configuration's file, read again on SIGHUP. `None`: there is nothing to read again.
+    pub config_file: Option<PathBuf>,
+    /// Whether the authoritative servers of customers' zones may be private addresses: in tests only.
+    pub dns: ResolverSettings,
+}
+
+/// The addresses an edge is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// The admin port.
+    pub admin: Vec<SocketAddr>,
+}
+
+/// A bound edge.
+pub struct App {
+    config: ArcSwap<Config>,
+    options: Options,
+    addresses: Addresses,
+    control: Control,
+    context: Arc<http::Context>,
+    connections: Connections<Http>,
+    limits: Limits,
+    admin: Admin,
+    events: Events,
+    edge_tasks: Tasks,
+    tasks: Tasks,
+    bound: Vec<Bound>,
+    requests: tokio::sync::mpsc::Receiver<crate::cert::cache::CertificateRequest>,
+    draining: Arc<AtomicBool>,
+    reloads: crate::config::ReloadMetrics,
+}
+
+/// The edge's HTTP, as the connections want it.
+struct Http(Arc<http::Context>);
+
+impl ServeHttp for Http {
+    async fn serve<IO>(&self, io: IO, connection: Connection, drain: &CancellationToken)
+    where
+        IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        http::serve(io, connection, &self.0, drain.clone()).await;
+    }
+}
+
+impl App {
+    /// Binds ports, opens key, store and journal, and puts everything together. Nothing is
+    /// served yet.
+    pub async fn bind(config: Config, options: Options) -> anyhow::Result<Self> {
+        let clock = options.clock.clone();
+        let (tasks, edge_tasks) = (Tasks::new(), Tasks::new());
+        let metrics = Metrics::new()?;
+        let registry = metrics.registry();
+
+        // Ports first: the commonest mistake, found before anything is written.
+        let mut bound = Vec::new();
+        for (kind, endpoints) in [(Listener::Http, &config.listen.http), (Listener::Https, &config.listen.https)] {
+            for endpoint in endpoints {
+                bound.push(listener::bind(kind, endpoint.into())?);
+            }
+        }
+        let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;
+
+        let (sealer, store) = open_store(&config, registry)?;
+        let sealer = Arc::new(sealer);
+        let key = Arc::new(AccountKey::load_or_create(&store, &sealer).await.context("the ACME account key")?);
+        let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
+        let issuer_metrics = crate::issuer::Metrics::register(registry)?;
+        let issuer = Issuer::new(
+            wiring::ca(&config),
+            key,
+            Arc::clone(&store),
+            Arc::clone(&sealer),
+            clock.clone(),
+            issuer_metrics,
+        )?;
+
+        let resolver = Resolver::new(ResolverSettings { resolvers: wiring::addresses(&config.dns.resolvers), ..options.dns.clone() })?;
+        let dns_metrics = crate::dns::Metrics::register(registry)?;
+        let checker = Checker::new(wiring::checker(&config), Arc::new(resolver), clock.clone(), dns_metrics);
+
+        let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
+        let (known, tickets) = (Registry::new(), TicketKeys::new());
+        let control_metrics = control::Metrics::register(registry)?;
+        let asker = wiring::ask(&config).map(|settings| Asker::new(settings, control_metrics.ask.clone()));
+        let control = Control::new(control::Parts {
+            clock: clock.clone(),
+            store: Arc::clone(&store),
+            sealer,
+            registry: known.clone(),
+            certificates: certificates.clone(),
+            tickets: tickets.clone(),
+            issuer: Arc::new(issuer),
+            checker: Arc::new(checker),
+            asker,
+            settings: wiring::control(&config),
+            node: config.edge.node.as_str().to_owned(),
+            max_concurrent_orders: wiring::orders(&config),
+            tasks: tasks.clone(),
+            metrics: control_metrics,
+        });
+        let admission = KnownNames::new(control.clone());
+
+        let events = Events::open(&wiring::events(&config)?, config.edge.node.as_str(), clock.clone(), registry, &tasks)?;
+        let draining = Arc::new(AtomicBool::new(false));
+        let context = Arc::new(http::Context {
+            settings: ArcSwap::from_pointee(wiring::http(&config)?),
+            registry: known.clone(),
+            admission: admission.clone(),
+            thumbprint,
+            challenge_upstream: wiring::challenge_upstream(&config)?,
+            journal: events.journal().clone(),
+            rules: crate::event::verdict::Rules::builtin()?,
+            clock: clock.clone(),
+            metrics: http::Metrics::register(registry)?,
+            draining: Arc::clone(&draining),
+            limits: http::Limits::default(),
+            tasks: edge_tasks.clone(),
+        });
+        let acceptor = Acceptor::new(
+            tls::acceptor::Parts {
+                clock: clock.clone(),
+                registry: known,
+                admission,
+                certificates: certificates.clone(),
+                tickets,
+                metrics: tls::metrics::Metrics::register(registry)?,
+            },
+            wiring::acceptor(&config),
+        )?;
+        let limits = Limits::new(wiring::connections(&config));
+        let connections = Connections::new(
+            limits.clone(),
+            Balancers::new(wiring::balancers(&config)),
+            acceptor,
+            Http(Arc::clone(&context)),
+            crate::edge::connection::Metrics::register(registry)?,
+            edge_tasks.clone(),
+        );
+        let reloads = crate::config::ReloadMetrics::register(registry)?;
+        let addresses = Addresses {
+            http: local(&bound, Listener::Http),
+            https: local(&bound, Listener::Https),
+            admin: admin_sockets.iter().map(|s| s.local_addr()).collect::<Result<_, _>>()?,
+        };
+        let admin = Admin::new(admin::Parts {
+            control: control.clone(),
+            events: events.clone(),
+            metrics,
+            certificates,
+            context: Arc::clone(&context),
+            draining: Arc::clone(&draining),
+            settings: wiring::admin(&config),
+            sockets: admin_sockets,
+            tasks: tasks.clone(),
+        })?;
+        Ok(Self {
+            config: ArcSwap::from_pointee(config),
+            options,
+            addresses,
+            control,
+            context,
+            connections,
+            limits,
+            admin,
+            events,
+            edge_tasks,
+            tasks,
+            bound,
+            requests,
+            draining,
+            reloads,
+        })
+    }
+
+    /// Where it is bound: real ports also where 0 was configured.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The control plane, for whoever runs an edge inside a program of their own.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Serves until `stop` resolves, then drains: health checks are told first, then no new
+    /// connections are taken, then those at hand end. Every `()` from `reload` reads the
+    /// configuration again.
+    pub async fn run(
+        mut self,
+        stop: impl Future<Output = ()>,
+        mut reload: tokio::sync::mpsc::Receiver<()>,
+    ) -> anyhow::Result<()> {
+        let name = self.config.load().edge.name.clone();
+        let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
+        self.control.own_name(&name).await.context("the edge's own name")?;
+        self.control.start(requests);
+        self.admin.start();
+        for bound in std::mem::take(&mut self.bound) {
+            tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");
+            self.connections.listen(bound);
+        }
+        for address in &self.addresses.admin {
+            tracing::info!(listener = "admin", %address, "listening");
+        }
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some(()) = reload.recv() => self.reload(),
+            }
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    /// Ends in the order in which others depend on it.
+    async fn drain(self) {
+        let config = self.config.load_full();
+        let (delay, deadline) = (config.edge.drain_delay.into(), config.edge.drain.into());
+        tracing::info!(?delay, ?deadline, open = self.limits.open(), "draining: health checks are told first");
+        self.draining.store(true, Ordering::Release);
+        tokio::time::sleep(delay).await;
+        self.edge_tasks.stop();
+        if self.edge_tasks.wait(deadline).await {
+            tracing::info!("drained: every connection has ended");
+        } else {
+            tracing::warn!(open = self.limits.open(), "the drain's deadline has passed: what is still open is cut");
+        }
+        self.tasks.stop();
+        if !self.tasks.wait(BACKGROUND_END).await {
+            tracing::warn!("background work has not ended in time; it is taken up again at the next start");
+        }
+        self.events.close().await;
+    }
+}
+
+fn local(bound: &[Bound], kind: Listener) -> Vec<SocketAddr> {
+    bound.iter().filter(|b| b.kind() == kind).map(Bound::local_addr).collect()
+}
+
+/// Opens the sealing key and the store.
+fn open_store(config: &Config, registry: &prometheus::Registry) -> anyhow::Result<(Sealer, SharedStore)> {
+    let path = config.store.url.sqlite_path().context("store.url: only sqlite: can be used here")?;
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).with_context(|| format!("the directory of the store, {}", dir.display()))?;
+    }
+    let metrics = crate::store::Metrics::register(registry)?;
+    let store = SqliteStore::open(path, Some(metrics))?;
+    let (key_file, create) = config.store.key_path();
+    let sealer = Sealer::from_file(&key_file, create)?;
+    Ok((sealer, Arc::new(store)))
+}

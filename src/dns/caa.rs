@@ -1,0 +1,217 @@
+//! Whether CAA records let our CA issue for a name (RFC 8659; accounts and methods: RFC 8657).
+//!
+//! What is decided here is what the CA will decide; asking first saves a failed authorization.
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::look::Look;
+use super::lookup::{Answer, Data, Kind, LookupError, zone_of};
+
+/// The validation method linkseal uses, as CAA names it (RFC 8657 §4, RFC 8555 §9.7.8).
+const METHOD: &str = "http-01";
+/// Tags whose critical flag does not matter, for CAs know them. A CA that meets another critical
+/// one must refuse (RFC 8659 §4.1).
+const KNOWN_TAGS: [&str; 4] = ["issue", "issuewild", "iodef", "issuemail"];
+/// How many levels are asked for at a time while climbing: names rarely have more.
+const AT_ONCE: usize = 4;
+/// How many levels are climbed at most, from the top down: no wanted name is deeper.
+const MAX_LEVELS: usize = 16;
+
+/// The CA in use, as CAA records see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaIdentity {
+    /// Its issuer domain names: the directory's `meta.caaIdentities`. Empty: CAA is not judged.
+    pub identities: Vec<String>,
+    /// Our account's URL at it. `None`: not known yet, `accounturi` parameters are not judged.
+    pub account_uri: Option<String>,
+}
+
+/// What CAA says about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caa {
+    /// The CA's identities are not known.
+    NotJudged,
+    /// The CA may issue. `found` is empty when there are no CAA records at all.
+    Allows {
+        /// The records that decide.
+        found: Vec<String>,
+    },
+    /// The CA may not issue.
+    Forbids {
+        /// Where the records stand: the name itself, a parent, or an alias's target.
+        host: String,
+        /// The records that decide.
+        found: Vec<String>,
+        /// How long caches may keep them, in seconds.
+        ttl: Option<u32>,
+    },
+    /// The records cannot be had; a CA refuses then (RFC 8659 §6.1).
+    Error {
+        /// The zone whose servers fail.
+        zone: String,
+        /// How.
+        error: LookupError,
+    },
+}
+
+/// Looks for the relevant records and judges them.
+pub(super) async fn check(look: &Look<'_>, name: &str, ca: &CaIdentity) -> Caa {
+    if ca.identities.is_empty() {
+        return Caa::NotJudged;
+    }
+    // RFC 8659 §3: the closest name with CAA records decides; aliases are followed by the
+    // resolvers at each level, and an alias's target is not climbed.
+    let levels = levels(name);
+    let mut answers = stream::iter(&levels).map(|l| async move { (*l, look.get(l, Kind::Caa).await) }).buffered(AT_ONCE);
+    while let Some((level, answer)) = answers.next().await {
+        match answer {
+            Ok(answer) => return judge(&answer, level, ca),
+            Err(e) if e.is_absent() => {}
+            // An alias in a circle has no records (RFC 8659 §3 leaves its address check to fail).
+            Err(LookupError::Loop) => {}
+            Err(error) => return Caa::Error { zone: zone_of(level).to_owned(), error },
+        }
+    }
+    Caa::Allows { found: Vec::new() }
+}
+
+/// The name and its parents, down to the top-level domain.
+fn levels(name: &str) -> Vec<&str> {
+    let parents = std::iter::successors(Some(name), |n| n.split_once('.').map(|(_, parent)| parent));
+    let all: Vec<&str> = parents.collect();
+    let skip = all.len().saturating_sub(MAX_LEVELS);
+    all.into_iter().skip(skip).collect()
+}
+
+fn judge(answer: &Answer, level: &str, ca: &CaIdentity) -> Caa {
+    let found: Vec<String> = answer.records.iter().map(|r| r.data.to_string()).collect();
+    let mut restricted = false;
+    let mut granted = false;
+    let mut unknown_critical = false;
+    for record in &answer.records {
+        let Data::Caa { critical, tag, value } = &record.data else { continue };
+        unknown_critical |= *critical && !KNOWN_TAGS.contains(&tag.as_str());
+        // `issuewild` speaks of wildcards only (RFC 8659 §4.3), which linkseal never asks for.
+        if tag == "issue" {
+            restricted = true;
+            granted |= grants(value, ca);
+        }
+    }
+    if unknown_critical || (restricted && !granted) {
+        let host = answer.records.first().map_or(level, |r| r.owner.as_str()).to_owned();
+        return Caa::Forbids { host, found, ttl: answer.ttl() };
+    }
+    Caa::Allows { found }
+}
+
+/// Whether an `issue` value names our CA and its parameters let us in. A malformed value names
+/// nobody (RFC 8659 §4.2).
+fn grants(value: &str, ca: &CaIdentity) -> bool {
+    let mut parts = value.split(';').map(str::trim);
+    let issuer = parts.next().unwrap_or_default().trim_end_matches('.');
+    if !ca.identities.iter().any(|id| id.trim_end_matches('.').eq_ignore_ascii_case(issuer)) {
+        return false;
+    }
+    let mut seen_account = false;
+    for parameter in parts.filter(|p| !p.is_empty()) {
+        let Some((tag, value)) = parameter.split_once('=').map(|(t, v)| (t.trim(), v.trim())) else { return false };
+        match tag.to_ascii_lowercase().as_str() {
+            // Twice is an invalid record (RFC 8657 §3).
+            "accounturi" if seen_account => return false,
+            "accounturi" => {
+                seen_account = true;
+                if ca.account_uri.as_ref().is_some_and(|ours| ours != value) {
+                    return false;
+                }
+            }
+            "validationmethods" if !value.split(',').any(|m| m.trim() == METHOD) => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::Script;
+    use super::*;
+
+    const NAME: &str = "links.customer.example";
+
+    fn ca() -> CaIdentity {
+        let account_uri = Some("https://ca.example/acct/1".to_owned());
+        CaIdentity { identities: vec!["ca.example".into(), "ca2.example".into()], account_uri }
+    }
+
+    async fn judged(script: &Script) -> Caa {
+        script.with_look(async |look| check(look, NAME, &ca()).await).await
+    }
+
+    #[tokio::test]
+    async fn values_allow_or_forbid() {
+        for (values, allowed) in [
+            (vec!["0 issue ca.example"], true),
+            (vec!["0 issue CA2.Example."], true),
+            (vec!["0 issue other.example"], false),
+            (vec!["0 issue other.example", "0 issue ca.example"], true),
+            (vec!["0 issue ;"], false),
+            (vec!["0 issue "], false),
+            (vec!["0 issuewild ;"], true),
+            (vec!["0 issuewild ca.example", "0 issue ;"], false),
+            (vec!["0 iodef mailto:a@customer.example"], true),
+            (vec!["128 iodef mailto:a@customer.example"], true),
+            (vec!["128 tbs unknown", "0 issue ca.example"], false),
+            (vec!["0 tbs unknown"], true),
+            (vec!["0 issue ca.example; accounturi=https://ca.example/acct/1"], true),
+            (vec!["0 issue ca.example; accounturi=https://ca.example/acct/2"], false),
+            (vec!["0 issue ca.example;accounturi=https://ca.example/acct/1;accounturi=https://ca.example/acct/1"], false),
+            (vec!["0 issue ca.example; validationmethods=dns-01,http-01"], true),
+            (vec!["0 issue ca.example; validationmethods=dns-01"], false),
+            (vec!["0 issue ca.example; cansignhttpexchanges=yes"], true),
+            (vec!["0 issue ca.example; nonsense"], false),
+            (vec!["0 issue ca.example;"], true),
+        ] {
+            let script = Script::new();
+            for value in &values {
+                script.add(NAME, Kind::Caa, value);
+            }
+            let caa = judged(&script).await;
+            assert_eq!(matches!(caa, Caa::Allows { .. }), allowed, "{values:?}: {caa:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_closest_name_with_records_decides() {
+        let script = Script::new();
+        script.add("example", Kind::Caa, "0 issue other.example");
+        assert!(matches!(judged(&script).await, Caa::Forbids { host, .. } if host == "example"));
+        script.add("customer.example", Kind::Caa, "0 issue ca.example");
+        assert!(matches!(judged(&script).await, Caa::Allows { .. }));
+        script.add_at(NAME, "track.platform.example", Kind::Caa, "0 issue other.example");
+        assert!(
+            matches!(judged(&script).await, Caa::Forbids { host, .. } if host == "track.platform.example"),
+            "the record of an alias's target decides, and is said to stand there"
+        );
+    }
+
+    #[tokio::test]
+    async fn no_records_allow_and_a_failure_is_none() {
+        let script = Script::new();
+        assert_eq!(judged(&script).await, Caa::Allows { found: Vec::new() });
+        script.fail("customer.example", Kind::Caa, LookupError::ServFail { text: None });
+        let zone = "customer.example".to_owned();
+        assert_eq!(judged(&script).await, Caa::Error { zone, error: LookupError::ServFail { text: None } });
+        let unjudged = script.with_look(async |look| check(look, NAME, &CaIdentity::default()).await).await;
+        assert_eq!(unjudged, Caa::NotJudged);
+    }
+
+    #[tokio::test]
+    async fn an_account_not_known_yet_does_not_forbid() {
+        let script = Script::new();
+        script.add(NAME, Kind::Caa, "0 issue ca.example; accounturi=https://ca.example/acct/9");
+        let ca = CaIdentity { account_uri: None, ..ca() };
+        let caa = script.with_look(async |look| check(look, NAME, &ca).await).await;
+        assert!(matches!(caa, Caa::Allows { .. }));
+    }
+}

@@ -1,0 +1,175 @@
+//! The check before every order: does the name lead here, and may our CA issue for it?
+//!
+//! Asked are the recursive resolvers first. When what they say is wrong, the zone's own servers
+//! are asked behind them: a resolver may hold for hours what the customer has just repaired. The
+//! newer answer counts. Failures (SERVFAIL, DNSSEC) are not second-guessed, for the CA would meet
+//! them too.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::caa::{self, Caa, CaIdentity};
+use super::dkim::Dkim;
+use super::dmarc::DmarcWanted;
+use super::look::{Look, Memo};
+use super::lookup::Lookup;
+use super::metrics::Metrics;
+use super::trace::{Alias, Target, Trace, error, trace};
+use crate::clock::{Clock, Timestamp};
+use crate::domain::DomainName;
+use crate::domain::record::DnsVerdict;
+
+/// The time one check has in all (contract, section 7).
+pub const CHECK_TIME: Duration = Duration::from_secs(10);
+/// Checks at once: each has a handful of sockets open; enough for 100 new domains in seconds.
+const MAX_CHECKS: usize = 64;
+
+/// What the platform asks its customers' zones for.
+#[derive(Clone, Debug)]
+pub struct CheckerSettings {
+    /// Where names have to lead.
+    pub target: Target,
+    /// The name that a sending domain's SPF record must include. `None`: SPF is not looked at.
+    pub spf_include: Option<String>,
+    /// The DKIM keys asked for.
+    pub dkim: Vec<Dkim>,
+    /// The DMARC policy asked for. `None`: DMARC is not looked at.
+    pub dmarc: Option<DmarcWanted>,
+}
+
+/// Checks names. Cheap to share behind an `Arc`; at most 64 checks run at once, more wait.
+pub struct Checker {
+    pub(super) settings: CheckerSettings,
+    pub(super) lookup: Arc<dyn Lookup>,
+    pub(super) clock: Clock,
+    ca: ArcSwap<CaIdentity>,
+    metrics: Metrics,
+    running: Semaphore,
+}
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Whether the name leads here, CAA included.
+    pub verdict: DnsVerdict,
+    /// The CNAMEs from the name on, up to the edge's name if it is met.
+    pub chain: Vec<Alias>,
+    /// IPv4 addresses at the chain's end; not looked at when the chain meets the edge's name.
+    pub a: Vec<Ipv4Addr>,
+    /// IPv6 addresses, likewise.
+    pub aaaa: Vec<Ipv6Addr>,
+    /// How many seconds caches may keep what was found, absence included. `None`: not known.
+    pub ttl: Option<u32>,
+    /// What CAA says; [`Caa::NotJudged`] too when the name does not lead here.
+    pub caa: Caa,
+    /// What the resolvers still hold instead. `None`: they agree with the zone's own servers.
+    pub stale: Option<Stale>,
+    /// The verdict before CAA.
+    pub leads: DnsVerdict,
+}
+
+/// An older answer that caches still hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// What it says; empty when it says that there is nothing.
+    pub found: Vec<String>,
+    /// When the last cache has let go of it. `None`: not known.
+    pub until: Option<Timestamp>,
+    /// Whether it is the CAA records that are old, not where the name leads.
+    pub caa: bool,
+}
+
+impl Checker {
+    /// A checker; CAA is not judged until [`Checker::set_ca`] names the CA.
+    pub fn new(settings: CheckerSettings, lookup: Arc<dyn Lookup>, clock: Clock, metrics: Metrics) -> Self {
+        let ca = ArcSwap::from_pointee(CaIdentity::default());
+        Self { settings, lookup, clock, ca, metrics, running: Semaphore::new(MAX_CHECKS) }
+    }
+
+    /// Tells which CA is in use, once its directory is known, and when it changes.
+    pub fn set_ca(&self, ca: CaIdentity) {
+        self.ca.store(Arc::new(ca));
+    }
+
+    /// Whether a name leads here and our CA may issue for it: the check before every order.
+    pub async fn https(&self, name: &DomainName) -> Finding {
+        let (_turn, memo) = (self.turn().await, Memo::default());
+        self.https_with(&self.look(&memo), name).await
+    }
+
+    /// What CAA says about a name, for instance the edge's own: a record there speaks for every
+    /// customer whose name has none.
+    pub async fn caa(&self, name: &DomainName) -> Caa {
+        let (_turn, memo) = (self.turn().await, Memo::default());
+        caa::check(&self.look(&memo), name.as_str(), &self.ca.load_full()).await
+    }
+
+    /// Waits for a place among the checks. The check's own time starts after that: a queue of
+    /// ours must not look like a failure of the customer's servers.
+    pub(super) async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // The semaphore is never closed, so there is always a place in the end.
+        self.running.acquire().await.ok()
+    }
+
+    pub(super) fn look<'a>(&'a self, memo: &'a Memo) -> Look<'a> {
+        Look::new(self.lookup.as_ref(), memo, Instant::now() + CHECK_TIME)
+    }
+
+    pub(super) fn ca(&self) -> Arc<CaIdentity> {
+        self.ca.load_full()
+    }
+
+    pub(super) async fn https_with(&self, look: &Look<'_>, name: &DomainName) -> Finding {
+        let first = self.look_once(look, name).await;
+        let finding = match first.verdict {
+            DnsVerdict::Right | DnsVerdict::Error { .. } => first,
+            _ => prefer(first, self.look_once(&look.fresh(), name).await, self.clock.now()),
+        };
+        self.metrics.count(&finding.verdict);
+        tracing::debug!(%name, verdict = ?finding.verdict, stale = finding.stale.is_some(), "dns checked");
+        finding
+    }
+
+    async fn look_once(&self, look: &Look<'_>, name: &DomainName) -> Finding {
+        let Trace { verdict, chain, a, aaaa, ttl } = trace(look, name, &self.settings.target).await;
+        let mut finding =
+            Finding { verdict: verdict.clone(), chain, a, aaaa, ttl, caa: Caa::NotJudged, stale: None, leads: verdict };
+        if finding.verdict == DnsVerdict::Right {
+            finding.caa = caa::check(look, name.as_str(), &self.ca()).await;
+            match &finding.caa {
+                Caa::Forbids { host, .. } => finding.verdict = DnsVerdict::CaaForbids { host: host.clone() },
+                Caa::Error { zone, error: e } => finding.verdict = error(zone, e),
+                Caa::NotJudged | Caa::Allows { .. } => {}
+            }
+        }
+        finding
+    }
+}
+
+/// The newer of two findings, unless it only failed; what caches still hold is noted in it.
+fn prefer(cached: Finding, newer: Finding, now: Timestamp) -> Finding {
+    if newer.verdict == cached.verdict || matches!(newer.verdict, DnsVerdict::Error { .. }) {
+        return cached;
+    }
+    let (found, ttl, caa) = match &cached.caa {
+        Caa::Forbids { found, ttl, .. } => (found.clone(), *ttl, true),
+        _ => (cached.found(), cached.ttl, false),
+    };
+    let stale = Stale { found, until: ttl.map(|s| now + Duration::from_secs(s.into())), caa };
+    Finding { stale: Some(stale), ..newer }
+}
+
+impl Finding {
+    /// What stands at the name itself: the CNAME's target, or the addresses.
+    pub fn found(&self) -> Vec<String> {
+        match self.chain.first() {
+            Some(first) => vec![first.to.clone()],
+            None => self.a.iter().map(ToString::to_string).chain(self.aaaa.iter().map(ToString::to_string)).collect(),
+        }
+    }
+}

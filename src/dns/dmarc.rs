@@ -1,0 +1,167 @@
+//! DMARC at the sending domain (RFC 7489): present, and at least the policy asked for. Reported
+//! only, never a gate.
+
+use serde::{Deserialize, Serialize};
+
+use super::look::Look;
+use super::lookup::{Kind, LookupError, zone_of};
+use super::row::{Hint, Purpose, RecordReport, Word};
+
+/// The policy that is asked for, at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DmarcWanted {
+    /// Any valid record.
+    Present,
+    /// `p=none` or stricter: as `present`.
+    None,
+    /// `p=quarantine` or `p=reject`.
+    Quarantine,
+    /// `p=reject`.
+    Reject,
+}
+
+impl DmarcWanted {
+    fn policy(self) -> &'static str {
+        match self {
+            Self::Present | Self::None => "none",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+/// Checks the policy that receivers apply to mail from `domain`.
+pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) -> RecordReport {
+    let host = format!("_dmarc.{domain}");
+    let row = RecordReport::new("TXT", Purpose::Mail, &host, vec![format!("v=DMARC1; p={}", wanted.policy())]);
+    let own = match records(look, &host).await {
+        Ok((texts, ttl)) if !texts.is_empty() => return judge(row.found(&texts, ttl), &texts, wanted, false),
+        Ok((_, ttl)) => LookupError::NoData { ttl },
+        Err(e) if e.is_absent() => e,
+        Err(e) => return row.failed(&e),
+    };
+    // Without one of its own, the organizational domain's holds (RFC 7489 §6.6.3).
+    let organization = zone_of(domain);
+    if organization != domain
+        && let Ok((texts, ttl)) = records(look, &format!("_dmarc.{organization}")).await
+        && !texts.is_empty()
+    {
+        return judge(row.found(&texts, ttl), &texts, wanted, true);
+    }
+    row.without(look, Kind::Txt, &own).await
+}
+
+/// The DMARC records among a name's TXT records, and how long caches keep them.
+async fn records(look: &Look<'_>, name: &str) -> Result<(Vec<String>, Option<u32>), LookupError> {
+    let answer = look.get(name, Kind::Txt).await?;
+    // The version comes first, in this very case (RFC 7489 §6.3).
+    let is_dmarc = |t: &&str| t.split(';').next().is_some_and(|v| v.split('=').map(str::trim).eq(["v", "DMARC1"]));
+    Ok((answer.texts().filter(is_dmarc).map(str::to_owned).collect(), answer.ttl()))
+}
+
+fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {
+    let (host, asked) = (row.host.clone(), wanted.policy());
+    let [text] = texts else {
+        return row.is(
+            Word::Wrong,
+            Hint::new(
+                format!("There are {} DMARC records, one is allowed: keep one at {host}.", texts.len()),
+                format!("Es gibt {} DMARC-Einträge, erlaubt ist einer: Behalten Sie einen bei {host}.", texts.len()),
+            ),
+        );
+    };
+    match policy(text, inherited) {
+        None => row.is(
+            Word::Wrong,
+            Hint::new(
+                format!("The DMARC record has no valid policy: set p={asked} at {host}."),
+                format!("Der DMARC-Eintrag hat keine gültige Richtlinie: Setzen Sie p={asked} bei {host}."),
+            ),
+        ),
+        Some(policy) if policy < wanted && policy.policy() != asked => {
+            let found = policy.policy();
+            row.is(
+                Word::Wrong,
+                Hint::new(
+                    format!("The DMARC policy is p={found}, asked for is at least p={asked}: change it at {host}."),
+                    format!("Die DMARC-Richtlinie ist p={found}, gefordert ist mindestens p={asked}: Ändern Sie sie bei {host}."),
+                ),
+            )
+        }
+        Some(_) => row,
+    }
+}
+
+/// The policy of a record; for a subdomain that has none of its own, `sp` goes before `p`.
+/// `None`: no valid one, and no address for reports that would make it `none` (§6.6.3).
+fn policy(text: &str, inherited: bool) -> Option<DmarcWanted> {
+    let tag = |name: &str| {
+        text.split(';').filter_map(|t| t.split_once('=')).find(|(n, _)| n.trim().eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
+    };
+    let valid = |value: &str| {
+        [DmarcWanted::None, DmarcWanted::Quarantine, DmarcWanted::Reject]
+            .into_iter()
+            .find(|p| p.policy().eq_ignore_ascii_case(value))
+    };
+    let own = tag("p").and_then(valid);
+    let inherited = inherited.then(|| tag("sp").and_then(valid)).flatten();
+    inherited.or(own).or_else(|| tag("rua").filter(|r| !r.is_empty()).map(|_| DmarcWanted::None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::Script;
+    use super::*;
+
+    async fn report(script: &Script, domain: &str, wanted: DmarcWanted) -> RecordReport {
+        script.with_look(async |look| check(look, domain, wanted).await).await
+    }
+
+    #[tokio::test]
+    async fn policies_are_compared() {
+        use DmarcWanted::{None, Present, Quarantine, Reject};
+        for (texts, wanted, verdict) in [
+            (vec!["v=DMARC1; p=none"], Present, Word::Ok),
+            (vec!["v=DMARC1; p=none"], None, Word::Ok),
+            (vec!["v=DMARC1; p=none"], Quarantine, Word::Wrong),
+            (vec!["v=DMARC1;p=Quarantine;rua=mailto:a@customer.example"], Quarantine, Word::Ok),
+            (vec!["v=DMARC1; p=quarantine"], Reject, Word::Wrong),
+            (vec!["v = DMARC1 ; p = reject"], Reject, Word::Ok),
+            (vec!["v=DMARC1; p=reject"], Present, Word::Ok),
+            (vec!["v=DMARC1; rua=mailto:a@customer.example"], Present, Word::Ok),
+            (vec!["v=DMARC1; p=nonsense"], Present, Word::Wrong),
+            (vec!["v=DMARC1"], Present, Word::Wrong),
+            (vec!["v=dmarc1; p=none"], Present, Word::Missing),
+            (vec!["p=none; v=DMARC1"], Present, Word::Missing),
+            (vec!["v=DMARC1; p=none", "v=DMARC1; p=reject"], Present, Word::Wrong),
+            (vec!["v=DMARC1; p=none", "unrelated"], Present, Word::Ok),
+            (vec![], Present, Word::Missing),
+        ] {
+            let script = Script::new();
+            for text in &texts {
+                script.add("_dmarc.customer.example", Kind::Txt, text);
+            }
+            let row = report(&script, "customer.example", wanted).await;
+            assert_eq!(row.verdict, verdict, "{texts:?} {wanted:?}: {}", row.hint.en);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_subdomain_inherits() {
+        let script = Script::new();
+        script.add("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=reject; sp=none");
+        assert_eq!(report(&script, "mail.customer.example", DmarcWanted::Present).await.verdict, Word::Ok);
+        let row = report(&script, "mail.customer.example", DmarcWanted::Quarantine).await;
+        assert_eq!((row.verdict, row.host.as_str()), (Word::Wrong, "_dmarc.mail.customer.example"));
+        script.add("_dmarc.mail.customer.example", Kind::Txt, "v=DMARC1; p=reject");
+        assert_eq!(report(&script, "mail.customer.example", DmarcWanted::Reject).await.verdict, Word::Ok);
+    }
+
+    #[tokio::test]
+    async fn failures_are_errors() {
+        let script = Script::new();
+        script.fail("_dmarc.customer.example", Kind::Txt, LookupError::Timeout);
+        assert_eq!(report(&script, "customer.example", DmarcWanted::Present).await.verdict, Word::Error);
+    }
+}

@@ -1,0 +1,71 @@
+//! One check's view of DNS: a deadline over all its questions, and each of them asked only once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::lookup::{Answer, Kind, Lookup, LookupError, normal};
+
+type Known = Mutex<HashMap<(String, Kind), Result<Answer, LookupError>>>;
+
+/// What one check has learnt so far.
+#[derive(Default)]
+pub(super) struct Memo {
+    resolvers: Known,
+    authority: Known,
+}
+
+/// Asks for one check.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    lookup: &'a dyn Lookup,
+    memo: &'a Memo,
+    deadline: Instant,
+    fresh: bool,
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn new(lookup: &'a dyn Lookup, memo: &'a Memo, deadline: Instant) -> Self {
+        Self { lookup, memo, deadline, fresh: false }
+    }
+
+    /// The same check, asking the zones' own servers where they can be had.
+    pub(super) fn fresh(&self) -> Self {
+        Self { fresh: true, ..*self }
+    }
+
+    /// The answer to a question; a timeout when the check's time is up.
+    pub(super) async fn get(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
+        let key = (normal(name), kind);
+        if self.fresh
+            && let Some(answer) = self.authoritative(&key).await
+        {
+            return answer;
+        }
+        if let Some(known) = get(&self.memo.resolvers, &key) {
+            return known;
+        }
+        let asked = timeout_at(self.deadline, self.lookup.lookup(&key.0, kind)).await;
+        let answer = asked.unwrap_or(Err(LookupError::Timeout));
+        put(&self.memo.resolvers, key, answer.clone());
+        answer
+    }
+
+    async fn authoritative(&self, key: &(String, Kind)) -> Option<Result<Answer, LookupError>> {
+        if let Some(known) = get(&self.memo.authority, key) {
+            return Some(known);
+        }
+        let answer = timeout_at(self.deadline, self.lookup.authoritative(&key.0, key.1)).await.ok().flatten()?;
+        put(&self.memo.authority, key.clone(), answer.clone());
+        Some(answer)
+    }
+}
+
+fn get(known: &Known, key: &(String, Kind)) -> Option<Result<Answer, LookupError>> {
+    known.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+}
+
+fn put(known: &Known, key: (String, Kind), answer: Result<Answer, LookupError>) {
+    known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer);
+}

@@ -1,0 +1,245 @@
+//! The whole report on a domain's DNS: every record asked for, what is there, what to change.
+
+use std::time::Duration;
+
+use futures_util::future::{join, join3};
+use futures_util::stream::{self, StreamExt};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::caa::Caa;
+use super::check::{Checker, Finding};
+use super::dkim::{self, Dkim};
+use super::dmarc::{self, DmarcWanted};
+use super::look::{Look, Memo};
+use super::lookup::{Kind, zone_of};
+use super::providers::{self, ProviderHelp};
+use super::row::{self, Hint, Purpose, RecordReport, Word};
+use super::{spf, wanted};
+use crate::clock::Timestamp;
+use crate::domain::record::{DnsSummary, DnsVerdict, WantedRecord};
+use crate::domain::{DomainName, DomainRecord};
+
+/// How many records of one report are looked at at a time.
+const AT_ONCE: usize = 8;
+/// How many of a domain's own records are looked at; the others are listed as not checked.
+const MAX_WANTED: usize = 50;
+
+/// What a domain's DNS holds and should hold (contract, section 7, `GET …/dns`).
+#[derive(Clone, Debug, Serialize)]
+pub struct DnsReport {
+    /// Whether the name leads here, so that HTTPS can work.
+    pub https: bool,
+    /// Whether everything that is asked for is published.
+    pub verified: bool,
+    /// When it was looked at.
+    pub checked: Timestamp,
+    /// Every record asked for, and those that have to go.
+    pub records: Vec<RecordReport>,
+    /// Where the zone is hosted and what to click there. `None`: not known.
+    pub provider: Option<ProviderHelp>,
+    /// The domain's SSL state; null until the admin API fills it in.
+    pub ssl: Value,
+    /// The check before an order that the report includes.
+    #[serde(skip)]
+    pub finding: Finding,
+}
+
+impl DnsReport {
+    /// What the domain's record keeps of it.
+    pub fn summary(&self) -> DnsSummary {
+        DnsSummary { checked: Some(self.checked), https: self.https, verified: self.verified }
+    }
+}
+
+impl Checker {
+    /// Looks at everything that is asked of a domain, at once, within [`super::check::CHECK_TIME`].
+    pub async fn report(&self, record: &DomainRecord) -> DnsReport {
+        let (_turn, memo) = (self.turn().await, Memo::default());
+        let look = self.look(&memo);
+        let wishes = self.wishes(record);
+        let others = stream::iter(&wishes).map(|w| self.wish(&look, w)).buffered(AT_ONCE).collect::<Vec<_>>();
+        let https = self.https_with(&look, &record.name);
+        let host = provider(&look, &record.name);
+        let (finding, others, provider) = join3(https, others, host).await;
+
+        let mut records = self.https_rows(&look, &record.name, &finding).await;
+        records.extend(others);
+        let checked = self.clock.now();
+        for row in &mut records {
+            if !row.verdict.is_fine() && row.visible_by.is_none() {
+                row.visible_by = row.ttl.map(|s| checked + Duration::from_secs(s.into()));
+            }
+        }
+        let https = finding.verdict == DnsVerdict::Right;
+        let verified = https && records.iter().all(|r| r.verdict.is_fine());
+        DnsReport { https, verified, checked, records, provider, ssl: Value::Null, finding }
+    }
+
+    fn wishes<'a>(&'a self, record: &'a DomainRecord) -> Vec<Wish<'a>> {
+        let mut wishes = Vec::new();
+        if let Some(domain) = record.sending_domain.as_ref().map(DomainName::as_str) {
+            wishes.extend(self.settings.spf_include.as_deref().map(|include| Wish::Spf { domain, include }));
+            wishes.extend(self.settings.dkim.iter().map(|key| Wish::Dkim { domain, key }));
+            wishes.extend(self.settings.dmarc.map(|policy| Wish::Dmarc { domain, policy }));
+        }
+        let own = record.records.iter().enumerate();
+        wishes.extend(own.map(|(at, wanted)| if at < MAX_WANTED { Wish::Own(wanted) } else { Wish::TooMany(wanted) }));
+        wishes
+    }
+
+    /// One record, looked at behind the caches too when what they hold is wrong.
+    async fn wish(&self, look: &Look<'_>, wish: &Wish<'_>) -> RecordReport {
+        let cached = wish.check(look).await;
+        match cached.verdict {
+            Word::Ok | Word::NotChecked | Word::Error => cached,
+            _ => row::prefer(cached, wish.check(&look.fresh()).await, self.clock.now()),
+        }
+    }
+
+    /// The rows HTTPS depends on.
+    async fn https_rows(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
+        let (mut leads, caa) = join(self.leading_row(look, name, finding), self.caa_row(look, name, finding)).await;
+        leads.extend(caa);
+        leads
+    }
+
+    /// The CNAME, or the addresses of an apex, and an AAAA that has to go.
+    async fn leading_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
+        let target = &self.settings.target;
+        let apex = zone_of(name.as_str()) == name.as_str();
+        let addresses: Vec<String> = target.addresses.iter().map(ToString::to_string).collect();
+        let row = if apex && !addresses.is_empty() {
+            RecordReport::new("A", Purpose::Https, name.as_str(), addresses)
+        } else {
+            RecordReport::new("CNAME", Purpose::Https, name.as_str(), vec![target.name.to_string()])
+        };
+        let row = row.found(finding.found(), finding.ttl);
+        let mut rows = Vec::new();
+        match &finding.leads {
+            DnsVerdict::Right | DnsVerdict::CaaForbids { .. } => rows.push(match &finding.stale {
+                Some(stale) if !stale.caa => {
+                    RecordReport { visible_by: stale.until, ..row }.is(Word::Ok, row::still_cached(stale.until))
+                }
+                _ => row,
+            }),
+            DnsVerdict::Missing if apex => rows.push(apex_row(row, Word::Missing)),
+            DnsVerdict::Missing => {
+                // The error is asked for again, from memory, to tell a name entered in the wrong place.
+                let error = look.get(name.as_str(), Kind::Cname).await.err();
+                let absent = super::lookup::LookupError::NoData { ttl: finding.ttl };
+                rows.push(row.without(look, Kind::Cname, &error.filter(|e| e.is_absent()).unwrap_or(absent)).await);
+            }
+            DnsVerdict::Elsewhere { .. } if apex => rows.push(apex_row(row, Word::Wrong)),
+            DnsVerdict::Elsewhere { found } => rows.push(row.leads_elsewhere(found, target.name.as_str())),
+            DnsVerdict::Proxied { provider } => rows.push(row.is(
+                Word::Wrong,
+                Hint::new(
+                    format!("Switch off the {provider} proxy for {name} (\"DNS only\")."),
+                    format!("Schalten Sie den {provider}-Proxy für {name} aus („nur DNS“)."),
+                ),
+            )),
+            DnsVerdict::StrayAaaa { found } => {
+                let extra = RecordReport::new("AAAA", Purpose::Https, name.as_str(), Vec::new());
+                rows.push(row);
+                rows.push(extra.found([found], finding.ttl).is(
+                    Word::Extra,
+                    Hint::new(
+                        format!("Delete the AAAA record {found} of {name}."),
+                        format!("Löschen Sie den AAAA-Eintrag {found} von {name}."),
+                    ),
+                ));
+            }
+            DnsVerdict::Error { zone, error } => rows.push(row.is(Word::Error, row::servers_fail(zone, error))),
+        }
+        rows
+    }
+
+    /// The CAA records. `None`: the CA is not known, so that nothing can be asked for.
+    async fn caa_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<RecordReport> {
+        let ca = self.ca();
+        let expected = format!("0 issue \"{}\"", ca.identities.first()?);
+        let row = |host: &str| RecordReport::new("CAA", Purpose::Https, host, vec![expected.clone()]);
+        // The check before an order stops at a name that leads elsewhere; the report goes on.
+        let caa = match &finding.caa {
+            Caa::NotJudged => super::caa::check(look, name.as_str(), &ca).await,
+            known => known.clone(),
+        };
+        Some(match caa {
+            Caa::NotJudged => return None,
+            Caa::Allows { found } if found.is_empty() => row(name.as_str()).is(
+                Word::Ok,
+                Hint::new("No CAA record restricts certificates.", "Kein CAA-Eintrag schränkt Zertifikate ein."),
+            ),
+            Caa::Allows { found } => {
+                let row = row(name.as_str()).found(found, None);
+                match &finding.stale {
+                    Some(stale) if stale.caa => {
+                        RecordReport { visible_by: stale.until, ..row }.is(Word::Ok, row::still_cached(stale.until))
+                    }
+                    _ => row,
+                }
+            }
+            Caa::Forbids { host, found, ttl } => row(&host).found(found, ttl).is(
+                Word::Wrong,
+                Hint::new(
+                    format!("Add this record at {host}: CAA {expected}."),
+                    format!("Ergänzen Sie bei {host} den Eintrag CAA {expected}."),
+                ),
+            ),
+            Caa::Error { zone, error } => row(name.as_str()).is(Word::Error, row::servers_fail(&zone, &error.to_string())),
+        })
+    }
+}
+
+/// The row of a name at the top of its zone, where a CNAME is not possible (RFC 1034 §3.6.2).
+fn apex_row(row: RecordReport, verdict: Word) -> RecordReport {
+    let (host, wanted) = (row.host.clone(), row.expected.join(", "));
+    let hint = if row.kind == "CNAME" {
+        Hint::new(
+            format!("{host} is the top of its zone, where a CNAME is not possible: use a subdomain, or an ALIAS record (CNAME flattening) to {wanted}."),
+            format!("{host} ist die Spitze ihrer Zone, wo ein CNAME nicht möglich ist: Nutzen Sie eine Subdomain oder einen ALIAS-Eintrag (CNAME-Flattening) auf {wanted}."),
+        )
+    } else {
+        Hint::new(
+            format!("Set the A and AAAA records of {host} to these addresses only: {wanted}."),
+            format!("Setzen Sie die A- und AAAA-Einträge von {host} auf genau diese Adressen: {wanted}."),
+        )
+    };
+    row.is(verdict, hint)
+}
+
+/// Something asked for beside HTTPS.
+enum Wish<'a> {
+    Spf { domain: &'a str, include: &'a str },
+    Dkim { domain: &'a str, key: &'a Dkim },
+    Dmarc { domain: &'a str, policy: DmarcWanted },
+    Own(&'a WantedRecord),
+    TooMany(&'a WantedRecord),
+}
+
+impl Wish<'_> {
+    async fn check(&self, look: &Look<'_>) -> RecordReport {
+        match self {
+            Self::Spf { domain, include } => spf::check(look, domain, include).await,
+            Self::Dkim { domain, key } => dkim::check(look, domain, key).await,
+            Self::Dmarc { domain, policy } => dmarc::check(look, domain, *policy).await,
+            Self::Own(wanted) => wanted::check(look, wanted).await,
+            Self::TooMany(wanted) => {
+                let row = RecordReport::new(&wanted.kind, Purpose::Domain, &wanted.host, vec![wanted.value.clone()]);
+                row.is(
+                    Word::NotChecked,
+                    Hint::new(
+                        format!("Not looked at: at most {MAX_WANTED} records a domain are."),
+                        format!("Nicht geprüft: Je Domain werden höchstens {MAX_WANTED} Einträge geprüft."),
+                    ),
+                )
+            }
+        }
+    }
+}
+
+async fn provider(look: &Look<'_>, name: &DomainName) -> Option<ProviderHelp> {
+    let servers = look.get(zone_of(name.as_str()), Kind::Ns).await.ok()?;
+    providers::detect(servers.names())
+}

@@ -1,0 +1,263 @@
+//! One record of a report: where it stands, what it should hold, what it holds, what to change.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::look::Look;
+use super::lookup::{Kind, LookupError, zone_of};
+use crate::clock::Timestamp;
+
+/// How many values found are shown: zones hold anything, people read a few.
+const MAX_FOUND: usize = 8;
+/// How many characters of a value are shown; a DKIM key of 4096 bits has about 750.
+const MAX_VALUE: usize = 1024;
+
+/// What a record's check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// As asked for.
+    Ok,
+    /// Not there.
+    Missing,
+    /// There, with another value.
+    Wrong,
+    /// There, and has to go.
+    Extra,
+    /// The servers gave no usable answer.
+    Error,
+    /// Not looked at.
+    NotChecked,
+}
+
+impl Word {
+    /// Whether nothing has to be done.
+    pub fn is_fine(self) -> bool {
+        matches!(self, Self::Ok | Self::NotChecked)
+    }
+}
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// Without it there is no HTTPS.
+    Https,
+    /// For mail: reported, never a gate.
+    Mail,
+    /// Asked for with this domain: reported, never a gate.
+    Domain,
+}
+
+/// A sentence in both languages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// English.
+    pub en: String,
+    /// German.
+    pub de: String,
+}
+
+impl Hint {
+    pub(super) fn new(en: impl Into<String>, de: impl Into<String>) -> Self {
+        Self { en: en.into(), de: de.into() }
+    }
+
+    fn and(mut self, more: Option<Self>) -> Self {
+        if let Some(more) = more {
+            self.en = format!("{} {}", self.en, more.en);
+            self.de = format!("{} {}", self.de, more.de);
+        }
+        self
+    }
+}
+
+/// One record of a report (contract, section 7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordReport {
+    /// Its type, such as `CNAME`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The full name it stands at.
+    pub host: String,
+    /// The same as most providers' forms want it: relative to the zone, `@` for its top.
+    pub host_short: String,
+    /// What it should hold.
+    pub expected: Vec<String>,
+    /// What it holds, shortened where long.
+    pub found: Vec<String>,
+    /// What came of it.
+    pub verdict: Word,
+    /// How many seconds caches may keep what was found, absence included. `None`: not known.
+    pub ttl: Option<u32>,
+    /// When a change made now is seen everywhere; for a right record, when the last cache has let
+    /// go of an older one. `None`: not known, or now.
+    pub visible_by: Option<Timestamp>,
+    /// What to change.
+    pub hint: Hint,
+}
+
+impl RecordReport {
+    /// A row that says that the record is right, until more is known.
+    pub(super) fn new(kind: &str, purpose: Purpose, host: &str, expected: Vec<String>) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            purpose,
+            host: host.to_owned(),
+            host_short: short(host),
+            expected,
+            found: Vec::new(),
+            verdict: Word::Ok,
+            ttl: None,
+            visible_by: None,
+            hint: Hint::new("This record is right.", "Dieser Eintrag stimmt."),
+        }
+    }
+
+    pub(super) fn found(mut self, found: impl IntoIterator<Item = impl ToString>, ttl: Option<u32>) -> Self {
+        self.found = found.into_iter().take(MAX_FOUND).map(|f| shown(&f.to_string())).collect();
+        self.ttl = ttl;
+        self
+    }
+
+    pub(super) fn is(mut self, verdict: Word, hint: Hint) -> Self {
+        self.verdict = verdict;
+        self.hint = hint;
+        self
+    }
+
+    /// The row of a record that does not exist, or whose servers fail.
+    pub(super) async fn without(self, look: &Look<'_>, kind: Kind, error: &LookupError) -> Self {
+        if !error.is_absent() {
+            return self.failed(error);
+        }
+        let value = self.expected.first().cloned().unwrap_or_default();
+        let hint = Hint::new(
+            format!("Create the record {} {} {value}.", self.host, self.kind),
+            format!("Legen Sie den Eintrag {} {} {value} an.", self.host, self.kind),
+        );
+        let misplaced = misplaced(look, &self.host, kind, error).await.map(|at| {
+            let short = &self.host_short;
+            Hint::new(
+                format!("It was entered as {at}: enter only {short} as the host, the provider adds the rest."),
+                format!("Er wurde als {at} eingetragen: Geben Sie als Host nur {short} ein, den Rest ergänzt der Anbieter."),
+            )
+        });
+        Self { ttl: error.negative_ttl(), ..self }.is(Word::Missing, hint.and(misplaced))
+    }
+
+    /// The row of a record whose servers fail.
+    pub(super) fn failed(self, error: &LookupError) -> Self {
+        let zone = zone_of(&self.host).to_owned();
+        self.is(Word::Error, servers_fail(&zone, &error.to_string()))
+    }
+
+    /// The row of an alias that leads elsewhere.
+    pub(super) fn leads_elsewhere(self, found: &str, target: &str) -> Self {
+        let host = self.host.clone();
+        let hint = Hint::new(
+            format!("{host} points to {found}; change it to CNAME {target}."),
+            format!("{host} zeigt auf {found}; ändern Sie den Eintrag auf CNAME {target}."),
+        );
+        let doubled = found.strip_prefix(target).and_then(|r| r.strip_prefix('.')).is_some_and(|r| r == zone_of(&host));
+        let dot = doubled.then(|| {
+            Hint::new(
+                format!("The provider added its own zone: enter the target with a final dot, {target}."),
+                format!("Der Anbieter hat die eigene Zone angehängt: Geben Sie das Ziel mit Punkt am Ende ein: {target}."),
+            )
+        });
+        self.is(Word::Wrong, hint.and(dot))
+    }
+}
+
+/// The sentence about servers that fail (messages.md, `dns_error`).
+pub(super) fn servers_fail(zone: &str, error: &str) -> Hint {
+    Hint::new(
+        format!("The DNS servers of {zone} fail ({error}): ask your DNS provider."),
+        format!("Die DNS-Server von {zone} antworten fehlerhaft ({error}): Bitte fragen Sie Ihren DNS-Anbieter."),
+    )
+}
+
+/// A newer look at a record instead of an older one, unless it only failed.
+pub(super) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) -> RecordReport {
+    match newer.verdict {
+        Word::Ok => {
+            let until = cached.ttl.map(|s| now + Duration::from_secs(s.into()));
+            RecordReport { visible_by: until, ..newer }.is(Word::Ok, still_cached(until))
+        }
+        Word::Error | Word::NotChecked => cached,
+        Word::Missing | Word::Wrong | Word::Extra => newer,
+    }
+}
+
+/// The sentence about a record that is right, while caches still hold an older one.
+pub(super) fn still_cached(until: Option<Timestamp>) -> Hint {
+    match until {
+        Some(t) => Hint::new(
+            format!("This record is right; the last resolvers see it by {t}."),
+            format!("Dieser Eintrag stimmt; spätestens um {t} sehen ihn alle Resolver."),
+        ),
+        None => Hint::new(
+            "This record is right; some resolvers do not see it yet.",
+            "Dieser Eintrag stimmt; manche Resolver sehen ihn noch nicht.",
+        ),
+    }
+}
+
+/// Where a record stands that was entered with the zone's name twice, a common slip: forms add
+/// the zone to what is typed. Only when the right name does not exist at all, else a wildcard
+/// would look like it.
+async fn misplaced(look: &Look<'_>, host: &str, kind: Kind, error: &LookupError) -> Option<String> {
+    if !matches!(error, LookupError::NxDomain { .. }) {
+        return None;
+    }
+    let at = format!("{host}.{}", zone_of(host));
+    look.get(&at, kind).await.is_ok().then_some(at)
+}
+
+/// The host relative to its zone's top, which the public suffix list tells.
+pub(super) fn short(host: &str) -> String {
+    let zone = zone_of(host);
+    match host.strip_suffix(zone) {
+        Some("") | None => "@".to_owned(),
+        Some(rest) => rest.trim_end_matches('.').to_owned(),
+    }
+}
+
+/// A value as it is shown: printable, and not endless.
+fn shown(value: &str) -> String {
+    let printable: String = value.chars().filter(|c| !c.is_control()).take(MAX_VALUE + 1).collect();
+    match printable.char_indices().nth(MAX_VALUE) {
+        Some((end, _)) => format!("{}…", printable.get(..end).unwrap_or_default()),
+        None => printable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_as_forms_want_them() {
+        for (host, short_is) in [
+            ("links.customer.example", "links"),
+            ("a.b.customer.co.uk", "a.b"),
+            ("customer.co.uk", "@"),
+            ("customer.example", "@"),
+            ("ps1._domainkey.customer.example", "ps1._domainkey"),
+            ("_dmarc.mail.customer.example", "_dmarc.mail"),
+        ] {
+            assert_eq!(short(host), short_is, "{host}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_printable_and_short() {
+        assert_eq!(shown("a\u{1b}[31mb\n"), "a[31mb");
+        assert_eq!(shown(&"ä".repeat(MAX_VALUE)).chars().count(), MAX_VALUE);
+        assert_eq!(shown(&"ä".repeat(MAX_VALUE + 5)).chars().count(), MAX_VALUE + 1);
+    }
+}
