@@ -1,4 +1,167 @@
-//! The command line: one file a command.
+//! The command line: one file a command (contract, section 2).
+//!
+//! Data goes to stdout, all else to stderr. Every command that prints data does so as JSON with
+//! `--json`.
+
+mod admin_client;
+mod config;
+mod domain;
+mod link;
+mod output;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
 
 /// The environment variable that holds the admin API's bearer token.
 pub const ADMIN_TOKEN_VARIABLE: &str = "LINKSEAL_ADMIN_TOKEN";
+
+/// Exit status for wrong use and for a bad configuration (EX_USAGE of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+/// Exit status of `domain verify` for a domain that is not right yet.
+const EXIT_NOT_YET: u8 = 2;
+
+/// TLS-terminating tracking edge: the CNAME target for customers' open, click and redirect domains.
+#[derive(Debug, Parser)]
+#[command(name = "linkseal", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration, or print its schema or an example.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Manage domains by the admin API of a running edge.
+    Domain(domain::Args),
+    /// Make link keys, make links, and find out why one does not work.
+    #[command(subcommand)]
+    Link(link::Command),
+    /// Back up or restore the embedded store.
+    #[command(subcommand)]
+    Store(store::Command),
+}
+
+/// Why a command did not end well.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Wrong use, or a bad configuration.
+    #[error("{0}")]
+    Usage(String),
+    /// It failed while running.
+    #[error("{0}")]
+    Failed(String),
+    /// The domain is not right yet; what to change was printed.
+    #[error("not right yet")]
+    NotYet,
+    /// Nobody reads the output any more.
+    #[error("the output was closed")]
+    OutputClosed,
+}
+
+impl Failure {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Runs the command that the arguments of this process name.
+pub async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors. Where neither can be printed, nothing can be told.
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli.command).await {
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
+        Err(failure) => {
+            eprintln!("linkseal: {failure}");
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) { EXIT_USAGE } else { 1 })
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Config(command) => config::run(command),
+        Command::Domain(args) => domain::run(args).await,
+        Command::Link(command) => link::run(command),
+        Command::Store(command) => store::run(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_surface_of_the_contract_parses() {
+        Cli::command().debug_assert();
+        for line in [
+            "linkseal config check linkseal.toml --json",
+            "linkseal config schema",
+            "linkseal config example",
+            "linkseal domain add links.customer.example --tenant customer --sending-domain customer.example --json",
+            "linkseal domain --admin https://edge.example:9180 --ca-file ca.pem list --state pending --tenant t --prefix links",
+            "linkseal domain list --admin http://127.0.0.1:9180 --json",
+            "linkseal domain show links.customer.example",
+            "linkseal domain verify links.customer.example --wait",
+            "linkseal domain remove links.customer.example --purge",
+            "linkseal link keygen --out link-1.key",
+            "linkseal link open --key-file k --key-id 3 --base https://links.customer.example",
+            "linkseal link click --key-file k --base https://l.example --tenant t --link 7 --url https://d.example/ --message-id 0192f3a4b5c67d8e9fa0b1c2d3e4f506",
+            "linkseal link unsubscribe --key-file k --base https://l.example --list 2 --json",
+            "linkseal link inspect https://l.example/c/abc --key-file k --tenant t",
+            "linkseal store backup copy.db --config linkseal.toml",
+            "linkseal store restore copy.db",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_use_is_told_from_help() {
+        for line in [
+            "linkseal",
+            "linkseal nonsense",
+            "linkseal domain add localhost",
+            "linkseal domain list --state lost",
+            "linkseal link open --base https://l.example --key-file k --message-id 5",
+            "linkseal link open --base ftp://l.example --key-file k",
+            "linkseal link click --base https://l.example --key-file k --url javascript:x",
+            "linkseal config check",
+        ] {
+            assert!(parse(line).unwrap_err().use_stderr(), "{line}");
+        }
+        assert!(!parse("linkseal --help").unwrap_err().use_stderr());
+        assert!(!parse("linkseal domain --help").unwrap_err().use_stderr());
+    }
+
+    #[test]
+    fn the_token_is_no_argument() {
+        assert!(parse("linkseal domain --token x list").is_err());
+    }
+}

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
+
 use super::tree::{InsideArray, Node};
 
 /// What every variable of ours starts with.
@@ -22,6 +24,13 @@ pub(super) fn of_process() -> Vec<Variable> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect()
+}
+
+/// The admin API's bearer token for commands that talk to a running edge. `None`: none is set.
+pub fn admin_token() -> Option<SecretString> {
+    let token = std::env::var_os(crate::cli::ADMIN_TOKEN_VARIABLE)?.into_string().ok()?;
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.into())
 }
 
 /// Something wrong with a variable's name.

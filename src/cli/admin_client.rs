@@ -1,0 +1,191 @@
+//! A small client of the admin API (contract, section 7), for the commands that talk to a running
+//! edge. Every call is bounded in time and size, and an error is one sentence.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{ADMIN_TOKEN_VARIABLE, Failure};
+use crate::config::HttpUrl;
+
+/// Longest wait for an answer: a verify looks at DNS for up to 10 s.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer in bytes: a page of 1000 domains is about 2 MiB.
+const LARGEST_ANSWER: usize = 64 << 20;
+
+/// Where the admin API is. Its bearer token comes from the environment: arguments show in `ps`.
+#[derive(Debug, clap::Args)]
+pub(super) struct AdminOptions {
+    /// The admin API of the edge. The token is read from LINKSEAL_ADMIN_TOKEN.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9180", global = true)]
+    admin: HttpUrl,
+    /// PEM file of certificates to trust, beside the public ones.
+    #[arg(long, value_name = "FILE", global = true)]
+    ca_file: Option<PathBuf>,
+}
+
+/// A client of one admin API.
+pub(super) struct AdminClient {
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    base: String,
+    token: Option<SecretString>,
+}
+
+/// An error of the API (RFC 9457).
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    detail: Option<String>,
+    #[serde(default)]
+    code: Option<String>,
+}
+
+impl AdminClient {
+    pub(super) fn new(options: &AdminOptions) -> Result<Self, Failure> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(file) = &options.ca_file {
+            let bad = |e: &dyn std::fmt::Display| {
+                Failure::Usage(format!("--ca-file: {} must hold certificates in PEM form ({e})", file.display()))
+            };
+            let text = std::fs::read(file).map_err(|e| bad(&e))?;
+            for certificate in CertificateDer::pem_slice_iter(&text) {
+                roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+            }
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Failure::failed)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        Ok(Self {
+            http: Client::builder(TokioExecutor::new()).build(connector),
+            base: options.admin.as_str().trim_end_matches('/').to_owned(),
+            token: crate::config::admin_token(),
+        })
+    }
+
+    /// Reads what is at a path.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Posts to a path. `body` `None`: an empty one.
+    pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.call(Method::POST, path, body).await
+    }
+
+    /// Deletes what is at a path.
+    pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
+        self.call(Method::DELETE, path, None).await.map(drop)
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            let bearer = format!("Bearer {}", token.expose_secret());
+            let mut bearer = http::HeaderValue::try_from(bearer)
+                .map_err(|_| Failure::Usage(format!("{ADMIN_TOKEN_VARIABLE} holds what no token can hold")))?;
+            bearer.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map_or_else(Bytes::new, |b| b.to_string().into());
+        let request = request.body(Full::new(body)).map_err(|e| Failure::Usage(e.to_string()))?;
+        match tokio::time::timeout(TIMEOUT, self.answer(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Failed(format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))),
+        }
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Value, Failure> {
+        let answer = self.http.request(request).await.map_err(|e| self.unreachable(&e))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+        let body = body.map_err(|e| Failure::Failed(format!("{} broke off its answer: {e}", self.base)))?.to_bytes();
+        if !head.status.is_success() {
+            return Err(refusal(head.status, &body));
+        }
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        let no_json = |_| Failure::Failed(format!("{} answers, but is no linkseal admin API", self.base));
+        serde_json::from_slice(&body).map_err(no_json)
+    }
+
+    fn unreachable(&self, error: &dyn std::error::Error) -> Failure {
+        let mut cause = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Failure::Failed(format!(
+            "the admin API at {} cannot be reached ({cause}); is linkseal running there? --admin names another address",
+            self.base
+        ))
+    }
+}
+
+/// What the API refused, in one sentence.
+fn refusal(status: StatusCode, body: &[u8]) -> Failure {
+    let problem: Option<Problem> = serde_json::from_slice(body).ok();
+    let (text, code) = problem.map_or((None, None), |p| (p.detail.or(p.title), p.code));
+    let text = text.unwrap_or_else(|| format!("the admin API answered {status}"));
+    let advice = match status {
+        StatusCode::UNAUTHORIZED => format!("; put a token of the edge into {ADMIN_TOKEN_VARIABLE}"),
+        _ => String::new(),
+    };
+    let code = code.map(|c| format!(" ({c})")).unwrap_or_default();
+    Failure::Failed(format!("{}{code}{advice}", text.trim_end_matches('.')))
+}
+
+/// Encodes a value of a query (RFC 3986 §3.4).
+pub(super) fn query_value(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_one_sentence() {
+        let body = br#"{"type":"about:blank","title":"Conflict","status":409,"detail":"x belongs to tenant y.","code":"conflict"}"#;
+        assert_eq!(refusal(StatusCode::CONFLICT, body).to_string(), "x belongs to tenant y (conflict)");
+        assert_eq!(
+            refusal(StatusCode::UNAUTHORIZED, b"").to_string(),
+            "the admin API answered 401 Unauthorized; put a token of the edge into LINKSEAL_ADMIN_TOKEN"
+        );
+    }
+
+    #[test]
+    fn queries_are_encoded() {
+        assert_eq!(query_value("a b&c=ü"), "a%20b%26c%3D%C3%BC");
+    }
+}

@@ -1,0 +1,181 @@
+//! `linkseal link`: keys and links by hand, for a first try and for support.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use http::Uri;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Failure, output};
+use crate::cert::sealed::write_private;
+use crate::clock::Clock;
+use crate::link::{Destination, Kind, LinkKey, LinkKeys, Message, Minter, explain, url};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a key: 32 random bytes as 64 hexadecimal digits.
+    Keygen {
+        /// Write it to a new file that only you can read. Without: print it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Print it as JSON.
+        #[arg(long, conflicts_with = "out")]
+        json: bool,
+    },
+    /// Make the URL of a message's open pixel.
+    Open {
+        #[command(flatten)]
+        mint: Mint,
+    },
+    /// Make a click link.
+    Click {
+        #[command(flatten)]
+        mint: Mint,
+        /// Where it leads.
+        #[arg(long, value_parser = destination)]
+        url: String,
+        /// Its number in the message.
+        #[arg(long, default_value_t = 1)]
+        link: u16,
+    },
+    /// Make an unsubscribe link.
+    Unsubscribe {
+        #[command(flatten)]
+        mint: Mint,
+        /// The list to leave.
+        #[arg(long, default_value_t = 1)]
+        list: u16,
+    },
+    /// Tell what is in a link and why it works or not.
+    Inspect {
+        /// The link as it stands in the message, or its token.
+        link: String,
+        /// The file of the key it was made with. Without: it is only taken apart.
+        #[arg(long)]
+        key_file: Option<PathBuf>,
+        /// The id of that key.
+        #[arg(long, default_value_t = 1)]
+        key_id: u8,
+        /// The tenants to try. Without: the link's host, whose own name is its tenant by default.
+        #[arg(long)]
+        tenant: Vec<String>,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What all links are made from.
+#[derive(Debug, Args)]
+pub(super) struct Mint {
+    /// The file of the key.
+    #[arg(long)]
+    key_file: PathBuf,
+    /// The id of the key.
+    #[arg(long, default_value_t = 1)]
+    key_id: u8,
+    /// The domain, with links.prefix if there is one: https://links.customer.example
+    #[arg(long, value_parser = base)]
+    base: Base,
+    /// Whose link it is. Without: the domain's own name, as for a domain registered without a tenant.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// The message's id: a UUID or 32 hexadecimal digits. Without: a new UUIDv7.
+    #[arg(long)]
+    message_id: Option<Uuid>,
+    /// Print URL, token and message id as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Scheme, host and prefix of links.
+#[derive(Clone, Debug)]
+struct Base {
+    text: String,
+    host: String,
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Keygen { out: Some(file), .. } => {
+            let key = LinkKey::generate();
+            write_private(&file, format!("{}\n", key.as_str()).as_bytes())
+                .map_err(|e| Failure::Failed(format!("{}: {e}; a key file is never written over", file.display())))
+        }
+        Command::Keygen { json: true, .. } => output::json(&json!({"key": LinkKey::generate().as_str()})),
+        Command::Keygen { .. } => output::line(&LinkKey::generate()),
+        Command::Open { mint } => mint.link(Kind::Open, |minter, message| Ok(minter.open(message))),
+        Command::Click { mint, url, link } => mint.link(Kind::Click, |minter, message| {
+            let destination = Destination::new(&url).map_err(|e| Failure::Usage(format!("--url: {e}")))?;
+            Ok(minter.click(message, link, &destination))
+        }),
+        Command::Unsubscribe { mint, list } => {
+            mint.link(Kind::Unsubscribe, |minter, message| Ok(minter.unsubscribe(message, list)))
+        }
+        Command::Inspect { link, key_file, key_id, tenant, json } => inspect(&link, key_file, key_id, tenant, json),
+    }
+}
+
+impl Mint {
+    fn link(
+        &self,
+        kind: Kind,
+        token: impl FnOnce(&Minter, &Message) -> Result<String, Failure>,
+    ) -> Result<(), Failure> {
+        let key = LinkKey::from_file(self.key_id, &self.key_file).map_err(|e| Failure::Usage(e.to_string()))?;
+        let now = Clock::system().now();
+        let message = Message {
+            id: self.message_id.unwrap_or_else(Uuid::now_v7),
+            issued_at: u32::try_from(now.as_secs()).map_err(|_| Failure::failed("the clock is beyond format v1"))?,
+        };
+        let minter = Minter::new(&key, self.tenant.as_deref().unwrap_or(&self.base.host));
+        let token = token(&minter, &message)?;
+        let url = url(&self.base.text, kind, &token);
+        if self.json {
+            return output::json(&json!({"url": url, "token": token, "message_id": message.id}));
+        }
+        output::line(&url)
+    }
+}
+
+fn inspect(
+    link: &str,
+    key_file: Option<PathBuf>,
+    key_id: u8,
+    tenants: Vec<String>,
+    json: bool,
+) -> Result<(), Failure> {
+    let bad = |e: crate::link::KeyError| Failure::Usage(e.to_string());
+    let keys = match key_file {
+        Some(file) => LinkKeys::new([LinkKey::from_file(key_id, &file).map_err(bad)?]).map_err(bad)?,
+        None => LinkKeys::none(),
+    };
+    let host = link.trim().parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+    let tenants = if tenants.is_empty() { host.into_iter().collect() } else { tenants };
+    let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
+    let found = explain(link, &keys, &tenants, []);
+    if json {
+        return output::json(&found);
+    }
+    output::line(&found.explanation)?;
+    // The fields that are known, as the API names them.
+    let fields = serde_json::to_value(&found).map_err(Failure::failed)?;
+    let known = fields.as_object().into_iter().flatten().filter(|(name, value)| *name != "explanation" && !value.is_null());
+    let rows: Vec<_> = known
+        .map(|(name, value)| [format!("{name}:"), value.as_str().map_or_else(|| value.to_string(), str::to_owned)])
+        .collect();
+    output::text(&output::table(None, &rows))
+}
+
+fn base(text: &str) -> Result<Base, String> {
+    let text = text.trim_end_matches('/');
+    let uri: Uri = text.parse().map_err(|e| format!("{e}"))?;
+    let fine = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
+    let host = uri.host().filter(|_| fine).ok_or("give scheme and host, such as https://links.customer.example")?;
+    Ok(Base { text: text.to_owned(), host: host.to_ascii_lowercase() })
+}
+
+fn destination(text: &str) -> Result<String, String> {
+    Destination::new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
+}

@@ -1,0 +1,70 @@
+//! `linkseal store`: copies of the embedded store, taken while it is in use, and put back.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::{Failure, output};
+use crate::config::Config;
+use crate::store::sqlite;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write a consistent copy to a new file, also while `serve` runs.
+    Backup {
+        /// The copy to write.
+        file: PathBuf,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Make the store from a copy, where there is none yet.
+    Restore {
+        /// The copy to read.
+        file: PathBuf,
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which store.
+#[derive(Debug, clap::Args)]
+pub(super) struct Which {
+    /// The configuration that names the store.
+    #[arg(long, default_value = "linkseal.toml")]
+    config: PathBuf,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Backup { file, which } => {
+            let (store, key) = which.store()?;
+            sqlite::backup(&store, &file).map_err(Failure::failed)?;
+            which.done(&store, &file, &key, "written; its secrets open only with the key")
+        }
+        Command::Restore { file, which } => {
+            let (store, key) = which.store()?;
+            sqlite::restore(&file, &store).map_err(Failure::failed)?;
+            which.done(&file, &store, &key, "restored; its secrets open only with the key of that store")
+        }
+    }
+}
+
+impl Which {
+    /// The store's file, and the file of the key that seals its secrets.
+    fn store(&self) -> Result<(PathBuf, PathBuf), Failure> {
+        let config = Config::load(&self.config)?;
+        let path = config.store.sqlite_path().map(Path::to_owned);
+        let no_file = || Failure::Usage("store.url names no file; PostgreSQL is backed up by its own tools".to_owned());
+        Ok((path.ok_or_else(no_file)?, config.store.key_path().0))
+    }
+
+    fn done(&self, from: &Path, to: &Path, key: &Path, what: &str) -> Result<(), Failure> {
+        if self.json {
+            return output::json(&serde_json::json!({"from": from, "to": to, "key_file": key}));
+        }
+        output::line(&format!("{}: {what} {}, which is kept apart", to.display(), key.display()))
+    }
+}
