@@ -17,7 +17,24 @@ use crate::domain::{DomainName, DomainRecord};
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod error;
+pub mod metrics;
+mod query;
 pub mod sqlite;
+
+pub use error::StoreError;
+pub use query::DomainQuery;
+
+/// How many lines of a domain's timeline are kept: the newest. A line is at most some hundred
+/// bytes, and a domain that fails for a month has about a hundred.
+pub const TIMELINE_KEPT: u64 = 200;
+/// How many changes are kept for followers: more than a node misses in any short absence.
+pub const CHANGES_KEPT: u64 = 100_000;
+
+/// The key of the lease under which a domain is worked on.
+pub fn domain_lease(name: &DomainName) -> String {
+    format!("domain/{name}")
+}
 
 /// A store shared by everything that needs one.
 pub type SharedStore = Arc<dyn Store>;
@@ -35,10 +52,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Replaces a domain's record, if it still has the version it was read with and the fence
     /// still holds; everything in the change becomes durable together or not at all. Returns the
-    /// record with its new version.
+    /// record with its new version. A fence holds while it is the newest grant of
+    /// [`domain_lease`], also past its time: nobody else has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
-    /// Forgets a domain: record, certificate, order, timeline. The audit log keeps the entry given.
+    /// Forgets a domain: record, certificate, order, timeline, lease. The audit log keeps the
+    /// entry given. [`StoreError::NotFound`] when there is no such domain.
     async fn purge(&self, name: &DomainName, audit: AuditEntry) -> Result<(), StoreError>;
 
     /// A page of domains, sorted by name.
@@ -61,7 +80,8 @@ pub trait Store: Send + Sync + 'static {
 
     // --- orders --------------------------------------------------------------------------------
 
-    /// Writes the order of a domain before a step that cannot be repeated. The fence must hold.
+    /// Writes the order of a domain before a step that cannot be repeated. The fence must hold,
+    /// as in [`Store::transition`].
     async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError>;
 
     /// The order of a domain that has not ended.
@@ -74,14 +94,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes the lease `key` for `owner` when it is free, has expired, or is `owner`'s already.
     /// Every grant has a larger fence than the one before. `None`: somebody else holds it.
-    async fn acquire_lease(&self, key: &str, owner: &str, ttl: Duration, now: Timestamp) -> Result<Option<Fence>, StoreError>;
+    async fn acquire_lease(
+        &self,
+        key: &str,
+        owner: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError>;
 
     /// Gives a lease back, if the fence still holds.
     async fn release_lease(&self, key: &str, fence: Fence) -> Result<(), StoreError>;
 
     // --- budgets -------------------------------------------------------------------------------
 
-    /// Takes from several token buckets at once: from all of them or from none.
+    /// Takes from several token buckets at once: from all of them or from none. Where several lack
+    /// some, the answer names the one that takes longest. A bucket too small to ever hold the
+    /// amount is to be asked again after the time it fills in.
     async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError>;
 
     /// Gives tokens back (an order that did not count after all), never above the bucket's size.
@@ -115,12 +143,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// Adds a ticket key if the newest is still `after` (`None`: if there is none), and drops
     /// those made before `drop_before`. Returns whether it was added: one node of a fleet wins.
-    async fn add_ticket_key(&self, key: &TicketKeyRow, after: Option<u64>, drop_before: Timestamp) -> Result<bool, StoreError>;
+    async fn add_ticket_key(
+        &self,
+        key: &TicketKeyRow,
+        after: Option<u64>,
+        drop_before: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     // --- history -------------------------------------------------------------------------------
 
     /// What happened to a domain, newest first, before the entry `before` (`None`: from the newest).
-    async fn timeline(&self, name: &DomainName, before: Option<u64>, limit: usize) -> Result<Vec<TimelineEntry>, StoreError>;
+    async fn timeline(
+        &self,
+        name: &DomainName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, StoreError>;
 
     /// Adds an audit line for a change that is no domain transition.
     async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
@@ -128,7 +166,8 @@ pub trait Store: Send + Sync + 'static {
     /// Audit lines, newest first, before the line `before` (`None`: from the newest).
     async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Changes after `seq`, oldest first: what another node's caches must follow.
+    /// Changes after `seq`, oldest first: what another node's caches must follow. Only the newest
+    /// [`CHANGES_KEPT`] are kept: who is further behind [`Store::change_head`] reads everything anew.
     async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
 
     /// The sequence of the newest change; 0 when there was none.
@@ -140,46 +179,8 @@ pub trait Store: Send + Sync + 'static {
     /// since a certificate that cannot be stored must not be ordered.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// Writes a consistent copy to a new file while the store is in use.
+    /// Writes a consistent copy to a new file while the store is in use. Never over an existing one.
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;
-}
-
-/// Why the store did not do it.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The name is taken.
-    #[error("the domain exists already")]
-    Exists,
-    /// There is no such record.
-    #[error("no such record")]
-    NotFound,
-    /// The record has changed since it was read: read it again.
-    #[error("the record was changed by somebody else in the meantime")]
-    Conflict,
-    /// The lease went to somebody else: stop working on it.
-    #[error("the lease on this domain was lost")]
-    Fenced,
-    /// Another process has the store open.
-    #[error("the store {path} is in use by another process; stop it first, or give this one a store of its own")]
-    Locked {
-        /// Where it is.
-        path: String,
-    },
-    /// The store was written by a newer version.
-    #[error("the store has schema {found}, this linkseal knows up to {known}; run the newer version, or restore a backup from before the upgrade")]
-    Newer {
-        /// Its schema version.
-        found: i64,
-        /// The newest known here.
-        known: i64,
-    },
-    /// The disk is full.
-    #[error("the disk of the store is full: nothing is lost, free some space")]
-    Full,
-    /// Anything else that keeps it from working.
-    #[error("the store failed: {0}")]
-    Unavailable(String),
 }
 
 /// A new domain.
@@ -213,7 +214,14 @@ pub struct Transition {
 impl Transition {
     /// A change of the record alone.
     pub fn of(record: DomainRecord) -> Self {
-        Self { record, fence: None, certificate: None, order_ended: false, timeline: Vec::new(), audit: None }
+        Self {
+            record,
+            fence: None,
+            certificate: None,
+            order_ended: false,
+            timeline: Vec::new(),
+            audit: None,
+        }
     }
 }
 
@@ -279,23 +287,6 @@ pub struct TicketKeyRow {
     pub sealed: Vec<u8>,
     /// When it was made.
     pub created: Timestamp,
-}
-
-/// Which domains to list.
-#[derive(Clone, Debug, Default)]
-pub struct DomainQuery {
-    /// Only in this state. `None`: any.
-    pub state: Option<State>,
-    /// Only for this reason. `None`: any.
-    pub reason: Option<Reason>,
-    /// Only of this tenant. `None`: any.
-    pub tenant: Option<String>,
-    /// Only names that start with this. `None`: any.
-    pub prefix: Option<String>,
-    /// Only names after this one. `None`: from the first.
-    pub after: Option<DomainName>,
-    /// At most so many.
-    pub limit: usize,
 }
 
 /// How many domains are in one state for one reason.

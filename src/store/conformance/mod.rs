@@ -1,0 +1,137 @@
+//! What every store must do. The same tests run on each implementation:
+//! `conformance_suite!(fresh)` makes them, where `fresh` is an async function that gives a
+//! [`Fresh`] store.
+
+use std::any::Any;
+use std::time::Duration;
+
+use super::{AuditEntry, Creation, Fence, SharedStore, TimelineEntry, Transition, domain_lease};
+use crate::clock::Timestamp;
+use crate::domain::record::Origin;
+use crate::domain::ssl::Reason;
+use crate::domain::{DomainName, DomainRecord};
+
+pub(crate) mod budgets;
+pub(crate) mod domains;
+pub(crate) mod history;
+pub(crate) mod listing;
+pub(crate) mod work;
+
+/// An empty store, and what must live as long as it does.
+pub(crate) struct Fresh {
+    pub(crate) store: SharedStore,
+    /// A directory, a database server.
+    pub(crate) _kept: Box<dyn Any + Send>,
+}
+
+/// Makes a test of every function of the suite.
+macro_rules! conformance_suite {
+    ($fresh:path) => {
+        $crate::store::conformance::conformance_suite! { $fresh;
+            domains: a_domain_is_created_once,
+            domains: a_transition_stores_everything_together,
+            domains: a_transition_from_an_old_version_conflicts,
+            domains: a_refused_transition_leaves_nothing,
+            domains: of_concurrent_transitions_one_wins,
+            domains: a_purge_leaves_the_audit_only,
+            domains: a_domain_that_comes_back_is_a_new_one,
+            domains: what_is_due_comes_in_order,
+            listing: pages_follow_the_names,
+            listing: filters_combine,
+            listing: a_prefix_matches_its_names_only,
+            listing: counts_follow_every_change,
+            work: a_lease_has_one_holder,
+            work: an_old_fence_is_refused,
+            work: a_fence_outlives_its_time_while_nobody_took_over,
+            work: orders_are_written_under_a_fence,
+            work: of_many_owners_one_gets_the_lease,
+            budgets: a_bucket_refills_continuously,
+            budgets: budgets_are_taken_all_or_none,
+            budgets: tokens_come_back_up_to_the_size,
+            budgets: a_clock_that_goes_back_breaks_no_bucket,
+            budgets: budgets_of_any_size_answer,
+            budgets: concurrent_takes_get_what_there_is,
+            budgets: the_later_hold_back_wins,
+            history: a_timeline_keeps_the_newest,
+            history: the_audit_log_pages_backwards,
+            history: changes_come_in_sequence,
+            history: the_first_secret_stays,
+            history: accounts_are_kept_per_directory,
+            history: one_node_adds_the_next_ticket_key,
+            history: a_probe_succeeds,
+        }
+    };
+    ($fresh:path; $($group:ident: $test:ident,)*) => {
+        $(#[tokio::test]
+        async fn $test() {
+            let fresh = $fresh().await;
+            $crate::store::conformance::$group::$test(fresh.store).await;
+        })*
+    };
+}
+pub(crate) use conformance_suite;
+
+/// The moment at which the tests begin.
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+pub(crate) fn name(text: &str) -> DomainName {
+    DomainName::parse(text).unwrap()
+}
+
+/// A record of the domain in some tenant and for some reason.
+pub(crate) fn record(text: &str, tenant: &str, reason: Reason) -> DomainRecord {
+    let mut record = DomainRecord::new(name(text), Some(tenant.to_owned()), Origin::Registered, NOW);
+    record.ssl.reason = reason;
+    record
+}
+
+pub(crate) fn creation(record: DomainRecord) -> Creation {
+    Creation {
+        record,
+        timeline: vec![line("registered")],
+        audit: None,
+    }
+}
+
+pub(crate) async fn add(store: &SharedStore, text: &str, tenant: &str, reason: Reason) -> DomainRecord {
+    store.create(creation(record(text, tenant, reason))).await.unwrap()
+}
+
+/// A plain change to a reason.
+pub(crate) fn to(record: &DomainRecord, reason: Reason) -> Transition {
+    let mut record = record.clone();
+    record.ssl.reason = reason;
+    Transition::of(record)
+}
+
+pub(crate) fn line(event: &str) -> TimelineEntry {
+    TimelineEntry {
+        id: 0,
+        at: NOW,
+        event: event.into(),
+        reason: Reason::Queued,
+        detail: None,
+    }
+}
+
+pub(crate) fn audit(action: &str, subject: &str) -> AuditEntry {
+    AuditEntry {
+        id: 0,
+        at: NOW,
+        who: "ops".into(),
+        from: "192.0.2.7".into(),
+        action: action.into(),
+        subject: subject.into(),
+        before: serde_json::Value::Null,
+        after: serde_json::json!({ "tenant": "acme" }),
+    }
+}
+
+/// The lease on a domain for a minute.
+pub(crate) async fn lease(store: &SharedStore, domain: &DomainName, owner: &str, now: Timestamp) -> Option<Fence> {
+    store
+        .acquire_lease(&domain_lease(domain), owner, MINUTE, now)
+        .await
+        .unwrap()
+}

@@ -1,0 +1,44 @@
+//! Why a store did not do what it was asked, in sentences that say what to do.
+
+/// Why the store did not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The name is taken.
+    #[error("the domain exists already")]
+    Exists,
+    /// There is no such record.
+    #[error("no such record")]
+    NotFound,
+    /// The record has changed since it was read: read it again.
+    #[error("the record was changed by somebody else in the meantime")]
+    Conflict,
+    /// The lease went to somebody else: stop working on it.
+    #[error("the lease on this domain was lost")]
+    Fenced,
+    /// Another process has the store open.
+    #[error("the store {path} is in use by another process; stop it first, or give this one a store of its own")]
+    Locked {
+        /// Where it is.
+        path: String,
+    },
+    /// The store was written by a newer version.
+    #[error(
+        "the store has schema {found}, this linkseal knows up to {known}; run the newer version, or restore a backup from before the upgrade"
+    )]
+    Newer {
+        /// Its schema version.
+        found: i64,
+        /// The newest known here.
+        known: i64,
+    },
+    /// The disk is full.
+    #[error("the disk of the store is full: nothing is lost, free some space")]
+    Full,
+    /// A backup or restore was not begun, or not finished; the store itself is as it was.
+    #[error("{0}")]
+    NotCopied(String),
+    /// Anything else that keeps it from working.
+    #[error("the store failed: {0}")]
+    Unavailable(String),
+}

@@ -1,0 +1,148 @@
+//! What happened: timelines of domains, the audit log, and the sequence of changes.
+
+use rusqlite::{Connection, params};
+
+use super::domains::limit_of;
+use super::rows::{json_of, number, reason_of, sql_int, stored_name, text_of};
+use crate::clock::Timestamp;
+use crate::domain::DomainName;
+use crate::store::{AuditEntry, CHANGES_KEPT, Change, Changed, StoreError, TIMELINE_KEPT, TimelineEntry};
+
+/// Old changes go once in so many new ones: a delete costs about as much for one as for many.
+const PRUNE_EVERY: i64 = 1024;
+
+/// Adds lines to the timeline of the domain with this row id, and lets the oldest go.
+pub(super) fn append_timeline(db: &Connection, domain: i64, lines: &[TimelineEntry]) -> Result<(), StoreError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut last: i64 = db
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM timeline WHERE domain = ?1")?
+        .query_row([domain], |row| row.get(0))?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO timeline (domain, id, at, event, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for line in lines {
+        last += 1;
+        insert.execute(params![
+            domain,
+            last,
+            line.at.as_millis(),
+            line.event,
+            line.reason.as_str(),
+            line.detail
+        ])?;
+    }
+    db.prepare_cached("DELETE FROM timeline WHERE domain = ?1 AND id <= ?2")?
+        .execute(params![domain, last.saturating_sub(sql_int(TIMELINE_KEPT))])?;
+    Ok(())
+}
+
+pub(super) fn timeline(
+    db: &Connection,
+    name: &DomainName,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<TimelineEntry>, StoreError> {
+    let sql = "SELECT timeline.id, at, event, timeline.reason, detail FROM timeline
+        JOIN domains ON domains.id = timeline.domain
+        WHERE domains.name = ?1 AND timeline.id < ?2 ORDER BY timeline.id DESC LIMIT ?3";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![
+        name.as_str(),
+        before.map_or(i64::MAX, sql_int),
+        limit_of(limit)
+    ])?;
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        lines.push(TimelineEntry {
+            id: number(row.get(0)?),
+            at: Timestamp::from_millis(row.get(1)?),
+            event: row.get(2)?,
+            reason: reason_of(&row.get::<_, String>(3)?)?,
+            detail: row.get(4)?,
+        });
+    }
+    Ok(lines)
+}
+
+pub(super) fn append_audit(db: &Connection, line: &AuditEntry) -> Result<(), StoreError> {
+    let sql =
+        "INSERT INTO audit (at, who, from_addr, action, subject, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    db.prepare_cached(sql)?.execute(params![
+        line.at.as_millis(),
+        line.who,
+        line.from,
+        line.action,
+        line.subject,
+        text_of(&line.before)?,
+        text_of(&line.after)?,
+    ])?;
+    Ok(())
+}
+
+pub(super) fn audit(db: &Connection, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+    let sql = "SELECT id, at, who, from_addr, action, subject, before, after FROM audit
+        WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![before.map_or(i64::MAX, sql_int), limit_of(limit)])?;
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next()? {
+        lines.push(AuditEntry {
+            id: number(row.get(0)?),
+            at: Timestamp::from_millis(row.get(1)?),
+            who: row.get(2)?,
+            from: row.get(3)?,
+            action: row.get(4)?,
+            subject: row.get(5)?,
+            before: json_of(&row.get::<_, String>(6)?)?,
+            after: json_of(&row.get::<_, String>(7)?)?,
+        });
+    }
+    Ok(lines)
+}
+
+pub(super) fn append_change(db: &Connection, what: &Changed) -> Result<(), StoreError> {
+    let (name, certificate) = match what {
+        Changed::Domain { name, certificate } => (Some(name.as_str()), *certificate),
+        Changed::TicketKeys => (None, false),
+    };
+    let sql = "INSERT INTO changes (name, certificate) VALUES (?1, ?2)";
+    db.prepare_cached(sql)?.execute(params![name, certificate])?;
+    let seq = db.last_insert_rowid();
+    if seq % PRUNE_EVERY == 0 {
+        let gone = seq.saturating_sub(sql_int(CHANGES_KEPT));
+        db.prepare_cached("DELETE FROM changes WHERE seq <= ?1")?
+            .execute([gone])?;
+    }
+    Ok(())
+}
+
+pub(super) fn changes_since(db: &Connection, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT seq, name, certificate FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut rows = statement.query(params![sql_int(seq), limit_of(limit)])?;
+    let mut changes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let what = match row.get::<_, Option<String>>(1)? {
+            Some(name) => Changed::Domain {
+                name: stored_name(&name)?,
+                certificate: row.get(2)?,
+            },
+            None => Changed::TicketKeys,
+        };
+        changes.push(Change {
+            seq: number(row.get(0)?),
+            what,
+        });
+    }
+    Ok(changes)
+}
+
+pub(super) fn change_head(db: &Connection) -> Result<u64, StoreError> {
+    // The newest are never pruned.
+    let head: i64 = db
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM changes")?
+        .query_row([], |row| row.get(0))?;
+    Ok(number(head))
+}

@@ -1,0 +1,319 @@
+//! SQLite: the embedded default, for one process on one machine.
+//!
+//! What happens when things go wrong:
+//! - kill -9 or a power cut before a commit is synced: the call was not answered, and nothing of it
+//!   is there afterwards. Between commit and answer: it is all there. The caller reads again; a
+//!   transition sent twice meets `Conflict`, since the first bumped the version.
+//! - A torn write-ahead log: SQLite checks every frame and drops the tail after the last whole
+//!   commit; what was answered lies before it.
+//! - A full disk: `Full`. The transaction is rolled back, also for the calls that shared it; reads
+//!   go on, and writes do as soon as there is room. [`Store::probe`] finds out beforehand.
+//! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
+//!   `Unavailable`. Calls whose caller has gone are skipped.
+//! - A sync that fails: `Unavailable`. SQLite forgets the transaction and writes its pages anew
+//!   with the next one, so no page is taken for durable that the kernel dropped.
+//! - A second process: `Locked`, until the first has ended, however it ended.
+//! - A damaged file: one sentence that says so; restore a backup.
+
+mod backup;
+mod budgets;
+mod connection;
+mod domains;
+mod history;
+mod leases;
+mod rows;
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, InterruptHandle};
+use tokio::sync::Semaphore;
+
+use self::worker::Workers;
+use super::metrics::Metrics;
+use super::{
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord, Store,
+    StoreError, StoredCertificate, TicketKeyRow, TimelineEntry, Transition,
+};
+use crate::clock::Timestamp;
+use crate::domain::{DomainName, DomainRecord};
+
+pub use self::backup::{backup, restore};
+
+/// Connections that read: one may be busy with a backup and one with a long page.
+const READERS: usize = 3;
+/// How long a call waits for its answer. Longer than any disk takes that still works.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a backup may take.
+const BACKUP_DEADLINE: Duration = Duration::from_secs(3600);
+
+/// A store in one file. Dropping it waits for the write in progress, then gives the file back.
+pub struct SqliteStore {
+    // In the order in which they must end: the writer's connection closes last, which tidies the
+    // write-ahead log up, and the lock outlives every connection.
+    readers: Workers,
+    writer: Workers,
+    _lock: File,
+    interrupts: Vec<InterruptHandle>,
+    /// One backup at a time, so that it keeps one reader busy at most.
+    backing_up: Arc<Semaphore>,
+    metrics: Option<Metrics>,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`, made when it is not there, brought to the newest schema when it
+    /// is an older one's. Blocks until that is done: call it before serving.
+    /// `metrics`: `None` when nobody measures, as in a command that only copies.
+    pub fn open(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
+        let opened = connection::open(path.as_ref())?;
+        let mut readers = Vec::with_capacity(READERS);
+        for _ in 0..READERS {
+            readers.push(connection::open_reader(&opened.path)?);
+        }
+        let interrupts = readers.iter().map(Connection::get_interrupt_handle).collect();
+        Ok(Self {
+            readers: Workers::readers(readers)?,
+            writer: Workers::writer(opened.writer)?,
+            _lock: opened.lock,
+            interrupts,
+            backing_up: Arc::new(Semaphore::new(1)),
+            metrics,
+        })
+    }
+
+    async fn read<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.measured(operation, self.readers.call(DEADLINE, work)).await
+    }
+
+    async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.measured(operation, self.writer.call(DEADLINE, work)).await
+    }
+
+    async fn measured<T>(&self, operation: &'static str, call: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let answer = call.await;
+        if let Some(metrics) = &self.metrics {
+            metrics.observe(operation, begun.elapsed());
+        }
+        answer
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // No caller is left, as a call borrows the store: what still runs, such as a backup,
+        // runs for nobody.
+        self.interrupts.iter().for_each(InterruptHandle::interrupt);
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn create(&self, new: Creation) -> Result<DomainRecord, StoreError> {
+        self.write("create", move |db| domains::create(db, new)).await
+    }
+
+    async fn domain(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
+        let name = name.clone();
+        self.read("domain", move |db| domains::read(db, &name)).await
+    }
+
+    async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError> {
+        self.write("transition", move |db| domains::transition(db, change))
+            .await
+    }
+
+    async fn purge(&self, name: &DomainName, audit: AuditEntry) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.write("purge", move |db| domains::purge(db, &name, &audit)).await
+    }
+
+    async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
+        let query = query.clone();
+        self.read("list", move |db| domains::list(db, &query)).await
+    }
+
+    async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Count>, StoreError> {
+        let tenant = tenant.map(str::to_owned);
+        self.read("counts", move |db| domains::counts(db, tenant.as_deref()))
+            .await
+    }
+
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError> {
+        self.read("due", move |db| domains::due(db, now, limit)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read("next_due", domains::next_due).await
+    }
+
+    async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
+        let name = name.clone();
+        self.read("certificate", move |db| domains::certificate(db, &name))
+            .await
+    }
+
+    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError> {
+        let order = order.clone();
+        self.write("put_order", move |db| leases::put_order(db, &order, fence))
+            .await
+    }
+
+    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
+        let name = name.clone();
+        self.read("order", move |db| leases::order(db, &name)).await
+    }
+
+    async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError> {
+        self.read("open_orders", leases::open_orders).await
+    }
+
+    async fn acquire_lease(
+        &self,
+        key: &str,
+        owner: &str,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Result<Option<Fence>, StoreError> {
+        let (key, owner) = (key.to_owned(), owner.to_owned());
+        self.write("acquire_lease", move |db| leases::acquire(db, &key, &owner, ttl, now))
+            .await
+    }
+
+    async fn release_lease(&self, key: &str, fence: Fence) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        self.write("release_lease", move |db| leases::release(db, &key, fence))
+            .await
+    }
+
+    async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError> {
+        let takes = takes.to_vec();
+        self.write("take_budgets", move |db| budgets::take(db, &takes, now))
+            .await
+    }
+
+    async fn return_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<(), StoreError> {
+        let takes = takes.to_vec();
+        self.write("return_budgets", move |db| budgets::give_back(db, &takes, now))
+            .await
+    }
+
+    async fn budget_left(&self, take: &BudgetTake, now: Timestamp) -> Result<f64, StoreError> {
+        let take = take.clone();
+        self.read("budget_left", move |db| budgets::left(db, &take, now)).await
+    }
+
+    async fn hold_back(&self, ca: &str, until: Timestamp) -> Result<(), StoreError> {
+        let ca = ca.to_owned();
+        self.write("hold_back", move |db| budgets::hold_back(db, &ca, until))
+            .await
+    }
+
+    async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let ca = ca.to_owned();
+        self.read("held_back", move |db| budgets::held_back(db, &ca, now)).await
+    }
+
+    async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let name = name.to_owned();
+        self.read("secret", move |db| secrets::secret(db, &name)).await
+    }
+
+    async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let (name, sealed) = (name.to_owned(), sealed.to_vec());
+        self.write("secret_or_insert", move |db| {
+            secrets::secret_or_insert(db, &name, &sealed)
+        })
+        .await
+    }
+
+    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
+        let directory = directory.to_owned();
+        self.read("ca_account", move |db| secrets::ca_account(db, &directory))
+            .await
+    }
+
+    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
+        let account = account.clone();
+        self.write("put_ca_account", move |db| secrets::put_ca_account(db, &account))
+            .await
+    }
+
+    async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError> {
+        self.read("ticket_keys", secrets::ticket_keys).await
+    }
+
+    async fn add_ticket_key(
+        &self,
+        key: &TicketKeyRow,
+        after: Option<u64>,
+        drop_before: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let key = key.clone();
+        self.write("add_ticket_key", move |db| {
+            secrets::add_ticket_key(db, &key, after, drop_before)
+        })
+        .await
+    }
+
+    async fn timeline(
+        &self,
+        name: &DomainName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, StoreError> {
+        let name = name.clone();
+        self.read("timeline", move |db| history::timeline(db, &name, before, limit))
+            .await
+    }
+
+    async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.write("append_audit", move |db| history::append_audit(db, &entry))
+            .await
+    }
+
+    async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read("audit", move |db| history::audit(db, before, limit)).await
+    }
+
+    async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
+        self.read("changes_since", move |db| history::changes_since(db, seq, limit))
+            .await
+    }
+
+    async fn change_head(&self) -> Result<u64, StoreError> {
+        self.read("change_head", history::change_head).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let id = self.write("probe", secrets::write_probe).await?;
+        self.readers.call(DEADLINE, move |db| secrets::read_probe(db, id)).await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let busy = || StoreError::NotCopied("a backup is being written already; wait until it has ended".into());
+        let permit = Arc::clone(&self.backing_up).try_acquire_owned().map_err(|_| busy())?;
+        let to: PathBuf = to.to_owned();
+        let copy = self.readers.call(BACKUP_DEADLINE, move |db| {
+            // Until it has ended, also when the caller has gone.
+            let _permit = permit;
+            backup::copy(db, &to)
+        });
+        self.measured("backup", copy).await
+    }
+}

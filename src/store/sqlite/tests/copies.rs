@@ -1,0 +1,127 @@
+//! Backups, and putting them back.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{open, place};
+use crate::domain::ssl::Reason;
+use crate::store::conformance::{add, to};
+use crate::store::sqlite::{backup, connection, restore};
+use crate::store::{DomainQuery, StoreError};
+
+#[tokio::test]
+async fn a_backup_taken_while_writing_restores() {
+    let (dir, path) = place();
+    let store = open(&path);
+    for n in 0..50 {
+        add(&store, &format!("d{n}.example"), "acme", Reason::Queued).await;
+    }
+    let everything = DomainQuery {
+        limit: 1000,
+        ..DomainQuery::default()
+    };
+    let before = store.list(&everything).await.unwrap();
+    let copy = dir.path().join("copy.db");
+    let writing = async {
+        for record in &before {
+            store.transition(to(record, Reason::Ok)).await.unwrap();
+        }
+    };
+    let (copied, ()) = tokio::join!(store.backup(&copy), writing);
+    copied.unwrap();
+    assert!(
+        matches!(store.backup(&copy).await, Err(StoreError::NotCopied(_))),
+        "never over a file"
+    );
+    // From outside too, as the command does while the edge runs.
+    let outside = dir.path().join("outside.db");
+    backup(&path, &outside).unwrap();
+    assert!(matches!(restore(&copy, &path), Err(StoreError::Locked { .. })));
+    let now = store.list(&everything).await.unwrap();
+    drop(store);
+    backup(&path, &dir.path().join("at_rest.db")).unwrap();
+    assert!(
+        matches!(restore(&copy, &path), Err(StoreError::NotCopied(_))),
+        "never over a store"
+    );
+
+    let restored = dir.path().join("restored.db");
+    restore(&outside, &restored).unwrap();
+    let store = open(&restored);
+    assert_eq!(store.list(&everything).await.unwrap(), now);
+    assert_eq!(store.change_head().await.unwrap(), 100);
+
+    let restored = dir.path().join("earlier.db");
+    restore(&copy, &restored).unwrap();
+    let store = open(&restored);
+    let then = store.list(&everything).await.unwrap();
+    assert!(
+        then.iter()
+            .zip(&before)
+            .all(|(a, b)| a.name == b.name && (a == b || a.version == b.version + 1))
+    );
+    let counted: u64 = store
+        .counts(None)
+        .await
+        .unwrap()
+        .iter()
+        .map(|count| count.domains)
+        .sum();
+    assert_eq!(counted, 50);
+    add(&store, "new.example", "acme", Reason::Queued).await;
+    drop(store);
+    let left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        !left.iter().any(|file| file.to_string_lossy().contains("partial")),
+        "{left:?}"
+    );
+}
+
+#[tokio::test]
+async fn only_a_whole_backup_is_restored() {
+    let (dir, path) = place();
+    let store = open(&path);
+    for n in 0..200 {
+        add(&store, &format!("d{n}.example"), "acme", Reason::Queued).await;
+    }
+    let copy = dir.path().join("copy.db");
+    store.backup(&copy).await.unwrap();
+    let whole = fs::read(&copy).unwrap();
+    let to = dir.path().join("restored.db");
+    let refused = |from: &Path| {
+        let error = restore(from, &to).unwrap_err();
+        assert!(!to.exists());
+        error
+    };
+    let broken = dir.path().join("broken.db");
+    fs::write(&broken, &whole[..whole.len() / 2]).unwrap();
+    assert!(matches!(refused(&broken), StoreError::NotCopied(_)));
+    let mut garbled = whole.clone();
+    garbled[4096 * 3..4096 * 8].fill(0x5a);
+    fs::write(&broken, &garbled).unwrap();
+    assert!(matches!(refused(&broken), StoreError::NotCopied(_)));
+    fs::write(&broken, b"").unwrap();
+    assert!(refused(&broken).to_string().contains("it is empty"));
+    assert!(matches!(
+        refused(&dir.path().join("nothing.db")),
+        StoreError::NotCopied(_)
+    ));
+    fs::write(&broken, &whole).unwrap();
+    Connection::open(&broken)
+        .unwrap()
+        .pragma_update(None, "user_version", 9)
+        .unwrap();
+    assert!(matches!(refused(&broken), StoreError::Newer { found: 9, .. }));
+
+    // A log that belonged to another file would be played into this one.
+    let stale = connection::with_suffix(&to, "-wal");
+    fs::write(&stale, b"old").unwrap();
+    assert!(refused(&copy).to_string().contains("-wal exists already"));
+    fs::remove_file(&stale).unwrap();
+    restore(&copy, &to).unwrap();
+}
