@@ -33,7 +33,14 @@ pub(super) struct Authorities {
 
 impl Authorities {
     pub(super) fn new(port: u16, private: bool) -> Self {
-        Self { port, private, zones: Cache::builder().max_capacity(MAX_ZONES).time_to_live(REMEMBERED).build() }
+        Self {
+            port,
+            private,
+            zones: Cache::builder()
+                .max_capacity(MAX_ZONES)
+                .time_to_live(REMEMBERED)
+                .build(),
+        }
     }
 
     /// The servers of the zone that `name` lies in; empty when they cannot be found.
@@ -125,14 +132,39 @@ mod tests {
     #[test]
     fn a_zone_cannot_point_our_questions_into_our_network() {
         let inside = [
-            "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
-            "255.255.255.255", "224.0.0.1", "192.0.0.8", "198.18.0.1", "::1", "::", "fe80::1", "fd00::1", "ff02::1",
-            "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1", "2001::1",
+            "127.0.0.1",
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "192.0.0.8",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
         ];
         for ip in inside {
             assert!(!is_public(ip.parse().unwrap()), "{ip}");
         }
-        for ip in ["8.8.8.8", "192.0.32.1", "100.128.0.1", "2606:4700::1111", "2a00:1450:4001::1", "2001:500:2f::f"] {
+        for ip in [
+            "8.8.8.8",
+            "192.0.32.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "2a00:1450:4001::1",
+            "2001:500:2f::f",
+        ] {
             assert!(is_public(ip.parse().unwrap()), "{ip}");
         }
     }

@@ -55,7 +55,15 @@ impl Kind {
 
     /// Reads a type as zone files write it. `None`: not one that is asked for here.
     pub fn parse(text: &str) -> Option<Self> {
-        let all = [Self::A, Self::Aaaa, Self::Cname, Self::Caa, Self::Txt, Self::Mx, Self::Ns];
+        let all = [
+            Self::A,
+            Self::Aaaa,
+            Self::Cname,
+            Self::Caa,
+            Self::Txt,
+            Self::Mx,
+            Self::Ns,
+        ];
         all.into_iter().find(|k| k.as_str().eq_ignore_ascii_case(text.trim()))
     }
 }

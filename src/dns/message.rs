@@ -55,7 +55,10 @@ pub(super) fn read(message: &Message, name: &str, kind: Kind) -> Reading {
         }
     }
     let wanted = record_type(kind);
-    let matching = message.answers.iter().filter(|r| r.record_type() == wanted && text_of(&r.name) == owner);
+    let matching = message
+        .answers
+        .iter()
+        .filter(|r| r.record_type() == wanted && text_of(&r.name) == owner);
     let records: Vec<Record> = matching.filter_map(record).collect();
     if !records.is_empty() {
         return Reading::Records(records);
@@ -82,7 +85,10 @@ fn record(record: &rr::Record) -> Option<Record> {
         RData::AAAA(a) => Data::Address(IpAddr::V6(a.0)),
         RData::CNAME(name) => Data::Name(text_of(&name.0)),
         RData::NS(name) => Data::Name(text_of(&name.0)),
-        RData::MX(mx) => Data::Mx { preference: mx.preference, exchange: text_of(&mx.exchange) },
+        RData::MX(mx) => Data::Mx {
+            preference: mx.preference,
+            exchange: text_of(&mx.exchange),
+        },
         RData::TXT(txt) => Data::Txt(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
         RData::CAA(caa) => Data::Caa {
             critical: caa.issuer_critical,
@@ -91,7 +97,11 @@ fn record(record: &rr::Record) -> Option<Record> {
         },
         _ => return None,
     };
-    Some(Record { owner: text_of(&record.name), ttl: record.ttl, data })
+    Some(Record {
+        owner: text_of(&record.name),
+        ttl: record.ttl,
+        data,
+    })
 }
 
 fn text_of(name: &Name) -> String {
@@ -109,13 +119,26 @@ fn negative_ttl(message: &Message) -> Option<u32> {
 /// The info-code and words of an extended error.
 fn extended_error(message: &Message) -> Option<(u16, String)> {
     let option = message.edns.as_ref()?.option(EdnsCode::Unknown(EXTENDED_ERROR))?;
-    let EdnsOption::Unknown(_, bytes) = option else { return None };
+    let EdnsOption::Unknown(_, bytes) = option else {
+        return None;
+    };
     let (code, extra) = bytes.split_first_chunk::<2>()?;
     let code = u16::from_be_bytes(*code);
     // The extra text comes from anywhere: shown to people, so printable and short.
-    let extra: String = String::from_utf8_lossy(extra).chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect();
+    let extra: String = String::from_utf8_lossy(extra)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_TEXT)
+        .collect();
     let words = code_words(code);
-    Some((code, if extra.is_empty() { words } else { format!("{words}: {extra}") }))
+    Some((
+        code,
+        if extra.is_empty() {
+            words
+        } else {
+            format!("{words}: {extra}")
+        },
+    ))
 }
 
 /// The info-codes that mean broken signatures.

@@ -53,7 +53,12 @@ pub struct ResolverSettings {
 
 impl Default for ResolverSettings {
     fn default() -> Self {
-        Self { resolvers: Vec::new(), timeout: Duration::from_secs(4), authority_port: 53, authority_private: false }
+        Self {
+            resolvers: Vec::new(),
+            timeout: Duration::from_secs(4),
+            authority_port: 53,
+            authority_private: false,
+        }
     }
 }
 
@@ -79,14 +84,22 @@ impl Resolver {
         let mut servers = settings.resolvers;
         if servers.is_empty() {
             let (config, _) = read_system_conf().map_err(|e| ResolverError::System(e.to_string()))?;
-            servers = config.name_servers().iter().map(|s| SocketAddr::new(s.ip, 53)).collect();
+            servers = config
+                .name_servers()
+                .iter()
+                .map(|s| SocketAddr::new(s.ip, 53))
+                .collect();
         }
         if servers.is_empty() {
             return Err(ResolverError::System("none is configured".into()));
         }
         servers.truncate(MAX_RESOLVERS);
         let authorities = Authorities::new(settings.authority_port, settings.authority_private);
-        Ok(Self { servers, timeout: settings.timeout, authorities })
+        Ok(Self {
+            servers,
+            timeout: settings.timeout,
+            authorities,
+        })
     }
 
     /// One question to the recursive resolvers, the next one when one fails.
@@ -105,15 +118,29 @@ impl Resolver {
         Err(worst)
     }
 
-    async fn ask_recursive(&self, server: SocketAddr, name: &str, kind: Kind, within: Duration) -> Result<Message, LookupError> {
-        let question = Question { name, kind, recursion: true, checking_disabled: false };
+    async fn ask_recursive(
+        &self,
+        server: SocketAddr,
+        name: &str,
+        kind: Kind,
+        within: Duration,
+    ) -> Result<Message, LookupError> {
+        let question = Question {
+            name,
+            kind,
+            recursion: true,
+            checking_disabled: false,
+        };
         let message = exchange(server, question, within).await?;
         match message::failure(&message) {
             None => Ok(message),
             // Not every resolver explains itself: a zone that answers once checking is disabled
             // (RFC 4035 §3.2.2) fails for its signatures.
             Some(LookupError::ServFail { text: None }) => {
-                let unchecked = Question { checking_disabled: true, ..question };
+                let unchecked = Question {
+                    checking_disabled: true,
+                    ..question
+                };
                 match exchange(server, unchecked, within).await {
                     Ok(m) if m.metadata.response_code == ResponseCode::NoError => {
                         Err(LookupError::DnssecBogus { text: None })
@@ -131,8 +158,15 @@ impl Resolver {
         let share = u32::try_from(servers.len().max(1)).unwrap_or(1);
         let per_server = (self.timeout / share).max(MIN_PER_SERVER);
         for server in servers {
-            let question = Question { name, kind, recursion: false, checking_disabled: false };
-            let Ok(message) = exchange(server, question, per_server).await else { continue };
+            let question = Question {
+                name,
+                kind,
+                recursion: false,
+                checking_disabled: false,
+            };
+            let Ok(message) = exchange(server, question, per_server).await else {
+                continue;
+            };
             if message.metadata.authoritative && message::failure(&message).is_none() {
                 return Some(message);
             }
@@ -183,7 +217,10 @@ impl Lookup for Resolver {
         if is_localhost(&normal(name)) {
             return None;
         }
-        timeout(self.timeout, self.follow(name, kind, Source::Authority)).await.ok().flatten()
+        timeout(self.timeout, self.follow(name, kind, Source::Authority))
+            .await
+            .ok()
+            .flatten()
     }
 }
 
@@ -207,7 +244,9 @@ async fn exchange(server: SocketAddr, question: Question<'_>, within: Duration) 
     let request = request(question)?;
     let both = async {
         let provider = TokioRuntimeProvider::new();
-        let mut udp = UdpClientStream::builder(server, provider.clone()).with_timeout(Some(within)).build();
+        let mut udp = UdpClientStream::builder(server, provider.clone())
+            .with_timeout(Some(within))
+            .build();
         let response = udp.send_message(request.clone()).first_answer().await?;
         if !response.metadata.truncation {
             return Ok(response.into_message());
@@ -218,7 +257,9 @@ async fn exchange(server: SocketAddr, question: Question<'_>, within: Duration) 
     match timeout(within, both).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(NetError::Timeout)) | Err(_) => Err(LookupError::Timeout),
-        Ok(Err(e)) => Err(LookupError::Other(format!("the DNS server {server} cannot be asked: {e}"))),
+        Ok(Err(e)) => Err(LookupError::Other(format!(
+            "the DNS server {server} cannot be asked: {e}"
+        ))),
     }
 }
 
@@ -257,7 +298,11 @@ fn localhost(name: &str, kind: Kind) -> Result<Answer, LookupError> {
         Kind::Aaaa => IpAddr::V6(Ipv6Addr::LOCALHOST),
         _ => return Err(LookupError::NoData { ttl: None }),
     };
-    let record = Record { owner: name.to_owned(), ttl: LOCALHOST_TTL, data: Data::Address(address) };
+    let record = Record {
+        owner: name.to_owned(),
+        ttl: LOCALHOST_TTL,
+        data: Data::Address(address),
+    };
     Ok(Answer { records: vec![record] })
 }
 
@@ -276,7 +321,12 @@ mod tests {
 
     fn resolver(servers: &[&DnsServer], timeout: Duration) -> Resolver {
         let resolvers = servers.iter().map(|s| s.address()).collect();
-        Resolver::new(ResolverSettings { resolvers, timeout, ..ResolverSettings::default() }).unwrap()
+        Resolver::new(ResolverSettings {
+            resolvers,
+            timeout,
+            ..ResolverSettings::default()
+        })
+        .unwrap()
     }
 
     fn patient(server: &DnsServer) -> Resolver {
@@ -303,12 +353,19 @@ mod tests {
             ("nowhere.customer.example", "NXDOMAIN"),
             (NAME, "no such record"),
             ("servfail.example", "SERVFAIL"),
-            ("expired.example", "DNSSEC bogus (Signature Expired: RRSIG of zone expired)"),
+            (
+                "expired.example",
+                "DNSSEC bogus (Signature Expired: RRSIG of zone expired)",
+            ),
             ("blocked.example", "SERVFAIL (No Reachable Authority)"),
             ("bogus.example", "DNSSEC bogus"),
             ("refused.example", "REFUSED"),
         ] {
-            assert_eq!(resolver.lookup(name, Kind::A).await.unwrap_err().to_string(), says, "{name}");
+            assert_eq!(
+                resolver.lookup(name, Kind::A).await.unwrap_err().to_string(),
+                says,
+                "{name}"
+            );
         }
         let absent = resolver.lookup("nowhere.customer.example", Kind::A).await.unwrap_err();
         assert_eq!(absent.negative_ttl(), Some(60));
@@ -342,9 +399,15 @@ mod tests {
         assert_eq!(alias.names().collect::<Vec<_>>(), ["alias.customer.example"]);
         let address = resolver.lookup("LINKS.customer.example.", Kind::A).await.unwrap();
         assert_eq!(address.records[0].owner, EDGE);
-        assert!(matches!(resolver.lookup(NAME, Kind::Txt).await, Err(LookupError::NoData { .. })));
+        assert!(matches!(
+            resolver.lookup(NAME, Kind::Txt).await,
+            Err(LookupError::NoData { .. })
+        ));
         assert_eq!(resolver.lookup("a.loop.example", Kind::A).await, Err(LookupError::Loop));
-        assert!(matches!(resolver.lookup("dangling.example", Kind::A).await, Err(LookupError::NxDomain { .. })));
+        assert!(matches!(
+            resolver.lookup("dangling.example", Kind::A).await,
+            Err(LookupError::NxDomain { .. })
+        ));
     }
 
     #[tokio::test]
@@ -354,11 +417,18 @@ mod tests {
         let long = "v=DKIM1; k=rsa; p=".to_owned() + &"A".repeat(2000);
         dns.add(NAME, Kind::Txt, &long);
         dns.add("small.example", Kind::Mx, "10 MX.Customer.example");
-        dns.add("small.example", Kind::Caa, "128 issue \"ca.example; validationmethods=http-01\"");
+        dns.add(
+            "small.example",
+            Kind::Caa,
+            "128 issue \"ca.example; validationmethods=http-01\"",
+        );
         dns.add("small.example", Kind::Aaaa, "2001:db8::1");
         dns.fail("small.example", Failure::Truncated);
         let resolver = patient(&dns);
-        assert_eq!(resolver.lookup(NAME, Kind::Txt).await.unwrap().texts().next(), Some(long.as_str()));
+        assert_eq!(
+            resolver.lookup(NAME, Kind::Txt).await.unwrap().texts().next(),
+            Some(long.as_str())
+        );
         for (kind, shown) in [
             (Kind::Mx, "10 mx.customer.example"),
             (Kind::Caa, "128 issue \"ca.example; validationmethods=http-01\""),
@@ -384,9 +454,21 @@ mod tests {
         let tasks = Tasks::new();
         let dns = server(&tasks).await;
         let resolver = patient(&dns);
-        assert_eq!(resolver.lookup("a.localhost", Kind::A).await.unwrap().addresses(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-        assert_eq!(resolver.lookup("a.localhost", Kind::Aaaa).await.unwrap().addresses(), [IpAddr::V6(Ipv6Addr::LOCALHOST)]);
-        assert!(resolver.lookup("a.localhost", Kind::Cname).await.unwrap_err().is_absent());
+        assert_eq!(
+            resolver.lookup("a.localhost", Kind::A).await.unwrap().addresses(),
+            [IpAddr::V4(Ipv4Addr::LOCALHOST)]
+        );
+        assert_eq!(
+            resolver.lookup("a.localhost", Kind::Aaaa).await.unwrap().addresses(),
+            [IpAddr::V6(Ipv6Addr::LOCALHOST)]
+        );
+        assert!(
+            resolver
+                .lookup("a.localhost", Kind::Cname)
+                .await
+                .unwrap_err()
+                .is_absent()
+        );
         assert_eq!(dns.asked_in_all(), 0);
     }
 
@@ -407,11 +489,23 @@ mod tests {
         assert!(resolver.lookup(NAME, Kind::Cname).await.is_err());
         let fresh = resolver.authoritative(NAME, Kind::Cname).await.unwrap().unwrap();
         assert_eq!(fresh.names().next(), Some(EDGE));
-        assert!(resolver.authoritative("links.other.example", Kind::Cname).await.is_none());
+        assert!(
+            resolver
+                .authoritative("links.other.example", Kind::Cname)
+                .await
+                .is_none()
+        );
 
-        let careful = Resolver::new(ResolverSettings { authority_private: false, ..settings }).unwrap();
+        let careful = Resolver::new(ResolverSettings {
+            authority_private: false,
+            ..settings
+        })
+        .unwrap();
         let before = zone.asked_in_all();
-        assert!(careful.authoritative(NAME, Kind::Cname).await.is_none(), "no question into our own network");
+        assert!(
+            careful.authoritative(NAME, Kind::Cname).await.is_none(),
+            "no question into our own network"
+        );
         assert_eq!(zone.asked_in_all(), before);
     }
 
@@ -421,7 +515,10 @@ mod tests {
         let dns = server(&tasks).await;
         let long = "a".repeat(64);
         for name in [long.as_str(), "a..b"] {
-            assert!(matches!(patient(&dns).lookup(name, Kind::A).await, Err(LookupError::Other(_))), "{name}");
+            assert!(
+                matches!(patient(&dns).lookup(name, Kind::A).await, Err(LookupError::Other(_))),
+                "{name}"
+            );
         }
     }
 }
