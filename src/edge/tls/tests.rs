@@ -172,6 +172,37 @@ async fn when_no_certificate_comes_the_client_is_told_internal_error() {
 }
 
 #[tokio::test]
+async fn only_so_many_wait_for_one_name() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.register(A, |_| {});
+    let hello = client_hello(&edge.client(), Some(A));
+    let mut waiting = Vec::new();
+    for _ in 0..64 {
+        let mut socket = TcpStream::connect(edge.https).await.unwrap();
+        socket.write_all(&hello).await.unwrap();
+        waiting.push((socket, edge.request().await));
+    }
+    assert_eq!(raw(edge.https, &hello).await, INTERNAL_ERROR);
+    edge.until_counted(HANDSHAKES, "busy", 1.0).await;
+    assert!(edge.requests.try_recv().is_err());
+    drop(waiting);
+    edge.until_idle().await;
+    assert_eq!(edge.connections.acceptor().names_waited_for(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_no_http_is_told_so() {
+    let edge = TestEdge::start(Options::default());
+    edge.issued(A);
+    let mut client = edge.client_with(&[&TLS12], DEFAULT_KX_GROUPS);
+    client.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    let answer = raw(edge.https, &client_hello(&client, Some(A))).await;
+    assert_eq!((answer[0], answer[answer.len() - 1]), (0x15, NO_APPLICATION_PROTOCOL));
+    edge.until_counted(HANDSHAKES, "handshake_failed", 1.0).await;
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_is_not_waited_for() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |_| {});
