@@ -1,0 +1,337 @@
+//! One thing that happened, as its maker fills it in and as it is written (contract section 6).
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+use super::json::Object;
+use super::privacy::IpPrivacy;
+use super::verdict::{Class, Verdict};
+use crate::clock::Timestamp;
+
+/// Longest User-Agent and Referer kept, in bytes: real ones are under 512, and a client must not
+/// be able to fill the journal with them.
+const MAX_HEADER: usize = 1024;
+
+/// What happened. It borrows from the request it is about: it is serialised once, when it is
+/// handed to [`super::Journal::append`], which also gives it its id, `seq`, `boot` and `node`.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    /// What kind of thing.
+    pub kind: EventType,
+    /// When, by the edge's clock.
+    pub time: Timestamp,
+    /// The domain it happened on, or to.
+    pub domain: &'a str,
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// The message, from the link's token. `None`: it is about no message.
+    pub message_id: Option<Uuid>,
+    /// Which of the message's links. `None`: no click.
+    pub link: Option<u16>,
+    /// Which mailing list. `None`: no unsubscription.
+    pub list: Option<u16>,
+    /// The stored redirect's slug. `None`: no stored redirect.
+    pub slug: Option<&'a str>,
+    /// Where the client was sent. `None`: nowhere.
+    pub url: Option<&'a str>,
+    /// When the link was minted; `since_issue_ms` is made from it. `None`: not known.
+    pub issued_at: Option<Timestamp>,
+    /// Who asked. `None`: nobody, it happened by itself.
+    pub client: Option<Client<'a>>,
+    /// How it was asked. `None`: nobody asked.
+    pub request: Option<Request<'a>>,
+    /// Whether a person or a machine did it. `None`: not a question here.
+    pub verdict: Option<Verdict>,
+    /// The id of the event whose verdict this corrects. `None`: it corrects none.
+    pub corrects: Option<Uuid>,
+    /// A domain's SSL state as in the admin API. `None`: this is not about it.
+    pub ssl: Option<&'a serde_json::Value>,
+}
+
+/// Who asked.
+#[derive(Clone, Debug)]
+pub struct Client<'a> {
+    /// Its address; the journal keeps of it what the configuration allows. `None`: not known.
+    pub ip: Option<IpAddr>,
+    /// Its `User-Agent`. `None`: it sent none.
+    pub user_agent: Option<&'a [u8]>,
+    /// Its `Referer`. `None`: it sent none.
+    pub referer: Option<&'a [u8]>,
+    /// The mail provider whose proxy it is, such as `gmail`. `None`: none is known.
+    pub proxy: Option<&'static str>,
+}
+
+/// How it was asked.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The method, such as `GET`.
+    pub method: &'a str,
+    /// The version, such as `HTTP/2`.
+    pub version: &'a str,
+    /// The TLS version, such as `1.3`. `None`: plain HTTP.
+    pub tls: Option<&'a str>,
+}
+
+impl<'a> Event<'a> {
+    /// An event with what each has.
+    pub fn new(kind: EventType, time: Timestamp, domain: &'a str, tenant: &'a str) -> Self {
+        Self {
+            kind,
+            time,
+            domain,
+            tenant,
+            message_id: None,
+            link: None,
+            list: None,
+            slug: None,
+            url: None,
+            issued_at: None,
+            client: None,
+            request: None,
+            verdict: None,
+            corrects: None,
+            ssl: None,
+        }
+    }
+
+    /// Its class, for metrics. `None`: it has no verdict.
+    pub(super) fn class(&self) -> Option<Class> {
+        self.verdict.as_ref().map(|v| v.class)
+    }
+
+    /// Writes the first members, those the journal gives, and leaves the object open.
+    pub(super) fn encode_head(out: &mut Vec<u8>, id: Uuid, seq: u64, boot: Uuid) {
+        let mut head = Object::open(out);
+        head.uuid("id", id);
+        head.number("seq", seq);
+        head.uuid("boot", boot);
+    }
+
+    /// Writes all other members and closes the object.
+    pub(super) fn encode_rest(&self, out: &mut Vec<u8>, node: &str, ip: IpPrivacy) {
+        let mut o = Object::resume(out);
+        o.text("type", self.kind.as_str());
+        o.time("time", self.time);
+        o.text("node", node);
+        o.text("domain", self.domain);
+        o.text("tenant", self.tenant);
+        if let Some(id) = self.message_id {
+            o.uuid("message_id", id);
+        }
+        if let Some(link) = self.link {
+            o.number("link", u64::from(link));
+        }
+        if let Some(list) = self.list {
+            o.number("list", u64::from(list));
+        }
+        o.text_opt("slug", self.slug);
+        o.text_opt("url", self.url);
+        if let Some(issued) = self.issued_at {
+            o.time("issued_at", issued);
+            // A minter whose clock is ahead issued it just now.
+            o.number(
+                "since_issue_ms",
+                u64::try_from(self.time.saturating_since(issued).as_millis()).unwrap_or(0),
+            );
+        }
+        if let Some(client) = &self.client {
+            let mut c = o.object("client");
+            if let Some(address) = client.ip.filter(|_| ip.keeps()) {
+                c.plain("ip", |out| ip.write(address, out));
+            }
+            c.bytes_opt("user_agent", client.user_agent, MAX_HEADER);
+            c.bytes_opt("referer", client.referer, MAX_HEADER);
+            c.text_opt("proxy", client.proxy);
+            c.close();
+        }
+        if let Some(request) = &self.request {
+            let mut r = o.object("request");
+            r.text("method", request.method);
+            r.text("version", request.version);
+            r.text_opt("tls", request.tls);
+            r.close();
+        }
+        if let Some(verdict) = &self.verdict {
+            let mut v = o.object("verdict");
+            v.text("class", verdict.class.as_str());
+            v.list("reasons", verdict.reasons());
+            v.text("rules", verdict.rules);
+            v.close();
+        }
+        if let Some(id) = self.corrects {
+            o.uuid("corrects", id);
+        }
+        if let Some(ssl) = self.ssl {
+            o.value("ssl", ssl);
+        }
+        o.close();
+    }
+}
+
+/// The `type` of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// A pixel was fetched.
+    Open,
+    /// A signed link was followed.
+    Click,
+    /// A stored redirect was followed.
+    Redirect,
+    /// Somebody unsubscribed.
+    Unsubscribe,
+    /// A request went to a back end.
+    Upstream,
+    /// Later evidence changed an event's verdict.
+    VerdictCorrected,
+    /// A domain got its first certificate.
+    SslIssued,
+    /// A domain's certificate was replaced in time.
+    SslRenewed,
+    /// An order failed.
+    SslFailed,
+    /// A certificate nears its end without a successor.
+    SslExpiring,
+    /// A domain's DNS no longer leads here.
+    SslMoved,
+}
+
+impl EventType {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Open,
+        Self::Click,
+        Self::Redirect,
+        Self::Unsubscribe,
+        Self::Upstream,
+        Self::VerdictCorrected,
+        Self::SslIssued,
+        Self::SslRenewed,
+        Self::SslFailed,
+        Self::SslExpiring,
+        Self::SslMoved,
+    ];
+
+    /// As events, settings and metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Click => "click",
+            Self::Redirect => "redirect",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Upstream => "upstream",
+            Self::VerdictCorrected => "verdict.corrected",
+            Self::SslIssued => "domain.ssl.issued",
+            Self::SslRenewed => "domain.ssl.renewed",
+            Self::SslFailed => "domain.ssl.failed",
+            Self::SslExpiring => "domain.ssl.expiring",
+            Self::SslMoved => "domain.ssl.moved",
+        }
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for EventType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|t| t.as_str() == text).ok_or_else(|| {
+            let all = Self::ALL.map(Self::as_str).join(", ");
+            format!("`{text}` is no type of event; there are {all}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn written(event: &Event<'_>, ip: IpPrivacy) -> Value {
+        let mut out = Vec::new();
+        Event::encode_head(&mut out, Uuid::nil(), 17, Uuid::max());
+        event.encode_rest(&mut out, "edge-1", ip);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_full_event_is_as_the_contract_shows_it() {
+        let mut event = Event::new(
+            EventType::Open,
+            Timestamp::parse_rfc3339("2026-11-22T09:30:00.123Z").unwrap(),
+            "links.customer.example",
+            "customer",
+        );
+        event.message_id = Some("0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506".parse().unwrap());
+        event.link = Some(3);
+        event.url = Some("https://shop.example/?q=\"x\"");
+        event.issued_at = Timestamp::parse_rfc3339("2026-11-22T09:29:17Z");
+        event.client = Some(Client {
+            ip: Some("203.0.113.9".parse().unwrap()),
+            user_agent: Some(b"curl/8\xff"),
+            referer: None,
+            proxy: Some("gmail"),
+        });
+        event.request = Some(Request {
+            method: "GET",
+            version: "HTTP/2",
+            tls: Some("1.3"),
+        });
+        event.verdict = Some(Verdict::unremarkable());
+        assert_eq!(
+            written(&event, IpPrivacy::Truncated),
+            json!({
+                "id": "00000000-0000-0000-0000-000000000000", "seq": 17,
+                "boot": "ffffffff-ffff-ffff-ffff-ffffffffffff",
+                "type": "open", "time": "2026-11-22T09:30:00.123Z", "node": "edge-1",
+                "domain": "links.customer.example", "tenant": "customer",
+                "message_id": "0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506", "link": 3,
+                "url": "https://shop.example/?q=\"x\"",
+                "issued_at": "2026-11-22T09:29:17Z", "since_issue_ms": 43123,
+                "client": {"ip": "203.0.113.0/24", "user_agent": "curl/8\u{fffd}", "proxy": "gmail"},
+                "request": {"method": "GET", "version": "HTTP/2", "tls": "1.3"},
+                "verdict": {"class": "human", "reasons": [], "rules": super::super::verdict::RULES},
+            })
+        );
+        assert_eq!(written(&event, IpPrivacy::None)["client"].get("ip"), None);
+    }
+
+    #[test]
+    fn absent_values_have_no_key_and_long_headers_are_cut() {
+        let mut event = Event::new(EventType::SslIssued, Timestamp::from_secs(0), "a.example", "a.example");
+        let ssl = json!({"state": "issued"});
+        event.ssl = Some(&ssl);
+        let value = written(&event, IpPrivacy::Full);
+        let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            keys,
+            ["id", "seq", "boot", "type", "time", "node", "domain", "tenant", "ssl"]
+        );
+
+        let long = vec![b'x'; MAX_HEADER + 10];
+        event.client = Some(Client {
+            ip: None,
+            user_agent: Some(&long),
+            referer: None,
+            proxy: None,
+        });
+        let value = written(&event, IpPrivacy::Full);
+        assert_eq!(value["client"]["user_agent"].as_str().unwrap().len(), MAX_HEADER);
+    }
+
+    #[test]
+    fn types_read_back() {
+        for kind in EventType::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(kind));
+        }
+        assert!("opened".parse::<EventType>().unwrap_err().contains("open, click"));
+    }
+}
