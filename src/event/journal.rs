@@ -85,6 +85,27 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
+/// An event that was handed to the journal.
+#[must_use = "the answer waits for what was configured"]
+pub struct Appending(Submitted);
+
+impl Appending {
+    /// Returns when the event has survived what was configured.
+    ///
+    /// # Errors
+    /// [`Lost`] when it has not: the disk is full or broken, or the queue is full.
+    pub async fn written(self) -> Result<Receipt, Lost> {
+        match self.0 {
+            Submitted::Done(receipt) => Ok(receipt),
+            Submitted::Lost => Err(Lost),
+            Submitted::Waiting(receipt, done) => match tokio::time::timeout(WAIT, done).await {
+                Ok(Ok(true)) => Ok(receipt),
+                _ => Err(Lost),
+            },
+        }
+    }
+}
+
 impl Journal {
     /// Opens a new folder for this boot in the journal's directory. `node` is this edge's name.
     ///
@@ -158,14 +179,13 @@ impl Journal {
     /// # Errors
     /// [`Lost`] when it has not: the disk is full or broken, or the queue is full.
     pub async fn append(&self, event: &Event<'_>) -> Result<Receipt, Lost> {
-        match self.submit(event) {
-            Submitted::Done(receipt) => Ok(receipt),
-            Submitted::Lost => Err(Lost),
-            Submitted::Waiting(receipt, done) => match tokio::time::timeout(WAIT, done).await {
-                Ok(Ok(true)) => Ok(receipt),
-                _ => Err(Lost),
-            },
-        }
+        self.begin(event).written().await
+    }
+
+    /// [`Journal::append`] in two steps: the event is taken now, so that what it borrows need not
+    /// outlive this call; [`Appending::written`] tells when it has survived.
+    pub fn begin(&self, event: &Event<'_>) -> Appending {
+        Appending(self.submit(event))
     }
 
     fn submit(&self, event: &Event<'_>) -> Submitted {

@@ -14,7 +14,7 @@ pub mod verdict;
 mod writer;
 
 pub use event::{Client, Event, EventType, Request};
-pub use journal::{Journal, Lost, OpenError, Receipt};
+pub use journal::{Appending, Journal, Lost, OpenError, Receipt};
 pub use metrics::Metrics;
 pub use privacy::IpPrivacy;
 pub use reader::Record;
