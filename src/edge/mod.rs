@@ -4,6 +4,8 @@
 //! fills ([`crate::domain::registry`], [`crate::cert::cache`], link and ticket keys); what it
 //! writes are two queues (the journal, certificate requests).
 
+pub mod http;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 

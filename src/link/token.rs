@@ -132,16 +132,17 @@ impl Token {
     }
 
     /// Verifies the token under the keys, for the first of `tenants` that it was minted for.
-    pub fn verify<'k>(
-        &self,
+    pub fn verify<'a>(
+        &'a self,
         keys: &LinkKeys,
-        tenants: impl IntoIterator<Item = &'k str>,
-    ) -> Result<VerifiedToken<'_>, TokenError> {
+        tenants: impl IntoIterator<Item = &'a str>,
+    ) -> Result<VerifiedToken<'a>, TokenError> {
         let key = keys.verifying(self.key_id())?;
         let (signed, tag) = self.parts();
-        if !tenants.into_iter().any(|tenant| keys.check(key, tenant, signed, tag)) {
-            return Err(TokenError::Forged);
-        }
+        let mut tenants = tenants.into_iter();
+        let tenant = tenants
+            .find(|tenant| keys.check(key, tenant, signed, tag))
+            .ok_or(TokenError::Forged)?;
         let mut number = [0; NUMBER];
         let body = signed.get(HEADER..).unwrap_or_default();
         let body = match (self.kind, body.split_at_checked(NUMBER)) {
@@ -161,6 +162,7 @@ impl Token {
             _ => TokenBody::Open,
         };
         Ok(VerifiedToken {
+            tenant,
             key_id: self.key_id(),
             issued_at: self.issued_at(),
             message_id: self.message_id(),
@@ -220,6 +222,8 @@ impl Repr {
 /// A token whose tag is right: somebody who holds the tenant's key minted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedToken<'a> {
+    /// The tenant it was minted for, of those it was verified for.
+    pub tenant: &'a str,
     /// The id of the key it was minted under.
     pub key_id: u8,
     /// When it was minted; whole seconds.
@@ -314,7 +318,10 @@ mod tests {
             let token = Token::decode(&v.token).unwrap();
             let verified = token.verify(&keys, ["somebody-else", v.tenant.as_str()]).unwrap();
             assert_eq!(verified.issued_at.as_secs(), i64::from(v.issued_at));
-            assert_eq!((verified.key_id, verified.message_id), (v.key_id, message.id));
+            assert_eq!(
+                (verified.key_id, verified.message_id, verified.tenant),
+                (v.key_id, message.id, v.tenant.as_str())
+            );
             let minted = match verified.body {
                 TokenBody::Open => {
                     assert_eq!(v.kind, "open");

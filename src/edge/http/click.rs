@@ -1,0 +1,53 @@
+//! Clicks: to where the signed link leads, and nowhere else.
+
+use http::{HeaderValue, StatusCode, Uri};
+
+use super::record;
+use super::reply::{self, Reply};
+use super::respond::{Exchange, Step};
+use super::router::{Route, route};
+use crate::link::{Destination, Kind, TokenBody};
+
+/// 302 to the destination, when its event is written; else where broken links lead.
+pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Step {
+    let step = x.verified(Kind::Click, tenant, token, |token| {
+        let TokenBody::Click { destination, .. } = token.body else {
+            return None;
+        };
+        // A link to its own host could lead in circles.
+        if destination.leads_to(x.entry.name.as_str()) {
+            return None;
+        }
+        let location = HeaderValue::from_str(&destination.location()).ok()?;
+        Some(Step::Recorded(
+            reply::redirect(StatusCode::FOUND, location),
+            record::link(x, token),
+        ))
+    });
+    step.unwrap_or_else(|| Step::Done(fallback(x)))
+}
+
+/// For links that lead nowhere: the domain's fallback, else the one for all, else a page.
+pub(super) fn fallback(x: &Exchange<'_>) -> Reply {
+    let url = x.entry.fallback_url().or(x.settings.fallback_url.as_deref());
+    match url.and_then(|url| usable(x, url)) {
+        Some(location) => reply::redirect(StatusCode::FOUND, location),
+        None => x.not_found(),
+    }
+}
+
+/// A fallback as a `Location`. `None`: it is no URL, or would come back here as another broken link.
+fn usable(x: &Exchange<'_>, url: &str) -> Option<HeaderValue> {
+    let destination = Destination::new(url).ok()?;
+    let location = destination.location();
+    if destination.leads_to(x.entry.name.as_str()) {
+        let uri = location.parse::<Uri>().ok()?;
+        if matches!(
+            route(uri.path(), &x.settings.prefix),
+            Route::Click { .. } | Route::Redirect { .. }
+        ) {
+            return None;
+        }
+    }
+    HeaderValue::from_str(&location).ok()
+}

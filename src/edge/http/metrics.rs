@@ -1,0 +1,105 @@
+//! Counters of requests, resolved once: the hot path looks no label up.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
+
+use super::router::RouteLabel;
+
+const ROUTES: usize = RouteLabel::ALL.len();
+/// Status classes, 1xx to 5xx.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// In seconds: from what memory answers (tens of microseconds) to what an upstream may take.
+const BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 10.0];
+
+/// The metrics of HTTP. Clones share the same counters.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: [[IntCounter; CLASSES.len()]; ROUTES],
+    seconds: [Histogram; ROUTES],
+    challenges: [IntCounter; Challenge::ALL.len()],
+}
+
+/// What became of a challenge request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Challenge {
+    /// Answered by this edge.
+    Answered,
+    /// Answered by the upstream.
+    Upstream,
+    /// There is no account yet.
+    NoAccount,
+    /// Not a token.
+    Malformed,
+}
+
+impl Challenge {
+    const ALL: [Self; 4] = [Self::Answered, Self::Upstream, Self::NoAccount, Self::Malformed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Upstream => "upstream",
+            Self::NoAccount => "no_account",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When they are registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "linkseal_http_requests_total",
+                "Requests answered, by route and class of status.",
+            ),
+            &["route", "status"],
+        )?;
+        let seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "linkseal_http_request_seconds",
+                "Time from a request's headers to its reply's.",
+            )
+            .buckets(BUCKETS.to_vec()),
+            &["route"],
+        )?;
+        let challenges = IntCounterVec::new(
+            Opts::new(
+                "linkseal_http01_challenges_total",
+                "HTTP-01 challenge requests, by what became of them.",
+            ),
+            &["result"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(seconds.clone()))?;
+        registry.register(Box::new(challenges.clone()))?;
+        Ok(Self {
+            requests: RouteLabel::ALL.map(|r| CLASSES.map(|c| requests.with_label_values(&[r.as_str(), c]))),
+            seconds: RouteLabel::ALL.map(|r| seconds.with_label_values(&[r.as_str()])),
+            challenges: Challenge::ALL.map(|c| challenges.with_label_values(&[c.as_str()])),
+        })
+    }
+
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "a label's number is below the count of labels; the class is clamped"
+    )]
+    pub(super) fn answered(&self, route: RouteLabel, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        self.requests[route as usize][class].inc();
+        self.seconds[route as usize].observe(took.as_secs_f64());
+    }
+
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "the number of a variant is below the count of variants"
+    )]
+    pub(super) fn challenge(&self, result: Challenge) {
+        self.challenges[result as usize].inc();
+    }
+}

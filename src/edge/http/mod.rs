@@ -1,0 +1,30 @@
+//! HTTP on the edge (contract, section 4): from a connection to its replies.
+//!
+//! [`serve`] drives a connection; for each request `respond` checks the host, asks the router and
+//! calls the room that answers: challenge, open, click, unsubscribe, well_known. Answers come from
+//! memory; what may be waited for is the journal (`record`), an admission answer on port 80, a
+//! small request body, and an upstream for challenges.
+
+mod challenge;
+mod click;
+mod context;
+mod host;
+mod metrics;
+mod open;
+mod pages;
+mod record;
+mod reply;
+mod respond;
+pub mod router;
+mod server;
+mod unsubscribe;
+mod watch;
+mod well_known;
+
+#[cfg(test)]
+mod tests;
+
+pub use challenge::{ChallengeUpstream, UpstreamError};
+pub use context::{Context, Limits, Settings};
+pub use metrics::Metrics;
+pub use server::serve;

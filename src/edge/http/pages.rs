@@ -1,0 +1,169 @@
+//! The few pages people see, in English and German: all constant, so nothing needs escaping.
+
+use http::HeaderMap;
+use http::header::ACCEPT_LANGUAGE;
+
+/// A page in one language.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page {
+    /// Its language, as `Content-Language` says it.
+    pub(super) language: &'static str,
+    /// The whole document.
+    pub(super) html: &'static str,
+}
+
+/// The visitor's language, of those there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Language {
+    /// Also for all who ask for neither.
+    English,
+    /// German.
+    German,
+}
+
+impl Language {
+    /// From `Accept-Language` (RFC 9110 §12.5.4): the one with the higher weight; the first of equals.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let Some(accepted) = headers.get(ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()) else {
+            return Self::English;
+        };
+        let mut best = (Self::English, 0);
+        for range in accepted.split(',') {
+            let (tag, weight) = range.split_once(';').unwrap_or((range, ""));
+            let language = match tag.trim().split('-').next() {
+                Some(l) if l.eq_ignore_ascii_case("de") => Self::German,
+                Some(l) if l.eq_ignore_ascii_case("en") => Self::English,
+                _ => continue,
+            };
+            let weight = thousandths(weight);
+            if weight > best.1 {
+                best = (language, weight);
+            }
+        }
+        best.0
+    }
+}
+
+/// `q=0.8` in thousandths; 1000 when there is none, 0 when it cannot be read (RFC 9110 §12.4.2).
+fn thousandths(parameter: &str) -> u32 {
+    let parameter = parameter.trim();
+    if parameter.is_empty() {
+        return 1000;
+    }
+    let value = parameter.strip_prefix("q=").or(parameter.strip_prefix("Q="));
+    match value.and_then(|v| v.parse::<f32>().ok()) {
+        Some(q) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
+        _ => 0,
+    }
+}
+
+macro_rules! document {
+    ($language:literal, $title:literal, $body:literal) => {
+        Page {
+            language: $language,
+            html: concat!(
+                "<!doctype html><html lang=\"", $language, "\"><head><meta charset=\"utf-8\">",
+                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">",
+                "<meta name=\"robots\" content=\"noindex, nofollow\"><title>", $title, "</title><style>",
+                ":root{color-scheme:light dark}",
+                "body{font:1.0625rem/1.6 system-ui,sans-serif;margin:0;min-height:100vh;display:grid;place-items:center;background:Canvas;color:CanvasText}",
+                "main{max-width:28rem;padding:2rem;text-align:center}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:0 0 1.5rem}",
+                "button{font:inherit;font-weight:600;padding:.75rem 1.75rem;border:0;border-radius:.5rem;background:#1d4ed8;color:#fff;cursor:pointer}",
+                "button:focus-visible{outline:3px solid #93c5fd;outline-offset:2px}",
+                "</style></head><body><main><h1>", $title, "</h1>", $body, "</main></body></html>\n",
+            ),
+        }
+    };
+}
+
+/// For a link that leads nowhere.
+pub(super) fn not_found(language: Language) -> Page {
+    match language {
+        Language::English => document!(
+            "en",
+            "This link leads nowhere",
+            "<p>It may have been cut off or changed on its way to you. Please open it again from the original message.</p>"
+        ),
+        Language::German => document!(
+            "de",
+            "Dieser Link führt ins Leere",
+            "<p>Vielleicht wurde er unterwegs abgeschnitten oder verändert. Bitte öffnen Sie ihn noch einmal aus der ursprünglichen Nachricht.</p>"
+        ),
+    }
+}
+
+/// Asks before unsubscribing: programs follow links, only people press the button. The form sends
+/// what RFC 8058 §3.2 sends, to the page's own address.
+pub(super) fn confirm_unsubscribe(language: Language) -> Page {
+    match language {
+        Language::English => document!(
+            "en",
+            "Unsubscribe?",
+            "<p>You will no longer get messages from this mailing list.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Unsubscribe</button></form>"
+        ),
+        Language::German => document!(
+            "de",
+            "Abmelden?",
+            "<p>Sie erhalten dann keine Nachrichten dieses Verteilers mehr.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Abmelden</button></form>"
+        ),
+    }
+}
+
+/// After unsubscribing.
+pub(super) fn unsubscribed(language: Language) -> Page {
+    match language {
+        Language::English => {
+            document!(
+                "en",
+                "You are unsubscribed",
+                "<p>You will no longer get messages from this mailing list. You can close this page.</p>"
+            )
+        }
+        Language::German => {
+            document!(
+                "de",
+                "Sie sind abgemeldet",
+                "<p>Sie erhalten keine Nachrichten dieses Verteilers mehr. Sie können diese Seite schließen.</p>"
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heavier_language_wins() {
+        for (accepted, language) in [
+            ("de", Language::German),
+            ("de-AT,de;q=0.9,en;q=0.8", Language::German),
+            ("en-US,en;q=0.9,de;q=0.8", Language::English),
+            ("en;q=0.5, DE;q=0.7", Language::German),
+            ("fr, de;q=0.1", Language::German),
+            ("fr", Language::English),
+            ("de;q=0", Language::English),
+            ("de;q=x, en;q=0.1", Language::English),
+            ("*", Language::English),
+            ("", Language::English),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_LANGUAGE, accepted.parse().unwrap());
+            assert_eq!(Language::of(&headers), language, "{accepted}");
+        }
+        assert_eq!(Language::of(&HeaderMap::new()), Language::English);
+    }
+
+    #[test]
+    fn pages_load_nothing_and_run_nothing() {
+        for page in [Language::English, Language::German]
+            .into_iter()
+            .flat_map(|l| [not_found(l), confirm_unsubscribe(l), unsubscribed(l)])
+        {
+            assert!(page.html.contains(&format!("lang=\"{}\"", page.language)));
+            for not in ["<script", "http:", "https:", " src=", "@import"] {
+                assert!(!page.html.contains(not), "{not} in {}", page.html);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Replies: status, headers that are constants, and a body that is empty or one piece.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+/// `X-Robots-Tag`: crawlers keep links out of their index.
+const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
+const NOINDEX: HeaderValue = HeaderValue::from_static("noindex, nofollow");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// A reply on its way out.
+pub(super) type Reply = Response<Body>;
+
+/// The body of a reply.
+#[derive(Debug, Default)]
+pub(super) enum Body {
+    /// Nothing, or nothing any more.
+    #[default]
+    Empty,
+    /// All of it.
+    Full(Bytes),
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match std::mem::take(&mut *self) {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Self::Empty => 0,
+            Self::Full(bytes) => bytes.len() as u64,
+        })
+    }
+}
+
+/// An empty body, `no-store`.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Body::Empty);
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    reply
+}
+
+/// A body of a type, `no-store`.
+pub(super) fn content(status: StatusCode, kind: HeaderValue, body: Bytes) -> Reply {
+    let mut reply = empty(status);
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    *reply.body_mut() = Body::Full(body);
+    reply
+}
+
+/// Plain text.
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    let mut reply = content(
+        status,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+        text.into(),
+    );
+    reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    reply
+}
+
+/// A redirect that nobody keeps: neither caches nor crawlers.
+pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Reply {
+    let mut reply = empty(status);
+    reply.headers_mut().insert(X_ROBOTS_TAG, NOINDEX);
+    reply.headers_mut().insert(LOCATION, location);
+    reply
+}
+
+/// A page that is complete in itself.
+pub(super) fn page(status: StatusCode, page: &super::pages::Page) -> Reply {
+    /// Nothing is loaded, nothing runs, the form goes back to where it came from.
+    const POLICY: HeaderValue = HeaderValue::from_static(
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    );
+    let mut reply = content(
+        status,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+        Bytes::from_static(page.html.as_bytes()),
+    );
+    let headers = reply.headers_mut();
+    headers.insert(X_ROBOTS_TAG, NOINDEX);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    headers.insert(http::header::CONTENT_LANGUAGE, HeaderValue::from_static(page.language));
+    headers.insert(http::header::CONTENT_SECURITY_POLICY, POLICY);
+    // The address of an unsubscribe page is a token.
+    headers.insert(http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    reply
+}
+
+/// 405 with the methods that are allowed (RFC 9110 §15.5.6).
+pub(super) fn method_not_allowed(allow: &'static str) -> Reply {
+    let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply
+}
+
+/// The reply to HEAD: the headers of GET, without the body (RFC 9110 §9.3.2). hyper would send the
+/// body as DATA frames over HTTP/2.
+pub(super) fn for_method(mut reply: Reply, method: &Method) -> Reply {
+    if method == Method::HEAD
+        && let Body::Full(bytes) = std::mem::take(reply.body_mut())
+    {
+        reply
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    }
+    reply
+}

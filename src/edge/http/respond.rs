@@ -1,0 +1,323 @@
+//! One request: is the host right, which route is it, who answers.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+
+use super::context::Settings;
+use super::host::Host;
+use super::pages::{Language, not_found};
+use super::reply::{self, Reply};
+use super::router::{Route, RouteLabel, route};
+use super::server::Session;
+use super::{challenge, click, open, unsubscribe, well_known};
+use crate::clock::Timestamp;
+use crate::domain::DomainName;
+use crate::domain::admission::Admitted;
+use crate::domain::registry::Entry;
+use crate::domain::ssl::Reason;
+use crate::edge::TlsInfo;
+use crate::event::Appending;
+use crate::link::{Kind, Token, VerifiedToken};
+
+/// What answers a request, and how metrics call it.
+pub(super) struct Answer {
+    pub(super) route: RouteLabel,
+    pub(super) step: Step,
+}
+
+/// How far an answer is.
+pub(super) enum Step {
+    /// There.
+    Done(Reply),
+    /// There, and goes out when its event is written.
+    Recorded(Reply, Appending),
+    /// To be waited for: rare, so it is kept out of every connection's future.
+    Slow(Pin<Box<dyn Future<Output = Reply> + Send>>),
+}
+
+/// A request to a domain that is served here.
+pub(super) struct Exchange<'r> {
+    pub(super) session: &'r Session,
+    pub(super) settings: &'r Settings,
+    pub(super) method: &'r Method,
+    pub(super) uri: &'r Uri,
+    pub(super) version: Version,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) now: Timestamp,
+    pub(super) entry: &'r Entry,
+}
+
+/// Decides one request, as far as that goes without waiting.
+pub(super) fn respond(session: &Arc<Session>, request: Request<Incoming>) -> Answer {
+    let settings = session.context.settings.load();
+    let found = route(request.uri().path(), &settings.prefix);
+    let host = Host::of(&request);
+    if let Route::Challenge { token } = found {
+        // For any host, and before anything else: a name that is being validated may not be
+        // known on this node yet.
+        let step = match found.allow().filter(|_| !found.allows(request.method())) {
+            Some(allow) => Step::Done(reply::method_not_allowed(allow)),
+            None => challenge::answer(session, request.method(), token, host.ok().flatten()),
+        };
+        return Answer {
+            route: found.label(),
+            step,
+        };
+    }
+    let gate = match (host, &session.connection.tls) {
+        (Err(_), _) => Gate::refuse(StatusCode::BAD_REQUEST),
+        (Ok(_), Some(tls)) if tls.challenges_only => Gate::refuse(StatusCode::NOT_FOUND),
+        (Ok(host), Some(tls)) => over_tls(session, &settings, found, tls, host),
+        (Ok(Some(host)), None) => in_the_clear(session, &settings, &request, host),
+        (Ok(None), None) => Gate::refuse(StatusCode::NOT_FOUND),
+    };
+    match gate {
+        Gate::Serve(entry) => serve(session, &settings, request, &entry),
+        Gate::Answered(route, reply) => Answer {
+            route,
+            step: Step::Done(reply),
+        },
+        Gate::Ask(name) => Answer {
+            route: found.label(),
+            step: Step::Slow(Box::pin(ask(Arc::clone(session), request, name))),
+        },
+    }
+}
+
+/// What the host of a request comes to.
+enum Gate {
+    /// It is served here, as this domain.
+    Serve(Arc<Entry>),
+    /// That was all.
+    Answered(RouteLabel, Reply),
+    /// Whoever decides on admission must be asked.
+    Ask(DomainName),
+}
+
+impl Gate {
+    fn refuse(status: StatusCode) -> Self {
+        Self::Answered(RouteLabel::Refused, reply::empty(status))
+    }
+}
+
+/// HTTPS: the host must be the one whose certificate was shown.
+fn over_tls(session: &Session, settings: &Settings, found: Route<'_>, tls: &TlsInfo, host: Option<Host<'_>>) -> Gate {
+    let right = match (&tls.name, host) {
+        (Some(name), Some(host)) => {
+            host.is(name.as_str()) || (found == Route::Healthz && host.is_address() && settings.is_edge(name.as_str()))
+        }
+        (None, Some(host)) => {
+            host.is(settings.edge_name.as_str())
+                || settings.aliases.iter().any(|a| host.is(a.as_str()))
+                || host.is_address()
+        }
+        // HTTP/1.0 names no host: the certificate shown tells.
+        (_, None) => true,
+    };
+    if !right {
+        return Gate::refuse(StatusCode::MISDIRECTED_REQUEST);
+    }
+    // The entry as it is now: a connection may outlive a change of tenant or fallback.
+    let entry = session.context.registry.get(tls.entry.name.as_str());
+    Gate::Serve(entry.unwrap_or_else(|| Arc::clone(&tls.entry)))
+}
+
+/// Port 80: to HTTPS where that works, else what must not break meanwhile.
+fn in_the_clear(session: &Session, settings: &Settings, request: &Request<Incoming>, host: Host<'_>) -> Gate {
+    let context = &session.context;
+    let is_address = host.is_address();
+    if route(request.uri().path(), &settings.prefix) == Route::Healthz
+        && (is_address || host.lower(|name| settings.is_edge(name)) == Some(true))
+    {
+        return Gate::Answered(RouteLabel::Healthz, well_known::healthz(context, request.method()));
+    }
+    if is_address {
+        return Gate::refuse(StatusCode::NOT_FOUND);
+    }
+    if let Some(entry) = host.lower(|name| context.registry.get(name)).flatten() {
+        return of_domain(session, settings, request, entry);
+    }
+    // All admitted names are in memory once the registry is loaded; until then admission is asked.
+    match DomainName::parse(host.as_str()) {
+        Ok(name) if !context.registry.is_loaded() => Gate::Ask(name),
+        _ => Gate::refuse(StatusCode::NOT_FOUND),
+    }
+}
+
+/// Port 80, for a name that is not in memory.
+async fn ask(session: Arc<Session>, request: Request<Incoming>, name: DomainName) -> Reply {
+    let entry = match session.context.admission.admit(&name).await {
+        Admitted::Yes(entry) => entry,
+        Admitted::No => return reply::empty(StatusCode::NOT_FOUND),
+        Admitted::Unreachable => return reply::empty(StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let step = {
+        let settings = session.context.settings.load();
+        match of_domain(&session, &settings, &request, entry) {
+            Gate::Serve(entry) => serve(&session, &settings, request, &entry).step,
+            Gate::Answered(_, reply) => Step::Done(reply),
+            Gate::Ask(_) => Step::Done(reply::empty(StatusCode::NOT_FOUND)),
+        }
+    };
+    settle(step).await
+}
+
+/// Port 80, for a domain that is known.
+fn of_domain(session: &Session, settings: &Settings, request: &Request<Incoming>, entry: Arc<Entry>) -> Gate {
+    if entry.is_issued(session.context.clock.now()) {
+        return Gate::Answered(RouteLabel::ToHttps, to_https(settings, &entry, request.uri()));
+    }
+    if entry.http_while_pending && entry.reason != Reason::Denied {
+        return Gate::Serve(entry);
+    }
+    Gate::refuse(StatusCode::NOT_FOUND)
+}
+
+/// 308 keeps the method: a one-click POST to an `http` link must arrive as one.
+fn to_https(settings: &Settings, entry: &Entry, uri: &Uri) -> Reply {
+    let target = uri.path_and_query().map_or("/", |p| p.as_str());
+    let port = match settings.public_https_port {
+        443 => String::new(),
+        port => format!(":{port}"),
+    };
+    match HeaderValue::try_from(format!("https://{}{port}{target}", entry.name)) {
+        Ok(location) if target.starts_with('/') => reply::redirect(StatusCode::PERMANENT_REDIRECT, location),
+        // `OPTIONS *` and such.
+        _ => reply::empty(StatusCode::NOT_FOUND),
+    }
+}
+
+/// A request to a domain, on a connection where it may be served.
+fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>, entry: &Arc<Entry>) -> Answer {
+    let found = route(request.uri().path(), &settings.prefix);
+    let label = found.label();
+    let method = request.method();
+    let belongs = !(found.names_tenant() || found == Route::Healthz) || settings.is_edge(entry.name.as_str());
+    let found = if belongs { found } else { Route::Other };
+    if let Some(allow) = found.allow().filter(|_| !found.allows(method)) {
+        return Answer {
+            route: label,
+            step: Step::Done(reply::method_not_allowed(allow)),
+        };
+    }
+    if method == Method::POST && matches!(found, Route::Unsubscribe { .. }) {
+        let step = Step::Slow(Box::pin(unsubscribe::post(
+            Arc::clone(session),
+            request,
+            Arc::clone(entry),
+        )));
+        return Answer { route: label, step };
+    }
+    let x = Exchange {
+        session,
+        settings,
+        method,
+        uri: request.uri(),
+        version: request.version(),
+        headers: request.headers(),
+        now: session.context.clock.now(),
+        entry,
+    };
+    let step = match found {
+        Route::Open { tenant, token } => open::answer(&x, tenant, token),
+        Route::Click { tenant, token } => click::answer(&x, tenant, token),
+        Route::Unsubscribe { tenant, token } => Step::Done(unsubscribe::ask(&x, tenant, token)),
+        // Only signed links lead anywhere so far: no slug is known.
+        Route::Redirect { .. } => Step::Done(click::fallback(&x)),
+        Route::AppleAppSiteAssociation => Step::Done(well_known::app_links(&x, entry.apple_app_site_association())),
+        Route::AssetLinks => Step::Done(well_known::app_links(&x, entry.asset_links())),
+        Route::Robots => Step::Done(well_known::robots()),
+        Route::TrafficAdvice => Step::Done(well_known::traffic_advice()),
+        Route::Healthz => Step::Done(well_known::healthz(&session.context, method)),
+        Route::Challenge { .. } | Route::Other => Step::Done(x.not_found()),
+    };
+    let step = match step {
+        Step::Done(reply) => Step::Done(reply::for_method(reply, method)),
+        Step::Recorded(reply, event) => Step::Recorded(reply::for_method(reply, method), event),
+        slow @ Step::Slow(_) => slow,
+    };
+    Answer { route: label, step }
+}
+
+/// Waits for what is left of an answer.
+pub(super) async fn settle(step: Step) -> Reply {
+    match step {
+        Step::Done(reply) => reply,
+        Step::Recorded(reply, event) => {
+            // Serving beats counting: the journal has counted and logged what it could not take.
+            let _ = event.written().await;
+            reply
+        }
+        Step::Slow(reply) => reply.await,
+    }
+}
+
+impl Exchange<'_> {
+    /// Verifies a link's token for the tenant in the path, else for those of the domain, and
+    /// calls `f` with it. `None`: it is not to be served.
+    pub(super) fn verified<T>(
+        &self,
+        kind: Kind,
+        tenant: Option<&str>,
+        token: &str,
+        f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let token = Token::decode(token).ok().filter(|t| t.kind() == kind)?;
+        let keys = &self.settings.keys;
+        match tenant {
+            Some(tenant) => f(&token.verify(keys, [decoded(tenant)?.as_ref()]).ok()?),
+            None => {
+                let former = self.entry.former_tenants().iter().map(String::as_str);
+                f(&token
+                    .verify(keys, std::iter::once(self.entry.tenant()).chain(former))
+                    .ok()?)
+            }
+        }
+    }
+
+    /// The page for a link that leads nowhere.
+    pub(super) fn not_found(&self) -> Reply {
+        reply::page(StatusCode::NOT_FOUND, &not_found(Language::of(self.headers)))
+    }
+}
+
+/// Percent-decodes a tenant in a path (RFC 3986 §2.1). `None`: it is no text.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut parts = text.split('%');
+    let mut out = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.as_bytes().split_at_checked(2)?;
+        let mut byte = [0];
+        hex::decode_to_slice(code, &mut byte).ok()?;
+        out.extend_from_slice(&byte);
+        out.extend_from_slice(rest);
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn a_tenant_may_be_written_in_any_way() {
+        for (text, tenant) in [
+            ("acme", Some("acme")),
+            ("a%20b%2Fc", Some("a b/c")),
+            ("k%C3%B6", Some("kö")),
+            ("a%", None),
+            ("a%2", None),
+            ("a%zz", None),
+            ("%ff", None),
+        ] {
+            assert_eq!(decoded(text).as_deref(), tenant, "{text}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! One connection, from its first request to its close.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::reply::Reply;
+use super::respond::{Answer, respond, settle};
+use super::watch::{Activity, Found, Watch, Watched};
+use crate::edge::Connection;
+use crate::shutdown::Tasks;
+
+/// Most bytes of a request's head: the longest token (5.5 KiB) with room for cookies and what
+/// mail proxies add.
+const MAX_HEAD: usize = 16 * 1024;
+/// Requests at once on one HTTP/2 connection: RFC 9113 §6.5.2 asks for at least 100.
+const MAX_STREAMS: u32 = 100;
+/// Bytes that may be on their way in, per stream and per connection: bodies here have 4 KiB.
+const WINDOW: u32 = 64 * 1024;
+/// Bytes of replies that wait for a slow HTTP/2 client, per stream.
+const SEND_BUFFER: usize = 16 * 1024;
+/// Streams reset before they were looked at (rapid reset, CVE-2023-44487), at one time.
+const MAX_PENDING_RESETS: usize = 20;
+/// Streams that this side resets for the client's errors (CVE-2025-8671), over a connection's life.
+const MAX_ERROR_RESETS: usize = 100;
+
+/// What the requests of a connection share.
+pub(super) struct Session {
+    pub(super) context: Arc<Context>,
+    pub(super) connection: Connection,
+    pub(super) activity: Activity,
+}
+
+/// Serves a connection until it ends. When `drain` is cancelled it ends in good order: after the
+/// requests at hand, telling the client to come again elsewhere.
+pub async fn serve<IO>(io: IO, connection: Connection, context: &Arc<Context>, drain: CancellationToken)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let h2 = connection.tls.as_ref().is_some_and(|tls| tls.h2);
+    let session = Arc::new(Session {
+        context: Arc::clone(context),
+        connection,
+        activity: Activity::default(),
+    });
+    let io = TokioIo::new(Watched {
+        io,
+        session: Arc::clone(&session),
+    });
+    let service = {
+        let session = Arc::clone(&session);
+        service_fn(move |request| answer(&session, request))
+    };
+    if h2 {
+        let connection = http2::Builder::new(OnTasks(context.tasks.clone()))
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(MAX_HEAD as u32)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_ERROR_RESETS)
+            .serve_connection(io, service);
+        drive(connection, &session, Watch::new(context.limits, true), drain).await;
+    } else {
+        let connection = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(io, service);
+        drive(connection, &session, Watch::new(context.limits, false), drain).await;
+    }
+}
+
+/// Runs the connection, its tick and the drain.
+async fn drive<C: Closable>(connection: C, session: &Session, mut watch: Watch, drain: CancellationToken) {
+    let tick = session.context.limits.tick;
+    let mut connection = pin!(connection);
+    let mut drained = pin!(drain.cancelled());
+    let mut next = pin!(tokio::time::sleep(tick));
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    // Resets, bad requests, handshakes left: the client's doing, and its concern.
+                    tracing::debug!(client = %session.connection.client, %error, "connection ended");
+                }
+                return;
+            }
+            () = &mut drained, if !closing => {
+                closing = true;
+                watch.closing();
+                connection.as_mut().close();
+            }
+            () = &mut next => {
+                match watch.look(&session.activity) {
+                    Found::Fine => {}
+                    Found::Idle => connection.as_mut().close(),
+                    Found::Stuck => return,
+                }
+                next.as_mut().reset(tokio::time::Instant::now() + tick);
+            }
+        }
+    }
+}
+
+/// A connection that can be told to end in good order.
+trait Closable: Future<Output = hyper::Result<()>> {
+    fn close(self: Pin<&mut Self>);
+}
+
+impl<I, S> Closable for http1::Connection<I, S>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::ResBody: http_body::Body + 'static,
+    <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, E> Closable for http2::Connection<I, S, E>
+where
+    Self: Future<Output = hyper::Result<()>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    S: hyper::service::HttpService<Incoming>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::ResBody: http_body::Body + 'static,
+    <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, S::ResBody>,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Runs the streams of HTTP/2 where all tasks of the edge are.
+#[derive(Clone)]
+struct OnTasks(Tasks);
+
+impl<F> hyper::rt::Executor<F> for OnTasks
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        // The handle is not needed: the tracker waits for the task.
+        drop(self.0.spawn(stream));
+    }
+}
+
+/// One request. What can be decided at once is decided before the future is made, so that the
+/// future holds the reply at most: it stays small in every connection.
+fn answer(
+    session: &Arc<Session>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Reply, Infallible>> + Send + use<> {
+    let started = Instant::now();
+    let in_flight = InFlight::new(session);
+    let shown = Shown::of(&request);
+    let Answer { route, step } = respond(session, request);
+    async move {
+        let reply = settle(step).await;
+        in_flight
+            .0
+            .context
+            .metrics
+            .answered(route, reply.status(), started.elapsed());
+        if let Some(shown) = shown {
+            let client = in_flight.0.connection.client;
+            tracing::debug!(%client, route = route.as_str(), status = reply.status().as_u16(), host = %shown.host, path = %shown.path, "request");
+        }
+        Ok(reply)
+    }
+}
+
+/// Tells the tick that a request is being answered, until it is dropped.
+struct InFlight(Arc<Session>);
+
+impl InFlight {
+    fn new(session: &Arc<Session>) -> Self {
+        session.activity.request();
+        Self(Arc::clone(session))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.activity.answered();
+    }
+}
+
+/// What the log line of a request shows.
+struct Shown {
+    host: String,
+    path: String,
+}
+
+impl Shown {
+    /// Enough of a token to find it by, not enough to use it.
+    const SEGMENT: usize = 8;
+
+    /// `None`: nobody listens.
+    fn of(request: &Request<Incoming>) -> Option<Box<Self>> {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return None;
+        }
+        let host = super::host::Host::of(request)
+            .ok()
+            .flatten()
+            .map(|h| h.as_str().to_owned());
+        Some(Box::new(Self {
+            host: host.unwrap_or_default(),
+            path: Self::path(request.uri().path()),
+        }))
+    }
+
+    /// The path, each long part cut.
+    fn path(path: &str) -> String {
+        let mut out = String::new();
+        for (i, part) in path.split('/').enumerate() {
+            if i > 0 {
+                out.push('/');
+            }
+            out.extend(part.chars().take(Self::SEGMENT));
+            if part.chars().nth(Self::SEGMENT).is_some() {
+                out.push('…');
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_never_holds_a_whole_token() {
+        assert_eq!(Shown::path("/c/EgFrAjCAAZLzpLXGfY6foLHC0-T1"), "/c/EgFrAjCA…");
+        assert_eq!(Shown::path("/healthz"), "/healthz");
+    }
+}

@@ -1,0 +1,131 @@
+//! Unsubscribing: GET asks, only POST does it (RFC 8058), because scanners follow every link.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use super::pages::{Language, confirm_unsubscribe, unsubscribed};
+use super::record;
+use super::reply::{self, Reply};
+use super::respond::{Exchange, Step, settle};
+use super::router::{Route, route};
+use super::server::Session;
+use crate::domain::registry::Entry;
+use crate::link::Kind;
+
+/// Largest body, in bytes: one short pair, with what multipart wraps around it.
+const MAX_BODY: usize = 4 * 1024;
+
+/// GET: a page that asks. Nobody is unsubscribed, nothing is recorded.
+pub(super) fn ask(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Reply {
+    match x.verified(Kind::Unsubscribe, tenant, token, |_| Some(())) {
+        Some(()) => reply::page(StatusCode::OK, &confirm_unsubscribe(Language::of(x.headers))),
+        None => x.not_found(),
+    }
+}
+
+/// POST: from a mail program's button (RFC 8058 §3.2) or the page's own form.
+pub(super) async fn post(session: Arc<Session>, request: Request<Incoming>, entry: Arc<Entry>) -> Reply {
+    let (head, body) = request.into_parts();
+    let read = Limited::new(body, MAX_BODY).collect();
+    let body = match tokio::time::timeout(session.context.limits.body, read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            return reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        Ok(Err(_)) => return reply::empty(StatusCode::BAD_REQUEST),
+        Err(_) => return reply::empty(StatusCode::REQUEST_TIMEOUT),
+    };
+    let step = {
+        let settings = session.context.settings.load();
+        let x = Exchange {
+            session: &session,
+            settings: &settings,
+            method: &head.method,
+            uri: &head.uri,
+            version: head.version,
+            headers: &head.headers,
+            now: session.context.clock.now(),
+            entry: &entry,
+        };
+        posted(&x, &body)
+    };
+    settle(step).await
+}
+
+fn posted(x: &Exchange<'_>, body: &Bytes) -> Step {
+    let Route::Unsubscribe { tenant, token } = route(x.uri.path(), &x.settings.prefix) else {
+        return Step::Done(x.not_found());
+    };
+    let language = Language::of(x.headers);
+    if !says_one_click(x.headers, body) {
+        let page = confirm_unsubscribe(language);
+        return match x.verified(Kind::Unsubscribe, tenant, token, |_| Some(())) {
+            Some(()) => Step::Done(reply::page(StatusCode::BAD_REQUEST, &page)),
+            None => Step::Done(x.not_found()),
+        };
+    }
+    match x.verified(Kind::Unsubscribe, tenant, token, |token| Some(record::link(x, token))) {
+        Some(event) => Step::Recorded(reply::page(StatusCode::OK, &unsubscribed(language)), event),
+        None => Step::Done(x.not_found()),
+    }
+}
+
+/// Whether a body holds `List-Unsubscribe=One-Click`, as a form or in multipart/form-data; both
+/// are allowed to senders (RFC 8058 §3.2).
+fn says_one_click(headers: &HeaderMap, body: &[u8]) -> bool {
+    const KEY: &str = "List-Unsubscribe";
+    const VALUE: &str = "One-Click";
+    let Ok(body) = str::from_utf8(body) else { return false };
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let is_multipart = kind.get(..10).is_some_and(|k| k.eq_ignore_ascii_case("multipart/"));
+    if is_multipart {
+        // The value is the first line after the empty line that ends the part's headers (RFC 7578 §4).
+        let part = body.split_once(&format!("name=\"{KEY}\"")).map(|(_, rest)| rest);
+        let value = part.and_then(|p| p.split_once("\r\n\r\n")).map(|(_, v)| v);
+        return value
+            .and_then(|v| v.lines().next())
+            .is_some_and(|v| v.trim().eq_ignore_ascii_case(VALUE));
+    }
+    body.trim()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(k, v)| k.trim().eq_ignore_ascii_case(KEY) && v.trim().eq_ignore_ascii_case(VALUE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_one_click() {
+        let multipart =
+            "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n";
+        for (kind, body, says) in [
+            ("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click", true),
+            (
+                "application/x-www-form-urlencoded; charset=utf-8",
+                "a=b&List-Unsubscribe=One-Click\r\n",
+                true,
+            ),
+            ("", "List-Unsubscribe=One-Click", true),
+            ("multipart/form-data; boundary=x", multipart, true),
+            ("multipart/form-data; boundary=x", "List-Unsubscribe=One-Click", false),
+            ("application/x-www-form-urlencoded", "List-Unsubscribe=No", false),
+            ("application/x-www-form-urlencoded", "", false),
+            ("text/plain", "hello", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, kind.parse().unwrap());
+            assert_eq!(says_one_click(&headers, body.as_bytes()), says, "{kind}: {body}");
+        }
+        assert!(!says_one_click(&HeaderMap::new(), b"List-Unsubscribe=One-Click\xff"));
+    }
+}

@@ -1,0 +1,245 @@
+//! Bounds in time for a connection, without a timer per request: reads, writes and requests leave
+//! marks, and a slow tick looks whether anything moved.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::context::Limits;
+
+/// What moved on a connection. Written by the connection's own tasks, read by its tick: the
+/// counters only have to differ when something happened.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Reads and writes that moved bytes.
+    moved: AtomicU32,
+    /// Bytes came that belong to no request yet.
+    partial: AtomicBool,
+    /// Requests whose headers came.
+    requests: AtomicU32,
+    /// Requests that are being answered.
+    in_flight: AtomicU32,
+}
+
+impl Activity {
+    /// A request's headers are complete.
+    pub(super) fn request(&self) {
+        self.partial.store(false, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// A request is answered, or its client gave up.
+    pub(super) fn answered(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    fn moved(&self) {
+        // Only the connection's task reads and writes: no read-modify-write is needed.
+        self.moved.store(self.moved.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+}
+
+/// What a tick found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// All is well.
+    Fine,
+    /// Nothing to do for too long: close in good order.
+    Idle,
+    /// The client dawdles, or is gone: close now.
+    Stuck,
+}
+
+/// Looks at one connection.
+pub(super) struct Watch {
+    limits: Limits,
+    /// HTTP/2: bytes between requests are no beginning of a request (settings, pings, windows).
+    multiplexed: bool,
+    moved: u32,
+    requests: u32,
+    quiet: Duration,
+    closing: bool,
+}
+
+impl Watch {
+    pub(super) fn new(limits: Limits, multiplexed: bool) -> Self {
+        Self {
+            limits,
+            multiplexed,
+            moved: 0,
+            requests: 0,
+            quiet: Duration::ZERO,
+            closing: false,
+        }
+    }
+
+    /// To be called after each [`Limits::tick`].
+    pub(super) fn look(&mut self, activity: &Activity) -> Found {
+        let (moved, requests) = (activity.moved.load(Relaxed), activity.requests.load(Relaxed));
+        let busy = activity.in_flight.load(Relaxed) > 0;
+        // Only whole requests count as life between requests: bytes that dribble in do not.
+        let alive = requests != self.requests || (busy && moved != self.moved);
+        (self.moved, self.requests) = (moved, requests);
+        if alive {
+            self.quiet = Duration::ZERO;
+            return Found::Fine;
+        }
+        self.quiet += self.limits.tick;
+        let dawdles = requests == 0 || self.closing || (!self.multiplexed && activity.partial.load(Relaxed));
+        let limit = match (busy, dawdles) {
+            (true, _) => self.limits.stall,
+            (false, true) => self.limits.headers,
+            (false, false) => self.limits.idle,
+        };
+        if self.quiet < limit {
+            return Found::Fine;
+        }
+        if busy || dawdles {
+            return Found::Stuck;
+        }
+        self.closing = true;
+        self.quiet = Duration::ZERO;
+        Found::Idle
+    }
+
+    /// The connection is being closed in good order: from now on it has [`Limits::headers`] of quiet.
+    pub(super) fn closing(&mut self) {
+        self.closing = true;
+    }
+}
+
+/// A stream that leaves marks.
+pub(super) struct Watched<IO> {
+    pub(super) io: IO,
+    pub(super) session: Arc<super::server::Session>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() != before {
+            self.session.activity.moved();
+            self.session.activity.partial.store(true, Relaxed);
+        }
+        result
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        if result.is_ready() {
+            self.session.activity.moved();
+        }
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        if result.is_ready() {
+            self.session.activity.moved();
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TICK: Duration = Duration::from_secs(5);
+
+    fn limits() -> Limits {
+        Limits {
+            tick: TICK,
+            headers: TICK * 2,
+            idle: TICK * 4,
+            stall: TICK * 3,
+            ..Limits::default()
+        }
+    }
+
+    /// How many ticks until something other than `Fine` is found, and what.
+    fn until(watch: &mut Watch, activity: &Activity) -> (u32, Found) {
+        for tick in 1..100 {
+            match watch.look(activity) {
+                Found::Fine => {}
+                found => return (tick, found),
+            }
+        }
+        (100, Found::Fine)
+    }
+
+    #[test]
+    fn a_silent_or_dribbling_client_gets_the_headers_limit() {
+        let activity = Activity::default();
+        assert_eq!(until(&mut Watch::new(limits(), false), &activity), (2, Found::Stuck));
+        let mut watch = Watch::new(limits(), false);
+        for _ in 0..1 {
+            activity.moved();
+            assert_eq!(watch.look(&activity), Found::Fine);
+        }
+        activity.moved();
+        assert_eq!(watch.look(&activity), Found::Stuck);
+    }
+
+    #[test]
+    fn an_idle_connection_closes_in_order_and_a_half_request_does_not_keep_it() {
+        let activity = Activity::default();
+        let mut watch = Watch::new(limits(), false);
+        activity.request();
+        activity.answered();
+        assert_eq!(watch.look(&activity), Found::Fine);
+        assert_eq!(until(&mut watch, &activity), (4, Found::Idle));
+        assert_eq!(until(&mut watch, &activity), (2, Found::Stuck));
+
+        let mut watch = Watch::new(limits(), false);
+        activity.request();
+        activity.answered();
+        assert_eq!(watch.look(&activity), Found::Fine);
+        activity.partial.store(true, Relaxed);
+        assert_eq!(until(&mut watch, &activity), (2, Found::Stuck));
+
+        let mut multiplexed = Watch::new(limits(), true);
+        activity.request();
+        activity.answered();
+        assert_eq!(multiplexed.look(&activity), Found::Fine);
+        activity.partial.store(true, Relaxed);
+        assert_eq!(until(&mut multiplexed, &activity), (4, Found::Idle));
+    }
+
+    #[test]
+    fn a_request_may_take_its_time_while_something_moves() {
+        let activity = Activity::default();
+        let mut watch = Watch::new(limits(), false);
+        activity.request();
+        for _ in 0..50 {
+            activity.moved();
+            assert_eq!(watch.look(&activity), Found::Fine);
+        }
+        assert_eq!(until(&mut watch, &activity), (3, Found::Stuck));
+    }
+}
