@@ -1,5 +1,6 @@
 //! What happened: written down before it is answered, then delivered.
 
+mod cursor;
 mod event;
 mod frame;
 mod journal;
@@ -10,6 +11,7 @@ mod reader;
 mod rules;
 mod segment;
 mod settings;
+pub mod sink;
 pub mod verdict;
 mod writer;
 
