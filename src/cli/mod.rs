@@ -5,9 +5,12 @@
 
 mod admin_client;
 mod config;
+#[cfg(feature = "devca")]
+mod demo;
 mod domain;
 mod link;
 mod output;
+mod serve;
 mod store;
 
 use std::process::ExitCode;
@@ -34,6 +37,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the edge.
+    Serve(serve::Args),
+    /// Run a whole edge on loopback, with an ACME CA in process: nothing to install or configure.
+    #[cfg(feature = "devca")]
+    Demo(demo::Args),
     /// Check a configuration, or print its schema or an example.
     #[command(subcommand)]
     Config(config::Command),
@@ -98,6 +106,9 @@ pub async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(args) => Box::pin(serve::run(args)).await,
+        #[cfg(feature = "devca")]
+        Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Link(command) => link::run(command),
