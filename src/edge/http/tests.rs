@@ -1,6 +1,7 @@
 //! Whole requests over an in-memory connection, for each row of the contract's table, over
 //! HTTP/1.1 and HTTP/2.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -127,16 +128,7 @@ impl Edge {
         let pending = Arc::new(Entry::of(&record(PENDING, Some("acme"), Reason::Queued)));
         registry.put(&record(PENDING, Some("acme"), Reason::Queued));
         registry.set_loaded();
-        let events = EventSettings {
-            dir: dir.path().to_owned(),
-            durability: Durability::Written,
-            keep: Duration::from_secs(3600),
-            max_bytes: 1 << 30,
-            ip: IpPrivacy::Full,
-            sinks: Vec::new(),
-        };
         let metrics = prometheus::Registry::new();
-        let event_metrics = crate::event::Metrics::register(&metrics).unwrap();
         let mut all = Settings {
             edge_name: DomainName::parse(EDGE).unwrap(),
             aliases: vec![DomainName::parse("old.platform.example").unwrap()],
@@ -156,7 +148,7 @@ impl Edge {
             admission: Arc::clone(&admission) as Arc<dyn Admission>,
             thumbprint: Arc::new(ArcSwapOption::from_pointee("thumb".to_owned())),
             challenge_upstream: None,
-            journal: Journal::open(&events, "edge-1", clock.clone(), event_metrics).unwrap(),
+            journal: journal(dir.path(), Durability::Written),
             rules: Rules::builtin().unwrap(),
             clock,
             metrics: Metrics::register(&metrics).unwrap(),
@@ -242,25 +234,42 @@ impl Edge {
 
     /// The events in the journal, as JSON.
     fn events(&self) -> Vec<serde_json::Value> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.dir.path().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for file in std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()) {
-                if file.is_dir() {
-                    folders.push(file);
-                    continue;
-                }
-                let bytes = std::fs::read(file).unwrap();
-                for at in 0..bytes.len() {
-                    if bytes[at..].starts_with(b"{\"id\":\"") {
-                        let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter();
-                        found.push(values.next().unwrap().unwrap());
-                    }
+        events_in(self.dir.path())
+    }
+}
+
+fn events_in(dir: &Path) -> Vec<serde_json::Value> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for file in std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()) {
+            if file.is_dir() {
+                folders.push(file);
+                continue;
+            }
+            let bytes = std::fs::read(file).unwrap();
+            for at in 0..bytes.len() {
+                if bytes[at..].starts_with(b"{\"id\":\"") {
+                    let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter();
+                    found.push(values.next().unwrap().unwrap());
                 }
             }
         }
-        found
     }
+    found
+}
+
+fn journal(dir: &Path, durability: Durability) -> Journal {
+    let settings = EventSettings {
+        dir: dir.to_owned(),
+        durability,
+        keep: Duration::from_secs(3600),
+        max_bytes: 1 << 30,
+        ip: IpPrivacy::Full,
+        sinks: Vec::new(),
+    };
+    let metrics = crate::event::Metrics::register(&prometheus::Registry::new()).unwrap();
+    Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap()
 }
 
 fn key() -> LinkKey {
@@ -324,6 +333,28 @@ async fn an_open_is_the_pixel_and_one_event() {
         assert_eq!(event["verdict"]["class"], "human");
         assert!(event["since_issue_ms"].as_u64().unwrap() >= 600_000);
     }
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_disk_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for via in BOTH {
+        let edge = Edge::with(|_| {}, |c| c.journal = journal(dir.path(), Durability::Synced));
+        let got = edge.get(via, CUSTOMER, &click("acme", "https://example.com/")).await;
+        assert_eq!(got.header(LOCATION), "https://example.com/");
+    }
+    assert_eq!(events_in(dir.path()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_closed_journal_breaks_no_redirect() {
+    let edge = Edge::new();
+    edge.context.journal.close();
+    let got = edge
+        .get(BOTH[1], CUSTOMER, &click("acme", "https://example.com/"))
+        .await;
+    assert_eq!(got.header(LOCATION), "https://example.com/");
+    assert!(edge.events().is_empty());
 }
 
 #[tokio::test]
@@ -644,6 +675,20 @@ async fn another_host_than_the_certificates_is_misdirected() {
 }
 
 #[tokio::test]
+async fn a_domain_that_was_removed_is_gone_from_open_connections_too() {
+    let edge = Edge::new();
+    let connection = edge.connection(BOTH[0]);
+    edge.context.registry.remove(&DomainName::parse(CUSTOMER).unwrap());
+    let mut io = edge.accept(connection);
+    io.write_all(b"GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut text = String::new();
+    io.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 421"), "{text}");
+}
+
+#[tokio::test]
 async fn challenges_are_answered_for_any_host() {
     let edge = Edge::new();
     let path = "/.well-known/acme-challenge/abc-DEF_123";
@@ -934,6 +979,15 @@ async fn clients_that_dawdle_are_let_go() {
         let ended = tokio::time::timeout(Duration::from_secs(20), io.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "{said:?} kept the connection open");
     }
+}
+
+#[tokio::test]
+async fn what_a_connection_keeps_is_small() {
+    let edge = Edge::new();
+    let (_client, server) = tokio::io::duplex(64);
+    let serving = serve(server, edge.connection(BOTH[0]), &edge.context, edge.drain.clone());
+    // The rest of a connection is in hyper's and TLS's own allocations.
+    assert!(size_of_val(&serving) <= 640, "{} bytes", size_of_val(&serving));
 }
 
 #[tokio::test]
