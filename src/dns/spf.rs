@@ -301,4 +301,16 @@ mod tests {
         nested.fail("slow.example", Kind::Txt, LookupError::ServFail { text: None });
         assert_eq!(report(&nested).await.verdict, Word::Error);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "(v=spf1)?( [-+~?]?(include|redirect|a|mx|all|exists|\\PC{0,6})[:=/]?\\PC{0,12}){0,8}") {
+            let mut lookups = 0;
+            let targets = terms(&text, OURS, &mut lookups);
+            proptest::prop_assert!(targets.len() <= lookups);
+            // What is suggested is one valid record that has the include before `all`.
+            let record = suggested(&[text], OURS);
+            proptest::prop_assert!(terms(&record, OURS, &mut 0).iter().any(|(_, ours)| *ours), "{}", record);
+        }
+    }
 }
