@@ -11,21 +11,24 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::caa::{self, CaIdentity, Caa};
 use super::dkim::Dkim;
 use super::dmarc::DmarcWanted;
 use super::look::{Look, Memo};
-use super::lookup::Lookup;
+use super::lookup::{Kind, Lookup};
 use super::metrics::Metrics;
 use super::trace::{Alias, Target, Trace, error, trace};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::DomainName;
 use crate::domain::record::DnsVerdict;
+use crate::fault::Fault;
 
 /// The time one check has in all (contract, section 7).
 pub const CHECK_TIME: Duration = Duration::from_secs(10);
+/// The part of it kept for finding out whose fault a failure is.
+const PROBE_TIME: Duration = Duration::from_secs(2);
 /// Checks at once: each has a handful of sockets open; enough for 100 new domains in seconds.
 const MAX_CHECKS: usize = 64;
 
@@ -50,7 +53,7 @@ pub struct Checker {
     ca: ArcSwap<CaIdentity>,
     metrics: Metrics,
     running: Semaphore,
-    /// The time one check has in all.
+    /// The time one check's questions have.
     time: Duration,
 }
 
@@ -73,6 +76,9 @@ pub struct Finding {
     pub stale: Option<Stale>,
     /// The verdict before CAA.
     pub leads: DnsVerdict,
+    /// Whose fault an error is: ours when the resolvers do not answer for the edge's own name
+    /// either. `None`: the verdict is no error.
+    pub fault: Option<Fault>,
 }
 
 /// An older answer that caches still hold.
@@ -97,7 +103,7 @@ impl Checker {
             ca,
             metrics,
             running: Semaphore::new(MAX_CHECKS),
-            time: CHECK_TIME,
+            time: CHECK_TIME.saturating_sub(PROBE_TIME),
         }
     }
 
@@ -137,12 +143,30 @@ impl Checker {
     pub(super) async fn https_with(&self, look: &Look<'_>, name: &DomainName) -> Finding {
         let first = self.look_once(look, name).await;
         let finding = match first.verdict {
-            DnsVerdict::Right | DnsVerdict::Error { .. } => first,
+            DnsVerdict::Right => first,
+            DnsVerdict::Error { .. } => Finding {
+                fault: Some(self.fault().await),
+                ..first
+            },
             _ => prefer(first, self.look_once(&look.fresh(), name).await, self.clock.now()),
         };
         self.metrics.count(&finding.verdict);
-        tracing::debug!(%name, verdict = ?finding.verdict, stale = finding.stale.is_some(), "dns checked");
+        match finding.fault {
+            Some(Fault::Ours) => tracing::warn!(%name, verdict = ?finding.verdict, "the DNS resolvers do not answer"),
+            _ => tracing::debug!(%name, verdict = ?finding.verdict, stale = finding.stale.is_some(), "dns checked"),
+        }
         finding
+    }
+
+    /// Whose fault a failure is. The edge's own name is one whose zone is known to be served: where
+    /// not even that can be asked for, the way to DNS is broken, not the customer's zone.
+    async fn fault(&self) -> Fault {
+        let probe = self.lookup.lookup(self.settings.target.name.as_str(), Kind::A);
+        match timeout(PROBE_TIME, probe).await {
+            Ok(Ok(_)) => Fault::CustomerDns,
+            Ok(Err(e)) if e.is_absent() => Fault::CustomerDns,
+            Ok(Err(_)) | Err(_) => Fault::Ours,
+        }
     }
 
     async fn look_once(&self, look: &Look<'_>, name: &DomainName) -> Finding {
@@ -162,6 +186,7 @@ impl Checker {
             caa: Caa::NotJudged,
             stale: None,
             leads: verdict,
+            fault: None,
         };
         if finding.verdict == DnsVerdict::Right {
             finding.caa = caa::check(look, name.as_str(), &self.ca()).await;

@@ -2,7 +2,7 @@
 
 use prometheus::Registry;
 
-use super::super::lookup::{Kind, LookupError};
+use super::super::lookup::LookupError;
 use super::super::script::{NEGATIVE_TTL, Script, TTL};
 use super::super::trace::Target;
 use super::super::{Resolver, ResolverSettings};
@@ -231,6 +231,21 @@ async fn failures_name_the_zone_that_fails() {
         let (checker, _) = checker(script, &[]);
         assert_eq!(checker.https(&name(NAME)).await.verdict, verdict, "{what}");
     }
+}
+
+#[tokio::test]
+async fn an_error_is_ours_when_not_even_the_edges_name_can_be_asked_for() {
+    for (edge_fails, fault) in [(true, Fault::Ours), (false, Fault::CustomerDns)] {
+        let script = Script::new();
+        script.fail(NAME, Kind::Cname, LookupError::Timeout);
+        if edge_fails {
+            script.fail(EDGE, Kind::A, LookupError::Timeout);
+        }
+        let (checker, _) = checker(script, &[]);
+        assert_eq!(checker.https(&name(NAME)).await.fault, Some(fault));
+    }
+    let (checker, _) = checker(script(&[(NAME, Kind::Cname, EDGE)]), &[]);
+    assert_eq!(checker.https(&name(NAME)).await.fault, None);
 }
 
 #[tokio::test]

@@ -19,6 +19,8 @@ use super::{spf, wanted};
 use crate::clock::Timestamp;
 use crate::domain::record::{DnsSummary, DnsVerdict, WantedRecord};
 use crate::domain::{DomainName, DomainRecord};
+use crate::fault::Fault;
+use crate::random;
 
 /// How many records of one report are looked at at a time.
 const AT_ONCE: usize = 8;
@@ -75,6 +77,12 @@ impl Checker {
         records.extend(others);
         let checked = self.clock.now();
         for row in &mut records {
+            if row.verdict == Word::Error && finding.fault == Some(Fault::Ours) {
+                row.hint = Hint::new(
+                    "DNS cannot be asked at the moment (not your fault): please try again later.",
+                    "DNS kann gerade nicht abgefragt werden (kein Fehler bei Ihnen): Bitte versuchen Sie es später erneut.",
+                );
+            }
             if !row.verdict.is_fine() && row.visible_by.is_none() {
                 row.visible_by = row.ttl.map(|s| checked + Duration::from_secs(s.into()));
             }
@@ -163,7 +171,10 @@ impl Checker {
                 );
             }
             DnsVerdict::Elsewhere { .. } if apex => rows.push(apex_row(row, Word::Wrong)),
-            DnsVerdict::Elsewhere { found } => rows.push(row.leads_elsewhere(found, target.name.as_str())),
+            DnsVerdict::Elsewhere { found } => {
+                let wildcard = wildcard(look, name, finding).await;
+                rows.push(row.leads_elsewhere(found, target.name.as_str()).also(wildcard));
+            }
             DnsVerdict::Proxied { provider } => rows.push(row.is(
                 Word::Wrong,
                 Hint::new(
@@ -296,6 +307,22 @@ impl Wish<'_> {
             }
         }
     }
+}
+
+/// The sentence about a wildcard, when it is one that answers for the name: its owner will look
+/// for a record that is not there. Told by a label that nobody has.
+async fn wildcard(look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<Hint> {
+    let (_, parent) = name.as_str().split_once('.')?;
+    let nobody = format!("x{}.{parent}", hex::encode(random::bytes::<8>()));
+    let kind = if finding.chain.is_empty() { Kind::A } else { Kind::Cname };
+    let answer = look.get(&nobody, kind).await.ok()?;
+    let found: Vec<String> = answer.records.iter().map(|r| r.data.to_string()).collect();
+    found.iter().any(|f| finding.found().contains(f)).then(|| {
+        Hint::new(
+            format!("It is the wildcard *.{parent} that answers: add a record for {name}, which goes before it."),
+            format!("Es antwortet der Platzhalter *.{parent}: Legen Sie für {name} einen eigenen Eintrag an, er hat Vorrang."),
+        )
+    })
 }
 
 async fn provider(look: &Look<'_>, name: &DomainName) -> Option<ProviderHelp> {

@@ -179,6 +179,12 @@ async fn what_is_wrong_with_the_name_is_explained() {
             "links.customer.example points to 192.0.2.9; change it to CNAME track.platform.example.",
         ),
         (
+            "a wildcard",
+            vec![("*.customer.example", Kind::Cname, "shop.other.example")],
+            vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
+            "It is the wildcard *.customer.example that answers",
+        ),
+        (
             "proxied",
             vec![(NAME, Kind::A, "104.16.1.1")],
             vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
@@ -205,6 +211,8 @@ async fn what_is_wrong_with_the_name_is_explained() {
             report.records[0].hint.en
         );
         assert!(!report.https && !report.verified);
+        let wildcard = report.records.iter().any(|r| r.hint.de.contains("Platzhalter"));
+        assert_eq!(wildcard, what == "a wildcard", "{what}");
     }
 }
 
@@ -282,6 +290,21 @@ async fn failures_are_errors_and_too_many_records_are_listed() {
     assert_eq!(
         report.records.iter().filter(|r| r.verdict == Word::Missing).count(),
         MAX_WANTED
+    );
+}
+
+#[tokio::test]
+async fn a_failure_of_ours_is_not_laid_on_the_customer() {
+    let script = Script::new();
+    script.fail(NAME, Kind::Cname, LookupError::Timeout);
+    script.fail(EDGE, Kind::A, LookupError::Timeout);
+    let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+    let row = &report.records[0];
+    assert_eq!(
+        (row.verdict, row.hint.en.contains("not your fault")),
+        (Word::Error, true),
+        "{}",
+        row.hint.en
     );
 }
 

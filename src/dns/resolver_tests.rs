@@ -147,6 +147,27 @@ async fn long_answers_come_over_tcp_and_every_type_is_read() {
 }
 
 #[tokio::test]
+async fn wildcards_answer_for_what_does_not_exist() {
+    let tasks = Tasks::new();
+    let dns = server(&tasks).await;
+    dns.add("*.customer.example", Kind::Cname, EDGE);
+    dns.add("a.taken.customer.example", Kind::A, "192.0.2.1");
+    let resolver = patient(&dns);
+    assert_eq!(
+        resolver.lookup(NAME, Kind::Cname).await.unwrap().names().next(),
+        Some(EDGE)
+    );
+    assert!(matches!(
+        resolver.lookup("taken.customer.example", Kind::Cname).await,
+        Err(LookupError::NoData { .. })
+    ));
+    assert!(matches!(
+        resolver.lookup("b.taken.customer.example", Kind::A).await,
+        Err(LookupError::NxDomain { .. })
+    ));
+}
+
+#[tokio::test]
 async fn nothing_is_cached() {
     let tasks = Tasks::new();
     let dns = server(&tasks).await;

@@ -99,7 +99,9 @@ fn row(domain: &str, expected: String) -> RecordReport {
 async fn records(look: &Look<'_>, name: &str) -> Result<(Vec<String>, Option<u32>), LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     let is_spf = |t: &&str| t.split(' ').next().is_some_and(|v| v.eq_ignore_ascii_case("v=spf1"));
-    Ok((answer.texts().filter(is_spf).map(str::to_owned).collect(), answer.ttl()))
+    // They come from anywhere and go into sentences.
+    let printable = |t: &str| t.chars().filter(|c| !c.is_control()).collect();
+    Ok((answer.texts().filter(is_spf).map(printable).collect(), answer.ttl()))
 }
 
 /// What following a record with all its includes came to.
