@@ -5,14 +5,18 @@
 
 mod admin_client;
 mod config;
+mod demo;
 mod domain;
 mod link;
 mod output;
+mod serve;
 mod store;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use demo::{DemoInfo, DemoOptions};
 
 use crate::config::ConfigError;
 
@@ -34,6 +38,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the edge until SIGTERM or SIGINT; SIGHUP reloads the configuration.
+    Serve(serve::Args),
+    /// Try the whole edge on this machine, with a CA of its own.
+    Demo(demo::Args),
     /// Check a configuration, or print its schema or an example.
     #[command(subcommand)]
     Config(config::Command),
@@ -50,11 +58,14 @@ enum Command {
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Wrong use, or a bad configuration.
-    #[error("{0}")]
+    /// Wrong use.
+    #[error("linkseal: {0}")]
     Usage(String),
-    /// It failed while running.
+    /// A bad configuration; each line begins with its place.
     #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// It failed while running.
+    #[error("linkseal: {0}")]
     Failed(String),
     /// The domain is not right yet; what to change was printed.
     #[error("not right yet")]
@@ -67,12 +78,6 @@ enum Failure {
 impl Failure {
     fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
     }
 }
 
@@ -90,14 +95,16 @@ pub async fn main() -> ExitCode {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
         Err(failure) => {
-            eprintln!("linkseal: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) { EXIT_USAGE } else { 1 })
+            eprintln!("{failure}");
+            ExitCode::from(if matches!(failure, Failure::Usage(_) | Failure::Config(_)) { EXIT_USAGE } else { 1 })
         }
     }
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Link(command) => link::run(command),
@@ -119,6 +126,8 @@ mod tests {
     fn the_surface_of_the_contract_parses() {
         Cli::command().debug_assert();
         for line in [
+            "linkseal serve --config linkseal.toml",
+            "linkseal demo --dir /tmp/x --port-base 8080 --json",
             "linkseal config check linkseal.toml --json",
             "linkseal config schema",
             "linkseal config example",
@@ -147,6 +156,7 @@ mod tests {
         for line in [
             "linkseal",
             "linkseal nonsense",
+            "linkseal serve",
             "linkseal domain add localhost",
             "linkseal domain list --state lost",
             "linkseal link open --base https://l.example --key-file k --message-id 5",
