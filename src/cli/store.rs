@@ -56,7 +56,7 @@ impl Which {
     /// The store's file, and the file of the key that seals its secrets.
     fn store(&self) -> Result<(PathBuf, PathBuf), Failure> {
         let config = Config::load(&self.config)?;
-        let path = config.store.url.sqlite_path().map(Path::to_owned);
+        let path = config.store.sqlite_path().map(Path::to_owned);
         let no_file = || Failure::Usage("store.url names no file; PostgreSQL is backed up by its own tools".to_owned());
         Ok((path.ok_or_else(no_file)?, config.store.key_path().0))
     }

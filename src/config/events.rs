@@ -253,7 +253,7 @@ impl Events {
     }
 
     pub(super) fn check(&self, found: &mut Findings<'_>) {
-        if self.max_bytes.get() < SMALLEST_JOURNAL {
+        if self.max_bytes.bytes() < SMALLEST_JOURNAL {
             found.problem("events.max_bytes", "must be at least 64MiB");
         }
         let mut names = BTreeSet::new();

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 pub use env::{Variable, admin_token};
 pub use problem::{ConfigError, Place, Problem};
-pub use reload::{ReloadMetrics, Reloaded, changes_needing_restart, reload};
+pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
 pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets};
 pub use text::{
     Address, ByteSize, DnsName, Endpoint, HttpUrl, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix, Span,

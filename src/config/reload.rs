@@ -50,11 +50,11 @@ pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> 
 
 /// How often the configuration was reloaded. Clones share the same counter.
 #[derive(Clone, Debug)]
-pub struct ReloadMetrics {
+pub struct Metrics {
     reloads: IntCounterVec,
 }
 
-impl ReloadMetrics {
+impl Metrics {
     /// Registers `linkseal_config_reloads_total`.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let about = Opts::new("linkseal_config_reloads_total", "Reloads of the configuration by result: ok or refused.");

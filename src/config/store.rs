@@ -32,16 +32,6 @@ pub enum StoreUrl {
     Postgres(String),
 }
 
-impl StoreUrl {
-    /// The embedded store's file. `None`: the store is not embedded.
-    pub fn sqlite_path(&self) -> Option<&Path> {
-        match self {
-            Self::Sqlite(path) => Some(path),
-            Self::Postgres(_) => None,
-        }
-    }
-}
-
 impl FromStr for StoreUrl {
     type Err = NotAllowed;
     fn from_str(text: &str) -> Result<Self, NotAllowed> {
@@ -97,10 +87,18 @@ impl Default for Store {
 }
 
 impl Store {
+    /// The embedded store's file. `None`: the store is not embedded.
+    pub fn sqlite_path(&self) -> Option<&Path> {
+        match &self.url {
+            StoreUrl::Sqlite(path) => Some(path),
+            StoreUrl::Postgres(_) => None,
+        }
+    }
+
     /// The sealing key's file, and whether it may be made when it is not there: only beside an
     /// embedded store, and only when it was not named.
     pub fn key_path(&self) -> (PathBuf, bool) {
-        match (&self.key_file, self.url.sqlite_path()) {
+        match (&self.key_file, self.sqlite_path()) {
             (Some(file), _) => (file.clone(), false),
             (None, Some(store)) => (store.with_extension("key"), true),
             (None, None) => (PathBuf::from("linkseal.key"), false),

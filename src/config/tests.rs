@@ -27,7 +27,7 @@ fn the_least_gives_the_defaults() {
         serde_json::to_value(&config).unwrap(),
         serde_json::to_value(&wanted).unwrap()
     );
-    assert_eq!(config.store.url.sqlite_path(), Some(Path::new("dir/linkseal.db")));
+    assert_eq!(config.store.sqlite_path(), Some(Path::new("dir/linkseal.db")));
     assert_eq!(config.listen.http[0].to_string(), "[::]:80");
     assert_eq!(config.authorities().len(), 1);
 }

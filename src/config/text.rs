@@ -92,12 +92,6 @@ impl Span {
     }
 }
 
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
-        span.0
-    }
-}
-
 impl Deref for Span {
     type Target = Duration;
     fn deref(&self) -> &Duration {
@@ -157,7 +151,7 @@ impl ByteSize {
     }
 
     /// In bytes.
-    pub const fn get(self) -> u64 {
+    pub const fn bytes(self) -> u64 {
         self.0
     }
 }
@@ -254,12 +248,6 @@ impl Endpoint {
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Self(address)
-    }
-}
-
-impl From<&Endpoint> for SocketAddr {
-    fn from(endpoint: &Endpoint) -> Self {
-        endpoint.0
     }
 }
 
@@ -613,7 +601,7 @@ mod tests {
     #[test]
     fn sizes() {
         for (text, bytes) in [("10GiB", 10 << 30), ("1 kB", 1000), ("0B", 0), ("512B", 512)] {
-            assert_eq!(text.parse::<ByteSize>().unwrap().get(), bytes, "{text}");
+            assert_eq!(text.parse::<ByteSize>().unwrap().bytes(), bytes, "{text}");
         }
         assert_eq!(ByteSize::gib(10).to_string(), "10GiB");
         refused::<ByteSize>(&["", "10", "GiB", "10 gigs", "-1B", "99999999999TiB"]);

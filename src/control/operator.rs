@@ -259,7 +259,7 @@ impl Control {
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
-                self.note_dns(draft, &report.verdict, Some(report.verified));
+                self.note_dns(draft, &report.finding.verdict, Some(report.verified));
                 if report.https && draft.record.is_wanted() && issue != Issue::Off {
                     draft.happens(SslEvent::Wanted);
                 }

@@ -62,18 +62,30 @@ pub(super) async fn check(look: &Look<'_>, name: &str, ca: &CaIdentity) -> Caa {
     }
     // RFC 8659 §3: the closest name with CAA records decides; aliases are followed by the
     // resolvers at each level, and an alias's target is not climbed.
-    let levels = levels(name);
-    let mut answers = stream::iter(&levels).map(|l| async move { (*l, look.get(l, Kind::Caa).await) }).buffered(AT_ONCE);
+    let mut questions = Vec::new();
+    for level in levels(name) {
+        questions.push(records_at(look, level));
+    }
+    let mut answers = stream::iter(questions).buffered(AT_ONCE);
     while let Some((level, answer)) = answers.next().await {
         match answer {
             Ok(answer) => return judge(&answer, level, ca),
             Err(e) if e.is_absent() => {}
             // An alias in a circle has no records (RFC 8659 §3 leaves its address check to fail).
             Err(LookupError::Loop) => {}
-            Err(error) => return Caa::Error { zone: zone_of(level).to_owned(), error },
+            Err(error) => {
+                return Caa::Error {
+                    zone: zone_of(level).to_owned(),
+                    error,
+                };
+            }
         }
     }
     Caa::Allows { found: Vec::new() }
+}
+
+async fn records_at<'n>(look: &Look<'_>, level: &'n str) -> (&'n str, Result<Answer, LookupError>) {
+    (level, look.get(level, Kind::Caa).await)
 }
 
 /// The name and its parents, down to the top-level domain.
@@ -90,7 +102,9 @@ fn judge(answer: &Answer, level: &str, ca: &CaIdentity) -> Caa {
     let mut granted = false;
     let mut unknown_critical = false;
     for record in &answer.records {
-        let Data::Caa { critical, tag, value } = &record.data else { continue };
+        let Data::Caa { critical, tag, value } = &record.data else {
+            continue;
+        };
         unknown_critical |= *critical && !KNOWN_TAGS.contains(&tag.as_str());
         // `issuewild` speaks of wildcards only (RFC 8659 §4.3), which linkseal never asks for.
         if tag == "issue" {
@@ -100,7 +114,11 @@ fn judge(answer: &Answer, level: &str, ca: &CaIdentity) -> Caa {
     }
     if unknown_critical || (restricted && !granted) {
         let host = answer.records.first().map_or(level, |r| r.owner.as_str()).to_owned();
-        return Caa::Forbids { host, found, ttl: answer.ttl() };
+        return Caa::Forbids {
+            host,
+            found,
+            ttl: answer.ttl(),
+        };
     }
     Caa::Allows { found }
 }
@@ -110,12 +128,18 @@ fn judge(answer: &Answer, level: &str, ca: &CaIdentity) -> Caa {
 fn grants(value: &str, ca: &CaIdentity) -> bool {
     let mut parts = value.split(';').map(str::trim);
     let issuer = parts.next().unwrap_or_default().trim_end_matches('.');
-    if !ca.identities.iter().any(|id| id.trim_end_matches('.').eq_ignore_ascii_case(issuer)) {
+    if !ca
+        .identities
+        .iter()
+        .any(|id| id.trim_end_matches('.').eq_ignore_ascii_case(issuer))
+    {
         return false;
     }
     let mut seen_account = false;
     for parameter in parts.filter(|p| !p.is_empty()) {
-        let Some((tag, value)) = parameter.split_once('=').map(|(t, v)| (t.trim(), v.trim())) else { return false };
+        let Some((tag, value)) = parameter.split_once('=').map(|(t, v)| (t.trim(), v.trim())) else {
+            return false;
+        };
         match tag.to_ascii_lowercase().as_str() {
             // Twice is an invalid record (RFC 8657 §3).
             "accounturi" if seen_account => return false,
@@ -141,7 +165,10 @@ mod tests {
 
     fn ca() -> CaIdentity {
         let account_uri = Some("https://ca.example/acct/1".to_owned());
-        CaIdentity { identities: vec!["ca.example".into(), "ca2.example".into()], account_uri }
+        CaIdentity {
+            identities: vec!["ca.example".into(), "ca2.example".into()],
+            account_uri,
+        }
     }
 
     async fn judged(script: &Script) -> Caa {
@@ -165,7 +192,10 @@ mod tests {
             (vec!["0 tbs unknown"], true),
             (vec!["0 issue ca.example; accounturi=https://ca.example/acct/1"], true),
             (vec!["0 issue ca.example; accounturi=https://ca.example/acct/2"], false),
-            (vec!["0 issue ca.example;accounturi=https://ca.example/acct/1;accounturi=https://ca.example/acct/1"], false),
+            (
+                vec!["0 issue ca.example;accounturi=https://ca.example/acct/1;accounturi=https://ca.example/acct/1"],
+                false,
+            ),
             (vec!["0 issue ca.example; validationmethods=dns-01,http-01"], true),
             (vec!["0 issue ca.example; validationmethods=dns-01"], false),
             (vec!["0 issue ca.example; cansignhttpexchanges=yes"], true),
@@ -201,16 +231,31 @@ mod tests {
         assert_eq!(judged(&script).await, Caa::Allows { found: Vec::new() });
         script.fail("customer.example", Kind::Caa, LookupError::ServFail { text: None });
         let zone = "customer.example".to_owned();
-        assert_eq!(judged(&script).await, Caa::Error { zone, error: LookupError::ServFail { text: None } });
-        let unjudged = script.with_look(async |look| check(look, NAME, &CaIdentity::default()).await).await;
+        assert_eq!(
+            judged(&script).await,
+            Caa::Error {
+                zone,
+                error: LookupError::ServFail { text: None }
+            }
+        );
+        let unjudged = script
+            .with_look(async |look| check(look, NAME, &CaIdentity::default()).await)
+            .await;
         assert_eq!(unjudged, Caa::NotJudged);
     }
 
     #[tokio::test]
     async fn an_account_not_known_yet_does_not_forbid() {
         let script = Script::new();
-        script.add(NAME, Kind::Caa, "0 issue ca.example; accounturi=https://ca.example/acct/9");
-        let ca = CaIdentity { account_uri: None, ..ca() };
+        script.add(
+            NAME,
+            Kind::Caa,
+            "0 issue ca.example; accounturi=https://ca.example/acct/9",
+        );
+        let ca = CaIdentity {
+            account_uri: None,
+            ..ca()
+        };
         let caa = script.with_look(async |look| check(look, NAME, &ca).await).await;
         assert!(matches!(caa, Caa::Allows { .. }));
     }

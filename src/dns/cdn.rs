@@ -25,7 +25,10 @@ pub(super) fn provider<'a>(addresses: &[IpAddr], mut targets: impl Iterator<Item
     let by_target = targets.find_map(|t| CDNS.iter().find(|c| c.suffixes.iter().any(|s| ends_in(t, s))));
     let by_address = || {
         CDNS.iter().find(|c| {
-            c.blocks.iter().filter_map(|b| b.parse::<IpNet>().ok()).any(|b| addresses.iter().any(|a| b.contains(a)))
+            c.blocks
+                .iter()
+                .filter_map(|b| b.parse::<IpNet>().ok())
+                .any(|b| addresses.iter().any(|a| b.contains(a)))
         })
     };
     by_target.or_else(by_address).map(|c| c.name)
@@ -33,7 +36,8 @@ pub(super) fn provider<'a>(addresses: &[IpAddr], mut targets: impl Iterator<Item
 
 /// Whether a name is `suffix` or lies in it.
 pub(super) fn ends_in(name: &str, suffix: &str) -> bool {
-    name.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    name.strip_suffix(suffix)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 const CDNS: &[Cdn] = &[
@@ -41,21 +45,54 @@ const CDNS: &[Cdn] = &[
         name: "Cloudflare",
         suffixes: &["cdn.cloudflare.net", "cdn.cloudflareanycast.net"],
         blocks: &[
-            "173.245.48.0/20", "103.21.244.0/22", "103.22.200.0/22", "103.31.4.0/22", "141.101.64.0/18",
-            "108.162.192.0/18", "190.93.240.0/20", "188.114.96.0/20", "197.234.240.0/22", "198.41.128.0/17",
-            "162.158.0.0/15", "104.16.0.0/13", "104.24.0.0/14", "172.64.0.0/13", "131.0.72.0/22",
-            "2400:cb00::/32", "2606:4700::/32", "2803:f800::/32", "2405:b500::/32", "2405:8100::/32",
-            "2a06:98c0::/29", "2c0f:f248::/32",
+            "173.245.48.0/20",
+            "103.21.244.0/22",
+            "103.22.200.0/22",
+            "103.31.4.0/22",
+            "141.101.64.0/18",
+            "108.162.192.0/18",
+            "190.93.240.0/20",
+            "188.114.96.0/20",
+            "197.234.240.0/22",
+            "198.41.128.0/17",
+            "162.158.0.0/15",
+            "104.16.0.0/13",
+            "104.24.0.0/14",
+            "172.64.0.0/13",
+            "131.0.72.0/22",
+            "2400:cb00::/32",
+            "2606:4700::/32",
+            "2803:f800::/32",
+            "2405:b500::/32",
+            "2405:8100::/32",
+            "2a06:98c0::/29",
+            "2c0f:f248::/32",
         ],
     },
     Cdn {
         name: "Fastly",
         suffixes: &["fastly.net", "fastlylb.net", "fastly-edge.com"],
         blocks: &[
-            "23.235.32.0/20", "43.249.72.0/22", "103.244.50.0/24", "103.245.222.0/23", "103.245.224.0/24",
-            "104.156.80.0/20", "140.248.64.0/18", "140.248.128.0/17", "146.75.0.0/17", "151.101.0.0/16",
-            "157.52.64.0/18", "167.82.0.0/17", "167.82.128.0/20", "167.82.160.0/20", "167.82.224.0/20",
-            "172.111.64.0/18", "185.31.16.0/22", "199.27.72.0/21", "199.232.0.0/16", "2a04:4e40::/32",
+            "23.235.32.0/20",
+            "43.249.72.0/22",
+            "103.244.50.0/24",
+            "103.245.222.0/23",
+            "103.245.224.0/24",
+            "104.156.80.0/20",
+            "140.248.64.0/18",
+            "140.248.128.0/17",
+            "146.75.0.0/17",
+            "151.101.0.0/16",
+            "157.52.64.0/18",
+            "167.82.0.0/17",
+            "167.82.128.0/20",
+            "167.82.160.0/20",
+            "167.82.224.0/20",
+            "172.111.64.0/18",
+            "185.31.16.0/22",
+            "199.27.72.0/21",
+            "199.232.0.0/16",
+            "2a04:4e40::/32",
             "2a04:4e42::/32",
         ],
     },
@@ -63,24 +100,78 @@ const CDNS: &[Cdn] = &[
         name: "Amazon CloudFront",
         suffixes: &["cloudfront.net"],
         blocks: &[
-            "3.160.0.0/14", "13.32.0.0/15", "13.35.0.0/16", "13.224.0.0/14", "13.249.0.0/16", "18.64.0.0/14",
-            "18.154.0.0/15", "18.160.0.0/15", "18.164.0.0/15", "18.172.0.0/15", "18.238.0.0/15", "18.244.0.0/15",
-            "52.84.0.0/15", "52.222.128.0/17", "54.182.0.0/16", "54.192.0.0/16", "54.230.0.0/16", "54.239.128.0/18",
-            "65.8.0.0/16", "65.9.0.0/17", "70.132.0.0/18", "71.152.0.0/17", "99.84.0.0/16", "99.86.0.0/16",
-            "108.138.0.0/15", "108.156.0.0/14", "130.176.0.0/16", "143.204.0.0/16", "144.220.0.0/16",
-            "204.246.164.0/22", "204.246.168.0/22", "205.251.192.0/19", "216.137.32.0/19", "2600:9000::/28",
+            "3.160.0.0/14",
+            "13.32.0.0/15",
+            "13.35.0.0/16",
+            "13.224.0.0/14",
+            "13.249.0.0/16",
+            "18.64.0.0/14",
+            "18.154.0.0/15",
+            "18.160.0.0/15",
+            "18.164.0.0/15",
+            "18.172.0.0/15",
+            "18.238.0.0/15",
+            "18.244.0.0/15",
+            "52.84.0.0/15",
+            "52.222.128.0/17",
+            "54.182.0.0/16",
+            "54.192.0.0/16",
+            "54.230.0.0/16",
+            "54.239.128.0/18",
+            "65.8.0.0/16",
+            "65.9.0.0/17",
+            "70.132.0.0/18",
+            "71.152.0.0/17",
+            "99.84.0.0/16",
+            "99.86.0.0/16",
+            "108.138.0.0/15",
+            "108.156.0.0/14",
+            "130.176.0.0/16",
+            "143.204.0.0/16",
+            "144.220.0.0/16",
+            "204.246.164.0/22",
+            "204.246.168.0/22",
+            "205.251.192.0/19",
+            "216.137.32.0/19",
+            "2600:9000::/28",
         ],
     },
     Cdn {
         name: "Akamai",
-        suffixes: &["edgekey.net", "edgesuite.net", "akamaiedge.net", "akamai.net", "akamaized.net"],
+        suffixes: &[
+            "edgekey.net",
+            "edgesuite.net",
+            "akamaiedge.net",
+            "akamai.net",
+            "akamaized.net",
+        ],
         blocks: &[],
     },
-    Cdn { name: "Azure Front Door", suffixes: &["azurefd.net", "azureedge.net", "t-msedge.net"], blocks: &[] },
-    Cdn { name: "Imperva", suffixes: &["incapdns.net", "impervadns.net"], blocks: &[] },
-    Cdn { name: "Bunny", suffixes: &["b-cdn.net"], blocks: &[] },
-    Cdn { name: "KeyCDN", suffixes: &["kxcdn.com"], blocks: &[] },
-    Cdn { name: "Gcore", suffixes: &["gcdn.co"], blocks: &[] },
+    Cdn {
+        name: "Azure Front Door",
+        suffixes: &["azurefd.net", "azureedge.net", "t-msedge.net"],
+        blocks: &[],
+    },
+    Cdn {
+        name: "Imperva",
+        suffixes: &["incapdns.net", "impervadns.net"],
+        blocks: &[],
+    },
+    Cdn {
+        name: "Bunny",
+        suffixes: &["b-cdn.net"],
+        blocks: &[],
+    },
+    Cdn {
+        name: "KeyCDN",
+        suffixes: &["kxcdn.com"],
+        blocks: &[],
+    },
+    Cdn {
+        name: "Gcore",
+        suffixes: &["gcdn.co"],
+        blocks: &[],
+    },
 ];
 
 #[cfg(test)]
@@ -110,7 +201,11 @@ mod tests {
             (Vec::new(), "notcloudfront.net", None),
             (ip("192.0.2.1"), "www.customer.example", None),
         ] {
-            assert_eq!(provider(&addresses, [target].into_iter()), provider_is, "{addresses:?} {target}");
+            assert_eq!(
+                provider(&addresses, [target].into_iter()),
+                provider_is,
+                "{addresses:?} {target}"
+            );
         }
     }
 }

@@ -91,8 +91,13 @@ mod tests {
     }
 
     async fn report(script: &Script) -> RecordReport {
-        let wanted = Dkim { selector: "ps1".into(), cname: "PS1.dkim.platform.example.".into() };
-        script.with_look(async |look| check(look, "customer.example", &wanted).await).await
+        let wanted = Dkim {
+            selector: "ps1".into(),
+            cname: "PS1.dkim.platform.example.".into(),
+        };
+        script
+            .with_look(async |look| check(look, "customer.example", &wanted).await)
+            .await
     }
 
     #[tokio::test]
@@ -114,12 +119,19 @@ mod tests {
     async fn anything_else_says_what_to_change() {
         let missing = report(&script()).await;
         assert_eq!((missing.verdict, missing.ttl), (Word::Missing, Some(NEGATIVE_TTL)));
-        assert_eq!(missing.hint.en, "Create the record ps1._domainkey.customer.example CNAME ps1.dkim.platform.example.");
+        assert_eq!(
+            missing.hint.en,
+            "Create the record ps1._domainkey.customer.example CNAME ps1.dkim.platform.example."
+        );
 
         let twice = script();
         twice.add("ps1._domainkey.customer.example.customer.example", Kind::Cname, TARGET);
         let row = report(&twice).await;
-        assert!(row.hint.en.contains("enter only ps1._domainkey as the host"), "{}", row.hint.en);
+        assert!(
+            row.hint.en.contains("enter only ps1._domainkey as the host"),
+            "{}",
+            row.hint.en
+        );
 
         let no_dot = script();
         no_dot.add(HOST, Kind::Cname, "ps1.dkim.platform.example.customer.example");

@@ -34,7 +34,12 @@ impl DmarcWanted {
 /// Checks the policy that receivers apply to mail from `domain`.
 pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) -> RecordReport {
     let host = format!("_dmarc.{domain}");
-    let row = RecordReport::new("TXT", Purpose::Mail, &host, vec![format!("v=DMARC1; p={}", wanted.policy())]);
+    let row = RecordReport::new(
+        "TXT",
+        Purpose::Mail,
+        &host,
+        vec![format!("v=DMARC1; p={}", wanted.policy())],
+    );
     let own = match records(look, &host).await {
         Ok((texts, ttl)) if !texts.is_empty() => return judge(row.found(&texts, ttl), &texts, wanted, false),
         Ok((_, ttl)) => LookupError::NoData { ttl },
@@ -56,8 +61,15 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) ->
 async fn records(look: &Look<'_>, name: &str) -> Result<(Vec<String>, Option<u32>), LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     // The version comes first, in this very case (RFC 7489 §6.3).
-    let is_dmarc = |t: &&str| t.split(';').next().is_some_and(|v| v.split('=').map(str::trim).eq(["v", "DMARC1"]));
-    Ok((answer.texts().filter(is_dmarc).map(str::to_owned).collect(), answer.ttl()))
+    let is_dmarc = |t: &&str| {
+        t.split(';')
+            .next()
+            .is_some_and(|v| v.split('=').map(str::trim).eq(["v", "DMARC1"]))
+    };
+    Ok((
+        answer.texts().filter(is_dmarc).map(str::to_owned).collect(),
+        answer.ttl(),
+    ))
 }
 
 fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {
@@ -66,8 +78,14 @@ fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bo
         return row.is(
             Word::Wrong,
             Hint::new(
-                format!("There are {} DMARC records, one is allowed: keep one at {host}.", texts.len()),
-                format!("Es gibt {} DMARC-Einträge, erlaubt ist einer: Behalten Sie einen bei {host}.", texts.len()),
+                format!(
+                    "There are {} DMARC records, one is allowed: keep one at {host}.",
+                    texts.len()
+                ),
+                format!(
+                    "Es gibt {} DMARC-Einträge, erlaubt ist einer: Behalten Sie einen bei {host}.",
+                    texts.len()
+                ),
             ),
         );
     };
@@ -97,7 +115,10 @@ fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bo
 /// `None`: no valid one, and no address for reports that would make it `none` (§6.6.3).
 fn policy(text: &str, inherited: bool) -> Option<DmarcWanted> {
     let tag = |name: &str| {
-        text.split(';').filter_map(|t| t.split_once('=')).find(|(n, _)| n.trim().eq_ignore_ascii_case(name)).map(|(_, v)| v.trim())
+        text.split(';')
+            .filter_map(|t| t.split_once('='))
+            .find(|(n, _)| n.trim().eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.trim())
     };
     let valid = |value: &str| {
         [DmarcWanted::None, DmarcWanted::Quarantine, DmarcWanted::Reject]
@@ -106,7 +127,9 @@ fn policy(text: &str, inherited: bool) -> Option<DmarcWanted> {
     };
     let own = tag("p").and_then(valid);
     let inherited = inherited.then(|| tag("sp").and_then(valid)).flatten();
-    inherited.or(own).or_else(|| tag("rua").filter(|r| !r.is_empty()).map(|_| DmarcWanted::None))
+    inherited
+        .or(own)
+        .or_else(|| tag("rua").filter(|r| !r.is_empty()).map(|_| DmarcWanted::None))
 }
 
 #[cfg(test)]
@@ -125,7 +148,11 @@ mod tests {
             (vec!["v=DMARC1; p=none"], Present, Word::Ok),
             (vec!["v=DMARC1; p=none"], None, Word::Ok),
             (vec!["v=DMARC1; p=none"], Quarantine, Word::Wrong),
-            (vec!["v=DMARC1;p=Quarantine;rua=mailto:a@customer.example"], Quarantine, Word::Ok),
+            (
+                vec!["v=DMARC1;p=Quarantine;rua=mailto:a@customer.example"],
+                Quarantine,
+                Word::Ok,
+            ),
             (vec!["v=DMARC1; p=quarantine"], Reject, Word::Wrong),
             (vec!["v = DMARC1 ; p = reject"], Reject, Word::Ok),
             (vec!["v=DMARC1; p=reject"], Present, Word::Ok),
@@ -151,17 +178,33 @@ mod tests {
     async fn a_subdomain_inherits() {
         let script = Script::new();
         script.add("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=reject; sp=none");
-        assert_eq!(report(&script, "mail.customer.example", DmarcWanted::Present).await.verdict, Word::Ok);
+        assert_eq!(
+            report(&script, "mail.customer.example", DmarcWanted::Present)
+                .await
+                .verdict,
+            Word::Ok
+        );
         let row = report(&script, "mail.customer.example", DmarcWanted::Quarantine).await;
-        assert_eq!((row.verdict, row.host.as_str()), (Word::Wrong, "_dmarc.mail.customer.example"));
+        assert_eq!(
+            (row.verdict, row.host.as_str()),
+            (Word::Wrong, "_dmarc.mail.customer.example")
+        );
         script.add("_dmarc.mail.customer.example", Kind::Txt, "v=DMARC1; p=reject");
-        assert_eq!(report(&script, "mail.customer.example", DmarcWanted::Reject).await.verdict, Word::Ok);
+        assert_eq!(
+            report(&script, "mail.customer.example", DmarcWanted::Reject)
+                .await
+                .verdict,
+            Word::Ok
+        );
     }
 
     #[tokio::test]
     async fn failures_are_errors() {
         let script = Script::new();
         script.fail("_dmarc.customer.example", Kind::Txt, LookupError::Timeout);
-        assert_eq!(report(&script, "customer.example", DmarcWanted::Present).await.verdict, Word::Error);
+        assert_eq!(
+            report(&script, "customer.example", DmarcWanted::Present).await.verdict,
+            Word::Error
+        );
     }
 }

@@ -27,7 +27,12 @@ pub(super) struct Look<'a> {
 
 impl<'a> Look<'a> {
     pub(super) fn new(lookup: &'a dyn Lookup, memo: &'a Memo, deadline: Instant) -> Self {
-        Self { lookup, memo, deadline, fresh: false }
+        Self {
+            lookup,
+            memo,
+            deadline,
+            fresh: false,
+        }
     }
 
     /// The same check, asking the zones' own servers where they can be had.
@@ -56,7 +61,10 @@ impl<'a> Look<'a> {
         if let Some(known) = get(&self.memo.authority, key) {
             return Some(known);
         }
-        let answer = timeout_at(self.deadline, self.lookup.authoritative(&key.0, key.1)).await.ok().flatten()?;
+        let answer = timeout_at(self.deadline, self.lookup.authoritative(&key.0, key.1))
+            .await
+            .ok()
+            .flatten()?;
         put(&self.memo.authority, key.clone(), answer.clone());
         Some(answer)
     }

@@ -16,8 +16,14 @@ impl Metrics {
     /// # Panics
     /// When they are in the registry already.
     pub fn register(registry: &Registry) -> Self {
-        let opts = Opts::new("linkseal_dns_checks_total", "DNS checks of domains, by what they found.");
-        #[allow(clippy::expect_used, reason = "names and labels are constants; a second registration is a bug")]
+        let opts = Opts::new(
+            "linkseal_dns_checks_total",
+            "DNS checks of domains, by what they found.",
+        );
+        #[allow(
+            clippy::expect_used,
+            reason = "names and labels are constants; a second registration is a bug"
+        )]
         let checks = {
             let checks = IntCounterVec::new(opts, &["result"]).expect("the name and label are valid");
             registry.register(Box::new(checks.clone())).expect("registered once");
@@ -35,7 +41,15 @@ impl Metrics {
     }
 }
 
-const RESULTS: [&str; 7] = ["right", "missing", "elsewhere", "proxied", "stray_aaaa", "caa_forbids", "error"];
+const RESULTS: [&str; 7] = [
+    "right",
+    "missing",
+    "elsewhere",
+    "proxied",
+    "stray_aaaa",
+    "caa_forbids",
+    "error",
+];
 
 fn label(verdict: &DnsVerdict) -> &'static str {
     match verdict {

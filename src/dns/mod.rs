@@ -26,7 +26,7 @@ pub mod testing;
 mod trace;
 mod wanted;
 
-pub use caa::{Caa, CaIdentity};
+pub use caa::{CaIdentity, Caa};
 pub use check::{CHECK_TIME, Checker, CheckerSettings, Finding, Stale};
 pub use dkim::Dkim;
 pub use dmarc::DmarcWanted;

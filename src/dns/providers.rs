@@ -21,8 +21,14 @@ pub struct ProviderHelp {
 
 /// The host whose name servers these are. `None`: not one of those known here.
 pub(super) fn detect<'a>(name_servers: impl Iterator<Item = &'a str>) -> Option<ProviderHelp> {
-    let provider = name_servers.into_iter().find_map(|ns| PROVIDERS.iter().find(|p| p.serves(ns)))?;
-    Some(ProviderHelp { name: provider.name, url: provider.url, steps: Hint::new(provider.en, provider.de) })
+    let provider = name_servers
+        .into_iter()
+        .find_map(|ns| PROVIDERS.iter().find(|p| p.serves(ns)))?;
+    Some(ProviderHelp {
+        name: provider.name,
+        url: provider.url,
+        steps: Hint::new(provider.en, provider.de),
+    })
 }
 
 struct Provider {
@@ -39,7 +45,9 @@ struct Provider {
 impl Provider {
     fn serves(&self, name_server: &str) -> bool {
         self.zones.iter().any(|z| ends_in(name_server, z))
-            || self.label.is_some_and(|l| name_server.split('.').any(|label| label.starts_with(l)))
+            || self
+                .label
+                .is_some_and(|l| name_server.split('.').any(|label| label.starts_with(l)))
     }
 }
 
@@ -95,7 +103,14 @@ const PROVIDERS: &[Provider] = &[
     Provider {
         name: "Hetzner",
         url: "https://console.hetzner.com/",
-        zones: &["ns.hetzner.com", "ns.hetzner.de", "your-server.de", "second-ns.com", "second-ns.de", "first-ns.de"],
+        zones: &[
+            "ns.hetzner.com",
+            "ns.hetzner.de",
+            "your-server.de",
+            "second-ns.com",
+            "second-ns.de",
+            "first-ns.de",
+        ],
         label: None,
         en: "Open DNS, choose the zone, then Records > Add record. End the target of a CNAME with a dot.",
         de: "Öffnen Sie DNS, wählen Sie die Zone, dann Records > Record hinzufügen. Beenden Sie das Ziel eines CNAME mit einem Punkt.",
@@ -151,7 +166,13 @@ const PROVIDERS: &[Provider] = &[
     Provider {
         name: "Mittwald",
         url: "https://studio.mittwald.de/",
-        zones: &["agenturserver.de", "agenturserver.it", "agenturserver.co", "agenturserver.eu", "mittwald.de"],
+        zones: &[
+            "agenturserver.de",
+            "agenturserver.it",
+            "agenturserver.co",
+            "agenturserver.eu",
+            "mittwald.de",
+        ],
         label: None,
         en: "In mStudio open the project's Domains, choose the (sub)domain, then DNS and edit the records.",
         de: "Öffnen Sie im mStudio die Domains des Projekts, wählen Sie die (Sub-)Domain, dann DNS, und bearbeiten Sie die Einträge.",
@@ -206,7 +227,11 @@ mod tests {
     #[test]
     fn every_host_says_where_to_click_in_both_languages() {
         for p in PROVIDERS {
-            assert!(p.url.starts_with("https://") && p.en.ends_with('.') && p.de.ends_with('.'), "{}", p.name);
+            assert!(
+                p.url.starts_with("https://") && p.en.ends_with('.') && p.de.ends_with('.'),
+                "{}",
+                p.name
+            );
             assert!(!p.zones.is_empty() || p.label.is_some(), "{}", p.name);
             assert_ne!(p.en, p.de);
         }

@@ -321,7 +321,12 @@ mod tests {
 
     fn resolver(servers: &[&DnsServer], timeout: Duration) -> Resolver {
         let resolvers = servers.iter().map(|s| s.address()).collect();
-        Resolver::new(ResolverSettings { resolvers, timeout, ..ResolverSettings::default() }).unwrap()
+        Resolver::new(ResolverSettings {
+            resolvers,
+            timeout,
+            ..ResolverSettings::default()
+        })
+        .unwrap()
     }
 
     fn patient(server: &DnsServer) -> Resolver {
@@ -348,12 +353,19 @@ mod tests {
             ("nowhere.customer.example", "NXDOMAIN"),
             (NAME, "no such record"),
             ("servfail.example", "SERVFAIL"),
-            ("expired.example", "DNSSEC bogus (Signature Expired: RRSIG of zone expired)"),
+            (
+                "expired.example",
+                "DNSSEC bogus (Signature Expired: RRSIG of zone expired)",
+            ),
             ("blocked.example", "SERVFAIL (No Reachable Authority)"),
             ("bogus.example", "DNSSEC bogus"),
             ("refused.example", "REFUSED"),
         ] {
-            assert_eq!(resolver.lookup(name, Kind::A).await.unwrap_err().to_string(), says, "{name}");
+            assert_eq!(
+                resolver.lookup(name, Kind::A).await.unwrap_err().to_string(),
+                says,
+                "{name}"
+            );
         }
         let absent = resolver.lookup("nowhere.customer.example", Kind::A).await.unwrap_err();
         assert_eq!(absent.negative_ttl(), Some(60));
@@ -387,9 +399,15 @@ mod tests {
         assert_eq!(alias.names().collect::<Vec<_>>(), ["alias.customer.example"]);
         let address = resolver.lookup("LINKS.customer.example.", Kind::A).await.unwrap();
         assert_eq!(address.records[0].owner, EDGE);
-        assert!(matches!(resolver.lookup(NAME, Kind::Txt).await, Err(LookupError::NoData { .. })));
+        assert!(matches!(
+            resolver.lookup(NAME, Kind::Txt).await,
+            Err(LookupError::NoData { .. })
+        ));
         assert_eq!(resolver.lookup("a.loop.example", Kind::A).await, Err(LookupError::Loop));
-        assert!(matches!(resolver.lookup("dangling.example", Kind::A).await, Err(LookupError::NxDomain { .. })));
+        assert!(matches!(
+            resolver.lookup("dangling.example", Kind::A).await,
+            Err(LookupError::NxDomain { .. })
+        ));
     }
 
     #[tokio::test]
@@ -399,11 +417,18 @@ mod tests {
         let long = "v=DKIM1; k=rsa; p=".to_owned() + &"A".repeat(2000);
         dns.add(NAME, Kind::Txt, &long);
         dns.add("small.example", Kind::Mx, "10 MX.Customer.example");
-        dns.add("small.example", Kind::Caa, "128 issue \"ca.example; validationmethods=http-01\"");
+        dns.add(
+            "small.example",
+            Kind::Caa,
+            "128 issue \"ca.example; validationmethods=http-01\"",
+        );
         dns.add("small.example", Kind::Aaaa, "2001:db8::1");
         dns.fail("small.example", Failure::Truncated);
         let resolver = patient(&dns);
-        assert_eq!(resolver.lookup(NAME, Kind::Txt).await.unwrap().texts().next(), Some(long.as_str()));
+        assert_eq!(
+            resolver.lookup(NAME, Kind::Txt).await.unwrap().texts().next(),
+            Some(long.as_str())
+        );
         for (kind, shown) in [
             (Kind::Mx, "10 mx.customer.example"),
             (Kind::Caa, "128 issue \"ca.example; validationmethods=http-01\""),
@@ -429,9 +454,21 @@ mod tests {
         let tasks = Tasks::new();
         let dns = server(&tasks).await;
         let resolver = patient(&dns);
-        assert_eq!(resolver.lookup("a.localhost", Kind::A).await.unwrap().addresses(), [IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-        assert_eq!(resolver.lookup("a.localhost", Kind::Aaaa).await.unwrap().addresses(), [IpAddr::V6(Ipv6Addr::LOCALHOST)]);
-        assert!(resolver.lookup("a.localhost", Kind::Cname).await.unwrap_err().is_absent());
+        assert_eq!(
+            resolver.lookup("a.localhost", Kind::A).await.unwrap().addresses(),
+            [IpAddr::V4(Ipv4Addr::LOCALHOST)]
+        );
+        assert_eq!(
+            resolver.lookup("a.localhost", Kind::Aaaa).await.unwrap().addresses(),
+            [IpAddr::V6(Ipv6Addr::LOCALHOST)]
+        );
+        assert!(
+            resolver
+                .lookup("a.localhost", Kind::Cname)
+                .await
+                .unwrap_err()
+                .is_absent()
+        );
         assert_eq!(dns.asked_in_all(), 0);
     }
 
@@ -452,11 +489,23 @@ mod tests {
         assert!(resolver.lookup(NAME, Kind::Cname).await.is_err());
         let fresh = resolver.authoritative(NAME, Kind::Cname).await.unwrap().unwrap();
         assert_eq!(fresh.names().next(), Some(EDGE));
-        assert!(resolver.authoritative("links.other.example", Kind::Cname).await.is_none());
+        assert!(
+            resolver
+                .authoritative("links.other.example", Kind::Cname)
+                .await
+                .is_none()
+        );
 
-        let careful = Resolver::new(ResolverSettings { authority_private: false, ..settings }).unwrap();
+        let careful = Resolver::new(ResolverSettings {
+            authority_private: false,
+            ..settings
+        })
+        .unwrap();
         let before = zone.asked_in_all();
-        assert!(careful.authoritative(NAME, Kind::Cname).await.is_none(), "no question into our own network");
+        assert!(
+            careful.authoritative(NAME, Kind::Cname).await.is_none(),
+            "no question into our own network"
+        );
         assert_eq!(zone.asked_in_all(), before);
     }
 
@@ -466,7 +515,10 @@ mod tests {
         let dns = server(&tasks).await;
         let long = "a".repeat(64);
         for name in [long.as_str(), "a..b"] {
-            assert!(matches!(patient(&dns).lookup(name, Kind::A).await, Err(LookupError::Other(_))), "{name}");
+            assert!(
+                matches!(patient(&dns).lookup(name, Kind::A).await, Err(LookupError::Other(_))),
+                "{name}"
+            );
         }
     }
 }

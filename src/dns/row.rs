@@ -61,7 +61,10 @@ pub struct Hint {
 
 impl Hint {
     pub(super) fn new(en: impl Into<String>, de: impl Into<String>) -> Self {
-        Self { en: en.into(), de: de.into() }
+        Self {
+            en: en.into(),
+            de: de.into(),
+        }
     }
 
     fn and(mut self, more: Option<Self>) -> Self {
@@ -118,7 +121,11 @@ impl RecordReport {
     }
 
     pub(super) fn found(mut self, found: impl IntoIterator<Item = impl ToString>, ttl: Option<u32>) -> Self {
-        self.found = found.into_iter().take(MAX_FOUND).map(|f| shown(&f.to_string())).collect();
+        self.found = found
+            .into_iter()
+            .take(MAX_FOUND)
+            .map(|f| shown(&f.to_string()))
+            .collect();
         self.ttl = ttl;
         self
     }
@@ -143,10 +150,16 @@ impl RecordReport {
             let short = &self.host_short;
             Hint::new(
                 format!("It was entered as {at}: enter only {short} as the host, the provider adds the rest."),
-                format!("Er wurde als {at} eingetragen: Geben Sie als Host nur {short} ein, den Rest ergänzt der Anbieter."),
+                format!(
+                    "Er wurde als {at} eingetragen: Geben Sie als Host nur {short} ein, den Rest ergänzt der Anbieter."
+                ),
             )
         });
-        Self { ttl: error.negative_ttl(), ..self }.is(Word::Missing, hint.and(misplaced))
+        Self {
+            ttl: error.negative_ttl(),
+            ..self
+        }
+        .is(Word::Missing, hint.and(misplaced))
     }
 
     /// The row of a record whose servers fail.
@@ -162,11 +175,16 @@ impl RecordReport {
             format!("{host} points to {found}; change it to CNAME {target}."),
             format!("{host} zeigt auf {found}; ändern Sie den Eintrag auf CNAME {target}."),
         );
-        let doubled = found.strip_prefix(target).and_then(|r| r.strip_prefix('.')).is_some_and(|r| r == zone_of(&host));
+        let doubled = found
+            .strip_prefix(target)
+            .and_then(|r| r.strip_prefix('.'))
+            .is_some_and(|r| r == zone_of(&host));
         let dot = doubled.then(|| {
             Hint::new(
                 format!("The provider added its own zone: enter the target with a final dot, {target}."),
-                format!("Der Anbieter hat die eigene Zone angehängt: Geben Sie das Ziel mit Punkt am Ende ein: {target}."),
+                format!(
+                    "Der Anbieter hat die eigene Zone angehängt: Geben Sie das Ziel mit Punkt am Ende ein: {target}."
+                ),
             )
         });
         self.is(Word::Wrong, hint.and(dot))
@@ -186,7 +204,11 @@ pub(super) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) 
     match newer.verdict {
         Word::Ok => {
             let until = cached.ttl.map(|s| now + Duration::from_secs(s.into()));
-            RecordReport { visible_by: until, ..newer }.is(Word::Ok, still_cached(until))
+            RecordReport {
+                visible_by: until,
+                ..newer
+            }
+            .is(Word::Ok, still_cached(until))
         }
         Word::Error | Word::NotChecked => cached,
         Word::Missing | Word::Wrong | Word::Extra => newer,

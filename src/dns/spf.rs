@@ -32,14 +32,28 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, include: &str) -> Recor
             row.is(
                 Word::Wrong,
                 Hint::new(
-                    format!("{domain} has {} SPF records, one is allowed: replace them by \"{expected}\".", texts.len()),
-                    format!("{domain} hat {} SPF-Einträge, erlaubt ist einer: Ersetzen Sie sie durch \"{expected}\".", texts.len()),
+                    format!(
+                        "{domain} has {} SPF records, one is allowed: replace them by \"{expected}\".",
+                        texts.len()
+                    ),
+                    format!(
+                        "{domain} hat {} SPF-Einträge, erlaubt ist einer: Ersetzen Sie sie durch \"{expected}\".",
+                        texts.len()
+                    ),
                 ),
             )
         };
     };
     let walk = walk(look, record, &include).await;
-    let row = row(domain, if walk.included { record.clone() } else { expected.clone() }).found([record], ttl);
+    let row = row(
+        domain,
+        if walk.included {
+            record.clone()
+        } else {
+            expected.clone()
+        },
+    )
+    .found([record], ttl);
     judge(row, &walk, domain, &include, &expected)
 }
 
@@ -193,12 +207,36 @@ mod tests {
         let eleven = format!("{} a:6.example -all", ten.trim_end_matches(" -all"));
         for (texts, verdict, expected) in [
             (vec![], Word::Missing, "v=spf1 include:spf.platform.example ~all"),
-            (vec!["other text", "v=spf10 no"], Word::Missing, "v=spf1 include:spf.platform.example ~all"),
-            (vec!["v=spf1 include:spf.platform.example -all"], Word::Ok, "v=spf1 include:spf.platform.example -all"),
-            (vec!["V=SPF1 mx Include:SPF.platform.example. ?all"], Word::Ok, "V=SPF1 mx Include:SPF.platform.example. ?all"),
-            (vec!["v=spf1 mx -all"], Word::Wrong, "v=spf1 include:spf.platform.example mx -all"),
-            (vec!["v=spf1 -all include:spf.platform.example"], Word::Wrong, "v=spf1 include:spf.platform.example -all"),
-            (vec!["v=spf1 -include:spf.platform.example ~all"], Word::Wrong, "v=spf1 include:spf.platform.example ~all"),
+            (
+                vec!["other text", "v=spf10 no"],
+                Word::Missing,
+                "v=spf1 include:spf.platform.example ~all",
+            ),
+            (
+                vec!["v=spf1 include:spf.platform.example -all"],
+                Word::Ok,
+                "v=spf1 include:spf.platform.example -all",
+            ),
+            (
+                vec!["V=SPF1 mx Include:SPF.platform.example. ?all"],
+                Word::Ok,
+                "V=SPF1 mx Include:SPF.platform.example. ?all",
+            ),
+            (
+                vec!["v=spf1 mx -all"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example mx -all",
+            ),
+            (
+                vec!["v=spf1 -all include:spf.platform.example"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example -all",
+            ),
+            (
+                vec!["v=spf1 -include:spf.platform.example ~all"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example ~all",
+            ),
             (
                 vec!["v=spf1 mx -all", "v=spf1 include:spf.platform.example a mx ~all"],
                 Word::Wrong,
@@ -217,7 +255,12 @@ mod tests {
                 script.add(DOMAIN, Kind::Txt, text);
             }
             let row = report(&script).await;
-            assert_eq!((row.verdict, row.expected.as_slice()), (verdict, [expected.to_owned()].as_slice()), "{texts:?}: {}", row.hint.en);
+            assert_eq!(
+                (row.verdict, row.expected.as_slice()),
+                (verdict, [expected.to_owned()].as_slice()),
+                "{texts:?}: {}",
+                row.hint.en
+            );
             assert_eq!((row.host.as_str(), row.host_short.as_str()), (DOMAIN, "@"));
         }
     }
@@ -231,7 +274,11 @@ mod tests {
         assert_eq!(report(&script).await.verdict, Word::Ok);
 
         let circle = Script::new();
-        circle.add(DOMAIN, Kind::Txt, "v=spf1 include:spf.platform.example include:customer.example -all");
+        circle.add(
+            DOMAIN,
+            Kind::Txt,
+            "v=spf1 include:spf.platform.example include:customer.example -all",
+        );
         let row = report(&circle).await;
         assert_eq!(row.verdict, Word::Wrong);
         assert!(row.hint.en.contains("more than 10"), "{}", row.hint.en);
@@ -246,7 +293,11 @@ mod tests {
         assert_eq!(row.verdict, Word::Error);
         assert!(row.hint.de.contains("customer.example"));
         let nested = Script::new();
-        nested.add(DOMAIN, Kind::Txt, "v=spf1 include:spf.platform.example include:slow.example -all");
+        nested.add(
+            DOMAIN,
+            Kind::Txt,
+            "v=spf1 include:spf.platform.example include:slow.example -all",
+        );
         nested.fail("slow.example", Kind::Txt, LookupError::ServFail { text: None });
         assert_eq!(report(&nested).await.verdict, Word::Error);
     }

@@ -75,7 +75,10 @@ impl DnsServer {
                 Err(_) => tries += 1,
             }
         };
-        let server = Self { address: udp.local_addr()?, state: Arc::default() };
+        let server = Self {
+            address: udp.local_addr()?,
+            state: Arc::default(),
+        };
         tasks.spawn_until_stop(server.clone().serve_udp(udp));
         tasks.spawn_until_stop(server.clone().serve_tcp(tcp, tasks.clone()));
         Ok(server)
@@ -100,7 +103,9 @@ impl DnsServer {
     /// # Panics
     /// When the value is none of that type.
     pub fn add_with_ttl(&self, name: &str, kind: Kind, value: &str, ttl: u32) {
-        let Some(data) = rdata(kind, value) else { panic!("`{value}` is no value of a {} record", kind.as_str()) };
+        let Some(data) = rdata(kind, value) else {
+            panic!("`{value}` is no value of a {} record", kind.as_str())
+        };
         self.with(|s| s.records.entry((normal(name), kind)).or_default().push((ttl, data)));
     }
 
@@ -136,7 +141,9 @@ impl DnsServer {
     async fn serve_udp(self, socket: UdpSocket) {
         let mut buffer = vec![0; usize::from(u16::MAX)];
         loop {
-            let Ok((length, peer)) = socket.recv_from(&mut buffer).await else { continue };
+            let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
+                continue;
+            };
             if let Some(reply) = buffer.get(..length).and_then(|q| self.reply(q, true)) {
                 // A client that has gone away asks again, or not.
                 socket.send_to(&reply, peer).await.ok();
@@ -146,7 +153,9 @@ impl DnsServer {
 
     async fn serve_tcp(self, listener: TcpListener, tasks: Tasks) {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
             let server = self.clone();
             tasks.spawn_until_stop(async move { server.serve_stream(stream).await.unwrap_or_default() });
         }
@@ -190,14 +199,22 @@ impl DnsServer {
             Some(Failure::Extended(code, text)) => {
                 reply.metadata.response_code = ResponseCode::ServFail;
                 let bytes = [code.to_be_bytes().as_slice(), text.as_bytes()].concat();
-                reply.edns.get_or_insert_default().options_mut().insert(EdnsOption::Unknown(15, bytes));
+                reply
+                    .edns
+                    .get_or_insert_default()
+                    .options_mut()
+                    .insert(EdnsOption::Unknown(15, bytes));
             }
             Some(Failure::Truncated) if udp => reply.metadata.truncation = true,
             Some(Failure::Truncated | Failure::Bogus) | None => self.answer(&mut reply, &name, query.query_type()),
         }
         let bytes = reply.to_vec().ok()?;
         let fits = usize::from(question.max_payload());
-        if udp && bytes.len() > fits { reply.truncate().to_vec().ok() } else { Some(bytes) }
+        if udp && bytes.len() > fits {
+            reply.truncate().to_vec().ok()
+        } else {
+            Some(bytes)
+        }
     }
 
     fn answer(&self, reply: &mut Message, name: &str, wanted: RecordType) {
@@ -214,7 +231,11 @@ impl DnsServer {
                 _ => None,
             };
             let records = if found.is_empty() { alias } else { found };
-            reply.add_answers(records.into_iter().map(|(ttl, data)| Record::from_rdata(owner.clone(), ttl, data)));
+            reply.add_answers(
+                records
+                    .into_iter()
+                    .map(|(ttl, data)| Record::from_rdata(owner.clone(), ttl, data)),
+            );
             match next {
                 Some(next) => current = next,
                 None => break,
@@ -233,11 +254,23 @@ impl DnsServer {
     /// Whether a name has records, or names below it have (RFC 8020 §2).
     fn exists(&self, name: &str) -> bool {
         let below = format!(".{name}");
-        self.with(|s| s.records.iter().any(|((n, _), r)| !r.is_empty() && (n == name || n.ends_with(&below))))
+        self.with(|s| {
+            s.records
+                .iter()
+                .any(|((n, _), r)| !r.is_empty() && (n == name || n.ends_with(&below)))
+        })
     }
 }
 
-const KINDS: [Kind; 7] = [Kind::A, Kind::Aaaa, Kind::Cname, Kind::Caa, Kind::Txt, Kind::Mx, Kind::Ns];
+const KINDS: [Kind; 7] = [
+    Kind::A,
+    Kind::Aaaa,
+    Kind::Cname,
+    Kind::Caa,
+    Kind::Txt,
+    Kind::Mx,
+    Kind::Ns,
+];
 
 fn absolute(name: &str) -> Result<Name, hickory_resolver::proto::ProtoError> {
     let mut name = Name::from_ascii(name)?;

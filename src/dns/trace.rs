@@ -60,7 +60,13 @@ pub(super) struct Trace {
 
 /// Follows a name and compares where it ends with the edge.
 pub(super) async fn trace(look: &Look<'_>, name: &DomainName, target: &Target) -> Trace {
-    let mut trace = Trace { verdict: DnsVerdict::Right, chain: Vec::new(), a: Vec::new(), aaaa: Vec::new(), ttl: None };
+    let mut trace = Trace {
+        verdict: DnsVerdict::Right,
+        chain: Vec::new(),
+        a: Vec::new(),
+        aaaa: Vec::new(),
+        ttl: None,
+    };
     trace.verdict = match follow(look, name.as_str(), target, &mut trace).await {
         Err(verdict) => verdict,
         Ok(end) => addresses(look, &end, name, target, &mut trace).await,
@@ -74,11 +80,17 @@ async fn follow(look: &Look<'_>, name: &str, target: &Target, trace: &mut Trace)
     loop {
         match look.get(&current, Kind::Cname).await {
             Ok(answer) => {
-                let Some(to) = answer.names().next().map(str::to_owned) else { return Ok(current) };
+                let Some(to) = answer.names().next().map(str::to_owned) else {
+                    return Ok(current);
+                };
                 let ttl = answer.ttl().unwrap_or_default();
                 trace.ttl = trace.ttl.or(Some(ttl));
                 let circle = to == name || trace.chain.iter().any(|a| a.from == to);
-                trace.chain.push(Alias { from: current, to: to.clone(), ttl });
+                trace.chain.push(Alias {
+                    from: current,
+                    to: to.clone(),
+                    ttl,
+                });
                 if target.is_edge(&to) {
                     return Err(DnsVerdict::Right);
                 }
@@ -91,7 +103,11 @@ async fn follow(look: &Look<'_>, name: &str, target: &Target, trace: &mut Trace)
                 trace.ttl = trace.ttl.or(e.negative_ttl());
                 // The name asked for may still have addresses; a name that does not exist has none.
                 if matches!(e, LookupError::NxDomain { .. }) {
-                    return Err(if trace.chain.is_empty() { DnsVerdict::Missing } else { leaves(trace) });
+                    return Err(if trace.chain.is_empty() {
+                        DnsVerdict::Missing
+                    } else {
+                        leaves(trace)
+                    });
                 }
                 return Ok(current);
             }
@@ -107,7 +123,10 @@ async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Targe
     let found = [ips(&a), ips(&aaaa)].concat();
     if found.is_empty() {
         // CAs go on with what one of the two gives, so one failure alone is none.
-        let failed = [&a, &aaaa].into_iter().filter_map(|r| r.as_ref().err()).find(|e| !e.is_absent());
+        let failed = [&a, &aaaa]
+            .into_iter()
+            .filter_map(|r| r.as_ref().err())
+            .find(|e| !e.is_absent());
         return match failed {
             Some(e) => error(end, e),
             None if trace.chain.is_empty() => DnsVerdict::Missing,
@@ -121,13 +140,20 @@ async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Targe
         }
     }
     if trace.chain.is_empty() {
-        trace.ttl = [&a, &aaaa].into_iter().filter_map(|r| r.as_ref().ok().and_then(Answer::ttl)).max();
+        trace.ttl = [&a, &aaaa]
+            .into_iter()
+            .filter_map(|r| r.as_ref().ok().and_then(Answer::ttl))
+            .max();
     }
     // The edge's own name is where its addresses are, unless the configuration knows better.
     if target.addresses.is_empty() && target.is_edge(name.as_str()) {
         return DnsVerdict::Right;
     }
-    let foreign: Vec<IpAddr> = found.iter().copied().filter(|ip| !target.addresses.contains(ip)).collect();
+    let foreign: Vec<IpAddr> = found
+        .iter()
+        .copied()
+        .filter(|ip| !target.addresses.contains(ip))
+        .collect();
     if foreign.is_empty() {
         return DnsVerdict::Right;
     }
@@ -138,23 +164,33 @@ async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Targe
         Err(_) => Vec::new(),
     };
     let foreign: Vec<IpAddr> = foreign.into_iter().filter(|ip| !own.contains(ip)).collect();
-    let Some(first) = foreign.first() else { return DnsVerdict::Right };
+    let Some(first) = foreign.first() else {
+        return DnsVerdict::Right;
+    };
     if foreign.iter().all(IpAddr::is_ipv6) && !trace.a.is_empty() {
         return DnsVerdict::StrayAaaa { found: *first };
     }
     if let Some(provider) = cdn::provider(&foreign, targets(trace)) {
-        return DnsVerdict::Proxied { provider: provider.to_owned() };
+        return DnsVerdict::Proxied {
+            provider: provider.to_owned(),
+        };
     }
     if trace.chain.is_empty() {
         let named: Vec<String> = foreign.iter().take(MAX_NAMED).map(ToString::to_string).collect();
-        return DnsVerdict::Elsewhere { found: named.join(", ") };
+        return DnsVerdict::Elsewhere {
+            found: named.join(", "),
+        };
     }
     elsewhere(trace)
 }
 
 /// What edge.name resolves to.
 async fn own_addresses(look: &Look<'_>, target: &Target) -> Result<Vec<IpAddr>, LookupError> {
-    let (a, aaaa) = join(look.get(target.name.as_str(), Kind::A), look.get(target.name.as_str(), Kind::Aaaa)).await;
+    let (a, aaaa) = join(
+        look.get(target.name.as_str(), Kind::A),
+        look.get(target.name.as_str(), Kind::Aaaa),
+    )
+    .await;
     let own = [ips(&a), ips(&aaaa)].concat();
     match a.and(aaaa) {
         Err(e) if own.is_empty() => Err(e),
@@ -173,15 +209,22 @@ fn targets(trace: &Trace) -> impl Iterator<Item = &str> {
 /// The verdict on a chain that ends somewhere without addresses.
 fn leaves(trace: &Trace) -> DnsVerdict {
     match cdn::provider(&[], targets(trace)) {
-        Some(provider) => DnsVerdict::Proxied { provider: provider.to_owned() },
+        Some(provider) => DnsVerdict::Proxied {
+            provider: provider.to_owned(),
+        },
         None => elsewhere(trace),
     }
 }
 
 fn elsewhere(trace: &Trace) -> DnsVerdict {
-    DnsVerdict::Elsewhere { found: trace.chain.first().map(|a| a.to.clone()).unwrap_or_default() }
+    DnsVerdict::Elsewhere {
+        found: trace.chain.first().map(|a| a.to.clone()).unwrap_or_default(),
+    }
 }
 
 pub(super) fn error(name: &str, error: &LookupError) -> DnsVerdict {
-    DnsVerdict::Error { zone: zone_of(name).to_owned(), error: error.to_string() }
+    DnsVerdict::Error {
+        zone: zone_of(name).to_owned(),
+        error: error.to_string(),
+    }
 }

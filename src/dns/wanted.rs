@@ -49,9 +49,19 @@ pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordRepor
 
 /// What is shown of an answer: of texts only those that are a version of the one wanted.
 fn shown(answer: &Answer, kind: Kind, value: &str) -> Vec<String> {
-    let tag = |t: &str| t.trim_matches('"').split_once('=').map(|(tag, _)| tag.trim().to_ascii_lowercase());
+    let tag = |t: &str| {
+        t.trim_matches('"')
+            .split_once('=')
+            .map(|(tag, _)| tag.trim().to_ascii_lowercase())
+    };
     let related = |d: &Data| kind != Kind::Txt || (tag(value).is_some() && tag(&d.to_string()) == tag(value));
-    answer.records.iter().map(|r| &r.data).filter(|d| related(d) || is(d, value)).map(ToString::to_string).collect()
+    answer
+        .records
+        .iter()
+        .map(|r| &r.data)
+        .filter(|d| related(d) || is(d, value))
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Whether a record holds a value as people write it.
@@ -88,13 +98,28 @@ mod tests {
             ("TXT", "token=abc", vec!["token=old"], Word::Wrong),
             ("TXT", "token=abc", vec!["v=spf1 -all"], Word::Missing),
             ("txt", "token=abc", vec![], Word::Missing),
-            ("CNAME", "Target.Platform.example.", vec!["target.platform.example"], Word::Ok),
+            (
+                "CNAME",
+                "Target.Platform.example.",
+                vec!["target.platform.example"],
+                Word::Ok,
+            ),
             ("CNAME", "target.platform.example", vec!["other.example"], Word::Wrong),
             ("A", "192.0.2.1", vec!["192.0.2.2", "192.0.2.1"], Word::Ok),
             ("A", "192.0.2.1", vec!["192.0.2.2"], Word::Wrong),
             ("AAAA", "2001:DB8:0::1", vec!["2001:db8::1"], Word::Ok),
-            ("MX", "10  mx.platform.example.", vec!["10 mx.platform.example"], Word::Ok),
-            ("MX", "10 mx.platform.example", vec!["20 mx.platform.example"], Word::Wrong),
+            (
+                "MX",
+                "10  mx.platform.example.",
+                vec!["10 mx.platform.example"],
+                Word::Ok,
+            ),
+            (
+                "MX",
+                "10 mx.platform.example",
+                vec!["20 mx.platform.example"],
+                Word::Wrong,
+            ),
             ("CAA", "0 issue \"ca.example\"", vec!["0 issue ca.example"], Word::Ok),
             ("NS", "ns1.platform.example", vec!["ns1.platform.example"], Word::Ok),
             ("SRV", "0 0 1 x.example", vec![], Word::NotChecked),
@@ -103,7 +128,11 @@ mod tests {
             for f in &found {
                 script.add(HOST, Kind::parse(kind).unwrap(), f);
             }
-            let wanted = WantedRecord { kind: kind.into(), host: "Verify.customer.example.".into(), value: value.into() };
+            let wanted = WantedRecord {
+                kind: kind.into(),
+                host: "Verify.customer.example.".into(),
+                value: value.into(),
+            };
             let row = script.with_look(async |look| check(look, &wanted).await).await;
             assert_eq!(row.verdict, verdict, "{kind} {value} {found:?}: {}", row.hint.en);
             assert_eq!((row.host.as_str(), row.purpose), (HOST, Purpose::Domain));

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, debug_span, field};
 
 use super::limits::{Limits, Permit};
 use super::listener::{Accepted, Bound};
+use super::metrics::{Metrics, Open};
 use super::proxy_protocol::{self, Balancers, Header};
 use super::tls::acceptor::Acceptor;
 use super::{Connection, Listener};
@@ -131,7 +131,9 @@ impl<H: ServeHttp> Inner<H> {
                 };
                 self.http.serve(stream, connection, drain).await;
             }
-            Listener::Https => match self.acceptor.accept(stream).await {
+            // Boxed, as is the PROXY header's reading: what is needed only at the start must not take
+            // room in a connection that lives long.
+            Listener::Https => match Box::pin(self.acceptor.accept(stream)).await {
                 Ok((io, tls)) => {
                     if let Some(name) = &tls.name {
                         Span::current().record("sni", field::display(name));
@@ -159,7 +161,7 @@ impl<H: ServeHttp> Inner<H> {
         if !self.balancers.contain(peer.ip()) {
             return Some((peer, local));
         }
-        match proxy_protocol::read(stream, proxy_protocol::DEADLINE).await {
+        match Box::pin(proxy_protocol::read(stream, proxy_protocol::DEADLINE)).await {
             Ok(Header::Proxied { client, local }) => {
                 Span::current().record("client", field::display(client));
                 Some((client, local))
@@ -170,85 +172,6 @@ impl<H: ServeHttp> Inner<H> {
                 None
             }
         }
-    }
-}
-
-/// The counters of connections, resolved for both listeners.
-#[derive(Clone)]
-pub struct Metrics {
-    http: Counts,
-    https: Counts,
-}
-
-#[derive(Clone)]
-struct Counts {
-    open: IntGauge,
-    total: IntCounter,
-    refused: IntCounter,
-}
-
-impl Metrics {
-    /// Registers the metrics of connections.
-    pub fn register(registry: &Registry) -> Self {
-        let open = Opts::new("linkseal_connections_open", "Connections that are open.");
-        let total = Opts::new(
-            "linkseal_connections_total",
-            "Connections accepted by the system, also those closed at once.",
-        );
-        let refused = Opts::new(
-            "linkseal_connections_refused_total",
-            "Connections closed at once because a limit was reached.",
-        );
-        #[allow(
-            clippy::expect_used,
-            reason = "the names are constants, registered once per registry"
-        )]
-        let (open, total, refused) = (
-            IntGaugeVec::new(open, &["listener"]).expect("valid"),
-            IntCounterVec::new(total, &["listener"]).expect("valid"),
-            IntCounterVec::new(refused, &["listener"]).expect("valid"),
-        );
-        #[allow(
-            clippy::expect_used,
-            reason = "the names are constants, registered once per registry"
-        )]
-        {
-            registry.register(Box::new(open.clone())).expect("registered once");
-            registry.register(Box::new(total.clone())).expect("registered once");
-            registry.register(Box::new(refused.clone())).expect("registered once");
-        }
-        let counts = |listener: Listener| Counts {
-            open: open.with_label_values(&[listener.label()]),
-            total: total.with_label_values(&[listener.label()]),
-            refused: refused.with_label_values(&[listener.label()]),
-        };
-        Self {
-            http: counts(Listener::Http),
-            https: counts(Listener::Https),
-        }
-    }
-
-    fn of(&self, listener: Listener) -> &Counts {
-        match listener {
-            Listener::Http => &self.http,
-            Listener::Https => &self.https,
-        }
-    }
-}
-
-/// Counts a connection as open while it lives.
-struct Open(IntGauge);
-
-impl Open {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -294,6 +217,23 @@ mod tests {
         assert_eq!(edge.metric("linkseal_connections_open", "http"), 0.0);
         assert_eq!(edge.metric("linkseal_connections_total", "http"), 1.0);
         assert_eq!(edge.metric("linkseal_connections_total", "https"), 0.0);
+    }
+
+    #[tokio::test]
+    async fn the_task_of_a_connection_is_small() {
+        let edge = TestEdge::start(Options::default());
+        let stream = TcpStream::connect(edge.http).await.unwrap();
+        let (peer, local) = (stream.local_addr().unwrap(), edge.https);
+        let inner = &edge.connections.inner;
+        let accepted = Accepted {
+            stream,
+            peer,
+            local,
+            listener: Listener::Https,
+        };
+        let open = Open::new(&inner.metrics.of(Listener::Https).open);
+        let whole = size_of_val(&inner.serve(accepted, edge.limits.permit().unwrap(), open));
+        assert!(whole <= 1024, "{whole} bytes");
     }
 
     #[tokio::test]

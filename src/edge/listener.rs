@@ -252,7 +252,8 @@ mod tests {
         let accepted = Cell::new(false);
         let started = Instant::now();
         let accept = || async {
-            match fails.borrow_mut().pop() {
+            let failure = fails.borrow_mut().pop();
+            match failure {
                 Some(code) => Err(io::Error::from_raw_os_error(code)),
                 None if accepted.get() => std::future::pending().await,
                 None => Ok(()),

@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod limits;
 pub mod listener;
+pub mod metrics;
 pub mod proxy_protocol;
 #[cfg(test)]
 mod testing;

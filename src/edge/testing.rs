@@ -18,13 +18,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Connections, ServeHttp};
+use super::connection::{Connections, ServeHttp};
 use super::limits::Limits;
 use super::listener::bind;
 use super::proxy_protocol::Balancers;
 use super::tls::acceptor::{Acceptor, Parts, Settings};
 use super::tls::tickets::TicketKeys;
-use super::{Connection, Listener, tls};
+use super::{Connection, Listener, metrics, tls};
 use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::certificate::{Certificate, Leaf};
 use crate::clock::Clock;
@@ -84,14 +84,14 @@ impl TestEdge {
         let (certificates, requests) = Certificates::new(100, 10_000);
         let admission = Arc::new(StubAdmission::default());
         let (registry, clock, tasks) = (Registry::new(), Clock::system(), Tasks::new());
-        let metrics = prometheus::Registry::new();
+        let counted = prometheus::Registry::new();
         let parts = Parts {
             registry: registry.clone(),
             certificates: certificates.clone(),
             admission: admission.clone(),
             tickets: options.tickets,
             clock: clock.clone(),
-            metrics: tls::metrics::Metrics::register(&metrics),
+            metrics: tls::metrics::Metrics::register(&counted),
         };
         let settings = Settings {
             edge_name: name(EDGE),
@@ -104,7 +104,7 @@ impl TestEdge {
             Balancers::new(options.balancers.iter().map(|b| b.parse().unwrap()).collect()),
             Acceptor::new(parts, settings).unwrap(),
             Echo { seen },
-            connection::Metrics::register(&metrics),
+            metrics::Metrics::register(&counted),
             tasks.clone(),
         );
         let [http, https] = [Listener::Http, Listener::Https].map(|kind| {
@@ -123,7 +123,7 @@ impl TestEdge {
             admission,
             arrivals,
             connections,
-            metrics,
+            metrics: counted,
             limits,
             tasks,
             clock,

@@ -1,9 +1,11 @@
 //! One thing that happened, as its maker fills it in and as it is written (contract section 6).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::json::Object;
@@ -171,6 +173,36 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What sinks need to know of an event that has been written.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Head<'j> {
+    /// Its type.
+    #[serde(rename = "type", borrow)]
+    pub(super) kind: Cow<'j, str>,
+    /// Its time, in RFC 3339.
+    #[serde(borrow)]
+    pub(super) time: Cow<'j, str>,
+}
+
+/// Reads it from an event's JSON. `None`: this is no event.
+pub(super) fn head(json: &[u8]) -> Option<Head<'_>> {
+    // As this version writes it, without looking at the rest; else as any JSON.
+    quick_head(json).or_else(|| serde_json::from_slice(json).ok())
+}
+
+fn quick_head(json: &[u8]) -> Option<Head<'_>> {
+    /// Length of a UUID in text.
+    const UUID: usize = 36;
+    let rest = json.strip_prefix(br#"{"id":""#)?.get(UUID..)?.strip_prefix(br#"","seq":"#)?;
+    let rest = rest.get(rest.iter().position(|b| !b.is_ascii_digit())?..)?;
+    let rest = rest.strip_prefix(br#","boot":""#)?.get(UUID..)?.strip_prefix(br#"","type":""#)?;
+    let (kind, rest) = rest.split_at_checked(rest.iter().position(|b| *b == b'"')?)?;
+    let rest = rest.strip_prefix(br#"","time":""#)?;
+    let time = rest.get(..rest.iter().position(|b| *b == b'"')?)?;
+    let text = |b| std::str::from_utf8(b).ok().filter(|t| !t.contains('\\')).map(Cow::Borrowed);
+    Some(Head { kind: text(kind)?, time: text(time)? })
+}
+
 /// The `type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
@@ -325,6 +357,23 @@ mod tests {
         });
         let value = written(&event, IpPrivacy::Full);
         assert_eq!(value["client"]["user_agent"].as_str().unwrap().len(), MAX_HEADER);
+    }
+
+    #[test]
+    fn heads_are_read_from_any_order_of_members() {
+        let mut out = Vec::new();
+        Event::encode_head(&mut out, Uuid::nil(), 17, Uuid::max());
+        Event::new(EventType::Click, Timestamp::from_secs(60), "a.example", "a").encode_rest(
+            &mut out,
+            "edge-1",
+            IpPrivacy::Full,
+        );
+        let expected = Head { kind: "click".into(), time: "1970-01-01T00:01:00Z".into() };
+        assert_eq!(quick_head(&out), Some(Head { kind: "click".into(), time: "1970-01-01T00:01:00Z".into() }));
+        assert_eq!(head(&out), Some(expected));
+        let other = head(br#"{"time":"t","x":{"type":1},"type":"cl\u0069ck"}"#);
+        assert_eq!(other, Some(Head { kind: "click".into(), time: "t".into() }));
+        assert_eq!(head(b"{}"), None);
     }
 
     #[test]

@@ -140,7 +140,9 @@ impl Token {
         let key = keys.verifying(self.key_id())?;
         let (signed, tag) = self.parts();
         let mut tenants = tenants.into_iter();
-        let tenant = tenants.find(|tenant| keys.check(key, tenant, signed, tag)).ok_or(TokenError::Forged)?;
+        let tenant = tenants
+            .find(|tenant| keys.check(key, tenant, signed, tag))
+            .ok_or(TokenError::Forged)?;
         let mut number = [0; NUMBER];
         let body = signed.get(HEADER..).unwrap_or_default();
         let body = match (self.kind, body.split_at_checked(NUMBER)) {
@@ -316,7 +318,10 @@ mod tests {
             let token = Token::decode(&v.token).unwrap();
             let verified = token.verify(&keys, ["somebody-else", v.tenant.as_str()]).unwrap();
             assert_eq!(verified.issued_at.as_secs(), i64::from(v.issued_at));
-            assert_eq!((verified.key_id, verified.message_id, verified.tenant), (v.key_id, message.id, v.tenant.as_str()));
+            assert_eq!(
+                (verified.key_id, verified.message_id, verified.tenant),
+                (v.key_id, message.id, v.tenant.as_str())
+            );
             let minted = match verified.body {
                 TokenBody::Open => {
                     assert_eq!(v.kind, "open");

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 use std::panic;
-use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -12,8 +11,11 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::config::log::{Format, Levels, Log};
 
-/// The levels of the log that was installed: one a process, as tracing itself has it.
-static LEVELS: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+/// Changes the levels of the log that was installed.
+#[derive(Clone, Debug)]
+pub struct LogHandle {
+    levels: reload::Handle<Targets, Registry>,
+}
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +24,13 @@ pub enum LogError {
     /// This process has one already.
     #[error("the log cannot be set up: {0}")]
     Installed(#[from] tracing_subscriber::util::TryInitError),
+    /// The log that is to change is gone.
+    #[error("the log's levels cannot be changed: {0}")]
+    Reload(#[from] reload::Error),
 }
 
 /// Installs the log of this process, and logs panics from then on.
-pub fn install(config: &Log) -> Result<(), LogError> {
+pub fn install(config: &Log) -> Result<LogHandle, LogError> {
     let (levels, handle) = reload::Layer::new(targets(&config.level));
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
@@ -33,16 +38,14 @@ pub fn install(config: &Log) -> Result<(), LogError> {
         Format::Json => Box::new(lines.json().flatten_event(true)),
     };
     tracing_subscriber::registry().with(levels).with(lines).try_init()?;
-    // Only the first can be installed, so there was none here.
-    LEVELS.get_or_init(|| handle);
     log_panics();
-    Ok(())
+    Ok(LogHandle { levels: handle })
 }
 
-/// Takes over new levels, if the log of this process is ours. The format stays until a restart.
-pub fn set_level(levels: &Levels) {
-    if let Some(Err(error)) = LEVELS.get().map(|handle| handle.reload(targets(levels))) {
-        tracing::error!("the log's levels cannot be changed: {error}");
+impl LogHandle {
+    /// Takes over new levels. The format stays until a restart.
+    pub fn set_levels(&self, levels: &Levels) -> Result<(), LogError> {
+        Ok(self.levels.reload(targets(levels))?)
     }
 }
 

@@ -7,11 +7,11 @@ use super::process::ProcessCollector;
 
 /// The metrics of one process. Clones share the same registry.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct MetricsHub {
     registry: Registry,
 }
 
-impl Metrics {
+impl MetricsHub {
     /// A registry with `linkseal_build_info` and the `process_*` family.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
@@ -28,12 +28,12 @@ impl Metrics {
         &self.registry
     }
 
-    /// All metrics in Prometheus' text format 0.0.4; its content type is [`Metrics::CONTENT_TYPE`].
+    /// All metrics in Prometheus' text format 0.0.4; its content type is [`MetricsHub::CONTENT_TYPE`].
     pub fn encode(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
-    /// The content type of [`Metrics::encode`].
+    /// The content type of [`MetricsHub::encode`].
     pub const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
 }
 
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn the_program_tells_about_itself() {
-        let text = Metrics::new().unwrap().encode().unwrap();
+        let text = MetricsHub::new().unwrap().encode().unwrap();
         assert!(text.contains("linkseal_build_info{version=\"0.1.0\"} 1"), "{text}");
         let value = |name: &str| -> f64 {
             let line = text.lines().find(|l| l.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}: {text}"));

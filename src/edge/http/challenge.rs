@@ -37,7 +37,8 @@ pub(super) fn answer(session: &Arc<Session>, method: &Method, token: &str, host:
         context.metrics.challenge(Challenge::Malformed);
         return Step::Done(reply::empty(StatusCode::NOT_FOUND));
     }
-    if let (Some(upstream), Some(host), Listener::Http) = (&context.challenge_upstream, host, session.connection.listener)
+    if let (Some(upstream), Some(host), Listener::Http) =
+        (&context.challenge_upstream, host, session.connection.listener)
         && !has_order(session, host)
     {
         let (session, upstream, method) = (Arc::clone(session), upstream.clone(), method.clone());
@@ -71,7 +72,10 @@ fn own(session: &Session, method: &Method, token: &str) -> Reply {
 
 /// base64url, as RFC 8555 §8.3 says: nothing that could mean something in a page or a path.
 fn is_token(token: &str) -> bool {
-    (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    (1..=MAX_TOKEN).contains(&token.len())
+        && token
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// Whether an order of ours runs for the host, as far as this node knows.
@@ -124,8 +128,14 @@ impl ChallengeUpstream {
             return Err(UpstreamError::Url);
         }
         // Challenges are rare: a connection each.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        Ok(Self { base: base.trim_end_matches('/').into(), client, at_once: Arc::new(Semaphore::new(UPSTREAM_AT_ONCE)) })
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build_http();
+        Ok(Self {
+            base: base.trim_end_matches('/').into(),
+            client,
+            at_once: Arc::new(Semaphore::new(UPSTREAM_AT_ONCE)),
+        })
     }
 
     async fn fetch(&self, host: &str, token: &str) -> Result<Bytes, UpstreamError> {
@@ -142,7 +152,9 @@ impl ChallengeUpstream {
             let body = Limited::new(response.into_body(), UPSTREAM_BODY).collect().await;
             Ok(body.map_err(|_| UpstreamError::Body)?.to_bytes())
         };
-        tokio::time::timeout(UPSTREAM_TIMEOUT, fetched).await.unwrap_or(Err(UpstreamError::Timeout))
+        tokio::time::timeout(UPSTREAM_TIMEOUT, fetched)
+            .await
+            .unwrap_or(Err(UpstreamError::Timeout))
     }
 }
 
@@ -152,7 +164,14 @@ mod tests {
 
     #[test]
     fn tokens() {
-        for (token, is) in [("abc-DEF_09", true), ("", false), ("a/b", false), ("a.b", false), ("<b>", false), ("a%41", false)] {
+        for (token, is) in [
+            ("abc-DEF_09", true),
+            ("", false),
+            ("a/b", false),
+            ("a.b", false),
+            ("<b>", false),
+            ("a%41", false),
+        ] {
             assert_eq!(is_token(token), is, "{token}");
         }
         assert!(is_token(&"a".repeat(128)) && !is_token(&"a".repeat(129)));
@@ -163,7 +182,15 @@ mod tests {
         for base in ["http://10.0.0.5", "http://10.0.0.5:8080/", "http://old.example/base"] {
             assert!(ChallengeUpstream::new(base).is_ok(), "{base}");
         }
-        for base in ["", "10.0.0.5", "https://old.example", "ftp://old.example", "http://", "/x", "http://a/?b"] {
+        for base in [
+            "",
+            "10.0.0.5",
+            "https://old.example",
+            "ftp://old.example",
+            "http://",
+            "/x",
+            "http://a/?b",
+        ] {
             assert!(ChallengeUpstream::new(base).is_err(), "{base}");
         }
     }

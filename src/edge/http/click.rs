@@ -11,13 +11,18 @@ use crate::link::{Destination, Kind, TokenBody};
 /// 302 to the destination, when its event is written; else where broken links lead.
 pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Step {
     let step = x.verified(Kind::Click, tenant, token, |token| {
-        let TokenBody::Click { destination, .. } = token.body else { return None };
+        let TokenBody::Click { destination, .. } = token.body else {
+            return None;
+        };
         // A link to its own host could lead in circles.
         if destination.leads_to(x.entry.name.as_str()) {
             return None;
         }
         let location = HeaderValue::from_str(&destination.location()).ok()?;
-        Some(Step::Recorded(reply::redirect(StatusCode::FOUND, location), record::link(x, token)))
+        Some(Step::Recorded(
+            reply::redirect(StatusCode::FOUND, location),
+            record::link(x, token),
+        ))
     });
     step.unwrap_or_else(|| Step::Done(fallback(x)))
 }
@@ -37,7 +42,10 @@ fn usable(x: &Exchange<'_>, url: &str) -> Option<HeaderValue> {
     let location = destination.location();
     if destination.leads_to(x.entry.name.as_str()) {
         let uri = location.parse::<Uri>().ok()?;
-        if matches!(route(uri.path(), &x.settings.prefix), Route::Click { .. } | Route::Redirect { .. }) {
+        if matches!(
+            route(uri.path(), &x.settings.prefix),
+            Route::Click { .. } | Route::Redirect { .. }
+        ) {
             return None;
         }
     }

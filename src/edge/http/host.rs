@@ -29,7 +29,11 @@ impl<'r> Host<'r> {
         }
         let mut hosts = request.headers().get_all(HOST).iter();
         let Some(host) = hosts.next() else {
-            return if request.version() == Version::HTTP_10 { Ok(None) } else { Err(BadHost) };
+            return if request.version() == Version::HTTP_10 {
+                Ok(None)
+            } else {
+                Err(BadHost)
+            };
         };
         if hosts.next().is_some() {
             return Err(BadHost);
@@ -39,9 +43,11 @@ impl<'r> Host<'r> {
 
     fn parse(text: &'r str) -> Result<Self, BadHost> {
         let (host, port) = if text.starts_with('[') {
-            text.split_at_checked(text.find(']').ok_or(BadHost)? + 1).ok_or(BadHost)?
+            text.split_at_checked(text.find(']').ok_or(BadHost)? + 1)
+                .ok_or(BadHost)?
         } else {
-            text.split_at_checked(text.find(':').unwrap_or(text.len())).ok_or(BadHost)?
+            text.split_at_checked(text.find(':').unwrap_or(text.len()))
+                .ok_or(BadHost)?
         };
         let digits = match port.strip_prefix(':') {
             Some(digits) => digits,
@@ -53,7 +59,9 @@ impl<'r> Host<'r> {
         if host.is_empty() || !host.bytes().all(allowed) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(BadHost);
         }
-        Ok(Self { text: host.strip_suffix('.').unwrap_or(host) })
+        Ok(Self {
+            text: host.strip_suffix('.').unwrap_or(host),
+        })
     }
 
     /// Whether it is this name (in lower-case ASCII).
@@ -64,7 +72,9 @@ impl<'r> Host<'r> {
     /// Whether it is an address literal.
     pub(super) fn is_address(&self) -> bool {
         match self.text.strip_prefix('[') {
-            Some(v6) => v6.strip_suffix(']').is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok()),
+            Some(v6) => v6
+                .strip_suffix(']')
+                .is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok()),
             None => self.text.parse::<IpAddr>().is_ok_and(|a| a.is_ipv4()),
         }
     }
@@ -92,24 +102,52 @@ mod tests {
 
     #[test]
     fn case_port_and_dot_are_set_aside() {
-        for text in ["links.example", "LINKS.Example", "links.example.", "links.example:443", "links.example.:8443", "links.example:"] {
+        for text in [
+            "links.example",
+            "LINKS.Example",
+            "links.example.",
+            "links.example:443",
+            "links.example.:8443",
+            "links.example:",
+        ] {
             assert!(Host::parse(text).unwrap().is("links.example"), "{text}");
         }
         assert!(!Host::parse("links.example.evil").unwrap().is("links.example"));
-        assert_eq!(Host::parse("Links.Example:80").unwrap().lower(str::to_owned).unwrap(), "links.example");
+        assert_eq!(
+            Host::parse("Links.Example:80").unwrap().lower(str::to_owned).unwrap(),
+            "links.example"
+        );
         assert_eq!(Host::parse(&"a".repeat(300)).unwrap().lower(|_| ()), None);
     }
 
     #[test]
     fn addresses() {
-        for (text, is) in [("127.0.0.1:80", true), ("[::1]:443", true), ("[::1]", true), ("links.example", false), ("[links]", false), ("1.2.3", false)] {
+        for (text, is) in [
+            ("127.0.0.1:80", true),
+            ("[::1]:443", true),
+            ("[::1]", true),
+            ("links.example", false),
+            ("[links]", false),
+            ("1.2.3", false),
+        ] {
             assert_eq!(Host::parse(text).unwrap().is_address(), is, "{text}");
         }
     }
 
     #[test]
     fn what_is_no_host() {
-        for text in ["", ":80", "a b", "a/b", "user@a.example", "a.example:x", "[::1", "[::1]x", "a,b", "a%00"] {
+        for text in [
+            "",
+            ":80",
+            "a b",
+            "a/b",
+            "user@a.example",
+            "a.example:x",
+            "[::1",
+            "[::1]x",
+            "a,b",
+            "a%00",
+        ] {
             assert_eq!(Host::parse(text), Err(BadHost), "{text}");
         }
     }
@@ -128,8 +166,14 @@ mod tests {
         assert_eq!(get(Version::HTTP_10, "/", &[]), Ok(None));
         assert_eq!(get(Version::HTTP_11, "/", &["a.example", "b.example"]), Err(BadHost));
         // An absolute target wins over Host (RFC 9112 §3.2.2).
-        assert_eq!(get(Version::HTTP_11, "http://b.example/", &["a.example"]), Ok(Some("b.example".into())));
-        assert_eq!(get(Version::HTTP_2, "https://b.example:1/", &[]), Ok(Some("b.example".into())));
+        assert_eq!(
+            get(Version::HTTP_11, "http://b.example/", &["a.example"]),
+            Ok(Some("b.example".into()))
+        );
+        assert_eq!(
+            get(Version::HTTP_2, "https://b.example:1/", &[]),
+            Ok(Some("b.example".into()))
+        );
     }
 
     proptest! {

@@ -54,16 +54,25 @@ impl Metrics {
     /// When they are registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let requests = IntCounterVec::new(
-            Opts::new("linkseal_http_requests_total", "Requests answered, by route and class of status."),
+            Opts::new(
+                "linkseal_http_requests_total",
+                "Requests answered, by route and class of status.",
+            ),
             &["route", "status"],
         )?;
         let seconds = HistogramVec::new(
-            HistogramOpts::new("linkseal_http_request_seconds", "Time from a request's headers to its reply's.")
-                .buckets(BUCKETS.to_vec()),
+            HistogramOpts::new(
+                "linkseal_http_request_seconds",
+                "Time from a request's headers to its reply's.",
+            )
+            .buckets(BUCKETS.to_vec()),
             &["route"],
         )?;
         let challenges = IntCounterVec::new(
-            Opts::new("linkseal_http01_challenges_total", "HTTP-01 challenge requests, by what became of them."),
+            Opts::new(
+                "linkseal_http01_challenges_total",
+                "HTTP-01 challenge requests, by what became of them.",
+            ),
             &["result"],
         )?;
         registry.register(Box::new(requests.clone()))?;
@@ -76,14 +85,20 @@ impl Metrics {
         })
     }
 
-    #[allow(clippy::indexing_slicing, reason = "a label's number is below the count of labels; the class is clamped")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "a label's number is below the count of labels; the class is clamped"
+    )]
     pub(super) fn answered(&self, route: RouteLabel, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.requests[route as usize][class].inc();
         self.seconds[route as usize].observe(took.as_secs_f64());
     }
 
-    #[allow(clippy::indexing_slicing, reason = "the number of a variant is below the count of variants")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "the number of a variant is below the count of variants"
+    )]
     pub(super) fn challenge(&self, result: Challenge) {
         self.challenges[result as usize].inc();
     }

@@ -9,7 +9,8 @@ use super::respond::{Exchange, Step};
 use crate::link::Kind;
 
 /// A transparent pixel: the shortest GIF89a that every mail program shows.
-pub(super) const PIXEL: &[u8; 43] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
+pub(super) const PIXEL: &[u8; 43] =
+    b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
 /// The pixel; with an event when the token is right.
 pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Step {
@@ -20,5 +21,9 @@ pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Ste
 }
 
 fn pixel() -> Reply {
-    reply::content(StatusCode::OK, HeaderValue::from_static("image/gif"), Bytes::from_static(PIXEL))
+    reply::content(
+        StatusCode::OK,
+        HeaderValue::from_static("image/gif"),
+        Bytes::from_static(PIXEL),
+    )
 }

@@ -24,7 +24,9 @@ pub(super) enum Language {
 impl Language {
     /// From `Accept-Language` (RFC 9110 §12.5.4): the one with the higher weight; the first of equals.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let Some(accepted) = headers.get(ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()) else { return Self::English };
+        let Some(accepted) = headers.get(ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()) else {
+            return Self::English;
+        };
         let mut best = (Self::English, 0);
         for range in accepted.split(',') {
             let (tag, weight) = range.split_once(';').unwrap_or((range, ""));
@@ -111,10 +113,18 @@ pub(super) fn confirm_unsubscribe(language: Language) -> Page {
 pub(super) fn unsubscribed(language: Language) -> Page {
     match language {
         Language::English => {
-            document!("en", "You are unsubscribed", "<p>You will no longer get messages from this mailing list. You can close this page.</p>")
+            document!(
+                "en",
+                "You are unsubscribed",
+                "<p>You will no longer get messages from this mailing list. You can close this page.</p>"
+            )
         }
         Language::German => {
-            document!("de", "Sie sind abgemeldet", "<p>Sie erhalten keine Nachrichten dieses Verteilers mehr. Sie können diese Seite schließen.</p>")
+            document!(
+                "de",
+                "Sie sind abgemeldet",
+                "<p>Sie erhalten keine Nachrichten dieses Verteilers mehr. Sie können diese Seite schließen.</p>"
+            )
         }
     }
 }
@@ -146,7 +156,10 @@ mod tests {
 
     #[test]
     fn pages_load_nothing_and_run_nothing() {
-        for page in [Language::English, Language::German].into_iter().flat_map(|l| [not_found(l), confirm_unsubscribe(l), unsubscribed(l)]) {
+        for page in [Language::English, Language::German]
+            .into_iter()
+            .flat_map(|l| [not_found(l), confirm_unsubscribe(l), unsubscribed(l)])
+        {
             assert!(page.html.contains(&format!("lang=\"{}\"", page.language)));
             for not in ["<script", "http:", "https:", " src=", "@import"] {
                 assert!(!page.html.contains(not), "{not} in {}", page.html);

@@ -39,7 +39,7 @@ pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Appending {
         tls: x.session.connection.tls.as_ref().map(|tls| tls.version),
     });
     event.verdict = Some(judged.verdict);
-    x.session.context.journal.submit(&event)
+    x.session.context.journal.begin(&event)
 }
 
 fn version(version: Version) -> &'static str {

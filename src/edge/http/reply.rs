@@ -69,7 +69,11 @@ pub(super) fn content(status: StatusCode, kind: HeaderValue, body: Bytes) -> Rep
 
 /// Plain text.
 pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
-    let mut reply = content(status, HeaderValue::from_static("text/plain; charset=utf-8"), text.into());
+    let mut reply = content(
+        status,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+        text.into(),
+    );
     reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     reply
 }
@@ -88,7 +92,11 @@ pub(super) fn page(status: StatusCode, page: &super::pages::Page) -> Reply {
     const POLICY: HeaderValue = HeaderValue::from_static(
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     );
-    let mut reply = content(status, HeaderValue::from_static("text/html; charset=utf-8"), Bytes::from_static(page.html.as_bytes()));
+    let mut reply = content(
+        status,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+        Bytes::from_static(page.html.as_bytes()),
+    );
     let headers = reply.headers_mut();
     headers.insert(X_ROBOTS_TAG, NOINDEX);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
@@ -112,7 +120,9 @@ pub(super) fn for_method(mut reply: Reply, method: &Method) -> Reply {
     if method == Method::HEAD
         && let Body::Full(bytes) = std::mem::take(reply.body_mut())
     {
-        reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        reply
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
     reply
 }

@@ -63,89 +63,118 @@ pub(super) fn respond(session: &Arc<Session>, request: Request<Incoming>) -> Ans
             Some(allow) => Step::Done(reply::method_not_allowed(allow)),
             None => challenge::answer(session, request.method(), token, host.ok().flatten()),
         };
-        return Answer { route: found.label(), step };
+        return Answer {
+            route: found.label(),
+            step,
+        };
     }
-    let Ok(host) = host else { return refused(StatusCode::BAD_REQUEST) };
-    match &session.connection.tls {
-        Some(tls) if tls.challenges_only => refused(StatusCode::NOT_FOUND),
-        Some(tls) => over_tls(session, &settings, request, tls, host),
-        None => match host {
-            Some(host) => in_the_clear(session, &settings, request, host),
-            None => refused(StatusCode::NOT_FOUND),
+    let gate = match (host, &session.connection.tls) {
+        (Err(_), _) => Gate::refuse(StatusCode::BAD_REQUEST),
+        (Ok(_), Some(tls)) if tls.challenges_only => Gate::refuse(StatusCode::NOT_FOUND),
+        (Ok(host), Some(tls)) => over_tls(session, &settings, found, tls, host),
+        (Ok(Some(host)), None) => in_the_clear(session, &settings, &request, host),
+        (Ok(None), None) => Gate::refuse(StatusCode::NOT_FOUND),
+    };
+    match gate {
+        Gate::Serve(entry) => serve(session, &settings, request, &entry),
+        Gate::Answered(route, reply) => Answer {
+            route,
+            step: Step::Done(reply),
+        },
+        Gate::Ask(name) => Answer {
+            route: found.label(),
+            step: Step::Slow(Box::pin(ask(Arc::clone(session), request, name))),
         },
     }
 }
 
-fn refused(status: StatusCode) -> Answer {
-    Answer { route: RouteLabel::Refused, step: Step::Done(reply::empty(status)) }
+/// What the host of a request comes to.
+enum Gate {
+    /// It is served here, as this domain.
+    Serve(Arc<Entry>),
+    /// That was all.
+    Answered(RouteLabel, Reply),
+    /// Whoever decides on admission must be asked.
+    Ask(DomainName),
+}
+
+impl Gate {
+    fn refuse(status: StatusCode) -> Self {
+        Self::Answered(RouteLabel::Refused, reply::empty(status))
+    }
 }
 
 /// HTTPS: the host must be the one whose certificate was shown.
-fn over_tls(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>, tls: &TlsInfo, host: Option<Host<'_>>) -> Answer {
-    let found = route(request.uri().path(), &settings.prefix);
+fn over_tls(session: &Session, settings: &Settings, found: Route<'_>, tls: &TlsInfo, host: Option<Host<'_>>) -> Gate {
     let right = match (&tls.name, host) {
         (Some(name), Some(host)) => {
             host.is(name.as_str()) || (found == Route::Healthz && host.is_address() && settings.is_edge(name.as_str()))
         }
         (None, Some(host)) => {
-            host.is(settings.edge_name.as_str()) || settings.aliases.iter().any(|a| host.is(a.as_str())) || host.is_address()
+            host.is(settings.edge_name.as_str())
+                || settings.aliases.iter().any(|a| host.is(a.as_str()))
+                || host.is_address()
         }
         // HTTP/1.0 names no host: the certificate shown tells.
         (_, None) => true,
     };
     if !right {
-        return refused(StatusCode::MISDIRECTED_REQUEST);
+        return Gate::refuse(StatusCode::MISDIRECTED_REQUEST);
     }
     // The entry as it is now: a connection may outlive a change of tenant or fallback.
     let entry = session.context.registry.get(tls.entry.name.as_str());
-    let entry = entry.as_ref().unwrap_or(&tls.entry);
-    serve(session, settings, request, entry)
+    Gate::Serve(entry.unwrap_or_else(|| Arc::clone(&tls.entry)))
 }
 
 /// Port 80: to HTTPS where that works, else what must not break meanwhile.
-fn in_the_clear(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>, host: Host<'_>) -> Answer {
+fn in_the_clear(session: &Session, settings: &Settings, request: &Request<Incoming>, host: Host<'_>) -> Gate {
     let context = &session.context;
-    let found = route(request.uri().path(), &settings.prefix);
-    if host.is_address() || host.lower(|name| settings.is_edge(name)) == Some(true) {
-        if found == Route::Healthz {
-            return Answer { route: found.label(), step: Step::Done(well_known::healthz(context, request.method())) };
-        }
-        if host.is_address() {
-            return refused(StatusCode::NOT_FOUND);
-        }
+    let is_address = host.is_address();
+    if route(request.uri().path(), &settings.prefix) == Route::Healthz
+        && (is_address || host.lower(|name| settings.is_edge(name)) == Some(true))
+    {
+        return Gate::Answered(RouteLabel::Healthz, well_known::healthz(context, request.method()));
+    }
+    if is_address {
+        return Gate::refuse(StatusCode::NOT_FOUND);
     }
     if let Some(entry) = host.lower(|name| context.registry.get(name)).flatten() {
-        return of_domain(session, settings, request, &entry);
+        return of_domain(session, settings, request, entry);
     }
     // All admitted names are in memory once the registry is loaded; until then admission is asked.
-    let Some(name) = DomainName::parse(host.as_str()).ok().filter(|_| !context.registry.is_loaded()) else {
-        return refused(StatusCode::NOT_FOUND);
+    match DomainName::parse(host.as_str()) {
+        Ok(name) if !context.registry.is_loaded() => Gate::Ask(name),
+        _ => Gate::refuse(StatusCode::NOT_FOUND),
+    }
+}
+
+/// Port 80, for a name that is not in memory.
+async fn ask(session: Arc<Session>, request: Request<Incoming>, name: DomainName) -> Reply {
+    let entry = match session.context.admission.admit(&name).await {
+        Admitted::Yes(entry) => entry,
+        Admitted::No => return reply::empty(StatusCode::NOT_FOUND),
+        Admitted::Unreachable => return reply::empty(StatusCode::SERVICE_UNAVAILABLE),
     };
-    let route = found.label();
-    let session = Arc::clone(session);
-    let step = Step::Slow(Box::pin(async move {
-        match session.context.admission.admit(&name).await {
-            Admitted::Yes(entry) => {
-                let answer = of_domain(&session, &session.context.settings.load(), request, &entry);
-                settle(answer.step).await
-            }
-            Admitted::No => reply::empty(StatusCode::NOT_FOUND),
-            Admitted::Unreachable => reply::empty(StatusCode::SERVICE_UNAVAILABLE),
+    let step = {
+        let settings = session.context.settings.load();
+        match of_domain(&session, &settings, &request, entry) {
+            Gate::Serve(entry) => serve(&session, &settings, request, &entry).step,
+            Gate::Answered(_, reply) => Step::Done(reply),
+            Gate::Ask(_) => Step::Done(reply::empty(StatusCode::NOT_FOUND)),
         }
-    }));
-    Answer { route, step }
+    };
+    settle(step).await
 }
 
 /// Port 80, for a domain that is known.
-fn of_domain(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>, entry: &Arc<Entry>) -> Answer {
+fn of_domain(session: &Session, settings: &Settings, request: &Request<Incoming>, entry: Arc<Entry>) -> Gate {
     if entry.is_issued(session.context.clock.now()) {
-        let step = Step::Done(to_https(settings, entry, request.uri()));
-        return Answer { route: RouteLabel::ToHttps, step };
+        return Gate::Answered(RouteLabel::ToHttps, to_https(settings, &entry, request.uri()));
     }
     if entry.http_while_pending && entry.reason != Reason::Denied {
-        return serve(session, settings, request, entry);
+        return Gate::Serve(entry);
     }
-    refused(StatusCode::NOT_FOUND)
+    Gate::refuse(StatusCode::NOT_FOUND)
 }
 
 /// 308 keeps the method: a one-click POST to an `http` link must arrive as one.
@@ -170,10 +199,17 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
     let belongs = !(found.names_tenant() || found == Route::Healthz) || settings.is_edge(entry.name.as_str());
     let found = if belongs { found } else { Route::Other };
     if let Some(allow) = found.allow().filter(|_| !found.allows(method)) {
-        return Answer { route: label, step: Step::Done(reply::method_not_allowed(allow)) };
+        return Answer {
+            route: label,
+            step: Step::Done(reply::method_not_allowed(allow)),
+        };
     }
     if method == Method::POST && matches!(found, Route::Unsubscribe { .. }) {
-        let step = Step::Slow(Box::pin(unsubscribe::post(Arc::clone(session), request, Arc::clone(entry))));
+        let step = Step::Slow(Box::pin(unsubscribe::post(
+            Arc::clone(session),
+            request,
+            Arc::clone(entry),
+        )));
         return Answer { route: label, step };
     }
     let x = Exchange {
@@ -236,7 +272,9 @@ impl Exchange<'_> {
             Some(tenant) => f(&token.verify(keys, [decoded(tenant)?.as_ref()]).ok()?),
             None => {
                 let former = self.entry.former_tenants().iter().map(String::as_str);
-                f(&token.verify(keys, std::iter::once(self.entry.tenant()).chain(former)).ok()?)
+                f(&token
+                    .verify(keys, std::iter::once(self.entry.tenant()).chain(former))
+                    .ok()?)
             }
         }
     }
@@ -270,7 +308,15 @@ mod unit {
 
     #[test]
     fn a_tenant_may_be_written_in_any_way() {
-        for (text, tenant) in [("acme", Some("acme")), ("a%20b%2Fc", Some("a b/c")), ("k%C3%B6", Some("kö")), ("a%", None), ("a%2", None), ("a%zz", None), ("%ff", None)] {
+        for (text, tenant) in [
+            ("acme", Some("acme")),
+            ("a%20b%2Fc", Some("a b/c")),
+            ("k%C3%B6", Some("kö")),
+            ("a%", None),
+            ("a%2", None),
+            ("a%zz", None),
+            ("%ff", None),
+        ] {
             assert_eq!(decoded(text).as_deref(), tenant, "{text}");
         }
     }

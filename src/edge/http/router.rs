@@ -77,7 +77,10 @@ pub fn route<'a>(path: &'a str, prefix: &str) -> Route<'a> {
 fn link<'a>(path: &'a str, tenant: Option<&'a str>) -> Option<Route<'a>> {
     let (letter, token) = path.split_at_checked(3)?;
     match letter {
-        "/o/" => Some(Route::Open { tenant, token: token.strip_suffix(".gif").unwrap_or(token) }),
+        "/o/" => Some(Route::Open {
+            tenant,
+            token: token.strip_suffix(".gif").unwrap_or(token),
+        }),
         "/c/" => Some(Route::Click { tenant, token }),
         "/u/" => Some(Route::Unsubscribe { tenant, token }),
         "/r/" if tenant.is_none() => Some(Route::Redirect { slug: token }),
@@ -141,7 +144,9 @@ impl Route<'_> {
             Self::Click { .. } => RouteLabel::Click,
             Self::Unsubscribe { .. } => RouteLabel::Unsubscribe,
             Self::Redirect { .. } => RouteLabel::Redirect,
-            Self::AppleAppSiteAssociation | Self::AssetLinks | Self::Robots | Self::TrafficAdvice => RouteLabel::WellKnown,
+            Self::AppleAppSiteAssociation | Self::AssetLinks | Self::Robots | Self::TrafficAdvice => {
+                RouteLabel::WellKnown
+            }
             Self::Healthz => RouteLabel::Healthz,
             Self::Other => RouteLabel::Other,
         }
@@ -229,16 +234,37 @@ mod tests {
             ("/c/abc.gif", click(None, "abc.gif")),
             ("/c/a%2Fb", click(None, "a%2Fb")),
             ("/r/summer/sale", Route::Redirect { slug: "summer/sale" }),
-            ("/u/abc", Route::Unsubscribe { tenant: None, token: "abc" }),
+            (
+                "/u/abc",
+                Route::Unsubscribe {
+                    tenant: None,
+                    token: "abc",
+                },
+            ),
             ("/t/acme/c/abc", click(Some("acme"), "abc")),
-            ("/t/acme/o/abc.gif", Route::Open { tenant: Some("acme"), token: "abc" }),
-            ("/t/acme/u/abc", Route::Unsubscribe { tenant: Some("acme"), token: "abc" }),
+            (
+                "/t/acme/o/abc.gif",
+                Route::Open {
+                    tenant: Some("acme"),
+                    token: "abc",
+                },
+            ),
+            (
+                "/t/acme/u/abc",
+                Route::Unsubscribe {
+                    tenant: Some("acme"),
+                    token: "abc",
+                },
+            ),
             ("/t/acme/r/abc", Route::Other),
             ("/t//c/abc", Route::Other),
             ("/t/acme", Route::Other),
             ("/t/acme/t/acme/c/abc", Route::Other),
             ("/.well-known/acme-challenge/x-Y_9", Route::Challenge { token: "x-Y_9" }),
-            ("/.well-known/apple-app-site-association", Route::AppleAppSiteAssociation),
+            (
+                "/.well-known/apple-app-site-association",
+                Route::AppleAppSiteAssociation,
+            ),
             ("/.well-known/assetlinks.json", Route::AssetLinks),
             ("/.well-known/traffic-advice", Route::TrafficAdvice),
             ("/.well-known/security.txt", Route::Other),
@@ -260,7 +286,13 @@ mod tests {
         assert_eq!(route("/track/o/abc", "/track"), open("abc"));
         assert_eq!(route("/o/abc", "/track"), Route::Other);
         assert_eq!(route("/robots.txt", "/track"), Route::Robots);
-        assert!(matches!(route("/t/acme/c/abc", "/track"), Route::Click { tenant: Some("acme"), .. }));
+        assert!(matches!(
+            route("/t/acme/c/abc", "/track"),
+            Route::Click {
+                tenant: Some("acme"),
+                ..
+            }
+        ));
     }
 
     #[test]

@@ -49,8 +49,15 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let h2 = connection.tls.as_ref().is_some_and(|tls| tls.h2);
-    let session = Arc::new(Session { context: Arc::clone(context), connection, activity: Activity::default() });
-    let io = TokioIo::new(Watched { io, session: Arc::clone(&session) });
+    let session = Arc::new(Session {
+        context: Arc::clone(context),
+        connection,
+        activity: Activity::default(),
+    });
+    let io = TokioIo::new(Watched {
+        io,
+        session: Arc::clone(&session),
+    });
     let service = {
         let session = Arc::clone(&session);
         service_fn(move |request| answer(&session, request))
@@ -67,7 +74,9 @@ where
             .serve_connection(io, service);
         drive(connection, &session, Watch::new(context.limits, true), drain).await;
     } else {
-        let connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service);
+        let connection = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(io, service);
         drive(connection, &session, Watch::new(context.limits, false), drain).await;
     }
 }
@@ -157,14 +166,21 @@ where
 
 /// One request. What can be decided at once is decided before the future is made, so that the
 /// future holds the reply at most: it stays small in every connection.
-fn answer(session: &Arc<Session>, request: Request<Incoming>) -> impl Future<Output = Result<Reply, Infallible>> + Send + use<> {
+fn answer(
+    session: &Arc<Session>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Reply, Infallible>> + Send + use<> {
     let started = Instant::now();
     let in_flight = InFlight::new(session);
     let shown = Shown::of(&request);
     let Answer { route, step } = respond(session, request);
     async move {
         let reply = settle(step).await;
-        in_flight.0.context.metrics.answered(route, reply.status(), started.elapsed());
+        in_flight
+            .0
+            .context
+            .metrics
+            .answered(route, reply.status(), started.elapsed());
         if let Some(shown) = shown {
             let client = in_flight.0.connection.client;
             tracing::debug!(%client, route = route.as_str(), status = reply.status().as_u16(), host = %shown.host, path = %shown.path, "request");
@@ -204,8 +220,14 @@ impl Shown {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return None;
         }
-        let host = super::host::Host::of(request).ok().flatten().map(|h| h.as_str().to_owned());
-        Some(Box::new(Self { host: host.unwrap_or_default(), path: Self::path(request.uri().path()) }))
+        let host = super::host::Host::of(request)
+            .ok()
+            .flatten()
+            .map(|h| h.as_str().to_owned());
+        Some(Box::new(Self {
+            host: host.unwrap_or_default(),
+            path: Self::path(request.uri().path()),
+        }))
     }
 
     /// The path, each long part cut.

@@ -34,7 +34,9 @@ pub(super) async fn post(session: Arc<Session>, request: Request<Incoming>, entr
     let read = Limited::new(body, MAX_BODY).collect();
     let body = match tokio::time::timeout(session.context.limits.body, read).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return reply::empty(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            return reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
         Ok(Err(_)) => return reply::empty(StatusCode::BAD_REQUEST),
         Err(_) => return reply::empty(StatusCode::REQUEST_TIMEOUT),
     };
@@ -79,17 +81,23 @@ fn says_one_click(headers: &HeaderMap, body: &[u8]) -> bool {
     const KEY: &str = "List-Unsubscribe";
     const VALUE: &str = "One-Click";
     let Ok(body) = str::from_utf8(body) else { return false };
-    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     let is_multipart = kind.get(..10).is_some_and(|k| k.eq_ignore_ascii_case("multipart/"));
     if is_multipart {
         // The value is the first line after the empty line that ends the part's headers (RFC 7578 §4).
         let part = body.split_once(&format!("name=\"{KEY}\"")).map(|(_, rest)| rest);
         let value = part.and_then(|p| p.split_once("\r\n\r\n")).map(|(_, v)| v);
-        return value.and_then(|v| v.lines().next()).is_some_and(|v| v.trim().eq_ignore_ascii_case(VALUE));
+        return value
+            .and_then(|v| v.lines().next())
+            .is_some_and(|v| v.trim().eq_ignore_ascii_case(VALUE));
     }
-    body.trim().split('&').filter_map(|pair| pair.split_once('=')).any(|(k, v)| {
-        k.trim().eq_ignore_ascii_case(KEY) && v.trim().eq_ignore_ascii_case(VALUE)
-    })
+    body.trim()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(k, v)| k.trim().eq_ignore_ascii_case(KEY) && v.trim().eq_ignore_ascii_case(VALUE))
 }
 
 #[cfg(test)]
@@ -98,10 +106,15 @@ mod tests {
 
     #[test]
     fn what_says_one_click() {
-        let multipart = "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n";
+        let multipart =
+            "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n";
         for (kind, body, says) in [
             ("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click", true),
-            ("application/x-www-form-urlencoded; charset=utf-8", "a=b&List-Unsubscribe=One-Click\r\n", true),
+            (
+                "application/x-www-form-urlencoded; charset=utf-8",
+                "a=b&List-Unsubscribe=One-Click\r\n",
+                true,
+            ),
             ("", "List-Unsubscribe=One-Click", true),
             ("multipart/form-data; boundary=x", multipart, true),
             ("multipart/form-data; boundary=x", "List-Unsubscribe=One-Click", false),

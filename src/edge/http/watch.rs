@@ -69,7 +69,14 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(limits: Limits, multiplexed: bool) -> Self {
-        Self { limits, multiplexed, moved: 0, requests: 0, quiet: Duration::ZERO, closing: false }
+        Self {
+            limits,
+            multiplexed,
+            moved: 0,
+            requests: 0,
+            quiet: Duration::ZERO,
+            closing: false,
+        }
     }
 
     /// To be called after each [`Limits::tick`].
@@ -166,7 +173,13 @@ mod tests {
     const TICK: Duration = Duration::from_secs(5);
 
     fn limits() -> Limits {
-        Limits { tick: TICK, headers: TICK * 2, idle: TICK * 4, stall: TICK * 3, ..Limits::default() }
+        Limits {
+            tick: TICK,
+            headers: TICK * 2,
+            idle: TICK * 4,
+            stall: TICK * 3,
+            ..Limits::default()
+        }
     }
 
     /// How many ticks until something other than `Fine` is found, and what.

@@ -209,9 +209,9 @@ impl Acceptor {
     }
 
     async fn handshake(&self, io: TcpStream) -> Result<(TlsIo, TlsInfo), Refusal> {
-        let settings = self.settings.load_full();
+        let handshake_timeout = self.settings.load().handshake_timeout;
         // One timer for all steps: it is moved only when something had to be waited for.
-        let mut deadline = pin!(sleep(settings.handshake_timeout));
+        let mut deadline = pin!(sleep(handshake_timeout));
         let hello = tokio::select! {
             biased;
             hello = hello::read(io) => hello?,
@@ -225,11 +225,12 @@ impl Acceptor {
         let at_hand = if named {
             self.at_hand(start.client_hello().server_name().unwrap_or_default())
         } else {
-            self.at_hand(settings.edge_name.as_str())
+            self.at_hand(self.settings.load().edge_name.as_str())
         };
         let (entry, certificate) = match at_hand {
             Some(found) => found,
             None => {
+                let settings = self.settings.load_full();
                 let name = if named {
                     DomainName::parse(start.client_hello().server_name().unwrap_or_default())
                 } else {
@@ -249,9 +250,7 @@ impl Acceptor {
                 };
                 match found {
                     Ok(found) => {
-                        deadline
-                            .as_mut()
-                            .reset(tokio::time::Instant::now() + settings.handshake_timeout);
+                        deadline.as_mut().reset(tokio::time::Instant::now() + handshake_timeout);
                         found
                     }
                     Err(why) => return Err(refuse(start.io, why).await),

@@ -4,6 +4,8 @@ pub mod acceptor;
 pub mod alert;
 pub mod hello;
 pub mod metrics;
+#[cfg(test)]
+mod resumption_tests;
 pub mod server_config;
 #[cfg(test)]
 mod tests;

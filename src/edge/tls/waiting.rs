@@ -12,7 +12,7 @@ const MAX_PER_NAME: usize = 64;
 /// Handshakes that may wait in all: each holds a connection and its ClientHello, some 10 KiB.
 const MAX: usize = 4096;
 
-/// The handshakes that wait. Only names that one waits for are here, so [`MAX`] bounds it.
+/// The handshakes that wait. Only names that one waits for are here, so their number is bounded too.
 #[derive(Debug, Default)]
 pub struct Waiting {
     all: AtomicUsize,

@@ -41,6 +41,7 @@ async fn a_backup_taken_while_writing_restores() {
     assert!(matches!(restore(&copy, &path), Err(StoreError::Locked { .. })));
     let now = store.list(&everything).await.unwrap();
     drop(store);
+    backup(&path, &dir.path().join("at_rest.db")).unwrap();
     assert!(
         matches!(restore(&copy, &path), Err(StoreError::NotCopied(_))),
         "never over a store"

@@ -1,0 +1,42 @@
+//! SIGHUP: what of a new configuration a running edge takes over. A bad one changes nothing.
+
+use std::sync::Arc;
+
+use super::{App, wiring};
+use crate::config;
+
+impl App {
+    /// Reads the configuration again.
+    pub(super) fn reload(&self) {
+        let ok = match self.try_reload() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("the configuration is not taken over, the old one stays: {error:#}");
+                false
+            }
+        };
+        self.reloads.reloaded(ok);
+    }
+
+    fn try_reload(&self) -> anyhow::Result<()> {
+        let Some(file) = &self.options.config_file else { anyhow::bail!("there is no configuration file") };
+        let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
+        // Everything that can be wrong is made before anything is taken over.
+        let http = wiring::http(&config)?;
+        for key in needs_restart {
+            tracing::warn!(key, "this key was changed; it takes effect by a restart only");
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        crate::telemetry::logs::set_level(&config.log.level);
+        self.context.settings.store(Arc::new(http));
+        self.connections.acceptor().set(wiring::acceptor(&config));
+        self.limits.set(wiring::connections(&config));
+        self.control.set_settings(wiring::control(&config));
+        self.admin.set_settings(wiring::admin(&config));
+        self.config.store(Arc::new(config));
+        tracing::info!("the configuration was read again");
+        Ok(())
+    }
+}

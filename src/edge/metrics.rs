@@ -1,0 +1,85 @@
+//! What is counted of connections.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::Listener;
+
+/// The counters of connections, resolved for both listeners.
+#[derive(Clone)]
+pub struct Metrics {
+    http: Counts,
+    https: Counts,
+}
+
+/// The counters of one listener.
+#[derive(Clone)]
+pub(super) struct Counts {
+    pub(super) open: IntGauge,
+    pub(super) total: IntCounter,
+    pub(super) refused: IntCounter,
+}
+
+impl Metrics {
+    /// Registers the metrics of connections.
+    pub fn register(registry: &Registry) -> Self {
+        let open = Opts::new("linkseal_connections_open", "Connections that are open.");
+        let total = Opts::new(
+            "linkseal_connections_total",
+            "Connections accepted by the system, also those closed at once.",
+        );
+        let refused = Opts::new(
+            "linkseal_connections_refused_total",
+            "Connections closed at once because a limit was reached.",
+        );
+        #[allow(
+            clippy::expect_used,
+            reason = "the names are constants, registered once per registry"
+        )]
+        let (open, total, refused) = (
+            IntGaugeVec::new(open, &["listener"]).expect("valid"),
+            IntCounterVec::new(total, &["listener"]).expect("valid"),
+            IntCounterVec::new(refused, &["listener"]).expect("valid"),
+        );
+        #[allow(
+            clippy::expect_used,
+            reason = "the names are constants, registered once per registry"
+        )]
+        {
+            registry.register(Box::new(open.clone())).expect("registered once");
+            registry.register(Box::new(total.clone())).expect("registered once");
+            registry.register(Box::new(refused.clone())).expect("registered once");
+        }
+        let counts = |listener: Listener| Counts {
+            open: open.with_label_values(&[listener.label()]),
+            total: total.with_label_values(&[listener.label()]),
+            refused: refused.with_label_values(&[listener.label()]),
+        };
+        Self {
+            http: counts(Listener::Http),
+            https: counts(Listener::Https),
+        }
+    }
+
+    pub(super) fn of(&self, listener: Listener) -> &Counts {
+        match listener {
+            Listener::Http => &self.http,
+            Listener::Https => &self.https,
+        }
+    }
+}
+
+/// Counts a connection as open while it lives.
+pub(super) struct Open(IntGauge);
+
+impl Open {
+    pub(super) fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
