@@ -151,7 +151,7 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
             Durability::Synced => event::Durability::Synced,
         },
         keep: events.keep.get(),
-        max_bytes: *events.max_bytes,
+        max_bytes: events.max_bytes.bytes(),
         ip: match events.ip {
             IpDetail::Full => IpPrivacy::Full,
             IpDetail::Truncated => IpPrivacy::Truncated,

@@ -83,6 +83,18 @@ impl AdminClient {
         })
     }
 
+    /// For tests: without a token, on a plain address.
+    #[cfg(test)]
+    pub(super) fn at(base: String) -> Self {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
+            .unwrap()
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Self { http: Client::builder(TokioExecutor::new()).build(connector), base, token: None }
+    }
+
     /// Reads what is at a path.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None).await
@@ -177,10 +189,10 @@ mod tests {
     #[test]
     fn refusals_are_one_sentence() {
         let body = br#"{"type":"about:blank","title":"Conflict","status":409,"detail":"x belongs to tenant y.","code":"conflict"}"#;
-        assert_eq!(refusal(StatusCode::CONFLICT, body).to_string(), "x belongs to tenant y (conflict)");
+        assert_eq!(refusal(StatusCode::CONFLICT, body).to_string(), "linkseal: x belongs to tenant y (conflict)");
         assert_eq!(
             refusal(StatusCode::UNAUTHORIZED, b"").to_string(),
-            "the admin API answered 401 Unauthorized; put a token of the edge into LINKSEAL_ADMIN_TOKEN"
+            "linkseal: the admin API answered 401 Unauthorized; put a token of the edge into LINKSEAL_ADMIN_TOKEN"
         );
     }
 

@@ -140,6 +140,8 @@ struct Record {
     hint: Option<Sentence>,
 }
 
+/// The verdict on a record that need not be changed.
+const RIGHT: &str = "ok";
 /// Domains on a page: the most the API gives.
 const PAGE: usize = 1000;
 /// Between two looks at DNS while waiting: changes take minutes to spread.
@@ -151,18 +153,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let client = AdminClient::new(&args.admin)?;
     match args.command {
         Command::Add { name, tenant, sending_domain } => {
-            let mut body = json!({"name": name});
-            if let Some(tenant) = tenant {
-                body["tenant"] = tenant.into();
-            }
-            if let Some(domain) = sending_domain {
-                body["sending_domain"] = domain.as_str().into();
-            }
+            // What is not given stays as it is: keys without a value are left out.
+            let given = [("name", Some(name.to_string())), ("tenant", tenant), ("sending_domain", sending_domain.map(|d| d.to_string()))];
+            let body: Value = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?)))).collect();
             show(client.post("/v1/domains", Some(&body)).await?, args.json)
         }
         Command::List { state, reason, tenant, prefix } => {
             let filters = [("state", state), ("reason", reason), ("tenant", tenant), ("q", prefix)];
-            list(&client, &filters, args.json).await
+            list(&client, &filters, args.json, output::text).await
         }
         Command::Show { name } => show(client.get(&format!("/v1/domains/{name}")).await?, args.json),
         Command::Verify { name, wait, timeout } => {
@@ -221,7 +219,12 @@ impl Ssl {
 }
 
 /// Prints page by page: there may be a million.
-async fn list(client: &AdminClient, filters: &[(&str, Option<String>)], json: bool) -> Result<(), Failure> {
+async fn list(
+    client: &AdminClient,
+    filters: &[(&str, Option<String>)],
+    json: bool,
+    mut print: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut path = format!("/v1/domains?limit={PAGE}");
     for (name, value) in filters {
         if let Some(value) = value {
@@ -243,11 +246,11 @@ async fn list(client: &AdminClient, filters: &[(&str, Option<String>)], json: bo
             if page.next.is_none() {
                 part.push_str(&format!("],\"next\":null,\"counts\":{}}}\n", page.counts));
             }
-            output::text(&part)?;
+            print(&part)?;
         } else {
             let rows = page.domains.iter().map(row).collect::<Result<Vec<_>, _>>()?;
             let heading = first.then_some(["NAME", "STATE", "REASON", "VALID UNTIL", "NEXT ATTEMPT"]);
-            output::text(&output::table(heading, &rows))?;
+            print(&output::table(heading, &rows))?;
         }
         // A page without domains cannot be followed by one with: never loop on it.
         if page.next.is_none() || page.next == cursor {
@@ -321,13 +324,12 @@ fn describe(name: &DomainName, report: &Report) -> String {
         return out;
     }
     let list = |values: &[String]| if values.is_empty() { "nothing".to_owned() } else { values.join(", ") };
-    let rows: Vec<_> = report
-        .records
-        .iter()
+    let wrong = || report.records.iter().filter(|r| r.verdict != RIGHT);
+    let rows: Vec<_> = wrong()
         .map(|r| [r.kind.clone(), r.host.clone(), list(&r.expected), list(&r.found), r.verdict.clone()])
         .collect();
     out.push_str(&output::table(Some(["TYPE", "HOST", "EXPECTED", "FOUND", "VERDICT"]), &rows));
-    for record in &report.records {
+    for record in wrong() {
         if let Some(hint) = &record.hint {
             out.push_str(&format!("{} {}: {}\n", record.kind, record.host, hint.en));
         }
@@ -358,5 +360,55 @@ mod tests {
              CNAME  links.customer.example  track.platform.example  nothing  missing\n\
              CNAME links.customer.example: Add it.\n"
         );
+    }
+
+    /// A stand-in for the admin API: three domains on two pages, one of them not right yet.
+    async fn stand_in(tasks: &crate::shutdown::Tasks) -> AdminClient {
+        use axum::extract::{Path, RawQuery};
+        use axum::http::StatusCode;
+        use axum::routing::{get, post};
+        use axum::{Json, Router};
+        let ssl = |state: &str| json!({"state": state, "reason": "ok", "message": {"en": "x", "de": "y"}, "not_after": null, "issuer": null, "next_attempt": null, "last_error": null});
+        let domain = move |name: &str| json!({"name": name, "tenant": "t", "https_ready": true, "paused": false, "ssl": ssl("issued")});
+        let list = move |RawQuery(query): RawQuery| async move {
+            let second = query.unwrap_or_default().contains("cursor=b%20c");
+            let (names, next) = if second { (vec!["c.example"], None) } else { (vec!["a.example", "b.example"], Some("b c")) };
+            let domains: Vec<_> = names.into_iter().map(domain).collect();
+            Json(json!({"domains": domains, "next": next, "counts": {"issued": 3, "pending": 0, "unknown": 0}}))
+        };
+        let verify = move |Path(name): Path<String>| async move {
+            let right = name == "a.example";
+            (StatusCode::ACCEPTED, Json(json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending")})))
+        };
+        let missing = || async { (StatusCode::NOT_FOUND, Json(json!({"detail": "there is no such domain", "code": "not_found"}))) };
+        let app = Router::new()
+            .route("/v1/domains", get(list))
+            .route("/v1/domains/{name}/verify", post(verify))
+            .route("/v1/domains/{name}", get(missing).delete(|| async { StatusCode::NO_CONTENT }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
+        AdminClient::at(format!("http://{address}"))
+    }
+
+    #[tokio::test]
+    async fn pages_are_followed_and_refusals_told() {
+        let tasks = crate::shutdown::Tasks::new();
+        let client = stand_in(&tasks).await;
+        let mut lines = Vec::new();
+        let tenant = [("tenant", Some("a&b".to_owned()))];
+        list(&client, &tenant, true, |text| { lines.push(text.to_owned()); Ok(()) }).await.unwrap();
+        let whole: Value = serde_json::from_str(&lines.concat()).unwrap();
+        let names: Vec<_> = whole["domains"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a.example", "b.example", "c.example"]);
+        assert_eq!(whole["counts"]["issued"], 3);
+
+        let (right, wrong) = ("a.example".parse().unwrap(), "b.example".parse().unwrap());
+        assert!(verify(&client, &right, None, true).await.is_ok());
+        assert!(matches!(verify(&client, &wrong, None, true).await, Err(Failure::NotYet)));
+        assert!(client.delete("/v1/domains/a.example").await.is_ok());
+        let error = client.get("/v1/domains/x.example").await.unwrap_err();
+        assert_eq!(error.to_string(), "linkseal: there is no such domain (not_found)");
+        tasks.stop();
     }
 }
