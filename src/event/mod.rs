@@ -1,6 +1,7 @@
 //! What happened: written down before it is answered, then delivered.
 
 mod cursor;
+mod delivery;
 mod event;
 mod frame;
 mod journal;
@@ -8,6 +9,7 @@ mod json;
 mod metrics;
 mod privacy;
 mod reader;
+mod retention;
 mod rules;
 mod segment;
 mod settings;
@@ -15,6 +17,7 @@ pub mod sink;
 pub mod verdict;
 mod writer;
 
+pub use delivery::{Delivery, DeliveryError};
 pub use event::{Client, Event, EventType, Request};
 pub use journal::{Journal, Lost, OpenError, Receipt};
 pub use metrics::Metrics;
