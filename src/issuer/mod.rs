@@ -1,7 +1,7 @@
 //! How a certificate is obtained from an ACME CA (RFC 8555): one order for one name at one CA,
 //! resumably. The control plane decides when; nothing here does.
 //!
-//! [`Issuer`] is what it uses. Inside: `order` drives an order through [`client::AcmeClient`];
+//! [`Issuer`] is what it uses. Inside: `order` drives an order through `client::AcmeClient`;
 //! `ca` is that trait for a real CA, by rustls-acme (`acme`) and by calls of our own for what
 //! that cannot say (`extensions`, `jws`, `http`); `problem` tells whose fault a refusal is;
 //! `renewal` says when a certificate is due.
@@ -22,7 +22,6 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -44,10 +43,6 @@ use crate::store::{Fence, SharedStore, StoreError, StoredCertificate};
 
 pub use self::account::{AccountKey, AccountKeyError};
 pub use self::renewal::RenewalInfo;
-
-/// Longest time one attempt may take in all, however slowly the CA answers: less than after what
-/// [`crate::domain::ssl::ORDER_ABANDONED_AFTER`] gives the order to another node.
-const ORDER_TIME: Duration = Duration::from_secs(270);
 
 /// One CA, as configured.
 #[derive(Clone)]
@@ -243,12 +238,7 @@ impl Issuer {
             job,
             progress,
         };
-        let result = tokio::select! {
-            biased;
-            result = driver.run() => result,
-            () = self.clock.sleep(ORDER_TIME) => Err(driver.stuck()),
-        };
-        let result = match result {
+        let result = match driver.run().await {
             Ok(obtained) => Ok(self.issued(job, obtained).await),
             Err(e) => Err(e),
         };

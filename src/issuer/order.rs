@@ -30,6 +30,9 @@ const POLL_WISH_MAX: Duration = Duration::from_secs(30);
 const VALIDATION_TIME: Duration = Duration::from_secs(90);
 /// How long a CA may take to sign.
 const PROCESSING_TIME: Duration = Duration::from_secs(120);
+/// Longest time one attempt may take in all, however slowly the CA answers: less than
+/// [`crate::domain::ssl::ORDER_ABANDONED_AFTER`], when another node takes the order up.
+pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// How often a call that can be repeated is made when no answer comes.
 const TRIES: u32 = 4;
 /// First wait before such a call is repeated; doubles.
@@ -62,10 +65,31 @@ pub(super) struct Obtained {
 }
 
 impl Driver<'_> {
-    /// Takes up the order of the name, or places one, and sees it through.
+    /// Takes up the order of the name, or places one, and sees it through, within [`ORDER_TIME`].
     pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
-        let (record, url, order) = match self.take_up().await? {
-            Some(taken) => taken,
+        let left = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
+        let second_time = left.as_ref().is_some_and(|r| r.url.is_some());
+        let result = tokio::select! {
+            biased;
+            result = self.work(left) => result,
+            () = self.clock.sleep(ORDER_TIME) => Err(self.stuck()),
+        };
+        match result {
+            // An order that got stuck twice will not come round; a new one may.
+            Err(IssueError::Failed { failure, .. }) if second_time && failure.kind == FailureKind::Stuck => {
+                Err(self.ended(failure))
+            }
+            other => other,
+        }
+    }
+
+    async fn work(&self, left: Option<OrderRecord>) -> Result<Obtained, IssueError> {
+        let taken_up = match left {
+            Some(record) => self.take_up(record).await?,
+            None => None,
+        };
+        let (record, url, order) = match taken_up {
+            Some(taken_up) => taken_up,
             None => self.begin().await?,
         };
         (self.progress)(Progress::Ordered);
@@ -73,13 +97,8 @@ impl Driver<'_> {
     }
 
     /// The order that an earlier run left, unless it is of no use.
-    async fn take_up(&self) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
-        let Some(record) = self.store.order(&self.job.name).await? else {
-            return Ok(None);
-        };
-        let Some(url) = record.url.clone().filter(|_| record.ca == self.ca) else {
-            return Ok(None);
-        };
+    async fn take_up(&self, record: OrderRecord) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
+        let Some(url) = record.url.clone() else { return Ok(None) };
         if self.clock.now() >= record.created + TAKE_UP_WITHIN {
             return Ok(None);
         }
@@ -389,7 +408,7 @@ impl Driver<'_> {
     }
 
     /// The CA took too long; the order lives on.
-    pub(super) fn stuck(&self) -> IssueError {
+    fn stuck(&self) -> IssueError {
         let detail = "the CA took the order on and did not finish it in time";
         IssueError::Failed {
             failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),

@@ -2,17 +2,23 @@
 //! can be cut off.
 
 mod fake;
+#[cfg(feature = "devca")]
+mod live;
 mod store;
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use self::fake::{Break, FakeCa, FakeOrder, LIFE, problem};
 use self::store::{FENCE, MemoryStore};
 use super::client::{ChallengeStatus, OrderStatus};
+use super::order::ORDER_TIME;
 use super::problem::CallError;
 use super::*;
 use crate::cert::certificate::Certificate;
 use crate::cert::sealed::KEY_LEN;
+#[cfg(feature = "devca")]
+use crate::clock::Timestamp;
 use crate::store::{OrderRecord, OrderStep, Store as _};
 
 const DIRECTORY: &str = "https://ca.example/dir";
@@ -389,6 +395,9 @@ async fn a_ca_that_never_ends_is_given_up_in_bounded_time_and_polls() {
         );
         let polls = bench.ca.count(call);
         assert!((15..=40).contains(&polls), "{polls} times {call}");
+        // One more chance for the order, then a new one has to be placed.
+        let (failure, resumable) = bench.failure().await;
+        assert_eq!((failure.kind, resumable), (FailureKind::Stuck, false));
         // Once the CA has come round, the order is finished.
         bench.ca.set(|s| (s.verdict, s.signing) = (Some(Ok(())), Some(Ok(()))));
         bench.issue().await.unwrap();
