@@ -1,11 +1,12 @@
 //! The whole issuer, rustls-acme included, over TLS against the CA in process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::super::client::Directory;
 use super::*;
 use crate::cert::certificate::Leaf;
 use crate::devca::{DevCa, DevCaConfig, EabKey, Endpoint, Lost, Problem, Profile, Refusal, RetryAfter, Window};
@@ -21,7 +22,7 @@ struct Live {
     sealer: Arc<Sealer>,
     key: Arc<AccountKey>,
     ca_file: tempfile::NamedTempFile,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 impl Live {
@@ -47,7 +48,7 @@ impl Live {
             sealer,
             key,
             ca_file,
-            _tasks: tasks,
+            tasks,
         }
     }
 
@@ -196,7 +197,7 @@ async fn what_the_ca_found_at_the_name_is_told() {
         .local_addr()
         .unwrap()
         .port();
-    let right = answer_challenges(&live._tasks, "someone-else".into()).await;
+    let right = answer_challenges(&live.tasks, "someone-else".into()).await;
     for (name, port, kind) in [
         ("closed.customer.example", closed, FailureKind::Connection),
         ("foreign.customer.example", right, FailureKind::WrongAnswer),
@@ -477,4 +478,25 @@ async fn a_profile_and_a_short_life_are_taken_as_they_come() {
         due > minute / 3 && due <= minute * 2 / 3,
         "half of what is left, not at once: {due:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_new_nonce_is_never_taken_by_somebody_else() {
+    let live = Live::start().await;
+    let tls = http::tls_config(Some(live.ca_file.path())).unwrap();
+    let http = Arc::new(Http::new(tls, live.clock.clone()));
+    let directory: Directory = http.get(&live.ca.directory_url()).await.unwrap().json().unwrap();
+    let tasks = (0..16).map(|_| {
+        let (http, url) = (http.clone(), directory.new_nonce.clone());
+        live.tasks.spawn(async move {
+            let mut drawn = Vec::new();
+            for _ in 0..20 {
+                drawn.push(http.nonce(&url).await.unwrap());
+            }
+            drawn
+        })
+    });
+    let drawn = futures_util::future::join_all(tasks).await;
+    let distinct: BTreeSet<_> = drawn.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(distinct.len(), 16 * 20);
 }
