@@ -5,6 +5,7 @@
 
 mod admin_client;
 mod config;
+#[cfg(feature = "devca")]
 mod demo;
 mod domain;
 mod link;
@@ -15,8 +16,6 @@ mod store;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-pub use demo::{DemoInfo, DemoOptions};
 
 use crate::config::ConfigError;
 
@@ -41,6 +40,7 @@ enum Command {
     /// Run the edge until SIGTERM or SIGINT; SIGHUP reloads the configuration.
     Serve(serve::Args),
     /// Try the whole edge on this machine, with a CA of its own.
+    #[cfg(feature = "devca")]
     Demo(demo::Args),
     /// Check a configuration, or print its schema or an example.
     #[command(subcommand)]
@@ -88,7 +88,11 @@ pub async fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors. Where neither can be printed, nothing can be told.
             error.print().ok();
-            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(cli.command).await {
@@ -96,7 +100,11 @@ pub async fn main() -> ExitCode {
         Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::from(if matches!(failure, Failure::Usage(_) | Failure::Config(_)) { EXIT_USAGE } else { 1 })
+            ExitCode::from(if matches!(failure, Failure::Usage(_) | Failure::Config(_)) {
+                EXIT_USAGE
+            } else {
+                1
+            })
         }
     }
 }
@@ -104,6 +112,7 @@ pub async fn main() -> ExitCode {
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(args).await,
+        #[cfg(feature = "devca")]
         Command::Demo(args) => demo::run(args).await,
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
@@ -127,7 +136,6 @@ mod tests {
         Cli::command().debug_assert();
         for line in [
             "linkseal serve --config linkseal.toml",
-            "linkseal demo --dir /tmp/x --port-base 8080 --json",
             "linkseal config check linkseal.toml --json",
             "linkseal config schema",
             "linkseal config example",
@@ -151,12 +159,18 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "devca")]
+    #[test]
+    fn the_demo_parses() {
+        assert!(parse("linkseal demo").is_ok());
+        assert!(parse("linkseal demo --dir /tmp/x --port-base 8080 --json").is_ok());
+    }
+
     #[test]
     fn wrong_use_is_told_from_help() {
         for line in [
             "linkseal",
             "linkseal nonsense",
-            "linkseal serve",
             "linkseal domain add localhost",
             "linkseal domain list --state lost",
             "linkseal link open --base https://l.example --key-file k --message-id 5",
