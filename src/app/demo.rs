@@ -93,6 +93,7 @@ impl Demo {
         let options = Options {
             clock: clock.clone(),
             config_file: Some(file),
+            log: None,
             // Names in localhost are never looked up; nothing else is asked for here.
             dns: ResolverSettings { resolvers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))], ..ResolverSettings::default() },
         };
@@ -105,7 +106,7 @@ impl Demo {
 
         let [first, ..] = DOMAINS;
         let minter = Minter::new(&LinkKey::from_hex(1, &link_key)?, first);
-        let message = Message { id: Uuid::new_v4(), issued_at: clock.now() };
+        let message = Message { id: Uuid::new_v4(), issued_at: u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX) };
         let base = format!("https://{first}:{https}");
         let destination = Destination::new("https://example.com/welcome?utm_source=demo")?;
         let info = DemoInfo {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::admin;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, SinkKind};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
-use crate::dns::{CheckerSettings, Dkim, DmarcWanted, Target};
+use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::edge::http;
 use crate::edge::tls::acceptor;
 use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
@@ -20,7 +19,16 @@ use crate::issuer::{CaSettings, Eab};
 use crate::link::{LinkKey, LinkKeys};
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
-    endpoints.iter().map(Into::into).collect()
+    endpoints.iter().map(|e| e.get()).collect()
+}
+
+/// The configuration's resolvers, where it names any.
+pub(super) fn resolver(config: &Config, base: &ResolverSettings) -> ResolverSettings {
+    let mut settings = base.clone();
+    if !config.dns.resolvers.is_empty() {
+        settings.resolvers = addresses(&config.dns.resolvers);
+    }
+    settings
 }
 
 /// The first CA; the others are fallbacks.
@@ -143,7 +151,7 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
             Durability::Synced => event::Durability::Synced,
         },
         keep: events.keep.get(),
-        max_bytes: events.max_bytes.get(),
+        max_bytes: events.max_bytes.bytes(),
         ip: match events.ip {
             IpDetail::Full => IpPrivacy::Full,
             IpDetail::Truncated => IpPrivacy::Truncated,
@@ -153,11 +161,3 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
     })
 }
 
-pub(super) fn admin(config: &Config) -> admin::Settings {
-    admin::Settings {
-        plain: config.admin.plain,
-        tokens: config.secrets.admin_tokens.clone(),
-        edge_name: config.edge.name.clone(),
-        aliases: config.edge.aliases.clone(),
-    }
-}

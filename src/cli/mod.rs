@@ -37,9 +37,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the edge until SIGTERM or SIGINT; SIGHUP reloads the configuration.
+    /// Run the edge.
     Serve(serve::Args),
-    /// Try the whole edge on this machine, with a CA of its own.
+    /// Run a whole edge on loopback, with an ACME CA in process: nothing to install or configure.
     #[cfg(feature = "devca")]
     Demo(demo::Args),
     /// Check a configuration, or print its schema or an example.
@@ -58,14 +58,11 @@ enum Command {
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Wrong use.
-    #[error("linkseal: {0}")]
-    Usage(String),
-    /// A bad configuration; each line begins with its place.
+    /// Wrong use, or a bad configuration.
     #[error("{0}")]
-    Config(#[from] ConfigError),
+    Usage(String),
     /// It failed while running.
-    #[error("linkseal: {0}")]
+    #[error("{0}")]
     Failed(String),
     /// The domain is not right yet; what to change was printed.
     #[error("not right yet")]
@@ -78,6 +75,12 @@ enum Failure {
 impl Failure {
     fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
     }
 }
 
@@ -111,9 +114,9 @@ pub async fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(args).await,
+        Command::Serve(args) => Box::pin(serve::run(args)).await,
         #[cfg(feature = "devca")]
-        Command::Demo(args) => demo::run(args).await,
+        Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Link(command) => link::run(command),

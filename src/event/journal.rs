@@ -90,6 +90,11 @@ pub enum OpenError {
 pub struct Appending(Submitted);
 
 impl Appending {
+    /// Whether there is nothing to wait for: as a rule it was written on the spot.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.0, Submitted::Waiting(..))
+    }
+
     /// Returns when the event has survived what was configured.
     ///
     /// # Errors
