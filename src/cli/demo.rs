@@ -32,14 +32,18 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             (Some(temporary), dir)
         }
     };
-    let demo = Demo::bind(&dir, args.port_base).await.map_err(|e| Failure::Failed(format!("{e:#}")))?;
+    let demo = Demo::bind(&dir, args.port_base)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))?;
     if args.json {
         output::json(&demo.info)?;
     } else {
         output::text(&for_people(&demo.info))?;
     }
     let (stop, reload) = signals()?;
-    demo.run(stop, reload).await.map_err(|e| Failure::Failed(format!("{e:#}")))
+    demo.run(stop, reload)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))
 }
 
 fn for_people(info: &DemoInfo) -> String {

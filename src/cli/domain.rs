@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -152,13 +152,29 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let client = AdminClient::new(&args.admin)?;
     match args.command {
-        Command::Add { name, tenant, sending_domain } => {
+        Command::Add {
+            name,
+            tenant,
+            sending_domain,
+        } => {
             // What is not given stays as it is: keys without a value are left out.
-            let given = [("name", Some(name.to_string())), ("tenant", tenant), ("sending_domain", sending_domain.map(|d| d.to_string()))];
-            let body: Value = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?)))).collect();
+            let given = [
+                ("name", Some(name.to_string())),
+                ("tenant", tenant),
+                ("sending_domain", sending_domain.map(|d| d.to_string())),
+            ];
+            let body: Value = given
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))))
+                .collect();
             show(client.post("/v1/domains", Some(&body)).await?, args.json)
         }
-        Command::List { state, reason, tenant, prefix } => {
+        Command::List {
+            state,
+            reason,
+            tenant,
+            prefix,
+        } => {
             let filters = [("state", state), ("reason", reason), ("tenant", tenant), ("q", prefix)];
             list(&client, &filters, args.json, output::text).await
         }
@@ -170,7 +186,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Command::Remove { name, purge } => {
             let query = if purge { "?purge=true" } else { "" };
             client.delete(&format!("/v1/domains/{name}{query}")).await?;
-            let what = if purge { "forgotten" } else { "retired; served while its certificate lives" };
+            let what = if purge {
+                "forgotten"
+            } else {
+                "retired; served while its certificate lives"
+            };
             match args.json {
                 true => output::json(&json!({"name": name, "purged": purge})),
                 false => output::line(&format!("{name}: {what}")),
@@ -190,7 +210,10 @@ fn show(answer: Value, json: bool) -> Result<(), Failure> {
     }
     let domain: Domain = read(&answer)?;
     let yes_no = |yes| if yes { "yes" } else { "no" }.to_owned();
-    let mut rows = vec![["name:", &domain.name].map(str::to_owned), ["tenant:", &domain.tenant].map(str::to_owned)];
+    let mut rows = vec![
+        ["name:", &domain.name].map(str::to_owned),
+        ["tenant:", &domain.tenant].map(str::to_owned),
+    ];
     rows.push(["HTTPS ready:".to_owned(), yes_no(domain.https_ready)]);
     if domain.paused {
         rows.push(["paused:".to_owned(), yes_no(true)]);
@@ -214,7 +237,9 @@ impl Ssl {
             ("next attempt:", self.next_attempt.clone()),
             ("last error:", error),
         ];
-        all.into_iter().filter_map(|(name, value)| value.map(|v| [name.to_owned(), v])).collect()
+        all.into_iter()
+            .filter_map(|(name, value)| value.map(|v| [name.to_owned(), v]))
+            .collect()
     }
 }
 
@@ -234,11 +259,18 @@ async fn list(
     let mut cursor: Option<String> = None;
     let mut first = true;
     loop {
-        let at = cursor.as_deref().map(|c| format!("&cursor={}", query_value(c))).unwrap_or_default();
+        let at = cursor
+            .as_deref()
+            .map(|c| format!("&cursor={}", query_value(c)))
+            .unwrap_or_default();
         let page: Page = read(&client.get(&format!("{path}{at}")).await?)?;
         if json {
             // One document, as if the API had a page for all.
-            let mut part = if first { "{\"domains\":[".to_owned() } else { String::new() };
+            let mut part = if first {
+                "{\"domains\":[".to_owned()
+            } else {
+                String::new()
+            };
             for (i, domain) in page.domains.iter().enumerate() {
                 part.push_str(if first && i == 0 { "" } else { "," });
                 part.push_str(&domain.to_string());
@@ -265,7 +297,13 @@ fn row(domain: &Value) -> Result<[String; 5], Failure> {
     let domain: Domain = read(domain)?;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let ssl = domain.ssl;
-    Ok([domain.name, ssl.state, ssl.reason, or_dash(ssl.not_after), or_dash(ssl.next_attempt)])
+    Ok([
+        domain.name,
+        ssl.state,
+        ssl.reason,
+        or_dash(ssl.not_after),
+        or_dash(ssl.next_attempt),
+    ])
 }
 
 /// `until`: how long to wait for it. `None`: not at all.
@@ -323,12 +361,29 @@ fn describe(name: &DomainName, report: &Report) -> String {
     if report.https && report.verified {
         return out;
     }
-    let list = |values: &[String]| if values.is_empty() { "nothing".to_owned() } else { values.join(", ") };
+    let list = |values: &[String]| {
+        if values.is_empty() {
+            "nothing".to_owned()
+        } else {
+            values.join(", ")
+        }
+    };
     let wrong = || report.records.iter().filter(|r| r.verdict != RIGHT);
     let rows: Vec<_> = wrong()
-        .map(|r| [r.kind.clone(), r.host.clone(), list(&r.expected), list(&r.found), r.verdict.clone()])
+        .map(|r| {
+            [
+                r.kind.clone(),
+                r.host.clone(),
+                list(&r.expected),
+                list(&r.found),
+                r.verdict.clone(),
+            ]
+        })
         .collect();
-    out.push_str(&output::table(Some(["TYPE", "HOST", "EXPECTED", "FOUND", "VERDICT"]), &rows));
+    out.push_str(&output::table(
+        Some(["TYPE", "HOST", "EXPECTED", "FOUND", "VERDICT"]),
+        &rows,
+    ));
     for record in wrong() {
         if let Some(hint) = &record.hint {
             out.push_str(&format!("{} {}: {}\n", record.kind, record.host, hint.en));
@@ -372,19 +427,34 @@ mod tests {
         let domain = move |name: &str| json!({"name": name, "tenant": "t", "https_ready": true, "paused": false, "ssl": ssl("issued")});
         let list = move |RawQuery(query): RawQuery| async move {
             let second = query.unwrap_or_default().contains("cursor=b%20c");
-            let (names, next) = if second { (vec!["c.example"], None) } else { (vec!["a.example", "b.example"], Some("b c")) };
+            let (names, next) = if second {
+                (vec!["c.example"], None)
+            } else {
+                (vec!["a.example", "b.example"], Some("b c"))
+            };
             let domains: Vec<_> = names.into_iter().map(domain).collect();
             Json(json!({"domains": domains, "next": next, "counts": {"issued": 3, "pending": 0, "unknown": 0}}))
         };
         let verify = move |Path(name): Path<String>| async move {
             let right = name == "a.example";
-            (StatusCode::ACCEPTED, Json(json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending")})))
+            (
+                StatusCode::ACCEPTED,
+                Json(json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending")})),
+            )
         };
-        let missing = || async { (StatusCode::NOT_FOUND, Json(json!({"detail": "there is no such domain", "code": "not_found"}))) };
+        let missing = || async {
+            (
+                StatusCode::NOT_FOUND,
+                Json(json!({"detail": "there is no such domain", "code": "not_found"})),
+            )
+        };
         let app = Router::new()
             .route("/v1/domains", get(list))
             .route("/v1/domains/{name}/verify", post(verify))
-            .route("/v1/domains/{name}", get(missing).delete(|| async { StatusCode::NO_CONTENT }));
+            .route(
+                "/v1/domains/{name}",
+                get(missing).delete(|| async { StatusCode::NO_CONTENT }),
+            );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tasks.spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
@@ -397,15 +467,28 @@ mod tests {
         let client = stand_in(&tasks).await;
         let mut lines = Vec::new();
         let tenant = [("tenant", Some("a&b".to_owned()))];
-        list(&client, &tenant, true, |text| { lines.push(text.to_owned()); Ok(()) }).await.unwrap();
+        list(&client, &tenant, true, |text| {
+            lines.push(text.to_owned());
+            Ok(())
+        })
+        .await
+        .unwrap();
         let whole: Value = serde_json::from_str(&lines.concat()).unwrap();
-        let names: Vec<_> = whole["domains"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect();
+        let names: Vec<_> = whole["domains"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| d["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names, ["a.example", "b.example", "c.example"]);
         assert_eq!(whole["counts"]["issued"], 3);
 
         let (right, wrong) = ("a.example".parse().unwrap(), "b.example".parse().unwrap());
         assert!(verify(&client, &right, None, true).await.is_ok());
-        assert!(matches!(verify(&client, &wrong, None, true).await, Err(Failure::NotYet)));
+        assert!(matches!(
+            verify(&client, &wrong, None, true).await,
+            Err(Failure::NotYet)
+        ));
         assert!(client.delete("/v1/domains/a.example").await.is_ok());
         let error = client.get("/v1/domains/x.example").await.unwrap_err();
         assert_eq!(error.to_string(), "linkseal: there is no such domain (not_found)");

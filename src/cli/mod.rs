@@ -91,15 +91,23 @@ pub async fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors. Where neither can be printed, nothing can be told.
             error.print().ok();
-            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(cli.command).await {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
         Err(failure) => {
-            eprintln!("linkseal: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) { EXIT_USAGE } else { 1 })
+            eprintln!("{failure}");
+            ExitCode::from(if matches!(failure, Failure::Usage(_) | Failure::Config(_)) {
+                EXIT_USAGE
+            } else {
+                1
+            })
         }
     }
 }
@@ -130,6 +138,7 @@ mod tests {
     fn the_surface_of_the_contract_parses() {
         Cli::command().debug_assert();
         for line in [
+            "linkseal serve --config linkseal.toml",
             "linkseal config check linkseal.toml --json",
             "linkseal config schema",
             "linkseal config example",
@@ -151,6 +160,13 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
+    }
+
+    #[cfg(feature = "devca")]
+    #[test]
+    fn the_demo_parses() {
+        assert!(parse("linkseal demo").is_ok());
+        assert!(parse("linkseal demo --dir /tmp/x --port-base 8080 --json").is_ok());
     }
 
     #[test]

@@ -24,10 +24,18 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let options = Options { config_file: Some(args.config), log: Some(log), ..Options::default() };
-    let app = App::bind(config, options).await.map_err(|e| Failure::Failed(format!("{e:#}")))?;
+    let options = Options {
+        config_file: Some(args.config),
+        log: Some(log),
+        ..Options::default()
+    };
+    let app = App::bind(config, options)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))?;
     let (stop, reload) = signals()?;
-    app.run(stop, reload).await.map_err(|e| Failure::Failed(format!("{e:#}")))
+    app.run(stop, reload)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))
 }
 
 /// SIGTERM and SIGINT stop, SIGHUP reloads.
