@@ -163,7 +163,11 @@ impl Journal {
             Submitted::Lost => Err(Lost),
             Submitted::Waiting(receipt, done) => match tokio::time::timeout(WAIT, done).await {
                 Ok(Ok(true)) => Ok(receipt),
-                _ => Err(Lost),
+                Ok(_) => Err(Lost),
+                Err(_) => {
+                    self.handle.writer.overdue();
+                    Err(Lost)
+                }
             },
         }
     }
@@ -515,6 +519,7 @@ mod tests {
         let journal = open(&disk, &settings(dir.path(), Durability::Synced));
         *disk.blocked.0.lock().unwrap() = true;
         assert_eq!(journal.append(&event("https://x.example/")).await, Err(Lost));
+        assert_eq!(journal.metrics().lost.get(), 1);
 
         // Nobody reads these answers: the futures are dropped after they handed the event in.
         let url = format!("https://x.example/{}", "x".repeat(1_000_000));
@@ -523,7 +528,7 @@ mod tests {
             taken += 1;
             assert!(taken < 100, "the queue is not bounded");
         }
-        assert_eq!(journal.metrics().lost.get(), 1);
+        assert_eq!(journal.metrics().lost.get(), 2);
         *disk.blocked.0.lock().unwrap() = false;
         disk.blocked.1.notify_all();
         journal.close();

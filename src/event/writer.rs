@@ -6,7 +6,18 @@
 //! leaves the rest to the journal's thread. That thread does everything that may take long: new
 //! segments, recovery after errors, `fdatasync`, and all writing for `queued` and `synced`.
 //!
-//! MEASUREMENTS
+//! Measured with `cargo test --release --lib event::journal -- --ignored --nocapture` (a typical
+//! click, 640 bytes of JSON, two shared cores, ext4 on a virtual disk, CPU time an event):
+//!
+//! | | one task | 64 tasks |
+//! |---|---|---|
+//! | `written` as above | 2.4 µs alone, 5 µs with a task switch between | 2.8 to 3.7 µs |
+//! | `written` through the thread only | 30 µs (33 µs of waiting) | 2.4 µs |
+//! | `queued` | 4 µs | 2.8 µs |
+//! | `synced` | 1.4 ms of waiting | 32 µs of waiting |
+//!
+//! Of the 2.4 µs the bare `write()` is 1.6 and serialising 0.6. Two thread hops would cost a lone
+//! click more than all the rest of it; under load the groups make both ways equal.
 //!
 //! After an error of a write or an fsync the segment is never touched again but to cut off what
 //! is not known to be whole; the group is written once more to a new segment. When that fails
@@ -218,6 +229,14 @@ impl Writer {
             self.wake_thread(&mut state);
         }
         Submitted::Waiting(receipt, receiver)
+    }
+
+    /// An event has waited too long, on a disk that neither takes nor refuses it. It may still be
+    /// written; it is counted and logged here, because the thread is stuck as well.
+    pub(super) fn overdue(&self) {
+        let mut state = self.lock();
+        self.lose(&mut state, 1, Some("the disk does not answer".to_owned()));
+        self.log_losses(&mut state);
     }
 
     /// The segment, for a task to write on the spot. `None`: somebody writes, or there is more to
