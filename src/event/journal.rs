@@ -2,7 +2,7 @@
 //!
 //! [`Journal::append`] returns when the event has survived what the configured
 //! [`super::Durability`] says, or says quickly that it is lost; the caller serves the request either way. How groups
-//! are written is in [`super::writer`], which also has the measurements behind it.
+//! are written is in `writer`, which also has the measurements behind it.
 
 use std::cell::RefCell;
 use std::fs::File;

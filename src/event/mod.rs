@@ -10,6 +10,7 @@ mod cursor;
 mod delivery;
 #[allow(clippy::module_inception, reason = "the file of the type `Event`")]
 mod event;
+mod feed;
 mod frame;
 mod journal;
 mod json;
