@@ -16,6 +16,7 @@ mod journal;
 mod json;
 mod metrics;
 mod privacy;
+mod queue;
 mod reader;
 mod replay;
 mod retention;
