@@ -6,18 +6,19 @@
 //! leaves the rest to the journal's thread. That thread does everything that may take long: new
 //! segments, recovery after errors, `fdatasync`, and all writing for `queued` and `synced`.
 //!
-//! Measured with `cargo test --release --lib event::journal -- --ignored --nocapture` (a typical
-//! click, 640 bytes of JSON, two shared cores, ext4 on a virtual disk, CPU time an event):
+//! Measured by `append_cost` (`cargo test --release --lib event::journal -- --ignored --nocapture`),
+//! in a build of this module alone with mimalloc and another random source, on two cores busy with
+//! other work, so good to a factor of two; per event, a task switch between events included:
 //!
 //! | | one task | 64 tasks |
 //! |---|---|---|
-//! | `written` as above | 2.4 µs alone, 5 µs with a task switch between | 2.8 to 3.7 µs |
-//! | `written` through the thread only | 30 µs (33 µs of waiting) | 2.4 µs |
-//! | `queued` | 4 µs | 2.8 µs |
-//! | `synced` | 1.4 ms of waiting | 32 µs of waiting |
+//! | `written` as above | 5.0 to 7.1 µs CPU | 2.8 to 3.7 µs CPU |
+//! | `written` by the thread only (the branch in `submit` taken out) | 30 µs CPU | 2.4 µs CPU |
+//! | `synced` | 1.4 ms waiting | 32 µs waiting |
 //!
-//! Of the 2.4 µs the bare `write()` is 1.6 and serialising 0.6. Two thread hops would cost a lone
-//! click more than all the rest of it; under load the groups make both ways equal.
+//! A loop that only appends: 2.3 to 2.9 µs CPU, of which a bare `write()` of 800 bytes is 1.6 and
+//! serialising 0.6. Two thread hops would cost a lone click more than all the rest of it; under
+//! load, groups make both ways equal.
 //!
 //! After an error of a write or an fsync the segment is never touched again but to cut off what
 //! is not known to be whole; the group is written once more to a new segment. When that fails
