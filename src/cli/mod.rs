@@ -58,11 +58,14 @@ enum Command {
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Wrong use, or a bad configuration.
-    #[error("{0}")]
+    /// Wrong use.
+    #[error("linkseal: {0}")]
     Usage(String),
-    /// It failed while running.
+    /// A bad configuration; each line begins with its place.
     #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// It failed while running.
+    #[error("linkseal: {0}")]
     Failed(String),
     /// The domain is not right yet; what to change was printed.
     #[error("not right yet")]
@@ -75,12 +78,6 @@ enum Failure {
 impl Failure {
     fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
     }
 }
 
