@@ -290,7 +290,7 @@ fn unix_ms(id: &Uuid) -> u64 {
 }
 
 /// The size of all segments.
-fn size(dir: &Path) -> io::Result<u64> {
+pub(super) fn size(dir: &Path) -> io::Result<u64> {
     let mut sum = 0;
     for boot in segment::boots(dir)? {
         for found in segment::segments(&dir.join(boot.to_string()))? {
