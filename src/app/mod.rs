@@ -243,9 +243,11 @@ impl App {
         stop: impl Future<Output = ()>,
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> anyhow::Result<()> {
-        let name = self.config.load().edge.name.clone();
+        let edge = self.config.load().edge.clone();
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
-        self.control.own_name(&name).await.context("the edge's own name")?;
+        for name in std::iter::once(&edge.name).chain(&edge.aliases) {
+            self.control.own_name(name).await.context("the edge's own name")?;
+        }
         self.control.start(requests);
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 
 use super::record::DomainRecord;
 use super::ssl::{Reason, State};
-use super::{DomainName, name};
+use super::DomainName;
 use crate::clock::Timestamp;
 
 /// What the data plane needs to know of one domain. Small: there may be a million.
@@ -133,7 +133,7 @@ impl Registry {
     }
 
     /// Takes an entry out.
-    pub fn remove(&self, name: &name::DomainName) {
+    pub fn remove(&self, name: &DomainName) {
         self.inner.domains.remove(name.as_str());
     }
 
