@@ -8,6 +8,7 @@ mod config;
 #[cfg(feature = "devca")]
 mod demo;
 mod domain;
+mod events;
 mod link;
 mod output;
 mod serve;
@@ -50,6 +51,9 @@ enum Command {
     /// Make link keys, make links, and find out why one does not work.
     #[command(subcommand)]
     Link(link::Command),
+    /// Read this node's events again.
+    #[command(subcommand)]
+    Events(events::Command),
     /// Back up or restore the embedded store.
     #[command(subcommand)]
     Store(store::Command),
@@ -117,6 +121,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Link(command) => link::run(command),
+        Command::Events(command) => events::run(command),
         Command::Store(command) => store::run(command),
     }
 }
@@ -150,6 +155,7 @@ mod tests {
             "linkseal link click --key-file k --base https://l.example --tenant t --link 7 --url https://d.example/ --message-id 0192f3a4b5c67d8e9fa0b1c2d3e4f506",
             "linkseal link unsubscribe --key-file k --base https://l.example --list 2 --json",
             "linkseal link inspect https://l.example/c/abc --key-file k --tenant t",
+            "linkseal events replay --from 2026-11-22T09:30:00Z --domain a.example --json",
             "linkseal store backup copy.db --config linkseal.toml",
             "linkseal store restore copy.db",
         ] {
