@@ -77,7 +77,12 @@ impl Demo {
 
         let ca_tasks = Tasks::new();
         let ca = DevCa::start(
-            DevCaConfig { http_port: http, https_port: https, state_dir: Some(dir.clone()), ..DevCaConfig::new(clock.clone()) },
+            DevCaConfig {
+                http_port: http,
+                https_port: https,
+                state_dir: Some(dir.clone()),
+                ..DevCaConfig::new(clock.clone())
+            },
             &ca_tasks,
         )
         .await
@@ -95,18 +100,32 @@ impl Demo {
             config_file: Some(file),
             log: None,
             // Names in localhost are never looked up; nothing else is asked for here.
-            dns: ResolverSettings { resolvers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))], ..ResolverSettings::default() },
+            dns: ResolverSettings {
+                resolvers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))],
+                ..ResolverSettings::default()
+            },
         };
         let app = App::bind(config, options).await?;
-        let actor = Actor { who: "demo".into(), from: Ipv4Addr::LOCALHOST.into() };
+        let actor = Actor {
+            who: "demo".into(),
+            from: Ipv4Addr::LOCALHOST.into(),
+        };
         for name in DOMAINS {
-            let new = NewDomain { name: DomainName::parse(name)?, tenant: None, sending_domain: None, records: None };
+            let new = NewDomain {
+                name: DomainName::parse(name)?,
+                tenant: None,
+                sending_domain: None,
+                records: None,
+            };
             app.control().register(new, &actor).await?;
         }
 
         let [first, ..] = DOMAINS;
         let minter = Minter::new(&LinkKey::from_hex(1, &link_key)?, first);
-        let message = Message { id: Uuid::new_v4(), issued_at: u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX) };
+        let message = Message {
+            id: Uuid::new_v4(),
+            issued_at: u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX),
+        };
         let base = format!("https://{first}:{https}");
         let destination = Destination::new("https://example.com/welcome?utm_source=demo")?;
         let info = DemoInfo {
@@ -120,11 +139,19 @@ impl Demo {
             click_url: url(&base, Kind::Click, &minter.click(&message, 1, &destination)),
             events: dir.join("delivered/%Y-%m-%d.ndjson"),
         };
-        Ok(Self { app, ca: ca_tasks, info })
+        Ok(Self {
+            app,
+            ca: ca_tasks,
+            info,
+        })
     }
 
     /// Serves until `stop` resolves.
-    pub async fn run(self, stop: impl Future<Output = ()>, reload: tokio::sync::mpsc::Receiver<()>) -> anyhow::Result<()> {
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()>,
+        reload: tokio::sync::mpsc::Receiver<()>,
+    ) -> anyhow::Result<()> {
         let result = self.app.run(stop, reload).await;
         self.ca.stop();
         self.ca.wait(CA_END).await;

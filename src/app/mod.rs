@@ -115,7 +115,10 @@ impl App {
 
         // Ports first: the commonest mistake, found before anything is written.
         let mut bound = Vec::new();
-        for (kind, endpoints) in [(Listener::Http, &config.listen.http), (Listener::Https, &config.listen.https)] {
+        for (kind, endpoints) in [
+            (Listener::Http, &config.listen.http),
+            (Listener::Https, &config.listen.https),
+        ] {
             for endpoint in endpoints {
                 bound.push(listener::bind(kind, endpoint.get())?);
             }
@@ -123,7 +126,9 @@ impl App {
 
         let (sealer, store) = open_store(&config, registry)?;
         let sealer = Arc::new(sealer);
-        let key = AccountKey::load_or_create(&store, &sealer).await.context("the ACME account key")?;
+        let key = AccountKey::load_or_create(&store, &sealer)
+            .await
+            .context("the ACME account key")?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let issuer_metrics = crate::issuer::Metrics::register(registry)?;
         let issuer = Issuer::new(
@@ -271,14 +276,22 @@ impl App {
     async fn drain(self) {
         let config = self.config.load_full();
         let (delay, deadline) = (config.edge.drain_delay.get(), config.edge.drain.get());
-        tracing::info!(?delay, ?deadline, open = self.limits.open(), "draining: health checks are told first");
+        tracing::info!(
+            ?delay,
+            ?deadline,
+            open = self.limits.open(),
+            "draining: health checks are told first"
+        );
         self.draining.store(true, Ordering::Release);
         tokio::time::sleep(delay).await;
         self.edge_tasks.stop();
         if self.edge_tasks.wait(deadline).await {
             tracing::info!("drained: every connection has ended");
         } else {
-            tracing::warn!(open = self.limits.open(), "the drain's deadline has passed: what is still open is cut");
+            tracing::warn!(
+                open = self.limits.open(),
+                "the drain's deadline has passed: what is still open is cut"
+            );
         }
         if !self.delivery.stop(BACKGROUND_END).await {
             tracing::info!("some events are delivered after the next start: they are in the journal");
@@ -295,12 +308,19 @@ impl App {
 }
 
 fn local(bound: &[Bound], kind: Listener) -> Vec<SocketAddr> {
-    bound.iter().filter(|b| b.kind() == kind).map(Bound::local_addr).collect()
+    bound
+        .iter()
+        .filter(|b| b.kind() == kind)
+        .map(Bound::local_addr)
+        .collect()
 }
 
 /// Opens the sealing key and the store.
 fn open_store(config: &Config, registry: &prometheus::Registry) -> anyhow::Result<(Sealer, SharedStore)> {
-    let path = config.store.sqlite_path().context("store.url: only sqlite: can be used here")?;
+    let path = config
+        .store
+        .sqlite_path()
+        .context("store.url: only sqlite: can be used here")?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).with_context(|| format!("the directory of the store, {}", dir.display()))?;
     }

@@ -19,7 +19,9 @@ impl App {
     }
 
     fn try_reload(&self) -> anyhow::Result<()> {
-        let Some(file) = &self.options.config_file else { anyhow::bail!("there is no configuration file") };
+        let Some(file) = &self.options.config_file else {
+            anyhow::bail!("there is no configuration file")
+        };
         let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
         // Everything that can be wrong is made before anything is taken over.
         let http = wiring::http(&config)?;

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use dashmap::DashMap;
 
+use super::DomainName;
 use super::record::DomainRecord;
 use super::ssl::{Reason, State};
-use super::DomainName;
 use crate::clock::Timestamp;
 
 /// What the data plane needs to know of one domain. Small: there may be a million.
