@@ -170,6 +170,8 @@ impl App {
         let event_metrics = crate::event::Metrics::register(registry)?;
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
+        let rules = crate::event::verdict::Rules::builtin()?;
+        rules.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
         let context = Arc::new(http::Context {
             settings: ArcSwap::from_pointee(wiring::http(&config)?),
@@ -178,7 +180,7 @@ impl App {
             thumbprint,
             challenge_upstream: wiring::challenge_upstream(&config)?,
             journal: journal.clone(),
-            rules: crate::event::verdict::Rules::builtin()?,
+            rules,
             clock: clock.clone(),
             metrics: http::Metrics::register(registry)?,
             draining: Arc::clone(&draining),

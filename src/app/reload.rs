@@ -25,6 +25,7 @@ impl App {
         let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
         // Everything that can be wrong is made before anything is taken over.
         let http = wiring::http(&config)?;
+        let networks = wiring::networks(&config)?;
         for key in needs_restart {
             tracing::warn!(key, "this key was changed; it takes effect by a restart only");
         }
@@ -36,6 +37,8 @@ impl App {
         }
         self.context.settings.store(Arc::new(http));
         self.connections.acceptor().set(wiring::acceptor(&config));
+        self.context.rules.set_networks(networks);
+        self.journal.set_privacy(wiring::privacy(&config));
         self.limits.set(wiring::connections(&config));
         self.control.set_settings(wiring::control(&config));
         self.config.store(Arc::new(config));

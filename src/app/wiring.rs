@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
-use crate::config::events::{Durability, IpDetail, SinkKind};
+use crate::config::events::{Durability, IpDetail, OptOut, SinkKind};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::edge::http;
 use crate::edge::tls::acceptor;
-use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
+use crate::event::{self, EventSettings, IpPrivacy, Networks, Privacy, SinkSettings};
 use crate::issuer::{CaSettings, Eab};
 use crate::link::{LinkKey, LinkKeys};
 
@@ -176,11 +176,27 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         },
         keep: events.keep.get(),
         max_bytes: events.max_bytes.bytes(),
+        privacy: privacy(config),
+        sinks,
+    })
+}
+
+pub(super) fn privacy(config: &Config) -> Privacy {
+    let events = &config.events;
+    Privacy {
         ip: match events.ip {
             IpDetail::Full => IpPrivacy::Full,
             IpDetail::Truncated => IpPrivacy::Truncated,
             IpDetail::None => IpPrivacy::None,
         },
-        sinks,
-    })
+        user_agent: events.user_agent,
+        referer: events.referer,
+        honour_opt_out: events.dnt == OptOut::Honour,
+    }
+}
+
+/// Reads the list of networks, where there is one.
+pub(super) fn networks(config: &Config) -> anyhow::Result<Networks> {
+    let file = config.events.networks_file.as_deref();
+    Ok(file.map(Networks::read).transpose()?.unwrap_or_default())
 }

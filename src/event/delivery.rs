@@ -281,7 +281,7 @@ mod tests {
                 durability: Durability::Written,
                 keep: Duration::from_secs(72 * 3600),
                 max_bytes: 1 << 30,
-                ip: IpPrivacy::Full,
+                privacy: IpPrivacy::Full.into(),
                 sinks: sinks.iter().map(sink).collect(),
             };
             Self {

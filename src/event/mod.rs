@@ -6,6 +6,8 @@
 //! past any damage, [`Delivery`] brings them to each [`sink`] and moves its `cursor`, `retention`
 //! removes what all sinks hold. [`Replay`] and [`Follower`] read along.
 
+#[cfg(test)]
+mod agents;
 mod cursor;
 mod delivery;
 #[allow(clippy::module_inception, reason = "the file of the type `Event`")]
@@ -14,7 +16,9 @@ mod feed;
 mod frame;
 mod journal;
 mod json;
+mod memory;
 mod metrics;
+mod networks;
 mod privacy;
 mod queue;
 mod reader;
@@ -25,13 +29,15 @@ mod segment;
 mod settings;
 pub mod sink;
 pub mod verdict;
+mod watch;
 mod writer;
 
 pub use delivery::{Delivery, DeliveryError};
 pub use event::{Client, Event, EventType, Request};
 pub use journal::{Appending, Journal, Lost, OpenError, Receipt};
 pub use metrics::Metrics;
-pub use privacy::IpPrivacy;
+pub use networks::{Networks, NetworksError};
+pub use privacy::{IpPrivacy, Privacy};
 pub use reader::Record;
 pub use replay::{Follower, Replay};
 pub use settings::{Durability, EventSettings, SinkKind, SinkSettings};

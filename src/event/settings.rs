@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{EventType, IpPrivacy};
+use super::{EventType, Privacy};
 
 /// The settings of the journal and its sinks.
 #[derive(Clone, Debug)]
@@ -17,8 +17,8 @@ pub struct EventSettings {
     pub keep: Duration,
     /// The size of the journal beyond which its oldest segments go.
     pub max_bytes: u64,
-    /// What of addresses is kept.
-    pub ip: IpPrivacy,
+    /// What of clients is kept.
+    pub privacy: Privacy,
     /// Where events go.
     pub sinks: Vec<SinkSettings>,
 }

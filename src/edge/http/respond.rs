@@ -13,7 +13,7 @@ use super::pages::{Language, not_found};
 use super::reply::{self, Reply};
 use super::router::{Route, RouteLabel, route};
 use super::server::Session;
-use super::{challenge, click, open, unsubscribe, well_known};
+use super::{challenge, click, open, record, unsubscribe, well_known};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
 use crate::domain::admission::Admitted;
@@ -266,6 +266,20 @@ impl Exchange<'_> {
     /// Verifies a link's token for the tenant in the path, else for those of the domain, and
     /// calls `f` with it. `None`: it is not to be served.
     pub(super) fn verified<T>(
+        &self,
+        kind: Kind,
+        tenant: Option<&str>,
+        token: &str,
+        f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.verify(kind, tenant, token, f);
+        if found.is_none() {
+            record::wrong_token(self, token);
+        }
+        found
+    }
+
+    fn verify<T>(
         &self,
         kind: Kind,
         tenant: Option<&str>,
