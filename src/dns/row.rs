@@ -14,7 +14,7 @@ const MAX_FOUND: usize = 8;
 const MAX_VALUE: usize = 1024;
 
 /// What a record's check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// As asked for.
@@ -39,7 +39,7 @@ impl Word {
 }
 
 /// What a record is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Without it there is no HTTPS.
@@ -51,7 +51,7 @@ pub enum Purpose {
 }
 
 /// A sentence in both languages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Hint {
     /// English.
     pub en: String,
@@ -77,7 +77,7 @@ impl Hint {
 }
 
 /// One record of a report (contract, section 7).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RecordReport {
     /// Its type, such as `CNAME`.
     #[serde(rename = "type")]
