@@ -1,6 +1,7 @@
 //! linkseal: the thing a customer's tracking CNAME points at.
 
 pub mod admin;
+pub mod app;
 pub mod cert;
 pub mod cli;
 pub mod clock;

@@ -23,7 +23,10 @@ impl Tasks {
 
     /// A set that is told to stop when this one is, and can be stopped and waited for alone.
     pub fn child(&self) -> Self {
-        Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
+        Self {
+            tracker: TaskTracker::new(),
+            stop: self.stop.child_token(),
+        }
     }
 
     /// Runs a task in this set. It should end soon after [`Tasks::stopping`] resolves.

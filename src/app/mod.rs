@@ -20,7 +20,6 @@ use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Admin};
 use crate::cert::cache::Certificates;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
@@ -35,12 +34,13 @@ use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
-use crate::event::Events;
+use crate::event::{Delivery, Journal};
 use crate::issuer::{AccountKey, Issuer};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::logs::LogHandle;
+use crate::telemetry::metrics::MetricsHub;
 
 /// Certificates in memory at most: about 10 KiB each.
 const CACHED_CERTIFICATES: u64 = 100_000;
@@ -56,8 +56,10 @@ pub struct Options {
     pub clock: Clock,
     /// The configuration's file, read again on SIGHUP. `None`: there is nothing to read again.
     pub config_file: Option<PathBuf>,
-    /// Whether the authoritative servers of customers' zones may be private addresses: in tests only.
+    /// How DNS is asked; the configuration's resolvers go over these.
     pub dns: ResolverSettings,
+    /// The log, whose levels a reload changes. `None`: the log is somebody else's.
+    pub log: Option<LogHandle>,
 }
 
 /// The addresses an edge is bound to.
@@ -80,14 +82,14 @@ pub struct App {
     context: Arc<http::Context>,
     connections: Connections<Http>,
     limits: Limits,
-    admin: Admin,
-    events: Events,
+    journal: Journal,
+    delivery: Delivery,
     edge_tasks: Tasks,
     tasks: Tasks,
     bound: Vec<Bound>,
     requests: tokio::sync::mpsc::Receiver<crate::cert::cache::CertificateRequest>,
     draining: Arc<AtomicBool>,
-    reloads: crate::config::ReloadMetrics,
+    reloads: crate::config::Metrics,
 }
 
 /// The edge's HTTP, as the connections want it.
@@ -108,25 +110,29 @@ impl App {
     pub async fn bind(config: Config, options: Options) -> anyhow::Result<Self> {
         let clock = options.clock.clone();
         let (tasks, edge_tasks) = (Tasks::new(), Tasks::new());
-        let metrics = Metrics::new()?;
+        let metrics = MetricsHub::new()?;
         let registry = metrics.registry();
 
         // Ports first: the commonest mistake, found before anything is written.
         let mut bound = Vec::new();
-        for (kind, endpoints) in [(Listener::Http, &config.listen.http), (Listener::Https, &config.listen.https)] {
+        for (kind, endpoints) in [
+            (Listener::Http, &config.listen.http),
+            (Listener::Https, &config.listen.https),
+        ] {
             for endpoint in endpoints {
-                bound.push(listener::bind(kind, endpoint.into())?);
+                bound.push(listener::bind(kind, endpoint.get())?);
             }
         }
-        let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;
 
         let (sealer, store) = open_store(&config, registry)?;
         let sealer = Arc::new(sealer);
-        let key = Arc::new(AccountKey::load_or_create(&store, &sealer).await.context("the ACME account key")?);
+        let key = AccountKey::load_or_create(&store, &sealer)
+            .await
+            .context("the ACME account key")?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let issuer_metrics = crate::issuer::Metrics::register(registry)?;
         let issuer = Issuer::new(
-            wiring::ca(&config),
+            wiring::ca(&config)?,
             key,
             Arc::clone(&store),
             Arc::clone(&sealer),
@@ -134,8 +140,8 @@ impl App {
             issuer_metrics,
         )?;
 
-        let resolver = Resolver::new(ResolverSettings { resolvers: wiring::addresses(&config.dns.resolvers), ..options.dns.clone() })?;
-        let dns_metrics = crate::dns::Metrics::register(registry)?;
+        let resolver = Resolver::new(wiring::resolver(&config, &options.dns))?;
+        let dns_metrics = crate::dns::Metrics::register(registry);
         let checker = Checker::new(wiring::checker(&config), Arc::new(resolver), clock.clone(), dns_metrics);
 
         let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
@@ -160,7 +166,10 @@ impl App {
         });
         let admission = KnownNames::new(control.clone());
 
-        let events = Events::open(&wiring::events(&config)?, config.edge.node.as_str(), clock.clone(), registry, &tasks)?;
+        let event_settings = wiring::events(&config)?;
+        let event_metrics = crate::event::Metrics::register(registry)?;
+        let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
+        let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
         let draining = Arc::new(AtomicBool::new(false));
         let context = Arc::new(http::Context {
             settings: ArcSwap::from_pointee(wiring::http(&config)?),
@@ -168,7 +177,7 @@ impl App {
             admission: admission.clone(),
             thumbprint,
             challenge_upstream: wiring::challenge_upstream(&config)?,
-            journal: events.journal().clone(),
+            journal: journal.clone(),
             rules: crate::event::verdict::Rules::builtin()?,
             clock: clock.clone(),
             metrics: http::Metrics::register(registry)?,
@@ -183,7 +192,7 @@ impl App {
                 admission,
                 certificates: certificates.clone(),
                 tickets,
-                metrics: tls::metrics::Metrics::register(registry)?,
+                metrics: tls::metrics::Metrics::register(registry),
             },
             wiring::acceptor(&config),
         )?;
@@ -193,26 +202,15 @@ impl App {
             Balancers::new(wiring::balancers(&config)),
             acceptor,
             Http(Arc::clone(&context)),
-            crate::edge::connection::Metrics::register(registry)?,
+            crate::edge::metrics::Metrics::register(registry),
             edge_tasks.clone(),
         );
-        let reloads = crate::config::ReloadMetrics::register(registry)?;
+        let reloads = crate::config::Metrics::register(registry)?;
         let addresses = Addresses {
             http: local(&bound, Listener::Http),
             https: local(&bound, Listener::Https),
-            admin: admin_sockets.iter().map(|s| s.local_addr()).collect::<Result<_, _>>()?,
+            admin: Vec::new(),
         };
-        let admin = Admin::new(admin::Parts {
-            control: control.clone(),
-            events: events.clone(),
-            metrics,
-            certificates,
-            context: Arc::clone(&context),
-            draining: Arc::clone(&draining),
-            settings: wiring::admin(&config),
-            sockets: admin_sockets,
-            tasks: tasks.clone(),
-        })?;
         Ok(Self {
             config: ArcSwap::from_pointee(config),
             options,
@@ -221,8 +219,8 @@ impl App {
             context,
             connections,
             limits,
-            admin,
-            events,
+            journal,
+            delivery,
             edge_tasks,
             tasks,
             bound,
@@ -250,11 +248,12 @@ impl App {
         stop: impl Future<Output = ()>,
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> anyhow::Result<()> {
-        let name = self.config.load().edge.name.clone();
+        let edge = self.config.load().edge.clone();
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
-        self.control.own_name(&name).await.context("the edge's own name")?;
+        for name in std::iter::once(&edge.name).chain(&edge.aliases) {
+            self.control.own_name(name).await.context("the edge's own name")?;
+        }
         self.control.start(requests);
-        self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");
             self.connections.listen(bound);
@@ -276,35 +275,56 @@ impl App {
     /// Ends in the order in which others depend on it.
     async fn drain(self) {
         let config = self.config.load_full();
-        let (delay, deadline) = (config.edge.drain_delay.into(), config.edge.drain.into());
-        tracing::info!(?delay, ?deadline, open = self.limits.open(), "draining: health checks are told first");
+        let (delay, deadline) = (config.edge.drain_delay.get(), config.edge.drain.get());
+        tracing::info!(
+            ?delay,
+            ?deadline,
+            open = self.limits.open(),
+            "draining: health checks are told first"
+        );
         self.draining.store(true, Ordering::Release);
         tokio::time::sleep(delay).await;
         self.edge_tasks.stop();
         if self.edge_tasks.wait(deadline).await {
             tracing::info!("drained: every connection has ended");
         } else {
-            tracing::warn!(open = self.limits.open(), "the drain's deadline has passed: what is still open is cut");
+            tracing::warn!(
+                open = self.limits.open(),
+                "the drain's deadline has passed: what is still open is cut"
+            );
+        }
+        if !self.delivery.stop(BACKGROUND_END).await {
+            tracing::info!("some events are delivered after the next start: they are in the journal");
         }
         self.tasks.stop();
         if !self.tasks.wait(BACKGROUND_END).await {
             tracing::warn!("background work has not ended in time; it is taken up again at the next start");
         }
-        self.events.close().await;
+        let journal = self.journal;
+        if tokio::task::spawn_blocking(move || journal.close()).await.is_err() {
+            tracing::error!("the journal could not be closed in order");
+        }
     }
 }
 
 fn local(bound: &[Bound], kind: Listener) -> Vec<SocketAddr> {
-    bound.iter().filter(|b| b.kind() == kind).map(Bound::local_addr).collect()
+    bound
+        .iter()
+        .filter(|b| b.kind() == kind)
+        .map(Bound::local_addr)
+        .collect()
 }
 
 /// Opens the sealing key and the store.
 fn open_store(config: &Config, registry: &prometheus::Registry) -> anyhow::Result<(Sealer, SharedStore)> {
-    let path = config.store.url.sqlite_path().context("store.url: only sqlite: can be used here")?;
+    let path = config
+        .store
+        .sqlite_path()
+        .context("store.url: only sqlite: can be used here")?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir).with_context(|| format!("the directory of the store, {}", dir.display()))?;
     }
-    let metrics = crate::store::Metrics::register(registry)?;
+    let metrics = crate::store::metrics::Metrics::register(registry);
     let store = SqliteStore::open(path, Some(metrics))?;
     let (key_file, create) = config.store.key_path();
     let sealer = Sealer::from_file(&key_file, create)?;

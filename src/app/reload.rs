@@ -19,7 +19,9 @@ impl App {
     }
 
     fn try_reload(&self) -> anyhow::Result<()> {
-        let Some(file) = &self.options.config_file else { anyhow::bail!("there is no configuration file") };
+        let Some(file) = &self.options.config_file else {
+            anyhow::bail!("there is no configuration file")
+        };
         let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
         // Everything that can be wrong is made before anything is taken over.
         let http = wiring::http(&config)?;
@@ -29,12 +31,13 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        crate::telemetry::logs::set_level(&config.log.level);
+        if let Some(log) = &self.options.log {
+            log.set_levels(&config.log.level)?;
+        }
         self.context.settings.store(Arc::new(http));
         self.connections.acceptor().set(wiring::acceptor(&config));
         self.limits.set(wiring::connections(&config));
         self.control.set_settings(wiring::control(&config));
-        self.admin.set_settings(wiring::admin(&config));
         self.config.store(Arc::new(config));
         tracing::info!("the configuration was read again");
         Ok(())

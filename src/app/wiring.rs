@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::admin;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, SinkKind};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
-use crate::dns::{CheckerSettings, Dkim, DmarcWanted, Target};
+use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::edge::http;
 use crate::edge::tls::acceptor;
 use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
@@ -20,7 +19,16 @@ use crate::issuer::{CaSettings, Eab};
 use crate::link::{LinkKey, LinkKeys};
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
-    endpoints.iter().map(Into::into).collect()
+    endpoints.iter().map(|e| e.get()).collect()
+}
+
+/// The configuration's resolvers, where it names any.
+pub(super) fn resolver(config: &Config, base: &ResolverSettings) -> ResolverSettings {
+    let mut settings = base.clone();
+    if !config.dns.resolvers.is_empty() {
+        settings.resolvers = addresses(&config.dns.resolvers);
+    }
+    settings
 }
 
 /// The first CA; the others are fallbacks.
@@ -31,7 +39,10 @@ pub(super) fn ca(config: &Config) -> anyhow::Result<CaSettings> {
         directory: first.directory.as_str().to_owned(),
         contact: config.acme.contact.iter().map(|c| c.as_str().to_owned()).collect(),
         ca_file: config.acme.ca_file.clone(),
-        eab: first.eab.map(|(key_id, key)| Eab { key_id: key_id.to_owned(), hmac_key: key.clone() }),
+        eab: first.eab.map(|(key_id, key)| Eab {
+            key_id: key_id.to_owned(),
+            hmac_key: key.clone(),
+        }),
         profile: first.profile.map(str::to_owned),
     })
 }
@@ -48,7 +59,10 @@ pub(super) fn checker(config: &Config) -> CheckerSettings {
         dkim: dns
             .dkim
             .iter()
-            .map(|d| Dkim { selector: d.selector.as_str().to_owned(), cname: d.cname.as_str().to_owned() })
+            .map(|d| Dkim {
+                selector: d.selector.as_str().to_owned(),
+                cname: d.cname.as_str().to_owned(),
+            })
             .collect(),
         dmarc: Some(match dns.dmarc {
             Dmarc::Present => DmarcWanted::Present,
@@ -60,12 +74,23 @@ pub(super) fn checker(config: &Config) -> CheckerSettings {
 }
 
 pub(super) fn ask(config: &Config) -> Option<AskSettings> {
-    let ask = config.admission.ask.as_ref().filter(|_| config.admission.policy == Policy::Ask)?;
-    Some(AskSettings { url: ask.url.uri().clone(), timeout: ask.timeout.get(), cache: ask.cache.get() })
+    let ask = config
+        .admission
+        .ask
+        .as_ref()
+        .filter(|_| config.admission.policy == Policy::Ask)?;
+    Some(AskSettings {
+        url: ask.url.uri().clone(),
+        timeout: ask.timeout.get(),
+        cache: ask.cache.get(),
+    })
 }
 
 pub(super) fn control(config: &Config) -> control::Settings {
-    let limit = |l: crate::config::Limit| Limit { count: l.count, per: l.per.get() };
+    let limit = |l: crate::config::Limit| Limit {
+        count: l.count,
+        per: l.per.get(),
+    };
     let limits = &config.acme.limits;
     control::Settings {
         issue: match config.acme.issue {
@@ -111,7 +136,12 @@ pub(super) fn http(config: &Config) -> anyhow::Result<http::Settings> {
 }
 
 pub(super) fn challenge_upstream(config: &Config) -> anyhow::Result<Option<http::ChallengeUpstream>> {
-    Ok(config.acme.challenge_upstream.as_ref().map(|u| http::ChallengeUpstream::new(u.as_str())).transpose()?)
+    Ok(config
+        .acme
+        .challenge_upstream
+        .as_ref()
+        .map(|u| http::ChallengeUpstream::new(u.as_str()))
+        .transpose()?)
 }
 
 pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
@@ -123,7 +153,9 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         let kind = match sink.kind {
             SinkKind::File => {
                 let path = sink.path.as_ref().context("events.sink.path is missing")?;
-                event::SinkKind::File { path: path.display().to_string() }
+                event::SinkKind::File {
+                    path: path.display().to_string(),
+                }
             }
             SinkKind::Webhook | SinkKind::Nats => {
                 anyhow::bail!("events.sink.kind: only \"file\" can be used here")
@@ -143,7 +175,7 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
             Durability::Synced => event::Durability::Synced,
         },
         keep: events.keep.get(),
-        max_bytes: events.max_bytes.get(),
+        max_bytes: events.max_bytes.bytes(),
         ip: match events.ip {
             IpDetail::Full => IpPrivacy::Full,
             IpDetail::Truncated => IpPrivacy::Truncated,
@@ -151,13 +183,4 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         },
         sinks,
     })
-}
-
-pub(super) fn admin(config: &Config) -> admin::Settings {
-    admin::Settings {
-        plain: config.admin.plain,
-        tokens: config.secrets.admin_tokens.clone(),
-        edge_name: config.edge.name.clone(),
-        aliases: config.edge.aliases.clone(),
-    }
 }

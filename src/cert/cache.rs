@@ -41,7 +41,13 @@ impl Certificates {
     /// A cache of at most `capacity` certificates; requests go to the receiver returned.
     pub fn new(capacity: u64, waiting: usize) -> (Self, mpsc::Receiver<CertificateRequest>) {
         let (requests, receiver) = mpsc::channel(waiting);
-        (Self { cache: Cache::new(capacity), requests }, receiver)
+        (
+            Self {
+                cache: Cache::new(capacity),
+                requests,
+            },
+            receiver,
+        )
     }
 
     /// The certificate in memory, if it has not expired.

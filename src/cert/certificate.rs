@@ -61,7 +61,11 @@ impl Certificate {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key_pkcs8.to_vec()));
         let key = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
             .map_err(CertificateError::Key)?;
-        Ok(Self { key: Arc::new(key), not_after: leaf.not_after, served: OnceLock::new() })
+        Ok(Self {
+            key: Arc::new(key),
+            not_after: leaf.not_after,
+            served: OnceLock::new(),
+        })
     }
 
     /// The edge's TLS configuration that presents this certificate.
@@ -83,7 +87,11 @@ pub fn chain_from_pem(pem: &str) -> Result<Vec<CertificateDer<'static>>, Certifi
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|_| CertificateError::Pem)?;
-    if chain.is_empty() { Err(CertificateError::Pem) } else { Ok(chain) }
+    if chain.is_empty() {
+        Err(CertificateError::Pem)
+    } else {
+        Ok(chain)
+    }
 }
 
 impl Leaf {
@@ -123,7 +131,11 @@ impl Leaf {
 fn ari_id(authority_key: &[u8], serial: &[u8]) -> String {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    format!("{}.{}", URL_SAFE_NO_PAD.encode(authority_key), URL_SAFE_NO_PAD.encode(serial))
+    format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(authority_key),
+        URL_SAFE_NO_PAD.encode(serial)
+    )
 }
 
 #[cfg(test)]
@@ -146,7 +158,13 @@ mod tests {
         let leaf = Leaf::of(&chain_from_pem(&pem).unwrap()).unwrap();
         assert_eq!(leaf.sans, ["a.example"]);
         Certificate::new(&pem, &one.key_pair.serialize_der()).unwrap();
-        assert!(matches!(Certificate::new(&pem, &other.serialize_der()), Err(CertificateError::Key(_))));
-        assert!(matches!(Certificate::new("junk", &other.serialize_der()), Err(CertificateError::Pem)));
+        assert!(matches!(
+            Certificate::new(&pem, &other.serialize_der()),
+            Err(CertificateError::Key(_))
+        ));
+        assert!(matches!(
+            Certificate::new("junk", &other.serialize_der()),
+            Err(CertificateError::Pem)
+        ));
     }
 }

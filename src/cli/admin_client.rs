@@ -58,10 +58,15 @@ struct Problem {
 
 impl AdminClient {
     pub(super) fn new(options: &AdminOptions) -> Result<Self, Failure> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
         if let Some(file) = &options.ca_file {
             let bad = |e: &dyn std::fmt::Display| {
-                Failure::Usage(format!("--ca-file: {} must hold certificates in PEM form ({e})", file.display()))
+                Failure::Usage(format!(
+                    "--ca-file: {} must hold certificates in PEM form ({e})",
+                    file.display()
+                ))
             };
             let text = std::fs::read(file).map_err(|e| bad(&e))?;
             for certificate in CertificateDer::pem_slice_iter(&text) {
@@ -74,13 +79,32 @@ impl AdminClient {
             .map_err(Failure::failed)?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let connector =
-            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
         Ok(Self {
             http: Client::builder(TokioExecutor::new()).build(connector),
             base: options.admin.as_str().trim_end_matches('/').to_owned(),
             token: crate::config::admin_token(),
         })
+    }
+
+    /// For tests: without a token, on a plain address.
+    #[cfg(test)]
+    pub(super) fn at(base: String) -> Self {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
+            .unwrap()
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Self {
+            http: Client::builder(TokioExecutor::new()).build(connector),
+            base,
+            token: None,
+        }
     }
 
     /// Reads what is at a path.
@@ -111,10 +135,16 @@ impl AdminClient {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map_or_else(Bytes::new, |b| b.to_string().into());
-        let request = request.body(Full::new(body)).map_err(|e| Failure::Usage(e.to_string()))?;
+        let request = request
+            .body(Full::new(body))
+            .map_err(|e| Failure::Usage(e.to_string()))?;
         match tokio::time::timeout(TIMEOUT, self.answer(request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Failure::Failed(format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))),
+            Err(_) => Err(Failure::Failed(format!(
+                "{} gave no answer within {} s",
+                self.base,
+                TIMEOUT.as_secs()
+            ))),
         }
     }
 
@@ -122,7 +152,9 @@ impl AdminClient {
         let answer = self.http.request(request).await.map_err(|e| self.unreachable(&e))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-        let body = body.map_err(|e| Failure::Failed(format!("{} broke off its answer: {e}", self.base)))?.to_bytes();
+        let body = body
+            .map_err(|e| Failure::Failed(format!("{} broke off its answer: {e}", self.base)))?
+            .to_bytes();
         if !head.status.is_success() {
             return Err(refusal(head.status, &body));
         }
@@ -177,10 +209,13 @@ mod tests {
     #[test]
     fn refusals_are_one_sentence() {
         let body = br#"{"type":"about:blank","title":"Conflict","status":409,"detail":"x belongs to tenant y.","code":"conflict"}"#;
-        assert_eq!(refusal(StatusCode::CONFLICT, body).to_string(), "x belongs to tenant y (conflict)");
+        assert_eq!(
+            refusal(StatusCode::CONFLICT, body).to_string(),
+            "linkseal: x belongs to tenant y (conflict)"
+        );
         assert_eq!(
             refusal(StatusCode::UNAUTHORIZED, b"").to_string(),
-            "the admin API answered 401 Unauthorized; put a token of the edge into LINKSEAL_ADMIN_TOKEN"
+            "linkseal: the admin API answered 401 Unauthorized; put a token of the edge into LINKSEAL_ADMIN_TOKEN"
         );
     }
 

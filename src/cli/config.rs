@@ -37,7 +37,10 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             }
             let config = loaded?;
             if !json {
-                config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                config
+                    .warnings
+                    .iter()
+                    .for_each(|warning| eprintln!("warning: {warning}"));
                 output::line(&format!("{}: ok", file.display()))?;
             }
             Ok(())

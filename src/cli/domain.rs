@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -140,6 +140,8 @@ struct Record {
     hint: Option<Sentence>,
 }
 
+/// The verdict on a record that need not be changed.
+const RIGHT: &str = "ok";
 /// Domains on a page: the most the API gives.
 const PAGE: usize = 1000;
 /// Between two looks at DNS while waiting: changes take minutes to spread.
@@ -150,19 +152,31 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let client = AdminClient::new(&args.admin)?;
     match args.command {
-        Command::Add { name, tenant, sending_domain } => {
-            let mut body = json!({"name": name});
-            if let Some(tenant) = tenant {
-                body["tenant"] = tenant.into();
-            }
-            if let Some(domain) = sending_domain {
-                body["sending_domain"] = domain.as_str().into();
-            }
+        Command::Add {
+            name,
+            tenant,
+            sending_domain,
+        } => {
+            // What is not given stays as it is: keys without a value are left out.
+            let given = [
+                ("name", Some(name.to_string())),
+                ("tenant", tenant),
+                ("sending_domain", sending_domain.map(|d| d.to_string())),
+            ];
+            let body: Value = given
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), Value::from(value?))))
+                .collect();
             show(client.post("/v1/domains", Some(&body)).await?, args.json)
         }
-        Command::List { state, reason, tenant, prefix } => {
+        Command::List {
+            state,
+            reason,
+            tenant,
+            prefix,
+        } => {
             let filters = [("state", state), ("reason", reason), ("tenant", tenant), ("q", prefix)];
-            list(&client, &filters, args.json).await
+            list(&client, &filters, args.json, output::text).await
         }
         Command::Show { name } => show(client.get(&format!("/v1/domains/{name}")).await?, args.json),
         Command::Verify { name, wait, timeout } => {
@@ -172,7 +186,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Command::Remove { name, purge } => {
             let query = if purge { "?purge=true" } else { "" };
             client.delete(&format!("/v1/domains/{name}{query}")).await?;
-            let what = if purge { "forgotten" } else { "retired; served while its certificate lives" };
+            let what = if purge {
+                "forgotten"
+            } else {
+                "retired; served while its certificate lives"
+            };
             match args.json {
                 true => output::json(&json!({"name": name, "purged": purge})),
                 false => output::line(&format!("{name}: {what}")),
@@ -192,7 +210,10 @@ fn show(answer: Value, json: bool) -> Result<(), Failure> {
     }
     let domain: Domain = read(&answer)?;
     let yes_no = |yes| if yes { "yes" } else { "no" }.to_owned();
-    let mut rows = vec![["name:", &domain.name].map(str::to_owned), ["tenant:", &domain.tenant].map(str::to_owned)];
+    let mut rows = vec![
+        ["name:", &domain.name].map(str::to_owned),
+        ["tenant:", &domain.tenant].map(str::to_owned),
+    ];
     rows.push(["HTTPS ready:".to_owned(), yes_no(domain.https_ready)]);
     if domain.paused {
         rows.push(["paused:".to_owned(), yes_no(true)]);
@@ -216,12 +237,19 @@ impl Ssl {
             ("next attempt:", self.next_attempt.clone()),
             ("last error:", error),
         ];
-        all.into_iter().filter_map(|(name, value)| value.map(|v| [name.to_owned(), v])).collect()
+        all.into_iter()
+            .filter_map(|(name, value)| value.map(|v| [name.to_owned(), v]))
+            .collect()
     }
 }
 
 /// Prints page by page: there may be a million.
-async fn list(client: &AdminClient, filters: &[(&str, Option<String>)], json: bool) -> Result<(), Failure> {
+async fn list(
+    client: &AdminClient,
+    filters: &[(&str, Option<String>)],
+    json: bool,
+    mut print: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut path = format!("/v1/domains?limit={PAGE}");
     for (name, value) in filters {
         if let Some(value) = value {
@@ -231,11 +259,18 @@ async fn list(client: &AdminClient, filters: &[(&str, Option<String>)], json: bo
     let mut cursor: Option<String> = None;
     let mut first = true;
     loop {
-        let at = cursor.as_deref().map(|c| format!("&cursor={}", query_value(c))).unwrap_or_default();
+        let at = cursor
+            .as_deref()
+            .map(|c| format!("&cursor={}", query_value(c)))
+            .unwrap_or_default();
         let page: Page = read(&client.get(&format!("{path}{at}")).await?)?;
         if json {
             // One document, as if the API had a page for all.
-            let mut part = if first { "{\"domains\":[".to_owned() } else { String::new() };
+            let mut part = if first {
+                "{\"domains\":[".to_owned()
+            } else {
+                String::new()
+            };
             for (i, domain) in page.domains.iter().enumerate() {
                 part.push_str(if first && i == 0 { "" } else { "," });
                 part.push_str(&domain.to_string());
@@ -243,11 +278,11 @@ async fn list(client: &AdminClient, filters: &[(&str, Option<String>)], json: bo
             if page.next.is_none() {
                 part.push_str(&format!("],\"next\":null,\"counts\":{}}}\n", page.counts));
             }
-            output::text(&part)?;
+            print(&part)?;
         } else {
             let rows = page.domains.iter().map(row).collect::<Result<Vec<_>, _>>()?;
             let heading = first.then_some(["NAME", "STATE", "REASON", "VALID UNTIL", "NEXT ATTEMPT"]);
-            output::text(&output::table(heading, &rows))?;
+            print(&output::table(heading, &rows))?;
         }
         // A page without domains cannot be followed by one with: never loop on it.
         if page.next.is_none() || page.next == cursor {
@@ -262,7 +297,13 @@ fn row(domain: &Value) -> Result<[String; 5], Failure> {
     let domain: Domain = read(domain)?;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let ssl = domain.ssl;
-    Ok([domain.name, ssl.state, ssl.reason, or_dash(ssl.not_after), or_dash(ssl.next_attempt)])
+    Ok([
+        domain.name,
+        ssl.state,
+        ssl.reason,
+        or_dash(ssl.not_after),
+        or_dash(ssl.next_attempt),
+    ])
 }
 
 /// `until`: how long to wait for it. `None`: not at all.
@@ -320,14 +361,30 @@ fn describe(name: &DomainName, report: &Report) -> String {
     if report.https && report.verified {
         return out;
     }
-    let list = |values: &[String]| if values.is_empty() { "nothing".to_owned() } else { values.join(", ") };
-    let rows: Vec<_> = report
-        .records
-        .iter()
-        .map(|r| [r.kind.clone(), r.host.clone(), list(&r.expected), list(&r.found), r.verdict.clone()])
+    let list = |values: &[String]| {
+        if values.is_empty() {
+            "nothing".to_owned()
+        } else {
+            values.join(", ")
+        }
+    };
+    let wrong = || report.records.iter().filter(|r| r.verdict != RIGHT);
+    let rows: Vec<_> = wrong()
+        .map(|r| {
+            [
+                r.kind.clone(),
+                r.host.clone(),
+                list(&r.expected),
+                list(&r.found),
+                r.verdict.clone(),
+            ]
+        })
         .collect();
-    out.push_str(&output::table(Some(["TYPE", "HOST", "EXPECTED", "FOUND", "VERDICT"]), &rows));
-    for record in &report.records {
+    out.push_str(&output::table(
+        Some(["TYPE", "HOST", "EXPECTED", "FOUND", "VERDICT"]),
+        &rows,
+    ));
+    for record in wrong() {
         if let Some(hint) = &record.hint {
             out.push_str(&format!("{} {}: {}\n", record.kind, record.host, hint.en));
         }
@@ -358,5 +415,83 @@ mod tests {
              CNAME  links.customer.example  track.platform.example  nothing  missing\n\
              CNAME links.customer.example: Add it.\n"
         );
+    }
+
+    /// A stand-in for the admin API: three domains on two pages, one of them not right yet.
+    async fn stand_in(tasks: &crate::shutdown::Tasks) -> AdminClient {
+        use axum::extract::{Path, RawQuery};
+        use axum::http::StatusCode;
+        use axum::routing::{get, post};
+        use axum::{Json, Router};
+        let ssl = |state: &str| json!({"state": state, "reason": "ok", "message": {"en": "x", "de": "y"}, "not_after": null, "issuer": null, "next_attempt": null, "last_error": null});
+        let domain = move |name: &str| json!({"name": name, "tenant": "t", "https_ready": true, "paused": false, "ssl": ssl("issued")});
+        let list = move |RawQuery(query): RawQuery| async move {
+            let second = query.unwrap_or_default().contains("cursor=b%20c");
+            let (names, next) = if second {
+                (vec!["c.example"], None)
+            } else {
+                (vec!["a.example", "b.example"], Some("b c"))
+            };
+            let domains: Vec<_> = names.into_iter().map(domain).collect();
+            Json(json!({"domains": domains, "next": next, "counts": {"issued": 3, "pending": 0, "unknown": 0}}))
+        };
+        let verify = move |Path(name): Path<String>| async move {
+            let right = name == "a.example";
+            (
+                StatusCode::ACCEPTED,
+                Json(json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending")})),
+            )
+        };
+        let missing = || async {
+            (
+                StatusCode::NOT_FOUND,
+                Json(json!({"detail": "there is no such domain", "code": "not_found"})),
+            )
+        };
+        let app = Router::new()
+            .route("/v1/domains", get(list))
+            .route("/v1/domains/{name}/verify", post(verify))
+            .route(
+                "/v1/domains/{name}",
+                get(missing).delete(|| async { StatusCode::NO_CONTENT }),
+            );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tasks.spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
+        AdminClient::at(format!("http://{address}"))
+    }
+
+    #[tokio::test]
+    async fn pages_are_followed_and_refusals_told() {
+        let tasks = crate::shutdown::Tasks::new();
+        let client = stand_in(&tasks).await;
+        let mut lines = Vec::new();
+        let tenant = [("tenant", Some("a&b".to_owned()))];
+        list(&client, &tenant, true, |text| {
+            lines.push(text.to_owned());
+            Ok(())
+        })
+        .await
+        .unwrap();
+        let whole: Value = serde_json::from_str(&lines.concat()).unwrap();
+        let names: Vec<_> = whole["domains"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| d["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, ["a.example", "b.example", "c.example"]);
+        assert_eq!(whole["counts"]["issued"], 3);
+
+        let (right, wrong) = ("a.example".parse().unwrap(), "b.example".parse().unwrap());
+        assert!(verify(&client, &right, None, true).await.is_ok());
+        assert!(matches!(
+            verify(&client, &wrong, None, true).await,
+            Err(Failure::NotYet)
+        ));
+        assert!(client.delete("/v1/domains/a.example").await.is_ok());
+        let error = client.get("/v1/domains/x.example").await.unwrap_err();
+        assert_eq!(error.to_string(), "linkseal: there is no such domain (not_found)");
+        tasks.stop();
     }
 }

@@ -110,10 +110,16 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             let destination = Destination::new(&url).map_err(|e| Failure::Usage(format!("--url: {e}")))?;
             Ok(minter.click(message, link, &destination))
         }),
-        Command::Unsubscribe { mint, list } => {
-            mint.link(Kind::Unsubscribe, |minter, message| Ok(minter.unsubscribe(message, list)))
-        }
-        Command::Inspect { link, key_file, key_id, tenant, json } => inspect(&link, key_file, key_id, tenant, json),
+        Command::Unsubscribe { mint, list } => mint.link(Kind::Unsubscribe, |minter, message| {
+            Ok(minter.unsubscribe(message, list))
+        }),
+        Command::Inspect {
+            link,
+            key_file,
+            key_id,
+            tenant,
+            json,
+        } => inspect(&link, key_file, key_id, tenant, json),
     }
 }
 
@@ -139,20 +145,22 @@ impl Mint {
     }
 }
 
-fn inspect(
-    link: &str,
-    key_file: Option<PathBuf>,
-    key_id: u8,
-    tenants: Vec<String>,
-    json: bool,
-) -> Result<(), Failure> {
+fn inspect(link: &str, key_file: Option<PathBuf>, key_id: u8, tenants: Vec<String>, json: bool) -> Result<(), Failure> {
     let bad = |e: crate::link::KeyError| Failure::Usage(e.to_string());
     let keys = match key_file {
         Some(file) => LinkKeys::new([LinkKey::from_file(key_id, &file).map_err(bad)?]).map_err(bad)?,
         None => LinkKeys::none(),
     };
-    let host = link.trim().parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
-    let tenants = if tenants.is_empty() { host.into_iter().collect() } else { tenants };
+    let host = link
+        .trim()
+        .parse::<Uri>()
+        .ok()
+        .and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+    let tenants = if tenants.is_empty() {
+        host.into_iter().collect()
+    } else {
+        tenants
+    };
     let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
     let found = explain(link, &keys, &tenants, []);
     if json {
@@ -161,9 +169,18 @@ fn inspect(
     output::line(&found.explanation)?;
     // The fields that are known, as the API names them.
     let fields = serde_json::to_value(&found).map_err(Failure::failed)?;
-    let known = fields.as_object().into_iter().flatten().filter(|(name, value)| *name != "explanation" && !value.is_null());
+    let known = fields
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, value)| *name != "explanation" && !value.is_null());
     let rows: Vec<_> = known
-        .map(|(name, value)| [format!("{name}:"), value.as_str().map_or_else(|| value.to_string(), str::to_owned)])
+        .map(|(name, value)| {
+            [
+                format!("{name}:"),
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+            ]
+        })
         .collect();
     output::text(&output::table(None, &rows))
 }
@@ -172,10 +189,18 @@ fn base(text: &str) -> Result<Base, String> {
     let text = text.trim_end_matches('/');
     let uri: Uri = text.parse().map_err(|e| format!("{e}"))?;
     let fine = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
-    let host = uri.host().filter(|_| fine).ok_or("give scheme and host, such as https://links.customer.example")?;
-    Ok(Base { text: text.to_owned(), host: host.to_ascii_lowercase() })
+    let host = uri
+        .host()
+        .filter(|_| fine)
+        .ok_or("give scheme and host, such as https://links.customer.example")?;
+    Ok(Base {
+        text: text.to_owned(),
+        host: host.to_ascii_lowercase(),
+    })
 }
 
 fn destination(text: &str) -> Result<String, String> {
-    Destination::new(text).map(|_| text.to_owned()).map_err(|e| e.to_string())
+    Destination::new(text)
+        .map(|_| text.to_owned())
+        .map_err(|e| e.to_string())
 }

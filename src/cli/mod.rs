@@ -5,9 +5,12 @@
 
 mod admin_client;
 mod config;
+#[cfg(feature = "devca")]
+mod demo;
 mod domain;
 mod link;
 mod output;
+mod serve;
 mod store;
 
 use std::process::ExitCode;
@@ -34,6 +37,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the edge.
+    Serve(serve::Args),
+    /// Run a whole edge on loopback, with an ACME CA in process: nothing to install or configure.
+    #[cfg(feature = "devca")]
+    Demo(demo::Args),
     /// Check a configuration, or print its schema or an example.
     #[command(subcommand)]
     Config(config::Command),
@@ -83,21 +91,32 @@ pub async fn main() -> ExitCode {
         Err(error) => {
             // Help and version are no errors. Where neither can be printed, nothing can be told.
             error.print().ok();
-            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match run(cli.command).await {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
         Err(failure) => {
-            eprintln!("linkseal: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) { EXIT_USAGE } else { 1 })
+            eprintln!("{failure}");
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
+                EXIT_USAGE
+            } else {
+                1
+            })
         }
     }
 }
 
 async fn run(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Serve(args) => Box::pin(serve::run(args)).await,
+        #[cfg(feature = "devca")]
+        Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Link(command) => link::run(command),
@@ -119,6 +138,7 @@ mod tests {
     fn the_surface_of_the_contract_parses() {
         Cli::command().debug_assert();
         for line in [
+            "linkseal serve --config linkseal.toml",
             "linkseal config check linkseal.toml --json",
             "linkseal config schema",
             "linkseal config example",
@@ -140,6 +160,13 @@ mod tests {
                 panic!("{line}: {error}");
             }
         }
+    }
+
+    #[cfg(feature = "devca")]
+    #[test]
+    fn the_demo_parses() {
+        assert!(parse("linkseal demo").is_ok());
+        assert!(parse("linkseal demo --dir /tmp/x --port-base 8080 --json").is_ok());
     }
 
     #[test]

@@ -34,7 +34,11 @@ pub(super) fn table<const N: usize>(heading: Option<[&str; N]>, rows: &[[String;
     for row in all() {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let width = all().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+            let width = all()
+                .filter_map(|r| r.get(column))
+                .map(|c| c.chars().count())
+                .max()
+                .unwrap_or(0);
             line.push_str(&format!("{cell:width$}  "));
         }
         out.push_str(line.trim_end());

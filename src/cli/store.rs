@@ -47,7 +47,12 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Restore { file, which } => {
             let (store, key) = which.store()?;
             sqlite::restore(&file, &store).map_err(Failure::failed)?;
-            which.done(&file, &store, &key, "restored; its secrets open only with the key of that store")
+            which.done(
+                &file,
+                &store,
+                &key,
+                "restored; its secrets open only with the key of that store",
+            )
         }
     }
 }
@@ -65,6 +70,10 @@ impl Which {
         if self.json {
             return output::json(&serde_json::json!({"from": from, "to": to, "key_file": key}));
         }
-        output::line(&format!("{}: {what} {}, which is kept apart", to.display(), key.display()))
+        output::line(&format!(
+            "{}: {what} {}, which is kept apart",
+            to.display(),
+            key.display()
+        ))
     }
 }

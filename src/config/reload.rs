@@ -57,7 +57,10 @@ pub struct Metrics {
 impl Metrics {
     /// Registers `linkseal_config_reloads_total`.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let about = Opts::new("linkseal_config_reloads_total", "Reloads of the configuration by result: ok or refused.");
+        let about = Opts::new(
+            "linkseal_config_reloads_total",
+            "Reloads of the configuration by result: ok or refused.",
+        );
         let reloads = IntCounterVec::new(about, &["result"])?;
         registry.register(Box::new(reloads.clone()))?;
         Ok(Self { reloads })
@@ -65,6 +68,8 @@ impl Metrics {
 
     /// Counts one reload.
     pub fn reloaded(&self, ok: bool) {
-        self.reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+        self.reloads
+            .with_label_values(&[if ok { "ok" } else { "refused" }])
+            .inc();
     }
 }

@@ -13,6 +13,7 @@ use crate::dns::DnsReport;
 use crate::domain::record::{AppLinks, Origin, WantedRecord};
 use crate::domain::ssl::{Reason, SslEvent, State};
 use crate::domain::{DomainName, DomainRecord};
+use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, Creation, StoreError};
 
 /// Who does it, and from where.
@@ -259,7 +260,10 @@ impl Control {
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
-                self.note_dns(draft, &report.finding.verdict, Some(report.verified));
+                // What our own resolvers could not find out says nothing about the domain.
+                if report.finding.fault != Some(Fault::Ours) {
+                    self.note_dns(draft, &report.finding.verdict, Some(report.verified));
+                }
                 if report.https && draft.record.is_wanted() && issue != Issue::Off {
                     draft.happens(SslEvent::Wanted);
                 }

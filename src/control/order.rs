@@ -106,7 +106,7 @@ impl Control {
         let (progress, mut steps) = mpsc::channel(4);
         let report = move |step: Progress| {
             // The newest step is what counts: one that finds the channel full is not missed.
-            drop(progress.try_send(step));
+            progress.try_send(step).ok();
         };
         let order = self.inner.issuer.issue(job, &report);
         tokio::pin!(order);

@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
+use crate::fault::Fault;
 use crate::random;
 use crate::store::{Fence, StoreError, domain_lease};
 
@@ -26,6 +27,8 @@ const DNS_FRESH: Duration = Duration::from_secs(30);
 const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 /// When to ask again after the platform's `ask` endpoint did not answer.
 const ASK_RETRY: Duration = Duration::from_secs(60);
+/// When to look again after our own resolvers failed.
+const OUR_DNS_RETRY: Duration = Duration::from_secs(60);
 /// When to ask for renewal information again after the CA gave none.
 const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
 /// Renewals with less than this share of their life left go before everything else.
@@ -234,7 +237,14 @@ impl Control {
         if record.origin == Origin::Edge || (fresh && record.dns.https) {
             return Ok(true);
         }
-        let verdict = self.inner.checker.https(&record.name).await.verdict;
+        let finding = self.inner.checker.https(&record.name).await;
+        if finding.fault == Some(Fault::Ours) {
+            // Our own resolvers fail: that says nothing about the domain.
+            tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
+            self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
+            return Ok(false);
+        }
+        let verdict = finding.verdict;
         let right = verdict == DnsVerdict::Right;
         self.transition(&record.name, fence, |draft| {
             self.note_dns(draft, &verdict, None);

@@ -259,4 +259,14 @@ mod tests {
         let caa = script.with_look(async |look| check(look, NAME, &ca).await).await;
         assert!(matches!(caa, Caa::Allows { .. }));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_value_is_read_without_panic_and_only_ours_grants(value in "\\PC{0,40}") {
+            if grants(&value, &ca()) {
+                let lower = value.to_ascii_lowercase();
+                proptest::prop_assert!(ca().identities.iter().any(|id| lower.contains(id)));
+            }
+        }
+    }
 }

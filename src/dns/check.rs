@@ -11,21 +11,24 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::caa::{self, CaIdentity, Caa};
 use super::dkim::Dkim;
 use super::dmarc::DmarcWanted;
 use super::look::{Look, Memo};
-use super::lookup::Lookup;
+use super::lookup::{Kind, Lookup};
 use super::metrics::Metrics;
 use super::trace::{Alias, Target, Trace, error, trace};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::DomainName;
 use crate::domain::record::DnsVerdict;
+use crate::fault::Fault;
 
 /// The time one check has in all (contract, section 7).
 pub const CHECK_TIME: Duration = Duration::from_secs(10);
+/// The part of it kept for finding out whose fault a failure is.
+const PROBE_TIME: Duration = Duration::from_secs(2);
 /// Checks at once: each has a handful of sockets open; enough for 100 new domains in seconds.
 const MAX_CHECKS: usize = 64;
 
@@ -50,7 +53,7 @@ pub struct Checker {
     ca: ArcSwap<CaIdentity>,
     metrics: Metrics,
     running: Semaphore,
-    /// The time one check has in all.
+    /// The time one check's questions have.
     time: Duration,
 }
 
@@ -73,6 +76,9 @@ pub struct Finding {
     pub stale: Option<Stale>,
     /// The verdict before CAA.
     pub leads: DnsVerdict,
+    /// Whose fault an error is: ours when the resolvers do not answer for the edge's own name
+    /// either. `None`: the verdict is no error.
+    pub fault: Option<Fault>,
 }
 
 /// An older answer that caches still hold.
@@ -97,7 +103,7 @@ impl Checker {
             ca,
             metrics,
             running: Semaphore::new(MAX_CHECKS),
-            time: CHECK_TIME,
+            time: CHECK_TIME.saturating_sub(PROBE_TIME),
         }
     }
 
@@ -137,12 +143,30 @@ impl Checker {
     pub(super) async fn https_with(&self, look: &Look<'_>, name: &DomainName) -> Finding {
         let first = self.look_once(look, name).await;
         let finding = match first.verdict {
-            DnsVerdict::Right | DnsVerdict::Error { .. } => first,
+            DnsVerdict::Right => first,
+            DnsVerdict::Error { .. } => Finding {
+                fault: Some(self.fault().await),
+                ..first
+            },
             _ => prefer(first, self.look_once(&look.fresh(), name).await, self.clock.now()),
         };
         self.metrics.count(&finding.verdict);
-        tracing::debug!(%name, verdict = ?finding.verdict, stale = finding.stale.is_some(), "dns checked");
+        match finding.fault {
+            Some(Fault::Ours) => tracing::warn!(%name, verdict = ?finding.verdict, "the DNS resolvers do not answer"),
+            _ => tracing::debug!(%name, verdict = ?finding.verdict, stale = finding.stale.is_some(), "dns checked"),
+        }
         finding
+    }
+
+    /// Whose fault a failure is. The edge's own name is one whose zone is known to be served: where
+    /// not even that can be asked for, the way to DNS is broken, not the customer's zone.
+    async fn fault(&self) -> Fault {
+        let probe = self.lookup.lookup(self.settings.target.name.as_str(), Kind::A);
+        match timeout(PROBE_TIME, probe).await {
+            Ok(Ok(_)) => Fault::CustomerDns,
+            Ok(Err(e)) if e.is_absent() => Fault::CustomerDns,
+            Ok(Err(_)) | Err(_) => Fault::Ours,
+        }
     }
 
     async fn look_once(&self, look: &Look<'_>, name: &DomainName) -> Finding {
@@ -162,6 +186,7 @@ impl Checker {
             caa: Caa::NotJudged,
             stale: None,
             leads: verdict,
+            fault: None,
         };
         if finding.verdict == DnsVerdict::Right {
             finding.caa = caa::check(look, name.as_str(), &self.ca()).await;
@@ -211,434 +236,5 @@ impl Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use prometheus::Registry;
-
-    use super::super::lookup::{Kind, LookupError};
-    use super::super::script::{NEGATIVE_TTL, Script, TTL};
-    use super::super::trace::Target;
-    use super::super::{Resolver, ResolverSettings};
-    use super::*;
-
-    const NAME: &str = "links.customer.example";
-    const EDGE: &str = "track.platform.example";
-    const OLD: &str = "old.platform.example";
-    /// The edge's configured address, and one edge.name resolves to.
-    const OURS: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
-
-    fn name(text: &str) -> DomainName {
-        DomainName::parse(text).unwrap()
-    }
-
-    fn checker(script: Script, addresses: &[&str]) -> (Checker, Registry) {
-        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        let target = Target {
-            name: name(EDGE),
-            aliases: vec![name(OLD)],
-            addresses,
-        };
-        let settings = CheckerSettings {
-            target,
-            spf_include: None,
-            dkim: Vec::new(),
-            dmarc: None,
-        };
-        let registry = Registry::new();
-        let metrics = Metrics::register(&registry);
-        (
-            Checker::new(settings, Arc::new(script), Clock::system(), metrics),
-            registry,
-        )
-    }
-
-    fn script(records: &[(&str, Kind, &str)]) -> Script {
-        let script = Script::new();
-        for (name, kind, value) in records {
-            script.add(name, *kind, value);
-        }
-        script
-    }
-
-    fn elsewhere(found: &str) -> DnsVerdict {
-        DnsVerdict::Elsewhere { found: found.into() }
-    }
-
-    fn proxied(provider: &str) -> DnsVerdict {
-        DnsVerdict::Proxied {
-            provider: provider.into(),
-        }
-    }
-
-    #[tokio::test]
-    async fn where_a_name_leads_decides() {
-        use Kind::{A, Aaaa, Cname};
-        let edge = [(EDGE, A, OURS[0]), (EDGE, Aaaa, OURS[1])];
-        let long: Vec<(String, String)> = (0..12)
-            .map(|i| (format!("h{i}.example.com"), format!("h{}.example.com", i + 1)))
-            .collect();
-        let mut too_long: Vec<(&str, Kind, &str)> = long.iter().map(|(a, b)| (a.as_str(), Cname, b.as_str())).collect();
-        too_long.push((NAME, Cname, "h0.example.com"));
-        for (what, records, verdict) in [
-            ("nothing", vec![], DnsVerdict::Missing),
-            ("only a text", vec![(NAME, Kind::Txt, "hello")], DnsVerdict::Missing),
-            ("the edge", vec![(NAME, Cname, EDGE)], DnsVerdict::Right),
-            (
-                "the edge in capitals",
-                vec![(NAME, Cname, "Track.Platform.Example.")],
-                DnsVerdict::Right,
-            ),
-            ("an old target", vec![(NAME, Cname, OLD)], DnsVerdict::Right),
-            (
-                "the edge by a detour",
-                vec![(NAME, Cname, "t.customer.example"), ("t.customer.example", Cname, EDGE)],
-                DnsVerdict::Right,
-            ),
-            ("the edge's address", vec![(NAME, A, OURS[0])], DnsVerdict::Right),
-            (
-                "both addresses",
-                vec![(NAME, A, OURS[0]), (NAME, Aaaa, OURS[1])],
-                DnsVerdict::Right,
-            ),
-            ("only IPv6", vec![(NAME, Aaaa, OURS[1])], DnsVerdict::Right),
-            (
-                "a detour to the address",
-                vec![(NAME, Cname, "t.customer.example"), ("t.customer.example", A, OURS[0])],
-                DnsVerdict::Right,
-            ),
-            (
-                "another target",
-                vec![
-                    (NAME, Cname, "www.other.example"),
-                    ("www.other.example", A, "192.0.2.9"),
-                ],
-                elsewhere("www.other.example"),
-            ),
-            (
-                "a target that does not exist",
-                vec![(NAME, Cname, "gone.other.example")],
-                elsewhere("gone.other.example"),
-            ),
-            (
-                "a target without address",
-                vec![(NAME, Cname, "t.other.example"), ("t.other.example", Kind::Txt, "x")],
-                elsewhere("t.other.example"),
-            ),
-            (
-                "another address",
-                vec![(NAME, A, "192.0.2.9"), (NAME, Aaaa, "2001:db8::9")],
-                elsewhere("192.0.2.9, 2001:db8::9"),
-            ),
-            (
-                "ours and another",
-                vec![(NAME, A, OURS[0]), (NAME, A, "192.0.2.9")],
-                elsewhere("192.0.2.9"),
-            ),
-            (
-                "another IPv6 only",
-                vec![(NAME, Aaaa, "2001:db8::9")],
-                elsewhere("2001:db8::9"),
-            ),
-            (
-                "a stray AAAA",
-                vec![(NAME, A, OURS[0]), (NAME, Aaaa, "2001:db8::9")],
-                DnsVerdict::StrayAaaa {
-                    found: "2001:db8::9".parse().unwrap(),
-                },
-            ),
-            (
-                "an orange cloud",
-                vec![(NAME, A, "104.21.3.4"), (NAME, Aaaa, "2606:4700::1")],
-                proxied("Cloudflare"),
-            ),
-            (
-                "a CDN's target",
-                vec![
-                    (NAME, Cname, "d1.cloudfront.net"),
-                    ("d1.cloudfront.net", A, "192.0.2.9"),
-                ],
-                proxied("Amazon CloudFront"),
-            ),
-            (
-                "a CDN's target without address",
-                vec![(NAME, Cname, "x.edgekey.net")],
-                proxied("Akamai"),
-            ),
-            (
-                "a circle",
-                vec![(NAME, Cname, "b.example.com"), ("b.example.com", Cname, NAME)],
-                elsewhere("b.example.com"),
-            ),
-            ("itself", vec![(NAME, Cname, NAME)], elsewhere(NAME)),
-            ("too long a chain", too_long.clone(), elsewhere("h0.example.com")),
-        ] {
-            for addresses in [&OURS[..], &[]] {
-                let (checker, _) = checker(script(&[&edge[..], &records].concat()), addresses);
-                assert_eq!(
-                    checker.https(&name(NAME)).await.verdict,
-                    verdict,
-                    "{what}, addresses {addresses:?}"
-                );
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn failures_name_the_zone_that_fails() {
-        let servfail = || LookupError::ServFail { text: None };
-        let error = |zone: &str, error: &str| DnsVerdict::Error {
-            zone: zone.into(),
-            error: error.into(),
-        };
-        let bogus = LookupError::DnssecBogus {
-            text: Some("Signature Expired".into()),
-        };
-        for (what, records, failures, verdict) in [
-            (
-                "the CNAME",
-                vec![],
-                vec![(NAME, Kind::Cname, LookupError::Timeout)],
-                error("customer.example", "timeout"),
-            ),
-            (
-                "DNSSEC",
-                vec![],
-                vec![(NAME, Kind::Cname, bogus)],
-                error("customer.example", "DNSSEC bogus (Signature Expired)"),
-            ),
-            (
-                "a target's zone",
-                vec![(NAME, Kind::Cname, "t.other.example")],
-                vec![("t.other.example", Kind::Cname, servfail())],
-                error("other.example", "SERVFAIL"),
-            ),
-            (
-                "both addresses",
-                vec![(NAME, Kind::Txt, "x")],
-                vec![(NAME, Kind::A, servfail()), (NAME, Kind::Aaaa, servfail())],
-                error("customer.example", "SERVFAIL"),
-            ),
-            (
-                "AAAA alone",
-                vec![(EDGE, Kind::A, OURS[0]), (NAME, Kind::A, OURS[0])],
-                vec![(NAME, Kind::Aaaa, servfail())],
-                DnsVerdict::Right,
-            ),
-            (
-                "the edge's own addresses, behind its name",
-                vec![(NAME, Kind::Cname, EDGE)],
-                vec![(EDGE, Kind::A, servfail()), (EDGE, Kind::Aaaa, servfail())],
-                DnsVerdict::Right,
-            ),
-            (
-                "the edge's own addresses, compared with",
-                vec![(NAME, Kind::A, "192.0.2.9")],
-                vec![(EDGE, Kind::A, servfail()), (EDGE, Kind::Aaaa, servfail())],
-                error("platform.example", "SERVFAIL"),
-            ),
-        ] {
-            let script = script(&records);
-            for (name, kind, failure) in failures {
-                script.fail(name, kind, failure);
-            }
-            let (checker, _) = checker(script, &[]);
-            assert_eq!(checker.https(&name(NAME)).await.verdict, verdict, "{what}");
-        }
-    }
-
-    #[tokio::test]
-    async fn the_edges_own_names_and_localhost_are_right() {
-        let (checker, _) = checker(script(&[(EDGE, Kind::A, "192.0.2.200")]), &[]);
-        assert_eq!(checker.https(&name(EDGE)).await.verdict, DnsVerdict::Right);
-        assert_eq!(checker.https(&name(OLD)).await.verdict, DnsVerdict::Missing);
-
-        let target = Target {
-            name: name("edge.localhost"),
-            aliases: Vec::new(),
-            addresses: Vec::new(),
-        };
-        let settings = CheckerSettings {
-            target,
-            spf_include: None,
-            dkim: Vec::new(),
-            dmarc: None,
-        };
-        let metrics = Metrics::register(&Registry::new());
-        // A resolver that is never asked: nothing listens on the discard port.
-        let resolvers = vec!["127.0.0.1:9".parse().unwrap()];
-        let resolver = Resolver::new(ResolverSettings {
-            resolvers,
-            ..ResolverSettings::default()
-        })
-        .unwrap();
-        let demo = Checker::new(settings, Arc::new(resolver), Clock::system(), metrics);
-        demo.set_ca(CaIdentity {
-            identities: vec!["ca.example".into()],
-            account_uri: None,
-        });
-        for local in ["edge.localhost", "links.localhost"] {
-            assert_eq!(demo.https(&name(local)).await.verdict, DnsVerdict::Right, "{local}");
-        }
-    }
-
-    #[tokio::test]
-    async fn caa_is_judged_once_the_ca_is_known_and_the_name_leads_here() {
-        let script = script(&[
-            (NAME, Kind::Cname, EDGE),
-            ("customer.example", Kind::Caa, "0 issue other.example"),
-        ]);
-        let (checker, _) = checker(script, &[]);
-        let unjudged = checker.https(&name(NAME)).await;
-        assert_eq!((unjudged.verdict, unjudged.caa), (DnsVerdict::Right, Caa::NotJudged));
-        checker.set_ca(CaIdentity {
-            identities: vec!["ca.example".into()],
-            account_uri: None,
-        });
-        let forbidden = checker.https(&name(NAME)).await;
-        assert_eq!(
-            forbidden.verdict,
-            DnsVerdict::CaaForbids {
-                host: "customer.example".into()
-            }
-        );
-        assert_eq!(forbidden.leads, DnsVerdict::Right);
-        assert!(matches!(checker.caa(&name(EDGE)).await, Caa::Allows { .. }));
-    }
-
-    #[tokio::test]
-    async fn a_failing_caa_lookup_is_an_error() {
-        let script = script(&[(NAME, Kind::Cname, EDGE)]);
-        script.fail("customer.example", Kind::Caa, LookupError::ServFail { text: None });
-        let (checker, _) = checker(script, &[]);
-        checker.set_ca(CaIdentity {
-            identities: vec!["ca.example".into()],
-            account_uri: None,
-        });
-        let verdict = checker.https(&name(NAME)).await.verdict;
-        assert_eq!(
-            verdict,
-            DnsVerdict::Error {
-                zone: "customer.example".into(),
-                error: "SERVFAIL".into()
-            }
-        );
-    }
-
-    #[tokio::test]
-    async fn the_zones_own_servers_overrule_old_answers() {
-        let repaired = Script::new();
-        repaired.add_fresh(NAME, Kind::Cname, EDGE);
-        let (checker_, _) = checker(repaired, &[]);
-        let before = checker_.clock.now();
-        let finding = checker_.https(&name(NAME)).await;
-        assert_eq!(finding.verdict, DnsVerdict::Right);
-        let stale = finding.stale.unwrap();
-        assert_eq!((stale.found.len(), stale.caa), (0, false));
-        assert!(stale.until.unwrap() >= before + Duration::from_secs(NEGATIVE_TTL.into()));
-
-        let changed = script(&[(NAME, Kind::Cname, "a.other.example")]);
-        changed.add_fresh(NAME, Kind::Cname, "b.other.example");
-        let (checker_, _) = checker(changed, &[]);
-        let finding = checker_.https(&name(NAME)).await;
-        assert_eq!(finding.verdict, elsewhere("b.other.example"));
-        assert_eq!(finding.stale.unwrap().found, ["a.other.example"]);
-    }
-
-    #[tokio::test]
-    async fn the_zones_own_servers_are_not_asked_where_they_cannot_help() {
-        let right = script(&[(NAME, Kind::Cname, EDGE)]);
-        right.add_fresh(NAME, Kind::Cname, "b.other.example");
-        let (checker_, _) = checker(right, &[]);
-        assert_eq!(checker_.https(&name(NAME)).await.verdict, DnsVerdict::Right);
-
-        // A bogus zone is dark for the CA, whatever its own servers say.
-        let bogus = Script::new();
-        bogus.fail(NAME, Kind::Cname, LookupError::DnssecBogus { text: None });
-        bogus.add_fresh(NAME, Kind::Cname, EDGE);
-        let (checker_, _) = checker(bogus, &[]);
-        assert!(matches!(
-            checker_.https(&name(NAME)).await.verdict,
-            DnsVerdict::Error { .. }
-        ));
-
-        let failing = script(&[(NAME, Kind::Cname, "a.other.example")]);
-        failing.fail_fresh(NAME, Kind::Cname, LookupError::Refused { text: None });
-        let (checker_, _) = checker(failing, &[]);
-        let finding = checker_.https(&name(NAME)).await;
-        assert_eq!((finding.verdict, finding.stale), (elsewhere("a.other.example"), None));
-    }
-
-    #[tokio::test]
-    async fn old_caa_records_are_overruled_too() {
-        let script = script(&[(NAME, Kind::Cname, EDGE), (NAME, Kind::Caa, "0 issue other.example")]);
-        script.add_fresh(NAME, Kind::Caa, "0 issue ca.example");
-        let (checker, _) = checker(script, &[]);
-        checker.set_ca(CaIdentity {
-            identities: vec!["ca.example".into()],
-            account_uri: None,
-        });
-        let finding = checker.https(&name(NAME)).await;
-        assert_eq!(finding.verdict, DnsVerdict::Right);
-        assert!(finding.stale.unwrap().caa);
-    }
-
-    #[tokio::test]
-    async fn the_common_case_costs_one_question_and_is_counted() {
-        let script = Arc::new(script(&[(NAME, Kind::Cname, EDGE)]));
-        let (mut checker, registry) = checker(Script::new(), &[]);
-        checker.lookup = script.clone();
-        let finding = checker.https(&name(NAME)).await;
-        assert_eq!(script.asked(), [(NAME.to_owned(), Kind::Cname)]);
-        assert_eq!(
-            finding.chain,
-            [Alias {
-                from: NAME.into(),
-                to: EDGE.into(),
-                ttl: TTL
-            }]
-        );
-        let right = registry.gather()[0]
-            .get_metric()
-            .iter()
-            .find(|m| m.get_label()[0].value() == "right")
-            .map(|m| m.get_counter().get_value());
-        assert_eq!(right, Some(1.0));
-    }
-
-    /// Never answers.
-    struct Dark;
-
-    #[async_trait::async_trait]
-    impl Lookup for Dark {
-        async fn lookup(&self, _: &str, _: Kind) -> Result<super::super::lookup::Answer, LookupError> {
-            std::future::pending().await
-        }
-    }
-
-    #[tokio::test]
-    async fn a_check_ends_when_its_time_is_up() {
-        let (mut checker, _) = checker(Script::new(), &[]);
-        checker.lookup = Arc::new(Dark);
-        checker.time = Duration::from_millis(20);
-        let timed_out = DnsVerdict::Error {
-            zone: "customer.example".into(),
-            error: "timeout".into(),
-        };
-        assert_eq!(checker.https(&name(NAME)).await.verdict, timed_out);
-    }
-
-    #[tokio::test]
-    async fn checks_wait_for_their_turn() {
-        let (checker, _) = checker(script(&[(NAME, Kind::Cname, EDGE)]), &[]);
-        let all = checker
-            .running
-            .acquire_many(u32::try_from(MAX_CHECKS).unwrap())
-            .await
-            .unwrap();
-        let waits = name(NAME);
-        let waiting = checker.https(&waits);
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        drop(all);
-        assert_eq!(waiting.await.verdict, DnsVerdict::Right);
-    }
-}
+#[path = "check_tests.rs"]
+mod tests;

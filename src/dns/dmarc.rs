@@ -207,4 +207,13 @@ mod tests {
             Word::Error
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "(v=DMARC1)?(;\\PC{0,8}=?\\PC{0,8}){0,6}", inherited: bool) {
+            if let Some(found) = policy(&text, inherited) {
+                proptest::prop_assert!(found > DmarcWanted::Present);
+            }
+        }
+    }
 }

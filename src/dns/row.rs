@@ -10,7 +10,10 @@ use crate::clock::Timestamp;
 
 /// How many values found are shown: zones hold anything, people read a few.
 const MAX_FOUND: usize = 8;
-/// How many characters of a value are shown; a DKIM key of 4096 bits has about 750.
+/// How many characters of an expected value are shown: whole, for it is copied, but not endless,
+/// for the SPF record to come is made from the one there.
+const MAX_EXPECTED: usize = 4096;
+/// How many characters of a found value are shown; a DKIM key of 4096 bits has about 750.
 const MAX_VALUE: usize = 1024;
 
 /// What a record's check came to.
@@ -111,7 +114,7 @@ impl RecordReport {
             purpose,
             host: host.to_owned(),
             host_short: short(host),
-            expected,
+            expected: expected.iter().map(|e| shown(e, MAX_EXPECTED)).collect(),
             found: Vec::new(),
             verdict: Word::Ok,
             ttl: None,
@@ -124,7 +127,7 @@ impl RecordReport {
         self.found = found
             .into_iter()
             .take(MAX_FOUND)
-            .map(|f| shown(&f.to_string()))
+            .map(|f| shown(&f.to_string(), MAX_VALUE))
             .collect();
         self.ttl = ttl;
         self
@@ -134,6 +137,14 @@ impl RecordReport {
         self.verdict = verdict;
         self.hint = hint;
         self
+    }
+
+    /// The same row with a further sentence.
+    pub(super) fn also(self, more: Option<Hint>) -> Self {
+        Self {
+            hint: self.hint.and(more),
+            ..self
+        }
     }
 
     /// The row of a record that does not exist, or whose servers fail.
@@ -250,12 +261,13 @@ pub(super) fn short(host: &str) -> String {
 }
 
 /// A value as it is shown: printable, and not endless.
-fn shown(value: &str) -> String {
-    let printable: String = value.chars().filter(|c| !c.is_control()).take(MAX_VALUE + 1).collect();
-    match printable.char_indices().nth(MAX_VALUE) {
-        Some((end, _)) => format!("{}…", printable.get(..end).unwrap_or_default()),
-        None => printable,
+fn shown(value: &str, max: usize) -> String {
+    let mut printable = value.chars().filter(|c| !c.is_control());
+    let mut kept: String = printable.by_ref().take(max).collect();
+    if printable.next().is_some() {
+        kept.push('…');
     }
+    kept
 }
 
 #[cfg(test)]
@@ -278,8 +290,8 @@ mod tests {
 
     #[test]
     fn values_are_shown_printable_and_short() {
-        assert_eq!(shown("a\u{1b}[31mb\n"), "a[31mb");
-        assert_eq!(shown(&"ä".repeat(MAX_VALUE)).chars().count(), MAX_VALUE);
-        assert_eq!(shown(&"ä".repeat(MAX_VALUE + 5)).chars().count(), MAX_VALUE + 1);
+        assert_eq!(shown("a\u{1b}[31mb\n", 10), "a[31mb");
+        assert_eq!(shown(&"ä".repeat(9), 9).chars().count(), 9);
+        assert_eq!(shown(&"ä".repeat(12), 9).chars().count(), 10);
     }
 }

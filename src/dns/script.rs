@@ -113,6 +113,10 @@ impl Lookup for Script {
         if let Some(answer) = known.get(&(normal(name), kind)) {
             return answer.clone();
         }
+        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        if let Some(answer) = wildcard.and_then(|w| known.get(&(w, kind))) {
+            return answer.clone();
+        }
         let exists = known.iter().any(|((n, _), a)| n == name && a.is_ok());
         let ttl = Some(NEGATIVE_TTL);
         Err(if exists {

@@ -99,7 +99,9 @@ fn row(domain: &str, expected: String) -> RecordReport {
 async fn records(look: &Look<'_>, name: &str) -> Result<(Vec<String>, Option<u32>), LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     let is_spf = |t: &&str| t.split(' ').next().is_some_and(|v| v.eq_ignore_ascii_case("v=spf1"));
-    Ok((answer.texts().filter(is_spf).map(str::to_owned).collect(), answer.ttl()))
+    // They come from anywhere and go into sentences.
+    let printable = |t: &str| t.chars().filter(|c| !c.is_control()).collect();
+    Ok((answer.texts().filter(is_spf).map(printable).collect(), answer.ttl()))
 }
 
 /// What following a record with all its includes came to.
@@ -300,5 +302,17 @@ mod tests {
         );
         nested.fail("slow.example", Kind::Txt, LookupError::ServFail { text: None });
         assert_eq!(report(&nested).await.verdict, Word::Error);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "(v=spf1)?( [-+~?]?(include|redirect|a|mx|all|exists|\\PC{0,6})[:=/]?\\PC{0,12}){0,8}") {
+            let mut lookups = 0;
+            let targets = terms(&text, OURS, &mut lookups);
+            proptest::prop_assert!(targets.len() <= lookups);
+            // What is suggested is one valid record that has the include before `all`.
+            let record = suggested(&[text], OURS);
+            proptest::prop_assert!(terms(&record, OURS, &mut 0).iter().any(|(_, ours)| *ours), "{}", record);
+        }
     }
 }

@@ -90,7 +90,8 @@ impl DnsServer {
     }
 
     /// Adds a record; the value as zone files write it, for instance
-    /// `add("links.customer.example", Kind::Cname, "track.platform.example")`.
+    /// `add("links.customer.example", Kind::Cname, "track.platform.example")`. A first label `*`
+    /// answers for every name below that does not exist otherwise.
     ///
     /// # Panics
     /// When the value is none of that type: a test's script is wrong then.
@@ -220,8 +221,9 @@ impl DnsServer {
     fn answer(&self, reply: &mut Message, name: &str, wanted: RecordType) {
         let mut current = name.to_owned();
         for _ in 0..MAX_ALIASES {
+            let source = self.source(&current).unwrap_or_default();
             let (found, alias) = self.with(|s| {
-                let of = |kind: Kind| s.records.get(&(current.clone(), kind)).cloned().unwrap_or_default();
+                let of = |kind: Kind| s.records.get(&(source.clone(), kind)).cloned().unwrap_or_default();
                 let kind = KINDS.into_iter().find(|k| record_type(*k) == wanted);
                 (kind.map(of).unwrap_or_default(), of(Kind::Cname))
             });
@@ -242,7 +244,7 @@ impl DnsServer {
             }
         }
         if !reply.answers.iter().any(|r| r.record_type() == wanted) {
-            if !self.exists(&current) {
+            if self.source(&current).is_none() {
                 reply.metadata.response_code = ResponseCode::NXDomain;
             }
             let apex = absolute(super::lookup::zone_of(&current)).unwrap_or_default();
@@ -251,14 +253,20 @@ impl DnsServer {
         }
     }
 
-    /// Whether a name has records, or names below it have (RFC 8020 §2).
-    fn exists(&self, name: &str) -> bool {
-        let below = format!(".{name}");
-        self.with(|s| {
-            s.records
-                .iter()
-                .any(|((n, _), r)| !r.is_empty() && (n == name || n.ends_with(&below)))
-        })
+    /// The name whose records answer for `name`: itself, or the closest wildcard (RFC 4592 §3.3).
+    /// `None`: the name does not exist.
+    fn source(&self, name: &str) -> Option<String> {
+        // A name exists, too, when only names below it have records (RFC 8020 §2).
+        let exists = |n: &str| {
+            let below = format!(".{n}");
+            self.with(|s| s.records.keys().any(|(k, _)| k == n || k.ends_with(&below)))
+        };
+        if exists(name) {
+            return Some(name.to_owned());
+        }
+        let parents = std::iter::successors(name.split_once('.').map(|p| p.1), |n| n.split_once('.').map(|p| p.1));
+        let closest = parents.into_iter().find(|p| exists(p))?;
+        Some(format!("*.{closest}")).filter(|wildcard| exists(wildcard))
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use dashmap::DashMap;
 
+use super::DomainName;
 use super::record::DomainRecord;
 use super::ssl::{Reason, State};
-use super::{DomainName, name};
 use crate::clock::Timestamp;
 
 /// What the data plane needs to know of one domain. Small: there may be a million.
@@ -133,7 +133,7 @@ impl Registry {
     }
 
     /// Takes an entry out.
-    pub fn remove(&self, name: &name::DomainName) {
+    pub fn remove(&self, name: &DomainName) {
         self.inner.domains.remove(name.as_str());
     }
 

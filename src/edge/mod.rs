@@ -5,6 +5,7 @@
 //! writes are two queues (the journal, certificate requests).
 
 pub mod connection;
+pub mod http;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
@@ -12,7 +13,6 @@ pub mod proxy_protocol;
 #[cfg(test)]
 mod testing;
 pub mod tls;
-pub mod http;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

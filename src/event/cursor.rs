@@ -15,7 +15,9 @@ pub(super) struct Cursor {
 impl Cursor {
     /// Names it; nothing is read.
     pub(super) fn new(folder: &Path, sink: &str) -> Self {
-        Self { path: folder.join(format!("cursor-{sink}")) }
+        Self {
+            path: folder.join(format!("cursor-{sink}")),
+        }
     }
 
     /// The last sequence number that the sink holds. `None`: the sink has no part in this folder,
@@ -34,7 +36,12 @@ impl Cursor {
     /// Moves it. A crash leaves the old one or the new one, never a mixture.
     pub(super) fn save(&self, seq: u64) -> io::Result<()> {
         let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         writeln!(file, "{seq}")?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;

@@ -193,14 +193,28 @@ pub(super) fn head(json: &[u8]) -> Option<Head<'_>> {
 fn quick_head(json: &[u8]) -> Option<Head<'_>> {
     /// Length of a UUID in text.
     const UUID: usize = 36;
-    let rest = json.strip_prefix(br#"{"id":""#)?.get(UUID..)?.strip_prefix(br#"","seq":"#)?;
+    let rest = json
+        .strip_prefix(br#"{"id":""#)?
+        .get(UUID..)?
+        .strip_prefix(br#"","seq":"#)?;
     let rest = rest.get(rest.iter().position(|b| !b.is_ascii_digit())?..)?;
-    let rest = rest.strip_prefix(br#","boot":""#)?.get(UUID..)?.strip_prefix(br#"","type":""#)?;
+    let rest = rest
+        .strip_prefix(br#","boot":""#)?
+        .get(UUID..)?
+        .strip_prefix(br#"","type":""#)?;
     let (kind, rest) = rest.split_at_checked(rest.iter().position(|b| *b == b'"')?)?;
     let rest = rest.strip_prefix(br#"","time":""#)?;
     let time = rest.get(..rest.iter().position(|b| *b == b'"')?)?;
-    let text = |b| std::str::from_utf8(b).ok().filter(|t| !t.contains('\\')).map(Cow::Borrowed);
-    Some(Head { kind: text(kind)?, time: text(time)? })
+    let text = |b| {
+        std::str::from_utf8(b)
+            .ok()
+            .filter(|t| !t.contains('\\'))
+            .map(Cow::Borrowed)
+    };
+    Some(Head {
+        kind: text(kind)?,
+        time: text(time)?,
+    })
 }
 
 /// The `type` of an event.
@@ -368,11 +382,26 @@ mod tests {
             "edge-1",
             IpPrivacy::Full,
         );
-        let expected = Head { kind: "click".into(), time: "1970-01-01T00:01:00Z".into() };
-        assert_eq!(quick_head(&out), Some(Head { kind: "click".into(), time: "1970-01-01T00:01:00Z".into() }));
+        let expected = Head {
+            kind: "click".into(),
+            time: "1970-01-01T00:01:00Z".into(),
+        };
+        assert_eq!(
+            quick_head(&out),
+            Some(Head {
+                kind: "click".into(),
+                time: "1970-01-01T00:01:00Z".into()
+            })
+        );
         assert_eq!(head(&out), Some(expected));
         let other = head(br#"{"time":"t","x":{"type":1},"type":"cl\u0069ck"}"#);
-        assert_eq!(other, Some(Head { kind: "click".into(), time: "t".into() }));
+        assert_eq!(
+            other,
+            Some(Head {
+                kind: "click".into(),
+                time: "t".into()
+            })
+        );
         assert_eq!(head(b"{}"), None);
     }
 

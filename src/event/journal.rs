@@ -90,6 +90,11 @@ pub enum OpenError {
 pub struct Appending(Submitted);
 
 impl Appending {
+    /// Whether there is nothing to wait for: as a rule it was written on the spot.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.0, Submitted::Waiting(..))
+    }
+
     /// Returns when the event has survived what was configured.
     ///
     /// # Errors
@@ -285,7 +290,7 @@ fn unix_ms(id: &Uuid) -> u64 {
 }
 
 /// The size of all segments.
-fn size(dir: &Path) -> io::Result<u64> {
+pub(super) fn size(dir: &Path) -> io::Result<u64> {
     let mut sum = 0;
     for boot in segment::boots(dir)? {
         for found in segment::segments(&dir.join(boot.to_string()))? {

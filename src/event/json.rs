@@ -139,28 +139,34 @@ impl<'b> Object<'b> {
 
 /// A string with its quotes, escaped (RFC 8259 §7).
 fn string(out: &mut Vec<u8>, text: &str) {
+    let text = text.as_bytes();
     out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
-        let (plain, tail) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        let Some((special, tail)) = tail.split_first() else {
-            break;
-        };
-        match special {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *special]),
+    // Nearly all need no escaping. Looking at every byte, without stopping, is done many at once.
+    if text.iter().fold(false, |found, b| found | needs_escape(*b)) {
+        escaped(out, text);
+    } else {
+        out.extend_from_slice(text);
+    }
+    out.push(b'"');
+}
+
+fn needs_escape(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+#[cold]
+fn escaped(out: &mut Vec<u8>, text: &[u8]) {
+    let hex = |n: u8| if n < 10 { b'0' + n } else { b'a' + n - 10 };
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
-            control => {
-                let hex = |n: u8| if n < 10 { b'0' + n } else { b'a' + n - 10 };
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(control >> 4), hex(control & 15)]);
-            }
+            0..0x20 => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]),
+            _ => out.push(*byte),
         }
-        rest = tail;
     }
-    out.extend_from_slice(rest);
-    out.push(b'"');
 }
 
 /// A number in decimal digits.

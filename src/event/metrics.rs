@@ -59,7 +59,7 @@ impl Metrics {
             deliveries: IntCounterVec::new(
                 Opts::new(
                     "linkseal_sink_deliveries_total",
-                    "Batches given to a sink, by result: ok, retry, stopped.",
+                    "Batches given to a sink, by result: ok, retry.",
                 ),
                 &["sink", "result"],
             )?,

@@ -78,6 +78,8 @@ pub(super) struct Answer {
     pub(super) location: Option<String>,
     /// The `Retry-After` header. `None`: there was none.
     pub(super) retry_after: Option<Timestamp>,
+    /// The `Replay-Nonce` header. `None`: there was none, or it is kept for another request.
+    nonce: Option<String>,
     pub(super) body: Bytes,
 }
 
@@ -103,12 +105,12 @@ impl Http {
 
     /// Fetches without a signature.
     pub(super) async fn get(&self, url: &str) -> Result<Answer, CallError> {
-        self.call(Method::GET, url, Vec::new()).await
+        self.keeping_nonce(self.call(Method::GET, url, Vec::new()).await)
     }
 
     /// Sends a signed request.
     pub(super) async fn post(&self, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
-        self.call(Method::POST, url, body).await
+        self.keeping_nonce(self.call(Method::POST, url, body).await)
     }
 
     /// A nonce: one that an earlier answer brought, else a new one.
@@ -116,8 +118,10 @@ impl Http {
         if let Some(nonce) = self.take_nonce() {
             return Ok(nonce);
         }
-        self.call(Method::HEAD, new_nonce_url, Vec::new()).await?;
-        self.take_nonce()
+        // Straight from its own answer: another request may take what lies in the store meanwhile.
+        self.call(Method::HEAD, new_nonce_url, Vec::new())
+            .await?
+            .nonce
             .ok_or_else(|| CallError::NoAnswer("newNonce brought no Replay-Nonce".into()))
     }
 
@@ -125,10 +129,14 @@ impl Http {
         self.nonces.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn keep_nonce(&self, headers: &HeaderMap) {
-        let Some(nonce) = text(headers, &NONCE_HEADER) else {
-            return;
-        };
+    fn keeping_nonce(&self, mut called: Result<Answer, CallError>) -> Result<Answer, CallError> {
+        if let Some(nonce) = called.as_mut().ok().and_then(|answer| answer.nonce.take()) {
+            self.keep_nonce(nonce);
+        }
+        called
+    }
+
+    fn keep_nonce(&self, nonce: String) {
         let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
         if nonces.len() >= MAX_NONCES {
             nonces.remove(0);
@@ -161,7 +169,7 @@ impl Http {
             .await
             .map_err(|e| CallError::NoAnswer(chain(&e)))?;
         let (parts, body) = response.into_parts();
-        self.keep_nonce(&parts.headers);
+        let nonce = text(&parts.headers, &NONCE_HEADER);
         let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
         let body = Limited::new(body, MAX_BODY)
             .collect()
@@ -169,11 +177,13 @@ impl Http {
             .map_err(|e| CallError::NoAnswer(format!("the answer broke off, or is larger than {MAX_BODY} bytes: {e}")))?
             .to_bytes();
         if !parts.status.is_success() {
+            nonce.into_iter().for_each(|n| self.keep_nonce(n));
             return Err(refusal(parts.status, &body, retry_after));
         }
         Ok(Answer {
             location: text(&parts.headers, &LOCATION),
             retry_after,
+            nonce,
             body,
         })
     }
@@ -251,9 +261,7 @@ mod tests {
     fn nonces_are_bounded_and_the_newest_goes_first() {
         let http = Http::new(tls_config(None).unwrap(), Clock::system());
         for i in 0..MAX_NONCES + 3 {
-            let mut headers = HeaderMap::new();
-            headers.insert(NONCE_HEADER, i.to_string().parse().unwrap());
-            http.keep_nonce(&headers);
+            http.keep_nonce(i.to_string());
         }
         let taken: Vec<_> = std::iter::from_fn(|| http.take_nonce()).collect();
         assert_eq!(taken.len(), MAX_NONCES);

@@ -1,10 +1,10 @@
 //! How a certificate is obtained from an ACME CA (RFC 8555): one order for one name at one CA,
 //! resumably. The control plane decides when; nothing here does.
 //!
-//! [`Issuer`] is what it uses. Inside: `order` drives an order through [`client::AcmeClient`];
-//! `ca` is that trait for a real CA, by rustls-acme (`acme`) and by calls of our own for what
-//! that cannot say (`extensions`, `jws`, `http`); `problem` tells whose fault a refusal is;
-//! `renewal` says when a certificate is due.
+//! [`Issuer`] is what it uses. Inside: `order` drives an order (its waits: `patience`) through the
+//! trait `client::AcmeClient`; `ca` is that trait for a real CA, by rustls-acme (`acme`) and by
+//! calls of our own for what that cannot say (`extensions`, `jws`, `http`); `problem` reads a
+//! refusal, `failure` tells whose fault it is; `renewal` says when a certificate is due.
 
 mod account;
 mod acme;
@@ -12,9 +12,11 @@ mod ca;
 mod client;
 mod csr;
 mod extensions;
+mod failure;
 mod http;
 mod jws;
 mod order;
+mod patience;
 mod problem;
 pub mod renewal;
 #[cfg(test)]
@@ -22,7 +24,6 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -44,10 +45,6 @@ use crate::store::{Fence, SharedStore, StoreError, StoredCertificate};
 
 pub use self::account::{AccountKey, AccountKeyError};
 pub use self::renewal::RenewalInfo;
-
-/// Longest time one attempt may take in all, however slowly the CA answers: less than after what
-/// [`crate::domain::ssl::ORDER_ABANDONED_AFTER`] gives the order to another node.
-const ORDER_TIME: Duration = Duration::from_secs(270);
 
 /// One CA, as configured.
 #[derive(Clone)]
@@ -243,12 +240,7 @@ impl Issuer {
             job,
             progress,
         };
-        let result = tokio::select! {
-            biased;
-            result = driver.run() => result,
-            () = self.clock.sleep(ORDER_TIME) => Err(driver.stuck()),
-        };
-        let result = match result {
+        let result = match driver.run().await {
             Ok(obtained) => Ok(self.issued(job, obtained).await),
             Err(e) => Err(e),
         };
@@ -295,7 +287,7 @@ impl Issuer {
         let chain = chain_from_pem(chain_pem);
         let Some(leaf) = chain.as_deref().ok().and_then(|c| c.first()) else {
             let detail = "the chain to be revoked is not readable PEM";
-            return Err(problem::own_failure(FailureKind::Internal, detail, self.clock.now()));
+            return Err(failure::own_failure(FailureKind::Internal, detail, self.clock.now()));
         };
         self.client
             .revoke(leaf, reason)
@@ -325,8 +317,8 @@ impl Metrics {
     fn count(&self, result: &Result<Issued, IssueError>) {
         let label = match result {
             Ok(_) => "issued",
-            Err(IssueError::Failed { failure, .. }) => problem::label(failure.kind),
-            Err(IssueError::Store(_)) => problem::label(FailureKind::Internal),
+            Err(IssueError::Failed { failure, .. }) => failure::label(failure.kind),
+            Err(IssueError::Store(_)) => failure::label(FailureKind::Internal),
             // The attempt goes on elsewhere and is counted there.
             Err(IssueError::Fenced) => return,
         };

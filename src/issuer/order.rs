@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 use super::client::{
     AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus,
 };
-use super::problem::{CallError, Problem, Stage, own_failure, problem_failure};
+use super::failure::{Stage, own_failure, problem_failure};
+use super::patience::POLL_FIRST;
+use super::problem::{CallError, Problem};
 use super::{IssueError, Job, Progress, csr};
 use crate::cert::certificate::{Certificate, Leaf, chain_from_pem};
 use crate::cert::sealed::Sealer;
@@ -20,22 +22,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::domain::ssl::{Failure, FailureKind};
 use crate::store::{OrderRecord, OrderStep, Store, StoreError};
 
-/// First wait between two looks at what the CA is working on; doubles up to [`POLL_MAX`].
-const POLL_FIRST: Duration = Duration::from_millis(100);
-/// Longest wait between two looks, unless the CA asks for a longer one.
-const POLL_MAX: Duration = Duration::from_secs(5);
-/// Longest wait that a CA may ask for between two looks.
-const POLL_WISH_MAX: Duration = Duration::from_secs(30);
 /// How long a CA may take to look at a challenge: it tries from several places, some slow.
 const VALIDATION_TIME: Duration = Duration::from_secs(90);
 /// How long a CA may take to sign.
 const PROCESSING_TIME: Duration = Duration::from_secs(120);
-/// How often a call that can be repeated is made when no answer comes.
-const TRIES: u32 = 4;
-/// First wait before such a call is repeated; doubles.
-const AGAIN_FIRST: Duration = Duration::from_millis(250);
-/// A CA that wants a longer pause than this gets it: the order is taken up again later.
-const AGAIN_MAX: Duration = Duration::from_secs(10);
+/// Longest time one attempt may take in all, however slowly the CA answers: less than
+/// [`crate::domain::ssl::ORDER_ABANDONED_AFTER`], when another node takes the order up.
+pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// An order older than that is not taken up any more: its authorizations may have run out.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
@@ -62,10 +55,31 @@ pub(super) struct Obtained {
 }
 
 impl Driver<'_> {
-    /// Takes up the order of the name, or places one, and sees it through.
+    /// Takes up the order of the name, or places one, and sees it through, within [`ORDER_TIME`].
     pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
-        let (record, url, order) = match self.take_up().await? {
-            Some(taken) => taken,
+        let left = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
+        let second_time = left.as_ref().is_some_and(|r| r.url.is_some());
+        let result = tokio::select! {
+            biased;
+            result = self.work(left) => result,
+            () = self.clock.sleep(ORDER_TIME) => Err(self.stuck()),
+        };
+        match result {
+            // An order that got stuck twice will not come round; a new one may.
+            Err(IssueError::Failed { failure, .. }) if second_time && failure.kind == FailureKind::Stuck => {
+                Err(self.ended(failure))
+            }
+            other => other,
+        }
+    }
+
+    async fn work(&self, left: Option<OrderRecord>) -> Result<Obtained, IssueError> {
+        let taken_up = match left {
+            Some(record) => self.take_up(record).await?,
+            None => None,
+        };
+        let (record, url, order) = match taken_up {
+            Some(taken_up) => taken_up,
             None => self.begin().await?,
         };
         (self.progress)(Progress::Ordered);
@@ -73,13 +87,8 @@ impl Driver<'_> {
     }
 
     /// The order that an earlier run left, unless it is of no use.
-    async fn take_up(&self) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
-        let Some(record) = self.store.order(&self.job.name).await? else {
-            return Ok(None);
-        };
-        let Some(url) = record.url.clone().filter(|_| record.ca == self.ca) else {
-            return Ok(None);
-        };
+    async fn take_up(&self, record: OrderRecord) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
+        let Some(url) = record.url.clone() else { return Ok(None) };
         if self.clock.now() >= record.created + TAKE_UP_WITHIN {
             return Ok(None);
         }
@@ -274,75 +283,6 @@ impl Driver<'_> {
         Ok(Obtained { chain_pem, key, leaf })
     }
 
-    /// Looks until it is `done`: after `first`, then in growing steps, not before the CA wishes,
-    /// and not beyond the deadline.
-    async fn poll<T, F>(
-        &self,
-        first: Duration,
-        deadline: Timestamp,
-        fetch: impl Fn() -> F,
-        done: impl Fn(&T) -> bool,
-    ) -> Result<T, IssueError>
-    where
-        F: Future<Output = Result<Fetched<T>, CallError>>,
-    {
-        let mut delay = first;
-        let mut wish = None;
-        loop {
-            let now = self.clock.now();
-            let wished = wish
-                .map_or(Duration::ZERO, |w: Timestamp| w.saturating_since(now))
-                .min(POLL_WISH_MAX);
-            self.pause(delay.max(wished).min(deadline.saturating_since(now))).await;
-            let silent = match fetch().await {
-                Ok(fetched) if done(&fetched.value) => return Ok(fetched.value),
-                Ok(fetched) => {
-                    wish = fetched.retry_after;
-                    None
-                }
-                Err(e) if e.is_passing() => {
-                    wish = retry_after(&e);
-                    Some(e)
-                }
-                Err(e) => return Err(self.failed(e)),
-            };
-            if self.clock.now() >= deadline {
-                return Err(silent.map_or_else(|| self.stuck(), |e| self.failed(e)));
-            }
-            delay = (delay * 2).clamp(POLL_FIRST, POLL_MAX);
-        }
-    }
-
-    /// Makes a call that can be repeated, again when it brings no answer.
-    async fn steadily<T, F>(&self, call: impl Fn() -> F) -> Result<T, CallError>
-    where
-        F: Future<Output = Result<T, CallError>>,
-    {
-        let mut delay = AGAIN_FIRST;
-        for _ in 1..TRIES {
-            match call().await {
-                Err(e) if e.is_passing() => {
-                    let now = self.clock.now();
-                    let wait = retry_after(&e).map_or(delay, |at| at.saturating_since(now).max(delay));
-                    if wait > AGAIN_MAX {
-                        return Err(e);
-                    }
-                    self.pause(wait).await;
-                    delay *= 2;
-                }
-                other => return other,
-            }
-        }
-        call().await
-    }
-
-    /// Waits on the clock; a system clock that is set back meanwhile does not lengthen it.
-    async fn pause(&self, span: Duration) {
-        if !span.is_zero() {
-            let _ = tokio::time::timeout(span, self.clock.sleep(span)).await;
-        }
-    }
-
     async fn note(&self, record: &OrderRecord) -> Result<(), IssueError> {
         match self.store.put_order(record, self.job.fence).await {
             Err(StoreError::Fenced) => Err(IssueError::Fenced),
@@ -398,7 +338,7 @@ impl Driver<'_> {
     }
 
     /// A failure of a call while there is an order: one that passes leaves the order as it was.
-    fn failed(&self, error: CallError) -> IssueError {
+    pub(super) fn failed(&self, error: CallError) -> IssueError {
         let failure = error.into_failure(Some(&self.job.name), self.clock.now());
         use FailureKind::{AccountLimit, NameLimit, Unreachable};
         let resumable = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
@@ -420,13 +360,6 @@ impl Driver<'_> {
 /// For which row the key of an order is sealed.
 fn order_place(job: &Job) -> String {
     format!("orders/{}", job.name)
-}
-
-fn retry_after(error: &CallError) -> Option<Timestamp> {
-    match error {
-        CallError::Refused(problem) => problem.retry_after,
-        _ => None,
-    }
 }
 
 /// Whether a refused order may be taken without `replaces`: 409 `alreadyReplaced` (RFC 9773 §5),

@@ -32,7 +32,9 @@ pub enum LogError {
 /// Installs the log of this process, and logs panics from then on.
 pub fn install(config: &Log) -> Result<LogHandle, LogError> {
     let (levels, handle) = reload::Layer::new(targets(&config.level));
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
         Format::Text => Box::new(lines),
         Format::Json => Box::new(lines.json().flatten_event(true)),
@@ -54,8 +56,12 @@ fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().copied();
-        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let message = message
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let place = info
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
         let thread = std::thread::current();
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(
@@ -87,7 +93,9 @@ fn targets(levels: &Levels) -> Targets {
         }
     }
     let capped = QUIET.map(|target| (target, all.min(LevelFilter::WARN)));
-    let capped = capped.into_iter().filter(|(quiet, _)| !asked.iter().any(|(target, _)| target == quiet));
+    let capped = capped
+        .into_iter()
+        .filter(|(quiet, _)| !asked.iter().any(|(target, _)| target == quiet));
     let mut filter = Targets::new().with_default(all).with_targets(capped);
     if !asked.iter().any(|(target, _)| *target == SECRETIVE) {
         filter = filter.with_target(SECRETIVE, all.min(LevelFilter::INFO));
@@ -112,14 +120,23 @@ mod tests {
         assert!(!enabled("debug", "hyper_util::client", Level::INFO));
         assert!(enabled("debug", "hyper_util::client", Level::WARN));
         assert!(enabled("info,hyper=debug", "hyper::proto", Level::DEBUG));
-        assert!(enabled("warn,linkseal::issuer=debug", "linkseal::issuer::order", Level::DEBUG));
+        assert!(enabled(
+            "warn,linkseal::issuer=debug",
+            "linkseal::issuer::order",
+            Level::DEBUG
+        ));
         assert!(!enabled("warn,linkseal::issuer=debug", "linkseal::edge", Level::INFO));
         assert!(!enabled("off", "hyper", Level::ERROR));
     }
 
     #[test]
     fn nothing_makes_the_acme_library_tell_secrets() {
-        for levels in ["trace", "trace,rustls_acme=trace", "info,rustls_acme::acme=trace", "trace,rustls=trace"] {
+        for levels in [
+            "trace",
+            "trace,rustls_acme=trace",
+            "info,rustls_acme::acme=trace",
+            "trace,rustls=trace",
+        ] {
             assert!(!enabled(levels, "rustls_acme::acme", Level::DEBUG), "{levels}");
             assert!(enabled(levels, "rustls_acme::acme", Level::INFO), "{levels}");
         }

@@ -46,7 +46,10 @@ mod tests {
         let text = MetricsHub::new().unwrap().encode().unwrap();
         assert!(text.contains("linkseal_build_info{version=\"0.1.0\"} 1"), "{text}");
         let value = |name: &str| -> f64 {
-            let line = text.lines().find(|l| l.starts_with(&format!("{name} "))).unwrap_or_else(|| panic!("{name}: {text}"));
+            let line = text
+                .lines()
+                .find(|l| l.starts_with(&format!("{name} ")))
+                .unwrap_or_else(|| panic!("{name}: {text}"));
             line.rsplit(' ').next().unwrap().parse().unwrap()
         };
         for name in ["process_open_fds", "process_max_fds", "process_threads"] {

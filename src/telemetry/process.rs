@@ -24,12 +24,18 @@ pub(super) struct ProcessCollector {
 impl ProcessCollector {
     pub(super) fn new() -> Result<Self, prometheus::Error> {
         let collector = Self {
-            cpu: Counter::new("process_cpu_seconds_total", "User and system CPU time spent, in seconds.")?,
+            cpu: Counter::new(
+                "process_cpu_seconds_total",
+                "User and system CPU time spent, in seconds.",
+            )?,
             open_fds: Gauge::new("process_open_fds", "Open file descriptors.")?,
             max_fds: Gauge::new("process_max_fds", "The limit of open file descriptors.")?,
             virtual_bytes: Gauge::new("process_virtual_memory_bytes", "Virtual memory, in bytes.")?,
             resident_bytes: Gauge::new("process_resident_memory_bytes", "Resident memory, in bytes.")?,
-            start_time: Gauge::new("process_start_time_seconds", "Start of the process, in seconds since the Unix epoch.")?,
+            start_time: Gauge::new(
+                "process_start_time_seconds",
+                "Start of the process, in seconds since the Unix epoch.",
+            )?,
             threads: Gauge::new("process_threads", "Threads of the process.")?,
         };
         if let (Some(stat), Some(boot)) = (Stat::read(), boot_time()) {
@@ -48,7 +54,8 @@ impl ProcessCollector {
         }
         if let Ok(status) = fs::read_to_string("/proc/self/status") {
             let field = |name| field(&status, name);
-            let set = |gauge: &Gauge, value: Option<f64>, unit: f64| value.into_iter().for_each(|v| gauge.set(v * unit));
+            let set =
+                |gauge: &Gauge, value: Option<f64>, unit: f64| value.into_iter().for_each(|v| gauge.set(v * unit));
             set(&self.virtual_bytes, field("VmSize:"), 1024.0);
             set(&self.resident_bytes, field("VmRSS:"), 1024.0);
             set(&self.threads, field("Threads:"), 1.0);
@@ -110,7 +117,10 @@ impl Stat {
         // Fields are counted from 1 in proc(5); `rest` begins with the third.
         let ticks = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
         let (user, system, started) = (ticks(14)?, ticks(15)?, ticks(22)?);
-        Some(Self { cpu: (user + system) / TICKS_PER_SECOND, started: started / TICKS_PER_SECOND })
+        Some(Self {
+            cpu: (user + system) / TICKS_PER_SECOND,
+            started: started / TICKS_PER_SECOND,
+        })
     }
 }
 

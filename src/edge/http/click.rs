@@ -4,13 +4,14 @@ use http::{HeaderValue, StatusCode, Uri};
 
 use super::record;
 use super::reply::{self, Reply};
-use super::respond::{Exchange, Step};
+use super::respond::Exchange;
 use super::router::{Route, route};
+use crate::event::Appending;
 use crate::link::{Destination, Kind, TokenBody};
 
 /// 302 to the destination, when its event is written; else where broken links lead.
-pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Step {
-    let step = x.verified(Kind::Click, tenant, token, |token| {
+pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
+    let right = x.verified(Kind::Click, tenant, token, |token| {
         let TokenBody::Click { destination, .. } = token.body else {
             return None;
         };
@@ -19,12 +20,12 @@ pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Ste
             return None;
         }
         let location = HeaderValue::from_str(&destination.location()).ok()?;
-        Some(Step::Recorded(
+        Some((
             reply::redirect(StatusCode::FOUND, location),
-            record::link(x, token),
+            Some(record::link(x, token)),
         ))
     });
-    step.unwrap_or_else(|| Step::Done(fallback(x)))
+    right.unwrap_or_else(|| (fallback(x), None))
 }
 
 /// For links that lead nowhere: the domain's fallback, else the one for all, else a page.

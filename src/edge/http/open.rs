@@ -5,7 +5,8 @@ use http::{HeaderValue, StatusCode};
 
 use super::record;
 use super::reply::{self, Reply};
-use super::respond::{Exchange, Step};
+use super::respond::Exchange;
+use crate::event::Appending;
 use crate::link::Kind;
 
 /// A transparent pixel: the shortest GIF89a that every mail program shows.
@@ -13,11 +14,11 @@ pub(super) const PIXEL: &[u8; 43] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
 /// The pixel; with an event when the token is right.
-pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Step {
-    match x.verified(Kind::Open, tenant, token, |token| Some(record::link(x, token))) {
-        Some(event) => Step::Recorded(pixel(), event),
-        None => Step::Done(pixel()),
-    }
+pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
+    (
+        pixel(),
+        x.verified(Kind::Open, tenant, token, |token| Some(record::link(x, token))),
+    )
 }
 
 fn pixel() -> Reply {

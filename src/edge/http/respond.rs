@@ -33,8 +33,6 @@ pub(super) struct Answer {
 pub(super) enum Step {
     /// There.
     Done(Reply),
-    /// There, and goes out when its event is written.
-    Recorded(Reply, Appending),
     /// To be waited for: rare, so it is kept out of every connection's future.
     Slow(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
@@ -121,9 +119,12 @@ fn over_tls(session: &Session, settings: &Settings, found: Route<'_>, tls: &TlsI
     if !right {
         return Gate::refuse(StatusCode::MISDIRECTED_REQUEST);
     }
-    // The entry as it is now: a connection may outlive a change of tenant or fallback.
-    let entry = session.context.registry.get(tls.entry.name.as_str());
-    Gate::Serve(entry.unwrap_or_else(|| Arc::clone(&tls.entry)))
+    // The entry as it is now: a connection may outlive a change of tenant, or the domain itself.
+    match session.context.registry.get(tls.entry.name.as_str()) {
+        Some(entry) => Gate::Serve(entry),
+        None if session.context.registry.is_loaded() => Gate::refuse(StatusCode::MISDIRECTED_REQUEST),
+        None => Gate::Serve(Arc::clone(&tls.entry)),
+    }
 }
 
 /// Port 80: to HTTPS where that works, else what must not break meanwhile.
@@ -163,7 +164,7 @@ async fn ask(session: Arc<Session>, request: Request<Incoming>, name: DomainName
             Gate::Ask(_) => Step::Done(reply::empty(StatusCode::NOT_FOUND)),
         }
     };
-    settle(step).await
+    step.settle().await
 }
 
 /// Port 80, for a domain that is known.
@@ -222,37 +223,42 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
         now: session.context.clock.now(),
         entry,
     };
-    let step = match found {
+    let (reply, event) = match found {
         Route::Open { tenant, token } => open::answer(&x, tenant, token),
         Route::Click { tenant, token } => click::answer(&x, tenant, token),
-        Route::Unsubscribe { tenant, token } => Step::Done(unsubscribe::ask(&x, tenant, token)),
+        Route::Unsubscribe { tenant, token } => (unsubscribe::ask(&x, tenant, token), None),
         // Only signed links lead anywhere so far: no slug is known.
-        Route::Redirect { .. } => Step::Done(click::fallback(&x)),
-        Route::AppleAppSiteAssociation => Step::Done(well_known::app_links(&x, entry.apple_app_site_association())),
-        Route::AssetLinks => Step::Done(well_known::app_links(&x, entry.asset_links())),
-        Route::Robots => Step::Done(well_known::robots()),
-        Route::TrafficAdvice => Step::Done(well_known::traffic_advice()),
-        Route::Healthz => Step::Done(well_known::healthz(&session.context, method)),
-        Route::Challenge { .. } | Route::Other => Step::Done(x.not_found()),
+        Route::Redirect { .. } => (click::fallback(&x), None),
+        Route::AppleAppSiteAssociation => (well_known::app_links(&x, entry.apple_app_site_association()), None),
+        Route::AssetLinks => (well_known::app_links(&x, entry.asset_links()), None),
+        Route::Robots => (well_known::robots(), None),
+        Route::TrafficAdvice => (well_known::traffic_advice(), None),
+        Route::Healthz => (well_known::healthz(&session.context, method), None),
+        Route::Challenge { .. } | Route::Other => (x.not_found(), None),
     };
-    let step = match step {
-        Step::Done(reply) => Step::Done(reply::for_method(reply, method)),
-        Step::Recorded(reply, event) => Step::Recorded(reply::for_method(reply, method), event),
-        slow @ Step::Slow(_) => slow,
-    };
+    let step = Step::after(reply::for_method(reply, method), event);
     Answer { route: label, step }
 }
 
-/// Waits for what is left of an answer.
-pub(super) async fn settle(step: Step) -> Reply {
-    match step {
-        Step::Done(reply) => reply,
-        Step::Recorded(reply, event) => {
-            // Serving beats counting: the journal has counted and logged what it could not take.
-            let _ = event.written().await;
-            reply
+impl Step {
+    /// The reply goes out when the event is written, if there is one to wait for.
+    pub(super) fn after(reply: Reply, event: Option<Appending>) -> Self {
+        match event.filter(|event| !event.is_settled()) {
+            Some(event) => Self::Slow(Box::pin(async move {
+                // Serving beats counting: the journal has counted and logged what it could not take.
+                let _ = event.written().await;
+                reply
+            })),
+            None => Self::Done(reply),
         }
-        Step::Slow(reply) => reply.await,
+    }
+
+    /// Waits for what is left.
+    pub(super) async fn settle(self) -> Reply {
+        match self {
+            Self::Done(reply) => reply,
+            Self::Slow(reply) => reply.await,
+        }
     }
 }
 

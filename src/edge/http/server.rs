@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{self, Poll, ready};
 use std::time::Instant;
 
 use http::Request;
@@ -16,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::reply::Reply;
-use super::respond::{Answer, respond, settle};
+use super::respond::{Answer, Step, respond};
+use super::router::RouteLabel;
 use super::watch::{Activity, Found, Watch, Watched};
 use crate::edge::Connection;
 use crate::shutdown::Tasks;
@@ -43,8 +45,14 @@ pub(super) struct Session {
 }
 
 /// Serves a connection until it ends. When `drain` is cancelled it ends in good order: after the
-/// requests at hand, telling the client to come again elsewhere.
-pub async fn serve<IO>(io: IO, connection: Connection, context: &Arc<Context>, drain: CancellationToken)
+/// requests at hand, telling the client to come again elsewhere. The future is small; what hyper
+/// keeps for the connection is behind one allocation of its own size.
+pub fn serve<IO>(
+    io: IO,
+    connection: Connection,
+    context: &Arc<Context>,
+    drain: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -62,29 +70,35 @@ where
         let session = Arc::clone(&session);
         service_fn(move |request| answer(&session, request))
     };
-    if h2 {
-        let connection = http2::Builder::new(OnTasks(context.tasks.clone()))
+    let connection: Pin<Box<dyn Closable>> = if h2 {
+        let mut builder = http2::Builder::new(OnTasks(context.tasks.clone()));
+        builder
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(MAX_HEAD as u32)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .max_local_error_reset_streams(MAX_ERROR_RESETS)
-            .serve_connection(io, service);
-        drive(connection, &session, Watch::new(context.limits, true), drain).await;
+            .max_local_error_reset_streams(MAX_ERROR_RESETS);
+        Box::pin(builder.serve_connection(io, service))
     } else {
-        let connection = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(io, service);
-        drive(connection, &session, Watch::new(context.limits, false), drain).await;
-    }
+        Box::pin(
+            http1::Builder::new()
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(io, service),
+        )
+    };
+    drive(connection, session, Watch::new(context.limits, h2), drain)
 }
 
 /// Runs the connection, its tick and the drain.
-async fn drive<C: Closable>(connection: C, session: &Session, mut watch: Watch, drain: CancellationToken) {
+async fn drive(
+    mut connection: Pin<Box<dyn Closable>>,
+    session: Arc<Session>,
+    mut watch: Watch,
+    drain: CancellationToken,
+) {
     let tick = session.context.limits.tick;
-    let mut connection = pin!(connection);
     let mut drained = pin!(drain.cancelled());
     let mut next = pin!(tokio::time::sleep(tick));
     let mut closing = false;
@@ -116,13 +130,13 @@ async fn drive<C: Closable>(connection: C, session: &Session, mut watch: Watch, 
 }
 
 /// A connection that can be told to end in good order.
-trait Closable: Future<Output = hyper::Result<()>> {
+trait Closable: Future<Output = hyper::Result<()>> + Send {
     fn close(self: Pin<&mut Self>);
 }
 
 impl<I, S> Closable for http1::Connection<I, S>
 where
-    Self: Future<Output = hyper::Result<()>>,
+    Self: Future<Output = hyper::Result<()>> + Send,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
     S: hyper::service::HttpService<Incoming>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -136,7 +150,7 @@ where
 
 impl<I, S, E> Closable for http2::Connection<I, S, E>
 where
-    Self: Future<Output = hyper::Result<()>>,
+    Self: Future<Output = hyper::Result<()>> + Send,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
     S: hyper::service::HttpService<Incoming>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -165,27 +179,55 @@ where
 }
 
 /// One request. What can be decided at once is decided before the future is made, so that the
-/// future holds the reply at most: it stays small in every connection.
-fn answer(
-    session: &Arc<Session>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Reply, Infallible>> + Send + use<> {
+/// future holds the reply at most: every connection keeps room for one.
+fn answer(session: &Arc<Session>, request: Request<Incoming>) -> Answering {
     let started = Instant::now();
-    let in_flight = InFlight::new(session);
+    let session = InFlight::new(session);
     let shown = Shown::of(&request);
-    let Answer { route, step } = respond(session, request);
-    async move {
-        let reply = settle(step).await;
-        in_flight
-            .0
+    let Answer { route, step } = respond(&session.0, request);
+    Answering {
+        step,
+        route,
+        started,
+        session,
+        shown,
+    }
+}
+
+/// A request that is being answered.
+struct Answering {
+    step: Step,
+    route: RouteLabel,
+    started: Instant,
+    session: InFlight,
+    /// What the log shows. `None`: nobody listens.
+    shown: Option<Box<Shown>>,
+}
+
+impl Future for Answering {
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let reply = match &mut self.step {
+            Step::Done(reply) => std::mem::take(reply),
+            Step::Slow(reply) => ready!(reply.as_mut().poll(cx)),
+        };
+        let Self {
+            route,
+            started,
+            session: InFlight(session),
+            shown,
+            ..
+        } = &*self;
+        session
             .context
             .metrics
-            .answered(route, reply.status(), started.elapsed());
-        if let Some(shown) = shown {
-            let client = in_flight.0.connection.client;
-            tracing::debug!(%client, route = route.as_str(), status = reply.status().as_u16(), host = %shown.host, path = %shown.path, "request");
+            .answered(*route, reply.status(), started.elapsed());
+        if let Some(Shown { host, path }) = shown.as_deref() {
+            let (client, status) = (session.connection.client, reply.status().as_u16());
+            tracing::debug!(%client, route = route.as_str(), status, host, path, "request");
         }
-        Ok(reply)
+        Poll::Ready(Ok(reply))
     }
 }
 
@@ -249,6 +291,16 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every HTTP/1.1 connection keeps room for one, idle or not.
+    #[test]
+    fn an_answer_is_little_more_than_its_reply() {
+        assert!(
+            size_of::<Answering>() <= size_of::<Reply>() + 64,
+            "{} bytes",
+            size_of::<Answering>()
+        );
+    }
 
     #[test]
     fn a_log_line_never_holds_a_whole_token() {

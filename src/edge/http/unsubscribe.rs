@@ -11,10 +11,11 @@ use hyper::body::Incoming;
 use super::pages::{Language, confirm_unsubscribe, unsubscribed};
 use super::record;
 use super::reply::{self, Reply};
-use super::respond::{Exchange, Step, settle};
+use super::respond::{Exchange, Step};
 use super::router::{Route, route};
 use super::server::Session;
 use crate::domain::registry::Entry;
+use crate::event::Appending;
 use crate::link::Kind;
 
 /// Largest body, in bytes: one short pair, with what multipart wraps around it.
@@ -52,26 +53,25 @@ pub(super) async fn post(session: Arc<Session>, request: Request<Incoming>, entr
             now: session.context.clock.now(),
             entry: &entry,
         };
-        posted(&x, &body)
+        let (reply, event) = posted(&x, &body);
+        Step::after(reply, event)
     };
-    settle(step).await
+    step.settle().await
 }
 
-fn posted(x: &Exchange<'_>, body: &Bytes) -> Step {
+fn posted(x: &Exchange<'_>, body: &Bytes) -> (Reply, Option<Appending>) {
     let Route::Unsubscribe { tenant, token } = route(x.uri.path(), &x.settings.prefix) else {
-        return Step::Done(x.not_found());
+        return (x.not_found(), None);
     };
     let language = Language::of(x.headers);
     if !says_one_click(x.headers, body) {
-        let page = confirm_unsubscribe(language);
-        return match x.verified(Kind::Unsubscribe, tenant, token, |_| Some(())) {
-            Some(()) => Step::Done(reply::page(StatusCode::BAD_REQUEST, &page)),
-            None => Step::Done(x.not_found()),
-        };
+        let right = x.verified(Kind::Unsubscribe, tenant, token, |_| Some(()));
+        let asked = || reply::page(StatusCode::BAD_REQUEST, &confirm_unsubscribe(language));
+        return (right.map_or_else(|| x.not_found(), |()| asked()), None);
     }
     match x.verified(Kind::Unsubscribe, tenant, token, |token| Some(record::link(x, token))) {
-        Some(event) => Step::Recorded(reply::page(StatusCode::OK, &unsubscribed(language)), event),
-        None => Step::Done(x.not_found()),
+        Some(event) => (reply::page(StatusCode::OK, &unsubscribed(language)), Some(event)),
+        None => (x.not_found(), None),
     }
 }
 

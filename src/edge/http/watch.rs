@@ -36,6 +36,8 @@ impl Activity {
 
     /// A request is answered, or its client gave up.
     pub(super) fn answered(&self) {
+        // What came since was the request's body.
+        self.partial.store(false, Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
     }
 

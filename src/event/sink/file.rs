@@ -94,17 +94,25 @@ impl FileSink {
 #[async_trait]
 impl Sink for FileSink {
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
-        let mut files = self.files.take().unwrap_or_else(|| Files { pattern: self.pattern.clone(), open: None });
+        let mut files = self.files.take().unwrap_or_else(|| Files {
+            pattern: self.pattern.clone(),
+            open: None,
+        });
         let batch = batch.to_vec();
         let written = tokio::task::spawn_blocking(move || {
             let result = files.write(&batch);
             (files, result)
         });
-        let (files, result) =
-            written.await.map_err(|e| SinkError { cause: e.to_string(), retry_after: None })?;
+        let (files, result) = written.await.map_err(|e| SinkError {
+            cause: e.to_string(),
+            retry_after: None,
+        })?;
         // After an error the file is opened again, and its end repaired.
         self.files = result.is_ok().then_some(files);
-        result.map_err(|cause| SinkError { cause, retry_after: None })
+        result.map_err(|cause| SinkError {
+            cause,
+            retry_after: None,
+        })
     }
 
     fn batch(&self) -> usize {
@@ -145,7 +153,11 @@ impl Files {
                 _ => self.turn_to(&time, minute, &mut lines)?,
             };
             // Written before a crash, or before an error.
-            if open.holds.as_ref().is_some_and(|h| h.boot == record.boot && h.seq >= record.seq) {
+            if open
+                .holds
+                .as_ref()
+                .is_some_and(|h| h.boot == record.boot && h.seq >= record.seq)
+            {
                 continue;
             }
             lines.extend_from_slice(&record.json);
@@ -160,7 +172,12 @@ impl Files {
         if self.open.as_ref().is_none_or(|o| o.path != path) {
             self.flush(lines)?;
             let (file, holds) = open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            return Ok(self.open.insert(Open { minute: minute.to_owned(), path, file, holds }));
+            return Ok(self.open.insert(Open {
+                minute: minute.to_owned(),
+                path,
+                file,
+                holds,
+            }));
         }
         let open = self.open.as_mut().ok_or("no file is open")?;
         minute.clone_into(&mut open.minute);
@@ -168,7 +185,9 @@ impl Files {
     }
 
     fn flush(&mut self, lines: &mut Vec<u8>) -> Result<(), String> {
-        let Some(open) = self.open.as_mut().filter(|_| !lines.is_empty()) else { return Ok(()) };
+        let Some(open) = self.open.as_mut().filter(|_| !lines.is_empty()) else {
+            return Ok(());
+        };
         let result = open.file.write_all(lines).and_then(|()| open.file.sync_data());
         lines.clear();
         result.map_err(|e| format!("{}: {e}", open.path.display()))
@@ -181,7 +200,12 @@ fn open(path: &Path) -> io::Result<(File, Option<Last>)> {
         create_dir(parent)?;
     }
     let fresh = !fs::exists(path)?;
-    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
     if fresh {
         sync_parent(path)?;
         return Ok((file, None));
@@ -201,7 +225,10 @@ fn open(path: &Path) -> io::Result<(File, Option<Last>)> {
         file.set_len(from + end as u64)?;
     }
     let whole = tail.get(..end).unwrap_or_default().trim_ascii_end();
-    let last = whole.rsplit(|b| *b == b'\n').next().and_then(|line| serde_json::from_slice(line).ok());
+    let last = whole
+        .rsplit(|b| *b == b'\n')
+        .next()
+        .and_then(|line| serde_json::from_slice(line).ok());
     Ok((file, last))
 }
 
@@ -214,7 +241,11 @@ mod tests {
             r#"{{"id":"{}","seq":{seq},"boot":"{boot}","type":"open","time":"{time}","node":"edge-1"}}"#,
             Uuid::nil()
         );
-        Record { boot, seq, json: json.into() }
+        Record {
+            boot,
+            seq,
+            json: json.into(),
+        }
     }
 
     fn sink(dir: &Path, name: &str) -> FileSink {
@@ -224,7 +255,9 @@ mod tests {
     fn seqs(path: &Path) -> Vec<u64> {
         let text = fs::read_to_string(path).unwrap();
         assert!(text.ends_with('\n'));
-        text.lines().map(|l| serde_json::from_str::<Last>(l).unwrap().seq).collect()
+        text.lines()
+            .map(|l| serde_json::from_str::<Last>(l).unwrap().seq)
+            .collect()
     }
 
     const TIME: &str = "2026-11-22T09:30:00.5Z";
@@ -264,7 +297,10 @@ mod tests {
             assert_eq!(seqs(&path), [1, 2, 3, 4], "cut at {cut}");
         }
         // Another boot counts anew.
-        sink(dir.path(), "e.ndjson").deliver(&[record(Uuid::from_u128(7), 2, TIME)]).await.unwrap();
+        sink(dir.path(), "e.ndjson")
+            .deliver(&[record(Uuid::from_u128(7), 2, TIME)])
+            .await
+            .unwrap();
         assert_eq!(seqs(&path), [1, 2, 3, 4, 2]);
     }
 

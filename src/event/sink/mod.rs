@@ -15,7 +15,7 @@ const NAME_MAX: usize = 64;
 
 /// Something that keeps events.
 #[async_trait]
-pub(super) trait Sink: Send {
+pub(super) trait Sink: Send + Sync {
     /// Takes a batch, which is not empty. `Ok` means that it holds all of it, whatever happens
     /// next. After an error the same batch comes again.
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError>;

@@ -1,0 +1,220 @@
+//! `linkseal demo`: the whole edge on loopback, with an ACME CA in process. What it writes into
+//! its directory is what a real installation has: a configuration, keys, a store, a journal.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{App, Options};
+use crate::cert::sealed::write_private;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{Actor, NewDomain};
+use crate::devca::{DevCa, DevCaConfig};
+use crate::dns::ResolverSettings;
+use crate::domain::DomainName;
+use crate::link::{Destination, Kind, LinkKey, Message, Minter, url};
+use crate::random;
+use crate::shutdown::Tasks;
+
+/// The demo's customers; every name in `localhost` is loopback (RFC 6761 §6.3).
+const DOMAINS: [&str; 3] = ["links.acme.localhost", "go.shop.localhost", "news.club.localhost"];
+const EDGE_NAME: &str = "track.localhost";
+/// HTTPS and admin ports from the base, as the contract has them.
+const HTTPS_OFFSET: u16 = 363;
+const ADMIN_OFFSET: u16 = 1_000;
+/// How many ports after the wished one are tried.
+const PORTS_TRIED: u16 = 100;
+/// How long the CA may take to end.
+const CA_END: Duration = Duration::from_secs(5);
+
+/// What a demo tells its user; one line of JSON with `--json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct DemoInfo {
+    /// Base URL of plain HTTP.
+    pub http: String,
+    /// Base URL of HTTPS, to be used with a domain's name and `--resolve`.
+    pub https: String,
+    /// Base URL of the admin API.
+    pub admin: String,
+    /// The root certificate to trust.
+    pub ca_file: PathBuf,
+    /// The bearer token of the admin API.
+    pub token: String,
+    /// The registered domains.
+    pub domains: Vec<String>,
+    /// An open link of the first domain.
+    pub open_url: String,
+    /// A click link of the first domain.
+    pub click_url: String,
+    /// The file that events are delivered to; `%` marks the day.
+    pub events: PathBuf,
+}
+
+/// A demo that is bound and registered.
+pub struct Demo {
+    app: App,
+    ca: Tasks,
+    /// What to tell.
+    pub info: DemoInfo,
+}
+
+impl Demo {
+    /// Sets a demo up in a directory: everything in it is made when it is not there yet.
+    pub async fn bind(dir: &Path, port_base: u16) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("the demo's directory {}", dir.display()))?;
+        let dir = dir.canonicalize()?;
+        let clock = Clock::system();
+        let http = free_port(port_base)?;
+        let https = free_port(port_base.saturating_add(HTTPS_OFFSET))?;
+        let admin = free_port(port_base.saturating_add(ADMIN_OFFSET))?;
+
+        let ca_tasks = Tasks::new();
+        let ca = DevCa::start(
+            DevCaConfig {
+                http_port: http,
+                https_port: https,
+                state_dir: Some(dir.clone()),
+                ..DevCaConfig::new(clock.clone())
+            },
+            &ca_tasks,
+        )
+        .await
+        .context("the development CA")?;
+        let ca_file = dir.join("ca.pem");
+        fs::write(&ca_file, ca.root_pem())?;
+
+        let link_key = secret(&dir.join("link-1.key"))?;
+        let token = secret(&dir.join("admin.token"))?;
+        let file = dir.join("linkseal.toml");
+        fs::write(&file, configuration(http, https, admin, &ca.directory_url()))?;
+        let config = Config::load(&file)?;
+        let options = Options {
+            clock: clock.clone(),
+            config_file: Some(file),
+            log: None,
+            // Names in localhost are never looked up; nothing else is asked for here.
+            dns: ResolverSettings {
+                resolvers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))],
+                ..ResolverSettings::default()
+            },
+        };
+        let app = App::bind(config, options).await?;
+        let actor = Actor {
+            who: "demo".into(),
+            from: Ipv4Addr::LOCALHOST.into(),
+        };
+        for name in DOMAINS {
+            let new = NewDomain {
+                name: DomainName::parse(name)?,
+                tenant: None,
+                sending_domain: None,
+                records: None,
+            };
+            app.control().register(new, &actor).await?;
+        }
+
+        let [first, ..] = DOMAINS;
+        let minter = Minter::new(&LinkKey::from_hex(1, &link_key)?, first);
+        let message = Message {
+            id: Uuid::new_v4(),
+            issued_at: u32::try_from(clock.now().as_secs()).unwrap_or(u32::MAX),
+        };
+        let base = format!("https://{first}:{https}");
+        let destination = Destination::new("https://example.com/welcome?utm_source=demo")?;
+        let info = DemoInfo {
+            http: format!("http://127.0.0.1:{http}"),
+            https: format!("https://127.0.0.1:{https}"),
+            admin: format!("http://127.0.0.1:{admin}"),
+            ca_file,
+            token,
+            domains: DOMAINS.map(str::to_owned).to_vec(),
+            open_url: url(&base, Kind::Open, &minter.open(&message)),
+            click_url: url(&base, Kind::Click, &minter.click(&message, 1, &destination)),
+            events: dir.join("delivered/%Y-%m-%d.ndjson"),
+        };
+        Ok(Self {
+            app,
+            ca: ca_tasks,
+            info,
+        })
+    }
+
+    /// Serves until `stop` resolves.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()>,
+        reload: tokio::sync::mpsc::Receiver<()>,
+    ) -> anyhow::Result<()> {
+        let result = self.app.run(stop, reload).await;
+        self.ca.stop();
+        self.ca.wait(CA_END).await;
+        result
+    }
+}
+
+fn configuration(http: u16, https: u16, admin: u16, directory: &str) -> String {
+    format!(
+        r#"# Made by `linkseal demo`.
+[listen]
+http = ["127.0.0.1:{http}"]
+https = ["127.0.0.1:{https}"]
+admin = ["127.0.0.1:{admin}"]
+
+[edge]
+name = "{EDGE_NAME}"
+addresses = ["127.0.0.1", "::1"]
+public_https_port = {https}
+drain_delay = "0s"
+drain = "5s"
+
+[acme]
+issue = "on_demand"                 # the first handshake makes the certificate
+directory = "{directory}"
+accept_terms = true
+ca_file = "ca.pem"
+
+[store]
+url = "sqlite:linkseal.db"
+
+[links]
+keys = [{{ id = 1, secret_file = "link-1.key" }}]
+
+[events]
+dir = "events"
+[[events.sink]]
+name = "archive"
+kind = "file"
+path = "delivered/%Y-%m-%d.ndjson"
+
+[admin]
+tokens = [{{ name = "demo", role = "admin", secret_file = "admin.token" }}]
+"#
+    )
+}
+
+/// Reads a secret of 32 bytes as hexadecimal digits, made when it is not there yet.
+fn secret(path: &Path) -> anyhow::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let text = hex::encode(random::bytes::<32>());
+            write_private(path, text.as_bytes())?;
+            Ok(text)
+        }
+        Err(e) => Err(e).with_context(|| path.display().to_string()),
+    }
+}
+
+/// The wished port, or the next that is free.
+fn free_port(wished: u16) -> anyhow::Result<u16> {
+    (wished..wished.saturating_add(PORTS_TRIED))
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .with_context(|| format!("no free port from {wished} on: give another --port-base"))
+}

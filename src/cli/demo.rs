@@ -1,0 +1,72 @@
+//! `linkseal demo`: everything at once, on loopback, with nothing to install or configure.
+
+use std::path::PathBuf;
+
+use super::serve::signals;
+use super::{Failure, output};
+use crate::app::demo::{Demo, DemoInfo};
+use crate::config::log::Log;
+use crate::telemetry::logs;
+
+/// Run a whole edge on loopback, with an ACME CA in process.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where keys, store and journal are kept; a temporary directory when it is not given.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// HTTP on this port, HTTPS on +363, admin on +1000; or the next free ones.
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    port_base: u16,
+    /// Print one line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let _log = logs::install(&Log::default()).map_err(Failure::failed)?;
+    let (_temporary, dir) = match args.dir {
+        Some(dir) => (None, dir),
+        None => {
+            let temporary = tempfile::tempdir().map_err(Failure::failed)?;
+            let dir = temporary.path().to_owned();
+            (Some(temporary), dir)
+        }
+    };
+    let demo = Demo::bind(&dir, args.port_base)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))?;
+    if args.json {
+        output::json(&demo.info)?;
+    } else {
+        output::text(&for_people(&demo.info))?;
+    }
+    let (stop, reload) = signals()?;
+    demo.run(stop, reload)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))
+}
+
+fn for_people(info: &DemoInfo) -> String {
+    let ca = info.ca_file.display();
+    let name = info.domains.first().map_or("", String::as_str);
+    let port = info.https.rsplit(':').next().unwrap_or_default();
+    let curl = format!("curl --cacert {ca} --resolve {name}:{port}:127.0.0.1");
+    let mut out = format!(
+        "linkseal demo: an edge and an ACME CA on loopback. Nobody has asked for a certificate of {name} yet.\n\n\
+         # its state: unknown, then (after the next command) issued\n\
+         curl -s -H 'Authorization: Bearer {token}' {admin}/v1/domains/{name}\n\n\
+         # an open: the handshake makes the certificate, the answer is a GIF over HTTP/2\n\
+         {curl} -sv -o /dev/null {open}\n\n\
+         # a click: 302 to the destination\n\
+         {curl} -si {click}\n\n\
+         # the events, as delivered\n\
+         cat {events}\n\n",
+        token = info.token,
+        admin = info.admin,
+        open = info.open_url,
+        click = info.click_url,
+        events = info.events.with_file_name("*.ndjson").display(),
+    );
+    out.push_str(&format!("Domains: {}. Stop with Ctrl-C.\n", info.domains.join(", ")));
+    out
+}

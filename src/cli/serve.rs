@@ -1,0 +1,58 @@
+//! `linkseal serve`: the edge, until a signal stops it.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::Failure;
+use crate::app::{App, Options};
+use crate::config::Config;
+use crate::telemetry::logs;
+
+/// Run the edge.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "linkseal.toml")]
+    config: PathBuf,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let config = Config::load(&args.config)?;
+    let log = logs::install(&config.log).map_err(Failure::failed)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let options = Options {
+        config_file: Some(args.config),
+        log: Some(log),
+        ..Options::default()
+    };
+    let app = App::bind(config, options)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))?;
+    let (stop, reload) = signals()?;
+    app.run(stop, reload)
+        .await
+        .map_err(|e| Failure::Failed(format!("{e:#}")))
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reloads.
+pub(super) fn signals() -> Result<(impl Future<Output = ()>, mpsc::Receiver<()>), Failure> {
+    let mut term = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut hup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
+    let (reload, reloads) = mpsc::channel(1);
+    let stop = async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => return,
+                _ = int.recv() => return,
+                // Several signals while one reload runs are one more reload.
+                _ = hup.recv() => drop(reload.try_send(())),
+            }
+        }
+    };
+    Ok((stop, reloads))
+}

@@ -1,0 +1,318 @@
+//! Tests of [`super`], in a file of their own for their length.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+use serde_json::json;
+
+use super::super::check::CheckerSettings;
+use super::super::lookup::LookupError;
+use super::super::metrics::Metrics;
+use super::super::script::{NEGATIVE_TTL, Script};
+use super::super::testing::DnsServer;
+use super::super::trace::Target;
+use super::super::{CaIdentity, Resolver, ResolverSettings};
+use super::*;
+use crate::clock::Clock;
+use crate::domain::record::Origin;
+use crate::shutdown::Tasks;
+
+const NAME: &str = "links.customer.example";
+const EDGE: &str = "track.platform.example";
+
+fn name(text: &str) -> DomainName {
+    DomainName::parse(text).unwrap()
+}
+
+fn checker(lookup: Arc<dyn super::super::Lookup>, addresses: &[&str]) -> Checker {
+    let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+    let settings = CheckerSettings {
+        target: Target {
+            name: name(EDGE),
+            aliases: Vec::new(),
+            addresses,
+        },
+        spf_include: Some("spf.platform.example".into()),
+        dkim: vec![Dkim {
+            selector: "ps1".into(),
+            cname: "ps1.dkim.platform.example".into(),
+        }],
+        dmarc: Some(DmarcWanted::Present),
+    };
+    let checker = Checker::new(settings, lookup, Clock::system(), Metrics::register(&Registry::new()));
+    checker.set_ca(CaIdentity {
+        identities: vec!["ca.example".into()],
+        account_uri: None,
+    });
+    checker
+}
+
+fn record(text: &str, sending: Option<&str>) -> DomainRecord {
+    let mut record = DomainRecord::new(name(text), None, Origin::Registered, Timestamp::from_secs(0));
+    record.sending_domain = sending.map(name);
+    record
+}
+
+fn rows(report: &DnsReport) -> Vec<(&str, &str, Word)> {
+    report
+        .records
+        .iter()
+        .map(|r| (r.kind.as_str(), r.host.as_str(), r.verdict))
+        .collect()
+}
+
+#[tokio::test]
+async fn everything_right_is_verified() {
+    let tasks = Tasks::new();
+    let dns = DnsServer::start(&tasks).await.unwrap();
+    dns.add(NAME, Kind::Cname, EDGE);
+    dns.add(
+        "customer.example",
+        Kind::Txt,
+        "v=spf1 include:spf.platform.example -all",
+    );
+    dns.add("spf.platform.example", Kind::Txt, "v=spf1 ip4:192.0.2.0/24 -all");
+    dns.add(
+        "ps1._domainkey.customer.example",
+        Kind::Cname,
+        "ps1.dkim.platform.example",
+    );
+    dns.add("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=none");
+    dns.add("customer.example", Kind::Ns, "ns5.kasserver.com");
+    dns.add("token.customer.example", Kind::Txt, "abc");
+    let timeout = Duration::from_secs(20);
+    let resolver = Resolver::new(ResolverSettings {
+        resolvers: vec![dns.address()],
+        timeout,
+        ..Default::default()
+    });
+    let mut record = record(NAME, Some("customer.example"));
+    let own = WantedRecord {
+        kind: "TXT".into(),
+        host: "token.customer.example".into(),
+        value: "abc".into(),
+    };
+    record.records.push(own);
+    let checker = checker(Arc::new(resolver.unwrap()), &[]);
+    let report = checker.report(&record).await;
+    assert_eq!(
+        rows(&report),
+        [
+            ("CNAME", NAME, Word::Ok),
+            ("CAA", NAME, Word::Ok),
+            ("TXT", "customer.example", Word::Ok),
+            ("CNAME", "ps1._domainkey.customer.example", Word::Ok),
+            ("TXT", "_dmarc.customer.example", Word::Ok),
+            ("TXT", "token.customer.example", Word::Ok),
+        ]
+    );
+    assert!(report.https && report.verified);
+    assert_eq!(report.provider.as_ref().map(|p| p.name), Some("ALL-INKL.COM"));
+    assert_eq!(
+        report.summary(),
+        DnsSummary {
+            checked: Some(report.checked),
+            https: true,
+            verified: true
+        }
+    );
+    let first = serde_json::to_value(&report).unwrap();
+    assert_eq!(
+        first["records"][0],
+        json!({"type": "CNAME", "purpose": "https", "host": NAME, "host_short": "links", "expected": [EDGE],
+               "found": [EDGE], "verdict": "ok", "ttl": 300, "visible_by": null,
+               "hint": {"en": "This record is right.", "de": "Dieser Eintrag stimmt."}})
+    );
+    assert_eq!((&first["ssl"], first.get("finding")), (&Value::Null, None));
+}
+
+#[tokio::test]
+async fn mail_records_never_gate_https() {
+    let script = Script::new();
+    script.add(NAME, Kind::Cname, EDGE);
+    let report = checker(Arc::new(script), &[])
+        .report(&record(NAME, Some("customer.example")))
+        .await;
+    assert!(report.https && !report.verified);
+    let mail: Vec<Word> = report
+        .records
+        .iter()
+        .filter(|r| r.purpose == Purpose::Mail)
+        .map(|r| r.verdict)
+        .collect();
+    assert_eq!(mail, [Word::Missing; 3]);
+    for row in report.records.iter().filter(|r| r.verdict == Word::Missing) {
+        let by = report.checked + Duration::from_secs(NEGATIVE_TTL.into());
+        assert_eq!(row.visible_by, Some(by), "{}", row.host);
+        assert!(row.hint.en.starts_with("Create the record") && row.hint.de.starts_with("Legen Sie"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_name_is_explained() {
+    for (what, records, expected, hint) in [
+        (
+            "missing",
+            vec![],
+            vec![("CNAME", Word::Missing), ("CAA", Word::Ok)],
+            "Create the record links.customer.example CNAME track.platform.example.",
+        ),
+        (
+            "entered twice",
+            vec![("links.customer.example.customer.example", Kind::Cname, EDGE)],
+            vec![("CNAME", Word::Missing), ("CAA", Word::Ok)],
+            "enter only links as the host",
+        ),
+        (
+            "no final dot",
+            vec![(NAME, Kind::Cname, "track.platform.example.customer.example")],
+            vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
+            "with a final dot",
+        ),
+        (
+            "elsewhere and CAA",
+            vec![
+                (NAME, Kind::A, "192.0.2.9"),
+                ("customer.example", Kind::Caa, "0 issue other.example"),
+            ],
+            vec![("CNAME", Word::Wrong), ("CAA", Word::Wrong)],
+            "links.customer.example points to 192.0.2.9; change it to CNAME track.platform.example.",
+        ),
+        (
+            "a wildcard",
+            vec![("*.customer.example", Kind::Cname, "shop.other.example")],
+            vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
+            "It is the wildcard *.customer.example that answers",
+        ),
+        (
+            "proxied",
+            vec![(NAME, Kind::A, "104.16.1.1")],
+            vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
+            "Switch off the Cloudflare proxy for links.customer.example",
+        ),
+        (
+            "stray AAAA",
+            vec![(NAME, Kind::A, "203.0.113.1"), (NAME, Kind::Aaaa, "2001:db8::9")],
+            vec![("CNAME", Word::Ok), ("AAAA", Word::Extra), ("CAA", Word::Ok)],
+            "Delete the AAAA record 2001:db8::9 of links.customer.example.",
+        ),
+    ] {
+        let script = Script::new();
+        script.add(EDGE, Kind::A, "203.0.113.1");
+        for (name, kind, value) in records {
+            script.add(name, kind, value);
+        }
+        let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+        let got: Vec<(&str, Word)> = report.records.iter().map(|r| (r.kind.as_str(), r.verdict)).collect();
+        assert_eq!(got, expected, "{what}");
+        assert!(
+            report.records.iter().any(|r| r.hint.en.contains(hint)),
+            "{what}: {:?}",
+            report.records[0].hint.en
+        );
+        assert!(!report.https && !report.verified);
+        let wildcard = report.records.iter().any(|r| r.hint.de.contains("Platzhalter"));
+        assert_eq!(wildcard, what == "a wildcard", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_caa_record_of_the_platforms_is_not_laid_on_the_customer() {
+    let script = Script::new();
+    script.add(NAME, Kind::Cname, EDGE);
+    script.add_at(NAME, EDGE, Kind::Caa, "0 issue other.example");
+    let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+    let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
+    assert_eq!((row.verdict, row.host.as_str()), (Word::Wrong, EDGE));
+    assert!(row.hint.en.contains("contact support"), "{}", row.hint.en);
+}
+
+#[tokio::test]
+async fn an_apex_is_asked_for_addresses() {
+    let script = Script::new();
+    script.add("customer.example", Kind::A, "192.0.2.9");
+    let script = Arc::new(script);
+    let report = checker(script.clone(), &["203.0.113.1"])
+        .report(&record("customer.example", None))
+        .await;
+    let row = &report.records[0];
+    assert_eq!(
+        (row.kind.as_str(), row.host_short.as_str(), row.verdict),
+        ("A", "@", Word::Wrong)
+    );
+    assert_eq!(
+        (&row.expected, &row.found),
+        (&vec!["203.0.113.1".to_owned()], &vec!["192.0.2.9".to_owned()])
+    );
+    script.add(EDGE, Kind::A, "203.0.113.1");
+    let report = checker(script, &[]).report(&record("customer.example", None)).await;
+    assert!(
+        report.records[0].hint.en.contains("ALIAS"),
+        "{}",
+        report.records[0].hint.en
+    );
+}
+
+#[tokio::test]
+async fn repaired_records_are_right_before_the_caches_know() {
+    let script = Script::new();
+    script.add_fresh(NAME, Kind::Cname, EDGE);
+    script.add_fresh("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=none");
+    let report = checker(Arc::new(script), &[])
+        .report(&record(NAME, Some("customer.example")))
+        .await;
+    for host in [NAME, "_dmarc.customer.example"] {
+        let row = report.records.iter().find(|r| r.host == host).unwrap();
+        assert_eq!(row.verdict, Word::Ok, "{host}");
+        assert!(row.visible_by.is_some_and(|t| t > report.checked), "{host}");
+        assert!(row.hint.en.contains("right"));
+    }
+}
+
+#[tokio::test]
+async fn failures_are_errors_and_too_many_records_are_listed() {
+    let script = Script::new();
+    script.fail(NAME, Kind::Cname, LookupError::Refused { text: None });
+    let mut record = record(NAME, None);
+    let own = |i| WantedRecord {
+        kind: "TXT".into(),
+        host: format!("t{i}.customer.example"),
+        value: "x".into(),
+    };
+    record.records = (0..MAX_WANTED + 1).map(own).collect();
+    let report = checker(Arc::new(script), &[]).report(&record).await;
+    assert_eq!(report.records[0].verdict, Word::Error);
+    assert_eq!(
+        report.records[0].hint.en,
+        "The DNS servers of customer.example fail (REFUSED): ask your DNS provider."
+    );
+    assert_eq!(report.records.last().map(|r| r.verdict), Some(Word::NotChecked));
+    assert_eq!(
+        report.records.iter().filter(|r| r.verdict == Word::Missing).count(),
+        MAX_WANTED
+    );
+}
+
+#[tokio::test]
+async fn a_failure_of_ours_is_not_laid_on_the_customer() {
+    let script = Script::new();
+    script.fail(NAME, Kind::Cname, LookupError::Timeout);
+    script.fail(EDGE, Kind::A, LookupError::Timeout);
+    let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+    let row = &report.records[0];
+    assert_eq!(
+        (row.verdict, row.hint.en.contains("not your fault")),
+        (Word::Error, true),
+        "{}",
+        row.hint.en
+    );
+}
+
+#[test]
+fn reports_can_be_made_on_any_thread() {
+    fn send<T: Send>(_: T) {}
+    let checker = checker(Arc::new(Script::new()), &[]);
+    let (name, record) = (name(NAME), record(NAME, None));
+    send(checker.https(&name));
+    send(checker.report(&record));
+}

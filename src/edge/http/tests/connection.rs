@@ -1,0 +1,112 @@
+//! The life of a connection: drain, limits, size, counters.
+
+use super::*;
+
+/// Long before any limit of a connection, and long enough for a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_drain_ends_idle_connections_in_order() {
+    for first in [
+        &b""[..],
+        b"GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\n\r\n",
+    ] {
+        let edge = Edge::new();
+        let mut io = edge.connect(BOTH[0]);
+        io.write_all(first).await.unwrap();
+        if !first.is_empty() {
+            assert!(io.read(&mut [0; 4096]).await.unwrap() > 0);
+        }
+        edge.drain.cancel();
+        let ended = tokio::time::timeout(SOON, io.read_to_end(&mut Vec::new())).await;
+        assert_eq!(ended.expect("it ends soon").unwrap(), 0);
+    }
+
+    let edge = Edge::new();
+    let io = TokioIo::new(edge.connect(BOTH[1]));
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let connection = edge.context.tasks.spawn(connection);
+    let request = || {
+        Request::get(format!("https://{CUSTOMER}/robots.txt"))
+            .body(Full::<Bytes>::default())
+            .unwrap()
+    };
+    assert_eq!(sender.send_request(request()).await.unwrap().status(), StatusCode::OK);
+    edge.drain.cancel();
+    // A GOAWAY without error (RFC 9113 §6.8): the client's connection ends well.
+    tokio::time::timeout(SOON, connection)
+        .await
+        .expect("it ends soon")
+        .unwrap()
+        .unwrap();
+    assert!(sender.send_request(request()).await.is_err());
+}
+
+#[tokio::test]
+async fn clients_that_dawdle_are_let_go() {
+    let brief = |c: &mut Context| {
+        let tick = Duration::from_millis(20);
+        c.limits = Limits {
+            tick,
+            headers: tick * 3,
+            idle: tick * 6,
+            stall: tick * 9,
+            body: tick * 3,
+        };
+    };
+    for (via, said) in [
+        (BOTH[0], &b""[..]),
+        (BOTH[0], b"GET /robots.txt HTTP/1.1\r\nHo"),
+        (
+            BOTH[0],
+            b"GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\n\r\n",
+        ),
+        (BOTH[1], b""),
+        (BOTH[1], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"),
+        (
+            BOTH[0],
+            b"POST /u/x HTTP/1.1\r\nHost: links.customer.example\r\nContent-Length: 9\r\n\r\nList",
+        ),
+    ] {
+        let edge = Edge::with(|_| {}, brief);
+        let mut io = edge.connect(via);
+        io.write_all(said).await.unwrap();
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), io.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "{said:?} kept the connection open");
+    }
+}
+
+#[tokio::test]
+async fn what_a_connection_keeps_is_small() {
+    let edge = Edge::new();
+    let (_client, server) = tokio::io::duplex(64);
+    let serving = serve(server, edge.connection(BOTH[0]), &edge.context, edge.drain.clone());
+    // The rest of a connection is in hyper's and TLS's own allocations.
+    assert!(size_of_val(&serving) <= 640, "{} bytes", size_of_val(&serving));
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_route_and_class() {
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::register(&registry).unwrap();
+    let edge = Edge::with(|_| {}, |c| c.metrics = metrics);
+    edge.get(BOTH[0], CUSTOMER, &click("acme", "https://example.com/"))
+        .await;
+    edge.get(BOTH[1], CUSTOMER, "/c/bad").await;
+    edge.get(Via::Http, CUSTOMER, "/").await;
+    edge.get(Via::Http, CUSTOMER, "/.well-known/acme-challenge/a").await;
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    for line in [
+        "linkseal_http_requests_total{route=\"click\",status=\"3xx\"} 1",
+        "linkseal_http_requests_total{route=\"click\",status=\"4xx\"} 1",
+        "linkseal_http_requests_total{route=\"to_https\",status=\"3xx\"} 1",
+        "linkseal_http_request_seconds_count{route=\"click\"} 2",
+        "linkseal_http01_challenges_total{result=\"answered\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(!text.contains(CUSTOMER));
+}

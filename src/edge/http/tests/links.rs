@@ -1,0 +1,251 @@
+//! Links: what is answered, and what is written down.
+
+use super::*;
+
+#[tokio::test]
+async fn an_open_is_the_pixel_and_one_event() {
+    for (via, version) in BOTH.into_iter().zip(["HTTP/1.1", "HTTP/2"]) {
+        let edge = Edge::new();
+        let token = minter("acme").open(&message());
+        let request = Request::get(format!("/o/{token}.gif"))
+            .header(USER_AGENT, "Mozilla/5.0 (X11) Firefox/130.0")
+            .header(REFERER, "https://mail.example/");
+        let got = edge.send(via, CUSTOMER, request, "").await;
+        assert_eq!((got.status, &got.body[..]), (StatusCode::OK, &open::PIXEL[..]));
+        assert_eq!(
+            (got.header(CONTENT_TYPE), got.header(CACHE_CONTROL)),
+            ("image/gif", "no-store")
+        );
+        let events = edge.events();
+        assert_eq!(events.len(), 1, "{events:?}");
+        let event = &events[0];
+        assert_eq!(
+            (
+                event["type"].as_str(),
+                event["domain"].as_str(),
+                event["tenant"].as_str(),
+                event["node"].as_str()
+            ),
+            (Some("open"), Some(CUSTOMER), Some("acme"), Some("edge-1"))
+        );
+        assert_eq!(event["message_id"], Uuid::from_u128(7).to_string());
+        assert_eq!(
+            event["request"],
+            serde_json::json!({"method": "GET", "version": version, "tls": "1.3"})
+        );
+        assert_eq!(event["client"]["ip"], "203.0.113.9");
+        assert_eq!(event["client"]["referer"], "https://mail.example/");
+        assert_eq!(event["verdict"]["class"], "human");
+        assert!(event["since_issue_ms"].as_u64().unwrap() >= 600_000);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_waits_for_the_disk_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for via in BOTH {
+        let edge = Edge::with(|_| {}, |c| c.journal = journal(dir.path(), Durability::Synced));
+        let got = edge.get(via, CUSTOMER, &click("acme", "https://example.com/")).await;
+        assert_eq!(got.header(LOCATION), "https://example.com/");
+    }
+    assert_eq!(events_in(dir.path()).len(), 2);
+}
+
+#[tokio::test]
+async fn a_closed_journal_breaks_no_redirect() {
+    let edge = Edge::new();
+    edge.context.journal.close();
+    let got = edge
+        .get(BOTH[1], CUSTOMER, &click("acme", "https://example.com/"))
+        .await;
+    assert_eq!(got.header(LOCATION), "https://example.com/");
+    assert!(edge.events().is_empty());
+}
+
+#[tokio::test]
+async fn a_bad_open_is_the_same_pixel_and_no_event() {
+    for via in BOTH {
+        let edge = Edge::new();
+        let good = edge
+            .get(via, CUSTOMER, &format!("/o/{}", minter("acme").open(&message())))
+            .await;
+        for path in [
+            "/o/",
+            "/o/x",
+            &format!("/o/{}", minter("stranger").open(&message())),
+            &click("acme", "https://example.com/").replace("/c/", "/o/"),
+        ] {
+            let bad = edge.get(via, CUSTOMER, path).await;
+            assert_eq!((bad.status, &bad.body), (good.status, &good.body), "{path}");
+            let names = |got: &Got| got.headers.keys().map(|k| k.to_string()).collect::<Vec<_>>();
+            assert_eq!(names(&bad), names(&good));
+        }
+        assert_eq!(edge.events().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_click_goes_to_its_destination() {
+    for via in BOTH {
+        let edge = Edge::new();
+        let got = edge
+            .get(via, CUSTOMER, &click("acme", "https://example.com/ä?x=%2F#f"))
+            .await;
+        assert_eq!(
+            (got.status, got.header(LOCATION)),
+            (StatusCode::FOUND, "https://example.com/%C3%A4?x=%2F#f")
+        );
+        assert_eq!(
+            (got.header(CACHE_CONTROL), got.header("x-robots-tag")),
+            ("no-store", "noindex, nofollow")
+        );
+        assert!(got.body.is_empty());
+        assert!(
+            edge.get(via, CUSTOMER, &click("old-acme", "https://example.com/"))
+                .await
+                .status
+                == StatusCode::FOUND
+        );
+        let events = edge.events();
+        assert_eq!(
+            (events[0]["type"].as_str(), events[0]["link"].as_u64()),
+            (Some("click"), Some(3))
+        );
+        assert_eq!(events[0]["url"], "https://example.com/ä?x=%2F#f");
+        assert_eq!(events[1]["tenant"], "old-acme");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_click_leads_to_the_fallback_or_a_page() {
+    for via in BOTH {
+        let edge = Edge::new();
+        let bad = [
+            "/c/".to_owned(),
+            "/c/abc".into(),
+            "/r/unknown".into(),
+            click("stranger", "https://example.com/"),
+            click("acme", &format!("https://{CUSTOMER}./x")),
+        ];
+        for path in &bad {
+            let got = edge
+                .send(
+                    via,
+                    CUSTOMER,
+                    Request::get(path).header(ACCEPT_LANGUAGE, "de-DE,de;q=0.9"),
+                    "",
+                )
+                .await;
+            assert_eq!(
+                (got.status, got.header("content-language")),
+                (StatusCode::NOT_FOUND, "de"),
+                "{path}"
+            );
+            assert!(got.header("content-security-policy").starts_with("default-src 'none'"));
+            assert!(str::from_utf8(&got.body).unwrap().contains("führt ins Leere"));
+        }
+        let edge = Edge::with(
+            |s| s.fallback_url = Some("https://platform.example/broken".into()),
+            |_| {},
+        );
+        for path in &bad {
+            let got = edge.get(via, CUSTOMER, path).await;
+            assert_eq!(
+                (got.status, got.header(LOCATION)),
+                (StatusCode::FOUND, "https://platform.example/broken"),
+                "{path}"
+            );
+        }
+        let mut own = record(CUSTOMER, Some("acme"), Reason::Ok);
+        own.fallback_url = Some("https://customer.example/".into());
+        edge.context.registry.put(&own);
+        assert_eq!(
+            edge.get(via, CUSTOMER, "/c/abc").await.header(LOCATION),
+            "https://customer.example/"
+        );
+        own.fallback_url = Some(format!("https://{CUSTOMER}/c/xyz"));
+        edge.context.registry.put(&own);
+        assert_eq!(edge.get(via, CUSTOMER, "/c/abc").await.status, StatusCode::NOT_FOUND);
+        assert!(edge.events().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn unsubscribing_takes_a_post() {
+    for via in BOTH {
+        let edge = Edge::new();
+        let path = format!("/u/{}", minter("acme").unsubscribe(&message(), 9));
+        let page = edge.get(via, CUSTOMER, &path).await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert!(str::from_utf8(&page.body).unwrap().contains("<form method=\"post\">"));
+        assert!(edge.events().is_empty());
+        let form = Request::post(&path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let got = edge.send(via, CUSTOMER, form, "List-Unsubscribe=One-Click").await;
+        assert_eq!((got.status, got.header(LOCATION)), (StatusCode::OK, ""));
+        assert!(got.headers.get("set-cookie").is_none());
+        assert_eq!(
+            edge.send(via, CUSTOMER, Request::post(&path), "hello").await.status,
+            StatusCode::BAD_REQUEST
+        );
+        assert_eq!(
+            edge.send(via, CUSTOMER, Request::post("/u/abc"), "List-Unsubscribe=One-Click")
+                .await
+                .status,
+            StatusCode::NOT_FOUND
+        );
+        let long: &'static str = Box::leak("x".repeat(5000).into_boxed_str());
+        assert_eq!(
+            edge.send(via, CUSTOMER, Request::post(&path), long).await.status,
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
+        let events = edge.events();
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(
+            (events[0]["type"].as_str(), events[0]["list"].as_u64()),
+            (Some("unsubscribe"), Some(9))
+        );
+        assert_eq!(events[0]["request"]["method"], "POST");
+    }
+}
+
+#[tokio::test]
+async fn tenants_without_a_domain_use_edge_name() {
+    for via in [Via::H1(Some(EDGE)), Via::H2(Some(EDGE)), Via::H2(None)] {
+        let edge = Edge::new();
+        let path = format!("/t/k%C3%B6%20x{}", click("kö x", "https://example.com/"));
+        assert_eq!(
+            edge.get(via, EDGE, &path).await.header(LOCATION),
+            "https://example.com/"
+        );
+        assert_eq!(
+            edge.get(via, EDGE, &format!("/t/other{}", click("kö x", "https://example.com/")))
+                .await
+                .status,
+            StatusCode::NOT_FOUND
+        );
+        assert_eq!(edge.events()[0]["tenant"], "kö x");
+        let elsewhere = edge.get(Via::H1(Some(CUSTOMER)), CUSTOMER, &path).await;
+        assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);
+        assert_eq!(edge.events().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_is_honoured() {
+    let edge = Edge::with(|s| s.prefix = "/track".into(), |_| {});
+    let path = click("acme", "https://example.com/");
+    assert_eq!(
+        edge.get(BOTH[0], CUSTOMER, &format!("/track{path}")).await.status,
+        StatusCode::FOUND
+    );
+    assert_eq!(edge.get(BOTH[0], CUSTOMER, &path).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_revoked_keys_links_lead_to_the_fallback() {
+    let edge = Edge::new();
+    let path = click("acme", "https://example.com/");
+    assert_eq!(edge.get(BOTH[0], CUSTOMER, &path).await.status, StatusCode::FOUND);
+    edge.context.settings.load().keys.revoke(1);
+    assert_eq!(edge.get(BOTH[0], CUSTOMER, &path).await.status, StatusCode::NOT_FOUND);
+}

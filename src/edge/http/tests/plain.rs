@@ -1,0 +1,75 @@
+//! Port 80.
+
+use super::*;
+
+#[tokio::test]
+async fn plain_http_leads_to_https_where_that_works() {
+    let edge = Edge::new();
+    let got = edge
+        .method(Via::Http, "Links.Customer.Example:80", Method::POST, "/u/a%2Fb?x=1&y")
+        .await;
+    assert_eq!(
+        (got.status, got.header(LOCATION)),
+        (
+            StatusCode::PERMANENT_REDIRECT,
+            "https://links.customer.example/u/a%2Fb?x=1&y"
+        )
+    );
+    assert_eq!(got.header(CACHE_CONTROL), "no-store");
+    let edge = Edge::with(|s| s.public_https_port = 8443, |_| {});
+    assert_eq!(
+        edge.get(Via::Http, CUSTOMER, "/").await.header(LOCATION),
+        "https://links.customer.example:8443/"
+    );
+    // The certificate runs out: the links live on over HTTP.
+    edge.context.clock.advance(Duration::from_secs(2 * 86_400));
+    assert_eq!(
+        edge.get(Via::Http, CUSTOMER, &click("acme", "https://example.com/"))
+            .await
+            .header(LOCATION),
+        "https://example.com/"
+    );
+}
+
+#[tokio::test]
+async fn plain_http_serves_links_while_a_certificate_is_pending() {
+    let edge = Edge::new();
+    let path = click("acme", "https://example.com/");
+    assert_eq!(
+        edge.get(Via::Http, PENDING, &path).await.header(LOCATION),
+        "https://example.com/"
+    );
+    assert_eq!(
+        edge.events()[0]["request"],
+        serde_json::json!({"method": "GET", "version": "HTTP/1.1"})
+    );
+    let mut off = record(PENDING, Some("acme"), Reason::Queued);
+    off.http_while_pending = false;
+    edge.context.registry.put(&off);
+    assert_eq!(edge.get(Via::Http, PENDING, &path).await.status, StatusCode::NOT_FOUND);
+    edge.context
+        .registry
+        .put(&record(PENDING, Some("acme"), Reason::Denied));
+    assert_eq!(edge.get(Via::Http, PENDING, &path).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        edge.get(Via::Http, "unknown.example", &path).await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(edge.admission.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn while_the_registry_loads_admission_is_asked() {
+    let edge = Edge::with(|_| {}, |c| c.registry = Registry::new());
+    let path = click("acme", "https://example.com/");
+    assert_eq!(
+        edge.get(Via::Http, PENDING, &path).await.header(LOCATION),
+        "https://example.com/"
+    );
+    assert_eq!(
+        edge.get(Via::Http, "unknown.example", &path).await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(edge.admission.asked.load(Ordering::Relaxed), 2);
+    assert!(edge.context.registry.is_empty());
+}

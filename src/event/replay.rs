@@ -1,0 +1,226 @@
+//! The journal for reading along: what was written since some moment, and what is being written
+//! now. Takes no locks and moves no cursors.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::vec::IntoIter;
+
+use prometheus::IntCounter;
+use uuid::Uuid;
+
+use super::event::head;
+use super::reader::{FolderReader, Record, Stop, Until};
+use super::{Journal, segment};
+use crate::clock::Timestamp;
+
+/// Records read at once.
+const BATCH: usize = 500;
+
+/// All events in a journal's directory from a moment on, in order of boot and sequence, as far as
+/// they are kept. Works beside a running edge, and without one.
+pub struct Replay {
+    dir: PathBuf,
+    boots: IntoIter<Uuid>,
+    from: Timestamp,
+    reader: Option<FolderReader>,
+    records: IntoIter<Record>,
+    damaged: IntCounter,
+}
+
+impl Replay {
+    /// Opens a journal's directory (`events.dir`).
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(dir: &Path, from: Timestamp) -> io::Result<Self> {
+        // Damage is logged; nobody collects metrics here.
+        let damaged = IntCounter::new("damaged", "not registered").map_err(io::Error::other)?;
+        // Said here, because a directory that is missing looks like an empty one below.
+        std::fs::read_dir(dir)?;
+        let boots = segment::boots(dir)?.into_iter();
+        Ok(Self {
+            dir: dir.to_owned(),
+            boots,
+            from,
+            reader: None,
+            records: Vec::new().into_iter(),
+            damaged,
+        })
+    }
+
+    fn fill(&mut self) -> io::Result<bool> {
+        loop {
+            let Some(reader) = &mut self.reader else {
+                let Some(boot) = self.boots.next() else {
+                    return Ok(false);
+                };
+                let folder = self.dir.join(boot.to_string());
+                self.reader = Some(FolderReader::new(&folder, boot, 0, self.damaged.clone()));
+                continue;
+            };
+            let mut records = Vec::new();
+            let stop = reader.read(Until::End, BATCH, &mut records)?;
+            if stop == Stop::End {
+                self.reader = None;
+            }
+            if !records.is_empty() {
+                self.records = records.into_iter();
+                return Ok(true);
+            }
+        }
+    }
+
+    fn wanted(&self, record: &Record) -> bool {
+        let time = head(&record.json).and_then(|h| Timestamp::parse_rfc3339(&h.time));
+        time.is_none_or(|t| t >= self.from)
+    }
+}
+
+impl Iterator for Replay {
+    type Item = io::Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.records.next() {
+                Some(record) if self.wanted(&record) => return Some(Ok(record)),
+                Some(_) => {}
+                None => match self.fill() {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(e) => return Some(Err(e)),
+                },
+            }
+        }
+    }
+}
+
+/// Follows this boot's events as they are written; made by [`Journal::follow`]. However slow its
+/// reader is, it holds up nobody and buffers nothing: it reads from the journal.
+pub struct Follower {
+    journal: Journal,
+    reader: Option<FolderReader>,
+}
+
+impl Journal {
+    /// Follows this boot's events after a sequence number. `None`: from now on. A stream's
+    /// `Last-Event-ID` of this boot gives the number; of another boot, begin with `Some(0)`.
+    pub fn follow(&self, after: Option<u64>) -> Follower {
+        let after = after.unwrap_or_else(|| self.published());
+        let reader = FolderReader::new(self.folder(), self.boot(), after, self.metrics().damaged.clone());
+        Follower {
+            journal: self.clone(),
+            reader: Some(reader),
+        }
+    }
+}
+
+impl Follower {
+    /// The next events, at least one; waits for them. When it is dropped while it reads, the
+    /// follower is at its end.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a read was broken off.
+    pub async fn next(&mut self) -> io::Result<Vec<Record>> {
+        loop {
+            let mut reader = self
+                .reader
+                .take()
+                .ok_or_else(|| io::Error::other("a read was broken off"))?;
+            let changed = self.journal.changed().notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let published = self.journal.published();
+            if reader.last() >= published {
+                self.reader = Some(reader);
+                changed.await;
+                continue;
+            }
+            let read = tokio::task::spawn_blocking(move || {
+                let mut records = Vec::new();
+                let result = reader.read(Until::Published(published), BATCH, &mut records);
+                (reader, records, result)
+            });
+            let (reader, records, result) = read.await.map_err(io::Error::other)?;
+            self.reader = Some(reader);
+            result?;
+            if !records.is_empty() {
+                return Ok(records);
+            }
+            // What is missing was removed or damaged; more will come after it.
+            changed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use prometheus::Registry;
+
+    use super::super::{Durability, Event, EventSettings, EventType, IpPrivacy, Metrics};
+    use super::*;
+    use crate::clock::Clock;
+
+    fn open(dir: &Path, clock: &Clock) -> Journal {
+        let settings = EventSettings {
+            dir: dir.to_owned(),
+            durability: Durability::Written,
+            keep: Duration::from_secs(3600),
+            max_bytes: 1 << 30,
+            ip: IpPrivacy::Full,
+            sinks: Vec::new(),
+        };
+        Journal::open(
+            &settings,
+            "edge-1",
+            clock.clone(),
+            Metrics::register(&Registry::new()).unwrap(),
+        )
+        .unwrap()
+    }
+
+    async fn append(journal: &Journal, count: usize) {
+        for _ in 0..count {
+            let event = Event::new(EventType::Open, journal.clock().now(), "a.example", "a");
+            journal.append(&event).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replay_goes_through_all_boots_from_a_moment_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let first = open(dir.path(), &clock);
+        append(&first, 3).await;
+        clock.advance(Duration::from_secs(60));
+        let from = clock.now();
+        append(&first, 600).await;
+        let second = open(dir.path(), &clock);
+        append(&second, 2).await;
+        let seen: Vec<_> = Replay::open(dir.path(), from)
+            .unwrap()
+            .map(|r| r.unwrap())
+            .map(|r| (r.boot, r.seq))
+            .collect();
+        let expected = (4..=603)
+            .map(|seq| (first.boot(), seq))
+            .chain([(second.boot(), 1), (second.boot(), 2)]);
+        assert_eq!(seen, expected.collect::<Vec<_>>());
+        assert!(Replay::open(&dir.path().join("missing"), from).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_follower_sees_events_as_they_come_and_resumes() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), &Clock::system());
+        append(&journal, 3).await;
+        let seqs = |records: Vec<Record>| records.iter().map(|r| r.seq).collect::<Vec<_>>();
+        let mut resumed = journal.follow(Some(1));
+        assert_eq!(seqs(resumed.next().await.unwrap()), [2, 3]);
+        let mut new = journal.follow(None);
+        let (seen, ()) = tokio::join!(new.next(), append(&journal, 1));
+        assert_eq!(seqs(seen.unwrap()), [4]);
+        assert_eq!(seqs(resumed.next().await.unwrap()), [4]);
+    }
+}

@@ -1,0 +1,164 @@
+//! What an attempt comes to when the CA refuses, hangs, or sends the wrong thing.
+
+use super::*;
+
+#[tokio::test]
+async fn a_failed_validation_is_told_in_the_words_of_the_ca() {
+    for (kind, status, want) in [
+        ("connection", 400, FailureKind::Connection),
+        ("unauthorized", 403, FailureKind::WrongAnswer),
+        ("dns", 400, FailureKind::CaDns),
+        ("caa", 403, FailureKind::Caa),
+    ] {
+        let bench = Bench::new();
+        bench
+            .ca
+            .set(|s| s.verdict = Some(Err(problem(status, kind, "203.0.113.9: it failed"))));
+        let (failure, resumable) = bench.failure().await;
+        assert_eq!((failure.kind, resumable), (want, false));
+        assert_eq!(failure.error.detail, "203.0.113.9: it failed");
+        assert_eq!(failure.error.kind, format!("urn:ietf:params:acme:error:{kind}"));
+        assert_eq!(bench.ca.count("finalize"), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_fails_at_signing_says_why() {
+    let bench = Bench::new();
+    bench
+        .ca
+        .set(|s| s.signing = Some(Err(problem(403, "caa", "CAA record forbids"))));
+    let (failure, resumable) = bench.failure().await;
+    assert_eq!((failure.kind, resumable), (FailureKind::Caa, false));
+    assert_eq!(failure.error.detail, "CAA record forbids");
+
+    let bench = Bench::new();
+    bench.ca.refuse("finalize", 400, "badCSR", "weak key");
+    let (failure, resumable) = bench.failure().await;
+    assert_eq!((failure.kind, resumable), (FailureKind::Refused, false));
+}
+
+#[tokio::test]
+async fn a_ca_that_never_ends_is_given_up_in_bounded_time_and_polls() {
+    type Hang = fn(&mut fake::State);
+    let cases: [(&str, Hang); 2] = [("authorization", |s| s.verdict = None), ("order", |s| s.signing = None)];
+    for (call, hang) in cases {
+        let bench = Bench::new();
+        bench.ca.set(hang);
+        let began = bench.clock.now();
+        let (failure, resumable) = bench.failure().await;
+        assert_eq!((failure.kind, resumable), (FailureKind::Stuck, true));
+        let took = bench.clock.now().saturating_since(began);
+        assert!(
+            took >= Duration::from_secs(90) && took <= Duration::from_secs(125),
+            "{took:?}"
+        );
+        let polls = bench.ca.count(call);
+        assert!((15..=40).contains(&polls), "{polls} times {call}");
+        // One more chance for the order, then a new one has to be placed.
+        let (failure, resumable) = bench.failure().await;
+        assert_eq!((failure.kind, resumable), (FailureKind::Stuck, false));
+        // Once the CA has come round, the order is finished.
+        bench.ca.set(|s| (s.verdict, s.signing) = (Some(Ok(())), Some(Ok(()))));
+        bench.issue().await.unwrap();
+        assert_eq!(bench.ca.count("new_order"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_ends_the_attempt_and_not_the_order() {
+    let bench = Bench::new();
+    bench.ca.set(|s| s.break_at = Some((6, Break::HangBefore)));
+    let job = job();
+    let attempt = bench.issuer.issue(&job, &|_| {});
+    let jump = async {
+        bench.ca.hung.notified().await;
+        bench.clock.advance(ORDER_TIME);
+    };
+    let fast = async {
+        while bench.ca.count("order") < 2 {
+            bench.clock.advance(Duration::from_millis(50));
+            tokio::task::yield_now().await;
+        }
+    };
+    let (result, (), ()) = tokio::join!(attempt, jump, fast);
+    let Err(IssueError::Failed { failure, resumable }) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!((failure.kind, resumable), (FailureKind::Stuck, true));
+    bench.issue().await.unwrap();
+    assert_eq!(bench.ca.count("new_order"), 1);
+}
+
+#[tokio::test]
+async fn the_pause_that_the_ca_wishes_between_polls_is_kept() {
+    let bench = Bench::new();
+    bench
+        .ca
+        .set(|s| (s.verdict, s.retry_after) = (None, Some(Duration::from_secs(20))));
+    bench.failure().await;
+    // One before the response, one after 100 ms, then at 20, 40, 60, 80 and 90 s.
+    assert_eq!(bench.ca.count("authorization"), 7);
+}
+
+#[tokio::test]
+async fn a_limit_comes_with_the_time_when_it_ends() {
+    let bench = Bench::new();
+    let until = bench.clock.now() + Duration::from_secs(7200);
+    let mut limit = problem(
+        429,
+        "rateLimited",
+        "too many new orders (300) from this account in the last 3h0m0s",
+    );
+    limit.retry_after = Some(until);
+    bench.ca.answer("new_order", CallError::Refused(limit));
+    let (failure, resumable) = bench.failure().await;
+    assert_eq!(
+        (failure.kind, failure.retry_after, resumable),
+        (FailureKind::AccountLimit, Some(until), false)
+    );
+    assert_eq!(bench.counted("account_limit"), 1);
+}
+
+#[tokio::test]
+async fn without_the_lease_nothing_is_ordered() {
+    let bench = Bench::new();
+    let stale = Job {
+        fence: Fence(FENCE.0 - 1),
+        ..job()
+    };
+    assert!(matches!(bench.try_issue(&stale).await, Some(Err(IssueError::Fenced))));
+    assert!(bench.ca.state.lock().unwrap().calls.is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_not_ordered_is_not_taken() {
+    let bench = Bench::new();
+    bench.ca.set(|s| s.certified_name = Some("other.example".into()));
+    let (failure, _) = bench.failure().await;
+    assert_eq!(failure.kind, FailureKind::Refused);
+    assert!(failure.error.detail.contains("other.example"));
+
+    let bench = Bench::new();
+    bench
+        .leave(OrderStatus::Valid, ChallengeStatus::Valid, OrderStep::Finalizing)
+        .await;
+    let foreign = csr::request(job().name.as_str(), &csr::generate_key().unwrap()).unwrap();
+    bench.ca.set(|s| s.orders[0].csr = Some(foreign));
+    let (failure, resumable) = bench.failure().await;
+    assert_eq!((failure.kind, resumable), (FailureKind::Refused, false));
+}
+
+#[tokio::test]
+async fn an_order_key_that_cannot_be_opened_is_our_failure() {
+    let bench = Bench::new();
+    bench
+        .leave(OrderStatus::Ready, ChallengeStatus::Valid, OrderStep::Authorizing)
+        .await;
+    let mut record = bench.store.order(&job().name).await.unwrap().unwrap();
+    record.sealed_key[30] ^= 1;
+    bench.store.put_order(&record, FENCE).await.unwrap();
+    let (failure, resumable) = bench.failure().await;
+    assert_eq!((failure.kind, resumable), (FailureKind::Internal, false));
+    assert_eq!(bench.ca.count("finalize"), 0);
+}
