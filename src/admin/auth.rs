@@ -53,10 +53,6 @@ impl Caller {
         }
     }
 
-    pub(super) fn role(&self) -> Role {
-        self.role
-    }
-
     /// Refuses what the caller's role does not allow.
     pub(super) fn must_be(&self, needed: Role) -> Result<(), Problem> {
         if self.role >= needed {

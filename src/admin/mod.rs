@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use bytes::Bytes;
 use http::Method;
 use tokio::net::TcpListener;
@@ -78,8 +77,7 @@ pub struct Parts {
 /// The admin port, bound.
 pub struct Admin {
     context: Arc<Context>,
-    router: Router,
-    sockets: Vec<TcpListener>,
+    servers: Vec<(server::Server, TcpListener)>,
     tasks: Tasks,
 }
 
@@ -112,7 +110,10 @@ type Roles = HashMap<(Method, &'static str), Option<Role>>;
 
 impl Admin {
     /// Puts it together; nothing is served yet.
-    pub fn new(parts: Parts) -> Self {
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(parts: Parts) -> Result<Self, rustls::Error> {
         let endpoints = api::endpoints();
         let roles = endpoints.iter().map(|e| ((e.method.clone(), e.path), e.role)).collect();
         let context = Arc::new(Context {
@@ -128,21 +129,23 @@ impl Admin {
             tasks: parts.tasks.clone(),
         });
         let router = endpoint::router(endpoints, &context);
-        Self {
+        let server = |socket| {
+            let server = server::Server::new(Arc::clone(&context), router.clone(), &parts.tasks)?;
+            Ok::<_, rustls::Error>((server, socket))
+        };
+        let servers = parts.sockets.into_iter().map(server).collect::<Result<_, _>>()?;
+        Ok(Self {
             context,
-            router,
-            sockets: parts.sockets,
+            servers,
             tasks: parts.tasks,
-        }
+        })
     }
 
     /// Starts serving, until the tasks are told to stop; requests at hand are finished then.
-    pub fn start(&mut self) -> Result<(), rustls::Error> {
-        for socket in self.sockets.drain(..) {
-            let server = server::Server::new(Arc::clone(&self.context), self.router.clone(), &self.tasks)?;
+    pub fn start(&mut self) {
+        for (server, socket) in self.servers.drain(..) {
             self.tasks.spawn(server.run(socket));
         }
-        Ok(())
     }
 
     /// Takes over new settings after a reload.

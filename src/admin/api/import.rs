@@ -45,7 +45,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn import(State(context): State<Arc<Context>>, caller: Caller, body: Body) -> Response {
     let (control, actor) = (context.control.clone(), caller.actor());
-    let answers = lines(body.into_data_stream())
+    let answers = lines(body.into_data_stream(), STALL)
         .map(move |line| {
             let (control, actor) = (control.clone(), actor.clone());
             async move { answer(&control, &actor, line).await }
@@ -90,9 +90,10 @@ struct Line {
 }
 
 /// Cuts a body into lines.
-fn lines(body: BodyDataStream) -> impl Stream<Item = Line> {
+fn lines(body: BodyDataStream, stall: Duration) -> impl Stream<Item = Line> {
     let cutter = Cutter {
         body,
+        stall,
         buffer: BytesMut::new(),
         number: 0,
         skipping: false,
@@ -103,6 +104,8 @@ fn lines(body: BodyDataStream) -> impl Stream<Item = Line> {
 
 struct Cutter {
     body: BodyDataStream,
+    /// How long nothing may come.
+    stall: Duration,
     buffer: BytesMut,
     number: usize,
     /// Whether the rest of a line that was too long is being passed over.
@@ -134,11 +137,11 @@ impl Cutter {
                 let rest = self.buffer.split();
                 return self.line(&rest);
             }
-            match timeout(STALL, self.body.next()).await {
+            match timeout(self.stall, self.body.next()).await {
                 Ok(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
                 Ok(None) => self.ended = true,
                 Ok(Some(Err(_))) => return self.broken("the body broke off; this line and those after it were not read"),
-                Err(_) => return self.broken("nothing came for 60 s; this line and those after it were not read"),
+                Err(_) => return self.broken("nothing came for too long; this line and those after it were not read"),
             }
         }
     }
@@ -186,7 +189,7 @@ mod tests {
 
     async fn cut(chunks: Vec<Result<Vec<u8>, io::Error>>) -> Vec<(usize, Result<String, &'static str>)> {
         let body = Body::from_stream(stream::iter(chunks)).into_data_stream();
-        lines(body).map(|l| (l.number, l.text)).collect().await
+        lines(body, STALL).map(|l| (l.number, l.text)).collect().await
     }
 
     #[tokio::test]
@@ -237,12 +240,12 @@ mod tests {
         assert_eq!(found.len(), 2);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_stalls_ends() {
         let stalls = stream::iter([Ok::<_, io::Error>(b"a\n".to_vec())]).chain(stream::pending());
         let body = Body::from_stream(stalls).into_data_stream();
-        let found: Vec<_> = lines(body).collect().await;
+        let found: Vec<_> = lines(body, Duration::from_millis(1)).collect().await;
         assert_eq!(found.len(), 2);
-        assert!(found[1].text.as_ref().unwrap_err().contains("60 s"));
+        assert!(found[1].text.as_ref().unwrap_err().contains("too long"));
     }
 }
