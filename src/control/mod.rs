@@ -14,6 +14,7 @@ mod loader;
 mod metrics;
 mod operator;
 mod order;
+mod overview;
 mod queue;
 mod scheduler;
 mod tickets;
@@ -31,6 +32,7 @@ pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
 pub use metrics::Metrics;
 pub use operator::{Actor, Import, NewDomain, OperatorError, Patch, Registered, Reissue};
+pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 
 use crate::cert::cache::{CertificateAnswer, CertificateRequest, Certificates};
