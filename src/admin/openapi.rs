@@ -108,7 +108,9 @@ fn in_query(shape: &Schema) -> Vec<Value> {
 /// The types' own words speak Rust; callers read JSON.
 fn speak_json(value: &mut Value) {
     match value {
-        Value::String(text) if text.contains("`None`") => *text = text.replace("`None`", "null"),
+        Value::String(text) if text.contains('`') => {
+            *text = text.replace("`None`", "null").replace("[`", "").replace("`]", "");
+        }
         Value::Array(all) => all.iter_mut().for_each(speak_json),
         Value::Object(all) => all.values_mut().for_each(speak_json),
         _ => {}
