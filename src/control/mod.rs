@@ -1,9 +1,9 @@
 //! The control plane: the one owner of domain transitions.
 //!
-//! Every change goes the same way ([`change`]): read the record, compute the next one with the
+//! Every change goes the same way (`change`): read the record, compute the next one with the
 //! pure function of [`crate::domain::ssl`], store it, and only then let the data plane see it.
-//! The [`scheduler`] finds what is due, [`work`] does it under a lease, [`queue`] decides whose
-//! order goes first, [`handshake`] answers handshakes that wait.
+//! The `scheduler` finds what is due, `work` does it under a lease, `queue` decides whose
+//! order goes first, `handshake` answers handshakes that wait.
 
 mod admission;
 mod ask;

@@ -84,7 +84,7 @@ pub struct Registered {
 #[derive(Clone, Debug)]
 pub enum Reissue {
     /// It is on its way.
-    Accepted(DomainRecord),
+    Accepted(Box<DomainRecord>),
     /// The CA's limits allow it only then.
     NotBefore(Timestamp),
 }
@@ -296,7 +296,7 @@ impl Control {
         });
         let record = changed.await?.ok_or(OperatorError::NotFound)?;
         self.attend(name.clone(), Priority::Verify, None);
-        Ok(Reissue::Accepted(record))
+        Ok(Reissue::Accepted(Box::new(record)))
     }
 
     /// When a new order for the domain is allowed. `None`: now.

@@ -68,7 +68,9 @@ async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Resp
 fn tenants(registry: &Registry, live: &Live, url: &str) -> Vec<String> {
     let url = url.trim().trim_matches(['<', '>', '"', '\'']);
     let uri: Option<Uri> = url.parse().ok();
-    let Some(host) = uri.as_ref().and_then(Uri::host) else { return Vec::new() };
+    let Some(host) = uri.as_ref().and_then(Uri::host) else {
+        return Vec::new();
+    };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let is_edge = live.edge_name.as_str() == host || live.aliases.iter().any(|a| a.as_str() == host);
     if is_edge {
@@ -76,7 +78,9 @@ fn tenants(registry: &Registry, live: &Live, url: &str) -> Vec<String> {
         let tenant = path.split("/t/").nth(1).and_then(|rest| rest.split('/').next());
         return tenant.map(str::to_owned).into_iter().collect();
     }
-    let Some(entry) = registry.get(&host) else { return Vec::new() };
+    let Some(entry) = registry.get(&host) else {
+        return Vec::new();
+    };
     let former = entry.former_tenants().iter().cloned();
     std::iter::once(entry.tenant().to_owned()).chain(former).collect()
 }

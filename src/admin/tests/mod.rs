@@ -230,9 +230,14 @@ impl Harness {
         let mut tables = db
             .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
             .unwrap();
-        let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let tables: Vec<String> = tables
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         for table in tables {
-            db.execute_batch(&format!("PRAGMA foreign_keys = OFF; DROP TABLE {table}")).unwrap();
+            db.execute_batch(&format!("PRAGMA foreign_keys = OFF; DROP TABLE {table}"))
+                .unwrap();
         }
     }
 }
@@ -275,7 +280,10 @@ impl Call {
     async fn send(self) -> Reply {
         let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let request = self.request.body(Full::new(self.body)).unwrap();
-        let answer = tokio::time::timeout(PATIENT, client.request(request)).await.unwrap().unwrap();
+        let answer = tokio::time::timeout(PATIENT, client.request(request))
+            .await
+            .unwrap()
+            .unwrap();
         let (parts, body) = answer.into_parts();
         let body = tokio::time::timeout(PATIENT, body.collect()).await.unwrap().unwrap();
         Reply {
