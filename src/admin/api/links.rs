@@ -54,10 +54,13 @@ async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Resp
         let others = others(&this.registry);
         explain(&url, &live.link_keys, &tenants, others.iter().map(String::as_str))
     });
-    let found = found
-        .await
-        .map_err(|_| Problem::invalid("the link could not be inspected"))?;
-    Ok(axum::Json(found).into_response())
+    Ok(match found.await {
+        Ok(found) => axum::Json(found).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a link could not be inspected");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    })
 }
 
 /// The tenants whose links the URL's host serves: the present one and the former ones; on edge.name

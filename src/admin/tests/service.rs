@@ -204,7 +204,12 @@ async fn the_description_is_whole_and_true() {
     for reference in text.split("\"$ref\":\"#").skip(1).filter_map(|r| r.split('"').next()) {
         assert!(document.pointer(reference).is_some(), "{reference} leads nowhere");
     }
-    assert!(!text.contains("None"), "callers read null");
+    for rust in ["`None`", "[`"] {
+        let found = text
+            .find(rust)
+            .map(|at| text[at.saturating_sub(80)..].chars().take(160).collect::<String>());
+        assert_eq!(found, None, "callers read no Rust");
+    }
 }
 
 #[tokio::test]
