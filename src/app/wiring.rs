@@ -13,6 +13,7 @@ use crate::config::events::{Durability, IpDetail, SinkKind};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
+use crate::domain::DomainName;
 use crate::edge::http;
 use crate::edge::tls::acceptor;
 use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
@@ -21,6 +22,14 @@ use crate::link::{LinkKey, LinkKeys};
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
+}
+
+/// edge.name and its aliases.
+pub(super) fn own_names(config: &Config) -> Vec<DomainName> {
+    std::iter::once(&config.edge.name)
+        .chain(&config.edge.aliases)
+        .cloned()
+        .collect()
 }
 
 /// The configuration's resolvers, where it names any.

@@ -76,7 +76,8 @@ impl Control {
         }
         // A certificate that could not be stored must not be ordered.
         self.inner.store.probe().await?;
-        let ca = self.inner.issuer.host();
+        let tools = self.tools();
+        let ca = tools.issuer.host();
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
             draft.tells(
@@ -108,7 +109,8 @@ impl Control {
             // The newest step is what counts: one that finds the channel full is not missed.
             progress.try_send(step).ok();
         };
-        let order = self.inner.issuer.issue(job, &report);
+        let tools = self.tools();
+        let order = tools.issuer.issue(job, &report);
         tokio::pin!(order);
         loop {
             tokio::select! {
@@ -165,7 +167,10 @@ impl Control {
         tracing::info!(domain = %name, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         if failure.kind == FailureKind::AccountLimit {
             let until = failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT);
-            self.inner.store.hold_back(self.inner.issuer.directory(), until).await?;
+            self.inner
+                .store
+                .hold_back(self.tools().issuer.directory(), until)
+                .await?;
         }
         self.transition(name, fence, |draft| {
             let backoff = backoff::after(&draft.record.ssl, failure.kind);
@@ -187,7 +192,7 @@ impl Control {
     /// The certificate an order replaces (RFC 9773 §5). `None`: none of this CA's, or the CA has no ARI.
     fn replaces(&self, record: &DomainRecord) -> Option<String> {
         let certificate = record.ssl.certificate.as_ref()?;
-        let known_to_ca = certificate.ca == self.inner.issuer.directory() && certificate.ari_check_at.is_some();
+        let known_to_ca = certificate.ca == self.tools().issuer.directory() && certificate.ari_check_at.is_some();
         known_to_ca.then(|| certificate.ari_id.clone())?
     }
 
@@ -195,7 +200,8 @@ impl Control {
     /// book-keeping of its limits. `None`: an order may be made, and has been counted.
     async fn held_back_until(&self, record: &DomainRecord, replaces: bool) -> Result<Option<Timestamp>, StoreError> {
         let now = self.inner.clock.now();
-        let directory = self.inner.issuer.directory();
+        let tools = self.tools();
+        let directory = tools.issuer.directory();
         if let Some(until) = self.inner.store.held_back(directory, now).await? {
             return Ok(Some(until));
         }
@@ -222,7 +228,8 @@ impl Control {
     /// What an order for this name takes from the CA's limits.
     pub(super) fn budgets(&self, name: &DomainName) -> [BudgetTake; 3] {
         let limits = self.inner.settings.load().limits;
-        let ca = self.inner.issuer.directory();
+        let tools = self.tools();
+        let ca = tools.issuer.directory();
         let registered = psl::domain_str(name.as_str()).unwrap_or(name.as_str());
         let take = |key: String, limit: Limit| BudgetTake {
             key,
@@ -238,7 +245,8 @@ impl Control {
     }
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
-        let ca = self.inner.issuer.host();
+        let tools = self.tools();
+        let ca = tools.issuer.host();
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::HeldBack {
                 until,
