@@ -10,4 +10,6 @@
 
 mod support;
 
+mod admission;
+mod faults;
 mod first_handshake;

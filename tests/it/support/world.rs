@@ -85,6 +85,11 @@ impl Plan {
         self
     }
 
+    /// What goes wrong at the CA, from the start.
+    pub(crate) fn faults(&self) -> Arc<Faults> {
+        self.ca.faults()
+    }
+
     /// Starts the edge, and waits until its own name has a certificate: then nothing goes on that
     /// a test has not asked for.
     pub(crate) async fn start(self) -> World {
