@@ -168,7 +168,7 @@ impl Control {
             self.inner.store.hold_back(self.inner.issuer.directory(), until).await?;
         }
         self.transition(name, fence, |draft| {
-            let backoff = backoff::after(&draft.record.ssl, failure.kind);
+            let backoff = backoff::after(&draft.record.ssl, failure.kind, failure.retry_after.is_some());
             draft.happens(SslEvent::Failed {
                 failure: failure.clone(),
                 backoff,

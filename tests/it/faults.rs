@@ -364,7 +364,7 @@ async fn however_often_anybody_asks_no_more_than_four_authorizations_fail_in_an_
         assert!(within <= FAILURES_AN_HOUR, "{within} within an hour of {first}: {failures:?}");
     }
     let least = 4 * FAILURES_AN_HOUR;
-    assert!(failures.len() >= least, "it was tried {} times in five hours", failures.len());
+    assert!(failures.len() >= least, "it was tried {} times in five hours: {failures:?}", failures.len());
     let stats = world.ca.name_stats(name);
     assert_eq!(stats.orders, stats.failed, "no order was made for nothing");
 }
