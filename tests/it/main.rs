@@ -13,3 +13,4 @@ mod support;
 mod admission;
 mod faults;
 mod first_handshake;
+mod renewal;

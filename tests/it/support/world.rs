@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use linkseal::clock::Clock;
 use linkseal::devca::{DevCa, DevCaConfig, Faults};
@@ -20,9 +19,6 @@ use uuid::Uuid;
 
 use super::client::{self, Answer};
 use super::edge::{EDGE_NAME, Edge, LINK_SECRET, Settings};
-
-/// How far a CA dates certificates back here, so that clients of another clock take them, too.
-const BACKDATE: Duration = Duration::from_secs(3600);
 
 /// What is to be started.
 pub(crate) struct Plan {
@@ -56,10 +52,7 @@ impl Plan {
     pub(crate) async fn with_ca(change: impl FnOnce(&mut DevCaConfig)) -> Self {
         log();
         let (clock, tasks) = (Clock::system(), Tasks::new());
-        let mut config = DevCaConfig {
-            backdate: BACKDATE,
-            ..DevCaConfig::new(clock.clone())
-        };
+        let mut config = DevCaConfig::new(clock.clone());
         change(&mut config);
         let ca = DevCa::start(config, &tasks).await.expect("a CA");
         let dns = DnsServer::start(&tasks).await.expect("a DNS server");
