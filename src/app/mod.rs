@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{self, Admin};
 use crate::cert::cache::Certificates;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
@@ -82,6 +83,7 @@ pub struct App {
     context: Arc<http::Context>,
     connections: Connections<Http>,
     limits: Limits,
+    admin: Admin,
     journal: Journal,
     delivery: Delivery,
     edge_tasks: Tasks,
@@ -123,6 +125,8 @@ impl App {
                 bound.push(listener::bind(kind, endpoint.get())?);
             }
         }
+
+        let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;
 
         let (sealer, store) = open_store(&config, registry)?;
         let sealer = Arc::new(sealer);
@@ -188,7 +192,7 @@ impl App {
         let acceptor = Acceptor::new(
             tls::acceptor::Parts {
                 clock: clock.clone(),
-                registry: known,
+                registry: known.clone(),
                 admission,
                 certificates: certificates.clone(),
                 tickets,
@@ -209,8 +213,18 @@ impl App {
         let addresses = Addresses {
             http: local(&bound, Listener::Http),
             https: local(&bound, Listener::Https),
-            admin: Vec::new(),
+            admin: admin_sockets.iter().map(|s| s.local_addr()).collect::<Result<_, _>>()?,
         };
+        let admin = Admin::new(admin::Parts {
+            control: control.clone(),
+            registry: known,
+            metrics,
+            certificates,
+            draining: Arc::clone(&draining),
+            settings: wiring::admin(&config, &context),
+            sockets: admin_sockets,
+            tasks: tasks.clone(),
+        })?;
         Ok(Self {
             config: ArcSwap::from_pointee(config),
             options,
@@ -219,6 +233,7 @@ impl App {
             context,
             connections,
             limits,
+            admin,
             journal,
             delivery,
             edge_tasks,
@@ -254,6 +269,7 @@ impl App {
             self.control.own_name(name).await.context("the edge's own name")?;
         }
         self.control.start(requests);
+        self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");
             self.connections.listen(bound);

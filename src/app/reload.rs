@@ -38,6 +38,7 @@ impl App {
         self.connections.acceptor().set(wiring::acceptor(&config));
         self.limits.set(wiring::connections(&config));
         self.control.set_settings(wiring::control(&config));
+        self.admin.set_settings(wiring::admin(&config, &self.context));
         self.config.store(Arc::new(config));
         tracing::info!("the configuration was read again");
         Ok(())

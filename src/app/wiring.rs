@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::admin;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
@@ -183,4 +184,15 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         },
         sinks,
     })
+}
+
+/// The admin port shows what the edge uses: call it when that is in force.
+pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings {
+    admin::Settings {
+        plain: config.admin.plain,
+        tokens: config.secrets.admin_tokens.clone(),
+        edge_name: config.edge.name.clone(),
+        aliases: config.edge.aliases.clone(),
+        link_keys: Arc::clone(&context.settings.load().keys),
+    }
 }

@@ -1,19 +1,22 @@
 //! The control plane: the one owner of domain transitions.
 //!
-//! Every change goes the same way ([`change`]): read the record, compute the next one with the
+//! Every change goes the same way (`change`): read the record, compute the next one with the
 //! pure function of [`crate::domain::ssl`], store it, and only then let the data plane see it.
-//! The [`scheduler`] finds what is due, [`work`] does it under a lease, [`queue`] decides whose
-//! order goes first, [`handshake`] answers handshakes that wait.
+//! The `scheduler` finds what is due, `work` does it under a lease, `queue` decides whose
+//! order goes first, `handshake` answers handshakes that wait.
 
 mod admission;
 mod ask;
 mod backoff;
 mod change;
 mod handshake;
+mod import;
+mod input;
 mod loader;
 mod metrics;
 mod operator;
 mod order;
+mod overview;
 mod queue;
 mod scheduler;
 mod tickets;
@@ -29,8 +32,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
+pub use import::Import;
+pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use metrics::Metrics;
-pub use operator::{Actor, Import, NewDomain, OperatorError, Patch, Registered, Reissue};
+pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 
 use crate::cert::cache::{CertificateAnswer, CertificateRequest, Certificates};
