@@ -201,7 +201,7 @@ impl Control {
             return Ok(Some(until));
         }
         // Asked without taking: the order itself takes, when it is made.
-        let takes = self.budgets(&record.name);
+        let takes = self.budgets(record);
         match self.inner.store.take_budgets(&takes, now).await? {
             BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
             BudgetAnswer::Taken => {

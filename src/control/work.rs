@@ -122,16 +122,8 @@ impl Control {
         if !is_due(&record, priority, now) || !self.still_admitted(&record, fence).await? {
             return Ok(None);
         }
-        if !self.dns_is_right(&record, fence).await? {
-            return Ok(None);
-        }
-        let eta = self.inner.queue.eta(now);
-        self.transition(name, fence, |draft| {
-            draft.happens(SslEvent::Queued { eta: Some(eta) });
-            Edit::Store
-        })
-        .await?;
-        Ok(Some(urgency(&record, priority, now)))
+        let queued = self.queue_if_dns_is_right(&record, fence).await?;
+        Ok(queued.then(|| urgency(&record, priority, now)))
     }
 
     /// Lets time go by: a certificate may have run out.
@@ -232,11 +224,20 @@ impl Control {
         }
     }
 
-    /// Looks whether the name leads here, and writes down what was found.
-    async fn dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
+    /// Looks whether the name leads here, and writes down what was found and, in one step with it,
+    /// that its order is queued: a crash in between would leave a name that nobody comes back to.
+    async fn queue_if_dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
         let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
+        let queued = SslEvent::Queued {
+            eta: Some(self.inner.queue.eta(now)),
+        };
         if record.origin == Origin::Edge || (fresh && record.dns.https) {
+            self.transition(&record.name, fence, |draft| {
+                draft.happens(queued.clone());
+                Edit::Store
+            })
+            .await?;
             return Ok(true);
         }
         let finding = self.tools().checker.https(&record.name).await;
@@ -250,6 +251,9 @@ impl Control {
         let right = verdict == DnsVerdict::Right;
         self.transition(&record.name, fence, |draft| {
             self.note_dns(draft, &verdict, None);
+            if right {
+                draft.happens(queued.clone());
+            }
             Edit::Store
         })
         .await?;
