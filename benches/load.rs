@@ -48,6 +48,8 @@ const STARTING: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What was answered is also to be delivered: that is the server's work too.
 const SETTLE: Duration = Duration::from_millis(500);
+/// How long a server that has started needs until its memory stays as it is.
+const CALM: Duration = Duration::from_secs(4);
 /// Wait between two tries of `first`.
 const RETRY: Duration = Duration::from_millis(2);
 
@@ -176,6 +178,8 @@ impl Load {
         for _ in 0..self.tasks {
             held.push(self.answered(&connector).await?);
         }
+        // Memory used for starting up is given back only after a while.
+        tokio::time::sleep(CALM).await;
         let before = resident_kib(&self.pids)?;
         for _ in 0..self.count {
             held.push(self.answered(&connector).await?);

@@ -1,8 +1,9 @@
 //! What `peers/run.sh` puts into and takes out of the directory of a `linkseal demo`.
 //!
 //! `prepare export DIR NAME OUT` writes a domain's certificate and key to `OUT/chain.pem` and
-//! `OUT/key.pem`, so that the peers serve the same. `prepare domains DIR N` registers N domains
-//! in its store. Without arguments it ends at once, so that running all targets does not hang.
+//! `OUT/key.pem`, so that the peers serve the same. `prepare domains DIR N` sees to it that
+//! N domains are registered in its store. Without arguments it ends at once, so that running all
+//! targets does not hang.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use linkseal::clock::Clock;
 use linkseal::domain::record::Origin;
 use linkseal::domain::{DomainName, DomainRecord};
 use linkseal::store::sqlite::SqliteStore;
-use linkseal::store::{Creation, Store};
+use linkseal::store::{Creation, Store, StoreError};
 
 /// Registrations on their way at once: as many as the store groups into one transaction.
 const AT_ONCE: usize = 256;
@@ -69,14 +70,15 @@ async fn domains(dir: &Path, count: usize) -> anyhow::Result<()> {
             async move {
                 let name = DomainName::parse(&format!("links.customer-{n}.example"))?;
                 let record = DomainRecord::new(name, None, Origin::Registered, now);
-                store
-                    .create(Creation {
-                        record,
-                        timeline: Vec::new(),
-                        audit: None,
-                    })
-                    .await?;
-                anyhow::Ok(())
+                let new = Creation {
+                    record,
+                    timeline: Vec::new(),
+                    audit: None,
+                };
+                match store.create(new).await {
+                    Ok(_) | Err(StoreError::Exists) => Ok(()),
+                    Err(error) => Err(anyhow::Error::from(error)),
+                }
             }
         })
         .buffer_unordered(AT_ONCE)
