@@ -1,9 +1,9 @@
 //! The control plane: the one owner of domain transitions.
 //!
-//! Every change goes the same way ([`change`]): read the record, compute the next one with the
+//! Every change goes the same way (`change`): read the record, compute the next one with the
 //! pure function of [`crate::domain::ssl`], store it, and only then let the data plane see it.
-//! The [`scheduler`] finds what is due, [`work`] does it under a lease, [`queue`] decides whose
-//! order goes first, [`handshake`] answers handshakes that wait.
+//! The `scheduler` finds what is due, `work` does it under a lease, `queue` decides whose
+//! order goes first, `handshake` answers handshakes that wait.
 
 mod admission;
 mod ask;
@@ -14,6 +14,7 @@ mod loader;
 mod metrics;
 mod operator;
 mod order;
+mod overview;
 mod queue;
 mod scheduler;
 mod tickets;
@@ -31,6 +32,7 @@ pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
 pub use metrics::Metrics;
 pub use operator::{Actor, Import, NewDomain, OperatorError, Patch, Registered, Reissue};
+pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 
 use crate::cert::cache::{CertificateAnswer, CertificateRequest, Certificates};

@@ -26,7 +26,7 @@ pub struct Actor {
 }
 
 /// A domain to register.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDomain {
     /// The name.
@@ -43,7 +43,7 @@ pub struct NewDomain {
 }
 
 /// Changes to a domain; what is absent stays. `null` in `sending_domain` and `fallback_url` takes the value away.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Patch {
     /// The new tenant; the old one's links keep verifying.
@@ -84,7 +84,7 @@ pub struct Registered {
 #[derive(Clone, Debug)]
 pub enum Reissue {
     /// It is on its way.
-    Accepted(DomainRecord),
+    Accepted(Box<DomainRecord>),
     /// The CA's limits allow it only then.
     NotBefore(Timestamp),
 }
@@ -296,7 +296,7 @@ impl Control {
         });
         let record = changed.await?.ok_or(OperatorError::NotFound)?;
         self.attend(name.clone(), Priority::Verify, None);
-        Ok(Reissue::Accepted(record))
+        Ok(Reissue::Accepted(Box::new(record)))
     }
 
     /// When a new order for the domain is allowed. `None`: now.
@@ -505,7 +505,7 @@ fn check_records(records: Option<&[WantedRecord]>) -> Result<(), OperatorError> 
 }
 
 /// A line of an import, and what came of it.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Import {
     /// The line's number, from 1.
     pub line: usize,

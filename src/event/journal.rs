@@ -202,7 +202,10 @@ impl Journal {
     pub fn begin(&self, event: &Event<'_>) -> Appending {
         let submitted = self.submit(event);
         let waits = matches!(submitted, Submitted::Waiting(..));
-        Appending { submitted, handle: waits.then(|| Arc::clone(&self.handle)) }
+        Appending {
+            submitted,
+            handle: waits.then(|| Arc::clone(&self.handle)),
+        }
     }
 
     fn submit(&self, event: &Event<'_>) -> Submitted {
