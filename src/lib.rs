@@ -1,5 +1,6 @@
 //! linkseal: the thing a customer's tracking CNAME points at.
 
+pub mod address;
 pub mod admin;
 pub mod app;
 pub mod cert;
