@@ -65,6 +65,12 @@ pub struct Options {
     pub log: Option<LogHandle>,
 }
 
+/// What the journal and its sinks are told by a configuration; for commands that work on a stopped
+/// node's.
+pub fn event_settings(config: &Config) -> anyhow::Result<crate::event::EventSettings> {
+    wiring::events(config)
+}
+
 /// The addresses an edge is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {

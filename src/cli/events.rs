@@ -1,15 +1,16 @@
 //! `linkseal events`: what this node has written into its journal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{Failure, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Span};
 use crate::domain::DomainName;
-use crate::event::Replay;
+use crate::event::{self, Replay, Selector};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -26,6 +27,22 @@ pub(super) enum Command {
         config: PathBuf,
         /// Events are printed as JSON with or without.
         #[arg(long, hide = true)]
+        json: bool,
+    },
+    /// Erase the events of a tenant or a message from this node's journal and file sinks. The node must not run.
+    #[command(group = clap::ArgGroup::new("whose").required(true).args(["tenant", "message"]))]
+    Erase {
+        /// All events of this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// All events of the message with this id.
+        #[arg(long, value_name = "ID")]
+        message: Option<Uuid>,
+        /// The configuration that names the journal and the sinks.
+        #[arg(long, value_name = "FILE", default_value = "linkseal.toml")]
+        config: PathBuf,
+        /// Print what was erased as JSON.
+        #[arg(long)]
         json: bool,
     },
 }
@@ -47,9 +64,21 @@ struct Head {
 const CHUNK: usize = 64 << 10;
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Replay {
-        from, domain, config, ..
-    } = command;
+    let (from, domain, config) = match command {
+        Command::Replay {
+            from, domain, config, ..
+        } => (from, domain, config),
+        Command::Erase {
+            tenant,
+            message,
+            config,
+            json,
+        } => {
+            let selector = tenant.map(Selector::Tenant).or(message.map(Selector::Message));
+            let selector = selector.ok_or_else(|| Failure::Usage("give --tenant or --message".into()))?;
+            return erase(&selector, &config, json);
+        }
+    };
     let from = match from {
         Since::Time(time) => time,
         Since::Ago(span) => Clock::system().now().minus(span.get()),
@@ -70,6 +99,23 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         }
     }
     output::text(&chunk)
+}
+
+/// What webhooks and NATS were given is out of reach; the command says so.
+fn erase(selector: &Selector, config: &Path, json: bool) -> Result<(), Failure> {
+    let settings = crate::app::event_settings(&Config::load(config)?).map_err(Failure::failed)?;
+    let erased = event::erase(&settings, None, selector).map_err(Failure::failed)?;
+    if json {
+        return output::text(&format!(
+            "{}\n",
+            serde_json::to_string(&erased).map_err(Failure::failed)?
+        ));
+    }
+    output::text(&format!(
+        "{} events erased from the journal ({} segments) and {} from file sinks ({} files).\n\
+         What webhooks and NATS were given, and backups, are out of reach.\n",
+        erased.journal_events, erased.journal_segments, erased.file_events, erased.files
+    ))
 }
 
 fn is_of(json: &[u8], domain: &DomainName) -> bool {

@@ -10,6 +10,7 @@
 mod agents;
 mod cursor;
 mod delivery;
+mod erase;
 #[allow(clippy::module_inception, reason = "the file of the type `Event`")]
 mod event;
 mod feed;
@@ -28,11 +29,13 @@ mod rules;
 mod segment;
 mod settings;
 pub mod sink;
+mod stopped;
 pub mod verdict;
 mod watch;
 mod writer;
 
 pub use delivery::{Delivery, DeliveryError};
+pub use erase::{EraseError, Erased, Selector, erase};
 pub use event::{Client, Event, EventType, Request};
 pub use journal::{Appending, Journal, Lost, OpenError, Receipt};
 pub use metrics::Metrics;
@@ -40,4 +43,7 @@ pub use networks::{Networks, NetworksError};
 pub use privacy::{IpPrivacy, Privacy};
 pub use reader::Record;
 pub use replay::{Follower, Replay};
-pub use settings::{Durability, EventSettings, SinkKind, SinkSettings};
+pub use settings::{
+    Durability, EventSettings, FileSettings, NatsLogin, NatsSettings, SinkKind, SinkSettings, WebhookSecret,
+    WebhookSettings,
+};
