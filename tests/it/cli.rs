@@ -55,7 +55,14 @@ async fn the_demo_shows_the_main_job_by_itself() {
     // A base whose offsets are ports, too.
     let base = free_port().port().min(u16::MAX - 2 * ADMIN_OFFSET);
     let base_text = base.to_string();
-    let mut demo = Ends(spawn(&["demo", "--json", "--port-base", &base_text, "--dir", utf8(dir.path())]));
+    let mut demo = Ends(spawn(&[
+        "demo",
+        "--json",
+        "--port-base",
+        &base_text,
+        "--dir",
+        utf8(dir.path()),
+    ]));
     let mut line = String::new();
     let stdout = demo.0.stdout.take().expect("piped");
     let (mut reader, line) = tokio::task::spawn_blocking(move || {
@@ -70,7 +77,12 @@ async fn the_demo_shows_the_main_job_by_itself() {
         assert!(info[key].is_string(), "{key}: {info}");
     }
     let root = fs::read_to_string(info["ca_file"].as_str().unwrap()).expect("the root");
-    let https: SocketAddr = info["https"].as_str().unwrap().trim_start_matches("https://").parse().unwrap();
+    let https: SocketAddr = info["https"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("https://")
+        .parse()
+        .unwrap();
     let name = info["domains"][0].as_str().expect("a domain");
     let api = Web::plain().token(info["token"].as_str().unwrap());
     let url = format!("{}/v1/domains/{name}", info["admin"].as_str().unwrap());
@@ -79,7 +91,9 @@ async fn the_demo_shows_the_main_job_by_itself() {
     let config = Arc::new(client::tls(&root, &[b"h2"]));
     let (host, path) = parts(info["open_url"].as_str().unwrap());
     assert_eq!(host, name);
-    let open = client::fetch(https, name, &path, &config).await.expect("an answer over HTTP/2");
+    let open = client::fetch(https, name, &path, &config)
+        .await
+        .expect("an answer over HTTP/2");
     assert_eq!((open.status, open.body.len()), (200, 43));
     let (_, path) = parts(info["click_url"].as_str().unwrap());
     let click = client::fetch(https, name, &path, &config).await.expect("an answer");
@@ -87,16 +101,28 @@ async fn the_demo_shows_the_main_job_by_itself() {
     assert!(click.header("location").unwrap().starts_with("https://example.com/"));
     assert_eq!(api.get(&url).await.expect("an answer").json()["ssl"]["state"], "issued");
     let unauthorized = Web::plain().get(&url).await.expect("an answer");
-    assert_eq!((unauthorized.status, &unauthorized.json()["code"]), (401, &json!("unauthorized")));
+    assert_eq!(
+        (unauthorized.status, &unauthorized.json()["code"]),
+        (401, &json!("unauthorized"))
+    );
 
     until("both events are delivered", async || {
         let delivered = fs::read_dir(dir.path().join("delivered")).ok()?;
-        let all: String = delivered.flatten().filter_map(|f| fs::read_to_string(f.path()).ok()).collect();
+        let all: String = delivered
+            .flatten()
+            .filter_map(|f| fs::read_to_string(f.path()).ok())
+            .collect();
         (all.contains(r#""type":"open""#) && all.contains(r#""type":"click""#)).then_some(())
     })
     .await;
     let pid = demo.0.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .expect("kill")
+            .success()
+    );
     let status = until("the demo ends", async || demo.0.try_wait().expect("a child")).await;
     assert!(status.success(), "{status}");
     let mut rest = String::new();
@@ -110,11 +136,25 @@ fn wrong_use_is_64_and_says_what_is_allowed() {
         &["serve", "--nonsense"][..],
         &["fly"],
         &[],
-        &["link", "click", "--key-file", "/nowhere", "--base", "https://a.example", "--url", "ftp://x"],
+        &[
+            "link",
+            "click",
+            "--key-file",
+            "/nowhere",
+            "--base",
+            "https://a.example",
+            "--url",
+            "ftp://x",
+        ],
         &["config", "check", "/nowhere/linkseal.toml"],
     ] {
         let output = run(arguments);
-        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(64),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
         assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
     }
     assert!(printed(&run(&["--version"])).starts_with("linkseal "));
@@ -129,16 +169,40 @@ fn a_link_goes_both_ways() {
     let again = run(&["link", "keygen", "--out", utf8(&key)]);
     assert_eq!(again.status.code(), Some(1), "a key file is never written over");
     let (url, base) = ("https://shop.example/?a=1&b=2", "https://links.customer.example");
-    let minted = printed(&run(&["link", "click", "--key-file", utf8(&key), "--base", base, "--url", url, "--link", "7"]));
+    let minted = printed(&run(&[
+        "link",
+        "click",
+        "--key-file",
+        utf8(&key),
+        "--base",
+        base,
+        "--url",
+        url,
+        "--link",
+        "7",
+    ]));
     let minted = minted.trim();
     assert!(minted.starts_with("https://links.customer.example/c/"), "{minted}");
     let found = printed(&run(&["link", "inspect", minted, "--key-file", utf8(&key), "--json"]));
     let found: Value = serde_json::from_str(&found).expect("JSON");
-    assert_eq!((&found["url"], &found["link"]), (&json!(url), &json!(7)), "{found}");
-    assert_eq!(found["kind"], "click", "{found}");
-    let forged = minted.replace("/c/", "/c/A");
-    let found = printed(&run(&["link", "inspect", &forged, "--key-file", utf8(&key), "--json"]));
-    assert_ne!(serde_json::from_str::<Value>(&found).expect("JSON")["url"], url, "{found}");
+    assert_eq!(
+        (&found["destination"], &found["link"]),
+        (&json!(url), &json!(7)),
+        "{found}"
+    );
+    assert_eq!(
+        (&found["kind"], &found["valid"]),
+        (&json!("click"), &json!(true)),
+        "{found}"
+    );
+    let other = dir.path().join("link-2.key");
+    printed(&run(&["link", "keygen", "--out", utf8(&other)]));
+    let found = printed(&run(&["link", "inspect", minted, "--key-file", utf8(&other), "--json"]));
+    assert_eq!(
+        serde_json::from_str::<Value>(&found).expect("JSON")["valid"],
+        false,
+        "{found}"
+    );
 }
 
 #[test]
@@ -174,7 +238,10 @@ async fn a_backup_brings_everything_back() {
     let restore = ["store", "restore", utf8(&copy), "--config", utf8(&config)];
     assert_eq!(run(&restore).status.code(), Some(1), "a store is never written over");
     let control = &world.edge.control;
-    control.purge(&domain(name), &crate::support::edge::operator()).await.expect("purged");
+    control
+        .purge(&domain(name), &crate::support::edge::operator())
+        .await
+        .expect("purged");
     let orders = world.ca.stats().orders;
     let world = world
         .restart_after(|dir| {

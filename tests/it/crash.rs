@@ -48,8 +48,14 @@ async fn an_order_that_a_crash_interrupts_is_taken_up_again() {
     let issued = second.until_state(name, "issued").await;
     assert_eq!(issued["ssl"]["reason"], "ok");
     let stats = plan.ca.name_stats(name);
-    assert_eq!((stats.orders, stats.certificates), (1, 1), "the same order, not a second one");
-    client::handshake(second.https, name, &plan.client(&[])).await.expect("served");
+    assert_eq!(
+        (stats.orders, stats.certificates),
+        (1, 1),
+        "the same order, not a second one"
+    );
+    client::handshake(second.https, name, &plan.client(&[]))
+        .await
+        .expect("served");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,14 +64,18 @@ async fn what_was_issued_survives_a_kill_and_is_served_at_once() {
     let first = plan.serve().await;
     let name = "links.kept.test";
     first.register(name).await;
-    let session = client::handshake(first.https, name, &plan.client(&[])).await.expect("a certificate");
+    let session = client::handshake(first.https, name, &plan.client(&[]))
+        .await
+        .expect("a certificate");
     let serial = client::serial(&session);
     // Not a moment later.
     first.kill();
     // The CA is gone, too: what is held must do.
     plan.faults().set_down(true);
     let second = plan.serve().await;
-    let session = client::handshake(second.https, name, &plan.client(&[])).await.expect("served at once");
+    let session = client::handshake(second.https, name, &plan.client(&[]))
+        .await
+        .expect("served at once");
     assert_eq!(client::serial(&session), serial);
     plan.faults().set_down(false);
     assert_eq!(plan.ca.name_stats(name).orders, 1);
@@ -109,19 +119,22 @@ async fn a_stop_lets_what_is_open_finish() {
     assert_eq!(web.get(&health).await.expect("an answer").status, 200);
     // A request that has begun and not ended when the signal comes.
     let mut open = TcpStream::connect(process.http).await.expect("connected");
-    let host = process.http;
-    open.write_all(format!("GET /robots.txt HTTP/1.1\r\nhost: {host}\r\n").as_bytes()).await.expect("sent");
+    open.write_all(format!("GET /o/x HTTP/1.1\r\nhost: {EDGE_NAME}\r\n").as_bytes())
+        .await
+        .expect("sent");
     process.signal("TERM");
     until("health checks are told", async || {
         (web.get(&health).await.ok()?.status == 503).then_some(())
     })
     .await;
-    let _late = TcpStream::connect(process.http).await.expect("still accepting during the delay");
+    let _late = TcpStream::connect(process.http)
+        .await
+        .expect("still accepting during the delay");
     process.until_logged("draining").await;
     open.write_all(b"x-late: yes\r\n\r\n").await.expect("sent");
     let mut answer = String::new();
     open.read_to_string(&mut answer).await.expect("answered, then closed");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 308"), "{answer}");
     let status = process.ended().await;
     assert!(status.success(), "{status}: {}", process.log());
 }
@@ -150,9 +163,10 @@ async fn a_reload_takes_over_a_new_link_key_and_a_bad_one_changes_nothing() {
     let file = plan.dir.path().join("link-2.key");
     fs::write(&file, &secret).expect("written");
     private(&file);
-    let keys: toml::Table = r#"keys = [{ id = 1, secret_file = "link-1.key" }, { id = 2, secret_file = "link-2.key" }]"#
-        .parse()
-        .expect("TOML");
+    let keys: toml::Table =
+        r#"keys = [{ id = 1, secret_file = "link-1.key" }, { id = 2, secret_file = "link-2.key" }]"#
+            .parse()
+            .expect("TOML");
     let mut settings = plan.settings.clone();
     settings.set("links.keys", keys["keys"].clone()).write();
     process.signal("HUP");
@@ -185,7 +199,10 @@ async fn what_keeps_it_from_starting_is_said_in_one_sentence() {
 
     let (status, said) = refusal(&config);
     assert_eq!(status, 1);
-    assert!(said.contains("in use by another process") && said.contains("linkseal.db"), "{said}");
+    assert!(
+        said.contains("in use by another process") && said.contains("linkseal.db"),
+        "{said}"
+    );
     process.kill();
 
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -195,26 +212,36 @@ async fn what_keeps_it_from_starting_is_said_in_one_sentence() {
     let (status, said) = refusal(&config);
     assert_eq!(status, 1);
     assert!(said.contains("in use") && said.contains(&address), "{said}");
-    plan.settings.set("listen.https", vec!["127.0.0.1:0".to_owned()]).write();
+    plan.settings
+        .set("listen.https", vec!["127.0.0.1:0".to_owned()])
+        .write();
 
     let key = plan.dir.path().join("linkseal.key");
     let kept = fs::read(&key).unwrap_or_else(|e| panic!("{}: {e}", key.display()));
     fs::write(&key, "not a key").expect("written");
     let (status, said) = refusal(&config);
     assert_eq!(status, 1);
-    assert!(said.contains("linkseal.key") && said.contains("64 hexadecimal digits"), "{said}");
+    assert!(
+        said.contains("linkseal.key") && said.contains("64 hexadecimal digits"),
+        "{said}"
+    );
     fs::write(&key, kept).expect("written");
 
     let database = plan.dir.path().join("linkseal.db");
     let version: i64 = {
         let db = rusqlite::Connection::open(&database).expect("SQLite");
-        let version = db.query_row("PRAGMA user_version", [], |row| row.get(0)).expect("a version");
+        let version = db
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .expect("a version");
         db.pragma_update(None, "user_version", version + 1000).expect("raised");
         version
     };
     let (status, said) = refusal(&config);
     assert_eq!(status, 1);
-    assert!(said.contains("newer version") && said.contains(&(version + 1000).to_string()), "{said}");
+    assert!(
+        said.contains("newer version") && said.contains(&(version + 1000).to_string()),
+        "{said}"
+    );
     let db = rusqlite::Connection::open(&database).expect("SQLite");
     db.pragma_update(None, "user_version", version).expect("lowered");
     drop(db);
@@ -233,7 +260,10 @@ async fn a_bad_configuration_names_file_line_and_key() {
     let output = run(&["serve", "--config", config.to_str().expect("UTF-8")]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(64), "{said}");
-    let line = fs::read_to_string(&config).expect("read").lines().position(|l| l.starts_with("handshake_wait"));
+    let line = fs::read_to_string(&config)
+        .expect("read")
+        .lines()
+        .position(|l| l.starts_with("handshake_wait"));
     let place = format!("{}:{}", config.display(), line.expect("the line") + 1);
     assert!(said.contains(&place) && said.contains("handshake_wait"), "{said}");
     let missing = run(&["serve", "--config", "/nowhere/linkseal.toml"]);
@@ -249,7 +279,10 @@ async fn the_api_shows_a_domain_from_unknown_over_pending_to_issued() {
     let name = "links.states.test";
     process.register(name).await;
     let domain = process.domain(name).await;
-    assert_eq!((&domain["ssl"]["state"], &domain["ssl"]["reason"]), (&json!("unknown"), &json!("never_requested")));
+    assert_eq!(
+        (&domain["ssl"]["state"], &domain["ssl"]["reason"]),
+        (&json!("unknown"), &json!("never_requested"))
+    );
     assert_eq!(domain["https_ready"], false);
     let verified = process.admin("POST", &format!("/v1/domains/{name}/verify"), None).await;
     assert_eq!(verified.status, 202, "{}", verified.text());
@@ -257,12 +290,19 @@ async fn the_api_shows_a_domain_from_unknown_over_pending_to_issued() {
     plan.ca.until(|ca| ca.name_stats(name).validations == 1).await;
     plan.clock.advance(HOUR);
     let domain = process.until_state(name, "issued").await;
-    assert_eq!((&domain["ssl"]["reason"], &domain["https_ready"]), (&json!("ok"), &json!(true)));
+    assert_eq!(
+        (&domain["ssl"]["reason"], &domain["https_ready"]),
+        (&json!("ok"), &json!(true))
+    );
     assert_eq!(domain["ssl"]["sans"], json!([name]));
-    let deleted = process.admin("DELETE", &format!("/v1/domains/{name}?purge=true"), None).await;
+    let deleted = process
+        .admin("DELETE", &format!("/v1/domains/{name}?purge=true"), None)
+        .await;
     assert_eq!(deleted.status, 204, "{}", deleted.text());
     let gone = process.admin("GET", &format!("/v1/domains/{name}"), None).await;
     assert_eq!((gone.status, &gone.json()["code"]), (404, &json!("not_found")));
-    let error = client::handshake(process.https, name, &plan.client(&[])).await.expect_err("forgotten");
+    let error = client::handshake(process.https, name, &plan.client(&[]))
+        .await
+        .expect_err("forgotten");
     assert_eq!(client::alert(&error), Some(AlertDescription::UnrecognisedName));
 }

@@ -79,7 +79,11 @@ async fn issue(stage: &Stage, count: usize) -> Duration {
         edge.until_issued(name).await;
     }
     let took = begun.elapsed();
-    assert_eq!(stage.orders(), count + 1, "one order each, and one for the edge's own name");
+    assert_eq!(
+        stage.orders(),
+        count + 1,
+        "one order each, and one for the edge's own name"
+    );
     took
 }
 
@@ -132,7 +136,11 @@ async fn a_zone_whose_servers_fail_makes_no_order() {
     let stage = Stage::new(Options::default()).await;
     let name = "links.broken.test";
     let host = json!({ "host": name });
-    stage.pebble.dns_call("set-servfail", host.clone()).await.expect("scripted");
+    stage
+        .pebble
+        .dns_call("set-servfail", host.clone())
+        .await
+        .expect("scripted");
     let edge = stage.edge().await;
     edge.until_issued(EDGE_NAME).await;
     edge.register(name).await;
@@ -185,19 +193,21 @@ async fn an_account_is_bound_to_an_external_one_where_the_ca_wants_that() {
         ..Options::default()
     })
     .await;
-    // Without it, the CA's words say what is missing.
+    // Without it, the state says what is missing.
     let name = "links.bound.test";
     let edge = stage.edge().await;
     edge.register(name).await;
     let record = edge.until(name, "refused", |r| r.ssl.last_error.is_some()).await;
-    let error = record.ssl.last_error.expect("the CA's words");
-    assert!(error.kind.ends_with(":externalAccountRequired"), "{error:?}");
+    let error = record.ssl.last_error.expect("what is missing");
+    assert!(error.detail.contains("set acme.eab"), "{error:?}");
     edge.stop().await;
 
     let file = stage.dir.path().join("eab.key");
     std::fs::write(&file, KEY).expect("written");
     crate::support::edge::private(&file);
-    let eab: toml::Table = r#"eab = { key_id = "kid-1", hmac_key_file = "eab.key" }"#.parse().expect("TOML");
+    let eab: toml::Table = r#"eab = { key_id = "kid-1", hmac_key_file = "eab.key" }"#
+        .parse()
+        .expect("TOML");
     stage.settings.set("acme.eab", eab["eab"].clone());
     let edge = stage.edge().await;
     stage.clock.advance(Duration::from_secs(70));

@@ -46,11 +46,15 @@ async fn twenty_thousand_domains_do_not_slow_the_start_down() {
     edge.stop().await;
     let begun = Instant::now();
     let edge = crate::support::edge::Edge::start(&world.settings, &world.clock, |_, _| {}).await;
-    client::handshake(edge.https, name, &config).await.expect("served at once");
+    client::handshake(edge.https, name, &config)
+        .await
+        .expect("served at once");
     let took = begun.elapsed();
     println!("{DOMAINS} domains: first handshake {took:?} after the start");
     assert!(took < FIRST_HANDSHAKE, "{took:?}");
     until("all domains are known", async || edge.control.is_loaded().then_some(())).await;
-    client::handshake(edge.https, EDGE_NAME, &config).await.expect("the edge's own name");
+    client::handshake(edge.https, EDGE_NAME, &config)
+        .await
+        .expect("the edge's own name");
     assert_eq!(world.ca.stats().orders, orders, "nobody has asked for the others");
 }

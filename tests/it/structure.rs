@@ -5,14 +5,54 @@ use std::path::{Path, PathBuf};
 
 /// Modules that know nothing of those to their right, each with its tests left out.
 const RULES: [(&str, &[&str]); 9] = [
-    ("edge", &["control", "issuer", "dns", "admin", "store", "app", "cli", "config", "devca"]),
-    ("domain", &["edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "event", "devca"]),
-    ("cert", &["edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "event", "devca"]),
-    ("link", &["edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "event", "devca"]),
-    ("event", &["edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "devca"]),
-    ("store", &["edge", "control", "issuer", "dns", "admin", "app", "cli", "config", "event", "devca"]),
-    ("dns", &["edge", "control", "issuer", "admin", "store", "app", "cli", "config", "event", "devca"]),
-    ("issuer", &["edge", "control", "dns", "admin", "app", "cli", "config", "event", "devca"]),
+    (
+        "edge",
+        &[
+            "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "devca",
+        ],
+    ),
+    (
+        "domain",
+        &[
+            "edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "event", "devca",
+        ],
+    ),
+    (
+        "cert",
+        &[
+            "edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "event", "devca",
+        ],
+    ),
+    (
+        "link",
+        &[
+            "edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "event", "devca",
+        ],
+    ),
+    (
+        "event",
+        &[
+            "edge", "control", "issuer", "dns", "admin", "store", "app", "cli", "config", "devca",
+        ],
+    ),
+    (
+        "store",
+        &[
+            "edge", "control", "issuer", "dns", "admin", "app", "cli", "config", "event", "devca",
+        ],
+    ),
+    (
+        "dns",
+        &[
+            "edge", "control", "issuer", "admin", "store", "app", "cli", "config", "event", "devca",
+        ],
+    ),
+    (
+        "issuer",
+        &[
+            "edge", "control", "dns", "admin", "app", "cli", "config", "event", "devca",
+        ],
+    ),
     ("control", &["admin", "app", "cli", "config", "event", "devca"]),
 ];
 
@@ -58,10 +98,17 @@ fn no_module_knows_what_stands_above_it() {
             let text = fs::read_to_string(&file).expect("UTF-8");
             for (number, line) in code(&text) {
                 for other in forbidden {
-                    let knows = [format!("crate::{other}::"), format!("crate::{other};"), format!("crate::{other},")];
+                    let knows = [
+                        format!("crate::{other}::"),
+                        format!("crate::{other};"),
+                        format!("crate::{other},"),
+                    ];
                     if knows.iter().any(|k| line.contains(k.as_str())) {
                         let place = file.strip_prefix(&source).expect("in src").display().to_string();
-                        wrong.push(format!("src/{place}:{number}: {module} must not know {other}: {}", line.trim()));
+                        wrong.push(format!(
+                            "src/{place}:{number}: {module} must not know {other}: {}",
+                            line.trim()
+                        ));
                     }
                 }
             }
@@ -91,6 +138,10 @@ fn rustls_acme_is_known_in_the_files_of_the_issuer_alone() {
     for file in all {
         let text = fs::read_to_string(&file).expect("UTF-8");
         let knows = code(&text).any(|(_, line)| line.contains("rustls_acme::"));
-        assert!(!knows || file.starts_with(source.join("issuer")), "{} uses rustls-acme", file.display());
+        assert!(
+            !knows || file.starts_with(source.join("issuer")),
+            "{} uses rustls-acme",
+            file.display()
+        );
     }
 }

@@ -25,7 +25,11 @@ pub(crate) struct Process {
 
 /// Runs the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("the binary")
+    Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary")
 }
 
 /// Starts the binary.
@@ -54,7 +58,10 @@ impl Process {
             until(&format!("the {kind} port is open"), async || {
                 let lines = log.lock().expect("not poisoned").clone();
                 let listens = |line: &Value| line["message"] == "listening" && line["listener"] == kind;
-                let line = lines.iter().filter_map(|l| serde_json::from_str(l).ok()).find(listens)?;
+                let line = lines
+                    .iter()
+                    .filter_map(|l| serde_json::from_str(l).ok())
+                    .find(listens)?;
                 line["address"].as_str()?.parse().ok()
             })
             .await
@@ -79,7 +86,10 @@ impl Process {
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let url = format!("http://{}{path}", self.admin);
         let body = body.map(|b| b.to_string());
-        self.web.call(method, &url, body, &[]).await.expect("the admin API answers")
+        self.web
+            .call(method, &url, body, &[])
+            .await
+            .expect("the admin API answers")
     }
 
     /// Registers a domain.
