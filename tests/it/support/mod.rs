@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod edge;
 pub(crate) mod origin;
 pub(crate) mod pebble;
+pub(crate) mod process;
 pub(crate) mod world;
 
 use std::time::{Duration, Instant};
