@@ -142,6 +142,7 @@ impl Edge {
             prefix: String::new(),
             fallback_url: None,
             keys: Arc::new(LinkKeys::new([key()]).unwrap()),
+            upstreams: upstream::Upstreams::default(),
         };
         settings(&mut all);
         let admission = Arc::new(OnlyPending {
