@@ -153,7 +153,7 @@ pub(super) fn check(rules: &[Upstream], found: &mut Findings<'_>) {
             );
         }
         if rule.ca_file.is_some() && !rule.to.is_https() {
-            found.problem(
+            found.warn(
                 &format!("upstream[{i}].ca_file"),
                 "is of use only where `to` is an https URL",
             );
