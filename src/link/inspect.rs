@@ -12,7 +12,7 @@ use super::token::{Kind, MAX_TOKEN_TEXT, NUMBER, Token, TokenError};
 use crate::clock::Timestamp;
 
 /// What an inspection came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Finding {
@@ -41,7 +41,7 @@ pub enum Finding {
 }
 
 /// What is in a pasted link and why it works or not. What does not verify may be made up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Inspection {
     /// Whether the edge serves it.
     pub valid: bool,
@@ -58,6 +58,7 @@ pub struct Inspection {
     /// When it was minted. `None`: it cannot be decoded.
     pub issued_at: Option<Timestamp>,
     /// The message it belongs to. `None`: it cannot be decoded.
+    #[schemars(with = "Option<String>")]
     pub message_id: Option<Uuid>,
     /// Which link of the message. `None`: it is no click link.
     pub link: Option<u16>,
