@@ -29,6 +29,8 @@ pub struct Secrets {
     pub admin_tokens: Vec<AdminToken>,
     /// For each CA, `acme` first, then its fallbacks: what its files hold.
     pub authorities: Vec<AuthoritySecrets>,
+    /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
+    pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
 }
 
 /// A key of links.
@@ -108,6 +110,14 @@ impl Secrets {
             secrets
                 .authorities
                 .push(AuthoritySecrets::read(&format!("acme.fallback[{i}]"), files, found));
+        }
+        for (i, rule) in config.upstream.iter().enumerate() {
+            let place = format!("upstream[{i}].ca_file");
+            let trust = rule
+                .ca_file
+                .as_deref()
+                .and_then(|file| read(file, &place, "certificates in PEM form", found, certificates));
+            secrets.upstream_trust.push(trust.unwrap_or_default());
         }
         secrets
     }

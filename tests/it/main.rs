@@ -19,3 +19,4 @@ mod pebble_flow;
 mod renewal;
 mod store_scale;
 mod structure;
+mod upstream;
