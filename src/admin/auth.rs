@@ -166,7 +166,10 @@ fn needed(context: &Context, request: &Request) -> Option<Role> {
     let Some(path) = request.extensions().get::<MatchedPath>() else {
         return Some(Role::Viewer);
     };
-    let known = context.roles.iter().find(|((m, p), _)| *m == method && *p == path.as_str());
+    let known = context
+        .roles
+        .iter()
+        .find(|((m, p), _)| *m == method && *p == path.as_str());
     known.map_or(Some(Role::Viewer), |(_, role)| *role)
 }
 

@@ -25,11 +25,14 @@ const STORE_TIME: Duration = Duration::from_secs(2);
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint::new(MethodFilter::GET, "/healthz", None, "Whether the process is alive.", alive).answers(
-            StatusCode::OK,
-            Content::json::<Alive>(),
-            "It is.",
-        ),
+        Endpoint::new(
+            MethodFilter::GET,
+            "/healthz",
+            None,
+            "Whether the process is alive.",
+            alive,
+        )
+        .answers(StatusCode::OK, Content::json::<Alive>(), "It is."),
         Endpoint::new(MethodFilter::GET, "/readyz", None, "Whether it can serve.", ready)
             .answers(StatusCode::OK, Content::json::<Readiness>(), "It can.")
             .answers(
@@ -87,7 +90,11 @@ async fn ready(State(context): State<Arc<Context>>) -> Response {
         missing.push(Missing { what: "store", detail });
     }
     let ready = missing.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, axum::Json(Readiness { ready, missing })).into_response()
 }
 

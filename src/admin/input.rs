@@ -76,13 +76,16 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = timeout(BODY_TIME, Limited::new(request.into_body(), MAX_BODY).collect()).await;
-        let bytes = bytes.map_err(|_| Problem::too_slow(format!("the body took longer than {} s", BODY_TIME.as_secs())))?;
+        let bytes =
+            bytes.map_err(|_| Problem::too_slow(format!("the body took longer than {} s", BODY_TIME.as_secs())))?;
         let bytes = bytes.map_err(|e| match e.is::<LengthLimitError>() {
             true => Problem::too_large(format!("the body is larger than {MAX_BODY} bytes")),
             false => Problem::invalid("the body broke off"),
         })?;
         let value = serde_json::from_slice(&bytes.to_bytes());
-        value.map(Self).map_err(|e| Problem::invalid(format!("the body is not JSON: {e}")))
+        value
+            .map(Self)
+            .map_err(|e| Problem::invalid(format!("the body is not JSON: {e}")))
     }
 }
 

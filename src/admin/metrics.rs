@@ -82,16 +82,25 @@ const FAMILIES: [Family; 2] = [
         // Names hold nothing that a label's value would have to escape.
         sample: |out, record| {
             let state = record.ssl.state().as_str();
-            writeln!(out, "linkseal_domain_ssl_state{{domain=\"{}\",state=\"{state}\"}} 1", record.name)
+            writeln!(
+                out,
+                "linkseal_domain_ssl_state{{domain=\"{}\",state=\"{state}\"}} 1",
+                record.name
+            )
         },
     },
     Family {
         head: "# HELP linkseal_domain_certificate_not_after_seconds End of a domain's certificate, in seconds since 1970.\n\
                # TYPE linkseal_domain_certificate_not_after_seconds gauge\n",
         sample: |out, record| {
-            let Some(certificate) = &record.ssl.certificate else { return Ok(()) };
+            let Some(certificate) = &record.ssl.certificate else {
+                return Ok(());
+            };
             let (name, end) = (&record.name, certificate.not_after.as_secs());
-            writeln!(out, "linkseal_domain_certificate_not_after_seconds{{domain=\"{name}\"}} {end}")
+            writeln!(
+                out,
+                "linkseal_domain_certificate_not_after_seconds{{domain=\"{name}\"}} {end}"
+            )
         },
     },
 ];
@@ -127,7 +136,9 @@ struct Walk {
 impl Walk {
     /// The next part. `None`: that was all.
     async fn page(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let Some(family) = self.families.front() else { return Ok(None) };
+        let Some(family) = self.families.front() else {
+            return Ok(None);
+        };
         let mut text = String::new();
         if !self.begun {
             text.push_str(family.head);

@@ -1,8 +1,8 @@
 //! The admin port (contract, section 7): the JSON API, health, metrics and their description, for
 //! the platform's back end, its operators and its monitoring.
 //!
-//! One table of endpoints ([`endpoint`]) says path, role and shape of everything there is; the
-//! routes, the role checks ([`auth`]) and `/openapi.json` are all made from it. What changes goes
+//! One table of endpoints (`endpoint`) says path, role and shape of everything there is; the
+//! routes, the role checks (`auth`) and `/openapi.json` are all made from it. What changes goes
 //! through [`crate::control::Control`], which writes the audit lines.
 
 mod api;

@@ -48,26 +48,32 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     let problem = shapes.subschema_for::<Problem>();
     let problem = json!({"application/problem+json": {"schema": problem}});
     // What is foreseen has the endpoint's own words, in the form all refusals have.
-    if let Some(limited) = answers.get_mut("429") {
-        limited["content"] = problem.clone();
+    if let Some(limited) = answers.get_mut("429").and_then(Value::as_object_mut) {
+        limited.insert("content".to_owned(), problem.clone());
     }
     answers.insert("default".to_owned(), answer("It was not done.", problem));
     let mut parameters = in_path(endpoint.path);
     if let Some(query) = endpoint.query {
         parameters.extend(in_query(&query(shapes)));
     }
-    let mut operation = json!({"summary": endpoint.summary, "parameters": parameters, "responses": answers});
+    let mut operation = Map::new();
+    operation.insert("summary".to_owned(), json!(endpoint.summary));
+    operation.insert("parameters".to_owned(), parameters.into());
     if let Some(body) = &endpoint.body {
-        operation["requestBody"] = json!({"required": true, "content": media(body, shapes)});
+        let body = json!({"required": true, "content": media(body, shapes)});
+        operation.insert("requestBody".to_owned(), body);
     }
-    match endpoint.role {
-        Some(role) => {
-            operation["security"] = json!([{"token": []}]);
-            operation["x-role"] = json!(role);
-        }
-        None => operation["security"] = json!([]),
+    operation.insert("responses".to_owned(), answers.into());
+    let security = if endpoint.role.is_some() {
+        json!([{"token": []}])
+    } else {
+        json!([])
+    };
+    operation.insert("security".to_owned(), security);
+    if let Some(role) = endpoint.role {
+        operation.insert("x-role".to_owned(), json!(role));
     }
-    operation
+    operation.into()
 }
 
 fn answer(when: &str, content: Value) -> Value {
@@ -108,7 +114,9 @@ fn in_query(shape: &Schema) -> Vec<Value> {
 /// The types' own words speak Rust; callers read JSON.
 fn speak_json(value: &mut Value) {
     match value {
-        Value::String(text) if text.contains("`None`") => *text = text.replace("`None`", "null"),
+        Value::String(text) if text.contains('`') => {
+            *text = text.replace("`None`", "null").replace("[`", "").replace("`]", "");
+        }
         Value::Array(all) => all.iter_mut().for_each(speak_json),
         Value::Object(all) => all.values_mut().for_each(speak_json),
         _ => {}

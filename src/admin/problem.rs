@@ -128,7 +128,11 @@ impl From<StoreError> for Problem {
             ),
             error => {
                 tracing::error!(%error, "the store did not answer the admin API");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StoreUnavailable, error.to_string())
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    Code::StoreUnavailable,
+                    error.to_string(),
+                )
             }
         }
     }

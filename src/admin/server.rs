@@ -35,7 +35,10 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// # Errors
 /// When an address cannot be listened on; the sentence says which and why.
 pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
-    addresses.iter().map(|&address| listener::bind_socket(address)).collect()
+    addresses
+        .iter()
+        .map(|&address| listener::bind_socket(address))
+        .collect()
 }
 
 /// The address a request comes from.

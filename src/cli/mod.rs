@@ -20,9 +20,6 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
 
-/// The environment variable that holds the admin API's bearer token.
-pub const ADMIN_TOKEN_VARIABLE: &str = "LINKSEAL_ADMIN_TOKEN";
-
 /// Exit status for wrong use and for a bad configuration (EX_USAGE of sysexits.h).
 const EXIT_USAGE: u8 = 64;
 /// Exit status of `domain verify` for a domain that is not right yet.

@@ -50,10 +50,11 @@ impl Control {
     /// How the orders stand.
     pub async fn overview(&self) -> Result<Overview, StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
-        let directory = self.inner.issuer.directory();
+        let tools = self.tools();
+        let directory = tools.issuer.directory();
         let settings = self.inner.settings.load();
         let limits = settings.limits;
-        let [orders, ..] = self.budgets(&settings.target);
+        let orders = self.account_budget();
         let left = store.budget_left(&orders, now).await?;
         let held_back = store.held_back(directory, now).await?;
         let queue = self.queue_depth();

@@ -30,11 +30,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
              A healthy certificate is not replaced.",
             verify,
         )
-        .answers(
-            StatusCode::ACCEPTED,
-            Content::json::<DnsView<'_>>(),
-            "What was found.",
-        ),
+        .answers(StatusCode::ACCEPTED, Content::json::<DnsView<'_>>(), "What was found."),
         Endpoint::new(
             MethodFilter::POST,
             "/v1/domains/{name}/reissue",
@@ -72,21 +68,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn verify(
-    State(context): State<Arc<Context>>,
-    caller: Caller,
-    Name(name): Name,
-) -> Result<Response, Problem> {
+async fn verify(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
     let (record, report) = context.control.verify(&name, &caller.actor()).await?;
     let view = Viewer::new(&context.control);
     Ok((StatusCode::ACCEPTED, axum::Json(view.report(&record, &report))).into_response())
 }
 
-async fn reissue(
-    State(context): State<Arc<Context>>,
-    caller: Caller,
-    Name(name): Name,
-) -> Result<Response, Problem> {
+async fn reissue(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
     match context.control.reissue(&name, &caller.actor()).await? {
         Reissue::Accepted(record) => {
             let view = Viewer::new(&context.control);

@@ -34,8 +34,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .body(Content::json::<NewDomain>())
             .answers(StatusCode::CREATED, domain(), "It is new.")
             .answers(StatusCode::OK, domain(), "It was registered already."),
-        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show)
-            .answers(StatusCode::OK, domain(), "The domain."),
+        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show).answers(
+            StatusCode::OK,
+            domain(),
+            "The domain.",
+        ),
         Endpoint::new(
             MethodFilter::PATCH,
             ONE,
@@ -113,7 +116,11 @@ async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
     let new: NewDomain = body.read(&["name", "sending_domain"])?;
     let registered = context.control.register(new, &caller.actor()).await?;
-    let status = if registered.created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if registered.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     let viewer = Viewer::new(&context.control);
     Ok((status, axum::Json(viewer.domain(&registered.record))).into_response())
 }

@@ -99,7 +99,9 @@ fn lines(body: BodyDataStream, stall: Duration) -> impl Stream<Item = Line> {
         skipping: false,
         ended: false,
     };
-    stream::unfold(cutter, async |mut cutter| cutter.next().await.map(|line| (line, cutter)))
+    stream::unfold(cutter, async |mut cutter| {
+        cutter.next().await.map(|line| (line, cutter))
+    })
 }
 
 struct Cutter {
@@ -140,7 +142,9 @@ impl Cutter {
             match timeout(self.stall, self.body.next()).await {
                 Ok(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
                 Ok(None) => self.ended = true,
-                Ok(Some(Err(_))) => return self.broken("the body broke off; this line and those after it were not read"),
+                Ok(Some(Err(_))) => {
+                    return self.broken("the body broke off; this line and those after it were not read");
+                }
                 Err(_) => return self.broken("nothing came for too long; this line and those after it were not read"),
             }
         }

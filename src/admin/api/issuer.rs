@@ -103,7 +103,9 @@ impl From<Overview> for Issuer {
             count: b.count,
             per_seconds: b.per.as_secs(),
             // A part of an order is none.
-            remaining: b.remaining.map(|left| left.floor().clamp(0.0, f64::from(b.count)) as u32),
+            remaining: b
+                .remaining
+                .map(|left| left.floor().clamp(0.0, f64::from(b.count)) as u32),
         });
         Self {
             accounts: vec![Account {

@@ -54,8 +54,13 @@ async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Resp
         let others = others(&this.registry);
         explain(&url, &live.link_keys, &tenants, others.iter().map(String::as_str))
     });
-    let found = found.await.map_err(|_| Problem::invalid("the link could not be inspected"))?;
-    Ok(axum::Json(found).into_response())
+    Ok(match found.await {
+        Ok(found) => axum::Json(found).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a link could not be inspected");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    })
 }
 
 /// The tenants whose links the URL's host serves: the present one and the former ones; on edge.name
@@ -63,7 +68,9 @@ async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Resp
 fn tenants(registry: &Registry, live: &Live, url: &str) -> Vec<String> {
     let url = url.trim().trim_matches(['<', '>', '"', '\'']);
     let uri: Option<Uri> = url.parse().ok();
-    let Some(host) = uri.as_ref().and_then(Uri::host) else { return Vec::new() };
+    let Some(host) = uri.as_ref().and_then(Uri::host) else {
+        return Vec::new();
+    };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let is_edge = live.edge_name.as_str() == host || live.aliases.iter().any(|a| a.as_str() == host);
     if is_edge {
@@ -71,7 +78,9 @@ fn tenants(registry: &Registry, live: &Live, url: &str) -> Vec<String> {
         let tenant = path.split("/t/").nth(1).and_then(|rest| rest.split('/').next());
         return tenant.map(str::to_owned).into_iter().collect();
     }
-    let Some(entry) = registry.get(&host) else { return Vec::new() };
+    let Some(entry) = registry.get(&host) else {
+        return Vec::new();
+    };
     let former = entry.former_tenants().iter().cloned();
     std::iter::once(entry.tenant().to_owned()).chain(former).collect()
 }

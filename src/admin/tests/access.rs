@@ -55,19 +55,37 @@ fn writing_needs_more_than_reading() {
 async fn support_pauses_and_changes_nothing_else() {
     let edge = Harness::start(three_tokens()).await;
     let new = json!({"name": "a.customer.example"});
-    edge.call("POST", "/v1/domains").token(SUPPORT).json(new.clone()).send().await.is_problem(403, "forbidden");
+    edge.call("POST", "/v1/domains")
+        .token(SUPPORT)
+        .json(new.clone())
+        .send()
+        .await
+        .is_problem(403, "forbidden");
     let added = edge.call("POST", "/v1/domains").token(ADMIN).json(new).send().await;
     assert_eq!(added.status, 201);
-    let patch = |body: Value| edge.call("PATCH", "/v1/domains/a.customer.example").token(SUPPORT).json(body).send();
+    let patch = |body: Value| {
+        edge.call("PATCH", "/v1/domains/a.customer.example")
+            .token(SUPPORT)
+            .json(body)
+            .send()
+    };
     let paused = patch(json!({"paused": true})).await.json();
-    assert_eq!((&paused["paused"], &paused["ssl"]["reason"]), (&json!(true), &json!("paused")));
-    patch(json!({"paused": false, "tenant": "mine"})).await.is_problem(403, "forbidden");
+    assert_eq!(
+        (&paused["paused"], &paused["ssl"]["reason"]),
+        (&json!(true), &json!("paused"))
+    );
+    patch(json!({"paused": false, "tenant": "mine"}))
+        .await
+        .is_problem(403, "forbidden");
     let audit = edge.call("GET", "/v1/audit").token(VIEWER).send().await.json();
     let entries = audit["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 2, "{audit}");
     assert_eq!(entries[0]["who"], "support");
     assert_eq!(entries[0]["from"], "127.0.0.1");
-    assert_eq!((&entries[0]["before"]["paused"], &entries[1]["action"]), (&Value::Null, &json!("create")));
+    assert_eq!(
+        (&entries[0]["before"]["paused"], &entries[1]["action"]),
+        (&Value::Null, &json!("create"))
+    );
 }
 
 #[tokio::test]
@@ -75,15 +93,33 @@ async fn tokens_are_compared_whole_and_can_be_changed() {
     let edge = Harness::start(three_tokens()).await;
     let longer = format!("{ADMIN}x");
     for token in [&longer, "", &ADMIN[1..], "Admin-token-0123456789"] {
-        edge.call("GET", "/v1/domains").token(token).send().await.is_problem(401, "unauthorized");
+        edge.call("GET", "/v1/domains")
+            .token(token)
+            .send()
+            .await
+            .is_problem(401, "unauthorized");
     }
-    let basic = edge.call("GET", "/v1/domains").header("authorization", "Basic eA==").send().await;
+    let basic = edge
+        .call("GET", "/v1/domains")
+        .header("authorization", "Basic eA==")
+        .send()
+        .await;
     basic.is_problem(401, "unauthorized");
     assert_eq!(edge.call("GET", "/v1/domains").token(ADMIN).send().await.status, 200);
-    edge.admin.set_settings(settings_with(three_tokens().into_iter().take(2).collect()));
-    edge.call("GET", "/v1/domains").token(ADMIN).send().await.is_problem(401, "unauthorized");
+    edge.admin
+        .set_settings(settings_with(three_tokens().into_iter().take(2).collect()));
+    edge.call("GET", "/v1/domains")
+        .token(ADMIN)
+        .send()
+        .await
+        .is_problem(401, "unauthorized");
     // With tokens any Host will do.
-    let named = edge.call("GET", "/v1/domains").token(VIEWER).header("host", "admin.example").send().await;
+    let named = edge
+        .call("GET", "/v1/domains")
+        .token(VIEWER)
+        .header("host", "admin.example")
+        .send()
+        .await;
     assert_eq!(named.status, 200);
 }
 
@@ -107,10 +143,18 @@ async fn pages_of_other_origins_change_nothing() {
     let edge = Harness::start(vec![]).await;
     let body = json!({"name": "a.customer.example"});
     for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
-        let call = edge.call("POST", "/v1/domains").header("origin", origin).json(body.clone());
+        let call = edge
+            .call("POST", "/v1/domains")
+            .header("origin", origin)
+            .json(body.clone());
         call.send().await.is_problem(403, "forbidden");
     }
     let own = format!("http://{}", edge.address);
-    let reply = edge.call("POST", "/v1/domains").header("origin", &own).json(body).send().await;
+    let reply = edge
+        .call("POST", "/v1/domains")
+        .header("origin", &own)
+        .json(body)
+        .send()
+        .await;
     assert_eq!(reply.status, 201);
 }

@@ -19,15 +19,40 @@ async fn a_domain_is_shown_as_in_the_contract() {
     assert_eq!(
         keys(&domain),
         [
-            "name", "tenant", "former_tenants", "sending_domain", "created", "https_ready", "paused", "retired",
-            "origin", "records", "fallback_url", "app_links", "http_while_pending", "ssl", "dns"
+            "name",
+            "tenant",
+            "former_tenants",
+            "sending_domain",
+            "created",
+            "https_ready",
+            "paused",
+            "retired",
+            "origin",
+            "records",
+            "fallback_url",
+            "app_links",
+            "http_while_pending",
+            "ssl",
+            "dns"
         ]
     );
     assert_eq!(
         keys(&domain["ssl"]),
         [
-            "state", "reason", "message", "since", "not_before", "not_after", "issuer", "serial", "sans", "renew_at",
-            "attempts", "next_attempt", "eta", "last_error"
+            "state",
+            "reason",
+            "message",
+            "since",
+            "not_before",
+            "not_after",
+            "issuer",
+            "serial",
+            "sans",
+            "renew_at",
+            "attempts",
+            "next_attempt",
+            "eta",
+            "last_error"
         ]
     );
     assert_eq!(keys(&domain["dns"]), ["checked", "https", "verified"]);
@@ -41,7 +66,9 @@ async fn a_domain_is_shown_as_in_the_contract() {
     }
     assert_eq!(edge.get(A).await.json(), domain);
     assert_eq!(edge.post("/v1/domains", body).await.status, 200);
-    let other = edge.post("/v1/domains", json!({"name": "a.customer.example", "tenant": "other"})).await;
+    let other = edge
+        .post("/v1/domains", json!({"name": "a.customer.example", "tenant": "other"}))
+        .await;
     other.is_problem(409, "conflict");
 }
 
@@ -59,52 +86,110 @@ async fn changes_retirement_and_purge() {
     assert_eq!(changed["tenant"], "acme");
     assert_eq!(changed["former_tenants"], json!(["a.customer.example"]));
     assert_eq!(changed["records"][0]["type"], "TXT");
-    assert_eq!(changed["app_links"], json!({"apple": {"applinks": {}}, "android": null}));
-    let cleared = patch(json!({"sending_domain": null, "fallback_url": null})).await.json();
-    assert_eq!((&cleared["sending_domain"], &cleared["fallback_url"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        changed["app_links"],
+        json!({"apple": {"applinks": {}}, "android": null})
+    );
+    let cleared = patch(json!({"sending_domain": null, "fallback_url": null}))
+        .await
+        .json();
+    assert_eq!(
+        (&cleared["sending_domain"], &cleared["fallback_url"]),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(cleared["tenant"], "acme", "what is absent stays");
 
     assert_eq!(edge.call("DELETE", A).send().await.status, 204);
     assert!(edge.get(A).await.json()["retired"].is_string());
-    assert_eq!(edge.post("/v1/domains", json!({"name": "a.customer.example"})).await.status, 200);
+    assert_eq!(
+        edge.post("/v1/domains", json!({"name": "a.customer.example"}))
+            .await
+            .status,
+        200
+    );
     assert_eq!(edge.get(A).await.json()["retired"], Value::Null);
     let purged = edge.call("DELETE", &format!("{A}?purge=true")).send().await;
     assert_eq!((purged.status.as_u16(), purged.body.len()), (204, 0));
     edge.get(A).await.is_problem(404, "not_found");
     edge.call("DELETE", A).send().await.is_problem(404, "not_found");
-    edge.control.own_name(&name(EDGE)).await.unwrap();
-    edge.call("DELETE", &format!("/v1/domains/{EDGE}")).send().await.is_problem(409, "conflict");
+    edge.control.own_names(&[name(EDGE)]).await;
+    edge.call("DELETE", &format!("/v1/domains/{EDGE}"))
+        .send()
+        .await
+        .is_problem(409, "conflict");
 }
 
 #[tokio::test]
 async fn what_is_wrong_is_said() {
     let edge = Harness::start(vec![]).await;
     for bad in ["*.example.com", "10.0.0.1", "a..example", "localhost", ""] {
-        edge.post("/v1/domains", json!({"name": bad})).await.is_problem(400, "invalid_name");
+        edge.post("/v1/domains", json!({"name": bad}))
+            .await
+            .is_problem(400, "invalid_name");
     }
-    let reply = edge.post("/v1/domains", json!({"name": "a.example.com", "sending_domain": "x y"})).await;
-    assert!(reply.is_problem(400, "invalid_name")["detail"].as_str().unwrap().starts_with("sending_domain"));
+    let reply = edge
+        .post("/v1/domains", json!({"name": "a.example.com", "sending_domain": "x y"}))
+        .await;
+    assert!(
+        reply.is_problem(400, "invalid_name")["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("sending_domain")
+    );
     edge.get("/v1/domains/a_b").await.is_problem(400, "invalid_name");
     for (body, word) in [
         (json!({}), "name"),
         (json!({"name": 7}), "7"),
         (json!({"name": "a.example.com", "tennant": "x"}), "tenant"),
         (json!({"name": "a.example.com", "tenant": "a/b"}), "slash"),
-        (json!({"name": "a.example.com", "records": [{"type": "SRV", "host": "a", "value": "b"}]}), "CNAME"),
+        (
+            json!({"name": "a.example.com", "records": [{"type": "SRV", "host": "a", "value": "b"}]}),
+            "CNAME",
+        ),
     ] {
         let problem = edge.post("/v1/domains", body).await.is_problem(400, "invalid_request");
         assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
     }
-    edge.call("POST", "/v1/domains").body("{").send().await.is_problem(400, "invalid_request");
-    let large = edge.call("POST", "/v1/domains").body(vec![b' '; 65 * 1024]).send().await;
+    edge.call("POST", "/v1/domains")
+        .body("{")
+        .send()
+        .await
+        .is_problem(400, "invalid_request");
+    let large = edge
+        .call("POST", "/v1/domains")
+        .body(vec![b' '; 65 * 1024])
+        .send()
+        .await;
     large.is_problem(413, "invalid_request");
-    for query in ["state=fine", "reason=none", "limit=0", "limit=1001", "limit=x", "cursor=!", "cursor=AA", "sort=name"] {
-        edge.get(&format!("/v1/domains?{query}")).await.is_problem(400, "invalid_request");
+    for query in [
+        "state=fine",
+        "reason=none",
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "cursor=!",
+        "cursor=AA",
+        "sort=name",
+    ] {
+        edge.get(&format!("/v1/domains?{query}"))
+            .await
+            .is_problem(400, "invalid_request");
     }
     let states = edge.get("/v1/domains?state=fine").await.json();
-    assert!(states["detail"].as_str().unwrap().contains("pending"), "it says what is allowed: {states}");
-    edge.call("DELETE", &format!("{A}?purge=yes")).send().await.is_problem(400, "invalid_request");
-    for path in ["/v1/redirects", "/v1/events", "/nothing", "/v1/domains/a.example.com/other"] {
+    assert!(
+        states["detail"].as_str().unwrap().contains("pending"),
+        "it says what is allowed: {states}"
+    );
+    edge.call("DELETE", &format!("{A}?purge=yes"))
+        .send()
+        .await
+        .is_problem(400, "invalid_request");
+    for path in [
+        "/v1/redirects",
+        "/v1/events",
+        "/nothing",
+        "/v1/domains/a.example.com/other",
+    ] {
         edge.get(path).await.is_problem(404, "not_found");
     }
     let method = edge.call("PUT", "/v1/domains").send().await;
@@ -142,40 +227,67 @@ async fn the_list_is_paged_filtered_and_counted() {
     assert_eq!(edge.get("/v1/domains?q=D6").await.names(), ["d6.customer.example"]);
     assert_eq!(edge.get("/v1/domains?q=%25").await.names().len(), 0);
     assert_eq!(edge.get("/v1/domains?state=issued").await.names().len(), 0);
-    assert_eq!(edge.get("/v1/domains?state=unknown&reason=never_requested").await.names().len(), 7);
+    assert_eq!(
+        edge.get("/v1/domains?state=unknown&reason=never_requested")
+            .await
+            .names()
+            .len(),
+        7
+    );
 }
 
 #[tokio::test]
 async fn verify_reports_and_queues_when_right() {
     let edge = Harness::start(vec![]).await;
     edge.add("wrong.customer.example").await;
-    let reply = edge.post("/v1/domains/wrong.customer.example/verify", Value::Null).await;
+    let reply = edge
+        .post("/v1/domains/wrong.customer.example/verify", Value::Null)
+        .await;
     assert_eq!(reply.status, 202);
     let report = reply.json();
     assert_eq!((&report["https"], &report["verified"]), (&json!(false), &json!(false)));
     let keys: Vec<_> = report.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["https", "verified", "checked", "records", "provider", "ssl"]);
     let record = &report["records"][0];
-    assert_eq!((&record["type"], &record["verdict"]), (&json!("CNAME"), &json!("missing")));
+    assert_eq!(
+        (&record["type"], &record["verdict"]),
+        (&json!("CNAME"), &json!("missing"))
+    );
     assert_eq!(record["expected"], json!([EDGE]));
     assert!(record["hint"]["de"].is_string());
     assert_eq!(report["ssl"]["reason"], "dns_missing");
 
     edge.add("right.customer.example").await;
-    let report = edge.post("/v1/domains/right.customer.example/verify", Value::Null).await.json();
+    let report = edge
+        .post("/v1/domains/right.customer.example/verify", Value::Null)
+        .await
+        .json();
     assert_eq!(report["https"], true);
     assert!(report["ssl"]["next_attempt"].is_string(), "{report}");
     let dns = edge.get("/v1/domains/right.customer.example/dns").await;
     assert_eq!((dns.status.as_u16(), &dns.json()["https"]), (200, &json!(true)));
-    let timeline = edge.get("/v1/domains/wrong.customer.example/timeline?limit=1").await.json();
+    let timeline = edge
+        .get("/v1/domains/wrong.customer.example/timeline?limit=1")
+        .await
+        .json();
     assert_eq!(timeline["entries"][0]["event"], "verify");
     let next = timeline["next"].as_str().unwrap();
-    let older = edge.get(&format!("/v1/domains/wrong.customer.example/timeline?cursor={next}")).await.json();
-    let events: Vec<_> = older["entries"].as_array().unwrap().iter().map(|e| e["event"].as_str().unwrap()).collect();
+    let older = edge
+        .get(&format!("/v1/domains/wrong.customer.example/timeline?cursor={next}"))
+        .await
+        .json();
+    let events: Vec<_> = older["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["event"].as_str().unwrap())
+        .collect();
     assert_eq!(events.last(), Some(&"registered"));
     assert!(!events.contains(&"verify"));
     for path in ["dns", "timeline"] {
-        edge.get(&format!("/v1/domains/none.example.com/{path}")).await.is_problem(404, "not_found");
+        edge.get(&format!("/v1/domains/none.example.com/{path}"))
+            .await
+            .is_problem(404, "not_found");
     }
 }
 
@@ -185,7 +297,10 @@ async fn reissue_within_the_limits_of_the_ca() {
     edge.add("right.customer.example").await;
     let path = "/v1/domains/right.customer.example/reissue";
     let until = edge.clock.now() + Duration::from_secs(1_000);
-    edge.store.hold_back("https://127.0.0.1:9/directory", until).await.unwrap();
+    edge.store
+        .hold_back("https://127.0.0.1:9/directory", until)
+        .await
+        .unwrap();
     let limited = edge.post(path, Value::Null).await;
     let problem = limited.is_problem(429, "rate_limited");
     assert_eq!(problem["retry_at"], json!(until));
@@ -207,7 +322,12 @@ async fn ready_means_issued_and_leading_here() {
     edge.add("right.customer.example").await;
     let ready = async || edge.get("/v1/domains/right.customer.example").await.json()["https_ready"] == true;
     let change = async |change: &dyn Fn(&mut crate::domain::DomainRecord)| {
-        let mut record = edge.store.domain(&name("right.customer.example")).await.unwrap().unwrap();
+        let mut record = edge
+            .store
+            .domain(&name("right.customer.example"))
+            .await
+            .unwrap()
+            .unwrap();
         change(&mut record);
         edge.store.transition(Transition::of(record)).await.unwrap();
     };

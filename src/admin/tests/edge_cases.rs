@@ -12,7 +12,10 @@ async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let error = bind(&[address]).unwrap_err().to_string();
-    assert!(error.contains(&address.to_string()) && error.contains("in use"), "{error}");
+    assert!(
+        error.contains(&address.to_string()) && error.contains("in use"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -30,7 +33,9 @@ async fn connections_are_bounded() {
     let look = async {
         loop {
             let mut stream = TcpStream::connect(edge.address).await.unwrap();
-            let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+            let asked = stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                .await;
             let mut answer = String::new();
             if asked.is_ok() && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200") {
                 return;
@@ -44,7 +49,9 @@ async fn connections_are_bounded() {
 async fn a_stop_closes_idle_connections() {
     let edge = Harness::start(vec![]).await;
     let mut idle = TcpStream::connect(edge.address).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
     assert!(idle.read(&mut [0; 4096]).await.unwrap() > 0);
     edge.tasks.stop();
     assert!(edge.tasks.wait(PATIENT).await);
@@ -81,7 +88,10 @@ async fn off_loopback_it_speaks_tls_under_the_edges_name() {
     let edge = Harness::start_at("0.0.0.0:0", three_tokens(), Issue::Off).await;
     let made = rcgen::generate_simple_self_signed([EDGE.to_owned()]).unwrap();
     let trusted = made.cert.der().clone();
-    assert!(tls(edge.address, &trusted).await.is_err(), "there is no certificate yet");
+    assert!(
+        tls(edge.address, &trusted).await.is_err(),
+        "there is no certificate yet"
+    );
     let certificate = Certificate::new(&made.cert.pem(), &made.key_pair.serialize_der()).unwrap();
     edge.certificates.put(name(EDGE), Arc::new(certificate));
     let answer = tls(edge.address, &trusted).await.unwrap();
@@ -94,7 +104,10 @@ async fn off_loopback_it_speaks_tls_under_the_edges_name() {
     edge.admin.set_settings(plain);
     let local = SocketAddr::from(([127, 0, 0, 1], edge.address.port()));
     let mut stream = TcpStream::connect(local).await.unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -30,7 +30,7 @@ use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::AdminToken;
 use crate::config::admin::Role;
-use crate::control::{self, Control, Issue, Limit, Limits};
+use crate::control::{self, Control, Issue, Limit, Limits, Tools};
 use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
@@ -89,7 +89,6 @@ struct Harness {
     control: Control,
     registry: Registry,
     certificates: Certificates,
-    metrics: MetricsHub,
     draining: Arc<AtomicBool>,
     admin: Admin,
     tasks: Tasks,
@@ -158,9 +157,11 @@ impl Harness {
             registry: registry.clone(),
             certificates: certificates.clone(),
             tickets: TicketKeys::new(),
-            issuer: Arc::new(issuer),
-            checker: Arc::new(checker),
-            asker: None,
+            tools: Tools {
+                issuer: Arc::new(issuer),
+                checker: Arc::new(checker),
+                asker: None,
+            },
             settings: control::Settings {
                 issue,
                 limits: Limits {
@@ -181,7 +182,7 @@ impl Harness {
         let mut admin = Admin::new(Parts {
             control: control.clone(),
             registry: registry.clone(),
-            metrics: metrics.clone(),
+            metrics,
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             settings: settings_with(tokens),
@@ -195,7 +196,6 @@ impl Harness {
             control,
             registry,
             certificates,
-            metrics,
             draining,
             admin,
             tasks,
@@ -232,9 +232,14 @@ impl Harness {
         let mut tables = db
             .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
             .unwrap();
-        let tables: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let tables: Vec<String> = tables
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
         for table in tables {
-            db.execute_batch(&format!("PRAGMA foreign_keys = OFF; DROP TABLE {table}")).unwrap();
+            db.execute_batch(&format!("PRAGMA foreign_keys = OFF; DROP TABLE {table}"))
+                .unwrap();
         }
     }
 }
@@ -277,7 +282,10 @@ impl Call {
     async fn send(self) -> Reply {
         let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
         let request = self.request.body(Full::new(self.body)).unwrap();
-        let answer = tokio::time::timeout(PATIENT, client.request(request)).await.unwrap().unwrap();
+        let answer = tokio::time::timeout(PATIENT, client.request(request))
+            .await
+            .unwrap()
+            .unwrap();
         let (parts, body) = answer.into_parts();
         let body = tokio::time::timeout(PATIENT, body.collect()).await.unwrap().unwrap();
         Reply {

@@ -10,15 +10,17 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use linkseal::clock::Clock;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Longest wait for one answer; far above what any takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::PATIENCE;
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -61,8 +63,15 @@ impl Web {
     }
 
     fn with(tls: ClientConfig) -> Self {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        Self { client: Client::builder(TokioExecutor::new()).build(connector), token: None }
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            token: None,
+        }
     }
 
     /// Sends a bearer token with every request.
@@ -96,63 +105,131 @@ impl Web {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::from(body.unwrap_or_default())).map_err(|e| e.to_string())?;
+        let request = request
+            .body(Full::from(body.unwrap_or_default()))
+            .map_err(|e| e.to_string())?;
         let answer = async {
             let response = self.client.request(request).await.map_err(|e| format!("{e:?}"))?;
             read(response).await
         };
-        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| "no answer".to_owned())?
+        tokio::time::timeout(PATIENCE, answer)
+            .await
+            .map_err(|_| "no answer".to_owned())?
     }
 }
 
 async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Answer, String> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
-    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    Ok(Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+    })
 }
 
 /// A TLS configuration that trusts the roots of a PEM text.
 pub(crate) fn tls(root_pem: &str, alpn: &[&[u8]]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(root_pem.as_bytes()) {
-        roots.add(root.expect("PEM")).expect("a root");
-    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("TLS versions")
-        .with_root_certificates(roots)
+        .with_root_certificates(roots(root_pem))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     config
 }
 
+/// The same at the time of a clock that may have been moved; every handshake is a full one.
+pub(crate) fn tls_at(root_pem: &str, alpn: &[&[u8]], clock: &Clock) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_root_certificates(roots(root_pem))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    config
+}
+
+/// The time that certificates are judged by.
+#[derive(Debug)]
+struct ClockTime(Clock);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let secs = u64::try_from(self.0.now().as_secs()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(secs)))
+    }
+}
+
+fn roots(pem: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(root.expect("PEM")).expect("a root");
+    }
+    roots
+}
+
+/// The serial number of the server's certificate, in lower-case hexadecimal.
+pub(crate) fn serial(stream: &TlsStream<TcpStream>) -> String {
+    let chain = stream.get_ref().1.peer_certificates().expect("a certificate");
+    let (_, leaf) = x509_parser::parse_x509_certificate(&chain[0]).expect("X.509");
+    hex::encode(leaf.tbs_certificate.raw_serial())
+}
+
+/// The alert with which the server ended a handshake. `None`: it did not.
+pub(crate) fn alert(error: &std::io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}
+
 /// A handshake for a name with the edge at an address.
-pub(crate) async fn handshake(edge: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn handshake(
+    edge: SocketAddr,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let io = TcpStream::connect(edge).await?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let handshake = TlsConnector::from(Arc::clone(config)).connect(name, io);
-    tokio::time::timeout(PATIENCE, handshake).await.map_err(std::io::Error::other)?
+    tokio::time::timeout(PATIENCE, handshake)
+        .await
+        .map_err(std::io::Error::other)?
 }
 
 /// One request to a name over TLS, HTTP/2 where ALPN chose it, as a recipient makes it.
-pub(crate) async fn fetch(edge: SocketAddr, name: &str, path: &str, config: &Arc<ClientConfig>) -> Result<Answer, String> {
+pub(crate) async fn fetch(
+    edge: SocketAddr,
+    name: &str,
+    path: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Answer, String> {
     let stream = handshake(edge, name, config).await.map_err(|e| e.to_string())?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
     let request = http::Request::get(format!("https://{name}{path}"));
     if h2 {
-        let (mut send, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.map_err(|e| e.to_string())?;
+        let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .map_err(|e| e.to_string())?;
         let driver = tokio::spawn(connection);
         let request = request.body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
         let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
         driver.abort();
         answer
     } else {
-        let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
+        let (mut send, connection) = hyper::client::conn::http1::handshake(io)
+            .await
+            .map_err(|e| e.to_string())?;
         let driver = tokio::spawn(connection);
-        let request = http::Request::get(path).header("host", name).body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
+        let request = http::Request::get(path)
+            .header("host", name)
+            .body(Full::<Bytes>::default())
+            .map_err(|e| e.to_string())?;
         let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
         driver.abort();
         answer
