@@ -180,8 +180,10 @@ impl App {
         let rules = crate::event::verdict::Rules::builtin()?;
         rules.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
+        let http_metrics = http::Metrics::register(registry)?;
+        let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
         let context = Arc::new(http::Context {
-            settings: ArcSwap::from_pointee(wiring::http(&config)?),
+            settings: ArcSwap::from_pointee(wiring::http(&config, upstreams)?),
             registry: known.clone(),
             admission: admission.clone(),
             thumbprint,
@@ -189,7 +191,7 @@ impl App {
             journal: journal.clone(),
             rules,
             clock: clock.clone(),
-            metrics: http::Metrics::register(registry)?,
+            metrics: http_metrics,
             draining: Arc::clone(&draining),
             limits: http::Limits::default(),
             tasks: edge_tasks.clone(),
