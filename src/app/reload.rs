@@ -24,7 +24,9 @@ impl App {
         };
         let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
         // Everything that can be wrong is made before anything is taken over.
-        let http = wiring::http(&config)?;
+        let old = self.context.settings.load();
+        let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
+        let http = wiring::http(&config, upstreams)?;
         let events = wiring::events(&config)?;
         event::sink::check(&events.sinks)?;
         let tools = self.workshop.make(&config)?;

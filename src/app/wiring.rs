@@ -10,17 +10,20 @@ use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, SinkKind, SinkUrl};
+use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
 use crate::edge::http;
+use crate::edge::http::upstream::{self, Upstreams};
 use crate::edge::tls::acceptor;
 use crate::event::{
     self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, SinkSettings, WebhookSettings,
 };
 use crate::issuer::{CaSettings, Eab};
 use crate::link::{LinkKey, LinkKeys};
+use crate::shutdown::Tasks;
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
@@ -135,7 +138,40 @@ pub(super) fn acceptor(config: &Config) -> acceptor::Settings {
     acceptor::Settings::new(config.edge.name.clone(), config.edge.handshake_wait.get())
 }
 
-pub(super) fn http(config: &Config) -> anyhow::Result<http::Settings> {
+/// The rules for back ends; those that `previous` has as well keep their connections.
+pub(super) fn upstreams(
+    config: &Config,
+    previous: &Upstreams,
+    metrics: &http::Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<Upstreams> {
+    let rules = config.upstream.iter().zip(&config.secrets.upstream_trust);
+    let rules = rules.map(|(rule, trust)| upstream::RuleSettings {
+        host: match &rule.host {
+            HostPattern::Any => None,
+            HostPattern::One(name) => Some(name.clone()),
+        },
+        prefix: rule.prefix.as_str().to_owned(),
+        origin: upstream::Origin {
+            to: rule.to.uri().clone(),
+            trust: trust.clone(),
+            http2: match rule.http2 {
+                Http2::Auto => upstream::Http2::Auto,
+                Http2::PriorKnowledge => upstream::Http2::PriorKnowledge,
+                Http2::Off => upstream::Http2::Off,
+            },
+            connect_timeout: rule.connect_timeout.get(),
+            max_concurrent: usize::try_from(rule.max_concurrent.get()).unwrap_or(usize::MAX),
+        },
+        response_timeout: rule.response_timeout.get(),
+        idle_timeout: rule.idle_timeout.get(),
+        max_body: rule.max_body.bytes(),
+        events: rule.events,
+    });
+    Ok(Upstreams::new(rules.collect(), previous, metrics.upstream(), tasks)?)
+}
+
+pub(super) fn http(config: &Config, upstreams: Upstreams) -> anyhow::Result<http::Settings> {
     let keys = config.secrets.link_keys.iter().map(|k| LinkKey::new(k.id, &k.secret));
     Ok(http::Settings {
         edge_name: config.edge.name.clone(),
@@ -144,6 +180,7 @@ pub(super) fn http(config: &Config) -> anyhow::Result<http::Settings> {
         prefix: config.links.prefix.as_str().to_owned(),
         fallback_url: config.links.fallback_url.as_ref().map(|u| u.as_str().to_owned()),
         keys: Arc::new(LinkKeys::new(keys)?),
+        upstreams,
     })
 }
 

@@ -186,6 +186,7 @@ impl Config {
         self.store.resolve(paths);
         self.links.resolve(paths);
         self.events.resolve(paths);
+        self.upstream.iter_mut().for_each(|rule| rule.resolve(paths));
         self.admin.resolve(paths);
     }
 }

@@ -33,6 +33,8 @@ pub struct Secrets {
     pub authorities: Vec<AuthoritySecrets>,
     /// For each sink of events: what its files hold.
     pub sinks: Vec<SinkSecrets>,
+    /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
+    pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
 }
 
 /// What the files of one sink hold.
@@ -126,6 +128,14 @@ impl Secrets {
         }
         for (i, sink) in config.events.sink.iter().enumerate() {
             secrets.sinks.push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
+        }
+        for (i, rule) in config.upstream.iter().enumerate() {
+            let place = format!("upstream[{i}].ca_file");
+            let trust = rule
+                .ca_file
+                .as_deref()
+                .and_then(|file| read(file, &place, "certificates in PEM form", found, certificates));
+            secrets.upstream_trust.push(trust.unwrap_or_default());
         }
         secrets
     }

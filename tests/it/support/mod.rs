@@ -3,8 +3,10 @@
 pub(crate) mod client;
 pub(crate) mod edge;
 pub(crate) mod nats;
+pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod pebble;
+pub(crate) mod process;
 pub(crate) mod world;
 
 use std::time::{Duration, Instant};
