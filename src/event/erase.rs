@@ -6,9 +6,9 @@
 //! pass it. File sinks: files are written anew without the matching lines. After a crash the old
 //! file or the new one is there, whole; erasing again does the rest.
 //!
-//! It needs the delivery to be at rest: on a running node, stop the [`super::Delivery`], erase with
-//! its [`Journal`] (which goes on taking events), start another one; on a stopped node the folders'
-//! locks keep a node that starts meanwhile from delivering.
+//! It needs the delivery to be at rest: on a running node [`Eraser`] sees to that, while the journal
+//! goes on taking events; on a stopped node the folders' locks keep a node that starts meanwhile
+//! from delivering.
 //!
 //! Out of reach: what webhooks and NATS have been given, copies and backups of files, what a
 //! reader of the event stream has seen, blocks of the disk that are not overwritten yet; and events
@@ -18,15 +18,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::frame::{self, Parsed};
 use super::segment::{self, Found, MAGIC, sync_parent};
-use super::{EventSettings, Journal, sink};
+use super::{Delivery, DeliveryError, EventSettings, Journal, sink};
 use crate::clock::Clock;
+use crate::shutdown::Tasks;
 
 /// What a blanked frame begins with; spaces fill it up.
 pub(super) const BLANK: &[u8] = br#"{"erased":true}"#;
@@ -36,6 +39,55 @@ const ROTATION: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What a file is called while it is written anew.
 const UNFINISHED: &str = ".erasing";
+
+/// Erases on a running node. Clones share it.
+#[derive(Clone)]
+pub struct Eraser {
+    delivery: Delivery,
+    journal: Journal,
+    settings: Arc<ArcSwap<EventSettings>>,
+    tasks: Tasks,
+}
+
+impl Eraser {
+    /// For a journal and its delivery, which runs in `tasks`.
+    pub fn new(delivery: Delivery, journal: Journal, settings: EventSettings, tasks: Tasks) -> Self {
+        Self {
+            delivery,
+            journal,
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
+            tasks,
+        }
+    }
+
+    /// Takes over new settings after a reload, before the delivery does.
+    pub fn set_settings(&self, settings: EventSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Stops the delivery, erases, and starts it again; the journal takes events all the while.
+    /// It goes on to its end when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// When something could not be reached.
+    pub async fn erase(&self, selector: Selector) -> Result<Erased, EraseError> {
+        let this = self.clone();
+        let all = self.tasks.spawn(async move {
+            let (journal, settings) = (this.journal.clone(), Arc::clone(&this.settings));
+            let work = move |settings: &EventSettings| erase(settings, Some(&journal), &selector);
+            let settings = || settings.load().as_ref().clone();
+            this.delivery.at_rest(&this.journal, settings, &this.tasks, work).await
+        });
+        match all.await {
+            Ok(Ok(Some(result))) => result,
+            Ok(Ok(None)) | Err(_) => Err(EraseError::Stopping),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "events are not delivered until the next reload; they stay in the journal");
+                Err(error.into())
+            }
+        }
+    }
+}
 
 /// Whose events are erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +132,12 @@ pub enum EraseError {
         /// What the system says.
         source: io::Error,
     },
+    /// The program ends.
+    #[error("the node is stopping; erase again when it is up, or on the stopped node")]
+    Stopping,
+    /// The delivery could not go on.
+    #[error("what was asked for was erased, but the delivery of events could not go on: {0}")]
+    Delivery(#[from] DeliveryError),
     /// A sink's settings.
     #[error(transparent)]
     Sink(#[from] sink::SinkSetupError),
@@ -465,29 +523,29 @@ mod tests {
         append(&journal, "other", 3, "other-1").await;
         until(|| node.archived().len() == 2).await;
 
-        assert!(delivery.stop(PATIENT).await);
-        // Not delivered yet.
+        let eraser = Eraser::new(delivery.clone(), journal.clone(), node.settings.clone(), tasks.clone());
         append(&journal, "acme", 4, "acme-2").await;
         append(&journal, "other", 4, "other-2").await;
-        let erased = erase(&node.settings, Some(&journal), &tenant("acme")).unwrap();
-        assert_eq!((erased.journal_events, erased.file_events), (3, 1));
+        let erased = eraser.erase(tenant("acme")).await.unwrap();
+        // Whether the second was delivered before it was erased is left to chance.
+        assert_eq!(erased.journal_events, 3);
+        assert!((1..=2).contains(&erased.file_events), "{erased:?}");
         assert_eq!((erased.journal_segments, erased.files), (2, 1));
         assert!(!node.holds("acme"));
         append(&journal, "other", 4, "other-3").await;
-
-        let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
         until(|| node.archived().len() >= 3).await;
-        assert!(delivery.stop(PATIENT).await);
         assert_eq!(node.archived(), ["other-1", "other-2", "other-3"]);
         assert_eq!(node.replayed(), ["old-other", "other-1", "other-2", "other-3"]);
         assert_eq!(journal.metrics().damaged.get(), 0, "what was erased is no damage");
 
-        let again = erase(&node.settings, Some(&journal), &tenant("acme")).unwrap();
+        let again = eraser.erase(tenant("acme")).await.unwrap();
         assert_eq!(again, Erased::default());
         // One message of another tenant.
         let one = Selector::Message(Uuid::from_u128(3));
-        let erased = erase(&node.settings, Some(&journal), &one).unwrap();
+        let erased = eraser.erase(one.clone()).await.unwrap();
         assert_eq!((erased.journal_events, erased.file_events), (1, 1));
+        assert!(delivery.stop(PATIENT).await);
+        assert!(matches!(eraser.erase(one).await, Err(EraseError::Stopping)));
         assert_eq!(node.replayed(), ["old-other", "other-2", "other-3"]);
         assert_eq!(node.archived(), ["other-2", "other-3"]);
     }

@@ -35,7 +35,7 @@ mod watch;
 mod writer;
 
 pub use delivery::{Delivery, DeliveryError};
-pub use erase::{EraseError, Erased, Selector, erase};
+pub use erase::{EraseError, Erased, Eraser, Selector, erase};
 pub use event::{Client, Event, EventType, Request};
 pub use journal::{Appending, Journal, Lost, OpenError, Receipt};
 pub use metrics::Metrics;

@@ -16,6 +16,7 @@ mod crash;
 mod faults;
 mod first_handshake;
 mod journal_kill;
+mod nats;
 mod pebble_flow;
 mod renewal;
 mod store_scale;
