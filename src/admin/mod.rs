@@ -37,7 +37,7 @@ use crate::config::admin::Role;
 use crate::control::Control;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::event::Journal;
+use crate::event::{Eraser, Journal};
 use crate::link::LinkKeys;
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::MetricsHub;
@@ -70,6 +70,8 @@ pub struct Parts {
     pub draining: Arc<AtomicBool>,
     /// The events of this node.
     pub journal: Journal,
+    /// What erases them.
+    pub eraser: Eraser,
     /// What can change by a reload.
     pub settings: Settings,
     /// The sockets of [`bind`].
@@ -93,6 +95,7 @@ struct Context {
     certificates: Certificates,
     draining: Arc<AtomicBool>,
     journal: Journal,
+    eraser: Eraser,
     streams: Arc<Semaphore>,
     live: ArcSwap<Live>,
     store: health::StoreHealth,
@@ -129,6 +132,7 @@ impl Admin {
             certificates: parts.certificates,
             draining: parts.draining,
             journal: parts.journal,
+            eraser: parts.eraser,
             streams: Arc::new(Semaphore::new(api::MAX_STREAMS)),
             live: ArcSwap::from_pointee(parts.settings.into()),
             store: health::StoreHealth::default(),

@@ -37,7 +37,7 @@ use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
-use crate::event::{Delivery, Journal};
+use crate::event::{Delivery, Eraser, Journal};
 use crate::issuer::AccountKey;
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
@@ -95,6 +95,7 @@ pub struct App {
     admin: Admin,
     journal: Journal,
     delivery: Delivery,
+    eraser: Eraser,
     edge_tasks: Tasks,
     tasks: Tasks,
     bound: Vec<Bound>,
@@ -177,6 +178,7 @@ impl App {
         let event_metrics = crate::event::Metrics::register(registry)?;
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
+        let eraser = Eraser::new(delivery.clone(), journal.clone(), event_settings, tasks.clone());
         let rules = crate::event::verdict::Rules::builtin()?;
         rules.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
@@ -229,6 +231,7 @@ impl App {
             certificates,
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            eraser: eraser.clone(),
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
             tasks: tasks.clone(),
@@ -245,6 +248,7 @@ impl App {
             admin,
             journal,
             delivery,
+            eraser,
             edge_tasks,
             tasks,
             bound,

@@ -50,6 +50,7 @@ impl App {
         self.admin.set_settings(wiring::admin(&config, &self.context));
         let (control, names) = (self.control.clone(), wiring::own_names(&config));
         self.tasks.spawn(async move { control.own_names(&names).await });
+        self.eraser.set_settings(events.clone());
         let (delivery, journal, tasks) = (self.delivery.clone(), self.journal.clone(), self.tasks.clone());
         self.tasks.spawn(async move {
             if let Err(error) = delivery.restart(&journal, &events, &tasks).await {

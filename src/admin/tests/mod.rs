@@ -36,7 +36,7 @@ use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupErr
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::event::{Durability, EventSettings, IpPrivacy, Journal};
+use crate::event::{Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{LinkKey, LinkKeys};
 use crate::shutdown::Tasks;
@@ -199,6 +199,12 @@ impl Harness {
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            eraser: Eraser::new(
+                Delivery::start(&journal, &events, &tasks).unwrap(),
+                journal.clone(),
+                events,
+                tasks.clone(),
+            ),
             settings: settings_with(tokens),
             sockets,
             tasks: tasks.clone(),
