@@ -80,7 +80,7 @@ impl<'a> Destination<'a> {
         if host.is_ascii() {
             return host.eq_ignore_ascii_case(name);
         }
-        idna::domain_to_ascii(host).is_ok_and(|ascii| ascii == name)
+        ascii_host(host).is_some_and(|ascii| ascii == name)
     }
 
     /// The URL in ASCII, as a `Location` header carries it (RFC 9110 §10.2.2, RFC 3986 §2.1):
@@ -94,8 +94,8 @@ impl<'a> Destination<'a> {
         let (scheme, rest) = self.text.split_at(start);
         let tail = rest.get(self.host.len()..).unwrap_or_default();
         out.push_str(scheme);
-        match idna::domain_to_ascii(self.host) {
-            Ok(host) if !self.host.is_ascii() => out.push_str(&host),
+        match ascii_host(self.host) {
+            Some(host) if !self.host.is_ascii() => out.push_str(&host),
             _ => encode(self.host, &mut out),
         }
         encode(tail, &mut out);
@@ -140,6 +140,12 @@ fn host_of(authority: &str) -> Option<&str> {
     fine.then_some(host)
 }
 
+/// An internationalized host as A-labels. `None`: it has none. Some characters are mapped to a
+/// space, an `@` or a slash: with these it would be another host, or none.
+fn ascii_host(host: &str) -> Option<Cow<'_, str>> {
+    idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::URL).ok()
+}
+
 fn encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_graphic() {
@@ -156,6 +162,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn characters_that_are_mapped_to_delimiters_make_no_other_host() {
+        // A ligature that begins with a space, a full-width slash, a full-width at sign.
+        for text in [
+            "http://\u{fe72}-",
+            "https://good.example\u{ff0f}.evil.example/",
+            "https://good.example\u{ff20}evil.example/",
+        ] {
+            let destination = Destination::new(text).unwrap();
+            let location = destination.location();
+            assert!(
+                location.contains('%') && location.bytes().all(|b| b.is_ascii_graphic()),
+                "{location}"
+            );
+            assert!(!destination.leads_to("evil.example") && !destination.leads_to("good.example"));
+        }
+    }
 
     #[test]
     fn what_may_be_a_destination() {

@@ -11,10 +11,12 @@
 mod support;
 
 mod admission;
+mod clear;
 mod cli;
 mod crash;
 mod faults;
 mod first_handshake;
+mod operators;
 mod pebble_flow;
 mod renewal;
 mod store_scale;
