@@ -6,6 +6,7 @@
 #[cfg(feature = "devca")]
 pub mod demo;
 mod reload;
+mod tools;
 mod wiring;
 
 use std::future::Future;
@@ -20,13 +21,14 @@ use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
+use self::tools::Workshop;
 use crate::admin::{self, Admin};
 use crate::cert::cache::Certificates;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, Asker, Control, KnownNames};
-use crate::dns::{Checker, Resolver, ResolverSettings};
+use crate::control::{self, Control, KnownNames};
+use crate::dns::ResolverSettings;
 use crate::domain::registry::Registry;
 use crate::edge::connection::{Connections, ServeHttp};
 use crate::edge::limits::Limits;
@@ -36,7 +38,7 @@ use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
 use crate::event::{Delivery, Journal};
-use crate::issuer::{AccountKey, Issuer};
+use crate::issuer::AccountKey;
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
@@ -80,6 +82,7 @@ pub struct App {
     options: Options,
     addresses: Addresses,
     control: Control,
+    workshop: Workshop,
     context: Arc<http::Context>,
     connections: Connections<Http>,
     limits: Limits,
@@ -134,24 +137,20 @@ impl App {
             .await
             .context("the ACME account key")?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
-        let issuer_metrics = crate::issuer::Metrics::register(registry)?;
-        let issuer = Issuer::new(
-            wiring::ca(&config)?,
+        let control_metrics = control::Metrics::register(registry)?;
+        let workshop = Workshop {
             key,
-            Arc::clone(&store),
-            Arc::clone(&sealer),
-            clock.clone(),
-            issuer_metrics,
-        )?;
-
-        let resolver = Resolver::new(wiring::resolver(&config, &options.dns))?;
-        let dns_metrics = crate::dns::Metrics::register(registry);
-        let checker = Checker::new(wiring::checker(&config), Arc::new(resolver), clock.clone(), dns_metrics);
+            store: Arc::clone(&store),
+            sealer: Arc::clone(&sealer),
+            clock: clock.clone(),
+            dns: options.dns.clone(),
+            issuer_metrics: crate::issuer::Metrics::register(registry)?,
+            dns_metrics: crate::dns::Metrics::register(registry),
+            ask_total: control_metrics.ask.clone(),
+        };
 
         let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
         let (known, tickets) = (Registry::new(), TicketKeys::new());
-        let control_metrics = control::Metrics::register(registry)?;
-        let asker = wiring::ask(&config).map(|settings| Asker::new(settings, control_metrics.ask.clone()));
         let control = Control::new(control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
@@ -159,9 +158,7 @@ impl App {
             registry: known.clone(),
             certificates: certificates.clone(),
             tickets: tickets.clone(),
-            issuer: Arc::new(issuer),
-            checker: Arc::new(checker),
-            asker,
+            tools: workshop.make(&config)?,
             settings: wiring::control(&config),
             node: config.edge.node.as_str().to_owned(),
             max_concurrent_orders: wiring::orders(&config),
@@ -175,8 +172,10 @@ impl App {
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
         let draining = Arc::new(AtomicBool::new(false));
+        let http_metrics = http::Metrics::register(registry)?;
+        let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
         let context = Arc::new(http::Context {
-            settings: ArcSwap::from_pointee(wiring::http(&config)?),
+            settings: ArcSwap::from_pointee(wiring::http(&config, upstreams)?),
             registry: known.clone(),
             admission: admission.clone(),
             thumbprint,
@@ -184,7 +183,7 @@ impl App {
             journal: journal.clone(),
             rules: crate::event::verdict::Rules::builtin()?,
             clock: clock.clone(),
-            metrics: http::Metrics::register(registry)?,
+            metrics: http_metrics,
             draining: Arc::clone(&draining),
             limits: http::Limits::default(),
             tasks: edge_tasks.clone(),
@@ -230,6 +229,7 @@ impl App {
             options,
             addresses,
             control,
+            workshop,
             context,
             connections,
             limits,
@@ -263,11 +263,8 @@ impl App {
         stop: impl Future<Output = ()>,
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> anyhow::Result<()> {
-        let edge = self.config.load().edge.clone();
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
-        for name in std::iter::once(&edge.name).chain(&edge.aliases) {
-            self.control.own_name(name).await.context("the edge's own name")?;
-        }
+        self.control.own_names(&wiring::own_names(&self.config.load())).await;
         self.control.start(requests);
         self.admin.start();
         for bound in std::mem::take(&mut self.bound) {

@@ -58,7 +58,8 @@ impl Admission for KnownNames {
                 known => return known,
             }
         }
-        let Some(asker) = &self.control.inner.asker else {
+        let tools = self.control.tools();
+        let Some(asker) = &tools.asker else {
             return Admitted::No;
         };
         match asker.ask(name).await {

@@ -105,9 +105,7 @@ struct Inner {
     registry: Registry,
     certificates: Certificates,
     tickets: TicketKeys,
-    issuer: Arc<Issuer>,
-    checker: Arc<Checker>,
-    asker: Option<Arc<Asker>>,
+    tools: ArcSwap<Tools>,
     settings: ArcSwap<Settings>,
     /// Owner of the leases: the node's name, so that a restarted node takes its own up at once.
     node: String,
@@ -120,6 +118,17 @@ struct Inner {
     in_hand: DashMap<DomainName, Vec<oneshot::Sender<CertificateAnswer>>>,
     looks: Semaphore,
     loads: Arc<Semaphore>,
+}
+
+/// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The CA in use.
+    pub issuer: Arc<Issuer>,
+    /// Looks at DNS.
+    pub checker: Arc<Checker>,
+    /// Asks the platform about unknown names. `None`: only registered names are admitted.
+    pub asker: Option<Arc<Asker>>,
 }
 
 /// What a control plane is made of.
@@ -136,12 +145,8 @@ pub struct Parts {
     pub certificates: Certificates,
     /// The data plane's ticket keys; filled here.
     pub tickets: TicketKeys,
-    /// The CA in use.
-    pub issuer: Arc<Issuer>,
-    /// Looks at DNS.
-    pub checker: Arc<Checker>,
-    /// Asks the platform about unknown names. `None`: only registered names are admitted.
-    pub asker: Option<Arc<Asker>>,
+    /// Whom it asks.
+    pub tools: Tools,
     /// What can change by a reload.
     pub settings: Settings,
     /// This node's name.
@@ -162,28 +167,14 @@ const CONCURRENT_LOADS: usize = 64;
 impl Control {
     /// Puts a control plane together; nothing runs yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts {
-            clock,
-            store,
-            sealer,
-            registry,
-            certificates,
-            tickets,
-            issuer,
-            checker,
-            asker,
-            ..
-        } = parts;
         let inner = Inner {
-            clock,
-            store,
-            sealer,
-            registry,
-            certificates,
-            tickets,
-            issuer,
-            checker,
-            asker,
+            clock: parts.clock,
+            store: parts.store,
+            sealer: parts.sealer,
+            registry: parts.registry,
+            certificates: parts.certificates,
+            tickets: parts.tickets,
+            tools: ArcSwap::from_pointee(parts.tools),
             settings: ArcSwap::from_pointee(parts.settings),
             node: parts.node,
             tasks: parts.tasks,
@@ -208,9 +199,16 @@ impl Control {
     }
 
     /// Takes over new settings after a reload.
-    pub fn set_settings(&self, settings: Settings) {
+    pub fn set_settings(&self, settings: Settings, tools: Tools, max_concurrent_orders: usize) {
         self.inner.settings.store(Arc::new(settings));
+        self.inner.tools.store(Arc::new(tools));
+        self.inner.queue.set_slots(max_concurrent_orders);
         self.inner.wake.notify_one();
+    }
+
+    /// Whom to ask now.
+    fn tools(&self) -> Arc<Tools> {
+        self.inner.tools.load_full()
     }
 
     /// The store, for reading.
@@ -238,7 +236,7 @@ impl Control {
         let settings = self.inner.settings.load();
         MessageContext {
             target: settings.target.clone(),
-            ca: self.inner.issuer.host().to_owned(),
+            ca: self.tools().issuer.host().to_owned(),
         }
     }
 }

@@ -149,7 +149,7 @@ impl Control {
     /// is not replaced, and a time the CA has set is kept.
     pub async fn verify(&self, name: &DomainName, actor: &Actor) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.inner.checker.report(&record).await;
+        let report = self.tools().checker.report(&record).await;
         let issue = self.inner.settings.load().issue;
         let record = self
             .change(name, None, |draft| {
@@ -196,7 +196,7 @@ impl Control {
     /// When a new order for the domain is allowed. `None`: now.
     async fn reissue_not_before(&self, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
         let now = self.inner.clock.now();
-        let held = self.inner.store.held_back(self.inner.issuer.directory(), now).await?;
+        let held = self.inner.store.held_back(self.tools().issuer.directory(), now).await?;
         if let Some(until) = held.or_else(|| self.failures_hold_back(record, now)) {
             return Ok(Some(until));
         }
@@ -214,12 +214,20 @@ impl Control {
     /// What the records of a domain look like now.
     pub async fn dns_report(&self, name: &DomainName) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.inner.checker.report(&record).await;
+        let report = self.tools().checker.report(&record).await;
         Ok((record, report))
     }
 
-    /// Makes sure that the edge's own name is known and has a certificate.
-    pub async fn own_name(&self, name: &DomainName) -> Result<(), StoreError> {
+    /// Makes sure that the edge's own names are known and have certificates.
+    pub async fn own_names(&self, names: &[DomainName]) {
+        for name in names {
+            if let Err(error) = self.own_name(name).await {
+                tracing::error!(domain = %name, %error, "the edge's own name cannot be stored");
+            }
+        }
+    }
+
+    async fn own_name(&self, name: &DomainName) -> Result<(), StoreError> {
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(name.clone(), None, Origin::Edge, now);
         if self.inner.settings.load().issue != Issue::Off {

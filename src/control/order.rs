@@ -79,7 +79,8 @@ impl Control {
         }
         // A certificate that could not be stored must not be ordered.
         self.inner.store.probe().await?;
-        let ca = self.inner.issuer.host();
+        let tools = self.tools();
+        let ca = tools.issuer.host();
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
             draft.tells(
@@ -116,7 +117,8 @@ impl Control {
             // The newest step is what counts: one that finds the channel full is not missed.
             progress.try_send(step).ok();
         };
-        let order = self.inner.issuer.issue(job, &report);
+        let tools = self.tools();
+        let order = tools.issuer.issue(job, &report);
         tokio::pin!(order);
         loop {
             tokio::select! {
@@ -173,7 +175,10 @@ impl Control {
         tracing::info!(domain = %name, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         if failure.kind == FailureKind::AccountLimit {
             let until = failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT);
-            self.inner.store.hold_back(self.inner.issuer.directory(), until).await?;
+            self.inner
+                .store
+                .hold_back(self.tools().issuer.directory(), until)
+                .await?;
         }
         self.transition(name, fence, |draft| {
             let backoff = backoff::after(&draft.record.ssl, failure.kind, failure.retry_after.is_some());
@@ -195,7 +200,7 @@ impl Control {
     /// The certificate an order replaces (RFC 9773 §5). `None`: none of this CA's, or the CA has no ARI.
     fn replaces(&self, record: &DomainRecord) -> Option<String> {
         let certificate = record.ssl.certificate.as_ref()?;
-        let known_to_ca = certificate.ca == self.inner.issuer.directory() && certificate.ari_check_at.is_some();
+        let known_to_ca = certificate.ca == self.tools().issuer.directory() && certificate.ari_check_at.is_some();
         known_to_ca.then(|| certificate.ari_id.clone())?
     }
 
@@ -203,7 +208,8 @@ impl Control {
     /// book-keeping of its limits. `None`: an order may be made, and has been counted.
     async fn held_back_until(&self, record: &DomainRecord, replaces: bool) -> Result<Option<Timestamp>, StoreError> {
         let now = self.inner.clock.now();
-        let directory = self.inner.issuer.directory();
+        let tools = self.tools();
+        let directory = tools.issuer.directory();
         if let Some(until) = self.inner.store.held_back(directory, now).await? {
             return Ok(Some(until));
         }
@@ -236,7 +242,8 @@ impl Control {
 
     /// What every order takes.
     pub(super) fn account_budget(&self) -> BudgetTake {
-        let ca = self.inner.issuer.directory();
+        let tools = self.tools();
+        let ca = tools.issuer.directory();
         take(
             format!("orders/{ca}"),
             self.inner.settings.load().limits.orders_per_account,
@@ -245,7 +252,8 @@ impl Control {
 
     /// What only a certificate takes: CAs count these limits by what they have issued.
     fn certificate_budgets(&self, record: &DomainRecord) -> Vec<BudgetTake> {
-        let (ca, name) = (self.inner.issuer.directory(), &record.name);
+        let tools = self.tools();
+        let (ca, name) = (tools.issuer.directory(), &record.name);
         let registered = psl::domain_str(name.as_str()).unwrap_or(name.as_str());
         let per_domain = self.inner.settings.load().limits.per_registered_domain;
         let mut takes = vec![take(format!("domain/{ca}/{registered}"), per_domain)];
@@ -263,7 +271,8 @@ impl Control {
     }
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
-        let ca = self.inner.issuer.host();
+        let tools = self.tools();
+        let ca = tools.issuer.host();
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::HeldBack {
                 until,

@@ -50,7 +50,8 @@ impl Control {
     /// How the orders stand.
     pub async fn overview(&self) -> Result<Overview, StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
-        let directory = self.inner.issuer.directory();
+        let tools = self.tools();
+        let directory = tools.issuer.directory();
         let settings = self.inner.settings.load();
         let limits = settings.limits;
         let orders = self.account_budget();

@@ -156,9 +156,10 @@ impl Control {
             return Ok(record);
         }
         // Another CA's certificate is none of this one's business.
-        let ours = certificate.ca == self.inner.issuer.directory();
+        let tools = self.tools();
+        let ours = certificate.ca == tools.issuer.directory();
         let info = if ours {
-            self.inner.issuer.renewal_info(id).await
+            tools.issuer.renewal_info(id).await
         } else {
             Ok(None)
         };
@@ -193,7 +194,8 @@ impl Control {
 
     /// Asks the platform again about a name it admitted, before anything is ordered for it.
     async fn still_admitted(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
-        let (Origin::Asked, Some(asker)) = (record.origin, &self.inner.asker) else {
+        let tools = self.tools();
+        let (Origin::Asked, Some(asker)) = (record.origin, &tools.asker) else {
             return Ok(true);
         };
         match asker.ask(&record.name).await {
@@ -238,7 +240,7 @@ impl Control {
             .await?;
             return Ok(true);
         }
-        let finding = self.inner.checker.https(&record.name).await;
+        let finding = self.tools().checker.https(&record.name).await;
         if finding.fault == Some(Fault::Ours) {
             // Our own resolvers fail: that says nothing about the domain.
             tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");

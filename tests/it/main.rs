@@ -21,3 +21,4 @@ mod pebble_flow;
 mod renewal;
 mod store_scale;
 mod structure;
+mod upstream;

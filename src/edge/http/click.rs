@@ -7,25 +7,29 @@ use super::reply::{self, Reply};
 use super::respond::Exchange;
 use super::router::{Route, route};
 use crate::event::Appending;
-use crate::link::{Destination, Kind, TokenBody};
+use crate::link::{Destination, Kind, TokenBody, VerifiedToken};
 
-/// 302 to the destination, when its event is written; else where broken links lead.
-pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
-    let right = x.verified(Kind::Click, tenant, token, |token| {
-        let TokenBody::Click { destination, .. } = token.body else {
-            return None;
-        };
-        // A link to its own host could lead in circles.
-        if destination.leads_to(x.entry.name.as_str()) {
-            return None;
-        }
-        let location = HeaderValue::from_str(&destination.location()).ok()?;
-        Some((
-            reply::redirect(StatusCode::FOUND, location),
-            Some(record::link(x, token)),
-        ))
-    });
-    right.unwrap_or_else(|| (fallback(x), None))
+/// 302 to the destination, when its event is written. `None`: the token is not right.
+pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<(Reply, Option<Appending>)> {
+    x.verified(Kind::Click, tenant, token, |token| {
+        Some(destined(x, token).unwrap_or_else(|| (fallback(x), None)))
+    })
+}
+
+/// To where a signed link leads. `None`: it may not lead there.
+fn destined(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Option<(Reply, Option<Appending>)> {
+    let TokenBody::Click { destination, .. } = token.body else {
+        return None;
+    };
+    // A link to its own host could lead in circles.
+    if destination.leads_to(x.entry.name.as_str()) {
+        return None;
+    }
+    let location = HeaderValue::from_str(&destination.location()).ok()?;
+    Some((
+        reply::redirect(StatusCode::FOUND, location),
+        Some(record::link(x, token)),
+    ))
 }
 
 /// For links that lead nowhere: the domain's fallback, else the one for all, else a page.

@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::challenge::ChallengeUpstream;
 use super::metrics::Metrics;
+use super::upstream::Upstreams;
 use crate::clock::Clock;
 use crate::domain::DomainName;
 use crate::domain::admission::Admission;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub fallback_url: Option<String>,
     /// The link keys.
     pub keys: Arc<LinkKeys>,
+    /// The rules for back ends.
+    pub upstreams: Upstreams,
 }
 
 impl Settings {

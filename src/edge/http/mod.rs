@@ -1,9 +1,9 @@
 //! HTTP on the edge (contract, section 4): from a connection to its replies.
 //!
 //! [`serve`] drives a connection; for each request `respond` checks the host, asks the router and
-//! calls the room that answers: challenge, open, click, unsubscribe, well_known. Answers come from
-//! memory; what may be waited for is the journal (`record`), an admission answer on port 80, a
-//! small request body, and an upstream for challenges.
+//! calls the room that answers: challenge, open, click, unsubscribe, well_known, or passes it on to a
+//! back end (`upstream`). Answers come from memory; what may be waited for is the journal (`record`),
+//! an admission answer on port 80, a small request body, an upstream for challenges, and back ends.
 
 mod challenge;
 mod click;
@@ -18,6 +18,7 @@ mod respond;
 pub mod router;
 mod server;
 mod unsubscribe;
+pub mod upstream;
 mod watch;
 mod well_known;
 

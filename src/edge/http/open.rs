@@ -13,15 +13,15 @@ use crate::link::Kind;
 pub(super) const PIXEL: &[u8; 43] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
-/// The pixel; with an event when the token is right.
-pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
-    (
-        pixel(),
-        x.verified(Kind::Open, tenant, token, |token| Some(record::link(x, token))),
-    )
+/// The pixel and an event. `None`: the token is not right.
+pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<(Reply, Option<Appending>)> {
+    x.verified(Kind::Open, tenant, token, |token| {
+        Some((pixel(), Some(record::link(x, token))))
+    })
 }
 
-fn pixel() -> Reply {
+/// The pixel, whatever the token.
+pub(super) fn pixel() -> Reply {
     reply::content(
         StatusCode::OK,
         HeaderValue::from_static("image/gif"),

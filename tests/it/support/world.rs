@@ -92,6 +92,12 @@ impl Plan {
         Arc::new(client::tls(self.ca.root_pem(), alpn))
     }
 
+    /// Adds an entry to a list of sections of the edge's configuration; its keys as TOML.
+    pub(crate) fn add(mut self, list: &str, entry: &str) -> Self {
+        self.settings.add(list, entry);
+        self
+    }
+
     /// What goes wrong at the CA, from the start.
     pub(crate) fn faults(&self) -> Arc<Faults> {
         self.ca.faults()

@@ -6,6 +6,7 @@ mod connection;
 mod hosts;
 mod links;
 mod plain;
+mod upstream;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -142,6 +143,7 @@ impl Edge {
             prefix: String::new(),
             fallback_url: None,
             keys: Arc::new(LinkKeys::new([key()]).unwrap()),
+            upstreams: super::upstream::Upstreams::default(),
         };
         settings(&mut all);
         let admission = Arc::new(OnlyPending {
