@@ -19,8 +19,11 @@ use crate::event::frame;
 use crate::event::reader::Record;
 use crate::event::segment::{create_dir, sync_parent};
 
-/// Most events between two fsyncs.
-const BATCH: usize = 4096;
+/// Most events between two fsyncs. All of them are in memory at once: more than a few hundred KiB
+/// would be given back to the system after each batch and faulted in again for the next.
+const BATCH: usize = 1024;
+/// How much is written at once, in bytes.
+const PIECE: usize = 64 << 10;
 /// How much of a file's end is read to find its last line, in bytes: the longest event and a bit.
 const TAIL: u64 = frame::MAX_PAYLOAD as u64 + 4096;
 /// How much of `2026-11-22T09:30:00Z` tells the minute, the finest field of a pattern.
@@ -131,6 +134,8 @@ struct Open {
     minute: String,
     path: PathBuf,
     file: File,
+    /// Whether something was written that is not known to be on disk.
+    unsynced: bool,
     /// What its last line holds. `None`: nothing of ours.
     holds: Option<Last>,
 }
@@ -144,7 +149,7 @@ struct Last {
 
 impl Files {
     fn write(&mut self, batch: &[Record]) -> Result<(), String> {
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity(PIECE);
         for record in batch {
             let time = head(&record.json).map_or_else(|| "1970-01-01T00:00:00Z".into(), |h| h.time);
             let minute = time.get(..MINUTE).unwrap_or(&time);
@@ -159,6 +164,9 @@ impl Files {
                 .is_some_and(|h| h.boot == record.boot && h.seq >= record.seq)
             {
                 continue;
+            }
+            if lines.len() + record.json.len() >= PIECE {
+                open.write(&mut lines)?;
             }
             lines.extend_from_slice(&record.json);
             lines.push(b'\n');
@@ -176,6 +184,7 @@ impl Files {
                 minute: minute.to_owned(),
                 path,
                 file,
+                unsynced: false,
                 holds,
             }));
         }
@@ -184,13 +193,30 @@ impl Files {
         Ok(open)
     }
 
+    /// Writes the rest and makes all of it durable.
     fn flush(&mut self, lines: &mut Vec<u8>) -> Result<(), String> {
-        let Some(open) = self.open.as_mut().filter(|_| !lines.is_empty()) else {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.write(lines)?;
+        if std::mem::take(&mut open.unsynced) {
+            open.file.sync_data().map_err(|e| open.says(&e))?;
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn write(&mut self, lines: &mut Vec<u8>) -> Result<(), String> {
+        if lines.is_empty() {
             return Ok(());
-        };
-        let result = open.file.write_all(lines).and_then(|()| open.file.sync_data());
+        }
+        self.unsynced = true;
+        self.file.write_all(lines).map_err(|e| self.says(&e))?;
         lines.clear();
-        result.map_err(|e| format!("{}: {e}", open.path.display()))
+        Ok(())
+    }
+
+    fn says(&self, error: &io::Error) -> String {
+        format!("{}: {error}", self.path.display())
     }
 }
 
