@@ -35,7 +35,8 @@ async fn raw(world: &World, bytes: &[u8]) -> String {
 async fn nginx_sees_the_original_path_host_and_client() {
     let nginx = Nginx::start().await;
     let world = fronting(&nginx, "").await;
-    let path = "/track/%2F/~//x%zz/a%20b/?q=%2f&r=//";
+    // nginx refuses `%zz` in a path.
+    let path = "/track/%2F/~//x%7a/a%20b/?q=%2f&r=//%zz";
     let answer = world.fetch(NAME, path).await.expect("an answer");
     assert_eq!((answer.status, answer.text().as_str()), (200, "nginx\n"));
     // An old system's click link, whose token is none of ours.
