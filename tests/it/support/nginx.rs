@@ -61,8 +61,12 @@ http {
 
 impl Nginx {
     pub(crate) async fn start() -> Self {
+        Self::start_at(free_port()).await
+    }
+
+    /// Where another one was before.
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let address = free_port();
         let config = CONFIG.replace("PORT", &address.to_string());
         fs::write(dir.path().join("nginx.conf"), config).expect("written");
         fs::write(dir.path().join("big"), vec![b'x'; 8 << 20]).expect("written");
