@@ -9,7 +9,7 @@ use crate::admin;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
-use crate::config::events::{Durability, IpDetail, SinkKind};
+use crate::config::events::{Durability, IpDetail, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
@@ -18,7 +18,9 @@ use crate::domain::DomainName;
 use crate::edge::http;
 use crate::edge::http::upstream::{self, Upstreams};
 use crate::edge::tls::acceptor;
-use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
+use crate::event::{
+    self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, SinkSettings, WebhookSettings,
+};
 use crate::issuer::{CaSettings, Eab};
 use crate::link::{LinkKey, LinkKeys};
 use crate::shutdown::Tasks;
@@ -194,19 +196,37 @@ pub(super) fn challenge_upstream(config: &Config) -> anyhow::Result<Option<http:
 pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
     let events = &config.events;
     let mut sinks = Vec::with_capacity(events.sink.len());
-    for sink in &events.sink {
+    for (sink, secrets) in events.sink.iter().zip(&config.secrets.sinks) {
         let types: Result<Vec<_>, _> = sink.types.iter().map(|t| t.as_str().parse()).collect();
         let types = types.map_err(|e: String| anyhow::anyhow!("events.sink.types: {e}"))?;
-        let kind = match sink.kind {
-            SinkKind::File => {
+        let kind = match (sink.kind, &sink.url) {
+            (SinkKind::File, _) => {
                 let path = sink.path.as_ref().context("events.sink.path is missing")?;
-                event::SinkKind::File {
+                event::SinkKind::File(FileSettings {
                     path: path.display().to_string(),
-                }
+                    max_bytes: sink.max_bytes.map(|b| b.bytes()),
+                    compress: sink.compress.is_some(),
+                    keep: sink.keep.map(|k| k.get()),
+                })
             }
-            SinkKind::Webhook | SinkKind::Nats => {
-                anyhow::bail!("events.sink.kind: only \"file\" can be used here")
-            }
+            (SinkKind::Webhook, Some(SinkUrl::Http(url))) => event::SinkKind::Webhook(WebhookSettings {
+                url: url.uri().clone(),
+                secrets: secrets.webhook.clone(),
+                batch: usize::try_from(sink.webhook_batch().get()).unwrap_or(usize::MAX),
+                trust: secrets.trust.clone(),
+                allow_private: sink.allow_private == Some(true),
+            }),
+            (SinkKind::Nats, Some(SinkUrl::Nats(url))) => event::SinkKind::Nats(NatsSettings {
+                url: url.clone(),
+                subject: sink.nats_subject().to_owned(),
+                login: match (sink.user.clone(), secrets.password.clone()) {
+                    (_, None) => NatsLogin::None,
+                    (None, Some(token)) => NatsLogin::Token(token),
+                    (Some(name), Some(password)) => NatsLogin::User { name, password },
+                },
+                trust: secrets.trust.clone(),
+            }),
+            (SinkKind::Webhook | SinkKind::Nats, _) => anyhow::bail!("events.sink.url does not fit its kind"),
         };
         sinks.push(SinkSettings {
             name: sink.name.as_str().to_owned(),
