@@ -149,6 +149,18 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "dir/linkseal.toml:6: upstream[0].prefix: must be a path such as \"/track/\" that starts with / and has no ? or #, not string \"track\"",
         ),
         (
+            "[[upstream]]\nprefix = \"/\"\nto = \"http://h/base\"\n",
+            "dir/linkseal.toml:7: upstream[0].to: must end after host and port: paths are passed on as clients send them",
+        ),
+        (
+            "[[upstream]]\nprefix = \"/\"\nto = \"http://h\"\nidle_timeout = \"0s\"\n",
+            "dir/linkseal.toml:8: upstream[0].idle_timeout: must be above 0s and at most 1h",
+        ),
+        (
+            "[[upstream]]\nprefix = \"/\"\nto = \"https://h\"\nca_file = \"none.pem\"\n",
+            "dir/linkseal.toml:8: upstream[0].ca_file: dir/none.pem cannot be read (No such file or directory (os error 2)); it must hold certificates in PEM form",
+        ),
+        (
             "[[upstream]]\nprefix = \"/\"\nto = \"http://h\"\n[[upstream]]\nprefix = \"/\"\nto = \"http://i\"\n",
             "dir/linkseal.toml:9: upstream[1].prefix: an earlier rule has host \"*\" and prefix \"/\" already",
         ),
