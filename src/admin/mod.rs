@@ -27,6 +27,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Method;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 pub use server::bind;
 
@@ -36,6 +37,7 @@ use crate::config::admin::Role;
 use crate::control::Control;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
+use crate::event::Journal;
 use crate::link::LinkKeys;
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::MetricsHub;
@@ -66,6 +68,8 @@ pub struct Parts {
     pub certificates: Certificates,
     /// Whether health checks are told to look elsewhere.
     pub draining: Arc<AtomicBool>,
+    /// The events of this node.
+    pub journal: Journal,
     /// What can change by a reload.
     pub settings: Settings,
     /// The sockets of [`bind`].
@@ -88,6 +92,8 @@ struct Context {
     metrics: MetricsHub,
     certificates: Certificates,
     draining: Arc<AtomicBool>,
+    journal: Journal,
+    streams: Arc<Semaphore>,
     live: ArcSwap<Live>,
     store: health::StoreHealth,
     roles: Roles,
@@ -122,6 +128,8 @@ impl Admin {
             metrics: parts.metrics,
             certificates: parts.certificates,
             draining: parts.draining,
+            journal: parts.journal,
+            streams: Arc::new(Semaphore::new(api::MAX_STREAMS)),
             live: ArcSwap::from_pointee(parts.settings.into()),
             store: health::StoreHealth::default(),
             roles,

@@ -107,8 +107,16 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, Code::Forbidden, detail)
     }
 
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StoreUnavailable, detail)
+    }
+
     pub(super) fn rate_limited(until: Timestamp, now: Timestamp) -> Self {
         let detail = format!("the CA's limits allow the next order for this domain at {until}");
+        Self::later(detail, until, now)
+    }
+
+    pub(super) fn later(detail: impl Into<String>, until: Timestamp, now: Timestamp) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         problem.retry_at = Some(until);
         // Rounded up: whoever comes back then is not turned away again.

@@ -220,6 +220,7 @@ impl App {
             metrics,
             certificates,
             draining: Arc::clone(&draining),
+            journal: journal.clone(),
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
             tasks: tasks.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{App, wiring};
-use crate::config;
+use crate::{config, event};
 
 impl App {
     /// Reads the configuration again.
@@ -27,6 +27,8 @@ impl App {
         let old = self.context.settings.load();
         let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
         let http = wiring::http(&config, upstreams)?;
+        let events = wiring::events(&config)?;
+        event::sink::check(&events.sinks)?;
         let tools = self.workshop.make(&config)?;
         for key in needs_restart {
             tracing::warn!(key, "this key was changed; it takes effect by a restart only");
@@ -45,6 +47,12 @@ impl App {
         self.admin.set_settings(wiring::admin(&config, &self.context));
         let (control, names) = (self.control.clone(), wiring::own_names(&config));
         self.tasks.spawn(async move { control.own_names(&names).await });
+        let (delivery, journal, tasks) = (self.delivery.clone(), self.journal.clone(), self.tasks.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = delivery.restart(&journal, &events, &tasks).await {
+                tracing::error!(%error, "events are not delivered until the next reload; they stay in the journal");
+            }
+        });
         self.config.store(Arc::new(config));
         tracing::info!("the configuration was read again");
         Ok(())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -123,7 +124,28 @@ impl AdminClient {
         self.call(Method::DELETE, path, None).await.map(drop)
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    /// Opens a stream of server-sent events after `last`; `None`: from now on. Its body has no end.
+    pub(super) async fn stream(&self, path: &str, last: Option<&str>) -> Result<Incoming, Failure> {
+        let mut request = self.request(Method::GET, path)?;
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request
+            .body(Full::default())
+            .map_err(|e| Failure::Usage(e.to_string()))?;
+        let answer = tokio::time::timeout(TIMEOUT, self.http.request(request))
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(|e| self.unreachable(&e))?;
+        let (head, body) = answer.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let body = Limited::new(body, LARGEST_ANSWER).collect().await;
+        Err(refusal(head.status, &body.map(|b| b.to_bytes()).unwrap_or_default()))
+    }
+
+    fn request(&self, method: Method, path: &str) -> Result<http::request::Builder, Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             let bearer = format!("Bearer {}", token.expose_secret());
@@ -132,6 +154,15 @@ impl AdminClient {
             bearer.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, bearer);
         }
+        Ok(request)
+    }
+
+    fn silent(&self) -> Failure {
+        Failure::Failed(format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let mut request = self.request(method, path)?;
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -141,11 +172,7 @@ impl AdminClient {
             .map_err(|e| Failure::Usage(e.to_string()))?;
         match tokio::time::timeout(TIMEOUT, self.answer(request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Failure::Failed(format!(
-                "{} gave no answer within {} s",
-                self.base,
-                TIMEOUT.as_secs()
-            ))),
+            Err(_) => Err(self.silent()),
         }
     }
 

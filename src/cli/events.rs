@@ -1,10 +1,14 @@
-//! `linkseal events`: what this node has written into its journal.
+//! `linkseal events`: what this node writes into its journal, as it comes (by the admin API), and
+//! what it has written (from the journal itself).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Subcommand;
+use http_body_util::BodyExt;
 use serde::Deserialize;
 
+use super::admin_client::{AdminClient, AdminOptions, query_value};
 use super::{Failure, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Span};
@@ -13,6 +17,18 @@ use crate::event::Replay;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Print a running edge's events as they come: a JSON object a line. After a break it goes on
+    /// where it was.
+    Tail {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// Only events of this domain.
+        #[arg(long)]
+        domain: Option<DomainName>,
+        /// Events are printed as JSON with or without.
+        #[arg(long, hide = true)]
+        json: bool,
+    },
     /// Print this node's events since a time, as far back as the journal is kept: a JSON object a line.
     Replay {
         /// A time such as 2026-11-22T09:30:00Z, or how long ago, such as 2h.
@@ -46,20 +62,102 @@ struct Head {
 /// Bytes that are printed at once.
 const CHUNK: usize = 64 << 10;
 
-pub(super) fn run(command: Command) -> Result<(), Failure> {
-    let Command::Replay {
-        from, domain, config, ..
-    } = command;
+/// Longest silence of a stream: keep-alives come every 15 s.
+const SILENCE: Duration = Duration::from_secs(45);
+/// Pause before a stream that broke off is opened again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest line of a stream, in bytes: an event has at most 1 MiB.
+const LONGEST_LINE: usize = 2 << 20;
+
+pub(super) async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Tail { admin, domain, .. } => tail(&AdminClient::new(&admin)?, domain.as_ref(), output::text).await,
+        Command::Replay {
+            from, domain, config, ..
+        } => replay(from, domain.as_ref(), &config),
+    }
+}
+
+/// Prints events until nobody reads them any more, or the first stream cannot be opened.
+async fn tail(
+    client: &AdminClient,
+    domain: Option<&DomainName>,
+    mut print: impl FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let path = domain.map_or("/v1/events".to_owned(), |d| format!("/v1/events?domain={}", query_value(d.as_str())));
+    let mut lines = Lines::default();
+    let mut body = client.stream(&path, None).await?;
+    loop {
+        let why = loop {
+            match tokio::time::timeout(SILENCE, body.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    let events = lines.read(frame.data_ref().map_or(&[], |d| d))?;
+                    if !events.is_empty() {
+                        print(&events)?;
+                    }
+                }
+                Ok(Some(Err(error))) => break error.to_string(),
+                Ok(None) => break "the edge ended it".to_owned(),
+                Err(_) => break format!("nothing came for {} s", SILENCE.as_secs()),
+            }
+        };
+        eprintln!("linkseal: the stream broke off ({why}); opening it again");
+        lines.rest.clear();
+        body = loop {
+            tokio::time::sleep(PAUSE).await;
+            match client.stream(&path, lines.last.as_deref()).await {
+                Ok(body) => break body,
+                Err(failure) => eprintln!("{failure}"),
+            }
+        };
+    }
+}
+
+/// The lines of a stream (WHATWG HTML §9.2.6), as far as this server sends them.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+    id: String,
+    /// The id of the last event that was printed. `None`: there was none.
+    last: Option<String>,
+}
+
+impl Lines {
+    /// What is to be printed: the data of whole events.
+    fn read(&mut self, bytes: &[u8]) -> Result<String, Failure> {
+        self.rest.extend_from_slice(bytes);
+        let mut out = String::new();
+        let mut at = 0;
+        while let Some(end) = self.rest.get(at..).and_then(|r| r.iter().position(|b| *b == b'\n')) {
+            let line = String::from_utf8_lossy(self.rest.get(at..at + end).unwrap_or_default()).into_owned();
+            at += end + 1;
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.clone_into(&mut self.id);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                out.push_str(data);
+                out.push('\n');
+                self.last = Some(self.id.clone());
+            }
+        }
+        self.rest.drain(..at);
+        if self.rest.len() > LONGEST_LINE {
+            return Err(Failure::Failed("the edge sends no events, but a line without an end".into()));
+        }
+        Ok(out)
+    }
+}
+
+fn replay(from: Since, domain: Option<&DomainName>, config: &Path) -> Result<(), Failure> {
     let from = match from {
         Since::Time(time) => time,
         Since::Ago(span) => Clock::system().now().minus(span.get()),
     };
-    let dir = Config::load(&config)?.events.dir;
+    let dir = Config::load(config)?.events.dir;
     let unreadable = |e: std::io::Error| Failure::Failed(format!("the journal {} cannot be read: {e}", dir.display()));
     let mut chunk = String::with_capacity(CHUNK * 2);
     for record in Replay::open(&dir, from).map_err(unreadable)? {
         let record = record.map_err(unreadable)?;
-        if domain.as_ref().is_some_and(|domain| !is_of(&record.json, domain)) {
+        if domain.is_some_and(|domain| !is_of(&record.json, domain)) {
             continue;
         }
         chunk.push_str(&String::from_utf8_lossy(&record.json));
@@ -101,5 +199,52 @@ mod tests {
         assert!(is_of(br#"{"type":"open","domain":"a.example","x":1}"#, &name));
         assert!(!is_of(br#"{"type":"open","domain":"b.example"}"#, &name));
         assert!(!is_of(br#"{"type":"open"}"#, &name));
+    }
+
+    #[test]
+    fn streams_are_read_in_whatever_pieces_they_come() {
+        let text = ": hello\n\nretry: 1000\n\nid: b:1\ndata: {\"a\":1}\n\n: \n\nid: b:2\ndata: {\"a\":2}\n\nid: b:3\nda";
+        for size in 1..text.len() {
+            let mut lines = Lines::default();
+            let pieces = text.as_bytes().chunks(size);
+            let out: String = pieces.map(|p| lines.read(p).unwrap()).collect();
+            assert_eq!(out, "{\"a\":1}\n{\"a\":2}\n");
+            assert_eq!(lines.last.as_deref(), Some("b:2"));
+        }
+        let endless = vec![b'x'; LONGEST_LINE + 1];
+        assert!(Lines::default().read(&endless).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_tail_goes_on_where_it_was_after_a_break() {
+        use axum::extract::State;
+        use std::sync::{Arc, Mutex};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let asked: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
+        let handler = async |State(asked): State<Arc<Mutex<Vec<_>>>>, request: axum::extract::Request| {
+            let last = request.headers().get("last-event-id").map(|v| v.to_str().unwrap().to_owned());
+            let mut asked = asked.lock().unwrap();
+            asked.push((request.uri().to_string(), last));
+            format!("id: b:{0}\ndata: {{\"n\":{0}}}\n\nid: torn", asked.len())
+        };
+        let app = axum::Router::new().fallback(handler).with_state(asked.clone());
+        let tasks = crate::shutdown::Tasks::new();
+        tasks.spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
+        let mut printed = Vec::new();
+        let name = "a.example".parse().unwrap();
+        let client = AdminClient::at(base);
+        let ended = tail(&client, Some(&name), |text| {
+            printed.push(text.to_owned());
+            if printed.len() == 3 { Err(Failure::OutputClosed) } else { Ok(()) }
+        });
+        assert!(matches!(ended.await, Err(Failure::OutputClosed)));
+        assert_eq!(printed, ["{\"n\":1}\n", "{\"n\":2}\n", "{\"n\":3}\n"]);
+        let asked = asked.lock().unwrap().clone();
+        let lasts: Vec<_> = asked.iter().map(|(_, last)| last.as_deref()).collect();
+        assert_eq!(lasts, [None, Some("b:1"), Some("b:2")]);
+        assert_eq!(asked[0].0, "/v1/events?domain=a.example");
+        tasks.stop();
     }
 }

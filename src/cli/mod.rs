@@ -48,7 +48,7 @@ enum Command {
     /// Make link keys, make links, and find out why one does not work.
     #[command(subcommand)]
     Link(link::Command),
-    /// Read this node's events again.
+    /// Read this node's events, as they come or again.
     #[command(subcommand)]
     Events(events::Command),
     /// Back up or restore the embedded store.
@@ -118,7 +118,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Link(command) => link::run(command),
-        Command::Events(command) => events::run(command),
+        Command::Events(command) => events::run(command).await,
         Command::Store(command) => store::run(command),
     }
 }
@@ -153,6 +153,7 @@ mod tests {
             "linkseal link unsubscribe --key-file k --base https://l.example --list 2 --json",
             "linkseal link inspect https://l.example/c/abc --key-file k --tenant t",
             "linkseal events replay --from 2026-11-22T09:30:00Z --domain a.example --json",
+            "linkseal events tail --domain a.example --admin http://127.0.0.1:9180 --json",
             "linkseal store backup copy.db --config linkseal.toml",
             "linkseal store restore copy.db",
         ] {

@@ -31,10 +31,10 @@ pub struct Secrets {
     pub admin_tokens: Vec<AdminToken>,
     /// For each CA, `acme` first, then its fallbacks: what its files hold.
     pub authorities: Vec<AuthoritySecrets>,
-    /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
-    pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
     /// For each sink of events: what its files hold.
     pub sinks: Vec<SinkSecrets>,
+    /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
+    pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
 }
 
 /// What the files of one sink hold.
@@ -126,6 +126,9 @@ impl Secrets {
                 .authorities
                 .push(AuthoritySecrets::read(&format!("acme.fallback[{i}]"), files, found));
         }
+        for (i, sink) in config.events.sink.iter().enumerate() {
+            secrets.sinks.push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
+        }
         for (i, rule) in config.upstream.iter().enumerate() {
             let place = format!("upstream[{i}].ca_file");
             let trust = rule
@@ -133,11 +136,6 @@ impl Secrets {
                 .as_deref()
                 .and_then(|file| read(file, &place, "certificates in PEM form", found, certificates));
             secrets.upstream_trust.push(trust.unwrap_or_default());
-        }
-        for (i, sink) in config.events.sink.iter().enumerate() {
-            secrets
-                .sinks
-                .push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
         }
         secrets
     }

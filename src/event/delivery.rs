@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use uuid::Uuid;
 
 use super::cursor::Cursor;
@@ -24,6 +24,8 @@ use super::stopped::Stopped;
 use super::{EventSettings, Journal, segment};
 use crate::shutdown::Tasks;
 
+/// How long a delivery that ends may take before that is said.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a folder that another process holds is looked at.
 const LOCK_EVERY: Duration = Duration::from_secs(1);
 /// How often lags are measured while sinks do nothing.
@@ -31,10 +33,11 @@ const LAG_EVERY: Duration = Duration::from_secs(5);
 /// How often old segments are looked for.
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 
-/// The running delivery of a journal to its sinks.
-#[derive(Debug)]
+/// The running delivery of a journal to its sinks. Clones share it.
+#[derive(Clone, Debug)]
 pub struct Delivery {
-    tasks: Tasks,
+    /// `None`: it was stopped.
+    running: Arc<AsyncMutex<Option<Tasks>>>,
 }
 
 /// Why delivery cannot start.
@@ -71,12 +74,41 @@ pub(super) type Progress = Arc<Mutex<(Uuid, u64)>>;
 impl Delivery {
     /// Starts delivering. From here on, sinks that are new get what happens from now on; those
     /// there at the journal's first start get all of this boot. Blocks for a moment (cursors are
-    /// made durable). To take over new settings, stop the delivery first and start another one;
-    /// sinks that their endpoints had stopped run again then.
+    /// made durable).
     ///
     /// # Errors
     /// When a sink's settings are wrong or the journal's directory cannot be used.
     pub fn start(journal: &Journal, settings: &EventSettings, tasks: &Tasks) -> Result<Self, DeliveryError> {
+        let running = Self::run(journal, settings, tasks)?;
+        Ok(Self {
+            running: Arc::new(AsyncMutex::new(Some(running))),
+        })
+    }
+
+    /// Goes on with other settings, once what is on its way has ended: two deliveries never share
+    /// a cursor. Sinks that their endpoints had stopped run again.
+    ///
+    /// # Errors
+    /// As for [`Delivery::start`]; nothing is delivered then until it is restarted again.
+    pub async fn restart(
+        &self,
+        journal: &Journal,
+        settings: &EventSettings,
+        tasks: &Tasks,
+    ) -> Result<(), DeliveryError> {
+        sink::check(&settings.sinks)?;
+        let mut running = self.running.lock().await;
+        // Stopped meanwhile: the program ends.
+        let Some(old) = running.as_ref() else { return Ok(()) };
+        old.stop();
+        while !old.wait(PATIENCE).await {
+            tracing::warn!("the delivery of events takes its time to end; new settings wait for it");
+        }
+        *running = Some(Self::run(journal, settings, tasks)?);
+        Ok(())
+    }
+
+    fn run(journal: &Journal, settings: &EventSettings, tasks: &Tasks) -> Result<Tasks, DeliveryError> {
         sink::check(&settings.sinks)?;
         let unusable = |source| DeliveryError::Journal {
             path: journal.folder().to_owned(),
@@ -123,14 +155,18 @@ impl Delivery {
         };
         let retention = Retention::new(journal, settings);
         tasks.spawn(keeper.run(retention));
-        Ok(Self { tasks })
+        Ok(tasks)
     }
 
     /// Delivers what is left to the sinks that take it at once, and stops; tells whether that was
     /// done within `deadline`. What is not delivered stays in the journal for the next start.
     pub async fn stop(self, deadline: Duration) -> bool {
-        self.tasks.stop();
-        self.tasks.wait(deadline).await
+        let stop = async {
+            let Some(running) = self.running.lock().await.take() else { return true };
+            running.stop();
+            running.wait(deadline).await
+        };
+        tokio::time::timeout(deadline, stop).await.unwrap_or(false)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The journal for reading along: what was written since some moment, and what is being written
 //! now. Takes no locks and moves no cursors.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
@@ -98,6 +99,9 @@ impl Iterator for Replay {
 /// reader is, it holds up nobody and buffers nothing: it reads from the journal.
 pub struct Follower {
     journal: Journal,
+    /// What earlier boots left, oldest first.
+    earlier: VecDeque<FolderReader>,
+    /// `None`: a read was broken off.
     reader: Option<FolderReader>,
 }
 
@@ -109,8 +113,32 @@ impl Journal {
         let reader = FolderReader::new(self.folder(), self.boot(), after, self.metrics().damaged.clone());
         Follower {
             journal: self.clone(),
+            earlier: VecDeque::new(),
             reader: Some(reader),
         }
+    }
+
+    /// Goes on after an event of this or an earlier boot, as far back as the journal is kept, and
+    /// follows this boot's events then. Blocks for a moment.
+    ///
+    /// # Errors
+    /// When the journal's directory cannot be read.
+    pub fn resume(&self, boot: Uuid, seq: u64) -> io::Result<Follower> {
+        if boot >= self.boot() {
+            // A later boot's is not of this journal: whoever has it lacks all of this one.
+            return Ok(self.follow(Some(if boot == self.boot() { seq } else { 0 })));
+        }
+        let mut follower = self.follow(Some(0));
+        let damaged = &self.metrics().damaged;
+        for earlier in segment::boots(self.dir())? {
+            if earlier >= boot && earlier < self.boot() {
+                let after = if earlier == boot { seq } else { 0 };
+                let folder = self.dir().join(earlier.to_string());
+                let reader = FolderReader::new(&folder, earlier, after, damaged.clone());
+                follower.earlier.push_back(reader);
+            }
+        }
+        Ok(follower)
     }
 }
 
@@ -121,6 +149,20 @@ impl Follower {
     /// # Errors
     /// When the journal cannot be read, or a read was broken off.
     pub async fn next(&mut self) -> io::Result<Vec<Record>> {
+        while let Some(mut reader) = self.earlier.pop_front() {
+            let read = tokio::task::spawn_blocking(move || {
+                let mut records = Vec::new();
+                let result = reader.read(Until::End, BATCH, &mut records);
+                (reader, records, result)
+            });
+            let (reader, records, stop) = read.await.map_err(io::Error::other)?;
+            if stop? == Stop::Enough {
+                self.earlier.push_front(reader);
+            }
+            if !records.is_empty() {
+                return Ok(records);
+            }
+        }
         loop {
             let mut reader = self
                 .reader
@@ -222,5 +264,26 @@ mod tests {
         let (seen, ()) = tokio::join!(new.next(), append(&journal, 1));
         assert_eq!(seqs(seen.unwrap()), [4]);
         assert_eq!(seqs(resumed.next().await.unwrap()), [4]);
+    }
+
+    #[tokio::test]
+    async fn a_follower_goes_on_in_an_earlier_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::system();
+        let boots: Vec<_> = (0..3).map(|_| open(dir.path(), &clock)).collect();
+        for journal in &boots {
+            append(journal, 600).await;
+        }
+        let [first, second, third] = boots.as_slice() else { unreachable!() };
+        let mut follower = third.resume(first.boot(), 599).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 1201 {
+            seen.extend(follower.next().await.unwrap().iter().map(|r| (r.boot, r.seq)));
+        }
+        let all = |j: &Journal, from: u64| (from..=600).map(|seq| (j.boot(), seq)).collect::<Vec<_>>();
+        assert_eq!(seen, [all(first, 600), all(second, 1), all(third, 1)].concat());
+        let mut own = third.resume(third.boot(), 600).unwrap();
+        let (records, ()) = tokio::join!(own.next(), append(third, 1));
+        assert_eq!(records.unwrap().first().unwrap().seq, 601);
     }
 }

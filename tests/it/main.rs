@@ -17,6 +17,7 @@ mod crash;
 mod faults;
 mod first_handshake;
 mod operators;
+mod nats;
 mod pebble_flow;
 mod renewal;
 mod store_scale;

@@ -4,10 +4,13 @@ mod audit;
 mod checks;
 mod description;
 mod domains;
+mod events;
 mod export;
 mod import;
 mod issuer;
 mod links;
+
+pub(super) use events::MAX_STREAMS;
 
 use super::endpoint::Endpoint;
 use super::{health, metrics};
@@ -24,6 +27,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         audit::endpoints(),
         issuer::endpoints(),
         links::endpoints(),
+        events::endpoints(),
         description::endpoints(),
     ]
     .into_iter()

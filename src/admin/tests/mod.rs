@@ -5,6 +5,7 @@ mod access;
 mod bulk;
 mod domains;
 mod edge_cases;
+mod events;
 mod service;
 
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupErr
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
+use crate::event::{Durability, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{LinkKey, LinkKeys};
 use crate::shutdown::Tasks;
@@ -87,6 +89,7 @@ impl Lookup for NamesTell {
 struct Harness {
     address: SocketAddr,
     control: Control,
+    journal: Journal,
     registry: Registry,
     certificates: Certificates,
     draining: Arc<AtomicBool>,
@@ -176,6 +179,16 @@ impl Harness {
             tasks: tasks.clone(),
             metrics: control::Metrics::register(prometheus).unwrap(),
         });
+        let events = EventSettings {
+            dir: dir.path().join("events"),
+            durability: Durability::Written,
+            keep: Duration::from_secs(3_600),
+            max_bytes: 1 << 30,
+            ip: IpPrivacy::Full,
+            sinks: Vec::new(),
+        };
+        let event_metrics = crate::event::Metrics::register(prometheus).unwrap();
+        let journal = Journal::open(&events, "edge-1", clock.clone(), event_metrics).unwrap();
         let sockets = bind(&[address.parse().unwrap()]).unwrap();
         let address = sockets[0].local_addr().unwrap();
         let draining = Arc::new(AtomicBool::new(false));
@@ -185,6 +198,7 @@ impl Harness {
             metrics,
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
+            journal: journal.clone(),
             settings: settings_with(tokens),
             sockets,
             tasks: tasks.clone(),
@@ -194,6 +208,7 @@ impl Harness {
         Self {
             address,
             control,
+            journal,
             registry,
             certificates,
             draining,

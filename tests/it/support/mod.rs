@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod edge;
+pub(crate) mod nats;
 pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod pebble;

@@ -511,8 +511,7 @@ async fn gone_stops_the_sink_over_restarts_until_a_reload_or_other_settings() {
     node.wait(FAST, || archived(&archive) == ids && stopped(&second)).await;
     assert_eq!(endpoint.got().len(), 1, "nothing more was sent");
     // A reload.
-    assert!(delivery.stop(DEADLINE).await);
-    let delivery = node.deliver(&second);
+    delivery.restart(&second, &node.settings, &Tasks::new()).await.unwrap();
     node.wait(STILL, || consumed(&endpoint, 1) == ids).await;
     assert!(!stopped(&second));
     // Again, and then a restart with another URL.

@@ -1,0 +1,128 @@
+//! The stream of events.
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::*;
+use crate::event::verdict::Verdict;
+use crate::event::{Event, EventType};
+
+/// A stream, read as far as it came.
+struct Stream {
+    body: Incoming,
+    text: String,
+}
+
+impl Stream {
+    async fn open(harness: &Harness, query: &str, last: Option<&str>) -> Self {
+        let mut request = Request::get(format!("http://{}/v1/events{query}", harness.address));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let answer = client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        let mut stream = Self {
+            body: answer.into_body(),
+            text: String::new(),
+        };
+        stream.until(|text| text.contains("retry:")).await;
+        stream
+    }
+
+    async fn until(&mut self, done: impl Fn(&str) -> bool) {
+        while !done(&self.text) {
+            let frame = tokio::time::timeout(PATIENT, self.body.frame()).await.unwrap();
+            let data = frame.expect("the stream goes on").unwrap().into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+    }
+
+    /// Ids and domains of so many events.
+    async fn events(&mut self, count: usize) -> Vec<(String, String)> {
+        self.until(|text| text.matches("data: ").count() >= count && text.ends_with("\n\n")).await;
+        let mut ids = self.text.lines().filter_map(|l| l.strip_prefix("id: "));
+        let data = self.text.lines().filter_map(|l| l.strip_prefix("data: "));
+        data.map(|d| {
+            let event: Value = serde_json::from_str(d).unwrap();
+            (ids.next().unwrap().to_owned(), event["domain"].as_str().unwrap().to_owned())
+        })
+        .collect()
+    }
+}
+
+async fn append(harness: &Harness, kind: EventType, domain: &str) {
+    let mut event = Event::new(kind, harness.clock.now(), domain, "tenant");
+    event.verdict = Some(Verdict::unremarkable());
+    harness.journal.append(&event).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_come_as_they_are_written_and_resume_after_a_break() {
+    let harness = Harness::start(Vec::new()).await;
+    append(&harness, EventType::Open, "before.example").await;
+    let mut stream = Stream::open(&harness, "", None).await;
+    append(&harness, EventType::Open, "a.example").await;
+    append(&harness, EventType::Click, "b.example").await;
+    let events = stream.events(2).await;
+    let domains: Vec<_> = events.iter().map(|e| e.1.as_str()).collect();
+    assert_eq!(domains, ["a.example", "b.example"]);
+    assert_eq!(events[0].0, format!("{}:2", harness.journal.boot()));
+    drop(stream);
+    append(&harness, EventType::Open, "c.example").await;
+    let mut stream = Stream::open(&harness, "", Some(&events[0].0)).await;
+    let domains: Vec<_> = stream.events(2).await.into_iter().map(|e| e.1).collect();
+    assert_eq!(domains, ["b.example", "c.example"]);
+    // An edge that stops ends its streams.
+    harness.tasks.stop();
+    while let Some(frame) = tokio::time::timeout(PATIENT, stream.body.frame()).await.unwrap() {
+        frame.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn streams_are_filtered() {
+    let harness = Harness::start(Vec::new()).await;
+    let from = format!("{}:0", harness.journal.boot());
+    append(&harness, EventType::Open, "a.example").await;
+    append(&harness, EventType::Click, "a.example").await;
+    append(&harness, EventType::Click, "b.example").await;
+    for (query, expected) in [
+        ("?domain=B.example.", vec![3]),
+        ("?type=click", vec![2, 3]),
+        ("?type=click&domain=a.example", vec![2]),
+        ("?class=human", vec![1, 2, 3]),
+    ] {
+        let mut stream = Stream::open(&harness, query, Some(&from)).await;
+        let ids: Vec<_> = stream.events(expected.len()).await.into_iter().map(|e| e.0).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|n| format!("{}:{n}", harness.journal.boot()))
+            .collect();
+        assert_eq!(ids, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_and_streams_are_bounded() {
+    let harness = Harness::start(Vec::new()).await;
+    for query in ["?type=opened", "?class=robot", "?what=1"] {
+        harness
+            .get(&format!("/v1/events{query}"))
+            .await
+            .is_problem(400, "invalid_request");
+    }
+    harness
+        .get("/v1/events?domain=-")
+        .await
+        .is_problem(400, "invalid_name");
+    let call = harness.call("GET", "/v1/events").header("last-event-id", "17");
+    call.send().await.is_problem(400, "invalid_request");
+    let mut open = Vec::new();
+    for _ in 0..crate::admin::api::MAX_STREAMS {
+        open.push(Stream::open(&harness, "", None).await);
+    }
+    harness.get("/v1/events").await.is_problem(429, "rate_limited");
+}
