@@ -52,7 +52,7 @@ fn deliveries(registry: &Registry, result: &str) -> u64 {
     let family = families.iter().find(|f| f.name() == "linkseal_sink_deliveries_total");
     let metrics = family.map(|f| f.get_metric()).unwrap_or_default();
     let of_result = metrics.iter().filter(|m| m.get_label().iter().any(|l| l.value() == result));
-    of_result.map(|m| m.get_counter().value() as u64).sum()
+    of_result.map(|m| m.get_counter().get_value() as u64).sum()
 }
 
 async fn append(journal: &Journal, clock: &Clock, count: usize) -> Vec<String> {
