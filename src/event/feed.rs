@@ -192,7 +192,12 @@ impl Feed {
                 }
             };
             self.count("retry");
-            tracing::warn!(sink = self.name, cause = error.cause, ?pause, "a sink did not take its events; trying again");
+            tracing::warn!(
+                sink = self.name,
+                cause = error.cause,
+                ?pause,
+                "a sink did not take its events; trying again"
+            );
             if self.pause(pause).await {
                 return Ended::Stopping;
             }

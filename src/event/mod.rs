@@ -36,5 +36,6 @@ pub use privacy::IpPrivacy;
 pub use reader::Record;
 pub use replay::{Follower, Replay};
 pub use settings::{
-    Durability, EventSettings, FileSettings, NatsLogin, NatsSettings, SinkKind, SinkSettings, WebhookSecret, WebhookSettings,
+    Durability, EventSettings, FileSettings, NatsLogin, NatsSettings, SinkKind, SinkSettings, WebhookSecret,
+    WebhookSettings,
 };

@@ -116,8 +116,7 @@ const WEBHOOK_SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 
 impl WebhookSecret {
     /// What a secret's file must hold, for messages.
-    pub const WANTED: &str =
-        "a secret as Standard Webhooks writes it: whsec_ and 24 to 64 random bytes in base64 \
+    pub const WANTED: &str = "a secret as Standard Webhooks writes it: whsec_ and 24 to 64 random bytes in base64 \
          (such as from: echo whsec_$(openssl rand -base64 32))";
 
     /// Reads a secret from its text. `None`: it is not [`WebhookSecret::WANTED`].
@@ -179,7 +178,14 @@ mod tests {
         assert_eq!(secret.bytes().len(), 24);
         assert_eq!(format!("{secret:?}"), "WebhookSecret(…)");
         let long = format!("whsec_{}", BASE64.encode([1; 65]));
-        for bad in ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_!", &long] {
+        for bad in [
+            "",
+            "whsec_",
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_c2hvcnQ=",
+            "whsec_!",
+            &long,
+        ] {
             assert!(WebhookSecret::parse(bad).is_none(), "{bad}");
         }
     }

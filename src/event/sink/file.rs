@@ -143,13 +143,7 @@ impl Files {
     }
 
     /// Goes to the file of another minute, which may be the same.
-    fn turn_to(
-        &mut self,
-        time: &str,
-        minute: &str,
-        first: &Record,
-        lines: &mut Vec<u8>,
-    ) -> Result<&mut Open, String> {
+    fn turn_to(&mut self, time: &str, minute: &str, first: &Record, lines: &mut Vec<u8>) -> Result<&mut Open, String> {
         let path = self.pattern.at(time);
         if self.open.as_ref().is_none_or(|o| o.path != path) {
             self.flush(lines)?;

@@ -26,7 +26,9 @@ const UNFINISHED: &str = ".new";
 
 /// Gives a file that is written no more the next free number.
 pub(super) fn put_away(path: &Path) -> io::Result<()> {
-    let free = (1..u32::MAX).map(|n| part(path, n)).find(|p| !p.exists() && !compressed(p).exists());
+    let free = (1..u32::MAX)
+        .map(|n| part(path, n))
+        .find(|p| !p.exists() && !compressed(p).exists());
     let free = free.ok_or_else(|| io::Error::other("there is no free number for another part"))?;
     fs::rename(path, free)?;
     sync_parent(path)
@@ -157,7 +159,10 @@ mod tests {
         let part = "2020-01-02.part-0001.ndjson.zst";
         assert_eq!(names(dir.path()), ["2020-01-01.ndjson", part, &current, "other.txt"]);
         tend(&pattern, &settings, now + SETTLED * 2);
-        assert_eq!(names(dir.path()), ["2020-01-01.ndjson.zst", part, &current, "other.txt"]);
+        assert_eq!(
+            names(dir.path()),
+            ["2020-01-01.ndjson.zst", part, &current, "other.txt"]
+        );
         let packed = fs::read(dir.path().join("2020-01-01.ndjson.zst")).unwrap();
         assert!(packed.len() < text.len() / 10);
         assert_eq!(zstd::decode_all(&packed[..]).unwrap(), text.as_bytes());
@@ -181,13 +186,23 @@ mod tests {
         assert_eq!(names(dir.path()), ["2020-01-01.ndjson.zst"]);
         // Before the old one was removed.
         fs::write(&path, "one\n").unwrap();
-        File::options().append(true).open(&path).unwrap().set_modified(modified).unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
         tend(&pattern, &settings, later);
         assert_eq!(names(dir.path()), ["2020-01-01.ndjson.zst"]);
         assert_eq!(zstd::decode_all(&fs::read(&packed).unwrap()[..]).unwrap(), b"one\n");
         // Late events are no crash.
         fs::write(&path, "two\n").unwrap();
-        File::options().append(true).open(&path).unwrap().set_modified(modified + Duration::from_secs(1)).unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(modified + Duration::from_secs(1))
+            .unwrap();
         tend(&pattern, &settings, later);
         tend(&pattern, &settings, later);
         let part = dir.path().join("2020-01-01.part-0001.ndjson.zst");

@@ -101,7 +101,10 @@ impl Pattern {
             Some(Part::Text(text)) => text.as_str(),
             _ => "",
         };
-        let root = first.rfind('/').and_then(|at| first.get(..at.max(1))).unwrap_or_default();
+        let root = first
+            .rfind('/')
+            .and_then(|at| first.get(..at.max(1)))
+            .unwrap_or_default();
         let mut found = Vec::new();
         self.walk(Path::new(root), &mut found)?;
         found.sort();
@@ -109,7 +112,11 @@ impl Pattern {
     }
 
     fn walk(&self, folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
-        let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let here = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        };
         let entries = match fs::read_dir(here) {
             Ok(entries) => entries,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -192,9 +199,15 @@ mod tests {
 
     #[test]
     fn parts_have_names_of_their_own() {
-        assert_eq!(part(Path::new("a/2026.ndjson"), 7), Path::new("a/2026.part-0007.ndjson"));
+        assert_eq!(
+            part(Path::new("a/2026.ndjson"), 7),
+            Path::new("a/2026.part-0007.ndjson")
+        );
         assert_eq!(part(Path::new(".events"), 7), Path::new(".events.part-0007"));
-        assert_eq!(part(Path::new("a.b/events"), 10_000), Path::new("a.b/events.part-10000"));
+        assert_eq!(
+            part(Path::new("a.b/events"), 10_000),
+            Path::new("a.b/events.part-10000")
+        );
         assert_eq!(plain("a/2026.part-0007.ndjson.zst"), "a/2026.ndjson");
         assert_eq!(plain("a.part-7"), "a");
         assert_eq!(plain("a.part-.x"), "a.part-.x");

@@ -36,7 +36,9 @@ impl Connector {
 
     async fn connect(self, uri: Uri) -> io::Result<TokioIo<TcpStream>> {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let port = uri
+            .port_u16()
+            .unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let mut failed = None;
         for address in self.addresses(host, port).await? {
             match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {

@@ -134,7 +134,11 @@ impl WebhookSink {
             StatusCode::PAYLOAD_TOO_LARGE => "; configure a smaller `batch`",
             _ => "",
         };
-        let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(": {said}")
+        };
         SinkError {
             cause: format!("{} answered {status}{advice}{said}", self.host()),
             again,
@@ -152,7 +156,10 @@ impl Sink for WebhookSink {
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
         for message in message::messages(&self.name, batch, self.batch) {
             // Earlier messages of a batch whose later ones failed.
-            if self.taken.is_some_and(|(boot, seq)| boot == message.last.0 && seq >= message.last.1) {
+            if self
+                .taken
+                .is_some_and(|(boot, seq)| boot == message.last.0 && seq >= message.last.1)
+            {
                 continue;
             }
             self.send(&message).await?;

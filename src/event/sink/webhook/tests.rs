@@ -17,7 +17,8 @@ use prometheus::Registry;
 use super::super::tls;
 use super::*;
 use crate::event::{
-    Delivery, Durability, Event, EventSettings, EventType, FileSettings, IpPrivacy, Journal, Metrics, SinkKind, SinkSettings,
+    Delivery, Durability, Event, EventSettings, EventType, FileSettings, IpPrivacy, Journal, Metrics, SinkKind,
+    SinkSettings,
 };
 use crate::shutdown::Tasks;
 
@@ -26,16 +27,23 @@ const SECRETS: [&str; 2] = [
     "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 ];
 
-/// An endpoint that answers as scripted, then with 200, and keeps what it got.
+/// An endpoint that answers as scripted, and keeps what it got.
 #[derive(Clone)]
 struct Endpoint {
     address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
-    answers: Arc<Mutex<VecDeque<(StatusCode, Vec<(HeaderName, String)>)>>>,
-    /// What it answers when the script is through.
-    then: Arc<Mutex<StatusCode>>,
+    script: Arc<Script>,
     _tasks: Arc<StopAtEnd>,
 }
+
+#[derive(Default)]
+struct Script {
+    got: Mutex<Vec<Got>>,
+    answers: Mutex<VecDeque<Answer>>,
+    /// What is answered when there are no more answers.
+    then: Mutex<StatusCode>,
+}
+
+type Answer = (StatusCode, Vec<(HeaderName, String)>);
 
 struct StopAtEnd(Tasks);
 
@@ -68,40 +76,23 @@ impl Endpoint {
         let tasks = Tasks::new();
         let endpoint = Self {
             address: listener.local_addr().unwrap(),
-            got: Arc::default(),
-            answers: Arc::default(),
-            then: Arc::new(Mutex::new(StatusCode::OK)),
+            script: Arc::default(),
             _tasks: Arc::new(StopAtEnd(tasks.clone())),
         };
-        let app = Router::new().fallback(Self::handle).with_state((
-            endpoint.got.clone(),
-            endpoint.answers.clone(),
-            endpoint.then.clone(),
-        ));
+        let app = Router::new().fallback(Self::handle).with_state(endpoint.script.clone());
         tasks.spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
         endpoint
     }
 
-    #[allow(clippy::type_complexity, reason = "the parts of an endpoint")]
-    async fn handle(
-        State((got, answers, then)): State<(
-            Arc<Mutex<Vec<Got>>>,
-            Arc<Mutex<VecDeque<(StatusCode, Vec<(HeaderName, String)>)>>>,
-            Arc<Mutex<StatusCode>>,
-        )>,
-        request: Request,
-    ) -> Response {
+    async fn handle(State(script): State<Arc<Script>>, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        got.lock().unwrap().push(Got {
+        script.got.lock().unwrap().push(Got {
             headers: head.headers,
             body,
         });
-        let (status, headers) = answers
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or((*then.lock().unwrap(), Vec::new()));
+        let next = script.answers.lock().unwrap().pop_front();
+        let (status, headers) = next.unwrap_or((*script.then.lock().unwrap(), Vec::new()));
         let mut response = (status, "said \u{1b}[31mred").into_response();
         for (name, value) in headers {
             response.headers_mut().insert(name, value.parse().unwrap());
@@ -112,15 +103,15 @@ impl Endpoint {
     fn answer(&self, status: u16, headers: &[(HeaderName, &str)]) {
         let headers = headers.iter().map(|(n, v)| (n.clone(), (*v).to_owned())).collect();
         let status = StatusCode::from_u16(status).unwrap();
-        self.answers.lock().unwrap().push_back((status, headers));
+        self.script.answers.lock().unwrap().push_back((status, headers));
     }
 
     fn then(&self, status: u16) {
-        *self.then.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+        *self.script.then.lock().unwrap() = StatusCode::from_u16(status).unwrap();
     }
 
     fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
+        self.script.got.lock().unwrap().clone()
     }
 
     fn settings(&self) -> WebhookSettings {
@@ -201,7 +192,11 @@ async fn only_2xx_is_success_and_a_retry_is_the_same_request() {
     for _ in 0..4 {
         let error = sink.deliver(&[record(1)]).await.unwrap_err();
         assert_eq!(error.again, Again::Later, "{}", error.cause);
-        assert!(!error.cause.contains('\u{1b}') && !error.cause.contains("/hook"), "{}", error.cause);
+        assert!(
+            !error.cause.contains('\u{1b}') && !error.cause.contains("/hook"),
+            "{}",
+            error.cause
+        );
         clock.advance(Duration::from_secs(60));
     }
     sink.deliver(&[record(1)]).await.unwrap();
@@ -238,7 +233,9 @@ async fn an_endpoint_may_ask_for_time_or_for_the_end() {
     let pauses: Vec<_> = (1..=11).map(|n| sink.pause(n).as_secs()).collect();
     assert_eq!(
         pauses,
-        [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400, 86_400, 86_400]
+        [
+            5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400, 86_400, 86_400
+        ]
     );
 }
 
@@ -246,11 +243,21 @@ async fn an_endpoint_may_ask_for_time_or_for_the_end() {
 async fn addresses_that_are_not_public_are_refused_by_name_and_by_number() {
     let endpoint = Endpoint::start().await;
     let port = endpoint.address.port();
-    for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.1.2.3", "169.254.169.254"] {
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "10.1.2.3",
+        "169.254.169.254",
+    ] {
         for scheme in ["http", "https"] {
             let mut settings = settings(format!("{scheme}://{host}:{port}/"));
             settings.allow_private = false;
-            let error = sink(&settings, &Clock::system()).deliver(&[record(1)]).await.unwrap_err();
+            let error = sink(&settings, &Clock::system())
+                .deliver(&[record(1)])
+                .await
+                .unwrap_err();
             assert!(error.cause.contains("allow_private"), "{host}: {}", error.cause);
         }
     }
@@ -290,7 +297,9 @@ async fn certificates_are_verified() {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let Ok(stream) = acceptor.accept(stream).await else {
+                continue;
+            };
             let service = hyper::service::service_fn(|_| async {
                 Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(Bytes::new())))
             });
@@ -303,13 +312,19 @@ async fn certificates_are_verified() {
         }
     });
     let mut settings = settings(format!("https://localhost:{port}/"));
-    let error = sink(&settings, &Clock::system()).deliver(&[record(1)]).await.unwrap_err();
+    let error = sink(&settings, &Clock::system())
+        .deliver(&[record(1)])
+        .await
+        .unwrap_err();
     assert!(error.cause.contains("UnknownIssuer"), "{}", error.cause);
     settings.trust = vec![own.cert.der().clone()];
     sink(&settings, &Clock::system()).deliver(&[record(1)]).await.unwrap();
     // Trusted, but of another name.
     settings.url = format!("https://127.0.0.1:{port}/").parse().unwrap();
-    sink(&settings, &Clock::system()).deliver(&[record(1)]).await.unwrap_err();
+    sink(&settings, &Clock::system())
+        .deliver(&[record(1)])
+        .await
+        .unwrap_err();
 }
 
 /// A node with a webhook and a file sink, over several boots.
@@ -387,7 +402,12 @@ async fn append(journal: &Journal, count: usize) -> Vec<String> {
 
 fn archived(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let id = |l: &str| serde_json::from_str::<serde_json::Value>(l).unwrap()["id"].as_str().unwrap().to_owned();
+    let id = |l: &str| {
+        serde_json::from_str::<serde_json::Value>(l).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     text.lines().map(id).collect()
 }
 
@@ -425,7 +445,14 @@ async fn a_dead_endpoint_holds_up_nobody_and_both_sinks_end_with_every_event_onc
     node.wait(FAST, || consumed(&endpoint, dead) == ids).await;
     assert_eq!(archived(&archive), ids);
     assert!(delivery.stop(DEADLINE).await);
-    assert!(journal.metrics().deliveries.with_label_values(&["platform", "retry"]).get() >= 12);
+    assert!(
+        journal
+            .metrics()
+            .deliveries
+            .with_label_values(&["platform", "retry"])
+            .get()
+            >= 12
+    );
 }
 
 #[tokio::test]
