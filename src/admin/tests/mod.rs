@@ -302,11 +302,23 @@ impl Call {
             .unwrap()
             .unwrap();
         let (parts, body) = answer.into_parts();
-        let body = tokio::time::timeout(PATIENT, body.collect()).await.unwrap().unwrap();
+        // A stream of events has no end.
+        let endless = parts
+            .headers
+            .get("content-type")
+            .is_some_and(|t| t == "text/event-stream");
+        let body = match endless {
+            true => Bytes::new(),
+            false => tokio::time::timeout(PATIENT, body.collect())
+                .await
+                .unwrap()
+                .unwrap()
+                .to_bytes(),
+        };
         Reply {
             status: parts.status,
             headers: parts.headers,
-            body: body.to_bytes(),
+            body,
         }
     }
 }
