@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
@@ -38,7 +38,7 @@ pub use metrics::Metrics;
 pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 
-use crate::cert::cache::{CertificateAnswer, CertificateRequest, Certificates};
+use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::dns::Checker;
@@ -115,7 +115,7 @@ struct Inner {
     wake: Notify,
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
-    in_hand: DashMap<DomainName, Vec<oneshot::Sender<CertificateAnswer>>>,
+    in_hand: DashMap<DomainName, Vec<work::Waiter>>,
     looks: Semaphore,
     loads: Arc<Semaphore>,
 }
