@@ -6,7 +6,7 @@
 #[cfg(feature = "devca")]
 pub mod demo;
 mod reload;
-mod wiring;
+pub(crate) mod wiring;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -36,6 +36,7 @@ use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
 use crate::event::{Delivery, Journal};
 use crate::issuer::{AccountKey, Issuer};
+use crate::link::{KillSwitches, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
@@ -44,6 +45,10 @@ use crate::telemetry::metrics::MetricsHub;
 
 /// Certificates in memory at most: about 10 KiB each.
 const CACHED_CERTIFICATES: u64 = 100_000;
+/// Memory for stored redirects, in bytes: some 50,000 of a common length.
+const CACHED_REDIRECTS: u64 = 16 * 1024 * 1024;
+/// Look-ups of stored redirects that wait to be answered; whoever comes then gets the fallback.
+const LOOKUP_QUEUE: usize = 64;
 /// Handshakes whose request waits to be looked at.
 const REQUEST_QUEUE: usize = 4_096;
 /// How long background work may take to end after the connections have drained.
@@ -88,6 +93,7 @@ pub struct App {
     tasks: Tasks,
     bound: Vec<Bound>,
     requests: tokio::sync::mpsc::Receiver<crate::cert::cache::CertificateRequest>,
+    lookups: tokio::sync::mpsc::Receiver<crate::link::Lookup>,
     draining: Arc<AtomicBool>,
     reloads: crate::config::Metrics,
 }
@@ -145,6 +151,8 @@ impl App {
         let checker = Checker::new(wiring::checker(&config), Arc::new(resolver), clock.clone(), dns_metrics);
 
         let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
+        let (redirects, lookups) = RedirectCache::new(CACHED_REDIRECTS, LOOKUP_QUEUE);
+        let kills = KillSwitches::new();
         let (known, tickets) = (Registry::new(), TicketKeys::new());
         let control_metrics = control::Metrics::register(registry)?;
         let asker = wiring::ask(&config).map(|settings| Asker::new(settings, control_metrics.ask.clone()));
@@ -155,6 +163,8 @@ impl App {
             registry: known.clone(),
             certificates: certificates.clone(),
             tickets: tickets.clone(),
+            redirects: redirects.clone(),
+            kills: kills.clone(),
             issuer: Arc::new(issuer),
             checker: Arc::new(checker),
             asker,
@@ -178,6 +188,8 @@ impl App {
             thumbprint,
             challenge_upstream: wiring::challenge_upstream(&config)?,
             journal: journal.clone(),
+            redirects,
+            kills,
             rules: crate::event::verdict::Rules::builtin()?,
             clock: clock.clone(),
             metrics: http::Metrics::register(registry)?,
@@ -225,6 +237,7 @@ impl App {
             tasks,
             bound,
             requests,
+            lookups,
             draining,
             reloads,
         })
@@ -253,7 +266,9 @@ impl App {
         for name in std::iter::once(&edge.name).chain(&edge.aliases) {
             self.control.own_name(name).await.context("the edge's own name")?;
         }
-        self.control.start(requests);
+        self.control.kills().load().await.context("the kill switches")?;
+        let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
+        self.control.start(requests, lookups);
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");
             self.connections.listen(bound);

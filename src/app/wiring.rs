@@ -16,7 +16,7 @@ use crate::edge::http;
 use crate::edge::tls::acceptor;
 use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
 use crate::issuer::{CaSettings, Eab};
-use crate::link::{LinkKey, LinkKeys};
+use crate::link::{KeyError, LinkKey, LinkKeys};
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
@@ -124,15 +124,23 @@ pub(super) fn acceptor(config: &Config) -> acceptor::Settings {
 }
 
 pub(super) fn http(config: &Config) -> anyhow::Result<http::Settings> {
-    let keys = config.secrets.link_keys.iter().map(|k| LinkKey::new(k.id, &k.secret));
     Ok(http::Settings {
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
         public_https_port: config.edge.public_https_port.get(),
         prefix: config.links.prefix.as_str().to_owned(),
         fallback_url: config.links.fallback_url.as_ref().map(|u| u.as_str().to_owned()),
-        keys: Arc::new(LinkKeys::new(keys)?),
+        max_age: config.links.max_age.map(|age| age.get()),
+        keys: Arc::new(link_keys(config)?),
     })
+}
+
+/// The link keys, with their revocations.
+pub(crate) fn link_keys(config: &Config) -> Result<LinkKeys, KeyError> {
+    let secrets = &config.secrets.link_keys;
+    let keys = LinkKeys::new(secrets.iter().map(|k| LinkKey::new(k.id, &k.secret)))?;
+    secrets.iter().filter(|k| k.revoked).for_each(|k| keys.revoke(k.id));
+    Ok(keys)
 }
 
 pub(super) fn challenge_upstream(config: &Config) -> anyhow::Result<Option<http::ChallengeUpstream>> {

@@ -10,12 +10,16 @@ mod ask;
 mod backoff;
 mod change;
 mod handshake;
+mod kills;
 mod loader;
 mod metrics;
 mod operator;
 mod order;
 mod queue;
+mod redirects;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod work;
 
@@ -29,9 +33,11 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
+pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
 pub use operator::{Actor, Import, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use queue::Priority;
+pub use redirects::{NewRedirect, Redirects};
 
 use crate::cert::cache::{CertificateAnswer, CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
@@ -42,6 +48,7 @@ use crate::domain::messages;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::issuer::Issuer;
+use crate::link::{KillSwitches, Lookup, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 
@@ -103,6 +110,8 @@ struct Inner {
     issuer: Arc<Issuer>,
     checker: Arc<Checker>,
     asker: Option<Arc<Asker>>,
+    redirects: Redirects,
+    kills: KillDesk,
     settings: ArcSwap<Settings>,
     /// Owner of the leases: the node's name, so that a restarted node takes its own up at once.
     node: String,
@@ -131,6 +140,10 @@ pub struct Parts {
     pub certificates: Certificates,
     /// The data plane's ticket keys; filled here.
     pub tickets: TicketKeys,
+    /// The data plane's stored redirects; answered from here.
+    pub redirects: RedirectCache,
+    /// The data plane's kill switches; filled here.
+    pub kills: KillSwitches,
     /// The CA in use.
     pub issuer: Arc<Issuer>,
     /// Looks at DNS.
@@ -170,6 +183,8 @@ impl Control {
             ..
         } = parts;
         let inner = Inner {
+            redirects: Redirects::new(Arc::clone(&store), clock.clone(), parts.redirects),
+            kills: KillDesk::new(Arc::clone(&store), clock.clone(), parts.kills),
             clock,
             store,
             sealer,
@@ -192,9 +207,11 @@ impl Control {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Starts the background work: loading, scheduling, ticket keys, answering handshakes.
-    pub fn start(&self, requests: mpsc::Receiver<CertificateRequest>) {
+    /// Starts the background work: loading, scheduling, ticket keys, answering handshakes and
+    /// look-ups of stored redirects.
+    pub fn start(&self, requests: mpsc::Receiver<CertificateRequest>, lookups: mpsc::Receiver<Lookup>) {
         let tasks = &self.inner.tasks;
+        tasks.spawn_until_stop(self.redirects().clone().answer_lookups(lookups, tasks.clone()));
         tasks.spawn_until_stop(self.clone().answer_handshakes(requests));
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().run_scheduler());
@@ -211,6 +228,16 @@ impl Control {
     /// The store, for reading.
     pub fn store(&self) -> &SharedStore {
         &self.inner.store
+    }
+
+    /// The stored redirects.
+    pub fn redirects(&self) -> &Redirects {
+        &self.inner.redirects
+    }
+
+    /// The kill switches; [`KillDesk::load`] puts the stored ones in force.
+    pub fn kills(&self) -> &KillDesk {
+        &self.inner.kills
     }
 
     /// The clock.

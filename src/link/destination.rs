@@ -83,6 +83,30 @@ impl<'a> Destination<'a> {
         idna::domain_to_ascii(host).is_ok_and(|ascii| ascii == name)
     }
 
+    /// The host as hosts are compared: lower-case ASCII, no dot at the end. `None`: IDNA does not
+    /// allow it.
+    pub fn ascii_host(&self) -> Option<Cow<'a, str>> {
+        let host = self.host.strip_suffix('.').unwrap_or(self.host);
+        if !host.is_ascii() {
+            let ascii = idna::domain_to_ascii(host).ok()?;
+            return Some(match ascii.strip_suffix('.') {
+                Some(without) => without.to_owned().into(),
+                None => ascii.into(),
+            });
+        }
+        if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Some(host.to_ascii_lowercase().into());
+        }
+        Some(Cow::Borrowed(host))
+    }
+
+    /// What follows host and port: path, query and fragment as they were written.
+    pub fn path(&self) -> &'a str {
+        let rest = after_scheme(self.text).unwrap_or_default();
+        let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        rest.get(at..).unwrap_or_default()
+    }
+
     /// The URL in ASCII, as a `Location` header carries it (RFC 9110 §10.2.2, RFC 3986 §2.1):
     /// what is not ASCII percent-encoded, an internationalized host as A-labels.
     pub fn location(&self) -> Cow<'a, str> {

@@ -2,14 +2,15 @@
 
 use http::{HeaderValue, StatusCode, Uri};
 
-use super::record;
 use super::reply::{self, Reply};
 use super::respond::Exchange;
 use super::router::{Route, route};
+use super::{kill, record};
 use crate::event::Appending;
 use crate::link::{Destination, Kind, TokenBody};
 
-/// 302 to the destination, when its event is written; else where broken links lead.
+/// 302 to the destination, when its event is written; else where broken links lead. What was
+/// killed gets a warning, and its event too.
 pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
     let right = x.verified(Kind::Click, tenant, token, |token| {
         let TokenBody::Click { destination, .. } = token.body else {
@@ -19,10 +20,13 @@ pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Re
         if destination.leads_to(x.entry.name.as_str()) {
             return None;
         }
+        if let Some(killed) = kill::hit(x, token.tenant, Some(token.message_id), &destination) {
+            return Some((kill::warning(x), Some(record::link(x, token, Some(killed)))));
+        }
         let location = HeaderValue::from_str(&destination.location()).ok()?;
         Some((
             reply::redirect(StatusCode::FOUND, location),
-            Some(record::link(x, token)),
+            Some(record::link(x, token, None)),
         ))
     });
     right.unwrap_or_else(|| (fallback(x), None))

@@ -1,4 +1,5 @@
-//! The open pixel: the same for every token, so that nobody learns which are right.
+//! The open pixel: the same for every token, so that nobody learns which are right. Kill switches
+//! do not concern it: a pixel harms nobody, and its event tells who has seen the message.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -17,7 +18,7 @@ pub(super) const PIXEL: &[u8; 43] =
 pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
     (
         pixel(),
-        x.verified(Kind::Open, tenant, token, |token| Some(record::link(x, token))),
+        x.verified(Kind::Open, tenant, token, |token| Some(record::link(x, token, None))),
     )
 }
 

@@ -4,10 +4,11 @@ use http::Version;
 
 use super::respond::Exchange;
 use crate::event::{Appending, Client, Event, EventType, Request};
-use crate::link::{TokenBody, VerifiedToken};
+use crate::link::{KillKind, TokenBody, VerifiedToken};
 
-/// Hands the event of a verified link to the journal.
-pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Appending {
+/// Hands the event of a verified link to the journal. `killed`: the switch for which a warning was
+/// shown; `None` when it was served.
+pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>, killed: Option<KillKind>) -> Appending {
     let kind = match token.body {
         TokenBody::Open => EventType::Open,
         TokenBody::Click { .. } => EventType::Click,
@@ -24,8 +25,24 @@ pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Appending {
         }
         TokenBody::Unsubscribe { list } => event.list = Some(list),
     }
-    let since = x.now.saturating_since(token.issued_at);
-    let judged = x.session.context.rules.judge(kind, x.method, x.headers, Some(since));
+    event.killed = killed.map(KillKind::as_str);
+    append(x, event)
+}
+
+/// Hands the event of a stored redirect to the journal.
+pub(super) fn redirect(x: &Exchange<'_>, slug: &str, url: &str, killed: Option<KillKind>) -> Appending {
+    let domain = x.entry.name.as_str();
+    let mut event = Event::new(EventType::Redirect, x.now, domain, x.entry.tenant());
+    event.slug = Some(slug);
+    event.url = Some(url);
+    event.killed = killed.map(KillKind::as_str);
+    append(x, event)
+}
+
+/// Adds who asked, how, and what that looks like.
+fn append<'e>(x: &'e Exchange<'_>, mut event: Event<'e>) -> Appending {
+    let since = event.issued_at.map(|issued| x.now.saturating_since(issued));
+    let judged = x.session.context.rules.judge(event.kind, x.method, x.headers, since);
     let header = |name| x.headers.get(name).map(http::HeaderValue::as_bytes);
     event.client = Some(Client {
         ip: Some(x.session.connection.client.ip()),

@@ -13,7 +13,7 @@ use super::pages::{Language, not_found};
 use super::reply::{self, Reply};
 use super::router::{Route, RouteLabel, route};
 use super::server::Session;
-use super::{challenge, click, open, unsubscribe, well_known};
+use super::{challenge, click, open, redirect, unsubscribe, well_known};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
 use crate::domain::admission::Admitted;
@@ -213,6 +213,17 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
         )));
         return Answer { route: label, step };
     }
+    let stored = match found {
+        Route::Redirect { slug } => match redirect::cached(session, entry, slug) {
+            Some(stored) => stored,
+            None => {
+                let (session, entry) = (Arc::clone(session), Arc::clone(entry));
+                let step = Step::Slow(Box::pin(redirect::look_up(session, request, entry)));
+                return Answer { route: label, step };
+            }
+        },
+        _ => None,
+    };
     let x = Exchange {
         session,
         settings,
@@ -227,8 +238,7 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
         Route::Open { tenant, token } => open::answer(&x, tenant, token),
         Route::Click { tenant, token } => click::answer(&x, tenant, token),
         Route::Unsubscribe { tenant, token } => (unsubscribe::ask(&x, tenant, token), None),
-        // Only signed links lead anywhere so far: no slug is known.
-        Route::Redirect { .. } => (click::fallback(&x), None),
+        Route::Redirect { slug } => redirect::answer(&x, slug, stored),
         Route::AppleAppSiteAssociation => (well_known::app_links(&x, entry.apple_app_site_association()), None),
         Route::AssetLinks => (well_known::app_links(&x, entry.asset_links()), None),
         Route::Robots => (well_known::robots(), None),
@@ -273,6 +283,11 @@ impl Exchange<'_> {
         f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
     ) -> Option<T> {
         let token = Token::decode(token).ok().filter(|t| t.kind() == kind)?;
+        // Whoever wants to leave a list may do so as long as the key lives.
+        let max_age = self.settings.max_age.filter(|_| kind != Kind::Unsubscribe);
+        if max_age.is_some_and(|age| self.now.saturating_since(token.issued_at()) > age) {
+            return None;
+        }
         let keys = &self.settings.keys;
         match tenant {
             Some(tenant) => f(&token.verify(keys, [decoded(tenant)?.as_ref()]).ok()?),
