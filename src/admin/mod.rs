@@ -1,1 +1,183 @@
-//! The admin port: JSON API, health, metrics.
+//! The admin port (contract, section 7): the JSON API, health, metrics and their description, for
+//! the platform's back end, its operators and its monitoring.
+//!
+//! One table of endpoints (`endpoint`) says path, role and shape of everything there is; the
+//! routes, the role checks (`auth`) and `/openapi.json` are all made from it. What changes goes
+//! through [`crate::control::Control`], which writes the audit lines.
+
+mod api;
+mod auth;
+mod endpoint;
+mod health;
+mod input;
+mod metrics;
+mod openapi;
+mod problem;
+mod schema;
+mod server;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::Method;
+use tokio::net::TcpListener;
+
+pub use server::bind;
+
+use crate::cert::cache::Certificates;
+use crate::config::AdminToken;
+use crate::config::admin::Role;
+use crate::control::Control;
+use crate::domain::DomainName;
+use crate::domain::registry::Registry;
+use crate::link::LinkKeys;
+use crate::shutdown::Tasks;
+use crate::telemetry::metrics::MetricsHub;
+
+/// What can change by a reload.
+pub struct Settings {
+    /// Whether it speaks plain HTTP off loopback too.
+    pub plain: bool,
+    /// Who may use it. Empty: anybody on this machine, on loopback only.
+    pub tokens: Vec<AdminToken>,
+    /// edge.name: its certificate is served here too.
+    pub edge_name: DomainName,
+    /// Older targets: links of tenants without a domain may be on them.
+    pub aliases: Vec<DomainName>,
+    /// The link keys in use, shared with the edge.
+    pub link_keys: Arc<LinkKeys>,
+    /// links.prefix, without a slash at its end.
+    pub prefix: String,
+    /// links.max_age. `None`: links never get too old.
+    pub max_age: Option<Duration>,
+}
+
+/// What an admin port is made of.
+pub struct Parts {
+    /// What it is the face of.
+    pub control: Control,
+    /// The domains in memory: whose links an inspected link may be.
+    pub registry: Registry,
+    /// The metrics it shows.
+    pub metrics: MetricsHub,
+    /// Where edge.name's certificate is.
+    pub certificates: Certificates,
+    /// Whether health checks are told to look elsewhere.
+    pub draining: Arc<AtomicBool>,
+    /// What can change by a reload.
+    pub settings: Settings,
+    /// The sockets of [`bind`].
+    pub sockets: Vec<TcpListener>,
+    /// Where it runs.
+    pub tasks: Tasks,
+}
+
+/// The admin port, bound.
+pub struct Admin {
+    context: Arc<Context>,
+    servers: Vec<(server::Server, TcpListener)>,
+    tasks: Tasks,
+}
+
+/// What the endpoints need.
+struct Context {
+    control: Control,
+    registry: Registry,
+    metrics: MetricsHub,
+    certificates: Certificates,
+    draining: Arc<AtomicBool>,
+    live: ArcSwap<Live>,
+    store: health::StoreHealth,
+    roles: Roles,
+    /// `/openapi.json`, as it is sent.
+    document: Bytes,
+    tasks: Tasks,
+}
+
+/// The settings as requests need them.
+struct Live {
+    access: auth::Access,
+    plain: bool,
+    edge_name: DomainName,
+    aliases: Vec<DomainName>,
+    link_keys: Arc<LinkKeys>,
+    prefix: String,
+    max_age: Option<Duration>,
+}
+
+impl Live {
+    /// Whether a name (in lower-case ASCII) is edge.name or an alias.
+    fn is_edge(&self, name: &str) -> bool {
+        self.edge_name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
+    }
+}
+
+/// The role each endpoint needs. `None`: no token is needed.
+type Roles = HashMap<(Method, &'static str), Option<Role>>;
+
+impl Admin {
+    /// Puts it together; nothing is served yet.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(parts: Parts) -> Result<Self, rustls::Error> {
+        let endpoints = api::endpoints();
+        let roles = endpoints.iter().map(|e| ((e.method.clone(), e.path), e.role)).collect();
+        let context = Arc::new(Context {
+            control: parts.control,
+            registry: parts.registry,
+            metrics: parts.metrics,
+            certificates: parts.certificates,
+            draining: parts.draining,
+            live: ArcSwap::from_pointee(parts.settings.into()),
+            store: health::StoreHealth::default(),
+            roles,
+            document: openapi::document(&endpoints).to_string().into(),
+            tasks: parts.tasks.clone(),
+        });
+        let router = endpoint::router(endpoints, &context);
+        let server = |socket| {
+            let server = server::Server::new(Arc::clone(&context), router.clone(), &parts.tasks)?;
+            Ok::<_, rustls::Error>((server, socket))
+        };
+        let servers = parts.sockets.into_iter().map(server).collect::<Result<_, _>>()?;
+        Ok(Self {
+            context,
+            servers,
+            tasks: parts.tasks,
+        })
+    }
+
+    /// Starts serving, until the tasks are told to stop; requests at hand are finished then.
+    pub fn start(&mut self) {
+        for (server, socket) in self.servers.drain(..) {
+            self.tasks.spawn(server.run(socket));
+        }
+    }
+
+    /// Takes over new settings after a reload.
+    pub fn set_settings(&self, settings: Settings) {
+        self.context.live.store(Arc::new(settings.into()));
+    }
+}
+
+impl From<Settings> for Live {
+    fn from(settings: Settings) -> Self {
+        Self {
+            access: auth::Access::new(&settings.tokens),
+            plain: settings.plain,
+            edge_name: settings.edge_name,
+            aliases: settings.aliases,
+            link_keys: settings.link_keys,
+            prefix: settings.prefix,
+            max_age: settings.max_age,
+        }
+    }
+}

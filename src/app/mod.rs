@@ -6,6 +6,7 @@
 #[cfg(feature = "devca")]
 pub mod demo;
 mod reload;
+mod tools;
 pub(crate) mod wiring;
 
 use std::future::Future;
@@ -20,12 +21,14 @@ use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
+use self::tools::Workshop;
+use crate::admin::{self, Admin};
 use crate::cert::cache::Certificates;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{self, Asker, Control, KnownNames};
-use crate::dns::{Checker, Resolver, ResolverSettings};
+use crate::control::{self, Control, KnownNames};
+use crate::dns::ResolverSettings;
 use crate::domain::registry::Registry;
 use crate::edge::connection::{Connections, ServeHttp};
 use crate::edge::limits::Limits;
@@ -35,7 +38,7 @@ use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
 use crate::event::{Delivery, Journal};
-use crate::issuer::{AccountKey, Issuer};
+use crate::issuer::AccountKey;
 use crate::link::{KillSwitches, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
@@ -84,9 +87,11 @@ pub struct App {
     options: Options,
     addresses: Addresses,
     control: Control,
+    workshop: Workshop,
     context: Arc<http::Context>,
     connections: Connections<Http>,
     limits: Limits,
+    admin: Admin,
     journal: Journal,
     delivery: Delivery,
     edge_tasks: Tasks,
@@ -130,32 +135,30 @@ impl App {
             }
         }
 
+        let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;
+
         let (sealer, store) = open_store(&config, registry)?;
         let sealer = Arc::new(sealer);
         let key = AccountKey::load_or_create(&store, &sealer)
             .await
             .context("the ACME account key")?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
-        let issuer_metrics = crate::issuer::Metrics::register(registry)?;
-        let issuer = Issuer::new(
-            wiring::ca(&config)?,
+        let control_metrics = control::Metrics::register(registry)?;
+        let workshop = Workshop {
             key,
-            Arc::clone(&store),
-            Arc::clone(&sealer),
-            clock.clone(),
-            issuer_metrics,
-        )?;
-
-        let resolver = Resolver::new(wiring::resolver(&config, &options.dns))?;
-        let dns_metrics = crate::dns::Metrics::register(registry);
-        let checker = Checker::new(wiring::checker(&config), Arc::new(resolver), clock.clone(), dns_metrics);
+            store: Arc::clone(&store),
+            sealer: Arc::clone(&sealer),
+            clock: clock.clone(),
+            dns: options.dns.clone(),
+            issuer_metrics: crate::issuer::Metrics::register(registry)?,
+            dns_metrics: crate::dns::Metrics::register(registry),
+            ask_total: control_metrics.ask.clone(),
+        };
 
         let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
         let (redirects, lookups) = RedirectCache::new(CACHED_REDIRECTS, LOOKUP_QUEUE);
         let kills = KillSwitches::new();
         let (known, tickets) = (Registry::new(), TicketKeys::new());
-        let control_metrics = control::Metrics::register(registry)?;
-        let asker = wiring::ask(&config).map(|settings| Asker::new(settings, control_metrics.ask.clone()));
         let control = Control::new(control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
@@ -165,9 +168,7 @@ impl App {
             tickets: tickets.clone(),
             redirects: redirects.clone(),
             kills: kills.clone(),
-            issuer: Arc::new(issuer),
-            checker: Arc::new(checker),
-            asker,
+            tools: workshop.make(&config)?,
             settings: wiring::control(&config),
             node: config.edge.node.as_str().to_owned(),
             max_concurrent_orders: wiring::orders(&config),
@@ -200,7 +201,7 @@ impl App {
         let acceptor = Acceptor::new(
             tls::acceptor::Parts {
                 clock: clock.clone(),
-                registry: known,
+                registry: known.clone(),
                 admission,
                 certificates: certificates.clone(),
                 tickets,
@@ -221,16 +222,28 @@ impl App {
         let addresses = Addresses {
             http: local(&bound, Listener::Http),
             https: local(&bound, Listener::Https),
-            admin: Vec::new(),
+            admin: admin_sockets.iter().map(|s| s.local_addr()).collect::<Result<_, _>>()?,
         };
+        let admin = Admin::new(admin::Parts {
+            control: control.clone(),
+            registry: known,
+            metrics,
+            certificates,
+            draining: Arc::clone(&draining),
+            settings: wiring::admin(&config, &context),
+            sockets: admin_sockets,
+            tasks: tasks.clone(),
+        })?;
         Ok(Self {
             config: ArcSwap::from_pointee(config),
             options,
             addresses,
             control,
+            workshop,
             context,
             connections,
             limits,
+            admin,
             journal,
             delivery,
             edge_tasks,
@@ -261,14 +274,12 @@ impl App {
         stop: impl Future<Output = ()>,
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> anyhow::Result<()> {
-        let edge = self.config.load().edge.clone();
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
-        for name in std::iter::once(&edge.name).chain(&edge.aliases) {
-            self.control.own_name(name).await.context("the edge's own name")?;
-        }
         self.control.kills().load().await.context("the kill switches")?;
+        self.control.own_names(&wiring::own_names(&self.config.load())).await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);
+        self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");
             self.connections.listen(bound);

@@ -25,6 +25,7 @@ impl App {
         let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
         // Everything that can be wrong is made before anything is taken over.
         let http = wiring::http(&config)?;
+        let tools = self.workshop.make(&config)?;
         for key in needs_restart {
             tracing::warn!(key, "this key was changed; it takes effect by a restart only");
         }
@@ -37,7 +38,11 @@ impl App {
         self.context.settings.store(Arc::new(http));
         self.connections.acceptor().set(wiring::acceptor(&config));
         self.limits.set(wiring::connections(&config));
-        self.control.set_settings(wiring::control(&config));
+        self.control
+            .set_settings(wiring::control(&config), tools, wiring::orders(&config));
+        self.admin.set_settings(wiring::admin(&config, &self.context));
+        let (control, names) = (self.control.clone(), wiring::own_names(&config));
+        self.tasks.spawn(async move { control.own_names(&names).await });
         self.config.store(Arc::new(config));
         tracing::info!("the configuration was read again");
         Ok(())

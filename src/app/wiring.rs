@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use crate::admin;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
@@ -12,6 +13,7 @@ use crate::config::events::{Durability, IpDetail, SinkKind};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
+use crate::domain::DomainName;
 use crate::edge::http;
 use crate::edge::tls::acceptor;
 use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
@@ -20,6 +22,14 @@ use crate::link::{KeyError, LinkKey, LinkKeys};
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
+}
+
+/// edge.name and its aliases.
+pub(super) fn own_names(config: &Config) -> Vec<DomainName> {
+    std::iter::once(&config.edge.name)
+        .chain(&config.edge.aliases)
+        .cloned()
+        .collect()
 }
 
 /// The configuration's resolvers, where it names any.
@@ -191,4 +201,15 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         },
         sinks,
     })
+}
+
+/// The admin port shows what the edge uses: call it when that is in force.
+pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings {
+    admin::Settings {
+        plain: config.admin.plain,
+        tokens: config.secrets.admin_tokens.clone(),
+        edge_name: config.edge.name.clone(),
+        aliases: config.edge.aliases.clone(),
+        link_keys: Arc::clone(&context.settings.load().keys),
+    }
 }

@@ -66,7 +66,9 @@ impl Sealer {
     /// Adds a key that only opens.
     pub fn add(&mut self, key: &Zeroizing<[u8; KEY_LEN]>) -> [u8; 4] {
         let mut id = [0; 4];
-        id.copy_from_slice(&digest(&SHA256, key.as_slice()).as_ref()[..4]);
+        for (to, from) in id.iter_mut().zip(digest(&SHA256, key.as_slice()).as_ref()) {
+            *to = *from;
+        }
         #[allow(clippy::expect_used, reason = "a 32-byte key fits AES-256 by its type")]
         let unbound = UnboundKey::new(&AES_256_GCM, key.as_slice()).expect("32 bytes");
         self.keys.insert(id, LessSafeKey::new(unbound));

@@ -19,7 +19,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ADMIN_TOKEN_VARIABLE, Failure};
+use super::Failure;
+use crate::config::ADMIN_TOKEN_VARIABLE;
 use crate::config::HttpUrl;
 
 /// Longest wait for an answer: a verify looks at DNS for up to 10 s.

@@ -8,6 +8,7 @@ mod config;
 #[cfg(feature = "devca")]
 mod demo;
 mod domain;
+mod events;
 mod link;
 mod output;
 mod serve;
@@ -18,9 +19,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
-
-/// The environment variable that holds the admin API's bearer token.
-pub const ADMIN_TOKEN_VARIABLE: &str = "LINKSEAL_ADMIN_TOKEN";
 
 /// Exit status for wrong use and for a bad configuration (EX_USAGE of sysexits.h).
 const EXIT_USAGE: u8 = 64;
@@ -50,6 +48,9 @@ enum Command {
     /// Make link keys, make links, and find out why one does not work.
     #[command(subcommand)]
     Link(link::Command),
+    /// Read this node's events again.
+    #[command(subcommand)]
+    Events(events::Command),
     /// Back up or restore the embedded store.
     #[command(subcommand)]
     Store(store::Command),
@@ -58,11 +59,14 @@ enum Command {
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Wrong use, or a bad configuration.
-    #[error("{0}")]
+    /// Wrong use.
+    #[error("linkseal: {0}")]
     Usage(String),
-    /// It failed while running.
+    /// A bad configuration; each line begins with its place.
     #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// It failed while running.
+    #[error("linkseal: {0}")]
     Failed(String),
     /// The domain is not right yet; what to change was printed.
     #[error("not right yet")]
@@ -75,12 +79,6 @@ enum Failure {
 impl Failure {
     fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Usage(error.to_string())
     }
 }
 
@@ -120,6 +118,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Link(command) => link::run(command),
+        Command::Events(command) => events::run(command),
         Command::Store(command) => store::run(command),
     }
 }
@@ -153,6 +152,7 @@ mod tests {
             "linkseal link click --key-file k --base https://l.example --tenant t --link 7 --url https://d.example/ --message-id 0192f3a4b5c67d8e9fa0b1c2d3e4f506",
             "linkseal link unsubscribe --key-file k --base https://l.example --list 2 --json",
             "linkseal link inspect https://l.example/c/abc --key-file k --tenant t",
+            "linkseal events replay --from 2026-11-22T09:30:00Z --domain a.example --json",
             "linkseal store backup copy.db --config linkseal.toml",
             "linkseal store restore copy.db",
         ] {

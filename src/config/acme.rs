@@ -74,7 +74,7 @@ pub struct Limits {
     pub failed_per_name: Limit,
 }
 
-/// A CA to go to when those before it fail. Contact and everything else is as in [acme].
+/// A CA to go to when those before it fail. Contact and everything else is as in `[acme]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {

@@ -11,8 +11,10 @@ use super::tree::{InsideArray, Node};
 const PREFIX: &str = "LINKSEAL_";
 /// Between section and key.
 const SEPARATOR: &str = "__";
+/// The variable that holds the admin API's bearer token, for the commands that talk to an edge.
+pub const ADMIN_TOKEN_VARIABLE: &str = "LINKSEAL_ADMIN_TOKEN";
 /// Variables with that prefix that are for the command line, not for the configuration.
-const NOT_OURS: [&str; 1] = [crate::cli::ADMIN_TOKEN_VARIABLE];
+const NOT_OURS: [&str; 1] = [ADMIN_TOKEN_VARIABLE];
 
 /// An environment variable, name and value.
 pub type Variable = (String, String);
@@ -28,7 +30,7 @@ pub(super) fn of_process() -> Vec<Variable> {
 
 /// The admin API's bearer token for commands that talk to a running edge. `None`: none is set.
 pub fn admin_token() -> Option<SecretString> {
-    let token = std::env::var_os(crate::cli::ADMIN_TOKEN_VARIABLE)?.into_string().ok()?;
+    let token = std::env::var_os(ADMIN_TOKEN_VARIABLE)?.into_string().ok()?;
     let token = token.trim();
     (!token.is_empty()).then(|| token.into())
 }

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use env::{Variable, admin_token};
+pub use env::{ADMIN_TOKEN_VARIABLE, Variable, admin_token};
 pub use problem::{ConfigError, Place, Problem};
 pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
 pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets};

@@ -63,6 +63,9 @@ impl Metrics {
         );
         let reloads = IntCounterVec::new(about, &["result"])?;
         registry.register(Box::new(reloads.clone()))?;
+        for result in ["ok", "refused"] {
+            reloads.with_label_values(&[result]);
+        }
         Ok(Self { reloads })
     }
 

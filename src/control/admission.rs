@@ -58,7 +58,8 @@ impl Admission for KnownNames {
                 known => return known,
             }
         }
-        let Some(asker) = &self.control.inner.asker else {
+        let tools = self.control.tools();
+        let Some(asker) = &tools.asker else {
             return Admitted::No;
         };
         match asker.ask(name).await {
@@ -100,9 +101,13 @@ impl Control {
             .await
         {
             Ok(record) => record,
-            // Known, but not to the data plane: it had been denied, and is not any more.
+            // Known, but not to the data plane: another handshake was faster, or it had been
+            // denied and is not any more.
             Err(StoreError::Exists) => self
                 .change(name, None, |draft| {
+                    if draft.record.ssl.reason != Reason::Denied {
+                        return Edit::Nothing;
+                    }
                     draft.happens(SslEvent::Wanted);
                     draft.tells("admitted", Some("the ask endpoint answered yes".into()));
                     Edit::<StoreError>::Store

@@ -20,10 +20,12 @@ pub(super) const UNNAMED_LIMIT: Duration = Duration::from_secs(3_600);
 /// Jitter, so that domains that failed together do not come back together.
 const JITTER: f64 = 0.1;
 
-/// The wait after one more failure of this kind.
-pub(super) fn after(status: &SslStatus, kind: FailureKind) -> Duration {
+/// The wait after one more failure of this kind. `named`: whether the CA has said when to come
+/// again; of its limits it knows best.
+pub(super) fn after(status: &SslStatus, kind: FailureKind, named: bool) -> Duration {
     let base = match kind {
         FailureKind::Unreachable => UNREACHABLE,
+        FailureKind::NameLimit | FailureKind::AccountLimit if named => Duration::ZERO,
         FailureKind::NameLimit | FailureKind::AccountLimit => UNNAMED_LIMIT,
         _ => {
             let step = usize::try_from(status.attempts)
@@ -45,8 +47,17 @@ mod tests {
         let mut status = SslStatus::new(Timestamp::from_secs(0));
         for (attempts, secs) in [(0, 60.0), (1, 600.0), (2, 6_000.0), (3, 86_400.0), (400, 86_400.0)] {
             status.attempts = attempts;
-            let wait = after(&status, FailureKind::Connection).as_secs_f64();
+            let wait = after(&status, FailureKind::Connection, false).as_secs_f64();
             assert!((wait / secs - 1.0).abs() <= JITTER + 1e-9, "{attempts}: {wait}");
+        }
+    }
+
+    #[test]
+    fn a_limit_lasts_as_long_as_the_ca_says() {
+        let status = SslStatus::new(Timestamp::from_secs(0));
+        for kind in [FailureKind::NameLimit, FailureKind::AccountLimit] {
+            assert_eq!(after(&status, kind, true), Duration::ZERO);
+            assert!(after(&status, kind, false) >= UNNAMED_LIMIT.mul_f64(1.0 - JITTER));
         }
     }
 }

@@ -41,7 +41,12 @@ impl Control {
                 Ok(Some(record)) if self.may_come_now(&record) => {
                     return self.attend(name, Priority::Handshake, Some(reply));
                 }
-                Ok(_) => CertificateAnswer::None,
+                // Its order may have ended between the two looks.
+                Ok(_) => self
+                    .inner
+                    .certificates
+                    .cached(&name, self.inner.clock.now())
+                    .map_or(CertificateAnswer::None, CertificateAnswer::Ready),
                 Err(error) => {
                     tracing::error!(domain = %name, %error, "a domain cannot be read for a handshake");
                     CertificateAnswer::Busy

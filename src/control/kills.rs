@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::operator::{Actor, OperatorError, audit_entry};
+use super::input::{Actor, OperatorError};
+use super::operator::audit_entry;
 use crate::clock::Clock;
 use crate::link::{Kill, KillSwitches};
 use crate::store::{SharedStore, StoreError, StoredKill};
@@ -48,6 +49,11 @@ impl KillDesk {
     pub async fn load(&self) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         self.put_in_force().await
+    }
+
+    /// The switches in force.
+    pub fn switches(&self) -> &KillSwitches {
+        &self.switches
     }
 
     /// All of them, sorted by kind and value.

@@ -1,20 +1,23 @@
 //! The control plane: the one owner of domain transitions.
 //!
-//! Every change goes the same way ([`change`]): read the record, compute the next one with the
+//! Every change goes the same way (`change`): read the record, compute the next one with the
 //! pure function of [`crate::domain::ssl`], store it, and only then let the data plane see it.
-//! The [`scheduler`] finds what is due, [`work`] does it under a lease, [`queue`] decides whose
-//! order goes first, [`handshake`] answers handshakes that wait.
+//! The `scheduler` finds what is due, `work` does it under a lease, `queue` decides whose
+//! order goes first, `handshake` answers handshakes that wait.
 
 mod admission;
 mod ask;
 mod backoff;
 mod change;
 mod handshake;
+mod import;
+mod input;
 mod kills;
 mod loader;
 mod metrics;
 mod operator;
 mod order;
+mod overview;
 mod queue;
 mod redirects;
 mod scheduler;
@@ -33,9 +36,11 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
+pub use import::Import;
+pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
-pub use operator::{Actor, Import, NewDomain, OperatorError, Patch, Registered, Reissue};
+pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
 
@@ -107,9 +112,7 @@ struct Inner {
     registry: Registry,
     certificates: Certificates,
     tickets: TicketKeys,
-    issuer: Arc<Issuer>,
-    checker: Arc<Checker>,
-    asker: Option<Arc<Asker>>,
+    tools: ArcSwap<Tools>,
     redirects: Redirects,
     kills: KillDesk,
     settings: ArcSwap<Settings>,
@@ -124,6 +127,17 @@ struct Inner {
     in_hand: DashMap<DomainName, Vec<oneshot::Sender<CertificateAnswer>>>,
     looks: Semaphore,
     loads: Arc<Semaphore>,
+}
+
+/// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
+#[derive(Clone)]
+pub struct Tools {
+    /// The CA in use.
+    pub issuer: Arc<Issuer>,
+    /// Looks at DNS.
+    pub checker: Arc<Checker>,
+    /// Asks the platform about unknown names. `None`: only registered names are admitted.
+    pub asker: Option<Arc<Asker>>,
 }
 
 /// What a control plane is made of.
@@ -144,12 +158,8 @@ pub struct Parts {
     pub redirects: RedirectCache,
     /// The data plane's kill switches; filled here.
     pub kills: KillSwitches,
-    /// The CA in use.
-    pub issuer: Arc<Issuer>,
-    /// Looks at DNS.
-    pub checker: Arc<Checker>,
-    /// Asks the platform about unknown names. `None`: only registered names are admitted.
-    pub asker: Option<Arc<Asker>>,
+    /// Whom it asks.
+    pub tools: Tools,
     /// What can change by a reload.
     pub settings: Settings,
     /// This node's name.
@@ -170,30 +180,16 @@ const CONCURRENT_LOADS: usize = 64;
 impl Control {
     /// Puts a control plane together; nothing runs yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts {
-            clock,
-            store,
-            sealer,
-            registry,
-            certificates,
-            tickets,
-            issuer,
-            checker,
-            asker,
-            ..
-        } = parts;
         let inner = Inner {
-            redirects: Redirects::new(Arc::clone(&store), clock.clone(), parts.redirects),
-            kills: KillDesk::new(Arc::clone(&store), clock.clone(), parts.kills),
-            clock,
-            store,
-            sealer,
-            registry,
-            certificates,
-            tickets,
-            issuer,
-            checker,
-            asker,
+            redirects: Redirects::new(Arc::clone(&parts.store), parts.clock.clone(), parts.redirects),
+            kills: KillDesk::new(Arc::clone(&parts.store), parts.clock.clone(), parts.kills),
+            clock: parts.clock,
+            store: parts.store,
+            sealer: parts.sealer,
+            registry: parts.registry,
+            certificates: parts.certificates,
+            tickets: parts.tickets,
+            tools: ArcSwap::from_pointee(parts.tools),
             settings: ArcSwap::from_pointee(parts.settings),
             node: parts.node,
             tasks: parts.tasks,
@@ -220,9 +216,16 @@ impl Control {
     }
 
     /// Takes over new settings after a reload.
-    pub fn set_settings(&self, settings: Settings) {
+    pub fn set_settings(&self, settings: Settings, tools: Tools, max_concurrent_orders: usize) {
         self.inner.settings.store(Arc::new(settings));
+        self.inner.tools.store(Arc::new(tools));
+        self.inner.queue.set_slots(max_concurrent_orders);
         self.inner.wake.notify_one();
+    }
+
+    /// Whom to ask now.
+    fn tools(&self) -> Arc<Tools> {
+        self.inner.tools.load_full()
     }
 
     /// The store, for reading.
@@ -260,7 +263,7 @@ impl Control {
         let settings = self.inner.settings.load();
         MessageContext {
             target: settings.target.clone(),
-            ca: self.inner.issuer.host().to_owned(),
+            ca: self.tools().issuer.host().to_owned(),
         }
     }
 }

@@ -1,129 +1,23 @@
 //! What people and the platform's back end do with domains, through the admin API. Every change
 //! leaves an audit line: who, from where, what, before and after.
 
-use std::net::IpAddr;
-
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::change::line;
+use super::input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 use super::{Control, Edit, Issue, Priority};
 use crate::clock::Timestamp;
 use crate::dns::DnsReport;
-use crate::domain::record::{AppLinks, Origin, WantedRecord};
-use crate::domain::ssl::{Reason, SslEvent, State};
+use crate::domain::record::Origin;
+use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, Creation, StoreError};
 
-/// Who does it, and from where.
-#[derive(Clone, Debug)]
-pub struct Actor {
-    /// The name of the token; `local` on a tokenless loopback port.
-    pub who: String,
-    /// The address.
-    pub from: IpAddr,
-}
-
-/// A domain to register.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewDomain {
-    /// The name.
-    pub name: DomainName,
-    /// Its tenant. `None`: the name itself, or as it is.
-    #[serde(default)]
-    pub tenant: Option<String>,
-    /// The domain in the sender's address. `None`: mail records are not looked at.
-    #[serde(default)]
-    pub sending_domain: Option<DomainName>,
-    /// Further DNS records the customer is asked for. `None`: none.
-    #[serde(default)]
-    pub records: Option<Vec<WantedRecord>>,
-}
-
-/// Changes to a domain; what is absent stays. `null` in `sending_domain` and `fallback_url` takes the value away.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Patch {
-    /// The new tenant; the old one's links keep verifying.
-    pub tenant: Option<String>,
-    /// Which former tenants' links still verify.
-    pub former_tenants: Option<Vec<String>>,
-    /// The sending domain.
-    #[serde(deserialize_with = "present")]
-    pub sending_domain: Option<Option<DomainName>>,
-    /// Where a broken click link leads.
-    #[serde(deserialize_with = "present")]
-    pub fallback_url: Option<Option<String>>,
-    /// The app-link files.
-    pub app_links: Option<AppLinks>,
-    /// Further DNS records.
-    pub records: Option<Vec<WantedRecord>>,
-    /// Whether issuance is paused.
-    pub paused: Option<bool>,
-    /// Whether tracking works over HTTP while no certificate is held.
-    pub http_while_pending: Option<bool>,
-}
-
-/// Tells a present `null` from an absent key.
-fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(d).map(Some)
-}
-
-/// What came of a registration.
-#[derive(Clone, Debug)]
-pub struct Registered {
-    /// The record.
-    pub record: DomainRecord,
-    /// Whether it is new.
-    pub created: bool,
-}
-
-/// What came of a wish for a new certificate.
-#[derive(Clone, Debug)]
-pub enum Reissue {
-    /// It is on its way.
-    Accepted(DomainRecord),
-    /// The CA's limits allow it only then.
-    NotBefore(Timestamp),
-}
-
-/// Why an operation was not done.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum OperatorError {
-    /// No such domain.
-    #[error("the domain is not registered")]
-    NotFound,
-    /// It belongs to another tenant.
-    #[error("the domain belongs to another tenant; PATCH it to move it")]
-    OtherTenant,
-    /// The edge's own name cannot be retired or purged.
-    #[error("this is the edge's own name; it stays")]
-    OwnName,
-    /// Certificates are not ordered at all.
-    #[error("acme.issue is \"off\": no certificates are ordered")]
-    IssueOff,
-    /// A value is not allowed.
-    #[error("{0}")]
-    Invalid(String),
-    /// The store did not do it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// The longest tenant, URL and list taken: bounded, since they are kept in memory for every domain.
-const MAX_TENANT: usize = 253;
-const MAX_URL: usize = 4_096;
-const MAX_LIST: usize = 32;
-const MAX_APP_LINKS: usize = 64 * 1024;
-
 impl Control {
     /// Registers a domain, brings a retired one back, or finds it unchanged.
     pub async fn register(&self, new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
-        check_tenant(new.tenant.as_deref())?;
-        check_records(new.records.as_deref())?;
+        new.check()?;
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(new.name.clone(), new.tenant.clone(), Origin::Registered, now);
         record.sending_domain.clone_from(&new.sending_domain);
@@ -186,7 +80,7 @@ impl Control {
 
     /// Changes what the platform decides about a domain.
     pub async fn patch(&self, name: &DomainName, patch: Patch, actor: &Actor) -> Result<DomainRecord, OperatorError> {
-        check_patch(&patch)?;
+        patch.check()?;
         let changed = self.change(name, None, |draft| {
             let before = draft.record.clone();
             let now = draft.now();
@@ -256,7 +150,7 @@ impl Control {
     /// is not replaced, and a time the CA has set is kept.
     pub async fn verify(&self, name: &DomainName, actor: &Actor) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.inner.checker.report(&record).await;
+        let report = self.tools().checker.report(&record).await;
         let issue = self.inner.settings.load().issue;
         let record = self
             .change(name, None, |draft| {
@@ -297,18 +191,18 @@ impl Control {
         });
         let record = changed.await?.ok_or(OperatorError::NotFound)?;
         self.attend(name.clone(), Priority::Verify, None);
-        Ok(Reissue::Accepted(record))
+        Ok(Reissue::Accepted(Box::new(record)))
     }
 
     /// When a new order for the domain is allowed. `None`: now.
     async fn reissue_not_before(&self, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
         let now = self.inner.clock.now();
-        let held = self.inner.store.held_back(self.inner.issuer.directory(), now).await?;
+        let held = self.inner.store.held_back(self.tools().issuer.directory(), now).await?;
         if let Some(until) = held.or_else(|| self.failures_hold_back(record, now)) {
             return Ok(Some(until));
         }
         // Asked without taking: the order itself takes, when it is made.
-        let takes = self.budgets(&record.name);
+        let takes = self.budgets(record);
         match self.inner.store.take_budgets(&takes, now).await? {
             BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
             BudgetAnswer::Taken => {
@@ -321,12 +215,20 @@ impl Control {
     /// What the records of a domain look like now.
     pub async fn dns_report(&self, name: &DomainName) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.inner.checker.report(&record).await;
+        let report = self.tools().checker.report(&record).await;
         Ok((record, report))
     }
 
-    /// Makes sure that the edge's own name is known and has a certificate.
-    pub async fn own_name(&self, name: &DomainName) -> Result<(), StoreError> {
+    /// Makes sure that the edge's own names are known and have certificates.
+    pub async fn own_names(&self, names: &[DomainName]) {
+        for name in names {
+            if let Err(error) = self.own_name(name).await {
+                tracing::error!(domain = %name, %error, "the edge's own name cannot be stored");
+            }
+        }
+    }
+
+    async fn own_name(&self, name: &DomainName) -> Result<(), StoreError> {
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(name.clone(), None, Origin::Edge, now);
         if self.inner.settings.load().issue != Issue::Off {
@@ -446,116 +348,4 @@ fn owner_view(record: &DomainRecord) -> Value {
         "reason": record.ssl.reason,
         "next_attempt": record.ssl.next_attempt,
     })
-}
-
-fn check_patch(patch: &Patch) -> Result<(), OperatorError> {
-    check_tenant(patch.tenant.as_deref())?;
-    check_records(patch.records.as_deref())?;
-    let former = patch.former_tenants.as_deref().unwrap_or_default();
-    if former.len() > MAX_LIST {
-        return Err(OperatorError::Invalid(format!("former_tenants: at most {MAX_LIST}")));
-    }
-    former.iter().try_for_each(|t| check_tenant(Some(t)))?;
-    if let Some(Some(url)) = &patch.fallback_url {
-        check_url(url)?;
-    }
-    if let Some(links) = &patch.app_links {
-        let size = |v: &Option<Value>| v.as_ref().map_or(0, |v| v.to_string().len());
-        if size(&links.apple).max(size(&links.android)) > MAX_APP_LINKS {
-            return Err(OperatorError::Invalid(format!(
-                "app_links: each file at most {MAX_APP_LINKS} bytes"
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn check_tenant(tenant: Option<&str>) -> Result<(), OperatorError> {
-    match tenant {
-        Some(t) if t.is_empty() || t.len() > MAX_TENANT || t.chars().any(|c| c.is_control() || c == '/') => {
-            Err(OperatorError::Invalid(format!(
-                "tenant: 1 to {MAX_TENANT} bytes, no control characters, no slash"
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_url(url: &str) -> Result<(), OperatorError> {
-    let allowed =
-        || OperatorError::Invalid("fallback_url: an http or https URL with a host, without user information".into());
-    if url.len() > MAX_URL || url.chars().any(char::is_control) {
-        return Err(allowed());
-    }
-    let uri: http::Uri = url.parse().map_err(|_| allowed())?;
-    let authority = uri.authority().ok_or_else(allowed)?;
-    let scheme_fits = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !scheme_fits || authority.as_str().contains('@') || authority.host().is_empty() {
-        return Err(allowed());
-    }
-    Ok(())
-}
-
-fn check_records(records: Option<&[WantedRecord]>) -> Result<(), OperatorError> {
-    let records = records.unwrap_or_default();
-    if records.len() > MAX_LIST {
-        return Err(OperatorError::Invalid(format!("records: at most {MAX_LIST}")));
-    }
-    for record in records {
-        if !matches!(record.kind.as_str(), "CNAME" | "TXT" | "A" | "AAAA" | "MX") {
-            return Err(OperatorError::Invalid(
-                "records: type is one of CNAME, TXT, A, AAAA, MX".into(),
-            ));
-        }
-        if record.host.is_empty() || record.host.len() > 253 || record.value.is_empty() || record.value.len() > MAX_URL
-        {
-            return Err(OperatorError::Invalid(
-                "records: host is 1 to 253 bytes, value 1 to 4096 bytes".into(),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// A line of an import, and what came of it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Import {
-    /// The line's number, from 1.
-    pub line: usize,
-    /// The name, as far as it could be read. `None`: the line is no such object.
-    pub name: Option<String>,
-    /// `created`, `unchanged`, or `error`.
-    pub result: &'static str,
-    /// Why not. `None`: it worked.
-    pub error: Option<String>,
-    /// The state the domain is in. `None`: it is not registered.
-    pub state: Option<State>,
-}
-
-impl Control {
-    /// Registers the domain of one line of an import.
-    pub async fn import_line(&self, number: usize, text: &str, actor: &Actor) -> Import {
-        let failed = |name: Option<String>, error: String| Import {
-            line: number,
-            name,
-            result: "error",
-            error: Some(error),
-            state: None,
-        };
-        let new: NewDomain = match serde_json::from_str(text) {
-            Ok(new) => new,
-            Err(error) => return failed(None, format!("not a domain object: {error}")),
-        };
-        let name = new.name.to_string();
-        match self.register(new, actor).await {
-            Ok(Registered { record, created }) => Import {
-                line: number,
-                name: Some(name),
-                result: if created { "created" } else { "unchanged" },
-                error: None,
-                state: Some(record.ssl.state()),
-            },
-            Err(error) => failed(Some(name), error.to_string()),
-        }
-    }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{Control, Edit, Limit, backoff};
 use crate::cert::certificate::Certificate;
 use crate::clock::Timestamp;
-use crate::domain::ssl::{Failure, FailureKind, SslEvent};
+use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::issuer::{IssueError, Issued, Job, Progress};
 use crate::store::{BudgetAnswer, BudgetTake, Fence, StoreError, domain_lease};
@@ -76,7 +76,8 @@ impl Control {
         }
         // A certificate that could not be stored must not be ordered.
         self.inner.store.probe().await?;
-        let ca = self.inner.issuer.host();
+        let tools = self.tools();
+        let ca = tools.issuer.host();
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
             draft.tells(
@@ -94,6 +95,11 @@ impl Control {
         match self.issue(&job).await {
             Ok(issued) => self.issued(name, fence, issued).await.map(|()| true),
             Err(IssueError::Failed { failure, resumable }) => {
+                if !resumable && job.replaces.is_none() {
+                    // It has come to no certificate: the customer who repairs it need not wait.
+                    let takes = self.certificate_budgets(&record);
+                    self.inner.store.return_budgets(&takes, self.inner.clock.now()).await?;
+                }
                 self.failed(name, fence, failure, resumable).await.map(|()| true)
             }
             Err(IssueError::Fenced) => Err(StoreError::Fenced),
@@ -108,7 +114,8 @@ impl Control {
             // The newest step is what counts: one that finds the channel full is not missed.
             progress.try_send(step).ok();
         };
-        let order = self.inner.issuer.issue(job, &report);
+        let tools = self.tools();
+        let order = tools.issuer.issue(job, &report);
         tokio::pin!(order);
         loop {
             tokio::select! {
@@ -165,10 +172,13 @@ impl Control {
         tracing::info!(domain = %name, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         if failure.kind == FailureKind::AccountLimit {
             let until = failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT);
-            self.inner.store.hold_back(self.inner.issuer.directory(), until).await?;
+            self.inner
+                .store
+                .hold_back(self.tools().issuer.directory(), until)
+                .await?;
         }
         self.transition(name, fence, |draft| {
-            let backoff = backoff::after(&draft.record.ssl, failure.kind);
+            let backoff = backoff::after(&draft.record.ssl, failure.kind, failure.retry_after.is_some());
             draft.happens(SslEvent::Failed {
                 failure: failure.clone(),
                 backoff,
@@ -187,7 +197,7 @@ impl Control {
     /// The certificate an order replaces (RFC 9773 §5). `None`: none of this CA's, or the CA has no ARI.
     fn replaces(&self, record: &DomainRecord) -> Option<String> {
         let certificate = record.ssl.certificate.as_ref()?;
-        let known_to_ca = certificate.ca == self.inner.issuer.directory() && certificate.ari_check_at.is_some();
+        let known_to_ca = certificate.ca == self.tools().issuer.directory() && certificate.ari_check_at.is_some();
         known_to_ca.then(|| certificate.ari_id.clone())?
     }
 
@@ -195,7 +205,8 @@ impl Control {
     /// book-keeping of its limits. `None`: an order may be made, and has been counted.
     async fn held_back_until(&self, record: &DomainRecord, replaces: bool) -> Result<Option<Timestamp>, StoreError> {
         let now = self.inner.clock.now();
-        let directory = self.inner.issuer.directory();
+        let tools = self.tools();
+        let directory = tools.issuer.directory();
         if let Some(until) = self.inner.store.held_back(directory, now).await? {
             return Ok(Some(until));
         }
@@ -206,7 +217,7 @@ impl Control {
         if replaces {
             return Ok(None);
         }
-        match self.inner.store.take_budgets(&self.budgets(&record.name), now).await? {
+        match self.inner.store.take_budgets(&self.budgets(record), now).await? {
             BudgetAnswer::Taken => Ok(None),
             BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
         }
@@ -219,26 +230,39 @@ impl Control {
         record.ssl.must_wait(allowed, limit.per, now)
     }
 
-    /// What an order for this name takes from the CA's limits.
-    pub(super) fn budgets(&self, name: &DomainName) -> [BudgetTake; 3] {
-        let limits = self.inner.settings.load().limits;
-        let ca = self.inner.issuer.directory();
+    /// What an order for this domain takes from the CA's limits.
+    pub(super) fn budgets(&self, record: &DomainRecord) -> Vec<BudgetTake> {
+        let mut takes = self.certificate_budgets(record);
+        takes.insert(0, self.account_budget());
+        takes
+    }
+
+    /// What every order takes.
+    pub(super) fn account_budget(&self) -> BudgetTake {
+        let tools = self.tools();
+        let ca = tools.issuer.directory();
+        take(format!("orders/{ca}"), self.inner.settings.load().limits.orders_per_account)
+    }
+
+    /// What only a certificate takes: CAs count these limits by what they have issued.
+    fn certificate_budgets(&self, record: &DomainRecord) -> Vec<BudgetTake> {
+        let tools = self.tools();
+        let (ca, name) = (tools.issuer.directory(), &record.name);
         let registered = psl::domain_str(name.as_str()).unwrap_or(name.as_str());
-        let take = |key: String, limit: Limit| BudgetTake {
-            key,
-            size: limit.count,
-            per: limit.per,
-            amount: 1,
-        };
-        [
-            take(format!("orders/{ca}"), limits.orders_per_account),
-            take(format!("domain/{ca}/{registered}"), limits.per_registered_domain),
-            take(format!("exact/{ca}/{name}"), EXACT_SET),
-        ]
+        let per_domain = self.inner.settings.load().limits.per_registered_domain;
+        let mut takes = vec![take(format!("domain/{ca}/{registered}"), per_domain)];
+        // A CA whose certificates are renewed more often than that cannot have that limit.
+        let life = |c: &CertificateInfo| c.not_after.saturating_since(c.not_before);
+        let renewals = record.ssl.certificate.as_ref().map(|c| EXACT_SET.per.as_secs_f64() / renewed_after(life(c)));
+        if renewals.is_none_or(|n| n <= f64::from(EXACT_SET.count)) {
+            takes.push(take(format!("exact/{ca}/{name}"), EXACT_SET));
+        }
+        takes
     }
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
-        let ca = self.inner.issuer.host();
+        let tools = self.tools();
+        let ca = tools.issuer.host();
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::HeldBack {
                 until,
@@ -265,4 +289,19 @@ impl Control {
             .map_err(|e| e.to_string())?;
         Certificate::new(&stored.chain_pem, &key).map_err(|e| e.to_string())
     }
+}
+
+/// One out of a bucket.
+fn take(key: String, limit: Limit) -> BudgetTake {
+    BudgetTake {
+        key,
+        size: limit.count,
+        per: limit.per,
+        amount: 1,
+    }
+}
+
+/// How many seconds of its life a certificate is used at least before it is renewed: half of it.
+fn renewed_after(life: Duration) -> f64 {
+    (life / 2).as_secs_f64().max(1.0)
 }

@@ -45,12 +45,13 @@ const FIRST_GUESS: Duration = Duration::from_secs(10);
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Notify,
-    slots: usize,
 }
 
 struct State {
     waiting: BinaryHeap<Waiting>,
     running: usize,
+    /// How many orders may run at once.
+    slots: usize,
     arrivals: u64,
     /// How long an order takes, as a moving average.
     typical: Duration,
@@ -67,14 +68,20 @@ impl Queue {
         let state = State {
             waiting: BinaryHeap::new(),
             running: 0,
+            slots: slots.max(1),
             arrivals: 0,
             typical: FIRST_GUESS,
         };
         Self {
             state: Mutex::new(state),
             changed: Notify::new(),
-            slots: slots.max(1),
         }
+    }
+
+    /// Changes how many orders may run at once; those that run go on.
+    pub(super) fn set_slots(&self, slots: usize) {
+        self.lock().slots = slots.max(1);
+        self.changed.notify_one();
     }
 
     /// Adds a name.
@@ -110,7 +117,7 @@ impl Queue {
             let changed = self.changed.notified();
             {
                 let mut state = self.lock();
-                if state.running < self.slots
+                if state.running < state.slots
                     && let Some(waiting) = state.waiting.pop()
                 {
                     state.running += 1;
@@ -131,7 +138,7 @@ impl Queue {
     pub(super) fn eta(&self, now: Timestamp) -> Timestamp {
         let state = self.lock();
         let ahead = state.waiting.len() + state.running;
-        let rounds = u32::try_from(ahead / self.slots + 1).unwrap_or(u32::MAX);
+        let rounds = u32::try_from(ahead / state.slots + 1).unwrap_or(u32::MAX);
         now + state.typical.saturating_mul(rounds)
     }
 

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use super::operator::{Actor, OperatorError, audit_entry};
+use super::input::{Actor, OperatorError};
+use super::operator::audit_entry;
 use crate::clock::{Clock, Timestamp};
 use crate::domain::DomainName;
 use crate::link::{Both, Destination, Found, Lookup, RedirectCache, Slug, Target};
@@ -24,7 +25,6 @@ pub struct NewRedirect {
     pub url: String,
     /// From when on it leads nowhere. `None`: never.
     #[serde(default)]
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub expires: Option<Timestamp>,
 }
 

@@ -122,16 +122,8 @@ impl Control {
         if !is_due(&record, priority, now) || !self.still_admitted(&record, fence).await? {
             return Ok(None);
         }
-        if !self.dns_is_right(&record, fence).await? {
-            return Ok(None);
-        }
-        let eta = self.inner.queue.eta(now);
-        self.transition(name, fence, |draft| {
-            draft.happens(SslEvent::Queued { eta: Some(eta) });
-            Edit::Store
-        })
-        .await?;
-        Ok(Some(urgency(&record, priority, now)))
+        let queued = self.queue_if_dns_is_right(&record, fence).await?;
+        Ok(queued.then(|| urgency(&record, priority, now)))
     }
 
     /// Lets time go by: a certificate may have run out.
@@ -164,9 +156,10 @@ impl Control {
             return Ok(record);
         }
         // Another CA's certificate is none of this one's business.
-        let ours = certificate.ca == self.inner.issuer.directory();
+        let tools = self.tools();
+        let ours = certificate.ca == tools.issuer.directory();
         let info = if ours {
-            self.inner.issuer.renewal_info(id).await
+            tools.issuer.renewal_info(id).await
         } else {
             Ok(None)
         };
@@ -201,7 +194,8 @@ impl Control {
 
     /// Asks the platform again about a name it admitted, before anything is ordered for it.
     async fn still_admitted(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
-        let (Origin::Asked, Some(asker)) = (record.origin, &self.inner.asker) else {
+        let tools = self.tools();
+        let (Origin::Asked, Some(asker)) = (record.origin, &tools.asker) else {
             return Ok(true);
         };
         match asker.ask(&record.name).await {
@@ -230,14 +224,23 @@ impl Control {
         }
     }
 
-    /// Looks whether the name leads here, and writes down what was found.
-    async fn dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
+    /// Looks whether the name leads here, and writes down what was found and, in one step with it,
+    /// that its order is queued: a crash in between would leave a name that nobody comes back to.
+    async fn queue_if_dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
         let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
+        let queued = SslEvent::Queued {
+            eta: Some(self.inner.queue.eta(now)),
+        };
         if record.origin == Origin::Edge || (fresh && record.dns.https) {
+            self.transition(&record.name, fence, |draft| {
+                draft.happens(queued.clone());
+                Edit::Store
+            })
+            .await?;
             return Ok(true);
         }
-        let finding = self.inner.checker.https(&record.name).await;
+        let finding = self.tools().checker.https(&record.name).await;
         if finding.fault == Some(Fault::Ours) {
             // Our own resolvers fail: that says nothing about the domain.
             tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
@@ -248,6 +251,9 @@ impl Control {
         let right = verdict == DnsVerdict::Right;
         self.transition(&record.name, fence, |draft| {
             self.note_dns(draft, &verdict, None);
+            if right {
+                draft.happens(queued.clone());
+            }
             Edit::Store
         })
         .await?;

@@ -9,7 +9,7 @@ use super::cdn::ends_in;
 use super::row::Hint;
 
 /// The host of a zone, as a report shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ProviderHelp {
     /// Its name.
     pub name: &'static str,

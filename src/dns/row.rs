@@ -17,7 +17,7 @@ const MAX_EXPECTED: usize = 4096;
 const MAX_VALUE: usize = 1024;
 
 /// What a record's check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// As asked for.
@@ -42,7 +42,7 @@ impl Word {
 }
 
 /// What a record is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Without it there is no HTTPS.
@@ -54,7 +54,7 @@ pub enum Purpose {
 }
 
 /// A sentence in both languages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Hint {
     /// English.
     pub en: String,
@@ -80,7 +80,7 @@ impl Hint {
 }
 
 /// One record of a report (contract, section 7).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RecordReport {
     /// Its type, such as `CNAME`.
     #[serde(rename = "type")]

@@ -16,7 +16,7 @@ pub enum Language {
 }
 
 /// A text in both languages.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Text {
     /// English.
     pub en: String,

@@ -91,7 +91,7 @@ fn yes() -> bool {
 }
 
 /// How a domain came to be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The edge's own name, or one of its aliases.
@@ -105,7 +105,7 @@ pub enum Origin {
 }
 
 /// A DNS record a customer is asked to publish, beside the CNAME.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WantedRecord {
     /// The record's type, such as `TXT` or `CNAME`.
@@ -118,7 +118,7 @@ pub struct WantedRecord {
 }
 
 /// The app-link files of a domain, as the platform gave them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppLinks {
     /// `apple-app-site-association`. `None`: 404.
@@ -130,7 +130,7 @@ pub struct AppLinks {
 }
 
 /// What the last DNS check found, in short.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DnsSummary {
     /// When it was looked at. `None`: never.
     pub checked: Option<Timestamp>,

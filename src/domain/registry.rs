@@ -29,6 +29,8 @@ pub struct Entry {
     pub http_while_pending: bool,
     /// Whether it is retired: served while its certificate lives.
     pub retired: bool,
+    /// Which version of the record it was made from.
+    version: u64,
     /// What few domains have. `None`: nothing of it.
     extra: Option<Box<Extra>>,
 }
@@ -59,6 +61,7 @@ impl Entry {
             reason: record.ssl.reason,
             http_while_pending: record.http_while_pending,
             retired: record.retired.is_some(),
+            version: record.version,
             extra: (extra != Extra::default()).then(|| Box::new(extra)),
         }
     }
@@ -117,11 +120,19 @@ impl Registry {
         self.inner.domains.get(name).map(|e| Arc::clone(&e))
     }
 
-    /// Puts in, or replaces, the entry of a record that is durable.
+    /// Puts in, or replaces, the entry of a record that is durable; a newer one stays, since two
+    /// changes may be told of in the other order than they were stored in. Returns what is in then.
     pub fn put(&self, record: &DomainRecord) -> Arc<Entry> {
         let entry = Arc::new(Entry::of(record));
-        self.inner.domains.insert(entry.name.clone(), Arc::clone(&entry));
-        entry
+        let mut place = self
+            .inner
+            .domains
+            .entry(entry.name.clone())
+            .or_insert_with(|| Arc::clone(&entry));
+        if place.version <= entry.version {
+            *place = entry;
+        }
+        Arc::clone(&place)
     }
 
     /// Puts in the entry of a record, unless there is one already.
@@ -162,5 +173,27 @@ impl Registry {
         for entry in &self.inner.domains {
             f(&entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::Origin;
+
+    #[test]
+    fn what_is_told_late_does_not_replace_what_is_newer() {
+        let registry = Registry::new();
+        let name = DomainName::parse("a.example").unwrap();
+        let mut record = DomainRecord::new(name, None, Origin::Registered, Timestamp::from_secs(0));
+        let mut older = record.clone();
+        (older.version, record.version) = (1, 2);
+        record.http_while_pending = false;
+        registry.put(&record);
+        assert!(!registry.put(&older).http_while_pending);
+        assert!(!registry.get("a.example").unwrap().http_while_pending);
+        record.version = 3;
+        record.http_while_pending = true;
+        assert!(registry.put(&record).http_while_pending);
     }
 }

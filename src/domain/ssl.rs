@@ -11,7 +11,7 @@ use super::record::DnsVerdict;
 use crate::clock::Timestamp;
 
 /// What an owner sees at a glance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// An unexpired certificate is held and served.
@@ -39,7 +39,7 @@ impl State {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $variant:ident = $word:literal in $state:ident;)*) => {
         /// Why a domain is in its state (contract, section 1).
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum Reason { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
 
         impl Reason {
@@ -165,7 +165,7 @@ pub struct CertificateInfo {
 }
 
 /// A failure in the CA's own words (RFC 7807 problem, RFC 8555 §6.7).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct LastError {
     /// The problem's type, such as `urn:ietf:params:acme:error:connection`.
     #[serde(rename = "type")]
@@ -180,7 +180,7 @@ pub struct LastError {
 }
 
 /// One subproblem of a [`LastError`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SubProblem {
     /// The problem's type.
     #[serde(rename = "type")]

@@ -70,12 +70,27 @@ pub enum BindError {
 /// Binds an address. Port 0 is a free port; `[::]` takes IPv4 too. Needs a tokio runtime.
 pub fn bind(kind: Listener, address: SocketAddr) -> Result<Bound, BindError> {
     let bound = listen(address).and_then(|socket| Bound::new(kind, socket));
-    bound.map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse(address),
-        io::ErrorKind::PermissionDenied => BindError::Forbidden(address),
-        io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
-        _ => BindError::Io(address, e),
-    })
+    bound.map_err(|e| BindError::of(address, e))
+}
+
+/// Binds an address for what is no part of the edge: the admin port.
+pub(crate) fn bind_socket(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let socket = listen(address).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    });
+    socket.map_err(|e| BindError::of(address, e))
+}
+
+impl BindError {
+    fn of(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(address),
+            io::ErrorKind::PermissionDenied => Self::Forbidden(address),
+            io::ErrorKind::AddrNotAvailable => Self::NotOurs(address),
+            _ => Self::Io(address, error),
+        }
+    }
 }
 
 /// Takes over a socket that listens already: a descriptor inherited from systemd or a test.
@@ -155,7 +170,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Accepts for ever: no failure to accept ends a listener.
-async fn accept_all<T, F>(local: SocketAddr, mut accept: impl FnMut() -> F, mut each: impl FnMut(T))
+pub(crate) async fn accept_all<T, F>(local: SocketAddr, mut accept: impl FnMut() -> F, mut each: impl FnMut(T))
 where
     F: Future<Output = io::Result<T>>,
 {

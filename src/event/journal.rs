@@ -2,7 +2,7 @@
 //!
 //! [`Journal::append`] returns when the event has survived what the configured
 //! [`super::Durability`] says, or says quickly that it is lost; the caller serves the request either way. How groups
-//! are written is in [`super::writer`], which also has the measurements behind it.
+//! are written is in `writer`, which also has the measurements behind it.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -87,12 +87,16 @@ pub enum OpenError {
 
 /// An event that was handed to the journal.
 #[must_use = "the answer waits for what was configured"]
-pub struct Appending(Submitted);
+pub struct Appending {
+    submitted: Submitted,
+    /// Who is told when the wait is too long. `None`: there is nothing to wait for.
+    handle: Option<Arc<Handle>>,
+}
 
 impl Appending {
     /// Whether there is nothing to wait for: as a rule it was written on the spot.
     pub fn is_settled(&self) -> bool {
-        !matches!(self.0, Submitted::Waiting(..))
+        self.handle.is_none()
     }
 
     /// Returns when the event has survived what was configured.
@@ -100,12 +104,18 @@ impl Appending {
     /// # Errors
     /// [`Lost`] when it has not: the disk is full or broken, or the queue is full.
     pub async fn written(self) -> Result<Receipt, Lost> {
-        match self.0 {
+        match self.submitted {
             Submitted::Done(receipt) => Ok(receipt),
             Submitted::Lost => Err(Lost),
             Submitted::Waiting(receipt, done) => match tokio::time::timeout(WAIT, done).await {
                 Ok(Ok(true)) => Ok(receipt),
-                _ => Err(Lost),
+                Ok(_) => Err(Lost),
+                Err(_) => {
+                    if let Some(handle) = self.handle {
+                        handle.writer.overdue();
+                    }
+                    Err(Lost)
+                }
             },
         }
     }
@@ -190,7 +200,12 @@ impl Journal {
     /// [`Journal::append`] in two steps: the event is taken now, so that what it borrows need not
     /// outlive this call; [`Appending::written`] tells when it has survived.
     pub fn begin(&self, event: &Event<'_>) -> Appending {
-        Appending(self.submit(event))
+        let submitted = self.submit(event);
+        let waits = matches!(submitted, Submitted::Waiting(..));
+        Appending {
+            submitted,
+            handle: waits.then(|| Arc::clone(&self.handle)),
+        }
     }
 
     fn submit(&self, event: &Event<'_>) -> Submitted {
@@ -540,6 +555,7 @@ mod tests {
         let journal = open(&disk, &settings(dir.path(), Durability::Synced));
         *disk.blocked.0.lock().unwrap() = true;
         assert_eq!(journal.append(&event("https://x.example/")).await, Err(Lost));
+        assert_eq!(journal.metrics().lost.get(), 1);
 
         // Nobody reads these answers: the futures are dropped after they handed the event in.
         let url = format!("https://x.example/{}", "x".repeat(1_000_000));
@@ -548,7 +564,7 @@ mod tests {
             taken += 1;
             assert!(taken < 100, "the queue is not bounded");
         }
-        assert_eq!(journal.metrics().lost.get(), 1);
+        assert_eq!(journal.metrics().lost.get(), 2);
         *disk.blocked.0.lock().unwrap() = false;
         disk.blocked.1.notify_all();
         journal.close();

@@ -1,4 +1,4 @@
-//! What the event plane is told by the configuration ([events], contract section 3).
+//! What the event plane is told by the configuration (its `events` section).
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -6,7 +6,19 @@
 //! leaves the rest to the journal's thread. That thread does everything that may take long: new
 //! segments, recovery after errors, `fdatasync`, and all writing for `queued` and `synced`.
 //!
-//! MEASUREMENTS
+//! Measured by `append_cost` (`cargo test --release --lib event::journal -- --ignored --nocapture`),
+//! in a build of this module alone with mimalloc and another random source, on two cores busy with
+//! other work, so good to a factor of two; per event, a task switch between events included:
+//!
+//! | | one task | 64 tasks |
+//! |---|---|---|
+//! | `written` as above | 5.0 to 7.1 µs CPU | 2.8 to 3.7 µs CPU |
+//! | `written` by the thread only (the branch in `submit` taken out) | 30 µs CPU | 2.4 µs CPU |
+//! | `synced` | 1.4 ms waiting | 32 µs waiting |
+//!
+//! A loop that only appends: 2.3 to 2.9 µs CPU, of which a bare `write()` of 800 bytes is 1.6 and
+//! serialising 0.6. Two thread hops would cost a lone click more than all the rest of it; under
+//! load, groups make both ways equal.
 //!
 //! After an error of a write or an fsync the segment is never touched again but to cut off what
 //! is not known to be whole; the group is written once more to a new segment. When that fails
@@ -14,7 +26,6 @@
 //! (tried once a second) events are refused at once instead of keeping people waiting. Sequence
 //! numbers of lost events are not used again: a gap in them is a loss.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,28 +35,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
+use super::queue::{Group, Output, State};
 use super::segment::{Disk, Segment};
-use super::verdict::Class;
-use super::{Durability, Event, EventType, Metrics, Receipt, frame};
-use crate::clock::Timestamp;
-use crate::random;
+use super::{Durability, Event, Metrics, Receipt};
 
-/// Most bytes that may wait to be written: some 16,000 events. A disk that is this far behind
-/// will not catch up while recipients wait.
-const QUEUE_MAX: usize = 8 << 20;
-/// Room in a frame for the members that the journal gives, in bytes.
-const HEAD_MAX: usize = 256;
 /// How many groups a task writes for others after its own, before it leaves them to the thread:
 /// its own request waits meanwhile.
 const GROUPS_FOR_OTHERS: usize = 4;
 /// How long after a failed attempt to make a segment the next one is made.
 const RETRY: Duration = Duration::from_secs(1);
-/// Losses are logged at most once in this time.
-const LOG_PERIOD: Duration = Duration::from_secs(10);
-/// Random bytes in one id (RFC 9562 §5.7: 74 bits).
-const ID_RANDOM: usize = 10;
-/// Ids that one call of the random generator is enough for.
-const IDS_AHEAD: usize = 256;
 /// A group's buffer that grew beyond this in a burst is given back.
 const BUFFER_KEPT: usize = 1 << 20;
 
@@ -82,59 +80,6 @@ pub(super) enum Submitted {
     Lost,
 }
 
-struct State {
-    next_seq: u64,
-    pending: Group,
-    segment: Output,
-    /// A group whose writing failed, for the thread to save.
-    failed: Option<(Segment, Group, io::Error)>,
-    /// A buffer to use again.
-    spare: Vec<u8>,
-    ids: VecDeque<u8>,
-    rotate: bool,
-    closing: bool,
-    /// Whether the thread waits to be woken.
-    thread_waits: bool,
-    losses: Losses,
-}
-
-/// Where the segment is.
-enum Output {
-    /// Nobody writes.
-    Idle(Segment),
-    /// A task or the thread has taken it and writes.
-    Busy,
-    /// None could be made; the next attempt is due then.
-    Broken(Instant),
-}
-
-/// Events that are written together.
-#[derive(Default)]
-struct Group {
-    frames: Vec<u8>,
-    events: Vec<Member>,
-    /// The sequence number of the first.
-    first: u64,
-    /// The sequence number of the last.
-    last: u64,
-}
-
-/// An event of a group.
-struct Member {
-    kind: EventType,
-    class: Option<Class>,
-    /// Who waits for it. `None`: nobody, or the task that writes the group.
-    waiter: Option<oneshot::Sender<bool>>,
-}
-
-/// Losses that have not been logged.
-#[derive(Default)]
-struct Losses {
-    count: u64,
-    logged: Option<Instant>,
-    cause: Option<String>,
-}
-
 impl Writer {
     /// A writer with its first segment.
     pub(super) fn create(
@@ -145,18 +90,7 @@ impl Writer {
     ) -> io::Result<Self> {
         let segment = Segment::create(&*disk, &folder, 1, settings.segment_max)?;
         metrics.bytes.add(segment.len() as i64);
-        let state = State {
-            next_seq: 1,
-            pending: Group::default(),
-            segment: Output::Idle(segment),
-            failed: None,
-            spare: Vec::new(),
-            ids: VecDeque::new(),
-            rotate: false,
-            closing: false,
-            thread_waits: false,
-            losses: Losses::default(),
-        };
+        let state = State::new(segment);
         Ok(Self {
             disk,
             folder,
@@ -218,6 +152,14 @@ impl Writer {
             self.wake_thread(&mut state);
         }
         Submitted::Waiting(receipt, receiver)
+    }
+
+    /// An event has waited too long, on a disk that neither takes nor refuses it. It may still be
+    /// written; it is counted and logged here, because the thread is stuck as well.
+    pub(super) fn overdue(&self) {
+        let mut state = self.lock();
+        self.lose(&mut state, 1, Some("the disk does not answer".to_owned()));
+        self.log_losses(&mut state);
     }
 
     /// The segment, for a task to write on the spot. `None`: somebody writes, or there is more to
@@ -503,78 +445,5 @@ impl Writer {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under this lock; should it ever, the journal goes on.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Why an event cannot be taken, as far as that is not known already. `None`: it can.
-    fn refusal(&self, rest: &[u8]) -> Option<Option<&'static str>> {
-        if matches!(self.segment, Output::Broken(_)) {
-            Some(None)
-        } else if self.closing {
-            Some(Some("the journal is closed"))
-        } else if self.pending.frames.len() > QUEUE_MAX {
-            Some(Some("the disk is slower than events come; the queue is full"))
-        } else if rest.len() > frame::MAX_PAYLOAD - HEAD_MAX {
-            Some(Some("an event is larger than a frame may be"))
-        } else {
-            None
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        !self.pending.events.is_empty() || self.rotate
-    }
-
-    fn push(&mut self, event: &Event<'_>, rest: &[u8], boot: Uuid) -> Receipt {
-        let receipt = Receipt {
-            id: self.next_id(event.time),
-            seq: self.next_seq,
-        };
-        self.next_seq += 1;
-        if self.pending.events.is_empty() {
-            self.pending.first = receipt.seq;
-        }
-        self.pending.last = receipt.seq;
-        frame::write(&mut self.pending.frames, receipt.seq, |out| {
-            Event::encode_head(out, receipt.id, receipt.seq, boot);
-            out.extend_from_slice(rest);
-        });
-        self.pending.events.push(Member {
-            kind: event.kind,
-            class: event.class(),
-            waiter: None,
-        });
-        receipt
-    }
-
-    fn take_pending(&mut self) -> Group {
-        let fresh = Group {
-            frames: std::mem::take(&mut self.spare),
-            ..Group::default()
-        };
-        std::mem::replace(&mut self.pending, fresh)
-    }
-
-    fn next_id(&mut self, time: Timestamp) -> Uuid {
-        if self.ids.is_empty() {
-            self.ids.extend(random::bytes::<{ ID_RANDOM * IDS_AHEAD }>());
-        }
-        let mut random = [0; ID_RANDOM];
-        for (place, byte) in random.iter_mut().zip(self.ids.drain(..ID_RANDOM)) {
-            *place = byte;
-        }
-        let ms = u64::try_from(time.as_millis()).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
-    }
-}
-
-impl Losses {
-    /// How long until losses are to be logged. `None`: there are none.
-    fn log_due(&self) -> Option<Duration> {
-        let wait = self
-            .logged
-            .map_or(Duration::ZERO, |at| LOG_PERIOD.saturating_sub(at.elapsed()));
-        (self.count > 0).then_some(wait)
     }
 }

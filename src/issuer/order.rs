@@ -179,9 +179,9 @@ impl Driver<'_> {
                         self.note(&record).await?;
                     }
                     self.finalize(&order, &key).await?;
-                    self.await_certificate(POLL_FIRST / 2, fetch).await?
+                    self.await_certificate(fetch).await?
                 }
-                OrderStatus::Ready | OrderStatus::Processing => self.await_certificate(POLL_FIRST, fetch).await?,
+                OrderStatus::Ready | OrderStatus::Processing => self.await_certificate(fetch).await?,
                 OrderStatus::Valid => return self.download(&order, key).await,
                 OrderStatus::Invalid => return Err(self.ended(self.why_invalid(&order).await)),
             };
@@ -243,12 +243,12 @@ impl Driver<'_> {
         }
     }
 
-    async fn await_certificate<F>(&self, first: Duration, fetch: impl Fn() -> F) -> Result<Order, IssueError>
+    async fn await_certificate<F>(&self, fetch: impl Fn() -> F) -> Result<Order, IssueError>
     where
         F: Future<Output = Result<Fetched<Order>, CallError>>,
     {
         let deadline = self.clock.now() + PROCESSING_TIME;
-        self.poll(first, deadline, fetch, |o| {
+        self.poll(POLL_FIRST, deadline, fetch, |o| {
             matches!(o.status, OrderStatus::Valid | OrderStatus::Invalid)
         })
         .await

@@ -16,7 +16,7 @@ mod slug;
 mod token;
 
 pub use destination::{Destination, DestinationError, MAX_DESTINATION};
-pub use inspect::{Finding, Inspection, explain};
+pub use inspect::{Finding, Inspection, Place, Served, explain};
 pub use key::{KeyError, LinkKey, LinkKeys, SECRET_LEN};
 pub use kill::{Kill, KillError, KillKind, KillSwitches, Kills};
 pub use mint::{Message, Minter, url};

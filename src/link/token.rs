@@ -24,7 +24,7 @@ pub const MAX_TOKEN_TEXT: usize = LONGEST.div_ceil(3) * 4;
 const SHORT: usize = 48;
 
 /// What a link is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// An open pixel.

@@ -402,7 +402,7 @@ pub enum BudgetAnswer {
 }
 
 /// A line of a domain's history.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TimelineEntry {
     /// Its number; given by the store.
     pub id: u64,
@@ -417,7 +417,7 @@ pub struct TimelineEntry {
 }
 
 /// Who changed what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditEntry {
     /// Its number; given by the store.
     pub id: u64,

@@ -177,7 +177,7 @@ async fn only_so_many_wait_for_one_name() {
     edge.register(A, |_| {});
     let hello = client_hello(&edge.client(), Some(A));
     let mut waiting = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..super::waiting::MAX_PER_NAME {
         let mut socket = TcpStream::connect(edge.https).await.unwrap();
         socket.write_all(&hello).await.unwrap();
         waiting.push((socket, edge.request().await));

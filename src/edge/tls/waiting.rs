@@ -8,7 +8,7 @@ use dashmap::mapref::entry::Entry;
 use crate::domain::DomainName;
 
 /// Handshakes that may wait for one name: a mailing's first readers; more learn nothing by waiting.
-const MAX_PER_NAME: usize = 64;
+pub(super) const MAX_PER_NAME: usize = 256;
 /// Handshakes that may wait in all: each holds a connection and its ClientHello, some 10 KiB.
 const MAX: usize = 4096;
 

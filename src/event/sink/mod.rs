@@ -1,5 +1,5 @@
 //! Where events go. A sink takes batches in order and answers when it holds them for good;
-//! [`super::delivery`] feeds each at its own pace.
+//! the delivery feeds each at its own pace.
 
 mod file;
 

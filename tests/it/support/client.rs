@@ -10,15 +10,18 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use linkseal::clock::Clock;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Longest wait for one answer; far above what any takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::PATIENCE;
+
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -113,18 +116,61 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Answer,
 
 /// A TLS configuration that trusts the roots of a PEM text.
 pub(crate) fn tls(root_pem: &str, alpn: &[&[u8]]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(root_pem.as_bytes()) {
-        roots.add(root.expect("PEM")).expect("a root");
-    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("TLS versions")
-        .with_root_certificates(roots)
+        .with_root_certificates(roots(root_pem))
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     config
+}
+
+/// The same at the time of a clock that may have been moved; every handshake is a full one.
+pub(crate) fn tls_at(root_pem: &str, alpn: &[&[u8]], clock: &Clock) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
+        .with_safe_default_protocol_versions()
+        .expect("TLS versions")
+        .with_root_certificates(roots(root_pem))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    config.resumption = Resumption::disabled();
+    config
+}
+
+/// The time that certificates are judged by.
+#[derive(Debug)]
+struct ClockTime(Clock);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let secs = u64::try_from(self.0.now().as_secs()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(secs)))
+    }
+}
+
+fn roots(pem: &str) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(root.expect("PEM")).expect("a root");
+    }
+    roots
+}
+
+/// The serial number of the server's certificate, in lower-case hexadecimal.
+pub(crate) fn serial(stream: &TlsStream<TcpStream>) -> String {
+    let chain = stream.get_ref().1.peer_certificates().expect("a certificate");
+    let (_, leaf) = x509_parser::parse_x509_certificate(&chain[0]).expect("X.509");
+    hex::encode(leaf.tbs_certificate.raw_serial())
+}
+
+/// The alert with which the server ended a handshake. `None`: it did not.
+pub(crate) fn alert(error: &std::io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
 }
 
 /// A handshake for a name with the edge at an address.

@@ -2,18 +2,25 @@
 
 pub(crate) mod client;
 pub(crate) mod edge;
+pub(crate) mod origin;
 pub(crate) mod pebble;
+pub(crate) mod world;
 
 use std::time::{Duration, Instant};
 
+/// Longest wait for what must come; far above what anything takes, also on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Time between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.
-pub(crate) async fn until<T>(what: &str, patience: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(begun.elapsed() < patience, "not within {patience:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(LOOK).await;
     }
 }

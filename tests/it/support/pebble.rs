@@ -4,7 +4,6 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -74,11 +73,11 @@ impl Pebble {
         let directory = format!("https://localhost:{}/dir", acme.port());
         let web = Web::trusting(&own.cert.pem());
         let pebble = Self { processes, dir, directory, dns, dns_api, management, web };
-        until("Pebble answers", Duration::from_secs(20), async || {
+        until("Pebble answers", async || {
             pebble.web.get(&format!("https://localhost:{}/roots/0", pebble.management.port())).await.ok().map(|_| ())
         })
         .await;
-        until("the DNS server answers", Duration::from_secs(20), async || {
+        until("the DNS server answers", async || {
             pebble.dns_call("add-a", serde_json::json!({"host": "ready.test.", "addresses": ["127.0.0.1"]})).await.ok()
         })
         .await;

@@ -1,0 +1,121 @@
+//! What a request costs beside TLS and hyper, piece by piece: `cargo bench --bench hot_path`.
+
+#![allow(clippy::unwrap_used, reason = "a bench ends where it cannot be set up")]
+
+use std::time::Duration;
+
+use divan::{Bencher, black_box};
+use futures_util::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Method};
+use linkseal::clock::Clock;
+use linkseal::edge::http::router::route;
+use linkseal::event::verdict::Rules;
+use linkseal::event::{Client, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, Request};
+use linkseal::link::{Destination, LinkKey, LinkKeys, Message, Minter, Token};
+use uuid::Uuid;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const TENANT: &str = "links.customer.example";
+const DESTINATION: &str = "https://example.com/welcome?utm_source=newsletter&utm_campaign=2026-11";
+const AGENT: &str =
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+
+fn main() {
+    divan::main();
+}
+
+fn key() -> LinkKey {
+    LinkKey::from_hex(1, &"07".repeat(32)).unwrap()
+}
+
+fn message() -> Message {
+    Message {
+        id: Uuid::from_u128(7),
+        issued_at: 1_795_305_600,
+    }
+}
+
+#[divan::bench(args = ["open", "click"])]
+fn token(bencher: Bencher<'_, '_>, kind: &str) {
+    let (minter, keys) = (Minter::new(&key(), TENANT), LinkKeys::new([key()]).unwrap());
+    let token = match kind {
+        "open" => minter.open(&message()),
+        _ => minter.click(&message(), 1, &Destination::new(DESTINATION).unwrap()),
+    };
+    bencher.bench(|| {
+        Token::decode(black_box(&token))
+            .unwrap()
+            .verify(&keys, [TENANT])
+            .is_ok()
+    });
+}
+
+#[divan::bench]
+fn router() -> bool {
+    let path = black_box("/c/EgFrAjCAAZLzpLXGfY6foLHC0-T1BgAAaHR0cHM6Ly9leGFtcGxlLmNvbS9IMADXS-cBEtpqIf7NGXTy");
+    route(path, "").names_tenant()
+}
+
+#[divan::bench]
+fn verdict(bencher: Bencher<'_, '_>) {
+    let rules = Rules::builtin().unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::USER_AGENT, HeaderValue::from_static(AGENT));
+    bencher.bench(|| {
+        rules.judge(
+            EventType::Click,
+            &Method::GET,
+            black_box(&headers),
+            Some(Duration::from_secs(60)),
+        )
+    });
+}
+
+/// Serialising one click and writing it down, by one task: one `write()` each.
+#[divan::bench(args = ["queued", "written", "synced"])]
+fn journal(bencher: Bencher<'_, '_>, durability: &str) {
+    let dir = tempfile::tempdir_in(std::env::current_dir().unwrap().join("target")).unwrap();
+    let settings = EventSettings {
+        dir: dir.path().join("events"),
+        durability: durability.parse::<Durability>().unwrap(),
+        keep: Duration::from_secs(3600),
+        max_bytes: 1 << 30,
+        ip: IpPrivacy::Truncated,
+        sinks: Vec::new(),
+    };
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let clock = Clock::system();
+    let journal = Journal::open(&settings, "edge-1", clock.clone(), metrics).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    bencher.bench_local(|| {
+        let mut event = Event::new(EventType::Click, clock.now(), TENANT, TENANT);
+        event.message_id = Some(Uuid::from_u128(7));
+        event.link = Some(1);
+        event.url = Some(DESTINATION);
+        event.issued_at = Some(clock.now());
+        event.client = Some(Client {
+            ip: Some([203, 0, 113, 9].into()),
+            user_agent: Some(AGENT.as_bytes()),
+            referer: None,
+            proxy: None,
+        });
+        event.request = Some(Request {
+            method: "GET",
+            version: "HTTP/1.1",
+            tls: Some("1.3"),
+        });
+        let appending = journal.append(&event);
+        // As a rule it is written on the spot; else its future has to be waited for.
+        let mut appending = std::pin::pin!(appending);
+        match appending.as_mut().now_or_never() {
+            Some(done) => done.unwrap(),
+            None => runtime.block_on(appending).unwrap(),
+        }
+    });
+    journal.close();
+}

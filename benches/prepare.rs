@@ -1,0 +1,87 @@
+//! What `peers/run.sh` puts into and takes out of the directory of a `linkseal demo`.
+//!
+//! `prepare export DIR NAME OUT` writes a domain's certificate and key to `OUT/chain.pem` and
+//! `OUT/key.pem`, so that the peers serve the same. `prepare domains DIR N` sees to it that
+//! N domains are registered in its store. Without arguments it ends at once, so that running all
+//! targets does not hang.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use linkseal::cert::sealed::{Sealer, write_private};
+use linkseal::clock::Clock;
+use linkseal::domain::record::Origin;
+use linkseal::domain::{DomainName, DomainRecord};
+use linkseal::store::sqlite::SqliteStore;
+use linkseal::store::{Creation, Store, StoreError};
+
+/// Registrations on their way at once: as many as the store groups into one transaction.
+const AT_ONCE: usize = 256;
+/// Length of a line of PEM (RFC 7468 §2).
+const PEM_LINE: usize = 64;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match *words.as_slice() {
+        ["export", dir, name, out] => runtime.block_on(export(dir.as_ref(), name, out.as_ref())),
+        ["domains", dir, count] => runtime.block_on(domains(dir.as_ref(), count.parse()?)),
+        _ => {
+            println!("usage: prepare export DIR NAME OUT | prepare domains DIR COUNT");
+            Ok(())
+        }
+    }
+}
+
+async fn export(dir: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
+    let store = SqliteStore::open(dir.join("linkseal.db"), None)?;
+    let sealer = Sealer::from_file(&key_file(dir)?, false)?;
+    let held = store.certificate(&DomainName::parse(name)?).await?;
+    let held = held.with_context(|| format!("{name} holds no certificate"))?;
+    let key = sealer.open(&format!("certificates/{name}"), &held.sealed_key)?;
+    let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+    for line in STANDARD.encode(key.as_slice()).as_bytes().chunks(PEM_LINE) {
+        pem.push_str(std::str::from_utf8(line)?);
+        pem.push('\n');
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    write_private(&out.join("key.pem"), pem.as_bytes())?;
+    std::fs::write(out.join("chain.pem"), held.chain_pem)?;
+    Ok(())
+}
+
+/// The sealing key beside the store, as the configuration of the directory has it.
+fn key_file(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
+    let config = linkseal::config::Config::load(&dir.join("linkseal.toml"))?;
+    Ok(config.store.key_path().0)
+}
+
+async fn domains(dir: &Path, count: usize) -> anyhow::Result<()> {
+    let store = Arc::new(SqliteStore::open(dir.join("linkseal.db"), None)?);
+    let now = Clock::system().now();
+    stream::iter(0..count)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            async move {
+                let name = DomainName::parse(&format!("links.customer-{n}.example"))?;
+                let record = DomainRecord::new(name, None, Origin::Registered, now);
+                let new = Creation {
+                    record,
+                    timeline: Vec::new(),
+                    audit: None,
+                };
+                match store.create(new).await {
+                    Ok(_) | Err(StoreError::Exists) => Ok(()),
+                    Err(error) => Err(anyhow::Error::from(error)),
+                }
+            }
+        })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await
+}

@@ -1,0 +1,127 @@
+//! What is done with one domain, and what happened to it: verify, reissue, DNS, timeline.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::domains::not_registered;
+use crate::admin::Context;
+use crate::admin::auth::Caller;
+use crate::admin::endpoint::{Content, Endpoint};
+use crate::admin::input::{Name, Params, cursor, cut, from_cursor, limit};
+use crate::admin::problem::Problem;
+use crate::admin::view::{DnsView, DomainView, Viewer};
+use crate::config::admin::Role;
+use crate::control::Reissue;
+use crate::store::TimelineEntry;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new(
+            MethodFilter::POST,
+            "/v1/domains/{name}/verify",
+            Role::Support,
+            "Look at the domain's DNS now, for at most 10 s, and have its certificate issued when it is right. \
+             A healthy certificate is not replaced.",
+            verify,
+        )
+        .answers(StatusCode::ACCEPTED, Content::json::<DnsView<'_>>(), "What was found."),
+        Endpoint::new(
+            MethodFilter::POST,
+            "/v1/domains/{name}/reissue",
+            Role::Admin,
+            "Order a new certificate whatever is held.",
+            reissue,
+        )
+        .answers(
+            StatusCode::ACCEPTED,
+            Content::json::<DomainView<'_>>(),
+            "It is on its way.",
+        )
+        .answers(
+            StatusCode::TOO_MANY_REQUESTS,
+            Content::json::<Problem>(),
+            "The CA's limits allow it only at `retry_at`.",
+        ),
+        Endpoint::new(
+            MethodFilter::GET,
+            "/v1/domains/{name}/dns",
+            Role::Viewer,
+            "Look at the domain's DNS now, for at most 10 s.",
+            dns,
+        )
+        .answers(StatusCode::OK, Content::json::<DnsView<'_>>(), "What was found."),
+        Endpoint::new(
+            MethodFilter::GET,
+            "/v1/domains/{name}/timeline",
+            Role::Viewer,
+            "What happened to the domain, newest first.",
+            timeline,
+        )
+        .query::<Paging>()
+        .answers(StatusCode::OK, Content::json::<Timeline>(), "A page."),
+    ]
+}
+
+async fn verify(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
+    let (record, report) = context.control.verify(&name, &caller.actor()).await?;
+    let view = Viewer::new(&context.control);
+    Ok((StatusCode::ACCEPTED, axum::Json(view.report(&record, &report))).into_response())
+}
+
+async fn reissue(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
+    match context.control.reissue(&name, &caller.actor()).await? {
+        Reissue::Accepted(record) => {
+            let view = Viewer::new(&context.control);
+            Ok((StatusCode::ACCEPTED, axum::Json(view.domain(&record))).into_response())
+        }
+        Reissue::NotBefore(until) => Err(Problem::rate_limited(until, context.control.clock().now())),
+    }
+}
+
+async fn dns(State(context): State<Arc<Context>>, Name(name): Name) -> Result<Response, Problem> {
+    let (record, report) = context.control.dns_report(&name).await?;
+    let view = Viewer::new(&context.control);
+    Ok(axum::Json(view.report(&record, &report)).into_response())
+}
+
+/// Which page of a history.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paging {
+    /// How many at most: 1 to 1000; 100 unless given.
+    pub(super) limit: Option<String>,
+    /// `next` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
+/// A page of a domain's history.
+#[derive(Serialize, JsonSchema)]
+struct Timeline {
+    /// What happened, newest first.
+    entries: Vec<TimelineEntry>,
+    /// The cursor of the next page. `None`: this is the last.
+    next: Option<String>,
+}
+
+async fn timeline(
+    State(context): State<Arc<Context>>,
+    Name(name): Name,
+    Params(paging): Params<Paging>,
+) -> Result<Response, Problem> {
+    let limit = limit(paging.limit.as_deref())?;
+    let before = from_cursor(paging.cursor.as_deref(), |id| id.parse().ok())?;
+    let store = context.control.store();
+    let mut entries = store.timeline(&name, before, limit + 1).await?;
+    if entries.is_empty() && store.domain(&name).await?.is_none() {
+        return Err(not_registered(&name));
+    }
+    let more = cut(&mut entries, limit);
+    let next = entries.last().filter(|_| more).map(|e| cursor(&e.id.to_string()));
+    Ok(axum::Json(Timeline { entries, next }).into_response())
+}

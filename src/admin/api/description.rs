@@ -1,0 +1,31 @@
+//! `/openapi.json`: the API described, for those who may read.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::MethodFilter;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+use crate::admin::Context;
+use crate::admin::endpoint::{Content, Endpoint};
+use crate::config::admin::Role;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new(
+            MethodFilter::GET,
+            "/openapi.json",
+            Role::Viewer,
+            "This API, described (OpenAPI 3.1).",
+            show,
+        )
+        .answers(StatusCode::OK, Content::json::<Value>(), "The description."),
+    ]
+}
+
+async fn show(State(context): State<Arc<Context>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], context.document.clone())
+}

@@ -1,0 +1,96 @@
+//! `GET /v1/domains/export`: a line a domain, as an import takes it, read and sent page by page.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::MethodFilter;
+use bytes::Bytes;
+use futures_util::stream;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::admin::Context;
+use crate::admin::endpoint::{Content, Endpoint};
+use crate::admin::input;
+use crate::config::admin::Role;
+use crate::control::Control;
+use crate::domain::DomainName;
+use crate::domain::record::WantedRecord;
+use crate::domain::ssl;
+use crate::store::DomainQuery;
+
+/// The media type of a JSON value a line.
+pub(super) const LINES: &str = "application/x-ndjson";
+/// Domains read at a time.
+const PAGE: usize = 1_000;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new(
+            MethodFilter::GET,
+            "/v1/domains/export",
+            Role::Viewer,
+            "All domains, one a line, sorted by name, as an import takes them.",
+            export,
+        )
+        .answers(StatusCode::OK, Content::lines::<Exported<'_>>(), "A domain a line."),
+    ]
+}
+
+/// What is needed to register a domain elsewhere, and its state.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExportedDomain")]
+struct Exported<'a> {
+    /// Its name.
+    name: &'a DomainName,
+    /// Its tenant.
+    tenant: &'a str,
+    /// The domain in the sender's address. `None`: mail records are not looked at.
+    sending_domain: Option<&'a DomainName>,
+    /// Further DNS records the customer is asked for.
+    records: &'a [WantedRecord],
+    /// Its SSL state; an import passes over it.
+    state: ssl::State,
+}
+
+async fn export(State(context): State<Arc<Context>>) -> Response {
+    let walk = Some((context.control.clone(), None));
+    input::stream(
+        LINES,
+        stream::try_unfold(walk, |walk| async move {
+            let Some((control, after)) = walk else { return Ok(None) };
+            let (page, last) = page(&control, after).await.map_err(|error| {
+                tracing::warn!(%error, "an export broke off");
+                error
+            })?;
+            Ok(Some((page, last.map(|last| (control, Some(last))))))
+        }),
+    )
+}
+
+/// A page, and the name it ends with. `None`: it is the last.
+async fn page(control: &Control, after: Option<DomainName>) -> Result<(Bytes, Option<DomainName>), io::Error> {
+    let query = DomainQuery {
+        after,
+        limit: PAGE,
+        ..DomainQuery::default()
+    };
+    let records = control.store().list(&query).await.map_err(io::Error::other)?;
+    let mut out = Vec::new();
+    for record in &records {
+        let line = Exported {
+            name: &record.name,
+            tenant: &record.tenant,
+            sending_domain: record.sending_domain.as_ref(),
+            records: &record.records,
+            state: record.ssl.state(),
+        };
+        serde_json::to_writer(&mut out, &line)?;
+        out.push(b'\n');
+    }
+    let last = records.last().filter(|_| records.len() == PAGE).map(|r| r.name.clone());
+    Ok((out.into(), last))
+}

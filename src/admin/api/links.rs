@@ -1,0 +1,140 @@
+//! `POST /v1/links/inspect`: why does this link not work?
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+use http::{StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::admin::endpoint::{Content, Endpoint};
+use crate::admin::input::Json;
+use crate::admin::problem::Problem;
+use crate::admin::{Context, Live};
+use crate::config::admin::Role;
+use crate::domain::registry::Registry;
+use crate::domain::DomainName;
+use crate::link::{Inspection, Place, Served, Slug, explain};
+use crate::store::StoredRedirect;
+
+/// Other domains' tenants that are tried, to tell a link that stands on the wrong domain from a
+/// forged one; each costs some microseconds.
+const MAX_OTHERS: usize = 10_000;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new(
+            MethodFilter::POST,
+            "/v1/links/inspect",
+            Role::Viewer,
+            "What is in a link, and why it works or not.",
+            inspect,
+        )
+        .body(Content::json::<Inspect>())
+        .answers(StatusCode::OK, Content::json::<Inspection>(), "What was found."),
+    ]
+}
+
+/// A link to look at.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Inspect {
+    /// The link as it stands in the message, or a bare token.
+    url: String,
+}
+
+async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Response, Problem> {
+    let Inspect { url } = body.read(&[])?;
+    let stored = stored(&context, &url).await?;
+    let this = Arc::clone(&context);
+    // Trying thousands of keys would hold up everything else on this thread.
+    let found = context.tasks.spawn_blocking(move || {
+        let live = this.live.load();
+        let tenants = tenants(&this.registry, &live, &url);
+        let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
+        let others = others(&this.registry);
+        let served = Served {
+            now: this.control.clock().now(),
+            max_age: live.max_age,
+            prefix: &live.prefix,
+            place: place(&this.registry, &live, &url),
+            kills: Some(this.control.kills().switches()),
+        };
+        let stored = stored.as_ref().map(|r| (r.url.as_str(), r.expires));
+        let tenant = tenants.first().copied().unwrap_or_default();
+        explain(&url, &live.link_keys, &tenants, others.iter().map(String::as_str))
+            .as_served(&url, &served)
+            .as_stored(stored, tenant, &served)
+    });
+    Ok(match found.await {
+        Ok(found) => axum::Json(found).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a link could not be inspected");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    })
+}
+
+/// What is stored, where the URL is that of a stored redirect.
+async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, Problem> {
+    let uri = pasted(url);
+    let slug = uri.as_ref().and_then(|uri| uri.path().rsplit_once("/r/"));
+    let slug = slug.and_then(|(_, slug)| Slug::parse(slug).ok());
+    let name = uri.as_ref().and_then(host).and_then(|host| DomainName::parse(&host).ok());
+    match (name, slug) {
+        (Some(name), Some(slug)) => Ok(context.control.redirects().served(&name, &slug).await?),
+        _ => Ok(None),
+    }
+}
+
+/// What people paste, as a URL. `None`: it is none.
+fn pasted(url: &str) -> Option<Uri> {
+    url.trim().trim_matches(['<', '>', '"', '\'']).parse().ok()
+}
+
+fn host(uri: &Uri) -> Option<String> {
+    Some(uri.host()?.trim_end_matches('.').to_ascii_lowercase())
+}
+
+/// What the host of a URL is to this edge.
+fn place(registry: &Registry, live: &Live, url: &str) -> Place {
+    match pasted(url).as_ref().and_then(host) {
+        None => Place::Unknown,
+        Some(host) if live.is_edge(&host) => Place::Edge,
+        Some(host) if registry.get(&host).is_some() => Place::Domain,
+        Some(_) if registry.is_loaded() => Place::Nowhere,
+        Some(_) => Place::Unknown,
+    }
+}
+
+/// The tenants whose links the URL's host serves: the present one and the former ones; on edge.name
+/// the one in the path.
+fn tenants(registry: &Registry, live: &Live, url: &str) -> Vec<String> {
+    let uri = pasted(url);
+    let Some(host) = uri.as_ref().and_then(host) else {
+        return Vec::new();
+    };
+    if live.is_edge(&host) {
+        let path = uri.as_ref().map_or("", Uri::path);
+        let tenant = path.split("/t/").nth(1).and_then(|rest| rest.split('/').next());
+        // Without one, it is the edge's own name.
+        return vec![tenant.map_or(host, str::to_owned)];
+    }
+    let Some(entry) = registry.get(&host) else {
+        return Vec::new();
+    };
+    let former = entry.former_tenants().iter().cloned();
+    std::iter::once(entry.tenant().to_owned()).chain(former).collect()
+}
+
+fn others(registry: &Registry) -> Vec<String> {
+    let mut all = Vec::new();
+    registry.for_each(|entry| {
+        if all.len() < MAX_OTHERS {
+            all.push(entry.tenant().to_owned());
+        }
+    });
+    all
+}

@@ -1,0 +1,36 @@
+//! The JSON API, a file for each thing it is about.
+
+mod audit;
+mod checks;
+mod description;
+mod domains;
+mod export;
+mod import;
+mod issuer;
+mod kills;
+mod links;
+mod redirects;
+
+use super::endpoint::Endpoint;
+use super::{health, metrics};
+
+/// Everything the admin port answers.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    [
+        health::endpoints(),
+        metrics::endpoints(),
+        domains::endpoints(),
+        checks::endpoints(),
+        import::endpoints(),
+        export::endpoints(),
+        audit::endpoints(),
+        issuer::endpoints(),
+        links::endpoints(),
+        redirects::endpoints(),
+        kills::endpoints(),
+        description::endpoints(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

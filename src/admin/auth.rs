@@ -1,0 +1,269 @@
+//! Who may do what: bearer tokens (RFC 6750) with roles, or, without any, whoever is on this
+//! machine. Decides before every request, also about what the browser of somebody on this machine
+//! is made to send.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{Digest, SHA256, digest};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderMap, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Uri};
+use secrecy::ExposeSecret;
+
+use super::Context;
+use super::problem::Problem;
+use super::server::Peer;
+use crate::config::AdminToken;
+use crate::config::admin::Role;
+use crate::control::Actor;
+
+/// Who an audit line names on a tokenless loopback port.
+const LOCAL: &str = "local";
+
+/// Who may use the API.
+pub(super) struct Access {
+    tokens: Vec<Token>,
+}
+
+struct Token {
+    name: String,
+    role: Role,
+    /// The tokens differ in length, their digests do not: comparing those tells nothing of either.
+    digest: Digest,
+}
+
+/// Who makes a request.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    who: String,
+    role: Role,
+    from: IpAddr,
+}
+
+impl Caller {
+    /// As audit lines name them.
+    pub(super) fn actor(&self) -> Actor {
+        Actor {
+            who: self.who.clone(),
+            from: self.from,
+        }
+    }
+
+    /// Refuses what the caller's role does not allow.
+    pub(super) fn must_be(&self, needed: Role) -> Result<(), Problem> {
+        if self.role >= needed {
+            return Ok(());
+        }
+        let (has, needed) = (word(self.role), word(needed));
+        Err(Problem::forbidden(format!(
+            "this needs the role {needed}; the token \"{}\" has {has}",
+            self.who
+        )))
+    }
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "viewer",
+        Role::Support => "support",
+        Role::Admin => "admin",
+    }
+}
+
+impl Access {
+    pub(super) fn new(tokens: &[AdminToken]) -> Self {
+        let tokens = tokens.iter().map(|t| Token {
+            name: t.name.clone(),
+            role: t.role,
+            digest: digest(&SHA256, t.token.expose_secret().as_bytes()),
+        });
+        Self {
+            tokens: tokens.collect(),
+        }
+    }
+
+    fn identify(&self, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Problem> {
+        if self.tokens.is_empty() {
+            // The configuration allows this on loopback only; a reload does not move the socket.
+            if !from.is_loopback() {
+                return Err(Problem::unauthorized(
+                    "no token is configured; only this machine is allowed in",
+                ));
+            }
+            return Ok(Caller {
+                who: LOCAL.to_owned(),
+                role: Role::Admin,
+                from,
+            });
+        }
+        let given = headers.get(AUTHORIZATION).and_then(|v| bearer(v.as_bytes()));
+        let given = given.ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
+        let given = digest(&SHA256, given);
+        let mut found = None;
+        // All are compared, so that the time tells neither whether one fits nor which.
+        for token in &self.tokens {
+            if verify_slices_are_equal(token.digest.as_ref(), given.as_ref()).is_ok() {
+                found = Some(token);
+            }
+        }
+        let token = found.ok_or_else(|| Problem::unauthorized("this token is not known here"))?;
+        Ok(Caller {
+            who: token.name.clone(),
+            role: token.role,
+            from,
+        })
+    }
+}
+
+/// The token in an Authorization header (RFC 6750 §2.1). `None`: another scheme.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Around every request: lets it through to its endpoint, or refuses it; every answer is marked as
+/// not for caches and as what its content type says.
+pub(super) async fn guard(State(context): State<Arc<Context>>, mut request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = match admit(&context, &mut request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    tracing::debug!(%method, path, status = response.status().as_u16(), "admin request");
+    response
+}
+
+fn admit(context: &Context, request: &mut Request) -> Result<(), Problem> {
+    let live = context.live.load();
+    // What has no endpoint is told from what has one only to those who may read.
+    let needed = needed(context, request);
+    if let Some(needed) = needed {
+        if live.access.tokens.is_empty() {
+            check_host(request.uri(), request.headers())?;
+        }
+        let from = request.extensions().get::<Peer>().map(|p| p.0);
+        let from = from.ok_or_else(|| Problem::forbidden("the address of the request is not known"))?;
+        let caller = live.access.identify(request.headers(), from)?;
+        caller.must_be(needed)?;
+        request.extensions_mut().insert(caller);
+    }
+    check_origin(request.method(), request.headers())
+}
+
+/// The role a request needs. `None`: no token.
+fn needed(context: &Context, request: &Request) -> Option<Role> {
+    let method = match *request.method() {
+        Method::HEAD => Method::GET,
+        ref method => method.clone(),
+    };
+    let Some(path) = request.extensions().get::<MatchedPath>() else {
+        return Some(Role::Viewer);
+    };
+    let known = context
+        .roles
+        .iter()
+        .find(|((m, p), _)| *m == method && *p == path.as_str());
+    known.map_or(Some(Role::Viewer), |(_, role)| *role)
+}
+
+/// Without tokens, the browser of somebody on this machine must not be led here under a name that
+/// was rebound to loopback: only names that nobody else can give count as Host.
+fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    let header = headers.get(HOST).and_then(|h| h.to_str().ok());
+    let all = [header, uri.authority().map(|a| a.as_str())];
+    let named = all.iter().flatten().count() > 0;
+    if named && all.into_iter().flatten().all(is_loopback) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(
+        "without admin.tokens the Host must be localhost, 127.0.0.1 or [::1]; configure a token to use another name",
+    ))
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<http::uri::Authority>() else {
+        return false;
+    };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// A browser names the page that makes it send a request: another site's must not change anything.
+fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(origin) = headers.get(ORIGIN).filter(|_| !method.is_safe()) else {
+        return Ok(());
+    };
+    let origin = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, o)| o);
+    let host = headers.get(HOST).and_then(|h| h.to_str().ok());
+    if origin.zip(host).is_some_and(|(o, h)| o.eq_ignore_ascii_case(h)) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(
+        "the request comes from a page of another origin; send it from here, or without Origin",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_loopback() {
+        for host in [
+            "localhost",
+            "LocalHost:9180",
+            "127.0.0.1",
+            "127.8.8.8:1",
+            "[::1]:9180",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example:9180",
+            "10.0.0.1",
+            "[::2]:1",
+            "",
+            "127.0.0.1.nip.example",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case() {
+        assert_eq!(bearer(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"bearer  abc "), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"Basic abc"), None);
+        assert_eq!(bearer(b"Bearer"), None);
+    }
+
+    #[test]
+    fn another_origin_changes_nothing() {
+        let check = |method: Method, origin: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("127.0.0.1:9180"));
+            headers.insert(ORIGIN, origin.parse().unwrap());
+            check_origin(&method, &headers).is_ok()
+        };
+        assert!(check(Method::POST, "http://127.0.0.1:9180"));
+        assert!(!check(Method::POST, "http://127.0.0.1:3000"));
+        assert!(!check(Method::DELETE, "https://evil.example"));
+        assert!(!check(Method::POST, "null"));
+        assert!(check(Method::GET, "https://evil.example"));
+        assert!(check_origin(&Method::POST, &HeaderMap::new()).is_ok());
+    }
+}

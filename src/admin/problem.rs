@@ -1,0 +1,169 @@
+//! What is said when a request is not done: `application/problem+json` (RFC 9457) with a `code`
+//! that programs tell apart and a `detail` that says what is allowed.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::control::OperatorError;
+use crate::domain::NameError;
+use crate::store::StoreError;
+
+/// What went wrong, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Code {
+    /// A name that no certificate can carry.
+    InvalidName,
+    /// A request that is not understood, or a value that is not allowed.
+    InvalidRequest,
+    /// No such domain, or no such path.
+    NotFound,
+    /// It contradicts what is there.
+    Conflict,
+    /// No token, or none that is known.
+    Unauthorized,
+    /// The token's role does not allow it, or the request comes from elsewhere than it may.
+    Forbidden,
+    /// A limit of the CA; `retry_at` says when it allows it.
+    RateLimited,
+    /// The store cannot be read or written now.
+    StoreUnavailable,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Problem {
+    /// Always `about:blank`: `code` tells the problems apart.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    #[serde(serialize_with = "number")]
+    #[schemars(with = "u16")]
+    status: StatusCode,
+    /// What went wrong, for programs.
+    code: Code,
+    /// What went wrong and what is allowed, for people.
+    detail: String,
+    /// When it is possible. `None`: time does not help.
+    retry_at: Option<Timestamp>,
+    /// The same in seconds from now, for Retry-After.
+    #[serde(skip)]
+    retry_after: Option<u64>,
+}
+
+fn number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status,
+            code,
+            detail: detail.into(),
+            retry_at: None,
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, detail)
+    }
+
+    /// `place`: where the name stands in the request.
+    pub(super) fn invalid_name(place: &str, error: NameError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Code::InvalidName, format!("{place}: {error}"))
+    }
+
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidRequest, detail)
+    }
+
+    pub(super) fn too_slow(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidRequest, detail)
+    }
+
+    pub(super) fn method(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, detail)
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
+    }
+
+    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail)
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Code::Forbidden, detail)
+    }
+
+    pub(super) fn rate_limited(until: Timestamp, now: Timestamp) -> Self {
+        let detail = format!("the CA's limits allow the next order for this domain at {until}");
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
+        problem.retry_at = Some(until);
+        // Rounded up: whoever comes back then is not turned away again.
+        problem.retry_after = Some(until.saturating_since(now).as_millis().div_ceil(1000) as u64);
+        problem
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::not_found("the domain is not registered"),
+            StoreError::TooMany(_) => Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string()),
+            StoreError::Exists | StoreError::Conflict | StoreError::Fenced => Self::new(
+                StatusCode::CONFLICT,
+                Code::Conflict,
+                format!("{error}; nothing was changed, try again"),
+            ),
+            error => {
+                tracing::error!(%error, "the store did not answer the admin API");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    Code::StoreUnavailable,
+                    error.to_string(),
+                )
+            }
+        }
+    }
+}
+
+impl From<OperatorError> for Problem {
+    fn from(error: OperatorError) -> Self {
+        match error {
+            OperatorError::Store(error) => error.into(),
+            OperatorError::NotFound => Self::not_found(error.to_string()),
+            OperatorError::OtherTenant | OperatorError::OwnName | OperatorError::IssueOff => {
+                Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string())
+            }
+            OperatorError::Invalid(detail) => Self::invalid(detail),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750 §3.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"linkseal\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}

@@ -1,0 +1,114 @@
+//! The port itself: in use, flooded, under TLS, stopping.
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::cert::certificate::Certificate;
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let error = bind(&[address]).unwrap_err().to_string();
+    assert!(
+        error.contains(&address.to_string()) && error.contains("in use"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let edge = Harness::start(vec![]).await;
+    let mut open = Vec::new();
+    for _ in 0..256 {
+        open.push(TcpStream::connect(edge.address).await.unwrap());
+    }
+    // Closed at once, by an end or a reset, since accepting goes in order.
+    let mut more = TcpStream::connect(edge.address).await.unwrap();
+    let read = tokio::time::timeout(PATIENT, more.read(&mut [0; 1])).await.unwrap();
+    assert!(!matches!(read, Ok(1..)));
+    drop(open);
+    let look = async {
+        loop {
+            let mut stream = TcpStream::connect(edge.address).await.unwrap();
+            let asked = stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                .await;
+            let mut answer = String::new();
+            if asked.is_ok() && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENT, look).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_closes_idle_connections() {
+    let edge = Harness::start(vec![]).await;
+    let mut idle = TcpStream::connect(edge.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(idle.read(&mut [0; 4096]).await.unwrap() > 0);
+    edge.tasks.stop();
+    assert!(edge.tasks.wait(PATIENT).await);
+    let closed = tokio::time::timeout(PATIENT, idle.read(&mut [0; 1])).await.unwrap();
+    assert!(matches!(closed, Ok(0) | Err(_)));
+    TcpStream::connect(edge.address).await.unwrap_err();
+}
+
+/// TLS with whoever presents this certificate.
+async fn tls(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<String> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(("127.0.0.1", address.port())).await?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(ServerName::try_from(EDGE).unwrap(), stream).await?;
+    let ask = format!(
+        "GET /v1/domains HTTP/1.1\r\nhost: {EDGE}\r\nauthorization: Bearer {VIEWER}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(ask.as_bytes()).await?;
+    let mut answer = String::new();
+    // rustls tells of a connection closed without close_notify only after what was read.
+    drop(stream.read_to_string(&mut answer).await);
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn off_loopback_it_speaks_tls_under_the_edges_name() {
+    let edge = Harness::start_at("0.0.0.0:0", three_tokens(), Issue::Off).await;
+    let made = rcgen::generate_simple_self_signed([EDGE.to_owned()]).unwrap();
+    let trusted = made.cert.der().clone();
+    assert!(
+        tls(edge.address, &trusted).await.is_err(),
+        "there is no certificate yet"
+    );
+    let certificate = Certificate::new(&made.cert.pem(), &made.key_pair.serialize_der()).unwrap();
+    edge.certificates.put(name(EDGE), Arc::new(certificate));
+    let answer = tls(edge.address, &trusted).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Where the operator says so, it is plain.
+    let plain = Settings {
+        plain: true,
+        ..settings_with(three_tokens())
+    };
+    edge.admin.set_settings(plain);
+    let local = SocketAddr::from(([127, 0, 0, 1], edge.address.port()));
+    let mut stream = TcpStream::connect(local).await.unwrap();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -1,0 +1,332 @@
+//! The admin port over real sockets, on a control plane made of its real parts: a SQLite store, a
+//! CA that cannot be reached, and DNS that says what the names say (`right.…` leads here).
+
+mod access;
+mod bulk;
+mod domains;
+mod edge_cases;
+mod service;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use secrecy::SecretString;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::{Admin, Parts, Settings, bind};
+use crate::cert::cache::Certificates;
+use crate::cert::sealed::Sealer;
+use crate::clock::Clock;
+use crate::config::AdminToken;
+use crate::config::admin::Role;
+use crate::control::{self, Control, Issue, Limit, Limits};
+use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
+use crate::domain::DomainName;
+use crate::domain::registry::Registry;
+use crate::edge::tls::tickets::TicketKeys;
+use crate::issuer::{AccountKey, CaSettings, Issuer};
+use crate::link::{LinkKey, LinkKeys};
+use crate::shutdown::Tasks;
+use crate::store::SharedStore;
+use crate::store::sqlite::SqliteStore;
+use crate::telemetry::metrics::MetricsHub;
+
+const EDGE: &str = "track.platform.example";
+const VIEWER: &str = "viewer-token-0123456789";
+const SUPPORT: &str = "support-token-0123456789";
+const ADMIN: &str = "admin-token-0123456789";
+/// Longer than anything takes that goes well, however busy the machine.
+const PATIENT: Duration = Duration::from_secs(60);
+
+fn name(text: &str) -> DomainName {
+    DomainName::parse(text).unwrap()
+}
+
+fn three_tokens() -> Vec<AdminToken> {
+    [(Role::Viewer, VIEWER), (Role::Support, SUPPORT), (Role::Admin, ADMIN)]
+        .map(|(role, token)| AdminToken {
+            name: format!("{role:?}").to_lowercase(),
+            role,
+            token: SecretString::from(token),
+        })
+        .into()
+}
+
+/// DNS in which names that start with `right` lead to the edge, and no others exist.
+struct NamesTell;
+
+#[async_trait]
+impl Lookup for NamesTell {
+    async fn lookup(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
+        if !name.starts_with("right") {
+            return Err(LookupError::NxDomain { ttl: Some(60) });
+        }
+        if kind != Kind::Cname {
+            return Err(LookupError::NoData { ttl: Some(60) });
+        }
+        let record = Record {
+            owner: name.to_owned(),
+            ttl: 60,
+            data: Data::Name(EDGE.to_owned()),
+        };
+        Ok(Answer { records: vec![record] })
+    }
+}
+
+struct Harness {
+    address: SocketAddr,
+    control: Control,
+    registry: Registry,
+    certificates: Certificates,
+    draining: Arc<AtomicBool>,
+    admin: Admin,
+    tasks: Tasks,
+    clock: Clock,
+    store: SharedStore,
+    dir: TempDir,
+}
+
+impl Harness {
+    async fn start(tokens: Vec<AdminToken>) -> Self {
+        Self::start_at("127.0.0.1:0", tokens, Issue::OnDemand).await
+    }
+
+    /// Nothing of the control plane runs by itself, so that states stay as tests make them.
+    async fn start_at(address: &str, tokens: Vec<AdminToken>, issue: Issue) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let metrics = MetricsHub::new().unwrap();
+        let prometheus = metrics.registry();
+        let store: SharedStore = Arc::new(SqliteStore::open(dir.path().join("store.db"), None).unwrap());
+        let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
+        let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
+        // Port 9 (discard) of loopback: nobody listens.
+        let settings = CaSettings {
+            directory: "https://127.0.0.1:9/directory".to_owned(),
+            contact: Vec::new(),
+            ca_file: None,
+            eab: None,
+            profile: None,
+        };
+        let issuer_metrics = crate::issuer::Metrics::register(prometheus).unwrap();
+        let issuer = Issuer::new(
+            settings,
+            key,
+            Arc::clone(&store),
+            Arc::clone(&sealer),
+            clock.clone(),
+            issuer_metrics,
+        )
+        .unwrap();
+        let target = Target {
+            name: name(EDGE),
+            aliases: Vec::new(),
+            addresses: Vec::new(),
+        };
+        let checks = CheckerSettings {
+            target,
+            spf_include: None,
+            dkim: Vec::new(),
+            dmarc: None,
+        };
+        let dns_metrics = crate::dns::Metrics::register(prometheus);
+        let checker = Checker::new(checks, Arc::new(NamesTell), clock.clone(), dns_metrics);
+        let (certificates, requests) = Certificates::new(100, 100);
+        // Nobody loads certificates here: who asks is told at once.
+        drop(requests);
+        let registry = Registry::new();
+        let limit = |count| Limit {
+            count,
+            per: Duration::from_secs(3_600),
+        };
+        let control = Control::new(control::Parts {
+            clock: clock.clone(),
+            store: Arc::clone(&store),
+            sealer,
+            registry: registry.clone(),
+            certificates: certificates.clone(),
+            tickets: TicketKeys::new(),
+            issuer: Arc::new(issuer),
+            checker: Arc::new(checker),
+            asker: None,
+            settings: control::Settings {
+                issue,
+                limits: Limits {
+                    orders_per_account: limit(2),
+                    per_registered_domain: limit(50),
+                    failed_per_name: limit(5),
+                },
+                target: name(EDGE),
+            },
+            node: "edge-1".to_owned(),
+            max_concurrent_orders: 4,
+            tasks: tasks.clone(),
+            metrics: control::Metrics::register(prometheus).unwrap(),
+        });
+        let sockets = bind(&[address.parse().unwrap()]).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        let draining = Arc::new(AtomicBool::new(false));
+        let mut admin = Admin::new(Parts {
+            control: control.clone(),
+            registry: registry.clone(),
+            metrics,
+            certificates: certificates.clone(),
+            draining: Arc::clone(&draining),
+            settings: settings_with(tokens),
+            sockets,
+            tasks: tasks.clone(),
+        })
+        .unwrap();
+        admin.start();
+        Self {
+            address,
+            control,
+            registry,
+            certificates,
+            draining,
+            admin,
+            tasks,
+            clock,
+            store,
+            dir,
+        }
+    }
+
+    fn call(&self, method: &str, path: &str) -> Call {
+        let uri = format!("http://{}{path}", self.address);
+        Call {
+            request: Request::builder().method(method).uri(uri),
+            body: Bytes::new(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.call("GET", path).send().await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call("POST", path).json(body).send().await
+    }
+
+    async fn add(&self, name: &str) {
+        let reply = self.post("/v1/domains", serde_json::json!({"name": name})).await;
+        assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
+    }
+
+    /// Makes every question to the store fail.
+    fn break_store(&self) {
+        let db = rusqlite::Connection::open(self.dir.path().join("store.db")).unwrap();
+        let mut tables = db
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            .unwrap();
+        let tables: Vec<String> = tables
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        for table in tables {
+            db.execute_batch(&format!("PRAGMA foreign_keys = OFF; DROP TABLE {table}"))
+                .unwrap();
+        }
+    }
+}
+
+fn settings_with(tokens: Vec<AdminToken>) -> Settings {
+    Settings {
+        plain: false,
+        tokens,
+        edge_name: name(EDGE),
+        aliases: Vec::new(),
+        link_keys: Arc::new(LinkKeys::new([LinkKey::from_hex(1, &"07".repeat(32)).unwrap()]).unwrap()),
+    }
+}
+
+struct Call {
+    request: http::request::Builder,
+    body: Bytes,
+}
+
+impl Call {
+    fn header(mut self, key: &str, value: &str) -> Self {
+        self.request = self.request.header(key, value);
+        self
+    }
+
+    fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    fn json(mut self, body: Value) -> Self {
+        self.body = body.to_string().into();
+        self
+    }
+
+    fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    async fn send(self) -> Reply {
+        let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let request = self.request.body(Full::new(self.body)).unwrap();
+        let answer = tokio::time::timeout(PATIENT, client.request(request))
+            .await
+            .unwrap()
+            .unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = tokio::time::timeout(PATIENT, body.collect()).await.unwrap().unwrap();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.to_bytes(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    fn text(&self) -> &str {
+        str::from_utf8(&self.body).unwrap()
+    }
+
+    fn header(&self, key: &str) -> &str {
+        self.headers.get(key).map_or("", |v| v.to_str().unwrap())
+    }
+
+    /// That it is a problem of this status and code.
+    fn is_problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{self:?}");
+        assert_eq!(problem["status"], status, "{self:?}");
+        assert!(problem["detail"].as_str().unwrap().len() > 5, "{self:?}");
+        problem
+    }
+
+    fn names(&self) -> Vec<String> {
+        let domains = self.json()["domains"].as_array().unwrap().clone();
+        domains.iter().map(|d| d["name"].as_str().unwrap().to_owned()).collect()
+    }
+}

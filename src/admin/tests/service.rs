@@ -1,0 +1,236 @@
+//! Health, metrics, the issuer, links, and the description.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use super::*;
+use crate::admin::api;
+use crate::link::{Destination, Message, Minter};
+
+#[tokio::test]
+async fn ready_when_nothing_is_missing() {
+    let edge = Harness::start(three_tokens()).await;
+    let missing = async || {
+        let reply = edge.get("/readyz").await;
+        let body = reply.json();
+        assert_eq!(reply.status == 200, body["ready"] == true, "{reply:?}");
+        let all = body["missing"].as_array().unwrap().clone();
+        all.iter()
+            .map(|m| m["what"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(missing().await, ["registry"]);
+    edge.registry.set_loaded();
+    assert!(missing().await.is_empty());
+    edge.draining.store(true, Ordering::Release);
+    assert_eq!(missing().await, ["draining"]);
+    edge.break_store();
+    // What the store said holds for a second.
+    let look = async {
+        while missing().await != ["draining", "store"] {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENT, look).await.unwrap();
+    assert_eq!(edge.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_said_and_hides_nothing_else() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    assert_eq!(edge.get("/metrics").await.status, 200);
+    edge.break_store();
+    edge.get("/v1/domains").await.is_problem(503, "store_unavailable");
+    edge.post("/v1/domains", json!({"name": "b.customer.example"}))
+        .await
+        .is_problem(503, "store_unavailable");
+    let metrics = edge.get("/metrics").await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains("process_open_fds "));
+    assert!(
+        metrics
+            .text()
+            .contains("linkseal_domains{reason=\"never_requested\",state=\"unknown\"} 1")
+    );
+}
+
+#[tokio::test]
+async fn metrics_are_as_promtool_wants_them() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    for path in ["/metrics", "/metrics/domains"] {
+        let reply = edge.get(path).await;
+        assert!(
+            reply.header("content-type").starts_with("text/plain; version=0.0.4"),
+            "{reply:?}"
+        );
+        let text = reply.text();
+        let mut seen = Vec::new();
+        for line in text.lines().filter(|l| l.starts_with("# TYPE ")) {
+            let family = line.split(' ').nth(2).unwrap();
+            assert!(!seen.contains(&family), "{family} comes twice");
+            assert!(text.contains(&format!("# HELP {family} ")), "{family} has no help");
+            seen.push(family);
+        }
+        assert!(!seen.is_empty());
+        assert_eq!(
+            path == "/metrics/domains",
+            text.contains("a.customer.example"),
+            "{path}"
+        );
+        // Where promtool is at hand, it decides.
+        let tool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .spawn();
+        if let Ok(mut tool) = tool {
+            tool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+            assert!(tool.wait().unwrap().success(), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_issuer_tells_what_is_left() {
+    let edge = Harness::start(vec![]).await;
+    let issuer = edge.get("/v1/issuer").await.json();
+    let directory = "https://127.0.0.1:9/directory";
+    assert_eq!(
+        issuer["accounts"],
+        json!([{"directory": directory, "kid": null, "created": null}])
+    );
+    assert_eq!(
+        issuer["queue"],
+        json!({"expiring": 0, "handshake": 0, "verify": 0, "bulk": 0})
+    );
+    assert_eq!(
+        issuer["budgets"][0],
+        json!({"limit": "orders_per_account", "count": 2, "per_seconds": 3600, "remaining": 2})
+    );
+    assert_eq!(issuer["budgets"][2]["remaining"], Value::Null);
+    assert_eq!(issuer["held_back"], Value::Null);
+    assert_eq!(issuer["forecast"], json!({"queued": 0, "done_by": null}));
+    let until = edge.clock.now() + Duration::from_secs(600);
+    edge.store.hold_back(directory, until).await.unwrap();
+    let account = crate::store::CaAccount {
+        directory: directory.to_owned(),
+        kid: "https://127.0.0.1:9/account/7".to_owned(),
+        created: until,
+    };
+    edge.store.put_ca_account(&account).await.unwrap();
+    // No order runs here: what is verified waits.
+    edge.add("right.customer.example").await;
+    edge.post("/v1/domains/right.customer.example/verify", Value::Null)
+        .await;
+    let look = async {
+        loop {
+            let issuer = edge.get("/v1/issuer").await.json();
+            if issuer["queue"]["verify"] == 1 {
+                return issuer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let issuer = tokio::time::timeout(PATIENT, look).await.unwrap();
+    assert_eq!(issuer["accounts"][0]["kid"], "https://127.0.0.1:9/account/7");
+    assert_eq!(issuer["held_back"], json!(until));
+    assert_eq!(issuer["forecast"], json!({"queued": 1, "done_by": until}));
+}
+
+#[tokio::test]
+async fn links_are_inspected() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    edge.add("b.customer.example").await;
+    let key = LinkKey::from_hex(1, &"07".repeat(32)).unwrap();
+    let message = Message {
+        id: uuid::Uuid::from_u128(7),
+        issued_at: 1_795_305_600,
+    };
+    let destination = Destination::new("https://example.com/x").unwrap();
+    let token = Minter::new(&key, "a.customer.example").click(&message, 3, &destination);
+    let inspect = async |url: String| edge.post("/v1/links/inspect", json!({"url": url})).await.json();
+    let right = inspect(format!("https://A.customer.example:8443/c/{token}")).await;
+    assert_eq!(
+        (&right["valid"], &right["destination"]),
+        (&json!(true), &json!("https://example.com/x"))
+    );
+    let wrong = inspect(format!("https://b.customer.example/c/{token}")).await;
+    assert_eq!(
+        (&wrong["finding"], &wrong["tenant"]),
+        (&json!("other_tenant"), &json!("a.customer.example"))
+    );
+    let shared = inspect(format!("https://{EDGE}/t/a.customer.example/c/{token}")).await;
+    assert_eq!(shared["valid"], true, "{shared}");
+    edge.post("/v1/links/inspect", json!({}))
+        .await
+        .is_problem(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn the_description_is_whole_and_true() {
+    let edge = Harness::start(vec![]).await;
+    let document = edge.get("/openapi.json").await.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let paths = document["paths"].as_object().unwrap();
+    let mut described = 0;
+    for (path, methods) in paths {
+        for (method, operation) in methods.as_object().unwrap() {
+            described += 1;
+            let place = format!("{method} {path}");
+            assert!(operation["summary"].as_str().unwrap().len() > 5, "{place}");
+            assert!(operation["responses"].as_object().unwrap().len() > 1, "{place}");
+            // Every described path exists: only what has no domain is not found.
+            let at = path.replace("{name}", "a.customer.example");
+            let reply = edge.call(&method.to_uppercase(), &at).json(json!({})).send().await;
+            assert_ne!(reply.status.as_u16(), 405, "{place}");
+            if reply.status == 404 {
+                let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains("registered"), "{place}: {detail}");
+            } else {
+                let status = reply.status.as_u16().to_string();
+                let told = operation["responses"].get(&status).is_some() || !reply.status.is_success();
+                assert!(told, "{place} answers {status}");
+            }
+        }
+    }
+    // Every endpoint is described.
+    assert_eq!(described, api::endpoints().len());
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1).filter_map(|r| r.split('"').next()) {
+        assert!(document.pointer(reference).is_some(), "{reference} leads nowhere");
+    }
+    for rust in ["`None`", "[`"] {
+        let found = text
+            .find(rust)
+            .map(|at| text[at.saturating_sub(80)..].chars().take(160).collect::<String>());
+        assert_eq!(found, None, "callers read no Rust");
+    }
+}
+
+#[tokio::test]
+async fn shapes_have_the_keys_that_are_sent() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    let document = edge.get("/openapi.json").await.json();
+    for (path, described) in [
+        ("/v1/domains/a.customer.example", "/v1/domains/{name}"),
+        ("/v1/domains", "/v1/domains"),
+        ("/v1/issuer", "/v1/issuer"),
+        ("/v1/audit", "/v1/audit"),
+        ("/v1/domains/a.customer.example/timeline", "/v1/domains/{name}/timeline"),
+        ("/v1/domains/a.customer.example/dns", "/v1/domains/{name}/dns"),
+        ("/readyz", "/readyz"),
+    ] {
+        let sent = edge.get(path).await.json();
+        let place = &document["paths"][described]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
+        let reference = place["$ref"].as_str().unwrap().trim_start_matches('#');
+        let schema = document.pointer(reference).unwrap();
+        let keys = |v: &Value| v.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&sent), keys(&schema["properties"]), "{path}");
+    }
+}

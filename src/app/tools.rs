@@ -1,0 +1,52 @@
+//! Whom the control plane asks (CA, DNS, the platform), made from the configuration: at the start,
+//! and anew at every reload.
+
+use std::sync::Arc;
+
+use super::wiring;
+use crate::cert::sealed::Sealer;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{Asker, Tools};
+use crate::dns::{self, Checker, Resolver, ResolverSettings};
+use crate::issuer::{self, AccountKey, Issuer};
+use crate::store::SharedStore;
+
+/// What stays the same over reloads.
+pub(super) struct Workshop {
+    pub(super) key: Arc<AccountKey>,
+    pub(super) store: SharedStore,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) clock: Clock,
+    pub(super) dns: ResolverSettings,
+    pub(super) issuer_metrics: issuer::Metrics,
+    pub(super) dns_metrics: dns::Metrics,
+    pub(super) ask_total: prometheus::IntCounterVec,
+}
+
+impl Workshop {
+    /// Makes the tools; nothing is sent yet.
+    pub(super) fn make(&self, config: &Config) -> anyhow::Result<Tools> {
+        let issuer = Issuer::new(
+            wiring::ca(config)?,
+            Arc::clone(&self.key),
+            Arc::clone(&self.store),
+            Arc::clone(&self.sealer),
+            self.clock.clone(),
+            self.issuer_metrics.clone(),
+        )?;
+        let resolver = Arc::new(Resolver::new(wiring::resolver(config, &self.dns))?);
+        let checker = Checker::new(
+            wiring::checker(config),
+            resolver,
+            self.clock.clone(),
+            self.dns_metrics.clone(),
+        );
+        let asker = wiring::ask(config).map(|settings| Asker::new(settings, self.ask_total.clone()));
+        Ok(Tools {
+            issuer: Arc::new(issuer),
+            checker: Arc::new(checker),
+            asker,
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! What people and the platform's back end give to the control plane, and what of it is allowed.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::domain::record::{AppLinks, WantedRecord};
+use crate::domain::{DomainName, DomainRecord};
+use crate::link::Destination;
+use crate::store::StoreError;
+
+/// Who does it, and from where.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The name of the token; `local` on a tokenless loopback port.
+    pub who: String,
+    /// The address.
+    pub from: IpAddr,
+}
+
+/// A domain to register.
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDomain {
+    /// The name.
+    pub name: DomainName,
+    /// Its tenant. `None`: the name itself, or as it is.
+    #[serde(default)]
+    pub tenant: Option<String>,
+    /// The domain in the sender's address. `None`: mail records are not looked at.
+    #[serde(default)]
+    pub sending_domain: Option<DomainName>,
+    /// Further DNS records the customer is asked for. `None`: none.
+    #[serde(default)]
+    pub records: Option<Vec<WantedRecord>>,
+}
+
+/// Changes to a domain; what is absent stays. `null` in `sending_domain` and `fallback_url` takes the value away.
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Patch {
+    /// The new tenant; the old one's links keep verifying.
+    pub tenant: Option<String>,
+    /// Which former tenants' links still verify.
+    pub former_tenants: Option<Vec<String>>,
+    /// The sending domain.
+    #[serde(deserialize_with = "present")]
+    pub sending_domain: Option<Option<DomainName>>,
+    /// Where a broken click link leads.
+    #[serde(deserialize_with = "present")]
+    pub fallback_url: Option<Option<String>>,
+    /// The app-link files.
+    pub app_links: Option<AppLinks>,
+    /// Further DNS records.
+    pub records: Option<Vec<WantedRecord>>,
+    /// Whether issuance is paused.
+    pub paused: Option<bool>,
+    /// Whether tracking works over HTTP while no certificate is held.
+    pub http_while_pending: Option<bool>,
+}
+
+/// Tells a present `null` from an absent key.
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(d).map(Some)
+}
+
+/// What came of a registration.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The record.
+    pub record: DomainRecord,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// What came of a wish for a new certificate.
+#[derive(Clone, Debug)]
+pub enum Reissue {
+    /// It is on its way.
+    Accepted(Box<DomainRecord>),
+    /// The CA's limits allow it only then.
+    NotBefore(Timestamp),
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum OperatorError {
+    /// No such domain.
+    #[error("the domain is not registered")]
+    NotFound,
+    /// It belongs to another tenant.
+    #[error("the domain belongs to another tenant; PATCH it to move it")]
+    OtherTenant,
+    /// The edge's own name cannot be retired or purged.
+    #[error("this is the edge's own name; it stays")]
+    OwnName,
+    /// Certificates are not ordered at all.
+    #[error("acme.issue is \"off\": no certificates are ordered")]
+    IssueOff,
+    /// A value is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The longest tenant, URL and list taken: bounded, since they are kept in memory for every domain.
+const MAX_TENANT: usize = 253;
+const MAX_URL: usize = 4_096;
+const MAX_LIST: usize = 32;
+const MAX_APP_LINKS: usize = 64 * 1024;
+
+impl NewDomain {
+    /// Whether every value is allowed.
+    pub(super) fn check(&self) -> Result<(), OperatorError> {
+        check_tenant(self.tenant.as_deref())?;
+        check_records(self.records.as_deref())
+    }
+}
+
+impl Patch {
+    /// Whether every value is allowed.
+    pub(super) fn check(&self) -> Result<(), OperatorError> {
+        check_tenant(self.tenant.as_deref())?;
+        check_records(self.records.as_deref())?;
+        let former = self.former_tenants.as_deref().unwrap_or_default();
+        if former.len() > MAX_LIST {
+            return Err(OperatorError::Invalid(format!("former_tenants: at most {MAX_LIST}")));
+        }
+        former.iter().try_for_each(|t| check_tenant(Some(t)))?;
+        if let Some(Some(url)) = &self.fallback_url {
+            // The rules for destinations hold here too: what a link may not lead to, a fallback may not.
+            Destination::new(url).map_err(|e| OperatorError::Invalid(format!("fallback_url: {e}")))?;
+        }
+        if let Some(links) = &self.app_links {
+            let size = |v: &Option<Value>| v.as_ref().map_or(0, |v| v.to_string().len());
+            if size(&links.apple).max(size(&links.android)) > MAX_APP_LINKS {
+                return Err(OperatorError::Invalid(format!(
+                    "app_links: each file at most {MAX_APP_LINKS} bytes"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_tenant(tenant: Option<&str>) -> Result<(), OperatorError> {
+    match tenant {
+        Some(t) if t.is_empty() || t.len() > MAX_TENANT || t.chars().any(|c| c.is_control() || c == '/') => {
+            Err(OperatorError::Invalid(format!(
+                "tenant: 1 to {MAX_TENANT} bytes, no control characters, no slash"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_records(records: Option<&[WantedRecord]>) -> Result<(), OperatorError> {
+    let records = records.unwrap_or_default();
+    if records.len() > MAX_LIST {
+        return Err(OperatorError::Invalid(format!("records: at most {MAX_LIST}")));
+    }
+    for record in records {
+        if !matches!(record.kind.as_str(), "CNAME" | "TXT" | "A" | "AAAA" | "MX") {
+            return Err(OperatorError::Invalid(
+                "records: type is one of CNAME, TXT, A, AAAA, MX".into(),
+            ));
+        }
+        if record.host.is_empty() || record.host.len() > 253 || record.value.is_empty() || record.value.len() > MAX_URL
+        {
+            return Err(OperatorError::Invalid(
+                "records: host is 1 to 253 bytes, value 1 to 4096 bytes".into(),
+            ));
+        }
+    }
+    Ok(())
+}

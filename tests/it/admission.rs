@@ -1,0 +1,210 @@
+//! Which names get a certificate: unknown ones leave nothing behind, and the platform is asked
+//! where it wants to be.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use linkseal::dns::Kind as Record;
+use linkseal::domain::ssl::{Reason, State};
+use rustls::AlertDescription;
+use toml::Value;
+
+use crate::support::client::{self, alert};
+use crate::support::origin::Origin;
+use crate::support::until;
+use crate::support::world::{Plan, World};
+
+/// Handshakes of one flood, and how many of them at a time.
+const FLOOD: usize = 3_000;
+const AT_A_TIME: usize = 40;
+/// What a flood may leave in memory: what the allocator keeps, nothing that grows with it.
+const MAX_GROWTH: usize = 24 << 20;
+
+/// The platform's endpoint: one answer for all names, which a test changes as it likes.
+struct Platform {
+    origin: Origin,
+    status: Arc<Mutex<Option<u16>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Platform {
+    /// `None`: it does not answer at all.
+    async fn start(status: Option<u16>) -> Self {
+        let (status, asked) = (Arc::new(Mutex::new(status)), Arc::<AtomicUsize>::default());
+        let (answer, count) = (Arc::clone(&status), Arc::clone(&asked));
+        let origin = Origin::start(move |request| {
+            assert!(request.starts_with("/allow?domain="), "{request}");
+            count.fetch_add(1, Ordering::SeqCst);
+            let status = *answer.lock().unwrap();
+            status.map(|status| (status, r#"{"tenant":"customer-7"}"#.to_owned()))
+        })
+        .await;
+        Self { origin, status, asked }
+    }
+
+    fn says(&self, status: Option<u16>) {
+        *self.status.lock().unwrap() = status;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// A world whose edge asks here.
+    async fn world(&self) -> World {
+        let ask: toml::Table = format!(
+            "url = \"http://{}/allow\"\ntimeout = \"500ms\"\ncache = \"10m\"",
+            self.origin.address
+        )
+        .parse()
+        .unwrap();
+        let plan = Plan::new().await.set("admission.policy", "ask");
+        plan.set("admission.ask", Value::Table(ask)).start().await
+    }
+}
+
+async fn refused(edge: SocketAddr, name: &str, world: &World) -> Option<AlertDescription> {
+    let error = client::handshake(edge, name, &world.client(&[])).await.expect_err("no session");
+    alert(&error)
+}
+
+/// Resident memory of this process in bytes: the edge is part of it.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    pages.split(' ').nth(1).and_then(|p| p.parse::<usize>().ok()).expect("pages") * 4096
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_not_admitted_gets_its_alert_and_leaves_nothing() {
+    let world = World::start().await;
+    let (orders, asked) = (world.ca.stats().orders, world.dns.asked_in_all());
+    for name in ["links.nobody.test", "xn--bcher-kva.nobody.test", "a"] {
+        let alert = refused(world.edge.https, name, &world).await;
+        assert_eq!(alert, Some(AlertDescription::UnrecognisedName), "{name}");
+    }
+    assert!(world.edge.find("links.nobody.test").await.is_none());
+    assert_eq!((world.ca.stats().orders, world.dns.asked_in_all()), (orders, asked));
+    let counts = world.edge.control.store().counts(None).await.unwrap();
+    assert_eq!(counts.iter().map(|c| c.domains).sum::<u64>(), 1, "the edge's own name only");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_random_names_costs_no_order_no_query_and_no_memory() {
+    let world = World::start().await;
+    let config = world.client(&[]);
+    let flood = async |round: usize, handshakes: usize| {
+        for batch in 0..handshakes / AT_A_TIME {
+            let names = (0..AT_A_TIME).map(|i| format!("r{round}-{batch}-{i}.random{i}.test"));
+            let all = names.map(|name| {
+                let config = &config;
+                async move { client::handshake(world.edge.https, &name, config).await.expect_err("refused") }
+            });
+            for error in futures_util::future::join_all(all).await {
+                assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName), "{error:?}");
+            }
+        }
+    };
+    // What grows once is allocated by then.
+    flood(0, FLOOD / 4).await;
+    let (orders, asked, before) = (world.ca.stats().orders, world.dns.asked_in_all(), resident());
+    flood(1, FLOOD).await;
+    let growth = resident().saturating_sub(before);
+    println!("{FLOOD} handshakes for random names: memory grew by {} KiB", growth >> 10);
+    assert!(growth < MAX_GROWTH, "{} KiB more", growth >> 10);
+    assert_eq!((world.ca.stats().orders, world.dns.asked_in_all()), (orders, asked));
+    let counts = world.edge.control.store().counts(None).await.unwrap();
+    assert_eq!(counts.iter().map(|c| c.domains).sum::<u64>(), 1, "the edge's own name only");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_platform_says_yes_and_whose_links_they_are() {
+    let platform = Platform::start(Some(200)).await;
+    let world = platform.world().await;
+    let name = "links.asked.test";
+    let config = world.client(&[]);
+    let crowd = (0..20).map(|_| client::handshake(world.edge.https, name, &config));
+    for outcome in futures_util::future::join_all(crowd).await {
+        outcome.expect("admitted, and served");
+    }
+    assert_eq!(platform.asked(), 1, "many handshakes make one question");
+    let record = world.edge.record(name).await;
+    assert_eq!((record.ssl.state(), record.tenant.as_str()), (State::Issued, "customer-7"));
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_platform_says_no_and_that_is_remembered() {
+    for status in [403, 404] {
+        let platform = Platform::start(Some(status)).await;
+        let world = platform.world().await;
+        let name = "links.refused.test";
+        for _ in 0..3 {
+            let alert = refused(world.edge.https, name, &world).await;
+            assert_eq!(alert, Some(AlertDescription::UnrecognisedName));
+        }
+        assert_eq!(platform.asked(), 1, "the answer is kept");
+        assert!(world.edge.find(name).await.is_none());
+        assert_eq!(world.dns.asked(name), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_is_not_a_no() {
+    for status in [Some(500), None] {
+        let platform = Platform::start(status).await;
+        let world = platform.world().await;
+        let name = "links.later.test";
+        let alert = refused(world.edge.https, name, &world).await;
+        assert_eq!(alert, Some(AlertDescription::InternalError), "{status:?}");
+        assert!(world.edge.find(name).await.is_none());
+        // A missing answer is forgotten soon, so that the platform's return is noticed.
+        platform.says(Some(200));
+        until("the platform is asked again", async || world.handshake(name).await.ok()).await;
+        assert_eq!(world.edge.record(name).await.ssl.state(), State::Issued);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_is_served_whatever_the_platform_says_also_after_a_restart() {
+    let platform = Platform::start(Some(200)).await;
+    let mut world = platform.world().await;
+    let name = "links.kept.test";
+    world.handshake(name).await.expect("admitted");
+    for status in [Some(403), None] {
+        platform.says(status);
+        world = world.restart().await;
+        world.handshake(name).await.expect("a certificate held is served");
+        assert_eq!(world.edge.record(name).await.ssl.state(), State::Issued);
+        // One that is new is not.
+        let expected = match status {
+            Some(_) => AlertDescription::UnrecognisedName,
+            None => AlertDescription::InternalError,
+        };
+        assert_eq!(refused(world.edge.https, "links.new.test", &world).await, Some(expected));
+    }
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_leads_elsewhere_makes_no_order_and_says_so() {
+    let world = World::start().await;
+    let (elsewhere, missing) = ("links.elsewhere.example", "links.missing.example");
+    world.dns.add(elsewhere, Record::A, "203.0.113.9");
+    for (name, reason) in [(elsewhere, Reason::DnsElsewhere), (missing, Reason::DnsMissing)] {
+        world.edge.register(name).await;
+        let alert = refused(world.edge.https, name, &world).await;
+        assert_eq!(alert, Some(AlertDescription::InternalError));
+        let record = world.edge.record(name).await;
+        assert_eq!((record.ssl.state(), record.ssl.reason), (State::Unknown, reason));
+        assert!(record.ssl.next_attempt.is_some(), "it is looked at again by itself");
+        assert_eq!(world.ca.name_stats(name).orders, 0);
+    }
+    // The customer repairs it: linkseal finds out by itself.
+    world.dns.remove(elsewhere, Record::A);
+    world.dns.add(elsewhere, Record::Cname, crate::support::edge::EDGE_NAME);
+    world.clock.advance(Duration::from_secs(61));
+    world.edge.until_issued(elsewhere).await;
+}

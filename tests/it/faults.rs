@@ -1,0 +1,398 @@
+//! A CA that refuses, stalls, loses answers and fails: what a domain comes to, when it is tried
+//! again, and that it never costs more orders than it must.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use linkseal::clock::Timestamp;
+use linkseal::devca::{Endpoint, Lost, Problem, Refusal, RetryAfter};
+use linkseal::domain::DomainRecord;
+use linkseal::domain::ssl::{Reason, State};
+use rustls::AlertDescription;
+
+use crate::support::client::alert;
+use crate::support::until;
+use crate::support::world::{Plan, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+/// A back-off's jitter.
+const JITTER: f64 = 0.1;
+
+/// A world that orders as soon as a name is registered.
+async fn eager() -> World {
+    Plan::new().await.set("acme.issue", "on_register").start().await
+}
+
+fn next_attempt(record: &DomainRecord) -> Timestamp {
+    record.ssl.next_attempt.unwrap_or_else(|| panic!("no next attempt: {:?}", record.ssl))
+}
+
+/// Moves the clock to a domain's next attempt.
+async fn pass_to_next_attempt(world: &World, name: &str) {
+    let at = next_attempt(&world.edge.record(name).await);
+    world.clock.advance(at.saturating_since(world.clock.now()) + Duration::from_millis(1));
+}
+
+/// Lets time pass, from one attempt to the next, until a domain is issued.
+async fn pass_until_issued(world: &World, name: &str) -> DomainRecord {
+    until(&format!("{name} is issued"), async || {
+        let record = world.edge.record(name).await;
+        if record.ssl.state() == State::Issued {
+            return Some(record);
+        }
+        if !is_busy(&record) {
+            pass_to_next_attempt(world, name).await;
+        }
+        None
+    })
+    .await
+}
+
+/// Whether somebody works on it, or is about to.
+fn is_busy(record: &DomainRecord) -> bool {
+    record.ssl.reason.is_in_progress() || record.ssl.reason == Reason::Queued
+}
+
+fn connection_refused(name: &str) -> Problem {
+    let detail = format!("127.0.0.1: Fetching http://{name}/.well-known/acme-challenge/x: Connection refused");
+    Problem::new(StatusCode::BAD_REQUEST, "connection", detail)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_nonces_are_only_an_inconvenience() {
+    let world = eager().await;
+    for every in [2, 3, 7] {
+        world.faults().bad_nonce_every(Some(every));
+        let names: Vec<_> = (0..5).map(|i| format!("links.c{i}.nonce{every}.test")).collect();
+        for name in &names {
+            world.edge.register(name).await;
+        }
+        for name in &names {
+            let record = world.edge.until_issued(name).await;
+            assert_eq!((world.ca.name_stats(name).orders, record.ssl.attempts), (1, 0));
+        }
+    }
+    assert!(world.ca.stats().bad_nonces > 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
+    let world = eager().await;
+    let wait = HOUR / 2;
+    world.faults().refuse_next(Endpoint::NewOrder, 1, Refusal::too_many_orders(wait));
+    let begun = world.clock.now();
+    world.edge.register("links.first.test").await;
+    let first = world.edge.until_reason("links.first.test", Reason::RateLimited).await;
+    assert!(next_attempt(&first) >= begun + wait);
+    assert_eq!(first.ssl.attempts, 0, "it is no fault of the domain");
+    assert!(first.ssl.last_error.expect("the CA's words").detail.contains("too many new orders"));
+
+    let others: Vec<_> = (0..5).map(|i| format!("links.other{i}.test")).collect();
+    for name in &others {
+        world.edge.register(name).await;
+    }
+    for name in &others {
+        let record = world.edge.until_reason(name, Reason::RateLimited).await;
+        assert!(next_attempt(&record) >= begun + wait, "{name}");
+        assert!(world.handshake(name).await.is_err(), "a handshake does not wait for that");
+        world.edge.verify(name).await;
+    }
+    world.clock.advance(wait - MINUTE);
+    for name in &others {
+        world.edge.verify(name).await;
+        let record = world.edge.record(name).await;
+        assert_eq!(record.ssl.reason, Reason::RateLimited);
+    }
+    let stats = world.ca.stats();
+    assert_eq!((stats.rate_limited, stats.orders), (1, 1), "nothing was sent before its time");
+    world.clock.advance(2 * MINUTE);
+    for name in others.iter().map(String::as_str).chain(["links.first.test"]) {
+        world.edge.until_issued(name).await;
+        assert_eq!(world.ca.name_stats(name).orders, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_names_limit_holds_that_name_alone() {
+    let world = eager().await;
+    let (limited, free) = ("links.limited.test", "links.free.test");
+    world.faults().refuse_name(limited, None, Refusal::too_many_failures(limited, HOUR));
+    let begun = world.clock.now();
+    world.edge.register(limited).await;
+    let record = world.edge.until_reason(limited, Reason::RateLimited).await;
+    assert!(next_attempt(&record) >= begun + HOUR);
+    world.edge.register(free).await;
+    world.edge.until_issued(free).await;
+    world.edge.verify(limited).await;
+    assert_eq!(world.ca.name_stats(limited).refused, 1, "asked once");
+    world.faults().allow_name(limited);
+    pass_until_issued(&world, limited).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_ca_says_when_it_is_back() {
+    let world = eager().await;
+    let (seconds, date) = ("links.seconds.test", "links.date.test");
+    let wait = 10 * MINUTE;
+    for name in [seconds, date] {
+        let until = world.clock.now() + wait;
+        let retry_after = if name == date {
+            RetryAfter::Date(until)
+        } else {
+            RetryAfter::Seconds(wait)
+        };
+        world.faults().set_maintenance(Some(retry_after));
+        world.edge.register(name).await;
+        let record = world.edge.until_reason(name, Reason::CaUnreachable).await;
+        // A date has whole seconds.
+        assert!(next_attempt(&record) >= until.minus(Duration::from_secs(1)), "{record:?}");
+        assert_eq!((record.ssl.state(), record.ssl.attempts), (State::Pending, 0));
+        world.faults().set_maintenance(None);
+        pass_until_issued(&world, name).await;
+        assert_eq!(world.ca.name_stats(name).orders, 1);
+    }
+    let busy = "links.busy.test";
+    let refusal = Refusal::busy(2 * MINUTE);
+    world.faults().refuse_next(Endpoint::NewOrder, 1, refusal);
+    world.edge.register(busy).await;
+    world.edge.until_reason(busy, Reason::CaUnreachable).await;
+    let meanwhile = "links.meanwhile.test";
+    world.edge.register(meanwhile).await;
+    world.edge.until_issued(meanwhile).await;
+    pass_until_issued(&world, busy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ca_that_is_gone_comes_back() {
+    let plan = Plan::new().await;
+    plan.faults().set_down(true);
+    let world = plan.start_at_once().await;
+    let name = "links.down.test";
+    world.edge.register(name).await;
+    let error = world.handshake(name).await.expect_err("there is no certificate");
+    assert_eq!(alert(&error), Some(AlertDescription::InternalError));
+    let record = world.edge.until_reason(name, Reason::CaUnreachable).await;
+    assert_eq!(record.ssl.attempts, 0);
+    assert!(record.ssl.last_error.is_some());
+    let wait = next_attempt(&record).saturating_since(world.clock.now());
+    assert!(wait <= 3 * MINUTE, "{wait:?}: it may be back soon");
+    world.faults().set_down(false);
+    pass_until_issued(&world, name).await;
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validation_may_take_its_time() {
+    let world = eager().await;
+    let name = "links.slow.test";
+    let delay = Duration::from_secs(80);
+    world.faults().set_validation_delay(delay);
+    world.edge.register(name).await;
+    world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
+    let record = world.edge.until_reason(name, Reason::Validating).await;
+    assert_eq!(record.ssl.state(), State::Pending);
+    world.clock.advance(delay);
+    world.edge.until_issued(name).await;
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_stuck_is_taken_up_once_and_then_given_up() {
+    let world = eager().await;
+    let name = "links.stuck.test";
+    world.faults().set_stuck_validations(&[name]);
+    world.edge.register(name).await;
+    world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
+    for attempts in 1..=2 {
+        let record = until("the edge loses patience", async || {
+            let record = world.edge.record(name).await;
+            if record.ssl.attempts == attempts && !is_busy(&record) {
+                return Some(record);
+            }
+            world.clock.advance(Duration::from_secs(5));
+            None
+        })
+        .await;
+        assert_eq!(record.ssl.reason, Reason::RetryScheduled);
+        assert_eq!(world.ca.name_stats(name).orders, 1, "the order is taken up, not made again");
+        if attempts == 1 {
+            pass_to_next_attempt(&world, name).await;
+        }
+    }
+    world.faults().set_stuck_validations(&[]);
+    pass_until_issued(&world, name).await;
+    assert_eq!(world.ca.name_stats(name).orders, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_challenge_shows_the_cas_words_and_the_next_attempt() {
+    let world = eager().await;
+    let words = |kind: &str| Problem::new(StatusCode::FORBIDDEN, kind, format!("the CA speaks of {kind}"));
+    for (kind, state, reason) in [
+        ("connection", State::Pending, Reason::ValidationFailed),
+        ("unauthorized", State::Pending, Reason::ValidationFailed),
+        ("dns", State::Pending, Reason::ValidationFailed),
+        ("caa", State::Unknown, Reason::CaaForbids),
+    ] {
+        let name = format!("links.{kind}.test");
+        world.faults().reject_challenge(&name, Some(words(kind)));
+        world.edge.register(&name).await;
+        let record = world.edge.until(&name, "failed", |r| r.ssl.attempts == 1).await;
+        assert_eq!((record.ssl.state(), record.ssl.reason), (state, reason));
+        let error = record.ssl.last_error.clone().expect("the CA's words");
+        assert_eq!(error.kind, format!("urn:ietf:params:acme:error:{kind}"));
+        assert_eq!(error.detail, format!("the CA speaks of {kind}"));
+        let wait = next_attempt(&record).saturating_since(error.at).as_secs_f64();
+        assert!((wait - 60.0).abs() <= 60.0 * JITTER + 1.0, "{kind}: {wait} s");
+        world.faults().reject_challenge(&name, None);
+        let record = pass_until_issued(&world, &name).await;
+        assert_eq!((record.ssl.attempts, record.ssl.last_error), (0, None));
+        assert_eq!(world.ca.name_stats(&name).orders, 2, "a failed order is not taken up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_the_ca_will_not_have_shows_what_it_said_of_it() {
+    let world = eager().await;
+    let name = "links.policy.test";
+    let refusal = Refusal::of(Problem::rejected_identifiers([(name, "The ACME server refuses to issue")]));
+    world.faults().refuse_name(name, None, refusal);
+    world.edge.register(name).await;
+    let record = world.edge.until_reason(name, Reason::ValidationFailed).await;
+    let error = record.ssl.last_error.expect("the CA's words");
+    assert_eq!(error.kind, "urn:ietf:params:acme:error:rejectedIdentifier");
+    assert_eq!(error.subproblems.len(), 1);
+    assert_eq!(error.subproblems[0].identifier.as_deref(), Some(name));
+    assert_eq!(error.subproblems[0].detail, "The ACME server refuses to issue");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_connections_cost_no_order_but_where_a_new_order_was_answered() {
+    let world = eager().await;
+    let endpoints = [
+        Endpoint::NewNonce,
+        Endpoint::NewOrder,
+        Endpoint::Authorization,
+        Endpoint::Challenge,
+        Endpoint::Order,
+        Endpoint::Finalize,
+        Endpoint::Certificate,
+    ];
+    for endpoint in endpoints {
+        for lost in [Lost::Request, Lost::Answer] {
+            let name = format!("links.{endpoint:?}-{lost:?}.test").to_lowercase();
+            world.faults().lose_next(endpoint, lost, 1);
+            world.edge.register(&name).await;
+            pass_until_issued(&world, &name).await;
+            let allowed = if (endpoint, lost) == (Endpoint::NewOrder, Lost::Answer) { 2 } else { 1 };
+            let orders = world.ca.name_stats(&name).orders;
+            assert!(orders <= allowed, "{endpoint:?}, {lost:?}: {orders} orders");
+            assert_eq!(world.ca.name_stats(&name).certificates, 1, "{endpoint:?}, {lost:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_account_is_the_same_account() {
+    let plan = Plan::new().await;
+    plan.faults().lose_next(Endpoint::NewAccount, Lost::Answer, 1);
+    let world = plan.start_at_once().await;
+    world.edge.register("links.account.test").await;
+    drop(world.handshake("links.account.test").await);
+    pass_until_issued(&world, "links.account.test").await;
+    assert_eq!(world.ca.stats().accounts, 1, "one key is one account");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ca_may_take_its_time_to_sign() {
+    let world = eager().await;
+    let name = "links.processing.test";
+    let span = Duration::from_secs(60);
+    world.faults().set_processing(span);
+    world.edge.register(name).await;
+    until("issued, as time goes by", async || {
+        world.clock.advance(Duration::from_millis(200));
+        let record = world.edge.record(name).await;
+        (record.ssl.state() == State::Issued).then_some(())
+    })
+    .await;
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_was_not_signed_is_ordered_anew() {
+    let world = eager().await;
+    let name = "links.unsigned.test";
+    let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "serverInternal", "the HSM is on fire");
+    world.faults().fail_finalize(1, problem);
+    world.edge.register(name).await;
+    let record = world.edge.until(name, "failed", |r| r.ssl.last_error.is_some()).await;
+    assert_eq!(record.ssl.state(), State::Pending);
+    assert_eq!(record.ssl.last_error.clone().expect("words").detail, "the HSM is on fire");
+    pass_until_issued(&world, name).await;
+    assert_eq!(world.ca.name_stats(name).orders, 2);
+}
+
+/// The CA's limit is 5 failed authorizations per name and hour; one is left unused.
+const FAILURES_AN_HOUR: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_often_anybody_asks_no_more_than_four_authorizations_fail_in_an_hour() {
+    let world = Plan::new().await.start().await;
+    let name = "links.hopeless.test";
+    world.faults().reject_challenge(name, Some(connection_refused(name)));
+    world.edge.register(name).await;
+    let mut failures: Vec<Timestamp> = Vec::new();
+    // Five hours in steps of four minutes; at every step somebody does all that can be done.
+    for _ in 0..75 {
+        drop(world.handshake(name).await);
+        world.edge.verify(name).await;
+        drop(world.handshake(name).await);
+        until("nothing runs", async || {
+            let record = world.edge.record(name).await;
+            let waits = record.ssl.next_attempt.is_some_and(|at| at > world.clock.now());
+            (!is_busy(&record) && waits).then_some(())
+        })
+        .await;
+        let failed = usize::try_from(world.ca.name_stats(name).failed).unwrap();
+        failures.resize(failed, world.clock.now());
+        world.clock.advance(4 * MINUTE);
+    }
+    for (i, first) in failures.iter().enumerate() {
+        let within = failures[i..].iter().filter(|t| **t < *first + HOUR).count();
+        assert!(within <= FAILURES_AN_HOUR, "{within} within an hour of {first}: {failures:?}");
+    }
+    let least = 4 * FAILURES_AN_HOUR;
+    assert!(failures.len() >= least, "it was tried {} times in five hours: {failures:?}", failures.len());
+    let stats = world.ca.name_stats(name);
+    assert_eq!(stats.orders, stats.failed, "no order was made for nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_changes_nothing_of_what_failed() {
+    let world = eager().await;
+    let (failed, limited) = ("links.failed.test", "links.limited.test");
+    world.faults().reject_challenge(failed, Some(connection_refused(failed)));
+    world.faults().refuse_name(limited, None, Refusal::too_many_failures(limited, HOUR));
+    for name in [failed, limited] {
+        world.edge.register(name).await;
+    }
+    world.edge.until_reason(failed, Reason::ValidationFailed).await;
+    world.edge.until_reason(limited, Reason::RateLimited).await;
+    let before = [world.edge.record(failed).await.ssl, world.edge.record(limited).await.ssl];
+    let asked = (world.ca.name_stats(failed), world.ca.name_stats(limited));
+
+    let world = world.restart().await;
+    until("everything is known again", async || world.edge.control.is_loaded().then_some(())).await;
+    for _ in 0..5 {
+        for name in [failed, limited] {
+            let error = world.handshake(name).await.expect_err("nothing is held");
+            assert_eq!(alert(&error), Some(AlertDescription::InternalError));
+        }
+    }
+    assert_eq!(before, [world.edge.record(failed).await.ssl, world.edge.record(limited).await.ssl]);
+    assert_eq!(asked, (world.ca.name_stats(failed), world.ca.name_stats(limited)));
+    world.faults().reject_challenge(failed, None);
+    pass_until_issued(&world, failed).await;
+}

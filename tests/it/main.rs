@@ -1,0 +1,16 @@
+//! The whole of linkseal against real sockets: one file a behaviour. CAs are the development CA,
+//! whose faults are scripted, and Pebble, which is real; time is moved by the clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test that meets what it does not expect ends, and it runs tasks of its own"
+)]
+
+mod support;
+
+mod admission;
+mod faults;
+mod first_handshake;
+mod renewal;

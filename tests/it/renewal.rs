@@ -1,0 +1,238 @@
+//! Certificates are renewed in time, traffic or not; the old one is served until the new one is
+//! stored, and a renewal that fails takes nothing away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use linkseal::clock::Timestamp;
+use linkseal::devca::{Problem, Refusal, Window};
+use linkseal::domain::DomainRecord;
+use linkseal::domain::ssl::{CertificateInfo, Reason, State};
+
+use crate::support::client;
+use crate::support::edge::EDGE_NAME;
+use crate::support::until;
+use crate::support::world::{Plan, World};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn certificate(record: &DomainRecord) -> CertificateInfo {
+    record.ssl.certificate.clone().expect("a certificate")
+}
+
+/// A domain with a certificate, in a world whose CA offers renewal information or not.
+async fn issued(name: &str, ari: bool) -> (World, CertificateInfo) {
+    let plan = Plan::new().await;
+    plan.faults().set_ari_off(!ari);
+    let world = plan.start().await;
+    world.edge.register(name).await;
+    world.handshake(name).await.expect("a certificate is made");
+    let certificate = certificate(&world.edge.until_issued(name).await);
+    (world, certificate)
+}
+
+/// Waits for another certificate than the one with this serial number.
+async fn until_renewed(world: &World, name: &str, old: &CertificateInfo) -> CertificateInfo {
+    let renewed = |r: &DomainRecord| certificate(r).serial != old.serial && r.ssl.reason == Reason::Ok;
+    certificate(&world.edge.until(name, "renewed", renewed).await)
+}
+
+/// Moves the clock to a moment.
+fn pass_to(world: &World, at: Timestamp) {
+    world.clock.advance(at.saturating_since(world.clock.now()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_renewal_information_a_third_of_the_life_is_left() {
+    let name = "links.third.test";
+    let (world, first) = issued(name, false).await;
+    let life = first.not_after.saturating_since(world.clock.now());
+    let share = first.not_after.saturating_since(first.renew_at).as_secs_f64() / life.as_secs_f64();
+    assert!((0.33..0.40).contains(&share), "{share} of its life is left at renewal");
+    pass_to(&world, first.renew_at.minus(MINUTE));
+    assert_eq!(world.served(name).await, first.serial);
+    assert_eq!(world.ca.name_stats(name).orders, 1, "not before its time");
+    // Nobody connects: it is renewed all the same, and so is the edge's own.
+    world.clock.advance(2 * MINUTE);
+    let second = until_renewed(&world, name, &first).await;
+    assert!(second.not_after > first.not_after);
+    assert_eq!(world.served(name).await, second.serial);
+    world.clock.advance(10 * DAY);
+    world
+        .edge
+        .until(EDGE_NAME, "renewed", |r| certificate(r).not_after > first.not_after + DAY)
+        .await;
+    assert_eq!(world.ca.stats().orders_with_replaces, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cas_window_is_kept_and_the_order_names_what_it_replaces() {
+    let name = "links.window.test";
+    let (world, first) = issued(name, true).await;
+    let now = world.clock.now();
+    let window = Window {
+        start: now + 20 * DAY,
+        end: now + 21 * DAY,
+    };
+    world.faults().set_ari_window(Some(window));
+    // The window is looked at when it is due to be.
+    pass_to(&world, first.ari_check_at.expect("a time to look"));
+    let planned = world
+        .edge
+        .until(name, "planned in the window", |r| {
+            (window.start..=window.end).contains(&certificate(r).renew_at)
+        })
+        .await;
+    assert_eq!(planned.ssl.reason, Reason::Ok);
+    let chosen = certificate(&planned).renew_at;
+    // Looking again changes nothing: the moment was chosen once.
+    pass_to(&world, certificate(&planned).ari_check_at.expect("a time to look again"));
+    let looked = world
+        .edge
+        .until(name, "looked again", |r| certificate(r).ari_check_at > certificate(&planned).ari_check_at)
+        .await;
+    assert_eq!(certificate(&looked).renew_at, chosen);
+    pass_to(&world, chosen);
+    until_renewed(&world, name, &first).await;
+    assert_eq!(world.ca.name_stats(name).orders, 2);
+    assert!(world.ca.stats().orders_with_replaces >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_in_the_past_means_now() {
+    let name = "links.revoked.test";
+    let (world, first) = issued(name, true).await;
+    let now = world.clock.now();
+    world.faults().set_ari_window(Some(Window {
+        start: now.minus(2 * DAY),
+        end: now.minus(DAY),
+    }));
+    pass_to(&world, first.ari_check_at.expect("a time to look"));
+    until_renewed(&world, name, &first).await;
+    world.faults().set_ari_window(None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_replacement_is_ordered_as_a_new_one() {
+    let name = "links.replaced.test";
+    let (world, first) = issued(name, true).await;
+    let problem = Problem::new(StatusCode::CONFLICT, "alreadyReplaced", "there is an order that replaces it");
+    world.faults().refuse_replaces(Some(Refusal::of(problem)));
+    // First it looks at the CA's window, then it comes to the moment chosen in it.
+    let looked_at = first.ari_check_at.expect("a time to look");
+    pass_to(&world, looked_at);
+    let looked = |r: &DomainRecord| certificate(r).ari_check_at > Some(looked_at);
+    let planned = certificate(&world.edge.until(name, "looked", looked).await);
+    pass_to(&world, planned.renew_at);
+    until_renewed(&world, name, &first).await;
+    assert_eq!(world.ca.stats().orders_with_replaces, 0);
+    assert_eq!(world.ca.name_stats(name).orders, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_certificate_is_served_until_the_new_one_is_stored() {
+    let name = "links.both.test";
+    let (world, first) = issued(name, false).await;
+    let delay = MINUTE;
+    world.faults().set_validation_delay(delay);
+    pass_to(&world, first.renew_at);
+    world.ca.until(|ca| ca.name_stats(name).validations == 2).await;
+    let record = world.edge.record(name).await;
+    assert_eq!((record.ssl.state(), record.ssl.reason), (State::Issued, Reason::Renewing));
+    assert_eq!(world.served(name).await, first.serial);
+    world.clock.advance(delay);
+    let second = until_renewed(&world, name, &first).await;
+    assert_eq!(world.served(name).await, second.serial);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_renewal_is_told_and_recovers() {
+    let name = "links.failing.test";
+    let (world, first) = issued(name, false).await;
+    let problem = Problem::new(StatusCode::BAD_REQUEST, "connection", "Timeout during connect");
+    world.faults().reject_challenge(name, Some(problem));
+    pass_to(&world, first.renew_at);
+    let failing = world.edge.until_reason(name, Reason::RenewalFailing).await;
+    assert_eq!(failing.ssl.state(), State::Issued);
+    assert_eq!(failing.ssl.last_error.clone().expect("the CA's words").detail, "Timeout during connect");
+    assert_eq!(world.served(name).await, first.serial, "what is held is served");
+    world.faults().reject_challenge(name, None);
+    pass_to(&world, failing.ssl.next_attempt.expect("another attempt"));
+    let second = until_renewed(&world, name, &first).await;
+    assert_eq!(world.served(name).await, second.serial);
+    assert_eq!(world.edge.record(name).await.ssl.attempts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_runs_out_leaves_the_cause_of_it() {
+    let name = "links.lost.test";
+    let (world, first) = issued(name, false).await;
+    let problem = Problem::new(StatusCode::BAD_REQUEST, "connection", "Connection refused");
+    world.faults().reject_challenge(name, Some(problem));
+    pass_to(&world, first.renew_at);
+    world.edge.until_reason(name, Reason::RenewalFailing).await;
+    pass_to(&world, first.not_after + Duration::from_secs(1));
+    let gone = world.edge.until_reason(name, Reason::ValidationFailed).await;
+    assert_eq!(gone.ssl.state(), State::Pending);
+    world.handshake(name).await.expect_err("an expired certificate is never served");
+}
+
+/// Runs certificates of a minute through several generations while a client connects all the time.
+async fn generations(ari: bool) {
+    const LIFE: Duration = MINUTE;
+    const GENERATIONS: u64 = 8;
+    let plan = Plan::new().await;
+    plan.faults().set_ari_off(!ari);
+    plan.faults().set_lifetime(Some(LIFE));
+    let world = plan.start().await;
+    let name = "links.minute.test";
+    world.edge.register(name).await;
+    world.handshake(name).await.expect("a certificate is made");
+
+    let (done, handshakes) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let client = {
+        let (done, handshakes) = (Arc::clone(&done), Arc::clone(&handshakes));
+        let (edge, config) = (world.edge.https, world.client(&[]));
+        tokio::spawn(async move {
+            while !done.load(Ordering::SeqCst) {
+                client::handshake(edge, name, &config).await.expect("a good certificate at any time");
+                handshakes.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    let begun = world.clock.now();
+    while world.ca.name_stats(name).certificates < GENERATIONS {
+        assert!(!client.is_finished(), "{}", client.await.unwrap_err());
+        // A renewal takes as long as the machine needs: while one runs, time runs by itself.
+        let record = world.edge.record(name).await;
+        if record.ssl.reason == Reason::Ok && certificate(&record).renew_at > world.clock.now() {
+            world.clock.advance(Duration::from_secs(1));
+        }
+        // Several handshakes come at every moment.
+        let seen = handshakes.load(Ordering::SeqCst);
+        until("the client connects", async || {
+            (client.is_finished() || handshakes.load(Ordering::SeqCst) >= seen + 2).then_some(())
+        })
+        .await;
+        let passed = world.clock.now().saturating_since(begun);
+        let most = LIFE * u32::try_from(GENERATIONS).unwrap();
+        assert!(passed < most, "{:?} in {passed:?}", world.edge.record(name).await.ssl);
+    }
+    done.store(true, Ordering::SeqCst);
+    client.await.expect("no handshake has failed");
+    let stats = world.ca.name_stats(name);
+    assert_eq!(stats.orders, stats.certificates);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_live_a_minute_are_renewed_in_time() {
+    generations(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn also_where_the_ca_offers_no_renewal_information() {
+    generations(false).await;
+}

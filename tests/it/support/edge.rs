@@ -1,0 +1,232 @@
+//! An edge in process: bound to free ports, run as a task, stopped and started again at will.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use linkseal::app::{App, Options};
+use linkseal::clock::Clock;
+use linkseal::config::Config;
+use linkseal::control::{Actor, Control, NewDomain};
+use linkseal::domain::ssl::{Reason, State};
+use linkseal::domain::{DomainName, DomainRecord};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use toml::{Table, Value};
+
+use super::until;
+
+/// The edge's own name, and the secret of its one link key.
+pub(crate) const EDGE_NAME: &str = "track.edge.test";
+pub(crate) const LINK_SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// A configuration to be written, over values that suit most tests.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    table: Table,
+    /// The folder of the configuration, the store and the journal.
+    dir: PathBuf,
+}
+
+impl Settings {
+    /// For an edge that keeps everything in `dir`, asks `dns`, and orders from `directory`, whose
+    /// trust root is in `ca_file`.
+    pub(crate) fn new(dir: &Path, dns: SocketAddr, directory: &str, ca_file: &Path) -> Self {
+        let text = format!(
+            r#"
+            [listen]
+            http = ["127.0.0.1:0"]
+            https = ["127.0.0.1:0"]
+            admin = ["127.0.0.1:0"]
+            [edge]
+            name = "{EDGE_NAME}"
+            addresses = ["127.0.0.1"]
+            node = "edge-1"
+            handshake_wait = "30s"
+            drain_delay = "0s"
+            drain = "5s"
+            [acme]
+            issue = "on_demand"
+            directory = "{directory}"
+            accept_terms = true
+            ca_file = "{}"
+            [store]
+            url = "sqlite:linkseal.db"
+            [links]
+            keys = [{{ id = 1, secret_file = "link-1.key" }}]
+            [events]
+            dir = "events"
+            [[events.sink]]
+            name = "archive"
+            kind = "file"
+            path = "delivered.ndjson"
+            [dns]
+            resolvers = ["{dns}"]
+            [log]
+            format = "json"
+            "#,
+            ca_file.display()
+        );
+        Self {
+            table: text.parse().expect("TOML"),
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// Sets one key, given as `section.key`.
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) -> &mut Self {
+        let (section, key) = key.split_once('.').expect("section.key");
+        let section = self.table.entry(section).or_insert_with(|| Table::new().into());
+        section.as_table_mut().expect("a section").insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Whether certificates are ordered at all.
+    pub(crate) fn issues(&self) -> bool {
+        self.table["acme"].get("issue").and_then(Value::as_str) != Some("off")
+    }
+
+    /// Writes it, with the secrets it names; returns the file.
+    pub(crate) fn write(&self) -> PathBuf {
+        fs::write(self.dir.join("link-1.key"), LINK_SECRET).expect("written");
+        private(&self.dir.join("link-1.key"));
+        let file = self.dir.join("linkseal.toml");
+        fs::write(&file, toml::to_string(&self.table).expect("TOML")).expect("written");
+        file
+    }
+
+    /// The file that events are delivered to.
+    pub(crate) fn delivered(&self) -> PathBuf {
+        self.dir.join("delivered.ndjson")
+    }
+}
+
+/// Takes the rights of others on a file away.
+pub(crate) fn private(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("rights set");
+}
+
+/// A running edge.
+pub(crate) struct Edge {
+    /// Where it takes HTTP and HTTPS.
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    /// Its control plane.
+    pub(crate) control: Control,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<anyhow::Result<()>>,
+    _reload: mpsc::Sender<()>,
+}
+
+impl Edge {
+    /// Binds and runs one; `bound` is told its addresses before anything is served.
+    pub(crate) async fn start(settings: &Settings, clock: &Clock, bound: impl FnOnce(SocketAddr, SocketAddr)) -> Self {
+        let file = settings.write();
+        let config = Config::load(&file).expect("a good configuration");
+        let options = Options {
+            clock: clock.clone(),
+            config_file: Some(file),
+            ..Options::default()
+        };
+        let app = App::bind(config, options).await.expect("bound");
+        let (http, https) = (app.addresses().http[0], app.addresses().https[0]);
+        bound(http, https);
+        let control = app.control().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (reload, reloads) = mpsc::channel(1);
+        let stopped = async move { drop(stopped.await) };
+        Self {
+            http,
+            https,
+            control,
+            stop: Some(stop),
+            running: tokio::spawn(app.run(stopped, reloads)),
+            _reload: reload,
+        }
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        let Self { control, running, .. } = self;
+        // The store is given back with the last handle on it.
+        drop(control);
+        running.await.expect("no panic").expect("a good end");
+    }
+
+    /// Registers a domain.
+    pub(crate) async fn register(&self, name: &str) {
+        let new = NewDomain {
+            name: domain(name),
+            tenant: None,
+            sending_domain: None,
+            records: None,
+        };
+        self.control.register(new, &operator()).await.expect("registered");
+    }
+
+    /// Presses "verify".
+    pub(crate) async fn verify(&self, name: &str) {
+        self.control.verify(&domain(name), &operator()).await.expect("verified");
+    }
+
+    /// The record of a domain. `None`: it is not known.
+    pub(crate) async fn find(&self, name: &str) -> Option<DomainRecord> {
+        self.control.store().domain(&domain(name)).await.expect("the store")
+    }
+
+    /// The record of a domain that is known.
+    pub(crate) async fn record(&self, name: &str) -> DomainRecord {
+        self.find(name).await.unwrap_or_else(|| panic!("{name} is not known"))
+    }
+
+    /// The first record of a domain for which a condition holds.
+    pub(crate) async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        condition: impl Fn(&DomainRecord) -> bool,
+    ) -> DomainRecord {
+        let mut last = None;
+        let told = format!("{name}: {what}");
+        let begun = std::time::Instant::now();
+        until(&told, async || {
+            last = self.find(name).await;
+            if begun.elapsed() > super::PATIENCE.mul_f32(0.95) {
+                panic!("{told}: {:#?}", last.as_ref().map(|r| &r.ssl));
+            }
+            last.clone().filter(&condition)
+        })
+        .await
+    }
+
+    /// Waits until a domain's certificate is stored.
+    pub(crate) async fn until_issued(&self, name: &str) -> DomainRecord {
+        self.until(name, "issued", |r| r.ssl.state() == State::Issued).await
+    }
+
+    /// Waits until a domain is in its state for this reason.
+    pub(crate) async fn until_reason(&self, name: &str, reason: Reason) -> DomainRecord {
+        self.until(name, reason.as_str(), |r| r.ssl.reason == reason).await
+    }
+
+    /// The words of a domain's timeline, oldest first.
+    pub(crate) async fn timeline(&self, name: &str) -> Vec<String> {
+        let lines = self.control.store().timeline(&domain(name), None, 200).await.expect("the store");
+        lines.into_iter().rev().map(|l| l.event).collect()
+    }
+}
+
+/// A name, parsed.
+pub(crate) fn domain(name: &str) -> DomainName {
+    DomainName::parse(name).expect("a name")
+}
+
+/// Who does what the tests do.
+pub(crate) fn operator() -> Actor {
+    Actor {
+        who: "test".into(),
+        from: std::net::Ipv4Addr::LOCALHOST.into(),
+    }
+}

@@ -1,0 +1,219 @@
+//! An edge with a development CA, a DNS server and clients, all under one clock.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use linkseal::clock::Clock;
+use linkseal::devca::{DevCa, DevCaConfig, Faults};
+use linkseal::dns::testing::DnsServer;
+use linkseal::dns::Kind as Record;
+use linkseal::link::{Destination, LinkKey, Message, Minter};
+use linkseal::shutdown::Tasks;
+use rustls::ClientConfig;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use toml::Value;
+use uuid::Uuid;
+
+use super::client::{self, Answer};
+use super::edge::{EDGE_NAME, Edge, LINK_SECRET, Settings};
+
+/// What is to be started.
+pub(crate) struct Plan {
+    dir: TempDir,
+    settings: Settings,
+    clock: Clock,
+    ca: DevCa,
+    dns: DnsServer,
+    tasks: Tasks,
+}
+
+/// A running edge with everything around it.
+pub(crate) struct World {
+    pub(crate) edge: Edge,
+    pub(crate) clock: Clock,
+    pub(crate) ca: DevCa,
+    pub(crate) dns: DnsServer,
+    pub(crate) settings: Settings,
+    dir: TempDir,
+    /// What the CA and the DNS server run on.
+    tasks: Tasks,
+}
+
+impl Plan {
+    /// Starts the CA and the DNS server: every name in `test` leads to the edge.
+    pub(crate) async fn new() -> Self {
+        Self::with_ca(|_| {}).await
+    }
+
+    /// The same, with a CA of one's own making.
+    pub(crate) async fn with_ca(change: impl FnOnce(&mut DevCaConfig)) -> Self {
+        log();
+        let (clock, tasks) = (Clock::system(), Tasks::new());
+        let mut config = DevCaConfig::new(clock.clone());
+        change(&mut config);
+        let ca = DevCa::start(config, &tasks).await.expect("a CA");
+        let dns = DnsServer::start(&tasks).await.expect("a DNS server");
+        dns.add(EDGE_NAME, Record::A, "127.0.0.1");
+        dns.add("*.test", Record::Cname, EDGE_NAME);
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca_file = dir.path().join("ca.pem");
+        std::fs::write(&ca_file, ca.root_pem()).expect("written");
+        let settings = Settings::new(dir.path(), dns.address(), &ca.directory_url(), &ca_file);
+        Self {
+            dir,
+            settings,
+            clock,
+            ca,
+            dns,
+            tasks,
+        }
+    }
+
+    /// Sets a key of the edge's configuration.
+    pub(crate) fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.settings.set(key, value);
+        self
+    }
+
+    /// What goes wrong at the CA, from the start.
+    pub(crate) fn faults(&self) -> Arc<Faults> {
+        self.ca.faults()
+    }
+
+    /// Starts the edge, and waits until its own name has a certificate: then nothing goes on that
+    /// a test has not asked for.
+    pub(crate) async fn start(self) -> World {
+        let world = self.start_at_once().await;
+        if world.settings.issues() {
+            world.edge.until_issued(EDGE_NAME).await;
+        }
+        world
+    }
+
+    /// Starts the edge.
+    pub(crate) async fn start_at_once(self) -> World {
+        let edge = start(&self.settings, &self.clock, &self.ca).await;
+        World {
+            edge,
+            clock: self.clock,
+            ca: self.ca,
+            dns: self.dns,
+            settings: self.settings,
+            dir: self.dir,
+            tasks: self.tasks,
+        }
+    }
+}
+
+async fn start(settings: &Settings, clock: &Clock, ca: &DevCa) -> Edge {
+    Edge::start(settings, clock, |http, https| {
+        ca.set_http_port(http.port());
+        ca.set_https_port(https.port());
+    })
+    .await
+}
+
+impl World {
+    /// With the usual configuration.
+    pub(crate) async fn start() -> Self {
+        Plan::new().await.start().await
+    }
+
+    /// Ends the edge in order and starts another one in the same directory.
+    pub(crate) async fn restart(self) -> Self {
+        let Self {
+            edge,
+            clock,
+            ca,
+            dns,
+            settings,
+            dir,
+            tasks,
+        } = self;
+        edge.stop().await;
+        let edge = start(&settings, &clock, &ca).await;
+        Self {
+            edge,
+            clock,
+            ca,
+            dns,
+            settings,
+            dir,
+            tasks,
+        }
+    }
+
+    /// What goes wrong at the CA.
+    pub(crate) fn faults(&self) -> Arc<Faults> {
+        self.ca.faults()
+    }
+
+    /// Where configuration, store and journal are.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A client that trusts the CA, lives by the same clock and resumes nothing.
+    pub(crate) fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        Arc::new(client::tls_at(self.ca.root_pem(), alpn, &self.clock))
+    }
+
+    /// A full handshake for a name.
+    pub(crate) async fn handshake(&self, name: &str) -> io::Result<TlsStream<TcpStream>> {
+        client::handshake(self.edge.https, name, &self.client(&[])).await
+    }
+
+    /// One request to a name over TLS and HTTP/2.
+    pub(crate) async fn fetch(&self, name: &str, path: &str) -> Result<Answer, String> {
+        client::fetch(self.edge.https, name, path, &self.client(&[b"h2"])).await
+    }
+
+    /// The serial number of the certificate that is served for a name.
+    pub(crate) async fn served(&self, name: &str) -> String {
+        client::serial(&self.handshake(name).await.expect("a handshake"))
+    }
+
+    /// Makes links of a domain.
+    pub(crate) fn links(&self, name: &str) -> Links {
+        Links::of(name, &self.clock)
+    }
+}
+
+/// The paths of links as a platform mints them.
+pub(crate) struct Links {
+    minter: Minter,
+    message: Message,
+}
+
+impl Links {
+    /// Of a domain whose tenant is itself.
+    pub(crate) fn of(name: &str, clock: &Clock) -> Self {
+        let key = LinkKey::from_hex(1, LINK_SECRET).expect("a key");
+        Self {
+            minter: Minter::new(&key, name),
+            message: Message {
+                id: Uuid::new_v4(),
+                issued_at: u32::try_from(clock.now().as_secs()).expect("a time before 2106"),
+            },
+        }
+    }
+
+    pub(crate) fn open(&self) -> String {
+        format!("/o/{}.gif", self.minter.open(&self.message))
+    }
+
+    pub(crate) fn click(&self, destination: &str) -> String {
+        let destination = Destination::new(destination).expect("a destination");
+        format!("/c/{}", self.minter.click(&self.message, 3, &destination))
+    }
+}
+
+/// Shows the log of a test that fails, as far as `RUST_LOG` asks for it.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // The first test of the process installs it for all.
+    drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
+}
