@@ -241,7 +241,10 @@ impl Control {
     pub(super) fn account_budget(&self) -> BudgetTake {
         let tools = self.tools();
         let ca = tools.issuer.directory();
-        take(format!("orders/{ca}"), self.inner.settings.load().limits.orders_per_account)
+        take(
+            format!("orders/{ca}"),
+            self.inner.settings.load().limits.orders_per_account,
+        )
     }
 
     /// What only a certificate takes: CAs count these limits by what they have issued.
@@ -253,7 +256,11 @@ impl Control {
         let mut takes = vec![take(format!("domain/{ca}/{registered}"), per_domain)];
         // A CA whose certificates are renewed more often than that cannot have that limit.
         let life = |c: &CertificateInfo| c.not_after.saturating_since(c.not_before);
-        let renewals = record.ssl.certificate.as_ref().map(|c| EXACT_SET.per.as_secs_f64() / renewed_after(life(c)));
+        let renewals = record
+            .ssl
+            .certificate
+            .as_ref()
+            .map(|c| EXACT_SET.per.as_secs_f64() / renewed_after(life(c)));
         if renewals.is_none_or(|n| n <= f64::from(EXACT_SET.count)) {
             takes.push(take(format!("exact/{ca}/{name}"), EXACT_SET));
         }

@@ -54,7 +54,7 @@ impl Control {
         let directory = tools.issuer.directory();
         let settings = self.inner.settings.load();
         let limits = settings.limits;
-        let [orders, ..] = self.budgets(&settings.target);
+        let orders = self.account_budget();
         let left = store.budget_left(&orders, now).await?;
         let held_back = store.held_back(directory, now).await?;
         let queue = self.queue_depth();

@@ -67,14 +67,21 @@ impl Platform {
 }
 
 async fn refused(edge: SocketAddr, name: &str, world: &World) -> Option<AlertDescription> {
-    let error = client::handshake(edge, name, &world.client(&[])).await.expect_err("no session");
+    let error = client::handshake(edge, name, &world.client(&[]))
+        .await
+        .expect_err("no session");
     alert(&error)
 }
 
 /// Resident memory of this process in bytes: the edge is part of it.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    pages.split(' ').nth(1).and_then(|p| p.parse::<usize>().ok()).expect("pages") * 4096
+    pages
+        .split(' ')
+        .nth(1)
+        .and_then(|p| p.parse::<usize>().ok())
+        .expect("pages")
+        * 4096
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -88,7 +95,11 @@ async fn a_name_not_admitted_gets_its_alert_and_leaves_nothing() {
     assert!(world.edge.find("links.nobody.test").await.is_none());
     assert_eq!((world.ca.stats().orders, world.dns.asked_in_all()), (orders, asked));
     let counts = world.edge.control.store().counts(None).await.unwrap();
-    assert_eq!(counts.iter().map(|c| c.domains).sum::<u64>(), 1, "the edge's own name only");
+    assert_eq!(
+        counts.iter().map(|c| c.domains).sum::<u64>(),
+        1,
+        "the edge's own name only"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +111,11 @@ async fn a_flood_of_random_names_costs_no_order_no_query_and_no_memory() {
             let names = (0..AT_A_TIME).map(|i| format!("r{round}-{batch}-{i}.random{i}.test"));
             let all = names.map(|name| {
                 let config = &config;
-                async move { client::handshake(world.edge.https, &name, config).await.expect_err("refused") }
+                async move {
+                    client::handshake(world.edge.https, &name, config)
+                        .await
+                        .expect_err("refused")
+                }
             });
             for error in futures_util::future::join_all(all).await {
                 assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName), "{error:?}");
@@ -112,11 +127,18 @@ async fn a_flood_of_random_names_costs_no_order_no_query_and_no_memory() {
     let (orders, asked, before) = (world.ca.stats().orders, world.dns.asked_in_all(), resident());
     flood(1, FLOOD).await;
     let growth = resident().saturating_sub(before);
-    println!("{FLOOD} handshakes for random names: memory grew by {} KiB", growth >> 10);
+    println!(
+        "{FLOOD} handshakes for random names: memory grew by {} KiB",
+        growth >> 10
+    );
     assert!(growth < MAX_GROWTH, "{} KiB more", growth >> 10);
     assert_eq!((world.ca.stats().orders, world.dns.asked_in_all()), (orders, asked));
     let counts = world.edge.control.store().counts(None).await.unwrap();
-    assert_eq!(counts.iter().map(|c| c.domains).sum::<u64>(), 1, "the edge's own name only");
+    assert_eq!(
+        counts.iter().map(|c| c.domains).sum::<u64>(),
+        1,
+        "the edge's own name only"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,7 +153,10 @@ async fn the_platform_says_yes_and_whose_links_they_are() {
     }
     assert_eq!(platform.asked(), 1, "many handshakes make one question");
     let record = world.edge.record(name).await;
-    assert_eq!((record.ssl.state(), record.tenant.as_str()), (State::Issued, "customer-7"));
+    assert_eq!(
+        (record.ssl.state(), record.tenant.as_str()),
+        (State::Issued, "customer-7")
+    );
     assert_eq!(world.ca.name_stats(name).orders, 1);
 }
 
@@ -183,7 +208,10 @@ async fn what_is_held_is_served_whatever_the_platform_says_also_after_a_restart(
             Some(_) => AlertDescription::UnrecognisedName,
             None => AlertDescription::InternalError,
         };
-        assert_eq!(refused(world.edge.https, "links.new.test", &world).await, Some(expected));
+        assert_eq!(
+            refused(world.edge.https, "links.new.test", &world).await,
+            Some(expected)
+        );
     }
     assert_eq!(world.ca.name_stats(name).orders, 1);
 }

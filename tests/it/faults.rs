@@ -25,13 +25,18 @@ async fn eager() -> World {
 }
 
 fn next_attempt(record: &DomainRecord) -> Timestamp {
-    record.ssl.next_attempt.unwrap_or_else(|| panic!("no next attempt: {:?}", record.ssl))
+    record
+        .ssl
+        .next_attempt
+        .unwrap_or_else(|| panic!("no next attempt: {:?}", record.ssl))
 }
 
 /// Moves the clock to a domain's next attempt.
 async fn pass_to_next_attempt(world: &World, name: &str) {
     let at = next_attempt(&world.edge.record(name).await);
-    world.clock.advance(at.saturating_since(world.clock.now()) + Duration::from_millis(1));
+    world
+        .clock
+        .advance(at.saturating_since(world.clock.now()) + Duration::from_millis(1));
 }
 
 /// Lets time pass, from one attempt to the next, until a domain is issued.
@@ -80,13 +85,22 @@ async fn bad_nonces_are_only_an_inconvenience() {
 async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
     let world = eager().await;
     let wait = HOUR / 2;
-    world.faults().refuse_next(Endpoint::NewOrder, 1, Refusal::too_many_orders(wait));
+    world
+        .faults()
+        .refuse_next(Endpoint::NewOrder, 1, Refusal::too_many_orders(wait));
     let begun = world.clock.now();
     world.edge.register("links.first.test").await;
     let first = world.edge.until_reason("links.first.test", Reason::RateLimited).await;
     assert!(next_attempt(&first) >= begun + wait);
     assert_eq!(first.ssl.attempts, 0, "it is no fault of the domain");
-    assert!(first.ssl.last_error.expect("the CA's words").detail.contains("too many new orders"));
+    assert!(
+        first
+            .ssl
+            .last_error
+            .expect("the CA's words")
+            .detail
+            .contains("too many new orders")
+    );
 
     let others: Vec<_> = (0..5).map(|i| format!("links.other{i}.test")).collect();
     for name in &others {
@@ -95,7 +109,10 @@ async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
     for name in &others {
         let record = world.edge.until_reason(name, Reason::RateLimited).await;
         assert!(next_attempt(&record) >= begun + wait, "{name}");
-        assert!(world.handshake(name).await.is_err(), "a handshake does not wait for that");
+        assert!(
+            world.handshake(name).await.is_err(),
+            "a handshake does not wait for that"
+        );
         world.edge.verify(name).await;
     }
     world.clock.advance(wait - MINUTE);
@@ -105,7 +122,11 @@ async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
         assert_eq!(record.ssl.reason, Reason::RateLimited);
     }
     let stats = world.ca.stats();
-    assert_eq!((stats.rate_limited, stats.orders), (1, 1), "nothing was sent before its time");
+    assert_eq!(
+        (stats.rate_limited, stats.orders),
+        (1, 1),
+        "nothing was sent before its time"
+    );
     world.clock.advance(2 * MINUTE);
     for name in others.iter().map(String::as_str).chain(["links.first.test"]) {
         world.edge.until_issued(name).await;
@@ -117,7 +138,9 @@ async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
 async fn a_names_limit_holds_that_name_alone() {
     let world = eager().await;
     let (limited, free) = ("links.limited.test", "links.free.test");
-    world.faults().refuse_name(limited, None, Refusal::too_many_failures(limited, HOUR));
+    world
+        .faults()
+        .refuse_name(limited, None, Refusal::too_many_failures(limited, HOUR));
     let begun = world.clock.now();
     world.edge.register(limited).await;
     let record = world.edge.until_reason(limited, Reason::RateLimited).await;
@@ -146,7 +169,10 @@ async fn a_busy_ca_says_when_it_is_back() {
         world.edge.register(name).await;
         let record = world.edge.until_reason(name, Reason::CaUnreachable).await;
         // A date has whole seconds.
-        assert!(next_attempt(&record) >= until.minus(Duration::from_secs(1)), "{record:?}");
+        assert!(
+            next_attempt(&record) >= until.minus(Duration::from_secs(1)),
+            "{record:?}"
+        );
         assert_eq!((record.ssl.state(), record.ssl.attempts), (State::Pending, 0));
         world.faults().set_maintenance(None);
         pass_until_issued(&world, name).await;
@@ -215,7 +241,11 @@ async fn an_order_that_is_stuck_is_taken_up_once_and_then_given_up() {
         })
         .await;
         assert_eq!(record.ssl.reason, Reason::RetryScheduled);
-        assert_eq!(world.ca.name_stats(name).orders, 1, "the order is taken up, not made again");
+        assert_eq!(
+            world.ca.name_stats(name).orders,
+            1,
+            "the order is taken up, not made again"
+        );
         if attempts == 1 {
             pass_to_next_attempt(&world, name).await;
         }
@@ -256,7 +286,10 @@ async fn a_failed_challenge_shows_the_cas_words_and_the_next_attempt() {
 async fn a_name_that_the_ca_will_not_have_shows_what_it_said_of_it() {
     let world = eager().await;
     let name = "links.policy.test";
-    let refusal = Refusal::of(Problem::rejected_identifiers([(name, "The ACME server refuses to issue")]));
+    let refusal = Refusal::of(Problem::rejected_identifiers([(
+        name,
+        "The ACME server refuses to issue",
+    )]));
     world.faults().refuse_name(name, None, refusal);
     world.edge.register(name).await;
     let record = world.edge.until_reason(name, Reason::ValidationFailed).await;
@@ -285,7 +318,11 @@ async fn lost_connections_cost_no_order_but_where_a_new_order_was_answered() {
             world.faults().lose_next(endpoint, lost, 1);
             world.edge.register(&name).await;
             pass_until_issued(&world, &name).await;
-            let allowed = if (endpoint, lost) == (Endpoint::NewOrder, Lost::Answer) { 2 } else { 1 };
+            let allowed = if (endpoint, lost) == (Endpoint::NewOrder, Lost::Answer) {
+                2
+            } else {
+                1
+            };
             let orders = world.ca.name_stats(&name).orders;
             assert!(orders <= allowed, "{endpoint:?}, {lost:?}: {orders} orders");
             assert_eq!(world.ca.name_stats(&name).certificates, 1, "{endpoint:?}, {lost:?}");
@@ -324,12 +361,19 @@ async fn a_ca_may_take_its_time_to_sign() {
 async fn a_certificate_that_was_not_signed_is_ordered_anew() {
     let world = eager().await;
     let name = "links.unsigned.test";
-    let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "serverInternal", "the HSM is on fire");
+    let problem = Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "serverInternal",
+        "the HSM is on fire",
+    );
     world.faults().fail_finalize(1, problem);
     world.edge.register(name).await;
     let record = world.edge.until(name, "failed", |r| r.ssl.last_error.is_some()).await;
     assert_eq!(record.ssl.state(), State::Pending);
-    assert_eq!(record.ssl.last_error.clone().expect("words").detail, "the HSM is on fire");
+    assert_eq!(
+        record.ssl.last_error.clone().expect("words").detail,
+        "the HSM is on fire"
+    );
     pass_until_issued(&world, name).await;
     assert_eq!(world.ca.name_stats(name).orders, 2);
 }
@@ -361,10 +405,17 @@ async fn however_often_anybody_asks_no_more_than_four_authorizations_fail_in_an_
     }
     for (i, first) in failures.iter().enumerate() {
         let within = failures[i..].iter().filter(|t| **t < *first + HOUR).count();
-        assert!(within <= FAILURES_AN_HOUR, "{within} within an hour of {first}: {failures:?}");
+        assert!(
+            within <= FAILURES_AN_HOUR,
+            "{within} within an hour of {first}: {failures:?}"
+        );
     }
     let least = 4 * FAILURES_AN_HOUR;
-    assert!(failures.len() >= least, "it was tried {} times in five hours: {failures:?}", failures.len());
+    assert!(
+        failures.len() >= least,
+        "it was tried {} times in five hours: {failures:?}",
+        failures.len()
+    );
     let stats = world.ca.name_stats(name);
     assert_eq!(stats.orders, stats.failed, "no order was made for nothing");
 }
@@ -373,25 +424,41 @@ async fn however_often_anybody_asks_no_more_than_four_authorizations_fail_in_an_
 async fn a_restart_changes_nothing_of_what_failed() {
     let world = eager().await;
     let (failed, limited) = ("links.failed.test", "links.limited.test");
-    world.faults().reject_challenge(failed, Some(connection_refused(failed)));
-    world.faults().refuse_name(limited, None, Refusal::too_many_failures(limited, HOUR));
+    world
+        .faults()
+        .reject_challenge(failed, Some(connection_refused(failed)));
+    world
+        .faults()
+        .refuse_name(limited, None, Refusal::too_many_failures(limited, HOUR));
     for name in [failed, limited] {
         world.edge.register(name).await;
     }
     world.edge.until_reason(failed, Reason::ValidationFailed).await;
     world.edge.until_reason(limited, Reason::RateLimited).await;
-    let before = [world.edge.record(failed).await.ssl, world.edge.record(limited).await.ssl];
+    let before = [
+        world.edge.record(failed).await.ssl,
+        world.edge.record(limited).await.ssl,
+    ];
     let asked = (world.ca.name_stats(failed), world.ca.name_stats(limited));
 
     let world = world.restart().await;
-    until("everything is known again", async || world.edge.control.is_loaded().then_some(())).await;
+    until("everything is known again", async || {
+        world.edge.control.is_loaded().then_some(())
+    })
+    .await;
     for _ in 0..5 {
         for name in [failed, limited] {
             let error = world.handshake(name).await.expect_err("nothing is held");
             assert_eq!(alert(&error), Some(AlertDescription::InternalError));
         }
     }
-    assert_eq!(before, [world.edge.record(failed).await.ssl, world.edge.record(limited).await.ssl]);
+    assert_eq!(
+        before,
+        [
+            world.edge.record(failed).await.ssl,
+            world.edge.record(limited).await.ssl
+        ]
+    );
     assert_eq!(asked, (world.ca.name_stats(failed), world.ca.name_stats(limited)));
     world.faults().reject_challenge(failed, None);
     pass_until_issued(&world, failed).await;

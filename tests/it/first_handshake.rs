@@ -25,7 +25,10 @@ async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before
     let name = "links.customer.test";
     world.edge.register(name).await;
     let before = world.edge.record(name).await.ssl;
-    assert_eq!((before.state(), before.reason), (State::Unknown, Reason::NeverRequested));
+    assert_eq!(
+        (before.state(), before.reason),
+        (State::Unknown, Reason::NeverRequested)
+    );
 
     let links = world.links(name);
     let answer = world.fetch(name, &links.open()).await.expect("an answer over HTTP/2");
@@ -44,7 +47,10 @@ async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before
 
     let after = world.edge.record(name).await.ssl;
     assert_eq!((after.state(), after.reason), (State::Issued, Reason::Ok));
-    assert_eq!(after.certificate.expect("a certificate").serial, world.served(name).await);
+    assert_eq!(
+        after.certificate.expect("a certificate").serial,
+        world.served(name).await
+    );
     assert_eq!(world.ca.name_stats(name).orders, 1);
 
     let events = until("three events are delivered", async || {
@@ -61,7 +67,10 @@ async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before
     assert_eq!(click["request"]["version"], "HTTP/2");
     assert_eq!(events[1]["request"]["version"], "HTTP/1.1");
     assert_eq!(click["request"]["tls"], "1.3");
-    assert_eq!(click["client"]["ip"], "127.0.0.0/24", "addresses are truncated by default");
+    assert_eq!(
+        click["client"]["ip"], "127.0.0.0/24",
+        "addresses are truncated by default"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,7 +98,10 @@ async fn the_order_outlives_the_client_that_caused_it() {
     let client = tokio::spawn(async move { client::handshake(edge, name, &config).await.is_ok() });
     world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
     client.abort();
-    assert!(client.await.is_err(), "the client went away while its certificate was validated");
+    assert!(
+        client.await.is_err(),
+        "the client went away while its certificate was validated"
+    );
     world.clock.advance(delay);
     world.edge.until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 1);
@@ -99,12 +111,19 @@ async fn the_order_outlives_the_client_that_caused_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handshake_waits_no_longer_than_it_may_and_the_order_goes_on() {
-    let world = Plan::new().await.set("edge.handshake_wait", "300ms").start_at_once().await;
+    let world = Plan::new()
+        .await
+        .set("edge.handshake_wait", "300ms")
+        .start_at_once()
+        .await;
     let name = "links.slow.test";
     let delay = Duration::from_secs(20);
     world.faults().set_validation_delay(delay);
     world.edge.register(name).await;
-    let error = world.handshake(name).await.expect_err("the certificate does not come in time");
+    let error = world
+        .handshake(name)
+        .await
+        .expect_err("the certificate does not come in time");
     assert_eq!(alert(&error), Some(AlertDescription::InternalError), "{error:?}");
     world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
     // Those that come while the order runs wait for the same one.

@@ -63,7 +63,9 @@ async fn without_renewal_information_a_third_of_the_life_is_left() {
     world.clock.advance(10 * DAY);
     world
         .edge
-        .until(EDGE_NAME, "renewed", |r| certificate(r).not_after > first.not_after + DAY)
+        .until(EDGE_NAME, "renewed", |r| {
+            certificate(r).not_after > first.not_after + DAY
+        })
         .await;
     assert_eq!(world.ca.stats().orders_with_replaces, 0);
 }
@@ -89,10 +91,15 @@ async fn the_cas_window_is_kept_and_the_order_names_what_it_replaces() {
     assert_eq!(planned.ssl.reason, Reason::Ok);
     let chosen = certificate(&planned).renew_at;
     // Looking again changes nothing: the moment was chosen once.
-    pass_to(&world, certificate(&planned).ari_check_at.expect("a time to look again"));
+    pass_to(
+        &world,
+        certificate(&planned).ari_check_at.expect("a time to look again"),
+    );
     let looked = world
         .edge
-        .until(name, "looked again", |r| certificate(r).ari_check_at > certificate(&planned).ari_check_at)
+        .until(name, "looked again", |r| {
+            certificate(r).ari_check_at > certificate(&planned).ari_check_at
+        })
         .await;
     assert_eq!(certificate(&looked).renew_at, chosen);
     pass_to(&world, chosen);
@@ -119,7 +126,11 @@ async fn a_window_in_the_past_means_now() {
 async fn a_refused_replacement_is_ordered_as_a_new_one() {
     let name = "links.replaced.test";
     let (world, first) = issued(name, true).await;
-    let problem = Problem::new(StatusCode::CONFLICT, "alreadyReplaced", "there is an order that replaces it");
+    let problem = Problem::new(
+        StatusCode::CONFLICT,
+        "alreadyReplaced",
+        "there is an order that replaces it",
+    );
     world.faults().refuse_replaces(Some(Refusal::of(problem)));
     // First it looks at the CA's window, then it comes to the moment chosen in it.
     let looked_at = first.ari_check_at.expect("a time to look");
@@ -141,7 +152,10 @@ async fn the_old_certificate_is_served_until_the_new_one_is_stored() {
     pass_to(&world, first.renew_at);
     world.ca.until(|ca| ca.name_stats(name).validations == 2).await;
     let record = world.edge.record(name).await;
-    assert_eq!((record.ssl.state(), record.ssl.reason), (State::Issued, Reason::Renewing));
+    assert_eq!(
+        (record.ssl.state(), record.ssl.reason),
+        (State::Issued, Reason::Renewing)
+    );
     assert_eq!(world.served(name).await, first.serial);
     world.clock.advance(delay);
     let second = until_renewed(&world, name, &first).await;
@@ -157,7 +171,10 @@ async fn a_failing_renewal_is_told_and_recovers() {
     pass_to(&world, first.renew_at);
     let failing = world.edge.until_reason(name, Reason::RenewalFailing).await;
     assert_eq!(failing.ssl.state(), State::Issued);
-    assert_eq!(failing.ssl.last_error.clone().expect("the CA's words").detail, "Timeout during connect");
+    assert_eq!(
+        failing.ssl.last_error.clone().expect("the CA's words").detail,
+        "Timeout during connect"
+    );
     assert_eq!(world.served(name).await, first.serial, "what is held is served");
     world.faults().reject_challenge(name, None);
     pass_to(&world, failing.ssl.next_attempt.expect("another attempt"));
@@ -177,7 +194,10 @@ async fn a_certificate_that_runs_out_leaves_the_cause_of_it() {
     pass_to(&world, first.not_after + Duration::from_secs(1));
     let gone = world.edge.until_reason(name, Reason::ValidationFailed).await;
     assert_eq!(gone.ssl.state(), State::Pending);
-    world.handshake(name).await.expect_err("an expired certificate is never served");
+    world
+        .handshake(name)
+        .await
+        .expect_err("an expired certificate is never served");
 }
 
 /// Runs certificates of a minute through several generations while a client connects all the time.
@@ -198,7 +218,9 @@ async fn generations(ari: bool) {
         let (edge, config) = (world.edge.https, world.client(&[]));
         tokio::spawn(async move {
             while !done.load(Ordering::SeqCst) {
-                client::handshake(edge, name, &config).await.expect("a good certificate at any time");
+                client::handshake(edge, name, &config)
+                    .await
+                    .expect("a good certificate at any time");
                 handshakes.fetch_add(1, Ordering::SeqCst);
             }
         })

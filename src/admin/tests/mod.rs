@@ -30,7 +30,7 @@ use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::AdminToken;
 use crate::config::admin::Role;
-use crate::control::{self, Control, Issue, Limit, Limits};
+use crate::control::{self, Control, Issue, Limit, Limits, Tools};
 use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
@@ -157,9 +157,11 @@ impl Harness {
             registry: registry.clone(),
             certificates: certificates.clone(),
             tickets: TicketKeys::new(),
-            issuer: Arc::new(issuer),
-            checker: Arc::new(checker),
-            asker: None,
+            tools: Tools {
+                issuer: Arc::new(issuer),
+                checker: Arc::new(checker),
+                asker: None,
+            },
             settings: control::Settings {
                 issue,
                 limits: Limits {

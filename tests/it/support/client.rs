@@ -22,7 +22,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::PATIENCE;
 
-
 /// An answer, read whole.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -64,8 +63,15 @@ impl Web {
     }
 
     fn with(tls: ClientConfig) -> Self {
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        Self { client: Client::builder(TokioExecutor::new()).build(connector), token: None }
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            token: None,
+        }
     }
 
     /// Sends a bearer token with every request.
@@ -99,19 +105,27 @@ impl Web {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::from(body.unwrap_or_default())).map_err(|e| e.to_string())?;
+        let request = request
+            .body(Full::from(body.unwrap_or_default()))
+            .map_err(|e| e.to_string())?;
         let answer = async {
             let response = self.client.request(request).await.map_err(|e| format!("{e:?}"))?;
             read(response).await
         };
-        tokio::time::timeout(PATIENCE, answer).await.map_err(|_| "no answer".to_owned())?
+        tokio::time::timeout(PATIENCE, answer)
+            .await
+            .map_err(|_| "no answer".to_owned())?
     }
 }
 
 async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Answer, String> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
-    Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    Ok(Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+    })
 }
 
 /// A TLS configuration that trusts the roots of a PEM text.
@@ -174,31 +188,48 @@ pub(crate) fn alert(error: &std::io::Error) -> Option<AlertDescription> {
 }
 
 /// A handshake for a name with the edge at an address.
-pub(crate) async fn handshake(edge: SocketAddr, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn handshake(
+    edge: SocketAddr,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let io = TcpStream::connect(edge).await?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let handshake = TlsConnector::from(Arc::clone(config)).connect(name, io);
-    tokio::time::timeout(PATIENCE, handshake).await.map_err(std::io::Error::other)?
+    tokio::time::timeout(PATIENCE, handshake)
+        .await
+        .map_err(std::io::Error::other)?
 }
 
 /// One request to a name over TLS, HTTP/2 where ALPN chose it, as a recipient makes it.
-pub(crate) async fn fetch(edge: SocketAddr, name: &str, path: &str, config: &Arc<ClientConfig>) -> Result<Answer, String> {
+pub(crate) async fn fetch(
+    edge: SocketAddr,
+    name: &str,
+    path: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Answer, String> {
     let stream = handshake(edge, name, config).await.map_err(|e| e.to_string())?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
     let request = http::Request::get(format!("https://{name}{path}"));
     if h2 {
-        let (mut send, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.map_err(|e| e.to_string())?;
+        let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+            .await
+            .map_err(|e| e.to_string())?;
         let driver = tokio::spawn(connection);
         let request = request.body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
         let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
         driver.abort();
         answer
     } else {
-        let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|e| e.to_string())?;
+        let (mut send, connection) = hyper::client::conn::http1::handshake(io)
+            .await
+            .map_err(|e| e.to_string())?;
         let driver = tokio::spawn(connection);
-        let request = http::Request::get(path).header("host", name).body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
+        let request = http::Request::get(path)
+            .header("host", name)
+            .body(Full::<Bytes>::default())
+            .map_err(|e| e.to_string())?;
         let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
         driver.abort();
         answer

@@ -77,7 +77,10 @@ impl Settings {
     pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) -> &mut Self {
         let (section, key) = key.split_once('.').expect("section.key");
         let section = self.table.entry(section).or_insert_with(|| Table::new().into());
-        section.as_table_mut().expect("a section").insert(key.to_owned(), value.into());
+        section
+            .as_table_mut()
+            .expect("a section")
+            .insert(key.to_owned(), value.into());
         self
     }
 
@@ -213,7 +216,12 @@ impl Edge {
 
     /// The words of a domain's timeline, oldest first.
     pub(crate) async fn timeline(&self, name: &str) -> Vec<String> {
-        let lines = self.control.store().timeline(&domain(name), None, 200).await.expect("the store");
+        let lines = self
+            .control
+            .store()
+            .timeline(&domain(name), None, 200)
+            .await
+            .expect("the store");
         lines.into_iter().rev().map(|l| l.event).collect()
     }
 }

@@ -36,11 +36,15 @@ impl Pebble {
     /// Starts one that validates over HTTP on `http_port` of 127.0.0.1, where every name leads.
     pub(crate) async fn start(http_port: u16, options: Options) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("a certificate");
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
+            .expect("a certificate");
         fs::write(dir.path().join("cert.pem"), own.cert.pem()).expect("written");
         fs::write(dir.path().join("key.pem"), own.key_pair.serialize_pem()).expect("written");
         let (acme, management, dns_api, dns) = (free_port(), free_port(), free_port(), free_udp_port());
-        let keys = options.eab.map(|(id, key)| serde_json::json!({ id: key })).unwrap_or_default();
+        let keys = options
+            .eab
+            .map(|(id, key)| serde_json::json!({ id: key }))
+            .unwrap_or_default();
         let config = serde_json::json!({ "pebble": {
             "listenAddress": acme.to_string(),
             "managementListenAddress": management.to_string(),
@@ -72,13 +76,32 @@ impl Pebble {
         ));
         let directory = format!("https://localhost:{}/dir", acme.port());
         let web = Web::trusting(&own.cert.pem());
-        let pebble = Self { processes, dir, directory, dns, dns_api, management, web };
+        let pebble = Self {
+            processes,
+            dir,
+            directory,
+            dns,
+            dns_api,
+            management,
+            web,
+        };
         until("Pebble answers", async || {
-            pebble.web.get(&format!("https://localhost:{}/roots/0", pebble.management.port())).await.ok().map(|_| ())
+            pebble
+                .web
+                .get(&format!("https://localhost:{}/roots/0", pebble.management.port()))
+                .await
+                .ok()
+                .map(|_| ())
         })
         .await;
         until("the DNS server answers", async || {
-            pebble.dns_call("add-a", serde_json::json!({"host": "ready.test.", "addresses": ["127.0.0.1"]})).await.ok()
+            pebble
+                .dns_call(
+                    "add-a",
+                    serde_json::json!({"host": "ready.test.", "addresses": ["127.0.0.1"]}),
+                )
+                .await
+                .ok()
         })
         .await;
         pebble
@@ -98,7 +121,11 @@ impl Pebble {
     /// Scripts the DNS server: `add-a`, `clear-a`, `set-cname`, `set-servfail`, …
     pub(crate) async fn dns_call(&self, call: &str, body: serde_json::Value) -> Result<(), String> {
         let answer = self.web.post(&format!("http://{}/{call}", self.dns_api), &body).await?;
-        if answer.status == 200 { Ok(()) } else { Err(format!("{call}: {}", answer.status)) }
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(format!("{call}: {}", answer.status))
+        }
     }
 
     /// What Pebble logged.
@@ -129,9 +156,13 @@ fn spawn(command: &mut Command, log: &Path) -> Child {
 
 /// A port that was free a moment ago: Pebble cannot tell which one it got for port 0.
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port")
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
 }
 
 fn free_udp_port() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port")
+    UdpSocket::bind("127.0.0.1:0")
+        .and_then(|s| s.local_addr())
+        .expect("a free port")
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use linkseal::clock::Clock;
 use linkseal::devca::{DevCa, DevCaConfig, Faults};
-use linkseal::dns::testing::DnsServer;
 use linkseal::dns::Kind as Record;
+use linkseal::dns::testing::DnsServer;
 use linkseal::link::{Destination, LinkKey, Message, Minter};
 use linkseal::shutdown::Tasks;
 use rustls::ClientConfig;
@@ -215,5 +215,10 @@ impl Links {
 fn log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     // The first test of the process installs it for all.
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init(),
+    );
 }
