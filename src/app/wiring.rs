@@ -211,5 +211,7 @@ pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
         link_keys: Arc::clone(&context.settings.load().keys),
+        prefix: config.links.prefix.as_str().to_owned(),
+        max_age: config.links.max_age.map(|age| age.get()),
     }
 }

@@ -216,7 +216,9 @@ impl Inspection {
         }
         if let Some(parent) = Pasted::of(text).parent.filter(|_| self.host.is_some()) {
             let prefix = served.prefix.trim_start_matches('/');
-            let of_tenant = parent.strip_prefix("t/").is_some_and(|t| !t.is_empty() && !t.contains('/'));
+            let of_tenant = parent
+                .strip_prefix("t/")
+                .is_some_and(|t| !t.is_empty() && !t.contains('/'));
             let fits = match served.place {
                 Place::Edge => parent == prefix || of_tenant,
                 Place::Domain => parent == prefix,
@@ -224,7 +226,10 @@ impl Inspection {
             };
             if !fits {
                 let letter = self.kind.map_or('c', Kind::letter);
-                let place = format!("the token is right, but here it belongs under {}/{letter}/", served.prefix);
+                let place = format!(
+                    "the token is right, but here it belongs under {}/{letter}/",
+                    served.prefix
+                );
                 return self.refused(Finding::WrongPath, &place);
             }
         }
@@ -248,12 +253,7 @@ impl Inspection {
 
     /// Tells of a stored redirect what is stored: URL and expiry. `None`: nothing. `tenant`: of
     /// the domain it stands on.
-    pub fn as_stored(
-        mut self,
-        stored: Option<(&str, Option<Timestamp>)>,
-        tenant: &str,
-        served: &Served<'_>,
-    ) -> Self {
+    pub fn as_stored(mut self, stored: Option<(&str, Option<Timestamp>)>, tenant: &str, served: &Served<'_>) -> Self {
         let Some(slug) = self.slug.clone() else { return self };
         if served.place == Place::Nowhere {
             return self.on_the_wrong_host();
@@ -552,7 +552,11 @@ mod tests {
         let on_itself = right.replace("links.customer.example", "EXAMPLE.com:443");
         assert_eq!(finding(&on_itself, &domain), Finding::Circle);
         let kills = KillSwitches::new();
-        kills.set([super::super::Kill::new(KillKind::Host, "example.com").unwrap()].into_iter().collect());
+        kills.set(
+            [super::super::Kill::new(KillKind::Host, "example.com").unwrap()]
+                .into_iter()
+                .collect(),
+        );
         let killing = Served {
             kills: Some(&kills),
             ..served(Place::Domain)
@@ -567,10 +571,15 @@ mod tests {
         let text = "https://links.customer.example/r/sale?x";
         let keys = keys();
         let found = explain(text, &keys, &["acme"], []);
-        assert_eq!((found.finding, found.slug.as_deref()), (Finding::StoredRedirect, Some("sale")));
+        assert_eq!(
+            (found.finding, found.slug.as_deref()),
+            (Finding::StoredRedirect, Some("sale"))
+        );
         let here = served(Place::Domain);
         let told = |text: &str, stored: Option<(&str, Option<Timestamp>)>, served: &Served<'_>| {
-            explain(text, &keys, &["acme"], []).as_served(text, served).as_stored(stored, "acme", served)
+            explain(text, &keys, &["acme"], [])
+                .as_served(text, served)
+                .as_stored(stored, "acme", served)
         };
         let url = "https://shop.example/";
         let valid = told(text, Some((url, None)), &here);
@@ -578,12 +587,22 @@ mod tests {
         assert_eq!(told(text, None, &here).finding, Finding::UnknownRedirect);
         let expired = told(text, Some((url, Some(here.now))), &here);
         assert_eq!((expired.valid, expired.finding), (false, Finding::ExpiredRedirect));
-        assert_eq!(told(text, Some((url, None)), &served(Place::Nowhere)).finding, Finding::WrongHost);
+        assert_eq!(
+            told(text, Some((url, None)), &served(Place::Nowhere)).finding,
+            Finding::WrongHost
+        );
         let own = told(text, Some(("https://links.customer.example/x", None)), &here);
         assert_eq!(own.finding, Finding::Circle);
-        assert_eq!(told("https://a.example/r/a%20b", None, &here).finding, Finding::Spelling);
+        assert_eq!(
+            told("https://a.example/r/a%20b", None, &here).finding,
+            Finding::Spelling
+        );
         let kills = KillSwitches::new();
-        kills.set([super::super::Kill::new(KillKind::Tenant, "acme").unwrap()].into_iter().collect());
+        kills.set(
+            [super::super::Kill::new(KillKind::Tenant, "acme").unwrap()]
+                .into_iter()
+                .collect(),
+        );
         let killing = Served {
             kills: Some(&kills),
             ..served(Place::Domain)

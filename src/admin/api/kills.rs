@@ -36,8 +36,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         )
         .query::<Paging>()
         .answers(StatusCode::OK, Content::json::<Page>(), "A page."),
-        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A kill switch.", show)
-            .answers(StatusCode::OK, kill(), "It is killed."),
+        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A kill switch.", show).answers(
+            StatusCode::OK,
+            kill(),
+            "It is killed.",
+        ),
         Endpoint::new(
             MethodFilter::PUT,
             ONE,

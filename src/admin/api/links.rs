@@ -14,8 +14,8 @@ use crate::admin::input::Json;
 use crate::admin::problem::Problem;
 use crate::admin::{Context, Live};
 use crate::config::admin::Role;
-use crate::domain::registry::Registry;
 use crate::domain::DomainName;
+use crate::domain::registry::Registry;
 use crate::link::{Inspection, Place, Served, Slug, explain};
 use crate::store::StoredRedirect;
 
@@ -82,7 +82,10 @@ async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, 
     let uri = pasted(url);
     let slug = uri.as_ref().and_then(|uri| uri.path().rsplit_once("/r/"));
     let slug = slug.and_then(|(_, slug)| Slug::parse(slug).ok());
-    let name = uri.as_ref().and_then(host).and_then(|host| DomainName::parse(&host).ok());
+    let name = uri
+        .as_ref()
+        .and_then(host)
+        .and_then(|host| DomainName::parse(&host).ok());
     match (name, slug) {
         (Some(name), Some(slug)) => Ok(context.control.redirects().served(&name, &slug).await?),
         _ => Ok(None),

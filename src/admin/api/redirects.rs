@@ -50,9 +50,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         .body(Content::json::<NewRedirect>())
         .answers(StatusCode::CREATED, redirect(), "It is new.")
         .answers(StatusCode::OK, redirect(), "It has replaced the one before."),
-        Endpoint::new(MethodFilter::DELETE, ONE, Role::Admin, "Forget a stored redirect.", remove)
-            .query::<Whose>()
-            .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
+        Endpoint::new(
+            MethodFilter::DELETE,
+            ONE,
+            Role::Admin,
+            "Forget a stored redirect.",
+            remove,
+        )
+        .query::<Whose>()
+        .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
     ]
 }
 
@@ -193,5 +199,7 @@ fn parse(slug: &str) -> Result<Slug, Problem> {
 
 fn not_stored(domain: Option<&DomainName>, slug: &Slug) -> Problem {
     let whose = domain.map_or("all domains", DomainName::as_str);
-    Problem::not_found(format!("no redirect {slug} is stored for {whose}; PUT {ALL}/{slug} stores one"))
+    Problem::not_found(format!(
+        "no redirect {slug} is stored for {whose}; PUT {ALL}/{slug} stores one"
+    ))
 }

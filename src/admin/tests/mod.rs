@@ -5,6 +5,7 @@ mod access;
 mod bulk;
 mod domains;
 mod edge_cases;
+mod links;
 mod service;
 
 use std::net::SocketAddr;
@@ -36,7 +37,7 @@ use crate::domain::DomainName;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::issuer::{AccountKey, CaSettings, Issuer};
-use crate::link::{LinkKey, LinkKeys};
+use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
@@ -157,6 +158,8 @@ impl Harness {
             registry: registry.clone(),
             certificates: certificates.clone(),
             tickets: TicketKeys::new(),
+            redirects: RedirectCache::new(1 << 20, 1).0,
+            kills: KillSwitches::new(),
             tools: Tools {
                 issuer: Arc::new(issuer),
                 checker: Arc::new(checker),
@@ -250,6 +253,8 @@ fn settings_with(tokens: Vec<AdminToken>) -> Settings {
         tokens,
         edge_name: name(EDGE),
         aliases: Vec::new(),
+        prefix: String::new(),
+        max_age: None,
         link_keys: Arc::new(LinkKeys::new([LinkKey::from_hex(1, &"07".repeat(32)).unwrap()]).unwrap()),
     }
 }
