@@ -13,4 +13,5 @@ mod support;
 mod admission;
 mod faults;
 mod first_handshake;
+mod minting;
 mod renewal;
