@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::sync::Notify;
 
 /// The clock of one running edge. Clones share the same offset.
@@ -102,6 +103,14 @@ impl Timestamp {
     /// Whole seconds since the Unix epoch, rounded down.
     pub const fn as_secs(self) -> i64 {
         self.0.div_euclid(1000)
+    }
+
+    /// From a date as HTTP writes it (RFC 9110 §5.6.7; its obsolete forms aside). `None`: it is none.
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let format =
+            format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+        let date = PrimitiveDateTime::parse(text.trim(), &format).ok()?;
+        Some(Self::from_secs(date.assume_utc().unix_timestamp()))
     }
 
     /// How long after `earlier` this is; `None` when it is not after it.

@@ -29,6 +29,7 @@
 //! Data runs one way: the data plane imports nothing of the control plane; they meet in snapshots
 //! that the control plane fills, and in two queues that the data plane writes.
 
+pub mod address;
 pub mod admin;
 pub mod app;
 pub mod cert;

@@ -45,16 +45,15 @@ if [ ${#missing[@]} -gt 0 ]; then
         { $sudo apt-get update >&2 && $sudo apt-get install -y --no-install-recommends "${missing[@]}" >&2; }
 fi
 
-say "building (profile $PROFILE)"
-built() { # builds a bench and prints its executable: built PROFILE NAME
-    cargo bench --profile "$1" --no-run --bench "$2" 2>&1 | tee /dev/stderr | sed -n 's/^ *Executable .*(\(.*\))$/\1/p'
-}
-cargo build --profile "$PROFILE" --bin linkseal
-LINKSEAL=target/${PROFILE/#dev/debug}/linkseal
-BARE=$(built "$PROFILE" bare) LOAD=$(built "$PROFILE" load)
-# What only prepares need not be fast.
-PREPARE=$(built dev prepare)
-case $PARTS in *issue*) ISSUE=$(built "$PROFILE" issue) ;; esac
+if [ -z "${LINKSEAL:-}" ]; then # else the programs are given: LINKSEAL BARE LOAD PREPARE ISSUE
+    say "building (profile $PROFILE)"
+    # In one call, which makes the binary as well: two would build everything twice.
+    built=$(cargo bench --profile "$PROFILE" --no-run --bench bare --bench load --bench prepare --bench issue 2>&1 |
+        tee /dev/stderr)
+    executable() { sed -n "s/^ *Executable benches.$1.rs (\(.*\))\$/\1/p" <<<"$built"; }
+    LINKSEAL=target/${PROFILE/#dev/debug}/linkseal
+    BARE=$(executable bare) LOAD=$(executable load) PREPARE=$(executable prepare) ISSUE=$(executable issue)
+fi
 
 work=$(mktemp -d "$PWD/target/peers.XXXXXX")
 results=$work/results

@@ -182,8 +182,10 @@ impl App {
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
         let draining = Arc::new(AtomicBool::new(false));
+        let http_metrics = http::Metrics::register(registry)?;
+        let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
         let context = Arc::new(http::Context {
-            settings: ArcSwap::from_pointee(wiring::http(&config)?),
+            settings: ArcSwap::from_pointee(wiring::http(&config, upstreams)?),
             registry: known.clone(),
             admission: admission.clone(),
             thumbprint,
@@ -193,7 +195,7 @@ impl App {
             kills,
             rules: crate::event::verdict::Rules::builtin()?,
             clock: clock.clone(),
-            metrics: http::Metrics::register(registry)?,
+            metrics: http_metrics,
             draining: Arc::clone(&draining),
             limits: http::Limits::default(),
             tasks: edge_tasks.clone(),

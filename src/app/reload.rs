@@ -24,7 +24,9 @@ impl App {
         };
         let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
         // Everything that can be wrong is made before anything is taken over.
-        let http = wiring::http(&config)?;
+        let old = self.context.settings.load();
+        let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
+        let http = wiring::http(&config, upstreams)?;
         let tools = self.workshop.make(&config)?;
         for key in needs_restart {
             tracing::warn!(key, "this key was changed; it takes effect by a restart only");

@@ -9,16 +9,21 @@ use crate::admin;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
-use crate::config::events::{Durability, IpDetail, SinkKind};
+use crate::config::events::{Durability, IpDetail, SinkKind, SinkUrl};
+use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
 use crate::edge::http;
+use crate::edge::http::upstream::{self, Upstreams};
 use crate::edge::tls::acceptor;
-use crate::event::{self, EventSettings, IpPrivacy, SinkSettings};
+use crate::event::{
+    self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, SinkSettings, WebhookSettings,
+};
 use crate::issuer::{CaSettings, Eab};
 use crate::link::{KeyError, LinkKey, LinkKeys};
+use crate::shutdown::Tasks;
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
@@ -133,7 +138,40 @@ pub(super) fn acceptor(config: &Config) -> acceptor::Settings {
     acceptor::Settings::new(config.edge.name.clone(), config.edge.handshake_wait.get())
 }
 
-pub(super) fn http(config: &Config) -> anyhow::Result<http::Settings> {
+/// The rules for back ends; those that `previous` has as well keep their connections.
+pub(super) fn upstreams(
+    config: &Config,
+    previous: &Upstreams,
+    metrics: &http::Metrics,
+    tasks: &Tasks,
+) -> anyhow::Result<Upstreams> {
+    let rules = config.upstream.iter().zip(&config.secrets.upstream_trust);
+    let rules = rules.map(|(rule, trust)| upstream::RuleSettings {
+        host: match &rule.host {
+            HostPattern::Any => None,
+            HostPattern::One(name) => Some(name.clone()),
+        },
+        prefix: rule.prefix.as_str().to_owned(),
+        origin: upstream::Origin {
+            to: rule.to.uri().clone(),
+            trust: trust.clone(),
+            http2: match rule.http2 {
+                Http2::Auto => upstream::Http2::Auto,
+                Http2::PriorKnowledge => upstream::Http2::PriorKnowledge,
+                Http2::Off => upstream::Http2::Off,
+            },
+            connect_timeout: rule.connect_timeout.get(),
+            max_concurrent: usize::try_from(rule.max_concurrent.get()).unwrap_or(usize::MAX),
+        },
+        response_timeout: rule.response_timeout.get(),
+        idle_timeout: rule.idle_timeout.get(),
+        max_body: rule.max_body.bytes(),
+        events: rule.events,
+    });
+    Ok(Upstreams::new(rules.collect(), previous, metrics.upstream(), tasks)?)
+}
+
+pub(super) fn http(config: &Config, upstreams: Upstreams) -> anyhow::Result<http::Settings> {
     Ok(http::Settings {
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
@@ -142,6 +180,7 @@ pub(super) fn http(config: &Config) -> anyhow::Result<http::Settings> {
         fallback_url: config.links.fallback_url.as_ref().map(|u| u.as_str().to_owned()),
         max_age: config.links.max_age.map(|age| age.get()),
         keys: Arc::new(link_keys(config)?),
+        upstreams,
     })
 }
 
@@ -165,19 +204,37 @@ pub(super) fn challenge_upstream(config: &Config) -> anyhow::Result<Option<http:
 pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
     let events = &config.events;
     let mut sinks = Vec::with_capacity(events.sink.len());
-    for sink in &events.sink {
+    for (sink, secrets) in events.sink.iter().zip(&config.secrets.sinks) {
         let types: Result<Vec<_>, _> = sink.types.iter().map(|t| t.as_str().parse()).collect();
         let types = types.map_err(|e: String| anyhow::anyhow!("events.sink.types: {e}"))?;
-        let kind = match sink.kind {
-            SinkKind::File => {
+        let kind = match (sink.kind, &sink.url) {
+            (SinkKind::File, _) => {
                 let path = sink.path.as_ref().context("events.sink.path is missing")?;
-                event::SinkKind::File {
+                event::SinkKind::File(FileSettings {
                     path: path.display().to_string(),
-                }
+                    max_bytes: sink.max_bytes.map(|b| b.bytes()),
+                    compress: sink.compress.is_some(),
+                    keep: sink.keep.map(|k| k.get()),
+                })
             }
-            SinkKind::Webhook | SinkKind::Nats => {
-                anyhow::bail!("events.sink.kind: only \"file\" can be used here")
-            }
+            (SinkKind::Webhook, Some(SinkUrl::Http(url))) => event::SinkKind::Webhook(WebhookSettings {
+                url: url.uri().clone(),
+                secrets: secrets.webhook.clone(),
+                batch: usize::try_from(sink.webhook_batch().get()).unwrap_or(usize::MAX),
+                trust: secrets.trust.clone(),
+                allow_private: sink.allow_private == Some(true),
+            }),
+            (SinkKind::Nats, Some(SinkUrl::Nats(url))) => event::SinkKind::Nats(NatsSettings {
+                url: url.clone(),
+                subject: sink.nats_subject().to_owned(),
+                login: match (sink.user.clone(), secrets.password.clone()) {
+                    (_, None) => NatsLogin::None,
+                    (None, Some(token)) => NatsLogin::Token(token),
+                    (Some(name), Some(password)) => NatsLogin::User { name, password },
+                },
+                trust: secrets.trust.clone(),
+            }),
+            (SinkKind::Webhook | SinkKind::Nats, _) => anyhow::bail!("events.sink.url does not fit its kind"),
         };
         sinks.push(SinkSettings {
             name: sink.name.as_str().to_owned(),

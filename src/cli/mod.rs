@@ -101,7 +101,7 @@ pub async fn main() -> ExitCode {
         Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::from(if matches!(failure, Failure::Usage(_)) {
+            ExitCode::from(if matches!(failure, Failure::Usage(_) | Failure::Config(_)) {
                 EXIT_USAGE
             } else {
                 1

@@ -67,21 +67,50 @@ pub struct Sink {
     /// Which events it gets. Empty: all.
     #[serde(default)]
     pub types: Vec<EventName>,
-    /// file: where events are appended, one JSON object a line; %Y, %m, %d and %H stand for the event's time in UTC.
+    /// file: where events are appended, one JSON object a line; %Y, %m, %d, %H and %M stand for the event's time in UTC.
     #[serde(default)]
     pub path: Option<PathBuf>,
+    /// file: the size at which a file is put away as NAME.part-0001 and the next one begun. Absent: only time does that.
+    #[serde(default)]
+    pub max_bytes: Option<ByteSize>,
+    /// file: how finished files are compressed. Absent: they are not.
+    #[serde(default)]
+    pub compress: Option<Compression>,
+    /// file: how long a file stays after its last event. Absent: for ever.
+    #[serde(default)]
+    pub keep: Option<Span>,
     /// webhook: an http or https URL. nats: a nats or tls URL.
     #[serde(default)]
     pub url: Option<SinkUrl>,
-    /// webhook: files of the secrets that sign its requests (Standard Webhooks); each signs.
+    /// webhook: files of the secrets that sign its requests (Standard Webhooks: whsec_…); each signs.
     #[serde(default)]
     pub secret_files: Vec<PathBuf>,
     /// webhook: events in a request at most. Absent: 500.
     #[serde(default)]
     pub batch: Option<NonZeroU32>,
+    /// webhook: whether it may be in a network that is not public, and plain http. Absent: false.
+    #[serde(default)]
+    pub allow_private: Option<bool>,
+    /// webhook, nats: PEM file of certificates to trust, beside the public ones. Absent: only those.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// nats: the subject. Absent: linkseal.events.
     #[serde(default)]
     pub subject: Option<Subject>,
+    /// nats: who logs in with `password_file`. Absent: what that holds is a token.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// nats: file of the password or the token. Absent: nobody logs in.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// How finished files are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Zstandard, as the `zstd` command reads it.
+    Zstd,
 }
 
 /// Kinds of sinks.
@@ -238,8 +267,17 @@ impl Default for Events {
 
 /// The smallest journal: a few segments, so that dropping the oldest never drops the newest.
 const SMALLEST_JOURNAL: u64 = 64 << 20;
+/// The smallest file of a file sink: smaller ones would be made for every few events.
+const SMALLEST_FILE: u64 = 1 << 20;
+/// Events in a request of a webhook, unless configured.
+const WEBHOOK_BATCH: NonZeroU32 = match NonZeroU32::new(500) {
+    Some(batch) => batch,
+    None => NonZeroU32::MIN,
+};
+/// Most of them: more do not fit into a request of a size that endpoints take.
+const WEBHOOK_BATCH_MAX: u32 = 10_000;
 /// What a file sink's path may hold after a `%`.
-const PLACEHOLDERS: [&str; 4] = ["%Y", "%m", "%d", "%H"];
+const PLACEHOLDERS: [&str; 5] = ["%Y", "%m", "%d", "%H", "%M"];
 
 impl Events {
     pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
@@ -248,6 +286,8 @@ impl Events {
             sink.path
                 .iter_mut()
                 .chain(&mut sink.secret_files)
+                .chain(&mut sink.ca_file)
+                .chain(&mut sink.password_file)
                 .for_each(|path| paths.resolve(path));
         }
     }
@@ -278,10 +318,17 @@ impl Sink {
         };
         let given = [
             ("path", self.path.is_some(), &["file"][..]),
+            ("max_bytes", self.max_bytes.is_some(), &["file"]),
+            ("compress", self.compress.is_some(), &["file"]),
+            ("keep", self.keep.is_some(), &["file"]),
             ("url", self.url.is_some(), &["webhook", "nats"]),
             ("secret_files", !self.secret_files.is_empty(), &["webhook"]),
             ("batch", self.batch.is_some(), &["webhook"]),
+            ("allow_private", self.allow_private.is_some(), &["webhook"]),
+            ("ca_file", self.ca_file.is_some(), &["webhook", "nats"]),
             ("subject", self.subject.is_some(), &["nats"]),
+            ("user", self.user.is_some(), &["nats"]),
+            ("password_file", self.password_file.is_some(), &["nats"]),
         ];
         for (name, _, kinds) in given
             .iter()
@@ -293,26 +340,82 @@ impl Sink {
             );
         }
         match self.kind {
-            SinkKind::File => match &self.path {
-                None => found.problem(
-                    &format!("{key}.path"),
-                    "is missing; kind \"file\" needs it, such as \"events/%Y-%m-%d.ndjson\"",
-                ),
-                Some(path) if !placeholders_are_known(path) => {
-                    found.problem(
-                        &format!("{key}.path"),
-                        format!("may hold only {} after a %", PLACEHOLDERS.join(", ")),
-                    );
-                }
-                Some(_) => {}
-            },
-            SinkKind::Webhook | SinkKind::Nats => {
+            SinkKind::File => self.check_file(key, found),
+            SinkKind::Webhook => self.check_webhook(key, found),
+            SinkKind::Nats => self.check_nats(key, found),
+        }
+    }
+
+    fn check_file(&self, key: &str, found: &mut Findings<'_>) {
+        match &self.path {
+            None => found.problem(
+                &format!("{key}.path"),
+                "is missing; kind \"file\" needs it, such as \"events/%Y-%m-%d.ndjson\"",
+            ),
+            Some(path) if !placeholders_are_known(path) => {
                 found.problem(
-                    &format!("{key}.kind"),
-                    format!("\"{kind}\" is not available in this build yet; use \"file\""),
+                    &format!("{key}.path"),
+                    format!("may hold only {} after a %", PLACEHOLDERS.join(", ")),
                 );
             }
+            Some(path) if self.keep.is_some() && !path.to_string_lossy().contains('%') => {
+                found.problem(
+                    &format!("{key}.keep"),
+                    "needs a path with a time, such as \"events/%Y-%m-%d.ndjson\": a file goes as a whole",
+                );
+            }
+            Some(_) => {}
         }
+        if self.max_bytes.is_some_and(|size| size.bytes() < SMALLEST_FILE) {
+            found.problem(&format!("{key}.max_bytes"), "must be at least 1MiB");
+        }
+    }
+
+    fn check_webhook(&self, key: &str, found: &mut Findings<'_>) {
+        match &self.url {
+            Some(SinkUrl::Http(url)) if !url.is_https() && self.allow_private != Some(true) => {
+                found.problem(
+                    &format!("{key}.url"),
+                    "must be https; plain http is for networks of one's own, with allow_private = true",
+                );
+            }
+            Some(SinkUrl::Http(_)) => {}
+            None | Some(SinkUrl::Nats(_)) => found.problem(
+                &format!("{key}.url"),
+                "must be an https URL, such as \"https://platform.example/hooks/tracking\", for kind \"webhook\"",
+            ),
+        }
+        if self.secret_files.is_empty() {
+            found.problem(
+                &format!("{key}.secret_files"),
+                "is missing; kind \"webhook\" signs its requests with the secrets in these files",
+            );
+        }
+        if self.batch.is_some_and(|b| b.get() > WEBHOOK_BATCH_MAX) {
+            found.problem(&format!("{key}.batch"), format!("must be at most {WEBHOOK_BATCH_MAX}"));
+        }
+    }
+
+    fn check_nats(&self, key: &str, found: &mut Findings<'_>) {
+        if !matches!(self.url, Some(SinkUrl::Nats(_))) {
+            found.problem(
+                &format!("{key}.url"),
+                "must be a nats or tls URL, such as \"nats://127.0.0.1:4222\", for kind \"nats\"",
+            );
+        }
+        if self.user.is_some() && self.password_file.is_none() {
+            found.problem(&format!("{key}.password_file"), "is missing; `user` needs it");
+        }
+    }
+
+    /// Events in a request of a webhook at most.
+    pub fn webhook_batch(&self) -> NonZeroU32 {
+        self.batch.unwrap_or(WEBHOOK_BATCH)
+    }
+
+    /// The subject of a NATS sink.
+    pub fn nats_subject(&self) -> &str {
+        self.subject.as_ref().map_or("linkseal.events", Subject::as_str)
     }
 }
 

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use env::{ADMIN_TOKEN_VARIABLE, Variable, admin_token};
 pub use problem::{ConfigError, Place, Problem};
 pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
-pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets};
+pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets, SinkSecrets};
 pub use text::{
     Address, ByteSize, DnsName, Endpoint, HttpUrl, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix, Span,
 };
@@ -186,6 +186,7 @@ impl Config {
         self.store.resolve(paths);
         self.links.resolve(paths);
         self.events.resolve(paths);
+        self.upstream.iter_mut().for_each(|rule| rule.resolve(paths));
         self.admin.resolve(paths);
     }
 }

@@ -19,6 +19,8 @@ use super::Config;
 use super::acme::{Acme, Eab, Fallback};
 use super::admin::Role;
 use super::check::Findings;
+use super::events::Sink;
+use crate::event::WebhookSecret;
 
 /// What the files named in a configuration hold.
 #[derive(Clone, Default)]
@@ -29,6 +31,21 @@ pub struct Secrets {
     pub admin_tokens: Vec<AdminToken>,
     /// For each CA, `acme` first, then its fallbacks: what its files hold.
     pub authorities: Vec<AuthoritySecrets>,
+    /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
+    pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
+    /// For each sink of events: what its files hold.
+    pub sinks: Vec<SinkSecrets>,
+}
+
+/// What the files of one sink hold.
+#[derive(Clone, Default)]
+pub struct SinkSecrets {
+    /// What signs a webhook's requests.
+    pub webhook: Vec<WebhookSecret>,
+    /// A password or a token. `None`: none is configured.
+    pub password: Option<SecretString>,
+    /// Certificates to trust, beside the public ones.
+    pub trust: Vec<CertificateDer<'static>>,
 }
 
 /// A key of links.
@@ -115,6 +132,19 @@ impl Secrets {
                 .authorities
                 .push(AuthoritySecrets::read(&format!("acme.fallback[{i}]"), files, found));
         }
+        for (i, rule) in config.upstream.iter().enumerate() {
+            let place = format!("upstream[{i}].ca_file");
+            let trust = rule
+                .ca_file
+                .as_deref()
+                .and_then(|file| read(file, &place, "certificates in PEM form", found, certificates));
+            secrets.upstream_trust.push(trust.unwrap_or_default());
+        }
+        for (i, sink) in config.events.sink.iter().enumerate() {
+            secrets
+                .sinks
+                .push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
+        }
         secrets
     }
 }
@@ -139,6 +169,26 @@ impl AuthoritySecrets {
             trust: trust.unwrap_or_default(),
             eab_key,
         }
+    }
+}
+
+impl SinkSecrets {
+    fn read(section: &str, sink: &Sink, found: &mut Findings<'_>) -> Self {
+        let mut secrets = Self::default();
+        for (i, file) in sink.secret_files.iter().enumerate() {
+            let place = format!("{section}.secret_files[{i}]");
+            let secret = read_secret(file, &place, WebhookSecret::WANTED, found, WebhookSecret::parse);
+            secrets.webhook.extend(secret);
+        }
+        if let Some(file) = &sink.password_file {
+            let place = format!("{section}.password_file");
+            secrets.password = read_secret(file, &place, "a password or token in one line", found, one_line);
+        }
+        if let Some(file) = &sink.ca_file {
+            let place = format!("{section}.ca_file");
+            secrets.trust = read(file, &place, "certificates in PEM form", found, certificates).unwrap_or_default();
+        }
+        secrets
     }
 }
 
@@ -200,6 +250,11 @@ fn admin_token(text: &str) -> Option<SecretString> {
     let token = text.trim();
     let fine = token.len() >= SHORTEST_TOKEN && token.bytes().all(|b| b.is_ascii_graphic());
     fine.then(|| SecretString::from(token))
+}
+
+fn one_line(text: &str) -> Option<SecretString> {
+    let text = text.trim();
+    (!text.is_empty() && !text.contains('\n')).then(|| SecretString::from(text))
 }
 
 fn eab_key(text: &str) -> Option<Zeroizing<Vec<u8>>> {

@@ -134,7 +134,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"webhook\"\nurl = \"https://p.example\"\n",
-            "dir/linkseal.toml:7: events.sink[0].kind: \"webhook\" is not available in this build yet; use \"file\"",
+            "dir/linkseal.toml:5: events.sink[0].secret_files: is missing; kind \"webhook\" signs its requests with the secrets in these files",
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"file\"\n",
@@ -142,7 +142,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"file\"\npath = \"e/%j\"\n",
-            "dir/linkseal.toml:8: events.sink[0].path: may hold only %Y, %m, %d, %H after a %",
+            "dir/linkseal.toml:8: events.sink[0].path: may hold only %Y, %m, %d, %H, %M after a %",
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"file\"\npath = \"e\"\nbatch = 5\n",

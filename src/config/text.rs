@@ -145,6 +145,11 @@ const UNITS: [(&str, u64); 9] = [
 ];
 
 impl ByteSize {
+    /// So many MiB.
+    pub const fn mib(count: u64) -> Self {
+        Self(count << 20)
+    }
+
     /// So many GiB.
     pub const fn gib(count: u64) -> Self {
         Self(count << 30)

@@ -7,9 +7,19 @@ use std::path::{Path, PathBuf};
 
 use super::segment::sync_parent;
 
-/// The cursor of one sink in one folder. The sink holds every event up to it.
+/// The cursor of one sink in one folder.
 pub(super) struct Cursor {
     path: PathBuf,
+}
+
+/// What a cursor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The sink holds every event up to this one.
+    pub(super) held: u64,
+    /// The end of a batch that the sink may have got after that: it must come again as it was.
+    /// `None`: there is none, or the sink does not mind.
+    pub(super) offered: Option<u64>,
 }
 
 impl Cursor {
@@ -23,10 +33,15 @@ impl Cursor {
     /// The last sequence number that the sink holds. `None`: the sink has no part in this folder,
     /// because it was not configured yet when its events happened.
     pub(super) fn load(&self) -> io::Result<Option<u64>> {
+        Ok(self.place()?.map(|p| p.held))
+    }
+
+    /// All that it says. `None`: as for [`Cursor::load`].
+    pub(super) fn place(&self) -> io::Result<Option<Place>> {
         match fs::read_to_string(&self.path) {
-            Ok(text) => Ok(Some(text.trim_end().parse().unwrap_or_else(|_| {
+            Ok(text) => Ok(Some(Place::parse(&text).unwrap_or_else(|| {
                 tracing::error!(path = %self.path.display(), "a cursor is damaged; its sink gets the folder's events again");
-                0
+                Place { held: 0, offered: None }
             }))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -34,7 +49,16 @@ impl Cursor {
     }
 
     /// Moves it. A crash leaves the old one or the new one, never a mixture.
-    pub(super) fn save(&self, seq: u64) -> io::Result<()> {
+    pub(super) fn save(&self, held: u64) -> io::Result<()> {
+        self.write(&format!("{held}\n"))
+    }
+
+    /// Notes that a batch up to `offered` is about to be given to the sink.
+    pub(super) fn offer(&self, held: u64, offered: u64) -> io::Result<()> {
+        self.write(&format!("{held} {offered}\n"))
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut file = OpenOptions::new()
             .write(true)
@@ -42,10 +66,22 @@ impl Cursor {
             .truncate(true)
             .mode(0o600)
             .open(&new)?;
-        writeln!(file, "{seq}")?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
         sync_parent(&self.path)
+    }
+}
+
+impl Place {
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split_ascii_whitespace();
+        let held = numbers.next()?.parse().ok()?;
+        let offered = numbers.next().map(str::parse).transpose().ok()?;
+        Some(Self {
+            held,
+            offered: offered.filter(|o| *o > held),
+        })
     }
 }
 
@@ -68,6 +104,13 @@ mod tests {
         cursor.save(19).unwrap();
         assert_eq!(cursor.load().unwrap(), Some(19));
         assert_eq!(Cursor::new(dir.path(), "other").load().unwrap(), None);
+        cursor.offer(19, 25).unwrap();
+        let place = Place {
+            held: 19,
+            offered: Some(25),
+        };
+        assert_eq!(cursor.place().unwrap(), Some(place));
+        assert_eq!(cursor.load().unwrap(), Some(19));
         fs::write(dir.path().join("cursor-archive"), "\0\0\0").unwrap();
         assert_eq!(cursor.load().unwrap(), Some(0), "delivered again rather than never");
     }

@@ -20,6 +20,7 @@ use super::feed::Feed;
 use super::reader::{FolderReader, Stop, Until};
 use super::retention::Retention;
 use super::sink::{self, SinkSetupError};
+use super::stopped::Stopped;
 use super::{EventSettings, Journal, segment};
 use crate::shutdown::Tasks;
 
@@ -70,37 +71,47 @@ pub(super) type Progress = Arc<Mutex<(Uuid, u64)>>;
 impl Delivery {
     /// Starts delivering. From here on, sinks that are new get what happens from now on; those
     /// there at the journal's first start get all of this boot. Blocks for a moment (cursors are
-    /// made durable).
+    /// made durable). To take over new settings, stop the delivery first and start another one;
+    /// sinks that their endpoints had stopped run again then.
     ///
     /// # Errors
     /// When a sink's settings are wrong or the journal's directory cannot be used.
     pub fn start(journal: &Journal, settings: &EventSettings, tasks: &Tasks) -> Result<Self, DeliveryError> {
         sink::check(&settings.sinks)?;
-        let start = journal.start_of_delivery();
+        let unusable = |source| DeliveryError::Journal {
+            path: journal.folder().to_owned(),
+            source,
+        };
+        let (start, first) = journal.start_of_delivery();
         for sink in &settings.sinks {
             let cursor = Cursor::new(journal.folder(), &sink.name);
             let made = cursor
                 .load()
                 .and_then(|c| if c.is_none() { cursor.save(start) } else { Ok(()) });
-            made.map_err(|source| DeliveryError::Journal {
-                path: journal.folder().to_owned(),
-                source,
-            })?;
+            made.map_err(unusable)?;
         }
         let tasks = tasks.child();
         let (sender, folders) = watch::channel(Vec::new());
         let mut lags = Vec::new();
+        let now = journal.clock().now();
         for sink_settings in &settings.sinks {
+            let stopped = Stopped::new(journal.dir(), sink_settings);
+            if !first {
+                // Whoever reloads has looked at it.
+                stopped.clear().map_err(unusable)?;
+            }
             let progress: Progress = Arc::new(Mutex::new((Uuid::nil(), 0)));
             lags.push((sink_settings.name.clone(), progress.clone()));
             let feed = Feed {
                 name: sink_settings.name.clone(),
                 types: sink_settings.types.clone(),
-                sink: sink::build(sink_settings)?,
+                sink: sink::build(sink_settings, journal.clock())?,
                 journal: journal.clone(),
                 folders: folders.clone(),
                 tasks: tasks.clone(),
                 progress,
+                stopped,
+                tended: now,
             };
             tasks.spawn(feed.run());
         }
@@ -255,7 +266,7 @@ mod tests {
 
     use prometheus::Registry;
 
-    use super::super::{Durability, Event, EventType, IpPrivacy, Metrics, SinkKind, SinkSettings};
+    use super::super::{Durability, Event, EventType, FileSettings, IpPrivacy, Metrics, SinkKind, SinkSettings};
     use super::*;
     use crate::clock::Clock;
 
@@ -272,9 +283,7 @@ mod tests {
             let sink = |(name, only): &(&str, Option<EventType>)| SinkSettings {
                 name: (*name).to_owned(),
                 types: only.map(|t| vec![t]),
-                kind: SinkKind::File {
-                    path: dir.path().join(name).join("e.ndjson").display().to_string(),
-                },
+                kind: file(dir.path().join(name).join("e.ndjson")),
             };
             let settings = EventSettings {
                 dir: dir.path().join("journal"),
@@ -329,6 +338,13 @@ mod tests {
                 .await
                 .expect("the condition comes true");
         }
+    }
+
+    fn file(path: PathBuf) -> SinkKind {
+        SinkKind::File(FileSettings {
+            path: path.display().to_string(),
+            ..FileSettings::default()
+        })
     }
 
     async fn append(journal: &Journal, kind: EventType, slugs: std::ops::Range<u32>) {
@@ -424,11 +440,10 @@ mod tests {
         assert!(delivery.stop(DEADLINE).await);
         // A reload adds one.
         let mut settings = node.settings.clone();
-        let path = node.dir.path().join("new/e.ndjson").display().to_string();
         settings.sinks.push(SinkSettings {
             name: "new".into(),
             types: None,
-            kind: SinkKind::File { path },
+            kind: file(node.dir.path().join("new/e.ndjson")),
         });
         let delivery = Delivery::start(&journal, &settings, &tasks).unwrap();
         append(&journal, EventType::Click, 3..6).await;

@@ -248,11 +248,13 @@ impl Journal {
 
     /// Where a sink starts in this folder that has no cursor in it: at the beginning, when sinks
     /// are started for the first time; later, for sinks added by a reload, at the present.
-    pub(super) fn start_of_delivery(&self) -> u64 {
+    ///
+    /// Also tells whether this is the first time.
+    pub(super) fn start_of_delivery(&self) -> (u64, bool) {
         if self.handle.delivered.swap(true, Ordering::Relaxed) {
-            self.published()
+            (self.published(), false)
         } else {
-            0
+            (0, true)
         }
     }
 

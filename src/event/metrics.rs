@@ -23,6 +23,7 @@ pub struct Metrics {
     pub(super) damaged: IntCounter,
     pub(super) lag: IntGaugeVec,
     pub(super) deliveries: IntCounterVec,
+    pub(super) stopped: IntGaugeVec,
 }
 
 impl Metrics {
@@ -59,9 +60,16 @@ impl Metrics {
             deliveries: IntCounterVec::new(
                 Opts::new(
                     "linkseal_sink_deliveries_total",
-                    "Batches given to a sink, by result: ok, retry.",
+                    "Batches given to a sink, by result: ok, retry, gone.",
                 ),
                 &["sink", "result"],
+            )?,
+            stopped: IntGaugeVec::new(
+                Opts::new(
+                    "linkseal_sink_stopped",
+                    "1 when a sink's endpoint said that it is gone (410), and nothing is delivered to it any more.",
+                ),
+                &["sink"],
             )?,
         };
         registry.register(Box::new(metrics.events.clone()))?;
@@ -70,6 +78,7 @@ impl Metrics {
         registry.register(Box::new(metrics.damaged.clone()))?;
         registry.register(Box::new(metrics.lag.clone()))?;
         registry.register(Box::new(metrics.deliveries.clone()))?;
+        registry.register(Box::new(metrics.stopped.clone()))?;
         Ok(metrics)
     }
 

@@ -24,6 +24,7 @@ mod rules;
 mod segment;
 mod settings;
 pub mod sink;
+mod stopped;
 pub mod verdict;
 mod writer;
 
@@ -34,4 +35,7 @@ pub use metrics::Metrics;
 pub use privacy::IpPrivacy;
 pub use reader::Record;
 pub use replay::{Follower, Replay};
-pub use settings::{Durability, EventSettings, SinkKind, SinkSettings};
+pub use settings::{
+    Durability, EventSettings, FileSettings, NatsLogin, NatsSettings, SinkKind, SinkSettings, WebhookSecret,
+    WebhookSettings,
+};

@@ -18,8 +18,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
-use time::PrimitiveDateTime;
-use time::macros::format_description;
 use tokio::time::timeout;
 
 use super::problem::{CallError, Problem};
@@ -221,10 +219,7 @@ fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(seconds) = value.trim().parse::<u32>() {
         return Some(now + Duration::from_secs(seconds.into()));
     }
-    let format =
-        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-    let date = PrimitiveDateTime::parse(value.trim(), &format).ok()?;
-    Some(Timestamp::from_secs(date.assume_utc().unix_timestamp()))
+    Timestamp::parse_http_date(value)
 }
 
 /// An error with its causes: hyper's own text stops at "client error (Connect)".

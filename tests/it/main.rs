@@ -11,7 +11,13 @@
 mod support;
 
 mod admission;
+mod cli;
+mod crash;
 mod faults;
 mod first_handshake;
 mod minting;
+mod pebble_flow;
 mod renewal;
+mod store_scale;
+mod structure;
+mod upstream;

@@ -7,29 +7,33 @@ use super::respond::Exchange;
 use super::router::{Route, route};
 use super::{kill, record};
 use crate::event::Appending;
-use crate::link::{Destination, Kind, TokenBody};
+use crate::link::{Destination, Kind, TokenBody, VerifiedToken};
 
-/// 302 to the destination, when its event is written; else where broken links lead. What was
-/// killed gets a warning, and its event too.
-pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
-    let right = x.verified(Kind::Click, tenant, token, |token| {
-        let TokenBody::Click { destination, .. } = token.body else {
-            return None;
-        };
-        // A link to its own host could lead in circles.
-        if destination.leads_to(x.entry.name.as_str()) {
-            return None;
-        }
-        if let Some(killed) = kill::hit(x, token.tenant, Some(token.message_id), &destination) {
-            return Some((kill::warning(x), Some(record::link(x, token, Some(killed)))));
-        }
-        let location = HeaderValue::from_str(&destination.location()).ok()?;
-        Some((
-            reply::redirect(StatusCode::FOUND, location),
-            Some(record::link(x, token, None)),
-        ))
-    });
-    right.unwrap_or_else(|| (fallback(x), None))
+/// 302 to the destination, when its event is written. What was killed gets a warning, and its event
+/// too; what is too old leads where broken links do. `None`: the token is not right.
+pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<(Reply, Option<Appending>)> {
+    x.verified(Kind::Click, tenant, token, |token| {
+        Some(destined(x, token).unwrap_or_else(|| (fallback(x), None)))
+    })
+}
+
+/// To where a signed link leads. `None`: it may not lead there.
+fn destined(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Option<(Reply, Option<Appending>)> {
+    let TokenBody::Click { destination, .. } = token.body else {
+        return None;
+    };
+    // A link to its own host could lead in circles.
+    if destination.leads_to(x.entry.name.as_str()) || x.is_too_old(token) {
+        return None;
+    }
+    if let Some(killed) = kill::hit(x, token.tenant, Some(token.message_id), &destination) {
+        return Some((kill::warning(x), Some(record::link(x, token, Some(killed)))));
+    }
+    let location = HeaderValue::from_str(&destination.location()).ok()?;
+    Some((
+        reply::redirect(StatusCode::FOUND, location),
+        Some(record::link(x, token, None)),
+    ))
 }
 
 /// For links that lead nowhere: the domain's fallback, else the one for all, else a page.

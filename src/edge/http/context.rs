@@ -8,6 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::challenge::ChallengeUpstream;
 use super::metrics::Metrics;
+use super::upstream::Upstreams;
 use crate::clock::Clock;
 use crate::domain::DomainName;
 use crate::domain::admission::Admission;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub max_age: Option<Duration>,
     /// The link keys.
     pub keys: Arc<LinkKeys>,
+    /// The rules for back ends.
+    pub upstreams: Upstreams,
 }
 
 impl Settings {

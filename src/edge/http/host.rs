@@ -14,6 +14,8 @@ const MAX_NAME: usize = 253;
 pub(super) struct Host<'r> {
     /// As written, without port and trailing dot; an IPv6 address in its brackets.
     text: &'r str,
+    /// The digits after it. Empty: there is no port.
+    port: &'r str,
 }
 
 /// A request whose host cannot be told: 400 (RFC 9112 §3.2).
@@ -61,6 +63,7 @@ impl<'r> Host<'r> {
         }
         Ok(Self {
             text: host.strip_suffix('.').unwrap_or(host),
+            port: digits,
         })
     }
 
@@ -82,6 +85,11 @@ impl<'r> Host<'r> {
     /// As written.
     pub(super) fn as_str(&self) -> &'r str {
         self.text
+    }
+
+    /// Its port. `None`: it has none, or none that there is.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.port.parse().ok()
     }
 
     /// Calls `f` with the name in lower case, without allocating. `None`: too long for a name.

@@ -6,6 +6,7 @@ use http::StatusCode;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 
 use super::router::RouteLabel;
+use super::upstream;
 
 const ROUTES: usize = RouteLabel::ALL.len();
 /// Status classes, 1xx to 5xx.
@@ -19,6 +20,7 @@ pub struct Metrics {
     requests: [[IntCounter; CLASSES.len()]; ROUTES],
     seconds: [Histogram; ROUTES],
     challenges: [IntCounter; Challenge::ALL.len()],
+    upstream: upstream::Metrics,
 }
 
 /// What became of a challenge request.
@@ -79,10 +81,16 @@ impl Metrics {
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(challenges.clone()))?;
         Ok(Self {
+            upstream: upstream::Metrics::register(registry)?,
             requests: RouteLabel::ALL.map(|r| CLASSES.map(|c| requests.with_label_values(&[r.as_str(), c]))),
             seconds: RouteLabel::ALL.map(|r| seconds.with_label_values(&[r.as_str()])),
             challenges: Challenge::ALL.map(|c| challenges.with_label_values(&[c.as_str()])),
         })
+    }
+
+    /// Those of upstream rules.
+    pub fn upstream(&self) -> &upstream::Metrics {
+        &self.upstream
     }
 
     #[allow(

@@ -14,15 +14,16 @@ use crate::link::Kind;
 pub(super) const PIXEL: &[u8; 43] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
-/// The pixel; with an event when the token is right.
-pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> (Reply, Option<Appending>) {
-    (
-        pixel(),
-        x.verified(Kind::Open, tenant, token, |token| Some(record::link(x, token, None))),
-    )
+/// The pixel and an event; what is too old is none. `None`: the token is not right.
+pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<(Reply, Option<Appending>)> {
+    x.verified(Kind::Open, tenant, token, |token| {
+        let event = (!x.is_too_old(token)).then(|| record::link(x, token, None));
+        Some((pixel(), event))
+    })
 }
 
-fn pixel() -> Reply {
+/// The pixel, whatever the token.
+pub(super) fn pixel() -> Reply {
     reply::content(
         StatusCode::OK,
         HeaderValue::from_static("image/gif"),

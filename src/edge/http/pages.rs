@@ -108,6 +108,22 @@ pub(super) fn killed(language: Language) -> Page {
     }
 }
 
+/// For a back end that gives no answer.
+pub(super) fn unavailable(language: Language) -> Page {
+    match language {
+        Language::English => document!(
+            "en",
+            "This page cannot be reached right now",
+            "<p>The service behind this address does not answer. Please try again in a few minutes.</p>"
+        ),
+        Language::German => document!(
+            "de",
+            "Diese Seite ist gerade nicht erreichbar",
+            "<p>Der Dienst hinter dieser Adresse antwortet nicht. Bitte versuchen Sie es in einigen Minuten noch einmal.</p>"
+        ),
+    }
+}
+
 /// Asks before unsubscribing: programs follow links, only people press the button. The form sends
 /// what RFC 8058 §3.2 sends, to the page's own address.
 pub(super) fn confirm_unsubscribe(language: Language) -> Page {
@@ -172,10 +188,15 @@ mod tests {
 
     #[test]
     fn pages_load_nothing_and_run_nothing() {
-        for page in [Language::English, Language::German]
-            .into_iter()
-            .flat_map(|l| [not_found(l), killed(l), confirm_unsubscribe(l), unsubscribed(l)])
-        {
+        for page in [Language::English, Language::German].into_iter().flat_map(|l| {
+            [
+                not_found(l),
+                killed(l),
+                unavailable(l),
+                confirm_unsubscribe(l),
+                unsubscribed(l),
+            ]
+        }) {
             assert!(page.html.contains(&format!("lang=\"{}\"", page.language)));
             assert!(page.html.contains("noindex"));
             for not in ["<script", "<a ", "http:", "https:", " src=", "@import"] {

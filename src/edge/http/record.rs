@@ -1,5 +1,7 @@
 //! From a request to the event that is written down before it is answered.
 
+use std::time::Duration;
+
 use http::Version;
 
 use super::respond::Exchange;
@@ -26,7 +28,8 @@ pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>, killed: Option<K
         TokenBody::Unsubscribe { list } => event.list = Some(list),
     }
     event.killed = killed.map(KillKind::as_str);
-    append(x, event)
+    let since = x.now.saturating_since(token.issued_at);
+    begin(x, event, Some(since))
 }
 
 /// Hands the event of a stored redirect to the journal.
@@ -36,13 +39,30 @@ pub(super) fn redirect(x: &Exchange<'_>, slug: &str, url: &str, killed: Option<K
     event.slug = Some(slug);
     event.url = Some(url);
     event.killed = killed.map(KillKind::as_str);
-    append(x, event)
+    begin(x, event, None)
 }
 
-/// Adds who asked, how, and what that looks like.
-fn append<'e>(x: &'e Exchange<'_>, mut event: Event<'e>) -> Appending {
-    let since = event.issued_at.map(|issued| x.now.saturating_since(issued));
-    let judged = x.session.context.rules.judge(event.kind, x.method, x.headers, since);
+/// Hands the event of a request that a back end answered to the journal. It tells the rule, not the
+/// path: that may be another system's token.
+pub(super) fn upstream(x: &Exchange<'_>, authority: &str, prefix: &str) -> Appending {
+    let scheme = if x.session.connection.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = format!("{scheme}://{authority}{prefix}");
+    let mut event = Event::new(EventType::Upstream, x.now, x.entry.name.as_str(), x.entry.tenant());
+    event.url = Some(&url);
+    begin(x, event, None)
+}
+
+/// Adds who asked, how, and what to think of it. `since_issue`: `None` without a link of ours.
+fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Duration>) -> Appending {
+    let judged = x
+        .session
+        .context
+        .rules
+        .judge(event.kind, x.method, x.headers, since_issue);
     let header = |name| x.headers.get(name).map(http::HeaderValue::as_bytes);
     event.client = Some(Client {
         ip: Some(x.session.connection.client.ip()),

@@ -9,60 +9,66 @@ use super::reply::{self, Reply};
 use super::respond::{Exchange, Step};
 use super::router::{Route, route};
 use super::server::Session;
-use super::{click, kill, record};
+use super::{click, kill, record, upstream};
 use crate::domain::registry::Entry;
 use crate::event::Appending;
 use crate::link::{Destination, Found};
 
 /// What is known of a slug from memory. `None`: it must be looked up, by [`look_up`].
-pub(super) fn cached(session: &Session, entry: &Entry, slug: &str) -> Option<Found> {
-    session.context.redirects.cached(entry.name.as_str(), slug)
+pub(super) fn cached(x: &Exchange<'_>, slug: &str) -> Option<Found> {
+    x.session.context.redirects.cached(x.entry.name.as_str(), slug)
 }
 
 /// For a slug that is not in memory: waits, within bounds, for what is stored.
 pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, entry: Arc<Entry>) -> Reply {
-    let (head, _) = request.into_parts();
-    let slug = match route(head.uri.path(), &session.context.settings.load().prefix) {
+    let path: Box<str> = request.uri().path().into();
+    let found = route(&path, &session.context.settings.load().prefix);
+    let slug = match found {
         Route::Redirect { slug } => slug,
         // A reload has moved the links meanwhile: no slug is empty.
         _ => "",
     };
-    let found = session.context.redirects.look_up(entry.name.as_str(), slug).await;
+    let stored = session.context.redirects.look_up(entry.name.as_str(), slug).await;
     let step = {
         let settings = session.context.settings.load();
         let x = Exchange {
             session: &session,
             settings: &settings,
-            method: &head.method,
-            uri: &head.uri,
-            version: head.version,
-            headers: &head.headers,
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
             now: session.context.clock.now(),
             entry: &entry,
         };
-        let (reply, event) = answer(&x, slug, found);
-        Step::after(reply, event)
+        match (answer(&x, slug, stored), x.rule_for(found)) {
+            (Some((reply, event)), _) => Ok(Step::after(reply::for_method(reply, x.method), event)),
+            (None, None) => Ok(Step::Done(reply::for_method(x.nowhere(found), x.method))),
+            (None, Some(rule)) => Err(rule),
+        }
     };
-    step.settle().await
+    match step {
+        Ok(step) => step.settle().await,
+        Err(rule) => upstream::forward(session, request, entry, rule).await,
+    }
 }
 
-/// 302 to where it leads, when its event is written; else where broken links lead.
-pub(super) fn answer(x: &Exchange<'_>, slug: &str, found: Found) -> (Reply, Option<Appending>) {
-    let target = found.filter(|t| !t.is_expired(x.now));
+/// 302 to where it leads, when its event is written; what has expired leads where broken links do.
+/// `None`: nothing is stored.
+pub(super) fn answer(x: &Exchange<'_>, slug: &str, stored: Found) -> Option<(Reply, Option<Appending>)> {
+    let target = stored?;
     // What is stored was checked, and stays a destination.
-    let to = target.as_ref().and_then(|t| Some((t, Destination::new(t.url()).ok()?)));
-    match to.filter(|(_, destination)| !leads_in_circles(x, destination)) {
-        None => (click::fallback(x), None),
-        Some((target, destination)) => {
-            let killed = kill::hit(x, x.entry.tenant(), None, &destination);
-            let event = record::redirect(x, slug, target.url(), killed);
-            let reply = match killed {
-                Some(_) => kill::warning(x),
-                None => reply::redirect(StatusCode::FOUND, target.location()),
-            };
-            (reply, Some(event))
-        }
+    let destination = Destination::new(target.url()).ok()?;
+    if target.is_expired(x.now) || leads_in_circles(x, &destination) {
+        return Some((click::fallback(x), None));
     }
+    let killed = kill::hit(x, x.entry.tenant(), None, &destination);
+    let event = record::redirect(x, slug, target.url(), killed);
+    let reply = match killed {
+        Some(_) => kill::warning(x),
+        None => reply::redirect(StatusCode::FOUND, target.location()),
+    };
+    Some((reply, Some(event)))
 }
 
 /// Whether a stored redirect comes back to a link of ours. To its own host, as for signed links;

@@ -1,6 +1,6 @@
-//! Replies: status, headers that are constants, and a body that is empty or one piece.
+//! Replies: status, headers that are constants, and a body that is empty, one piece, or streams from
+//! a back end.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::upstream::{Download, DownloadError};
 
 /// `X-Robots-Tag`: crawlers keep links out of their index.
 const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
@@ -26,28 +28,39 @@ pub(super) enum Body {
     Empty,
     /// All of it.
     Full(Bytes),
+    /// As a back end sends it.
+    Stream(Box<Download>),
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = DownloadError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
+        if let Self::Stream(download) = &mut *self {
+            return Pin::new(download).poll_frame(cx);
+        }
         match std::mem::take(&mut *self) {
+            Self::Stream(_) => Poll::Ready(None),
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Empty)
+        match self {
+            Self::Empty => true,
+            Self::Full(_) => false,
+            Self::Stream(download) => download.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Empty => 0,
-            Self::Full(bytes) => bytes.len() as u64,
-        })
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(download) => download.size_hint(),
+        }
     }
 }
 

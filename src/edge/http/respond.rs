@@ -13,7 +13,7 @@ use super::pages::{Language, not_found};
 use super::reply::{self, Reply};
 use super::router::{Route, RouteLabel, route};
 use super::server::Session;
-use super::{challenge, click, open, redirect, unsubscribe, well_known};
+use super::{challenge, click, open, redirect, unsubscribe, upstream, well_known};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
 use crate::domain::admission::Admitted;
@@ -199,31 +199,6 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
     let method = request.method();
     let belongs = !(found.names_tenant() || found == Route::Healthz) || settings.is_edge(entry.name.as_str());
     let found = if belongs { found } else { Route::Other };
-    if let Some(allow) = found.allow().filter(|_| !found.allows(method)) {
-        return Answer {
-            route: label,
-            step: Step::Done(reply::method_not_allowed(allow)),
-        };
-    }
-    if method == Method::POST && matches!(found, Route::Unsubscribe { .. }) {
-        let step = Step::Slow(Box::pin(unsubscribe::post(
-            Arc::clone(session),
-            request,
-            Arc::clone(entry),
-        )));
-        return Answer { route: label, step };
-    }
-    let stored = match found {
-        Route::Redirect { slug } => match redirect::cached(session, entry, slug) {
-            Some(stored) => stored,
-            None => {
-                let (session, entry) = (Arc::clone(session), Arc::clone(entry));
-                let step = Step::Slow(Box::pin(redirect::look_up(session, request, entry)));
-                return Answer { route: label, step };
-            }
-        },
-        _ => None,
-    };
     let x = Exchange {
         session,
         settings,
@@ -234,20 +209,68 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
         now: session.context.clock.now(),
         entry,
     };
-    let (reply, event) = match found {
+    if let Some(allow) = found.allow().filter(|_| !found.allows(method)) {
+        if let Some(rule) = x.rule_for(found).filter(|_| !x.is_ours(found)) {
+            return passed_on(session, request, entry, &rule);
+        }
+        return Answer {
+            route: label,
+            step: Step::Done(reply::method_not_allowed(allow)),
+        };
+    }
+    if method == Method::POST && matches!(found, Route::Unsubscribe { .. }) {
+        if let Some(rule) = x.rule_for(found).filter(|_| !x.is_ours(found)) {
+            return passed_on(session, request, entry, &rule);
+        }
+        let step = Step::Slow(Box::pin(unsubscribe::post(
+            Arc::clone(session),
+            request,
+            Arc::clone(entry),
+        )));
+        return Answer { route: label, step };
+    }
+    let own = match found {
         Route::Open { tenant, token } => open::answer(&x, tenant, token),
         Route::Click { tenant, token } => click::answer(&x, tenant, token),
-        Route::Unsubscribe { tenant, token } => (unsubscribe::ask(&x, tenant, token), None),
-        Route::Redirect { slug } => redirect::answer(&x, slug, stored),
-        Route::AppleAppSiteAssociation => (well_known::app_links(&x, entry.apple_app_site_association()), None),
-        Route::AssetLinks => (well_known::app_links(&x, entry.asset_links()), None),
-        Route::Robots => (well_known::robots(), None),
-        Route::TrafficAdvice => (well_known::traffic_advice(), None),
-        Route::Healthz => (well_known::healthz(&session.context, method), None),
-        Route::Challenge { .. } | Route::Other => (x.not_found(), None),
+        Route::Unsubscribe { tenant, token } => unsubscribe::ask(&x, tenant, token).map(|page| (page, None)),
+        Route::Redirect { slug } => match redirect::cached(&x, slug) {
+            Some(found) => redirect::answer(&x, slug, found),
+            None => {
+                let (session, entry) = (Arc::clone(session), Arc::clone(entry));
+                let step = Step::Slow(Box::pin(redirect::look_up(session, request, entry)));
+                return Answer { route: label, step };
+            }
+        },
+        Route::AppleAppSiteAssociation => Some((well_known::app_links(&x, entry.apple_app_site_association()), None)),
+        Route::AssetLinks => Some((well_known::app_links(&x, entry.asset_links()), None)),
+        Route::Robots => Some((well_known::robots(), None)),
+        Route::TrafficAdvice => Some((well_known::traffic_advice(), None)),
+        Route::Healthz => Some((well_known::healthz(&session.context, method), None)),
+        Route::Challenge { .. } | Route::Other => None,
+    };
+    let (reply, event) = match own {
+        Some(own) => own,
+        None => match x.rule_for(found) {
+            Some(rule) => return passed_on(session, request, entry, &rule),
+            None => (x.nowhere(found), None),
+        },
     };
     let step = Step::after(reply::for_method(reply, method), event);
     Answer { route: label, step }
+}
+
+/// To the back end of a rule. Boxed whole: what it takes must not take room in every connection.
+fn passed_on(
+    session: &Arc<Session>,
+    request: Request<Incoming>,
+    entry: &Arc<Entry>,
+    rule: &Arc<upstream::Rule>,
+) -> Answer {
+    let (session, entry, rule) = (Arc::clone(session), Arc::clone(entry), Arc::clone(rule));
+    Answer {
+        route: RouteLabel::Upstream,
+        step: Step::Slow(Box::pin(upstream::forward(session, request, entry, rule))),
+    }
 }
 
 impl Step {
@@ -283,11 +306,6 @@ impl Exchange<'_> {
         f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
     ) -> Option<T> {
         let token = Token::decode(token).ok().filter(|t| t.kind() == kind)?;
-        // Whoever wants to leave a list may do so as long as the key lives.
-        let max_age = self.settings.max_age.filter(|_| kind != Kind::Unsubscribe);
-        if max_age.is_some_and(|age| self.now.saturating_since(token.issued_at()) > age) {
-            return None;
-        }
         let keys = &self.settings.keys;
         match tenant {
             Some(tenant) => f(&token.verify(keys, [decoded(tenant)?.as_ref()]).ok()?),
@@ -297,6 +315,50 @@ impl Exchange<'_> {
                     .verify(keys, std::iter::once(self.entry.tenant()).chain(former))
                     .ok()?)
             }
+        }
+    }
+
+    /// Whether a link is older than links may be. Not asked for unsubscribing: whoever wants to
+    /// leave a list may do so as long as the key lives.
+    pub(super) fn is_too_old(&self, token: &VerifiedToken<'_>) -> bool {
+        let age = || self.now.saturating_since(token.issued_at);
+        self.settings.max_age.is_some_and(|most| age() > most)
+    }
+
+    /// The upstream rule for what this edge does not answer itself: other paths, and links whose
+    /// token does not verify. `None`: there is none, or the route is the edge's own in any case.
+    pub(super) fn rule_for(&self, found: Route<'_>) -> Option<Arc<upstream::Rule>> {
+        match found {
+            Route::Open { .. }
+            | Route::Click { .. }
+            | Route::Unsubscribe { .. }
+            | Route::Redirect { .. }
+            | Route::Other => self
+                .settings
+                .upstreams
+                .find(self.entry.name.as_str(), self.uri.path())
+                .map(Arc::clone),
+            _ => None,
+        }
+    }
+
+    /// Whether a link's token verifies.
+    fn is_ours(&self, found: Route<'_>) -> bool {
+        let verifies = |kind, tenant, token| self.verified(kind, tenant, token, |_| Some(())).is_some();
+        match found {
+            Route::Open { tenant, token } => verifies(Kind::Open, tenant, token),
+            Route::Click { tenant, token } => verifies(Kind::Click, tenant, token),
+            Route::Unsubscribe { tenant, token } => verifies(Kind::Unsubscribe, tenant, token),
+            _ => false,
+        }
+    }
+
+    /// What is answered where there is nothing.
+    pub(super) fn nowhere(&self, found: Route<'_>) -> Reply {
+        match found {
+            Route::Open { .. } => open::pixel(),
+            Route::Click { .. } | Route::Redirect { .. } => click::fallback(self),
+            _ => self.not_found(),
         }
     }
 

@@ -174,13 +174,15 @@ pub enum RouteLabel {
     ToHttps,
     /// A host that is not served, or not on this connection.
     Refused,
+    /// Passed on to a back end, by an upstream rule.
+    Upstream,
     /// Anything else.
     Other,
 }
 
 impl RouteLabel {
     /// All labels; a label's place is its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Challenge,
         Self::Open,
         Self::Click,
@@ -190,6 +192,7 @@ impl RouteLabel {
         Self::Healthz,
         Self::ToHttps,
         Self::Refused,
+        Self::Upstream,
         Self::Other,
     ];
 
@@ -205,6 +208,7 @@ impl RouteLabel {
             Self::Healthz => "healthz",
             Self::ToHttps => "to_https",
             Self::Refused => "refused",
+            Self::Upstream => "upstream",
             Self::Other => "other",
         }
     }

@@ -247,6 +247,38 @@ impl Drop for InFlight {
     }
 }
 
+/// Tells the tick that a reply's body streams, until it is dropped.
+pub(super) struct Ongoing(Arc<Session>);
+
+impl Ongoing {
+    pub(super) fn new(session: &Arc<Session>) -> Self {
+        session.activity.goes_on();
+        Self(Arc::clone(session))
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.0.activity.answered();
+    }
+}
+
+/// Tells the tick that a back end is waited for, until it is dropped.
+pub(super) struct Waiting(Arc<Session>);
+
+impl Waiting {
+    pub(super) fn new(session: &Arc<Session>) -> Self {
+        session.activity.waits();
+        Self(Arc::clone(session))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.activity.waited();
+    }
+}
+
 /// What the log line of a request shows.
 struct Shown {
     host: String,

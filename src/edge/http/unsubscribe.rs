@@ -22,12 +22,14 @@ use crate::link::Kind;
 /// Largest body, in bytes: one short pair, with what multipart wraps around it.
 const MAX_BODY: usize = 4 * 1024;
 
-/// GET: a page that asks. Nobody is unsubscribed, nothing is recorded.
-pub(super) fn ask(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Reply {
-    match x.verified(Kind::Unsubscribe, tenant, token, |_| Some(())) {
-        Some(()) => reply::page(StatusCode::OK, &confirm_unsubscribe(Language::of(x.headers))),
-        None => x.not_found(),
-    }
+/// GET: a page that asks. Nobody is unsubscribed, nothing is recorded. `None`: the token is not right.
+pub(super) fn ask(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<Reply> {
+    x.verified(Kind::Unsubscribe, tenant, token, |_| {
+        Some(reply::page(
+            StatusCode::OK,
+            &confirm_unsubscribe(Language::of(x.headers)),
+        ))
+    })
 }
 
 /// POST: from a mail program's button (RFC 8058 §3.2) or the page's own form.

@@ -24,6 +24,8 @@ pub(super) struct Activity {
     requests: AtomicU32,
     /// Requests that are being answered.
     in_flight: AtomicU32,
+    /// Requests for which a back end is waited for, which has bounds of its own.
+    waiting: AtomicU32,
 }
 
 impl Activity {
@@ -39,6 +41,21 @@ impl Activity {
         // What came since was the request's body.
         self.partial.store(false, Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// A reply's head is out, its body streams.
+    pub(super) fn goes_on(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// A back end is waited for: not the client's doing.
+    pub(super) fn waits(&self) {
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// It is waited for no longer.
+    pub(super) fn waited(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
     }
 
     fn moved(&self) {
@@ -86,7 +103,8 @@ impl Watch {
         let (moved, requests) = (activity.moved.load(Relaxed), activity.requests.load(Relaxed));
         let busy = activity.in_flight.load(Relaxed) > 0;
         // Only whole requests count as life between requests: bytes that dribble in do not.
-        let alive = requests != self.requests || (busy && moved != self.moved);
+        let waits = activity.waiting.load(Relaxed) > 0;
+        let alive = requests != self.requests || (busy && (waits || moved != self.moved));
         (self.moved, self.requests) = (moved, requests);
         if alive {
             self.quiet = Duration::ZERO;
@@ -243,5 +261,22 @@ mod tests {
             assert_eq!(watch.look(&activity), Found::Fine);
         }
         assert_eq!(until(&mut watch, &activity), (3, Found::Stuck));
+    }
+
+    #[test]
+    fn waiting_for_a_back_end_is_not_the_clients_doing() {
+        let activity = Activity::default();
+        let mut watch = Watch::new(limits(), false);
+        activity.request();
+        activity.waits();
+        assert_eq!(until(&mut watch, &activity), (100, Found::Fine));
+        activity.goes_on();
+        activity.answered();
+        activity.waited();
+        assert_eq!(
+            until(&mut watch, &activity),
+            (3, Found::Stuck),
+            "now the client does not read"
+        );
     }
 }

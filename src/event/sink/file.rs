@@ -3,6 +3,10 @@
 //! A batch is on disk before the sink says that it holds it. When a crash comes between the two,
 //! the same batch comes again: the last line of the file tells what it holds already, so each
 //! event is in it once. One file is one node's; nothing else should write to it.
+//!
+//! A file that has reached `max_bytes` is put away under a number when the next batch comes, never
+//! while it holds a part of a batch: so a batch that comes again meets what was written of it. A
+//! file can be larger than that by one batch. What becomes of files then is `finished`'s matter.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,7 +17,10 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Sink, SinkError};
+use super::pattern::{MINUTE, Pattern};
+use super::{Sink, SinkError, finished};
+use crate::clock::Timestamp;
+use crate::event::FileSettings;
 use crate::event::event::head;
 use crate::event::frame;
 use crate::event::reader::Record;
@@ -23,71 +30,22 @@ use crate::event::segment::{create_dir, sync_parent};
 const BATCH: usize = 4096;
 /// How much of a file's end is read to find its last line, in bytes: the longest event and a bit.
 const TAIL: u64 = frame::MAX_PAYLOAD as u64 + 4096;
-/// How much of `2026-11-22T09:30:00Z` tells the minute, the finest field of a pattern.
-const MINUTE: usize = 16;
-
-/// The path of a file sink, to be filled in with a time.
-#[derive(Clone, Debug)]
-pub(super) struct Pattern(Vec<Part>);
-
-#[derive(Clone, Debug)]
-enum Part {
-    Text(String),
-    /// This part of `2026-11-22T09:30:00Z`.
-    Time(std::ops::Range<usize>),
-}
-
-impl Pattern {
-    /// Reads a pattern; the error is the field that is not known.
-    pub(super) fn parse(path: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut text = String::new();
-        let mut chars = path.chars();
-        while let Some(c) = chars.next() {
-            if c != '%' {
-                text.push(c);
-                continue;
-            }
-            let range = match chars.next() {
-                Some('%') => {
-                    text.push('%');
-                    continue;
-                }
-                Some('Y') => 0..4,
-                Some('m') => 5..7,
-                Some('d') => 8..10,
-                Some('H') => 11..13,
-                Some('M') => 14..MINUTE,
-                other => return Err(other.map_or("%".into(), |c| format!("%{c}"))),
-            };
-            parts.push(Part::Text(std::mem::take(&mut text)));
-            parts.push(Part::Time(range));
-        }
-        parts.push(Part::Text(text));
-        Ok(Self(parts))
-    }
-
-    /// The path for a time in RFC 3339, UTC.
-    fn at(&self, time: &str) -> PathBuf {
-        let part = |p: &Part| match p {
-            Part::Text(text) => text.clone(),
-            Part::Time(range) => time.get(range.clone()).unwrap_or("0").to_owned(),
-        };
-        self.0.iter().map(part).collect::<String>().into()
-    }
-}
-
 /// The sink.
 pub(super) struct FileSink {
     /// `None` while a batch is written elsewhere, and when that was broken off.
     files: Option<Files>,
     pattern: Pattern,
+    settings: FileSettings,
 }
 
 impl FileSink {
     /// A sink that has opened nothing yet.
-    pub(super) fn new(pattern: Pattern) -> Self {
-        Self { files: None, pattern }
+    pub(super) fn new(pattern: Pattern, settings: &FileSettings) -> Self {
+        Self {
+            files: None,
+            pattern,
+            settings: settings.clone(),
+        }
     }
 }
 
@@ -96,6 +54,7 @@ impl Sink for FileSink {
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
         let mut files = self.files.take().unwrap_or_else(|| Files {
             pattern: self.pattern.clone(),
+            max_bytes: self.settings.max_bytes.unwrap_or(u64::MAX),
             open: None,
         });
         let batch = batch.to_vec();
@@ -103,26 +62,34 @@ impl Sink for FileSink {
             let result = files.write(&batch);
             (files, result)
         });
-        let (files, result) = written.await.map_err(|e| SinkError {
-            cause: e.to_string(),
-            retry_after: None,
-        })?;
+        let (files, result) = written.await.map_err(|e| SinkError::later(e.to_string()))?;
         // After an error the file is opened again, and its end repaired.
         self.files = result.is_ok().then_some(files);
-        result.map_err(|cause| SinkError {
-            cause,
-            retry_after: None,
-        })
+        result.map_err(SinkError::later)
     }
 
     fn batch(&self) -> usize {
         BATCH
+    }
+
+    async fn tend(&mut self, now: Timestamp) {
+        if !self.settings.compress && self.settings.keep.is_none() {
+            return;
+        }
+        // What is put away must not be open; a later batch opens what it needs.
+        self.files = None;
+        let (pattern, settings) = (self.pattern.clone(), self.settings.clone());
+        let tended = tokio::task::spawn_blocking(move || finished::tend(&pattern, &settings, now));
+        if let Err(error) = tended.await {
+            tracing::error!(%error, "finished files of a sink are no longer looked after");
+        }
     }
 }
 
 /// The blocking side: the file that is written now.
 struct Files {
     pattern: Pattern,
+    max_bytes: u64,
     open: Option<Open>,
 }
 
@@ -131,6 +98,7 @@ struct Open {
     minute: String,
     path: PathBuf,
     file: File,
+    size: u64,
     /// What its last line holds. `None`: nothing of ours.
     holds: Option<Last>,
 }
@@ -145,12 +113,16 @@ struct Last {
 impl Files {
     fn write(&mut self, batch: &[Record]) -> Result<(), String> {
         let mut lines = Vec::new();
+        let Some(first) = batch.first() else { return Ok(()) };
+        if self.open.as_ref().is_some_and(|o| o.is_full(self.max_bytes, first)) {
+            self.put_away()?;
+        }
         for record in batch {
             let time = head(&record.json).map_or_else(|| "1970-01-01T00:00:00Z".into(), |h| h.time);
             let minute = time.get(..MINUTE).unwrap_or(&time);
             let open = match &mut self.open {
                 Some(open) if open.minute == minute => open,
-                _ => self.turn_to(&time, minute, &mut lines)?,
+                _ => self.turn_to(&time, minute, first, &mut lines)?,
             };
             // Written before a crash, or before an error.
             if open
@@ -162,26 +134,48 @@ impl Files {
             }
             lines.extend_from_slice(&record.json);
             lines.push(b'\n');
+            open.holds = Some(Last {
+                boot: record.boot,
+                seq: record.seq,
+            });
         }
         self.flush(&mut lines)
     }
 
     /// Goes to the file of another minute, which may be the same.
-    fn turn_to(&mut self, time: &str, minute: &str, lines: &mut Vec<u8>) -> Result<&mut Open, String> {
+    fn turn_to(&mut self, time: &str, minute: &str, first: &Record, lines: &mut Vec<u8>) -> Result<&mut Open, String> {
         let path = self.pattern.at(time);
         if self.open.as_ref().is_none_or(|o| o.path != path) {
             self.flush(lines)?;
-            let (file, holds) = open(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            return Ok(self.open.insert(Open {
-                minute: minute.to_owned(),
-                path,
-                file,
-                holds,
-            }));
+            self.open(path.clone(), minute)?;
+            // From before a restart, or the clock was set back.
+            if self.open.as_ref().is_some_and(|o| o.is_full(self.max_bytes, first)) {
+                self.put_away()?;
+                self.open(path, minute)?;
+            }
         }
         let open = self.open.as_mut().ok_or("no file is open")?;
         minute.clone_into(&mut open.minute);
         Ok(open)
+    }
+
+    fn open(&mut self, path: PathBuf, minute: &str) -> Result<(), String> {
+        let opened = open(&path).and_then(|(file, holds)| Ok((file.metadata()?.len(), file, holds)));
+        let (size, file, holds) = opened.map_err(|e| format!("{}: {e}", path.display()))?;
+        self.open = Some(Open {
+            minute: minute.to_owned(),
+            path,
+            file,
+            size,
+            holds,
+        });
+        Ok(())
+    }
+
+    /// Gives the file that is open a number, so that another one begins.
+    fn put_away(&mut self) -> Result<(), String> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        finished::put_away(&open.path).map_err(|e| format!("{}: {e}", open.path.display()))
     }
 
     fn flush(&mut self, lines: &mut Vec<u8>) -> Result<(), String> {
@@ -189,8 +183,17 @@ impl Files {
             return Ok(());
         };
         let result = open.file.write_all(lines).and_then(|()| open.file.sync_data());
+        open.size += lines.len() as u64;
         lines.clear();
         result.map_err(|e| format!("{}: {e}", open.path.display()))
+    }
+}
+
+impl Open {
+    /// Whether it is large enough, and holds nothing of the batch that begins with `first`.
+    fn is_full(&self, max_bytes: u64, first: &Record) -> bool {
+        let of_batch = |h: &Last| h.boot == first.boot && h.seq >= first.seq;
+        self.size >= max_bytes && !self.holds.as_ref().is_some_and(of_batch)
     }
 }
 
@@ -249,7 +252,18 @@ mod tests {
     }
 
     fn sink(dir: &Path, name: &str) -> FileSink {
-        FileSink::new(Pattern::parse(dir.join(name).to_str().unwrap()).unwrap())
+        sized(dir, name, None)
+    }
+
+    fn sized(dir: &Path, name: &str, max_bytes: Option<u64>) -> FileSink {
+        let path = dir.join(name).to_str().unwrap().to_owned();
+        let pattern = Pattern::parse(&path).unwrap();
+        let settings = FileSettings {
+            path,
+            max_bytes,
+            ..FileSettings::default()
+        };
+        FileSink::new(pattern, &settings)
     }
 
     fn seqs(path: &Path) -> Vec<u64> {
@@ -314,5 +328,41 @@ mod tests {
         fs::remove_file(dir.path().join("sub")).unwrap();
         sink.deliver(&[record(Uuid::nil(), 1, TIME)]).await.unwrap();
         assert_eq!(seqs(&dir.path().join("sub/e.ndjson")), [1]);
+    }
+
+    /// All events in the files of a folder, by file name.
+    fn all(dir: &Path) -> Vec<(String, Vec<u64>)> {
+        let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        let name = |p: &PathBuf| p.file_name().unwrap().to_str().unwrap().to_owned();
+        files.iter().map(|p| (name(p), seqs(p))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_full_file_is_put_away_between_batches_whatever_crashes() {
+        let boot = Uuid::max();
+        let batches: Vec<Vec<_>> = (0..4)
+            .map(|n| (n * 3 + 1..=n * 3 + 3).map(|seq| record(boot, seq, TIME)).collect())
+            .collect();
+        let size = batches[0].iter().map(|r| r.json.len() as u64 + 1).sum();
+        // A crash after any batch but before its cursor was saved: the batch comes again.
+        for crash in 0..batches.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let mut sink = sized(dir.path(), "e.ndjson", Some(size));
+            for batch in &batches[..=crash] {
+                sink.deliver(batch).await.unwrap();
+            }
+            let mut sink = sized(dir.path(), "e.ndjson", Some(size));
+            for batch in &batches[crash..] {
+                sink.deliver(batch).await.unwrap();
+            }
+            let expected = [
+                ("e.ndjson".to_owned(), vec![10, 11, 12]),
+                ("e.part-0001.ndjson".to_owned(), vec![1, 2, 3]),
+                ("e.part-0002.ndjson".to_owned(), vec![4, 5, 6]),
+                ("e.part-0003.ndjson".to_owned(), vec![7, 8, 9]),
+            ];
+            assert_eq!(all(dir.path()), expected, "crash after batch {crash}");
+        }
     }
 }

@@ -1,17 +1,38 @@
 //! Where events go. A sink takes batches in order and answers when it holds them for good;
 //! the delivery feeds each at its own pace.
+//!
+//! | kind | holds a batch when | an event comes twice when | is told of failures |
+//! |---|---|---|---|
+//! | `file` | it is on disk (fdatasync) | never: the file tells what it holds | log, metrics |
+//! | `webhook` | the endpoint answered 2xx | an answer got lost; same `webhook-id`, same body | log, metrics, and the endpoint by retries |
+//! | `nats` | the stream acknowledged each event | an acknowledgement got lost and the stream's duplicate window is over | log, metrics |
+//!
+//! Nothing is lost while the journal has room (`events.max_bytes`); what goes beyond it is counted
+//! in `linkseal_events_lost_total` and logged as an error.
 
 mod file;
+mod finished;
+mod nats;
+mod pattern;
+mod tls;
+mod webhook;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Deserialize;
+use uuid::Uuid;
 
 use super::reader::Record;
 use super::{SinkKind, SinkSettings};
+use crate::clock::{Clock, Timestamp};
 
 /// Longest name of a sink: it is part of file names.
 const NAME_MAX: usize = 64;
+/// First pause after a failure of a sink.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause: a sink that comes back is noticed within this.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// Something that keeps events.
 #[async_trait]
@@ -22,6 +43,20 @@ pub(super) trait Sink: Send + Sync {
 
     /// Most records in a batch.
     fn batch(&self) -> usize;
+
+    /// Whether a batch that was given must come again as it was, also after a restart.
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    /// How long to wait after so many failures in a row, at least one.
+    fn pause(&self, failures: u32) -> Duration {
+        let doubled = 1 << failures.saturating_sub(1).min(30);
+        PAUSE_FIRST.saturating_mul(doubled).min(PAUSE_MAX)
+    }
+
+    /// Puts its house in order. Called now and then, when it holds all that it was given.
+    async fn tend(&mut self, _now: Timestamp) {}
 }
 
 /// Why a sink did not take a batch.
@@ -29,8 +64,28 @@ pub(super) trait Sink: Send + Sync {
 pub(super) struct SinkError {
     /// For the log.
     pub(super) cause: String,
-    /// When it wants to be asked again. `None`: it did not say.
-    pub(super) retry_after: Option<Duration>,
+    /// When it may be asked again.
+    pub(super) again: Again,
+}
+
+/// When a sink may be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// After its usual pause.
+    Later,
+    /// After as long as it said.
+    After(Duration),
+    /// Not before somebody changes something: it says that it is gone for good.
+    Never,
+}
+
+impl SinkError {
+    pub(super) fn later(cause: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            again: Again::Later,
+        }
+    }
 }
 
 /// Why a sink cannot be set up.
@@ -59,18 +114,36 @@ pub enum SinkSetupError {
         /// The field.
         field: String,
     },
+    /// What is to be trusted cannot be.
+    #[error("events.sink `{name}`: ca_file: {cause}")]
+    Trust {
+        /// The sink.
+        name: String,
+        /// What is wrong.
+        cause: String,
+    },
 }
 
 /// Makes a sink as configured.
-pub(super) fn build(settings: &SinkSettings) -> Result<Box<dyn Sink>, SinkSetupError> {
+pub(super) fn build(settings: &SinkSettings, clock: &Clock) -> Result<Box<dyn Sink>, SinkSetupError> {
+    let name = || settings.name.clone();
+    let trust = |cause| SinkSetupError::Trust { name: name(), cause };
     match &settings.kind {
-        SinkKind::File { path } => {
-            let pattern = file::Pattern::parse(path).map_err(|field| SinkSetupError::Path {
-                name: settings.name.clone(),
-                path: path.clone(),
+        SinkKind::File(file) => {
+            let pattern = pattern::Pattern::parse(&file.path).map_err(|field| SinkSetupError::Path {
+                name: name(),
+                path: file.path.clone(),
                 field,
             })?;
-            Ok(Box::new(file::FileSink::new(pattern)))
+            Ok(Box::new(file::FileSink::new(pattern, file)))
+        }
+        SinkKind::Webhook(webhook) => {
+            let tls = tls::config(&webhook.trust).map_err(trust)?;
+            Ok(Box::new(webhook::WebhookSink::new(&settings.name, webhook, tls, clock)))
+        }
+        SinkKind::Nats(nats) => {
+            let tls = tls::config(&nats.trust).map_err(trust)?;
+            Ok(Box::new(nats::NatsSink::new(nats, tls)))
         }
     }
 }
@@ -80,6 +153,7 @@ pub(super) fn build(settings: &SinkSettings) -> Result<Box<dyn Sink>, SinkSetupE
 /// # Errors
 /// The first thing wrong.
 pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
+    let clock = Clock::system();
     for (i, sink) in sinks.iter().enumerate() {
         let name = sink.name.clone();
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -89,13 +163,38 @@ pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
         if sinks.iter().skip(i + 1).any(|s| s.name == name) {
             return Err(SinkSetupError::Twice { name });
         }
-        build(sink)?;
+        build(sink, &clock)?;
     }
     Ok(())
 }
 
+/// An event's id, or what tells it apart as well.
+fn event_id(record: &Record) -> String {
+    #[derive(Deserialize)]
+    struct Id {
+        id: Uuid,
+    }
+    let id: Option<Id> = serde_json::from_slice(&record.json).ok();
+    id.map_or_else(|| format!("{}-{}", record.boot, record.seq), |i| i.id.to_string())
+}
+
+/// An error with its causes: hyper's own text stops at "client error (Connect)".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::FileSettings;
     use super::*;
 
     #[test]
@@ -103,7 +202,10 @@ mod tests {
         let sink = |name: &str, path: &str| SinkSettings {
             name: name.into(),
             types: None,
-            kind: SinkKind::File { path: path.into() },
+            kind: SinkKind::File(FileSettings {
+                path: path.into(),
+                ..FileSettings::default()
+            }),
         };
         let said = |sinks: &[SinkSettings]| check(sinks).err().map(|e| e.to_string()).unwrap_or_default();
         assert_eq!(said(&[sink("a", "x-%Y.ndjson"), sink("b", "100%%")]), "");

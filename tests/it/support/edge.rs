@@ -84,6 +84,14 @@ impl Settings {
         self
     }
 
+    /// Adds an entry to a list of sections, such as `[[upstream]]`; its keys as TOML.
+    pub(crate) fn add(&mut self, list: &str, entry: &str) -> &mut Self {
+        let entry: Table = entry.parse().expect("TOML");
+        let list = self.table.entry(list).or_insert_with(|| Value::Array(Vec::new()));
+        list.as_array_mut().expect("a list").push(entry.into());
+        self
+    }
+
     /// Whether certificates are ordered at all.
     pub(crate) fn issues(&self) -> bool {
         self.table["acme"].get("issue").and_then(Value::as_str) != Some("off")

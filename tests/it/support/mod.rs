@@ -2,8 +2,10 @@
 
 pub(crate) mod client;
 pub(crate) mod edge;
+pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod pebble;
+pub(crate) mod process;
 pub(crate) mod world;
 
 use std::time::{Duration, Instant};

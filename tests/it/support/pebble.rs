@@ -155,7 +155,7 @@ fn spawn(command: &mut Command, log: &Path) -> Child {
 }
 
 /// A port that was free a moment ago: Pebble cannot tell which one it got for port 0.
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|l| l.local_addr())
         .expect("a free port")

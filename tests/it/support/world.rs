@@ -19,13 +19,14 @@ use uuid::Uuid;
 
 use super::client::{self, Answer};
 use super::edge::{EDGE_NAME, Edge, LINK_SECRET, Settings};
+use super::process::Process;
 
 /// What is to be started.
 pub(crate) struct Plan {
-    dir: TempDir,
-    settings: Settings,
-    clock: Clock,
-    ca: DevCa,
+    pub(crate) dir: TempDir,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) ca: DevCa,
     dns: DnsServer,
     tasks: Tasks,
 }
@@ -78,6 +79,25 @@ impl Plan {
         self
     }
 
+    /// Starts the edge as a process; the CA looks for challenges there.
+    pub(crate) async fn serve(&self) -> Process {
+        let process = Process::serve(&self.settings.write()).await;
+        self.ca.set_http_port(process.http.port());
+        self.ca.set_https_port(process.https.port());
+        process
+    }
+
+    /// A client that trusts the CA.
+    pub(crate) fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        Arc::new(client::tls(self.ca.root_pem(), alpn))
+    }
+
+    /// Adds an entry to a list of sections of the edge's configuration; its keys as TOML.
+    pub(crate) fn add(mut self, list: &str, entry: &str) -> Self {
+        self.settings.add(list, entry);
+        self
+    }
+
     /// What goes wrong at the CA, from the start.
     pub(crate) fn faults(&self) -> Arc<Faults> {
         self.ca.faults()
@@ -124,6 +144,11 @@ impl World {
 
     /// Ends the edge in order and starts another one in the same directory.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    /// The same, with something done to the directory in between.
+    pub(crate) async fn restart_after(self, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self {
             edge,
             clock,
@@ -134,6 +159,7 @@ impl World {
             tasks,
         } = self;
         edge.stop().await;
+        meanwhile(dir.path());
         let edge = start(&settings, &clock, &ca).await;
         Self {
             edge,

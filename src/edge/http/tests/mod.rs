@@ -7,6 +7,7 @@ mod hosts;
 mod links;
 mod plain;
 mod redirects;
+mod upstream;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -146,6 +147,7 @@ impl Edge {
             fallback_url: None,
             max_age: None,
             keys: Arc::new(LinkKeys::new([key()]).unwrap()),
+            upstreams: super::upstream::Upstreams::default(),
         };
         settings(&mut all);
         let admission = Arc::new(OnlyPending {

@@ -1,0 +1,152 @@
+//! One connection to a back end: name, TCP, TLS, bounded in time as a whole.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::{Http2, Origin, UpstreamError};
+
+/// Addresses of a name that are tried at most: with more, each would get too little time.
+const MAX_ADDRESSES: usize = 4;
+
+/// How a back end is reached.
+pub(super) struct Connector {
+    host: String,
+    port: u16,
+    /// `None`: without TLS.
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    http2: Http2,
+    timeout: Duration,
+}
+
+/// A connection that is there.
+pub(super) struct Connected {
+    pub(super) io: Box<dyn Io>,
+    /// Whether HTTP/2 is spoken on it.
+    pub(super) h2: bool,
+}
+
+/// What HTTP is spoken over.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("its name cannot be resolved: {0}")]
+    Resolve(io::Error),
+    #[error("its name has no address")]
+    NoAddress,
+    #[error("it cannot be connected to: {0}")]
+    Tcp(io::Error),
+    #[error("no TLS session with it: {0}")]
+    Tls(io::Error),
+    #[error("no HTTP with it: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    #[error("it could not be reached lately; it is tried again every few seconds")]
+    Down,
+}
+
+impl Connector {
+    pub(super) fn new(origin: &Origin) -> Result<Self, UpstreamError> {
+        let bad = |reason: String| UpstreamError {
+            to: origin.to.to_string(),
+            reason,
+        };
+        let https = match origin.to.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(bad("must be an http or https URL".into())),
+        };
+        let host = origin.to.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let tls = if https {
+            let name = ServerName::try_from(host.clone()).map_err(|e| bad(e.to_string()))?;
+            let config = tls(&origin.trust, origin.http2).map_err(|e| bad(e.to_string()))?;
+            Some((TlsConnector::from(Arc::new(config)), name))
+        } else {
+            None
+        };
+        Ok(Self {
+            host,
+            port: origin.to.port_u16().unwrap_or(if https { 443 } else { 80 }),
+            tls,
+            http2: origin.http2,
+            timeout: origin.connect_timeout,
+        })
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connected, ConnectError> {
+        timeout(self.timeout, self.unbounded())
+            .await
+            .unwrap_or(Err(ConnectError::Timeout(self.timeout)))
+    }
+
+    async fn unbounded(&self) -> Result<Connected, ConnectError> {
+        let socket = self.tcp().await?;
+        // Heads and short bodies go out at once.
+        socket.set_nodelay(true).map_err(ConnectError::Tcp)?;
+        let Some((connector, name)) = &self.tls else {
+            return Ok(Connected {
+                io: Box::new(socket),
+                h2: self.http2 == Http2::PriorKnowledge,
+            });
+        };
+        let io = connector
+            .connect(name.clone(), socket)
+            .await
+            .map_err(ConnectError::Tls)?;
+        let chosen = io.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(Connected {
+            h2: chosen || self.http2 == Http2::PriorKnowledge,
+            io: Box::new(io),
+        })
+    }
+
+    /// One address after the other, each with its share of the time.
+    async fn tcp(&self) -> Result<TcpStream, ConnectError> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let addresses: Vec<_> = found.map_err(ConnectError::Resolve)?.take(MAX_ADDRESSES).collect();
+        let share = self.timeout / u32::try_from(addresses.len()).unwrap_or(1).max(1);
+        let mut failure = ConnectError::NoAddress;
+        for address in addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(socket)) => return Ok(socket),
+                Ok(Err(error)) => failure = ConnectError::Tcp(error),
+                Err(_) => failure = ConnectError::Timeout(share),
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn tls(trust: &[CertificateDer<'static>], http2: Http2) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    if trust.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    for certificate in trust {
+        roots.add(certificate.clone())?;
+    }
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mut config = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let offered: &[&[u8]] = match http2 {
+        Http2::Auto => &[b"h2", b"http/1.1"],
+        Http2::PriorKnowledge => &[b"h2"],
+        Http2::Off => &[b"http/1.1"],
+    };
+    config.alpn_protocols = offered.iter().map(|p| p.to_vec()).collect();
+    Ok(config)
+}

@@ -1,0 +1,94 @@
+//! What became of requests for back ends.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+/// `linkseal_upstream_requests_total`. Clones share the same counters.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: IntCounterVec,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The back end answered.
+    Answered,
+    /// It answered that it failed (5xx).
+    Failed,
+    /// The request could not be passed on: too long, broken off, not understood.
+    Refused,
+    /// It had been here before.
+    Loop,
+    /// Too many are under way.
+    Busy,
+    /// The back end could not be connected to lately, so it was not tried.
+    Down,
+    /// It could not be connected to.
+    Unreachable,
+    /// It took too long.
+    Timeout,
+    /// It broke off, or said what is no HTTP.
+    Broken,
+}
+
+impl Outcome {
+    const ALL: [Self; 9] = [
+        Self::Answered,
+        Self::Failed,
+        Self::Refused,
+        Self::Loop,
+        Self::Busy,
+        Self::Down,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Broken,
+    ];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Loop => "loop",
+            Self::Busy => "busy",
+            Self::Down => "down",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// When they are registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let about = Opts::new(
+            "linkseal_upstream_requests_total",
+            "Requests for back ends, by rule (host and prefix) and what became of them.",
+        );
+        let requests = IntCounterVec::new(about, &["upstream", "result"])?;
+        registry.register(Box::new(requests.clone()))?;
+        Ok(Self { requests })
+    }
+
+    /// The counters of one rule: as many as the configuration has rules.
+    pub(super) fn of(&self, rule: &str) -> Counters {
+        Counters(Outcome::ALL.map(|o| self.requests.with_label_values(&[rule, o.as_str()])))
+    }
+}
+
+/// The counters of one rule.
+pub(super) struct Counters([IntCounter; Outcome::ALL.len()]);
+
+impl Counters {
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "the number of a variant is below the count of variants"
+    )]
+    pub(super) fn count(&self, outcome: Outcome) {
+        self.0[outcome as usize].inc();
+    }
+}

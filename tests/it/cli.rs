@@ -1,0 +1,260 @@
+//! The command line as a user has it: the demo, links, backups, exit statuses.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Output};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::support::client::{self, Web};
+use crate::support::edge::{EDGE_NAME, domain};
+use crate::support::pebble::free_port;
+use crate::support::process::{run, spawn};
+use crate::support::until;
+use crate::support::world::Plan;
+
+/// The admin port stands so far above the base.
+const ADMIN_OFFSET: u16 = 1_000;
+
+/// A process that is ended with the test.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// What a command printed; it must have ended well.
+fn printed(output: &Output) -> String {
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// The path of a URL, and the address behind it.
+fn parts(url: &str) -> (String, String) {
+    let uri: http::Uri = url.parse().expect("a URL");
+    (uri.host().expect("a host").to_owned(), uri.path().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_shows_the_main_job_by_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // A base whose offsets are ports, too.
+    let base = free_port().port().min(u16::MAX - 2 * ADMIN_OFFSET);
+    let base_text = base.to_string();
+    let mut demo = Ends(spawn(&[
+        "demo",
+        "--json",
+        "--port-base",
+        &base_text,
+        "--dir",
+        utf8(dir.path()),
+    ]));
+    let mut line = String::new();
+    let stdout = demo.0.stdout.take().expect("piped");
+    let (mut reader, line) = tokio::task::spawn_blocking(move || {
+        let mut reader = BufReader::new(stdout);
+        reader.read_line(&mut line).expect("a line");
+        (reader, line)
+    })
+    .await
+    .expect("read");
+    let info: Value = serde_json::from_str(&line).expect("one line of JSON");
+    for key in ["http", "https", "admin", "ca_file", "token", "open_url", "click_url"] {
+        assert!(info[key].is_string(), "{key}: {info}");
+    }
+    let root = fs::read_to_string(info["ca_file"].as_str().unwrap()).expect("the root");
+    let https: SocketAddr = info["https"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("https://")
+        .parse()
+        .unwrap();
+    let name = info["domains"][0].as_str().expect("a domain");
+    let api = Web::plain().token(info["token"].as_str().unwrap());
+    let url = format!("{}/v1/domains/{name}", info["admin"].as_str().unwrap());
+    let before = until("the API answers", async || api.get(&url).await.ok()).await.json();
+    assert_eq!(before["ssl"]["state"], "unknown");
+    let config = Arc::new(client::tls(&root, &[b"h2"]));
+    let (host, path) = parts(info["open_url"].as_str().unwrap());
+    assert_eq!(host, name);
+    let open = client::fetch(https, name, &path, &config)
+        .await
+        .expect("an answer over HTTP/2");
+    assert_eq!((open.status, open.body.len()), (200, 43));
+    let (_, path) = parts(info["click_url"].as_str().unwrap());
+    let click = client::fetch(https, name, &path, &config).await.expect("an answer");
+    assert_eq!(click.status, 302);
+    assert!(click.header("location").unwrap().starts_with("https://example.com/"));
+    assert_eq!(api.get(&url).await.expect("an answer").json()["ssl"]["state"], "issued");
+    let unauthorized = Web::plain().get(&url).await.expect("an answer");
+    assert_eq!(
+        (unauthorized.status, &unauthorized.json()["code"]),
+        (401, &json!("unauthorized"))
+    );
+
+    until("both events are delivered", async || {
+        let delivered = fs::read_dir(dir.path().join("delivered")).ok()?;
+        let all: String = delivered
+            .flatten()
+            .filter_map(|f| fs::read_to_string(f.path()).ok())
+            .collect();
+        (all.contains(r#""type":"open""#) && all.contains(r#""type":"click""#)).then_some(())
+    })
+    .await;
+    let pid = demo.0.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .expect("kill")
+            .success()
+    );
+    let status = until("the demo ends", async || demo.0.try_wait().expect("a child")).await;
+    assert!(status.success(), "{status}");
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).expect("read");
+    assert_eq!(rest, "", "one line, no more");
+}
+
+#[test]
+fn wrong_use_is_64_and_says_what_is_allowed() {
+    for arguments in [
+        &["serve", "--nonsense"][..],
+        &["fly"],
+        &[],
+        &[
+            "link",
+            "click",
+            "--key-file",
+            "/nowhere",
+            "--base",
+            "https://a.example",
+            "--url",
+            "ftp://x",
+        ],
+        &["config", "check", "/nowhere/linkseal.toml"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(64),
+            "{arguments:?}: {}",
+            text(&output.stderr)
+        );
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}");
+    }
+    assert!(printed(&run(&["--version"])).starts_with("linkseal "));
+    assert!(printed(&run(&["--help"])).contains("demo"));
+}
+
+#[test]
+fn a_link_goes_both_ways() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("link-1.key");
+    printed(&run(&["link", "keygen", "--out", utf8(&key)]));
+    let again = run(&["link", "keygen", "--out", utf8(&key)]);
+    assert_eq!(again.status.code(), Some(1), "a key file is never written over");
+    let (url, base) = ("https://shop.example/?a=1&b=2", "https://links.customer.example");
+    let minted = printed(&run(&[
+        "link",
+        "click",
+        "--key-file",
+        utf8(&key),
+        "--base",
+        base,
+        "--url",
+        url,
+        "--link",
+        "7",
+    ]));
+    let minted = minted.trim();
+    assert!(minted.starts_with("https://links.customer.example/c/"), "{minted}");
+    let found = printed(&run(&["link", "inspect", minted, "--key-file", utf8(&key), "--json"]));
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    assert_eq!(
+        (&found["destination"], &found["link"]),
+        (&json!(url), &json!(7)),
+        "{found}"
+    );
+    assert_eq!(
+        (&found["kind"], &found["valid"]),
+        (&json!("click"), &json!(true)),
+        "{found}"
+    );
+    let other = dir.path().join("link-2.key");
+    printed(&run(&["link", "keygen", "--out", utf8(&other)]));
+    let found = printed(&run(&["link", "inspect", minted, "--key-file", utf8(&other), "--json"]));
+    assert_eq!(
+        serde_json::from_str::<Value>(&found).expect("JSON")["valid"],
+        false,
+        "{found}"
+    );
+}
+
+#[test]
+fn the_example_is_a_good_configuration_but_for_what_only_the_user_knows() {
+    let example = printed(&run(&["config", "example"]));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("linkseal.toml");
+    fs::write(&file, example.replace("accept_terms = false", "accept_terms = true")).expect("written");
+    let output = run(&["config", "check", utf8(&file)]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "its link key is not there: {said}");
+    assert!(said.contains("link-1.key"), "{said}");
+    let key = dir.path().join("link-1.key");
+    printed(&run(&["link", "keygen", "--out", utf8(&key)]));
+    printed(&run(&["config", "check", utf8(&file)]));
+    let schema = printed(&run(&["config", "schema"]));
+    serde_json::from_str::<Value>(&schema).expect("JSON");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_brings_everything_back() {
+    let world = Plan::new().await.start().await;
+    let name = "links.saved.test";
+    world.edge.register(name).await;
+    let serial = world.served(name).await;
+    let config = world.settings.write();
+    let copy = world.dir().join("backup.db");
+    // While it runs.
+    let arguments = ["store", "backup", utf8(&copy), "--config", utf8(&config)];
+    printed(&run(&arguments));
+    assert_eq!(run(&arguments).status.code(), Some(1), "a copy is never written over");
+
+    let restore = ["store", "restore", utf8(&copy), "--config", utf8(&config)];
+    assert_eq!(run(&restore).status.code(), Some(1), "a store is never written over");
+    let control = &world.edge.control;
+    control
+        .purge(&domain(name), &crate::support::edge::operator())
+        .await
+        .expect("purged");
+    let orders = world.ca.stats().orders;
+    let world = world
+        .restart_after(|dir| {
+            for file in fs::read_dir(dir).expect("a folder").flatten() {
+                let is_store = file.file_name().to_string_lossy().starts_with("linkseal.db");
+                if is_store {
+                    fs::remove_file(file.path()).expect("removed");
+                }
+            }
+            printed(&run(&restore));
+        })
+        .await;
+    assert_eq!(world.served(name).await, serial, "certificate and key are back");
+    world.handshake(EDGE_NAME).await.expect("so is the edge's own");
+    assert_eq!(world.ca.stats().orders, orders);
+}

@@ -1,0 +1,252 @@
+//! The real flow against Pebble, a real ACME CA, which asks pebble-challtestsrv, a real DNS server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use linkseal::clock::Clock;
+use linkseal::domain::ssl::{Reason, State};
+use rustls::ClientConfig;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::support::client;
+use crate::support::edge::{EDGE_NAME, Edge, Settings};
+use crate::support::origin::Origin;
+use crate::support::pebble::{Options, Pebble, free_port};
+use crate::support::process::Process;
+use crate::support::until;
+use crate::support::world::Links;
+
+/// How long 100 new domains may take in a debug build on a machine that does other things, too.
+const MOST_FOR_A_HUNDRED: Duration = Duration::from_secs(30);
+
+/// Pebble, and what an edge needs to use it.
+struct Stage {
+    pebble: Pebble,
+    settings: Settings,
+    clock: Clock,
+    dir: TempDir,
+    http_port: u16,
+}
+
+impl Stage {
+    async fn new(options: Options) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let http_port = free_port().port();
+        let pebble = Pebble::start(http_port, options).await;
+        let mut settings = Settings::new(dir.path(), pebble.dns, &pebble.directory, &pebble.ca_file());
+        settings
+            .set("acme.issue", "on_register")
+            .set("listen.http", vec![format!("127.0.0.1:{http_port}")]);
+        Self {
+            pebble,
+            settings,
+            clock: Clock::system(),
+            dir,
+            http_port,
+        }
+    }
+
+    async fn edge(&self) -> Edge {
+        Edge::start(&self.settings, &self.clock, |_, _| {}).await
+    }
+
+    async fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        Arc::new(client::tls(&self.pebble.root().await, alpn))
+    }
+
+    /// How many orders Pebble was asked for.
+    fn orders(&self) -> usize {
+        self.pebble.log().matches("Added order").count()
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("links.customer{i}.test")).collect()
+}
+
+/// Registers so many domains at once and waits until all are issued; returns how long it took.
+async fn issue(stage: &Stage, count: usize) -> Duration {
+    let edge = stage.edge().await;
+    edge.until_issued(EDGE_NAME).await;
+    let begun = Instant::now();
+    let names = names(count);
+    futures_util::future::join_all(names.iter().map(|name| edge.register(name))).await;
+    for name in &names {
+        edge.until_issued(name).await;
+    }
+    let took = begun.elapsed();
+    assert_eq!(
+        stage.orders(),
+        count + 1,
+        "one order each, and one for the edge's own name"
+    );
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_gets_a_certificate_of_a_real_ca() {
+    let mut stage = Stage::new(Options::default()).await;
+    stage.settings.set("acme.issue", "on_demand");
+    let edge = stage.edge().await;
+    let name = "links.customer.test";
+    edge.register(name).await;
+    let config = stage.client(&[b"h2"]).await;
+    let answer = client::fetch(edge.https, name, &Links::of(name, &stage.clock).open(), &config).await;
+    let answer = answer.expect("an answer over HTTP/2");
+    assert_eq!((answer.status, answer.body.len()), (200, 43));
+    let record = edge.record(name).await;
+    assert_eq!((record.ssl.state(), record.ssl.reason), (State::Issued, Reason::Ok));
+    assert!(record.ssl.certificate.expect("a certificate").issuer.contains("Pebble"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_domains_at_once_with_one_nonce_in_twenty_refused() {
+    let stage = Stage::new(Options {
+        reject_nonces: 5,
+        ..Options::default()
+    })
+    .await;
+    issue(&stage, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_domains_with_every_other_nonce_refused() {
+    let stage = Stage::new(Options {
+        reject_nonces: 50,
+        ..Options::default()
+    })
+    .await;
+    issue(&stage, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_new_domains_take_seconds() {
+    let stage = Stage::new(Options::default()).await;
+    let took = issue(&stage, 100).await;
+    println!("100 new domains at Pebble: {took:?}");
+    assert!(took < MOST_FOR_A_HUNDRED, "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_zone_whose_servers_fail_makes_no_order() {
+    let stage = Stage::new(Options::default()).await;
+    let name = "links.broken.test";
+    let host = json!({ "host": name });
+    stage
+        .pebble
+        .dns_call("set-servfail", host.clone())
+        .await
+        .expect("scripted");
+    let edge = stage.edge().await;
+    edge.until_issued(EDGE_NAME).await;
+    edge.register(name).await;
+    let record = edge.until_reason(name, Reason::DnsError).await;
+    assert_eq!(record.ssl.state(), State::Unknown);
+    assert!(record.ssl.next_attempt.is_some());
+    assert_eq!(stage.orders(), 1, "the edge's own");
+    stage.pebble.dns_call("clear-servfail", host).await.expect("scripted");
+    stage.clock.advance(Duration::from_secs(61));
+    edge.until_issued(name).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_the_ca_cannot_reach_is_told_in_its_words() {
+    let mut stage = Stage::new(Options::default()).await;
+    stage.settings.set("listen.http", vec!["127.0.0.1:0".to_owned()]);
+    let edge = stage.edge().await;
+    let name = "links.closed.test";
+    edge.register(name).await;
+    let record = edge.until_reason(name, Reason::ValidationFailed).await;
+    assert_eq!(record.ssl.state(), State::Pending);
+    assert!(record.ssl.next_attempt.is_some_and(|at| at > stage.clock.now()));
+    assert!(record.dns.https, "its DNS is right");
+    let error = record.ssl.last_error.expect("the CA's words");
+    assert!(error.kind.ends_with(":connection"), "{error:?}");
+    assert!(error.detail.contains("connection refused"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_answer_is_told_in_the_cas_words() {
+    let mut stage = Stage::new(Options::default()).await;
+    stage.settings.set("listen.http", vec!["127.0.0.1:0".to_owned()]);
+    let _other = Origin::start_on(stage.http_port, |_| Some((200, "<h1>Parked</h1>".into()))).await;
+    let edge = stage.edge().await;
+    let name = "links.parked.test";
+    edge.register(name).await;
+    let record = edge.until_reason(name, Reason::ValidationFailed).await;
+    assert_eq!(record.ssl.state(), State::Pending);
+    assert!(record.ssl.next_attempt.is_some());
+    let error = record.ssl.last_error.expect("the CA's words");
+    assert!(error.kind.ends_with(":unauthorized"), "{error:?}");
+    assert!(error.detail.contains("Parked"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_bound_to_an_external_one_where_the_ca_wants_that() {
+    const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let mut stage = Stage::new(Options {
+        eab: Some(("kid-1", KEY)),
+        ..Options::default()
+    })
+    .await;
+    // Without it, the state says what is missing.
+    let name = "links.bound.test";
+    let edge = stage.edge().await;
+    edge.register(name).await;
+    let record = edge.until(name, "refused", |r| r.ssl.last_error.is_some()).await;
+    let error = record.ssl.last_error.expect("what is missing");
+    assert!(error.detail.contains("set acme.eab"), "{error:?}");
+    edge.stop().await;
+
+    let file = stage.dir.path().join("eab.key");
+    std::fs::write(&file, KEY).expect("written");
+    crate::support::edge::private(&file);
+    let eab: toml::Table = r#"eab = { key_id = "kid-1", hmac_key_file = "eab.key" }"#
+        .parse()
+        .expect("TOML");
+    stage.settings.set("acme.eab", eab["eab"].clone());
+    let edge = stage.edge().await;
+    stage.clock.advance(Duration::from_secs(70));
+    edge.until_issued(name).await;
+}
+
+/// Lets the CA's connections to the edge wait until it is opened.
+async fn gate(port: u16) -> watch::Sender<Option<SocketAddr>> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port");
+    let (open, opened) = watch::channel(None);
+    tokio::spawn(async move {
+        while let Ok((mut ca, _)) = listener.accept().await {
+            let mut opened = opened.clone();
+            tokio::spawn(async move {
+                let edge: SocketAddr = (*opened.wait_for(Option::is_some).await.ok()?)?;
+                let mut edge = TcpStream::connect(edge).await.ok()?;
+                tokio::io::copy_bidirectional(&mut ca, &mut edge).await.ok()
+            });
+        }
+    });
+    open
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_in_the_middle_of_an_order_goes_on_with_it() {
+    let mut stage = Stage::new(Options::default()).await;
+    stage.settings.set("listen.http", vec!["127.0.0.1:0".to_owned()]);
+    let open = gate(stage.http_port).await;
+    let file = stage.settings.write();
+    let first = Process::serve(&file).await;
+    until("the CA looks at the challenge", async || {
+        let domain = first.domain(EDGE_NAME).await;
+        (domain["ssl"]["reason"] == "validating").then_some(())
+    })
+    .await;
+    first.kill();
+    let second = Process::serve(&file).await;
+    open.send(Some(second.http)).expect("the gate is there");
+    let domain = second.until_state(EDGE_NAME, "issued").await;
+    assert_eq!(domain["ssl"]["attempts"], 0);
+    assert_eq!(stage.orders(), 1, "the same order");
+}

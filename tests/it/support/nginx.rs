@@ -1,0 +1,116 @@
+//! nginx, a real web server, as the back end behind an upstream rule.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use super::until;
+
+/// A running nginx that logs what it understood of every request; it ends with this value.
+pub(crate) struct Nginx {
+    process: Child,
+    dir: TempDir,
+    pub(crate) address: SocketAddr,
+}
+
+/// One request, as nginx understood it.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Logged {
+    /// The request line.
+    pub(crate) request: String,
+    /// The raw target.
+    pub(crate) uri: String,
+    pub(crate) host: String,
+    pub(crate) length: String,
+    pub(crate) agent: String,
+    pub(crate) forwarded_for: String,
+    pub(crate) forwarded_proto: String,
+    pub(crate) forwarded_host: String,
+    pub(crate) forwarded: String,
+    /// Connection and number of the request on it.
+    pub(crate) connection: u64,
+    pub(crate) requests: u64,
+    pub(crate) status: u16,
+}
+
+/// Takes every path and method; `/big` answers with more than any buffer on the way holds.
+const CONFIG: &str = r#"
+daemon off; worker_processes 1; pid nginx.pid; error_log error.log info;
+events { worker_connections 256; }
+http {
+  log_format all escape=json '{"request":"$request","uri":"$request_uri","host":"$http_host",'
+    '"length":"$http_content_length","agent":"$http_user_agent","forwarded_for":"$http_x_forwarded_for",'
+    '"forwarded_proto":"$http_x_forwarded_proto","forwarded_host":"$http_x_forwarded_host",'
+    '"forwarded":"$http_forwarded","connection":$connection,"requests":$connection_requests,"status":$status}';
+  access_log access.log all;
+  client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+  default_type text/plain; merge_slashes off; keepalive_requests 100000;
+  server {
+    listen PORT;
+    location = /big { root .; }
+    # The body is read before anything is answered.
+    location / { proxy_pass http://127.0.0.1:PORT/nginx-answers; proxy_set_header Host inner; access_log access.log all; }
+    location = /nginx-answers { access_log off; return 200 "nginx\n"; }
+  }
+}
+"#;
+
+impl Nginx {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let address = free_port();
+        let config = CONFIG.replace("PORT", &address.to_string());
+        // The inner hop is nginx's own.
+        let config = config.replace(&format!("http://127.0.0.1:{address}"), &format!("http://{address}"));
+        fs::write(dir.path().join("nginx.conf"), config).expect("written");
+        fs::write(dir.path().join("big"), vec![b'x'; 8 << 20]).expect("written");
+        let process = Command::new(program())
+            .arg("-p")
+            .arg(dir.path())
+            .args(["-c", "nginx.conf", "-e", "stderr.log"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("nginx: {e}; run tests/run.sh, which installs it"));
+        let nginx = Self { process, dir, address };
+        until("nginx answers", async || TcpStream::connect(address).await.ok()).await;
+        nginx
+    }
+
+    /// All requests so far.
+    pub(crate) fn logged(&self) -> Vec<Logged> {
+        let text = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
+        let lines = text.lines().map(|line| {
+            // JSON of nginx 1.22 leaves bytes above ASCII as they are; none are sent here.
+            serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
+        });
+        lines.collect()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // The master takes its workers along when it is asked to stop, not when it is killed.
+        let pid = self.process.id().to_string();
+        drop(Command::new("kill").args(["-TERM", &pid]).status());
+        drop(self.process.wait());
+    }
+}
+
+/// Debian keeps it where only root looks.
+fn program() -> &'static Path {
+    let usual = Path::new("/usr/sbin/nginx");
+    if usual.exists() { usual } else { Path::new("nginx") }
+}
+
+/// A port that was free a moment ago: nginx cannot tell which one it got for port 0.
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+}

@@ -1,0 +1,147 @@
+//! The real binary as a process of its own: started, signalled, killed.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::client::{Answer, Web};
+use super::until;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_linkseal");
+
+/// A running `linkseal serve` that logs JSON; it is killed with this value.
+pub(crate) struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    admin: SocketAddr,
+    web: Web,
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary")
+}
+
+/// Starts the binary.
+pub(crate) fn spawn(arguments: &[&str]) -> Child {
+    Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary")
+}
+
+impl Process {
+    /// Starts one and waits until it listens.
+    pub(crate) async fn serve(config: &Path) -> Self {
+        let mut child = spawn(&["serve", "--config", config.to_str().expect("UTF-8")]);
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let (lines, stderr) = (Arc::clone(&log), child.stderr.take().expect("piped"));
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().expect("not poisoned").push(line);
+            }
+        });
+        let address = async |kind: &str| {
+            until(&format!("the {kind} port is open"), async || {
+                let lines = log.lock().expect("not poisoned").clone();
+                let listens = |line: &Value| line["message"] == "listening" && line["listener"] == kind;
+                let line = lines
+                    .iter()
+                    .filter_map(|l| serde_json::from_str(l).ok())
+                    .find(listens)?;
+                line["address"].as_str()?.parse().ok()
+            })
+            .await
+        };
+        let (http, https, admin) = (address("http").await, address("https").await, address("admin").await);
+        Self {
+            child,
+            http,
+            https,
+            admin,
+            web: Web::plain(),
+            log,
+        }
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("not poisoned").join("\n")
+    }
+
+    /// Calls its admin API.
+    pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let url = format!("http://{}{path}", self.admin);
+        let body = body.map(|b| b.to_string());
+        self.web
+            .call(method, &url, body, &[])
+            .await
+            .expect("the admin API answers")
+    }
+
+    /// Registers a domain.
+    pub(crate) async fn register(&self, name: &str) {
+        let answer = self.admin("POST", "/v1/domains", Some(json!({ "name": name }))).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+
+    /// What the API says of a domain.
+    pub(crate) async fn domain(&self, name: &str) -> Value {
+        let answer = self.admin("GET", &format!("/v1/domains/{name}"), None).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// Waits until a domain is in this state.
+    pub(crate) async fn until_state(&self, name: &str, state: &str) -> Value {
+        until(&format!("{name} is {state}"), async || {
+            let domain = self.domain(name).await;
+            (domain["ssl"]["state"] == state).then_some(domain)
+        })
+        .await
+    }
+
+    /// Waits until it has logged these words.
+    pub(crate) async fn until_logged(&self, words: &str) {
+        until(words, async || self.log().contains(words).then_some(())).await;
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// kill -9, and the end of it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        until("the process ends", async || self.child.try_wait().expect("a child")).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended is only waited for.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
