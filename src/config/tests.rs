@@ -109,6 +109,10 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "dir/linkseal.toml:6: links.prefix: must be empty, or a path such as \"/e\" that starts with / and has none at its end (not below /.well-known), not string \"/e/\"",
         ),
         (
+            "[links]\nmax_age = \"0s\"\n",
+            "dir/linkseal.toml:6: links.max_age: must be longer than nothing: no link would ever work",
+        ),
+        (
             "[links]\nkeys = [{ id = 256, secret_file = \"k\" }]\n",
             "dir/linkseal.toml:6: links.keys[0].id: must be a whole number from 0 to 255, not integer `256`",
         ),

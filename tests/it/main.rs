@@ -16,6 +16,7 @@ mod cli;
 mod crash;
 mod faults;
 mod first_handshake;
+mod minting;
 mod nats;
 mod operators;
 mod pebble_flow;

@@ -8,7 +8,9 @@ mod events;
 mod export;
 mod import;
 mod issuer;
+mod kills;
 mod links;
+mod redirects;
 
 pub(super) use events::MAX_STREAMS;
 
@@ -28,6 +30,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         issuer::endpoints(),
         links::endpoints(),
         events::endpoints(),
+        redirects::endpoints(),
+        kills::endpoints(),
         description::endpoints(),
     ]
     .into_iter()
