@@ -84,7 +84,9 @@ async fn tail(
     domain: Option<&DomainName>,
     mut print: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let path = domain.map_or("/v1/events".to_owned(), |d| format!("/v1/events?domain={}", query_value(d.as_str())));
+    let path = domain.map_or("/v1/events".to_owned(), |d| {
+        format!("/v1/events?domain={}", query_value(d.as_str()))
+    });
     let mut lines = Lines::default();
     let mut body = client.stream(&path, None).await?;
     loop {
@@ -141,7 +143,9 @@ impl Lines {
         }
         self.rest.drain(..at);
         if self.rest.len() > LONGEST_LINE {
-            return Err(Failure::Failed("the edge sends no events, but a line without an end".into()));
+            return Err(Failure::Failed(
+                "the edge sends no events, but a line without an end".into(),
+            ));
         }
         Ok(out)
     }
@@ -203,7 +207,8 @@ mod tests {
 
     #[test]
     fn streams_are_read_in_whatever_pieces_they_come() {
-        let text = ": hello\n\nretry: 1000\n\nid: b:1\ndata: {\"a\":1}\n\n: \n\nid: b:2\ndata: {\"a\":2}\n\nid: b:3\nda";
+        let text =
+            ": hello\n\nretry: 1000\n\nid: b:1\ndata: {\"a\":1}\n\n: \n\nid: b:2\ndata: {\"a\":2}\n\nid: b:3\nda";
         for size in 1..text.len() {
             let mut lines = Lines::default();
             let pieces = text.as_bytes().chunks(size);
@@ -224,7 +229,10 @@ mod tests {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let asked: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
         let handler = async |State(asked): State<Arc<Mutex<Vec<_>>>>, request: axum::extract::Request| {
-            let last = request.headers().get("last-event-id").map(|v| v.to_str().unwrap().to_owned());
+            let last = request
+                .headers()
+                .get("last-event-id")
+                .map(|v| v.to_str().unwrap().to_owned());
             let mut asked = asked.lock().unwrap();
             asked.push((request.uri().to_string(), last));
             format!("id: b:{0}\ndata: {{\"n\":{0}}}\n\nid: torn", asked.len())
@@ -237,7 +245,11 @@ mod tests {
         let client = AdminClient::at(base);
         let ended = tail(&client, Some(&name), |text| {
             printed.push(text.to_owned());
-            if printed.len() == 3 { Err(Failure::OutputClosed) } else { Ok(()) }
+            if printed.len() == 3 {
+                Err(Failure::OutputClosed)
+            } else {
+                Ok(())
+            }
         });
         assert!(matches!(ended.await, Err(Failure::OutputClosed)));
         assert_eq!(printed, ["{\"n\":1}\n", "{\"n\":2}\n", "{\"n\":3}\n"]);

@@ -127,7 +127,9 @@ impl Secrets {
                 .push(AuthoritySecrets::read(&format!("acme.fallback[{i}]"), files, found));
         }
         for (i, sink) in config.events.sink.iter().enumerate() {
-            secrets.sinks.push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
+            secrets
+                .sinks
+                .push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
         }
         for (i, rule) in config.upstream.iter().enumerate() {
             let place = format!("upstream[{i}].ca_file");

@@ -162,7 +162,9 @@ impl Delivery {
     /// done within `deadline`. What is not delivered stays in the journal for the next start.
     pub async fn stop(self, deadline: Duration) -> bool {
         let stop = async {
-            let Some(running) = self.running.lock().await.take() else { return true };
+            let Some(running) = self.running.lock().await.take() else {
+                return true;
+            };
             running.stop();
             running.wait(deadline).await
         };

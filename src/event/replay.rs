@@ -274,7 +274,9 @@ mod tests {
         for journal in &boots {
             append(journal, 600).await;
         }
-        let [first, second, third] = boots.as_slice() else { unreachable!() };
+        let [first, second, third] = boots.as_slice() else {
+            unreachable!()
+        };
         let mut follower = third.resume(first.boot(), 599).unwrap();
         let mut seen = Vec::new();
         while seen.len() < 1201 {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use linkseal::clock::Clock;
 use linkseal::event::{
-    Delivery, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, NatsLogin, NatsSettings, SinkKind,
-    SinkSettings,
+    Delivery, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, NatsLogin, NatsSettings,
+    SinkKind, SinkSettings,
 };
 use linkseal::shutdown::Tasks;
 use prometheus::Registry;
@@ -43,7 +43,10 @@ fn settings(dir: &Path, nats: &Nats, token: &str) -> EventSettings {
 fn open(settings: &EventSettings, clock: &Clock) -> (Journal, Registry) {
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).unwrap();
-    (Journal::open(settings, "edge-1", clock.clone(), metrics).unwrap(), registry)
+    (
+        Journal::open(settings, "edge-1", clock.clone(), metrics).unwrap(),
+        registry,
+    )
 }
 
 /// What `linkseal_sink_deliveries_total` says of a result.
@@ -51,7 +54,9 @@ fn deliveries(registry: &Registry, result: &str) -> u64 {
     let families = registry.gather();
     let family = families.iter().find(|f| f.name() == "linkseal_sink_deliveries_total");
     let metrics = family.map(|f| f.get_metric()).unwrap_or_default();
-    let of_result = metrics.iter().filter(|m| m.get_label().iter().any(|l| l.value() == result));
+    let of_result = metrics
+        .iter()
+        .filter(|m| m.get_label().iter().any(|l| l.value() == result));
     of_result.map(|m| m.get_counter().get_value() as u64).sum()
 }
 
@@ -85,14 +90,20 @@ async fn every_event_is_in_the_stream_once_though_the_broker_is_killed_in_the_mi
 
     // No stream takes the subject yet.
     let mut ids = append(&journal, &clock, 10).await;
-    until("a delivery that failed", async || (deliveries(&registry, "retry") > 0).then_some(())).await;
+    until("a delivery that failed", async || {
+        (deliveries(&registry, "retry") > 0).then_some(())
+    })
+    .await;
     nats.add_stream("EVENTS", SUBJECT).await;
     held(&nats, &clock, ids.len()).await;
 
     // Killed while a large batch is on its way.
     let appended = append(&journal, &clock, 3000);
     let (more, ()) = tokio::join!(appended, async {
-        until("a part of the batch", async || (nats.messages("EVENTS").await.len() > 10).then_some(())).await;
+        until("a part of the batch", async || {
+            (nats.messages("EVENTS").await.len() > 10).then_some(())
+        })
+        .await;
     });
     ids.extend(more);
     nats.kill();
@@ -126,7 +137,10 @@ async fn a_wrong_token_loses_nothing_and_a_reload_mends_it() {
     let tasks = Tasks::new();
     let delivery = Delivery::start(&journal, &wrong, &tasks).unwrap();
     let ids = append(&journal, &clock, 5).await;
-    until("a delivery that failed", async || (deliveries(&registry, "retry") > 0).then_some(())).await;
+    until("a delivery that failed", async || {
+        (deliveries(&registry, "retry") > 0).then_some(())
+    })
+    .await;
     let right = settings(dir.path(), &nats, TOKEN);
     delivery.restart(&journal, &right, &tasks).await.unwrap();
     let got: Vec<_> = held(&nats, &clock, 5).await.into_iter().map(|(id, _)| id).collect();

@@ -125,12 +125,10 @@ async fn follow(
 ) -> Result<Response, Problem> {
     let filter = filter.checked()?;
     let now = context.control.clock().now();
-    let permit = Arc::clone(&context.streams)
-        .try_acquire_owned()
-        .map_err(|_| {
-            let detail = format!("{MAX_STREAMS} event streams are open, which is the most there can be");
-            Problem::later(detail, now + TRY_AGAIN, now)
-        })?;
+    let permit = Arc::clone(&context.streams).try_acquire_owned().map_err(|_| {
+        let detail = format!("{MAX_STREAMS} event streams are open, which is the most there can be");
+        Problem::later(detail, now + TRY_AGAIN, now)
+    })?;
     let follower = match headers.get("last-event-id").filter(|v| !v.is_empty()) {
         None => context.journal.follow(None),
         Some(last) => {

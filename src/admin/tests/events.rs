@@ -42,12 +42,16 @@ impl Stream {
 
     /// Ids and domains of so many events.
     async fn events(&mut self, count: usize) -> Vec<(String, String)> {
-        self.until(|text| text.matches("data: ").count() >= count && text.ends_with("\n\n")).await;
+        self.until(|text| text.matches("data: ").count() >= count && text.ends_with("\n\n"))
+            .await;
         let mut ids = self.text.lines().filter_map(|l| l.strip_prefix("id: "));
         let data = self.text.lines().filter_map(|l| l.strip_prefix("data: "));
         data.map(|d| {
             let event: Value = serde_json::from_str(d).unwrap();
-            (ids.next().unwrap().to_owned(), event["domain"].as_str().unwrap().to_owned())
+            (
+                ids.next().unwrap().to_owned(),
+                event["domain"].as_str().unwrap().to_owned(),
+            )
         })
         .collect()
     }
@@ -114,10 +118,7 @@ async fn what_cannot_be_is_refused_and_streams_are_bounded() {
             .await
             .is_problem(400, "invalid_request");
     }
-    harness
-        .get("/v1/events?domain=-")
-        .await
-        .is_problem(400, "invalid_name");
+    harness.get("/v1/events?domain=-").await.is_problem(400, "invalid_name");
     let call = harness.call("GET", "/v1/events").header("last-event-id", "17");
     call.send().await.is_problem(400, "invalid_request");
     let mut open = Vec::new();

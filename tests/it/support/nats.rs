@@ -87,13 +87,19 @@ impl Nats {
 
     /// All messages of a stream: what `Nats-Msg-Id` and the payload say.
     pub(crate) async fn messages(&self, name: &str) -> Vec<(String, String)> {
-        let Some(client) = self.client().await else { return Vec::new() };
+        let Some(client) = self.client().await else {
+            return Vec::new();
+        };
         let mut stream = client.get_stream(name).await.expect("the stream");
         let last = stream.info().await.expect("its state").state.last_sequence;
         let mut messages = Vec::new();
         for number in 1..=last {
             let message = stream.get_raw_message(number).await.expect("a message");
-            let id = message.headers.get("Nats-Msg-Id").map(|v| v.to_string()).unwrap_or_default();
+            let id = message
+                .headers
+                .get("Nats-Msg-Id")
+                .map(|v| v.to_string())
+                .unwrap_or_default();
             messages.push((id, String::from_utf8(message.payload.to_vec()).expect("text")));
         }
         messages
@@ -109,6 +115,12 @@ impl Drop for Nats {
 /// Where tests/run.sh puts it, or wherever it is installed.
 fn program() -> PathBuf {
     let tools = std::env::var("LINKSEAL_TOOLS").unwrap_or_else(|_| "target/tools".to_owned());
-    let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(tools).join("bin/nats-server");
-    if installed.exists() { installed } else { "nats-server".into() }
+    let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join(tools)
+        .join("bin/nats-server");
+    if installed.exists() {
+        installed
+    } else {
+        "nats-server".into()
+    }
 }
