@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::work::Waiter;
 use super::{Control, Priority};
 use crate::cert::cache::{CertificateAnswer, CertificateRequest};
+use crate::domain::ssl::SslEvent;
 use crate::domain::{DomainName, DomainRecord};
 
 impl Control {
@@ -91,9 +92,11 @@ impl Control {
     fn may_come_now(&self, record: &DomainRecord) -> bool {
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.contains_key(&record.name);
-        let due = match record.ssl.next_attempt {
+        // A certificate that has just run out may not be noted as such yet.
+        let ssl = record.ssl.apply(SslEvent::Tick, now);
+        let due = match ssl.next_attempt {
             Some(at) => at <= now,
-            None => record.ssl.reason.is_in_progress() || record.ssl.reason.may_be_requested(),
+            None => ssl.reason.is_in_progress() || ssl.reason.may_be_requested(),
         };
         record.is_wanted() && (in_hand || due)
     }
