@@ -73,6 +73,7 @@ impl Endpoint {
         Self {
             method: match method {
                 MethodFilter::POST => Method::POST,
+                MethodFilter::PUT => Method::PUT,
                 MethodFilter::PATCH => Method::PATCH,
                 MethodFilter::DELETE => Method::DELETE,
                 _ => Method::GET,

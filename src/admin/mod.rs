@@ -22,6 +22,7 @@ mod view;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -54,6 +55,10 @@ pub struct Settings {
     pub aliases: Vec<DomainName>,
     /// The link keys in use, shared with the edge.
     pub link_keys: Arc<LinkKeys>,
+    /// links.prefix, without a slash at its end.
+    pub prefix: String,
+    /// links.max_age. `None`: links never get too old.
+    pub max_age: Option<Duration>,
 }
 
 /// What an admin port is made of.
@@ -112,6 +117,15 @@ struct Live {
     edge_name: DomainName,
     aliases: Vec<DomainName>,
     link_keys: Arc<LinkKeys>,
+    prefix: String,
+    max_age: Option<Duration>,
+}
+
+impl Live {
+    /// Whether a name (in lower-case ASCII) is edge.name or an alias.
+    fn is_edge(&self, name: &str) -> bool {
+        self.edge_name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
+    }
 }
 
 /// The role each endpoint needs. `None`: no token is needed.
@@ -174,6 +188,8 @@ impl From<Settings> for Live {
             edge_name: settings.edge_name,
             aliases: settings.aliases,
             link_keys: settings.link_keys,
+            prefix: settings.prefix,
+            max_age: settings.max_age,
         }
     }
 }

@@ -129,6 +129,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound => Self::not_found("the domain is not registered"),
+            StoreError::TooMany(_) => Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string()),
             StoreError::Exists | StoreError::Conflict | StoreError::Fenced => Self::new(
                 StatusCode::CONFLICT,
                 Code::Conflict,

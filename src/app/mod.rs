@@ -7,7 +7,7 @@
 pub mod demo;
 mod reload;
 mod tools;
-mod wiring;
+pub(crate) mod wiring;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -39,6 +39,7 @@ use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
 use crate::event::{Delivery, Eraser, Journal};
 use crate::issuer::AccountKey;
+use crate::link::{KillSwitches, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
@@ -47,6 +48,10 @@ use crate::telemetry::metrics::MetricsHub;
 
 /// Certificates in memory at most: about 10 KiB each.
 const CACHED_CERTIFICATES: u64 = 100_000;
+/// Memory for stored redirects, in bytes: some 50,000 of a common length.
+const CACHED_REDIRECTS: u64 = 16 * 1024 * 1024;
+/// Look-ups of stored redirects that wait to be answered; whoever comes then gets the fallback.
+const LOOKUP_QUEUE: usize = 64;
 /// Handshakes whose request waits to be looked at.
 const REQUEST_QUEUE: usize = 4_096;
 /// How long background work may take to end after the connections have drained.
@@ -100,6 +105,7 @@ pub struct App {
     tasks: Tasks,
     bound: Vec<Bound>,
     requests: tokio::sync::mpsc::Receiver<crate::cert::cache::CertificateRequest>,
+    lookups: tokio::sync::mpsc::Receiver<crate::link::Lookup>,
     draining: Arc<AtomicBool>,
     reloads: crate::config::Metrics,
 }
@@ -157,6 +163,8 @@ impl App {
         };
 
         let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
+        let (redirects, lookups) = RedirectCache::new(CACHED_REDIRECTS, LOOKUP_QUEUE);
+        let kills = KillSwitches::new();
         let (known, tickets) = (Registry::new(), TicketKeys::new());
         let control = Control::new(control::Parts {
             clock: clock.clone(),
@@ -165,6 +173,8 @@ impl App {
             registry: known.clone(),
             certificates: certificates.clone(),
             tickets: tickets.clone(),
+            redirects: redirects.clone(),
+            kills: kills.clone(),
             tools: workshop.make(&config)?,
             settings: wiring::control(&config),
             node: config.edge.node.as_str().to_owned(),
@@ -191,6 +201,8 @@ impl App {
             thumbprint,
             challenge_upstream: wiring::challenge_upstream(&config)?,
             journal: journal.clone(),
+            redirects,
+            kills,
             rules,
             clock: clock.clone(),
             metrics: http_metrics,
@@ -253,6 +265,7 @@ impl App {
             tasks,
             bound,
             requests,
+            lookups,
             draining,
             reloads,
         })
@@ -277,8 +290,10 @@ impl App {
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> anyhow::Result<()> {
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
+        self.control.kills().load().await.context("the kill switches")?;
         self.control.own_names(&wiring::own_names(&self.config.load())).await;
-        self.control.start(requests);
+        let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
+        self.control.start(requests, lookups);
         self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{App, wiring};
-use crate::{config, event};
+use crate::config;
+use crate::event;
 
 impl App {
     /// Reads the configuration again.

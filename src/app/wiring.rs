@@ -23,7 +23,7 @@ use crate::event::{
     WebhookSettings,
 };
 use crate::issuer::{CaSettings, Eab};
-use crate::link::{LinkKey, LinkKeys};
+use crate::link::{KeyError, LinkKey, LinkKeys};
 use crate::shutdown::Tasks;
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
@@ -173,16 +173,24 @@ pub(super) fn upstreams(
 }
 
 pub(super) fn http(config: &Config, upstreams: Upstreams) -> anyhow::Result<http::Settings> {
-    let keys = config.secrets.link_keys.iter().map(|k| LinkKey::new(k.id, &k.secret));
     Ok(http::Settings {
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
         public_https_port: config.edge.public_https_port.get(),
         prefix: config.links.prefix.as_str().to_owned(),
         fallback_url: config.links.fallback_url.as_ref().map(|u| u.as_str().to_owned()),
-        keys: Arc::new(LinkKeys::new(keys)?),
+        max_age: config.links.max_age.map(|age| age.get()),
+        keys: Arc::new(link_keys(config)?),
         upstreams,
     })
+}
+
+/// The link keys, with their revocations.
+pub(crate) fn link_keys(config: &Config) -> Result<LinkKeys, KeyError> {
+    let secrets = &config.secrets.link_keys;
+    let keys = LinkKeys::new(secrets.iter().map(|k| LinkKey::new(k.id, &k.secret)))?;
+    secrets.iter().filter(|k| k.revoked).for_each(|k| keys.revoke(k.id));
+    Ok(keys)
 }
 
 pub(super) fn challenge_upstream(config: &Config) -> anyhow::Result<Option<http::ChallengeUpstream>> {
@@ -277,5 +285,7 @@ pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
         link_keys: Arc::clone(&context.settings.load().keys),
+        prefix: config.links.prefix.as_str().to_owned(),
+        max_age: config.links.max_age.map(|age| age.get()),
     }
 }

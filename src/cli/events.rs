@@ -271,8 +271,9 @@ mod tests {
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
-        let handler = async |State(asked): State<Arc<Mutex<Vec<_>>>>, request: axum::extract::Request| {
+        type Asked = Vec<(String, Option<String>)>;
+        let asked: Arc<Mutex<Asked>> = Arc::default();
+        let handler = async |State(asked): State<Arc<Mutex<Asked>>>, request: axum::extract::Request| {
             let last = request
                 .headers()
                 .get("last-event-id")

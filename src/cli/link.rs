@@ -8,9 +8,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Failure, output};
+use crate::app::wiring::link_keys;
 use crate::cert::sealed::write_private;
 use crate::clock::Clock;
-use crate::link::{Destination, Kind, LinkKey, LinkKeys, Message, Minter, explain, url};
+use crate::config::Config;
+use crate::link::{Destination, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Place, Served, explain, url};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -57,6 +59,10 @@ pub(super) enum Command {
         /// The id of that key.
         #[arg(long, default_value_t = 1)]
         key_id: u8,
+        /// The configuration of the edge: its keys with their revocations, links.prefix and
+        /// links.max_age. What is stored or killed only POST /v1/links/inspect can tell.
+        #[arg(long, conflicts_with_all = ["key_file", "key_id"])]
+        config: Option<PathBuf>,
         /// The tenants to try. Without: the link's host, whose own name is its tenant by default.
         #[arg(long)]
         tenant: Vec<String>,
@@ -117,9 +123,24 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             link,
             key_file,
             key_id,
+            config,
             tenant,
             json,
-        } => inspect(&link, key_file, key_id, tenant, json),
+        } => {
+            let bad = |e: KeyError| Failure::Usage(e.to_string());
+            let (keys, config) = match (config, key_file) {
+                (Some(file), _) => {
+                    let config = Config::load(&file)?;
+                    (link_keys(&config).map_err(bad)?, Some(config))
+                }
+                (None, Some(file)) => {
+                    let key = LinkKey::from_file(key_id, &file).map_err(bad)?;
+                    (LinkKeys::new([key]).map_err(bad)?, None)
+                }
+                (None, None) => (LinkKeys::none(), None),
+            };
+            inspect(&link, &keys, config.as_ref(), tenant, json)
+        }
     }
 }
 
@@ -145,24 +166,39 @@ impl Mint {
     }
 }
 
-fn inspect(link: &str, key_file: Option<PathBuf>, key_id: u8, tenants: Vec<String>, json: bool) -> Result<(), Failure> {
-    let bad = |e: crate::link::KeyError| Failure::Usage(e.to_string());
-    let keys = match key_file {
-        Some(file) => LinkKeys::new([LinkKey::from_file(key_id, &file).map_err(bad)?]).map_err(bad)?,
-        None => LinkKeys::none(),
-    };
-    let host = link
-        .trim()
-        .parse::<Uri>()
-        .ok()
-        .and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+fn inspect(
+    link: &str,
+    keys: &LinkKeys,
+    config: Option<&Config>,
+    tenants: Vec<String>,
+    json: bool,
+) -> Result<(), Failure> {
+    let uri = link.trim().parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+    // On edge.name the tenant is in the path.
+    let of_path = uri.as_ref().and_then(|uri| uri.path().strip_prefix("/t/"));
+    let of_path = of_path.and_then(|rest| rest.split('/').next()).map(str::to_owned);
     let tenants = if tenants.is_empty() {
-        host.into_iter().collect()
+        of_path.or(host.clone()).into_iter().collect()
     } else {
         tenants
     };
     let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
-    let found = explain(link, &keys, &tenants, []);
+    let mut found = explain(link, keys, &tenants, []);
+    if let Some(config) = config {
+        let names = std::iter::once(&config.edge.name).chain(&config.edge.aliases);
+        let is_edge = host.is_some_and(|host| names.into_iter().any(|name| name.as_str() == host));
+        found = found.as_served(
+            link,
+            &Served {
+                now: Clock::system().now(),
+                max_age: config.links.max_age.map(|age| age.get()),
+                prefix: config.links.prefix.as_str(),
+                place: if is_edge { Place::Edge } else { Place::Unknown },
+                kills: None,
+            },
+        );
+    }
     if json {
         return output::json(&found);
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::check::Findings;
-use super::text::{HttpUrl, LinkPrefix};
+use super::text::{HttpUrl, LinkPrefix, Span};
 
 /// The tracking links' keys and paths.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,7 +18,10 @@ pub struct Links {
     pub prefix: LinkPrefix,
     /// Where a broken click link leads. Absent: a 404 page.
     pub fallback_url: Option<HttpUrl>,
-    /// The keys links are made with. The last one mints, all verify.
+    /// How old a click or open link may be; an older click link leads where a broken one does, an
+    /// older pixel is no event any more. Unsubscribing always works. Absent: they never get too old.
+    pub max_age: Option<Span>,
+    /// The keys links are made with. The last one mints, all verify that are not revoked.
     pub keys: Vec<LinkKey>,
 }
 
@@ -30,6 +33,10 @@ pub struct LinkKey {
     pub id: u8,
     /// The file that holds its 32 bytes as 64 hexadecimal digits.
     pub secret_file: PathBuf,
+    /// Whether it is revoked, because somebody else got hold of it: its links then lead where
+    /// broken ones do. Takes effect by a reload.
+    #[serde(default)]
+    pub revoked: bool,
 }
 
 impl Links {
@@ -43,6 +50,18 @@ impl Links {
                 "links.keys",
                 "is empty: no tracking link will verify; `linkseal link keygen` makes a key",
             );
+        }
+        if let Some(last) = self.keys.last().filter(|key| key.revoked) {
+            found.warn(
+                "links.keys",
+                format!(
+                    "its last key, {}, mints and is revoked: add a new key behind it",
+                    last.id
+                ),
+            );
+        }
+        if self.max_age.is_some_and(|age| age.is_zero()) {
+            found.problem("links.max_age", "must be longer than nothing: no link would ever work");
         }
         let mut ids = BTreeSet::new();
         for (i, key) in self.keys.iter().enumerate() {

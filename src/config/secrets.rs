@@ -53,6 +53,8 @@ pub struct SinkSecrets {
 pub struct LinkSecret {
     /// Its id.
     pub id: u8,
+    /// Whether it is revoked.
+    pub revoked: bool,
     /// Its bytes.
     pub secret: Zeroizing<[u8; LINK_KEY_LEN]>,
 }
@@ -104,7 +106,11 @@ impl Secrets {
             let place = format!("links.keys[{i}].secret_file");
             let wanted = "64 hexadecimal digits (32 bytes), as `linkseal link keygen` makes them";
             if let Some(secret) = read_secret(&key.secret_file, &place, wanted, found, link_key) {
-                secrets.link_keys.push(LinkSecret { id: key.id, secret });
+                secrets.link_keys.push(LinkSecret {
+                    id: key.id,
+                    revoked: key.revoked,
+                    secret,
+                });
             }
         }
         for (i, token) in config.admin.tokens.iter().enumerate() {

@@ -109,6 +109,10 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "dir/linkseal.toml:6: links.prefix: must be empty, or a path such as \"/e\" that starts with / and has none at its end (not below /.well-known), not string \"/e/\"",
         ),
         (
+            "[links]\nmax_age = \"0s\"\n",
+            "dir/linkseal.toml:6: links.max_age: must be longer than nothing: no link would ever work",
+        ),
+        (
             "[links]\nkeys = [{ id = 256, secret_file = \"k\" }]\n",
             "dir/linkseal.toml:6: links.keys[0].id: must be a whole number from 0 to 255, not integer `256`",
         ),
@@ -147,6 +151,18 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         (
             "[[upstream]]\nprefix = \"track\"\nto = \"http://h\"\n",
             "dir/linkseal.toml:6: upstream[0].prefix: must be a path such as \"/track/\" that starts with / and has no ? or #, not string \"track\"",
+        ),
+        (
+            "[[upstream]]\nprefix = \"/\"\nto = \"http://h/base\"\n",
+            "dir/linkseal.toml:7: upstream[0].to: must end after host and port: paths are passed on as clients send them",
+        ),
+        (
+            "[[upstream]]\nprefix = \"/\"\nto = \"http://h\"\nidle_timeout = \"0s\"\n",
+            "dir/linkseal.toml:8: upstream[0].idle_timeout: must be above 0s and at most 1h",
+        ),
+        (
+            "[[upstream]]\nprefix = \"/\"\nto = \"https://h\"\nca_file = \"none.pem\"\n",
+            "dir/linkseal.toml:8: upstream[0].ca_file: dir/none.pem cannot be read (No such file or directory (os error 2)); it must hold certificates in PEM form",
         ),
         (
             "[[upstream]]\nprefix = \"/\"\nto = \"http://h\"\n[[upstream]]\nprefix = \"/\"\nto = \"http://i\"\n",

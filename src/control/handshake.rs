@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::work::Waiter;
 use super::{Control, Priority};
 use crate::cert::cache::{CertificateAnswer, CertificateRequest};
-use crate::domain::DomainRecord;
+use crate::domain::ssl::SslEvent;
+use crate::domain::{DomainName, DomainRecord};
 
 impl Control {
     /// Answers requests for ever. The channel bounds how many wait to be looked at.
@@ -39,7 +41,8 @@ impl Control {
             Ok(Some(certificate)) => CertificateAnswer::Ready(certificate),
             Ok(None) => match self.inner.store.domain(&name).await {
                 Ok(Some(record)) if self.may_come_now(&record) => {
-                    return self.attend(name, Priority::Handshake, Some(reply));
+                    let waiter = Waiter { reply, joined: false };
+                    return self.attend(name, Priority::Handshake, Some(waiter));
                 }
                 // Its order may have ended between the two looks.
                 Ok(_) => self
@@ -64,7 +67,7 @@ impl Control {
     /// Loads a certificate from the store into memory. `None`: none is stored, or it has expired.
     pub(super) async fn load(
         &self,
-        name: &crate::domain::DomainName,
+        name: &DomainName,
     ) -> Result<Option<Arc<crate::cert::certificate::Certificate>>, String> {
         let stored = self.inner.store.certificate(name).await.map_err(|e| e.to_string())?;
         let Some(stored) = stored else { return Ok(None) };
@@ -76,13 +79,24 @@ impl Control {
         Ok(Some(certificate))
     }
 
+    /// Answers a handshake for which the name's work at hand came too early: the schedule is asked
+    /// once more, as if it had come now.
+    pub(super) fn look_again(&self, name: DomainName, reply: oneshot::Sender<CertificateAnswer>) {
+        let control = self.clone();
+        self.inner
+            .tasks
+            .spawn(async move { control.answer(CertificateRequest { name, reply }).await });
+    }
+
     /// Whether an order runs, is queued, or is due now.
     fn may_come_now(&self, record: &DomainRecord) -> bool {
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.contains_key(&record.name);
-        let due = match record.ssl.next_attempt {
+        // A certificate that has just run out may not be noted as such yet.
+        let ssl = record.ssl.apply(SslEvent::Tick, now);
+        let due = match ssl.next_attempt {
             Some(at) => at <= now,
-            None => record.ssl.reason.is_in_progress() || record.ssl.reason.may_be_requested(),
+            None => ssl.reason.is_in_progress() || ssl.reason.may_be_requested(),
         };
         record.is_wanted() && (in_hand || due)
     }

@@ -12,13 +12,17 @@ mod change;
 mod handshake;
 mod import;
 mod input;
+mod kills;
 mod loader;
 mod metrics;
 mod operator;
 mod order;
 mod overview;
 mod queue;
+mod redirects;
 mod scheduler;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod work;
 
@@ -27,18 +31,20 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
 pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
+pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
 pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
+pub use redirects::{NewRedirect, Redirects};
 
-use crate::cert::cache::{CertificateAnswer, CertificateRequest, Certificates};
+use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::dns::Checker;
@@ -47,6 +53,7 @@ use crate::domain::messages;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::issuer::Issuer;
+use crate::link::{KillSwitches, Lookup, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 
@@ -106,6 +113,8 @@ struct Inner {
     certificates: Certificates,
     tickets: TicketKeys,
     tools: ArcSwap<Tools>,
+    redirects: Redirects,
+    kills: KillDesk,
     settings: ArcSwap<Settings>,
     /// Owner of the leases: the node's name, so that a restarted node takes its own up at once.
     node: String,
@@ -115,7 +124,7 @@ struct Inner {
     wake: Notify,
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
-    in_hand: DashMap<DomainName, Vec<oneshot::Sender<CertificateAnswer>>>,
+    in_hand: DashMap<DomainName, Vec<work::Waiter>>,
     looks: Semaphore,
     loads: Arc<Semaphore>,
 }
@@ -145,6 +154,10 @@ pub struct Parts {
     pub certificates: Certificates,
     /// The data plane's ticket keys; filled here.
     pub tickets: TicketKeys,
+    /// The data plane's stored redirects; answered from here.
+    pub redirects: RedirectCache,
+    /// The data plane's kill switches; filled here.
+    pub kills: KillSwitches,
     /// Whom it asks.
     pub tools: Tools,
     /// What can change by a reload.
@@ -168,6 +181,8 @@ impl Control {
     /// Puts a control plane together; nothing runs yet.
     pub fn new(parts: Parts) -> Self {
         let inner = Inner {
+            redirects: Redirects::new(Arc::clone(&parts.store), parts.clock.clone(), parts.redirects),
+            kills: KillDesk::new(Arc::clone(&parts.store), parts.clock.clone(), parts.kills),
             clock: parts.clock,
             store: parts.store,
             sealer: parts.sealer,
@@ -188,9 +203,11 @@ impl Control {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Starts the background work: loading, scheduling, ticket keys, answering handshakes.
-    pub fn start(&self, requests: mpsc::Receiver<CertificateRequest>) {
+    /// Starts the background work: loading, scheduling, ticket keys, answering handshakes and
+    /// look-ups of stored redirects.
+    pub fn start(&self, requests: mpsc::Receiver<CertificateRequest>, lookups: mpsc::Receiver<Lookup>) {
         let tasks = &self.inner.tasks;
+        tasks.spawn_until_stop(self.redirects().clone().answer_lookups(lookups, tasks.clone()));
         tasks.spawn_until_stop(self.clone().answer_handshakes(requests));
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().run_scheduler());
@@ -214,6 +231,16 @@ impl Control {
     /// The store, for reading.
     pub fn store(&self) -> &SharedStore {
         &self.inner.store
+    }
+
+    /// The stored redirects.
+    pub fn redirects(&self) -> &Redirects {
+        &self.inner.redirects
+    }
+
+    /// The kill switches; [`KillDesk::load`] puts the stored ones in force.
+    pub fn kills(&self) -> &KillDesk {
+        &self.inner.kills
     }
 
     /// The clock.

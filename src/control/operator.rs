@@ -142,6 +142,7 @@ impl Control {
         self.inner.store.purge(name, audit).await?;
         self.inner.registry.remove(name);
         self.inner.certificates.remove(name);
+        self.inner.redirects.forget_all();
         Ok(())
     }
 
@@ -300,16 +301,28 @@ impl Control {
     }
 
     fn audit_line(&self, actor: &Actor, action: &str, name: &DomainName, before: Value, after: Value) -> AuditEntry {
-        AuditEntry {
-            id: 0,
-            at: self.inner.clock.now(),
-            who: actor.who.clone(),
-            from: actor.from.to_string(),
-            action: action.to_owned(),
-            subject: name.to_string(),
-            before,
-            after,
-        }
+        audit_entry(actor, self.inner.clock.now(), action, name.to_string(), before, after)
+    }
+}
+
+/// A line of the audit log; the store numbers it.
+pub(super) fn audit_entry(
+    actor: &Actor,
+    at: Timestamp,
+    action: &str,
+    subject: String,
+    before: Value,
+    after: Value,
+) -> AuditEntry {
+    AuditEntry {
+        id: 0,
+        at,
+        who: actor.who.clone(),
+        from: actor.from.to_string(),
+        action: action.to_owned(),
+        subject,
+        before,
+        after,
     }
 }
 

@@ -38,6 +38,9 @@ impl Control {
                         .queue
                         .took(control.inner.clock.now().saturating_since(begun)),
                     Ok(false) => {}
+                    Err(StoreError::Fenced) => {
+                        tracing::info!(domain = %name, "the domain was forgotten, or another node sees its order through");
+                    }
                     Err(error) => tracing::error!(domain = %name, %error, "an order could not be seen through"),
                 }
                 drop(slot);

@@ -34,17 +34,22 @@ const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
 /// Renewals with less than this share of their life left go before everything else.
 const EXPIRING_SHARE: u32 = 6;
 
+/// A handshake that waits for what is in hand.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// Where the answer goes.
+    pub(super) reply: oneshot::Sender<CertificateAnswer>,
+    /// Whether it came when the name was in hand already.
+    pub(super) joined: bool,
+}
+
 impl Control {
     /// Sees to a name, unless it is in hand already; a waiting handshake is answered at the end.
-    pub(super) fn attend(
-        &self,
-        name: DomainName,
-        priority: Priority,
-        waiter: Option<oneshot::Sender<CertificateAnswer>>,
-    ) {
+    pub(super) fn attend(&self, name: DomainName, priority: Priority, waiter: Option<Waiter>) {
         match self.inner.in_hand.entry(name.clone()) {
             Entry::Occupied(mut hand) => {
-                hand.get_mut().extend(waiter);
+                // What is in hand may have been decided before what this waiter saw.
+                hand.get_mut().extend(waiter.map(|w| Waiter { joined: true, ..w }));
                 drop(hand);
                 self.inner.queue.raise(&name, priority);
             }
@@ -71,8 +76,12 @@ impl Control {
         let held = self.inner.certificates.cached(name, self.inner.clock.now());
         let answer = held.map_or(CertificateAnswer::None, CertificateAnswer::Ready);
         for waiter in waiters {
-            // A handshake that has given up is not told.
-            drop(waiter.send(answer.clone()));
+            if waiter.joined && matches!(answer, CertificateAnswer::None) {
+                self.look_again(name.clone(), waiter.reply);
+            } else {
+                // A handshake that has given up is not told.
+                drop(waiter.reply.send(answer.clone()));
+            }
         }
         self.inner.wake.notify_one();
     }

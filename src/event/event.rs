@@ -37,8 +37,10 @@ pub struct Event<'a> {
     pub list: Option<u16>,
     /// The stored redirect's slug. `None`: no stored redirect.
     pub slug: Option<&'a str>,
-    /// Where the client was sent. `None`: nowhere.
+    /// Where the client was sent, or would have been. `None`: nowhere.
     pub url: Option<&'a str>,
+    /// The kind of kill switch for which it was shown a warning instead. `None`: it was not.
+    pub killed: Option<&'static str>,
     /// When the link was minted; `since_issue_ms` is made from it. `None`: not known.
     pub issued_at: Option<Timestamp>,
     /// Who asked. `None`: nobody, it happened by itself.
@@ -95,6 +97,7 @@ impl<'a> Event<'a> {
             list: None,
             slug: None,
             url: None,
+            killed: None,
             issued_at: None,
             client: None,
             request: None,
@@ -136,6 +139,7 @@ impl<'a> Event<'a> {
         }
         o.text_opt("slug", self.slug);
         o.text_opt("url", self.url);
+        o.text_opt("killed", self.killed);
         if let Some(issued) = self.issued_at {
             o.time("issued_at", issued);
             // A minter whose clock is ahead issued it just now.

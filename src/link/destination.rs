@@ -56,6 +56,10 @@ impl<'a> Destination<'a> {
             return Err(DestinationError::UserInfo);
         }
         let host = host_of(authority).ok_or(DestinationError::Host)?;
+        // Some characters turn into `/`, `@`, space and the like when browsers map them (UTS 46).
+        if !host.is_ascii() && to_ascii(host).is_none() {
+            return Err(DestinationError::Host);
+        }
         Ok(Self { text, host })
     }
 
@@ -80,7 +84,31 @@ impl<'a> Destination<'a> {
         if host.is_ascii() {
             return host.eq_ignore_ascii_case(name);
         }
-        idna::domain_to_ascii(host).is_ok_and(|ascii| ascii == name)
+        to_ascii(host).is_some_and(|ascii| ascii == name)
+    }
+
+    /// The host as hosts are compared: lower-case ASCII, no dot at the end. `None`: IDNA does not
+    /// allow it.
+    pub fn ascii_host(&self) -> Option<Cow<'a, str>> {
+        let host = self.host.strip_suffix('.').unwrap_or(self.host);
+        if !host.is_ascii() {
+            let ascii = to_ascii(host)?;
+            return Some(match ascii.strip_suffix('.') {
+                Some(without) => without.to_owned().into(),
+                None => ascii.into(),
+            });
+        }
+        if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Some(host.to_ascii_lowercase().into());
+        }
+        Some(Cow::Borrowed(host))
+    }
+
+    /// What follows host and port: path, query and fragment as they were written.
+    pub fn path(&self) -> &'a str {
+        let rest = after_scheme(self.text).unwrap_or_default();
+        let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        rest.get(at..).unwrap_or_default()
     }
 
     /// The URL in ASCII, as a `Location` header carries it (RFC 9110 §10.2.2, RFC 3986 §2.1):
@@ -94,9 +122,9 @@ impl<'a> Destination<'a> {
         let (scheme, rest) = self.text.split_at(start);
         let tail = rest.get(self.host.len()..).unwrap_or_default();
         out.push_str(scheme);
-        match idna::domain_to_ascii(self.host) {
-            Ok(host) if !self.host.is_ascii() => out.push_str(&host),
-            _ => encode(self.host, &mut out),
+        match to_ascii(self.host) {
+            Some(host) if !self.host.is_ascii() => out.push_str(&host),
+            _ => out.push_str(self.host),
         }
         encode(tail, &mut out);
         Cow::Owned(out)
@@ -138,6 +166,13 @@ fn host_of(authority: &str) -> Option<&str> {
     let digits = port.strip_prefix(':').unwrap_or(port);
     let fine = digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok());
     fine.then_some(host)
+}
+
+/// An internationalized host as A-labels. `None`: IDNA does not allow it, or makes something of it
+/// that is no host.
+fn to_ascii(host: &str) -> Option<String> {
+    let ascii = idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::URL).ok()?;
+    (!ascii.trim_matches('.').is_empty()).then(|| ascii.into_owned())
 }
 
 fn encode(text: &str, out: &mut String) {
@@ -199,6 +234,10 @@ mod tests {
             ("https://:443/", DestinationError::Host),
             ("https://a b/", DestinationError::Host),
             ("https://example.com:x/", DestinationError::Host),
+            ("https://good.example\u{ff0f}.evil.example/", DestinationError::Host),
+            ("https://good\u{ff20}evil.example/", DestinationError::Host),
+            ("http://\u{fe72}-/", DestinationError::Host),
+            ("https://\u{ad}/", DestinationError::Host),
             ("https://example.com:65536/", DestinationError::Host),
             ("https://example.com:+1/", DestinationError::Host),
             ("https://[::1/", DestinationError::Host),

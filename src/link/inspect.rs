@@ -3,11 +3,15 @@
 //! The answer names what is wrong and what was probably done to the link on its way. It never
 //! tells a secret: neither a key nor what the right tag would have been.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::destination::Destination;
 use super::key::LinkKeys;
+use super::kill::{KillKind, KillSwitches};
+use super::slug::Slug;
 use super::token::{Kind, MAX_TOKEN_TEXT, NUMBER, Token, TokenError};
 use crate::clock::Timestamp;
 
@@ -38,6 +42,20 @@ pub enum Finding {
     Forged,
     /// Signed, but its destination is not allowed.
     Destination,
+    /// Its host is no domain of this edge.
+    WrongHost,
+    /// It was minted longer ago than `links.max_age` allows.
+    TooOld,
+    /// Its destination is on its own host, where it could lead in circles.
+    Circle,
+    /// A kill switch holds it.
+    Killed,
+    /// A stored redirect, and whoever inspects it does not know what is stored.
+    StoredRedirect,
+    /// No redirect of this slug is stored for the domain or for all.
+    UnknownRedirect,
+    /// The stored redirect has expired.
+    ExpiredRedirect,
 }
 
 /// What is in a pasted link and why it works or not. What does not verify may be made up.
@@ -66,8 +84,40 @@ pub struct Inspection {
     pub list: Option<u16>,
     /// Where it leads. `None`: it is no click link, or its destination is no text.
     pub destination: Option<String>,
-    /// The tenant it verifies for. `None`: for none that was tried.
+    /// The tenant it verifies for, or whose domain a stored redirect is on. `None`: for none that
+    /// was tried.
     pub tenant: Option<String>,
+    /// The slug of a stored redirect. `None`: it is a signed link.
+    pub slug: Option<String>,
+    /// The kind of kill switch that holds it. `None`: none that is known here.
+    pub killed: Option<KillKind>,
+}
+
+/// What a link meets on an edge beyond its signature: for [`Inspection::as_served`].
+pub struct Served<'a> {
+    /// The present time.
+    pub now: Timestamp,
+    /// `links.max_age`. `None`: links never get too old.
+    pub max_age: Option<Duration>,
+    /// `links.prefix`, without a slash at its end.
+    pub prefix: &'a str,
+    /// What the link's host is.
+    pub place: Place,
+    /// The kill switches. `None`: they are not known here.
+    pub kills: Option<&'a KillSwitches>,
+}
+
+/// What the host of a link is to an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// There is no host, or which domains there are is not known.
+    Unknown,
+    /// edge.name or one of its aliases.
+    Edge,
+    /// A domain that is served.
+    Domain,
+    /// Not served.
+    Nowhere,
 }
 
 /// Inspects a URL or a bare token. `tenants`: those served at the link's domain, the present one
@@ -92,7 +142,15 @@ pub fn explain<'a>(
         list: None,
         destination: None,
         tenant: None,
+        slug: pasted.slug.map(str::to_owned),
+        killed: None,
     };
+    if pasted.slug.is_some() {
+        return out.found(
+            Finding::StoredRedirect,
+            "a stored redirect; only the edge knows where it leads: ask POST /v1/links/inspect",
+        );
+    }
     if pasted.token.is_empty() {
         return out.found(
             Finding::NoToken,
@@ -144,6 +202,127 @@ pub fn explain<'a>(
 }
 
 impl Inspection {
+    /// Looks at a link that verifies as the edge would serve it: where it stands, how old it is,
+    /// where it leads, and whether that was killed. `text`: what was inspected.
+    pub fn as_served(mut self, text: &str, served: &Served<'_>) -> Self {
+        if self.finding == Finding::NoToken || self.slug.is_some() {
+            return self;
+        }
+        if served.place == Place::Nowhere {
+            return self.on_the_wrong_host();
+        }
+        if !self.valid {
+            return self;
+        }
+        if let Some(parent) = Pasted::of(text).parent.filter(|_| self.host.is_some()) {
+            let prefix = served.prefix.trim_start_matches('/');
+            let of_tenant = parent
+                .strip_prefix("t/")
+                .is_some_and(|t| !t.is_empty() && !t.contains('/'));
+            let fits = match served.place {
+                Place::Edge => parent == prefix || of_tenant,
+                Place::Domain => parent == prefix,
+                Place::Unknown | Place::Nowhere => true,
+            };
+            if !fits {
+                let letter = self.kind.map_or('c', Kind::letter);
+                let place = format!(
+                    "the token is right, but here it belongs under {}/{letter}/",
+                    served.prefix
+                );
+                return self.refused(Finding::WrongPath, &place);
+            }
+        }
+        let age = self.issued_at.map(|at| served.now.saturating_since(at));
+        let too_old = served.max_age.zip(age).is_some_and(|(most, age)| age > most);
+        if too_old && self.kind != Some(Kind::Unsubscribe) {
+            let issued = self.issued_at.unwrap_or_default();
+            return self.refused(
+                Finding::TooOld,
+                &format!("minted at {issued}, which is longer ago than links.max_age allows"),
+            );
+        }
+        match (self.destination.take(), self.tenant.clone()) {
+            (Some(url), Some(tenant)) => self.leading_to(url, &tenant, served),
+            (destination, _) => {
+                self.destination = destination;
+                self
+            }
+        }
+    }
+
+    /// Tells of a stored redirect what is stored: URL and expiry. `None`: nothing. `tenant`: of
+    /// the domain it stands on.
+    pub fn as_stored(mut self, stored: Option<(&str, Option<Timestamp>)>, tenant: &str, served: &Served<'_>) -> Self {
+        let Some(slug) = self.slug.clone() else { return self };
+        if served.place == Place::Nowhere {
+            return self.on_the_wrong_host();
+        }
+        if let Err(error) = Slug::parse(&slug) {
+            return self.refused(Finding::Spelling, &error.to_string());
+        }
+        let Some((url, expires)) = stored else {
+            return self.refused(
+                Finding::UnknownRedirect,
+                &format!("no redirect {slug} is stored for this domain or for all"),
+            );
+        };
+        self.tenant = Some(tenant.to_owned());
+        if let Some(at) = expires.filter(|at| *at <= served.now) {
+            self.destination = Some(url.to_owned());
+            return self.refused(Finding::ExpiredRedirect, &format!("this redirect expired at {at}"));
+        }
+        self.valid = true;
+        self.finding = Finding::Valid;
+        "the redirect is stored and leads to its destination".clone_into(&mut self.explanation);
+        self.leading_to(url.to_owned(), tenant, served)
+    }
+
+    /// Where it leads, and whether it may.
+    fn leading_to(mut self, url: String, tenant: &str, served: &Served<'_>) -> Self {
+        let (circle, killed) = match Destination::new(&url) {
+            Ok(destination) => {
+                let host = self.host.as_deref().map(name_of);
+                let circle = host.is_some_and(|host| destination.leads_to(&host));
+                let killed = served.kills.and_then(|k| k.hit(tenant, self.message_id, &destination));
+                (circle, killed)
+            }
+            Err(_) => (false, None),
+        };
+        self.destination = Some(url);
+        if circle {
+            return self.refused(
+                Finding::Circle,
+                "its destination is on its own host, where it could lead in circles",
+            );
+        }
+        if let Some(kind) = killed {
+            self.killed = Some(kind);
+            return self.refused(
+                Finding::Killed,
+                &format!("killed by its {}; visitors get a warning page", kind.as_str()),
+            );
+        }
+        self
+    }
+
+    fn on_the_wrong_host(self) -> Self {
+        let host = self.host.as_deref().map(name_of).unwrap_or_default();
+        let whose = match &self.tenant {
+            Some(tenant) => format!("; it was minted for tenant {tenant}"),
+            None => String::new(),
+        };
+        self.refused(
+            Finding::WrongHost,
+            &format!("{host} is no domain of this edge: register it, or mint links for the right domain{whose}"),
+        )
+    }
+
+    fn refused(mut self, finding: Finding, explanation: &str) -> Self {
+        self.valid = false;
+        self.found(finding, explanation)
+    }
+
     fn found(mut self, finding: Finding, explanation: &str) -> Self {
         self.finding = finding;
         explanation.clone_into(&mut self.explanation);
@@ -173,9 +352,19 @@ impl Inspection {
     }
 }
 
+/// The name in a URL's authority: without port and final dot, in lower case.
+fn name_of(authority: &str) -> String {
+    let name = authority.split(':').next().unwrap_or_default();
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
 /// What people paste, taken apart.
 struct Pasted<'a> {
     host: Option<&'a str>,
+    /// What stands in the path before `/c/` and so on. `None`: there is no such path.
+    parent: Option<&'a str>,
+    /// Of a stored redirect. `None`: it is none.
+    slug: Option<&'a str>,
     kind: Option<Kind>,
     token: &'a str,
 }
@@ -192,10 +381,12 @@ impl<'a> Pasted<'a> {
         };
         let path = path.split(['?', '#']).next().unwrap_or_default();
         let (before, token) = path.rsplit_once('/').unwrap_or(("", path));
-        let kind = match before.rsplit('/').next() {
-            Some("o") => Some(Kind::Open),
-            Some("c") => Some(Kind::Click),
-            Some("u") => Some(Kind::Unsubscribe),
+        let (parent, letter) = before.rsplit_once('/').unwrap_or(("", before));
+        let slug = (letter == "r" && host.is_some()).then_some(token);
+        let kind = match letter {
+            "o" => Some(Kind::Open),
+            "c" => Some(Kind::Click),
+            "u" => Some(Kind::Unsubscribe),
             _ => None,
         };
         let token = if kind == Some(Kind::Open) {
@@ -209,7 +400,13 @@ impl<'a> Pasted<'a> {
         } else {
             token
         };
-        Self { host, kind, token }
+        Self {
+            host,
+            parent: kind.map(|_| parent),
+            slug,
+            kind,
+            token,
+        }
     }
 }
 
@@ -299,6 +496,118 @@ mod tests {
         assert_eq!(finding(&click(1, "nobody")), Finding::Forged);
         keys.revoke(1);
         assert_eq!(finding(&right), Finding::RevokedKey);
+    }
+
+    fn served(place: Place) -> Served<'static> {
+        Served {
+            now: Timestamp::from_secs(1_795_305_660),
+            max_age: None,
+            prefix: "",
+            place,
+            kills: None,
+        }
+    }
+
+    #[test]
+    fn what_the_edge_holds_against_a_right_link_is_named() {
+        let right = click(1, "acme");
+        let keys = keys();
+        let look = |text: &str, served: &Served<'_>| explain(text, &keys, &["acme"], ["other"]).as_served(text, served);
+        let finding = |text: &str, served: &Served<'_>| {
+            let found = look(text, served);
+            assert_eq!(found.valid, found.finding == Finding::Valid, "{found:?}");
+            assert!(!found.explanation.is_empty());
+            found.finding
+        };
+        let domain = served(Place::Domain);
+        for place in [Place::Domain, Place::Edge, Place::Unknown] {
+            let found = look(&right, &served(place));
+            assert_eq!(found.finding, Finding::Valid);
+            assert_eq!(found.destination.as_deref(), Some("https://example.com/x"));
+        }
+        assert_eq!(finding(&right, &served(Place::Nowhere)), Finding::WrongHost);
+        let other = look(&click(1, "other"), &served(Place::Nowhere));
+        assert!(other.explanation.contains("tenant other"), "{other:?}");
+        assert_eq!(finding(&click(1, "other"), &domain), Finding::OtherTenant);
+        // Where it stands.
+        let below = |parent: &str| right.replace("/c/", &format!("{parent}/c/"));
+        assert_eq!(finding(&below("/t/acme"), &domain), Finding::WrongPath);
+        assert_eq!(finding(&below("/t/acme"), &served(Place::Edge)), Finding::Valid);
+        assert_eq!(finding(&below("/x"), &served(Place::Edge)), Finding::WrongPath);
+        let prefixed = Served {
+            prefix: "/e",
+            ..served(Place::Domain)
+        };
+        assert_eq!(finding(&below("/e"), &prefixed), Finding::Valid);
+        assert_eq!(finding(&right, &prefixed), Finding::WrongPath);
+        assert_eq!(finding(right.rsplit('/').next().unwrap(), &prefixed), Finding::Valid);
+        // How old it is.
+        let aged = |secs| Served {
+            max_age: Some(Duration::from_secs(secs)),
+            ..served(Place::Domain)
+        };
+        assert_eq!(finding(&right, &aged(60)), Finding::Valid);
+        assert_eq!(finding(&right, &aged(59)), Finding::TooOld);
+        // Where it leads.
+        let on_itself = right.replace("links.customer.example", "EXAMPLE.com:443");
+        assert_eq!(finding(&on_itself, &domain), Finding::Circle);
+        let kills = KillSwitches::new();
+        kills.set(
+            [super::super::Kill::new(KillKind::Host, "example.com").unwrap()]
+                .into_iter()
+                .collect(),
+        );
+        let killing = Served {
+            kills: Some(&kills),
+            ..served(Place::Domain)
+        };
+        let found = look(&right, &killing);
+        assert_eq!((found.finding, found.killed), (Finding::Killed, Some(KillKind::Host)));
+        assert_eq!(finding(&click(1, "nobody"), &killing), Finding::Forged);
+    }
+
+    #[test]
+    fn a_stored_redirect_is_told_from_what_is_stored() {
+        let text = "https://links.customer.example/r/sale?x";
+        let keys = keys();
+        let found = explain(text, &keys, &["acme"], []);
+        assert_eq!(
+            (found.finding, found.slug.as_deref()),
+            (Finding::StoredRedirect, Some("sale"))
+        );
+        let here = served(Place::Domain);
+        let told = |text: &str, stored: Option<(&str, Option<Timestamp>)>, served: &Served<'_>| {
+            explain(text, &keys, &["acme"], [])
+                .as_served(text, served)
+                .as_stored(stored, "acme", served)
+        };
+        let url = "https://shop.example/";
+        let valid = told(text, Some((url, None)), &here);
+        assert!(valid.valid && valid.destination.as_deref() == Some(url) && valid.tenant.as_deref() == Some("acme"));
+        assert_eq!(told(text, None, &here).finding, Finding::UnknownRedirect);
+        let expired = told(text, Some((url, Some(here.now))), &here);
+        assert_eq!((expired.valid, expired.finding), (false, Finding::ExpiredRedirect));
+        assert_eq!(
+            told(text, Some((url, None)), &served(Place::Nowhere)).finding,
+            Finding::WrongHost
+        );
+        let own = told(text, Some(("https://links.customer.example/x", None)), &here);
+        assert_eq!(own.finding, Finding::Circle);
+        assert_eq!(
+            told("https://a.example/r/a%20b", None, &here).finding,
+            Finding::Spelling
+        );
+        let kills = KillSwitches::new();
+        kills.set(
+            [super::super::Kill::new(KillKind::Tenant, "acme").unwrap()]
+                .into_iter()
+                .collect(),
+        );
+        let killing = Served {
+            kills: Some(&kills),
+            ..served(Place::Domain)
+        };
+        assert_eq!(told(text, Some((url, None)), &killing).killed, Some(KillKind::Tenant));
     }
 
     #[test]

@@ -2,17 +2,24 @@
 //!
 //! A link carries all that is needed to serve it, signed under a key of the tenant: nothing is
 //! looked up, nothing can be forged. The edge verifies ([`Token`]), platforms mint ([`Minter`]),
-//! people who wonder why a link does not work inspect ([`explain`]). Nothing here does I/O beyond
-//! reading a key file.
+//! people who wonder why a link does not work inspect ([`explain`]). Redirects that are stored
+//! instead of signed are in [`RedirectCache`]; what is no longer led to is in [`KillSwitches`].
+//! Nothing here does I/O beyond reading a key file.
 
 mod destination;
 mod inspect;
 mod key;
+mod kill;
 mod mint;
+mod redirects;
+mod slug;
 mod token;
 
 pub use destination::{Destination, DestinationError, MAX_DESTINATION};
-pub use inspect::{Finding, Inspection, explain};
+pub use inspect::{Finding, Inspection, Place, Served, explain};
 pub use key::{KeyError, LinkKey, LinkKeys, SECRET_LEN};
+pub use kill::{Kill, KillError, KillKind, KillSwitches, Kills};
 pub use mint::{Message, Minter, url};
+pub use redirects::{Both, Found, Lookup, RedirectCache, Target};
+pub use slug::{MAX_SLUG, Slug, SlugError, is_slug};
 pub use token::{Kind, MAX_TOKEN_TEXT, Token, TokenBody, TokenError, VerifiedToken};

@@ -406,6 +406,20 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_other_character_in_any_place_verifies(path in "[a-z/]{0,40}", place: prop::sample::Index, other in "[A-Za-z0-9_+/=%. \\-]") {
+            let key = LinkKey::from_hex(9, &"cd".repeat(32)).unwrap();
+            let url = format!("https://example.com/{path}");
+            let message = Message { id: Uuid::from_u128(7), issued_at: 7 };
+            let text = Minter::new(&key, "t").click(&message, 1, &Destination::new(&url).unwrap());
+            let keys = LinkKeys::new([key]).unwrap();
+            let mut changed = text.clone();
+            let at = place.index(text.len());
+            changed.replace_range(at..=at, &other);
+            let verified = Token::decode(&changed).map(|t| t.verify(&keys, ["t"]).is_ok()).unwrap_or(false);
+            prop_assert_eq!(verified, changed == text);
+        }
+
+        #[test]
         fn any_text_is_refused_without_a_panic(text in "\\PC{0,120}") {
             let keys = LinkKeys::new([LinkKey::from_hex(0x41, &"07".repeat(32)).unwrap()]).unwrap();
             let verified = Token::decode(&text).map(|t| t.verify(&keys, ["t"]).is_ok());

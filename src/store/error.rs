@@ -16,6 +16,9 @@ pub enum StoreError {
     /// The lease went to somebody else: stop working on it.
     #[error("the lease on this domain was lost")]
     Fenced,
+    /// A bounded list is full.
+    #[error("there are {0} already, which is all there may be; delete one first")]
+    TooMany(usize),
     /// Another process has the store open.
     #[error("the store {path} is in use by another process; stop it first, or give this one a store of its own")]
     Locked {

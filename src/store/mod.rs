@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::domain::ssl::{Reason, State};
 use crate::domain::{DomainName, DomainRecord};
+use crate::link::{Kill, Slug};
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -30,6 +31,9 @@ pub use query::DomainQuery;
 pub const TIMELINE_KEPT: u64 = 200;
 /// How many changes are kept for followers: more than a node misses in any short absence.
 pub const CHANGES_KEPT: u64 = 100_000;
+
+/// How many kill switches there may be: every node has all of them in memory, some 100 bytes each.
+pub const KILLS_KEPT: usize = 10_000;
 
 /// The key of the lease under which a domain is worked on.
 pub fn domain_lease(name: &DomainName) -> String {
@@ -56,8 +60,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`domain_lease`], also past its time: nobody else has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
-    /// Forgets a domain: record, certificate, order, timeline, lease. The audit log keeps the
-    /// entry given. [`StoreError::NotFound`] when there is no such domain.
+    /// Forgets a domain: record, certificate, order, timeline, lease, redirects. The audit log
+    /// keeps the entry given. [`StoreError::NotFound`] when there is no such domain.
     async fn purge(&self, name: &DomainName, audit: AuditEntry) -> Result<(), StoreError>;
 
     /// A page of domains, sorted by name.
@@ -123,6 +127,39 @@ pub trait Store: Send + Sync + 'static {
 
     /// Until when orders at a CA are held back. `None`: they are not, or no longer at `now`.
     async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    // --- stored redirects ----------------------------------------------------------------------
+
+    /// The stored redirect of a domain, or with `None` the one for all domains. A domain's own
+    /// and the one for all are two: which wins is not decided here.
+    async fn redirect(&self, domain: Option<&DomainName>, slug: &Slug) -> Result<Option<StoredRedirect>, StoreError>;
+
+    /// A page of stored redirects: those for all domains first, then by domain; by slug in each.
+    async fn redirects(&self, query: &RedirectQuery) -> Result<Vec<StoredRedirect>, StoreError>;
+
+    /// Stores a redirect, over one of the same domain and slug. [`StoreError::NotFound`] when there
+    /// is no such domain.
+    async fn put_redirect(&self, redirect: &StoredRedirect, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// Forgets a redirect. [`StoreError::NotFound`] when there is none.
+    async fn delete_redirect(
+        &self,
+        domain: Option<&DomainName>,
+        slug: &Slug,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError>;
+
+    // --- kill switches -------------------------------------------------------------------------
+
+    /// All kill switches, sorted by kind and value; [`KILLS_KEPT`] at most.
+    async fn kills(&self) -> Result<Vec<StoredKill>, StoreError>;
+
+    /// Stores a kill switch, over one of the same kind and value. [`StoreError::TooMany`] when
+    /// there are [`KILLS_KEPT`] others.
+    async fn put_kill(&self, kill: &StoredKill, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// Forgets a kill switch. [`StoreError::NotFound`] when there is none.
+    async fn delete_kill(&self, kill: &Kill, audit: AuditEntry) -> Result<(), StoreError>;
 
     // --- secrets of the fleet ------------------------------------------------------------------
 
@@ -289,6 +326,45 @@ pub struct TicketKeyRow {
     pub created: Timestamp,
 }
 
+/// A redirect that is stored instead of signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRedirect {
+    /// The domain it is of. `None`: all domains that have none of their own with this slug.
+    pub domain: Option<DomainName>,
+    /// Its name in the path.
+    pub slug: Slug,
+    /// Where it leads.
+    pub url: String,
+    /// From when on it leads nowhere. `None`: never.
+    pub expires: Option<Timestamp>,
+    /// When it was put there.
+    pub changed: Timestamp,
+}
+
+/// Which redirects to list.
+#[derive(Clone, Debug, Default)]
+pub struct RedirectQuery {
+    /// Only this domain's. `None`: all there are, those for all domains too.
+    pub domain: Option<DomainName>,
+    /// Only those after this domain (`None`: the ones for all domains) and slug. `None`: from the first.
+    pub after: Option<(Option<DomainName>, Slug)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A kill switch as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKill {
+    /// What is killed.
+    pub kill: Kill,
+    /// Why, for other operators. `None`: nobody said.
+    pub note: Option<String>,
+    /// Who did it: the name of a token.
+    pub by: String,
+    /// When.
+    pub since: Timestamp,
+}
+
 /// How many domains are in one state for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
@@ -382,4 +458,13 @@ pub enum Changed {
     },
     /// The ticket keys.
     TicketKeys,
+    /// A stored redirect.
+    Redirect {
+        /// Whose. `None`: the one for all domains.
+        domain: Option<DomainName>,
+        /// Its slug.
+        slug: Slug,
+    },
+    /// The kill switches.
+    Kills,
 }

@@ -11,12 +11,15 @@
 mod support;
 
 mod admission;
+mod clear;
 mod cli;
 mod crash;
 mod faults;
 mod first_handshake;
 mod journal_kill;
+mod minting;
 mod nats;
+mod operators;
 mod pebble_flow;
 mod renewal;
 mod store_scale;

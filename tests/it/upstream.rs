@@ -35,16 +35,15 @@ async fn raw(world: &World, bytes: &[u8]) -> String {
 async fn nginx_sees_the_original_path_host_and_client() {
     let nginx = Nginx::start().await;
     let world = fronting(&nginx, "").await;
-    let path = "/track/%2F/~//x%zz/a%20b/?q=%2f&r=//";
+    // nginx refuses `%zz` in a path.
+    let path = "/track/%2F/~//x%7a/a%20b/?q=%2f&r=//%zz";
     let answer = world.fetch(NAME, path).await.expect("an answer");
     assert_eq!((answer.status, answer.text().as_str()), (200, "nginx\n"));
     // An old system's click link, whose token is none of ours.
     world.fetch(NAME, "/c/old-token").await.expect("an answer");
     let ours = world.links(NAME).click("https://shop.example/");
     assert_eq!(world.fetch(NAME, &ours).await.expect("an answer").status, 302);
-    let spoofed = format!(
-        "GET /track/1 HTTP/1.1\r\nHost: LINKS.customer.test.\r\nUser-Agent: Old/1\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nConnection: close, X-Forwarded-For\r\n\r\n"
-    );
+    let spoofed = "GET /track/1 HTTP/1.1\r\nHost: LINKS.customer.test.\r\nUser-Agent: Old/1\r\nX-Forwarded-For: 1.2.3.4\r\nForwarded: for=1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nConnection: close, X-Forwarded-For\r\n\r\n";
     assert!(raw(&world, spoofed.as_bytes()).await.starts_with("HTTP/1.1 200 "));
     let seen = until("three requests are logged", async || {
         Some(nginx.logged()).filter(|l| l.len() >= 3)
@@ -177,6 +176,7 @@ async fn a_restart_of_the_back_end_is_seen_only_while_it_lasts() {
     let nginx = Nginx::start().await;
     let world = fronting(&nginx, "").await;
     assert_eq!(world.fetch(NAME, "/a").await.expect("an answer").status, 200);
+    let address = nginx.address;
     drop(nginx);
     let answer = world.fetch(NAME, "/a").await.expect("an answer");
     assert_eq!(answer.status, 502);
@@ -184,4 +184,6 @@ async fn a_restart_of_the_back_end_is_seen_only_while_it_lasts() {
     // Ours are answered all the same.
     let ours = world.links(NAME).click("https://shop.example/");
     assert_eq!(world.fetch(NAME, &ours).await.expect("an answer").status, 302);
+    let _back = Nginx::start_at(address).await;
+    assert_eq!(world.fetch(NAME, "/a").await.expect("an answer").status, 200);
 }

@@ -14,8 +14,10 @@ use crate::admin::input::Json;
 use crate::admin::problem::Problem;
 use crate::admin::{Context, Live};
 use crate::config::admin::Role;
+use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::link::{Inspection, explain};
+use crate::link::{Inspection, Place, Served, Slug, explain};
+use crate::store::StoredRedirect;
 
 /// Other domains' tenants that are tried, to tell a link that stands on the wrong domain from a
 /// forged one; each costs some microseconds.
@@ -45,6 +47,7 @@ struct Inspect {
 
 async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Response, Problem> {
     let Inspect { url } = body.read(&[])?;
+    let stored = stored(&context, &url).await?;
     let this = Arc::clone(&context);
     // Trying thousands of keys would hold up everything else on this thread.
     let found = context.tasks.spawn_blocking(move || {
@@ -52,7 +55,18 @@ async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Resp
         let tenants = tenants(&this.registry, &live, &url);
         let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
         let others = others(&this.registry);
+        let served = Served {
+            now: this.control.clock().now(),
+            max_age: live.max_age,
+            prefix: &live.prefix,
+            place: place(&this.registry, &live, &url),
+            kills: Some(this.control.kills().switches()),
+        };
+        let stored = stored.as_ref().map(|r| (r.url.as_str(), r.expires));
+        let tenant = tenants.first().copied().unwrap_or_default();
         explain(&url, &live.link_keys, &tenants, others.iter().map(String::as_str))
+            .as_served(&url, &served)
+            .as_stored(stored, tenant, &served)
     });
     Ok(match found.await {
         Ok(found) => axum::Json(found).into_response(),
@@ -63,20 +77,53 @@ async fn inspect(State(context): State<Arc<Context>>, body: Json) -> Result<Resp
     })
 }
 
+/// What is stored, where the URL is that of a stored redirect.
+async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, Problem> {
+    let uri = pasted(url);
+    let slug = uri.as_ref().and_then(|uri| uri.path().rsplit_once("/r/"));
+    let slug = slug.and_then(|(_, slug)| Slug::parse(slug).ok());
+    let name = uri
+        .as_ref()
+        .and_then(host)
+        .and_then(|host| DomainName::parse(&host).ok());
+    match (name, slug) {
+        (Some(name), Some(slug)) => Ok(context.control.redirects().served(&name, &slug).await?),
+        _ => Ok(None),
+    }
+}
+
+/// What people paste, as a URL. `None`: it is none.
+fn pasted(url: &str) -> Option<Uri> {
+    url.trim().trim_matches(['<', '>', '"', '\'']).parse().ok()
+}
+
+fn host(uri: &Uri) -> Option<String> {
+    Some(uri.host()?.trim_end_matches('.').to_ascii_lowercase())
+}
+
+/// What the host of a URL is to this edge.
+fn place(registry: &Registry, live: &Live, url: &str) -> Place {
+    match pasted(url).as_ref().and_then(host) {
+        None => Place::Unknown,
+        Some(host) if live.is_edge(&host) => Place::Edge,
+        Some(host) if registry.get(&host).is_some() => Place::Domain,
+        Some(_) if registry.is_loaded() => Place::Nowhere,
+        Some(_) => Place::Unknown,
+    }
+}
+
 /// The tenants whose links the URL's host serves: the present one and the former ones; on edge.name
 /// the one in the path.
 fn tenants(registry: &Registry, live: &Live, url: &str) -> Vec<String> {
-    let url = url.trim().trim_matches(['<', '>', '"', '\'']);
-    let uri: Option<Uri> = url.parse().ok();
-    let Some(host) = uri.as_ref().and_then(Uri::host) else {
+    let uri = pasted(url);
+    let Some(host) = uri.as_ref().and_then(host) else {
         return Vec::new();
     };
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let is_edge = live.edge_name.as_str() == host || live.aliases.iter().any(|a| a.as_str() == host);
-    if is_edge {
+    if live.is_edge(&host) {
         let path = uri.as_ref().map_or("", Uri::path);
         let tenant = path.split("/t/").nth(1).and_then(|rest| rest.split('/').next());
-        return tenant.map(str::to_owned).into_iter().collect();
+        // Without one, it is the edge's own name.
+        return vec![tenant.map_or(host, str::to_owned)];
     }
     let Some(entry) = registry.get(&host) else {
         return Vec::new();

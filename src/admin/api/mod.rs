@@ -9,7 +9,9 @@ mod events;
 mod export;
 mod import;
 mod issuer;
+mod kills;
 mod links;
+mod redirects;
 
 pub(super) use events::MAX_STREAMS;
 
@@ -30,6 +32,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         links::endpoints(),
         events::endpoints(),
         erase::endpoints(),
+        redirects::endpoints(),
+        kills::endpoints(),
         description::endpoints(),
     ]
     .into_iter()

@@ -185,8 +185,8 @@ async fn what_is_wrong_is_said() {
         .await
         .is_problem(400, "invalid_request");
     for path in [
-        "/v1/redirects",
-        "/v1/events",
+        "/v1/nothing",
+        "/v1/event",
         "/nothing",
         "/v1/domains/a.example.com/other",
     ] {

@@ -6,6 +6,7 @@ mod bulk;
 mod domains;
 mod edge_cases;
 mod events;
+mod links;
 mod service;
 
 use std::net::SocketAddr;
@@ -38,7 +39,7 @@ use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::event::{Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
-use crate::link::{LinkKey, LinkKeys};
+use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
 use crate::store::sqlite::SqliteStore;
@@ -160,6 +161,8 @@ impl Harness {
             registry: registry.clone(),
             certificates: certificates.clone(),
             tickets: TicketKeys::new(),
+            redirects: RedirectCache::new(1 << 20, 1).0,
+            kills: KillSwitches::new(),
             tools: Tools {
                 issuer: Arc::new(issuer),
                 checker: Arc::new(checker),
@@ -271,6 +274,8 @@ fn settings_with(tokens: Vec<AdminToken>) -> Settings {
         tokens,
         edge_name: name(EDGE),
         aliases: Vec::new(),
+        prefix: String::new(),
+        max_age: None,
         link_keys: Arc::new(LinkKeys::new([LinkKey::from_hex(1, &"07".repeat(32)).unwrap()]).unwrap()),
     }
 }
@@ -308,11 +313,23 @@ impl Call {
             .unwrap()
             .unwrap();
         let (parts, body) = answer.into_parts();
-        let body = tokio::time::timeout(PATIENT, body.collect()).await.unwrap().unwrap();
+        // A stream of events has no end.
+        let endless = parts
+            .headers
+            .get("content-type")
+            .is_some_and(|t| t == "text/event-stream");
+        let body = match endless {
+            true => Bytes::new(),
+            false => tokio::time::timeout(PATIENT, body.collect())
+                .await
+                .unwrap()
+                .unwrap()
+                .to_bytes(),
+        };
         Reply {
             status: parts.status,
             headers: parts.headers,
-            body: body.to_bytes(),
+            body,
         }
     }
 }

@@ -2,14 +2,15 @@
 
 use http::{HeaderValue, StatusCode, Uri};
 
-use super::record;
 use super::reply::{self, Reply};
 use super::respond::Exchange;
 use super::router::{Route, route};
+use super::{kill, record};
 use crate::event::Appending;
 use crate::link::{Destination, Kind, TokenBody, VerifiedToken};
 
-/// 302 to the destination, when its event is written. `None`: the token is not right.
+/// 302 to the destination, when its event is written. What was killed gets a warning, and its event
+/// too; what is too old leads where broken links do. `None`: the token is not right.
 pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<(Reply, Option<Appending>)> {
     x.verified(Kind::Click, tenant, token, |token| {
         Some(destined(x, token).unwrap_or_else(|| (fallback(x), None)))
@@ -22,13 +23,16 @@ fn destined(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Option<(Reply, Optio
         return None;
     };
     // A link to its own host could lead in circles.
-    if destination.leads_to(x.entry.name.as_str()) {
+    if destination.leads_to(x.entry.name.as_str()) || x.is_too_old(token) {
         return None;
+    }
+    if let Some(killed) = kill::hit(x, token.tenant, Some(token.message_id), &destination) {
+        return Some((kill::warning(x), Some(record::link(x, token, Some(killed)))));
     }
     let location = HeaderValue::from_str(&destination.location()).ok()?;
     Some((
         reply::redirect(StatusCode::FOUND, location),
-        Some(record::link(x, token)),
+        Some(record::link(x, token, None)),
     ))
 }
 

@@ -15,7 +15,7 @@ use crate::domain::admission::Admission;
 use crate::domain::registry::Registry;
 use crate::event::Journal;
 use crate::event::verdict::Rules;
-use crate::link::LinkKeys;
+use crate::link::{KillSwitches, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
 
 /// Everything a request may need. One for the whole edge.
@@ -32,6 +32,10 @@ pub struct Context {
     pub challenge_upstream: Option<ChallengeUpstream>,
     /// Where events are written before the answer.
     pub journal: Journal,
+    /// The stored redirects.
+    pub redirects: RedirectCache,
+    /// What is no longer led to.
+    pub kills: KillSwitches,
     /// What tells machines from people.
     pub rules: Rules,
     /// The time.
@@ -58,6 +62,8 @@ pub struct Settings {
     pub prefix: String,
     /// Where a broken click link leads. `None`: to a 404 page.
     pub fallback_url: Option<String>,
+    /// How old a click or open link may be. `None`: as old as it likes.
+    pub max_age: Option<Duration>,
     /// The link keys.
     pub keys: Arc<LinkKeys>,
     /// The rules for back ends.

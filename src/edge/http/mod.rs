@@ -1,18 +1,21 @@
 //! HTTP on the edge (contract, section 4): from a connection to its replies.
 //!
 //! [`serve`] drives a connection; for each request `respond` checks the host, asks the router and
-//! calls the room that answers: challenge, open, click, unsubscribe, well_known, or passes it on to a
-//! back end (`upstream`). Answers come from memory; what may be waited for is the journal (`record`),
-//! an admission answer on port 80, a small request body, an upstream for challenges, and back ends.
+//! calls the room that answers: challenge, open, click, redirect, unsubscribe, well_known, or passes it
+//! on to a back end (`upstream`). Answers come from memory; what may be waited for is the journal
+//! (`record`), a stored redirect that is not in memory, an admission answer on port 80, a small
+//! request body, an upstream for challenges, and back ends.
 
 mod challenge;
 mod click;
 mod context;
 mod host;
+mod kill;
 mod metrics;
 mod open;
 mod pages;
 mod record;
+mod redirect;
 mod reply;
 mod respond;
 pub mod router;

@@ -1,4 +1,5 @@
-//! The open pixel: the same for every token, so that nobody learns which are right.
+//! The open pixel: the same for every token, so that nobody learns which are right. Kill switches
+//! do not concern it: a pixel harms nobody, and its event tells who has seen the message.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -13,10 +14,11 @@ use crate::link::Kind;
 pub(super) const PIXEL: &[u8; 43] =
     b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";
 
-/// The pixel and an event. `None`: the token is not right.
+/// The pixel and an event; what is too old is none. `None`: the token is not right.
 pub(super) fn answer(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<(Reply, Option<Appending>)> {
     x.verified(Kind::Open, tenant, token, |token| {
-        Some((pixel(), Some(record::link(x, token))))
+        let event = (!x.is_too_old(token)).then(|| record::link(x, token, None));
+        Some((pixel(), event))
     })
 }
 

@@ -92,6 +92,22 @@ pub(super) fn not_found(language: Language) -> Page {
     }
 }
 
+/// For a link that was killed. Nothing on it can be followed.
+pub(super) fn killed(language: Language) -> Page {
+    match language {
+        Language::English => document!(
+            "en",
+            "This link was blocked",
+            "<p>It may have led to a harmful page and was switched off. Please do not enter passwords or other data where the message asks you to, and delete it.</p>"
+        ),
+        Language::German => document!(
+            "de",
+            "Dieser Link wurde gesperrt",
+            "<p>Er führte möglicherweise auf eine schädliche Seite und wurde abgeschaltet. Bitte geben Sie keine Passwörter oder andere Daten ein, zu denen die Nachricht Sie auffordert, und löschen Sie sie.</p>"
+        ),
+    }
+}
+
 /// For a back end that gives no answer.
 pub(super) fn unavailable(language: Language) -> Page {
     match language {
@@ -172,12 +188,18 @@ mod tests {
 
     #[test]
     fn pages_load_nothing_and_run_nothing() {
-        for page in [Language::English, Language::German]
-            .into_iter()
-            .flat_map(|l| [not_found(l), unavailable(l), confirm_unsubscribe(l), unsubscribed(l)])
-        {
+        for page in [Language::English, Language::German].into_iter().flat_map(|l| {
+            [
+                not_found(l),
+                killed(l),
+                unavailable(l),
+                confirm_unsubscribe(l),
+                unsubscribed(l),
+            ]
+        }) {
             assert!(page.html.contains(&format!("lang=\"{}\"", page.language)));
-            for not in ["<script", "http:", "https:", " src=", "@import"] {
+            assert!(page.html.contains("noindex"));
+            for not in ["<script", "<a ", "http:", "https:", " src=", "@import"] {
                 assert!(!page.html.contains(not), "{not} in {}", page.html);
             }
         }

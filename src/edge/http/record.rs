@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::respond::Exchange;
 use crate::event::{Appending, Client, Event, EventType, Request};
-use crate::link::{TokenBody, VerifiedToken};
+use crate::link::{KillKind, TokenBody, VerifiedToken};
 
-/// Hands the event of a verified link to the journal.
-pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Appending {
+/// Hands the event of a verified link to the journal. `killed`: the switch for which a warning was
+/// shown; `None` when it was served.
+pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>, killed: Option<KillKind>) -> Appending {
     let kind = match token.body {
         TokenBody::Open => EventType::Open,
         TokenBody::Click { .. } => EventType::Click,
@@ -29,8 +30,19 @@ pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Appending {
         }
         TokenBody::Unsubscribe { list } => event.list = Some(list),
     }
+    event.killed = killed.map(KillKind::as_str);
     let since = x.now.saturating_since(token.issued_at);
     begin(x, event, Some(since))
+}
+
+/// Hands the event of a stored redirect to the journal.
+pub(super) fn redirect(x: &Exchange<'_>, slug: &str, url: &str, killed: Option<KillKind>) -> Appending {
+    let domain = x.entry.name.as_str();
+    let mut event = Event::new(EventType::Redirect, x.now, domain, x.entry.tenant());
+    event.slug = Some(slug);
+    event.url = Some(url);
+    event.killed = killed.map(KillKind::as_str);
+    begin(x, event, None)
 }
 
 /// Hands the event of a request that a back end answered to the journal. It tells the rule, not the

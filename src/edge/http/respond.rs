@@ -13,7 +13,7 @@ use super::pages::{Language, not_found};
 use super::reply::{self, Reply};
 use super::router::{Route, RouteLabel, route};
 use super::server::Session;
-use super::{challenge, click, open, record, unsubscribe, upstream, well_known};
+use super::{challenge, click, open, record, redirect, unsubscribe, upstream, well_known};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
 use crate::domain::admission::Admitted;
@@ -233,8 +233,14 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
         Route::Open { tenant, token } => open::answer(&x, tenant, token),
         Route::Click { tenant, token } => click::answer(&x, tenant, token),
         Route::Unsubscribe { tenant, token } => unsubscribe::ask(&x, tenant, token).map(|page| (page, None)),
-        // Only signed links lead anywhere so far: no slug is known.
-        Route::Redirect { .. } => None,
+        Route::Redirect { slug } => match redirect::cached(&x, slug) {
+            Some(found) => redirect::answer(&x, slug, found),
+            None => {
+                let (session, entry) = (Arc::clone(session), Arc::clone(entry));
+                let step = Step::Slow(Box::pin(redirect::look_up(session, request, entry)));
+                return Answer { route: label, step };
+            }
+        },
         Route::AppleAppSiteAssociation => Some((well_known::app_links(&x, entry.apple_app_site_association()), None)),
         Route::AssetLinks => Some((well_known::app_links(&x, entry.asset_links()), None)),
         Route::Robots => Some((well_known::robots(), None)),
@@ -299,8 +305,12 @@ impl Exchange<'_> {
         token: &str,
         f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
     ) -> Option<T> {
-        let found = self.verify(kind, tenant, token, f);
-        if found.is_none() {
+        let mut right = false;
+        let found = self.verify(kind, tenant, token, |verified| {
+            right = true;
+            f(verified)
+        });
+        if !right {
             record::wrong_token(self, token);
         }
         found
@@ -326,9 +336,16 @@ impl Exchange<'_> {
         }
     }
 
+    /// Whether a link is older than links may be. Not asked for unsubscribing: whoever wants to
+    /// leave a list may do so as long as the key lives.
+    pub(super) fn is_too_old(&self, token: &VerifiedToken<'_>) -> bool {
+        let age = || self.now.saturating_since(token.issued_at);
+        self.settings.max_age.is_some_and(|most| age() > most)
+    }
+
     /// The upstream rule for what this edge does not answer itself: other paths, and links whose
     /// token does not verify. `None`: there is none, or the route is the edge's own in any case.
-    fn rule_for(&self, found: Route<'_>) -> Option<Arc<upstream::Rule>> {
+    pub(super) fn rule_for(&self, found: Route<'_>) -> Option<Arc<upstream::Rule>> {
         match found {
             Route::Open { .. }
             | Route::Click { .. }
@@ -355,7 +372,7 @@ impl Exchange<'_> {
     }
 
     /// What is answered where there is nothing.
-    fn nowhere(&self, found: Route<'_>) -> Reply {
+    pub(super) fn nowhere(&self, found: Route<'_>) -> Reply {
         match found {
             Route::Open { .. } => open::pixel(),
             Route::Click { .. } | Route::Redirect { .. } => click::fallback(self),

@@ -80,7 +80,10 @@ where
             .max_header_list_size(MAX_HEAD as u32)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS);
-        Box::pin(builder.serve_connection(io, service))
+        Box::pin(Together {
+            connection: builder.serve_connection(io, service),
+            waited: false,
+        })
     } else {
         Box::pin(
             http1::Builder::new()
@@ -148,9 +151,32 @@ where
     }
 }
 
-impl<I, S, E> Closable for http2::Connection<I, S, E>
+/// An HTTP/2 connection that lets its streams go first. The first of several that are answered
+/// wakes the connection, which tokio would run next: each answer would be sent in a TLS record and
+/// a system call of its own. So it steps back once, until what can run has run.
+struct Together<C> {
+    connection: C,
+    /// Whether it has stepped back since it last ran.
+    waited: bool,
+}
+
+impl<C: Future + Unpin> Future for Together<C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<C::Output> {
+        self.waited = !self.waited;
+        if self.waited {
+            // Polled once, this wakes the task after those that can run now.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.connection).poll(cx)
+    }
+}
+
+impl<I, S, E> Closable for Together<http2::Connection<I, S, E>>
 where
-    Self: Future<Output = hyper::Result<()>> + Send,
+    http2::Connection<I, S, E>: Future<Output = hyper::Result<()>> + Unpin + Send,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
     S: hyper::service::HttpService<Incoming>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -158,8 +184,8 @@ where
     <S::ResBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, S::ResBody>,
 {
-    fn close(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+    fn close(mut self: Pin<&mut Self>) {
+        Pin::new(&mut self.connection).graceful_shutdown();
     }
 }
 

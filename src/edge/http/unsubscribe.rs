@@ -1,4 +1,5 @@
-//! Unsubscribing: GET asks, only POST does it (RFC 8058), because scanners follow every link.
+//! Unsubscribing: GET asks, only POST does it (RFC 8058), because scanners follow every link. It
+//! works whatever was killed and however old the link is: nobody may be kept on a list.
 
 use std::sync::Arc;
 
@@ -71,7 +72,9 @@ fn posted(x: &Exchange<'_>, body: &Bytes) -> (Reply, Option<Appending>) {
         let asked = || reply::page(StatusCode::BAD_REQUEST, &confirm_unsubscribe(language));
         return (right.map_or_else(|| x.not_found(), |()| asked()), None);
     }
-    match x.verified(Kind::Unsubscribe, tenant, token, |token| Some(record::link(x, token))) {
+    match x.verified(Kind::Unsubscribe, tenant, token, |token| {
+        Some(record::link(x, token, None))
+    }) {
         Some(event) => (reply::page(StatusCode::OK, &unsubscribed(language)), Some(event)),
         None => (x.not_found(), None),
     }

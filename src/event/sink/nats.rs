@@ -4,12 +4,17 @@
 //! stream drops it within its duplicate window (two minutes unless configured on the stream; make
 //! it as long as the broker may be away, or have consumers look at `id`). A stream that is missing,
 //! full or unreachable refuses; events wait in the journal and come again, in order.
+//!
+//! Order is why a connection is used until its first failure only: a client that connects again by
+//! itself would send what it had queued before what was lost on the way.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind};
-use async_nats::{ConnectOptions, HeaderMap, header};
+use async_nats::{Auth, AuthError, ConnectOptions, HeaderMap, header};
 use async_trait::async_trait;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret;
@@ -33,7 +38,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 pub(super) struct NatsSink {
     settings: NatsSettings,
     tls: ClientConfig,
-    /// `None`: not connected yet. Afterwards the client itself connects again.
+    /// `None`: not connected, or something failed since.
     stream: Option<Context>,
 }
 
@@ -51,28 +56,65 @@ impl NatsSink {
         if let Some(stream) = &self.stream {
             return Ok(stream.clone());
         }
-        let mut options = ConnectOptions::new()
-            .name("linkseal")
-            .connection_timeout(CONNECT_TIMEOUT)
-            .client_capacity(IN_FLIGHT)
-            .tls_client_config(self.tls.clone());
-        options = match &self.settings.login {
-            NatsLogin::None => options,
-            NatsLogin::Token(token) => options.token(token.expose_secret().to_owned()),
-            NatsLogin::User { name, password } => {
-                options.user_and_password(name.clone(), password.expose_secret().to_owned())
-            }
-        };
+        let (login, connected) = (self.login(), Arc::new(AtomicBool::new(false)));
+        let before = Arc::clone(&connected);
+        let options = ConnectOptions::with_auth_callback(move |_| {
+            // Refusing to log in again is what ends a client whose connection broke.
+            let login = match before.load(Ordering::Acquire) {
+                true => Err(AuthError::new(
+                    "the connection broke; another one is made for what comes next",
+                )),
+                false => Ok(login.clone()),
+            };
+            async move { login }
+        })
+        .name("linkseal")
+        .connection_timeout(CONNECT_TIMEOUT)
+        .client_capacity(IN_FLIGHT)
+        .tls_client_config(self.tls.clone());
         let client = tokio::time::timeout(CONNECT_TIMEOUT * 2, options.connect(&self.settings.url))
             .await
             .map_err(|_| SinkError::later(format!("{}: no connection in time", self.settings.url)))?
             .map_err(|e| SinkError::later(format!("{}: {}", self.settings.url, chain(&e))))?;
+        connected.store(true, Ordering::Release);
         let stream = ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
             .ack_timeout(ACK_TIMEOUT)
             .max_ack_inflight(IN_FLIGHT)
             .build(client);
         Ok(self.stream.insert(stream).clone())
+    }
+
+    async fn publish(&self, stream: &Context, batch: &[Record]) -> Result<(), SinkError> {
+        let mut waiting: VecDeque<PublishAckFuture> = VecDeque::with_capacity(IN_FLIGHT);
+        for record in batch {
+            if waiting.len() >= IN_FLIGHT
+                && let Some(oldest) = waiting.pop_front()
+            {
+                oldest.await.map_err(|e| self.refused(&e))?;
+            }
+            let mut headers = HeaderMap::new();
+            headers.insert(header::NATS_MESSAGE_ID, event_id(record).as_str());
+            let sent = stream.publish_with_headers(self.settings.subject.clone(), headers, record.json.clone());
+            waiting.push_back(sent.await.map_err(|e| self.refused(&e))?);
+        }
+        for acknowledgement in waiting {
+            acknowledgement.await.map_err(|e| self.refused(&e))?;
+        }
+        Ok(())
+    }
+
+    fn login(&self) -> Auth {
+        let mut auth = Auth::new();
+        match &self.settings.login {
+            NatsLogin::None => {}
+            NatsLogin::Token(token) => auth.token = Some(token.expose_secret().to_owned()),
+            NatsLogin::User { name, password } => {
+                auth.username = Some(name.clone());
+                auth.password = Some(password.expose_secret().to_owned());
+            }
+        }
+        auth
     }
 
     fn refused(&self, error: &PublishError) -> SinkError {
@@ -96,22 +138,11 @@ impl NatsSink {
 impl Sink for NatsSink {
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
         let stream = self.stream().await?;
-        let mut waiting: VecDeque<PublishAckFuture> = VecDeque::with_capacity(IN_FLIGHT);
-        for record in batch {
-            if waiting.len() >= IN_FLIGHT
-                && let Some(oldest) = waiting.pop_front()
-            {
-                oldest.await.map_err(|e| self.refused(&e))?;
-            }
-            let mut headers = HeaderMap::new();
-            headers.insert(header::NATS_MESSAGE_ID, event_id(record).as_str());
-            let sent = stream.publish_with_headers(self.settings.subject.clone(), headers, record.json.clone());
-            waiting.push_back(sent.await.map_err(|e| self.refused(&e))?);
+        let published = self.publish(&stream, batch).await;
+        if published.is_err() {
+            self.stream = None;
         }
-        for acknowledgement in waiting {
-            acknowledgement.await.map_err(|e| self.refused(&e))?;
-        }
-        Ok(())
+        published
     }
 
     fn batch(&self) -> usize {

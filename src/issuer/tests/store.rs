@@ -9,9 +9,11 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
+use crate::link::{Kill, Slug};
 use crate::store::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord, Store,
-    StoreError, StoredCertificate, TicketKeyRow, TimelineEntry, Transition,
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord,
+    RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry,
+    Transition,
 };
 
 /// The fence that holds in a [`MemoryStore`].
@@ -115,6 +117,27 @@ impl Store for MemoryStore {
         unused()
     }
     async fn held_back(&self, _: &str, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn redirect(&self, _: Option<&DomainName>, _: &Slug) -> Result<Option<StoredRedirect>, StoreError> {
+        unused()
+    }
+    async fn redirects(&self, _: &RedirectQuery) -> Result<Vec<StoredRedirect>, StoreError> {
+        unused()
+    }
+    async fn put_redirect(&self, _: &StoredRedirect, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn delete_redirect(&self, _: Option<&DomainName>, _: &Slug, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn kills(&self) -> Result<Vec<StoredKill>, StoreError> {
+        unused()
+    }
+    async fn put_kill(&self, _: &StoredKill, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn delete_kill(&self, _: &Kill, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
     async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError> {

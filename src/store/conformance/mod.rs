@@ -14,6 +14,7 @@ use crate::domain::{DomainName, DomainRecord};
 pub(crate) mod budgets;
 pub(crate) mod domains;
 pub(crate) mod history;
+pub(crate) mod links;
 pub(crate) mod listing;
 pub(crate) mod work;
 
@@ -59,6 +60,11 @@ macro_rules! conformance_suite {
             history: accounts_are_kept_per_directory,
             history: one_node_adds_the_next_ticket_key,
             history: a_probe_succeeds,
+            links: a_redirect_is_of_one_domain_or_of_all,
+            links: redirects_page_by_domain_and_slug,
+            links: redirects_go_with_their_domain,
+            links: kills_are_kept_until_deleted,
+            links: kills_are_bounded,
         }
     };
     ($fresh:path; $($group:ident: $test:ident,)*) => {

@@ -12,7 +12,10 @@ use crate::store::StoreError;
 
 /// The schema, step by step; `PRAGMA user_version` counts the steps that are in. Never change one
 /// that was released: add one.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../schema/sqlite/001_initial.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../schema/sqlite/001_initial.sql"),
+    include_str!("../schema/sqlite/002_redirects_and_kills.sql"),
+];
 
 /// Marks the file as a linkseal store (`PRAGMA application_id`): "lsea" in ASCII.
 const APPLICATION_ID: i64 = 0x6c73_6561;
@@ -210,19 +213,43 @@ mod tests {
     fn a_step_that_fails_leaves_the_schema_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let mut opened = open(&dir.path().join("s.db")).unwrap();
-        let first = MIGRATIONS[0];
+        let known = i64::try_from(MIGRATIONS.len()).unwrap();
+        let more = |step| MIGRATIONS.iter().copied().chain([step]).collect::<Vec<_>>();
         let bad = "CREATE TABLE half (id INTEGER); SELECT nothing FROM nowhere;";
-        assert!(migrate(&mut opened.writer, &[first, bad]).is_err());
-        assert_eq!(schema_of(&opened.writer).unwrap(), 1);
+        assert!(migrate(&mut opened.writer, &more(bad)).is_err());
+        assert_eq!(schema_of(&opened.writer).unwrap(), known);
         let half = "SELECT count(*) FROM sqlite_schema WHERE name = 'half'";
         assert_eq!(
             opened.writer.query_row(half, [], |row| row.get::<_, i64>(0)).unwrap(),
             0
         );
-        migrate(&mut opened.writer, &[first, "CREATE TABLE whole (id INTEGER);"]).unwrap();
+        migrate(&mut opened.writer, &more("CREATE TABLE whole (id INTEGER);")).unwrap();
         assert!(matches!(
             schema_of(&opened.writer),
-            Err(StoreError::Newer { found: 2, known: 1 })
+            Err(StoreError::Newer { found, .. }) if found == known + 1
         ));
+    }
+
+    #[test]
+    fn a_store_of_the_first_schema_is_brought_to_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let mut old = Connection::open(&path).unwrap();
+        migrate(&mut old, &MIGRATIONS[..1]).unwrap();
+        old.execute("INSERT INTO changes (name, certificate) VALUES ('a.example', 1)", [])
+            .unwrap();
+        drop(old);
+        let opened = open(&path).unwrap();
+        assert_eq!(
+            usize::try_from(schema_of(&opened.writer).unwrap()).unwrap(),
+            MIGRATIONS.len()
+        );
+        let kept: (String, Option<String>, i64) = opened
+            .writer
+            .query_row("SELECT name, slug, kills FROM changes", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!(kept, ("a.example".into(), None, 0));
     }
 }

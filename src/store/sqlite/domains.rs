@@ -118,6 +118,8 @@ pub(super) fn purge(db: &Connection, name: &DomainName, audit: &AuditEntry) -> R
     // Certificate, order and timeline go with it, by their foreign keys.
     db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
         .execute([row.id])?;
+    db.prepare_cached("DELETE FROM redirects WHERE domain = ?1")?
+        .execute([name.as_str()])?;
     // Whoever works on it can write no more, not even to a domain of the same name added later.
     leases::revoke(db, &domain_lease(name))?;
     count_one_less(db, &row.tenant, &row.reason)?;

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, params};
 
 use super::domains::limit_of;
-use super::rows::{json_of, number, reason_of, sql_int, stored_name, text_of};
+use super::rows::{json_of, number, reason_of, sql_int, stored_name, stored_slug, text_of};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
+use crate::link::Slug;
 use crate::store::{AuditEntry, CHANGES_KEPT, Change, Changed, StoreError, TIMELINE_KEPT, TimelineEntry};
 
 /// Old changes go once in so many new ones: a delete costs about as much for one as for many.
@@ -103,12 +104,15 @@ pub(super) fn audit(db: &Connection, before: Option<u64>, limit: usize) -> Resul
 }
 
 pub(super) fn append_change(db: &Connection, what: &Changed) -> Result<(), StoreError> {
-    let (name, certificate) = match what {
-        Changed::Domain { name, certificate } => (Some(name.as_str()), *certificate),
-        Changed::TicketKeys => (None, false),
+    let (name, certificate, slug, kills) = match what {
+        Changed::Domain { name, certificate } => (Some(name.as_str()), *certificate, None, false),
+        Changed::TicketKeys => (None, false, None, false),
+        Changed::Redirect { domain, slug } => (domain.as_ref().map(DomainName::as_str), false, Some(slug), false),
+        Changed::Kills => (None, false, None, true),
     };
-    let sql = "INSERT INTO changes (name, certificate) VALUES (?1, ?2)";
-    db.prepare_cached(sql)?.execute(params![name, certificate])?;
+    let sql = "INSERT INTO changes (name, certificate, slug, kills) VALUES (?1, ?2, ?3, ?4)";
+    db.prepare_cached(sql)?
+        .execute(params![name, certificate, slug.map(Slug::as_str), kills])?;
     let seq = db.last_insert_rowid();
     if seq % PRUNE_EVERY == 0 {
         let gone = seq.saturating_sub(sql_int(CHANGES_KEPT));
@@ -119,17 +123,27 @@ pub(super) fn append_change(db: &Connection, what: &Changed) -> Result<(), Store
 }
 
 pub(super) fn changes_since(db: &Connection, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT seq, name, certificate FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let sql = "SELECT seq, name, certificate, slug, kills FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![sql_int(seq), limit_of(limit)])?;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
-        let what = match row.get::<_, Option<String>>(1)? {
-            Some(name) => Changed::Domain {
-                name: stored_name(&name)?,
+        let name = row
+            .get::<_, Option<String>>(1)?
+            .map(|name| stored_name(&name))
+            .transpose()?;
+        let slug = row
+            .get::<_, Option<String>>(3)?
+            .map(|slug| stored_slug(&slug))
+            .transpose()?;
+        let what = match (name, slug) {
+            (domain, Some(slug)) => Changed::Redirect { domain, slug },
+            (Some(name), None) => Changed::Domain {
+                name,
                 certificate: row.get(2)?,
             },
-            None => Changed::TicketKeys,
+            (None, None) if row.get(4)? => Changed::Kills,
+            (None, None) => Changed::TicketKeys,
         };
         changes.push(Change {
             seq: number(row.get(0)?),

@@ -21,6 +21,7 @@ mod connection;
 mod domains;
 mod history;
 mod leases;
+mod links;
 mod rows;
 mod secrets;
 #[cfg(test)]
@@ -39,11 +40,13 @@ use tokio::sync::Semaphore;
 use self::worker::Workers;
 use super::metrics::Metrics;
 use super::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord, Store,
-    StoreError, StoredCertificate, TicketKeyRow, TimelineEntry, Transition,
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord,
+    RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry,
+    Transition,
 };
 use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
+use crate::link::{Kill, Slug};
 
 pub use self::backup::{backup, restore};
 
@@ -227,6 +230,52 @@ impl Store for SqliteStore {
     async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let ca = ca.to_owned();
         self.read("held_back", move |db| budgets::held_back(db, &ca, now)).await
+    }
+
+    async fn redirect(&self, domain: Option<&DomainName>, slug: &Slug) -> Result<Option<StoredRedirect>, StoreError> {
+        let (domain, slug) = (domain.cloned(), slug.clone());
+        self.read("redirect", move |db| links::redirect(db, domain.as_ref(), &slug))
+            .await
+    }
+
+    async fn redirects(&self, query: &RedirectQuery) -> Result<Vec<StoredRedirect>, StoreError> {
+        let query = query.clone();
+        self.read("redirects", move |db| links::redirects(db, &query)).await
+    }
+
+    async fn put_redirect(&self, redirect: &StoredRedirect, audit: AuditEntry) -> Result<(), StoreError> {
+        let redirect = redirect.clone();
+        self.write("put_redirect", move |db| links::put_redirect(db, &redirect, &audit))
+            .await
+    }
+
+    async fn delete_redirect(
+        &self,
+        domain: Option<&DomainName>,
+        slug: &Slug,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (domain, slug) = (domain.cloned(), slug.clone());
+        self.write("delete_redirect", move |db| {
+            links::delete_redirect(db, domain.as_ref(), &slug, &audit)
+        })
+        .await
+    }
+
+    async fn kills(&self) -> Result<Vec<StoredKill>, StoreError> {
+        self.read("kills", links::kills).await
+    }
+
+    async fn put_kill(&self, kill: &StoredKill, audit: AuditEntry) -> Result<(), StoreError> {
+        let kill = kill.clone();
+        self.write("put_kill", move |db| links::put_kill(db, &kill, &audit))
+            .await
+    }
+
+    async fn delete_kill(&self, kill: &Kill, audit: AuditEntry) -> Result<(), StoreError> {
+        let kill = kill.clone();
+        self.write("delete_kill", move |db| links::delete_kill(db, &kill, &audit))
+            .await
     }
 
     async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, DomainRecord};
+use crate::link::{Kill, KillKind, Slug};
 use crate::store::{OrderStep, StoreError, StoredCertificate};
 
 /// SQLite's integers are signed; no version, fence or number gets near the difference.
@@ -31,6 +32,15 @@ pub(super) fn record_of(text: &str) -> Result<DomainRecord, StoreError> {
 
 pub(super) fn stored_name(text: &str) -> Result<DomainName, StoreError> {
     DomainName::parse(text).map_err(|error| unreadable(&format!("the name `{text}`"), &error))
+}
+
+pub(super) fn stored_slug(text: &str) -> Result<Slug, StoreError> {
+    Slug::parse(text).map_err(|error| unreadable(&format!("the slug `{text}`"), &error))
+}
+
+pub(super) fn stored_kill(kind: &str, value: &str) -> Result<Kill, StoreError> {
+    let kill = KillKind::parse(kind).and_then(|kind| Kill::new(kind, value).ok());
+    kill.ok_or_else(|| unreadable(&format!("the kill switch `{kind}/{value}`"), &"not known"))
 }
 
 pub(super) fn reason_of(text: &str) -> Result<Reason, StoreError> {

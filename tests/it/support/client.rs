@@ -208,30 +208,43 @@ pub(crate) async fn fetch(
     path: &str,
     config: &Arc<ClientConfig>,
 ) -> Result<Answer, String> {
+    fetch_as(edge, name, name, path, config).await
+}
+
+/// The same for another host than the name of the handshake.
+pub(crate) async fn fetch_as(
+    edge: SocketAddr,
+    name: &str,
+    host: &str,
+    path: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Answer, String> {
     let stream = handshake(edge, name, config).await.map_err(|e| e.to_string())?;
     let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let io = TokioIo::new(stream);
-    let request = http::Request::get(format!("https://{name}{path}"));
-    if h2 {
-        let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-            .await
-            .map_err(|e| e.to_string())?;
-        let driver = tokio::spawn(connection);
-        let request = request.body(Full::<Bytes>::default()).map_err(|e| e.to_string())?;
-        let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
-        driver.abort();
-        answer
-    } else {
-        let (mut send, connection) = hyper::client::conn::http1::handshake(io)
-            .await
-            .map_err(|e| e.to_string())?;
-        let driver = tokio::spawn(connection);
-        let request = http::Request::get(path)
-            .header("host", name)
-            .body(Full::<Bytes>::default())
-            .map_err(|e| e.to_string())?;
-        let answer = read(send.send_request(request).await.map_err(|e| e.to_string())?).await;
-        driver.abort();
-        answer
-    }
+    let answer = async {
+        if h2 {
+            let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+                .await
+                .map_err(|e| e.to_string())?;
+            tokio::spawn(connection);
+            let request = http::Request::get(format!("https://{host}{path}"))
+                .body(Full::<Bytes>::default())
+                .map_err(|e| e.to_string())?;
+            read(send.send_request(request).await.map_err(|e| e.to_string())?).await
+        } else {
+            let (mut send, connection) = hyper::client::conn::http1::handshake(io)
+                .await
+                .map_err(|e| e.to_string())?;
+            tokio::spawn(connection);
+            let request = http::Request::get(path)
+                .header("host", host)
+                .body(Full::<Bytes>::default())
+                .map_err(|e| e.to_string())?;
+            read(send.send_request(request).await.map_err(|e| e.to_string())?).await
+        }
+    };
+    tokio::time::timeout(PATIENCE, answer)
+        .await
+        .map_err(|_| "no answer".to_owned())?
 }

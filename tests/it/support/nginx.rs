@@ -39,7 +39,7 @@ pub(crate) struct Logged {
 
 /// Takes every path and method; `/big` answers with more than any buffer on the way holds.
 const CONFIG: &str = r#"
-daemon off; worker_processes 1; pid nginx.pid; error_log error.log info;
+daemon off; user root; worker_processes 1; pid nginx.pid; error_log error.log info;
 events { worker_connections 256; }
 http {
   log_format all escape=json '{"request":"$request","uri":"$request_uri","host":"$http_host",'
@@ -50,22 +50,24 @@ http {
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   default_type text/plain; merge_slashes off; keepalive_requests 100000;
   server {
-    listen PORT;
+    listen PORT default_server;
     location = /big { root .; }
     # The body is read before anything is answered.
-    location / { proxy_pass http://127.0.0.1:PORT/nginx-answers; proxy_set_header Host inner; access_log access.log all; }
-    location = /nginx-answers { access_log off; return 200 "nginx\n"; }
+    location / { proxy_pass http://PORT; proxy_set_header Host inner; }
   }
+  server { listen PORT; server_name inner; access_log off; return 200 "nginx\n"; }
 }
 "#;
 
 impl Nginx {
     pub(crate) async fn start() -> Self {
+        Self::start_at(free_port()).await
+    }
+
+    /// Where another one was before.
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let address = free_port();
         let config = CONFIG.replace("PORT", &address.to_string());
-        // The inner hop is nginx's own.
-        let config = config.replace(&format!("http://127.0.0.1:{address}"), &format!("http://{address}"));
         fs::write(dir.path().join("nginx.conf"), config).expect("written");
         fs::write(dir.path().join("big"), vec![b'x'; 8 << 20]).expect("written");
         let process = Command::new(program())

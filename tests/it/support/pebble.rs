@@ -21,7 +21,7 @@ pub(crate) struct Options {
 
 /// A running Pebble; it ends with this value.
 pub(crate) struct Pebble {
-    processes: Vec<Child>,
+    processes: [Child; 2],
     dir: TempDir,
     /// The URL of its directory.
     pub(crate) directory: String,
@@ -57,15 +57,14 @@ impl Pebble {
             "externalAccountMACKeys": keys,
         }});
         fs::write(dir.path().join("pebble.json"), config.to_string()).expect("written");
-        let mut processes = Vec::new();
-        processes.push(spawn(
+        let dns_server = spawn(
             Command::new("pebble-challtestsrv")
                 .args(["-dns01", &dns.to_string(), "-management", &dns_api.to_string()])
                 .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
                 .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]),
             &dir.path().join("challtestsrv.log"),
-        ));
-        processes.push(spawn(
+        );
+        let ca = spawn(
             Command::new("pebble")
                 .args(["-config".as_ref(), dir.path().join("pebble.json").as_os_str()])
                 .args(["-dnsserver", &dns.to_string()])
@@ -73,7 +72,8 @@ impl Pebble {
                 .env("PEBBLE_AUTHZREUSE", "0")
                 .env("PEBBLE_WFE_NONCEREJECT", options.reject_nonces.to_string()),
             &dir.path().join("pebble.log"),
-        ));
+        );
+        let processes = [dns_server, ca];
         let directory = format!("https://localhost:{}/dir", acme.port());
         let web = Web::trusting(&own.cert.pem());
         let pebble = Self {

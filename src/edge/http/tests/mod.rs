@@ -6,6 +6,7 @@ mod connection;
 mod hosts;
 mod links;
 mod plain;
+mod redirects;
 mod upstream;
 mod verdicts;
 
@@ -38,7 +39,7 @@ use crate::domain::{DomainName, DomainRecord};
 use crate::edge::{Connection, Listener, TlsInfo};
 use crate::event::verdict::Rules;
 use crate::event::{Durability, EventSettings, IpPrivacy, Journal};
-use crate::link::{Destination, LinkKey, LinkKeys, Message, Minter};
+use crate::link::{Destination, KillSwitches, LinkKey, LinkKeys, Lookup, Message, Minter, RedirectCache};
 use crate::shutdown::Tasks;
 
 const EDGE: &str = "track.platform.example";
@@ -68,6 +69,8 @@ struct Edge {
     admission: Arc<OnlyPending>,
     dir: tempfile::TempDir,
     drain: CancellationToken,
+    /// What the control plane would answer.
+    lookups: std::sync::Mutex<Option<tokio::sync::mpsc::Receiver<Lookup>>>,
 }
 
 /// How a request comes in.
@@ -143,6 +146,7 @@ impl Edge {
             public_https_port: 443,
             prefix: String::new(),
             fallback_url: None,
+            max_age: None,
             keys: Arc::new(LinkKeys::new([key()]).unwrap()),
             upstreams: super::upstream::Upstreams::default(),
         };
@@ -151,6 +155,7 @@ impl Edge {
             entry: pending,
             asked: AtomicU32::new(0),
         });
+        let (redirects, lookups) = RedirectCache::new(1 << 20, 64);
         let mut made = Context {
             settings: ArcSwap::from_pointee(all),
             registry,
@@ -158,6 +163,8 @@ impl Edge {
             thumbprint: Arc::new(ArcSwapOption::from_pointee("thumb".to_owned())),
             challenge_upstream: None,
             journal: journal(dir.path(), Durability::Written),
+            redirects,
+            kills: KillSwitches::new(),
             rules: Rules::builtin().unwrap(),
             clock,
             metrics: Metrics::register(&metrics).unwrap(),
@@ -171,6 +178,7 @@ impl Edge {
             admission,
             dir,
             drain: CancellationToken::new(),
+            lookups: std::sync::Mutex::new(Some(lookups)),
         }
     }
 

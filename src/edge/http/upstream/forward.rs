@@ -130,7 +130,8 @@ async fn exchange(
         }
         // A kept connection that was dead: nothing of the request has been done.
         let again = match error.take_message() {
-            _ if !link.reused => None,
+            // Once only: a new connection that fails says something about the back end.
+            _ if !link.reused || fresh => None,
             Some(unsent) => Some(unsent.into_body()),
             None if outgoing.may_be_repeated() && is_cut(error.error()) => Some(Upload::none(progress)),
             None => None,

@@ -27,16 +27,23 @@ const SECRETS: [&str; 2] = [
     "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 ];
 
-/// An endpoint that answers as scripted, then with 200, and keeps what it got.
+/// An endpoint that answers as scripted, and keeps what it got.
 #[derive(Clone)]
 struct Endpoint {
     address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
-    answers: Arc<Mutex<VecDeque<(StatusCode, Vec<(HeaderName, String)>)>>>,
-    /// What it answers when the script is through.
-    then: Arc<Mutex<StatusCode>>,
+    script: Arc<Script>,
     _tasks: Arc<StopAtEnd>,
 }
+
+#[derive(Default)]
+struct Script {
+    got: Mutex<Vec<Got>>,
+    answers: Mutex<VecDeque<Answer>>,
+    /// What is answered when there are no more answers.
+    then: Mutex<StatusCode>,
+}
+
+type Answer = (StatusCode, Vec<(HeaderName, String)>);
 
 struct StopAtEnd(Tasks);
 
@@ -69,40 +76,23 @@ impl Endpoint {
         let tasks = Tasks::new();
         let endpoint = Self {
             address: listener.local_addr().unwrap(),
-            got: Arc::default(),
-            answers: Arc::default(),
-            then: Arc::new(Mutex::new(StatusCode::OK)),
+            script: Arc::default(),
             _tasks: Arc::new(StopAtEnd(tasks.clone())),
         };
-        let app = Router::new().fallback(Self::handle).with_state((
-            endpoint.got.clone(),
-            endpoint.answers.clone(),
-            endpoint.then.clone(),
-        ));
+        let app = Router::new().fallback(Self::handle).with_state(endpoint.script.clone());
         tasks.spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
         endpoint
     }
 
-    #[allow(clippy::type_complexity, reason = "the parts of an endpoint")]
-    async fn handle(
-        State((got, answers, then)): State<(
-            Arc<Mutex<Vec<Got>>>,
-            Arc<Mutex<VecDeque<(StatusCode, Vec<(HeaderName, String)>)>>>,
-            Arc<Mutex<StatusCode>>,
-        )>,
-        request: Request,
-    ) -> Response {
+    async fn handle(State(script): State<Arc<Script>>, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        got.lock().unwrap().push(Got {
+        script.got.lock().unwrap().push(Got {
             headers: head.headers,
             body,
         });
-        let (status, headers) = answers
-            .lock()
-            .unwrap()
-            .pop_front()
-            .unwrap_or((*then.lock().unwrap(), Vec::new()));
+        let next = script.answers.lock().unwrap().pop_front();
+        let (status, headers) = next.unwrap_or((*script.then.lock().unwrap(), Vec::new()));
         let mut response = (status, "said \u{1b}[31mred").into_response();
         for (name, value) in headers {
             response.headers_mut().insert(name, value.parse().unwrap());
@@ -113,15 +103,15 @@ impl Endpoint {
     fn answer(&self, status: u16, headers: &[(HeaderName, &str)]) {
         let headers = headers.iter().map(|(n, v)| (n.clone(), (*v).to_owned())).collect();
         let status = StatusCode::from_u16(status).unwrap();
-        self.answers.lock().unwrap().push_back((status, headers));
+        self.script.answers.lock().unwrap().push_back((status, headers));
     }
 
     fn then(&self, status: u16) {
-        *self.then.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+        *self.script.then.lock().unwrap() = StatusCode::from_u16(status).unwrap();
     }
 
     fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
+        self.script.got.lock().unwrap().clone()
     }
 
     fn settings(&self) -> WebhookSettings {

@@ -141,7 +141,7 @@ async fn files_that_are_no_store_of_this_version_are_refused() {
         .unwrap();
     assert!(matches!(
         failure(SqliteStore::open(&path, None)),
-        StoreError::Newer { found: 7, known: 1 }
+        StoreError::Newer { found: 7, known: 2 }
     ));
 
     let text = dir.path().join("text.db");

@@ -124,6 +124,7 @@ async fn a_reload_keeps_connections_and_takes_rules_over() {
     let edge = Edge::with(|s| s.upstreams = first, |_| {});
     assert_eq!(edge.get(BOTH[0], CUSTOMER, "/a/").await.status, StatusCode::OK);
     let mut settings = Settings {
+        max_age: None,
         edge_name: DomainName::parse(EDGE).unwrap(),
         aliases: Vec::new(),
         public_https_port: 443,

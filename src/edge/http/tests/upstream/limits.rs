@@ -24,7 +24,6 @@ async fn a_body_that_is_too_long_is_refused_or_cut() {
         "POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n6\r\nabcdef\r\n0\r\n\r\n"
     );
     assert!(raw(&edge, chunked.as_bytes()).await.starts_with("HTTP/1.1 413 "));
-    until(|| back_end.connections() < 2 || back_end.requests().len() == 3 || counted(&registry, "refused") == 3).await;
     for seen in back_end.requests().iter().skip(2) {
         assert!(!seen.ends_with("0\r\n\r\n"), "what was cut never looks whole: {seen}");
     }
@@ -125,7 +124,8 @@ async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
         |c| {
             c.limits = Limits {
                 tick,
-                headers: tick * 3,
+                // The client may take its time until it asks.
+                headers: PATIENT,
                 idle: tick * 6,
                 stall: tick * 9,
                 body: tick * 3,

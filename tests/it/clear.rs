@@ -1,0 +1,108 @@
+//! Port 80, and what a connection is good for: no link breaks while a certificate is pending, and
+//! none is served under another name's certificate.
+
+use linkseal::domain::ssl::Reason;
+
+use crate::support::client::{self, Web};
+use crate::support::edge::EDGE_NAME;
+use crate::support::until;
+use crate::support::world::World;
+
+/// A request over plain HTTP for a host.
+async fn get(world: &World, host: &str, path: &str) -> client::Answer {
+    let url = format!("http://{}{path}", world.edge.http);
+    let answer = Web::plain().call("GET", &url, None, &[("host", host)]).await;
+    answer.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_work_over_http_until_https_does() {
+    let world = World::start().await;
+    let name = "links.pending.test";
+    let links = world.links(name);
+    let unknown = get(&world, name, &links.open()).await;
+    assert_eq!(unknown.status, 404, "a name that is not admitted");
+    assert!(world.edge.find(name).await.is_none());
+
+    world.edge.register(name).await;
+    let open = get(&world, name, &links.open()).await;
+    assert_eq!((open.status, open.body.len()), (200, 43));
+    let click = get(
+        &world,
+        &format!("{}:80", name.to_uppercase()),
+        &links.click("https://shop.example/"),
+    )
+    .await;
+    assert_eq!(
+        (click.status, click.header("location")),
+        (302, Some("https://shop.example/"))
+    );
+    assert_eq!(world.ca.name_stats(name).orders, 0, "HTTP orders nothing");
+
+    world.handshake(name).await.expect("a certificate is made");
+    world.edge.until_reason(name, Reason::Ok).await;
+    let path = links.open();
+    let moved = get(&world, name, &path).await;
+    let https = format!("https://{name}{path}");
+    assert_eq!((moved.status, moved.header("location")), (308, Some(https.as_str())));
+    assert_eq!(moved.header("cache-control"), Some("no-store"));
+    until("both events are delivered", async || {
+        let text = std::fs::read_to_string(world.settings.delivered()).ok()?;
+        (text.lines().count() == 2 && text.lines().all(|l| !l.contains(r#""tls""#))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_is_answered_for_any_host() {
+    let world = World::start().await;
+    let token = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA";
+    let path = format!("/.well-known/acme-challenge/{token}");
+    let mut answers = Vec::new();
+    for host in [EDGE_NAME, "links.nobody.test", "127.0.0.1"] {
+        let answer = get(&world, host, &path).await;
+        assert_eq!(answer.status, 200, "{host}");
+        assert!(
+            answer
+                .header("content-type")
+                .is_some_and(|t| t.starts_with("text/plain")),
+            "{host}"
+        );
+        assert!(
+            answer.text().starts_with(&format!("{token}.")),
+            "{host}: {}",
+            answer.text()
+        );
+        answers.push(answer.text());
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "stateless: it depends on the account key alone");
+    let hostile = get(&world, EDGE_NAME, "/.well-known/acme-challenge/..%2f%3Cscript%3E").await;
+    assert_eq!(hostile.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_serves_the_name_of_its_certificate_alone() {
+    let world = World::start().await;
+    let (one, other) = ("links.one.test", "links.other.test");
+    for name in [one, other] {
+        world.edge.register(name).await;
+        world.handshake(name).await.expect("a certificate is made");
+    }
+    let path = world.links(other).open();
+    let config = world.client(&[b"http/1.1"]);
+    let answer = client::fetch_as(world.edge.https, one, other, &path, &config).await;
+    assert_eq!(answer.expect("an answer").status, 421);
+    // The link of one tenant is worth nothing at another's: the pixel, and no event.
+    let wrong = world.fetch(one, &path).await.expect("an answer");
+    assert_eq!((wrong.status, wrong.body.len()), (200, 43));
+    let right = world.fetch(other, &path).await.expect("an answer");
+    assert_eq!(right.status, 200);
+    let delivered = until("the event is delivered", async || {
+        let text = std::fs::read_to_string(world.settings.delivered()).unwrap_or_default();
+        (!text.is_empty()).then_some(text)
+    })
+    .await;
+    assert_eq!(delivered.lines().count(), 1, "{delivered}");
+    assert!(delivered.contains(other));
+}

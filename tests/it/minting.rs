@@ -1,0 +1,154 @@
+//! The minting snippets in other languages: every shared vector comes out of them byte for byte,
+//! and what they mint beyond those verifies here.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use linkseal::link::{LinkKey, LinkKeys, Token, TokenBody};
+use serde_json::{Value, json};
+
+/// Reads an array of jobs from its input and prints the array of their tokens.
+const PYTHON: &str = r#"
+import json, sys
+from linkseal_links import Minter
+out = []
+for v in json.load(sys.stdin):
+    minter = Minter(v["key_id"], v["secret_hex"], v["tenant"])
+    message, at = v["message_id_hex"], v["issued_at"]
+    try:
+        if v["kind"] == "open":
+            out.append(minter.open(message, at))
+        elif v["kind"] == "click":
+            out.append(minter.click(message, v["link"], v["destination"], at))
+        else:
+            out.append(minter.unsubscribe(message, v["link"], at))
+    except ValueError:
+        out.append(None)
+print(json.dumps(out))
+"#;
+const NODE: &str = r#"
+import { Minter } from "./linkseal-links.mjs";
+let text = "";
+for await (const chunk of process.stdin) text += chunk;
+const out = JSON.parse(text).map((v) => {
+  const minter = new Minter(v.key_id, v.secret_hex, v.tenant);
+  const [message, at] = [v.message_id_hex, v.issued_at];
+  try {
+    if (v.kind === "open") return minter.open(message, at);
+    if (v.kind === "click") return minter.click(message, v.link, v.destination, at);
+    return minter.unsubscribe(message, v.link, at);
+  } catch (error) {
+    if (error instanceof RangeError) return null;
+    throw error;
+  }
+});
+console.log(JSON.stringify(out));
+"#;
+
+/// Has a snippet mint; `null` for what it refuses.
+fn minted(folder: &str, program: &str, arguments: &[&str], jobs: &[Value]) -> Vec<Option<String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/minting")
+        .join(folder);
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}; tests/run.sh installs it"));
+    let input = serde_json::to_vec(jobs).unwrap();
+    child.stdin.take().unwrap().write_all(&input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{program}: {}", output.status);
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn python(jobs: &[Value]) -> Vec<Option<String>> {
+    minted("python", "python3", &["-c", PYTHON], jobs)
+}
+
+fn node(jobs: &[Value]) -> Vec<Option<String>> {
+    minted("nodejs", "node", &["--input-type=module", "-e", NODE], jobs)
+}
+
+fn all_vectors_come_out(mint: fn(&[Value]) -> Vec<Option<String>>) {
+    let all: Value = serde_json::from_str(include_str!("../link_vectors.json")).unwrap();
+    let vectors = all["vectors"].as_array().unwrap();
+    assert!(vectors.len() >= 7);
+    for (vector, token) in vectors.iter().zip(mint(vectors)) {
+        assert_eq!(token.as_deref(), vector["token"].as_str(), "{vector}");
+    }
+}
+
+fn what_is_minted_verifies(mint: fn(&[Value]) -> Vec<Option<String>>) {
+    let secret = "5a".repeat(32);
+    let job = |kind: &str, link: u16, destination: &str| {
+        json!({"kind": kind, "tenant": "kö x", "key_id": 255, "secret_hex": secret, "issued_at": u32::MAX,
+            "message_id_hex": "0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506", "link": link, "destination": destination})
+    };
+    let longest = format!("https://example.com/{}", "ä".repeat(2038));
+    let clicks = [
+        "https://example.com/a?b=c&d#e",
+        "HTTP://Example.COM:8080/%2F",
+        "https://bücher.example/日本",
+        "https://example.com?q=a@b",
+        &longest,
+    ];
+    let mut jobs: Vec<_> = clicks.iter().map(|url| job("click", 65_535, url)).collect();
+    jobs.push(job("open", 0, ""));
+    jobs.push(job("unsubscribe", 513, ""));
+    let keys = LinkKeys::new([LinkKey::from_hex(255, &secret).unwrap()]).unwrap();
+    for (job, text) in jobs.iter().zip(mint(&jobs)) {
+        let token = Token::decode(&text.unwrap_or_else(|| panic!("{job} was refused"))).unwrap();
+        let verified = token.verify(&keys, ["kö x"]).unwrap();
+        assert_eq!(verified.issued_at.as_secs(), i64::from(u32::MAX));
+        match verified.body {
+            TokenBody::Click { link, destination } => {
+                assert_eq!(
+                    (json!(link), json!(destination.as_str())),
+                    (job["link"].clone(), job["destination"].clone())
+                );
+            }
+            TokenBody::Open => assert_eq!(job["kind"], "open"),
+            TokenBody::Unsubscribe { list } => assert_eq!(json!(list), job["link"]),
+        }
+    }
+    let too_long = format!("{longest}a");
+    let refused = [
+        "",
+        "example.com",
+        "javascript:alert(1)",
+        "https://user:pw@example.com/",
+        "https://good.example\\@evil.example/",
+        "https://example.com/\r\nX: y",
+        "https://",
+        &too_long,
+    ];
+    let jobs: Vec<_> = refused.iter().map(|url| job("click", 0, url)).collect();
+    for (job, token) in jobs.iter().zip(mint(&jobs)) {
+        assert_eq!(token, None, "{job}");
+    }
+}
+
+#[test]
+fn python_mints_every_vector() {
+    all_vectors_come_out(python);
+}
+
+#[test]
+fn what_python_mints_verifies() {
+    what_is_minted_verifies(python);
+}
+
+#[test]
+fn node_mints_every_vector() {
+    all_vectors_come_out(node);
+}
+
+#[test]
+fn what_node_mints_verifies() {
+    what_is_minted_verifies(node);
+}

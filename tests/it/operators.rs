@@ -1,0 +1,183 @@
+//! What operators do while something else goes on: nothing is lost, doubled or brought back.
+
+use std::time::Duration;
+
+use linkseal::control::{Patch, Reissue};
+use linkseal::domain::ssl::{Reason, State};
+use rustls::AlertDescription;
+
+use crate::support::client::alert;
+use crate::support::edge::{domain, operator};
+use crate::support::world::{Plan, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn paused(paused: bool) -> Patch {
+    Patch {
+        paused: Some(paused),
+        ..Patch::default()
+    }
+}
+
+/// A world in which the order for a name waits for the CA's validation.
+async fn validating(name: &str) -> World {
+    let world = Plan::new().await.set("acme.issue", "on_register").start().await;
+    world.faults().set_validation_delay(MINUTE);
+    world.edge.register(name).await;
+    world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
+    world.edge.until_reason(name, Reason::Validating).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forgotten_while_its_order_runs_stays_forgotten() {
+    let name = "links.forgotten.test";
+    let world = validating(name).await;
+    world
+        .edge
+        .control
+        .purge(&domain(name), &operator())
+        .await
+        .expect("purged");
+    world.clock.advance(MINUTE);
+    let error = world.handshake(name).await.expect_err("forgotten");
+    assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
+    assert!(
+        world
+            .edge
+            .control
+            .store()
+            .open_orders()
+            .await
+            .expect("the store")
+            .is_empty()
+    );
+    // The next one that is registered under that name starts anew, and gets its certificate.
+    world.faults().set_validation_delay(Duration::ZERO);
+    world.edge.register(name).await;
+    world.edge.until_issued(name).await;
+    world.handshake(name).await.expect("served");
+    assert_eq!(
+        world.edge.timeline(name).await.first().map(String::as_str),
+        Some("registered")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pausing_stops_what_comes_and_not_what_runs() {
+    let name = "links.paused.test";
+    let world = validating(name).await;
+    let control = &world.edge.control;
+    control
+        .patch(&domain(name), paused(true), &operator())
+        .await
+        .expect("paused");
+    world.clock.advance(MINUTE);
+    let record = world.edge.until_issued(name).await;
+    assert!(record.paused.is_some());
+    world.faults().set_validation_delay(Duration::ZERO);
+    let certificate = record.ssl.certificate.expect("a certificate");
+    // Its time comes and goes: it is not renewed, and runs out.
+    world
+        .clock
+        .advance(certificate.renew_at.saturating_since(world.clock.now()) + DAY);
+    assert_eq!(world.served(name).await, certificate.serial);
+    world
+        .clock
+        .advance(certificate.not_after.saturating_since(world.clock.now()) + MINUTE);
+    world.edge.until_reason(name, Reason::Paused).await;
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+    world
+        .edge
+        .control
+        .patch(&domain(name), paused(false), &operator())
+        .await
+        .expect("resumed");
+    world.edge.until_issued(name).await;
+    assert_eq!(world.ca.name_stats(name).orders, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_retired_is_served_while_its_certificate_lives() {
+    let world = World::start().await;
+    let name = "links.retired.test";
+    world.edge.register(name).await;
+    world.handshake(name).await.expect("a certificate is made");
+    let certificate = world
+        .edge
+        .until_issued(name)
+        .await
+        .ssl
+        .certificate
+        .expect("a certificate");
+    world
+        .edge
+        .control
+        .retire(&domain(name), &operator())
+        .await
+        .expect("retired");
+    assert_eq!(world.served(name).await, certificate.serial);
+    world
+        .clock
+        .advance(certificate.not_after.saturating_since(world.clock.now()) - MINUTE);
+    assert_eq!(world.served(name).await, certificate.serial, "to its last minute");
+    world.clock.advance(2 * MINUTE);
+    let error = world.handshake(name).await.expect_err("it has run out");
+    assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+    world.edge.register(name).await;
+    world.handshake(name).await.expect("brought back");
+    assert_eq!(world.edge.record(name).await.ssl.state(), State::Issued);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_verify_and_connect_at_once_make_one_order() {
+    let world = World::start().await;
+    let name = "links.busy.test";
+    world.edge.register(name).await;
+    let verify = futures_util::future::join_all((0..10).map(|_| world.edge.verify(name)));
+    let connect = futures_util::future::join_all((0..10).map(|_| world.handshake(name)));
+    let (_, handshakes) = tokio::join!(verify, connect);
+    for handshake in handshakes {
+        handshake.expect("served");
+    }
+    world.edge.verify(name).await;
+    assert_eq!(
+        world.ca.name_stats(name).orders,
+        1,
+        "a healthy certificate is not replaced"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_certificate_on_demand_replaces_the_old_one_as_far_as_limits_allow() {
+    let plan = Plan::new().await;
+    // Orders that replace nothing count against the limits.
+    plan.faults().set_ari_off(true);
+    let world = plan.start().await;
+    let name = "links.again.test";
+    world.edge.register(name).await;
+    world.handshake(name).await.expect("a certificate is made");
+    let mut serials = vec![world.served(name).await];
+    let control = &world.edge.control;
+    let until = loop {
+        match control.reissue(&domain(name), &operator()).await.expect("taken") {
+            Reissue::NotBefore(until) => break until,
+            Reissue::Accepted(_) => {}
+        }
+        let old = serials.last().expect("one").clone();
+        let new = world
+            .edge
+            .until(name, "reissued", |r| {
+                r.ssl.reason == Reason::Ok && r.ssl.certificate.as_ref().is_some_and(|c| c.serial != old)
+            })
+            .await;
+        let serial = new.ssl.certificate.expect("a certificate").serial;
+        assert_eq!(world.served(name).await, serial);
+        serials.push(serial);
+    };
+    assert_eq!(serials.len(), 5, "five certificates for the same name in a week");
+    assert!(until > world.clock.now());
+    assert_eq!(world.ca.name_stats(name).orders, 5);
+}
