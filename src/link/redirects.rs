@@ -107,9 +107,9 @@ impl RedirectCache {
     /// receiver at a time.
     pub fn new(bytes: u64, at_once: usize) -> (Self, mpsc::Receiver<Lookup>) {
         let (lookups, receiver) = mpsc::channel(at_once);
-        let known = Cache::builder()
+        let known = Cache::<Box<str>, Found>::builder()
             .max_capacity(bytes)
-            .weigher(|key: &Box<str>, found: &Found| {
+            .weigher(|key, found| {
                 let url = found.as_ref().map_or(0, |t| 2 * t.url.len());
                 u32::try_from(key.len() + url + ENTRY).unwrap_or(u32::MAX)
             })
