@@ -82,7 +82,7 @@ fn journal(bencher: Bencher<'_, '_>, durability: &str) {
         durability: durability.parse::<Durability>().unwrap(),
         keep: Duration::from_secs(3600),
         max_bytes: 1 << 30,
-        ip: IpPrivacy::Truncated,
+        privacy: IpPrivacy::Truncated.into(),
         sinks: Vec::new(),
     };
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();

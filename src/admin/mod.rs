@@ -38,7 +38,7 @@ use crate::config::admin::Role;
 use crate::control::Control;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::event::Journal;
+use crate::event::{Eraser, Journal};
 use crate::link::LinkKeys;
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::MetricsHub;
@@ -75,6 +75,8 @@ pub struct Parts {
     pub draining: Arc<AtomicBool>,
     /// The events of this node.
     pub journal: Journal,
+    /// What erases them.
+    pub eraser: Eraser,
     /// What can change by a reload.
     pub settings: Settings,
     /// The sockets of [`bind`].
@@ -98,6 +100,7 @@ struct Context {
     certificates: Certificates,
     draining: Arc<AtomicBool>,
     journal: Journal,
+    eraser: Eraser,
     streams: Arc<Semaphore>,
     live: ArcSwap<Live>,
     store: health::StoreHealth,
@@ -143,6 +146,7 @@ impl Admin {
             certificates: parts.certificates,
             draining: parts.draining,
             journal: parts.journal,
+            eraser: parts.eraser,
             streams: Arc::new(Semaphore::new(api::MAX_STREAMS)),
             live: ArcSwap::from_pointee(parts.settings.into()),
             store: health::StoreHealth::default(),

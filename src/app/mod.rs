@@ -37,7 +37,7 @@ use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
-use crate::event::{Delivery, Journal};
+use crate::event::{Delivery, Eraser, Journal};
 use crate::issuer::AccountKey;
 use crate::link::{KillSwitches, RedirectCache};
 use crate::shutdown::Tasks;
@@ -70,6 +70,12 @@ pub struct Options {
     pub log: Option<LogHandle>,
 }
 
+/// What the journal and its sinks are told by a configuration; for commands that work on a stopped
+/// node's.
+pub fn event_settings(config: &Config) -> anyhow::Result<crate::event::EventSettings> {
+    wiring::events(config)
+}
+
 /// The addresses an edge is bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
@@ -94,6 +100,7 @@ pub struct App {
     admin: Admin,
     journal: Journal,
     delivery: Delivery,
+    eraser: Eraser,
     edge_tasks: Tasks,
     tasks: Tasks,
     bound: Vec<Bound>,
@@ -181,6 +188,9 @@ impl App {
         let event_metrics = crate::event::Metrics::register(registry)?;
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
+        let eraser = Eraser::new(delivery.clone(), journal.clone(), event_settings, tasks.clone());
+        let rules = crate::event::verdict::Rules::builtin()?;
+        rules.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;
         let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
@@ -193,7 +203,7 @@ impl App {
             journal: journal.clone(),
             redirects,
             kills,
-            rules: crate::event::verdict::Rules::builtin()?,
+            rules,
             clock: clock.clone(),
             metrics: http_metrics,
             draining: Arc::clone(&draining),
@@ -233,6 +243,7 @@ impl App {
             certificates,
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            eraser: eraser.clone(),
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
             tasks: tasks.clone(),
@@ -249,6 +260,7 @@ impl App {
             admin,
             journal,
             delivery,
+            eraser,
             edge_tasks,
             tasks,
             bound,

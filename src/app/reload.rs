@@ -28,6 +28,7 @@ impl App {
         let old = self.context.settings.load();
         let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
         let http = wiring::http(&config, upstreams)?;
+        let networks = wiring::networks(&config)?;
         let events = wiring::events(&config)?;
         event::sink::check(&events.sinks)?;
         let tools = self.workshop.make(&config)?;
@@ -42,12 +43,15 @@ impl App {
         }
         self.context.settings.store(Arc::new(http));
         self.connections.acceptor().set(wiring::acceptor(&config));
+        self.context.rules.set_networks(networks);
+        self.journal.set_privacy(wiring::privacy(&config));
         self.limits.set(wiring::connections(&config));
         self.control
             .set_settings(wiring::control(&config), tools, wiring::orders(&config));
         self.admin.set_settings(wiring::admin(&config, &self.context));
         let (control, names) = (self.control.clone(), wiring::own_names(&config));
         self.tasks.spawn(async move { control.own_names(&names).await });
+        self.eraser.set_settings(events.clone());
         let (delivery, journal, tasks) = (self.delivery.clone(), self.journal.clone(), self.tasks.clone());
         self.tasks.spawn(async move {
             if let Err(error) = delivery.restart(&journal, &events, &tasks).await {

@@ -9,7 +9,7 @@ use crate::admin;
 use crate::config::acme::Issue;
 use crate::config::admission::Policy;
 use crate::config::dns::Dmarc;
-use crate::config::events::{Durability, IpDetail, SinkKind, SinkUrl};
+use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, Limit, Limits};
@@ -19,7 +19,8 @@ use crate::edge::http;
 use crate::edge::http::upstream::{self, Upstreams};
 use crate::edge::tls::acceptor;
 use crate::event::{
-    self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, SinkSettings, WebhookSettings,
+    self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, Networks, Privacy, SinkSettings,
+    WebhookSettings,
 };
 use crate::issuer::{CaSettings, Eab};
 use crate::link::{KeyError, LinkKey, LinkKeys};
@@ -251,13 +252,29 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         },
         keep: events.keep.get(),
         max_bytes: events.max_bytes.bytes(),
+        privacy: privacy(config),
+        sinks,
+    })
+}
+
+pub(super) fn privacy(config: &Config) -> Privacy {
+    let events = &config.events;
+    Privacy {
         ip: match events.ip {
             IpDetail::Full => IpPrivacy::Full,
             IpDetail::Truncated => IpPrivacy::Truncated,
             IpDetail::None => IpPrivacy::None,
         },
-        sinks,
-    })
+        user_agent: events.user_agent,
+        referer: events.referer,
+        honour_opt_out: events.dnt == OptOut::Honour,
+    }
+}
+
+/// Reads the list of networks, where there is one.
+pub(super) fn networks(config: &Config) -> anyhow::Result<Networks> {
+    let file = config.events.networks_file.as_deref();
+    Ok(file.map(Networks::read).transpose()?.unwrap_or_default())
 }
 
 /// The admin port shows what the edge uses: call it when that is in force.

@@ -7,13 +7,14 @@ use std::time::Duration;
 use clap::Subcommand;
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::admin_client::{AdminClient, AdminOptions, query_value};
 use super::{Failure, output};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Span};
 use crate::domain::DomainName;
-use crate::event::Replay;
+use crate::event::{self, Replay, Selector};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -42,6 +43,22 @@ pub(super) enum Command {
         config: PathBuf,
         /// Events are printed as JSON with or without.
         #[arg(long, hide = true)]
+        json: bool,
+    },
+    /// Erase the events of a tenant or a message from this node's journal and file sinks. The node must not run.
+    #[command(group = clap::ArgGroup::new("whose").required(true).args(["tenant", "message"]))]
+    Erase {
+        /// All events of this tenant.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// All events of the message with this id.
+        #[arg(long, value_name = "ID")]
+        message: Option<Uuid>,
+        /// The configuration that names the journal and the sinks.
+        #[arg(long, value_name = "FILE", default_value = "linkseal.toml")]
+        config: PathBuf,
+        /// Print what was erased as JSON.
+        #[arg(long)]
         json: bool,
     },
 }
@@ -75,6 +92,16 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::Replay {
             from, domain, config, ..
         } => replay(from, domain.as_ref(), &config),
+        Command::Erase {
+            tenant,
+            message,
+            config,
+            json,
+        } => {
+            let selector = tenant.map(Selector::Tenant).or(message.map(Selector::Message));
+            let selector = selector.ok_or_else(|| Failure::Usage("give --tenant or --message".into()))?;
+            erase(&selector, &config, json)
+        }
     }
 }
 
@@ -172,6 +199,23 @@ fn replay(from: Since, domain: Option<&DomainName>, config: &Path) -> Result<(),
         }
     }
     output::text(&chunk)
+}
+
+/// What webhooks and NATS were given is out of reach; the command says so.
+fn erase(selector: &Selector, config: &Path, json: bool) -> Result<(), Failure> {
+    let settings = crate::app::event_settings(&Config::load(config)?).map_err(Failure::failed)?;
+    let erased = event::erase(&settings, None, selector).map_err(Failure::failed)?;
+    if json {
+        return output::text(&format!(
+            "{}\n",
+            serde_json::to_string(&erased).map_err(Failure::failed)?
+        ));
+    }
+    output::text(&format!(
+        "{} events erased from the journal ({} segments) and {} from file sinks ({} files).\n\
+         What webhooks and NATS were given, and backups, are out of reach.\n",
+        erased.journal_events, erased.journal_segments, erased.file_events, erased.files
+    ))
 }
 
 fn is_of(json: &[u8], domain: &DomainName) -> bool {

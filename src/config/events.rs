@@ -26,6 +26,14 @@ pub struct Events {
     pub max_bytes: ByteSize,
     /// How much of a client's address is kept.
     pub ip: IpDetail,
+    /// Whether a client's User-Agent is kept. The verdict is made from it in any case.
+    pub user_agent: bool,
+    /// Whether a client's Referer is kept.
+    pub referer: bool,
+    /// What DNT: 1 and Sec-GPC: 1 change.
+    pub dnt: OptOut,
+    /// Networks that are known, for verdicts: a network, a class and a label a line. Absent: none.
+    pub networks_file: Option<PathBuf>,
     /// Where events are delivered to, each at its own pace.
     pub sink: Vec<Sink>,
 }
@@ -54,6 +62,17 @@ pub enum IpDetail {
     Truncated,
     /// Nothing.
     None,
+}
+
+/// What a client's wish not to be tracked (DNT: 1, Sec-GPC: 1) changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptOut {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// Neither address nor User-Agent nor Referer of such a client is kept; the event is.
+    Honour,
 }
 
 /// Where events are delivered to. Which of the keys after `types` it takes depends on its kind.
@@ -260,6 +279,10 @@ impl Default for Events {
             keep: Span::hours(72),
             max_bytes: ByteSize::gib(10),
             ip: IpDetail::default(),
+            user_agent: true,
+            referer: true,
+            dnt: OptOut::default(),
+            networks_file: None,
             sink: Vec::new(),
         }
     }
@@ -282,6 +305,7 @@ const PLACEHOLDERS: [&str; 5] = ["%Y", "%m", "%d", "%H", "%M"];
 impl Events {
     pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
         paths.resolve(&mut self.dir);
+        self.networks_file.iter_mut().for_each(|path| paths.resolve(path));
         for sink in &mut self.sink {
             sink.path
                 .iter_mut()

@@ -97,15 +97,39 @@ impl Delivery {
         tasks: &Tasks,
     ) -> Result<(), DeliveryError> {
         sink::check(&settings.sinks)?;
-        let mut running = self.running.lock().await;
         // Stopped meanwhile: the program ends.
-        let Some(old) = running.as_ref() else { return Ok(()) };
+        self.at_rest(journal, || settings.clone(), tasks, |_| ())
+            .await
+            .map(drop)
+    }
+
+    /// Does something that blocks while nothing is delivered, and goes on with the settings as they
+    /// are then. `None`: it was stopped meanwhile, and nothing was done.
+    ///
+    /// # Errors
+    /// As for [`Delivery::restart`].
+    pub(super) async fn at_rest<T: Send + 'static>(
+        &self,
+        journal: &Journal,
+        settings: impl FnOnce() -> EventSettings,
+        tasks: &Tasks,
+        work: impl FnOnce(&EventSettings) -> T + Send + 'static,
+    ) -> Result<Option<T>, DeliveryError> {
+        let mut running = self.running.lock().await;
+        let Some(old) = running.as_ref() else { return Ok(None) };
         old.stop();
         while !old.wait(PATIENCE).await {
-            tracing::warn!("the delivery of events takes its time to end; new settings wait for it");
+            tracing::warn!("the delivery of events takes its time to end; what is to come after it waits");
         }
-        *running = Some(Self::run(journal, settings, tasks)?);
-        Ok(())
+        let settings = settings();
+        let worked = tasks.spawn_blocking({
+            let settings = settings.clone();
+            move || work(&settings)
+        });
+        let worked = worked.await;
+        *running = Some(Self::run(journal, &settings, tasks)?);
+        // A panic in it, or the end of the program.
+        Ok(worked.ok())
     }
 
     fn run(journal: &Journal, settings: &EventSettings, tasks: &Tasks) -> Result<Tasks, DeliveryError> {
@@ -328,7 +352,7 @@ mod tests {
                 durability: Durability::Written,
                 keep: Duration::from_secs(72 * 3600),
                 max_bytes: 1 << 30,
-                ip: IpPrivacy::Full,
+                privacy: IpPrivacy::Full.into(),
                 sinks: sinks.iter().map(sink).collect(),
             };
             Self {

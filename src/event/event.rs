@@ -9,7 +9,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::json::Object;
-use super::privacy::IpPrivacy;
+use super::privacy::Privacy;
 use super::verdict::{Class, Verdict};
 use crate::clock::Timestamp;
 
@@ -66,6 +66,11 @@ pub struct Client<'a> {
     pub referer: Option<&'a [u8]>,
     /// The mail provider whose proxy it is, such as `gmail`. `None`: none is known.
     pub proxy: Option<&'static str>,
+    /// What `events.networks_file` calls its network; [`super::verdict::Rules::append`] fills it
+    /// in. `None`: it is in none of them.
+    pub network: Option<&'a str>,
+    /// Whether it asked not to be tracked (`DNT: 1`, `Sec-GPC: 1`).
+    pub opted_out: bool,
 }
 
 /// How it was asked.
@@ -116,7 +121,7 @@ impl<'a> Event<'a> {
     }
 
     /// Writes all other members and closes the object.
-    pub(super) fn encode_rest(&self, out: &mut Vec<u8>, node: &str, ip: IpPrivacy) {
+    pub(super) fn encode_rest(&self, out: &mut Vec<u8>, node: &str, privacy: Privacy) {
         let mut o = Object::resume(out);
         o.text("type", self.kind.as_str());
         o.time("time", self.time);
@@ -143,11 +148,12 @@ impl<'a> Event<'a> {
                 u64::try_from(self.time.saturating_since(issued).as_millis()).unwrap_or(0),
             );
         }
-        if let Some(client) = &self.client {
+        if let Some(client) = self.client.as_ref().map(|c| c.kept(privacy)).filter(Client::is_known) {
             let mut c = o.object("client");
-            if let Some(address) = client.ip.filter(|_| ip.keeps()) {
-                c.plain("ip", |out| ip.write(address, out));
+            if let Some(address) = client.ip {
+                c.plain("ip", |out| privacy.ip.write(address, out));
             }
+            c.text_opt("network", client.network);
             c.bytes_opt("user_agent", client.user_agent, MAX_HEADER);
             c.bytes_opt("referer", client.referer, MAX_HEADER);
             c.text_opt("proxy", client.proxy);
@@ -174,6 +180,27 @@ impl<'a> Event<'a> {
             o.value("ssl", ssl);
         }
         o.close();
+    }
+}
+
+impl Client<'_> {
+    /// What of it may be kept.
+    fn kept(&self, privacy: Privacy) -> Self {
+        let keep = privacy.of(self.opted_out);
+        let ip = self.ip.filter(|_| keep.ip.keeps());
+        Self {
+            ip,
+            // It is read off the address, so it goes with it.
+            network: self.network.filter(|_| ip.is_some()),
+            user_agent: self.user_agent.filter(|_| keep.user_agent),
+            referer: self.referer.filter(|_| keep.referer),
+            ..*self
+        }
+    }
+
+    /// Whether there is anything to say of it.
+    fn is_known(&self) -> bool {
+        self.ip.is_some() || self.user_agent.is_some() || self.referer.is_some() || self.proxy.is_some()
     }
 }
 
@@ -303,12 +330,13 @@ impl FromStr for EventType {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::IpPrivacy;
     use super::*;
 
-    fn written(event: &Event<'_>, ip: IpPrivacy) -> Value {
+    fn written(event: &Event<'_>, privacy: impl Into<Privacy>) -> Value {
         let mut out = Vec::new();
         Event::encode_head(&mut out, Uuid::nil(), 17, Uuid::max());
-        event.encode_rest(&mut out, "edge-1", ip);
+        event.encode_rest(&mut out, "edge-1", privacy.into());
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -329,6 +357,8 @@ mod tests {
             user_agent: Some(b"curl/8\xff"),
             referer: None,
             proxy: Some("gmail"),
+            network: Some("office"),
+            opted_out: true,
         });
         event.request = Some(Request {
             method: "GET",
@@ -346,12 +376,51 @@ mod tests {
                 "message_id": "0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506", "link": 3,
                 "url": "https://shop.example/?q=\"x\"",
                 "issued_at": "2026-11-22T09:29:17Z", "since_issue_ms": 43123,
-                "client": {"ip": "203.0.113.0/24", "user_agent": "curl/8\u{fffd}", "proxy": "gmail"},
+                "client": {"ip": "203.0.113.0/24", "network": "office", "user_agent": "curl/8\u{fffd}", "proxy": "gmail"},
                 "request": {"method": "GET", "version": "HTTP/2", "tls": "1.3"},
                 "verdict": {"class": "human", "reasons": [], "rules": super::super::verdict::RULES},
             })
         );
         assert_eq!(written(&event, IpPrivacy::None)["client"].get("ip"), None);
+    }
+
+    #[test]
+    fn of_a_client_no_more_is_kept_than_is_configured_and_the_verdict_always() {
+        let mut event = Event::new(EventType::Open, Timestamp::from_secs(0), "a.example", "a");
+        event.verdict = Some(Verdict::unremarkable());
+        let kept = |opted_out, privacy: Privacy| {
+            let mut event = event.clone();
+            event.client = Some(Client {
+                ip: Some("203.0.113.9".parse().unwrap()),
+                user_agent: Some(b"ua"),
+                referer: Some(b"https://mail.example/inbox/17"),
+                proxy: Some("gmail"),
+                network: Some("office"),
+                opted_out,
+            });
+            let written = written(&event, privacy);
+            assert_eq!(written["verdict"]["class"], "human");
+            let keys = written["client"].as_object().unwrap().keys().cloned();
+            keys.collect::<Vec<_>>().join(" ")
+        };
+        let all = Privacy::default();
+        assert_eq!(kept(true, all), "ip network user_agent referer proxy");
+        let no_agent = Privacy {
+            user_agent: false,
+            ..all
+        };
+        assert_eq!(kept(true, no_agent), "ip network referer proxy");
+        assert_eq!(
+            kept(true, Privacy { referer: false, ..all }),
+            "ip network user_agent proxy"
+        );
+        assert_eq!(kept(true, IpPrivacy::None.into()), "user_agent referer proxy");
+        let honoured = Privacy {
+            honour_opt_out: true,
+            ..all
+        };
+        assert_eq!(kept(true, honoured), "proxy");
+        assert_eq!(kept(false, honoured), "ip network user_agent referer proxy");
     }
 
     #[test]
@@ -372,6 +441,8 @@ mod tests {
             user_agent: Some(&long),
             referer: None,
             proxy: None,
+            network: None,
+            opted_out: false,
         });
         let value = written(&event, IpPrivacy::Full);
         assert_eq!(value["client"]["user_agent"].as_str().unwrap().len(), MAX_HEADER);
@@ -384,7 +455,7 @@ mod tests {
         Event::new(EventType::Click, Timestamp::from_secs(60), "a.example", "a").encode_rest(
             &mut out,
             "edge-1",
-            IpPrivacy::Full,
+            IpPrivacy::Full.into(),
         );
         let expected = Head {
             kind: "click".into(),

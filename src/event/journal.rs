@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use uuid::Uuid;
 
 use super::segment::{self, Disk, RealDisk};
 use super::writer::{Submitted, Writer, WriterSettings};
-use super::{Event, EventSettings, IpPrivacy, Metrics};
+use super::{Event, EventSettings, Metrics, Privacy};
 use crate::clock::Clock;
 use crate::random;
 
@@ -45,7 +46,8 @@ struct Handle {
     folder: PathBuf,
     dir: PathBuf,
     node: Box<str>,
-    ip: IpPrivacy,
+    /// What of clients is kept; a reload changes it.
+    privacy: ArcSwap<Privacy>,
     clock: Clock,
     metrics: Metrics,
     /// Whether sinks have been started on this folder; see [`Journal::start_of_delivery`].
@@ -94,6 +96,14 @@ pub struct Appending {
 }
 
 impl Appending {
+    /// Which event it will be. `None`: it was not taken.
+    pub(super) fn receipt(&self) -> Option<Receipt> {
+        match &self.submitted {
+            Submitted::Done(receipt) | Submitted::Waiting(receipt, _) => Some(*receipt),
+            Submitted::Lost => None,
+        }
+    }
+
     /// Whether there is nothing to wait for: as a rule it was written on the spot.
     pub fn is_settled(&self) -> bool {
         self.handle.is_none()
@@ -178,7 +188,7 @@ impl Journal {
             folder,
             dir,
             node: node.into(),
-            ip: settings.ip,
+            privacy: ArcSwap::from_pointee(settings.privacy),
             clock,
             metrics,
             delivered: AtomicBool::new(false),
@@ -215,9 +225,14 @@ impl Journal {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            event.encode_rest(scratch, &self.handle.node, self.handle.ip);
+            event.encode_rest(scratch, &self.handle.node, **self.handle.privacy.load());
             self.handle.writer.submit(event, scratch)
         })
+    }
+
+    /// Changes what of clients is kept, from now on.
+    pub fn set_privacy(&self, privacy: Privacy) {
+        self.handle.privacy.store(Arc::new(privacy));
     }
 
     /// Writes what is queued, makes it durable and stops taking events. Blocks for as long as
@@ -328,7 +343,7 @@ mod tests {
 
     use super::super::reader::{FolderReader, Until};
     use super::super::segment::SegmentFile;
-    use super::super::{Durability, EventType};
+    use super::super::{Durability, EventType, IpPrivacy};
     use super::*;
     use crate::shutdown::Tasks;
 
@@ -401,7 +416,7 @@ mod tests {
             durability,
             keep: Duration::from_secs(3600),
             max_bytes: 1 << 30,
-            ip: IpPrivacy::Full,
+            privacy: IpPrivacy::Full.into(),
             sinks: Vec::new(),
         }
     }
@@ -623,6 +638,8 @@ mod tests {
             user_agent: Some(b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"),
             referer: Some(b"https://mail.provider.example/"),
             proxy: None,
+            network: None,
+            opted_out: false,
         });
         event.request = Some(super::super::Request {
             method: "GET",

@@ -6,15 +6,20 @@
 //! past any damage, [`Delivery`] brings them to each [`sink`] and moves its `cursor`, `retention`
 //! removes what all sinks hold. [`Replay`] and [`Follower`] read along.
 
+#[cfg(test)]
+mod agents;
 mod cursor;
 mod delivery;
+mod erase;
 #[allow(clippy::module_inception, reason = "the file of the type `Event`")]
 mod event;
 mod feed;
 mod frame;
 mod journal;
 mod json;
+mod memory;
 mod metrics;
+mod networks;
 mod privacy;
 mod queue;
 mod reader;
@@ -26,13 +31,16 @@ mod settings;
 pub mod sink;
 mod stopped;
 pub mod verdict;
+mod watch;
 mod writer;
 
 pub use delivery::{Delivery, DeliveryError};
+pub use erase::{EraseError, Erased, Eraser, Selector, erase};
 pub use event::{Client, Event, EventType, Request};
 pub use journal::{Appending, Journal, Lost, OpenError, Receipt};
 pub use metrics::Metrics;
-pub use privacy::IpPrivacy;
+pub use networks::{Networks, NetworksError};
+pub use privacy::{IpPrivacy, Privacy};
 pub use reader::Record;
 pub use replay::{Follower, Replay};
 pub use settings::{

@@ -1,8 +1,58 @@
-//! What of a client's address an event may keep: decided once, here, when the event is written.
+//! What of a client an event may keep: decided once, when the event is written. Verdicts are made
+//! from all that was sent, and are kept whatever is not.
 
 use std::io::Write;
 use std::net::IpAddr;
 use std::str::FromStr;
+
+/// What of clients is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Privacy {
+    /// How much of its address.
+    pub ip: IpPrivacy,
+    /// Whether its `User-Agent`.
+    pub user_agent: bool,
+    /// Whether its `Referer`.
+    pub referer: bool,
+    /// Whether a wish not to be tracked (`DNT: 1`, `Sec-GPC: 1`) is honoured: of such a client
+    /// neither address nor `User-Agent` nor `Referer` is kept. The event is.
+    pub honour_opt_out: bool,
+}
+
+impl Privacy {
+    /// What is kept of a client that did or did not ask not to be tracked.
+    pub fn of(self, opted_out: bool) -> Self {
+        if self.honour_opt_out && opted_out {
+            Self {
+                ip: IpPrivacy::None,
+                user_agent: false,
+                referer: false,
+                ..self
+            }
+        } else {
+            self
+        }
+    }
+}
+
+impl Default for Privacy {
+    /// As without a configuration: networks instead of addresses.
+    fn default() -> Self {
+        Self {
+            ip: IpPrivacy::default(),
+            user_agent: true,
+            referer: true,
+            honour_opt_out: false,
+        }
+    }
+}
+
+impl From<IpPrivacy> for Privacy {
+    /// Everything but that of addresses.
+    fn from(ip: IpPrivacy) -> Self {
+        Self { ip, ..Self::default() }
+    }
+}
 
 /// How much of a client's address an event keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -3,7 +3,7 @@
 //! A torn end is legal where writing stopped: in the last segment of a folder whose process is
 //! gone. Anywhere else damage is skipped up to the next whole frame, counted, and logged once per
 //! place. Frames come out with rising sequence numbers; what an error made the writer write twice
-//! comes out once.
+//! comes out once; what was erased (`erase`) does not come out.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 use uuid::Uuid;
 
+use super::erase::is_blank;
 use super::frame::{self, Parsed};
 use super::segment::{self, Found, MAGIC};
 
@@ -111,7 +112,11 @@ impl FolderReader {
                     current.at = payload.end;
                     if seq > self.last {
                         self.last = seq;
-                        let json = Bytes::copy_from_slice(current.data.get(payload).unwrap_or_default());
+                        let json = current.data.get(payload).unwrap_or_default();
+                        if is_blank(json) {
+                            continue;
+                        }
+                        let json = Bytes::copy_from_slice(json);
                         out.push(Record {
                             boot: self.boot,
                             seq,

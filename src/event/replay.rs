@@ -210,7 +210,7 @@ mod tests {
             durability: Durability::Written,
             keep: Duration::from_secs(3600),
             max_bytes: 1 << 30,
-            ip: IpPrivacy::Full,
+            privacy: IpPrivacy::Full.into(),
             sinks: Vec::new(),
         };
         Journal::open(

@@ -1,51 +1,150 @@
 //! The rules by which machines are told from people: data only, with their sources.
-//! [`super::verdict`] applies them. Whoever changes a rule changes [`VERSION`].
+//! [`super::verdict`] and [`super::memory`] apply them. Whoever changes a rule changes [`VERSION`].
 //!
-//! Serve always, annotate only: no rule here ever changes what is answered.
+//! Serve always, annotate only: no rule here ever changes what is answered. A sign that people
+//! give off too (behind a company's one address, through a relay) is weak: alone it makes a
+//! verdict `unknown`; only several together make it `scanner` ([`CERTAIN`]).
+
+use std::time::Duration;
 
 use super::verdict::Class;
 
 /// The version of these rules; each event's verdict names it.
-pub(super) const VERSION: &str = "2026-11";
+pub(super) const VERSION: &str = "2026-11.2";
+
+/// The weight from which signs together mean a program.
+pub(super) const CERTAIN: u32 = 100;
+
+macro_rules! signs {
+    ($($(#[$doc:meta])* $name:ident = $reason:literal, $class:ident, $weight:literal;)*) => {
+        /// What can speak against a person.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(super) enum Sign {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Sign {
+            /// All of them, in the order in which verdicts name them.
+            pub(super) const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// As verdicts spell it.
+            pub(super) fn reason(self) -> &'static str {
+                match self { $(Self::$name => $reason,)* }
+            }
+
+            /// What it means by itself.
+            pub(super) fn class(self) -> Class {
+                match self { $(Self::$name => Class::$class,)* }
+            }
+
+            /// How much it says for a program, of [`CERTAIN`].
+            pub(super) fn weight(self) -> u32 {
+                match self { $(Self::$name => $weight,)* }
+            }
+        }
+    };
+}
+
+signs! {
+    /// Apple Mail Privacy Protection.
+    AgentApplePrivacy = "agent_apple_privacy", Prefetch, 0;
+    /// Gmail, before the message is opened.
+    AgentGmailPrefetch = "agent_gmail_prefetch", Prefetch, 0;
+    /// Gmail, when the message is opened.
+    AgentGmailProxy = "agent_gmail_proxy", Proxy, 0;
+    /// Yahoo, when the message is opened.
+    AgentYahooProxy = "agent_yahoo_proxy", Proxy, 0;
+    /// An agent of people and of machines.
+    AgentAmbiguous = "agent_ambiguous", Unknown, 20;
+    /// Bing's previews.
+    AgentBingPreview = "agent_bingpreview", Prefetch, 0;
+    /// Skype's and Teams' previews.
+    AgentSkypeUriPreview = "agent_skypeuripreview", Prefetch, 0;
+    /// Previews of links in chats.
+    AgentLinkPreview = "agent_link_preview", Prefetch, 0;
+    /// Proofpoint URL Defense.
+    AgentUrlDefense = "agent_urldefense", Scanner, 100;
+    /// Microsoft Safe Links, where it names itself.
+    AgentSafeLinks = "agent_safelinks", Scanner, 100;
+    /// Barracuda.
+    AgentBarracuda = "agent_barracuda", Scanner, 100;
+    /// Mimecast.
+    AgentMimecast = "agent_mimecast", Scanner, 100;
+    /// Proofpoint.
+    AgentProofpoint = "agent_proofpoint", Scanner, 100;
+    /// Forcepoint.
+    AgentForcepoint = "agent_forcepoint", Scanner, 100;
+    /// Symantec.
+    AgentSymantec = "agent_symantec", Scanner, 100;
+    /// Trend Micro.
+    AgentTrendMicro = "agent_trendmicro", Scanner, 100;
+    /// Sophos.
+    AgentSophos = "agent_sophos", Scanner, 100;
+    /// Zscaler.
+    AgentZscaler = "agent_zscaler", Scanner, 100;
+    /// A browser without a screen.
+    AgentHeadless = "agent_headless", Scanner, 100;
+    /// A crawler.
+    AgentCrawler = "agent_crawler", Scanner, 100;
+    /// An HTTP library or tool.
+    AgentTool = "agent_tool", Scanner, 100;
+    /// No User-Agent.
+    AgentEmpty = "agent_empty", Scanner, 100;
+    /// A header says that the fetch is ahead of a person.
+    HeaderPurpose = "header_purpose", Prefetch, 0;
+    /// Nobody sees what HEAD answers.
+    MethodHead = "method_head", Scanner, 100;
+    /// A click before a person could have the message in hand.
+    RightAfterIssue = "right_after_issue", Unknown, 50;
+    /// `events.networks_file` says: scanner.
+    NetworkScanner = "network_scanner", Scanner, 100;
+    /// `events.networks_file` says: prefetch.
+    NetworkPrefetch = "network_prefetch", Prefetch, 0;
+    /// `events.networks_file` says: proxy.
+    NetworkProxy = "network_proxy", Proxy, 0;
+    /// `events.networks_file` says: unknown.
+    NetworkUnknown = "network_unknown", Unknown, 50;
+    /// Two links of one message at once: a quick person, or a program with a short message.
+    TwoLinksAtOnce = "two_links_at_once", Unknown, 60;
+    /// Many links of one message at once.
+    BurstOfLinks = "burst_of_links", Scanner, 100;
+    /// The same link from two networks at once: one of the two fetched it for the other, as
+    /// gateways do that look when a person clicks, and it cannot be told which.
+    TwoNetworks = "two_networks", Unknown, 40;
+    /// A changed copy of this link came just before it, from the same network.
+    ChangedTokenBefore = "changed_token_before", Scanner, 100;
+}
 
 /// What a User-Agent says about who fetches.
 pub(super) struct AgentRule {
     /// What to look for, in lower case.
     pub(super) text: &'static str,
-    /// The reason given in the verdict.
-    pub(super) reason: &'static str,
-    /// What it means.
-    pub(super) class: Class,
+    /// What it is a sign of.
+    pub(super) sign: Sign,
     /// The mail provider whose proxy it is. `None`: not a proxy.
     pub(super) proxy: Option<&'static str>,
 }
 
-const fn rule(text: &'static str, reason: &'static str, class: Class, proxy: Option<&'static str>) -> AgentRule {
-    AgentRule {
-        text,
-        reason,
-        class,
-        proxy,
-    }
+const fn rule(text: &'static str, sign: Sign, proxy: Option<&'static str>) -> AgentRule {
+    AgentRule { text, sign, proxy }
 }
 
 /// User-Agents that match as a whole.
 pub(super) const EXACT: &[AgentRule] = &[
     // Apple Mail Privacy Protection (iOS 15, macOS 12, 2021) fetches every image of every message
     // when it arrives, whether it is read or not; real browsers say more than this.
-    rule("mozilla/5.0", "agent_apple_privacy", Class::Prefetch, Some("apple")),
+    rule("mozilla/5.0", Sign::AgentApplePrivacy, Some("apple")),
     // Gmail fetches images of some senders before the message is opened, as this frozen agent.
     rule(
         "mozilla/5.0 (windows nt 10.0; win64; x64) applewebkit/537.36 (khtml, like gecko) chrome/42.0.2311.135 safari/537.36 edge/12.246 mozilla/5.0",
-        "agent_gmail_prefetch",
-        Class::Prefetch,
+        Sign::AgentGmailPrefetch,
         Some("gmail"),
     ),
     // Apple Mail's own view without privacy protection, and several machines.
     rule(
         "mozilla/5.0 (macintosh; intel mac os x 10_15_7) applewebkit/605.1.15 (khtml, like gecko)",
-        "agent_ambiguous",
-        Class::Unknown,
+        Sign::AgentAmbiguous,
         None,
     ),
 ];
@@ -54,47 +153,57 @@ pub(super) const EXACT: &[AgentRule] = &[
 /// and all reasons are given.
 pub(super) const PARTS: &[AgentRule] = &[
     // Image proxies that fetch when a person opens: an open through them counts.
-    rule("googleimageproxy", "agent_gmail_proxy", Class::Proxy, Some("gmail")),
-    rule("yahoomailproxy", "agent_yahoo_proxy", Class::Proxy, Some("yahoo")),
+    rule("googleimageproxy", Sign::AgentGmailProxy, Some("gmail")),
+    rule("yahoomailproxy", Sign::AgentYahooProxy, Some("yahoo")),
     // The same frozen agent of Gmail's prefetch, whatever its platform part says.
     rule(
         "chrome/42.0.2311.135 safari/537.36 edge/12.246 mozilla/5.0",
-        "agent_gmail_prefetch",
-        Class::Prefetch,
+        Sign::AgentGmailPrefetch,
         Some("gmail"),
     ),
-    // Link previews.
-    rule("bingpreview", "agent_bingpreview", Class::Prefetch, None),
-    rule("skypeuripreview", "agent_skypeuripreview", Class::Prefetch, None),
+    // Link previews. In chats: api.slack.com/robots, developers.facebook.com/docs/sharing/webmasters/web-crawlers,
+    // and the agents Telegram and WhatsApp send.
+    rule("bingpreview", Sign::AgentBingPreview, None),
+    rule("skypeuripreview", Sign::AgentSkypeUriPreview, None),
+    rule("slackbot", Sign::AgentLinkPreview, None),
+    rule("slack-imgproxy", Sign::AgentLinkPreview, None),
+    rule("facebookexternalhit/", Sign::AgentLinkPreview, None),
+    rule("telegrambot", Sign::AgentLinkPreview, None),
+    rule("whatsapp/", Sign::AgentLinkPreview, None),
     // Mail security gateways that name themselves (their makers' documentation; collected in
     // Mautic #9162 and listmonk #1025).
-    rule("urldefense", "agent_urldefense", Class::Scanner, None),
-    rule("safelinks", "agent_safelinks", Class::Scanner, None),
-    rule("barracuda", "agent_barracuda", Class::Scanner, None),
-    rule("mimecast", "agent_mimecast", Class::Scanner, None),
-    rule("proofpoint", "agent_proofpoint", Class::Scanner, None),
-    rule("forcepoint", "agent_forcepoint", Class::Scanner, None),
-    rule("symantec", "agent_symantec", Class::Scanner, None),
-    rule("trendmicro", "agent_trendmicro", Class::Scanner, None),
-    rule("sophos", "agent_sophos", Class::Scanner, None),
-    rule("zscaler", "agent_zscaler", Class::Scanner, None),
-    // Browsers without a screen name themselves (HeadlessChrome).
-    rule("headless", "agent_headless", Class::Scanner, None),
+    rule("urldefense", Sign::AgentUrlDefense, None),
+    rule("safelinks", Sign::AgentSafeLinks, None),
+    rule("barracuda", Sign::AgentBarracuda, None),
+    rule("mimecast", Sign::AgentMimecast, None),
+    rule("proofpoint", Sign::AgentProofpoint, None),
+    rule("forcepoint", Sign::AgentForcepoint, None),
+    rule("symantec", Sign::AgentSymantec, None),
+    rule("trendmicro", Sign::AgentTrendMicro, None),
+    rule("sophos", Sign::AgentSophos, None),
+    rule("zscaler", Sign::AgentZscaler, None),
+    // Browsers without a screen name themselves (HeadlessChrome, PhantomJS).
+    rule("headless", Sign::AgentHeadless, None),
+    rule("phantomjs/", Sign::AgentHeadless, None),
     // Crawlers that name themselves by the convention of robots.txt (RFC 9309): a product token
     // that ends in `bot`, followed by its version or the link to its page.
-    rule("bot/", "agent_crawler", Class::Scanner, None),
-    rule("bot;", "agent_crawler", Class::Scanner, None),
-    rule("crawler", "agent_crawler", Class::Scanner, None),
-    rule("spider", "agent_crawler", Class::Scanner, None),
+    rule("bot/", Sign::AgentCrawler, None),
+    rule("bot;", Sign::AgentCrawler, None),
+    rule("crawler", Sign::AgentCrawler, None),
+    rule("spider", Sign::AgentCrawler, None),
     // HTTP libraries and tools under their default names: no person reads mail with them.
-    rule("curl/", "agent_tool", Class::Scanner, None),
-    rule("wget/", "agent_tool", Class::Scanner, None),
-    rule("python-requests/", "agent_tool", Class::Scanner, None),
-    rule("python-urllib/", "agent_tool", Class::Scanner, None),
-    rule("aiohttp/", "agent_tool", Class::Scanner, None),
-    rule("go-http-client/", "agent_tool", Class::Scanner, None),
-    rule("libwww-perl/", "agent_tool", Class::Scanner, None),
-    rule("apache-httpclient/", "agent_tool", Class::Scanner, None),
+    rule("curl/", Sign::AgentTool, None),
+    rule("wget/", Sign::AgentTool, None),
+    rule("python-requests/", Sign::AgentTool, None),
+    rule("python-urllib/", Sign::AgentTool, None),
+    rule("python-httpx/", Sign::AgentTool, None),
+    rule("aiohttp/", Sign::AgentTool, None),
+    rule("go-http-client/", Sign::AgentTool, None),
+    rule("libwww-perl/", Sign::AgentTool, None),
+    rule("apache-httpclient/", Sign::AgentTool, None),
+    rule("axios/", Sign::AgentTool, None),
+    rule("node-fetch", Sign::AgentTool, None),
+    rule("guzzlehttp/", Sign::AgentTool, None),
 ];
 
 /// What ends an ambiguous agent: WebKit's engine and no browser after it, whatever the platform.
@@ -108,5 +217,22 @@ pub(super) const PURPOSE_HEADERS: &[&str] = &["sec-purpose", "purpose", "x-purpo
 pub(super) const PURPOSES: &[&str] = &["prefetch", "preview", "prerender"];
 
 /// A click sooner after the link was minted than this came before a person could have the message
-/// in hand: handing it to the first server takes about this long. In milliseconds.
-pub(super) const SOONEST_READ_MS: u64 = 2_000;
+/// in hand: handing it to the first server takes about this long.
+pub(super) const SOONEST_READ: Duration = Duration::from_secs(2);
+
+/// Links of one message within this time are a burst. In 836 bursts of gateways all links came
+/// within one second; people take longer between two (tracking.md; no source is public).
+pub(super) const BURST_WINDOW: Duration = Duration::from_secs(1);
+
+/// Different links in a burst, at least. Two alone are [`Sign::TwoLinksAtOnce`].
+pub(super) const BURST_LINKS: usize = 3;
+
+/// How soon after each other two networks fetch one link when one does it for the other.
+pub(super) const TWO_NETWORKS_WINDOW: Duration = Duration::from_secs(5);
+
+/// How soon after a changed token the right one comes from a gateway that tries whether any token
+/// leads somewhere. A person with a link that was cut looks for the whole one longer than this.
+pub(super) const PROBE_WINDOW: Duration = Duration::from_secs(3);
+
+/// Verdicts hold signs as bits of one number.
+const _: () = assert!(Sign::ALL.len() <= 64);

@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{EventType, IpPrivacy};
+use super::{EventType, Privacy};
 
 /// The settings of the journal and its sinks.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub struct EventSettings {
     pub keep: Duration,
     /// The size of the journal beyond which its oldest segments go.
     pub max_bytes: u64,
-    /// What of addresses is kept.
-    pub ip: IpPrivacy,
+    /// What of clients is kept.
+    pub privacy: Privacy,
     /// Where events go.
     pub sinks: Vec<SinkSettings>,
 }

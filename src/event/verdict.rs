@@ -1,20 +1,24 @@
-//! Whether a person or a machine asked, judged from one request alone: a class, the reasons, and
-//! the version of the rules. Pure; the data plane calls it for every event, and serves the same
-//! whatever it says.
+//! Whether a person or a machine asked, judged from one request: a class, the reasons, and the
+//! version of the rules. The data plane calls it for every event, and serves the same whatever it
+//! says. What several requests say together is in `memory`; `watch` puts both together.
 
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, header};
 
 use super::EventType;
-use super::rules::{self, AgentRule};
+use super::memory::Memory;
+use super::networks::Networks;
+use super::rules::{self, AgentRule, Sign};
 
 /// The version of the built-in rules.
 pub const RULES: &str = rules::VERSION;
 
-/// Most reasons one verdict gives: enough to understand it.
-const MAX_REASONS: usize = 6;
 /// Longest part of a User-Agent that is searched, in bytes; real ones are under 512.
 const MAX_AGENT: usize = 1024;
 
@@ -54,7 +58,7 @@ impl Class {
 pub struct Verdict {
     /// Who it was.
     pub class: Class,
-    reasons: [Option<&'static str>; MAX_REASONS],
+    signs: Signs,
     /// The version of the rules.
     pub rules: &'static str,
 }
@@ -62,27 +66,58 @@ pub struct Verdict {
 impl Verdict {
     /// A person, as far as can be seen.
     pub fn unremarkable() -> Self {
+        Self::of(Signs::default())
+    }
+
+    /// What signs come to: the class furthest from a person that one of them means, and
+    /// `scanner` when together they say enough.
+    pub(super) fn of(signs: Signs) -> Self {
+        let class = signs.iter().map(Sign::class).max().unwrap_or(Class::Human);
+        let weight: u32 = signs.iter().map(Sign::weight).sum();
         Self {
-            class: Class::Human,
-            reasons: [None; MAX_REASONS],
+            class: if weight >= rules::CERTAIN {
+                Class::Scanner
+            } else {
+                class
+            },
+            signs,
             rules: RULES,
         }
     }
 
-    /// Why, in the order found.
+    /// Why, in the order of the rules.
     pub fn reasons(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.reasons.iter().map_while(|r| *r)
+        self.signs.iter().map(Sign::reason)
     }
 
-    /// Adds a sign: the class moves away from a person, never back.
-    fn add(&mut self, class: Class, reason: &'static str) {
-        self.class = self.class.max(class);
-        if self.reasons().any(|r| r == reason) {
-            return;
-        }
-        if let Some(free) = self.reasons.iter_mut().find(|r| r.is_none()) {
-            *free = Some(reason);
-        }
+    pub(super) fn signs(&self) -> Signs {
+        self.signs
+    }
+}
+
+/// A set of signs.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Signs(u64);
+
+impl Signs {
+    /// Adds one.
+    pub(super) fn add(&mut self, sign: Sign) {
+        self.0 |= 1 << sign as u8;
+    }
+
+    /// Whether one is in it.
+    pub(super) fn has(self, sign: Sign) -> bool {
+        self.0 & (1 << sign as u8) != 0
+    }
+
+    fn iter(self) -> impl Iterator<Item = Sign> {
+        Sign::ALL.iter().copied().filter(move |sign| self.has(*sign))
+    }
+}
+
+impl fmt::Debug for Signs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(Sign::reason)).finish()
     }
 }
 
@@ -95,14 +130,17 @@ pub struct Judged {
     pub proxy: Option<&'static str>,
 }
 
-/// The rules, made ready to search with. One for the whole program.
-#[derive(Clone, Debug)]
+/// The rules, made ready to search with, and what they remember. One for the whole program;
+/// clones share it.
+#[derive(Clone)]
 pub struct Rules {
     parts: AhoCorasick,
+    networks: Arc<ArcSwap<Networks>>,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl Rules {
-    /// The rules that come with this version.
+    /// The rules that come with this version, and no networks.
     ///
     /// # Errors
     /// When the table of rules cannot be compiled, which a test excludes.
@@ -113,10 +151,26 @@ impl Rules {
             // The table is small and searched for every event: the fastest form.
             .kind(Some(AhoCorasickKind::DFA))
             .build(rules::PARTS.iter().map(|r| r.text))?;
-        Ok(Self { parts })
+        Ok(Self {
+            parts,
+            networks: Arc::default(),
+            memory: Arc::new(Memory::new()),
+        })
     }
 
-    /// Judges one request. `since_issue` is the time since its link was minted; `None`: not known.
+    /// Takes over what is known of networks, from now on.
+    pub fn set_networks(&self, networks: Networks) {
+        self.networks.store(Arc::new(networks));
+    }
+
+    /// What the networks' list says of an address.
+    pub(super) fn network(&self, ip: IpAddr) -> Option<(Sign, Arc<str>)> {
+        let networks = self.networks.load();
+        networks.find(ip).map(|n| (n.sign(), Arc::clone(&n.label)))
+    }
+
+    /// Judges one request by itself. `since_issue` is the time since its link was minted;
+    /// `None`: not known.
     pub fn judge(
         &self,
         kind: EventType,
@@ -124,54 +178,63 @@ impl Rules {
         headers: &HeaderMap,
         since_issue: Option<Duration>,
     ) -> Judged {
-        let mut judged = Judged {
-            verdict: Verdict::unremarkable(),
-            proxy: None,
-        };
+        let mut found = Found::default();
         if method == Method::HEAD {
-            judged.verdict.add(Class::Scanner, "method_head");
+            found.signs.add(Sign::MethodHead);
         }
         let agent = headers.get(header::USER_AGENT).map_or(&[][..], |v| v.as_bytes());
-        self.judge_agent(agent, &mut judged);
+        self.judge_agent(agent, &mut found);
         if rules::PURPOSE_HEADERS
             .iter()
             .any(|h| headers.get(*h).is_some_and(|v| says_ahead(v.as_bytes())))
         {
-            judged.verdict.add(Class::Prefetch, "header_purpose");
+            found.signs.add(Sign::HeaderPurpose);
         }
         // Opens are left out: a mail program may show a message the moment it arrives.
-        let soonest = Duration::from_millis(rules::SOONEST_READ_MS);
-        if kind == EventType::Click && since_issue.is_some_and(|t| t < soonest) {
-            judged.verdict.add(Class::Unknown, "right_after_issue");
+        if kind == EventType::Click && since_issue.is_some_and(|t| t < rules::SOONEST_READ) {
+            found.signs.add(Sign::RightAfterIssue);
         }
-        judged
+        Judged {
+            verdict: Verdict::of(found.signs),
+            proxy: found.proxy,
+        }
     }
 
-    fn judge_agent(&self, agent: &[u8], judged: &mut Judged) {
+    fn judge_agent(&self, agent: &[u8], found: &mut Found) {
         let agent = agent.trim_ascii();
         if agent.is_empty() {
-            judged.verdict.add(Class::Scanner, "agent_empty");
+            found.signs.add(Sign::AgentEmpty);
             return;
         }
-        let mut found = |rule: &AgentRule| {
-            judged.verdict.add(rule.class, rule.reason);
-            judged.proxy = judged.proxy.or(rule.proxy);
-        };
         if let Some(rule) = rules::EXACT
             .iter()
             .find(|r| agent.eq_ignore_ascii_case(r.text.as_bytes()))
         {
-            found(rule);
+            found.take(rule);
         }
         let searched = agent.get(..MAX_AGENT).unwrap_or(agent);
         for hit in self.parts.find_overlapping_iter(searched) {
             if let Some(rule) = rules::PARTS.get(hit.pattern().as_usize()) {
-                found(rule);
+                found.take(rule);
             }
         }
         if ends_with_ignoring_case(agent, rules::AMBIGUOUS_END.as_bytes()) {
-            judged.verdict.add(Class::Unknown, "agent_ambiguous");
+            found.signs.add(Sign::AgentAmbiguous);
         }
+    }
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Found {
+    signs: Signs,
+    proxy: Option<&'static str>,
+}
+
+impl Found {
+    fn take(&mut self, rule: &AgentRule) {
+        self.signs.add(rule.sign);
+        self.proxy = self.proxy.or(rule.proxy);
     }
 }
 
@@ -191,6 +254,7 @@ fn ends_with_ignoring_case(text: &[u8], end: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::agents::AGENTS;
     use super::*;
 
     fn judge(kind: EventType, method: Method, headers: &[(&'static str, &str)], since_ms: u64) -> Judged {
@@ -203,80 +267,6 @@ mod tests {
             .judge(kind, &method, &map, Some(Duration::from_millis(since_ms)))
     }
 
-    /// Real User-Agents and what they are.
-    const AGENTS: &[(&str, Class, &[&str], Option<&str>)] = &[
-        ("Mozilla/5.0", Class::Prefetch, &["agent_apple_privacy"], Some("apple")),
-        (
-            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0",
-            Class::Prefetch,
-            &["agent_gmail_prefetch"],
-            Some("gmail"),
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
-            Class::Proxy,
-            &["agent_gmail_proxy"],
-            Some("gmail"),
-        ),
-        (
-            "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html",
-            Class::Proxy,
-            &["agent_yahoo_proxy"],
-            Some("yahoo"),
-        ),
-        (
-            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)",
-            Class::Unknown,
-            &["agent_ambiguous"],
-            None,
-        ),
-        (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)",
-            Class::Unknown,
-            &["agent_ambiguous"],
-            None,
-        ),
-        (
-            "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Mobile/15E148 Safari/604.1",
-            Class::Human,
-            &[],
-            None,
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36 Edg/131.0.0.0",
-            Class::Human,
-            &[],
-            None,
-        ),
-        (
-            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/119.0.6045.105 Safari/537.36",
-            Class::Scanner,
-            &["agent_headless"],
-            None,
-        ),
-        (
-            "Mozilla/5.0 (Windows NT 6.1; WOW64) SkypeUriPreview Preview/0.5",
-            Class::Prefetch,
-            &["agent_skypeuripreview"],
-            None,
-        ),
-        (
-            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
-            Class::Scanner,
-            &["agent_crawler"],
-            None,
-        ),
-        (
-            "BarracudaCentral/1.0 (Barracuda Sentinel (EE))",
-            Class::Scanner,
-            &["agent_barracuda"],
-            None,
-        ),
-        ("curl/8.5.0", Class::Scanner, &["agent_tool"], None),
-        ("Go-http-client/1.1", Class::Scanner, &["agent_tool"], None),
-        ("  ", Class::Scanner, &["agent_empty"], None),
-    ];
-
     #[test]
     fn agents_are_classed_with_their_reasons() {
         for (agent, class, reasons, proxy) in AGENTS {
@@ -285,6 +275,35 @@ mod tests {
             assert_eq!(j.verdict.reasons().collect::<Vec<_>>(), *reasons, "{agent}");
             assert_eq!(j.proxy, *proxy, "{agent}");
             assert_eq!(j.verdict.rules, RULES);
+        }
+    }
+
+    #[test]
+    fn every_rule_of_agents_has_a_real_agent_in_the_table() {
+        for rule in rules::EXACT.iter().chain(rules::PARTS) {
+            assert_eq!(rule.text, rule.text.to_ascii_lowercase());
+            let found = AGENTS.iter().any(|(agent, _, reasons, _)| {
+                agent.to_ascii_lowercase().contains(rule.text) && reasons.contains(&rule.sign.reason())
+            });
+            assert!(found, "no agent for `{}`", rule.text);
+        }
+    }
+
+    #[test]
+    fn reasons_are_told_apart() {
+        let reasons: std::collections::HashSet<_> = Sign::ALL.iter().map(|s| s.reason()).collect();
+        assert_eq!(reasons.len(), Sign::ALL.len());
+        for sign in Sign::ALL {
+            assert_eq!(
+                sign.class() == Class::Scanner,
+                sign.weight() >= rules::CERTAIN,
+                "{sign:?}"
+            );
+            assert_eq!(
+                sign.class() == Class::Unknown,
+                (1..rules::CERTAIN).contains(&sign.weight()),
+                "{sign:?}"
+            );
         }
     }
 
@@ -331,7 +350,7 @@ mod tests {
         assert_eq!(j.verdict.class, Class::Scanner);
         assert_eq!(
             j.verdict.reasons().collect::<Vec<_>>(),
-            ["agent_mimecast", "agent_gmail_proxy", "right_after_issue"]
+            ["agent_gmail_proxy", "agent_mimecast", "right_after_issue"]
         );
     }
 }

@@ -237,9 +237,9 @@ impl Writer {
             match std::mem::replace(&mut state.segment, Output::Busy) {
                 Output::Idle(segment) if state.has_work() => {
                     let group = state.take_pending();
-                    state.rotate = false;
+                    let leave = std::mem::take(&mut state.rotate);
                     drop(state);
-                    let output = self.write(segment, group);
+                    let output = self.write(segment, group, leave);
                     state = self.lock();
                     self.settle(&mut state, output);
                 }
@@ -299,9 +299,8 @@ impl Writer {
     }
 
     /// Writes a group, to a new segment when the present one is full or is to be left.
-    fn write(&self, mut segment: Segment, group: Group) -> Output {
-        let leave = group.events.is_empty() && !segment.is_empty();
-        if leave || segment.is_full() {
+    fn write(&self, mut segment: Segment, group: Group, leave: bool) -> Output {
+        if (leave && !segment.is_empty()) || segment.is_full() {
             let first = if group.events.is_empty() {
                 self.lock().next_seq
             } else {

@@ -16,6 +16,7 @@ mod cli;
 mod crash;
 mod faults;
 mod first_handshake;
+mod journal_kill;
 mod minting;
 mod nats;
 mod operators;

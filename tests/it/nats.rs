@@ -26,7 +26,7 @@ fn settings(dir: &Path, nats: &Nats, token: &str) -> EventSettings {
         durability: Durability::Written,
         keep: Duration::from_secs(3600),
         max_bytes: 1 << 30,
-        ip: IpPrivacy::Full,
+        privacy: IpPrivacy::Full.into(),
         sinks: vec![SinkSettings {
             name: "stream".to_owned(),
             types: None,

@@ -4,6 +4,7 @@ mod audit;
 mod checks;
 mod description;
 mod domains;
+mod erase;
 mod events;
 mod export;
 mod import;
@@ -30,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         issuer::endpoints(),
         links::endpoints(),
         events::endpoints(),
+        erase::endpoints(),
         redirects::endpoints(),
         kills::endpoints(),
         description::endpoints(),

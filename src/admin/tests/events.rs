@@ -127,3 +127,27 @@ async fn what_cannot_be_is_refused_and_streams_are_bounded() {
     }
     harness.get("/v1/events").await.is_problem(429, "rate_limited");
 }
+
+#[tokio::test]
+async fn events_are_erased_and_the_audit_says_so() {
+    let harness = Harness::start(Vec::new()).await;
+    for tenant in ["acme", "other"] {
+        let event = Event::new(EventType::Click, harness.clock.now(), "a.example", tenant);
+        harness.journal.append(&event).await.unwrap();
+    }
+    let reply = harness.post("/v1/events/erase", serde_json::json!({})).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    let reply = harness
+        .post("/v1/events/erase", serde_json::json!({"tenant": "acme"}))
+        .await;
+    assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    assert_eq!(reply.json()["journal_events"], 1);
+    let audit = harness.get("/v1/audit").await;
+    assert!(audit.text().contains("tenant acme"), "{}", audit.text());
+    let left = crate::event::Replay::open(
+        &harness.dir.path().join("events"),
+        crate::clock::Timestamp::from_secs(0),
+    )
+    .unwrap();
+    assert_eq!(left.count(), 1);
+}

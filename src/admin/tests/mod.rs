@@ -37,7 +37,7 @@ use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupErr
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::event::{Durability, EventSettings, IpPrivacy, Journal};
+use crate::event::{Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
@@ -187,7 +187,7 @@ impl Harness {
             durability: Durability::Written,
             keep: Duration::from_secs(3_600),
             max_bytes: 1 << 30,
-            ip: IpPrivacy::Full,
+            privacy: IpPrivacy::Full.into(),
             sinks: Vec::new(),
         };
         let event_metrics = crate::event::Metrics::register(prometheus).unwrap();
@@ -202,6 +202,12 @@ impl Harness {
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            eraser: Eraser::new(
+                Delivery::start(&journal, &events, &tasks).unwrap(),
+                journal.clone(),
+                events,
+                tasks.clone(),
+            ),
             settings: settings_with(tokens),
             sockets,
             tasks: tasks.clone(),

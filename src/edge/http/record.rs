@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Version;
+use uuid::Uuid;
 
 use super::respond::Exchange;
 use crate::event::{Appending, Client, Event, EventType, Request};
@@ -58,17 +61,16 @@ pub(super) fn upstream(x: &Exchange<'_>, authority: &str, prefix: &str) -> Appen
 
 /// Adds who asked, how, and what to think of it. `since_issue`: `None` without a link of ours.
 fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Duration>) -> Appending {
-    let judged = x
-        .session
-        .context
-        .rules
-        .judge(event.kind, x.method, x.headers, since_issue);
+    let context = &x.session.context;
+    let judged = context.rules.judge(event.kind, x.method, x.headers, since_issue);
     let header = |name| x.headers.get(name).map(http::HeaderValue::as_bytes);
     event.client = Some(Client {
         ip: Some(x.session.connection.client.ip()),
         user_agent: header(http::header::USER_AGENT),
         referer: header(http::header::REFERER),
         proxy: judged.proxy,
+        network: None,
+        opted_out: opted_out(x.headers),
     });
     event.request = Some(Request {
         method: x.method.as_str(),
@@ -76,7 +78,41 @@ fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Dura
         tls: x.session.connection.tls.as_ref().map(|tls| tls.version),
     });
     event.verdict = Some(judged.verdict);
-    x.session.context.journal.begin(&event)
+    context.rules.append(&context.journal, event)
+}
+
+/// Remembers a token that is not right: gateways try a changed one before they try the right one.
+pub(super) fn wrong_token(x: &Exchange<'_>, token: &str) {
+    if let Some(message) = claimed_message(token) {
+        x.session
+            .context
+            .rules
+            .probed(message, x.session.connection.client.ip(), x.now);
+    }
+}
+
+/// The message a token says it is of, however wrong the rest of it is.
+fn claimed_message(token: &str) -> Option<Uuid> {
+    /// What holds kind, key, time and message (22 bytes), in characters and bytes.
+    const TEXT: usize = 32;
+    const BYTES: usize = TEXT / 4 * 3;
+    /// Where the message begins.
+    const AT: usize = 6;
+    let mut bytes = [0; BYTES];
+    URL_SAFE_NO_PAD.decode_slice(token.get(..TEXT)?, &mut bytes).ok()?;
+    bytes
+        .get(AT..)
+        .and_then(|b| b.first_chunk())
+        .copied()
+        .map(Uuid::from_bytes)
+}
+
+/// Whether a client asked not to be tracked: `DNT` (Tracking Preference Expression) or `Sec-GPC`
+/// (Global Privacy Control).
+fn opted_out(headers: &http::HeaderMap) -> bool {
+    ["dnt", "sec-gpc"]
+        .iter()
+        .any(|name| headers.get(*name).is_some_and(|v| v.as_bytes().trim_ascii() == b"1"))
 }
 
 fn version(version: Version) -> &'static str {

@@ -13,7 +13,7 @@ use super::pages::{Language, not_found};
 use super::reply::{self, Reply};
 use super::router::{Route, RouteLabel, route};
 use super::server::Session;
-use super::{challenge, click, open, redirect, unsubscribe, upstream, well_known};
+use super::{challenge, click, open, record, redirect, unsubscribe, upstream, well_known};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
 use crate::domain::admission::Admitted;
@@ -299,6 +299,24 @@ impl Exchange<'_> {
     /// Verifies a link's token for the tenant in the path, else for those of the domain, and
     /// calls `f` with it. `None`: it is not to be served.
     pub(super) fn verified<T>(
+        &self,
+        kind: Kind,
+        tenant: Option<&str>,
+        token: &str,
+        f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let mut right = false;
+        let found = self.verify(kind, tenant, token, |verified| {
+            right = true;
+            f(verified)
+        });
+        if !right {
+            record::wrong_token(self, token);
+        }
+        found
+    }
+
+    fn verify<T>(
         &self,
         kind: Kind,
         tenant: Option<&str>,

@@ -91,8 +91,7 @@ fn compress(path: &Path, modified: SystemTime) -> io::Result<()> {
         .truncate(true)
         .mode(0o600)
         .open(&new)?;
-    let mut encoder = zstd::Encoder::new(out, LEVEL)?;
-    encoder.include_checksum(true)?;
+    let mut encoder = encoder(out)?;
     io::copy(&mut File::open(path)?, &mut encoder)?;
     let out = encoder.finish()?;
     // Its age is that of its last event.
@@ -101,6 +100,13 @@ fn compress(path: &Path, modified: SystemTime) -> io::Result<()> {
     fs::rename(&new, &target)?;
     sync_parent(&target)?;
     remove(path)
+}
+
+/// How files are compressed.
+pub(in crate::event) fn encoder<W: io::Write>(out: W) -> io::Result<zstd::Encoder<'static, W>> {
+    let mut encoder = zstd::Encoder::new(out, LEVEL)?;
+    encoder.include_checksum(true)?;
+    Ok(encoder)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

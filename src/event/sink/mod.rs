@@ -17,12 +17,16 @@ mod pattern;
 mod tls;
 mod webhook;
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use uuid::Uuid;
 
+pub(super) use self::finished::encoder;
+pub(super) use self::pattern::COMPRESSED;
 use super::reader::Record;
 use super::{SinkKind, SinkSettings};
 use crate::clock::{Clock, Timestamp};
@@ -122,6 +126,22 @@ pub enum SinkSetupError {
         /// What is wrong.
         cause: String,
     },
+}
+
+/// The files there are of a sink, finished ones and compressed ones among them. Only file sinks
+/// have any.
+pub(super) fn files(settings: &SinkSettings) -> Result<io::Result<Vec<PathBuf>>, SinkSetupError> {
+    match &settings.kind {
+        SinkKind::File(file) => {
+            let pattern = pattern::Pattern::parse(&file.path).map_err(|field| SinkSetupError::Path {
+                name: settings.name.clone(),
+                path: file.path.clone(),
+                field,
+            })?;
+            Ok(pattern.files())
+        }
+        SinkKind::Webhook(_) | SinkKind::Nats(_) => Ok(Ok(Vec::new())),
+    }
 }
 
 /// Makes a sink as configured.

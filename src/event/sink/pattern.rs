@@ -10,7 +10,7 @@ pub(super) const MINUTE: usize = 16;
 /// What stands between a file's name and the number of a part of it.
 const PART: &str = ".part-";
 /// What a compressed file ends with.
-pub(super) const COMPRESSED: &str = ".zst";
+pub(in crate::event) const COMPRESSED: &str = ".zst";
 
 /// The path of a file sink, to be filled in with a time.
 #[derive(Clone, Debug)]

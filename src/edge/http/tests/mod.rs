@@ -8,6 +8,7 @@ mod links;
 mod plain;
 mod redirects;
 mod upstream;
+mod verdicts;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -281,7 +282,7 @@ fn journal(dir: &Path, durability: Durability) -> Journal {
         durability,
         keep: Duration::from_secs(3600),
         max_bytes: 1 << 30,
-        ip: IpPrivacy::Full,
+        privacy: IpPrivacy::Full.into(),
         sinks: Vec::new(),
     };
     let metrics = crate::event::Metrics::register(&prometheus::Registry::new()).unwrap();

@@ -351,7 +351,7 @@ impl Node {
             durability: Durability::Written,
             keep: Duration::from_secs(72 * 3600),
             max_bytes: 1 << 30,
-            ip: IpPrivacy::Full,
+            privacy: IpPrivacy::Full.into(),
             sinks: vec![
                 sink("archive", SinkKind::File(file)),
                 sink("platform", SinkKind::Webhook(webhook)),

@@ -1,0 +1,80 @@
+//! `POST /v1/events/erase`: what this node holds of a tenant or a message goes.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::admin::Context;
+use crate::admin::auth::Caller;
+use crate::admin::endpoint::{Content, Endpoint};
+use crate::admin::input::Json;
+use crate::admin::problem::Problem;
+use crate::config::admin::Role;
+use crate::event::{Erased, Selector};
+use crate::store::AuditEntry;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new(
+            MethodFilter::POST,
+            "/v1/events/erase",
+            Role::Admin,
+            "Erases the events of a tenant or a message from this node's journal and file sinks.",
+            erase,
+        )
+        .body(Content::json::<Whose>())
+        .answers(
+            StatusCode::OK,
+            Content::json::<Erased>(),
+            "All that was there is erased; what webhooks and NATS were given is out of reach.",
+        ),
+    ]
+}
+
+/// Whose events are erased: one of the two is given.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    /// All events of this tenant, by the name it had when they happened.
+    tenant: Option<String>,
+    /// All events of the message with this id.
+    #[schemars(with = "Option<String>")]
+    message_id: Option<Uuid>,
+}
+
+async fn erase(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
+    let (selector, subject) = match body.read(&[])? {
+        Whose {
+            tenant: Some(tenant),
+            message_id: None,
+        } => (Selector::Tenant(tenant.clone()), format!("tenant {tenant}")),
+        Whose {
+            tenant: None,
+            message_id: Some(id),
+        } => (Selector::Message(id), format!("message {id}")),
+        _ => return Err(Problem::invalid("give either tenant or message_id")),
+    };
+    let erased = context.eraser.erase(selector).await.map_err(|error| {
+        tracing::error!(%error, subject, "events could not be erased");
+        Problem::unavailable(error.to_string())
+    })?;
+    let actor = caller.actor();
+    let line = AuditEntry {
+        id: 0,
+        at: context.control.clock().now(),
+        who: actor.who,
+        from: actor.from.to_string(),
+        action: "erase_events".to_owned(),
+        subject,
+        before: serde_json::Value::Null,
+        after: serde_json::json!(erased),
+    };
+    context.control.store().append_audit(line).await?;
+    Ok(axum::Json(erased).into_response())
+}

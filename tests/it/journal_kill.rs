@@ -1,0 +1,250 @@
+//! kill -9 in the middle of writing: whatever was acknowledged is in the journal.
+//!
+//! The child is this test program itself, running [`writer`] alone; it says each event's id when
+//! the journal has acknowledged it.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use linkseal::clock::{Clock, Timestamp};
+use linkseal::event::{Durability, Event, EventSettings, EventType, Journal, Metrics, Privacy, Replay};
+use uuid::Uuid;
+
+/// Tells the child its directory and durability.
+const DIR: &str = "LINKSEAL_TEST_JOURNAL";
+const DURABILITY: &str = "LINKSEAL_TEST_DURABILITY";
+/// Tasks that append at once.
+const WRITERS: usize = 8;
+const KILLS: u32 = 100;
+/// A child that was not killed ends after so many events of each task.
+const EVENTS: usize = 100_000;
+/// What comes before an id: the test harness writes lines of its own.
+const MARK: &str = "acknowledged ";
+
+/// Not a test: what is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "run by the other tests, as a process of its own"]
+async fn writer() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    let durability = std::env::var(DURABILITY).unwrap().parse().unwrap();
+    let journal = Journal::open(
+        &settings(Path::new(&dir), durability),
+        "edge-1",
+        Clock::system(),
+        Metrics::register(&prometheus::Registry::new()).unwrap(),
+    )
+    .unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..WRITERS {
+        let journal = journal.clone();
+        writers.spawn(async move {
+            let url = format!("https://shop.example/{}", "x".repeat(500));
+            for _ in 0..EVENTS {
+                let mut event = Event::new(
+                    EventType::Click,
+                    Clock::system().now(),
+                    "links.customer.test",
+                    "customer",
+                );
+                event.url = Some(&url);
+                if let Ok(receipt) = journal.append(&event).await {
+                    println!("{MARK}{}", receipt.id);
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    writers.join_all().await;
+}
+
+fn settings(dir: &Path, durability: Durability) -> EventSettings {
+    EventSettings {
+        dir: dir.to_owned(),
+        durability,
+        keep: Duration::from_secs(3600),
+        max_bytes: 1 << 30,
+        privacy: Privacy::default(),
+        sinks: Vec::new(),
+    }
+}
+
+/// The child, below a command that changes what it may do.
+fn start(below: &[&str], dir: &Path, durability: &str) -> (Child, mpsc::Receiver<Uuid>) {
+    let program = std::env::current_exe().unwrap();
+    let mut words = below.iter().map(std::ffi::OsStr::new).collect::<Vec<_>>();
+    words.push(program.as_os_str());
+    let mut child = Command::new(words[0])
+        .args(&words[1..])
+        .args(["journal_kill::writer", "--exact", "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .env(DURABILITY, durability)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (sender, ids) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in output.split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line);
+            // A line that was cut by the kill holds no whole id.
+            let id = line.split_once(MARK).and_then(|(_, id)| id.get(..36)?.parse().ok());
+            if id.is_some_and(|id| sender.send(id).is_err()) {
+                return;
+            }
+        }
+    });
+    (child, ids)
+}
+
+/// The ids in a journal.
+fn written(dir: &Path) -> HashSet<Uuid> {
+    let id = |json: &[u8]| -> Uuid {
+        let event: serde_json::Value = serde_json::from_slice(json).unwrap();
+        event["id"].as_str().unwrap().parse().unwrap()
+    };
+    let replay = Replay::open(dir, Timestamp::from_secs(0)).unwrap();
+    replay.map(|record| id(&record.unwrap().json)).collect()
+}
+
+/// A number below `end`, other for each kill and in each run.
+fn any(end: u64) -> u64 {
+    u64::from_be_bytes(linkseal::random::bytes()) % end
+}
+
+/// Kills a child after a random number of acknowledged events and a little more; all of those the
+/// parent read.
+fn kill_one(dir: &Path, durability: &str, most: u64) -> Vec<Uuid> {
+    let (mut child, ids) = start(&[], dir, durability);
+    let mut acknowledged = Vec::new();
+    for _ in 0..=any(most) {
+        acknowledged.push(
+            ids.recv_timeout(Duration::from_secs(60))
+                .expect("the child acknowledges"),
+        );
+    }
+    std::thread::sleep(Duration::from_micros(any(3_000)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What stood in the pipe was read by somebody too.
+    acknowledged.extend(ids.iter());
+    acknowledged
+}
+
+#[test]
+fn whatever_was_acknowledged_survives_a_hundred_kills() {
+    let mut all = 0;
+    for kill in 0..KILLS {
+        let dir = tempfile::tempdir().unwrap();
+        // Some journals are killed again and again; synced ones are slow, and rarer.
+        let (durability, times) = if kill % 10 == 0 {
+            ("synced", 1)
+        } else {
+            ("written", 1 + kill % 2)
+        };
+        let most = if durability == "synced" { 50 } else { 2_000 };
+        let mut acknowledged = Vec::new();
+        for _ in 0..times {
+            acknowledged.extend(kill_one(dir.path(), durability, most));
+        }
+        let written = written(dir.path());
+        let lost: Vec<_> = acknowledged.iter().filter(|id| !written.contains(id)).collect();
+        assert!(
+            lost.is_empty(),
+            "kill {kill}, {durability}: {} of {} lost",
+            lost.len(),
+            acknowledged.len()
+        );
+        all += acknowledged.len();
+    }
+    assert!(all > KILLS as usize, "{all}");
+}
+
+/// Reads acknowledgements until there are enough, and ends the child.
+fn take(mut child: Child, ids: &mpsc::Receiver<Uuid>, count: usize) -> Vec<Uuid> {
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < count {
+        acknowledged.push(ids.recv_timeout(Duration::from_secs(60)).expect("the child goes on"));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    acknowledged.extend(ids.iter());
+    acknowledged
+}
+
+/// The kernel refuses to let a file grow (EFBIG, in the middle of a write): the rest of the group
+/// is in the next segment, and nobody notices.
+#[test]
+fn a_file_that_may_not_grow_is_left_for_a_new_one_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    // The signal must be ignored, or it ends the process: as a server's limit would be set up.
+    let below = ["sh", "-c", "trap '' XFSZ; exec prlimit --fsize=300007 -- \"$@\"", "sh"];
+    let (child, ids) = start(&below, dir.path(), "written");
+    let acknowledged = take(child, &ids, 3_000);
+    let segments = segments(dir.path());
+    assert!(segments.len() > 3, "{segments:?}");
+    assert!(segments.iter().all(|length| *length <= 300_007), "{segments:?}");
+    let written = written(dir.path());
+    assert!(acknowledged.iter().all(|id| written.contains(id)));
+}
+
+fn segments(dir: &Path) -> Vec<u64> {
+    let boots = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+    let files = boots.flat_map(|boot| std::fs::read_dir(boot).unwrap().map(|e| e.unwrap()));
+    let segments = files.filter(|f| f.path().extension().is_some_and(|e| e == "log"));
+    segments.map(|f| f.metadata().unwrap().len()).collect()
+}
+
+/// Every seventh fdatasync fails (EIO): what was not synced is written again to a new segment.
+/// Needs strace, and the right to trace; without them there is nothing to test.
+#[test]
+fn an_fsync_that_fails_loses_nothing_that_was_acknowledged() {
+    let inject = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        "inject=fdatasync:error=EIO:when=7+7",
+    ];
+    let probe = Command::new("strace")
+        .args(&inject[1..])
+        .arg("true")
+        .stderr(Stdio::null())
+        .status();
+    if !probe.is_ok_and(|s| s.success()) {
+        eprintln!("skipped: strace cannot be used here");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (child, ids) = start(&inject, dir.path(), "synced");
+    let tracer = child.id();
+    let acknowledged = take_traced(child, tracer, &ids, 200);
+    assert!(segments(dir.path()).len() > 2);
+    let written = written(dir.path());
+    assert!(acknowledged.iter().all(|id| written.contains(id)));
+}
+
+/// As [`take`], for a child below a tracer: the tracee goes with its pipe.
+fn take_traced(mut child: Child, tracer: u32, ids: &mpsc::Receiver<Uuid>, count: usize) -> Vec<Uuid> {
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < count {
+        acknowledged.push(ids.recv_timeout(Duration::from_secs(60)).expect("the child goes on"));
+    }
+    // SIGTERM to the tracer detaches it; the tracee is its only child.
+    let tracee = std::fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap_or_default();
+    for pid in tracee.split_ascii_whitespace() {
+        Command::new("kill").args(["-9", pid]).status().unwrap();
+    }
+    child.wait().unwrap();
+    acknowledged.extend(ids.iter());
+    acknowledged
+}
