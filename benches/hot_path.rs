@@ -103,6 +103,8 @@ fn journal(bencher: Bencher<'_, '_>, durability: &str) {
             user_agent: Some(AGENT.as_bytes()),
             referer: None,
             proxy: None,
+            network: None,
+            opted_out: false,
         });
         event.request = Some(Request {
             method: "GET",

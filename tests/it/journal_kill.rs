@@ -239,7 +239,7 @@ fn take_traced(mut child: Child, tracer: u32, ids: &mpsc::Receiver<Uuid>, count:
     while acknowledged.len() < count {
         acknowledged.push(ids.recv_timeout(Duration::from_secs(60)).expect("the child goes on"));
     }
-    // SIGTERM to the tracer detaches it; the tracee is its only child.
+    // The tracer would only detach; the tracee is its only child.
     let tracee = std::fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap_or_default();
     for pid in tracee.split_ascii_whitespace() {
         Command::new("kill").args(["-9", pid]).status().unwrap();
