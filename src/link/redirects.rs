@@ -107,14 +107,12 @@ impl RedirectCache {
     /// receiver at a time.
     pub fn new(bytes: u64, at_once: usize) -> (Self, mpsc::Receiver<Lookup>) {
         let (lookups, receiver) = mpsc::channel(at_once);
-        #[allow(clippy::borrowed_box, reason = "the cache hands its own key type to the weigher")]
-        let weigh = |key: &Box<str>, found: &Found| {
-            let url = found.as_ref().map_or(0, |t| 2 * t.url.len());
-            u32::try_from(key.len() + url + ENTRY).unwrap_or(u32::MAX)
-        };
-        let known = Cache::builder()
+        let known = Cache::<Box<str>, Found>::builder()
             .max_capacity(bytes)
-            .weigher(weigh)
+            .weigher(|key, found| {
+                let url = found.as_ref().map_or(0, |t| 2 * t.url.len());
+                u32::try_from(key.len() + url + ENTRY).unwrap_or(u32::MAX)
+            })
             .time_to_live(KEPT)
             .build();
         let inner = Inner {

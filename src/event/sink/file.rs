@@ -26,9 +26,8 @@ use crate::event::frame;
 use crate::event::reader::Record;
 use crate::event::segment::{create_dir, sync_parent};
 
-/// Most events between two fsyncs. All of them are in memory at once: more than a few hundred KiB
-/// would be given back to the system after each batch and faulted in again for the next.
-const BATCH: usize = 1024;
+/// Most events between two fsyncs.
+const BATCH: usize = 4096;
 /// How much of a file's end is read to find its last line, in bytes: the longest event and a bit.
 const TAIL: u64 = frame::MAX_PAYLOAD as u64 + 4096;
 /// The sink.
