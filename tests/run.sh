@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # command:package
-peers=(pebble:pebble pebble-challtestsrv:pebble promtool:prometheus curl:curl cc:gcc python3:python3 node:nodejs python3-venv-marker:python3-venv nginx:nginx-light)
+peers=(pebble:pebble pebble-challtestsrv:pebble promtool:prometheus curl:curl cc:gcc python3:python3 node:nodejs python3-venv-marker:python3-venv nginx:nginx-light strace:strace)
 
 missing=()
 for peer in "${peers[@]}"; do
