@@ -73,9 +73,52 @@ fn verdict(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// One click as the edge records it, behaviour remembered and the journal `written`: of a message
+/// nobody else follows, and of one whose eight links are followed at once (with the corrections).
+#[divan::bench(args = ["alone", "burst"])]
+fn click_of(bencher: Bencher<'_, '_>, kind: &str) {
+    let rules = Rules::builtin().unwrap();
+    let (journal, clock, _dir) = open_journal("written");
+    let mut count = 0u128;
+    bencher.bench_local(|| {
+        count += 1;
+        let (message, link) = if kind == "burst" {
+            (count / 8, count % 8)
+        } else {
+            (count, 1)
+        };
+        let mut event = click(&clock);
+        event.message_id = Some(Uuid::from_u128(message));
+        event.link = u16::try_from(link).ok();
+        let written = rules.append(&journal, event).written().now_or_never();
+        assert!(matches!(written, Some(Ok(_))));
+    });
+    journal.close();
+}
+
 /// Serialising one click and writing it down, by one task: one `write()` each.
 #[divan::bench(args = ["queued", "written", "synced"])]
 fn journal(bencher: Bencher<'_, '_>, durability: &str) {
+    let (journal, clock, _dir) = open_journal(durability);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    bencher.bench_local(|| {
+        let event = click(&clock);
+        let appending = journal.append(&event);
+        // As a rule it is written on the spot; else its future has to be waited for.
+        let mut appending = std::pin::pin!(appending);
+        match appending.as_mut().now_or_never() {
+            Some(done) => done.unwrap(),
+            None => runtime.block_on(appending).unwrap(),
+        }
+    });
+    journal.close();
+}
+
+/// A journal in the build's directory, on the disk that is measured.
+fn open_journal(durability: &str) -> (Journal, Clock, tempfile::TempDir) {
     let dir = tempfile::tempdir_in(std::env::current_dir().unwrap().join("target")).unwrap();
     let settings = EventSettings {
         dir: dir.path().join("events"),
@@ -88,36 +131,28 @@ fn journal(bencher: Bencher<'_, '_>, durability: &str) {
     let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
     let clock = Clock::system();
     let journal = Journal::open(&settings, "edge-1", clock.clone(), metrics).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    bencher.bench_local(|| {
-        let mut event = Event::new(EventType::Click, clock.now(), TENANT, TENANT);
-        event.message_id = Some(Uuid::from_u128(7));
-        event.link = Some(1);
-        event.url = Some(DESTINATION);
-        event.issued_at = Some(clock.now());
-        event.client = Some(Client {
-            ip: Some([203, 0, 113, 9].into()),
-            user_agent: Some(AGENT.as_bytes()),
-            referer: None,
-            proxy: None,
-            network: None,
-            opted_out: false,
-        });
-        event.request = Some(Request {
-            method: "GET",
-            version: "HTTP/1.1",
-            tls: Some("1.3"),
-        });
-        let appending = journal.append(&event);
-        // As a rule it is written on the spot; else its future has to be waited for.
-        let mut appending = std::pin::pin!(appending);
-        match appending.as_mut().now_or_never() {
-            Some(done) => done.unwrap(),
-            None => runtime.block_on(appending).unwrap(),
-        }
+    (journal, clock, dir)
+}
+
+/// A click as the edge fills it in.
+fn click(clock: &Clock) -> Event<'static> {
+    let mut event = Event::new(EventType::Click, clock.now(), TENANT, TENANT);
+    event.message_id = Some(Uuid::from_u128(7));
+    event.link = Some(1);
+    event.url = Some(DESTINATION);
+    event.issued_at = Some(clock.now());
+    event.client = Some(Client {
+        ip: Some([203, 0, 113, 9].into()),
+        user_agent: Some(AGENT.as_bytes()),
+        referer: None,
+        proxy: None,
+        network: None,
+        opted_out: false,
     });
-    journal.close();
+    event.request = Some(Request {
+        method: "GET",
+        version: "HTTP/1.1",
+        tls: Some("1.3"),
+    });
+    event
 }

@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 use linkseal::link::{LinkKey, LinkKeys, Token, TokenBody};
 use serde_json::{Value, json};
 
+use crate::support::edge::LINK_SECRET;
+use crate::support::world::World;
+
 /// Reads an array of jobs from its input and prints the array of their tokens.
 const PYTHON: &str = r#"
 import json, sys
@@ -151,4 +154,35 @@ fn node_mints_every_vector() {
 #[test]
 fn what_node_mints_verifies() {
     what_is_minted_verifies(node);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_snippets_mint_works_on_a_running_edge() {
+    let world = World::start().await;
+    let (name, destination) = (
+        "links.minted.test",
+        "https://example.com/a/b?utm_source=news&x=%2F#frag",
+    );
+    world.edge.register(name).await;
+    let job = |kind: &str| {
+        json!({"kind": kind, "tenant": name, "key_id": 1, "secret_hex": LINK_SECRET,
+            "issued_at": world.clock.now().as_secs(), "message_id_hex": "0192f3a4b5c67d8e9fa0b1c2d3e4f506",
+            "link": 3, "destination": destination})
+    };
+    let jobs = [job("open"), job("click"), job("unsubscribe")];
+    for mint in [python, node] {
+        let tokens: Vec<String> = mint(&jobs).into_iter().map(|t| t.expect("minted")).collect();
+        let [open, click, unsubscribe] = tokens.as_slice() else {
+            panic!("three tokens: {tokens:?}")
+        };
+        let answer = world.fetch(name, &format!("/o/{open}")).await.expect("an answer");
+        assert_eq!((answer.status, answer.body.len()), (200, 43));
+        let answer = world.fetch(name, &format!("/c/{click}")).await.expect("an answer");
+        assert_eq!((answer.status, answer.header("location")), (302, Some(destination)));
+        let answer = world
+            .fetch(name, &format!("/u/{unsubscribe}"))
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status, 200);
+    }
 }
