@@ -199,7 +199,7 @@ impl App {
             registry: known.clone(),
             admission: admission.clone(),
             thumbprint,
-            challenge_upstream: wiring::challenge_upstream(&config)?,
+            challenge_upstream: ArcSwapOption::new(wiring::challenge_upstream(&config)?),
             journal: journal.clone(),
             redirects,
             kills,

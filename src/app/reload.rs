@@ -28,6 +28,7 @@ impl App {
         let old = self.context.settings.load();
         let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
         let http = wiring::http(&config, upstreams)?;
+        let challenge_upstream = wiring::challenge_upstream(&config)?;
         let networks = wiring::networks(&config)?;
         let events = wiring::events(&config)?;
         event::sink::check(&events.sinks)?;
@@ -43,8 +44,10 @@ impl App {
         }
         self.context.settings.store(Arc::new(http));
         self.connections.acceptor().set(wiring::acceptor(&config));
+        self.context.challenge_upstream.store(challenge_upstream);
         self.context.rules.set_networks(networks);
         self.journal.set_privacy(wiring::privacy(&config));
+        self.journal.set_durability(events.durability);
         self.limits.set(wiring::connections(&config));
         self.control
             .set_settings(wiring::control(&config), tools, wiring::orders(&config));

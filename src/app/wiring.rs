@@ -193,13 +193,12 @@ pub(crate) fn link_keys(config: &Config) -> Result<LinkKeys, KeyError> {
     Ok(keys)
 }
 
-pub(super) fn challenge_upstream(config: &Config) -> anyhow::Result<Option<http::ChallengeUpstream>> {
-    Ok(config
-        .acme
-        .challenge_upstream
-        .as_ref()
+pub(super) fn challenge_upstream(config: &Config) -> anyhow::Result<Option<Arc<http::ChallengeUpstream>>> {
+    let upstream = config.acme.challenge_upstream.as_ref();
+    Ok(upstream
         .map(|u| http::ChallengeUpstream::new(u.as_str()))
-        .transpose()?)
+        .transpose()?
+        .map(Arc::new))
 }
 
 pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {

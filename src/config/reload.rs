@@ -42,6 +42,7 @@ pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> 
         ("store.key_file", a.store.key_file != b.store.key_file),
         ("edge.node", a.edge.node != b.edge.node),
         ("events.dir", a.events.dir != b.events.dir),
+        ("log.format", a.log.format != b.log.format),
     ];
     keys.into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))

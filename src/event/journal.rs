@@ -230,6 +230,11 @@ impl Journal {
         })
     }
 
+    /// Changes what an event has survived when it is done, from now on.
+    pub fn set_durability(&self, durability: super::Durability) {
+        self.handle.writer.set_durability(durability);
+    }
+
     /// Changes what of clients is kept, from now on.
     pub fn set_privacy(&self, privacy: Privacy) {
         self.handle.privacy.store(Arc::new(privacy));

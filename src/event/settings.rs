@@ -35,12 +35,12 @@ pub struct EventSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Durability {
     /// It is in the journal's queue.
-    Queued,
+    Queued = 0,
     /// The kernel has it: it survives the process.
     #[default]
-    Written,
+    Written = 1,
     /// The disk has it: it survives the machine.
-    Synced,
+    Synced = 2,
 }
 
 impl FromStr for Durability {

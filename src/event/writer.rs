@@ -28,7 +28,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A group's buffer that grew beyond this in a burst is given back.
 const BUFFER_KEPT: usize = 1 << 20;
 
-/// What does not change about a writer.
+/// What a writer begins with.
 pub(super) struct WriterSettings {
     /// The id of this boot.
     pub(super) boot: Uuid,
@@ -62,6 +62,8 @@ pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     settings: WriterSettings,
+    /// [`Durability`] as a number; a reload changes it.
+    durability: AtomicU8,
     metrics: Metrics,
     state: Mutex<State>,
     /// Wakes the thread.
@@ -94,6 +96,7 @@ impl Writer {
         Ok(Self {
             disk,
             folder,
+            durability: AtomicU8::new(settings.durability as u8),
             settings,
             metrics,
             state: Mutex::new(state),
@@ -113,6 +116,19 @@ impl Writer {
 
     pub(super) fn changed(&self) -> &Notify {
         &self.changed
+    }
+
+    /// When an append is done, from now on.
+    pub(super) fn set_durability(&self, durability: Durability) {
+        self.durability.store(durability as u8, Ordering::Relaxed);
+    }
+
+    fn durability(&self) -> Durability {
+        match self.durability.load(Ordering::Relaxed) {
+            0 => Durability::Queued,
+            1 => Durability::Written,
+            _ => Durability::Synced,
+        }
     }
 
     /// Asks the thread for a new segment, if the present one holds anything.
@@ -135,11 +151,12 @@ impl Writer {
             return Submitted::Lost;
         }
         let receipt = state.push(event, rest, self.settings.boot);
-        if self.settings.durability == Durability::Queued {
+        let durability = self.durability();
+        if durability == Durability::Queued {
             self.wake_thread(&mut state);
             return Submitted::Done(receipt);
         }
-        if self.settings.durability == Durability::Written
+        if durability == Durability::Written
             && let Some(segment) = self.take_segment(&mut state)
         {
             return self.lead(state, segment, receipt);
@@ -148,7 +165,7 @@ impl Writer {
         if let Some(member) = state.pending.events.last_mut() {
             member.waiter = Some(sender);
         }
-        if !matches!(state.segment, Output::Busy) || self.settings.durability == Durability::Synced {
+        if !matches!(state.segment, Output::Busy) || durability == Durability::Synced {
             self.wake_thread(&mut state);
         }
         Submitted::Waiting(receipt, receiver)
@@ -327,7 +344,7 @@ impl Writer {
 
     fn commit(&self, segment: &mut Segment, group: &Group) -> io::Result<()> {
         segment.write(&group.frames)?;
-        if self.settings.durability == Durability::Synced && !group.events.is_empty() {
+        if self.durability() == Durability::Synced && !group.events.is_empty() {
             segment.sync(group.frames.len())?;
         }
         Ok(())

@@ -37,11 +37,13 @@ pub(super) fn answer(session: &Arc<Session>, method: &Method, token: &str, host:
         context.metrics.challenge(Challenge::Malformed);
         return Step::Done(reply::empty(StatusCode::NOT_FOUND));
     }
-    if let (Some(upstream), Some(host), Listener::Http) =
-        (&context.challenge_upstream, host, session.connection.listener)
-        && !has_order(session, host)
+    if let (Some(upstream), Some(host), Listener::Http) = (
+        context.challenge_upstream.load_full(),
+        host,
+        session.connection.listener,
+    ) && !has_order(session, host)
     {
-        let (session, upstream, method) = (Arc::clone(session), upstream.clone(), method.clone());
+        let (session, method) = (Arc::clone(session), method.clone());
         let (token, host) = (token.to_owned(), host.as_str().to_owned());
         return Step::Slow(Box::pin(async move {
             match upstream.fetch(&host, &token).await {

@@ -29,7 +29,7 @@ pub struct Context {
     /// The thumbprint of the ACME account's key (RFC 8555 §8.1). `None` in it: there is no account yet.
     pub thumbprint: Arc<ArcSwapOption<String>>,
     /// Where challenges without an order of ours go. `None`: they are answered like all others.
-    pub challenge_upstream: Option<ChallengeUpstream>,
+    pub challenge_upstream: ArcSwapOption<ChallengeUpstream>,
     /// Where events are written before the answer.
     pub journal: Journal,
     /// The stored redirects.

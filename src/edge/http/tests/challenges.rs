@@ -60,7 +60,10 @@ async fn challenges_without_an_order_of_ours_go_to_the_upstream() {
     let base = format!("http://{}/old", listener.local_addr().unwrap());
     let edge = Edge::with(
         |_| {},
-        |c| c.challenge_upstream = Some(ChallengeUpstream::new(&base).unwrap()),
+        |c| {
+            c.challenge_upstream
+                .store(Some(Arc::new(ChallengeUpstream::new(&base).unwrap())))
+        },
     );
     let (heard, mut seen) = tokio::sync::mpsc::channel(8);
     edge.context.tasks.spawn(async move {

@@ -161,7 +161,7 @@ impl Edge {
             registry,
             admission: Arc::clone(&admission) as Arc<dyn Admission>,
             thumbprint: Arc::new(ArcSwapOption::from_pointee("thumb".to_owned())),
-            challenge_upstream: None,
+            challenge_upstream: ArcSwapOption::empty(),
             journal: journal(dir.path(), Durability::Written),
             redirects,
             kills: KillSwitches::new(),
