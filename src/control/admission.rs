@@ -7,14 +7,13 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
 use super::ask::Answer;
-use super::change::line;
 use super::{Control, Edit};
 use crate::domain::admission::{Admission, Admitted};
 use crate::domain::record::Origin;
 use crate::domain::registry::Entry;
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
-use crate::store::{Creation, StoreError};
+use crate::store::StoreError;
 
 /// Point queries at once; a flood of names before the registry is loaded must not starve the rest.
 const CONCURRENT_LOOKUPS: usize = 32;
@@ -84,39 +83,19 @@ impl Control {
         }
         let now = self.inner.clock.now();
         let record = DomainRecord::new(name.clone(), tenant, Origin::Asked, now);
-        let timeline = vec![line(
-            now,
-            "admitted",
-            record.ssl.reason,
-            Some("the ask endpoint answered yes".into()),
-        )];
-        let record = match self
-            .inner
-            .store
-            .create(Creation {
-                record,
-                timeline,
-                audit: None,
+        let why = "the ask endpoint answered yes";
+        // Known, but not to the data plane: another handshake was faster, or it had been denied and
+        // is not any more.
+        let record = self
+            .create_or_change(record, ("admitted", why), |draft| {
+                if draft.record.ssl.reason != Reason::Denied {
+                    return Edit::Nothing;
+                }
+                draft.happens(SslEvent::Wanted);
+                draft.tells("admitted", Some(why.into()));
+                Edit::Store
             })
-            .await
-        {
-            Ok(record) => record,
-            // Known, but not to the data plane: another handshake was faster, or it had been
-            // denied and is not any more.
-            Err(StoreError::Exists) => self
-                .change(name, None, |draft| {
-                    if draft.record.ssl.reason != Reason::Denied {
-                        return Edit::Nothing;
-                    }
-                    draft.happens(SslEvent::Wanted);
-                    draft.tells("admitted", Some("the ask endpoint answered yes".into()));
-                    Edit::<StoreError>::Store
-                })
-                .await?
-                .ok_or(StoreError::NotFound)?,
-            Err(error) => return Err(error),
-        };
-        self.publish(&record);
+            .await?;
         Ok(Arc::new(Entry::of(&record)))
     }
 }

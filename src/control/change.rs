@@ -4,7 +4,7 @@ use super::Control;
 use crate::clock::Timestamp;
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
-use crate::store::{AuditEntry, Fence, StoreError, StoredCertificate, TimelineEntry, Transition};
+use crate::store::{AuditEntry, Creation, Fence, StoreError, StoredCertificate, TimelineEntry, Transition};
 
 /// A change on its way: the new record and what is stored with it.
 #[derive(Clone, Debug)]
@@ -142,6 +142,30 @@ impl Control {
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// Adds a domain by itself, told of in its timeline by a word and its detail; where the name is
+    /// known already, `edit` changes it instead.
+    pub(super) async fn create_or_change(
+        &self,
+        record: DomainRecord,
+        (word, detail): (&str, &str),
+        edit: impl FnMut(&mut Draft) -> Edit<StoreError>,
+    ) -> Result<DomainRecord, StoreError> {
+        let name = record.name.clone();
+        let timeline = vec![line(record.created, word, record.ssl.reason, Some(detail.to_owned()))];
+        let creation = Creation {
+            record,
+            timeline,
+            audit: None,
+        };
+        let record = match self.inner.store.create(creation).await {
+            Ok(record) => record,
+            Err(StoreError::Exists) => self.change(&name, None, edit).await?.ok_or(StoreError::NotFound)?,
+            Err(error) => return Err(error),
+        };
+        self.publish(&record);
+        Ok(record)
     }
 
     /// Lets the data plane see a record that is durable.

@@ -234,36 +234,14 @@ impl Control {
         if self.inner.settings.load().issue != Issue::Off {
             record.ssl = record.ssl.apply(SslEvent::Wanted, now);
         }
-        let timeline = vec![line(
-            now,
-            "registered",
-            record.ssl.reason,
-            Some("the edge's own name".into()),
-        )];
-        let record = match self
-            .inner
-            .store
-            .create(Creation {
-                record,
-                timeline,
-                audit: None,
-            })
-            .await
-        {
-            Ok(record) => record,
-            Err(StoreError::Exists) => self
-                .change(name, None, |draft| {
-                    if draft.record.origin == Origin::Edge {
-                        return Edit::<StoreError>::Nothing;
-                    }
-                    draft.record.origin = Origin::Edge;
-                    Edit::Store
-                })
-                .await?
-                .ok_or(StoreError::NotFound)?,
-            Err(error) => return Err(error),
-        };
-        self.publish(&record);
+        self.create_or_change(record, ("registered", "the edge's own name"), |draft| {
+            if draft.record.origin == Origin::Edge {
+                return Edit::Nothing;
+            }
+            draft.record.origin = Origin::Edge;
+            Edit::Store
+        })
+        .await?;
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! The HTTPS side of our own ACME calls: one connection pool per CA, every call bounded in time
 //! and size, the CA's nonces kept for the next request.
 
-use std::error::Error;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +21,7 @@ use tokio::time::timeout;
 
 use super::problem::{CallError, Problem};
 use crate::clock::{Clock, Timestamp};
+use crate::fault::with_causes;
 
 /// Longest time one call to a CA may take, connecting included.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -165,7 +165,7 @@ impl Http {
             .client
             .request(request)
             .await
-            .map_err(|e| CallError::NoAnswer(chain(&e)))?;
+            .map_err(|e| CallError::NoAnswer(with_causes(&e)))?;
         let (parts, body) = response.into_parts();
         let nonce = text(&parts.headers, &NONCE_HEADER);
         let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
@@ -220,20 +220,6 @@ fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
         return Some(now + Duration::from_secs(seconds.into()));
     }
     Timestamp::parse_http_date(value)
-}
-
-/// An error with its causes: hyper's own text stops at "client error (Connect)".
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

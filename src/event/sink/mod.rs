@@ -198,20 +198,6 @@ fn event_id(record: &Record) -> String {
     id.map_or_else(|| format!("{}-{}", record.boot, record.seq), |i| i.id.to_string())
 }
 
-/// An error with its causes: hyper's own text stops at "client error (Connect)".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::FileSettings;

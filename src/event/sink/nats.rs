@@ -19,9 +19,10 @@ use async_trait::async_trait;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 
-use super::{Sink, SinkError, chain, event_id};
+use super::{Sink, SinkError, event_id};
 use crate::event::reader::Record;
 use crate::event::{NatsLogin, NatsSettings};
+use crate::fault::with_causes;
 
 /// Most events read from the journal at once.
 const BATCH: usize = 1_000;
@@ -75,7 +76,7 @@ impl NatsSink {
         let client = tokio::time::timeout(CONNECT_TIMEOUT * 2, options.connect(&self.settings.url))
             .await
             .map_err(|_| SinkError::later(format!("{}: no connection in time", self.settings.url)))?
-            .map_err(|e| SinkError::later(format!("{}: {}", self.settings.url, chain(&e))))?;
+            .map_err(|e| SinkError::later(format!("{}: {}", self.settings.url, with_causes(&e))))?;
         connected.store(true, Ordering::Release);
         let stream = ContextBuilder::new()
             .timeout(ACK_TIMEOUT)
@@ -129,7 +130,7 @@ impl NatsSink {
                 self.settings.url,
                 ACK_TIMEOUT.as_secs()
             ),
-            _ => format!("{}: {}", self.settings.url, chain(error)),
+            _ => format!("{}: {}", self.settings.url, with_causes(error)),
         })
     }
 }

@@ -28,10 +28,11 @@ use uuid::Uuid;
 
 use self::connect::Connector;
 use self::message::Message;
-use super::{Again, Sink, SinkError, chain};
+use super::{Again, Sink, SinkError};
 use crate::clock::{Clock, Timestamp};
 use crate::event::reader::Record;
 use crate::event::{WebhookSecret, WebhookSettings};
+use crate::fault::with_causes;
 
 /// For one request, from connecting to the answer's head: Standard Webhooks wants 15 to 30 s.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -113,7 +114,7 @@ impl WebhookSink {
         let answer = tokio::time::timeout(TIMEOUT, self.client.request(request))
             .await
             .map_err(|_| SinkError::later(format!("{} gave no answer within {} s", self.host(), TIMEOUT.as_secs())))?
-            .map_err(|e| SinkError::later(format!("{}: {}", self.host(), chain(&e))))?;
+            .map_err(|e| SinkError::later(format!("{}: {}", self.host(), with_causes(&e))))?;
         let (head, body) = answer.into_parts();
         let said = tokio::time::timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_default();
         if head.status.is_success() {
