@@ -40,6 +40,7 @@ pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
+pub use operator::audit_entry;
 pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};

@@ -3,6 +3,7 @@
 //! Everything here is either pure or a read-only snapshot: the control plane owns the changes.
 
 pub mod admission;
+mod language;
 pub mod messages;
 pub mod name;
 pub mod record;
@@ -10,6 +11,7 @@ pub mod registry;
 pub mod ssl;
 mod transition;
 
+pub use language::Language;
 pub use name::{DomainName, NameError};
 pub use record::DomainRecord;
 pub use transition::GIVE_UP_AFTER;
