@@ -13,7 +13,7 @@ use super::{Control, Edit, Issue};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
-use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::ssl::{EXPIRING_SHARE, Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
 use crate::random;
@@ -31,8 +31,6 @@ const ASK_RETRY: Duration = Duration::from_secs(60);
 const OUR_DNS_RETRY: Duration = Duration::from_secs(60);
 /// When to ask for renewal information again after the CA gave none.
 const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
-/// Renewals with less than this share of their life left go before everything else.
-const EXPIRING_SHARE: u32 = 6;
 
 /// A handshake that waits for what is in hand.
 #[derive(Debug)]
@@ -135,18 +133,19 @@ impl Control {
         Ok(queued.then(|| urgency(&record, priority, now)))
     }
 
-    /// Lets time go by: a certificate may have run out.
+    /// Lets time go by: a certificate may near its end, or have run out.
     async fn tick(&self, name: &DomainName, fence: Fence) -> Result<Option<DomainRecord>, StoreError> {
         self.transition(name, fence, |draft| {
-            let before = draft.record.ssl.reason;
+            let before = draft.record.ssl.clone();
             draft.happens(SslEvent::Tick);
             if draft.record.paused.is_some() && draft.record.ssl.reason == Reason::Expired {
                 draft.happens(SslEvent::Paused);
             }
-            if draft.record.ssl.reason == before {
+            if draft.record.ssl == before {
                 return Edit::Nothing;
             }
-            draft.tells("expired", None);
+            let ran_out = draft.record.ssl.reason != before.reason;
+            draft.tells(if ran_out { "expired" } else { "expiring" }, None);
             Edit::Store
         })
         .await
