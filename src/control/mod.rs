@@ -21,6 +21,7 @@ mod outbox;
 mod overview;
 mod queue;
 mod redirects;
+mod rules;
 mod scheduler;
 #[cfg(test)]
 mod tests;
