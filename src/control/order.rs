@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::cname::registered_domain;
 use super::{Control, Edit, Limit, backoff};
 use crate::cert::certificate::Certificate;
 use crate::clock::Timestamp;
@@ -254,7 +255,7 @@ impl Control {
     fn certificate_budgets(&self, record: &DomainRecord) -> Vec<BudgetTake> {
         let tools = self.tools();
         let (ca, name) = (tools.issuer.directory(), &record.name);
-        let registered = psl::domain_str(name.as_str()).unwrap_or(name.as_str());
+        let registered = registered_domain(name.as_str());
         let per_domain = self.inner.settings.load().limits.per_registered_domain;
         let mut takes = vec![take(format!("domain/{ca}/{registered}"), per_domain)];
         // A CA whose certificates are renewed more often than that cannot have that limit.

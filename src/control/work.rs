@@ -113,6 +113,10 @@ impl Control {
             return Ok(None);
         };
         let now = self.inner.clock.now();
+        if record.forget_at().is_some_and(|at| at <= now) {
+            self.forget_unregistered(&record).await?;
+            return Ok(None);
+        }
         let issue = self.inner.settings.load().issue;
         if !record.is_wanted() {
             return Ok(None);
