@@ -8,7 +8,9 @@
 mod admission;
 mod ask;
 mod backoff;
+mod bucket;
 mod change;
+mod cname;
 mod handshake;
 mod import;
 mod input;
@@ -38,6 +40,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
+pub use cname::CnameSettings;
 pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
@@ -100,6 +103,8 @@ pub struct Settings {
     pub limits: Limits,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// The bounds of admission by DNS. `None`: DNS alone admits no name.
+    pub cname: Option<CnameSettings>,
 }
 
 /// The control plane of one node. Clones are the same one.
@@ -132,6 +137,7 @@ struct Inner {
     in_hand: DashMap<DomainName, Vec<work::Waiter>>,
     looks: Semaphore,
     loads: Arc<Semaphore>,
+    cname: cname::CnameDesk,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -205,6 +211,7 @@ impl Control {
             in_hand: DashMap::new(),
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
+            cname: cname::CnameDesk::new(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -108,6 +108,10 @@ impl Control {
             return Ok(None);
         };
         let now = self.inner.clock.now();
+        if record.forget_at().is_some_and(|at| at <= now) {
+            self.forget_unregistered(&record).await?;
+            return Ok(None);
+        }
         let issue = self.inner.settings.load().issue;
         let open_order = self.inner.store.order(name).await?.is_some();
         match rules::first(&record.ssl, record.is_wanted(), issue, open_order, now) {
