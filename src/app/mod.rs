@@ -5,6 +5,7 @@
 
 #[cfg(feature = "devca")]
 pub mod demo;
+mod lifecycle;
 mod reload;
 mod tools;
 pub(crate) mod wiring;
@@ -296,6 +297,9 @@ impl App {
         self.control.own_names(&wiring::own_names(&self.config.load())).await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);
+        let teller = Arc::new(lifecycle::ToJournal(self.journal.clone()));
+        self.tasks
+            .spawn_until_stop(self.control.clone().tell_happenings(teller));
         self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");

@@ -5,13 +5,16 @@
 pub mod admission;
 mod language;
 pub mod messages;
+mod milestone;
 pub mod name;
 pub mod record;
 pub mod registry;
 pub mod ssl;
 mod transition;
+pub mod view;
 
 pub use language::Language;
+pub use milestone::Milestone;
 pub use name::{DomainName, NameError};
 pub use record::DomainRecord;
 pub use transition::GIVE_UP_AFTER;
