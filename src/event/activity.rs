@@ -167,14 +167,18 @@ struct Verdict<'j> {
 }
 
 impl Recent {
-    /// The counts of all hours together.
-    pub fn sum(&self) -> Hour {
-        self.hours.iter().fold(Hour::default(), |sum, hour| Hour {
-            hour: hour.hour,
-            opens: sum.opens.saturating_add(hour.opens),
-            clicks: sum.clicks.saturating_add(hour.clicks),
-            machines: sum.machines.saturating_add(hour.machines),
-        })
+    /// The counts of the last [`HOURS`] hours up to the present one, the oldest first; those in
+    /// which nothing happened too.
+    pub fn last_hours(&self, now: Timestamp) -> Vec<Hour> {
+        let last = now.as_millis().div_euclid(HOUR_MS);
+        let of = |hour| {
+            let found = self.hours.iter().find(|h| h.hour == hour).copied();
+            found.unwrap_or(Hour {
+                hour,
+                ..Hour::default()
+            })
+        };
+        (last + 1 - HOURS as i64..=last).map(of).collect()
     }
 
     fn add(&mut self, seen: Seen) {
@@ -283,8 +287,9 @@ mod tests {
         }
         assert_eq!(counts(&recent), [(100, 2, 1, 1), (101, 0, 1, 0)]);
         assert_eq!(recent.last.front().unwrap().kind, EventType::Unsubscribe);
-        let sum = recent.sum();
-        assert_eq!((sum.opens, sum.clicks, sum.machines), (2, 2, 1));
+        let now = Timestamp::from_millis(102 * HOUR_MS);
+        let shown: Vec<_> = recent.last_hours(now).iter().map(|h| h.opens).collect();
+        assert_eq!((shown.len(), &shown[HOURS - 4..]), (HOURS, &[0, 2, 0, 0][..]));
     }
 
     #[test]
@@ -299,7 +304,7 @@ mod tests {
         // Older than all that is kept: it is counted nowhere else.
         recent.add(seen(3, EventType::Open, Class::Human, 1));
         assert_eq!(recent.hours.len(), HOURS);
-        assert_eq!(recent.sum().opens, HOURS as u32);
+        assert_eq!(counts(&recent).iter().map(|c| c.1).sum::<u32>(), HOURS as u32);
     }
 
     #[test]
@@ -342,7 +347,7 @@ mod tests {
         for _ in 0..3 {
             append("b.example").await;
         }
-        while activity.of("b.example").sum().opens < 3 {
+        while activity.of("b.example").hours.iter().map(|h| h.opens).sum::<u32>() < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(activity.of("a.example").last.len(), 1);

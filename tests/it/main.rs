@@ -22,6 +22,7 @@ mod lifecycle;
 mod minting;
 mod nats;
 mod operators;
+mod pages;
 mod pebble_flow;
 mod renewal;
 mod store_scale;

@@ -206,6 +206,7 @@ impl Harness {
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            activity: Activity::start(&journal, &tasks),
             eraser: Eraser::new(
                 Delivery::start(&journal, &events, &tasks).unwrap(),
                 journal.clone(),
