@@ -7,13 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use linkseal::control::NewDomain;
-use linkseal::devca::Refusal;
+use linkseal::devca::{Endpoint, Refusal};
 use linkseal::dns::Kind as Record;
 use linkseal::domain::ssl::Reason;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::support::client::fetch_by;
 use crate::support::edge::{EDGE_NAME, domain, operator, private};
 use crate::support::world::{Plan, World};
 
@@ -22,11 +23,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Domains of a tenant, to page through.
 const FLEET: usize = 240;
-const TOKENS: [(&str, &str); 3] = [
-    ("ops", "admin"),
-    ("helpdesk", "support"),
-    ("auditor", "viewer"),
-];
+const TOKENS: [(&str, &str); 3] = [("ops", "admin"), ("helpdesk", "support"), ("auditor", "viewer")];
 
 fn token(name: &str) -> String {
     format!("{name}-0123456789abcdef")
@@ -80,19 +77,27 @@ async fn traffic(world: &World) {
     world.edge.register(name).await;
     world.edge.verify(name).await;
     world.edge.until_issued(name).await;
-    let links = world.links(name);
     for hour in 0..26_usize {
         // As a mailing goes: much at first, then less and less.
-        let opens = 14 / (hour + 1) + (hour * 7) % 3;
+        let opens = 14 / (hour + 1) + 1 + (hour * 7) % 3;
         for i in 0..opens {
-            world.fetch(name, &links.open()).await.expect("an answer");
+            // Each to somebody else: one who does it all would be a machine.
+            let links = world.links(name);
+            visit(world, name, &links.open()).await;
             if i % 3 == 0 {
-                let path = links.click("https://acme.example/offer");
-                world.fetch(name, &path).await.expect("an answer");
+                visit(world, name, &links.click("https://acme.example/offer")).await;
             }
         }
         world.clock.advance(HOUR);
     }
+}
+
+/// Somebody with a browser.
+async fn visit(world: &World, name: &str, path: &str) {
+    let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let config = world.client(&[b"h2"]);
+    let answer = fetch_by(agent, world.edge.https, name, path, &config).await;
+    answer.expect("an answer");
 }
 
 /// One domain that waits for the CA, and two whose DNS is not right.
@@ -178,9 +183,11 @@ async fn grant(world: &World, wish: &Value) {
         }
         // The CA takes its time, so that people see it at work.
         "slow" => world.faults().set_validation_delay(Duration::from_millis(2_500)),
+        // The account's limit is used up.
+        "limit" => world.faults().refuse_next(Endpoint::NewOrder, 1, Refusal::too_many_orders(HOUR)),
         "visit" => {
-            let (name, links) = (text("name"), world.links(text("name")));
-            world.fetch(name, &links.open()).await.expect("an answer");
+            let name = text("name");
+            visit(world, name, &world.links(name).open()).await;
         }
         other => panic!("{other}: not a wish"),
     }

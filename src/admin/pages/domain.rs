@@ -150,11 +150,11 @@ async fn page(
         @if let Some(done) = done { p.alert.good role="status" { (done.text(visitor.lang)) } }
         div.columns {
             div.stack {
-                (state(visitor, &domain, is_due, every, report.is_some()))
+                (state(visitor, &domain, is_due, every))
                 @if let Some(report) = report {
                     (records::report(visitor, &viewer.report(record, report)))
                     (look_again(visitor, &record.name))
-                }
+                } @else { (verify_now(visitor, &domain)) }
                 (activity::events(visitor, &context.activity, record.name.as_str(), now))
             }
             div.stack {
@@ -175,9 +175,8 @@ async fn page(
 }
 
 /// The badge, the sentence and the steps; looked at again by the script every so many milliseconds.
-fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64, has_report: bool) -> Markup {
+fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -> Markup {
     let (l, ssl) = (visitor.lang, &domain.ssl);
-    let look = visitor.domain_path(domain.name, "/dns");
     html! {
         section.card #state data-part data-live=(visitor.domain_path(domain.name, "")) data-every=(every)
             aria-labelledby="state-title" {
@@ -211,13 +210,17 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64, h
                     }
                 }
             }
-            @if !has_report {
-                div.actions {
-                    a.button.primary[ssl.state != SslState::Issued] #verify-now href=(look)
-                        data-busy=(l.pick("Looking at DNS …", "DNS wird geprüft …")) {
-                        (l.pick("Verify now", "Jetzt überprüfen"))
-                    }
-                }
+        }
+    }
+}
+
+/// The way to the records.
+fn verify_now(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
+    html! {
+        div.actions {
+            a.button.primary[domain.ssl.state != SslState::Issued] href=(visitor.domain_path(domain.name, "/dns"))
+                data-busy=(visitor.say("Looking at DNS …", "DNS wird geprüft …")) {
+                (visitor.say("Verify now", "Jetzt überprüfen"))
             }
         }
     }

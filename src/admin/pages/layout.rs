@@ -144,11 +144,10 @@ pub(super) fn badge(state: State, l: Language) -> Markup {
 /// A button that copies a text; the script shows it where that can work.
 pub(super) fn copy(visitor: &Visitor, text: &str, what: &str) -> Markup {
     html! {
-        button.small type="button" hidden data-copy=(text)
+        button.small type="button" hidden data-copy=(text) aria-label={ (visitor.say("Copy", "Kopieren")) ": " (what) }
             data-done=(visitor.say("Copied", "Kopiert"))
             data-failed=(visitor.say("Copying is not possible here", "Kopieren ist hier nicht möglich")) {
-            span data-label { (visitor.say("Copy", "Kopieren")) }
-            span.sr-only { ": " (what) }
+            (visitor.say("Copy", "Kopieren"))
         }
     }
 }

@@ -31,11 +31,8 @@
     try {
       await copy(button.dataset.copy);
       announce(button.dataset.done);
-      const label = button.querySelector("[data-label]");
-      const before = label.textContent;
-      if (before === button.dataset.done) return;
-      label.textContent = button.dataset.done;
-      setTimeout(() => { label.textContent = before; }, 2000);
+      button.classList.add("copied");
+      setTimeout(() => button.classList.remove("copied"), 2000);
     } catch {
       announce(button.dataset.failed);
     }

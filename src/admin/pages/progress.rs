@@ -38,7 +38,7 @@ pub(super) fn steps(reason: Reason, is_due: bool, l: Language) -> Option<Markup>
         html! {
             li class=(class) aria-current=[(step == Step::Now).then_some("step")] {
                 strong { (icon) (title) }
-                span { (text) span.sr-only { ": " } " " span.small { "(" (says) ")" } }
+                span { (text) span.sr-only { " (" (says) ")" } }
             }
         }
     };

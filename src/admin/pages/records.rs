@@ -45,7 +45,7 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
 /// Where to click at the zone's host.
 fn help(provider: &ProviderHelp, l: Language) -> Markup {
     html! {
-        div.alert.note {
+        div.alert.info {
             strong { (l.pick("Your DNS is at", "Ihr DNS liegt bei")) " " (provider.name) }
             span { (hint(&provider.steps, l)) }
             a href=(provider.url) target="_blank" rel="noopener noreferrer" {
@@ -66,37 +66,49 @@ fn row(visitor: &Visitor, record: &RecordReport) -> Markup {
                 (verdict(record.verdict, l))
             }
             p { (hint(&record.hint, l)) }
-            dl.fields {
-                dt { (l.pick("Type", "Typ")) }
-                dd { code { (record.kind) } }
-                dt { (l.pick("Host", "Host")) }
+            // What is right needs no reading.
+            @if fine {
+                details { summary { (l.pick("Details", "Einzelheiten")) } (fields(visitor, record)) }
+            } @else {
+                (fields(visitor, record))
+            }
+        }
+    }
+}
+
+fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
+    let l = visitor.lang;
+    html! {
+        dl.fields {
+            dt { (l.pick("Type", "Typ")) }
+            dd { code { (record.kind) } }
+            dt { (l.pick("Host", "Host")) }
+            dd {
+                div { code { (record.host_short) } (copy(visitor, &record.host_short, l.pick("host", "Host"))) }
+                @if record.host_short != record.host {
+                    span.muted.small { (l.pick("in full:", "vollständig:")) " " (record.host) }
+                }
+            }
+            @if !record.expected.is_empty() {
+                dt { (l.pick("Value", "Wert")) }
                 dd {
-                    div { code { (record.host_short) } (copy(visitor, &record.host_short, l.pick("host", "Host"))) }
-                    @if record.host_short != record.host {
-                        span.muted.small { (l.pick("in full:", "vollständig:")) " " (record.host) }
+                    @for value in &record.expected {
+                        div { code { (value) } (copy(visitor, value, l.pick("value", "Wert"))) }
                     }
                 }
-                @if !record.expected.is_empty() {
-                    dt { (l.pick("Value", "Wert")) }
-                    dd {
-                        @for value in &record.expected {
-                            div { code { (value) } (copy(visitor, value, l.pick("value", "Wert"))) }
-                        }
-                    }
-                }
-                dt { (l.pick("Found", "Gefunden")) }
-                dd {
-                    @for value in &record.found { div { code { (value) } } }
-                    @if record.found.is_empty() { span.muted { (l.pick("nothing", "nichts")) } }
-                }
-                @if let Some(t) = record.visible_by {
-                    dt { (l.pick("Visible everywhere", "Überall sichtbar")) }
-                    dd { (l.pick("by", "spätestens")) " " (words::time(t)) }
-                }
-                @if let Some(ttl) = record.ttl {
-                    dt { "TTL" }
-                    dd { (ttl) " s" }
-                }
+            }
+            dt { (l.pick("Found", "Gefunden")) }
+            dd {
+                @for value in &record.found { div { code { (value) } } }
+                @if record.found.is_empty() { span.muted { (l.pick("nothing", "nichts")) } }
+            }
+            @if let Some(t) = record.visible_by {
+                dt { (l.pick("Visible everywhere", "Überall sichtbar")) }
+                dd { (l.pick("by", "spätestens")) " " (words::time(t)) }
+            }
+            @if let Some(ttl) = record.ttl {
+                dt { "TTL" }
+                dd { (ttl) " s" }
             }
         }
     }
