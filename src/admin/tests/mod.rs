@@ -9,6 +9,7 @@ mod events;
 mod links;
 mod pages;
 mod service;
+mod tenants;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
