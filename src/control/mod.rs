@@ -20,6 +20,7 @@ mod order;
 mod overview;
 mod queue;
 mod redirects;
+mod rules;
 mod scheduler;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,10 @@ use crate::support::world::Links;
 /// How long 100 new domains may take in a debug build on a machine that does other things, too.
 const MOST_FOR_A_HUNDRED: Duration = Duration::from_secs(30);
 
+/// How many Pebbles are tried: one in four locks itself up under a hundred orders (measured), so
+/// that eight in a row are one in 65,000.
+const MOST_PEBBLES: u32 = 8;
+
 /// Pebble, and what an edge needs to use it.
 struct Stage {
     pebble: Pebble,
@@ -68,8 +72,22 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|i| format!("links.customer{i}.test")).collect()
 }
 
-/// Registers so many domains at once and waits until all are issued; returns how long it took.
-async fn issue(stage: &Stage, count: usize) -> Duration {
+/// Registers so many domains at once at a fresh Pebble and waits until all are issued; returns how
+/// long it took. A Pebble that locks itself up meanwhile is none that can be measured: then it is
+/// done again with another.
+async fn issue(options: Options, count: usize) -> Duration {
+    for _ in 0..MOST_PEBBLES {
+        let stage = Stage::new(options.clone()).await;
+        tokio::select! {
+            biased;
+            took = issue_at(&stage, count) => return took,
+            () = stage.pebble.locked_up() => println!("Pebble has locked itself up; again with another"),
+        }
+    }
+    panic!("{MOST_PEBBLES} Pebbles in a row have locked themselves up");
+}
+
+async fn issue_at(stage: &Stage, count: usize) -> Duration {
     let edge = stage.edge().await;
     edge.until_issued(EDGE_NAME).await;
     let begun = Instant::now();
@@ -105,28 +123,25 @@ async fn a_handshake_gets_a_certificate_of_a_real_ca() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_domains_at_once_with_one_nonce_in_twenty_refused() {
-    let stage = Stage::new(Options {
+    let options = Options {
         reject_nonces: 5,
         ..Options::default()
-    })
-    .await;
-    issue(&stage, 50).await;
+    };
+    issue(options, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_domains_with_every_other_nonce_refused() {
-    let stage = Stage::new(Options {
+    let options = Options {
         reject_nonces: 50,
         ..Options::default()
-    })
-    .await;
-    issue(&stage, 10).await;
+    };
+    issue(options, 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_new_domains_take_seconds() {
-    let stage = Stage::new(Options::default()).await;
-    let took = issue(&stage, 100).await;
+    let took = issue(Options::default(), 100).await;
     println!("100 new domains at Pebble: {took:?}");
     assert!(took < MOST_FOR_A_HUNDRED, "{took:?}");
 }

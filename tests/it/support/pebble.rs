@@ -4,11 +4,17 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::client::Web;
 use super::until;
+
+/// How long Pebble's own database may take before it counts as locked up: it is a map in memory.
+const LOCKED_UP_AFTER: Duration = Duration::from_secs(10);
+/// Time between two looks at whether it has.
+const LOCK_LOOK: Duration = Duration::from_millis(500);
 
 /// How Pebble is to behave.
 #[derive(Clone, Debug, Default)]
@@ -125,6 +131,17 @@ impl Pebble {
             Ok(())
         } else {
             Err(format!("{call}: {}", answer.status))
+        }
+    }
+
+    /// Waits until Pebble has locked itself up. Of newOrder calls at the same time, one may hold the
+    /// lock of a new authorization and wait for the database's, while another holds the database's
+    /// and waits for that authorization's (`makeAuthorizations`, `FindValidAuthorization`; seen in
+    /// its goroutine dump): from then on it answers nothing that needs the database.
+    pub(crate) async fn locked_up(&self) {
+        let url = format!("https://localhost:{}/cert-status-by-serial/00", self.management.port());
+        while tokio::time::timeout(LOCKED_UP_AFTER, self.web.get(&url)).await.is_ok() {
+            tokio::time::sleep(LOCK_LOOK).await;
         }
     }
 
