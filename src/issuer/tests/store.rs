@@ -12,8 +12,8 @@ use crate::domain::{DomainName, DomainRecord};
 use crate::link::{Kill, Slug};
 use crate::store::{
     AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
-    OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect,
-    TicketKeyRow, TimelineEntry, Transition,
+    Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 
 /// The fence that holds in a [`MemoryStore`].
@@ -90,6 +90,12 @@ impl Store for MemoryStore {
         unused()
     }
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn outbox(&self, _: usize) -> Result<Vec<Happening>, StoreError> {
+        unused()
+    }
+    async fn forget_happenings(&self, _: &[u64]) -> Result<(), StoreError> {
         unused()
     }
     async fn certificate(&self, _: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {

@@ -23,6 +23,7 @@ mod history;
 mod issuing;
 mod leases;
 mod links;
+mod outbox;
 mod rows;
 mod secrets;
 #[cfg(test)]
@@ -42,8 +43,8 @@ use self::worker::Workers;
 use super::metrics::Metrics;
 use super::{
     AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
-    OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect,
-    TicketKeyRow, TimelineEntry, Transition,
+    Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
@@ -164,6 +165,16 @@ impl Store for SqliteStore {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read("next_due", domains::next_due).await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<Happening>, StoreError> {
+        self.read("outbox", move |db| outbox::oldest(db, limit)).await
+    }
+
+    async fn forget_happenings(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        let seqs = seqs.to_vec();
+        self.write("forget_happenings", move |db| outbox::forget(db, &seqs))
+            .await
     }
 
     async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
