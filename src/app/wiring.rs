@@ -103,27 +103,31 @@ pub(super) fn ask(config: &Config) -> Option<AskSettings> {
 }
 
 pub(super) fn control(config: &Config) -> control::Settings {
-    let limit = |l: crate::config::Limit| Limit {
-        count: l.count,
-        per: l.per.get(),
-    };
-    let limits = &config.acme.limits;
     control::Settings {
         issue: match config.acme.issue {
             Issue::OnRegister => control::Issue::OnRegister,
             Issue::OnDemand => control::Issue::OnDemand,
             Issue::Off => control::Issue::Off,
         },
-        limits: Limits {
-            orders_per_account: limit(limits.orders_per_account),
-            per_registered_domain: limit(limits.per_registered_domain),
-            failed_per_name: limit(limits.failed_per_name),
-        },
+        limits: limits(&config.acme.limits),
         target: config.edge.name.clone(),
     }
 }
 
-pub(super) fn orders(config: &Config) -> usize {
+/// A CA's limits, as configured.
+pub(crate) fn limits(limits: &crate::config::acme::Limits) -> Limits {
+    let limit = |l: crate::config::Limit| Limit {
+        count: l.count,
+        per: l.per.get(),
+    };
+    Limits {
+        orders_per_account: limit(limits.orders_per_account),
+        per_registered_domain: limit(limits.per_registered_domain),
+        failed_per_name: limit(limits.failed_per_name),
+    }
+}
+
+pub(crate) fn orders(config: &Config) -> usize {
     usize::try_from(config.acme.max_concurrent_orders.get()).unwrap_or(usize::MAX)
 }
 

@@ -18,10 +18,10 @@ mod metrics;
 mod operator;
 mod order;
 mod overview;
-mod queue;
+pub(crate) mod queue;
 mod redirects;
-mod rules;
-mod scheduler;
+pub(crate) mod rules;
+pub(crate) mod scheduler;
 #[cfg(test)]
 mod tests;
 mod tickets;
