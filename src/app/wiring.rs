@@ -127,7 +127,7 @@ pub(crate) fn limits(limits: &crate::config::acme::Limits) -> Limits {
     }
 }
 
-pub(crate) fn orders(config: &Config) -> usize {
+pub(super) fn orders(config: &Config) -> usize {
     usize::try_from(config.acme.max_concurrent_orders.get()).unwrap_or(usize::MAX)
 }
 

@@ -76,7 +76,6 @@ impl<N: Clone + Eq + Hash> Rounds<N> {
         }
         (taken, longest)
     }
-
 }
 
 /// How long to sleep after a round. `next`: when a name will be due; what is due and in hand wakes

@@ -130,8 +130,7 @@ impl Book {
     }
 
     pub(super) fn take_budgets(&mut self, takes: &[BudgetTake], now: Timestamp) -> BudgetAnswer {
-        let load = |take: &BudgetTake| Ok(Bucket::of(take, self.levels.get(&take.key).copied(), now));
-        let Ok(outcome) = bucket::take_all::<Infallible>(takes, now, load);
+        let Ok(outcome) = bucket::take_all::<Infallible>(takes, now, |key| Ok(self.levels.get(key).copied()));
         self.store(&outcome.changed);
         outcome.answer
     }

@@ -28,7 +28,7 @@ mod world;
 
 use std::time::Duration;
 
-pub(crate) use self::plot::plot;
+pub(crate) use self::plot::{plot, span_words, thousands};
 pub(crate) use self::replay::run;
 pub(crate) use self::tally::Outcome;
 use crate::control::Limits;

@@ -123,7 +123,13 @@ fn panel(svg: &mut String, top: f64, name: &str, curves: &[Curve<'_>], series: &
     for (label, class, values) in curves {
         // What is nowhere above zero would only be a line on the axis.
         if values.iter().any(|v| *v > 0) {
-            area(svg, class, values, series.step.div_duration_f64(span), (bottom, ceiling));
+            area(
+                svg,
+                class,
+                values,
+                series.step.div_duration_f64(span),
+                (bottom, ceiling),
+            );
         }
         writeln!(
             svg,
@@ -164,7 +170,11 @@ fn nice(least: f64) -> f64 {
     }
     let power = 10f64.powf(least.log10().floor());
     let of = |n: f64| n * power;
-    [1.0, 2.0, 5.0].map(of).into_iter().find(|n| *n >= least).unwrap_or(10.0 * power)
+    [1.0, 2.0, 5.0]
+        .map(of)
+        .into_iter()
+        .find(|n| *n >= least)
+        .unwrap_or(10.0 * power)
 }
 
 fn title(scenario: &Scenario) -> String {
@@ -226,7 +236,13 @@ mod tests {
 
     #[test]
     fn marks_are_round_numbers_and_the_highest_value_fits() {
-        for (most, expected) in [(0, (1, 1)), (1, (1, 1)), (3, (1, 3)), (7, (5, 10)), (3_400, (2_000, 4_000))] {
+        for (most, expected) in [
+            (0, (1, 1)),
+            (1, (1, 1)),
+            (3, (1, 3)),
+            (7, (5, 10)),
+            (3_400, (2_000, 4_000)),
+        ] {
             assert_eq!(scale(most), expected, "{most}");
         }
         assert!((nice(0.3) - 0.5).abs() < 1e-9 && (nice(15.0) - 20.0).abs() < 1e-9);
