@@ -1,6 +1,7 @@
 //! From the configuration's sections to what each part wants to know.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
-use crate::control::{self, AskSettings, Limit, Limits};
+use crate::control::{self, AskSettings, CnameSettings, Limit, Limits};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
 use crate::edge::http;
@@ -102,6 +103,13 @@ pub(super) fn ask(config: &Config) -> Option<AskSettings> {
     })
 }
 
+fn limit(limit: crate::config::Limit) -> Limit {
+    Limit {
+        count: limit.count,
+        per: limit.per.get(),
+    }
+}
+
 pub(super) fn control(config: &Config) -> control::Settings {
     control::Settings {
         issue: match config.acme.issue {
@@ -111,20 +119,30 @@ pub(super) fn control(config: &Config) -> control::Settings {
         },
         limits: limits(&config.acme.limits),
         target: config.edge.name.clone(),
+        cname: cname(config),
     }
 }
 
 /// A CA's limits, as configured.
 pub(crate) fn limits(limits: &crate::config::acme::Limits) -> Limits {
-    let limit = |l: crate::config::Limit| Limit {
-        count: l.count,
-        per: l.per.get(),
-    };
     Limits {
         orders_per_account: limit(limits.orders_per_account),
         per_registered_domain: limit(limits.per_registered_domain),
         failed_per_name: limit(limits.failed_per_name),
     }
+}
+
+fn cname(config: &Config) -> Option<CnameSettings> {
+    let cname = &config.admission.cname;
+    let count = |n: NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
+    (config.admission.policy == Policy::Cname).then(|| CnameSettings {
+        per_registered_domain: cname.per_registered_domain.get(),
+        max_labels: count(cname.max_labels),
+        new_names: limit(cname.new_names),
+        lookups: limit(cname.lookups),
+        lookups_at_once: count(cname.lookups_at_once),
+        refused_for: cname.refused_for.get(),
+    })
 }
 
 pub(super) fn orders(config: &Config) -> usize {

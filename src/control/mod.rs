@@ -8,7 +8,9 @@
 mod admission;
 mod ask;
 mod backoff;
+mod bucket;
 mod change;
+mod cname;
 mod handshake;
 mod import;
 mod input;
@@ -17,6 +19,7 @@ mod loader;
 mod metrics;
 mod operator;
 mod order;
+mod outbox;
 mod overview;
 pub(crate) mod queue;
 mod redirects;
@@ -37,10 +40,13 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
+pub use cname::CnameSettings;
 pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
+pub use operator::audit_entry;
+pub use outbox::Teller;
 pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
@@ -98,6 +104,8 @@ pub struct Settings {
     pub limits: Limits,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// The bounds of admission by DNS. `None`: DNS alone admits no name.
+    pub cname: Option<CnameSettings>,
 }
 
 /// The control plane of one node. Clones are the same one.
@@ -123,11 +131,14 @@ struct Inner {
     metrics: Metrics,
     /// Woken when something may have become due.
     wake: Notify,
+    /// Woken when something has happened that is to be told of.
+    told: Notify,
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
     in_hand: DashMap<DomainName, Vec<work::Waiter>>,
     looks: Semaphore,
     loads: Arc<Semaphore>,
+    cname: cname::CnameDesk,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -196,10 +207,12 @@ impl Control {
             tasks: parts.tasks,
             metrics: parts.metrics,
             wake: Notify::new(),
+            told: Notify::new(),
             queue: Arc::new(queue::Queue::new(parts.max_concurrent_orders)),
             in_hand: DashMap::new(),
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
+            cname: cname::CnameDesk::new(),
         };
         Self { inner: Arc::new(inner) }
     }

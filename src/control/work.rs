@@ -108,6 +108,10 @@ impl Control {
             return Ok(None);
         };
         let now = self.inner.clock.now();
+        if record.forget_at().is_some_and(|at| at <= now) {
+            self.forget_unregistered(&record).await?;
+            return Ok(None);
+        }
         let issue = self.inner.settings.load().issue;
         let open_order = self.inner.store.order(name).await?.is_some();
         match rules::first(&record.ssl, record.is_wanted(), issue, open_order, now) {
@@ -128,18 +132,19 @@ impl Control {
         Ok(queued.then(|| rules::urgency(&record.ssl, priority, now)))
     }
 
-    /// Lets time go by: a certificate may have run out.
+    /// Lets time go by: a certificate may near its end, or have run out.
     async fn tick(&self, name: &DomainName, fence: Fence) -> Result<Option<DomainRecord>, StoreError> {
         self.transition(name, fence, |draft| {
-            let before = draft.record.ssl.reason;
+            let before = draft.record.ssl.clone();
             draft.happens(SslEvent::Tick);
             if draft.record.paused.is_some() && draft.record.ssl.reason == Reason::Expired {
                 draft.happens(SslEvent::Paused);
             }
-            if draft.record.ssl.reason == before {
+            if draft.record.ssl == before {
                 return Edit::Nothing;
             }
-            draft.tells("expired", None);
+            let ran_out = draft.record.ssl.reason != before.reason;
+            draft.tells(if ran_out { "expired" } else { "expiring" }, None);
             Edit::Store
         })
         .await

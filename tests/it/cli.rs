@@ -182,11 +182,11 @@ fn a_fleet_is_replayed_and_plotted_the_same_every_time() {
     ];
     let once = printed(&run(&[&line[..], &["--json", "--svg", utf8(&plot)]].concat()));
     assert_eq!(once, printed(&run(&[&line[..], &["--json"]].concat())));
-    let outcome: serde_json::Value = serde_json::from_str(&once).expect("JSON");
+    let outcome: Value = serde_json::from_str(&once).expect("JSON");
     assert_eq!((&outcome["first"], &outcome["expired"]), (&40.into(), &0.into()));
     assert_eq!(outcome["days"], 60);
     assert!(outcome["longest_wait_seconds"].as_u64() > Some(80_000), "{once}");
-    assert!(std::fs::read_to_string(&plot).expect("a plot").starts_with("<svg "));
+    assert!(fs::read_to_string(&plot).expect("a plot").starts_with("<svg "));
     let table = printed(&run(&line));
     assert!(table.contains("expired") && table.contains("none"), "{table}");
     let bad = run(&["simulate", "--lifetime", "45"]);
