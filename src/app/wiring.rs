@@ -61,12 +61,7 @@ pub(super) fn authorities(config: &Config) -> Vec<(CaSettings, Limits)> {
             }),
             profile: ca.profile.map(str::to_owned),
         };
-        let limits = Limits {
-            orders_per_account: limit(ca.limits.orders_per_account),
-            per_registered_domain: limit(ca.limits.per_registered_domain),
-            failed_per_name: limit(ca.limits.failed_per_name),
-        };
-        (settings, limits)
+        (settings, limits(ca.limits))
     });
     authorities.collect()
 }
@@ -126,6 +121,15 @@ pub(super) fn control(config: &Config) -> control::Settings {
         },
         target: config.edge.name.clone(),
         cname: cname(config),
+    }
+}
+
+/// A CA's limits, as configured.
+pub(crate) fn limits(limits: &crate::config::acme::Limits) -> Limits {
+    Limits {
+        orders_per_account: limit(limits.orders_per_account),
+        per_registered_domain: limit(limits.per_registered_domain),
+        failed_per_name: limit(limits.failed_per_name),
     }
 }
 

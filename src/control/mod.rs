@@ -22,10 +22,10 @@ mod operator;
 mod order;
 mod outbox;
 mod overview;
-mod queue;
+pub(crate) mod queue;
 mod redirects;
-mod rules;
-mod scheduler;
+pub(crate) mod rules;
+pub(crate) mod scheduler;
 #[cfg(test)]
 mod tests;
 mod tickets;
