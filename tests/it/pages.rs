@@ -184,7 +184,9 @@ async fn grant(world: &World, wish: &Value) {
         // The CA takes its time, so that people see it at work.
         "slow" => world.faults().set_validation_delay(Duration::from_millis(2_500)),
         // The account's limit is used up.
-        "limit" => world.faults().refuse_next(Endpoint::NewOrder, 1, Refusal::too_many_orders(HOUR)),
+        "limit" => world
+            .faults()
+            .refuse_next(Endpoint::NewOrder, 1, Refusal::too_many_orders(HOUR)),
         "visit" => {
             let name = text("name");
             visit(world, name, &world.links(name).open()).await;

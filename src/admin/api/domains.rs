@@ -14,7 +14,7 @@ use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{Json, Name, Params, cursor, cut, from_cursor, limit};
 use crate::admin::problem::Problem;
-use crate::admin::scope::Scope;
+use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::{NewDomain, Patch};
@@ -29,17 +29,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let domain = Content::json::<DomainView<'_>>;
     vec![
         Endpoint::new(MethodFilter::GET, ALL, Role::Viewer, "Domains, sorted by name.", list)
+            .reach(Reach::Narrowed)
             .query::<List>()
             .answers(StatusCode::OK, Content::json::<Page<'_>>(), "A page."),
         Endpoint::new(MethodFilter::POST, ALL, Role::Admin, "Register a domain.", register)
+            .reach(Reach::Narrowed)
             .body(Content::json::<NewDomain>())
             .answers(StatusCode::CREATED, domain(), "It is new.")
             .answers(StatusCode::OK, domain(), "It was registered already."),
-        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show).answers(
-            StatusCode::OK,
-            domain(),
-            "The domain.",
-        ),
+        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show)
+            .reach(Reach::Domain)
+            .answers(StatusCode::OK, domain(), "The domain."),
         Endpoint::new(
             MethodFilter::PATCH,
             ONE,
@@ -47,6 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Change a domain. The role support may pause and resume, nothing else.",
             patch,
         )
+        .reach(Reach::Domain)
         .body(Content::json::<Patch>())
         .answers(StatusCode::OK, domain(), "As it is now."),
         Endpoint::new(
@@ -57,6 +58,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
              With purge=true it is forgotten now.",
             remove,
         )
+        .reach(Reach::Domain)
         .query::<Remove>()
         .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
     ]
@@ -118,7 +120,7 @@ pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: Lis
     let limit = limit(list.limit.as_deref())?;
     let after = from_cursor(list.cursor.as_deref(), |name| DomainName::parse(name).ok())?;
     let store = context.control.store();
-    let tenant = scope.tenant().map(str::to_owned).or(list.tenant);
+    let tenant = scope.narrow(list.tenant)?;
     let counts = Counts::of(&store.counts(tenant.as_deref()).await?);
     let query = DomainQuery {
         state: list.state,
@@ -136,7 +138,8 @@ pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: Lis
 }
 
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
-    let new: NewDomain = body.read(&["name", "sending_domain"])?;
+    let mut new: NewDomain = body.read(&["name", "sending_domain"])?;
+    new.keep_to(caller.scope().tenant())?;
     let registered = context.control.register(new, &caller.actor()).await?;
     let status = if registered.created {
         StatusCode::CREATED
@@ -168,6 +171,10 @@ async fn patch(
         caller.must_be(Role::Admin)?;
     }
     let patch: Patch = body.read(&["sending_domain"])?;
+    // By the name of a former tenant another's links would work here, too.
+    if patch.tenant.is_some() || patch.former_tenants.is_some() {
+        caller.must_see_all("tenant and former_tenants can be changed by who sees all tenants")?;
+    }
     let record = context.control.patch(&name, patch, &caller.actor()).await?;
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }

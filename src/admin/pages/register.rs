@@ -172,7 +172,7 @@ async fn import(State(context): State<Arc<Context>>, visitor: Visitor, Form(sent
     let actor = visitor.actor();
     let (control, actor) = (&context.control, &actor);
     let done: Vec<Import> = stream::iter(lines)
-        .map(|(number, line)| async move { control.import_line(number, &line, actor).await })
+        .map(|(number, line)| async move { control.import_line(number, &line, None, actor).await })
         .buffered(IN_FLIGHT)
         .collect()
         .await;
