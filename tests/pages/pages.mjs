@@ -393,7 +393,7 @@ const scenarios = {
     await page.goto("/domains/c002.fleet.test/dns");
     await page.getByRole("button", { name: "Verify domain" }).click();
     await page.locator("#state .badge", { hasText: "SSL pending" }).waitFor();
-    await page.getByText("A limit of 127.0.0.1 is reached").waitFor();
+    await page.locator("#state .sentence", { hasText: "A limit of 127.0.0.1 is reached" }).waitFor();
     assert.equal(await page.getByRole("button", { name: "New certificate" }).count(), 0);
     await page.goto("/issuer");
     await page.getByText("The CA holds all orders back until").waitFor();
