@@ -26,6 +26,7 @@ pub(crate) mod queue;
 mod redirects;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
+mod share;
 #[cfg(test)]
 mod tests;
 mod tickets;
