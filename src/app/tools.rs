@@ -7,7 +7,7 @@ use super::wiring;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Asker, Tools};
+use crate::control::{Asker, Preflighter, Tools};
 use crate::dns::{self, Checker, Resolver, ResolverSettings};
 use crate::issuer::{self, AccountKey, Issuer};
 use crate::store::SharedStore;
@@ -22,6 +22,8 @@ pub(super) struct Workshop {
     pub(super) issuer_metrics: issuer::Metrics,
     pub(super) dns_metrics: dns::Metrics,
     pub(super) ask_total: prometheus::IntCounterVec,
+    /// What stands for the world's ports 80 and 443 where everything is on loopback. `None`: it is not.
+    pub(super) loopback_ports: Option<(u16, u16)>,
 }
 
 impl Workshop {
@@ -36,6 +38,10 @@ impl Workshop {
             self.issuer_metrics.clone(),
         )?;
         let resolver = Arc::new(Resolver::new(wiring::resolver(config, &self.dns))?);
+        let preflight = wiring::preflight(config, self.loopback_ports).map(|settings| {
+            let thumbprint = self.key.thumbprint().to_owned();
+            Arc::new(Preflighter::new(settings, resolver.clone(), thumbprint))
+        });
         let checker = Checker::new(
             wiring::checker(config),
             resolver,
@@ -47,6 +53,7 @@ impl Workshop {
             issuer: Arc::new(issuer),
             checker: Arc::new(checker),
             asker,
+            preflight,
         })
     }
 }

@@ -20,6 +20,7 @@ mod metrics;
 mod operator;
 mod order;
 mod overview;
+mod preflight;
 mod queue;
 mod redirects;
 mod rules;
@@ -45,6 +46,7 @@ pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
 pub use overview::{Budget, Forecast, Overview};
+pub use preflight::{PreflightSettings, Preflighter};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
 
@@ -145,6 +147,8 @@ pub struct Tools {
     pub checker: Arc<Checker>,
     /// Asks the platform about unknown names. `None`: only registered names are admitted.
     pub asker: Option<Arc<Asker>>,
+    /// Tries the challenge's URL before an order. `None`: nobody does.
+    pub preflight: Option<Arc<Preflighter>>,
 }
 
 /// What a control plane is made of.

@@ -167,6 +167,7 @@ impl Harness {
                 issuer: Arc::new(issuer),
                 checker: Arc::new(checker),
                 asker: None,
+                preflight: None,
             },
             settings: control::Settings {
                 issue,
