@@ -2,12 +2,15 @@
 //! forbids nothing; and a proxy through which it gets here is no obstacle.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use linkseal::dns::{Kind as Record, Word};
 use linkseal::domain::messages::message;
 use linkseal::domain::ssl::{Reason, State};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::client;
 use crate::support::edge::{domain, operator};
 use crate::support::origin::Origin;
 use crate::support::world::{Plan, World};
@@ -34,6 +37,24 @@ async fn passes_on(world: &World) {
         while let Ok((mut client, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut origin = TcpStream::connect(edge).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut origin).await
+            });
+        }
+    });
+}
+
+/// A network that takes plain requests and calls the edge on port 443, whatever the certificate.
+async fn calls_on_443(world: &World, name: &'static str) {
+    let (http, https) = (world.edge.http, world.edge.https);
+    let listener = TcpListener::bind(SocketAddr::new(CDN, http.port()))
+        .await
+        .expect("a port");
+    let config = Arc::new(client::tls_to_anybody());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let config = Arc::clone(&config);
+            tokio::spawn(async move {
+                let mut origin = client::handshake(https, name, &config).await?;
                 tokio::io::copy_bidirectional(&mut client, &mut origin).await
             });
         }
@@ -129,7 +150,7 @@ async fn a_proxy_that_passes_the_challenge_on_is_a_warning() {
     assert_eq!(world.ca.name_stats(name).orders, 0);
 
     passes_on(&world).await;
-    world.clock.advance(std::time::Duration::from_secs(31));
+    world.clock.advance(Duration::from_secs(31));
     let (_, report) = world.edge.control.verify(&domain(name), &operator()).await.unwrap();
     assert!(report.https && !report.verified);
     assert!(
@@ -143,4 +164,52 @@ async fn a_proxy_that_passes_the_challenge_on_is_a_warning() {
     world.edge.verify(name).await;
     assert_eq!(world.edge.record(name).await.ssl.reason, Reason::Ok);
     assert_eq!(world.ca.name_stats(name).orders, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_network_that_calls_on_443_the_stand_in_serves_the_challenge_and_nothing_else() {
+    let world = World::start().await;
+    let name = "links.full.example";
+    put_behind(&world, name);
+    world.edge.register(name).await;
+    let anybody = Arc::new(client::tls_to_anybody());
+    // The challenge does not arrive, no order is open: the edge has nothing to show, and says so.
+    for _ in 0..2 {
+        let refused = client::handshake(world.edge.https, name, &anybody).await;
+        refused.expect_err("no stand-in");
+    }
+    calls_on_443(&world, name).await;
+    world.clock.advance(Duration::from_secs(31));
+
+    // While the CA takes its time, the stand-in is there.
+    let delay = Duration::from_secs(20);
+    world.faults().set_validation_delay(delay);
+    world.edge.verify(name).await;
+    world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
+    let fetch = async |path: &str| {
+        client::fetch(world.edge.https, name, path, &anybody)
+            .await
+            .expect("an answer")
+    };
+    let challenge = fetch("/.well-known/acme-challenge/token").await;
+    assert_eq!((challenge.status, challenge.header("connection")), (200, Some("close")));
+    assert!(challenge.text().starts_with("token."));
+    let links = world.links(name);
+    for path in [links.open(), links.click("https://shop.example/"), "/".to_owned()] {
+        let other = fetch(&path).await;
+        assert_eq!(
+            (other.status, other.header("connection")),
+            (404, Some("close")),
+            "{path}"
+        );
+    }
+    world.clock.advance(delay);
+    world.edge.until_issued(name).await;
+    assert_eq!(world.ca.name_stats(name).orders, 1);
+    // Recipients come through the network, and get the real thing.
+    let served = world
+        .fetch(name, &links.open())
+        .await
+        .expect("under a certificate that is trusted");
+    assert_eq!(served.status, 200);
 }
