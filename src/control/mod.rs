@@ -19,12 +19,13 @@ mod loader;
 mod metrics;
 mod operator;
 mod order;
+mod outbox;
 mod overview;
 mod preflight;
-mod queue;
+pub(crate) mod queue;
 mod redirects;
-mod rules;
-mod scheduler;
+pub(crate) mod rules;
+pub(crate) mod scheduler;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -45,6 +46,8 @@ pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
+pub use operator::audit_entry;
+pub use outbox::Teller;
 pub use overview::{Budget, Forecast, Overview};
 pub use preflight::{PreflightSettings, Preflighter};
 pub use queue::Priority;
@@ -130,6 +133,8 @@ struct Inner {
     metrics: Metrics,
     /// Woken when something may have become due.
     wake: Notify,
+    /// Woken when something has happened that is to be told of.
+    told: Notify,
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
     in_hand: DashMap<DomainName, Vec<work::Waiter>>,
@@ -206,6 +211,7 @@ impl Control {
             tasks: parts.tasks,
             metrics: parts.metrics,
             wake: Notify::new(),
+            told: Notify::new(),
             queue: Arc::new(queue::Queue::new(parts.max_concurrent_orders)),
             in_hand: DashMap::new(),
             looks: Semaphore::new(CONCURRENT_LOOKS),

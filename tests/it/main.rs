@@ -18,6 +18,7 @@ mod crash;
 mod faults;
 mod first_handshake;
 mod journal_kill;
+mod lifecycle;
 mod minting;
 mod nats;
 mod operators;
