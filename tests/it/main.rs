@@ -25,6 +25,7 @@ mod nats;
 mod operators;
 mod pages;
 mod pebble_flow;
+mod preflight;
 mod renewal;
 mod store_scale;
 mod structure;

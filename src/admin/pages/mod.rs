@@ -15,6 +15,7 @@ mod activity;
 mod assets;
 mod brand;
 mod chart;
+mod colour;
 mod cookies;
 mod domain;
 mod form;
@@ -30,8 +31,8 @@ mod records;
 mod register;
 mod session;
 mod settings;
+mod share;
 mod sign_in;
-#[allow(dead_code, reason = "for the pages and endpoints that follow")]
 mod visitor;
 mod words;
 
@@ -60,6 +61,7 @@ use super::scope::Reach;
 use crate::config::admin::Role;
 use crate::dns::DnsReport;
 use crate::domain::DomainName;
+use share::Shared;
 
 /// All pages there are.
 fn all() -> Vec<Page> {
@@ -87,6 +89,7 @@ pub(super) struct Page {
     method: Method,
     path: String,
     rule: Rule,
+    shared: Shared,
     handler: MethodRouter<Arc<Context>>,
 }
 
@@ -104,8 +107,21 @@ impl Page {
                 role: Some(role),
                 reach,
             },
+            shared: Shared::No,
             handler: on(filter, handler),
         }
+    }
+
+    /// Opens a page below `/domains/{name}` to whoever has a share link, under [`share::PREFIX`].
+    fn shared(mut self, shared: Shared) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// Its path for whoever has a share link. `None`: it is not for them.
+    fn shared_path(&self) -> Option<String> {
+        let rest = self.path.strip_prefix("/domains/{name}")?;
+        (self.shared != Shared::No).then(|| format!("{}{rest}", share::PREFIX))
     }
 
     /// A page for everybody, signed in or not.
@@ -127,22 +143,31 @@ const REPORT_LIFE: Duration = Duration::from_secs(60);
 
 /// What the pages need beside the endpoints' context.
 pub(super) struct Pages {
+    pub(super) shares: share::Shares,
     sessions: session::Sessions,
     /// What "verify" found, for the page that comes after it.
     reports: Cache<DomainName, Arc<DnsReport>>,
     /// Who each page is for, by method and path.
     rules: HashMap<(Method, String), Rule>,
+    /// What each page takes of who has a share link.
+    shared: HashMap<(Method, String), Shared>,
 }
 
 impl Pages {
     pub(super) fn new(key: &PagesKey) -> Self {
+        let shared = all()
+            .into_iter()
+            .filter_map(|p| Some(((p.method.clone(), p.shared_path()?), p.shared)));
+        let shared = shared.collect();
         let rules = all().into_iter().map(|p| ((p.method, p.path), p.rule));
         Self {
+            shares: share::Shares::new(key),
             sessions: session::Sessions::new(key),
             reports: Cache::builder()
                 .max_capacity(MAX_REPORTS)
                 .time_to_live(REPORT_LIFE)
                 .build(),
+            shared,
             rules: rules.collect(),
         }
     }
@@ -152,6 +177,9 @@ impl Pages {
 pub(super) fn router(context: &Arc<Context>) -> Router {
     let mut router = Router::new();
     for page in all() {
+        if let Some(path) = page.shared_path() {
+            router = router.route(&path, page.handler.clone());
+        }
         router = router.route(&page.path, page.handler);
     }
     router
