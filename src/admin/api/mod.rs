@@ -12,7 +12,7 @@ pub(super) mod issuer;
 mod kills;
 mod links;
 mod redirects;
-mod share;
+pub(super) mod share;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::settings::{self, Done};
+use super::share::Shared;
 use super::visitor::{Subject, Visitor};
 use super::{Html, Page, activity, layout, progress, records, see_other, words};
 use crate::admin::Context;
@@ -30,10 +31,10 @@ const LATEST: &str = "10";
 pub(super) fn pages() -> Vec<Page> {
     let (get, post) = (MethodFilter::GET, MethodFilter::POST);
     vec![
-        Page::new(get, "/domains/{name}", Role::Viewer, Reach::Domain, show),
-        Page::new(get, "/domains/{name}/dns", Role::Viewer, Reach::Domain, dns),
+        Page::new(get, "/domains/{name}", Role::Viewer, Reach::Domain, show).shared(Shared::Looks),
+        Page::new(get, "/domains/{name}/dns", Role::Viewer, Reach::Domain, dns).shared(Shared::Checks),
         Page::new(get, "/domains/{name}/history", Role::Viewer, Reach::Domain, history),
-        Page::new(post, "/domains/{name}/verify", Role::Support, Reach::Domain, verify),
+        Page::new(post, "/domains/{name}/verify", Role::Support, Reach::Domain, verify).shared(Shared::Checks),
     ]
 }
 

@@ -32,8 +32,8 @@ mod register;
 mod session;
 mod settings;
 mod share;
+mod sharing;
 mod sign_in;
-#[allow(dead_code, reason = "for the pages that follow")]
 mod visitor;
 mod words;
 
@@ -71,6 +71,7 @@ fn all() -> Vec<Page> {
         list::pages(),
         domain::pages(),
         settings::pages(),
+        sharing::pages(),
         register::pages(),
         issuer::pages(),
     ]
@@ -113,7 +114,6 @@ impl Page {
         }
     }
 
-    #[allow(dead_code, reason = "for the pages that follow")]
     /// Opens a page below `/domains/{name}` to whoever has a share link, under [`share::PREFIX`].
     fn shared(mut self, shared: Shared) -> Self {
         self.shared = shared;

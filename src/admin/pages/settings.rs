@@ -104,6 +104,14 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
     html! {
         section.card #settings data-part aria-labelledby="settings-title" {
             h2 #settings-title { (l.pick("Settings", "Einstellungen")) }
+            div.field {
+                div {
+                    a.button href=(visitor.domain_path(domain.name, "/share")) {
+                        (l.pick("Share with its owner", "Mit dem Inhaber teilen"))
+                    }
+                }
+                span.hint { (l.pick("A link to this page, without a token.", "Ein Link zu dieser Seite, ohne Token.")) }
+            }
             @if domain.paused {
                 (switch("/pause", false, l.pick("Resume", "Fortsetzen"),
                     l.pick("Issuance is paused.", "Die Ausstellung ist angehalten.")))
