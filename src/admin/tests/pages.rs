@@ -459,3 +459,49 @@ async fn the_platform_s_looks_are_files_too() {
     // Opened by itself, it runs nothing either.
     assert!(logo.header("content-security-policy").contains("sandbox"), "{logo:?}");
 }
+
+#[tokio::test]
+async fn under_tls_the_session_is_bound_to_the_host_and_to_tls() {
+    let edge = Harness::start(three_tokens()).await;
+    let mut settings = settings_with(three_tokens());
+    settings.pages.url = Some("https://ssl.platform.example".parse().unwrap());
+    edge.admin.set_settings(settings);
+    // A proxy in front does the TLS, and passes its name on.
+    let proxied = edge.call("GET", "/sign-in").header("host", "ssl.platform.example");
+    let proxied = proxied.send().await;
+    let [cookie] = set_cookies(&proxied)[..] else {
+        panic!("{proxied:?}")
+    };
+    assert!(
+        cookie.starts_with("__Host-linkseal=") && cookie.contains("; Secure"),
+        "{cookie}"
+    );
+    assert!(cookie.contains("; Path=/;") && !cookie.contains("Domain"), "{cookie}");
+    // What was set without TLS, by a neighbour perhaps, is no session there.
+    let mut plain = Browser::new(&edge);
+    assert_eq!(plain.sign_in(ADMIN).await.status, 303);
+    is_page(&plain.get("/").await, 200);
+    let planted = plain.call("GET", "/").header("host", "ssl.platform.example");
+    assert_eq!(planted.send().await.status, 303);
+}
+
+#[tokio::test]
+async fn a_session_is_no_token_of_the_api() {
+    let edge = Harness::start(three_tokens()).await;
+    let mut browser = Browser::new(&edge);
+    browser.sign_in(ADMIN).await;
+    is_page(&browser.get("/").await, 200);
+    let api = browser.call("GET", "/v1/domains").send().await;
+    api.is_problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_sign_in_left_open_for_too_long_is_shown_anew() {
+    let edge = Harness::start(three_tokens()).await;
+    let mut browser = Browser::new(&edge);
+    let token = csrf(&browser.get("/sign-in").await);
+    edge.clock.advance(Duration::from_secs(3_600));
+    let late = browser.post("/sign-in", &[("csrf", &token), ("token", ADMIN)]).await;
+    assert_eq!((late.status.as_u16(), late.header("location")), (303, "/sign-in"));
+    assert_eq!(browser.get("/").await.status, 303, "nobody is signed in");
+}
