@@ -25,10 +25,12 @@ mod operator;
 mod order;
 mod outbox;
 mod overview;
+mod preflight;
 pub(crate) mod queue;
 mod redirects;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
+mod share;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -55,6 +57,7 @@ pub use metrics::Metrics;
 pub use operator::audit_entry;
 pub use outbox::Teller;
 pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
+pub use preflight::{PreflightSettings, Preflighter};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
 
@@ -168,6 +171,8 @@ pub struct Tools {
     pub checker: Arc<Checker>,
     /// Asks the platform about unknown names. `None`: only registered names are admitted.
     pub asker: Option<Arc<Asker>>,
+    /// Tries the challenge's URL before an order. `None`: nobody does.
+    pub preflight: Option<Arc<Preflighter>>,
 }
 
 /// What a control plane is made of.

@@ -12,6 +12,7 @@ mod issuer;
 mod kills;
 mod links;
 mod redirects;
+mod share;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
@@ -26,6 +27,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         metrics::endpoints(),
         domains::endpoints(),
         checks::endpoints(),
+        share::endpoints(),
         import::endpoints(),
         export::endpoints(),
         audit::endpoints(),

@@ -13,6 +13,7 @@
 
 mod assets;
 mod brand;
+mod colour;
 mod cookies;
 mod form;
 mod frame;
@@ -21,8 +22,9 @@ mod home;
 mod key;
 mod layout;
 mod session;
+mod share;
 mod sign_in;
-#[allow(dead_code, reason = "for the pages and endpoints that follow")]
+#[allow(dead_code, reason = "for the pages that follow")]
 mod visitor;
 
 use std::collections::HashMap;
@@ -46,6 +48,7 @@ use super::endpoint::{Rule, method};
 use super::problem::Problem;
 use super::scope::Reach;
 use crate::config::admin::Role;
+use share::Shared;
 
 /// All pages there are.
 fn all() -> Vec<Page> {
@@ -63,6 +66,7 @@ pub(super) struct Page {
     method: Method,
     path: String,
     rule: Rule,
+    shared: Shared,
     handler: MethodRouter<Arc<Context>>,
 }
 
@@ -80,8 +84,22 @@ impl Page {
                 role: Some(role),
                 reach,
             },
+            shared: Shared::No,
             handler: on(filter, handler),
         }
+    }
+
+    #[allow(dead_code, reason = "for the pages that follow")]
+    /// Opens a page below `/domains/{name}` to whoever has a share link, under [`share::PREFIX`].
+    fn shared(mut self, shared: Shared) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// Its path for whoever has a share link. `None`: it is not for them.
+    fn shared_path(&self) -> Option<String> {
+        let rest = self.path.strip_prefix("/domains/{name}")?;
+        (self.shared != Shared::No).then(|| format!("{}{rest}", share::PREFIX))
     }
 
     /// A page for everybody, signed in or not.
@@ -98,16 +116,25 @@ impl Page {
 
 /// What the pages need beside the endpoints' context.
 pub(super) struct Pages {
+    pub(super) shares: share::Shares,
     sessions: session::Sessions,
     /// Who each page is for, by method and path.
     rules: HashMap<(Method, String), Rule>,
+    /// What each page takes of who has a share link.
+    shared: HashMap<(Method, String), Shared>,
 }
 
 impl Pages {
     pub(super) fn new(key: &PagesKey) -> Self {
+        let shared = all()
+            .into_iter()
+            .filter_map(|p| Some(((p.method.clone(), p.shared_path()?), p.shared)));
+        let shared = shared.collect();
         let rules = all().into_iter().map(|p| ((p.method, p.path), p.rule));
         Self {
+            shares: share::Shares::new(key),
             sessions: session::Sessions::new(key),
+            shared,
             rules: rules.collect(),
         }
     }
@@ -117,6 +144,9 @@ impl Pages {
 pub(super) fn router(context: &Arc<Context>) -> Router {
     let mut router = Router::new();
     for page in all() {
+        if let Some(path) = page.shared_path() {
+            router = router.route(&path, page.handler.clone());
+        }
         router = router.route(&page.path, page.handler);
     }
     router

@@ -9,6 +9,7 @@ mod events;
 mod links;
 mod pages;
 mod service;
+mod share;
 mod tenants;
 
 use std::net::SocketAddr;
@@ -176,6 +177,7 @@ impl Harness {
                 authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
                 checker: Arc::new(checker),
                 asker: None,
+                preflight: None,
             },
             settings: control::Settings {
                 issue,
@@ -279,6 +281,8 @@ fn settings_with(tokens: Vec<AdminToken>) -> Settings {
     Settings {
         plain: false,
         tokens,
+        pages: crate::config::pages::Pages::default(),
+        logo: None,
         edge_name: name(EDGE),
         aliases: Vec::new(),
         prefix: String::new(),
