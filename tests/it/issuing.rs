@@ -201,6 +201,13 @@ async fn what_fails_to_be_renewed_or_is_overdue_is_at_risk() {
         (at_risk().await == 1).then_some(())
     })
     .await;
+    let first_end = world.clock.now() + 30 * DAY;
+    for name in [stopped, EDGE_NAME] {
+        let renewed = |r: &linkseal::domain::DomainRecord| {
+            r.ssl.reason == Reason::Ok && r.ssl.certificate.as_ref().is_some_and(|c| c.not_after > first_end)
+        };
+        world.edge.until(name, "renewed", renewed).await;
+    }
     // A freeze stops renewals too: what is overdue with little of its life left is at risk.
     world
         .edge
