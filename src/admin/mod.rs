@@ -42,7 +42,7 @@ use crate::config::pages::{Logo, Pages as PagesSettings};
 use crate::control::Control;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::event::{Eraser, Journal};
+use crate::event::{Activity, Eraser, Journal};
 use crate::link::LinkKeys;
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::MetricsHub;
@@ -83,6 +83,8 @@ pub struct Parts {
     pub draining: Arc<AtomicBool>,
     /// The events of this node.
     pub journal: Journal,
+    /// What came of late on each domain.
+    pub activity: Activity,
     /// What erases them.
     pub eraser: Eraser,
     /// What signs the pages' sessions and share links.
@@ -110,6 +112,7 @@ struct Context {
     certificates: Certificates,
     draining: Arc<AtomicBool>,
     journal: Journal,
+    activity: Activity,
     eraser: Eraser,
     streams: Arc<Semaphore>,
     live: ArcSwap<Live>,
@@ -160,6 +163,7 @@ impl Admin {
             certificates: parts.certificates,
             draining: parts.draining,
             journal: parts.journal,
+            activity: parts.activity,
             eraser: parts.eraser,
             streams: Arc::new(Semaphore::new(api::MAX_STREAMS)),
             live: ArcSwap::from_pointee(parts.settings.into()),

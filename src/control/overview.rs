@@ -84,6 +84,8 @@ pub struct Forecast {
     /// When the last of them is expected to be through, should nothing else come. `None`: none
     /// waits, or orders are frozen.
     pub done_by: Option<Timestamp>,
+    /// Midnight (UTC) of today.
+    pub today: Timestamp,
     /// How many renewals are due, or overdue, today.
     pub due_today: u64,
     /// How many are due on each of the next days; days without any are left out.
@@ -138,6 +140,7 @@ impl Control {
             forecast: Forecast {
                 waiting,
                 done_by: (waiting > 0 && frozen.is_none()).then_some(done_by),
+                today,
                 due_today: due.iter().map(|d| d.renewals).sum(),
                 days,
                 orders_per_day: f64::from(limit.count) * DAY.as_secs_f64() / limit.per.as_secs_f64(),

@@ -57,146 +57,145 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 /// How the orders of this node stand.
 #[derive(Serialize, JsonSchema)]
-struct Issuer {
+pub(in crate::admin) struct Issuer {
     /// The CAs with our accounts, in the order in which orders go to them.
-    accounts: Vec<Account>,
+    pub(in crate::admin) accounts: Vec<Account>,
     /// Orders that wait for a slot, by priority.
-    queue: Queue,
+    pub(in crate::admin) queue: Queue,
     /// The limits of the CA in use, as mirrored here; of the first one, where none is.
-    budgets: Vec<Budget>,
+    pub(in crate::admin) budgets: Vec<Budget>,
     /// Until when no CA takes orders. `None`: one does.
-    held_back: Option<Timestamp>,
+    pub(in crate::admin) held_back: Option<Timestamp>,
     /// The stop of all orders. `None`: they go on.
-    freeze: Option<Freeze>,
+    pub(in crate::admin) freeze: Option<Freeze>,
     /// Certificates that are held and at risk: their renewal fails, or should have come already.
-    certificates_at_risk: u64,
+    pub(in crate::admin) certificates_at_risk: u64,
     /// What CAA records at the edge's own names say about each CA.
-    target_caa: Vec<TargetCaa>,
+    pub(in crate::admin) target_caa: Vec<TargetCaa>,
     /// What is to come.
-    forecast: Forecast,
+    pub(in crate::admin) forecast: Forecast,
 }
 
 /// A CA and our account there.
 #[derive(Serialize, JsonSchema)]
-struct Account {
+pub(in crate::admin) struct Account {
     /// The CA's directory.
-    directory: String,
+    pub(in crate::admin) directory: String,
     /// Its host name.
-    ca: String,
+    pub(in crate::admin) ca: String,
     /// The account's URL. `None`: nothing was ordered there yet.
-    kid: Option<String>,
+    pub(in crate::admin) kid: Option<String>,
     /// When it was made. `None`: nothing was ordered there yet.
-    created: Option<Timestamp>,
+    pub(in crate::admin) created: Option<Timestamp>,
     /// `in_use`, `standby` (one before it takes orders), `held_back` (by its own word), `out` (it
     /// keeps failing; then one order tries it).
-    state: &'static str,
+    pub(in crate::admin) state: &'static str,
     /// Until when it takes no orders. `None`: it does.
-    until: Option<Timestamp>,
+    pub(in crate::admin) until: Option<Timestamp>,
     /// What it said to, or did with, the last order that failed by its fault. `None`: none has of late.
-    why: Option<String>,
+    pub(in crate::admin) why: Option<String>,
     /// How many orders in a row failed by its fault.
-    failures: u32,
+    pub(in crate::admin) failures: u32,
     /// How CAA records name it. Empty: its directory does not say, or could not be read yet.
-    caa_identities: Vec<String>,
+    pub(in crate::admin) caa_identities: Vec<String>,
     /// Its limits, as mirrored here.
-    budgets: Vec<Budget>,
+    pub(in crate::admin) budgets: Vec<Budget>,
 }
 
 /// Orders that wait for a slot.
 #[derive(Serialize, JsonSchema)]
-struct Queue {
+pub(in crate::admin) struct Queue {
     /// Renewals whose certificate runs out, or which the CA wants at once.
-    expiring: usize,
+    pub(in crate::admin) expiring: usize,
     /// A handshake waits for them.
-    handshake: usize,
+    pub(in crate::admin) handshake: usize,
     /// Somebody verified.
-    verify: usize,
+    pub(in crate::admin) verify: usize,
     /// All others.
-    bulk: usize,
+    pub(in crate::admin) bulk: usize,
 }
 
 /// A limit of a CA.
 #[derive(Clone, Serialize, JsonSchema)]
-struct Budget {
+pub(in crate::admin) struct Budget {
     /// Its name under `acme.limits`.
-    limit: &'static str,
+    pub(in crate::admin) limit: &'static str,
     /// How many.
-    count: u32,
+    pub(in crate::admin) count: u32,
     /// In how many seconds.
-    per_seconds: u64,
+    pub(in crate::admin) per_seconds: u64,
     /// How many are left. `None`: it counts for each name apart.
-    remaining: Option<u32>,
+    pub(in crate::admin) remaining: Option<u32>,
 }
 
 /// A stop of all orders.
 #[derive(Serialize, JsonSchema)]
-struct Freeze {
+pub(in crate::admin) struct Freeze {
     /// Why. `None`: nobody said.
-    note: Option<String>,
+    pub(in crate::admin) note: Option<String>,
     /// Who did it: the name of a token.
-    by: String,
+    pub(in crate::admin) by: String,
     /// Since when.
-    since: Timestamp,
+    pub(in crate::admin) since: Timestamp,
 }
 
 /// What CAA records at one of the edge's own names say about one CA.
 #[derive(Serialize, JsonSchema)]
-struct TargetCaa {
+pub(in crate::admin) struct TargetCaa {
     /// The edge's name, or an alias.
-    name: String,
+    pub(in crate::admin) name: String,
     /// The CA's host name.
-    ca: String,
+    pub(in crate::admin) ca: String,
     /// `allows`, `forbids`, `error` (DNS fails), `not_judged` (the CA does not say how records name it).
-    verdict: &'static str,
+    pub(in crate::admin) verdict: &'static str,
     /// Where the records stand. `None`: there are none.
-    host: Option<String>,
+    pub(in crate::admin) host: Option<String>,
     /// The records.
-    found: Vec<String>,
+    pub(in crate::admin) found: Vec<String>,
     /// When it was looked at.
-    checked: Timestamp,
+    pub(in crate::admin) checked: Timestamp,
     /// What it means and what to change. `None`: nothing is wrong.
-    message: Option<Text>,
+    pub(in crate::admin) message: Option<Text>,
 }
 
 /// What is to come.
 #[derive(Serialize, JsonSchema)]
-struct Forecast {
+pub(in crate::admin) struct Forecast {
     /// How many orders wait, for a slot or for a limit.
-    queued: u64,
+    pub(in crate::admin) queued: u64,
     /// When the last of them is expected to be through. `None`: none waits, or orders are frozen.
-    done_by: Option<Timestamp>,
+    pub(in crate::admin) done_by: Option<Timestamp>,
     /// How many orders a day the account's limit lets through. Renewals that name what they replace
     /// (RFC 9773) do not count against it.
-    orders_per_day: f64,
+    pub(in crate::admin) orders_per_day: f64,
     /// Renewals of the next four weeks.
-    renewals: Renewals,
+    pub(in crate::admin) renewals: Renewals,
 }
 
 /// Renewals to come.
 #[derive(Serialize, JsonSchema)]
-struct Renewals {
+pub(in crate::admin) struct Renewals {
     /// Today, overdue ones included.
-    today: u64,
+    pub(in crate::admin) today: u64,
     /// In the next seven days, today's included.
-    seven_days: u64,
+    pub(in crate::admin) seven_days: u64,
     /// In the next 28 days, today's included.
-    four_weeks: u64,
+    pub(in crate::admin) four_weeks: u64,
     /// By day, after today; days without any are left out.
-    days: Vec<Day>,
+    pub(in crate::admin) days: Vec<Day>,
 }
 
 /// The renewals of a day.
 #[derive(Serialize, JsonSchema)]
-struct Day {
+pub(in crate::admin) struct Day {
     /// Its begin, midnight UTC.
-    day: Timestamp,
+    pub(in crate::admin) day: Timestamp,
     /// How many.
-    renewals: u64,
+    pub(in crate::admin) renewals: u64,
 }
 
 async fn show(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
-    let now = context.control.clock().now();
-    Ok(axum::Json(Issuer::of(context.control.overview().await?, now)).into_response())
+    Ok(axum::Json(Issuer::from(context.control.overview().await?)).into_response())
 }
 
 async fn freeze_all(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
@@ -213,8 +212,8 @@ async fn thaw(State(context): State<Arc<Context>>, caller: Caller) -> Result<Sta
     }
 }
 
-impl Issuer {
-    fn of(overview: Overview, now: Timestamp) -> Self {
+impl From<Overview> for Issuer {
+    fn from(overview: Overview) -> Self {
         let [(_, expiring), (_, handshake), (_, verify), (_, bulk)] = overview.queue;
         let accounts: Vec<_> = overview.authorities.into_iter().map(Account::from).collect();
         let in_use = accounts.iter().find(|a| a.state == "in_use");
@@ -234,7 +233,7 @@ impl Issuer {
             freeze: overview.frozen.map(Freeze::from),
             certificates_at_risk: overview.at_risk,
             target_caa: overview.target_caa.iter().map(TargetCaa::from).collect(),
-            forecast: Forecast::of(overview.forecast, now),
+            forecast: overview.forecast.into(),
             accounts,
         }
     }
@@ -306,9 +305,9 @@ impl From<&control::TargetCaa> for TargetCaa {
     }
 }
 
-impl Forecast {
-    fn of(of: control::Forecast, now: Timestamp) -> Self {
-        let week = now + store::DAY * 7;
+impl From<control::Forecast> for Forecast {
+    fn from(of: control::Forecast) -> Self {
+        let week = of.today + store::DAY * 7;
         let of_week = of.days.iter().filter(|d| d.day < week).map(|d| d.renewals);
         Self {
             queued: of.waiting,

@@ -20,7 +20,8 @@ use crate::admin::scope::Reach;
 use crate::clock::Timestamp;
 use crate::config::Span;
 use crate::config::admin::Role;
-use crate::domain::Language;
+use crate::control::Actor;
+use crate::domain::{DomainName, Language};
 
 const PATH: &str = "/v1/domains/{name}/share";
 /// How long a link works unless asked for otherwise: a customer may need some days for a DNS record.
@@ -56,7 +57,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// What kind of link.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Wish {
+#[schemars(rename = "ShareWish")]
+pub(in crate::admin) struct Wish {
     /// For how long it works, such as `24h`: at most `90d`. `None`: `7d`.
     expires_in: Option<Span>,
     /// The language of the page: `en` or `de`. `None`: that of the visitor's browser.
@@ -66,11 +68,11 @@ struct Wish {
 /// A link.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ShareLink")]
-struct Link {
+pub(in crate::admin) struct Link {
     /// Where it is: below `pages.url`; the path alone where that is not configured.
-    url: String,
+    pub(in crate::admin) url: String,
     /// From when on it does not work any more.
-    expires: Timestamp,
+    pub(in crate::admin) expires: Timestamp,
 }
 
 async fn share(
@@ -83,6 +85,17 @@ async fn share(
         true => Wish::default(),
         false => Json::from_request(request, &()).await?.read(&[])?,
     };
+    let link = make_link(&context, &name, wish, &caller.actor()).await?;
+    Ok((StatusCode::CREATED, axum::Json(link)).into_response())
+}
+
+/// Makes a link, and has it written down who did.
+pub(in crate::admin) async fn make_link(
+    context: &Context,
+    name: &DomainName,
+    wish: Wish,
+    actor: &Actor,
+) -> Result<Link, Problem> {
     let lifetime = wish.expires_in.map_or(LIFETIME, |span| span.get());
     if lifetime.is_zero() || lifetime > LONGEST {
         return Err(Problem::invalid("expires_in: more than nothing, at most 90d"));
@@ -93,13 +106,13 @@ async fn share(
     });
     let language = language.transpose()?;
     let expires = Timestamp::from_secs((context.control.clock().now() + lifetime).as_secs());
-    let record = context.control.share(&name, expires, &caller.actor()).await?;
+    let record = context.control.share(name, expires, actor).await?;
     let path = context.pages.shares.path(&record, expires, language);
     // Not the request's Host: whoever asks would choose where the customer is led.
     let live = context.live.load();
     let origin = live.pages.url.as_ref().map_or("", |url| url.as_str());
     let url = format!("{origin}{path}");
-    Ok((StatusCode::CREATED, axum::Json(Link { url, expires })).into_response())
+    Ok(Link { url, expires })
 }
 
 async fn end(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<StatusCode, Problem> {

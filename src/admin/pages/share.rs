@@ -36,7 +36,6 @@ const CHECKS: Rate = Rate {
 /// Links counted at a time; each for some minutes after its last use.
 const MAX_IN_USE: usize = 10_000;
 
-#[allow(dead_code, reason = "for the pages that follow")]
 /// How much of somebody with a share link a page takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shared {

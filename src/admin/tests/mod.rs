@@ -40,7 +40,7 @@ use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupErr
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::event::{Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
+use crate::event::{Activity, Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
@@ -210,6 +210,7 @@ impl Harness {
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            activity: Activity::start(&journal, &tasks),
             eraser: Eraser::new(
                 Delivery::start(&journal, &events, &tasks).unwrap(),
                 journal.clone(),
