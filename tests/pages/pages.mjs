@@ -370,9 +370,10 @@ const scenarios = {
     const page = await visitor();
     await signIn(page, "helpdesk");
     await page.goto("/domains/news.club.test");
-    await page.getByRole("button", { name: "Share with the customer" }).click();
+    await page.getByRole("link", { name: "Share with its owner" }).click();
+    await page.getByRole("button", { name: "Make a link" }).click();
     await check(page, "share");
-    await page.getByRole("button", { name: "Copy: link" }).click();
+    await page.getByRole("button", { name: "Copy: the link" }).click();
     await page.waitForFunction(() => document.getElementById("announce").textContent === "Copied");
     const link = await page.evaluate(() => navigator.clipboard.readText());
     assert.ok(link.startsWith(`${world.admin}/share/`), link);
@@ -401,9 +402,9 @@ const scenarios = {
     assert.equal(await customer.locator("nav").count(), 0);
     await check(customer, "shared, a wrong link");
 
-    await page.goto("/domains/news.club.test");
-    await page.getByRole("button", { name: "Take all links back" }).click();
-    await page.getByText("No link to this page works any more.").waitFor();
+    await page.goto("/domains/news.club.test/share");
+    await page.getByRole("button", { name: "Take them back" }).click();
+    await page.getByText("None of the links made so far works any more.").waitFor();
     const answer = await customer.goto(link);
     assert.ok(answer.status() >= 400, `${answer.status()}`);
     await customer.context().close();

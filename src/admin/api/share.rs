@@ -25,7 +25,7 @@ use crate::domain::{DomainName, Language};
 
 const PATH: &str = "/v1/domains/{name}/share";
 /// How long a link works unless asked for otherwise: a customer may need some days for a DNS record.
-pub(in crate::admin) const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long one works at most.
 const LONGEST: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -40,7 +40,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             share,
         )
         .reach(Reach::Domain)
-        .body(Content::json::<Wish>())
+        .optional_body(Content::json::<Wish>())
         .answers(StatusCode::CREATED, Content::json::<Link>(), "The link."),
         Endpoint::new(
             MethodFilter::DELETE,
@@ -57,7 +57,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// What kind of link.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Wish {
+#[schemars(rename = "ShareWish")]
+pub(in crate::admin) struct Wish {
     /// For how long it works, such as `24h`: at most `90d`. `None`: `7d`.
     expires_in: Option<Span>,
     /// The language of the page: `en` or `de`. `None`: that of the visitor's browser.
@@ -84,6 +85,17 @@ async fn share(
         true => Wish::default(),
         false => Json::from_request(request, &()).await?.read(&[])?,
     };
+    let link = make_link(&context, &name, wish, &caller.actor()).await?;
+    Ok((StatusCode::CREATED, axum::Json(link)).into_response())
+}
+
+/// Makes a link, and has it written down who did.
+pub(in crate::admin) async fn make_link(
+    context: &Context,
+    name: &DomainName,
+    wish: Wish,
+    actor: &Actor,
+) -> Result<Link, Problem> {
     let lifetime = wish.expires_in.map_or(LIFETIME, |span| span.get());
     if lifetime.is_zero() || lifetime > LONGEST {
         return Err(Problem::invalid("expires_in: more than nothing, at most 90d"));
@@ -92,18 +104,7 @@ async fn share(
         let known = Language::ALL.into_iter().find(|l| l.tag() == tag);
         known.ok_or_else(|| Problem::invalid("lang: en or de"))
     });
-    let link = link(&context, &name, lifetime, language.transpose()?, &caller.actor()).await?;
-    Ok((StatusCode::CREATED, axum::Json(link)).into_response())
-}
-
-/// Makes a link.
-pub(in crate::admin) async fn link(
-    context: &Context,
-    name: &DomainName,
-    lifetime: Duration,
-    language: Option<Language>,
-    actor: &Actor,
-) -> Result<Link, Problem> {
+    let language = language.transpose()?;
     let expires = Timestamp::from_secs((context.control.clock().now() + lifetime).as_secs());
     let record = context.control.share(name, expires, actor).await?;
     let path = context.pages.shares.path(&record, expires, language);

@@ -89,4 +89,16 @@ mod tests {
         // What can be read already stays as it is.
         assert_eq!(readable([0x1d, 0x4e, 0xd8], LIGHT_GROUND), [0x1d, 0x4e, 0xd8]);
     }
+
+    /// What the constants stand for is in the style sheet.
+    #[test]
+    fn the_grounds_are_those_of_the_style_sheet() {
+        let sheet = include_str!("pages.css");
+        for ground in [LIGHT_GROUND, DARK_GROUND] {
+            assert!(
+                sheet.contains(&format!("--sunken: #{}", hex::encode(ground))),
+                "{ground:?}"
+            );
+        }
+    }
 }

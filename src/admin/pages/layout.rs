@@ -70,10 +70,10 @@ fn header(visitor: &Visitor) -> Markup {
                 @if visitor.can(Role::Viewer) {
                     nav aria-label=(visitor.say("Main", "Hauptmenü")) {
                         (link("/", visitor.say("Domains", "Domains"), path == "/" || path.starts_with("/domains/")))
+                        @if visitor.can(Role::Admin) {
+                            (link("/register", visitor.say("Register", "Eintragen"), path == "/register" || path == "/import"))
+                        }
                         @if visitor.scope == Scope::All {
-                            @if visitor.can(Role::Admin) {
-                                (link("/register", visitor.say("Register", "Eintragen"), path == "/register" || path == "/import"))
-                            }
                             (link("/issuer", visitor.say("Issuance", "Ausstellung"), path == "/issuer"))
                         }
                     }

@@ -32,6 +32,7 @@ mod register;
 mod session;
 mod settings;
 mod share;
+mod sharing;
 mod sign_in;
 mod visitor;
 mod words;
@@ -70,6 +71,7 @@ fn all() -> Vec<Page> {
         list::pages(),
         domain::pages(),
         settings::pages(),
+        sharing::pages(),
         register::pages(),
         issuer::pages(),
     ]
@@ -163,11 +165,11 @@ impl Pages {
         Self {
             shares: share::Shares::new(key),
             sessions: session::Sessions::new(key),
+            shared,
             reports: Cache::builder()
                 .max_capacity(MAX_REPORTS)
                 .time_to_live(REPORT_LIFE)
                 .build(),
-            shared,
             rules: rules.collect(),
         }
     }

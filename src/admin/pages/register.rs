@@ -29,10 +29,10 @@ const MAX_LINES: usize = 5_000;
 pub(super) fn pages() -> Vec<Page> {
     let (get, post) = (MethodFilter::GET, MethodFilter::POST);
     vec![
-        Page::new(get, "/register", Role::Admin, Reach::Fleet, show),
-        Page::new(post, "/register", Role::Admin, Reach::Fleet, register),
-        Page::new(get, "/import", Role::Admin, Reach::Fleet, show_import),
-        Page::new(post, "/import", Role::Admin, Reach::Fleet, import),
+        Page::new(get, "/register", Role::Admin, Reach::Narrowed, show),
+        Page::new(post, "/register", Role::Admin, Reach::Narrowed, register),
+        Page::new(get, "/import", Role::Admin, Reach::Narrowed, show_import),
+        Page::new(post, "/import", Role::Admin, Reach::Narrowed, import),
     ]
 }
 
@@ -77,13 +77,17 @@ async fn register(
             return Ok((StatusCode::BAD_REQUEST, form(&visitor, &typed, &wrong)).into_response());
         }
     };
-    let new = NewDomain {
+    let mut new = NewDomain {
         name,
         tenant: typed.tenant.clone(),
         sending_domain,
         records: None,
     };
-    match context.control.register(new, &visitor.actor()).await {
+    let registered = match new.keep_to(visitor.scope.tenant()) {
+        Ok(()) => context.control.register(new, &visitor.actor()).await,
+        Err(error) => Err(error),
+    };
+    match registered {
         Ok(Registered { record, .. }) => Ok(Done::Registered.page(&visitor, &record.name)),
         Err(error) => {
             let wrong = Wrong {
@@ -170,9 +174,9 @@ async fn import(State(context): State<Arc<Context>>, visitor: Visitor, Form(sent
         return (StatusCode::BAD_REQUEST, import_page(&visitor, &sent.lines, Some(alert))).into_response();
     }
     let actor = visitor.actor();
-    let (control, actor) = (&context.control, &actor);
+    let (control, actor, only) = (&context.control, &actor, visitor.scope.tenant());
     let done: Vec<Import> = stream::iter(lines)
-        .map(|(number, line)| async move { control.import_line(number, &line, None, actor).await })
+        .map(|(number, line)| async move { control.import_line(number, &line, only, actor).await })
         .buffered(IN_FLIGHT)
         .collect()
         .await;

@@ -14,7 +14,6 @@ use super::form::Form;
 use super::visitor::{Subject, Visitor};
 use super::{Page, layout, see_other, words};
 use crate::admin::Context;
-use crate::admin::api::share;
 use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::admin::view::DomainView;
@@ -28,8 +27,6 @@ pub(super) fn pages() -> Vec<Page> {
         Page::new(post, "/domains/{name}/pause", Role::Support, Reach::Domain, pause),
         Page::new(post, "/domains/{name}/http", Role::Admin, Reach::Domain, http),
         Page::new(post, "/domains/{name}/reissue", Role::Admin, Reach::Domain, reissue),
-        Page::new(post, "/domains/{name}/share", Role::Support, Reach::Domain, share_link),
-        Page::new(post, "/domains/{name}/unshare", Role::Support, Reach::Domain, unshare),
     ]
 }
 
@@ -43,7 +40,6 @@ pub(super) enum Done {
     HttpOn,
     HttpOff,
     Reissue,
-    Unshared,
 }
 
 impl Done {
@@ -56,7 +52,6 @@ impl Done {
             Self::HttpOn => "http_on",
             Self::HttpOff => "http_off",
             Self::Reissue => "reissue",
-            Self::Unshared => "unshared",
         }
     }
 
@@ -79,10 +74,6 @@ impl Done {
             Self::Reissue => (
                 "A new certificate is on its way.",
                 "Ein neues Zertifikat ist unterwegs.",
-            ),
-            Self::Unshared => (
-                "No link to this page works any more.",
-                "Kein Link auf diese Seite funktioniert mehr.",
             ),
         };
         l.pick(en, de)
@@ -113,18 +104,13 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
     html! {
         section.card #settings data-part aria-labelledby="settings-title" {
             h2 #settings-title { (l.pick("Settings", "Einstellungen")) }
-            form.field method="post" action=(visitor.domain_path(domain.name, "/share")) {
-                (layout::form_token(visitor))
-                div.actions {
-                    button { (l.pick("Share with the customer", "Mit dem Kunden teilen")) }
-                    button.quiet formaction=(visitor.domain_path(domain.name, "/unshare")) {
-                        (l.pick("Take all links back", "Alle Links zurücknehmen"))
+            div.field {
+                div {
+                    a.button href=(visitor.domain_path(domain.name, "/share")) {
+                        (l.pick("Share with its owner", "Mit dem Inhaber teilen"))
                     }
                 }
-                span.hint {
-                    (l.pick("A link to this page alone, for whoever sets up the DNS.",
-                        "Ein Link nur auf diese Seite, für alle, die das DNS einrichten."))
-                }
+                span.hint { (l.pick("A link to this page, without a token.", "Ein Link zu dieser Seite, ohne Token.")) }
             }
             @if domain.paused {
                 (switch("/pause", false, l.pick("Resume", "Fortsetzen"),
@@ -224,38 +210,4 @@ async fn reissue(
     let title = visitor.say("No new certificate now", "Jetzt kein neues Zertifikat");
     let back = visitor.domain_path(&name, "");
     Ok((refusal.0, layout::refusal(&visitor, title, refusal.1, &back)).into_response())
-}
-
-/// A new link for the customer, to be copied.
-async fn share_link(
-    State(context): State<Arc<Context>>,
-    visitor: Visitor,
-    Subject(name): Subject,
-) -> Result<Response, Problem> {
-    let link = share::link(&context, &name, share::LIFETIME, None, &visitor.actor()).await?;
-    let title = visitor.say("A link for the customer", "Ein Link für den Kunden");
-    let path = visitor.domain_path(&name, "");
-    let body = html! {
-        a.back href=(path) { "‹ " (name) }
-        h1 { (title) }
-        div.card {
-            p {
-                (visitor.say("Whoever has it sees this one domain and may have it verified, until",
-                    "Wer ihn hat, sieht diese eine Domain und darf sie überprüfen lassen, bis"))
-                " " (words::time(link.expires)) "."
-            }
-            p { a.mono href=(link.url) { (link.url) } }
-            div.actions { (layout::copy_link(&visitor, &link.url, visitor.say("link", "Link"))) }
-        }
-    };
-    Ok(layout::document(&visitor, title, body).into_response())
-}
-
-async fn unshare(
-    State(context): State<Arc<Context>>,
-    visitor: Visitor,
-    Subject(name): Subject,
-) -> Result<Response, Problem> {
-    context.control.end_shares(&name, &visitor.actor()).await?;
-    Ok(Done::Unshared.page(&visitor, &name))
 }

@@ -55,6 +55,7 @@ pub(super) fn reason(reason: Reason, l: Language) -> &'static str {
 pub(super) fn verdict(word: Word, l: Language) -> &'static str {
     let (en, de) = match word {
         Word::Ok => ("Right", "Stimmt"),
+        Word::Warning => ("Works, with a warning", "Geht, mit Warnung"),
         Word::Missing => ("Missing", "Fehlt"),
         Word::Wrong => ("Wrong", "Falsch"),
         Word::Extra => ("Has to go", "Muss weg"),
@@ -162,6 +163,9 @@ pub(super) fn operator_error(error: &OperatorError, l: Language) -> String {
     let german = match error {
         OperatorError::NotFound => "Die Domain ist nicht eingetragen.".to_owned(),
         OperatorError::OtherTenant => "Die Domain gehört einem anderen Mandanten.".to_owned(),
+        OperatorError::NotYourTenant(tenant) => {
+            format!("Dieses Token trägt nur Domains des Mandanten \"{tenant}\" ein.")
+        }
         OperatorError::OwnName => "Das ist der eigene Name der Plattform; er bleibt.".to_owned(),
         OperatorError::IssueOff => "Es werden keine Zertifikate bestellt (acme.issue steht auf \"off\").".to_owned(),
         OperatorError::Store(_) => {

@@ -182,6 +182,7 @@ impl Harness {
             settings: control::Settings {
                 issue,
                 target: name(EDGE),
+                aliases: Vec::new(),
                 cname: None,
             },
             node: "edge-1".to_owned(),
