@@ -53,7 +53,7 @@ fn help(provider: &ProviderHelp, l: Language) -> Markup {
             strong { (l.pick("Your DNS is at", "Ihr DNS liegt bei")) " " (provider.name) }
             span { (hint(&provider.steps, l)) }
             a href=(provider.url) target="_blank" rel="noopener noreferrer" {
-                (l.pick("Open", "Öffnen:")) " " (provider.name)
+                (l.pick("Open ", "")) (provider.name) (l.pick("", " öffnen"))
                 span.sr-only { " (" (l.pick("in a new window", "in einem neuen Fenster")) ")" }
             }
         }

@@ -60,7 +60,6 @@ pub(super) fn verdict(word: Word, l: Language) -> &'static str {
         Word::Wrong => ("Wrong", "Falsch"),
         Word::Extra => ("Has to go", "Muss weg"),
         Word::Error => ("Cannot be read", "Nicht lesbar"),
-        Word::Warning => ("Watch out", "Achtung"),
         Word::NotChecked => ("Not checked", "Nicht geprüft"),
     };
     l.pick(en, de)
