@@ -124,6 +124,8 @@ pub(super) fn control(config: &Config) -> control::Settings {
             failed_per_name: limit(limits.failed_per_name),
         },
         target: config.edge.name.clone(),
+        recheck: config.dns.recheck.get(),
+        departed_after: config.dns.departed_after.get(),
         cname: cname(config),
     }
 }

@@ -7,6 +7,7 @@
 
 mod admission;
 mod ask;
+mod astray;
 mod backoff;
 mod bucket;
 mod change;
@@ -103,6 +104,10 @@ pub struct Settings {
     pub limits: Limits,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// How often DNS is looked at for a domain that holds a certificate.
+    pub recheck: Duration,
+    /// How long a name may lead elsewhere until it is hardly looked at any more.
+    pub departed_after: Duration,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
     pub cname: Option<CnameSettings>,
 }

@@ -144,6 +144,7 @@ impl Control {
                     "issued"
                 };
                 draft.happens(SslEvent::Issued(issued.info.clone()));
+                self.plan_look(draft);
                 draft.holds(issued.certificate.clone());
                 draft.tells(
                     word,

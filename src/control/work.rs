@@ -13,7 +13,7 @@ use super::rules::{self, First};
 use super::{Control, Edit};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
-use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
+use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
@@ -28,6 +28,8 @@ const DNS_FRESH: Duration = Duration::from_secs(30);
 const ASK_RETRY: Duration = Duration::from_secs(60);
 /// When to look again after our own resolvers failed.
 const OUR_DNS_RETRY: Duration = Duration::from_secs(60);
+/// When to look again at a zone whose servers failed while nothing was to be ordered.
+const FAILING_ZONE_RETRY: Duration = Duration::from_secs(3600);
 
 /// A handshake that waits for what is in hand.
 #[derive(Debug)]
@@ -125,7 +127,8 @@ impl Control {
             First::Look => {}
         }
         let record = self.ask_renewal_info(record, fence).await?;
-        if !rules::is_due(&record.ssl, priority, now) || !self.still_admitted(&record, fence).await? {
+        let looks = rules::is_due(&record.ssl, priority, now) || rules::looks_only(&record, priority, now);
+        if !looks || !self.still_admitted(&record, fence).await? {
             return Ok(None);
         }
         let queued = self.queue_if_dns_is_right(&record, fence).await?;
@@ -207,19 +210,24 @@ impl Control {
 
     /// Looks whether the name leads here, and writes down what was found and, in one step with it,
     /// that its order is queued: a crash in between would leave a name that nobody comes back to.
+    /// A certificate that is not to be renewed yet is not: the look was all that was wanted.
     async fn queue_if_dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
+        let orders = rules::needs_order(&record.ssl, now);
         let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
         let queued = SslEvent::Queued {
             eta: Some(self.inner.queue.eta(now)),
         };
         if record.origin == Origin::Edge || (fresh && record.dns.https) {
             self.transition(&record.name, fence, |draft| {
-                draft.happens(queued.clone());
+                draft.happens(SslEvent::DnsChecked(DnsVerdict::Right));
+                if orders {
+                    draft.happens(queued.clone());
+                }
                 Edit::Store
             })
             .await?;
-            return Ok(true);
+            return Ok(orders);
         }
         let finding = self.tools().checker.https(&record.name).await;
         if finding.fault == Some(Fault::Ours) {
@@ -229,40 +237,29 @@ impl Control {
             return Ok(false);
         }
         let verdict = finding.verdict;
+        if !orders && matches!(verdict, DnsVerdict::Error { .. }) {
+            // Servers fail now and then; until a renewal depends on them that is no news.
+            self.postpone(&record.name, fence, now + FAILING_ZONE_RETRY).await?;
+            return Ok(false);
+        }
         let right = verdict == DnsVerdict::Right;
         self.transition(&record.name, fence, |draft| {
             self.note_dns(draft, &verdict, None);
-            if right {
+            if right && orders {
                 draft.happens(queued.clone());
             }
             Edit::Store
         })
         .await?;
-        Ok(right)
-    }
-
-    /// Writes the outcome of a DNS check into a draft. `verified`: whether all that was asked for
-    /// is published. `None`: that was not looked at.
-    pub(super) fn note_dns(&self, draft: &mut super::Draft, verdict: &DnsVerdict, verified: Option<bool>) {
-        let before = draft.record.ssl.reason;
-        draft.happens(SslEvent::DnsChecked(verdict.clone()));
-        let https = *verdict == DnsVerdict::Right;
-        let verified = https && verified.unwrap_or(draft.record.dns.verified);
-        let was_https = draft.record.dns.https;
-        draft.record.dns = DnsSummary {
-            checked: Some(draft.now()),
-            https,
-            verified,
-        };
-        if draft.record.ssl.reason != before || was_https != https {
-            let detail = (!https).then(|| draft.record.ssl.facts.found.clone()).flatten();
-            draft.tells(if https { "dns_right" } else { "dns_wrong" }, detail);
-        }
+        Ok(right && orders)
     }
 
     async fn postpone(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::Postponed { until });
+            if draft.record.ssl.look_at.is_some_and(|at| at < until) {
+                draft.happens(SslEvent::LookAt { at: until });
+            }
             Edit::Store
         })
         .await?;

@@ -361,7 +361,8 @@ impl SslStatus {
     }
 
     /// When the scheduler has to look at the domain next. `None`: never by itself.
-    /// `wanted`: whether certificates are ordered and renewed for it at all.
+    /// `wanted`: whether certificates are ordered and renewed for it at all. Whoever looks lets
+    /// [`SslEvent::Tick`] happen first.
     pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
         let held = self.certificate.as_ref().filter(|_| self.state() == State::Issued);
         let expiry = held.map(|c| c.not_after);

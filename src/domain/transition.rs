@@ -105,6 +105,11 @@ impl SslStatus {
                 self.reason = Reason::Ok;
                 self.next_attempt = None;
             }
+            // A time that was set for another look: this was it.
+            let renewal_is_due = self.certificate.as_ref().is_some_and(|c| c.renew_at <= now);
+            if self.reason == Reason::Ok && !renewal_is_due {
+                self.next_attempt = None;
+            }
         } else if self.reason.is_dns() {
             self.reason = self.idle_reason();
             self.next_attempt = None;

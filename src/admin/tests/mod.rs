@@ -176,6 +176,8 @@ impl Harness {
                     failed_per_name: limit(5),
                 },
                 target: name(EDGE),
+                recheck: Duration::from_secs(86_400),
+                departed_after: Duration::from_secs(30 * 86_400),
                 cname: None,
             },
             node: "edge-1".to_owned(),

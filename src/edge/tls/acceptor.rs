@@ -257,6 +257,10 @@ impl Acceptor {
                 }
             }
         };
+        if entry.reason == Reason::Moved {
+            let now = self.parts.clock.now();
+            self.parts.certificates.seen_astray(&entry.name, now);
+        }
         let config = Arc::clone(certificate.served_with(&self.template));
         let stream = tokio::select! {
             biased;
