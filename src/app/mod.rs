@@ -23,7 +23,7 @@ use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
 use self::tools::Workshop;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, PagesKey};
 use crate::cert::cache::Certificates;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
@@ -150,6 +150,7 @@ impl App {
         let key = AccountKey::load_or_create(&store, &sealer)
             .await
             .context("the ACME account key")?;
+        let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let control_metrics = control::Metrics::register(registry)?;
         let workshop = Workshop {
@@ -245,6 +246,7 @@ impl App {
             draining: Arc::clone(&draining),
             journal: journal.clone(),
             eraser: eraser.clone(),
+            pages_key,
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
             tasks: tasks.clone(),

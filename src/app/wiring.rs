@@ -111,22 +111,26 @@ fn limit(limit: crate::config::Limit) -> Limit {
 }
 
 pub(super) fn control(config: &Config) -> control::Settings {
-    let limits = &config.acme.limits;
     control::Settings {
         issue: match config.acme.issue {
             Issue::OnRegister => control::Issue::OnRegister,
             Issue::OnDemand => control::Issue::OnDemand,
             Issue::Off => control::Issue::Off,
         },
-        limits: Limits {
-            orders_per_account: limit(limits.orders_per_account),
-            per_registered_domain: limit(limits.per_registered_domain),
-            failed_per_name: limit(limits.failed_per_name),
-        },
+        limits: limits(&config.acme.limits),
         target: config.edge.name.clone(),
         recheck: config.dns.recheck.get(),
         departed_after: config.dns.departed_after.get(),
         cname: cname(config),
+    }
+}
+
+/// A CA's limits, as configured.
+pub(crate) fn limits(limits: &crate::config::acme::Limits) -> Limits {
+    Limits {
+        orders_per_account: limit(limits.orders_per_account),
+        per_registered_domain: limit(limits.per_registered_domain),
+        failed_per_name: limit(limits.failed_per_name),
     }
 }
 

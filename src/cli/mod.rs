@@ -12,6 +12,7 @@ mod events;
 mod link;
 mod output;
 mod serve;
+mod simulate;
 mod store;
 
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Command {
     /// Back up or restore the embedded store.
     #[command(subcommand)]
     Store(store::Command),
+    /// Replay a fleet over months of virtual time, under given limits and lifetimes.
+    Simulate(Box<simulate::Args>),
 }
 
 /// Why a command did not end well.
@@ -120,6 +123,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Link(command) => link::run(command),
         Command::Events(command) => events::run(command).await,
         Command::Store(command) => store::run(command),
+        Command::Simulate(args) => simulate::run(&args),
     }
 }
 
@@ -156,6 +160,10 @@ mod tests {
             "linkseal events tail --domain a.example --admin http://127.0.0.1:9180 --json",
             "linkseal store backup copy.db --config linkseal.toml",
             "linkseal store restore copy.db",
+            "linkseal simulate",
+            "linkseal simulate --domains 100000 --lifetime 45d --months 6 --svg plot.svg --json",
+            "linkseal simulate --days 90 --lifetime 90d,45d@60d --onboard 500 --ari off --outage 10d+6h --outage 20d+1d",
+            "linkseal simulate --failing 2% --flaky 0.5% --departing 1% --order-time 20s --seed 7 --config linkseal.toml",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -181,6 +189,11 @@ mod tests {
             "linkseal link open --base ftp://l.example --key-file k",
             "linkseal link click --base https://l.example --key-file k --url javascript:x",
             "linkseal config check",
+            "linkseal simulate --domains 0",
+            "linkseal simulate --months 6 --days 6",
+            "linkseal simulate --lifetime 45",
+            "linkseal simulate --ari perhaps",
+            "linkseal simulate --outage yesterday",
         ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line}");
         }

@@ -42,7 +42,7 @@ impl Priority {
 const FIRST_GUESS: Duration = Duration::from_secs(10);
 
 /// The queue in front of the order slots.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -64,7 +64,7 @@ struct Waiting {
 }
 
 impl Queue {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         let state = State {
             waiting: BinaryHeap::new(),
             running: 0,
@@ -79,13 +79,13 @@ impl Queue {
     }
 
     /// Changes how many orders may run at once; those that run go on.
-    pub(super) fn set_slots(&self, slots: usize) {
+    pub(crate) fn set_slots(&self, slots: usize) {
         self.lock().slots = slots.max(1);
         self.changed.notify_one();
     }
 
     /// Adds a name.
-    pub(super) fn push(&self, name: DomainName, priority: Priority) {
+    pub(crate) fn push(&self, name: DomainName, priority: Priority) {
         let mut state = self.lock();
         state.arrivals += 1;
         let arrival = state.arrivals;
@@ -99,7 +99,7 @@ impl Queue {
     }
 
     /// Moves a waiting name up: somebody waits for it now.
-    pub(super) fn raise(&self, name: &DomainName, priority: Priority) {
+    pub(crate) fn raise(&self, name: &DomainName, priority: Priority) {
         let mut state = self.lock();
         // Rebuilding is linear; it happens once a name, when the first handshake comes.
         if state.waiting.iter().any(|w| w.name == *name && w.priority < priority) {
@@ -123,7 +123,7 @@ impl Queue {
     }
 
     /// The next name, if one waits and a slot is free.
-    pub(super) fn try_next(self: &Arc<Self>) -> Option<(DomainName, Slot)> {
+    pub(crate) fn try_next(self: &Arc<Self>) -> Option<(DomainName, Slot)> {
         let mut state = self.lock();
         if state.running >= state.slots {
             return None;
@@ -136,7 +136,7 @@ impl Queue {
 
     /// When an order that joins the queue now is expected to be through, from how long the last
     /// ones took.
-    pub(super) fn eta(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn eta(&self, now: Timestamp) -> Timestamp {
         let state = self.lock();
         let ahead = state.waiting.len() + state.running;
         let rounds = u32::try_from(ahead / state.slots + 1).unwrap_or(u32::MAX);
@@ -144,14 +144,14 @@ impl Queue {
     }
 
     /// Learns how long an order took.
-    pub(super) fn took(&self, span: Duration) {
+    pub(crate) fn took(&self, span: Duration) {
         let mut state = self.lock();
         // A moving average over about eight orders follows a CA that slows down.
         state.typical = (state.typical * 7 + span) / 8;
     }
 
     /// How many wait, by priority.
-    pub(super) fn depth(&self) -> [(Priority, usize); 4] {
+    pub(crate) fn depth(&self) -> [(Priority, usize); 4] {
         let state = self.lock();
         Priority::ALL.map(|p| (p, state.waiting.iter().filter(|w| w.priority == p).count()))
     }
@@ -163,7 +163,7 @@ impl Queue {
 }
 
 /// An order slot in use.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     queue: Arc<Queue>,
 }
 

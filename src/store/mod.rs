@@ -125,9 +125,10 @@ pub trait Store: Send + Sync + 'static {
 
     // --- budgets -------------------------------------------------------------------------------
 
-    /// Takes from several token buckets at once: from all of them or from none. Where several lack
-    /// some, the answer names the one that takes longest. A bucket too small to ever hold the
-    /// amount is to be asked again after the time it fills in.
+    /// Takes from several token buckets at once: from all of them or from none. Where some are
+    /// lacking, the answer gives the caller a turn, after those of everybody who was sent away
+    /// before; where several buckets lack some, it names the one that takes longest. A bucket too
+    /// small to ever hold the amount is to be asked again after the time it fills in.
     async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError>;
 
     /// Gives tokens back (an order that did not count after all), never above the bucket's size.
@@ -432,7 +433,7 @@ pub enum BudgetAnswer {
     Exhausted {
         /// The bucket.
         key: String,
-        /// When it will hold enough.
+        /// When it will hold enough for the caller: its turn.
         until: Timestamp,
     },
 }
