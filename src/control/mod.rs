@@ -22,10 +22,12 @@ mod operator;
 mod order;
 mod outbox;
 mod overview;
+mod probe;
 pub(crate) mod queue;
 mod redirects;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -49,8 +51,10 @@ pub use metrics::Metrics;
 pub use operator::audit_entry;
 pub use outbox::Teller;
 pub use overview::{Budget, Forecast, Overview};
+pub use probe::ProbeSettings;
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
+pub use suspicion::Suspected;
 
 use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
@@ -109,6 +113,8 @@ pub struct Settings {
     pub recheck: Duration,
     /// How long a name may lead elsewhere until it is hardly looked at any more.
     pub departed_after: Duration,
+    /// How issued domains are probed. `None`: they are not.
+    pub probe: Option<ProbeSettings>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
     pub cname: Option<CnameSettings>,
 }
@@ -144,6 +150,7 @@ struct Inner {
     looks: Semaphore,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
+    suspicion: suspicion::Suspicion,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -218,6 +225,7 @@ impl Control {
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
+            suspicion: suspicion::Suspicion::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -231,6 +239,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().run_orders());
+        tasks.spawn_until_stop(self.clone().run_probes());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());
     }
 

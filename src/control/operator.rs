@@ -96,6 +96,7 @@ impl Control {
             take(&mut record.app_links, &patch.app_links);
             take(&mut record.records, &patch.records);
             take(&mut record.http_while_pending, &patch.http_while_pending);
+            take(&mut record.hsts, &patch.hsts);
             match (patch.paused, record.paused) {
                 (Some(true), None) => {
                     record.paused = Some(now);
@@ -164,11 +165,12 @@ impl Control {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
         let report = self.tools().checker.report(&record).await;
         let issue = self.inner.settings.load().issue;
+        // What our own resolvers could not find out says nothing about the domain.
+        let ours = report.finding.fault == Some(Fault::Ours) || self.doubts_look(&record, &report.finding.verdict);
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
-                // What our own resolvers could not find out says nothing about the domain.
-                if report.finding.fault != Some(Fault::Ours) {
+                if !ours {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
                 }
                 if report.https && draft.record.is_wanted() && issue != Issue::Off {
@@ -332,6 +334,7 @@ fn owner_view(record: &DomainRecord) -> Value {
         "fallback_url": record.fallback_url,
         "app_links": record.app_links,
         "http_while_pending": record.http_while_pending,
+        "hsts": record.hsts,
         "paused": record.paused,
         "retired": record.retired,
         "state": record.ssl.state(),

@@ -92,7 +92,10 @@ impl Control {
             fence,
         };
         match self.issue(&job).await {
-            Ok(issued) => self.issued(name, fence, issued).await.map(|()| true),
+            Ok(issued) => {
+                self.went_well();
+                self.issued(name, fence, issued).await.map(|()| true)
+            }
             Err(IssueError::Failed { failure, resumable }) => {
                 if !resumable && job.replaces.is_none() {
                     // It has come to no certificate: the customer who repairs it need not wait.
@@ -100,7 +103,7 @@ impl Control {
                     let takes = rules::certificate_budgets((&record.name, &record.ssl), directory, &limits);
                     self.inner.store.return_budgets(&takes, self.inner.clock.now()).await?;
                 }
-                self.failed(name, fence, failure, resumable).await.map(|()| true)
+                self.failed(&record, fence, failure, resumable).await.map(|()| true)
             }
             Err(IssueError::Fenced) => Err(StoreError::Fenced),
             Err(IssueError::Store(error)) => Err(error),
@@ -164,13 +167,14 @@ impl Control {
 
     async fn failed(
         &self,
-        name: &DomainName,
+        record: &DomainRecord,
         fence: Fence,
         failure: Failure,
         resumable: bool,
     ) -> Result<(), StoreError> {
-        let now = self.inner.clock.now();
+        let (name, now) = (&record.name, self.inner.clock.now());
         tracing::info!(domain = %name, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
+        let doubts = self.doubts_failure(record, &failure);
         if let Some(until) = rules::holds_back_all(&failure, now) {
             self.inner
                 .store
@@ -178,8 +182,14 @@ impl Control {
                 .await?;
         }
         self.transition(name, fence, |draft| {
-            draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
-            draft.tells("failed", Some(failure.error.detail.clone()));
+            if doubts {
+                let until = self.doubts_until();
+                draft.happens(rules::doubted(&failure, until));
+                draft.tells("doubted", Some(failure.error.detail.clone()));
+            } else {
+                draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
+                draft.tells("failed", Some(failure.error.detail.clone()));
+            }
             // What the CA only did not get to is taken up again, not ordered anew.
             if !resumable {
                 draft.ends_order();

@@ -113,6 +113,18 @@ pub(crate) fn needs_order(ssl: &SslStatus, now: Timestamp) -> bool {
     held.is_none_or(|c| c.renew_at <= now)
 }
 
+/// Whether all was well with a domain the last time it was looked at, so that it can turn for the worse.
+pub(crate) fn was_well(record: &DomainRecord) -> bool {
+    let held = matches!(record.ssl.reason, Reason::Ok | Reason::Renewing);
+    held || (record.dns.https && !record.ssl.reason.is_dns() && record.ssl.reason != Reason::Moved)
+}
+
+/// Whether a failed order is held against its domain. A limit of the account and a CA that is down
+/// say nothing about any domain.
+pub(crate) fn blames_domain(kind: FailureKind) -> bool {
+    !matches!(kind, FailureKind::AccountLimit | FailureKind::Unreachable)
+}
+
 /// How urgent the order is: a certificate that runs out goes before everything.
 pub(crate) fn urgency(ssl: &SslStatus, asked: Priority, now: Timestamp) -> Priority {
     let Some(certificate) = ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
@@ -230,6 +242,15 @@ fn renewed_after(life: Duration) -> f64 {
 pub(crate) fn failed(ssl: &SslStatus, failure: Failure, unit: f64) -> SslEvent {
     let backoff = backoff::after(ssl, failure.kind, failure.retry_after.is_some(), unit);
     SslEvent::Failed { failure, backoff }
+}
+
+/// What a failed attempt makes of the domain while we suspect ourselves: it is counted, as the CA
+/// counts it, and tried again `until` then or when the CA says.
+pub(crate) fn doubted(failure: &Failure, until: Timestamp) -> SslEvent {
+    SslEvent::Doubted {
+        kind: failure.kind,
+        until: failure.retry_after.map_or(until, |at| until.max(at)),
+    }
 }
 
 /// Until when a failure holds back all orders at its CA. `None`: it says nothing about others.

@@ -242,6 +242,10 @@ impl Control {
             self.postpone(&record.name, fence, now + FAILING_ZONE_RETRY).await?;
             return Ok(false);
         }
+        if self.doubts_look(record, &verdict) {
+            self.postpone(&record.name, fence, self.doubts_until()).await?;
+            return Ok(false);
+        }
         let right = verdict == DnsVerdict::Right;
         self.transition(&record.name, fence, |draft| {
             self.note_dns(draft, &verdict, None);

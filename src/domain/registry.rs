@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use http::HeaderValue;
 
 use super::DomainName;
 use super::record::DomainRecord;
@@ -29,6 +30,8 @@ pub struct Entry {
     pub http_while_pending: bool,
     /// Whether it is retired: served while its certificate lives.
     pub retired: bool,
+    /// Whether https links to it work while the certificate lives.
+    https_works: bool,
     /// Which version of the record it was made from.
     version: u64,
     /// What few domains have. `None`: nothing of it.
@@ -42,6 +45,7 @@ struct Extra {
     fallback_url: Option<String>,
     apple: Option<Bytes>,
     android: Option<Bytes>,
+    hsts: Option<HeaderValue>,
 }
 
 impl Entry {
@@ -53,6 +57,7 @@ impl Entry {
             fallback_url: record.fallback_url.clone(),
             apple: json(&record.app_links.apple),
             android: json(&record.app_links.android),
+            hsts: record.hsts.and_then(|h| HeaderValue::try_from(h.value()).ok()),
         };
         Self {
             name: record.name.clone(),
@@ -61,6 +66,7 @@ impl Entry {
             reason: record.ssl.reason,
             http_while_pending: record.http_while_pending,
             retired: record.retired.is_some(),
+            https_works: record.https_works(),
             version: record.version,
             extra: (extra != Extra::default()).then(|| Box::new(extra)),
         }
@@ -89,6 +95,16 @@ impl Entry {
     /// `assetlinks.json`. `None`: there is none.
     pub fn asset_links(&self) -> Option<Bytes> {
         self.extra.as_deref()?.android.clone()
+    }
+
+    /// `Strict-Transport-Security`, made once. `None`: none is sent.
+    pub fn hsts(&self) -> Option<&HeaderValue> {
+        self.extra.as_deref()?.hsts.as_ref()
+    }
+
+    /// [`DomainRecord::https_ready`].
+    pub fn https_ready(&self, now: Timestamp) -> bool {
+        self.https_works && self.not_after.is_some_and(|t| t > now)
     }
 
     /// Whether an unexpired certificate is held.

@@ -293,6 +293,13 @@ pub enum SslEvent {
         /// The wait that back-off gives this attempt, jitter included.
         backoff: Duration,
     },
+    /// An attempt failed while linkseal suspected itself: nothing is concluded from it.
+    Doubted {
+        /// What kind of failure it was: the CA counts it all the same.
+        kind: FailureKind,
+        /// When to try again.
+        until: Timestamp,
+    },
     /// The CA's account-wide limit holds the queue until then; no fault of the domain.
     HeldBack {
         /// When the queue goes on.

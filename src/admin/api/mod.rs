@@ -11,7 +11,9 @@ mod import;
 mod issuer;
 mod kills;
 mod links;
+mod readiness;
 mod redirects;
+mod suspicion;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
@@ -26,10 +28,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         metrics::endpoints(),
         domains::endpoints(),
         checks::endpoints(),
+        readiness::endpoints(),
         import::endpoints(),
         export::endpoints(),
         audit::endpoints(),
         issuer::endpoints(),
+        suspicion::endpoints(),
         links::endpoints(),
         events::endpoints(),
         erase::endpoints(),

@@ -181,6 +181,7 @@ impl Harness {
                 target: name(EDGE),
                 recheck: Duration::from_secs(86_400),
                 departed_after: Duration::from_secs(30 * 86_400),
+                probe: None,
                 cname: None,
             },
             node: "edge-1".to_owned(),
