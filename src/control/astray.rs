@@ -28,7 +28,12 @@ impl Control {
         let before = draft.record.ssl.reason;
         let (was_https, last_look) = (draft.record.dns.https, draft.record.dns.checked);
         draft.happens(SslEvent::DnsChecked(verdict.clone()));
-        let https = *verdict == DnsVerdict::Right;
+        let facts = &draft.record.ssl.facts;
+        let https = match verdict {
+            DnsVerdict::Right => true,
+            DnsVerdict::Proxied { provider } => facts.arrives_through() == Some(provider.as_str()),
+            _ => false,
+        };
         let verified = https && verified.unwrap_or(draft.record.dns.verified);
         draft.record.dns = DnsSummary {
             checked: Some(draft.now()),

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use super::change::line;
 use super::input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
-use super::{Control, Edit, Issue, Priority};
+use super::rules::{self, Gate};
+use super::work::note_preflight;
+use super::{Authority, Control, Edit, Issue, Priority};
 use crate::clock::Timestamp;
 use crate::dns::DnsReport;
-use crate::domain::record::Origin;
+use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
@@ -163,13 +165,26 @@ impl Control {
     /// is not replaced, and a time the CA has set is kept.
     pub async fn verify(&self, name: &DomainName, actor: &Actor) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.tools().checker.report(&record).await;
+        let mut report = self.tools().checker.report(&record).await;
+        let through = match &report.finding.verdict {
+            DnsVerdict::Proxied { provider } => Some(provider.clone()),
+            _ => None,
+        };
+        let tried = if report.https || through.is_some() {
+            self.preflight(&record, through.as_deref(), None).await?
+        } else {
+            None
+        };
+        if let Some(provider) = through.filter(|_| tried.as_ref().is_some_and(|t| t.miss.is_none())) {
+            report.works_through(&provider);
+        }
         let issue = self.inner.settings.load().issue;
         // What our own resolvers could not find out says nothing about the domain.
-        let ours = report.finding.fault == Some(Fault::Ours) || self.doubts_look(&record, &report.finding.verdict);
+        let ours = report.finding.fault == Some(Fault::Ours) || self.doubts_look(&record, report.https);
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
+                note_preflight(draft, tried.clone());
                 if !ours {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
                 }
@@ -208,28 +223,54 @@ impl Control {
         Ok(Reissue::Accepted(Box::new(record)))
     }
 
-    /// When a new order for the domain is allowed. `None`: now.
+    /// When a new order for the domain is allowed at the first CA that allows it. `None`: now.
     async fn reissue_not_before(&self, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
-        let now = self.inner.clock.now();
-        let held = self.inner.store.held_back(self.tools().issuer.directory(), now).await?;
-        if let Some(until) = held.or_else(|| self.failures_hold_back(record, now)) {
-            return Ok(Some(until));
+        let tools = self.tools();
+        let mut earliest: Option<Timestamp> = None;
+        for authority in tools.authorities.iter() {
+            let Some(until) = self.not_before(authority, record).await? else {
+                return Ok(None);
+            };
+            earliest = Some(earliest.map_or(until, |e| e.min(until)));
         }
+        Ok(earliest)
+    }
+
+    /// When one CA allows a new order for the domain. `None`: now.
+    async fn not_before(&self, authority: &Authority, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let directory = authority.directory();
+        let held = store.held_back(directory, now).await?;
+        let held = held.max(self.out_until(directory, now).await?);
+        let domain = (&record.name, &record.ssl);
+        let takes = match rules::gate(domain, directory, &authority.limits, held, false, now) {
+            Gate::Wait(until) => return Ok(Some(until)),
+            Gate::Take(takes) => takes,
+        };
         // Asked without taking: the order itself takes, when it is made.
-        let takes = self.budgets(record);
-        match self.inner.store.take_budgets(&takes, now).await? {
+        match store.take_budgets(&takes, now).await? {
             BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
             BudgetAnswer::Taken => {
-                self.inner.store.return_budgets(&takes, now).await?;
+                store.return_budgets(&takes, now).await?;
                 Ok(None)
             }
         }
     }
 
-    /// What the records of a domain look like now.
+    /// What the records of a domain look like now, and whether its challenge gets here. Nothing is
+    /// stored; behind a proxy, where a try may need the stand-in, the last one's result is shown.
     pub async fn dns_report(&self, name: &DomainName) -> Result<(DomainRecord, DnsReport), OperatorError> {
-        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.tools().checker.report(&record).await;
+        let mut record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        let mut report = self.tools().checker.report(&record).await;
+        match &report.finding.verdict {
+            DnsVerdict::Right => record.ssl.facts.preflight = self.preflight(&record, None, None).await?,
+            DnsVerdict::Proxied { provider } if record.ssl.facts.arrives_through() == Some(provider.as_str()) => {
+                let provider = provider.clone();
+                report.works_through(&provider);
+            }
+            DnsVerdict::Proxied { .. } => {}
+            _ => record.ssl.facts.preflight = None,
+        }
         Ok((record, report))
     }
 

@@ -17,7 +17,6 @@ use super::operator::audit_entry;
 use super::{Control, rules};
 use crate::clock::Timestamp;
 use crate::domain::DomainRecord;
-use crate::domain::record::DnsVerdict;
 use crate::domain::ssl::Failure;
 
 /// How much of the past counts, in minutes.
@@ -183,11 +182,9 @@ fn allowed(domains: usize) -> u32 {
 }
 
 impl Control {
-    /// Whether what DNS says of a domain is to be doubted.
-    pub(super) fn doubts_look(&self, record: &DomainRecord, verdict: &DnsVerdict) -> bool {
-        let well = rules::was_well(record);
-        let right = *verdict == DnsVerdict::Right;
-        (well || right) && self.doubts(!right)
+    /// Whether what DNS says of a domain is to be doubted. `right`: whether it leads here.
+    pub(super) fn doubts_look(&self, record: &DomainRecord, right: bool) -> bool {
+        (right || rules::was_well(record)) && self.doubts(!right)
     }
 
     /// Whether a failed order says something of us rather than of its domain.

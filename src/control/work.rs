@@ -14,8 +14,8 @@ use super::{Control, Edit};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
 use crate::domain::record::{DnsVerdict, Origin};
-use crate::domain::ssl::{Reason, SslEvent};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::ssl::{Preflight, Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord, messages};
 use crate::fault::Fault;
 use crate::random;
 use crate::store::{Fence, StoreError, domain_lease};
@@ -159,12 +159,11 @@ impl Control {
         let Some((certificate, id)) = rules::asks_renewal_info(&record.ssl, now) else {
             return Ok(record);
         };
-        // Another CA's certificate is none of this one's business.
+        // Only the CA that has issued it knows; one that is no longer configured is not asked.
         let tools = self.tools();
-        let info = if certificate.ca == tools.issuer.directory() {
-            tools.issuer.renewal_info(id).await.unwrap_or(None)
-        } else {
-            None
+        let info = match tools.authorities.find(&certificate.ca) {
+            Some(authority) => authority.issuer.renewal_info(id).await.unwrap_or(None),
+            None => None,
         };
         let event = rules::renewal_info(certificate, info, now, random::unit());
         let changed = self
@@ -218,7 +217,7 @@ impl Control {
         let queued = SslEvent::Queued {
             eta: Some(self.inner.queue.eta(now)),
         };
-        if record.origin == Origin::Edge || (fresh && record.dns.https) {
+        if record.origin == Origin::Edge {
             self.transition(&record.name, fence, |draft| {
                 draft.happens(SslEvent::DnsChecked(DnsVerdict::Right));
                 if orders {
@@ -229,33 +228,53 @@ impl Control {
             .await?;
             return Ok(orders);
         }
-        let finding = self.tools().checker.https(&record.name).await;
-        if finding.fault == Some(Fault::Ours) {
-            // Our own resolvers fail: that says nothing about the domain.
-            tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
-            self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
-            return Ok(false);
-        }
-        let verdict = finding.verdict;
-        if !orders && matches!(verdict, DnsVerdict::Error { .. }) {
-            // Servers fail now and then; until a renewal depends on them that is no news.
-            self.postpone(&record.name, fence, now + FAILING_ZONE_RETRY).await?;
-            return Ok(false);
-        }
-        if self.doubts_look(record, &verdict) {
+        let verdict = if fresh && record.dns.https {
+            None
+        } else {
+            let finding = self.tools().checker.https(&record.name).await;
+            if finding.fault == Some(Fault::Ours) {
+                // Our own resolvers fail: that says nothing about the domain.
+                tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
+                self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
+                return Ok(false);
+            }
+            if !orders && matches!(finding.verdict, DnsVerdict::Error { .. }) {
+                // Servers fail now and then; until a renewal depends on them that is no news.
+                self.postpone(&record.name, fence, now + FAILING_ZONE_RETRY).await?;
+                return Ok(false);
+            }
+            Some(finding.verdict)
+        };
+        let through = match &verdict {
+            None => record.ssl.facts.arrives_through(),
+            Some(DnsVerdict::Proxied { provider }) => Some(provider.as_str()),
+            Some(_) => None,
+        };
+        let leads_here = matches!(verdict, None | Some(DnsVerdict::Right));
+        let tried = if through.is_some() || (leads_here && orders) {
+            self.preflight(record, through, Some(fence)).await?
+        } else {
+            None
+        };
+        let arrives = through.is_some() && tried.as_ref().is_some_and(|t| t.miss.is_none());
+        if verdict.is_some() && self.doubts_look(record, leads_here || arrives) {
             self.postpone(&record.name, fence, self.doubts_until()).await?;
             return Ok(false);
         }
-        let right = verdict == DnsVerdict::Right;
-        self.transition(&record.name, fence, |draft| {
-            self.note_dns(draft, &verdict, None);
-            if right && orders {
-                draft.happens(queued.clone());
-            }
-            Edit::Store
-        })
-        .await?;
-        Ok(right && orders)
+        let changed = self
+            .transition(&record.name, fence, |draft| {
+                note_preflight(draft, tried.clone());
+                match &verdict {
+                    Some(verdict) => self.note_dns(draft, verdict, None),
+                    None => drop(draft.happens(SslEvent::DnsChecked(DnsVerdict::Right))),
+                }
+                if draft.record.dns.https && orders {
+                    draft.happens(queued.clone());
+                }
+                Edit::Store
+            })
+            .await?;
+        Ok(orders && changed.is_some_and(|record| record.dns.https))
     }
 
     async fn postpone(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
@@ -279,4 +298,14 @@ impl Control {
     ) -> Result<Option<DomainRecord>, StoreError> {
         self.change(name, Some(fence), edit).await
     }
+}
+
+/// Writes what a pre-flight found into a draft, before the DNS check that it belongs to.
+pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>) {
+    let Some(tried) = tried.filter(|t| draft.record.ssl.facts.preflight.as_ref() != Some(t)) else {
+        return;
+    };
+    let text = messages::preflight(&tried).en;
+    draft.happens(SslEvent::Preflight(tried));
+    draft.tells("preflight", Some(text));
 }

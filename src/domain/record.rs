@@ -110,6 +110,13 @@ impl DomainRecord {
         self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved && leads_here
     }
 
+    /// When the certificate held is to be renewed. `None`: none is held, or it is not to be, since
+    /// the domain is not wanted or has left.
+    pub fn renewal_due(&self) -> Option<Timestamp> {
+        let renewed = self.is_wanted() && self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved;
+        self.ssl.certificate.as_ref().filter(|_| renewed).map(|c| c.renew_at)
+    }
+
     /// When the scheduler has to look at it next. `None`: never by itself.
     pub fn next_due(&self) -> Option<Timestamp> {
         let work = self.ssl.next_due(self.is_wanted());

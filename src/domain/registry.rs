@@ -46,6 +46,7 @@ struct Extra {
     apple: Option<Bytes>,
     android: Option<Bytes>,
     hsts: Option<HeaderValue>,
+    stand_in_until: Option<Timestamp>,
 }
 
 impl Entry {
@@ -58,6 +59,7 @@ impl Entry {
             apple: json(&record.app_links.apple),
             android: json(&record.app_links.android),
             hsts: record.hsts.and_then(|h| HeaderValue::try_from(h.value()).ok()),
+            stand_in_until: record.ssl.facts.stand_in_until,
         };
         Self {
             name: record.name.clone(),
@@ -105,6 +107,13 @@ impl Entry {
     /// [`DomainRecord::https_ready`].
     pub fn https_ready(&self, now: Timestamp) -> bool {
         self.https_works && self.not_after.is_some_and(|t| t > now)
+    }
+
+    /// Whether handshakes get the stand-in that serves challenges only: an order is open, no
+    /// certificate is held, and a proxy that may come on port 443 brings the challenge.
+    pub fn has_stand_in(&self, now: Timestamp) -> bool {
+        let until = self.extra.as_deref().and_then(|e| e.stand_in_until);
+        until.is_some_and(|t| t > now) && !self.retired && self.not_after.is_none_or(|t| t <= now)
     }
 
     /// Whether an unexpired certificate is held.

@@ -137,6 +137,9 @@ pub struct SslStatus {
     /// The last failed authorizations, oldest first: the CA counts them per name and hour.
     #[serde(default)]
     pub failures: Vec<Timestamp>,
+    /// CAs that will not issue for the name, whatever its owner repairs.
+    #[serde(default)]
+    pub refusals: Vec<CaRefusals>,
     /// When DNS is looked at next while nothing is to be ordered. `None`: only before orders.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
@@ -146,6 +149,17 @@ pub struct SslStatus {
     /// Whether it was told that the certificate nears its end without a successor.
     #[serde(default)]
     pub told_expiring: bool,
+}
+
+/// How often a CA refused a name by its policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaRefusals {
+    /// Its directory URL.
+    pub ca: String,
+    /// How often in a row.
+    pub times: u32,
+    /// When it did last.
+    pub last: Timestamp,
 }
 
 /// What is known of a stored certificate without opening it.
@@ -219,6 +233,34 @@ pub struct Facts {
     pub ca: Option<String>,
     /// What kind of failure the last attempt met.
     pub cause: Option<FailureKind>,
+    /// What came of the last try to fetch the challenge's URL from here.
+    pub preflight: Option<Preflight>,
+    /// Until when a handshake may be answered by the stand-in that serves challenges only.
+    pub stand_in_until: Option<Timestamp>,
+}
+
+impl Facts {
+    /// The proxy through which the challenge's URL was found to arrive here. `None`: none is known.
+    pub fn arrives_through(&self) -> Option<&str> {
+        self.preflight
+            .as_ref()
+            .filter(|p| p.miss.is_none())
+            .and_then(|p| p.through.as_deref())
+    }
+}
+
+/// What came of fetching the challenge's URL from here, before an order. It tells people where to
+/// look; it forbids nothing, for a CA sees the network from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// When it was tried.
+    pub at: Timestamp,
+    /// Whose proxy stands between. `None`: none is known of.
+    #[serde(default)]
+    pub through: Option<String>,
+    /// What came instead of the answer of this fleet. `None`: that arrived.
+    #[serde(default)]
+    pub miss: Option<String>,
 }
 
 /// What kind of failure an attempt met; picks the reason, the wait and the advice.
@@ -250,6 +292,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether the CA refuses the name itself, so that another one may have it.
+    pub fn is_refusal_of_name(self) -> bool {
+        matches!(self, Self::Rejected | Self::Caa)
+    }
+
     /// Whether the CA counts it as a failed authorization (its limit per name and hour).
     pub fn is_failed_authorization(self) -> bool {
         matches!(self, Self::Connection | Self::WrongAnswer | Self::CaDns | Self::Caa)
@@ -272,6 +319,13 @@ pub struct Failure {
 pub enum SslEvent {
     /// DNS was looked at.
     DnsChecked(DnsVerdict),
+    /// The challenge's URL was fetched from here.
+    Preflight(Preflight),
+    /// The challenge's URL is about to be fetched through a proxy that may come on port 443.
+    StandIn {
+        /// Until when the stand-in may answer.
+        until: Timestamp,
+    },
     /// An order took its place in the queue.
     Queued {
         /// When it is expected to be through. `None`: not known.
@@ -305,6 +359,19 @@ pub enum SslEvent {
         /// When the queue goes on.
         until: Timestamp,
         /// The CA, by its host name.
+        ca: String,
+    },
+    /// The CA is out of use until then, and no other can be ordered from; no fault of the domain.
+    CaOut {
+        /// When it is tried again.
+        until: Timestamp,
+        /// The CA, by its host name.
+        ca: String,
+    },
+    /// A CA will not issue for the name, by its policy or by CAA; how the attempt failed is told
+    /// besides.
+    RefusedBy {
+        /// Its directory URL.
         ca: String,
     },
     /// The CA's renewal information was read.
@@ -356,6 +423,7 @@ impl SslStatus {
             last_error: None,
             facts: Facts::default(),
             failures: Vec::new(),
+            refusals: Vec::new(),
             look_at: None,
             astray_since: None,
             told_expiring: false,

@@ -11,6 +11,7 @@
 mod support;
 
 mod admission;
+mod authorities;
 mod clear;
 mod cli;
 mod cname;
@@ -24,6 +25,7 @@ mod minting;
 mod nats;
 mod operators;
 mod pebble_flow;
+mod preflight;
 mod probe;
 mod renewal;
 mod store_scale;

@@ -51,7 +51,17 @@ pub(super) struct Report {
     pub(super) https: bool,
     pub(super) verified: bool,
     pub(super) records: Vec<Record>,
+    /// `None`: it was not tried, or the server is an older one.
+    pub(super) preflight: Option<Preflight>,
     pub(super) ssl: Ssl,
+}
+
+/// Whether a CA's challenge gets there.
+#[derive(Deserialize)]
+pub(super) struct Preflight {
+    pub(super) arrives: bool,
+    pub(super) through: Option<String>,
+    pub(super) message: Sentence,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +126,9 @@ pub(super) fn describe(name: &DomainName, report: &Report) -> String {
     }
     if let Some(error) = &report.ssl.last_error {
         out.push_str(&format!("last error: {} ({})\n", error.detail, error.kind));
+    }
+    if let Some(tried) = report.preflight.as_ref().filter(|p| !p.arrives || p.through.is_some()) {
+        out.push_str(&format!("{}\n", tried.message.en));
     }
     if report.is_right() {
         return out;
