@@ -86,7 +86,7 @@ async fn a_move_is_noticed_early_slows_down_stops_and_is_over_at_a_handshake() {
 
     // It leads here again. Nobody says so, but somebody comes.
     world.dns.remove(name, Record::A);
-    world.clock.advance(Duration::from_secs(601));
+    world.clock.advance(Duration::from_secs(1_200));
     world.handshake(name).await.expect("served");
     let renewed = |r: &DomainRecord| {
         r.ssl
@@ -131,7 +131,7 @@ async fn what_had_departed_and_run_out_is_issued_at_the_first_handshake_that_fin
     assert!(world.handshake(name).await.is_err(), "nothing is held");
     assert_eq!(world.ca.name_stats(name).orders, 1);
     world.dns.remove(name, Record::A);
-    world.clock.advance(Duration::from_secs(601));
+    world.clock.advance(Duration::from_secs(1_200));
     world.handshake(name).await.expect("looked at, ordered, served");
     assert_eq!(world.ca.name_stats(name).orders, 2);
 }
