@@ -9,6 +9,7 @@ mod events;
 mod links;
 mod pages;
 mod service;
+mod share;
 mod tenants;
 
 use std::net::SocketAddr;
@@ -39,7 +40,7 @@ use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupErr
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::event::{Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
+use crate::event::{Activity, Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
@@ -184,6 +185,7 @@ impl Harness {
                 recheck: Duration::from_secs(86_400),
                 departed_after: Duration::from_secs(30 * 86_400),
                 probe: None,
+                aliases: Vec::new(),
                 cname: None,
             },
             node: "edge-1".to_owned(),
@@ -211,6 +213,7 @@ impl Harness {
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            activity: Activity::start(&journal, &tasks),
             eraser: Eraser::new(
                 Delivery::start(&journal, &events, &tasks).unwrap(),
                 journal.clone(),
@@ -282,6 +285,8 @@ fn settings_with(tokens: Vec<AdminToken>) -> Settings {
     Settings {
         plain: false,
         tokens,
+        pages: crate::config::pages::Pages::default(),
+        logo: None,
         edge_name: name(EDGE),
         aliases: Vec::new(),
         prefix: String::new(),
