@@ -102,7 +102,6 @@ impl Endpoint {
         }
     }
 
-    #[allow(dead_code, reason = "for the pages and endpoints that follow")]
     /// Opens it to those who see a part only: see [`Reach`].
     pub(super) fn reach(mut self, reach: Reach) -> Self {
         self.rule.reach = reach;

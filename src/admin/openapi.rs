@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::{Content, Endpoint};
 use super::problem::Problem;
+use super::scope::Reach;
 
 /// Where the shapes stand in the document.
 const SCHEMAS: &str = "/components/schemas";
@@ -72,6 +73,8 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     operation.insert("security".to_owned(), security);
     if let Some(role) = endpoint.rule.role {
         operation.insert("x-role".to_owned(), json!(role));
+        let narrowed = endpoint.rule.reach != Reach::Fleet;
+        operation.insert("x-tenant-tokens".to_owned(), json!(narrowed));
     }
     operation.into()
 }

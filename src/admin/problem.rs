@@ -175,6 +175,7 @@ impl From<OperatorError> for Problem {
             OperatorError::OtherTenant | OperatorError::OwnName | OperatorError::IssueOff => {
                 Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string())
             }
+            OperatorError::NotYourTenant(_) => Self::forbidden(error.to_string()),
             OperatorError::Invalid(detail) => Self::invalid(detail),
         }
     }

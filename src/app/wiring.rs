@@ -48,20 +48,22 @@ pub(super) fn resolver(config: &Config, base: &ResolverSettings) -> ResolverSett
     settings
 }
 
-/// The first CA; the others are fallbacks.
-pub(super) fn ca(config: &Config) -> anyhow::Result<CaSettings> {
-    let authorities = config.authorities();
-    let first = authorities.first().context("acme.directory is not configured")?;
-    Ok(CaSettings {
-        directory: first.directory.as_str().to_owned(),
-        contact: config.acme.contact.iter().map(|c| c.as_str().to_owned()).collect(),
-        ca_file: config.acme.ca_file.clone(),
-        eab: first.eab.map(|(key_id, key)| Eab {
-            key_id: key_id.to_owned(),
-            hmac_key: key.clone(),
-        }),
-        profile: first.profile.map(str::to_owned),
-    })
+/// The CAs in their order, each with its own limits.
+pub(super) fn authorities(config: &Config) -> Vec<(CaSettings, Limits)> {
+    let authorities = config.authorities().into_iter().map(|ca| {
+        let settings = CaSettings {
+            directory: ca.directory.as_str().to_owned(),
+            contact: config.acme.contact.iter().map(|c| c.as_str().to_owned()).collect(),
+            ca_file: ca.ca_file.map(Into::into),
+            eab: ca.eab.map(|(key_id, key)| Eab {
+                key_id: key_id.to_owned(),
+                hmac_key: key.clone(),
+            }),
+            profile: ca.profile.map(str::to_owned),
+        };
+        (settings, limits(ca.limits))
+    });
+    authorities.collect()
 }
 
 pub(super) fn checker(config: &Config) -> CheckerSettings {
@@ -117,7 +119,6 @@ pub(super) fn control(config: &Config) -> control::Settings {
             Issue::OnDemand => control::Issue::OnDemand,
             Issue::Off => control::Issue::Off,
         },
-        limits: limits(&config.acme.limits),
         target: config.edge.name.clone(),
         cname: cname(config),
     }

@@ -107,6 +107,9 @@ pub enum OperatorError {
     /// The edge's own name cannot be retired or purged.
     #[error("this is the edge's own name; it stays")]
     OwnName,
+    /// Whoever registers it is kept to one tenant.
+    #[error("this token registers domains of the tenant \"{0}\" only; leave tenant out, or give that one")]
+    NotYourTenant(String),
     /// Certificates are not ordered at all.
     #[error("acme.issue is \"off\": no certificates are ordered")]
     IssueOff,
@@ -124,6 +127,21 @@ const MAX_LIST: usize = 32;
 const MAX_APP_LINKS: usize = 64 * 1024;
 
 impl NewDomain {
+    /// Makes it a domain of the tenant that whoever registers it is kept to. `None`: to none.
+    ///
+    /// # Errors
+    /// When it is to be another tenant's.
+    pub fn keep_to(&mut self, only: Option<&str>) -> Result<(), OperatorError> {
+        match (only, &self.tenant) {
+            (Some(only), Some(tenant)) if tenant != only => Err(OperatorError::NotYourTenant(only.to_owned())),
+            (Some(only), _) => {
+                self.tenant = Some(only.to_owned());
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
     /// Whether every value is allowed.
     pub(super) fn check(&self) -> Result<(), OperatorError> {
         check_tenant(self.tenant.as_deref())?;

@@ -129,7 +129,7 @@ impl Control {
                 .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
         let now = self.inner.clock.now();
-        let orders = self.account_budget();
+        let orders = self.tools().authorities.first().account_budget();
         let left = self.inner.store.budget_left(&orders, now).await?;
         metrics.budget.with_label_values(&["orders_per_account"]).set(left);
         let mut snapshot = Snapshot::default();

@@ -7,6 +7,7 @@
 
 mod admission;
 mod ask;
+mod authority;
 mod backoff;
 mod bucket;
 mod change;
@@ -35,10 +36,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
+pub use authority::{Authorities, Authority};
 pub use change::{Draft, Edit};
 pub use cname::CnameSettings;
 pub use import::Import;
@@ -59,7 +61,6 @@ use crate::domain::DomainName;
 use crate::domain::messages;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::issuer::Issuer;
 use crate::link::{KillSwitches, Lookup, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
@@ -100,8 +101,6 @@ pub struct Limits {
 pub struct Settings {
     /// When certificates are ordered.
     pub issue: Issue,
-    /// The CA's limits.
-    pub limits: Limits,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
@@ -136,6 +135,10 @@ struct Inner {
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
     in_hand: DashMap<DomainName, Vec<work::Waiter>>,
+    /// One change of what is known of the CAs at a time.
+    judging: Mutex<()>,
+    /// Woken when how CAA records name the CAs has to be read anew.
+    identities: Notify,
     looks: Semaphore,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
@@ -144,8 +147,8 @@ struct Inner {
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
 #[derive(Clone)]
 pub struct Tools {
-    /// The CA in use.
-    pub issuer: Arc<Issuer>,
+    /// The CAs, in their order.
+    pub authorities: Authorities,
     /// Looks at DNS.
     pub checker: Arc<Checker>,
     /// Asks the platform about unknown names. `None`: only registered names are admitted.
@@ -210,6 +213,8 @@ impl Control {
             told: Notify::new(),
             queue: Arc::new(queue::Queue::new(parts.max_concurrent_orders)),
             in_hand: DashMap::new(),
+            judging: Mutex::new(()),
+            identities: Notify::new(),
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
@@ -227,6 +232,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().run_orders());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());
+        tasks.spawn_until_stop(self.clone().keep_identities());
     }
 
     /// Takes over new settings after a reload.
@@ -234,6 +240,7 @@ impl Control {
         self.inner.settings.store(Arc::new(settings));
         self.inner.tools.store(Arc::new(tools));
         self.inner.queue.set_slots(max_concurrent_orders);
+        self.inner.identities.notify_one();
         self.inner.wake.notify_one();
     }
 
@@ -275,9 +282,12 @@ impl Control {
     /// What the sentences for people need to know.
     pub fn messages(&self) -> MessageContext {
         let settings = self.inner.settings.load();
+        let tools = self.tools();
+        let identities = tools.authorities.iter().map(|a| a.identity());
         MessageContext {
             target: settings.target.clone(),
-            ca: self.tools().issuer.host().to_owned(),
+            ca_id: identities.into_iter().find_map(|i| i.identities.first().cloned()),
+            ca: tools.authorities.first().issuer.host().to_owned(),
         }
     }
 }
@@ -286,6 +296,7 @@ impl Control {
 #[derive(Clone, Debug)]
 pub struct MessageContext {
     target: DomainName,
+    ca_id: Option<String>,
     ca: String,
 }
 
@@ -294,7 +305,7 @@ impl MessageContext {
     pub fn borrow(&self) -> messages::Context<'_> {
         messages::Context {
             target: self.target.as_str(),
-            ca_id: None,
+            ca_id: self.ca_id.as_deref(),
             ca: &self.ca,
         }
     }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::change::line;
 use super::input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
-use super::{Control, Edit, Issue, Priority};
+use super::rules::{self, Gate};
+use super::{Authority, Control, Edit, Issue, Priority};
 use crate::clock::Timestamp;
 use crate::dns::DnsReport;
 use crate::domain::record::Origin;
@@ -206,19 +207,35 @@ impl Control {
         Ok(Reissue::Accepted(Box::new(record)))
     }
 
-    /// When a new order for the domain is allowed. `None`: now.
+    /// When a new order for the domain is allowed at the first CA that allows it. `None`: now.
     async fn reissue_not_before(&self, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
-        let now = self.inner.clock.now();
-        let held = self.inner.store.held_back(self.tools().issuer.directory(), now).await?;
-        if let Some(until) = held.or_else(|| self.failures_hold_back(record, now)) {
-            return Ok(Some(until));
+        let tools = self.tools();
+        let mut earliest: Option<Timestamp> = None;
+        for authority in tools.authorities.iter() {
+            let Some(until) = self.not_before(authority, record).await? else {
+                return Ok(None);
+            };
+            earliest = Some(earliest.map_or(until, |e| e.min(until)));
         }
+        Ok(earliest)
+    }
+
+    /// When one CA allows a new order for the domain. `None`: now.
+    async fn not_before(&self, authority: &Authority, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let directory = authority.directory();
+        let held = store.held_back(directory, now).await?;
+        let held = held.max(self.out_until(directory, now).await?);
+        let domain = (&record.name, &record.ssl);
+        let takes = match rules::gate(domain, directory, &authority.limits, held, false, now) {
+            Gate::Wait(until) => return Ok(Some(until)),
+            Gate::Take(takes) => takes,
+        };
         // Asked without taking: the order itself takes, when it is made.
-        let takes = self.budgets(record);
-        match self.inner.store.take_budgets(&takes, now).await? {
+        match store.take_budgets(&takes, now).await? {
             BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
             BudgetAnswer::Taken => {
-                self.inner.store.return_budgets(&takes, now).await?;
+                store.return_budgets(&takes, now).await?;
                 Ok(None)
             }
         }

@@ -51,10 +51,9 @@ impl Control {
     pub async fn overview(&self) -> Result<Overview, StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let tools = self.tools();
-        let directory = tools.issuer.directory();
-        let settings = self.inner.settings.load();
-        let limits = settings.limits;
-        let orders = self.account_budget();
+        let authority = tools.authorities.first();
+        let (directory, limits) = (authority.directory(), authority.limits);
+        let orders = authority.account_budget();
         let left = store.budget_left(&orders, now).await?;
         let held_back = store.held_back(directory, now).await?;
         let queue = self.queue_depth();

@@ -156,12 +156,11 @@ impl Control {
         let Some((certificate, id)) = rules::asks_renewal_info(&record.ssl, now) else {
             return Ok(record);
         };
-        // Another CA's certificate is none of this one's business.
+        // Only the CA that has issued it knows; one that is no longer configured is not asked.
         let tools = self.tools();
-        let info = if certificate.ca == tools.issuer.directory() {
-            tools.issuer.renewal_info(id).await.unwrap_or(None)
-        } else {
-            None
+        let info = match tools.authorities.find(&certificate.ca) {
+            Some(authority) => authority.issuer.renewal_info(id).await.unwrap_or(None),
+            None => None,
         };
         let event = rules::renewal_info(certificate, info, now, random::unit());
         let changed = self

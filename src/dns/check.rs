@@ -50,7 +50,7 @@ pub struct Checker {
     pub(super) settings: CheckerSettings,
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) clock: Clock,
-    ca: ArcSwap<CaIdentity>,
+    cas: ArcSwap<Vec<CaIdentity>>,
     metrics: Metrics,
     running: Semaphore,
     /// The time one check's questions have.
@@ -93,36 +93,36 @@ pub struct Stale {
 }
 
 impl Checker {
-    /// A checker; CAA is not judged until [`Checker::set_ca`] names the CA.
+    /// A checker; CAA is not judged until [`Checker::set_cas`] names the CAs.
     pub fn new(settings: CheckerSettings, lookup: Arc<dyn Lookup>, clock: Clock, metrics: Metrics) -> Self {
-        let ca = ArcSwap::from_pointee(CaIdentity::default());
         Self {
             settings,
             lookup,
             clock,
-            ca,
+            cas: ArcSwap::default(),
             metrics,
             running: Semaphore::new(MAX_CHECKS),
             time: CHECK_TIME.saturating_sub(PROBE_TIME),
         }
     }
 
-    /// Tells which CA is in use, once its directory is known, and when it changes.
-    pub fn set_ca(&self, ca: CaIdentity) {
-        self.ca.store(Arc::new(ca));
+    /// Tells which CAs may be ordered from, first choice first, and when that changes. One whose
+    /// directory is not known yet has no identities.
+    pub fn set_cas(&self, cas: Vec<CaIdentity>) {
+        self.cas.store(Arc::new(cas));
     }
 
-    /// Whether a name leads here and our CA may issue for it: the check before every order.
+    /// Whether a name leads here and one of our CAs may issue for it: the check before every order.
     pub async fn https(&self, name: &DomainName) -> Finding {
         let (_turn, memo) = (self.turn().await, Memo::default());
         self.https_with(&self.look(&memo), name).await
     }
 
-    /// What CAA says about a name, for instance the edge's own: a record there speaks for every
-    /// customer whose name has none.
-    pub async fn caa(&self, name: &DomainName) -> Caa {
+    /// What CAA says about a name and one CA. Of the edge's own name too: a record there speaks for
+    /// every customer whose name has none.
+    pub async fn caa(&self, name: &DomainName, ca: &CaIdentity) -> Caa {
         let (_turn, memo) = (self.turn().await, Memo::default());
-        caa::check(&self.look(&memo), name.as_str(), &self.ca.load_full()).await
+        caa::check(&self.look(&memo), name.as_str(), std::slice::from_ref(ca)).await
     }
 
     /// Waits for a place among the checks. The check's own time starts after that: a queue of
@@ -136,8 +136,8 @@ impl Checker {
         Look::new(self.lookup.as_ref(), memo, Instant::now() + self.time)
     }
 
-    pub(super) fn ca(&self) -> Arc<CaIdentity> {
-        self.ca.load_full()
+    pub(super) fn cas(&self) -> Arc<Vec<CaIdentity>> {
+        self.cas.load_full()
     }
 
     pub(super) async fn https_with(&self, look: &Look<'_>, name: &DomainName) -> Finding {
@@ -189,7 +189,7 @@ impl Checker {
             fault: None,
         };
         if finding.verdict == DnsVerdict::Right {
-            finding.caa = caa::check(look, name.as_str(), &self.ca()).await;
+            finding.caa = caa::check(look, name.as_str(), &self.cas()).await;
             match &finding.caa {
                 Caa::Forbids { host, .. } => finding.verdict = DnsVerdict::CaaForbids { host: host.clone() },
                 Caa::Error { zone, error: e } => finding.verdict = error(zone, e),

@@ -200,12 +200,12 @@ impl Checker {
 
     /// The CAA records. `None`: the CA is not known, so that nothing can be asked for.
     async fn caa_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<RecordReport> {
-        let ca = self.ca();
-        let expected = format!("0 issue \"{}\"", ca.identities.first()?);
+        let cas = self.cas();
+        let expected = format!("0 issue \"{}\"", cas.iter().flat_map(|ca| &ca.identities).next()?);
         let row = |host: &str| RecordReport::new("CAA", Purpose::Https, host, vec![expected.clone()]);
         // The check before an order stops at a name that leads elsewhere; the report goes on.
         let caa = match &finding.caa {
-            Caa::NotJudged => super::caa::check(look, name.as_str(), &ca).await,
+            Caa::NotJudged => super::caa::check(look, name.as_str(), &cas).await,
             known => known.clone(),
         };
         Some(match caa {

@@ -71,7 +71,8 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
         "ca_id" => Some(context.ca_id.unwrap_or(context.ca).to_owned()),
         "found" => Some(facts.found.clone().unwrap_or_else(|| nowhere(language).to_owned())),
         "provider" => facts.provider.clone(),
-        "host" => facts.host.clone(),
+        // A record at the name itself goes before all others.
+        "host" => Some(facts.host.clone().unwrap_or_else(|| record.name.to_string())),
         "zone" => facts.zone.clone(),
         "error" => facts.error.clone(),
         "detail" => ssl

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::name::DomainName;
-use super::ssl::{SslStatus, State};
+use super::ssl::{Reason, SslStatus, State};
 use crate::clock::Timestamp;
 
 /// Everything that is kept about a domain. The store holds it whole; the control plane alone
@@ -87,6 +87,13 @@ impl DomainRecord {
     /// Whether certificates are to be ordered and renewed for it.
     pub fn is_wanted(&self) -> bool {
         self.retired.is_none() && self.paused.is_none()
+    }
+
+    /// When the certificate held is to be renewed. `None`: none is held, or it is not to be, since
+    /// the domain is not wanted or has left.
+    pub fn renewal_due(&self) -> Option<Timestamp> {
+        let renewed = self.is_wanted() && self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved;
+        self.ssl.certificate.as_ref().filter(|_| renewed).map(|c| c.renew_at)
     }
 
     /// When the scheduler has to look at it next. `None`: never by itself.

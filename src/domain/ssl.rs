@@ -137,6 +137,9 @@ pub struct SslStatus {
     /// The last failed authorizations, oldest first: the CA counts them per name and hour.
     #[serde(default)]
     pub failures: Vec<Timestamp>,
+    /// CAs that will not issue for the name, whatever its owner repairs.
+    #[serde(default)]
+    pub refusals: Vec<CaRefusals>,
     /// When DNS is looked at next while nothing is to be ordered. `None`: only before orders.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
@@ -146,6 +149,17 @@ pub struct SslStatus {
     /// Whether it was told that the certificate nears its end without a successor.
     #[serde(default)]
     pub told_expiring: bool,
+}
+
+/// How often a CA refused a name by its policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaRefusals {
+    /// Its directory URL.
+    pub ca: String,
+    /// How often in a row.
+    pub times: u32,
+    /// When it did last.
+    pub last: Timestamp,
 }
 
 /// What is known of a stored certificate without opening it.
@@ -250,6 +264,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether the CA refuses the name itself, so that another one may have it.
+    pub fn is_refusal_of_name(self) -> bool {
+        matches!(self, Self::Rejected | Self::Caa)
+    }
+
     /// Whether the CA counts it as a failed authorization (its limit per name and hour).
     pub fn is_failed_authorization(self) -> bool {
         matches!(self, Self::Connection | Self::WrongAnswer | Self::CaDns | Self::Caa)
@@ -298,6 +317,19 @@ pub enum SslEvent {
         /// When the queue goes on.
         until: Timestamp,
         /// The CA, by its host name.
+        ca: String,
+    },
+    /// The CA is out of use until then, and no other can be ordered from; no fault of the domain.
+    CaOut {
+        /// When it is tried again.
+        until: Timestamp,
+        /// The CA, by its host name.
+        ca: String,
+    },
+    /// A CA will not issue for the name, by its policy or by CAA; how the attempt failed is told
+    /// besides.
+    RefusedBy {
+        /// Its directory URL.
         ca: String,
     },
     /// The CA's renewal information was read.
@@ -349,6 +381,7 @@ impl SslStatus {
             last_error: None,
             facts: Facts::default(),
             failures: Vec::new(),
+            refusals: Vec::new(),
             look_at: None,
             astray_since: None,
             told_expiring: false,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::record::DnsVerdict;
-use super::ssl::{CertificateInfo, Facts, Failure, FailureKind, Reason, SslEvent, SslStatus, State};
+use super::ssl::{CaRefusals, CertificateInfo, Facts, Failure, FailureKind, Reason, SslEvent, SslStatus, State};
 use crate::clock::Timestamp;
 
 /// After that many failed attempts in a row without a certificate, linkseal stops by itself:
@@ -16,6 +16,10 @@ pub const GIVE_UP_AFTER: u32 = 30;
 const LOOK_FIRST: Duration = Duration::from_secs(60);
 /// Longest wait between two looks at wrong DNS: a customer who fixes it need not come back.
 const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
+/// A CA that has refused a name so often in a row is passed over for it.
+const REFUSALS: u32 = 2;
+/// How long a refusal is remembered: policies change, and so do CAA records.
+const REFUSAL_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// How many failed authorizations are remembered: more than any CA allows in its window.
 const FAILURES_KEPT: usize = 16;
 /// A renewal's back-off never takes more than this share of the life that is left.
@@ -49,7 +53,9 @@ impl SslStatus {
             }
             SslEvent::Issued(certificate) => next.issued(certificate),
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
-            SslEvent::HeldBack { until, ca } => next.held_back(until, ca, now),
+            SslEvent::HeldBack { until, ca } => next.held_back(until, ca, FailureKind::AccountLimit, now),
+            SslEvent::CaOut { until, ca } => next.held_back(until, ca, FailureKind::Unreachable, now),
+            SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
             SslEvent::RenewalInfo { renew_at, check_at } => {
                 if let Some(certificate) = &mut next.certificate {
                     certificate.renew_at = renew_at;
@@ -82,6 +88,12 @@ impl SslStatus {
         let oldest = self.failures.len().checked_sub(allowed)?;
         let until = *self.failures.get(oldest)? + per;
         (until > now).then_some(until)
+    }
+
+    /// Whether a CA, by its directory URL, keeps refusing the name: twice in a row, and of late.
+    pub fn is_refused_by(&self, ca: &str, now: Timestamp) -> bool {
+        let refuses = |r: &CaRefusals| r.ca == ca && r.times >= REFUSALS && r.last + REFUSAL_KEPT > now;
+        self.refusals.iter().any(refuses)
     }
 
     /// Whether an unexpired certificate is held.
@@ -176,11 +188,14 @@ impl SslStatus {
             ..Facts::default()
         };
         let failures = std::mem::take(&mut self.failures);
+        let mut refusals = std::mem::take(&mut self.refusals);
+        refusals.retain(|r| r.ca != certificate.ca);
         *self = Self {
             reason: Reason::Ok,
             certificate: Some(certificate),
             facts,
             failures,
+            refusals,
             ..Self::new(self.since)
         };
     }
@@ -221,7 +236,7 @@ impl SslStatus {
         }
     }
 
-    fn held_back(&mut self, until: Timestamp, ca: String, now: Timestamp) {
+    fn held_back(&mut self, until: Timestamp, ca: String, cause: FailureKind, now: Timestamp) {
         self.facts.ca = Some(ca);
         self.next_attempt = Some(until);
         if self.holds(now) {
@@ -229,9 +244,25 @@ impl SslStatus {
                 self.reason = Reason::Ok;
             }
         } else {
-            self.facts.cause = Some(FailureKind::AccountLimit);
-            self.eta = Some(until);
-            self.reason = Reason::RateLimited;
+            self.facts.cause = Some(cause);
+            self.reason = cause.reason();
+            // When a CA that is down can be used again, nobody knows.
+            self.eta = (cause == FailureKind::AccountLimit).then_some(until);
+        }
+    }
+
+    fn refused_by(&mut self, ca: String, now: Timestamp) {
+        self.refusals.retain(|r| r.last + REFUSAL_KEPT > now);
+        match self.refusals.iter_mut().find(|r| r.ca == ca) {
+            Some(refusals) => {
+                refusals.times = refusals.times.saturating_add(1);
+                refusals.last = now;
+            }
+            None => self.refusals.push(CaRefusals {
+                ca,
+                times: 1,
+                last: now,
+            }),
         }
     }
 
@@ -604,6 +635,37 @@ mod tests {
         assert_eq!(renewing.reason, Reason::Renewing);
         let held = renewing.apply(event, T0);
         assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    #[test]
+    fn a_ca_that_is_out_of_use_promises_no_certificate() {
+        let event = SslEvent::CaOut {
+            until: T0 + HOUR,
+            ca: ca(),
+        };
+        let after = fresh().apply(event.clone(), T0);
+        assert_eq!(
+            (after.reason, after.attempts, after.eta),
+            (Reason::CaUnreachable, 0, None)
+        );
+        assert_eq!(after.next_attempt, Some(T0 + HOUR));
+        let held = issued(90).apply(event, T0);
+        assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    #[test]
+    fn a_ca_that_keeps_refusing_a_name_is_passed_over_for_a_while() {
+        let refused = |status: &SslStatus, ca: &str, at| status.apply(SslEvent::RefusedBy { ca: ca.into() }, at);
+        let once = refused(&fresh(), "a", T0);
+        assert!(!once.is_refused_by("a", T0), "once may be a mistake");
+        let twice = refused(&refused(&once, "b", T0), "a", T0 + HOUR);
+        assert!(twice.is_refused_by("a", T0 + HOUR) && !twice.is_refused_by("b", T0 + HOUR));
+        assert!(!twice.is_refused_by("a", T0 + HOUR + REFUSAL_KEPT));
+        // Another CA's certificate forgets nothing, its own does.
+        let ca = certificate(90).ca;
+        let refused = refused(&refused(&twice, &ca, T0), &ca, T0);
+        let issued = refused.apply(SslEvent::Issued(certificate(90)), T0);
+        assert!(issued.is_refused_by("a", T0 + HOUR) && !issued.is_refused_by(&ca, T0 + HOUR));
     }
 
     #[test]

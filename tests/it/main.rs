@@ -11,6 +11,7 @@
 mod support;
 
 mod admission;
+mod authorities;
 mod clear;
 mod cli;
 mod cname;

@@ -15,6 +15,7 @@ use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{Name, Params, cursor, cut, from_cursor, limit};
 use crate::admin::problem::Problem;
+use crate::admin::scope::Reach;
 use crate::admin::view::{DnsView, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::Reissue;
@@ -30,6 +31,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
              A healthy certificate is not replaced.",
             verify,
         )
+        .reach(Reach::Domain)
         .answers(StatusCode::ACCEPTED, Content::json::<DnsView<'_>>(), "What was found."),
         Endpoint::new(
             MethodFilter::POST,
@@ -38,6 +40,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Order a new certificate whatever is held.",
             reissue,
         )
+        .reach(Reach::Domain)
         .answers(
             StatusCode::ACCEPTED,
             Content::json::<DomainView<'_>>(),
@@ -55,6 +58,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Look at the domain's DNS now, for at most 10 s.",
             dns,
         )
+        .reach(Reach::Domain)
         .answers(StatusCode::OK, Content::json::<DnsView<'_>>(), "What was found."),
         Endpoint::new(
             MethodFilter::GET,
@@ -63,6 +67,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "What happened to the domain, newest first.",
             timeline,
         )
+        .reach(Reach::Domain)
         .query::<Paging>()
         .answers(StatusCode::OK, Content::json::<Timeline>(), "A page."),
     ]

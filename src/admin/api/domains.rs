@@ -14,6 +14,7 @@ use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{Json, Name, Params, cursor, cut, from_cursor, limit};
 use crate::admin::problem::Problem;
+use crate::admin::scope::Reach;
 use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::{NewDomain, Patch};
@@ -28,17 +29,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let domain = Content::json::<DomainView<'_>>;
     vec![
         Endpoint::new(MethodFilter::GET, ALL, Role::Viewer, "Domains, sorted by name.", list)
+            .reach(Reach::Narrowed)
             .query::<List>()
             .answers(StatusCode::OK, Content::json::<Page<'_>>(), "A page."),
         Endpoint::new(MethodFilter::POST, ALL, Role::Admin, "Register a domain.", register)
+            .reach(Reach::Narrowed)
             .body(Content::json::<NewDomain>())
             .answers(StatusCode::CREATED, domain(), "It is new.")
             .answers(StatusCode::OK, domain(), "It was registered already."),
-        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show).answers(
-            StatusCode::OK,
-            domain(),
-            "The domain.",
-        ),
+        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show)
+            .reach(Reach::Domain)
+            .answers(StatusCode::OK, domain(), "The domain."),
         Endpoint::new(
             MethodFilter::PATCH,
             ONE,
@@ -46,6 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Change a domain. The role support may pause and resume, nothing else.",
             patch,
         )
+        .reach(Reach::Domain)
         .body(Content::json::<Patch>())
         .answers(StatusCode::OK, domain(), "As it is now."),
         Endpoint::new(
@@ -56,6 +58,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
              With purge=true it is forgotten now.",
             remove,
         )
+        .reach(Reach::Domain)
         .query::<Remove>()
         .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
     ]
@@ -91,15 +94,20 @@ struct Page<'a> {
     counts: Counts,
 }
 
-async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -> Result<Response, Problem> {
+async fn list(
+    State(context): State<Arc<Context>>,
+    caller: Caller,
+    Params(list): Params<List>,
+) -> Result<Response, Problem> {
     let limit = limit(list.limit.as_deref())?;
     let after = from_cursor(list.cursor.as_deref(), |name| DomainName::parse(name).ok())?;
     let store = context.control.store();
-    let counts = Counts::of(&store.counts(list.tenant.as_deref()).await?);
+    let tenant = caller.scope().narrow(list.tenant)?;
+    let counts = Counts::of(&store.counts(tenant.as_deref()).await?);
     let query = DomainQuery {
         state: list.state,
         reason: list.reason,
-        tenant: list.tenant,
+        tenant,
         prefix: list.q,
         after,
         // One more tells whether there is a next page.
@@ -114,7 +122,8 @@ async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -
 }
 
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
-    let new: NewDomain = body.read(&["name", "sending_domain"])?;
+    let mut new: NewDomain = body.read(&["name", "sending_domain"])?;
+    new.keep_to(caller.scope().tenant())?;
     let registered = context.control.register(new, &caller.actor()).await?;
     let status = if registered.created {
         StatusCode::CREATED
@@ -146,6 +155,10 @@ async fn patch(
         caller.must_be(Role::Admin)?;
     }
     let patch: Patch = body.read(&["sending_domain"])?;
+    // By the name of a former tenant another's links would work here, too.
+    if patch.tenant.is_some() || patch.former_tenants.is_some() {
+        caller.must_see_all("tenant and former_tenants can be changed by who sees all tenants")?;
+    }
     let record = context.control.patch(&name, patch, &caller.actor()).await?;
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }

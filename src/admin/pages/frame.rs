@@ -16,12 +16,12 @@ use super::session::Session;
 use super::visitor::{Visitor, Who};
 use super::{cookies, form, headers, layout, see_other, sign_in};
 use crate::admin::auth::{self, Caller};
+use crate::admin::endpoint::Rule;
 use crate::admin::problem::Problem;
-use crate::admin::scope::{Reach, Scope};
+use crate::admin::scope::Scope;
 use crate::admin::server::Peer;
 use crate::admin::{Context, Live};
 use crate::clock::Timestamp;
-use crate::config::admin::Role;
 use crate::domain::Language;
 
 /// Set on an answer: the session ends, or another begins.
@@ -29,14 +29,6 @@ use crate::domain::Language;
 pub(super) enum SessionChange {
     Begin(Session),
     End,
-}
-
-/// Who a page is for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
-    /// The least role. `None`: anybody, signed in or not.
-    pub(super) role: Option<Role>,
-    pub(super) reach: Reach,
 }
 
 /// Why somebody is not let in.
@@ -176,12 +168,8 @@ impl<'c> Visit<'c> {
 
     /// What is not in the table is nobody's page, but whoever is signed in is told so.
     fn rule(&self, parts: &Parts) -> Rule {
-        let unknown = Rule {
-            role: Some(Role::Viewer),
-            reach: Reach::General,
-        };
         let Some(path) = parts.extensions.get::<MatchedPath>() else {
-            return unknown;
+            return Rule::UNKNOWN;
         };
         let method = match parts.method {
             Method::HEAD => Method::GET,
@@ -191,7 +179,7 @@ impl<'c> Visit<'c> {
         rules
             .get(&(method, path.as_str().to_owned()))
             .copied()
-            .unwrap_or(unknown)
+            .unwrap_or(Rule::UNKNOWN)
     }
 
     /// Finds the session, or begins one for a visitor who has none: forms need it, that to sign

@@ -42,15 +42,20 @@ pub(super) use frame::{is_for_people, not_found};
 pub use key::{PagesKey, PagesKeyError};
 
 use super::Context;
-use super::endpoint::method;
+use super::endpoint::{Rule, method};
 use super::problem::Problem;
 use super::scope::Reach;
 use crate::config::admin::Role;
-use frame::Rule;
 
 /// All pages there are.
 fn all() -> Vec<Page> {
     [sign_in::pages(), home::pages()].into_iter().flatten().collect()
+}
+
+/// Who all pages are for, by method and path.
+#[cfg(test)]
+pub(super) fn table() -> Vec<(Method, String, Rule)> {
+    all().into_iter().map(|p| (p.method, p.path, p.rule)).collect()
 }
 
 /// One method of one path.

@@ -9,6 +9,7 @@ mod events;
 mod links;
 mod pages;
 mod service;
+mod tenants;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::AdminToken;
 use crate::config::admin::Role;
-use crate::control::{self, Control, Issue, Limit, Limits, Tools};
+use crate::control::{self, Authorities, Authority, Control, Issue, Limit, Limits, Tools};
 use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
@@ -157,6 +158,11 @@ impl Harness {
             count,
             per: Duration::from_secs(3_600),
         };
+        let limits = Limits {
+            orders_per_account: limit(2),
+            per_registered_domain: limit(50),
+            failed_per_name: limit(5),
+        };
         let control = Control::new(control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
@@ -167,17 +173,12 @@ impl Harness {
             redirects: RedirectCache::new(1 << 20, 1).0,
             kills: KillSwitches::new(),
             tools: Tools {
-                issuer: Arc::new(issuer),
+                authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
                 checker: Arc::new(checker),
                 asker: None,
             },
             settings: control::Settings {
                 issue,
-                limits: Limits {
-                    orders_per_account: limit(2),
-                    per_registered_domain: limit(50),
-                    failed_per_name: limit(5),
-                },
                 target: name(EDGE),
                 cname: None,
             },
