@@ -7,7 +7,7 @@
 
 mod admission;
 mod ask;
-mod authority;
+pub(crate) mod authority;
 mod backoff;
 mod bucket;
 mod change;

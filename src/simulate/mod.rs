@@ -6,6 +6,7 @@
 //! | which names are taken up, when | [`crate::control::scheduler::Rounds`] |
 //! | what is due, how urgent, how limits hold back, what a failure leads to | [`crate::control::rules`] |
 //! | whose order goes first, order slots, expected times | [`crate::control::queue::Queue`] |
+//! | when a CA that fails is out of use | [`crate::control::authority::one_more`] |
 //! | what becomes of a state, when it is due again | [`SslStatus::apply`], [`SslStatus::next_due`] |
 //! | when to renew, when to ask for renewal information | [`crate::issuer::renewal`] |
 //! | the CA's limits as token buckets | [`crate::store::bucket`] |

@@ -82,6 +82,11 @@ pub(crate) fn take_all<E>(
     })
 }
 
+/// The name under which the turns for a bucket are kept.
+pub(crate) fn line_key(key: &str) -> String {
+    format!("line/{key}")
+}
+
 /// What came of taking from one bucket.
 enum Taking {
     Taken,
@@ -127,7 +132,7 @@ impl Bucket {
         mut load: impl FnMut(&str) -> Result<Option<Level>, E>,
         now: Timestamp,
     ) -> Result<Self, E> {
-        let key = format!("line/{}", take.key);
+        let key = line_key(&take.key);
         let none = Level { tokens: 0.0, at: now };
         let stored = load(&key)?.unwrap_or(none);
         let mut line = Self {

@@ -476,7 +476,7 @@ pub struct Count {
 }
 
 /// Tokens to take from one bucket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetTake {
     /// The bucket's name, such as `failed/https://ca.example/dir/links.customer.example`.
     pub key: String,
@@ -486,6 +486,18 @@ pub struct BudgetTake {
     pub per: Duration,
     /// How many tokens to take.
     pub amount: u32,
+}
+
+impl BudgetTake {
+    /// The turn that whoever takes this and finds the bucket empty is given: it can be given back
+    /// by [`Store::return_budgets`], where nobody will come for it.
+    #[must_use]
+    pub fn turn(&self) -> Self {
+        Self {
+            key: bucket::line_key(&self.key),
+            ..self.clone()
+        }
+    }
 }
 
 /// Whether the tokens were taken.
