@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::control::{Control, MessageContext};
 use crate::dns::{DnsReport, ProviderHelp, RecordReport};
+use crate::domain::messages::{self, Text};
 use crate::domain::record::{AppLinks, DnsSummary, Origin, WantedRecord};
 use crate::domain::ssl::{Reason, State};
 use crate::domain::view::SslView;
@@ -57,6 +58,12 @@ impl Viewer {
             checked: report.checked,
             records: &report.records,
             provider: report.provider.as_ref(),
+            preflight: record.ssl.facts.preflight.as_ref().map(|found| PreflightView {
+                at: found.at,
+                arrives: found.miss.is_none(),
+                through: found.through.as_deref(),
+                message: messages::preflight(found),
+            }),
             ssl: self.ssl(record),
         }
     }
@@ -121,8 +128,24 @@ pub(super) struct DnsView<'a> {
     records: &'a [RecordReport],
     /// Where the zone is hosted and what to click there. `None`: not known.
     provider: Option<&'a ProviderHelp>,
+    /// Whether the URL of a CA's challenge gets here, tried from here. `None`: not tried.
+    preflight: Option<PreflightView<'a>>,
     /// The SSL state.
     ssl: SslView<'a>,
+}
+
+/// What came of fetching the URL of a challenge from here. It is advice: it forbids no order.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Preflight")]
+struct PreflightView<'a> {
+    /// When it was tried.
+    at: Timestamp,
+    /// Whether this fleet's answer came.
+    arrives: bool,
+    /// Whose proxy stands between. `None`: none is known of.
+    through: Option<&'a str>,
+    /// The same for people.
+    message: Text,
 }
 
 /// How many domains are in each state.

@@ -9,7 +9,7 @@ use super::wiring;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Asker, Authorities, Authority, Tools};
+use crate::control::{Asker, Authorities, Authority, Preflighter, Tools};
 use crate::dns::{self, Checker, Resolver, ResolverSettings};
 use crate::issuer::{self, AccountKey, Issuer};
 use crate::store::SharedStore;
@@ -24,6 +24,8 @@ pub(super) struct Workshop {
     pub(super) issuer_metrics: issuer::Metrics,
     pub(super) dns_metrics: dns::Metrics,
     pub(super) ask_total: prometheus::IntCounterVec,
+    /// What stands for the world's ports 80 and 443 where everything is on loopback. `None`: it is not.
+    pub(super) loopback_ports: Option<(u16, u16)>,
 }
 
 impl Workshop {
@@ -44,6 +46,10 @@ impl Workshop {
         let others = authorities.split_off(authorities.len().min(1));
         let first = authorities.pop().context("acme.directory is not configured")?;
         let resolver = Arc::new(Resolver::new(wiring::resolver(config, &self.dns))?);
+        let preflight = wiring::preflight(config, self.loopback_ports).map(|settings| {
+            let thumbprint = self.key.thumbprint().to_owned();
+            Arc::new(Preflighter::new(settings, resolver.clone(), thumbprint))
+        });
         let checker = Checker::new(
             wiring::checker(config),
             resolver,
@@ -55,6 +61,7 @@ impl Workshop {
             authorities: Authorities::new(first, others),
             checker: Arc::new(checker),
             asker,
+            preflight,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
-use crate::control::{self, AskSettings, CnameSettings, Limit, Limits};
+use crate::control::{self, AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
 use crate::edge::http;
@@ -90,6 +90,16 @@ pub(super) fn checker(config: &Config) -> CheckerSettings {
             Dmarc::Reject => DmarcWanted::Reject,
         }),
     }
+}
+
+/// `loopback_ports`: what stands for ports 80 and 443 where everything is on loopback.
+pub(super) fn preflight(config: &Config, loopback_ports: Option<(u16, u16)>) -> Option<PreflightSettings> {
+    config.acme.preflight.then(|| PreflightSettings {
+        address: config.acme.preflight_address.map(|a| a.get()),
+        own: config.edge.addresses.iter().map(|a| a.get()).collect(),
+        ports: loopback_ports.unwrap_or((80, 443)),
+        private: loopback_ports.is_some(),
+    })
 }
 
 pub(super) fn ask(config: &Config) -> Option<AskSettings> {

@@ -126,7 +126,17 @@ struct Report {
     https: bool,
     verified: bool,
     records: Vec<Record>,
+    /// `None`: it was not tried, or the server is an older one.
+    preflight: Option<Preflight>,
     ssl: Ssl,
+}
+
+/// Whether a CA's challenge gets there.
+#[derive(Deserialize)]
+struct Preflight {
+    arrives: bool,
+    through: Option<String>,
+    message: Sentence,
 }
 
 #[derive(Deserialize)]
@@ -357,6 +367,9 @@ fn describe(name: &DomainName, report: &Report) -> String {
     }
     if let Some(error) = &report.ssl.last_error {
         out.push_str(&format!("last error: {} ({})\n", error.detail, error.kind));
+    }
+    if let Some(tried) = report.preflight.as_ref().filter(|p| !p.arrives || p.through.is_some()) {
+        out.push_str(&format!("{}\n", tried.message.en));
     }
     if report.https && report.verified {
         return out;

@@ -22,6 +22,7 @@ mod operator;
 mod order;
 mod outbox;
 mod overview;
+mod preflight;
 pub(crate) mod queue;
 mod redirects;
 pub(crate) mod rules;
@@ -50,6 +51,7 @@ pub use metrics::Metrics;
 pub use operator::audit_entry;
 pub use outbox::Teller;
 pub use overview::{Budget, Forecast, Overview};
+pub use preflight::{PreflightSettings, Preflighter};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
 
@@ -153,6 +155,8 @@ pub struct Tools {
     pub checker: Arc<Checker>,
     /// Asks the platform about unknown names. `None`: only registered names are admitted.
     pub asker: Option<Arc<Asker>>,
+    /// Tries the challenge's URL before an order. `None`: nobody does.
+    pub preflight: Option<Arc<Preflighter>>,
 }
 
 /// What a control plane is made of.

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::change::line;
 use super::input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 use super::rules::{self, Gate};
+use super::work::note_preflight;
 use super::{Authority, Control, Edit, Issue, Priority};
 use crate::clock::Timestamp;
 use crate::dns::DnsReport;
-use crate::domain::record::Origin;
+use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
@@ -163,12 +164,25 @@ impl Control {
     /// is not replaced, and a time the CA has set is kept.
     pub async fn verify(&self, name: &DomainName, actor: &Actor) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.tools().checker.report(&record).await;
+        let mut report = self.tools().checker.report(&record).await;
+        let through = match &report.finding.verdict {
+            DnsVerdict::Proxied { provider } => Some(provider.clone()),
+            _ => None,
+        };
+        let tried = if report.https || through.is_some() {
+            self.preflight(&record, through.as_deref(), None).await?
+        } else {
+            None
+        };
+        if let Some(provider) = through.filter(|_| tried.as_ref().is_some_and(|t| t.miss.is_none())) {
+            report.works_through(&provider);
+        }
         let issue = self.inner.settings.load().issue;
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
                 // What our own resolvers could not find out says nothing about the domain.
+                note_preflight(draft, tried.clone());
                 if report.finding.fault != Some(Fault::Ours) {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
                 }
@@ -245,10 +259,20 @@ impl Control {
         }
     }
 
-    /// What the records of a domain look like now.
+    /// What the records of a domain look like now, and whether its challenge gets here. Nothing is
+    /// stored; behind a proxy, where a try may need the stand-in, the last one's result is shown.
     pub async fn dns_report(&self, name: &DomainName) -> Result<(DomainRecord, DnsReport), OperatorError> {
-        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.tools().checker.report(&record).await;
+        let mut record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        let mut report = self.tools().checker.report(&record).await;
+        match &report.finding.verdict {
+            DnsVerdict::Right => record.ssl.facts.preflight = self.preflight(&record, None, None).await?,
+            DnsVerdict::Proxied { provider } if record.ssl.facts.arrives_through() == Some(provider.as_str()) => {
+                let provider = provider.clone();
+                report.works_through(&provider);
+            }
+            DnsVerdict::Proxied { .. } => {}
+            _ => record.ssl.facts.preflight = None,
+        }
         Ok((record, report))
     }
 

@@ -14,8 +14,8 @@ use super::{Control, Edit};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
-use crate::domain::ssl::{Reason, SslEvent};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::ssl::{Preflight, Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord, messages};
 use crate::fault::Fault;
 use crate::random;
 use crate::store::{Fence, StoreError, domain_lease};
@@ -212,7 +212,7 @@ impl Control {
         let queued = SslEvent::Queued {
             eta: Some(self.inner.queue.eta(now)),
         };
-        if record.origin == Origin::Edge || (fresh && record.dns.https) {
+        if record.origin == Origin::Edge {
             self.transition(&record.name, fence, |draft| {
                 draft.happens(queued.clone());
                 Edit::Store
@@ -220,24 +220,42 @@ impl Control {
             .await?;
             return Ok(true);
         }
-        let finding = self.tools().checker.https(&record.name).await;
-        if finding.fault == Some(Fault::Ours) {
-            // Our own resolvers fail: that says nothing about the domain.
-            tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
-            self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
-            return Ok(false);
-        }
-        let verdict = finding.verdict;
-        let right = verdict == DnsVerdict::Right;
-        self.transition(&record.name, fence, |draft| {
-            self.note_dns(draft, &verdict, None);
-            if right {
-                draft.happens(queued.clone());
+        let verdict = if fresh && record.dns.https {
+            None
+        } else {
+            let finding = self.tools().checker.https(&record.name).await;
+            if finding.fault == Some(Fault::Ours) {
+                // Our own resolvers fail: that says nothing about the domain.
+                tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
+                self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
+                return Ok(false);
             }
-            Edit::Store
-        })
-        .await?;
-        Ok(right)
+            Some(finding.verdict)
+        };
+        let through = match &verdict {
+            None => record.ssl.facts.arrives_through(),
+            Some(DnsVerdict::Proxied { provider }) => Some(provider.as_str()),
+            Some(_) => None,
+        };
+        let may_arrive = through.is_some() || matches!(verdict, None | Some(DnsVerdict::Right));
+        let tried = if may_arrive {
+            self.preflight(record, through, Some(fence)).await?
+        } else {
+            None
+        };
+        let changed = self
+            .transition(&record.name, fence, |draft| {
+                note_preflight(draft, tried.clone());
+                if let Some(verdict) = &verdict {
+                    self.note_dns(draft, verdict, None);
+                }
+                if draft.record.dns.https {
+                    draft.happens(queued.clone());
+                }
+                Edit::Store
+            })
+            .await?;
+        Ok(changed.is_some_and(|record| record.dns.https))
     }
 
     /// Writes the outcome of a DNS check into a draft. `verified`: whether all that was asked for
@@ -245,7 +263,12 @@ impl Control {
     pub(super) fn note_dns(&self, draft: &mut super::Draft, verdict: &DnsVerdict, verified: Option<bool>) {
         let before = draft.record.ssl.reason;
         draft.happens(SslEvent::DnsChecked(verdict.clone()));
-        let https = *verdict == DnsVerdict::Right;
+        let facts = &draft.record.ssl.facts;
+        let https = match verdict {
+            DnsVerdict::Right => true,
+            DnsVerdict::Proxied { provider } => facts.arrives_through() == Some(provider.as_str()),
+            _ => false,
+        };
         let verified = https && verified.unwrap_or(draft.record.dns.verified);
         let was_https = draft.record.dns.https;
         draft.record.dns = DnsSummary {
@@ -277,4 +300,14 @@ impl Control {
     ) -> Result<Option<DomainRecord>, StoreError> {
         self.change(name, Some(fence), edit).await
     }
+}
+
+/// Writes what a pre-flight found into a draft, before the DNS check that it belongs to.
+pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>) {
+    let Some(tried) = tried.filter(|t| draft.record.ssl.facts.preflight.as_ref() != Some(t)) else {
+        return;
+    };
+    let text = messages::preflight(&tried).en;
+    draft.happens(SslEvent::Preflight(tried));
+    draft.tells("preflight", Some(text));
 }

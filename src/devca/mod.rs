@@ -23,7 +23,6 @@ mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod unverified;
 mod validation;
 
 use std::collections::BTreeMap;

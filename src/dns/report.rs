@@ -48,6 +48,24 @@ pub struct DnsReport {
 }
 
 impl DnsReport {
+    /// Takes note that the challenge arrives here although a proxy stands in front: the name works,
+    /// and the records that HTTPS depends on are a warning.
+    pub fn works_through(&mut self, provider: &str) {
+        self.https = true;
+        let wrong = |r: &&mut RecordReport| r.purpose == Purpose::Https && r.verdict == Word::Wrong;
+        for row in self.records.iter_mut().filter(wrong) {
+            row.verdict = Word::Warning;
+            row.hint = Hint::new(
+                format!(
+                    "It works through the {provider} proxy. Better switch that off (\"DNS only\"): a setting there can stop renewals."
+                ),
+                format!(
+                    "Es funktioniert durch den {provider}-Proxy. Besser schalten Sie ihn aus („nur DNS“): Eine Einstellung dort kann Erneuerungen verhindern."
+                ),
+            );
+        }
+    }
+
     /// What the domain's record keeps of it.
     pub fn summary(&self) -> DnsSummary {
         DnsSummary {

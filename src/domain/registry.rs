@@ -42,6 +42,7 @@ struct Extra {
     fallback_url: Option<String>,
     apple: Option<Bytes>,
     android: Option<Bytes>,
+    stand_in_until: Option<Timestamp>,
 }
 
 impl Entry {
@@ -53,6 +54,7 @@ impl Entry {
             fallback_url: record.fallback_url.clone(),
             apple: json(&record.app_links.apple),
             android: json(&record.app_links.android),
+            stand_in_until: record.ssl.facts.stand_in_until,
         };
         Self {
             name: record.name.clone(),
@@ -89,6 +91,13 @@ impl Entry {
     /// `assetlinks.json`. `None`: there is none.
     pub fn asset_links(&self) -> Option<Bytes> {
         self.extra.as_deref()?.android.clone()
+    }
+
+    /// Whether handshakes get the stand-in that serves challenges only: an order is open, no
+    /// certificate is held, and a proxy that may come on port 443 brings the challenge.
+    pub fn has_stand_in(&self, now: Timestamp) -> bool {
+        let until = self.extra.as_deref().and_then(|e| e.stand_in_until);
+        until.is_some_and(|t| t > now) && !self.retired && self.not_after.is_none_or(|t| t <= now)
     }
 
     /// Whether an unexpired certificate is held.

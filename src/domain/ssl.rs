@@ -233,6 +233,34 @@ pub struct Facts {
     pub ca: Option<String>,
     /// What kind of failure the last attempt met.
     pub cause: Option<FailureKind>,
+    /// What came of the last try to fetch the challenge's URL from here.
+    pub preflight: Option<Preflight>,
+    /// Until when a handshake may be answered by the stand-in that serves challenges only.
+    pub stand_in_until: Option<Timestamp>,
+}
+
+impl Facts {
+    /// The proxy through which the challenge's URL was found to arrive here. `None`: none is known.
+    pub fn arrives_through(&self) -> Option<&str> {
+        self.preflight
+            .as_ref()
+            .filter(|p| p.miss.is_none())
+            .and_then(|p| p.through.as_deref())
+    }
+}
+
+/// What came of fetching the challenge's URL from here, before an order. It tells people where to
+/// look; it forbids nothing, for a CA sees the network from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// When it was tried.
+    pub at: Timestamp,
+    /// Whose proxy stands between. `None`: none is known of.
+    #[serde(default)]
+    pub through: Option<String>,
+    /// What came instead of the answer of this fleet. `None`: that arrived.
+    #[serde(default)]
+    pub miss: Option<String>,
 }
 
 /// What kind of failure an attempt met; picks the reason, the wait and the advice.
@@ -291,6 +319,13 @@ pub struct Failure {
 pub enum SslEvent {
     /// DNS was looked at.
     DnsChecked(DnsVerdict),
+    /// The challenge's URL was fetched from here.
+    Preflight(Preflight),
+    /// The challenge's URL is about to be fetched through a proxy that may come on port 443.
+    StandIn {
+        /// Until when the stand-in may answer.
+        until: Timestamp,
+    },
     /// An order took its place in the queue.
     Queued {
         /// When it is expected to be through. `None`: not known.

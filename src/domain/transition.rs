@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use super::record::DnsVerdict;
-use super::ssl::{CaRefusals, CertificateInfo, Facts, Failure, FailureKind, Reason, SslEvent, SslStatus, State};
+use super::ssl::{
+    CaRefusals, CertificateInfo, Facts, Failure, FailureKind, ORDER_ABANDONED_AFTER, Reason, SslEvent, SslStatus, State,
+};
 use crate::clock::Timestamp;
 
 /// After that many failed attempts in a row without a certificate, linkseal stops by itself:
@@ -34,17 +36,27 @@ impl SslStatus {
         let mut next = self.clone();
         match event {
             SslEvent::DnsChecked(DnsVerdict::Right) => next.dns_right(now),
+            // A proxy through which the challenge arrives is a warning, no obstacle.
+            SslEvent::DnsChecked(DnsVerdict::Proxied { provider })
+                if next.facts.arrives_through() == Some(provider.as_str()) =>
+            {
+                next.dns_right(now);
+            }
             SslEvent::DnsChecked(wrong) => next.dns_wrong(wrong, now),
+            SslEvent::Preflight(found) => next.facts.preflight = Some(found),
+            SslEvent::StandIn { until } => next.facts.stand_in_until = Some(until).filter(|_| !next.holds(now)),
             SslEvent::Queued { eta } => next.queued(eta, now),
             SslEvent::OrderStarted { ca } => {
                 next.facts.ca = Some(ca);
                 next.next_attempt = None;
                 next.eta = None;
-                next.reason = if next.holds(now) {
-                    Reason::Renewing
+                if next.holds(now) {
+                    next.reason = Reason::Renewing;
                 } else {
-                    Reason::Ordering
-                };
+                    next.reason = Reason::Ordering;
+                    let until = next.facts.arrives_through().map(|_| now + ORDER_ABANDONED_AFTER);
+                    next.facts.stand_in_until = until;
+                }
             }
             SslEvent::Validating => {
                 if !next.holds(now) {
@@ -107,6 +119,7 @@ impl SslStatus {
         self.facts = Facts {
             ca: self.facts.ca.take(),
             cause: self.facts.cause,
+            preflight: self.facts.preflight.take(),
             ..Facts::default()
         };
         if self.holds(now) {
@@ -129,8 +142,10 @@ impl SslStatus {
         self.next_attempt = Some(now + wait);
         self.eta = None;
         let facts = &mut self.facts;
+        let proxied = matches!(verdict, DnsVerdict::Proxied { .. });
         *facts = Facts {
             ca: facts.ca.take(),
+            preflight: facts.preflight.take().filter(|_| proxied),
             ..Facts::default()
         };
         let (unheld, left) = match verdict {
@@ -183,8 +198,11 @@ impl SslStatus {
     }
 
     fn issued(&mut self, certificate: CertificateInfo) {
+        let through = self.facts.arrives_through().is_some();
         let facts = Facts {
             ca: self.facts.ca.take(),
+            // What makes its DNS right from now on.
+            preflight: self.facts.preflight.take().filter(|_| through),
             ..Facts::default()
         };
         let failures = std::mem::take(&mut self.failures);
@@ -223,6 +241,7 @@ impl SslStatus {
         self.facts = Facts {
             ca: self.facts.ca.take(),
             cause: Some(failure.kind),
+            preflight: self.facts.preflight.take(),
             ..Facts::default()
         };
         self.last_error = Some(failure.error);
@@ -368,7 +387,7 @@ impl FailureKind {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::ssl::LastError;
+    use super::super::ssl::{LastError, Preflight};
     use super::*;
 
     const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
@@ -618,6 +637,51 @@ mod tests {
             assert_eq!(issued(90).apply(event.clone(), T0).state(), State::Issued);
             assert_eq!(fresh().apply(event, T0).state(), State::Unknown);
         }
+    }
+
+    #[test]
+    fn a_proxy_is_no_obstacle_while_the_challenge_arrives_through_it() {
+        let cdn = || DnsVerdict::Proxied { provider: "CDN".into() };
+        let tried = |miss: Option<&str>| {
+            SslEvent::Preflight(Preflight {
+                at: T0,
+                through: Some("CDN".into()),
+                miss: miss.map(str::to_owned),
+            })
+        };
+        let stand_in = SslEvent::StandIn { until: T0 + HOUR };
+        let proxied = fresh()
+            .apply(SslEvent::DnsChecked(cdn()), T0)
+            .apply(stand_in.clone(), T0);
+        assert_eq!(
+            (proxied.reason, proxied.facts.stand_in_until),
+            (Reason::Proxied, Some(T0 + HOUR))
+        );
+        let missed = proxied
+            .apply(tried(Some("refused")), T0)
+            .apply(SslEvent::DnsChecked(cdn()), T0);
+        assert_eq!((missed.reason, missed.facts.stand_in_until), (Reason::Proxied, None));
+        assert!(missed.facts.preflight.is_some());
+        let arrived = missed.apply(tried(None), T0).apply(SslEvent::DnsChecked(cdn()), T0);
+        assert_eq!(arrived.reason, Reason::NeverRequested);
+        let ordered = arrived.apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        assert_eq!(ordered.facts.stand_in_until, Some(T0 + ORDER_ABANDONED_AFTER));
+        assert_eq!(
+            ordered.apply(failure(FailureKind::Connection), T0).facts.stand_in_until,
+            None
+        );
+        // Once issued it stays right, until the challenge does not arrive any more.
+        let held = ordered.apply(SslEvent::Issued(certificate(90)), T0);
+        assert_eq!(held.facts.stand_in_until, None);
+        assert_eq!(held.apply(SslEvent::DnsChecked(cdn()), T0).reason, Reason::Ok);
+        assert_eq!(held.apply(stand_in, T0).facts.stand_in_until, None);
+        let lost = held
+            .apply(tried(Some("refused")), T0)
+            .apply(SslEvent::DnsChecked(cdn()), T0);
+        assert_eq!(lost.reason, Reason::Moved);
+        // Not proxied: no stand-in.
+        let plain = fresh().apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        assert_eq!(plain.facts.stand_in_until, None);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod minting;
 mod nats;
 mod operators;
 mod pebble_flow;
+mod preflight;
 mod renewal;
 mod store_scale;
 mod structure;

@@ -247,7 +247,18 @@ async fn verify_reports_and_queues_when_right() {
     let report = reply.json();
     assert_eq!((&report["https"], &report["verified"]), (&json!(false), &json!(false)));
     let keys: Vec<_> = report.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["https", "verified", "checked", "records", "provider", "ssl"]);
+    assert_eq!(
+        keys,
+        [
+            "https",
+            "verified",
+            "checked",
+            "records",
+            "provider",
+            "preflight",
+            "ssl"
+        ]
+    );
     let record = &report["records"][0];
     assert_eq!(
         (&record["type"], &record["verdict"]),

@@ -176,6 +176,7 @@ impl Harness {
                 authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
                 checker: Arc::new(checker),
                 asker: None,
+                preflight: None,
             },
             settings: control::Settings {
                 issue,

@@ -138,6 +138,7 @@ impl Edge {
         let options = Options {
             clock: clock.clone(),
             config_file: Some(file),
+            loopback: true,
             ..Options::default()
         };
         let app = App::bind(config, options).await.expect("bound");
