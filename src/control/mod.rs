@@ -10,14 +10,17 @@ mod ask;
 pub(crate) mod authority;
 mod backoff;
 mod bucket;
+mod caa_watch;
 mod change;
 mod cname;
+mod freeze;
 mod handshake;
 mod import;
 mod input;
 mod kills;
 mod loader;
 mod metrics;
+mod newcomers;
 mod operator;
 mod order;
 mod outbox;
@@ -27,6 +30,7 @@ pub(crate) mod queue;
 mod redirects;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
+mod share;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -42,22 +46,24 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use authority::{Authorities, Authority};
+pub use caa_watch::{TargetCaa, TargetVerdict};
 pub use change::{Draft, Edit};
 pub use cname::CnameSettings;
+pub use freeze::NewFreeze;
 pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
 pub use operator::audit_entry;
 pub use outbox::Teller;
-pub use overview::{Budget, Forecast, Overview};
+pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 pub use preflight::{PreflightSettings, Preflighter};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
 
 use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::dns::Checker;
 use crate::domain::DomainName;
 use crate::domain::messages;
@@ -105,6 +111,8 @@ pub struct Settings {
     pub issue: Issue,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// Older targets that customers still point to.
+    pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
     pub cname: Option<CnameSettings>,
 }
@@ -141,6 +149,14 @@ struct Inner {
     judging: Mutex<()>,
     /// Woken when how CAA records name the CAs has to be read anew.
     identities: Notify,
+    /// Woken when they were read.
+    identified: Notify,
+    /// What CAA records at the edge's own names say.
+    target_caa: ArcSwap<Vec<TargetCaa>>,
+    /// How many certificates are at risk, and when that was counted.
+    at_risk: std::sync::Mutex<Option<(Timestamp, u64)>>,
+    /// Names just registered, which may be taken up before what waits to be.
+    newcomers: newcomers::Newcomers,
     looks: Semaphore,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
@@ -219,6 +235,10 @@ impl Control {
             in_hand: DashMap::new(),
             judging: Mutex::new(()),
             identities: Notify::new(),
+            identified: Notify::new(),
+            target_caa: ArcSwap::default(),
+            at_risk: std::sync::Mutex::default(),
+            newcomers: newcomers::Newcomers::default(),
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
@@ -237,6 +257,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().run_orders());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());
         tasks.spawn_until_stop(self.clone().keep_identities());
+        tasks.spawn_until_stop(self.clone().watch_target_caa());
     }
 
     /// Takes over new settings after a reload.

@@ -45,6 +45,9 @@ pub struct DomainRecord {
     /// Since when it is retired: served while its certificate lives, never renewed. `None`: it is wanted.
     #[serde(default)]
     pub retired: Option<Timestamp>,
+    /// Counts how often the links to its page were taken back; one made before opens nothing.
+    #[serde(default)]
+    pub share_generation: u32,
     /// Its SSL state.
     pub ssl: SslStatus,
     /// What its DNS looked like the last time.
@@ -78,6 +81,7 @@ impl DomainRecord {
             created: now,
             paused: None,
             retired: None,
+            share_generation: 0,
             ssl: SslStatus::new(now),
             dns: DnsSummary::default(),
             version: 0,
@@ -106,7 +110,9 @@ impl DomainRecord {
     /// here only as long as it has, or is about to have, a certificate; its next handshake, if its
     /// DNS leads here again, admits it anew. `None`: it stays, registered or set aside by an operator.
     pub fn forget_at(&self) -> Option<Timestamp> {
-        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown;
+        // What a freeze has stopped goes on after it.
+        let frozen = self.ssl.reason == Reason::Paused;
+        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown && !frozen;
         idle.then(|| self.ssl.since + FORGOTTEN_AFTER)
     }
 }
