@@ -235,7 +235,7 @@ impl<'a> Replay<'a> {
         while let Some((name, slot)) = self.queue.try_next() {
             self.tally.left_queue();
             let Some(id) = self.book.id(&name) else { continue };
-            if let Err(event) = self.admit(id) {
+            if let Some(event) = self.admit(id) {
                 if matches!(event, SslEvent::HeldBack { .. }) {
                     let before = std::mem::replace(&mut self.book.domain(id).held_back, true);
                     self.tally.held_back(before, self.now);
@@ -255,8 +255,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Lets an order to the CA, or says what becomes of the domain instead.
-    fn admit(&mut self, id: Id) -> Result<(), SslEvent> {
+    /// Lets an order to the CA (`None`), or says what happens to the domain instead.
+    fn admit(&mut self, id: Id) -> Option<SslEvent> {
         let (now, limits) = (self.now, &self.scenario.limits);
         let (ca, held_back) = (CA.to_owned(), |until| SslEvent::HeldBack {
             until,
@@ -265,27 +265,27 @@ impl<'a> Replay<'a> {
         let domain = self.book.domain(id);
         let replaces = rules::replaces(&domain.ssl, CA).is_some();
         let takes = match rules::gate((&domain.name, &domain.ssl), CA, limits, None, replaces, now) {
-            Gate::Wait(until) => return Err(held_back(until)),
+            Gate::Wait(until) => return Some(held_back(until)),
             Gate::Take(takes) => takes,
         };
         let out_until = self.book.trouble.as_ref().and_then(|trouble| trouble.out_until);
         match out_until {
-            Some(until) if until > now => return Err(SslEvent::CaOut { until, ca }),
+            Some(until) if until > now => return Some(SslEvent::CaOut { until, ca }),
             Some(_) if self.book.trial.is_some() => {
                 let until = now + TRIAL_RETRY;
-                return Err(SslEvent::CaOut { until, ca });
+                return Some(SslEvent::CaOut { until, ca });
             }
             _ => {}
         }
         match self.book.take_budgets(&takes, now) {
-            BudgetAnswer::Exhausted { until, .. } => return Err(held_back(until)),
+            BudgetAnswer::Exhausted { until, .. } => return Some(held_back(until)),
             BudgetAnswer::Taken if takes.is_empty() => {}
             BudgetAnswer::Taken => self.tally.taken_from_account(),
         }
         if out_until.is_some() {
             self.book.trial = Some(id);
         }
-        Ok(())
+        None
     }
 
     /// Learns from an order's end how the CA does.
