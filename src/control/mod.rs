@@ -7,6 +7,7 @@
 
 mod admission;
 mod ask;
+mod astray;
 pub(crate) mod authority;
 mod backoff;
 mod bucket;
@@ -26,11 +27,13 @@ mod order;
 mod outbox;
 mod overview;
 mod preflight;
+mod probe;
 pub(crate) mod queue;
 mod redirects;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -58,8 +61,10 @@ pub use operator::audit_entry;
 pub use outbox::Teller;
 pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 pub use preflight::{PreflightSettings, Preflighter};
+pub use probe::ProbeSettings;
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
+pub use suspicion::Suspected;
 
 use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
@@ -111,6 +116,12 @@ pub struct Settings {
     pub issue: Issue,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// How often DNS is looked at for a domain that holds a certificate.
+    pub recheck: Duration,
+    /// How long a name may lead elsewhere until it is hardly looked at any more.
+    pub departed_after: Duration,
+    /// How issued domains are probed. `None`: they are not.
+    pub probe: Option<ProbeSettings>,
     /// Older targets that customers still point to.
     pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
@@ -160,6 +171,7 @@ struct Inner {
     looks: Semaphore,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
+    suspicion: suspicion::Suspicion,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -242,6 +254,7 @@ impl Control {
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
+            suspicion: suspicion::Suspicion::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -255,6 +268,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().run_orders());
+        tasks.spawn_until_stop(self.clone().run_probes());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());
         tasks.spawn_until_stop(self.clone().keep_identities());
         tasks.spawn_until_stop(self.clone().watch_target_caa());

@@ -11,8 +11,10 @@ pub(super) mod import;
 pub(super) mod issuer;
 mod kills;
 mod links;
+mod readiness;
 mod redirects;
 pub(super) mod share;
+mod suspicion;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
@@ -27,11 +29,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         metrics::endpoints(),
         domains::endpoints(),
         checks::endpoints(),
+        readiness::endpoints(),
         share::endpoints(),
         import::endpoints(),
         export::endpoints(),
         audit::endpoints(),
         issuer::endpoints(),
+        suspicion::endpoints(),
         links::endpoints(),
         events::endpoints(),
         erase::endpoints(),

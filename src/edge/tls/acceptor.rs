@@ -264,6 +264,10 @@ impl Acceptor {
                 }
             }
         };
+        if entry.reason == Reason::Moved {
+            let now = self.parts.clock.now();
+            self.parts.certificates.seen_astray(&entry.name, now);
+        }
         let stream = tokio::select! {
             biased;
             stream = start.into_stream(config) => Box::new(stream.map_err(|e| failed(&e))?),
