@@ -198,13 +198,12 @@ fn as_json(line: &str) -> String {
     }
     let mut cells = line.split([',', ';', '\t']).map(|cell| cell.trim().trim_matches('"'));
     let mut cell = || cells.next().filter(|cell| !cell.is_empty());
-    let (name, tenant, sending_domain) = (cell().unwrap_or_default(), cell(), cell());
-    match cells.next() {
-        None => json!({"name": name, "tenant": tenant, "sending_domain": sending_domain}),
-        // Refused by name, as any unknown key is.
-        Some(rest) => json!({"name": name, "a fourth column": rest}),
+    let mut new = json!({"name": cell().unwrap_or_default(), "tenant": cell(), "sending_domain": cell()});
+    if let (Some(rest), Some(object)) = (cells.next(), new.as_object_mut()) {
+        // Refused by name, as an unknown key is.
+        object.insert("a fourth column".to_owned(), json!(rest));
     }
-    .to_string()
+    new.to_string()
 }
 
 fn import_page(visitor: &Visitor, lines: &str, result: Option<Markup>) -> Html {
@@ -303,7 +302,7 @@ mod tests {
         assert_eq!(read("\"a.example\",,"), plain);
         assert_eq!(
             read("a.example; acme ;\tmail.example"),
-            json!({"name": "a.example", "a fourth column": "mail.example"})
+            json!({"name": "a.example", "tenant": "acme", "sending_domain": null, "a fourth column": "mail.example"})
         );
         assert_eq!(
             read("a.example\tacme\tmail.example"),
