@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::control::{Control, MessageContext};
 use crate::dns::{DnsReport, ProviderHelp, RecordReport};
+use crate::domain::handshakes::{Failures, HandshakeFailures};
 use crate::domain::messages::{self, Text};
 use crate::domain::record::{AppLinks, DnsSummary, Origin, WantedRecord};
 use crate::domain::ssl::{Reason, State};
@@ -16,6 +17,7 @@ use crate::store::Count;
 /// Makes views: what the sentences and the readiness need to know, taken once for a page.
 pub(super) struct Viewer {
     messages: MessageContext,
+    failures: HandshakeFailures,
     now: Timestamp,
 }
 
@@ -23,6 +25,7 @@ impl Viewer {
     pub(super) fn new(control: &Control) -> Self {
         Self {
             messages: control.messages(),
+            failures: control.handshake_failures().clone(),
             now: control.clock().now(),
         }
     }
@@ -44,6 +47,7 @@ impl Viewer {
             http_while_pending: record.http_while_pending,
             ssl: self.ssl(record),
             dns: &record.dns,
+            handshakes: HandshakesView::of(self.failures.of(&record.name)),
         }
     }
 
@@ -112,6 +116,30 @@ pub(super) struct DomainView<'a> {
     ssl: SslView<'a>,
     /// What its DNS looked like the last time.
     dns: &'a DnsSummary,
+    /// Its TLS handshakes with this node, since that was started.
+    handshakes: HandshakesView,
+}
+
+/// What is counted of a domain's TLS handshakes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Handshakes")]
+struct HandshakesView {
+    /// How many failed.
+    failed: u64,
+    /// When the last one failed. `None`: none did.
+    last_failed: Option<Timestamp>,
+    /// Why that one failed. `None`: none did.
+    last_error: Option<String>,
+}
+
+impl HandshakesView {
+    fn of(failures: Option<Failures>) -> Self {
+        Self {
+            failed: failures.as_ref().map_or(0, |f| f.count),
+            last_failed: failures.as_ref().map(|f| f.last),
+            last_error: failures.map(|f| f.error),
+        }
+    }
 }
 
 /// A domain's DNS: what it should hold and what it holds.

@@ -131,6 +131,7 @@ pub(super) fn control(config: &Config) -> control::Settings {
         },
         target: config.edge.name.clone(),
         cname: cname(config),
+        keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Metrics {
     remaining: Remaining,
     /// Questions to the `ask` endpoint, by result.
     pub ask: IntCounterVec,
+    rejected: IntGauge,
     /// Unknown names under the policy `cname`, by result.
     pub(super) cname: IntCounterVec,
 }
@@ -65,6 +66,10 @@ impl Metrics {
             ),
             &["result"],
         )?;
+        let rejected = IntGauge::new(
+            "linkseal_rejected_names",
+            "Names refused here although their DNS leads here: a CNAME was set, the domain never added.",
+        )?;
         let remaining = Remaining::new()?;
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
@@ -73,6 +78,7 @@ impl Metrics {
             Box::new(budget.clone()),
             Box::new(ask.clone()),
             Box::new(cname.clone()),
+            Box::new(rejected.clone()),
             Box::new(remaining.clone()),
         ] {
             registry.register(collector)?;
@@ -96,6 +102,7 @@ impl Metrics {
             remaining,
             ask,
             cname,
+            rejected,
         })
     }
 }
@@ -132,6 +139,8 @@ impl Control {
         let orders = self.tools().authorities.first().account_budget();
         let left = self.inner.store.budget_left(&orders, now).await?;
         metrics.budget.with_label_values(&["orders_per_account"]).set(left);
+        let rejected = i64::try_from(self.inner.rejected.len()).unwrap_or(i64::MAX);
+        metrics.rejected.set(rejected);
         let mut snapshot = Snapshot::default();
         self.inner.registry.for_each(|entry| {
             if let Some(left) = entry.not_after.and_then(|end| end.since(now)) {

@@ -157,6 +157,7 @@ impl Control {
         self.inner.certificates.remove(name);
         self.inner.redirects.forget_all();
         self.inner.cname.forget(name);
+        self.inner.handshake_failures.forget(name);
         Ok(())
     }
 
@@ -181,10 +182,13 @@ impl Control {
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
+                let told = note_preflight(draft, tried.clone());
                 // What our own resolvers could not find out says nothing about the domain.
-                note_preflight(draft, tried.clone());
                 if report.finding.fault != Some(Fault::Ours) {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
+                }
+                if told.is_some() {
+                    draft.tells("preflight", told);
                 }
                 if report.https && draft.record.is_wanted() && issue != Issue::Off {
                     draft.happens(SslEvent::Wanted);

@@ -245,9 +245,12 @@ impl Control {
         };
         let changed = self
             .transition(&record.name, fence, |draft| {
-                note_preflight(draft, tried.clone());
+                let told = note_preflight(draft, tried.clone());
                 if let Some(verdict) = &verdict {
                     self.note_dns(draft, verdict, None);
+                }
+                if told.is_some() {
+                    draft.tells("preflight", told);
                 }
                 if draft.record.dns.https {
                     draft.happens(queued.clone());
@@ -302,12 +305,11 @@ impl Control {
     }
 }
 
-/// Writes what a pre-flight found into a draft, before the DNS check that it belongs to.
-pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>) {
-    let Some(tried) = tried.filter(|t| draft.record.ssl.facts.preflight.as_ref() != Some(t)) else {
-        return;
-    };
+/// Writes what a pre-flight found into a draft, before the DNS check that it belongs to; returns
+/// what is to be told of it after that. `None`: nothing is new.
+pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>) -> Option<String> {
+    let tried = tried.filter(|t| draft.record.ssl.facts.preflight.as_ref() != Some(t))?;
     let text = messages::preflight(&tried).en;
     draft.happens(SslEvent::Preflight(tried));
-    draft.tells("preflight", Some(text));
+    Some(text)
 }

@@ -118,6 +118,17 @@ impl Checker {
         self.https_with(&self.look(&memo), name).await
     }
 
+    /// Whether a name leads here by what the resolvers say; fewer questions than [`Checker::https`]
+    /// asks, for names that nobody has added. `None`: they do not say.
+    pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
+        let (_turn, memo) = (self.turn().await, Memo::default());
+        match trace(&self.look(&memo), name, &self.settings.target).await.verdict {
+            DnsVerdict::Right => Some(true),
+            DnsVerdict::Error { .. } => None,
+            _ => Some(false),
+        }
+    }
+
     /// What CAA says about a name and one CA. Of the edge's own name too: a record there speaks for
     /// every customer whose name has none.
     pub async fn caa(&self, name: &DomainName, ca: &CaIdentity) -> Caa {

@@ -144,7 +144,14 @@ async fn registering_is_enough_where_certificates_are_ordered_on_register() {
     world.handshake(name).await.expect("served at once");
     assert_eq!(
         world.edge.timeline(name).await,
-        ["registered", "dns_right", "order_started", "validating", "issued"]
+        [
+            "registered",
+            "dns_right",
+            "preflight",
+            "order_started",
+            "validating",
+            "issued"
+        ]
     );
 }
 

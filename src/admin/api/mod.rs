@@ -12,6 +12,7 @@ mod issuer;
 mod kills;
 mod links;
 mod redirects;
+mod rejected;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
@@ -34,6 +35,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         events::endpoints(),
         erase::endpoints(),
         redirects::endpoints(),
+        rejected::endpoints(),
         kills::endpoints(),
         description::endpoints(),
     ]

@@ -33,9 +33,12 @@ async fn a_domain_is_shown_as_in_the_contract() {
             "app_links",
             "http_while_pending",
             "ssl",
-            "dns"
+            "dns",
+            "handshakes"
         ]
     );
+    let none = json!({"failed": 0, "last_failed": null, "last_error": null});
+    assert_eq!(domain["handshakes"], none);
     assert_eq!(
         keys(&domain["ssl"]),
         [
