@@ -87,49 +87,49 @@ impl Viewer {
 #[schemars(rename = "Domain")]
 pub(super) struct DomainView<'a> {
     /// Its name, internationalized ones as A-labels.
-    name: &'a DomainName,
+    pub(super) name: &'a DomainName,
     /// Whose links are served there.
-    tenant: &'a str,
+    pub(super) tenant: &'a str,
     /// Earlier tenants whose links still verify.
-    former_tenants: &'a [String],
+    pub(super) former_tenants: &'a [String],
     /// The domain in the sender's address. `None`: mail records are not looked at.
-    sending_domain: Option<&'a DomainName>,
+    pub(super) sending_domain: Option<&'a DomainName>,
     /// When it was added.
-    created: Timestamp,
+    pub(super) created: Timestamp,
     /// Whether https links to it work: issued, and leading here.
-    https_ready: bool,
+    pub(super) https_ready: bool,
     /// Whether an operator paused issuance.
-    paused: bool,
+    pub(super) paused: bool,
     /// Since when it is retired: served while its certificate lives. `None`: it is wanted.
-    retired: Option<Timestamp>,
+    pub(super) retired: Option<Timestamp>,
     /// How it came to be known.
-    origin: Origin,
+    pub(super) origin: Origin,
     /// Further DNS records the customer is asked for.
-    records: &'a [WantedRecord],
+    pub(super) records: &'a [WantedRecord],
     /// Where a broken click link leads. `None`: as configured for all.
-    fallback_url: Option<&'a str>,
+    pub(super) fallback_url: Option<&'a str>,
     /// The app-link files.
-    app_links: &'a AppLinks,
+    pub(super) app_links: &'a AppLinks,
     /// Whether tracking works over HTTP while no certificate is held.
-    http_while_pending: bool,
+    pub(super) http_while_pending: bool,
     /// Its SSL state.
-    ssl: SslView<'a>,
+    pub(super) ssl: SslView<'a>,
     /// What its DNS looked like the last time.
-    dns: &'a DnsSummary,
+    pub(super) dns: &'a DnsSummary,
     /// Its TLS handshakes with this node, since that was started.
-    handshakes: HandshakesView,
+    pub(super) handshakes: HandshakesView,
 }
 
 /// What is counted of a domain's TLS handshakes.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Handshakes")]
-struct HandshakesView {
+pub(super) struct HandshakesView {
     /// How many failed.
-    failed: u64,
+    pub(super) failed: u64,
     /// When the last one failed. `None`: none did.
-    last_failed: Option<Timestamp>,
+    pub(super) last_failed: Option<Timestamp>,
     /// Why that one failed. `None`: none did.
-    last_error: Option<String>,
+    pub(super) last_error: Option<String>,
 }
 
 impl HandshakesView {
@@ -147,41 +147,41 @@ impl HandshakesView {
 #[schemars(rename = "DnsReport")]
 pub(super) struct DnsView<'a> {
     /// Whether the name leads here, so that HTTPS can work.
-    https: bool,
+    pub(super) https: bool,
     /// Whether everything that is asked for is published.
-    verified: bool,
+    pub(super) verified: bool,
     /// When it was looked at.
-    checked: Timestamp,
+    pub(super) checked: Timestamp,
     /// Every record asked for, and those that have to go.
-    records: &'a [RecordReport],
+    pub(super) records: &'a [RecordReport],
     /// Where the zone is hosted and what to click there. `None`: not known.
-    provider: Option<&'a ProviderHelp>,
+    pub(super) provider: Option<&'a ProviderHelp>,
     /// Whether the URL of a CA's challenge gets here, tried from here. `None`: not tried.
-    preflight: Option<PreflightView<'a>>,
+    pub(super) preflight: Option<PreflightView<'a>>,
     /// The SSL state.
-    ssl: SslView<'a>,
+    pub(super) ssl: SslView<'a>,
 }
 
 /// What came of fetching the URL of a challenge from here. It is advice: it forbids no order.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Preflight")]
-struct PreflightView<'a> {
+pub(super) struct PreflightView<'a> {
     /// When it was tried.
-    at: Timestamp,
+    pub(super) at: Timestamp,
     /// Whether this fleet's answer came.
-    arrives: bool,
+    pub(super) arrives: bool,
     /// Whose proxy stands between. `None`: none is known of.
-    through: Option<&'a str>,
+    pub(super) through: Option<&'a str>,
     /// The same for people.
-    message: Text,
+    pub(super) message: Text,
 }
 
 /// How many domains are in each state.
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Counts {
-    issued: u64,
-    pending: u64,
-    unknown: u64,
+    pub(super) issued: u64,
+    pub(super) pending: u64,
+    pub(super) unknown: u64,
 }
 
 impl Counts {

@@ -39,7 +39,7 @@ use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
-use crate::event::{Delivery, Eraser, Journal};
+use crate::event::{Activity, Delivery, Eraser, Journal};
 use crate::issuer::AccountKey;
 use crate::link::{KillSwitches, RedirectCache};
 use crate::shutdown::Tasks;
@@ -256,6 +256,7 @@ impl App {
             certificates,
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            activity: Activity::start(&journal, &tasks),
             eraser: eraser.clone(),
             pages_key,
             settings: wiring::admin(&config, &context),

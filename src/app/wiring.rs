@@ -317,6 +317,8 @@ pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings
         tokens: config.secrets.admin_tokens.clone(),
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
+        pages: config.pages.clone(),
+        logo: config.secrets.logo.clone(),
         link_keys: Arc::clone(&context.settings.load().keys),
         prefix: config.links.prefix.as_str().to_owned(),
         max_age: config.links.max_age.map(|age| age.get()),

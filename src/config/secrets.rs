@@ -20,6 +20,7 @@ use super::acme::{Acme, Eab};
 use super::admin::Role;
 use super::check::Findings;
 use super::events::Sink;
+use super::pages::Logo;
 use crate::event::WebhookSecret;
 
 /// What the files named in a configuration hold.
@@ -33,6 +34,8 @@ pub struct Secrets {
     pub authorities: Vec<AuthoritySecrets>,
     /// For each sink of events: what its files hold.
     pub sinks: Vec<SinkSecrets>,
+    /// The platform's logo. `None`: none is configured.
+    pub logo: Option<Logo>,
     /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
     pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
 }
@@ -140,6 +143,7 @@ impl Secrets {
                 .sinks
                 .push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
         }
+        secrets.logo = config.pages.logo.as_deref().and_then(|path| Logo::read(path, found));
         for (i, rule) in config.upstream.iter().enumerate() {
             let place = format!("upstream[{i}].ca_file");
             let trust = rule

@@ -38,7 +38,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
     let table: &[(&str, &str)] = &[
         (
             "[edgy]\n",
-            "dir/linkseal.toml:5: edgy: unknown key; allowed here: listen, edge, admission, acme, store, links, events, upstream, dns, admin, log",
+            "dir/linkseal.toml:5: edgy: unknown key; allowed here: listen, edge, admission, acme, store, links, events, upstream, dns, admin, pages, log",
         ),
         (
             "[log]\nlevle = \"info\"\n",
@@ -179,6 +179,11 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         (
             "[admin]\nplain = \"yes\"\n",
             "dir/linkseal.toml:6: admin.plain: must be true or false, not string \"yes\"",
+        ),
+        (
+            "[pages]\naccent = \"blue\"\nembed = [\"https://a.example/x\"]\n",
+            "dir/linkseal.toml:6: pages.accent: must be a colour such as \"#1d4ed8\", not string \"blue\"\n\
+             dir/linkseal.toml:7: pages.embed[0]: must be scheme, host and port, such as \"https://app.platform.example\", without a path, not string \"https://a.example/x\"",
         ),
         ("[acme]\n", "dir/linkseal.toml:5: not TOML: duplicate key"),
         (

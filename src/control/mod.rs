@@ -28,6 +28,7 @@ mod redirects;
 mod rejected;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
+mod share;
 #[cfg(test)]
 mod tests;
 mod tickets;

@@ -314,7 +314,7 @@ impl Control {
     }
 
     /// Adds the audit line, and stores only where something has changed.
-    fn audited(
+    pub(super) fn audited(
         &self,
         draft: &mut super::Draft,
         before: &DomainRecord,
@@ -379,6 +379,7 @@ fn owner_view(record: &DomainRecord) -> Value {
         "http_while_pending": record.http_while_pending,
         "paused": record.paused,
         "retired": record.retired,
+        "share_generation": record.share_generation,
         "state": record.ssl.state(),
         "reason": record.ssl.reason,
         "next_attempt": record.ssl.next_attempt,

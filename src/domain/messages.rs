@@ -142,7 +142,7 @@ pub fn preflight(found: &Preflight) -> Text {
 }
 
 /// `2026-11-22 09:30 UTC`: to the minute, as people plan.
-fn minute(t: Timestamp) -> String {
+pub fn minute(t: Timestamp) -> String {
     let t = t.to_datetime();
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02} UTC",

@@ -45,6 +45,9 @@ pub struct DomainRecord {
     /// Since when it is retired: served while its certificate lives, never renewed. `None`: it is wanted.
     #[serde(default)]
     pub retired: Option<Timestamp>,
+    /// Counts how often the links to its page were taken back; one made before opens nothing.
+    #[serde(default)]
+    pub share_generation: u32,
     /// Its SSL state.
     pub ssl: SslStatus,
     /// What its DNS looked like the last time.
@@ -78,6 +81,7 @@ impl DomainRecord {
             created: now,
             paused: None,
             retired: None,
+            share_generation: 0,
             ssl: SslStatus::new(now),
             dns: DnsSummary::default(),
             version: 0,

@@ -23,6 +23,7 @@ mod lifecycle;
 mod minting;
 mod nats;
 mod operators;
+mod pages;
 mod pebble_flow;
 mod preflight;
 mod renewal;

@@ -14,12 +14,12 @@ use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{Json, Name, Params, cursor, cut, from_cursor, limit};
 use crate::admin::problem::Problem;
-use crate::admin::scope::Reach;
+use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::{NewDomain, Patch};
-use crate::domain::DomainName;
 use crate::domain::ssl::{Reason, State as SslState};
+use crate::domain::{DomainName, DomainRecord};
 use crate::store::DomainQuery;
 
 const ALL: &str = "/v1/domains";
@@ -65,21 +65,21 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// What of the list is wanted.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct List {
+pub(in crate::admin) struct List {
     /// Only in this state.
-    state: Option<SslState>,
+    pub(in crate::admin) state: Option<SslState>,
     /// Only for this reason.
-    reason: Option<Reason>,
+    pub(in crate::admin) reason: Option<Reason>,
     /// Only this tenant's.
-    tenant: Option<String>,
+    pub(in crate::admin) tenant: Option<String>,
     /// Only names that start with this.
-    q: Option<String>,
+    pub(in crate::admin) q: Option<String>,
     /// How many at most: 1 to 1000; 100 unless given.
-    limit: Option<String>,
+    pub(in crate::admin) limit: Option<String>,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(in crate::admin) cursor: Option<String>,
 }
 
 /// A page of domains.
@@ -94,15 +94,33 @@ struct Page<'a> {
     counts: Counts,
 }
 
+/// What a list holds.
+pub(in crate::admin) struct Listed {
+    /// A page of the domains, sorted by name.
+    pub(in crate::admin) records: Vec<DomainRecord>,
+    /// The cursor of the next page. `None`: this is the last.
+    pub(in crate::admin) next: Option<String>,
+    /// How many there are in each state: of the tenant asked for, else of all.
+    pub(in crate::admin) counts: Counts,
+}
+
 async fn list(
     State(context): State<Arc<Context>>,
     caller: Caller,
     Params(list): Params<List>,
 ) -> Result<Response, Problem> {
+    let Listed { records, next, counts } = listed(&context, caller.scope(), list).await?;
+    let viewer = Viewer::new(&context.control);
+    let domains = records.iter().map(|r| viewer.domain(r)).collect();
+    Ok(axum::Json(Page { domains, next, counts }).into_response())
+}
+
+/// A page of the domains within a scope.
+pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: List) -> Result<Listed, Problem> {
     let limit = limit(list.limit.as_deref())?;
     let after = from_cursor(list.cursor.as_deref(), |name| DomainName::parse(name).ok())?;
     let store = context.control.store();
-    let tenant = caller.scope().narrow(list.tenant)?;
+    let tenant = scope.narrow(list.tenant)?;
     let counts = Counts::of(&store.counts(tenant.as_deref()).await?);
     let query = DomainQuery {
         state: list.state,
@@ -116,9 +134,7 @@ async fn list(
     let mut records = store.list(&query).await?;
     let more = cut(&mut records, limit);
     let next = records.last().filter(|_| more).map(|r| cursor(r.name.as_str()));
-    let viewer = Viewer::new(&context.control);
-    let domains = records.iter().map(|r| viewer.domain(r)).collect();
-    Ok(axum::Json(Page { domains, next, counts }).into_response())
+    Ok(Listed { records, next, counts })
 }
 
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {

@@ -103,7 +103,7 @@ impl Filter {
                 .map_err(|e| Problem::invalid(format!("type: {e}")))?;
         }
         if let Some(class) = &self.class
-            && !Class::ALL.iter().any(|c| c.as_str() == class)
+            && Class::parse(class).is_none()
         {
             let all = Class::ALL.map(Class::as_str).join(", ");
             return Err(Problem::invalid(format!("class: one of {all}")));

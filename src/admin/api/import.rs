@@ -25,7 +25,7 @@ use crate::config::admin::Role;
 use crate::control::{Actor, Control, Import, NewDomain};
 
 /// Lines registered at once: the store commits them together.
-const IN_FLIGHT: usize = 32;
+pub(in crate::admin) const IN_FLIGHT: usize = 32;
 /// How long nothing may come while more is expected.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -74,7 +74,7 @@ async fn answer(control: &Control, actor: &Actor, only: Option<&str>, line: Line
 }
 
 /// Without the state that an export tells beside what can be registered.
-fn registrable(line: String) -> String {
+pub(in crate::admin) fn registrable(line: String) -> String {
     match serde_json::from_str::<Value>(&line) {
         Ok(Value::Object(mut domain)) if domain.contains_key("state") => {
             domain.remove("state");

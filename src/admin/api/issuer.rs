@@ -31,63 +31,63 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 /// How the orders of this node stand.
 #[derive(Serialize, JsonSchema)]
-struct Issuer {
+pub(in crate::admin) struct Issuer {
     /// The accounts, one a CA.
-    accounts: Vec<Account>,
+    pub(in crate::admin) accounts: Vec<Account>,
     /// Orders that wait for a slot, by priority.
-    queue: Queue,
+    pub(in crate::admin) queue: Queue,
     /// The CA's limits, as mirrored here.
-    budgets: Vec<Budget>,
+    pub(in crate::admin) budgets: Vec<Budget>,
     /// Until when the CA's word holds all orders back. `None`: it does not.
-    held_back: Option<Timestamp>,
+    pub(in crate::admin) held_back: Option<Timestamp>,
     /// When the queue will be through.
-    forecast: Forecast,
+    pub(in crate::admin) forecast: Forecast,
 }
 
 /// An account at a CA.
 #[derive(Serialize, JsonSchema)]
-struct Account {
+pub(in crate::admin) struct Account {
     /// The CA's directory.
-    directory: String,
+    pub(in crate::admin) directory: String,
     /// The account's URL. `None`: nothing was ordered there yet.
-    kid: Option<String>,
+    pub(in crate::admin) kid: Option<String>,
     /// When it was made. `None`: nothing was ordered there yet.
-    created: Option<Timestamp>,
+    pub(in crate::admin) created: Option<Timestamp>,
 }
 
 /// Orders that wait for a slot.
 #[derive(Serialize, JsonSchema)]
-struct Queue {
+pub(in crate::admin) struct Queue {
     /// Renewals whose certificate runs out.
-    expiring: usize,
+    pub(in crate::admin) expiring: usize,
     /// A handshake waits for them.
-    handshake: usize,
+    pub(in crate::admin) handshake: usize,
     /// Somebody verified.
-    verify: usize,
+    pub(in crate::admin) verify: usize,
     /// All others.
-    bulk: usize,
+    pub(in crate::admin) bulk: usize,
 }
 
 /// A limit of the CA.
 #[derive(Serialize, JsonSchema)]
-struct Budget {
+pub(in crate::admin) struct Budget {
     /// Its name under `acme.limits`.
-    limit: &'static str,
+    pub(in crate::admin) limit: &'static str,
     /// How many.
-    count: u32,
+    pub(in crate::admin) count: u32,
     /// In how many seconds.
-    per_seconds: u64,
+    pub(in crate::admin) per_seconds: u64,
     /// How many are left. `None`: it counts for each name apart.
-    remaining: Option<u32>,
+    pub(in crate::admin) remaining: Option<u32>,
 }
 
 /// When the queue will be through.
 #[derive(Serialize, JsonSchema)]
-struct Forecast {
+pub(in crate::admin) struct Forecast {
     /// How many orders wait.
-    queued: usize,
+    pub(in crate::admin) queued: usize,
     /// When the last of them is expected to be through. `None`: none waits.
-    done_by: Option<Timestamp>,
+    pub(in crate::admin) done_by: Option<Timestamp>,
 }
 
 async fn show(State(context): State<Arc<Context>>) -> Result<Response, Problem> {

@@ -1,18 +1,19 @@
 //! The JSON API, a file for each thing it is about.
 
 mod audit;
-mod checks;
+pub(super) mod checks;
 mod description;
-mod domains;
+pub(super) mod domains;
 mod erase;
 mod events;
 mod export;
-mod import;
-mod issuer;
+pub(super) mod import;
+pub(super) mod issuer;
 mod kills;
 mod links;
 mod redirects;
 mod rejected;
+pub(super) mod share;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
@@ -27,6 +28,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         metrics::endpoints(),
         domains::endpoints(),
         checks::endpoints(),
+        share::endpoints(),
         import::endpoints(),
         export::endpoints(),
         audit::endpoints(),

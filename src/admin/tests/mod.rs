@@ -9,6 +9,7 @@ mod events;
 mod links;
 mod pages;
 mod service;
+mod share;
 mod tenants;
 
 use std::net::SocketAddr;
@@ -40,7 +41,7 @@ use crate::domain::DomainName;
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::event::{Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
+use crate::event::{Activity, Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
@@ -211,6 +212,7 @@ impl Harness {
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            activity: Activity::start(&journal, &tasks),
             eraser: Eraser::new(
                 Delivery::start(&journal, &events, &tasks).unwrap(),
                 journal.clone(),
@@ -282,6 +284,8 @@ fn settings_with(tokens: Vec<AdminToken>) -> Settings {
     Settings {
         plain: false,
         tokens,
+        pages: crate::config::pages::Pages::default(),
+        logo: None,
         edge_name: name(EDGE),
         aliases: Vec::new(),
         prefix: String::new(),

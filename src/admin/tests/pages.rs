@@ -125,7 +125,7 @@ async fn every_page_has_the_headers_whatever_comes_of_it() {
     has_headers(&browser.sign_in(VIEWER).await);
     is_page(&browser.get("/").await, 200);
     is_page(&browser.get("/nothing-here").await, 404);
-    is_page(&browser.get("/?nonsense=%ff&%zz").await, 200);
+    is_page(&browser.get("/?nonsense=%ff&%zz").await, 400);
     is_page(&browser.post("/", &[]).await, 403);
     let csrf = csrf(&browser.get("/").await);
     is_page(&browser.post("/", &[("csrf", &csrf)]).await, 405);
@@ -318,7 +318,7 @@ async fn files_may_be_kept_for_ever() {
     let edge = Harness::start(three_tokens()).await;
     let page = edge.call("GET", "/sign-in").send().await;
     let paths: Vec<_> = page.text().split('"').filter(|p| p.starts_with("/assets/")).collect();
-    assert_eq!(paths.len(), 3, "{page:?}");
+    assert!(paths.len() >= 3, "{page:?}");
     for path in paths {
         let file = edge.get(path).await;
         assert_eq!(file.status, 200, "{path}");

@@ -261,8 +261,30 @@ pub(crate) async fn fetch(
     fetch_as(edge, name, name, path, config).await
 }
 
+/// The same, by a program that calls itself so.
+pub(crate) async fn fetch_by(
+    agent: &'static str,
+    edge: SocketAddr,
+    name: &str,
+    path: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Answer, String> {
+    send(Some(agent), edge, name, name, path, config).await
+}
+
 /// The same for another host than the name of the handshake.
 pub(crate) async fn fetch_as(
+    edge: SocketAddr,
+    name: &str,
+    host: &str,
+    path: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Answer, String> {
+    send(None, edge, name, host, path, config).await
+}
+
+async fn send(
+    agent: Option<&'static str>,
     edge: SocketAddr,
     name: &str,
     host: &str,
@@ -278,7 +300,8 @@ pub(crate) async fn fetch_as(
                 .await
                 .map_err(|e| e.to_string())?;
             tokio::spawn(connection);
-            let request = http::Request::get(format!("https://{host}{path}"))
+            let request = http::Request::get(format!("https://{host}{path}"));
+            let request = by(agent, request)
                 .body(Full::<Bytes>::default())
                 .map_err(|e| e.to_string())?;
             read(send.send_request(request).await.map_err(|e| e.to_string())?).await
@@ -287,8 +310,8 @@ pub(crate) async fn fetch_as(
                 .await
                 .map_err(|e| e.to_string())?;
             tokio::spawn(connection);
-            let request = http::Request::get(path)
-                .header("host", host)
+            let request = http::Request::get(path).header("host", host);
+            let request = by(agent, request)
                 .body(Full::<Bytes>::default())
                 .map_err(|e| e.to_string())?;
             read(send.send_request(request).await.map_err(|e| e.to_string())?).await
@@ -297,4 +320,11 @@ pub(crate) async fn fetch_as(
     tokio::time::timeout(PATIENCE, answer)
         .await
         .map_err(|_| "no answer".to_owned())?
+}
+
+fn by(agent: Option<&'static str>, request: http::request::Builder) -> http::request::Builder {
+    match agent {
+        Some(agent) => request.header("user-agent", agent),
+        None => request,
+    }
 }

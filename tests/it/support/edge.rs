@@ -123,6 +123,8 @@ pub(crate) struct Edge {
     /// Where it takes HTTP and HTTPS.
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    /// Where its API and pages are.
+    pub(crate) admin: SocketAddr,
     /// Its control plane.
     pub(crate) control: Control,
     stop: Option<oneshot::Sender<()>>,
@@ -143,6 +145,7 @@ impl Edge {
         };
         let app = App::bind(config, options).await.expect("bound");
         let (http, https) = (app.addresses().http[0], app.addresses().https[0]);
+        let admin = app.addresses().admin[0];
         bound(http, https);
         let control = app.control().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -151,6 +154,7 @@ impl Edge {
         Self {
             http,
             https,
+            admin,
             control,
             stop: Some(stop),
             running: tokio::spawn(app.run(stopped, reloads)),
