@@ -130,6 +130,7 @@ pub(super) fn control(config: &Config) -> control::Settings {
             Issue::Off => control::Issue::Off,
         },
         target: config.edge.name.clone(),
+        aliases: config.edge.aliases.clone(),
         cname: cname(config),
         keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
     }

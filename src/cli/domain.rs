@@ -77,6 +77,9 @@ enum Command {
         /// Forget it and its certificate now.
         #[arg(long)]
         purge: bool,
+        /// Revoke its certificate first; where that fails, nothing is forgotten.
+        #[arg(long, requires = "purge")]
+        revoke: bool,
     },
 }
 
@@ -193,16 +196,15 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             let wait = wait.then(|| Instant::now() + timeout.get());
             verify(&client, &name, wait, args.json).await
         }
-        Command::Remove { name, purge } => {
-            let query = if purge { "?purge=true" } else { "" };
-            client.delete(&format!("/v1/domains/{name}{query}")).await?;
-            let what = if purge {
-                "forgotten"
-            } else {
-                "retired; served while its certificate lives"
+        Command::Remove { name, purge, revoke } => {
+            let (query, what) = match (purge, revoke) {
+                (true, true) => ("?purge=true&revoke=true", "revoked and forgotten"),
+                (true, false) => ("?purge=true", "forgotten"),
+                (false, _) => ("", "retired; served while its certificate lives"),
             };
+            client.delete(&format!("/v1/domains/{name}{query}")).await?;
             match args.json {
-                true => output::json(&json!({"name": name, "purged": purge})),
+                true => output::json(&json!({"name": name, "purged": purge, "revoked": revoke})),
                 false => output::line(&format!("{name}: {what}")),
             }
         }

@@ -236,7 +236,7 @@ impl Control {
             now,
         ) {
             Gate::Wait(until) => return wait(until, Cause::Name),
-            Gate::Take(takes) => takes,
+            Gate::Take(takes) => self.in_its_line(takes, record).await?,
         };
         let trial = match self.entry(authority, &record.name, now).await? {
             Ok(trial) => trial,
@@ -250,6 +250,19 @@ impl Control {
                 wait(until, if of_all { Cause::Account } else { Cause::Name })
             }
         }
+    }
+
+    /// Who finds no budget left stands in the short line, if its tenant has only a few domains waiting.
+    async fn in_its_line(
+        &self,
+        mut takes: Vec<BudgetTake>,
+        record: &DomainRecord,
+    ) -> Result<Vec<BudgetTake>, StoreError> {
+        if !takes.is_empty() {
+            let few = self.only_few_wait(&record.tenant).await?;
+            takes.iter_mut().for_each(|take| take.few = few);
+        }
+        Ok(takes)
     }
 
     /// Lets an order to a CA: freely while it is in use (`Ok(None)`), as the one that tries it
@@ -377,6 +390,7 @@ impl Control {
             let known = all.await.into_iter().all(|known| known);
             let identities = tools.authorities.iter().map(|a| a.identity().as_ref().clone());
             tools.checker.set_cas(identities.collect());
+            self.inner.identified.notify_one();
             let wait = if known { IDENTITY_FRESH } else { IDENTITY_RETRY };
             tokio::select! {
                 () = self.inner.identities.notified() => {}

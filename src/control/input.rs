@@ -113,6 +113,17 @@ pub enum OperatorError {
     /// Certificates are not ordered at all.
     #[error("acme.issue is \"off\": no certificates are ordered")]
     IssueOff,
+    /// All orders are frozen.
+    #[error("all orders are frozen; DELETE /v1/issuer/freeze lets them go on")]
+    Frozen,
+    /// The CA has not revoked the certificate; nothing was forgotten.
+    #[error(
+        "the certificate was not revoked ({0}), and nothing was forgotten: the domain, its key and its certificate are as they were; try again, or purge without revoke"
+    )]
+    NotRevoked(String),
+    /// The certificate is revoked, and the store forgot nothing.
+    #[error("the certificate is revoked, but nothing was forgotten ({0}); purge again, without revoke")]
+    RevokedOnly(StoreError),
     /// A value is not allowed.
     #[error("{0}")]
     Invalid(String),

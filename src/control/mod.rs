@@ -10,14 +10,17 @@ mod ask;
 mod authority;
 mod backoff;
 mod bucket;
+mod caa_watch;
 mod change;
 mod cname;
+mod freeze;
 mod handshake;
 mod import;
 mod input;
 mod kills;
 mod loader;
 mod metrics;
+mod newcomers;
 mod operator;
 mod order;
 mod outbox;
@@ -44,15 +47,17 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use authority::{Authorities, Authority};
+pub use caa_watch::{TargetCaa, TargetVerdict};
 pub use change::{Draft, Edit};
 pub use cname::CnameSettings;
+pub use freeze::NewFreeze;
 pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
 pub use operator::audit_entry;
 pub use outbox::Teller;
-pub use overview::{Budget, Forecast, Overview};
+pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 pub use preflight::{PreflightSettings, Preflighter};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
@@ -60,7 +65,7 @@ pub use rejected::RejectedName;
 
 use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::dns::Checker;
 use crate::domain::DomainName;
 use crate::domain::handshakes::HandshakeFailures;
@@ -109,6 +114,8 @@ pub struct Settings {
     pub issue: Issue,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// Older targets that customers still point to.
+    pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
     pub cname: Option<CnameSettings>,
     /// How many refused names that lead here are kept; 0: refused names are not looked at.
@@ -147,6 +154,14 @@ struct Inner {
     judging: Mutex<()>,
     /// Woken when how CAA records name the CAs has to be read anew.
     identities: Notify,
+    /// Woken when they were read.
+    identified: Notify,
+    /// What CAA records at the edge's own names say.
+    target_caa: ArcSwap<Vec<TargetCaa>>,
+    /// How many certificates are at risk, and when that was counted.
+    at_risk: std::sync::Mutex<Option<(Timestamp, u64)>>,
+    /// Names just registered, which may be taken up before what waits to be.
+    newcomers: newcomers::Newcomers,
     looks: Semaphore,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
@@ -229,6 +244,10 @@ impl Control {
             in_hand: DashMap::new(),
             judging: Mutex::new(()),
             identities: Notify::new(),
+            identified: Notify::new(),
+            target_caa: ArcSwap::default(),
+            at_risk: std::sync::Mutex::default(),
+            newcomers: newcomers::Newcomers::default(),
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
@@ -250,6 +269,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().run_orders());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());
         tasks.spawn_until_stop(self.clone().keep_identities());
+        tasks.spawn_until_stop(self.clone().watch_target_caa());
     }
 
     /// Takes over new settings after a reload.

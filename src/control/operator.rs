@@ -16,6 +16,9 @@ use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, Creation, StoreError};
 
+/// Why a purged domain's certificate is revoked (RFC 5280 §5.3.1).
+const CESSATION_OF_OPERATION: u8 = 5;
+
 impl Control {
     /// Registers a domain, brings a retired one back, or finds it unchanged.
     pub async fn register(&self, new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
@@ -43,6 +46,7 @@ impl Control {
             .await
         {
             Ok(record) => {
+                self.inner.newcomers.add(&record);
                 self.publish(&record);
                 Ok(Registered { record, created: true })
             }
@@ -143,6 +147,47 @@ impl Control {
         Ok(self.forget(&record, actor).await?)
     }
 
+    /// Revokes a domain's certificate at the CA that issued it, and then forgets the domain; what is
+    /// not revoked is not forgotten, since the key is needed to try again.
+    pub async fn revoke_and_purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
+        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        if record.origin == Origin::Edge {
+            return Err(OperatorError::OwnName);
+        }
+        let revoked = self.revoke(&record, actor).await?;
+        self.forget(&record, actor).await.map_err(|error| match revoked {
+            true => OperatorError::RevokedOnly(error),
+            false => error.into(),
+        })
+    }
+
+    /// Revokes the certificate held. Tells whether there was one to revoke.
+    async fn revoke(&self, record: &DomainRecord, actor: &Actor) -> Result<bool, OperatorError> {
+        let (name, now) = (&record.name, self.inner.clock.now());
+        let Some(held) = record.ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
+            return Ok(false);
+        };
+        let Some(stored) = self.inner.store.certificate(name).await? else {
+            return Ok(false);
+        };
+        let tools = self.tools();
+        let Some(authority) = tools.authorities.find(&held.ca) else {
+            let why = format!("its CA, {}, is not configured any more", held.ca);
+            return Err(OperatorError::NotRevoked(why));
+        };
+        let revoked = authority.issuer.revoke(&stored.chain_pem, CESSATION_OF_OPERATION).await;
+        revoked.map_err(|failure| OperatorError::NotRevoked(failure.error.detail))?;
+        let before = json!({"serial": held.serial, "ca": held.ca, "not_after": held.not_after});
+        let after = json!({"revoked": "cessationOfOperation"});
+        let audit = self.audit_line(actor, "revoke", name, before, after);
+        self.inner
+            .store
+            .append_audit(audit)
+            .await
+            .map_err(OperatorError::RevokedOnly)?;
+        Ok(true)
+    }
+
     /// Forgets a domain that nobody has registered and that leads here no longer.
     pub(super) async fn forget_unregistered(&self, record: &DomainRecord) -> Result<(), StoreError> {
         tracing::info!(domain = %record.name, reason = record.ssl.reason.as_str(), "a name admitted by its DNS is forgotten");
@@ -208,6 +253,9 @@ impl Control {
     pub async fn reissue(&self, name: &DomainName, actor: &Actor) -> Result<Reissue, OperatorError> {
         if self.inner.settings.load().issue == Issue::Off {
             return Err(OperatorError::IssueOff);
+        }
+        if self.frozen().await?.is_some() {
+            return Err(OperatorError::Frozen);
         }
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
         if let Some(until) = self.reissue_not_before(&record).await? {

@@ -66,6 +66,15 @@ impl Control {
         if !record.is_wanted() {
             return Ok(false);
         }
+        if self.frozen().await?.is_some() {
+            let event = self.freezes();
+            self.transition(name, fence, |draft| {
+                Self::note_freeze(draft, &event);
+                Edit::Store
+            })
+            .await?;
+            return Ok(false);
+        }
         let chosen = match self.choose(&record).await? {
             Choice::At(chosen) => chosen,
             Choice::Wait(wait) => {

@@ -15,6 +15,8 @@ use crate::store::BudgetTake;
 pub(super) const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 /// When to ask for renewal information again after the CA gave none.
 const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
+/// Longest wait for renewal information that a CA which gave none may ask for.
+const ARI_RETRY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// One failed authorization per name and hour is left unused, for what others do with the account.
 const SPARE_FAILURES: u32 = 1;
 /// Certificates for one exact set of names (Let's Encrypt: 5 in 7 days).
@@ -70,17 +72,27 @@ pub(crate) fn renewal_info(
     unit: f64,
 ) -> SslEvent {
     let Some(info) = info else {
-        // What cannot be asked is asked again later; the date by remaining life stands meanwhile.
-        return SslEvent::RenewalInfo {
-            renew_at: certificate.renew_at,
-            check_at: now + ARI_RETRY,
-        };
+        return no_renewal_info(certificate, None, now);
     };
     // A moment chosen once stays, while the window still holds it.
     let stays = (info.start..=info.end).contains(&certificate.renew_at);
     SslEvent::RenewalInfo {
         renew_at: if stays { certificate.renew_at } else { info.pick(unit) },
         check_at: info.check_at,
+    }
+}
+
+/// When to ask for renewal information again that the CA did not give: when it wants to be asked,
+/// within a day.
+pub(crate) fn no_renewal_info(
+    certificate: &CertificateInfo,
+    retry_after: Option<Timestamp>,
+    now: Timestamp,
+) -> SslEvent {
+    let wish = retry_after.filter(|at| *at > now);
+    SslEvent::RenewalInfo {
+        renew_at: certificate.renew_at,
+        check_at: wish.map_or(now + ARI_RETRY, |at| at.min(now + ARI_RETRY_MAX)),
     }
 }
 
@@ -94,14 +106,15 @@ pub(crate) fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> boo
     }
 }
 
-/// How urgent the order is: a certificate that runs out goes before everything.
+/// How urgent the order is: a certificate that runs out, or that the CA wants replaced at once, goes
+/// before everything.
 pub(crate) fn urgency(ssl: &SslStatus, asked: Priority, now: Timestamp) -> Priority {
     let Some(certificate) = ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
         return asked;
     };
     let life = certificate.not_after.saturating_since(certificate.not_before);
     let left = certificate.not_after.saturating_since(now);
-    if left < life / EXPIRING_SHARE {
+    if ssl.hurry || left < life / EXPIRING_SHARE {
         Priority::Expiring
     } else {
         asked
@@ -197,12 +210,20 @@ fn take(key: String, limit: Limit) -> BudgetTake {
         size: limit.count,
         per: limit.per,
         amount: 1,
+        few: false,
     }
 }
 
 /// How many seconds of its life a certificate is used at least before it is renewed: half of it.
 fn renewed_after(life: Duration) -> f64 {
     (life / 2).as_secs_f64().max(1.0)
+}
+
+/// How long it takes until a limit has let so many orders through, with `left` of it unused.
+pub(crate) fn refill(orders: u64, left: f64, limit: Limit) -> Duration {
+    let missing = (orders as f64 - left).max(0.0);
+    let seconds = limit.per.as_secs_f64() * missing / f64::from(limit.count.max(1));
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 // --- what a failure leads to ---------------------------------------------------------------------
@@ -269,6 +290,54 @@ mod tests {
         assert_eq!(first(&ssl, true, Issue::Off, false, NOW), First::Leave);
         ssl.reason = Reason::Ordering;
         assert_eq!(first(&ssl, true, Issue::OnDemand, false, NOW), First::Resume);
+    }
+
+    #[test]
+    fn what_a_limit_lacks_is_waited_for() {
+        let limit = Limit {
+            count: 300,
+            per: HOUR * 3,
+        };
+        assert_eq!(refill(300, 300.0, limit), Duration::ZERO);
+        assert_eq!(refill(0, 0.0, limit), Duration::ZERO);
+        assert_eq!(refill(10, 0.0, limit), Duration::from_secs(360));
+        assert_eq!(refill(301, 300.5, limit), Duration::from_secs(18));
+    }
+
+    #[test]
+    fn a_certificate_that_the_ca_wants_replaced_at_once_goes_before_everything() {
+        let ssl = held(90);
+        let later = NOW + HOUR * 24 * 10;
+        let info = |renew_at| SslEvent::RenewalInfo {
+            renew_at,
+            check_at: later + HOUR * 6,
+        };
+        assert_eq!(urgency(&ssl, Priority::Bulk, later), Priority::Bulk);
+        let revoked = ssl.apply(info(later.minus(HOUR)), later);
+        assert_eq!(urgency(&revoked, Priority::Bulk, later), Priority::Expiring);
+        assert!(is_due(&revoked, Priority::Bulk, later));
+        // As long as it has not come: also after a failure, and until the CA says otherwise.
+        let asked_again = revoked.apply(info(later.minus(HOUR)), later + HOUR);
+        assert_eq!(urgency(&asked_again, Priority::Bulk, later), Priority::Expiring);
+        let taken_back = revoked.apply(info(later + HOUR * 48), later);
+        assert_eq!(urgency(&taken_back, Priority::Bulk, later), Priority::Bulk);
+        // A moment of the window that has simply come is no hurry.
+        let at = ssl.certificate.as_ref().unwrap().renew_at;
+        assert_eq!(urgency(&ssl.apply(info(at), at), Priority::Bulk, at), Priority::Bulk);
+    }
+
+    #[test]
+    fn a_ca_that_gives_no_renewal_information_is_asked_when_it_wants_to_be() {
+        let ssl = held(90);
+        let certificate = ssl.certificate.as_ref().unwrap();
+        let check_at = |wish| match no_renewal_info(certificate, wish, NOW) {
+            SslEvent::RenewalInfo { renew_at, check_at } if renew_at == certificate.renew_at => check_at,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(check_at(None), NOW + ARI_RETRY);
+        assert_eq!(check_at(Some(NOW)), NOW + ARI_RETRY);
+        assert_eq!(check_at(Some(NOW + HOUR)), NOW + HOUR);
+        assert_eq!(check_at(Some(NOW + HOUR * 100)), NOW + ARI_RETRY_MAX);
     }
 
     #[test]

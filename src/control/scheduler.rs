@@ -15,7 +15,7 @@ use crate::store::{DomainQuery, StoreError};
 /// How many names are taken up in one round beyond those in hand.
 const BATCH: usize = 256;
 /// How many names may be in hand at once; the rest waits in the store.
-const MAX_IN_HAND: usize = 2_048;
+pub(super) const MAX_IN_HAND: usize = 2_048;
 /// Shortest time between two rounds, so that a burst of changes is one round.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 /// Longest sleep: what another node stored is found by then.
@@ -111,6 +111,7 @@ impl Control {
 
     /// Takes up what is due; returns how long nothing else will be.
     async fn round(&self, rounds: &mut Rounds) -> Result<Duration, StoreError> {
+        self.take_up_newcomers().await?;
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.len();
         let Some(limit) = rounds.begin(in_hand, Instant::now()) else {

@@ -38,6 +38,21 @@ pub(super) struct Waiter {
     pub(super) joined: bool,
 }
 
+/// A domain whose order may be queued.
+struct Ready {
+    tenant: String,
+    priority: Priority,
+}
+
+impl Ready {
+    fn of(record: &DomainRecord, asked: Priority, now: Timestamp) -> Self {
+        Self {
+            tenant: record.tenant.clone(),
+            priority: rules::urgency(&record.ssl, asked, now),
+        }
+    }
+}
+
 impl Control {
     /// Sees to a name, unless it is in hand already; a waiting handshake is answered at the end.
     pub(super) fn attend(&self, name: DomainName, priority: Priority, waiter: Option<Waiter>) {
@@ -53,7 +68,7 @@ impl Control {
                 let control = self.clone();
                 self.inner.tasks.spawn(async move {
                     match control.prepare(&name, priority).await {
-                        Ok(Some(priority)) => control.inner.queue.push(name, priority),
+                        Ok(Some(ready)) => control.inner.queue.push(name, &ready.tenant, ready.priority),
                         Ok(None) => control.done(&name),
                         Err(error) => {
                             tracing::error!(domain = %name, %error, "a domain could not be seen to");
@@ -82,7 +97,7 @@ impl Control {
     }
 
     /// Whether an order is to be queued for the name, and how urgently.
-    async fn prepare(&self, name: &DomainName, priority: Priority) -> Result<Option<Priority>, StoreError> {
+    async fn prepare(&self, name: &DomainName, priority: Priority) -> Result<Option<Ready>, StoreError> {
         #[allow(clippy::expect_used, reason = "the semaphore is never closed")]
         let _permit = self.inner.looks.acquire().await.expect("open semaphore");
         let (store, now) = (&self.inner.store, self.inner.clock.now());
@@ -98,12 +113,7 @@ impl Control {
         result
     }
 
-    async fn decide(
-        &self,
-        name: &DomainName,
-        fence: Fence,
-        priority: Priority,
-    ) -> Result<Option<Priority>, StoreError> {
+    async fn decide(&self, name: &DomainName, fence: Fence, priority: Priority) -> Result<Option<Ready>, StoreError> {
         let Some(record) = self.tick(name, fence).await? else {
             return Ok(None);
         };
@@ -121,7 +131,7 @@ impl Control {
                 return Ok(None);
             }
             // A crash, or a CA that went away, interrupted it.
-            First::Resume => return Ok(Some(rules::urgency(&record.ssl, priority, now))),
+            First::Resume => return Ok(Some(Ready::of(&record, priority, now))),
             First::Look => {}
         }
         let record = self.ask_renewal_info(record, fence).await?;
@@ -129,7 +139,7 @@ impl Control {
             return Ok(None);
         }
         let queued = self.queue_if_dns_is_right(&record, fence).await?;
-        Ok(queued.then(|| rules::urgency(&record.ssl, priority, now)))
+        Ok(queued.then(|| Ready::of(&record, priority, now)))
     }
 
     /// Lets time go by: a certificate may near its end, or have run out.
@@ -158,11 +168,13 @@ impl Control {
         };
         // Only the CA that has issued it knows; one that is no longer configured is not asked.
         let tools = self.tools();
-        let info = match tools.authorities.find(&certificate.ca) {
-            Some(authority) => authority.issuer.renewal_info(id).await.unwrap_or(None),
-            None => None,
+        let event = match tools.authorities.find(&certificate.ca) {
+            Some(authority) => match authority.issuer.renewal_info(id).await {
+                Ok(info) => rules::renewal_info(certificate, info, now, random::unit()),
+                Err(failure) => rules::no_renewal_info(certificate, failure.retry_after, now),
+            },
+            None => rules::no_renewal_info(certificate, None, now),
         };
-        let event = rules::renewal_info(certificate, info, now, random::unit());
         let changed = self
             .transition(&record.name, fence, |draft| {
                 draft.happens(event.clone());
@@ -209,16 +221,23 @@ impl Control {
     async fn queue_if_dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
         let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
+        let frozen = self.frozen().await?.map(|_| self.freezes());
         let queued = SslEvent::Queued {
-            eta: Some(self.inner.queue.eta(now)),
+            eta: Some(self.expected(self.is_exempt(record), now).await?),
+        };
+        let next = |draft: &mut super::Draft| {
+            match &frozen {
+                Some(frozen) => Self::note_freeze(draft, frozen),
+                None => drop(draft.happens(queued.clone())),
+            };
         };
         if record.origin == Origin::Edge {
             self.transition(&record.name, fence, |draft| {
-                draft.happens(queued.clone());
+                next(draft);
                 Edit::Store
             })
             .await?;
-            return Ok(true);
+            return Ok(frozen.is_none());
         }
         let verdict = if fresh && record.dns.https {
             None
@@ -253,12 +272,18 @@ impl Control {
                     draft.tells("preflight", told);
                 }
                 if draft.record.dns.https {
-                    draft.happens(queued.clone());
+                    next(draft);
                 }
                 Edit::Store
             })
             .await?;
-        Ok(changed.is_some_and(|record| record.dns.https))
+        Ok(frozen.is_none() && changed.is_some_and(|record| record.dns.https))
+    }
+
+    /// Whether an order for it names what it replaces, and so counts against no limit.
+    fn is_exempt(&self, record: &DomainRecord) -> bool {
+        let ca = record.ssl.certificate.as_ref().map(|c| c.ca.as_str());
+        ca.is_some_and(|ca| self.tools().authorities.find(ca).is_some() && rules::replaces(&record.ssl, ca).is_some())
     }
 
     /// Writes the outcome of a DNS check into a draft. `verified`: whether all that was asked for

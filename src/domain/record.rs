@@ -110,7 +110,9 @@ impl DomainRecord {
     /// here only as long as it has, or is about to have, a certificate; its next handshake, if its
     /// DNS leads here again, admits it anew. `None`: it stays, registered or set aside by an operator.
     pub fn forget_at(&self) -> Option<Timestamp> {
-        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown;
+        // What a freeze has stopped goes on after it.
+        let frozen = self.ssl.reason == Reason::Paused;
+        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown && !frozen;
         idle.then(|| self.ssl.since + FORGOTTEN_AFTER)
     }
 }

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 
 use super::DomainName;
 use super::record::DomainRecord;
-use super::ssl::{Reason, State};
+use super::ssl::{CertificateInfo, Reason, State};
 use crate::clock::Timestamp;
 
 /// What the data plane needs to know of one domain. Small: there may be a million.
@@ -29,6 +29,9 @@ pub struct Entry {
     pub http_while_pending: bool,
     /// Whether it is retired: served while its certificate lives.
     pub retired: bool,
+    /// From when on the certificate held is at risk: its renewal fails, or should have come and did
+    /// not. `None`: none is held, or it is not to be renewed.
+    pub at_risk_from: Option<Timestamp>,
     /// Which version of the record it was made from.
     version: u64,
     /// What few domains have. `None`: nothing of it.
@@ -63,9 +66,15 @@ impl Entry {
             reason: record.ssl.reason,
             http_while_pending: record.http_while_pending,
             retired: record.retired.is_some(),
+            at_risk_from: at_risk_from(record),
             version: record.version,
             extra: (extra != Extra::default()).then(|| Box::new(extra)),
         }
+    }
+
+    /// Whether a certificate is held and at risk.
+    pub fn is_at_risk(&self, now: Timestamp) -> bool {
+        self.is_issued(now) && self.at_risk_from.is_some_and(|from| from <= now)
     }
 
     /// The tenant whose links are served here.
@@ -104,6 +113,15 @@ impl Entry {
     pub fn is_issued(&self, now: Timestamp) -> bool {
         self.reason.state() == State::Issued && self.not_after.is_some_and(|t| t > now)
     }
+}
+
+/// A customer who has left (`moved`) is not at risk: there is nothing to repair here.
+fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
+    record.renewal_due()?;
+    if record.ssl.reason == Reason::RenewalFailing {
+        return Some(record.ssl.since);
+    }
+    record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at)
 }
 
 /// All known domains. Clones share the same map.

@@ -137,6 +137,9 @@ pub struct SslStatus {
     /// The last failed authorizations, oldest first: the CA counts them per name and hour.
     #[serde(default)]
     pub failures: Vec<Timestamp>,
+    /// Whether the CA wants the certificate replaced at once: it is about to revoke it.
+    #[serde(default)]
+    pub hurry: bool,
     /// CAs that will not issue for the name, whatever its owner repairs.
     #[serde(default)]
     pub refusals: Vec<CaRefusals>,
@@ -361,6 +364,11 @@ pub enum SslEvent {
         /// The CA, by its host name.
         ca: String,
     },
+    /// All orders are frozen; no fault of the domain.
+    Frozen {
+        /// When it is looked at again, should nobody end the freeze.
+        until: Timestamp,
+    },
     /// A CA will not issue for the name, by its policy or by CAA; how the attempt failed is told
     /// besides.
     RefusedBy {
@@ -416,6 +424,7 @@ impl SslStatus {
             last_error: None,
             facts: Facts::default(),
             failures: Vec::new(),
+            hurry: false,
             refusals: Vec::new(),
             look_at: None,
             astray_since: None,
@@ -442,7 +451,7 @@ impl SslStatus {
                 .min(),
             Reason::Moved => self.next_attempt.or_else(renewal),
             Reason::Ordering | Reason::Validating | Reason::Renewing => Some(self.since + ORDER_ABANDONED_AFTER),
-            Reason::Denied | Reason::Paused | Reason::GivenUp => None,
+            Reason::Denied | Reason::GivenUp => None,
             _ => self.next_attempt,
         };
         let work = work.filter(|_| wanted);

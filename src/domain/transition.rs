@@ -67,13 +67,9 @@ impl SslStatus {
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
             SslEvent::HeldBack { until, ca } => next.held_back(until, ca, FailureKind::AccountLimit, now),
             SslEvent::CaOut { until, ca } => next.held_back(until, ca, FailureKind::Unreachable, now),
+            SslEvent::Frozen { until } => next.frozen(until, now),
             SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
-            SslEvent::RenewalInfo { renew_at, check_at } => {
-                if let Some(certificate) = &mut next.certificate {
-                    certificate.renew_at = renew_at;
-                    certificate.ari_check_at = Some(check_at);
-                }
-            }
+            SslEvent::RenewalInfo { renew_at, check_at } => next.renewal_info(renew_at, check_at, now),
             SslEvent::LookAt { at } => next.look_at = Some(at),
             SslEvent::Postponed { until } => next.next_attempt = Some(until),
             SslEvent::Reissue => {
@@ -268,6 +264,28 @@ impl SslStatus {
             // When a CA that is down can be used again, nobody knows.
             self.eta = (cause == FailureKind::AccountLimit).then_some(until);
         }
+    }
+
+    /// No order is on its way, so none is promised.
+    fn frozen(&mut self, until: Timestamp, now: Timestamp) {
+        self.next_attempt = Some(until);
+        self.eta = None;
+        if !self.holds(now) {
+            self.reason = Reason::Paused;
+        } else if self.reason == Reason::Renewing {
+            self.reason = Reason::Ok;
+        }
+    }
+
+    /// A window that has jumped to the past means that the CA is about to revoke (RFC 9773 §4.2).
+    fn renewal_info(&mut self, renew_at: Timestamp, check_at: Timestamp, now: Timestamp) {
+        let Some(certificate) = &mut self.certificate else {
+            return;
+        };
+        let jumped = renew_at <= now && certificate.renew_at > now;
+        self.hurry = jumped || (self.hurry && renew_at <= now);
+        certificate.renew_at = renew_at;
+        certificate.ari_check_at = Some(check_at);
     }
 
     fn refused_by(&mut self, ca: String, now: Timestamp) {
@@ -702,6 +720,23 @@ mod tests {
     }
 
     #[test]
+    fn a_freeze_promises_nothing_and_is_no_operators_pause() {
+        let event = SslEvent::Frozen { until: T0 + HOUR };
+        let queued = fresh().apply(SslEvent::Queued { eta: Some(T0 + HOUR) }, T0);
+        let frozen = queued.apply(event.clone(), T0);
+        assert_eq!(
+            (frozen.reason, frozen.state(), frozen.eta),
+            (Reason::Paused, State::Unknown, None)
+        );
+        assert_eq!(frozen.next_due(true), Some(T0 + HOUR), "DNS is still looked at");
+        assert_eq!(frozen.apply(SslEvent::Wanted, T0).next_due(true), Some(T0));
+        assert_eq!(fresh().apply(SslEvent::Paused, T0).next_due(true), None);
+        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let held = renewing.apply(event, T0);
+        assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    #[test]
     fn a_ca_that_is_out_of_use_promises_no_certificate() {
         let event = SslEvent::CaOut {
             until: T0 + HOUR,
@@ -784,6 +819,12 @@ mod tests {
                 until: T0 + HOUR,
                 ca: ca()
             }),
+            Just(SslEvent::CaOut {
+                until: T0 + HOUR,
+                ca: ca()
+            }),
+            Just(SslEvent::Frozen { until: T0 + HOUR }),
+            Just(SslEvent::RefusedBy { ca: ca() }),
             Just(SslEvent::Denied),
             Just(SslEvent::Paused),
             Just(SslEvent::Reissue),

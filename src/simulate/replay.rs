@@ -177,7 +177,8 @@ impl<'a> Replay<'a> {
         match self.decide(id) {
             Some(priority) => {
                 let name = self.book.domain(id).name.clone();
-                self.queue.push(name, priority);
+                // One tenant: first come, first served.
+                self.queue.push(name, "", priority);
                 self.tally.queued(self.now);
             }
             None => self.done(id),

@@ -4,6 +4,9 @@
 //! Who finds a bucket empty is given a turn of its own, after those that were sent away before:
 //! told the same time, thousands would come for each token. The turns given out are kept as a
 //! bucket too, whose tokens are the turns still owed, below zero, and which fills up to none.
+//! Tenants with only a few domains waiting have a line of their own, so that they do not stand
+//! behind somebody's import; where both lines claim a token, who comes first has it, and the other
+//! is given the next turn of its line.
 
 use super::{BudgetAnswer, BudgetTake};
 use crate::clock::Timestamp;
@@ -127,7 +130,7 @@ impl Bucket {
         mut load: impl FnMut(&str) -> Result<Option<Level>, E>,
         now: Timestamp,
     ) -> Result<Self, E> {
-        let key = format!("line/{}", take.key);
+        let key = format!("{}/{}", if take.few { "short_line" } else { "line" }, take.key);
         let none = Level { tokens: 0.0, at: now };
         let stored = load(&key)?.unwrap_or(none);
         let mut line = Self {
@@ -231,6 +234,7 @@ mod tests {
             size: 10,
             per: second * 10,
             amount: 1,
+            few: false,
         };
         let mut levels: HashMap<String, Level> = HashMap::new();
         let mut ask = |now| {
@@ -249,6 +253,24 @@ mod tests {
         for (place, turn) in (1u32..).zip(&turns) {
             assert_eq!(*turn, now + second * place);
         }
+        // Who has only a few does not stand behind them.
+        let few = [BudgetTake {
+            few: true,
+            ..take.clone()
+        }];
+        let Ok(outcome) = take_all::<Infallible>(&few, now, |key| Ok(levels.get(key).copied()));
+        assert!(matches!(outcome.answer, BudgetAnswer::Exhausted { until, .. } if until == now + second));
+        let mut ask = |now| {
+            let Ok(outcome) =
+                take_all::<Infallible>(std::slice::from_ref(&take), now, |key| Ok(levels.get(key).copied()));
+            for bucket in outcome.changed {
+                levels.insert(bucket.key().to_owned(), bucket.level());
+            }
+            match outcome.answer {
+                BudgetAnswer::Taken => None,
+                BudgetAnswer::Exhausted { until, .. } => Some(until),
+            }
+        };
         // Each finds its token, and nobody is sent away twice.
         assert!(turns.iter().all(|turn| ask(*turn).is_none()));
         assert_eq!(ask(now + second * 1000), Some(now + second * 1001), "the line has gone");

@@ -486,6 +486,9 @@ pub struct BudgetTake {
     pub per: Duration,
     /// How many tokens to take.
     pub amount: u32,
+    /// Whether who is sent away stands in the short line: that of tenants with only a few domains
+    /// waiting, beside the one of large imports. Both are served at once.
+    pub few: bool,
 }
 
 /// Whether the tokens were taken.

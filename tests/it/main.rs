@@ -18,6 +18,7 @@ mod cname;
 mod crash;
 mod faults;
 mod first_handshake;
+mod issuing;
 mod journal_kill;
 mod lifecycle;
 mod minting;

@@ -55,12 +55,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             ONE,
             Role::Admin,
             "Retire a domain: no more orders, served while its certificate lives; registering brings it back. \
-             With purge=true it is forgotten now.",
+             With purge=true it is forgotten now; with revoke=true too, its certificate is revoked first, and where \
+             that fails nothing is forgotten.",
             remove,
         )
         .reach(Reach::Domain)
         .query::<Remove>()
-        .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
+        .answers(StatusCode::NO_CONTENT, Content::Empty, "Done.")
+        .answers(
+            StatusCode::BAD_GATEWAY,
+            Content::json::<Problem>(),
+            "The certificate was not revoked, and nothing was forgotten.",
+        ),
     ]
 }
 
@@ -185,6 +191,8 @@ async fn patch(
 struct Remove {
     /// `true`: forget everything about it now.
     purge: Option<String>,
+    /// `true`: revoke its certificate first. Only with `purge=true`.
+    revoke: Option<String>,
 }
 
 async fn remove(
@@ -193,10 +201,24 @@ async fn remove(
     Name(name): Name,
     Params(how): Params<Remove>,
 ) -> Result<StatusCode, Problem> {
-    match how.purge.as_deref() {
-        None | Some("false") => context.control.retire(&name, &caller.actor()).await?,
-        Some("true") => context.control.purge(&name, &caller.actor()).await?,
-        Some(_) => return Err(Problem::invalid("purge: true or false")),
+    let yes = |key: &str, value: Option<&str>| match value {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Problem::invalid(format!("{key}: true or false"))),
+    };
+    let (purge, revoke) = (
+        yes("purge", how.purge.as_deref())?,
+        yes("revoke", how.revoke.as_deref())?,
+    );
+    match (purge, revoke) {
+        (false, false) => context.control.retire(&name, &caller.actor()).await?,
+        (true, false) => context.control.purge(&name, &caller.actor()).await?,
+        (true, true) => context.control.revoke_and_purge(&name, &caller.actor()).await?,
+        (false, true) => {
+            return Err(Problem::invalid(
+                "revoke: only with purge=true; a retired domain is still served",
+            ));
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -32,6 +32,16 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
     let issuer = Issuer::from(context.control.overview().await?);
     let l = visitor.lang;
     let body = html! {
+        @if let Some(freeze) = &issuer.freeze {
+            p.alert.note role="status" {
+                (l.pick("All orders are frozen since", "Alle Bestellungen sind angehalten seit")) " "
+                (words::time(freeze.since)) " (" (freeze.by) ")"
+                @if let Some(note) = &freeze.note { ": " (note) } @else { "." }
+            }
+        }
+        @for message in issuer.target_caa.iter().filter_map(|caa| caa.message.as_ref()) {
+            p.alert.note role="status" { (l.pick(&message.en, &message.de)) }
+        }
         @if let Some(until) = issuer.held_back {
             p.alert.note role="status" {
                 (l.pick("The CA holds all orders back until", "Die CA hält alle Bestellungen auf bis")) " "
@@ -73,9 +83,12 @@ fn queue(issuer: &Issuer, l: Language) -> Markup {
             p.sentence {
                 @match forecast.done_by {
                     Some(t) => {
-                        (count(forecast.queued as u64, l)) " "
+                        (count(forecast.queued, l)) " "
                         (l.pick("wait; the last is expected to be through by", "warten; die letzte ist voraussichtlich durch am"))
                         " " (words::time(t)) "."
+                    },
+                    None if forecast.queued > 0 => {
+                        (count(forecast.queued, l)) " " (l.pick("wait.", "warten."))
                     },
                     None => (l.pick("None waits.", "Keine wartet.")),
                 }
@@ -130,6 +143,17 @@ fn account(account: &Account, l: Language) -> Markup {
         dl.facts {
             dt { (l.pick("Directory", "Verzeichnis")) }
             dd.mono { (account.directory) }
+            dt { (l.pick("State", "Zustand")) }
+            dd {
+                (match account.state {
+                    "in_use" => l.pick("in use", "in Gebrauch"),
+                    "standby" => l.pick("stands by", "in Bereitschaft"),
+                    "held_back" => l.pick("has said to wait", "hat zu warten verlangt"),
+                    _ => l.pick("keeps failing", "scheitert wiederholt"),
+                })
+                @if let Some(until) = account.until { " (" (l.pick("until", "bis")) " " (words::time(until)) ")" }
+                @if let Some(why) = &account.why { ": " (why) }
+            }
             dt { (l.pick("Account", "Konto")) }
             dd.mono {
                 @match &account.kid {

@@ -183,6 +183,10 @@ async fn what_is_wrong_is_said() {
         states["detail"].as_str().unwrap().contains("pending"),
         "it says what is allowed: {states}"
     );
+    for query in ["revoke=true", "purge=true&revoke=yes"] {
+        let call = edge.call("DELETE", &format!("{A}?{query}"));
+        call.send().await.is_problem(400, "invalid_request");
+    }
     edge.call("DELETE", &format!("{A}?purge=yes"))
         .send()
         .await

@@ -184,6 +184,7 @@ impl Harness {
             settings: control::Settings {
                 issue,
                 target: name(EDGE),
+                aliases: Vec::new(),
                 cname: None,
                 keep_rejected: 10,
             },

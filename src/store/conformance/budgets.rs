@@ -14,6 +14,7 @@ fn take(key: &str, size: u32, amount: u32) -> BudgetTake {
         size,
         per: HOUR,
         amount,
+        few: false,
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) ca: DevCa,
-    dns: DnsServer,
+    pub(crate) dns: DnsServer,
     tasks: Tasks,
 }
 
