@@ -70,6 +70,8 @@ pub(super) struct Endpoint {
     pub(super) query: Option<Shape>,
     /// What is sent to it. `None`: nothing.
     pub(super) body: Option<Content>,
+    /// Whether that has to be sent.
+    pub(super) needs_body: bool,
     /// What it answers when all goes well, or as foreseen.
     pub(super) answers: Vec<(StatusCode, Content, &'static str)>,
     handler: MethodRouter<Arc<Context>>,
@@ -97,6 +99,7 @@ impl Endpoint {
             summary,
             query: None,
             body: None,
+            needs_body: true,
             answers: Vec::new(),
             handler: on(method, handler),
         }
@@ -116,6 +119,12 @@ impl Endpoint {
     pub(super) fn body(mut self, content: Content) -> Self {
         self.body = Some(content);
         self
+    }
+
+    pub(super) fn optional_body(self, content: Content) -> Self {
+        let mut endpoint = self.body(content);
+        endpoint.needs_body = false;
+        endpoint
     }
 
     pub(super) fn answers(mut self, status: StatusCode, content: Content, when: &'static str) -> Self {

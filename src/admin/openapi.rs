@@ -61,7 +61,7 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     operation.insert("summary".to_owned(), json!(endpoint.summary));
     operation.insert("parameters".to_owned(), parameters.into());
     if let Some(body) = &endpoint.body {
-        let body = json!({"required": true, "content": media(body, shapes)});
+        let body = json!({"required": endpoint.needs_body, "content": media(body, shapes)});
         operation.insert("requestBody".to_owned(), body);
     }
     operation.insert("responses".to_owned(), answers.into());

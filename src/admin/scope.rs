@@ -32,10 +32,15 @@ pub(super) enum Reach {
 impl Scope {
     /// Whether a domain is within it.
     pub(super) fn holds(&self, record: &DomainRecord) -> bool {
+        self.covers(&record.name, &record.tenant)
+    }
+
+    /// Whether the domain of that name and tenant is within it.
+    pub(super) fn covers(&self, domain: &DomainName, owner: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Tenant(tenant) => record.tenant == *tenant,
-            Self::Domain(name) => record.name == *name,
+            Self::Tenant(tenant) => owner == tenant,
+            Self::Domain(name) => domain == name,
         }
     }
 

@@ -8,8 +8,8 @@ use crate::control::{Control, MessageContext};
 use crate::dns::{DnsReport, ProviderHelp, RecordReport};
 use crate::domain::handshakes::{Failures, HandshakeFailures};
 use crate::domain::messages::{self, Text};
-use crate::domain::record::{AppLinks, DnsSummary, Origin, WantedRecord};
-use crate::domain::ssl::{Reason, State};
+use crate::domain::record::{AppLinks, DnsSummary, Hsts, Origin, Probe, WantedRecord};
+use crate::domain::ssl::State;
 use crate::domain::view::SslView;
 use crate::domain::{DomainName, DomainRecord};
 use crate::store::Count;
@@ -37,7 +37,7 @@ impl Viewer {
             former_tenants: &record.former_tenants,
             sending_domain: record.sending_domain.as_ref(),
             created: record.created,
-            https_ready: self.is_ready(record),
+            https_ready: record.https_ready(self.now),
             paused: record.paused.is_some(),
             retired: record.retired,
             origin: record.origin,
@@ -45,8 +45,10 @@ impl Viewer {
             fallback_url: record.fallback_url.as_deref(),
             app_links: &record.app_links,
             http_while_pending: record.http_while_pending,
+            hsts: record.hsts,
             ssl: self.ssl(record),
             dns: &record.dns,
+            probe: record.probe.as_ref(),
             handshakes: HandshakesView::of(self.failures.of(&record.name)),
         }
     }
@@ -70,15 +72,6 @@ impl Viewer {
             }),
             ssl: self.ssl(record),
         }
-    }
-
-    /// Whether a mailer may send https links: an unexpired certificate is served, and the name
-    /// leads here. The edge's own name is where others lead; its DNS is not looked at.
-    fn is_ready(&self, record: &DomainRecord) -> bool {
-        let ssl = &record.ssl;
-        let valid = ssl.certificate.as_ref().is_some_and(|c| c.not_after > self.now);
-        let leads_here = record.dns.https || (record.origin == Origin::Edge && record.dns.checked.is_none());
-        ssl.state() == State::Issued && ssl.reason != Reason::Moved && valid && leads_here
     }
 }
 
@@ -112,10 +105,14 @@ pub(super) struct DomainView<'a> {
     pub(super) app_links: &'a AppLinks,
     /// Whether tracking works over HTTP while no certificate is held.
     pub(super) http_while_pending: bool,
+    /// Strict Transport Security, sent over HTTPS. `None`: none is sent.
+    pub(super) hsts: Option<Hsts>,
     /// Its SSL state.
     pub(super) ssl: SslView<'a>,
     /// What its DNS looked like the last time.
     pub(super) dns: &'a DnsSummary,
+    /// What the last handshake with it from outside found. `None`: it was not probed yet.
+    pub(super) probe: Option<&'a Probe>,
     /// Its TLS handshakes with this node, since that was started.
     pub(super) handshakes: HandshakesView,
 }

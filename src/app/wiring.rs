@@ -130,6 +130,9 @@ pub(super) fn control(config: &Config) -> control::Settings {
             Issue::Off => control::Issue::Off,
         },
         target: config.edge.name.clone(),
+        recheck: config.dns.recheck.get(),
+        departed_after: config.dns.departed_after.get(),
+        probe: probe(config),
         aliases: config.edge.aliases.clone(),
         cname: cname(config),
         keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
@@ -155,6 +158,16 @@ fn cname(config: &Config) -> Option<CnameSettings> {
         lookups: limit(cname.lookups),
         lookups_at_once: count(cname.lookups_at_once),
         refused_for: cname.refused_for.get(),
+    })
+}
+
+fn probe(config: &Config) -> Option<control::ProbeSettings> {
+    let edge = &config.edge;
+    Some(control::ProbeSettings {
+        every: edge.probe.get()?.get(),
+        address: edge.probe_address.map(|a| a.get()),
+        port: edge.public_https_port.get(),
+        own: edge.addresses.iter().map(|a| a.get()).collect(),
     })
 }
 

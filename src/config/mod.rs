@@ -40,7 +40,7 @@ pub use problem::{ConfigError, Place, Problem};
 pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
 pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets, SinkSecrets};
 pub use text::{
-    Address, ByteSize, DnsName, Endpoint, HttpUrl, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix,
+    Address, ByteSize, DnsName, Endpoint, HttpUrl, Interval, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix,
     PortEighty, Span, Tenant,
 };
 

@@ -271,7 +271,7 @@ fn a_bad_variable_is_named() {
         (
             "LINKSEAL_EDGE__NMAE",
             "x",
-            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections",
+            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, probe, probe_address",
         ),
         (
             "LINKSEAL_EDGE__DRAIN",

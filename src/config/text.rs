@@ -128,6 +128,46 @@ impl fmt::Display for Span {
 
 written_as_text!(Span, "a duration such as \"10s\", \"5m\", \"72h\" or \"7d\"", "10s");
 
+/// How often something is done, such as `6h`; or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// Never.
+    Off,
+    /// Once in this time.
+    Every(Span),
+}
+
+impl Interval {
+    /// The time. `None`: never.
+    pub const fn get(self) -> Option<Span> {
+        match self {
+            Self::Off => None,
+            Self::Every(span) => Some(span),
+        }
+    }
+}
+
+impl FromStr for Interval {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        match text {
+            "off" => Ok(Self::Off),
+            span => span.parse().map(Self::Every),
+        }
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Every(span) => span.fmt(f),
+        }
+    }
+}
+
+written_as_text!(Interval, "\"off\", or a duration such as \"6h\"", "6h");
+
 /// A number of bytes, such as `10GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u64);

@@ -22,6 +22,11 @@ const AT_RISK_FRESH: Duration = Duration::from_secs(30);
 pub struct Metrics {
     domains: IntGaugeVec,
     at_risk: IntGauge,
+    suspects: IntGauge,
+    /// Issued domains whose probe found something wrong in the last whole round.
+    pub(super) probe_failing: IntGauge,
+    /// Probes of issued domains, by result.
+    pub(super) probes: IntCounterVec,
     queue: IntGaugeVec,
     budget: GaugeVec,
     usable: IntGaugeVec,
@@ -47,6 +52,21 @@ impl Metrics {
         let at_risk = IntGauge::new(
             "linkseal_certificates_at_risk",
             "Certificates held whose renewal fails, or is overdue with little of their life left.",
+        )?;
+        let suspects = IntGauge::new(
+            "linkseal_suspects_itself",
+            "1 while so many domains turn for the worse that linkseal suspects itself and believes nothing worse.",
+        )?;
+        let probe_failing = IntGauge::new(
+            "linkseal_probe_failing",
+            "Issued domains that did not present their certificate in the last whole round of probes.",
+        )?;
+        let probes = IntCounterVec::new(
+            Opts::new(
+                "linkseal_probes_total",
+                "Handshakes with issued domains, by result (ok, wrong_certificate, expired, tls_failed, unreachable).",
+            ),
+            &["result"],
         )?;
         let queue = IntGaugeVec::new(
             Opts::new("linkseal_issuer_queue", "Orders that wait for a slot, by priority."),
@@ -92,6 +112,9 @@ impl Metrics {
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
             Box::new(at_risk.clone()),
+            Box::new(suspects.clone()),
+            Box::new(probe_failing.clone()),
+            Box::new(probes.clone()),
             Box::new(queue.clone()),
             Box::new(budget.clone()),
             Box::new(usable.clone()),
@@ -117,6 +140,9 @@ impl Metrics {
         Ok(Self {
             domains,
             at_risk,
+            suspects,
+            probe_failing,
+            probes,
             queue,
             budget,
             usable,
@@ -133,6 +159,7 @@ impl Control {
     /// Brings the snapshots up to date; called for a scrape.
     pub async fn refresh_metrics(&self) -> Result<(), StoreError> {
         let metrics = &self.inner.metrics;
+        metrics.suspects.set(self.suspected().since.is_some().into());
         let counts: HashMap<_, _> = self
             .inner
             .store

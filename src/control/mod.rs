@@ -7,6 +7,7 @@
 
 mod admission;
 mod ask;
+mod astray;
 mod authority;
 mod backoff;
 mod bucket;
@@ -26,12 +27,14 @@ mod order;
 mod outbox;
 mod overview;
 mod preflight;
+mod probe;
 pub(crate) mod queue;
 mod redirects;
 mod rejected;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -59,9 +62,11 @@ pub use operator::audit_entry;
 pub use outbox::Teller;
 pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 pub use preflight::{PreflightSettings, Preflighter};
+pub use probe::ProbeSettings;
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
 pub use rejected::RejectedName;
+pub use suspicion::Suspected;
 
 use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
@@ -114,6 +119,12 @@ pub struct Settings {
     pub issue: Issue,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// How often DNS is looked at for a domain that holds a certificate.
+    pub recheck: Duration,
+    /// How long a name may lead elsewhere until it is hardly looked at any more.
+    pub departed_after: Duration,
+    /// How issued domains are probed. `None`: they are not.
+    pub probe: Option<ProbeSettings>,
     /// Older targets that customers still point to.
     pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
@@ -167,6 +178,7 @@ struct Inner {
     cname: cname::CnameDesk,
     rejected: rejected::Rejected,
     handshake_failures: HandshakeFailures,
+    suspicion: suspicion::Suspicion,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -253,6 +265,7 @@ impl Control {
             cname: cname::CnameDesk::new(),
             rejected: rejected::Rejected::new(),
             handshake_failures: parts.handshake_failures,
+            suspicion: suspicion::Suspicion::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -267,6 +280,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().watch_rejected());
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().run_orders());
+        tasks.spawn_until_stop(self.clone().run_probes());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());
         tasks.spawn_until_stop(self.clone().keep_identities());
         tasks.spawn_until_stop(self.clone().watch_target_caa());

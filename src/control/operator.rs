@@ -102,6 +102,7 @@ impl Control {
             take(&mut record.app_links, &patch.app_links);
             take(&mut record.records, &patch.records);
             take(&mut record.http_while_pending, &patch.http_while_pending);
+            take(&mut record.hsts, &patch.hsts);
             match (patch.paused, record.paused) {
                 (Some(true), None) => {
                     record.paused = Some(now);
@@ -224,12 +225,13 @@ impl Control {
             report.works_through(&provider);
         }
         let issue = self.inner.settings.load().issue;
+        // What our own resolvers could not find out says nothing about the domain.
+        let ours = report.finding.fault == Some(Fault::Ours) || self.doubts_look(&record, report.https);
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
                 let told = note_preflight(draft, tried.clone());
-                // What our own resolvers could not find out says nothing about the domain.
-                if report.finding.fault != Some(Fault::Ours) {
+                if !ours {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
                 }
                 if told.is_some() {
@@ -425,6 +427,7 @@ fn owner_view(record: &DomainRecord) -> Value {
         "fallback_url": record.fallback_url,
         "app_links": record.app_links,
         "http_while_pending": record.http_while_pending,
+        "hsts": record.hsts,
         "paused": record.paused,
         "retired": record.retired,
         "share_generation": record.share_generation,

@@ -93,7 +93,10 @@ impl Control {
         let end = self.order_at(&chosen, &record, fence).await;
         self.judge(&chosen, &end).await?;
         match end {
-            Ok(issued) => self.issued(name, fence, issued).await.map(|()| true),
+            Ok(issued) => {
+                self.went_well();
+                self.issued(name, fence, issued).await.map(|()| true)
+            }
             Err(IssueError::Failed { failure, resumable }) => {
                 if !resumable && chosen.replaces.is_none() {
                     // It has come to no certificate: the customer who repairs it need not wait.
@@ -102,7 +105,7 @@ impl Control {
                     let takes = rules::certificate_budgets(domain, authority.directory(), &authority.limits);
                     self.inner.store.return_budgets(&takes, self.inner.clock.now()).await?;
                 }
-                self.failed(&chosen, name, fence, failure, resumable)
+                self.failed(&chosen, &record, fence, failure, resumable)
                     .await
                     .map(|()| true)
             }
@@ -171,6 +174,7 @@ impl Control {
                     "issued"
                 };
                 draft.happens(SslEvent::Issued(issued.info.clone()));
+                self.plan_look(draft);
                 draft.holds(issued.certificate.clone());
                 draft.tells(
                     word,
@@ -191,25 +195,31 @@ impl Control {
     async fn failed(
         &self,
         chosen: &Chosen,
-        name: &DomainName,
+        record: &DomainRecord,
         fence: Fence,
         failure: Failure,
         resumable: bool,
     ) -> Result<(), StoreError> {
-        let now = self.inner.clock.now();
+        let (name, now) = (&record.name, self.inner.clock.now());
         let ca = chosen.authority.directory();
         tracing::info!(domain = %name, ca, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         if let Some(until) = rules::holds_back_all(&failure, now) {
             self.inner.store.hold_back(ca, until).await?;
         }
         let refused = failure.kind.is_refusal_of_name();
+        let doubts = self.doubts_failure(record, &failure);
         let changed = self
             .transition(name, fence, |draft| {
                 if refused {
                     draft.happens(SslEvent::RefusedBy { ca: ca.to_owned() });
                 }
-                draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
-                draft.tells("failed", Some(failure.error.detail.clone()));
+                if doubts {
+                    draft.happens(rules::doubted(&failure, self.doubts_until()));
+                } else {
+                    draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
+                }
+                let word = if doubts { "doubted" } else { "failed" };
+                draft.tells(word, Some(failure.error.detail.clone()));
                 // What the CA only did not get to is taken up again, not ordered anew.
                 if !resumable {
                     draft.ends_order();

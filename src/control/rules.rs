@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::queue::Priority;
 use super::{Issue, Limit, Limits, backoff};
 use crate::clock::Timestamp;
-use crate::domain::DomainName;
-use crate::domain::ssl::{CertificateInfo, EXPIRING_SHARE, Failure, FailureKind, SslEvent, SslStatus};
+use crate::domain::ssl::{CertificateInfo, EXPIRING_SHARE, Failure, FailureKind, Reason, SslEvent, SslStatus};
+use crate::domain::{DomainName, DomainRecord};
 use crate::issuer::RenewalInfo;
 use crate::store::BudgetTake;
 
@@ -15,6 +15,9 @@ use crate::store::BudgetTake;
 pub(super) const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 /// When to ask for renewal information again after the CA gave none.
 const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
+/// A handshake has a name that does not lead here looked at again no sooner after the last look:
+/// clients that still come, and scanners, cost a check each ten minutes at most.
+const HANDSHAKE_LOOK: Duration = Duration::from_secs(600);
 /// Longest wait for renewal information that a CA which gave none may ask for.
 const ARI_RETRY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// One failed authorization per name and hour is left unused, for what others do with the account.
@@ -104,6 +107,34 @@ pub(crate) fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> boo
         (None, Some(certificate)) if ssl.holds(now) => certificate.renew_at <= now,
         (None, _) => priority > Priority::Bulk && ssl.reason.may_be_requested(),
     }
+}
+
+/// Whether DNS is looked at though nothing may be ordered: a regular look at an issued domain is
+/// due, or a handshake came for a name that did not lead here at the last look.
+pub(crate) fn looks_only(record: &DomainRecord, priority: Priority, now: Timestamp) -> bool {
+    let ssl = &record.ssl;
+    let regular = ssl.reason == Reason::Ok && ssl.look_at.is_some_and(|at| at <= now);
+    let astray = ssl.reason == Reason::Moved || ssl.reason.is_dns();
+    let rested = |checked| now.saturating_since(checked) >= HANDSHAKE_LOOK;
+    regular || (priority == Priority::Handshake && astray && record.dns.checked.is_none_or(rested))
+}
+
+/// Whether an order is needed once DNS is right: nothing is held, or its renewal is due.
+pub(crate) fn needs_order(ssl: &SslStatus, now: Timestamp) -> bool {
+    let held = ssl.certificate.as_ref().filter(|c| c.not_after > now);
+    held.is_none_or(|c| c.renew_at <= now)
+}
+
+/// Whether all was well with a domain the last time it was looked at, so that it can turn for the worse.
+pub(crate) fn was_well(record: &DomainRecord) -> bool {
+    let held = matches!(record.ssl.reason, Reason::Ok | Reason::Renewing);
+    held || (record.dns.https && !record.ssl.reason.is_dns() && record.ssl.reason != Reason::Moved)
+}
+
+/// Whether a failed order is held against its domain. A limit of the account and a CA that is down
+/// say nothing about any domain.
+pub(crate) fn blames_domain(kind: FailureKind) -> bool {
+    !matches!(kind, FailureKind::AccountLimit | FailureKind::Unreachable)
 }
 
 /// How urgent the order is: a certificate that runs out, or that the CA wants replaced at once, goes
@@ -234,6 +265,15 @@ pub(crate) fn failed(ssl: &SslStatus, failure: Failure, unit: f64) -> SslEvent {
     SslEvent::Failed { failure, backoff }
 }
 
+/// What a failed attempt makes of the domain while we suspect ourselves: it is counted, as the CA
+/// counts it, and tried again `until` then or when the CA says.
+pub(crate) fn doubted(failure: &Failure, until: Timestamp) -> SslEvent {
+    SslEvent::Doubted {
+        kind: failure.kind,
+        until: failure.retry_after.map_or(until, |at| until.max(at)),
+    }
+}
+
 /// Until when a failure holds back all orders at its CA. `None`: it says nothing about others.
 pub(crate) fn holds_back_all(failure: &Failure, now: Timestamp) -> Option<Timestamp> {
     (failure.kind == FailureKind::AccountLimit).then(|| failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT))
@@ -242,10 +282,26 @@ pub(crate) fn holds_back_all(failure: &Failure, now: Timestamp) -> Option<Timest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ssl::Reason;
 
     const NOW: Timestamp = Timestamp::from_secs(1_795_305_600);
     const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_handshake_has_what_is_astray_looked_at_now_and_then() {
+        use crate::domain::record::{DnsVerdict, Origin};
+        let name = DomainName::parse("a.example").unwrap();
+        let mut record = DomainRecord::new(name, None, Origin::Registered, NOW);
+        let looks = |record: &DomainRecord, priority| looks_only(record, priority, NOW);
+        assert!(!looks(&record, Priority::Handshake), "nothing is astray");
+        record.ssl = record
+            .ssl
+            .apply(SslEvent::DnsChecked(DnsVerdict::Missing), NOW.minus(HOUR));
+        record.dns.checked = Some(NOW.minus(HOUR));
+        assert!(looks(&record, Priority::Handshake));
+        assert!(!looks(&record, Priority::Verify) && !looks(&record, Priority::Bulk));
+        record.dns.checked = Some(NOW.minus(HANDSHAKE_LOOK / 2));
+        assert!(!looks(&record, Priority::Handshake), "it was looked at just now");
+    }
 
     fn held(days: u32) -> SslStatus {
         let mut ssl = SslStatus::new(NOW);

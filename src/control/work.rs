@@ -13,7 +13,7 @@ use super::rules::{self, First};
 use super::{Control, Edit};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
-use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
+use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Preflight, Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord, messages};
 use crate::fault::Fault;
@@ -28,6 +28,8 @@ const DNS_FRESH: Duration = Duration::from_secs(30);
 const ASK_RETRY: Duration = Duration::from_secs(60);
 /// When to look again after our own resolvers failed.
 const OUR_DNS_RETRY: Duration = Duration::from_secs(60);
+/// When to look again at a zone whose servers failed while nothing was to be ordered.
+const FAILING_ZONE_RETRY: Duration = Duration::from_secs(3600);
 
 /// A handshake that waits for what is in hand.
 #[derive(Debug)]
@@ -135,7 +137,8 @@ impl Control {
             First::Look => {}
         }
         let record = self.ask_renewal_info(record, fence).await?;
-        if !rules::is_due(&record.ssl, priority, now) || !self.still_admitted(&record, fence).await? {
+        let looks = rules::is_due(&record.ssl, priority, now) || rules::looks_only(&record, priority, now);
+        if !looks || !self.still_admitted(&record, fence).await? {
             return Ok(None);
         }
         let queued = self.queue_if_dns_is_right(&record, fence).await?;
@@ -218,8 +221,10 @@ impl Control {
 
     /// Looks whether the name leads here, and writes down what was found and, in one step with it,
     /// that its order is queued: a crash in between would leave a name that nobody comes back to.
+    /// A certificate that is not to be renewed yet is not: the look was all that was wanted.
     async fn queue_if_dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
+        let orders = rules::needs_order(&record.ssl, now);
         let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
         let frozen = self.frozen().await?.map(|_| self.freezes());
         let queued = SslEvent::Queued {
@@ -233,11 +238,14 @@ impl Control {
         };
         if record.origin == Origin::Edge {
             self.transition(&record.name, fence, |draft| {
-                next(draft);
+                draft.happens(SslEvent::DnsChecked(DnsVerdict::Right));
+                if orders {
+                    next(draft);
+                }
                 Edit::Store
             })
             .await?;
-            return Ok(frozen.is_none());
+            return Ok(orders && frozen.is_none());
         }
         let verdict = if fresh && record.dns.https {
             None
@@ -249,6 +257,11 @@ impl Control {
                 self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
                 return Ok(false);
             }
+            if !orders && matches!(finding.verdict, DnsVerdict::Error { .. }) {
+                // Servers fail now and then; until a renewal depends on them that is no news.
+                self.postpone(&record.name, fence, now + FAILING_ZONE_RETRY).await?;
+                return Ok(false);
+            }
             Some(finding.verdict)
         };
         let through = match &verdict {
@@ -256,28 +269,34 @@ impl Control {
             Some(DnsVerdict::Proxied { provider }) => Some(provider.as_str()),
             Some(_) => None,
         };
-        let may_arrive = through.is_some() || matches!(verdict, None | Some(DnsVerdict::Right));
-        let tried = if may_arrive {
+        let leads_here = matches!(verdict, None | Some(DnsVerdict::Right));
+        let tried = if through.is_some() || (leads_here && orders) {
             self.preflight(record, through, Some(fence)).await?
         } else {
             None
         };
+        let arrives = through.is_some() && tried.as_ref().is_some_and(|t| t.miss.is_none());
+        if verdict.is_some() && self.doubts_look(record, leads_here || arrives) {
+            self.postpone(&record.name, fence, self.doubts_until()).await?;
+            return Ok(false);
+        }
         let changed = self
             .transition(&record.name, fence, |draft| {
                 let told = note_preflight(draft, tried.clone());
-                if let Some(verdict) = &verdict {
-                    self.note_dns(draft, verdict, None);
+                match &verdict {
+                    Some(verdict) => self.note_dns(draft, verdict, None),
+                    None => drop(draft.happens(SslEvent::DnsChecked(DnsVerdict::Right))),
                 }
                 if told.is_some() {
                     draft.tells("preflight", told);
                 }
-                if draft.record.dns.https {
+                if draft.record.dns.https && orders {
                     next(draft);
                 }
                 Edit::Store
             })
             .await?;
-        Ok(frozen.is_none() && changed.is_some_and(|record| record.dns.https))
+        Ok(orders && frozen.is_none() && changed.is_some_and(|record| record.dns.https))
     }
 
     /// Whether an order for it names what it replaces, and so counts against no limit.
@@ -286,33 +305,12 @@ impl Control {
         ca.is_some_and(|ca| self.tools().authorities.find(ca).is_some() && rules::replaces(&record.ssl, ca).is_some())
     }
 
-    /// Writes the outcome of a DNS check into a draft. `verified`: whether all that was asked for
-    /// is published. `None`: that was not looked at.
-    pub(super) fn note_dns(&self, draft: &mut super::Draft, verdict: &DnsVerdict, verified: Option<bool>) {
-        let before = draft.record.ssl.reason;
-        draft.happens(SslEvent::DnsChecked(verdict.clone()));
-        let facts = &draft.record.ssl.facts;
-        let https = match verdict {
-            DnsVerdict::Right => true,
-            DnsVerdict::Proxied { provider } => facts.arrives_through() == Some(provider.as_str()),
-            _ => false,
-        };
-        let verified = https && verified.unwrap_or(draft.record.dns.verified);
-        let was_https = draft.record.dns.https;
-        draft.record.dns = DnsSummary {
-            checked: Some(draft.now()),
-            https,
-            verified,
-        };
-        if draft.record.ssl.reason != before || was_https != https {
-            let detail = (!https).then(|| draft.record.ssl.facts.found.clone()).flatten();
-            draft.tells(if https { "dns_right" } else { "dns_wrong" }, detail);
-        }
-    }
-
     async fn postpone(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::Postponed { until });
+            if draft.record.ssl.look_at.is_some_and(|at| at < until) {
+                draft.happens(SslEvent::LookAt { at: until });
+            }
             Edit::Store
         })
         .await?;

@@ -5,11 +5,12 @@
 //! newer answer counts. Failures (SERVFAIL, DNSSEC) are not second-guessed, for the CA would meet
 //! them too.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -17,7 +18,7 @@ use super::caa::{self, CaIdentity, Caa};
 use super::dkim::Dkim;
 use super::dmarc::DmarcWanted;
 use super::look::{Look, Memo};
-use super::lookup::{Kind, Lookup};
+use super::lookup::{Answer, Kind, Lookup};
 use super::metrics::Metrics;
 use super::trace::{Alias, Target, Trace, error, trace};
 use crate::clock::{Clock, Timestamp};
@@ -127,6 +128,18 @@ impl Checker {
             DnsVerdict::Error { .. } => None,
             _ => Some(false),
         }
+    }
+
+    /// The addresses that clients get for a name, as the resolvers have them. Empty: none, or they
+    /// do not answer.
+    pub async fn addresses(&self, name: &DomainName) -> Vec<IpAddr> {
+        let ask = |kind| timeout(self.time, self.lookup.lookup(name.as_str(), kind));
+        let (a, aaaa) = join(ask(Kind::A), ask(Kind::Aaaa)).await;
+        let of = |answer| match answer {
+            Ok(Ok(answer)) => Answer::addresses(&answer),
+            _ => Vec::new(),
+        };
+        [of(a), of(aaaa)].concat()
     }
 
     /// What CAA says about a name and one CA. Of the edge's own name too: a record there speaks for

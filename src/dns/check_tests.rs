@@ -413,7 +413,7 @@ struct Dark;
 
 #[async_trait::async_trait]
 impl Lookup for Dark {
-    async fn lookup(&self, _: &str, _: Kind) -> Result<super::super::lookup::Answer, LookupError> {
+    async fn lookup(&self, _: &str, _: Kind) -> Result<Answer, LookupError> {
         std::future::pending().await
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use http::HeaderValue;
 
 use super::DomainName;
 use super::record::DomainRecord;
@@ -29,6 +30,8 @@ pub struct Entry {
     pub http_while_pending: bool,
     /// Whether it is retired: served while its certificate lives.
     pub retired: bool,
+    /// Whether https links to it work while the certificate lives.
+    https_works: bool,
     /// From when on the certificate held is at risk: its renewal fails, or should have come and did
     /// not. `None`: none is held, or it is not to be renewed.
     pub at_risk_from: Option<Timestamp>,
@@ -45,6 +48,7 @@ struct Extra {
     fallback_url: Option<String>,
     apple: Option<Bytes>,
     android: Option<Bytes>,
+    hsts: Option<HeaderValue>,
     stand_in_until: Option<Timestamp>,
 }
 
@@ -57,6 +61,7 @@ impl Entry {
             fallback_url: record.fallback_url.clone(),
             apple: json(&record.app_links.apple),
             android: json(&record.app_links.android),
+            hsts: record.hsts.and_then(|h| HeaderValue::try_from(h.value()).ok()),
             stand_in_until: record.ssl.facts.stand_in_until,
         };
         Self {
@@ -66,6 +71,7 @@ impl Entry {
             reason: record.ssl.reason,
             http_while_pending: record.http_while_pending,
             retired: record.retired.is_some(),
+            https_works: record.https_works(),
             at_risk_from: at_risk_from(record),
             version: record.version,
             extra: (extra != Extra::default()).then(|| Box::new(extra)),
@@ -100,6 +106,16 @@ impl Entry {
     /// `assetlinks.json`. `None`: there is none.
     pub fn asset_links(&self) -> Option<Bytes> {
         self.extra.as_deref()?.android.clone()
+    }
+
+    /// `Strict-Transport-Security`, made once. `None`: none is sent.
+    pub fn hsts(&self) -> Option<&HeaderValue> {
+        self.extra.as_deref()?.hsts.as_ref()
+    }
+
+    /// [`DomainRecord::https_ready`].
+    pub fn https_ready(&self, now: Timestamp) -> bool {
+        self.https_works && self.not_after.is_some_and(|t| t > now)
     }
 
     /// Whether handshakes get the stand-in that serves challenges only: an order is open, no

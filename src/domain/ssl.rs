@@ -350,6 +350,13 @@ pub enum SslEvent {
         /// The wait that back-off gives this attempt, jitter included.
         backoff: Duration,
     },
+    /// An attempt failed while linkseal suspected itself: nothing is concluded from it.
+    Doubted {
+        /// What kind of failure it was: the CA counts it all the same.
+        kind: FailureKind,
+        /// When to try again.
+        until: Timestamp,
+    },
     /// The CA's account-wide limit holds the queue until then; no fault of the domain.
     HeldBack {
         /// When the queue goes on.
@@ -438,7 +445,8 @@ impl SslStatus {
     }
 
     /// When the scheduler has to look at the domain next. `None`: never by itself.
-    /// `wanted`: whether certificates are ordered and renewed for it at all.
+    /// `wanted`: whether certificates are ordered and renewed for it at all. Whoever looks lets
+    /// [`SslEvent::Tick`] happen first.
     pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
         let held = self.certificate.as_ref().filter(|_| self.state() == State::Issued);
         let expiry = held.map(|c| c.not_after);

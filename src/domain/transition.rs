@@ -65,6 +65,7 @@ impl SslStatus {
             }
             SslEvent::Issued(certificate) => next.issued(certificate),
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
+            SslEvent::Doubted { kind, until } => next.doubted(kind, until, now),
             SslEvent::HeldBack { until, ca } => next.held_back(until, ca, FailureKind::AccountLimit, now),
             SslEvent::CaOut { until, ca } => next.held_back(until, ca, FailureKind::Unreachable, now),
             SslEvent::Frozen { until } => next.frozen(until, now),
@@ -124,6 +125,11 @@ impl SslStatus {
             if self.reason == Reason::Moved || dns_alone {
                 self.facts.cause = None;
                 self.reason = Reason::Ok;
+                self.next_attempt = None;
+            }
+            // A time that was set for another look: this was it.
+            let renewal_is_due = self.certificate.as_ref().is_some_and(|c| c.renew_at <= now);
+            if self.reason == Reason::Ok && !renewal_is_due {
                 self.next_attempt = None;
             }
         } else if self.reason.is_dns() {
@@ -220,11 +226,7 @@ impl SslStatus {
         if blames_domain {
             self.attempts = self.attempts.saturating_add(1);
         }
-        if failure.kind.is_failed_authorization() {
-            self.failures.push(now);
-            let old = self.failures.len().saturating_sub(FAILURES_KEPT);
-            self.failures.drain(..old);
-        }
+        self.count_failure(failure.kind, now);
         let mut next = now + backoff;
         if let Some(certificate) = self.certificate.as_ref().filter(|c| c.not_after > now) {
             let share = certificate.not_after.saturating_since(now) / RENEWAL_SHARE;
@@ -248,6 +250,29 @@ impl SslStatus {
             self.next_attempt = None;
         } else {
             self.reason = failure.kind.reason();
+        }
+    }
+
+    /// Counts what the CA counts.
+    fn count_failure(&mut self, kind: FailureKind, now: Timestamp) {
+        if kind.is_failed_authorization() {
+            self.failures.push(now);
+            let old = self.failures.len().saturating_sub(FAILURES_KEPT);
+            self.failures.drain(..old);
+        }
+    }
+
+    fn doubted(&mut self, kind: FailureKind, until: Timestamp, now: Timestamp) {
+        self.count_failure(kind, now);
+        self.next_attempt = Some(until);
+        self.eta = None;
+        if self.holds(now) {
+            if self.reason == Reason::Renewing {
+                self.reason = Reason::Ok;
+            }
+        } else if self.reason.is_in_progress() || self.reason == Reason::Queued {
+            self.facts.cause = Some(FailureKind::Internal);
+            self.reason = Reason::RetryScheduled;
         }
     }
 
@@ -720,6 +745,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_doubted_changes_no_state_and_counts_as_the_ca_counts() {
+        let event = || SslEvent::Doubted {
+            kind: FailureKind::Connection,
+            until: T0 + HOUR,
+        };
+        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let held = renewing.apply(event(), T0);
+        assert_eq!(
+            (held.reason, held.attempts, held.next_attempt),
+            (Reason::Ok, 0, Some(T0 + HOUR))
+        );
+        assert_eq!((held.last_error, held.failures.len()), (None, 1));
+        let ordering = fresh().apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let pending = ordering.apply(event(), T0);
+        assert_eq!((ordering.state(), pending.state()), (State::Pending, State::Pending));
+        assert_eq!(
+            (pending.reason, pending.facts.cause),
+            (Reason::RetryScheduled, Some(FailureKind::Internal))
+        );
+    }
+
+    #[test]
     fn a_freeze_promises_nothing_and_is_no_operators_pause() {
         let event = SslEvent::Frozen { until: T0 + HOUR };
         let queued = fresh().apply(SslEvent::Queued { eta: Some(T0 + HOUR) }, T0);
@@ -815,6 +862,10 @@ mod tests {
             Just(failure(FailureKind::Connection)),
             Just(failure(FailureKind::Unreachable)),
             Just(failure(FailureKind::NameLimit)),
+            Just(SslEvent::Doubted {
+                kind: FailureKind::Connection,
+                until: T0 + HOUR
+            }),
             Just(SslEvent::HeldBack {
                 until: T0 + HOUR,
                 ca: ca()

@@ -18,11 +18,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What was delivered about a domain's life, in order.
 fn told(world: &World, name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(world.settings.delivered()).unwrap_or_default();
+    let text = std::fs::read_to_string(world.settings.lives()).unwrap_or_default();
     let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    events
-        .filter(|e| e["domain"] == name && e["type"].as_str().is_some_and(|t| t.starts_with("domain.ssl.")))
-        .collect()
+    events.filter(|e| e["domain"] == name).collect()
 }
 
 /// Waits until so much was told of a domain.

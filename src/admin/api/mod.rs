@@ -11,9 +11,11 @@ pub(super) mod import;
 pub(super) mod issuer;
 mod kills;
 mod links;
+mod readiness;
 mod redirects;
 mod rejected;
 pub(super) mod share;
+mod suspicion;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
@@ -28,11 +30,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         metrics::endpoints(),
         domains::endpoints(),
         checks::endpoints(),
+        readiness::endpoints(),
         share::endpoints(),
         import::endpoints(),
         export::endpoints(),
         audit::endpoints(),
         issuer::endpoints(),
+        suspicion::endpoints(),
         links::endpoints(),
         events::endpoints(),
         erase::endpoints(),

@@ -40,7 +40,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             share,
         )
         .reach(Reach::Domain)
-        .body(Content::json::<Wish>())
+        .optional_body(Content::json::<Wish>())
         .answers(StatusCode::CREATED, Content::json::<Link>(), "The link."),
         Endpoint::new(
             MethodFilter::DELETE,

@@ -173,7 +173,10 @@ impl<'c> Visit<'c> {
         let sessions = &self.context.pages.sessions;
         let session = self.session.as_ref();
         let is_right = |token: &str| session.is_some_and(|s| sessions.is_form_token(token, s));
-        Ok(form::read(parts, body, is_right).await?)
+        let read = form::read(parts, body, self.visitor.lang, is_right).await;
+        // Whoever left the sign-in open for too long gets it anew.
+        let is_stranger = matches!(self.visitor.who, Who::Stranger);
+        read.map_err(|problem| if is_stranger { Refusal::Stranger } else { problem.into() })
     }
 
     /// Lets in whoever has a share link. No cookie is read or set: in a frame on another site there is
@@ -220,7 +223,7 @@ impl<'c> Visit<'c> {
             return Ok(body);
         }
         self.check_source(&parts.headers)?;
-        Ok(form::read(parts, body, |text| shares.is_form_token(text, &token)).await?)
+        Ok(form::read(parts, body, lang, |text| shares.is_form_token(text, &token)).await?)
     }
 
     /// Forms come from pages of this port, under the name it was asked by or the configured one.

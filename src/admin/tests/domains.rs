@@ -32,8 +32,10 @@ async fn a_domain_is_shown_as_in_the_contract() {
             "fallback_url",
             "app_links",
             "http_while_pending",
+            "hsts",
             "ssl",
             "dns",
+            "probe",
             "handshakes"
         ]
     );

@@ -184,6 +184,9 @@ impl Harness {
             settings: control::Settings {
                 issue,
                 target: name(EDGE),
+                recheck: Duration::from_secs(86_400),
+                departed_after: Duration::from_secs(30 * 86_400),
+                probe: None,
                 aliases: Vec::new(),
                 cname: None,
                 keep_rejected: 10,

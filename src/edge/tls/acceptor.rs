@@ -272,6 +272,10 @@ impl Acceptor {
                 }
             }
         };
+        if entry.reason == Reason::Moved {
+            let now = self.parts.clock.now();
+            self.parts.certificates.seen_astray(&entry.name, now);
+        }
         let stream = tokio::select! {
             biased;
             stream = start.into_stream(config) => match stream {

@@ -45,6 +45,7 @@ impl Settings {
             handshake_wait = "30s"
             drain_delay = "0s"
             drain = "5s"
+            probe = "off"
             [acme]
             issue = "on_demand"
             directory = "{directory}"
@@ -60,6 +61,12 @@ impl Settings {
             name = "archive"
             kind = "file"
             path = "delivered.ndjson"
+            types = ["open", "click", "redirect", "unsubscribe", "upstream", "verdict.corrected"]
+            [[events.sink]]
+            name = "lives"
+            kind = "file"
+            path = "lives.ndjson"
+            types = ["domain.ssl.issued", "domain.ssl.renewed", "domain.ssl.failed", "domain.ssl.expiring", "domain.ssl.moved"]
             [dns]
             resolvers = ["{dns}"]
             [log]
@@ -106,9 +113,14 @@ impl Settings {
         file
     }
 
-    /// The file that events are delivered to.
+    /// The file that events of recipients are delivered to.
     pub(crate) fn delivered(&self) -> PathBuf {
         self.dir.join("delivered.ndjson")
+    }
+
+    /// The file that events of domains' lives are delivered to.
+    pub(crate) fn lives(&self) -> PathBuf {
+        self.dir.join("lives.ndjson")
     }
 }
 
