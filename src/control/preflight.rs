@@ -197,10 +197,11 @@ mod tests {
     const NAME: &str = "links.customer.example";
 
     /// Answers every request with this; `{token}` is the challenge's.
-    async fn server(tasks: &Tasks, answer: &'static str) -> SocketAddr {
+    async fn server(answer: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tasks.spawn_until_stop(async move {
+        #[allow(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+        tokio::task::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut head = Vec::new();
                 while !head.ends_with(b"\r\n\r\n") {
@@ -262,7 +263,7 @@ mod tests {
         ] {
             dns.remove("inside.example", Kind::A);
             dns.add("inside.example", Kind::A, "10.0.0.1");
-            let port = server(&tasks, answer).await.port();
+            let port = server(answer).await.port();
             let flight = preflighter(
                 &dns,
                 PreflightSettings {
@@ -286,7 +287,7 @@ mod tests {
         let dns = DnsServer::start(&tasks).await.unwrap();
         dns.add(NAME, Kind::A, "127.0.0.1");
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 49\r\n\r\n{token}.print";
-        let address = server(&tasks, answer).await;
+        let address = server(answer).await;
         let closed = settings(address.port());
         assert_eq!(preflighter(&dns, closed.clone()).await.attempt(&name, None).await, None);
         let instead = PreflightSettings {
