@@ -17,6 +17,7 @@ mod crash;
 mod faults;
 mod first_handshake;
 mod journal_kill;
+mod long_run;
 mod minting;
 mod nats;
 mod operators;
