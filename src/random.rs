@@ -31,7 +31,12 @@ pub fn unit() -> f64 {
 
 /// `span` made up to `share` longer or shorter at random, so that many waits do not end together.
 pub fn jitter(span: Duration, share: f64) -> Duration {
-    span.mul_f64((1.0 + share * (2.0 * unit() - 1.0)).max(0.0))
+    jittered(span, share, unit())
+}
+
+/// [`jitter`] by a number in `0.0..1.0` that was drawn elsewhere.
+pub fn jittered(span: Duration, share: f64, unit: f64) -> Duration {
+    span.mul_f64((1.0 + share * (2.0 * unit - 1.0)).max(0.0))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From the configuration's sections to what each part wants to know.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
-use crate::control::{self, AskSettings, Limit, Limits};
+use crate::control::{self, AskSettings, CnameSettings, Limit, Limits};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
 use crate::edge::http;
@@ -102,11 +103,14 @@ pub(super) fn ask(config: &Config) -> Option<AskSettings> {
     })
 }
 
+fn limit(limit: crate::config::Limit) -> Limit {
+    Limit {
+        count: limit.count,
+        per: limit.per.get(),
+    }
+}
+
 pub(super) fn control(config: &Config) -> control::Settings {
-    let limit = |l: crate::config::Limit| Limit {
-        count: l.count,
-        per: l.per.get(),
-    };
     let limits = &config.acme.limits;
     control::Settings {
         issue: match config.acme.issue {
@@ -120,7 +124,21 @@ pub(super) fn control(config: &Config) -> control::Settings {
             failed_per_name: limit(limits.failed_per_name),
         },
         target: config.edge.name.clone(),
+        cname: cname(config),
     }
+}
+
+fn cname(config: &Config) -> Option<CnameSettings> {
+    let cname = &config.admission.cname;
+    let count = |n: NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
+    (config.admission.policy == Policy::Cname).then(|| CnameSettings {
+        per_registered_domain: cname.per_registered_domain.get(),
+        max_labels: count(cname.max_labels),
+        new_names: limit(cname.new_names),
+        lookups: limit(cname.lookups),
+        lookups_at_once: count(cname.lookups_at_once),
+        refused_for: cname.refused_for.get(),
+    })
 }
 
 pub(super) fn orders(config: &Config) -> usize {

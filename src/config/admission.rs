@@ -1,10 +1,12 @@
 //! `[admission]`: which names may get a certificate.
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Findings;
-use super::text::{HttpUrl, Span};
+use super::text::{HttpUrl, Limit, Span};
 
 /// Which names may get a certificate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +16,8 @@ pub struct Admission {
     pub policy: Policy,
     /// The platform's endpoint for the policy `ask`. Absent: nobody is asked.
     pub ask: Option<Ask>,
+    /// The bounds of the policy `cname`.
+    pub cname: Cname,
 }
 
 /// Who decides about a name that is not registered.
@@ -43,22 +47,53 @@ pub struct Ask {
     pub cache: Span,
 }
 
+/// What admission by DNS may cost at most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cname {
+    /// Names admitted below one registered domain (as the public suffix list has it); also how many are looked up there within refused_for.
+    pub per_registered_domain: NonZeroU32,
+    /// Labels a name may have in front of its registered domain.
+    pub max_labels: NonZeroU32,
+    /// New names this node admits.
+    pub new_names: Limit,
+    /// Unknown names this node looks up in DNS.
+    pub lookups: Limit,
+    /// Unknown names looked up at once.
+    pub lookups_at_once: NonZeroU32,
+    /// How long a name that does not lead here is refused without another look.
+    pub refused_for: Span,
+}
+
+impl Default for Cname {
+    fn default() -> Self {
+        let count = |n: u32| NonZeroU32::MIN.saturating_add(n - 1);
+        let minute = Span::secs(60);
+        Self {
+            // Customers have one to three; Let's Encrypt gives 50 certificates a week.
+            per_registered_domain: count(20),
+            // click.e.news.customer.example
+            max_labels: count(3),
+            new_names: Limit { count: 60, per: minute },
+            lookups: Limit {
+                count: 300,
+                per: minute,
+            },
+            lookups_at_once: count(16),
+            refused_for: Span::secs(600),
+        }
+    }
+}
+
 impl Admission {
     pub(super) fn check(&self, found: &mut Findings<'_>) {
         match (self.policy, &self.ask) {
-            (Policy::Cname, _) => found.problem(
-                "admission.policy",
-                "\"cname\" comes with a later version of linkseal; allowed now: \"registered\", \"ask\"",
-            ),
             (Policy::Ask, None) => found.problem(
                 "admission.ask",
                 "is missing; the policy \"ask\" needs it, such as { url = \"http://127.0.0.1:3000/allow\" }",
             ),
-            (Policy::Registered, Some(_)) => {
-                found.warn(
-                    "admission.ask",
-                    "has no effect: admission.policy is \"registered\", not \"ask\"",
-                );
+            (Policy::Registered | Policy::Cname, Some(_)) => {
+                found.warn("admission.ask", "has no effect: admission.policy is not \"ask\"");
             }
             (Policy::Ask, Some(ask)) if ask.timeout.is_zero() => {
                 found.problem("admission.ask.timeout", "must be longer than zero");
@@ -70,6 +105,12 @@ impl Admission {
                 );
             }
             _ => {}
+        }
+        if self.cname.refused_for.is_zero() {
+            found.problem("admission.cname.refused_for", "must be longer than zero");
+        }
+        if self.policy != Policy::Cname && self.cname != Cname::default() {
+            found.warn("admission.cname", "has no effect: admission.policy is not \"cname\"");
         }
     }
 }

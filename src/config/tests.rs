@@ -81,8 +81,8 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "dir/linkseal.toml:6: listen.proxy_protocol_from[0]: ::/0 is everybody: anybody could claim any address; give your balancers' networks",
         ),
         (
-            "[admission]\npolicy = \"cname\"\n",
-            "dir/linkseal.toml:6: admission.policy: \"cname\" comes with a later version of linkseal; allowed now: \"registered\", \"ask\"",
+            "[admission.cname]\nlookups = \"0/1m\"\n",
+            "dir/linkseal.toml:6: admission.cname.lookups: must be a limit such as \"300/3h\" (so many in so much time, both above zero), not string \"0/1m\"",
         ),
         (
             "[admission]\npolicy = \"ask\"\n",

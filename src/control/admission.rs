@@ -1,5 +1,5 @@
 //! Names the data plane's registry does not know: looked up while it is still being loaded, and
-//! asked for where the platform wants to be asked.
+//! asked for where the platform wants to be asked, or in DNS where that decides.
 
 use std::sync::Arc;
 
@@ -57,18 +57,24 @@ impl Admission for KnownNames {
                 known => return known,
             }
         }
+        if let Some(cname) = &self.control.inner.settings.load_full().cname {
+            return self.control.admit_by_cname(name, cname).await;
+        }
         let tools = self.control.tools();
         let Some(asker) = &tools.asker else {
             return Admitted::No;
         };
         match asker.ask(name).await {
-            Answer::Yes { tenant } => match self.control.admit_asked(name, tenant).await {
-                Ok(entry) => Admitted::Yes(entry),
-                Err(error) => {
-                    tracing::error!(domain = %name, %error, "an admitted name cannot be stored");
-                    Admitted::Unreachable
+            Answer::Yes { tenant } => {
+                let record = DomainRecord::new(name.clone(), tenant, Origin::Asked, self.control.inner.clock.now());
+                match self.control.admit(record, "the ask endpoint answered yes").await {
+                    Ok(entry) => Admitted::Yes(entry),
+                    Err(error) => {
+                        tracing::error!(domain = %name, %error, "an admitted name cannot be stored");
+                        Admitted::Unreachable
+                    }
                 }
-            },
+            }
             Answer::No => Admitted::No,
             Answer::Unreachable => Admitted::Unreachable,
         }
@@ -76,14 +82,11 @@ impl Admission for KnownNames {
 }
 
 impl Control {
-    /// Keeps a name that the platform has said yes to.
-    async fn admit_asked(&self, name: &DomainName, tenant: Option<String>) -> Result<Arc<Entry>, StoreError> {
-        if let Some(entry) = self.inner.registry.get(name.as_str()) {
+    /// Keeps a name that may be served here from now on; `why` is told in its timeline.
+    pub(super) async fn admit(&self, record: DomainRecord, why: &str) -> Result<Arc<Entry>, StoreError> {
+        if let Some(entry) = self.inner.registry.get(record.name.as_str()) {
             return Ok(entry);
         }
-        let now = self.inner.clock.now();
-        let record = DomainRecord::new(name.clone(), tenant, Origin::Asked, now);
-        let why = "the ask endpoint answered yes";
         // Known, but not to the data plane: another handshake was faster, or it had been denied and
         // is not any more.
         let record = self

@@ -21,8 +21,8 @@ pub(super) const UNNAMED_LIMIT: Duration = Duration::from_secs(3_600);
 const JITTER: f64 = 0.1;
 
 /// The wait after one more failure of this kind. `named`: whether the CA has said when to come
-/// again; of its limits it knows best.
-pub(super) fn after(status: &SslStatus, kind: FailureKind, named: bool) -> Duration {
+/// again; of its limits it knows best. `unit`, in `0.0..1.0`, is the jitter.
+pub(super) fn after(status: &SslStatus, kind: FailureKind, named: bool, unit: f64) -> Duration {
     let base = match kind {
         FailureKind::Unreachable => UNREACHABLE,
         FailureKind::NameLimit | FailureKind::AccountLimit if named => Duration::ZERO,
@@ -34,7 +34,7 @@ pub(super) fn after(status: &SslStatus, kind: FailureKind, named: bool) -> Durat
             STEPS.get(step).copied().unwrap_or(UNNAMED_LIMIT)
         }
     };
-    random::jitter(base, JITTER)
+    random::jittered(base, JITTER, unit)
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
         let mut status = SslStatus::new(Timestamp::from_secs(0));
         for (attempts, secs) in [(0, 60.0), (1, 600.0), (2, 6_000.0), (3, 86_400.0), (400, 86_400.0)] {
             status.attempts = attempts;
-            let wait = after(&status, FailureKind::Connection, false).as_secs_f64();
+            let wait = after(&status, FailureKind::Connection, false, random::unit()).as_secs_f64();
             assert!((wait / secs - 1.0).abs() <= JITTER + 1e-9, "{attempts}: {wait}");
         }
     }
@@ -56,8 +56,8 @@ mod tests {
     fn a_limit_lasts_as_long_as_the_ca_says() {
         let status = SslStatus::new(Timestamp::from_secs(0));
         for kind in [FailureKind::NameLimit, FailureKind::AccountLimit] {
-            assert_eq!(after(&status, kind, true), Duration::ZERO);
-            assert!(after(&status, kind, false) >= UNNAMED_LIMIT.mul_f64(1.0 - JITTER));
+            assert_eq!(after(&status, kind, true, 0.5), Duration::ZERO);
+            assert!(after(&status, kind, false, 0.0) >= UNNAMED_LIMIT.mul_f64(1.0 - JITTER));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What people and the platform's back end give to the control plane, and what of it is allowed.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +18,16 @@ pub struct Actor {
     pub who: String,
     /// The address.
     pub from: IpAddr,
+}
+
+impl Actor {
+    /// linkseal itself.
+    pub(super) fn own() -> Self {
+        Self {
+            who: "linkseal".to_owned(),
+            from: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
 }
 
 /// A domain to register.

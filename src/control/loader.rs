@@ -36,7 +36,9 @@ impl Control {
             query.after = Some(last.name.clone());
             for record in page.iter().filter(|r| r.ssl.reason != Reason::Denied) {
                 // A change made meanwhile has put a newer entry in: it stays.
-                self.inner.registry.put_if_absent(record);
+                if self.inner.registry.put_if_absent(record) {
+                    self.inner.cname.note(record);
+                }
             }
         }
     }

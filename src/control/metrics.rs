@@ -22,6 +22,8 @@ pub struct Metrics {
     remaining: Remaining,
     /// Questions to the `ask` endpoint, by result.
     pub ask: IntCounterVec,
+    /// Unknown names under the policy `cname`, by result.
+    pub(super) cname: IntCounterVec,
 }
 
 impl Metrics {
@@ -56,6 +58,13 @@ impl Metrics {
             ),
             &["result"],
         )?;
+        let cname = IntCounterVec::new(
+            Opts::new(
+                "linkseal_cname_total",
+                "Unknown names under the admission policy cname, by result (yes, no, unreachable, limited).",
+            ),
+            &["result"],
+        )?;
         let remaining = Remaining::new()?;
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
@@ -63,6 +72,7 @@ impl Metrics {
             Box::new(queue.clone()),
             Box::new(budget.clone()),
             Box::new(ask.clone()),
+            Box::new(cname.clone()),
             Box::new(remaining.clone()),
         ] {
             registry.register(collector)?;
@@ -75,6 +85,9 @@ impl Metrics {
         for result in ["yes", "no", "unreachable"] {
             ask.with_label_values(&[result]);
         }
+        for result in ["yes", "no", "unreachable", "limited"] {
+            cname.with_label_values(&[result]);
+        }
         Ok(Self {
             domains,
             at_risk,
@@ -82,6 +95,7 @@ impl Metrics {
             budget,
             remaining,
             ask,
+            cname,
         })
     }
 }

@@ -8,7 +8,9 @@
 mod admission;
 mod ask;
 mod backoff;
+mod bucket;
 mod change;
+mod cname;
 mod handshake;
 mod import;
 mod input;
@@ -20,6 +22,7 @@ mod order;
 mod overview;
 mod queue;
 mod redirects;
+mod rules;
 mod scheduler;
 #[cfg(test)]
 mod tests;
@@ -36,6 +39,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
 pub use change::{Draft, Edit};
+pub use cname::CnameSettings;
 pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
@@ -97,6 +101,8 @@ pub struct Settings {
     pub limits: Limits,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// The bounds of admission by DNS. `None`: DNS alone admits no name.
+    pub cname: Option<CnameSettings>,
 }
 
 /// The control plane of one node. Clones are the same one.
@@ -127,6 +133,7 @@ struct Inner {
     in_hand: DashMap<DomainName, Vec<work::Waiter>>,
     looks: Semaphore,
     loads: Arc<Semaphore>,
+    cname: cname::CnameDesk,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -199,6 +206,7 @@ impl Control {
             in_hand: DashMap::new(),
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
+            cname: cname::CnameDesk::new(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -62,7 +62,7 @@ impl Control {
                 if let Some(records) = &new.records {
                     draft.record.records.clone_from(records);
                 }
-                if before.origin == Origin::Asked {
+                if matches!(before.origin, Origin::Asked | Origin::Cname) {
                     draft.record.origin = Origin::Registered;
                 }
                 let back = draft.record.retired.take().is_some();
@@ -138,11 +138,23 @@ impl Control {
         if record.origin == Origin::Edge {
             return Err(OperatorError::OwnName);
         }
-        let audit = self.audit_line(actor, "purge", name, owner_view(&record), Value::Null);
+        Ok(self.forget(&record, actor).await?)
+    }
+
+    /// Forgets a domain that nobody has registered and that leads here no longer.
+    pub(super) async fn forget_unregistered(&self, record: &DomainRecord) -> Result<(), StoreError> {
+        tracing::info!(domain = %record.name, reason = record.ssl.reason.as_str(), "a name admitted by its DNS is forgotten");
+        self.forget(record, &Actor::own()).await
+    }
+
+    async fn forget(&self, record: &DomainRecord, actor: &Actor) -> Result<(), StoreError> {
+        let name = &record.name;
+        let audit = self.audit_line(actor, "purge", name, owner_view(record), Value::Null);
         self.inner.store.purge(name, audit).await?;
         self.inner.registry.remove(name);
         self.inner.certificates.remove(name);
         self.inner.redirects.forget_all();
+        self.inner.cname.forget(name);
         Ok(())
     }
 

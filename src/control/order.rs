@@ -6,23 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Control, Edit, Limit, backoff};
+use super::rules::{self, Gate};
+use super::{Control, Edit};
 use crate::cert::certificate::Certificate;
 use crate::clock::Timestamp;
-use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, SslEvent};
+use crate::domain::ssl::{Failure, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::issuer::{IssueError, Issued, Job, Progress};
+use crate::random;
 use crate::store::{BudgetAnswer, BudgetTake, Fence, StoreError, domain_lease};
 
 /// How long one order may hold its domain: longer than all its deadlines together.
 const ORDER_LEASE: Duration = Duration::from_secs(300);
-/// One failed authorization per name and hour is left unused, for what others do with the account.
-const SPARE_FAILURES: u32 = 1;
-/// Certificates for one exact set of names (Let's Encrypt: 5 in 7 days).
-const EXACT_SET: Limit = Limit {
-    count: 5,
-    per: Duration::from_secs(7 * 86_400),
-};
 
 impl Control {
     /// Runs the orders in the queue, as many at once as there are slots.
@@ -72,14 +67,15 @@ impl Control {
             return Ok(false);
         }
         let resumes = self.inner.store.order(name).await?.is_some_and(|o| o.url.is_some());
-        let replaces = self.replaces(&record);
+        let tools = self.tools();
+        let directory = tools.issuer.directory();
+        let replaces = rules::replaces(&record.ssl, directory).map(str::to_owned);
         if !resumes && let Some(until) = self.held_back_until(&record, replaces.is_some()).await? {
             self.hold_back(name, fence, until).await?;
             return Ok(false);
         }
         // A certificate that could not be stored must not be ordered.
         self.inner.store.probe().await?;
-        let tools = self.tools();
         let ca = tools.issuer.host();
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
@@ -100,7 +96,8 @@ impl Control {
             Err(IssueError::Failed { failure, resumable }) => {
                 if !resumable && job.replaces.is_none() {
                     // It has come to no certificate: the customer who repairs it need not wait.
-                    let takes = self.certificate_budgets(&record);
+                    let limits = self.inner.settings.load().limits;
+                    let takes = rules::certificate_budgets((&record.name, &record.ssl), directory, &limits);
                     self.inner.store.return_budgets(&takes, self.inner.clock.now()).await?;
                 }
                 self.failed(name, fence, failure, resumable).await.map(|()| true)
@@ -173,19 +170,14 @@ impl Control {
     ) -> Result<(), StoreError> {
         let now = self.inner.clock.now();
         tracing::info!(domain = %name, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
-        if failure.kind == FailureKind::AccountLimit {
-            let until = failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT);
+        if let Some(until) = rules::holds_back_all(&failure, now) {
             self.inner
                 .store
                 .hold_back(self.tools().issuer.directory(), until)
                 .await?;
         }
         self.transition(name, fence, |draft| {
-            let backoff = backoff::after(&draft.record.ssl, failure.kind, failure.retry_after.is_some());
-            draft.happens(SslEvent::Failed {
-                failure: failure.clone(),
-                backoff,
-            });
+            draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
             draft.tells("failed", Some(failure.error.detail.clone()));
             // What the CA only did not get to is taken up again, not ordered anew.
             if !resumable {
@@ -197,77 +189,45 @@ impl Control {
         Ok(())
     }
 
-    /// The certificate an order replaces (RFC 9773 §5). `None`: none of this CA's, or the CA has no ARI.
-    fn replaces(&self, record: &DomainRecord) -> Option<String> {
-        let certificate = record.ssl.certificate.as_ref()?;
-        let known_to_ca = certificate.ca == self.tools().issuer.directory() && certificate.ari_check_at.is_some();
-        known_to_ca.then(|| certificate.ari_id.clone())?
-    }
-
     /// Until when nothing may be ordered for this domain, be it the CA's word or our own
     /// book-keeping of its limits. `None`: an order may be made, and has been counted.
     async fn held_back_until(&self, record: &DomainRecord, replaces: bool) -> Result<Option<Timestamp>, StoreError> {
-        let now = self.inner.clock.now();
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
         let tools = self.tools();
         let directory = tools.issuer.directory();
-        if let Some(until) = self.inner.store.held_back(directory, now).await? {
-            return Ok(Some(until));
-        }
-        if let Some(until) = self.failures_hold_back(record, now) {
-            return Ok(Some(until));
-        }
-        // Renewals that name what they replace are exempt from the CA's limits.
-        if replaces {
-            return Ok(None);
-        }
-        match self.inner.store.take_budgets(&self.budgets(record), now).await? {
-            BudgetAnswer::Taken => Ok(None),
-            BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
+        let limits = self.inner.settings.load().limits;
+        let held_back = store.held_back(directory, now).await?;
+        match rules::gate(
+            (&record.name, &record.ssl),
+            directory,
+            &limits,
+            held_back,
+            replaces,
+            now,
+        ) {
+            Gate::Wait(until) => Ok(Some(until)),
+            Gate::Take(takes) => match store.take_budgets(&takes, now).await? {
+                BudgetAnswer::Taken => Ok(None),
+                BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
+            },
         }
     }
 
     /// Until when the failed authorizations of the last hour forbid another attempt.
     pub(super) fn failures_hold_back(&self, record: &DomainRecord, now: Timestamp) -> Option<Timestamp> {
-        let limit = self.inner.settings.load().limits.failed_per_name;
-        let allowed = usize::try_from(limit.count.saturating_sub(SPARE_FAILURES)).unwrap_or(usize::MAX);
-        record.ssl.must_wait(allowed, limit.per, now)
+        rules::failures_hold_back(&record.ssl, &self.inner.settings.load().limits, now)
     }
 
     /// What an order for this domain takes from the CA's limits.
     pub(super) fn budgets(&self, record: &DomainRecord) -> Vec<BudgetTake> {
-        let mut takes = self.certificate_budgets(record);
-        takes.insert(0, self.account_budget());
-        takes
+        let limits = self.inner.settings.load().limits;
+        rules::budgets((&record.name, &record.ssl), self.tools().issuer.directory(), &limits)
     }
 
     /// What every order takes.
     pub(super) fn account_budget(&self) -> BudgetTake {
-        let tools = self.tools();
-        let ca = tools.issuer.directory();
-        take(
-            format!("orders/{ca}"),
-            self.inner.settings.load().limits.orders_per_account,
-        )
-    }
-
-    /// What only a certificate takes: CAs count these limits by what they have issued.
-    fn certificate_budgets(&self, record: &DomainRecord) -> Vec<BudgetTake> {
-        let tools = self.tools();
-        let (ca, name) = (tools.issuer.directory(), &record.name);
-        let registered = psl::domain_str(name.as_str()).unwrap_or(name.as_str());
-        let per_domain = self.inner.settings.load().limits.per_registered_domain;
-        let mut takes = vec![take(format!("domain/{ca}/{registered}"), per_domain)];
-        // A CA whose certificates are renewed more often than that cannot have that limit.
-        let life = |c: &CertificateInfo| c.not_after.saturating_since(c.not_before);
-        let renewals = record
-            .ssl
-            .certificate
-            .as_ref()
-            .map(|c| EXACT_SET.per.as_secs_f64() / renewed_after(life(c)));
-        if renewals.is_none_or(|n| n <= f64::from(EXACT_SET.count)) {
-            takes.push(take(format!("exact/{ca}/{name}"), EXACT_SET));
-        }
-        takes
+        let limits = self.inner.settings.load().limits;
+        rules::account_budget(self.tools().issuer.directory(), &limits)
     }
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
@@ -299,19 +259,4 @@ impl Control {
             .map_err(|e| e.to_string())?;
         Certificate::new(&stored.chain_pem, &key).map_err(|e| e.to_string())
     }
-}
-
-/// One out of a bucket.
-fn take(key: String, limit: Limit) -> BudgetTake {
-    BudgetTake {
-        key,
-        size: limit.count,
-        per: limit.per,
-        amount: 1,
-    }
-}
-
-/// How many seconds of its life a certificate is used at least before it is renewed: half of it.
-fn renewed_after(life: Duration) -> f64 {
-    (life / 2).as_secs_f64().max(1.0)
 }

@@ -115,22 +115,23 @@ impl Queue {
     pub(super) async fn next(self: &Arc<Self>) -> (DomainName, Slot) {
         loop {
             let changed = self.changed.notified();
-            {
-                let mut state = self.lock();
-                if state.running < state.slots
-                    && let Some(waiting) = state.waiting.pop()
-                {
-                    state.running += 1;
-                    return (
-                        waiting.name,
-                        Slot {
-                            queue: Arc::clone(self),
-                        },
-                    );
-                }
+            if let Some(next) = self.try_next() {
+                return next;
             }
             changed.await;
         }
+    }
+
+    /// The next name, if one waits and a slot is free.
+    pub(super) fn try_next(self: &Arc<Self>) -> Option<(DomainName, Slot)> {
+        let mut state = self.lock();
+        if state.running >= state.slots {
+            return None;
+        }
+        let waiting = state.waiting.pop()?;
+        state.running += 1;
+        let queue = Arc::clone(self);
+        Some((waiting.name, Slot { queue }))
     }
 
     /// When an order that joins the queue now is expected to be through, from how long the last

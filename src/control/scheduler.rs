@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Control, Priority};
+use crate::clock::Timestamp;
 use crate::domain::DomainName;
 use crate::domain::ssl::Reason;
 use crate::store::{DomainQuery, StoreError};
@@ -15,7 +16,7 @@ const BATCH: usize = 256;
 /// How many names may be in hand at once; the rest waits in the store.
 const MAX_IN_HAND: usize = 2_048;
 /// Shortest time between two rounds, so that a burst of changes is one round.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 /// Longest sleep: what another node stored is found by then.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A name is not taken up again sooner: what stays due (another node has its lease, the store
@@ -24,15 +25,67 @@ const REST: Duration = Duration::from_secs(1);
 /// Sleep after the store failed.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
+/// Which of the names that are due are taken up, round by round, and how long to sleep then.
+#[derive(Default)]
+pub(crate) struct Rounds {
+    /// Names taken up lately, and when.
+    recent: HashMap<DomainName, Instant>,
+}
+
+impl Rounds {
+    /// Begins a round: how many of the names that are due to read. `None`: the hands are full, and
+    /// whoever is done wakes us.
+    pub(crate) fn begin(&mut self, in_hand: usize, now: Instant) -> Option<usize> {
+        self.recent
+            .retain(|_, taken| now.saturating_duration_since(*taken) < REST);
+        (in_hand < MAX_IN_HAND).then(|| in_hand + self.recent.len() + BATCH)
+    }
+
+    /// The names to take up of those that are due, most overdue first, and the longest sleep after it.
+    pub(crate) fn choose(
+        &mut self,
+        due: Vec<DomainName>,
+        in_hand: usize,
+        is_in_hand: impl Fn(&DomainName) -> bool,
+        now: Instant,
+    ) -> (Vec<DomainName>, Duration) {
+        let room = MAX_IN_HAND.saturating_sub(in_hand);
+        let mut longest = LONGEST;
+        let mut taken = Vec::new();
+        for name in due {
+            if taken.len() == room {
+                break;
+            }
+            if is_in_hand(&name) {
+                continue;
+            }
+            if self.recent.contains_key(&name) {
+                longest = REST;
+                continue;
+            }
+            self.recent.insert(name.clone(), now);
+            taken.push(name);
+        }
+        (taken, longest)
+    }
+
+    /// How long to sleep after a round. `next`: when a name will be due; what is due and in hand
+    /// wakes us when it is done.
+    pub(crate) fn sleep(next: Option<Timestamp>, now: Timestamp, longest: Duration) -> Duration {
+        next.and_then(|at| at.since(now))
+            .map_or(longest, |wait| wait.min(longest))
+    }
+}
+
 impl Control {
     /// Runs rounds for ever.
     pub(super) async fn run_scheduler(self) {
         if let Err(error) = self.take_up_interrupted().await {
             tracing::error!(%error, "interrupted orders could not be read; they are taken up when they are due");
         }
-        let mut recent = HashMap::new();
+        let mut rounds = Rounds::default();
         loop {
-            let wait = match self.round(&mut recent).await {
+            let wait = match self.round(&mut rounds).await {
                 Ok(wait) => wait,
                 Err(error) => {
                     tracing::error!(%error, "the scheduler cannot read the store");
@@ -49,36 +102,19 @@ impl Control {
     }
 
     /// Takes up what is due; returns how long nothing else will be.
-    async fn round(&self, recent: &mut HashMap<DomainName, Instant>) -> Result<Duration, StoreError> {
+    async fn round(&self, rounds: &mut Rounds) -> Result<Duration, StoreError> {
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.len();
-        if in_hand >= MAX_IN_HAND {
-            // Whoever is done wakes us.
+        let Some(limit) = rounds.begin(in_hand, Instant::now()) else {
             return Ok(LONGEST);
-        }
-        recent.retain(|_, taken| taken.elapsed() < REST);
-        let mut room = MAX_IN_HAND - in_hand;
-        let mut longest = LONGEST;
-        for name in self.inner.store.due(now, in_hand + recent.len() + BATCH).await? {
-            if room == 0 {
-                return Ok(LONGEST);
-            }
-            if self.inner.in_hand.contains_key(&name) {
-                continue;
-            }
-            if recent.contains_key(&name) {
-                longest = REST;
-                continue;
-            }
-            room -= 1;
-            recent.insert(name.clone(), Instant::now());
+        };
+        let due = self.inner.store.due(now, limit).await?;
+        let is_in_hand = |name: &DomainName| self.inner.in_hand.contains_key(name);
+        let (taken, longest) = rounds.choose(due, in_hand, is_in_hand, Instant::now());
+        for name in taken {
             self.attend(name, Priority::Bulk, None);
         }
-        let next = self.inner.store.next_due().await?;
-        // What is due and in hand wakes us when it is done.
-        Ok(next
-            .and_then(|at| at.since(now))
-            .map_or(longest, |wait| wait.min(longest)))
+        Ok(Rounds::sleep(self.inner.store.next_due().await?, now, longest))
     }
 
     /// After a start: what this node was working on when it ended, at once and not when it is
@@ -102,5 +138,41 @@ impl Control {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_takes_what_there_is_room_for_and_nothing_twice() {
+        let names: Vec<_> = (0..300)
+            .map(|n| DomainName::parse(&format!("d{n}.example")).unwrap())
+            .collect();
+        let start = Instant::now();
+        let mut rounds = Rounds::default();
+        assert_eq!(rounds.begin(0, start), Some(BATCH));
+        let hand = names[0].clone();
+        let (taken, longest) = rounds.choose(names.clone(), MAX_IN_HAND - 2, |n| *n == hand, start);
+        assert_eq!((taken.as_slice(), longest), (&names[1..3], LONGEST));
+        // Still due, but taken up a moment ago.
+        assert_eq!(rounds.begin(1, start), Some(1 + 2 + BATCH));
+        let (taken, longest) = rounds.choose(names[..3].to_vec(), 1, |n| *n == hand, start);
+        assert_eq!((taken.as_slice(), longest), (&[][..], REST));
+        assert_eq!(rounds.begin(1, start + REST), Some(1 + BATCH));
+        let (taken, _) = rounds.choose(names[..3].to_vec(), 1, |n| *n == hand, start + REST);
+        assert_eq!(taken, names[1..3]);
+        assert_eq!(rounds.begin(MAX_IN_HAND, start), None);
+    }
+
+    #[test]
+    fn the_sleep_ends_when_something_is_due() {
+        let now = Timestamp::from_secs(1_795_305_600);
+        let soon = Duration::from_secs(3);
+        assert_eq!(Rounds::sleep(Some(now + soon), now, LONGEST), soon);
+        assert_eq!(Rounds::sleep(Some(now + LONGEST * 2), now, LONGEST), LONGEST);
+        assert_eq!(Rounds::sleep(Some(now), now, REST), REST);
+        assert_eq!(Rounds::sleep(None, now, LONGEST), LONGEST);
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use super::ask::Answer;
 use super::queue::Priority;
-use super::{Control, Edit, Issue};
+use super::rules::{self, First};
+use super::{Control, Edit};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
@@ -23,16 +24,10 @@ use crate::store::{Fence, StoreError, domain_lease};
 const PREPARE_LEASE: Duration = Duration::from_secs(60);
 /// A DNS check that is not older than that is not made again ("verify" has just made it).
 const DNS_FRESH: Duration = Duration::from_secs(30);
-/// When to look again at a domain for which nothing may be ordered now (issue = "off").
-const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 /// When to ask again after the platform's `ask` endpoint did not answer.
 const ASK_RETRY: Duration = Duration::from_secs(60);
 /// When to look again after our own resolvers failed.
 const OUR_DNS_RETRY: Duration = Duration::from_secs(60);
-/// When to ask for renewal information again after the CA gave none.
-const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
-/// Renewals with less than this share of their life left go before everything else.
-const EXPIRING_SHARE: u32 = 6;
 
 /// A handshake that waits for what is in hand.
 #[derive(Debug)]
@@ -113,26 +108,28 @@ impl Control {
             return Ok(None);
         };
         let now = self.inner.clock.now();
+        if record.forget_at().is_some_and(|at| at <= now) {
+            self.forget_unregistered(&record).await?;
+            return Ok(None);
+        }
         let issue = self.inner.settings.load().issue;
-        if !record.is_wanted() {
-            return Ok(None);
-        }
-        if issue == Issue::Off {
-            if record.next_due().is_some_and(|due| due <= now) {
-                self.postpone(name, fence, now + IDLE_RECHECK).await?;
+        let open_order = self.inner.store.order(name).await?.is_some();
+        match rules::first(&record.ssl, record.is_wanted(), issue, open_order, now) {
+            First::Leave => return Ok(None),
+            First::Postpone(until) => {
+                self.postpone(name, fence, until).await?;
+                return Ok(None);
             }
-            return Ok(None);
-        }
-        if record.ssl.reason.is_in_progress() || self.inner.store.order(name).await?.is_some() {
-            // A crash, or a CA that went away, interrupted it: the order stage takes it up again.
-            return Ok(Some(urgency(&record, priority, now)));
+            // A crash, or a CA that went away, interrupted it.
+            First::Resume => return Ok(Some(rules::urgency(&record.ssl, priority, now))),
+            First::Look => {}
         }
         let record = self.ask_renewal_info(record, fence).await?;
-        if !is_due(&record, priority, now) || !self.still_admitted(&record, fence).await? {
+        if !rules::is_due(&record.ssl, priority, now) || !self.still_admitted(&record, fence).await? {
             return Ok(None);
         }
         let queued = self.queue_if_dns_is_right(&record, fence).await?;
-        Ok(queued.then(|| urgency(&record, priority, now)))
+        Ok(queued.then(|| rules::urgency(&record.ssl, priority, now)))
     }
 
     /// Lets time go by: a certificate may have run out.
@@ -155,43 +152,17 @@ impl Control {
     /// Asks the CA when the certificate should be renewed (RFC 9773), if that is due.
     async fn ask_renewal_info(&self, record: DomainRecord, fence: Fence) -> Result<DomainRecord, StoreError> {
         let now = self.inner.clock.now();
-        let Some(certificate) = &record.ssl.certificate else {
+        let Some((certificate, id)) = rules::asks_renewal_info(&record.ssl, now) else {
             return Ok(record);
         };
-        let (Some(id), Some(check_at)) = (&certificate.ari_id, certificate.ari_check_at) else {
-            return Ok(record);
-        };
-        if !record.ssl.holds(now) || check_at > now {
-            return Ok(record);
-        }
         // Another CA's certificate is none of this one's business.
         let tools = self.tools();
-        let ours = certificate.ca == tools.issuer.directory();
-        let info = if ours {
-            tools.issuer.renewal_info(id).await
+        let info = if certificate.ca == tools.issuer.directory() {
+            tools.issuer.renewal_info(id).await.unwrap_or(None)
         } else {
-            Ok(None)
+            None
         };
-        let event = match info {
-            Ok(Some(info)) => {
-                // A moment chosen once stays, while the window still holds it.
-                let stays = (info.start..=info.end).contains(&certificate.renew_at);
-                let renew_at = if stays {
-                    certificate.renew_at
-                } else {
-                    info.pick(random::unit())
-                };
-                SslEvent::RenewalInfo {
-                    renew_at,
-                    check_at: info.check_at,
-                }
-            }
-            // What cannot be asked is asked again later; the date by remaining life stands meanwhile.
-            Ok(None) | Err(_) => SslEvent::RenewalInfo {
-                renew_at: certificate.renew_at,
-                check_at: now + ARI_RETRY,
-            },
-        };
+        let event = rules::renewal_info(certificate, info, now, random::unit());
         let changed = self
             .transition(&record.name, fence, |draft| {
                 draft.happens(event.clone());
@@ -214,7 +185,7 @@ impl Control {
                     draft.happens(SslEvent::Denied);
                     if draft.record.ssl.reason != Reason::Denied {
                         draft.happens(SslEvent::Postponed {
-                            until: draft.now() + IDLE_RECHECK,
+                            until: draft.now() + rules::IDLE_RECHECK,
                         });
                     }
                     draft.tells("denied", Some("the ask endpoint answered no".into()));
@@ -305,51 +276,5 @@ impl Control {
         edit: impl FnMut(&mut super::Draft) -> Edit<StoreError>,
     ) -> Result<Option<DomainRecord>, StoreError> {
         self.change(name, Some(fence), edit).await
-    }
-}
-
-/// Whether something may be ordered now. A handshake or a "verify" starts what nobody has asked
-/// for yet; it never starts what waits for its time.
-fn is_due(record: &DomainRecord, priority: Priority, now: Timestamp) -> bool {
-    let ssl = &record.ssl;
-    match (ssl.next_attempt, &ssl.certificate) {
-        (Some(at), _) => at <= now,
-        (None, Some(certificate)) if ssl.holds(now) => certificate.renew_at <= now,
-        (None, _) => priority > Priority::Bulk && ssl.reason.may_be_requested(),
-    }
-}
-
-/// How urgent the order is: a certificate that runs out goes before everything.
-fn urgency(record: &DomainRecord, asked: Priority, now: Timestamp) -> Priority {
-    let Some(certificate) = record.ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
-        return asked;
-    };
-    let life = certificate.not_after.saturating_since(certificate.not_before);
-    let left = certificate.not_after.saturating_since(now);
-    if left < life / EXPIRING_SHARE {
-        Priority::Expiring
-    } else {
-        asked
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handshake_starts_what_nobody_asked_for_but_not_what_waits() {
-        let now = Timestamp::from_secs(1_795_305_600);
-        let name = DomainName::parse("a.example").unwrap();
-        let mut record = DomainRecord::new(name, None, Origin::Registered, now);
-        assert!(!is_due(&record, Priority::Bulk, now));
-        assert!(is_due(&record, Priority::Handshake, now));
-        record.ssl.next_attempt = Some(now + Duration::from_secs(1));
-        assert!(!is_due(&record, Priority::Handshake, now));
-        record.ssl.next_attempt = Some(now);
-        assert!(is_due(&record, Priority::Bulk, now));
-        record.ssl.next_attempt = None;
-        record.ssl.reason = Reason::GivenUp;
-        assert!(!is_due(&record, Priority::Handshake, now));
     }
 }

@@ -1,11 +1,12 @@
 //! The record of one domain: what the platform asked for, and the SSL state it has come to.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::name::DomainName;
-use super::ssl::SslStatus;
+use super::ssl::{SslStatus, State};
 use crate::clock::Timestamp;
 
 /// Everything that is kept about a domain. The store holds it whole; the control plane alone
@@ -82,9 +83,21 @@ impl DomainRecord {
 
     /// When the scheduler has to look at it next. `None`: never by itself.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.ssl.next_due(self.is_wanted())
+        let work = self.ssl.next_due(self.is_wanted());
+        [work, self.forget_at()].into_iter().flatten().min()
+    }
+
+    /// When it is forgotten because nothing has come of it. A name that DNS alone has admitted is
+    /// here only as long as it has, or is about to have, a certificate; its next handshake, if its
+    /// DNS leads here again, admits it anew. `None`: it stays, registered or set aside by an operator.
+    pub fn forget_at(&self) -> Option<Timestamp> {
+        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown;
+        idle.then(|| self.ssl.since + FORGOTTEN_AFTER)
     }
 }
+
+/// How long a name that DNS alone has admitted may be without a certificate and without hope of one.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 fn yes() -> bool {
     true

@@ -135,12 +135,14 @@ impl Registry {
         Arc::clone(&place)
     }
 
-    /// Puts in the entry of a record, unless there is one already.
-    pub fn put_if_absent(&self, record: &DomainRecord) {
-        self.inner
-            .domains
-            .entry(record.name.clone())
-            .or_insert_with(|| Arc::new(Entry::of(record)));
+    /// Puts in the entry of a record, unless there is one already. Returns whether it was put in.
+    pub fn put_if_absent(&self, record: &DomainRecord) -> bool {
+        let mut put = false;
+        self.inner.domains.entry(record.name.clone()).or_insert_with(|| {
+            put = true;
+            Arc::new(Entry::of(record))
+        });
+        put
     }
 
     /// Takes an entry out.

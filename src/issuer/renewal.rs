@@ -30,7 +30,7 @@ pub fn plan(not_before: Timestamp, not_after: Timestamp, jitter: f64) -> Timesta
 
 /// When the CA is to be asked first: as often as without a wish of its own, and in the first
 /// quarter of a short life. `unit` is in `0.0..1.0`.
-pub(super) fn first_check(from: Timestamp, not_after: Timestamp, unit: f64) -> Timestamp {
+pub fn first_check(from: Timestamp, not_after: Timestamp, unit: f64) -> Timestamp {
     let span = ASK_AGAIN.min(not_after.saturating_since(from) / 4);
     // From half of the span on, so that certificates made together do not ask together.
     from + span.mul_f64(0.5 + 0.5 * unit.clamp(0.0, 1.0))

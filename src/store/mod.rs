@@ -16,6 +16,7 @@ use crate::domain::ssl::{Reason, State};
 use crate::domain::{DomainName, DomainRecord};
 use crate::link::{Kill, Slug};
 
+pub(crate) mod bucket;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod error;

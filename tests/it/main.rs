@@ -13,6 +13,7 @@ mod support;
 mod admission;
 mod clear;
 mod cli;
+mod cname;
 mod crash;
 mod faults;
 mod first_handshake;

@@ -176,6 +176,7 @@ impl Harness {
                     failed_per_name: limit(5),
                 },
                 target: name(EDGE),
+                cname: None,
             },
             node: "edge-1".to_owned(),
             max_concurrent_orders: 4,

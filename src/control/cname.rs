@@ -1,0 +1,340 @@
+//! Admission by `cname`: a name whose DNS leads here is admitted, and kept as long as it does.
+//!
+//! Whoever sends ClientHellos decides how many names are asked for, and whoever owns a wildcard
+//! that leads here decides how many of them are right. So everything is bounded: the names of one
+//! registered domain and the looks below it, the looks and the new names of this node, the looks at
+//! once, the answers remembered. A name that is past a bound leaves nothing behind and costs no look.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use moka::future::Cache as Answers;
+use moka::sync::Cache;
+
+use super::bucket::Bucket;
+use super::{Control, Issue, Limit};
+use crate::clock::Timestamp;
+use crate::dns::Finding;
+use crate::domain::admission::Admitted;
+use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
+use crate::domain::ssl::SslEvent;
+use crate::domain::{DomainName, DomainRecord};
+
+/// Answers kept at most; beyond, the least used go.
+const ANSWERS: u64 = 10_000;
+/// Registered domains whose looks are counted; one that is dropped starts anew.
+const COUNTED_DOMAINS: u64 = 10_000;
+/// How long a registered domain's count is kept after its last look.
+const COUNTED_FOR: Duration = Duration::from_secs(24 * 3600);
+/// A failure to look is kept that long, so that servers that fail are not hammered.
+const FAILED_FOR: Duration = Duration::from_secs(5);
+
+/// What admission by DNS may cost at most.
+#[derive(Clone, Debug)]
+pub struct CnameSettings {
+    /// Names admitted below one registered domain, and looked up there within `refused_for`.
+    pub per_registered_domain: u32,
+    /// Labels a name may have in front of its registered domain.
+    pub max_labels: usize,
+    /// New names this node admits.
+    pub new_names: Limit,
+    /// Unknown names this node looks up.
+    pub lookups: Limit,
+    /// Unknown names looked up at once.
+    pub lookups_at_once: usize,
+    /// How long a name that does not lead here is refused without another look.
+    pub refused_for: Duration,
+}
+
+/// What is known of names that ask to be admitted.
+pub(super) struct CnameDesk {
+    /// The names admitted this way, by registered domain.
+    held: DashMap<Box<str>, HashSet<DomainName>>,
+    answers: Answers<DomainName, Answer>,
+    /// Looks below each registered domain.
+    below: Cache<String, Arc<Bucket>>,
+    looks: Bucket,
+    new_names: Bucket,
+    looking: AtomicUsize,
+}
+
+/// An answer and how long it holds.
+#[derive(Clone)]
+struct Answer {
+    admitted: Admitted,
+    keep: Duration,
+}
+
+/// Why there was no look.
+#[derive(Clone, Copy, Debug)]
+enum Refused {
+    /// The registered domain has as many names as it may.
+    Full,
+    /// Too much is asked for now.
+    Busy,
+}
+
+impl CnameDesk {
+    pub(super) fn new() -> Self {
+        Self {
+            held: DashMap::new(),
+            answers: Answers::builder().max_capacity(ANSWERS).expire_after(Expiry).build(),
+            below: Cache::builder()
+                .max_capacity(COUNTED_DOMAINS)
+                .time_to_idle(COUNTED_FOR)
+                .build(),
+            looks: Bucket::default(),
+            new_names: Bucket::default(),
+            looking: AtomicUsize::new(0),
+        }
+    }
+
+    /// Learns of a record that is stored: whether it counts among those admitted this way.
+    pub(super) fn note(&self, record: &DomainRecord) {
+        if record.origin == Origin::Cname {
+            let registered = registered_domain(record.name.as_str());
+            self.held
+                .entry(registered.into())
+                .or_default()
+                .insert(record.name.clone());
+        } else if !self.held.is_empty() {
+            self.forget(&record.name);
+        }
+    }
+
+    /// Lets a name go.
+    pub(super) fn forget(&self, name: &DomainName) {
+        let registered = registered_domain(name.as_str());
+        self.held.remove_if_mut(registered, |_, names| {
+            names.remove(name);
+            names.is_empty()
+        });
+    }
+
+    /// Takes a place below a registered domain for a name. `false`: all are taken.
+    fn reserve(&self, registered: &str, name: &DomainName, places: u32) -> bool {
+        let mut names = self.held.entry(registered.into()).or_default();
+        let room = names.contains(name) || !is_full(names.len(), places);
+        if room {
+            names.insert(name.clone());
+        }
+        room
+    }
+
+    /// Whether a look may be made now, and makes it count.
+    fn may_look(&self, registered: &str, settings: &CnameSettings, now: Timestamp) -> Result<(), Refused> {
+        let places = settings.per_registered_domain;
+        if self.held.get(registered).is_some_and(|n| is_full(n.len(), places)) {
+            return Err(Refused::Full);
+        }
+        if !self.new_names.has(settings.new_names, now) {
+            return Err(Refused::Busy);
+        }
+        let below = self.below.get_with_by_ref(registered, Arc::default);
+        let per_domain = Limit {
+            count: places,
+            per: settings.refused_for,
+        };
+        if below.take(per_domain, now) && self.looks.take(settings.lookups, now) {
+            Ok(())
+        } else {
+            Err(Refused::Busy)
+        }
+    }
+
+    /// One of the places for looks at once. `None`: all are taken.
+    fn turn(&self, places: usize) -> Option<Turn<'_>> {
+        let more = |n: usize| (n < places).then_some(n + 1);
+        self.looking
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()?;
+        Some(Turn(&self.looking))
+    }
+}
+
+struct Turn<'a>(&'a AtomicUsize);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn is_full(names: usize, places: u32) -> bool {
+    u32::try_from(names).unwrap_or(u32::MAX) >= places
+}
+
+/// The registered domain of a name by the public suffix list; the name itself where it has none.
+fn registered_domain(name: &str) -> &str {
+    psl::domain_str(name).unwrap_or(name)
+}
+
+impl Control {
+    /// Whether a name's DNS leads here; if so it is kept, and its order is due.
+    pub(super) async fn admit_by_cname(&self, name: &DomainName, settings: &CnameSettings) -> Admitted {
+        let desk = &self.inner.cname;
+        let registered = registered_domain(name.as_str());
+        let in_front = name.label_count().saturating_sub(registered.split('.').count());
+        // Where nothing is ordered, nothing can come of a new name. A public suffix is nobody's.
+        if in_front > settings.max_labels
+            || self.inner.settings.load().issue == Issue::Off
+            || psl::domain_str(name.as_str()).is_none()
+        {
+            return self.counted("no", Admitted::No);
+        }
+        // How many names are held is known only then.
+        if !self.inner.registry.is_loaded() {
+            return self.counted("limited", Admitted::Unreachable);
+        }
+        // Another handshake of a crowd was faster.
+        if let Some(entry) = self.inner.registry.get(name.as_str()) {
+            return Admitted::Yes(entry);
+        }
+        let look = Box::pin(self.look_for_cname(name, registered, settings));
+        match desk.answers.try_get_with_by_ref(name, look).await {
+            Ok(answer) => answer.admitted,
+            Err(why) => {
+                let admitted = match *why {
+                    Refused::Full => Admitted::No,
+                    Refused::Busy => Admitted::Unreachable,
+                };
+                self.counted("limited", admitted)
+            }
+        }
+    }
+
+    async fn look_for_cname(
+        &self,
+        name: &DomainName,
+        registered: &str,
+        settings: &CnameSettings,
+    ) -> Result<Answer, Refused> {
+        let desk = &self.inner.cname;
+        let _turn = desk.turn(settings.lookups_at_once).ok_or(Refused::Busy)?;
+        desk.may_look(registered, settings, self.inner.clock.now())?;
+        let finding = self.tools().checker.https(name).await;
+        let answer = |word, admitted, keep| {
+            Ok(Answer {
+                admitted: self.counted(word, admitted),
+                keep,
+            })
+        };
+        match &finding.leads {
+            DnsVerdict::Right => {}
+            DnsVerdict::Error { .. } => return answer("unreachable", Admitted::Unreachable, FAILED_FOR),
+            _ => return answer("no", Admitted::No, settings.refused_for),
+        }
+        let now = self.inner.clock.now();
+        if !desk.reserve(registered, name, settings.per_registered_domain) {
+            return Err(Refused::Full);
+        }
+        if !desk.new_names.take(settings.new_names, now) {
+            desk.forget(name);
+            return Err(Refused::Busy);
+        }
+        match self.admit(led_here(name, &finding, now), "its DNS leads here").await {
+            // From now on the registry says so.
+            Ok(entry) => answer("yes", Admitted::Yes(entry), Duration::ZERO),
+            Err(error) => {
+                desk.forget(name);
+                tracing::error!(domain = %name, %error, "an admitted name cannot be stored");
+                answer("unreachable", Admitted::Unreachable, FAILED_FOR)
+            }
+        }
+    }
+
+    fn counted(&self, result: &str, admitted: Admitted) -> Admitted {
+        self.inner.metrics.cname.with_label_values(&[result]).inc();
+        admitted
+    }
+}
+
+/// The record of a name found to lead here: its order is due, unless CAA forbids it.
+fn led_here(name: &DomainName, finding: &Finding, now: Timestamp) -> DomainRecord {
+    let mut record = DomainRecord::new(name.clone(), None, Origin::Cname, now);
+    let https = finding.verdict == DnsVerdict::Right;
+    record.dns = DnsSummary {
+        checked: Some(now),
+        https,
+        verified: false,
+    };
+    let event = if https {
+        SslEvent::Wanted
+    } else {
+        SslEvent::DnsChecked(finding.verdict.clone())
+    };
+    record.ssl = record.ssl.apply(event, now);
+    record
+}
+
+struct Expiry;
+
+impl moka::Expiry<DomainName, Answer> for Expiry {
+    fn expire_after_create(&self, _: &DomainName, answer: &Answer, _: Instant) -> Option<Duration> {
+        Some(answer.keep)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> DomainName {
+        DomainName::parse(text).unwrap()
+    }
+
+    fn settings() -> CnameSettings {
+        let minute = Duration::from_secs(60);
+        CnameSettings {
+            per_registered_domain: 2,
+            max_labels: 2,
+            new_names: Limit { count: 3, per: minute },
+            lookups: Limit { count: 5, per: minute },
+            lookups_at_once: 1,
+            refused_for: Duration::from_secs(600),
+        }
+    }
+
+    #[test]
+    fn the_names_of_one_registered_domain_are_bounded_and_give_their_place_back() {
+        let (desk, now) = (CnameDesk::new(), Timestamp::from_secs(1_795_305_600));
+        let (a, b, c) = (name("a.shop.co.uk"), name("b.deep.shop.co.uk"), name("c.shop.co.uk"));
+        let registered = registered_domain(c.as_str());
+        assert_eq!(registered, "shop.co.uk");
+        let mut record = DomainRecord::new(a.clone(), None, Origin::Cname, now);
+        desk.note(&record);
+        desk.note(&record);
+        assert!(desk.reserve(registered, &b, 2) && desk.reserve(registered, &b, 2));
+        assert!(!desk.reserve(registered, &c, 2));
+        assert!(matches!(
+            desk.may_look(registered, &settings(), now),
+            Err(Refused::Full)
+        ));
+        // Registered by somebody, it takes no place any more.
+        record.origin = Origin::Registered;
+        desk.note(&record);
+        assert!(desk.reserve(registered, &c, 2));
+        for gone in [&b, &c] {
+            desk.forget(gone);
+        }
+        assert!(desk.held.is_empty());
+    }
+
+    #[test]
+    fn looks_are_bounded_below_one_domain_in_all_and_at_once() {
+        let (desk, now) = (CnameDesk::new(), Timestamp::from_secs(1_795_305_600));
+        let may = |domain: &str, now| desk.may_look(domain, &settings(), now).is_ok();
+        assert_eq!((0..10).filter(|_| may("a.example", now)).count(), 2);
+        assert_eq!((0..10).filter(|i| may(&format!("b{i}.example"), now)).count(), 3);
+        let later = now + Duration::from_secs(60);
+        assert!(!may("a.example", later), "two in ten minutes");
+        assert!(may("c.example", later));
+        let turn = desk.turn(1);
+        assert!(turn.is_some() && desk.turn(1).is_none());
+        drop(turn);
+        assert!(desk.turn(1).is_some());
+    }
+}

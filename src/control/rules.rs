@@ -1,0 +1,350 @@
+//! What is decided about a domain's certificate, and by what: its SSL state, the time, and the
+//! CA's limits. Nothing here asks or waits, so that `linkseal simulate` decides by the same rules.
+
+use std::time::Duration;
+
+use super::queue::Priority;
+use super::{Issue, Limit, Limits, backoff};
+use crate::clock::Timestamp;
+use crate::domain::DomainName;
+use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, SslEvent, SslStatus};
+use crate::issuer::RenewalInfo;
+use crate::store::BudgetTake;
+
+/// When to look again at a domain for which nothing may be ordered now (issue = "off").
+pub(super) const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
+/// When to ask for renewal information again after the CA gave none.
+const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
+/// Renewals with less than this share of their life left go before everything else.
+const EXPIRING_SHARE: u32 = 6;
+/// One failed authorization per name and hour is left unused, for what others do with the account.
+const SPARE_FAILURES: u32 = 1;
+/// Certificates for one exact set of names (Let's Encrypt: 5 in 7 days).
+const EXACT_SET: Limit = Limit {
+    count: 5,
+    per: Duration::from_secs(7 * 86_400),
+};
+
+// --- whether an order is due ---------------------------------------------------------------------
+
+/// What comes first for a domain that the scheduler has taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Nothing is ordered for it.
+    Leave,
+    /// Nothing may be ordered now: look again then.
+    Postpone(Timestamp),
+    /// An order of it was interrupted: the order stage takes it up again.
+    Resume,
+    /// See whether an order is due: the CA's renewal information, the time, admission, DNS.
+    Look,
+}
+
+/// What comes first. `wanted`: whether certificates are ordered for it at all; `open_order`:
+/// whether the store holds an order of it.
+pub(crate) fn first(ssl: &SslStatus, wanted: bool, issue: Issue, open_order: bool, now: Timestamp) -> First {
+    if !wanted {
+        First::Leave
+    } else if issue == Issue::Off {
+        match ssl.next_due(wanted) {
+            Some(due) if due <= now => First::Postpone(now + IDLE_RECHECK),
+            _ => First::Leave,
+        }
+    } else if ssl.reason.is_in_progress() || open_order {
+        First::Resume
+    } else {
+        First::Look
+    }
+}
+
+/// The certificate whose renewal information (RFC 9773) is to be asked for now, and its id there.
+pub(crate) fn asks_renewal_info(ssl: &SslStatus, now: Timestamp) -> Option<(&CertificateInfo, &str)> {
+    let certificate = ssl.certificate.as_ref()?;
+    let id = certificate.ari_id.as_deref()?;
+    (ssl.holds(now) && certificate.ari_check_at? <= now).then_some((certificate, id))
+}
+
+/// What the CA's answer makes of it. `None`: it gave none. `unit` is in `0.0..1.0`.
+pub(crate) fn renewal_info(
+    certificate: &CertificateInfo,
+    info: Option<RenewalInfo>,
+    now: Timestamp,
+    unit: f64,
+) -> SslEvent {
+    let Some(info) = info else {
+        // What cannot be asked is asked again later; the date by remaining life stands meanwhile.
+        return SslEvent::RenewalInfo {
+            renew_at: certificate.renew_at,
+            check_at: now + ARI_RETRY,
+        };
+    };
+    // A moment chosen once stays, while the window still holds it.
+    let stays = (info.start..=info.end).contains(&certificate.renew_at);
+    SslEvent::RenewalInfo {
+        renew_at: if stays { certificate.renew_at } else { info.pick(unit) },
+        check_at: info.check_at,
+    }
+}
+
+/// Whether something may be ordered now. A handshake or a "verify" starts what nobody has asked
+/// for yet; it never starts what waits for its time.
+pub(crate) fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> bool {
+    match (ssl.next_attempt, &ssl.certificate) {
+        (Some(at), _) => at <= now,
+        (None, Some(certificate)) if ssl.holds(now) => certificate.renew_at <= now,
+        (None, _) => priority > Priority::Bulk && ssl.reason.may_be_requested(),
+    }
+}
+
+/// How urgent the order is: a certificate that runs out goes before everything.
+pub(crate) fn urgency(ssl: &SslStatus, asked: Priority, now: Timestamp) -> Priority {
+    let Some(certificate) = ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
+        return asked;
+    };
+    let life = certificate.not_after.saturating_since(certificate.not_before);
+    let left = certificate.not_after.saturating_since(now);
+    if left < life / EXPIRING_SHARE {
+        Priority::Expiring
+    } else {
+        asked
+    }
+}
+
+// --- whether it may be made ----------------------------------------------------------------------
+
+/// Whether an order may be made now.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Gate {
+    /// Not before this time.
+    Wait(Timestamp),
+    /// If the CA's limits, mirrored in these buckets, have it to spare; of none, it may.
+    Take(Vec<BudgetTake>),
+}
+
+/// Whether an order may be made now at the CA with this directory. `held_back`: until when the CA
+/// has asked for no orders at all; `replaces`: whether the order names what it replaces.
+pub(crate) fn gate(
+    (name, ssl): (&DomainName, &SslStatus),
+    directory: &str,
+    limits: &Limits,
+    held_back: Option<Timestamp>,
+    replaces: bool,
+    now: Timestamp,
+) -> Gate {
+    if let Some(until) = held_back.or_else(|| failures_hold_back(ssl, limits, now)) {
+        return Gate::Wait(until);
+    }
+    Gate::Take(if replaces {
+        // Renewals that name what they replace are exempt from the CA's limits.
+        Vec::new()
+    } else {
+        budgets((name, ssl), directory, limits)
+    })
+}
+
+/// The certificate that an order replaces (RFC 9773 §5), by its id. `None`: none of this CA's, or
+/// the CA has no ARI.
+pub(crate) fn replaces<'a>(ssl: &'a SslStatus, directory: &str) -> Option<&'a str> {
+    let certificate = ssl.certificate.as_ref()?;
+    let known_to_ca = certificate.ca == directory && certificate.ari_check_at.is_some();
+    certificate.ari_id.as_deref().filter(|_| known_to_ca)
+}
+
+/// Until when the failed authorizations of the last hour forbid another attempt.
+pub(crate) fn failures_hold_back(ssl: &SslStatus, limits: &Limits, now: Timestamp) -> Option<Timestamp> {
+    let limit = limits.failed_per_name;
+    let allowed = usize::try_from(limit.count.saturating_sub(SPARE_FAILURES)).unwrap_or(usize::MAX);
+    ssl.must_wait(allowed, limit.per, now)
+}
+
+/// What an order for this domain takes from the CA's limits.
+pub(crate) fn budgets((name, ssl): (&DomainName, &SslStatus), directory: &str, limits: &Limits) -> Vec<BudgetTake> {
+    let mut takes = vec![account_budget(directory, limits)];
+    takes.extend(certificate_budgets((name, ssl), directory, limits));
+    takes
+}
+
+/// What every order takes.
+pub(crate) fn account_budget(directory: &str, limits: &Limits) -> BudgetTake {
+    take(format!("orders/{directory}"), limits.orders_per_account)
+}
+
+/// What only a certificate takes: CAs count these limits by what they have issued.
+pub(crate) fn certificate_budgets(
+    (name, ssl): (&DomainName, &SslStatus),
+    directory: &str,
+    limits: &Limits,
+) -> Vec<BudgetTake> {
+    let registered = psl::domain_str(name.as_str()).unwrap_or(name.as_str());
+    let mut takes = vec![take(
+        format!("domain/{directory}/{registered}"),
+        limits.per_registered_domain,
+    )];
+    // A CA whose certificates are renewed more often than that cannot have that limit.
+    let life = |c: &CertificateInfo| c.not_after.saturating_since(c.not_before);
+    let renewals = ssl
+        .certificate
+        .as_ref()
+        .map(|c| EXACT_SET.per.as_secs_f64() / renewed_after(life(c)));
+    if renewals.is_none_or(|n| n <= f64::from(EXACT_SET.count)) {
+        takes.push(take(format!("exact/{directory}/{name}"), EXACT_SET));
+    }
+    takes
+}
+
+/// One out of a bucket.
+fn take(key: String, limit: Limit) -> BudgetTake {
+    BudgetTake {
+        key,
+        size: limit.count,
+        per: limit.per,
+        amount: 1,
+    }
+}
+
+/// How many seconds of its life a certificate is used at least before it is renewed: half of it.
+fn renewed_after(life: Duration) -> f64 {
+    (life / 2).as_secs_f64().max(1.0)
+}
+
+// --- what a failure leads to ---------------------------------------------------------------------
+
+/// What a failed attempt makes of the domain. `unit`, in `0.0..1.0`, is the back-off's jitter.
+pub(crate) fn failed(ssl: &SslStatus, failure: Failure, unit: f64) -> SslEvent {
+    let backoff = backoff::after(ssl, failure.kind, failure.retry_after.is_some(), unit);
+    SslEvent::Failed { failure, backoff }
+}
+
+/// Until when a failure holds back all orders at its CA. `None`: it says nothing about others.
+pub(crate) fn holds_back_all(failure: &Failure, now: Timestamp) -> Option<Timestamp> {
+    (failure.kind == FailureKind::AccountLimit).then(|| failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ssl::Reason;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_305_600);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn held(days: u32) -> SslStatus {
+        let mut ssl = SslStatus::new(NOW);
+        ssl.reason = Reason::Ok;
+        ssl.certificate = Some(CertificateInfo {
+            not_before: NOW,
+            not_after: NOW + HOUR * 24 * days,
+            issuer: "Test CA".into(),
+            serial: "01".into(),
+            sans: vec!["a.example".into()],
+            ca: "https://ca.example/dir".into(),
+            ari_id: Some("id".into()),
+            renew_at: NOW + HOUR * 16 * days,
+            ari_check_at: Some(NOW + HOUR),
+        });
+        ssl
+    }
+
+    #[test]
+    fn a_handshake_starts_what_nobody_asked_for_but_not_what_waits() {
+        let mut ssl = SslStatus::new(NOW);
+        assert!(!is_due(&ssl, Priority::Bulk, NOW));
+        assert!(is_due(&ssl, Priority::Handshake, NOW));
+        ssl.next_attempt = Some(NOW + Duration::from_secs(1));
+        assert!(!is_due(&ssl, Priority::Handshake, NOW));
+        ssl.next_attempt = Some(NOW);
+        assert!(is_due(&ssl, Priority::Bulk, NOW));
+        ssl.next_attempt = None;
+        ssl.reason = Reason::GivenUp;
+        assert!(!is_due(&ssl, Priority::Handshake, NOW));
+    }
+
+    #[test]
+    fn what_comes_first_follows_from_state_and_settings() {
+        let mut ssl = SslStatus::new(NOW).apply(SslEvent::Wanted, NOW);
+        assert_eq!(first(&ssl, true, Issue::OnRegister, false, NOW), First::Look);
+        assert_eq!(first(&ssl, true, Issue::OnRegister, true, NOW), First::Resume);
+        assert_eq!(first(&ssl, false, Issue::OnRegister, true, NOW), First::Leave);
+        let later = First::Postpone(NOW + IDLE_RECHECK);
+        assert_eq!(first(&ssl, true, Issue::Off, false, NOW), later);
+        ssl.next_attempt = None;
+        assert_eq!(first(&ssl, true, Issue::Off, false, NOW), First::Leave);
+        ssl.reason = Reason::Ordering;
+        assert_eq!(first(&ssl, true, Issue::OnDemand, false, NOW), First::Resume);
+    }
+
+    #[test]
+    fn a_chosen_moment_stays_while_the_window_holds_it() {
+        let ssl = held(45);
+        assert!(asks_renewal_info(&ssl, NOW).is_none(), "not before its time");
+        assert!(
+            asks_renewal_info(&ssl, NOW + HOUR * 24 * 45).is_none(),
+            "not after the end"
+        );
+        let (certificate, id) = asks_renewal_info(&ssl, NOW + HOUR).expect("it is time");
+        assert_eq!(id, "id");
+        let info = |start, end| {
+            Some(RenewalInfo {
+                start,
+                end,
+                check_at: NOW + HOUR * 6,
+            })
+        };
+        let renew_at = |info| match renewal_info(certificate, info, NOW, 0.5) {
+            SslEvent::RenewalInfo { renew_at, .. } => renew_at,
+            other => panic!("{other:?}"),
+        };
+        let chosen = certificate.renew_at;
+        assert_eq!(renew_at(info(NOW, chosen)), chosen);
+        assert_eq!(
+            renew_at(info(NOW, NOW + HOUR * 2)),
+            NOW + HOUR,
+            "the middle of the window"
+        );
+        assert_eq!(renew_at(None), chosen);
+    }
+
+    #[test]
+    fn a_renewal_that_names_what_it_replaces_takes_from_no_limit() {
+        let limits = Limits {
+            orders_per_account: Limit {
+                count: 300,
+                per: HOUR * 3,
+            },
+            per_registered_domain: Limit {
+                count: 50,
+                per: HOUR * 24 * 7,
+            },
+            failed_per_name: Limit { count: 5, per: HOUR },
+        };
+        let name = DomainName::parse("links.customer.example").unwrap();
+        let ssl = held(45);
+        let ca = "https://ca.example/dir";
+        assert_eq!(replaces(&ssl, ca), Some("id"));
+        assert_eq!(replaces(&ssl, "https://other.example/dir"), None);
+        let ask = |held_back, replaces| gate((&name, &ssl), ca, &limits, held_back, replaces, NOW);
+        assert_eq!(ask(None, true), Gate::Take(vec![]));
+        assert_eq!(ask(Some(NOW + HOUR), true), Gate::Wait(NOW + HOUR));
+        let Gate::Take(takes) = ask(None, false) else {
+            panic!("nothing holds it back")
+        };
+        let keys: Vec<_> = takes.iter().map(|t| t.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "orders/https://ca.example/dir",
+                "domain/https://ca.example/dir/customer.example",
+                "exact/https://ca.example/dir/links.customer.example"
+            ]
+        );
+        // Renewed every 80 hours, it would run into a limit of five a week only if that existed.
+        let minutes = SslStatus {
+            certificate: ssl.certificate.clone().map(|c| CertificateInfo {
+                not_after: NOW + HOUR,
+                ..c
+            }),
+            ..ssl.clone()
+        };
+        assert_eq!(certificate_budgets((&name, &minutes), ca, &limits).len(), 1);
+    }
+}
