@@ -7,19 +7,24 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{Digest, SHA256, digest};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderMap, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderValue, Method, Uri};
 use secrecy::ExposeSecret;
 
-use super::Context;
+use super::api::not_registered;
+use super::endpoint::Rule;
 use super::problem::Problem;
+use super::scope::{Reach, Scope};
 use super::server::Peer;
+use super::{Context, pages};
 use crate::config::AdminToken;
 use crate::config::admin::Role;
 use crate::control::Actor;
+use crate::domain::DomainName;
 
 /// Who an audit line names on a tokenless loopback port.
 const LOCAL: &str = "local";
@@ -29,11 +34,23 @@ pub(super) struct Access {
     tokens: Vec<Token>,
 }
 
-struct Token {
+/// A token that is known here.
+pub(super) struct Token {
     name: String,
     role: Role,
+    scope: Scope,
     /// The tokens differ in length, their digests do not: comparing those tells nothing of either.
     digest: Digest,
+}
+
+impl Token {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn digest(&self) -> &[u8] {
+        self.digest.as_ref()
+    }
 }
 
 /// Who makes a request.
@@ -41,10 +58,36 @@ struct Token {
 pub(super) struct Caller {
     who: String,
     role: Role,
+    scope: Scope,
     from: IpAddr,
 }
 
 impl Caller {
+    /// Whoever shows a token.
+    pub(super) fn of(token: &Token, from: IpAddr) -> Self {
+        Self {
+            who: token.name.clone(),
+            role: token.role,
+            scope: token.scope.clone(),
+            from,
+        }
+    }
+
+    /// The token's name.
+    pub(super) fn name(&self) -> &str {
+        &self.who
+    }
+
+    #[allow(dead_code, reason = "for the pages and endpoints that follow")]
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What they may see.
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     /// As audit lines name them.
     pub(super) fn actor(&self) -> Actor {
         Actor {
@@ -79,6 +122,7 @@ impl Access {
         let tokens = tokens.iter().map(|t| Token {
             name: t.name.clone(),
             role: t.role,
+            scope: t.tenant.clone().map_or(Scope::All, Scope::Tenant),
             digest: digest(&SHA256, t.token.expose_secret().as_bytes()),
         });
         Self {
@@ -86,22 +130,29 @@ impl Access {
         }
     }
 
-    fn identify(&self, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Problem> {
-        if self.tokens.is_empty() {
-            // The configuration allows this on loopback only; a reload does not move the socket.
-            if !from.is_loopback() {
-                return Err(Problem::unauthorized(
-                    "no token is configured; only this machine is allowed in",
-                ));
-            }
-            return Ok(Caller {
-                who: LOCAL.to_owned(),
-                role: Role::Admin,
-                from,
-            });
+    /// Whether there are no tokens: anybody on this machine may do everything.
+    pub(super) fn is_open(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Whoever is on this machine, where there are no tokens.
+    pub(super) fn local(&self, from: IpAddr) -> Result<Caller, Problem> {
+        // The configuration allows this on loopback only; a reload does not move the socket.
+        if !from.is_loopback() {
+            return Err(Problem::unauthorized(
+                "no token is configured; only this machine is allowed in",
+            ));
         }
-        let given = headers.get(AUTHORIZATION).and_then(|v| bearer(v.as_bytes()));
-        let given = given.ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
+        Ok(Caller {
+            who: LOCAL.to_owned(),
+            role: Role::Admin,
+            scope: Scope::All,
+            from,
+        })
+    }
+
+    /// The token that somebody shows. `None`: it is not known here.
+    pub(super) fn find(&self, given: &[u8]) -> Option<&Token> {
         let given = digest(&SHA256, given);
         let mut found = None;
         // All are compared, so that the time tells neither whether one fits nor which.
@@ -110,13 +161,32 @@ impl Access {
                 found = Some(token);
             }
         }
-        let token = found.ok_or_else(|| Problem::unauthorized("this token is not known here"))?;
-        Ok(Caller {
-            who: token.name.clone(),
-            role: token.role,
-            from,
-        })
+        found
     }
+
+    /// The token of this name.
+    pub(super) fn named(&self, name: &str) -> Option<&Token> {
+        self.tokens.iter().find(|t| t.name == name)
+    }
+}
+
+/// Who shows the token in the headers; guessing is bounded.
+fn identify(context: &Context, access: &Access, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Problem> {
+    if access.is_open() {
+        return access.local(from);
+    }
+    let given = headers.get(AUTHORIZATION).and_then(|v| bearer(v.as_bytes()));
+    let given = given.ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
+    let (throttle, now) = (&context.throttle, context.control.clock().now());
+    throttle
+        .check(from, now)
+        .map_err(|until| Problem::guesses(until, now))?;
+    let Some(token) = access.find(given) else {
+        throttle.failed(from, now);
+        return Err(Problem::unauthorized("this token is not known here"));
+    };
+    throttle.succeeded(from, now);
+    Ok(Caller::of(token, from))
 }
 
 /// The token in an Authorization header (RFC 6750 §2.1). `None`: another scheme.
@@ -127,10 +197,14 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 /// Around every request: lets it through to its endpoint, or refuses it; every answer is marked as
 /// not for caches and as what its content type says.
-pub(super) async fn guard(State(context): State<Arc<Context>>, mut request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
+    if pages::is_for_people(&request) {
+        return pages::not_found(&context, request).await;
+    }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match admit(&context, &mut request) {
-        Ok(()) => next.run(request).await,
+    let (mut parts, body) = request.into_parts();
+    let mut response = match admit(&context, &mut parts).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
@@ -140,42 +214,71 @@ pub(super) async fn guard(State(context): State<Arc<Context>>, mut request: Requ
     response
 }
 
-fn admit(context: &Context, request: &mut Request) -> Result<(), Problem> {
-    let live = context.live.load();
-    // What has no endpoint is told from what has one only to those who may read.
-    let needed = needed(context, request);
-    if let Some(needed) = needed {
-        if live.access.tokens.is_empty() {
-            check_host(request.uri(), request.headers())?;
+async fn admit(context: &Context, parts: &mut Parts) -> Result<(), Problem> {
+    let live = context.live.load_full();
+    let rule = rule(context, parts);
+    if let Some(needed) = rule.role {
+        if live.access.is_open() {
+            check_host(&parts.uri, &parts.headers)?;
         }
-        let from = request.extensions().get::<Peer>().map(|p| p.0);
+        let from = parts.extensions.get::<Peer>().map(|p| p.ip);
         let from = from.ok_or_else(|| Problem::forbidden("the address of the request is not known"))?;
-        let caller = live.access.identify(request.headers(), from)?;
+        let caller = identify(context, &live.access, &parts.headers, from)?;
         caller.must_be(needed)?;
-        request.extensions_mut().insert(caller);
+        must_reach(context, &caller, rule.reach, parts).await?;
+        parts.extensions.insert(caller);
     }
-    check_origin(request.method(), request.headers())
+    check_origin(&parts.method, &parts.headers)
 }
 
-/// The role a request needs. `None`: no token.
-fn needed(context: &Context, request: &Request) -> Option<Role> {
-    let method = match *request.method() {
+/// Who a request is for. What has no endpoint is told from what has one only to those who may read.
+fn rule(context: &Context, parts: &Parts) -> Rule {
+    let method = match parts.method {
         Method::HEAD => Method::GET,
         ref method => method.clone(),
     };
-    let Some(path) = request.extensions().get::<MatchedPath>() else {
-        return Some(Role::Viewer);
-    };
-    let known = context
-        .roles
-        .iter()
-        .find(|((m, p), _)| *m == method && *p == path.as_str());
-    known.map_or(Some(Role::Viewer), |(_, role)| *role)
+    let path = parts.extensions.get::<MatchedPath>();
+    let known = path.and_then(|path| {
+        let mut all = context.rules.iter();
+        all.find(|((m, p), _)| *m == method && *p == path.as_str())
+    });
+    known.map_or(Rule::UNKNOWN, |(_, rule)| *rule)
+}
+
+/// Refuses what is beyond what the caller may see.
+pub(super) async fn must_reach(
+    context: &Context,
+    caller: &Caller,
+    reach: Reach,
+    parts: &mut Parts,
+) -> Result<(), Problem> {
+    match (&caller.scope, reach) {
+        (Scope::All, _) | (_, Reach::General | Reach::Narrowed) => Ok(()),
+        (scope, Reach::Domain) => {
+            let name = domain_in_path(parts).await?;
+            let record = context.control.store().domain(&name).await?;
+            match record.is_some_and(|r| scope.holds(&r)) {
+                true => Ok(()),
+                false => Err(not_registered(&name)),
+            }
+        }
+        (_, Reach::Fleet) => Err(Problem::forbidden(format!(
+            "this is about all tenants; the token \"{}\" is of one",
+            caller.who
+        ))),
+    }
+}
+
+async fn domain_in_path(parts: &mut Parts) -> Result<DomainName, Problem> {
+    let params = RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|e| Problem::invalid(e.body_text()))?;
+    let name = params.iter().find(|(key, _)| *key == "name").map(|(_, value)| value);
+    DomainName::parse(name.unwrap_or_default()).map_err(|e| Problem::invalid_name("the name in the path", e))
 }
 
 /// Without tokens, the browser of somebody on this machine must not be led here under a name that
 /// was rebound to loopback: only names that nobody else can give count as Host.
-fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let header = headers.get(HOST).and_then(|h| h.to_str().ok());
     let all = [header, uri.authority().map(|a| a.as_str())];
     let named = all.iter().flatten().count() > 0;

@@ -1,5 +1,5 @@
 //! The admin port (contract, section 7): the JSON API, health, metrics and their description, for
-//! the platform's back end, its operators and its monitoring.
+//! the platform's back end, its operators and its monitoring; and the pages for people (`pages`).
 //!
 //! One table of endpoints (`endpoint`) says path, role and shape of everything there is; the
 //! routes, the role checks (`auth`) and `/openapi.json` are all made from it. What changes goes
@@ -12,11 +12,15 @@ mod health;
 mod input;
 mod metrics;
 mod openapi;
+mod pages;
 mod problem;
 mod schema;
+#[allow(dead_code, reason = "for the pages and endpoints that follow")]
+mod scope;
 mod server;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod view;
 
 use std::collections::HashMap;
@@ -30,11 +34,11 @@ use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+pub use pages::{PagesKey, PagesKeyError};
 pub use server::bind;
 
 use crate::cert::cache::Certificates;
 use crate::config::AdminToken;
-use crate::config::admin::Role;
 use crate::control::Control;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
@@ -77,6 +81,8 @@ pub struct Parts {
     pub journal: Journal,
     /// What erases them.
     pub eraser: Eraser,
+    /// What signs the pages' sessions and share links.
+    pub pages_key: PagesKey,
     /// What can change by a reload.
     pub settings: Settings,
     /// The sockets of [`bind`].
@@ -104,7 +110,9 @@ struct Context {
     streams: Arc<Semaphore>,
     live: ArcSwap<Live>,
     store: health::StoreHealth,
-    roles: Roles,
+    rules: Rules,
+    pages: pages::Pages,
+    throttle: throttle::Throttle,
     /// `/openapi.json`, as it is sent.
     document: Bytes,
     tasks: Tasks,
@@ -113,6 +121,7 @@ struct Context {
 /// The settings as requests need them.
 struct Live {
     access: auth::Access,
+    brand: Arc<pages::Brand>,
     plain: bool,
     edge_name: DomainName,
     aliases: Vec<DomainName>,
@@ -128,8 +137,8 @@ impl Live {
     }
 }
 
-/// The role each endpoint needs. `None`: no token is needed.
-type Roles = HashMap<(Method, &'static str), Option<Role>>;
+/// Who each endpoint is for.
+type Rules = HashMap<(Method, &'static str), endpoint::Rule>;
 
 impl Admin {
     /// Puts it together; nothing is served yet.
@@ -138,7 +147,7 @@ impl Admin {
     /// When TLS cannot be set up.
     pub fn new(parts: Parts) -> Result<Self, rustls::Error> {
         let endpoints = api::endpoints();
-        let roles = endpoints.iter().map(|e| ((e.method.clone(), e.path), e.role)).collect();
+        let rules = endpoints.iter().map(|e| ((e.method.clone(), e.path), e.rule)).collect();
         let context = Arc::new(Context {
             control: parts.control,
             registry: parts.registry,
@@ -150,11 +159,13 @@ impl Admin {
             streams: Arc::new(Semaphore::new(api::MAX_STREAMS)),
             live: ArcSwap::from_pointee(parts.settings.into()),
             store: health::StoreHealth::default(),
-            roles,
+            rules,
+            pages: pages::Pages::new(&parts.pages_key),
+            throttle: throttle::Throttle::default(),
             document: openapi::document(&endpoints).to_string().into(),
             tasks: parts.tasks.clone(),
         });
-        let router = endpoint::router(endpoints, &context);
+        let router = endpoint::router(endpoints, &context).merge(pages::router(&context));
         let server = |socket| {
             let server = server::Server::new(Arc::clone(&context), router.clone(), &parts.tasks)?;
             Ok::<_, rustls::Error>((server, socket))
@@ -184,6 +195,7 @@ impl From<Settings> for Live {
     fn from(settings: Settings) -> Self {
         Self {
             access: auth::Access::new(&settings.tokens),
+            brand: Arc::default(),
             plain: settings.plain,
             edge_name: settings.edge_name,
             aliases: settings.aliases,

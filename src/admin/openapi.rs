@@ -64,13 +64,13 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
         operation.insert("requestBody".to_owned(), body);
     }
     operation.insert("responses".to_owned(), answers.into());
-    let security = if endpoint.role.is_some() {
+    let security = if endpoint.rule.role.is_some() {
         json!([{"token": []}])
     } else {
         json!([])
     };
     operation.insert("security".to_owned(), security);
-    if let Some(role) = endpoint.role {
+    if let Some(role) = endpoint.rule.role {
         operation.insert("x-role".to_owned(), json!(role));
     }
     operation.into()

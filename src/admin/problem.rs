@@ -125,6 +125,26 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Too many wrong tokens were shown.
+    pub(super) fn guesses(until: Timestamp, now: Timestamp) -> Self {
+        Self::later(
+            format!("too many wrong tokens came from here, or in all; try again at {until}"),
+            until,
+            now,
+        )
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What went wrong and what is allowed, for people.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
@@ -172,6 +192,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        // On a page it is said as a page.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -43,7 +43,11 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
 
 /// The address a request comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub(super) struct Peer {
+    pub(super) ip: IpAddr,
+    /// Whether it came under TLS.
+    pub(super) tls: bool,
+}
 
 /// Serves one socket.
 pub(super) struct Server {
@@ -97,14 +101,14 @@ impl Server {
 
     async fn connection(&self, stream: TcpStream, peer: IpAddr, on_loopback: bool) {
         if on_loopback || self.context.live.load().plain {
-            return self.serve(stream, peer).await;
+            return self.serve(stream, Peer { ip: peer, tls: false }).await;
         }
         let handshake = async {
             self.load_certificate().await;
             self.tls.accept(stream).await
         };
         match timeout(HANDSHAKE_TIME, handshake).await {
-            Ok(Ok(stream)) => self.serve(stream, peer).await,
+            Ok(Ok(stream)) => self.serve(stream, Peer { ip: peer, tls: true }).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake on the admin port failed"),
             Err(_) => tracing::debug!(%peer, "a TLS handshake on the admin port took too long"),
         }
@@ -120,13 +124,13 @@ impl Server {
         }
     }
 
-    async fn serve<IO>(&self, io: IO, peer: IpAddr)
+    async fn serve<IO>(&self, io: IO, peer: Peer)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(peer);
             router.call(request)
         });
         let connection = hyper::server::conn::http1::Builder::new()
@@ -142,7 +146,7 @@ impl Server {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(%peer, %error, "a connection to the admin port broke off");
+            tracing::debug!(peer = %peer.ip, %error, "a connection to the admin port broke off");
         }
     }
 }

@@ -6,9 +6,9 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::control::{Control, MessageContext};
 use crate::dns::{DnsReport, ProviderHelp, RecordReport};
-use crate::domain::messages::{self, Text};
 use crate::domain::record::{AppLinks, DnsSummary, Origin, WantedRecord};
-use crate::domain::ssl::{LastError, Reason, State};
+use crate::domain::ssl::{Reason, State};
+use crate::domain::view::SslView;
 use crate::domain::{DomainName, DomainRecord};
 use crate::store::Count;
 
@@ -47,24 +47,7 @@ impl Viewer {
     }
 
     pub(super) fn ssl<'a>(&self, record: &'a DomainRecord) -> SslView<'a> {
-        let ssl = &record.ssl;
-        let certificate = ssl.certificate.as_ref();
-        SslView {
-            state: ssl.state(),
-            reason: ssl.reason,
-            message: messages::message(record, self.messages.borrow()),
-            since: ssl.since,
-            not_before: certificate.map(|c| c.not_before),
-            not_after: certificate.map(|c| c.not_after),
-            issuer: certificate.map(|c| c.issuer.as_str()),
-            serial: certificate.map(|c| c.serial.as_str()),
-            sans: certificate.map_or(&[], |c| &c.sans),
-            renew_at: certificate.map(|c| c.renew_at),
-            attempts: ssl.attempts,
-            next_attempt: ssl.next_attempt,
-            eta: ssl.eta,
-            last_error: ssl.last_error.as_ref(),
-        }
+        SslView::of(record, self.messages.borrow())
     }
 
     pub(super) fn report<'a>(&self, record: &'a DomainRecord, report: &'a DnsReport) -> DnsView<'a> {
@@ -122,40 +105,6 @@ pub(super) struct DomainView<'a> {
     ssl: SslView<'a>,
     /// What its DNS looked like the last time.
     dns: &'a DnsSummary,
-}
-
-/// The SSL state of a domain.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Ssl")]
-pub(super) struct SslView<'a> {
-    /// The state.
-    state: State,
-    /// Why it is in it.
-    reason: Reason,
-    /// The same for people, with what to change.
-    message: Text,
-    /// Since when the reason holds.
-    since: Timestamp,
-    /// Start of the certificate's validity. `None`: there never was one.
-    not_before: Option<Timestamp>,
-    /// End of the certificate's validity. `None`: there never was one.
-    not_after: Option<Timestamp>,
-    /// The certificate's issuer. `None`: there never was one.
-    issuer: Option<&'a str>,
-    /// The certificate's serial number in hexadecimal. `None`: there never was one.
-    serial: Option<&'a str>,
-    /// The names the certificate is for.
-    sans: &'a [String],
-    /// When it is to be renewed. `None`: there is no certificate.
-    renew_at: Option<Timestamp>,
-    /// Failed attempts in a row.
-    attempts: u32,
-    /// The next order or DNS check. `None`: none is planned.
-    next_attempt: Option<Timestamp>,
-    /// When a queued order is expected to be through. `None`: not queued, or not known.
-    eta: Option<Timestamp>,
-    /// The CA's own words about the last failure. `None`: the last attempt went well.
-    last_error: Option<&'a LastError>,
 }
 
 /// A domain's DNS: what it should hold and what it holds.

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "devca")]
 pub mod demo;
+mod lifecycle;
 mod reload;
 mod tools;
 pub(crate) mod wiring;
@@ -22,7 +23,7 @@ use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
 use self::tools::Workshop;
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, PagesKey};
 use crate::cert::cache::Certificates;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
@@ -149,6 +150,7 @@ impl App {
         let key = AccountKey::load_or_create(&store, &sealer)
             .await
             .context("the ACME account key")?;
+        let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let control_metrics = control::Metrics::register(registry)?;
         let workshop = Workshop {
@@ -244,6 +246,7 @@ impl App {
             draining: Arc::clone(&draining),
             journal: journal.clone(),
             eraser: eraser.clone(),
+            pages_key,
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
             tasks: tasks.clone(),
@@ -294,6 +297,9 @@ impl App {
         self.control.own_names(&wiring::own_names(&self.config.load())).await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);
+        let teller = Arc::new(lifecycle::ToJournal(self.journal.clone()));
+        self.tasks
+            .spawn_until_stop(self.control.clone().tell_happenings(teller));
         self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");

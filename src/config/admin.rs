@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Paths;
 use super::check::Findings;
 use super::listen::Listen;
-use super::text::Label;
+use super::text::{Label, Tenant};
 
 /// Who may use the admin API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,8 @@ pub struct Token {
     pub role: Role,
     /// The file that holds it: at least 16 visible characters.
     pub secret_file: PathBuf,
+    /// The only tenant whose domains it sees and changes. Absent: everything.
+    pub tenant: Option<Tenant>,
 }
 
 /// What a token allows; each role includes those before it.

@@ -40,6 +40,7 @@ pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
 pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets, SinkSecrets};
 pub use text::{
     Address, ByteSize, DnsName, Endpoint, HttpUrl, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix, Span,
+    Tenant,
 };
 
 use check::Findings;

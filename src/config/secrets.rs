@@ -66,6 +66,8 @@ pub struct AdminToken {
     pub name: String,
     /// What it allows.
     pub role: Role,
+    /// The only tenant whose domains it sees. `None`: everything.
+    pub tenant: Option<String>,
     /// The token.
     pub token: SecretString,
 }
@@ -120,6 +122,7 @@ impl Secrets {
                 secrets.admin_tokens.push(AdminToken {
                     name: token.name.to_string(),
                     role: token.role,
+                    tenant: token.tenant.as_ref().map(|t| t.as_str().to_owned()),
                     token: secret,
                 });
             }

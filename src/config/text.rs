@@ -11,6 +11,7 @@ use http::Uri;
 use ipnet::IpNet;
 
 use crate::domain::DomainName;
+use crate::domain::record::is_tenant;
 
 /// Gives a type that reads and prints itself as text its serde and JSON Schema side.
 /// `$allowed` follows "must be"; the example shows in the schema.
@@ -559,6 +560,40 @@ written_as_text!(
     "edge-1"
 );
 
+/// A tenant, as the platform calls it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant(String);
+
+impl Tenant {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Tenant {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        if is_tenant(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAllowed)
+        }
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+written_as_text!(
+    Tenant,
+    "a tenant of 1 to 253 bytes without control characters or slashes",
+    "customer"
+);
+
 impl schemars::JsonSchema for DomainName {
     fn inline_schema() -> bool {
         true
@@ -649,5 +684,7 @@ mod tests {
         );
         refused::<DnsName>(&["", "a", "a b.example", "bücher.example"]);
         refused::<Label>(&["", "-a", "a/b", "a b"]);
+        refused::<Tenant>(&["", "a/b", "a\nb", &"x".repeat(254)]);
+        assert_eq!("a b".parse::<Tenant>().unwrap().as_str(), "a b");
     }
 }

@@ -3,7 +3,7 @@
 use super::Control;
 use crate::clock::Timestamp;
 use crate::domain::ssl::{Reason, SslEvent};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::{DomainName, DomainRecord, Milestone};
 use crate::store::{AuditEntry, Creation, Fence, StoreError, StoredCertificate, TimelineEntry, Transition};
 
 /// A change on its way: the new record and what is stored with it.
@@ -15,6 +15,7 @@ pub struct Draft {
     certificate: Option<StoredCertificate>,
     order_ended: bool,
     timeline: Vec<TimelineEntry>,
+    milestones: Vec<Milestone>,
     audit: Option<AuditEntry>,
 }
 
@@ -40,6 +41,7 @@ impl Draft {
             certificate: None,
             order_ended: false,
             timeline: Vec::new(),
+            milestones: Vec::new(),
             audit: None,
         }
     }
@@ -49,9 +51,14 @@ impl Draft {
         self.now
     }
 
-    /// Lets something happen to the domain's SSL state.
+    /// Lets something happen to the domain's SSL state; what of it is told of goes with the change.
     pub fn happens(&mut self, event: SslEvent) -> &mut Self {
-        self.record.ssl = self.record.ssl.apply(event, self.now);
+        let next = self.record.ssl.apply(event.clone(), self.now);
+        let milestone = Milestone::of(&self.record.ssl, &event, &next, self.now);
+        // A retired domain is meant to run out.
+        let meant = self.record.retired.is_some() && milestone == Some(Milestone::Expiring);
+        self.milestones.extend(milestone.filter(|_| !meant));
+        self.record.ssl = next;
         self
     }
 
@@ -117,9 +124,12 @@ impl Control {
                 certificate,
                 order_ended,
                 timeline,
+                milestones,
                 audit,
-                ..
+                now,
             } = draft;
+            let happenings = self.happenings(&record, &milestones, now);
+            let tells = !happenings.is_empty();
             match self
                 .inner
                 .store
@@ -129,12 +139,16 @@ impl Control {
                     certificate,
                     order_ended,
                     timeline,
+                    happenings,
                     audit,
                 })
                 .await
             {
                 Ok(record) => {
                     self.publish(&record);
+                    if tells {
+                        self.inner.told.notify_one();
+                    }
                     return Ok(Some(record));
                 }
                 Err(StoreError::Conflict) => {}

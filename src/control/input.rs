@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::domain::record::{AppLinks, WantedRecord};
+use crate::domain::record::{AppLinks, MAX_TENANT, WantedRecord, is_tenant};
 use crate::domain::{DomainName, DomainRecord};
 use crate::link::Destination;
 use crate::store::StoreError;
@@ -118,8 +118,7 @@ pub enum OperatorError {
     Store(#[from] StoreError),
 }
 
-/// The longest tenant, URL and list taken: bounded, since they are kept in memory for every domain.
-const MAX_TENANT: usize = 253;
+/// The longest URL and list taken: bounded, since they are kept in memory for every domain.
 const MAX_URL: usize = 4_096;
 const MAX_LIST: usize = 32;
 const MAX_APP_LINKS: usize = 64 * 1024;
@@ -160,11 +159,9 @@ impl Patch {
 
 fn check_tenant(tenant: Option<&str>) -> Result<(), OperatorError> {
     match tenant {
-        Some(t) if t.is_empty() || t.len() > MAX_TENANT || t.chars().any(|c| c.is_control() || c == '/') => {
-            Err(OperatorError::Invalid(format!(
-                "tenant: 1 to {MAX_TENANT} bytes, no control characters, no slash"
-            )))
-        }
+        Some(t) if !is_tenant(t) => Err(OperatorError::Invalid(format!(
+            "tenant: 1 to {MAX_TENANT} bytes, no control characters, no slash"
+        ))),
         _ => Ok(()),
     }
 }

@@ -19,6 +19,7 @@ mod loader;
 mod metrics;
 mod operator;
 mod order;
+mod outbox;
 mod overview;
 mod queue;
 mod redirects;
@@ -44,6 +45,8 @@ pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
+pub use operator::audit_entry;
+pub use outbox::Teller;
 pub use overview::{Budget, Forecast, Overview};
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
@@ -128,6 +131,8 @@ struct Inner {
     metrics: Metrics,
     /// Woken when something may have become due.
     wake: Notify,
+    /// Woken when something has happened that is to be told of.
+    told: Notify,
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
     in_hand: DashMap<DomainName, Vec<work::Waiter>>,
@@ -202,6 +207,7 @@ impl Control {
             tasks: parts.tasks,
             metrics: parts.metrics,
             wake: Notify::new(),
+            told: Notify::new(),
             queue: Arc::new(queue::Queue::new(parts.max_concurrent_orders)),
             in_hand: DashMap::new(),
             looks: Semaphore::new(CONCURRENT_LOOKS),

@@ -296,7 +296,7 @@ impl Control {
 }
 
 /// A line of the audit log; the store numbers it.
-pub(super) fn audit_entry(
+pub fn audit_entry(
     actor: &Actor,
     at: Timestamp,
     action: &str,

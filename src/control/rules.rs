@@ -7,7 +7,7 @@ use super::queue::Priority;
 use super::{Issue, Limit, Limits, backoff};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
-use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, SslEvent, SslStatus};
+use crate::domain::ssl::{CertificateInfo, EXPIRING_SHARE, Failure, FailureKind, SslEvent, SslStatus};
 use crate::issuer::RenewalInfo;
 use crate::store::BudgetTake;
 
@@ -15,8 +15,6 @@ use crate::store::BudgetTake;
 pub(super) const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 /// When to ask for renewal information again after the CA gave none.
 const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
-/// Renewals with less than this share of their life left go before everything else.
-const EXPIRING_SHARE: u32 = 6;
 /// One failed authorization per name and hour is left unused, for what others do with the account.
 const SPARE_FAILURES: u32 = 1;
 /// Certificates for one exact set of names (Let's Encrypt: 5 in 7 days).

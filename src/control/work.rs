@@ -132,18 +132,19 @@ impl Control {
         Ok(queued.then(|| rules::urgency(&record.ssl, priority, now)))
     }
 
-    /// Lets time go by: a certificate may have run out.
+    /// Lets time go by: a certificate may near its end, or have run out.
     async fn tick(&self, name: &DomainName, fence: Fence) -> Result<Option<DomainRecord>, StoreError> {
         self.transition(name, fence, |draft| {
-            let before = draft.record.ssl.reason;
+            let before = draft.record.ssl.clone();
             draft.happens(SslEvent::Tick);
             if draft.record.paused.is_some() && draft.record.ssl.reason == Reason::Expired {
                 draft.happens(SslEvent::Paused);
             }
-            if draft.record.ssl.reason == before {
+            if draft.record.ssl == before {
                 return Edit::Nothing;
             }
-            draft.tells("expired", None);
+            let ran_out = draft.record.ssl.reason != before.reason;
+            draft.tells(if ran_out { "expired" } else { "expiring" }, None);
             Edit::Store
         })
         .await

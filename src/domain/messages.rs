@@ -3,17 +3,9 @@
 //! The table is `shared/messages.md`'s; a test holds the two together by the placeholders used.
 
 use super::DomainRecord;
+use super::language::Language;
 use super::ssl::{FailureKind, Reason};
 use crate::clock::Timestamp;
-
-/// The languages the owner-facing texts exist in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
-    /// English.
-    En,
-    /// German.
-    De,
-}
 
 /// A text in both languages.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
@@ -22,6 +14,16 @@ pub struct Text {
     pub en: String,
     /// German.
     pub de: String,
+}
+
+impl Text {
+    /// The text in one language.
+    pub fn in_language(&self, language: Language) -> &str {
+        match language {
+            Language::En => &self.en,
+            Language::De => &self.de,
+        }
+    }
 }
 
 /// What a sentence needs to know beside the record.

@@ -3,13 +3,18 @@
 //! Everything here is either pure or a read-only snapshot: the control plane owns the changes.
 
 pub mod admission;
+mod language;
 pub mod messages;
+mod milestone;
 pub mod name;
 pub mod record;
 pub mod registry;
 pub mod ssl;
 mod transition;
+pub mod view;
 
+pub use language::Language;
+pub use milestone::Milestone;
 pub use name::{DomainName, NameError};
 pub use record::DomainRecord;
 pub use transition::GIVE_UP_AFTER;

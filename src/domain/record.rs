@@ -54,6 +54,14 @@ pub struct DomainRecord {
     pub version: u64,
 }
 
+/// The longest tenant in bytes: tenants are kept in memory for every domain.
+pub const MAX_TENANT: usize = 253;
+
+/// Whether a tenant may be called so: 1 to [`MAX_TENANT`] bytes, no control characters, no slash.
+pub fn is_tenant(text: &str) -> bool {
+    (1..=MAX_TENANT).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '/')
+}
+
 impl DomainRecord {
     /// A new record that nothing has been done for yet.
     pub fn new(name: DomainName, tenant: Option<String>, origin: Origin, now: Timestamp) -> Self {

@@ -137,6 +137,15 @@ pub struct SslStatus {
     /// The last failed authorizations, oldest first: the CA counts them per name and hour.
     #[serde(default)]
     pub failures: Vec<Timestamp>,
+    /// When DNS is looked at next while nothing is to be ordered. `None`: only before orders.
+    #[serde(default)]
+    pub look_at: Option<Timestamp>,
+    /// Since when every look found that the name does not lead here. `None`: the last one did not.
+    #[serde(default)]
+    pub astray_since: Option<Timestamp>,
+    /// Whether it was told that the certificate nears its end without a successor.
+    #[serde(default)]
+    pub told_expiring: bool,
 }
 
 /// What is known of a stored certificate without opening it.
@@ -298,6 +307,11 @@ pub enum SslEvent {
         /// When to ask again.
         check_at: Timestamp,
     },
+    /// DNS is to be looked at again then, though nothing is to be ordered.
+    LookAt {
+        /// When.
+        at: Timestamp,
+    },
     /// Nothing can be done for it now, through no fault of its own or the CA's.
     Postponed {
         /// When to look again.
@@ -315,6 +329,9 @@ pub enum SslEvent {
     Tick,
 }
 
+/// A certificate with less than this share of its life left runs out: its renewal goes before
+/// everything else, and where there is none, its platform is told.
+pub const EXPIRING_SHARE: u32 = 6;
 /// An order that has not moved for that long belongs to a node that died.
 pub const ORDER_ABANDONED_AFTER: Duration = Duration::from_secs(300);
 
@@ -332,6 +349,9 @@ impl SslStatus {
             last_error: None,
             facts: Facts::default(),
             failures: Vec::new(),
+            look_at: None,
+            astray_since: None,
+            told_expiring: false,
         }
     }
 
@@ -343,24 +363,29 @@ impl SslStatus {
     /// When the scheduler has to look at the domain next. `None`: never by itself.
     /// `wanted`: whether certificates are ordered and renewed for it at all.
     pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
-        let expiry = self
-            .certificate
-            .as_ref()
-            .filter(|_| self.state() == State::Issued)
-            .map(|c| c.not_after);
+        let held = self.certificate.as_ref().filter(|_| self.state() == State::Issued);
+        let expiry = held.map(|c| c.not_after);
+        let expiring = held.filter(|_| !self.told_expiring).map(CertificateInfo::expiring_at);
+        let renewal = || held.map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
         let work = match self.reason {
-            Reason::Ok | Reason::Moved => {
-                let renewal = self
-                    .certificate
-                    .as_ref()
-                    .map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
-                self.next_attempt.or(renewal)
-            }
+            Reason::Ok => [self.next_attempt.or_else(renewal), self.look_at]
+                .into_iter()
+                .flatten()
+                .min(),
+            Reason::Moved => self.next_attempt.or_else(renewal),
             Reason::Ordering | Reason::Validating | Reason::Renewing => Some(self.since + ORDER_ABANDONED_AFTER),
             Reason::Denied | Reason::Paused | Reason::GivenUp => None,
             _ => self.next_attempt,
         };
         let work = work.filter(|_| wanted);
-        [work, expiry].into_iter().flatten().min()
+        [work, expiring, expiry].into_iter().flatten().min()
+    }
+}
+
+impl CertificateInfo {
+    /// From when on it should have had a successor, with little of its life left.
+    pub fn expiring_at(&self) -> Timestamp {
+        let life = self.not_after.saturating_since(self.not_before);
+        self.renew_at.max(self.not_after.minus(life / EXPIRING_SHARE))
     }
 }

@@ -56,6 +56,7 @@ impl SslStatus {
                     certificate.ari_check_at = Some(check_at);
                 }
             }
+            SslEvent::LookAt { at } => next.look_at = Some(at),
             SslEvent::Postponed { until } => next.next_attempt = Some(until),
             SslEvent::Reissue => {
                 if let Some(certificate) = &mut next.certificate {
@@ -90,13 +91,17 @@ impl SslStatus {
 
     fn dns_right(&mut self, now: Timestamp) {
         self.looks = 0;
+        self.astray_since = None;
         self.facts = Facts {
             ca: self.facts.ca.take(),
             cause: self.facts.cause,
             ..Facts::default()
         };
         if self.holds(now) {
-            if self.reason == Reason::Moved {
+            // What DNS alone had brought it to, DNS clears; what an order met, the next order does.
+            let dns_alone = self.reason == Reason::RenewalFailing && self.last_error.is_none();
+            if self.reason == Reason::Moved || dns_alone {
+                self.facts.cause = None;
                 self.reason = Reason::Ok;
                 self.next_attempt = None;
             }
@@ -145,6 +150,11 @@ impl SslStatus {
                 (Reason::DnsError, false)
             }
         };
+        if left {
+            self.astray_since.get_or_insert(now);
+        } else {
+            self.astray_since = None;
+        }
         self.reason = match (self.holds(now), left) {
             (false, _) => unheld,
             (true, true) => Reason::Moved,
@@ -259,7 +269,11 @@ impl SslStatus {
 
     /// A certificate that runs out leaves the state that its renewal had come to.
     fn tick(&mut self, now: Timestamp) {
-        if self.state() != State::Issued || self.holds(now) {
+        if self.state() != State::Issued {
+            return;
+        }
+        self.told_expiring |= self.certificate.as_ref().is_some_and(|c| c.expiring_at() <= now);
+        if self.holds(now) {
             return;
         }
         self.reason = match self.reason {
@@ -403,9 +417,41 @@ mod tests {
         assert_eq!(status.next_due(true), Some(T0 + HOUR * 16 * 90));
         assert_eq!(
             status.next_due(false),
-            Some(T0 + HOUR * 24 * 90),
-            "an unwanted one still expires"
+            Some(T0 + HOUR * 24 * 75),
+            "an unwanted one still nears its end"
         );
+        let near = status.apply(SslEvent::Tick, T0 + HOUR * 24 * 75);
+        assert_eq!(near.next_due(false), Some(T0 + HOUR * 24 * 90), "and expires");
+    }
+
+    #[test]
+    fn an_issued_domain_is_looked_at_before_it_is_renewed() {
+        let look_at = T0 + HOUR * 24;
+        let status = issued(90).apply(SslEvent::LookAt { at: look_at }, T0);
+        assert_eq!(status.next_due(true), Some(look_at));
+        assert_eq!(status.next_due(false), Some(T0 + HOUR * 24 * 75));
+        let moved = status.apply(SslEvent::DnsChecked(DnsVerdict::Missing), look_at);
+        assert_eq!(moved.next_due(true), Some(look_at + LOOK_FIRST));
+        assert_eq!(moved.astray_since, Some(look_at));
+        let still = moved.apply(SslEvent::DnsChecked(DnsVerdict::Missing), look_at + HOUR);
+        assert_eq!(still.astray_since, Some(look_at));
+        let back = still.apply(SslEvent::DnsChecked(DnsVerdict::Right), look_at + HOUR * 2);
+        assert_eq!((back.reason, back.astray_since), (Reason::Ok, None));
+    }
+
+    #[test]
+    fn what_dns_alone_has_broken_dns_mends_and_a_failed_order_only_an_order() {
+        let stray = || SslEvent::DnsChecked(DnsVerdict::CaaForbids { host: "example".into() });
+        let right = || SslEvent::DnsChecked(DnsVerdict::Right);
+        let mended = issued(90).apply(stray(), T0).apply(right(), T0);
+        assert_eq!(
+            (mended.reason, mended.facts.cause, mended.next_attempt),
+            (Reason::Ok, None, None)
+        );
+        let failing = issued(90)
+            .apply(failure(FailureKind::Connection), T0)
+            .apply(stray(), T0);
+        assert_eq!(failing.apply(right(), T0).reason, Reason::RenewalFailing);
     }
 
     #[test]
@@ -616,6 +662,7 @@ mod tests {
             Just(SslEvent::Paused),
             Just(SslEvent::Reissue),
             Just(SslEvent::Postponed { until: T0 + HOUR }),
+            Just(SslEvent::LookAt { at: T0 + HOUR }),
             Just(SslEvent::Wanted),
             Just(SslEvent::Tick),
         ]

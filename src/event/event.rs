@@ -18,9 +18,11 @@ use crate::clock::Timestamp;
 const MAX_HEADER: usize = 1024;
 
 /// What happened. It borrows from the request it is about: it is serialised once, when it is
-/// handed to [`super::Journal::append`], which also gives it its id, `seq`, `boot` and `node`.
+/// handed to [`super::Journal::append`], which also gives it its `seq`, `boot`, `node` and as a rule its id.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
+    /// Its id, where one was given before (UUIDv7). `None`: the journal gives it one.
+    pub id: Option<Uuid>,
     /// What kind of thing.
     pub kind: EventType,
     /// When, by the edge's clock.
@@ -88,6 +90,7 @@ impl<'a> Event<'a> {
     /// An event with what each has.
     pub fn new(kind: EventType, time: Timestamp, domain: &'a str, tenant: &'a str) -> Self {
         Self {
+            id: None,
             kind,
             time,
             domain,
@@ -263,11 +266,11 @@ pub enum EventType {
     Upstream,
     /// Later evidence changed an event's verdict.
     VerdictCorrected,
-    /// A domain got its first certificate.
+    /// A domain that held no certificate got one.
     SslIssued,
     /// A domain's certificate was replaced in time.
     SslRenewed,
-    /// An order failed.
+    /// A certificate cannot be had: an order failed, or DNS forbids the renewal.
     SslFailed,
     /// A certificate nears its end without a successor.
     SslExpiring,

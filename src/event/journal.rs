@@ -210,7 +210,17 @@ impl Journal {
     /// [`Journal::append`] in two steps: the event is taken now, so that what it borrows need not
     /// outlive this call; [`Appending::written`] tells when it has survived.
     pub fn begin(&self, event: &Event<'_>) -> Appending {
-        let submitted = self.submit(event);
+        self.begin_as(event, false)
+    }
+
+    /// [`Journal::begin`] of an event that its maker keeps until it is done: it has survived the
+    /// machine then, whatever is configured. One that is lost is handed in again, with its id.
+    pub fn begin_synced(&self, event: &Event<'_>) -> Appending {
+        self.begin_as(event, true)
+    }
+
+    fn begin_as(&self, event: &Event<'_>, sync: bool) -> Appending {
+        let submitted = self.submit(event, sync);
         let waits = matches!(submitted, Submitted::Waiting(..));
         Appending {
             submitted,
@@ -218,7 +228,7 @@ impl Journal {
         }
     }
 
-    fn submit(&self, event: &Event<'_>) -> Submitted {
+    fn submit(&self, event: &Event<'_>, sync: bool) -> Submitted {
         thread_local! {
             /// Where events are serialised, outside of the journal's lock.
             static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -226,7 +236,7 @@ impl Journal {
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             event.encode_rest(scratch, &self.handle.node, **self.handle.privacy.load());
-            self.handle.writer.submit(event, scratch)
+            self.handle.writer.submit(event, scratch, sync)
         })
     }
 
@@ -501,6 +511,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_must_survive_the_machine_is_synced_whatever_is_configured() {
+        for durability in [Durability::Queued, Durability::Written] {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = Arc::new(TestDisk::default());
+            let journal = open(&disk, &settings(dir.path(), durability));
+            disk.failing_syncs.store(1, Ordering::Relaxed);
+            journal.append(&event("https://x.example/1")).await.unwrap();
+            let id = Uuid::now_v7();
+            let kept = Event {
+                id: Some(id),
+                ..event("https://x.example/2")
+            };
+            // The first sync fails: it is written again, to a new segment.
+            let receipt = journal.begin_synced(&kept).written().await.unwrap();
+            assert_eq!((receipt.id, receipt.seq), (id, 2));
+            assert_eq!(disk.failing_syncs.load(Ordering::Relaxed), 0, "it was synced");
+            // Handed in again, it has its id still.
+            assert_eq!(journal.begin_synced(&kept).written().await.unwrap().id, id);
+            journal.close();
+            assert_eq!(written(&journal).len(), 3);
+            assert!(journal.begin_synced(&kept).written().await.is_err(), "it is closed");
+            assert_eq!(journal.metrics().lost.get(), 0, "its maker has it still");
+        }
+    }
+
+    #[tokio::test]
     async fn full_segments_are_followed_by_new_ones() {
         for durability in [Durability::Written, Durability::Synced] {
             let dir = tempfile::tempdir().unwrap();
@@ -582,7 +618,7 @@ mod tests {
         // Nobody reads these answers: the futures are dropped after they handed the event in.
         let url = format!("https://x.example/{}", "x".repeat(1_000_000));
         let mut taken = 1;
-        while let Submitted::Waiting(..) = journal.submit(&event(&url)) {
+        while let Submitted::Waiting(..) = journal.submit(&event(&url), false) {
             taken += 1;
             assert!(taken < 100, "the queue is not bounded");
         }

@@ -61,6 +61,8 @@ pub(super) struct Group {
     pub(super) first: u64,
     /// The sequence number of the last.
     pub(super) last: u64,
+    /// Whether one of them must survive the machine, whatever is configured.
+    pub(super) sync: bool,
 }
 
 /// An event of a group.
@@ -117,7 +119,7 @@ impl State {
 
     pub(super) fn push(&mut self, event: &Event<'_>, rest: &[u8], boot: Uuid) -> Receipt {
         let receipt = Receipt {
-            id: self.next_id(event.time),
+            id: event.id.unwrap_or_else(|| self.next_id(event.time)),
             seq: self.next_seq,
         };
         self.next_seq += 1;

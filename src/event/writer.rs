@@ -143,15 +143,20 @@ impl Writer {
         self.work.notify_one();
     }
 
-    /// Takes an event whose members from `type` on are in `rest`.
-    pub(super) fn submit(&self, event: &Event<'_>, rest: &[u8]) -> Submitted {
+    /// Takes an event whose members from `type` on are in `rest`. `sync`: it is done when it
+    /// survives the machine, whatever is configured; whoever asks for that keeps it until then,
+    /// so that one refused is not lost.
+    pub(super) fn submit(&self, event: &Event<'_>, rest: &[u8], sync: bool) -> Submitted {
         let mut state = self.lock();
         if let Some(cause) = state.refusal(rest) {
-            self.lose(&mut state, 1, cause.map(str::to_owned));
+            if !sync {
+                self.lose(&mut state, 1, cause.map(str::to_owned));
+            }
             return Submitted::Lost;
         }
         let receipt = state.push(event, rest, self.settings.boot);
-        let durability = self.durability();
+        state.pending.sync |= sync;
+        let durability = if sync { Durability::Synced } else { self.durability() };
         if durability == Durability::Queued {
             self.wake_thread(&mut state);
             return Submitted::Done(receipt);
@@ -205,7 +210,7 @@ impl Writer {
                 return self.leave_to_thread(state, segment, group, error, receipt);
             }
             self.complete(&mut state, group);
-            if state.pending.events.is_empty() || segment.is_full() {
+            if state.pending.events.is_empty() || state.pending.sync || segment.is_full() {
                 break;
             }
         }
@@ -344,7 +349,7 @@ impl Writer {
 
     fn commit(&self, segment: &mut Segment, group: &Group) -> io::Result<()> {
         segment.write(&group.frames)?;
-        if self.durability() == Durability::Synced && !group.events.is_empty() {
+        if (group.sync || self.durability() == Durability::Synced) && !group.events.is_empty() {
             segment.sync(group.frames.len())?;
         }
         Ok(())

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::domain::ssl::{Reason, State};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::{DomainName, DomainRecord, Milestone};
 use crate::link::{Kill, Slug};
 
 pub(crate) mod bucket;
@@ -32,6 +33,9 @@ pub use query::DomainQuery;
 pub const TIMELINE_KEPT: u64 = 200;
 /// How many changes are kept for followers: more than a node misses in any short absence.
 pub const CHANGES_KEPT: u64 = 100_000;
+/// How many happenings wait for the journal at most, about 1 KiB each; beyond, the oldest go,
+/// loudly: a journal that has taken none of so many will not be mended unseen.
+pub const OUTBOX_KEPT: u64 = 100_000;
 
 /// How many kill switches there may be: every node has all of them in memory, some 100 bytes each.
 pub const KILLS_KEPT: usize = 10_000;
@@ -61,7 +65,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`domain_lease`], also past its time: nobody else has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
-    /// Forgets a domain: record, certificate, order, timeline, lease, redirects. The audit log
+    /// Forgets a domain: record, certificate, order, timeline, lease, redirects, happenings. The audit log
     /// keeps the entry given. [`StoreError::NotFound`] when there is no such domain.
     async fn purge(&self, name: &DomainName, audit: AuditEntry) -> Result<(), StoreError>;
 
@@ -77,6 +81,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// The earliest [`DomainRecord::next_due`] of all. `None`: nothing is ever due.
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    // --- the outbox ----------------------------------------------------------------------------
+
+    /// What the journal has not taken yet of [`Transition::happenings`], oldest first; at most
+    /// [`OUTBOX_KEPT`] are kept.
+    async fn outbox(&self, limit: usize) -> Result<Vec<Happening>, StoreError>;
+
+    /// Forgets happenings that the journal has taken, by their place in the outbox.
+    async fn forget_happenings(&self, seqs: &[u64]) -> Result<(), StoreError>;
 
     // --- certificates --------------------------------------------------------------------------
 
@@ -245,8 +258,29 @@ pub struct Transition {
     pub order_ended: bool,
     /// Lines for its timeline.
     pub timeline: Vec<TimelineEntry>,
+    /// What the event plane is to be told of; kept until it is.
+    pub happenings: Vec<Happening>,
     /// Who did it. `None`: linkseal itself.
     pub audit: Option<AuditEntry>,
+}
+
+/// A milestone in a domain's life, on its way to the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Happening {
+    /// Its place in the outbox; given by the store.
+    pub seq: u64,
+    /// The id of its event (UUIDv7): the same however often it is told.
+    pub id: Uuid,
+    /// What happened.
+    pub what: Milestone,
+    /// When.
+    pub at: Timestamp,
+    /// To which domain.
+    pub domain: DomainName,
+    /// Whose it was then.
+    pub tenant: String,
+    /// The SSL state it came to, as the admin API shows it.
+    pub ssl: serde_json::Value,
 }
 
 impl Transition {
@@ -258,6 +292,7 @@ impl Transition {
             certificate: None,
             order_ended: false,
             timeline: Vec::new(),
+            happenings: Vec::new(),
             audit: None,
         }
     }

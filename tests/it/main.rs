@@ -19,6 +19,7 @@ mod faults;
 mod first_handshake;
 mod journal_kill;
 mod long_run;
+mod lifecycle;
 mod minting;
 mod nats;
 mod operators;

@@ -131,7 +131,7 @@ async fn show(State(context): State<Arc<Context>>, Name(name): Name) -> Result<R
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }
 
-pub(super) fn not_registered(name: &DomainName) -> Problem {
+pub(in crate::admin) fn not_registered(name: &DomainName) -> Problem {
     Problem::not_found(format!("{name} is not registered; POST {ALL} registers it"))
 }
 

@@ -8,6 +8,7 @@ use axum::routing::MethodFilter;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::admin::Context;
@@ -16,8 +17,8 @@ use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::Json;
 use crate::admin::problem::Problem;
 use crate::config::admin::Role;
+use crate::control::audit_entry;
 use crate::event::{Erased, Selector};
-use crate::store::AuditEntry;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -64,17 +65,8 @@ async fn erase(State(context): State<Arc<Context>>, caller: Caller, body: Json) 
         tracing::error!(%error, subject, "events could not be erased");
         Problem::unavailable(error.to_string())
     })?;
-    let actor = caller.actor();
-    let line = AuditEntry {
-        id: 0,
-        at: context.control.clock().now(),
-        who: actor.who,
-        from: actor.from.to_string(),
-        action: "erase_events".to_owned(),
-        subject,
-        before: serde_json::Value::Null,
-        after: serde_json::json!(erased),
-    };
+    let (now, after) = (context.control.clock().now(), serde_json::json!(erased));
+    let line = audit_entry(&caller.actor(), now, "erase_events", subject, Value::Null, after);
     context.control.store().append_audit(line).await?;
     Ok(axum::Json(erased).into_response())
 }

@@ -13,6 +13,7 @@ mod kills;
 mod links;
 mod redirects;
 
+pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
 
 use super::endpoint::Endpoint;

@@ -22,7 +22,7 @@ async fn every_route_by_every_role() {
                 call = call.token(token);
             }
             let reply = call.json(json!({"paused": false})).send().await;
-            let allowed = endpoint.role.is_none_or(|needed| *role >= Some(needed));
+            let allowed = endpoint.rule.role.is_none_or(|needed| *role >= Some(needed));
             let place = format!("{method} {} by {role:?}: {reply:?}", endpoint.path);
             match role {
                 _ if allowed => assert!(![401, 403].contains(&reply.status.as_u16()), "{place}"),
@@ -43,7 +43,7 @@ fn writing_needs_more_than_reading() {
     for endpoint in api::endpoints() {
         let harmless = endpoint.method == Method::GET || endpoint.path == "/v1/links/inspect";
         let public = ["/healthz", "/readyz"].contains(&endpoint.path);
-        match endpoint.role {
+        match endpoint.rule.role {
             None => assert!(public, "{}", endpoint.path),
             Some(Role::Viewer) => assert!(harmless && !public, "{}", endpoint.path),
             Some(_) => assert!(!harmless, "{}", endpoint.path),

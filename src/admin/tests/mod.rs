@@ -7,6 +7,7 @@ mod domains;
 mod edge_cases;
 mod events;
 mod links;
+mod pages;
 mod service;
 
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{Admin, Parts, Settings, bind};
+use super::{Admin, PagesKey, Parts, Settings, bind};
 use crate::cert::cache::Certificates;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
@@ -61,6 +62,7 @@ fn three_tokens() -> Vec<AdminToken> {
         .map(|(role, token)| AdminToken {
             name: format!("{role:?}").to_lowercase(),
             role,
+            tenant: None,
             token: SecretString::from(token),
         })
         .into()
@@ -114,6 +116,7 @@ impl Harness {
         let prometheus = metrics.registry();
         let store: SharedStore = Arc::new(SqliteStore::open(dir.path().join("store.db"), None).unwrap());
         let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
+        let pages_key = PagesKey::load_or_create(&store, &sealer).await.unwrap();
         let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
         // Port 9 (discard) of loopback: nobody listens.
         let settings = CaSettings {
@@ -209,6 +212,7 @@ impl Harness {
                 events,
                 tasks.clone(),
             ),
+            pages_key,
             settings: settings_with(tokens),
             sockets,
             tasks: tasks.clone(),

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::pages::{Language, killed};
+use super::pages::{killed, language};
 use super::reply::{self, Reply};
 use super::respond::Exchange;
 use crate::link::{Destination, KillKind};
@@ -21,5 +21,5 @@ pub(super) fn hit(
 /// The warning: 410, as the link will not come back by itself. It leads nowhere, least of all to
 /// where the link did.
 pub(super) fn warning(x: &Exchange<'_>) -> Reply {
-    reply::page(StatusCode::GONE, &killed(Language::of(x.headers)))
+    reply::page(StatusCode::GONE, &killed(language(x.headers)))
 }

@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use http::header::ACCEPT_LANGUAGE;
 
+use crate::domain::Language;
+
 /// A page in one language.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page {
@@ -12,49 +14,10 @@ pub(super) struct Page {
     pub(super) html: &'static str,
 }
 
-/// The visitor's language, of those there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Language {
-    /// Also for all who ask for neither.
-    English,
-    /// German.
-    German,
-}
-
-impl Language {
-    /// From `Accept-Language` (RFC 9110 §12.5.4): the one with the higher weight; the first of equals.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let Some(accepted) = headers.get(ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()) else {
-            return Self::English;
-        };
-        let mut best = (Self::English, 0);
-        for range in accepted.split(',') {
-            let (tag, weight) = range.split_once(';').unwrap_or((range, ""));
-            let language = match tag.trim().split('-').next() {
-                Some(l) if l.eq_ignore_ascii_case("de") => Self::German,
-                Some(l) if l.eq_ignore_ascii_case("en") => Self::English,
-                _ => continue,
-            };
-            let weight = thousandths(weight);
-            if weight > best.1 {
-                best = (language, weight);
-            }
-        }
-        best.0
-    }
-}
-
-/// `q=0.8` in thousandths; 1000 when there is none, 0 when it cannot be read (RFC 9110 §12.4.2).
-fn thousandths(parameter: &str) -> u32 {
-    let parameter = parameter.trim();
-    if parameter.is_empty() {
-        return 1000;
-    }
-    let value = parameter.strip_prefix("q=").or(parameter.strip_prefix("Q="));
-    match value.and_then(|v| v.parse::<f32>().ok()) {
-        Some(q) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
-        _ => 0,
-    }
+/// The visitor's language.
+pub(super) fn language(headers: &HeaderMap) -> Language {
+    let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+    Language::accepted(accepted.unwrap_or_default())
 }
 
 macro_rules! document {
@@ -79,12 +42,12 @@ macro_rules! document {
 /// For a link that leads nowhere.
 pub(super) fn not_found(language: Language) -> Page {
     match language {
-        Language::English => document!(
+        Language::En => document!(
             "en",
             "This link leads nowhere",
             "<p>It may have been cut off or changed on its way to you. Please open it again from the original message.</p>"
         ),
-        Language::German => document!(
+        Language::De => document!(
             "de",
             "Dieser Link führt ins Leere",
             "<p>Vielleicht wurde er unterwegs abgeschnitten oder verändert. Bitte öffnen Sie ihn noch einmal aus der ursprünglichen Nachricht.</p>"
@@ -95,12 +58,12 @@ pub(super) fn not_found(language: Language) -> Page {
 /// For a link that was killed. Nothing on it can be followed.
 pub(super) fn killed(language: Language) -> Page {
     match language {
-        Language::English => document!(
+        Language::En => document!(
             "en",
             "This link was blocked",
             "<p>It may have led to a harmful page and was switched off. Please do not enter passwords or other data where the message asks you to, and delete it.</p>"
         ),
-        Language::German => document!(
+        Language::De => document!(
             "de",
             "Dieser Link wurde gesperrt",
             "<p>Er führte möglicherweise auf eine schädliche Seite und wurde abgeschaltet. Bitte geben Sie keine Passwörter oder andere Daten ein, zu denen die Nachricht Sie auffordert, und löschen Sie sie.</p>"
@@ -111,12 +74,12 @@ pub(super) fn killed(language: Language) -> Page {
 /// For a back end that gives no answer.
 pub(super) fn unavailable(language: Language) -> Page {
     match language {
-        Language::English => document!(
+        Language::En => document!(
             "en",
             "This page cannot be reached right now",
             "<p>The service behind this address does not answer. Please try again in a few minutes.</p>"
         ),
-        Language::German => document!(
+        Language::De => document!(
             "de",
             "Diese Seite ist gerade nicht erreichbar",
             "<p>Der Dienst hinter dieser Adresse antwortet nicht. Bitte versuchen Sie es in einigen Minuten noch einmal.</p>"
@@ -128,12 +91,12 @@ pub(super) fn unavailable(language: Language) -> Page {
 /// what RFC 8058 §3.2 sends, to the page's own address.
 pub(super) fn confirm_unsubscribe(language: Language) -> Page {
     match language {
-        Language::English => document!(
+        Language::En => document!(
             "en",
             "Unsubscribe?",
             "<p>You will no longer get messages from this mailing list.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Unsubscribe</button></form>"
         ),
-        Language::German => document!(
+        Language::De => document!(
             "de",
             "Abmelden?",
             "<p>Sie erhalten dann keine Nachrichten dieses Verteilers mehr.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Abmelden</button></form>"
@@ -144,14 +107,14 @@ pub(super) fn confirm_unsubscribe(language: Language) -> Page {
 /// After unsubscribing.
 pub(super) fn unsubscribed(language: Language) -> Page {
     match language {
-        Language::English => {
+        Language::En => {
             document!(
                 "en",
                 "You are unsubscribed",
                 "<p>You will no longer get messages from this mailing list. You can close this page.</p>"
             )
         }
-        Language::German => {
+        Language::De => {
             document!(
                 "de",
                 "Sie sind abgemeldet",
@@ -166,29 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_heavier_language_wins() {
-        for (accepted, language) in [
-            ("de", Language::German),
-            ("de-AT,de;q=0.9,en;q=0.8", Language::German),
-            ("en-US,en;q=0.9,de;q=0.8", Language::English),
-            ("en;q=0.5, DE;q=0.7", Language::German),
-            ("fr, de;q=0.1", Language::German),
-            ("fr", Language::English),
-            ("de;q=0", Language::English),
-            ("de;q=x, en;q=0.1", Language::English),
-            ("*", Language::English),
-            ("", Language::English),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT_LANGUAGE, accepted.parse().unwrap());
-            assert_eq!(Language::of(&headers), language, "{accepted}");
-        }
-        assert_eq!(Language::of(&HeaderMap::new()), Language::English);
-    }
-
-    #[test]
     fn pages_load_nothing_and_run_nothing() {
-        for page in [Language::English, Language::German].into_iter().flat_map(|l| {
+        for page in Language::ALL.into_iter().flat_map(|l| {
             [
                 not_found(l),
                 killed(l),

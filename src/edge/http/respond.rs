@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use super::context::Settings;
 use super::host::Host;
-use super::pages::{Language, not_found};
+use super::pages::{language, not_found};
 use super::reply::{self, Reply};
 use super::router::{Route, RouteLabel, route};
 use super::server::Session;
@@ -382,7 +382,7 @@ impl Exchange<'_> {
 
     /// The page for a link that leads nowhere.
     pub(super) fn not_found(&self) -> Reply {
-        reply::page(StatusCode::NOT_FOUND, &not_found(Language::of(self.headers)))
+        reply::page(StatusCode::NOT_FOUND, &not_found(language(self.headers)))
     }
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
-use super::pages::{Language, confirm_unsubscribe, unsubscribed};
+use super::pages::{confirm_unsubscribe, language, unsubscribed};
 use super::record;
 use super::reply::{self, Reply};
 use super::respond::{Exchange, Step};
@@ -25,10 +25,7 @@ const MAX_BODY: usize = 4 * 1024;
 /// GET: a page that asks. Nobody is unsubscribed, nothing is recorded. `None`: the token is not right.
 pub(super) fn ask(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<Reply> {
     x.verified(Kind::Unsubscribe, tenant, token, |_| {
-        Some(reply::page(
-            StatusCode::OK,
-            &confirm_unsubscribe(Language::of(x.headers)),
-        ))
+        Some(reply::page(StatusCode::OK, &confirm_unsubscribe(language(x.headers))))
     })
 }
 
@@ -66,7 +63,7 @@ fn posted(x: &Exchange<'_>, body: &Bytes) -> (Reply, Option<Appending>) {
     let Route::Unsubscribe { tenant, token } = route(x.uri.path(), &x.settings.prefix) else {
         return (x.not_found(), None);
     };
-    let language = Language::of(x.headers);
+    let language = language(x.headers);
     if !says_one_click(x.headers, body) {
         let right = x.verified(Kind::Unsubscribe, tenant, token, |_| Some(()));
         let asked = || reply::page(StatusCode::BAD_REQUEST, &confirm_unsubscribe(language));

@@ -11,9 +11,9 @@ use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
 use crate::link::{Kill, Slug};
 use crate::store::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord,
-    RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry,
-    Transition,
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, Happening,
+    OrderRecord, RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow,
+    TimelineEntry, Transition,
 };
 
 /// The fence that holds in a [`MemoryStore`].
@@ -90,6 +90,12 @@ impl Store for MemoryStore {
         unused()
     }
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn outbox(&self, _: usize) -> Result<Vec<Happening>, StoreError> {
+        unused()
+    }
+    async fn forget_happenings(&self, _: &[u64]) -> Result<(), StoreError> {
         unused()
     }
     async fn certificate(&self, _: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {

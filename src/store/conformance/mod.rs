@@ -16,6 +16,7 @@ pub(crate) mod domains;
 pub(crate) mod history;
 pub(crate) mod links;
 pub(crate) mod listing;
+pub(crate) mod outbox;
 pub(crate) mod work;
 
 /// An empty store, and what must live as long as it does.
@@ -60,6 +61,9 @@ macro_rules! conformance_suite {
             history: accounts_are_kept_per_directory,
             history: one_node_adds_the_next_ticket_key,
             history: a_probe_succeeds,
+            outbox: what_happened_waits_in_order_until_it_is_told,
+            outbox: what_was_not_stored_did_not_happen,
+            outbox: a_purge_takes_what_was_not_told,
             links: a_redirect_is_of_one_domain_or_of_all,
             links: redirects_page_by_domain_and_slug,
             links: redirects_go_with_their_domain,

@@ -15,6 +15,7 @@ use crate::store::StoreError;
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/001_initial.sql"),
     include_str!("../schema/sqlite/002_redirects_and_kills.sql"),
+    include_str!("../schema/sqlite/003_outbox.sql"),
 ];
 
 /// Marks the file as a linkseal store (`PRAGMA application_id`): "lsea" in ASCII.

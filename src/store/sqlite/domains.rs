@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::rows::{certificate_of, number, reason_of, record_of, sql_int, stored_name, text_of};
-use super::{history, leases};
+use super::{history, leases, outbox};
 use crate::clock::Timestamp;
 use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, DomainRecord};
@@ -102,6 +102,7 @@ pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRe
             .execute([row.id])?;
     }
     history::append_timeline(db, row.id, &change.timeline)?;
+    outbox::append(db, row.id, &change.happenings)?;
     if let Some(audit) = &change.audit {
         history::append_audit(db, audit)?;
     }
@@ -115,7 +116,7 @@ pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRe
 
 pub(super) fn purge(db: &Connection, name: &DomainName, audit: &AuditEntry) -> Result<(), StoreError> {
     let row = find(db, name)?.ok_or(StoreError::NotFound)?;
-    // Certificate, order and timeline go with it, by their foreign keys.
+    // Certificate, order, timeline and happenings go with it, by their foreign keys.
     db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
         .execute([row.id])?;
     db.prepare_cached("DELETE FROM redirects WHERE domain = ?1")?

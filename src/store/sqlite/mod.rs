@@ -22,6 +22,7 @@ mod domains;
 mod history;
 mod leases;
 mod links;
+mod outbox;
 mod rows;
 mod secrets;
 #[cfg(test)]
@@ -40,9 +41,9 @@ use tokio::sync::Semaphore;
 use self::worker::Workers;
 use super::metrics::Metrics;
 use super::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, OrderRecord,
-    RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow, TimelineEntry,
-    Transition,
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, Happening,
+    OrderRecord, RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow,
+    TimelineEntry, Transition,
 };
 use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
@@ -163,6 +164,16 @@ impl Store for SqliteStore {
 
     async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read("next_due", domains::next_due).await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<Happening>, StoreError> {
+        self.read("outbox", move |db| outbox::oldest(db, limit)).await
+    }
+
+    async fn forget_happenings(&self, seqs: &[u64]) -> Result<(), StoreError> {
+        let seqs = seqs.to_vec();
+        self.write("forget_happenings", move |db| outbox::forget(db, &seqs))
+            .await
     }
 
     async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {

@@ -2,9 +2,10 @@
 
 use rusqlite::Row;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::domain::ssl::Reason;
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::{DomainName, DomainRecord, Milestone};
 use crate::link::{Kill, KillKind, Slug};
 use crate::store::{OrderStep, StoreError, StoredCertificate};
 
@@ -46,6 +47,15 @@ pub(super) fn stored_kill(kind: &str, value: &str) -> Result<Kill, StoreError> {
 pub(super) fn reason_of(text: &str) -> Result<Reason, StoreError> {
     let known = Reason::ALL.iter().copied().find(|reason| reason.as_str() == text);
     known.ok_or_else(|| unreadable(&format!("the reason `{text}`"), &"not known"))
+}
+
+pub(super) fn milestone_of(text: &str) -> Result<Milestone, StoreError> {
+    let known = Milestone::ALL.into_iter().find(|milestone| milestone.as_str() == text);
+    known.ok_or_else(|| unreadable(&format!("the milestone `{text}`"), &"not known"))
+}
+
+pub(super) fn stored_uuid(text: &str) -> Result<Uuid, StoreError> {
+    Uuid::parse_str(text).map_err(|error| unreadable(&format!("the id `{text}`"), &error))
 }
 
 pub(super) fn step_text(step: OrderStep) -> &'static str {

@@ -7,7 +7,7 @@ use http_body::Body as _;
 
 use super::download::Download;
 use super::request::{HOP_BY_HOP, named_by_connection};
-use crate::edge::http::pages::{Language, unavailable};
+use crate::edge::http::pages::{language, unavailable};
 use crate::edge::http::reply::{self, Body, Reply};
 
 /// When whoever met a full or dead back end may come again, in seconds.
@@ -48,7 +48,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// The page for people whose request came to nothing by the back end's doing.
 pub(super) fn failed(status: StatusCode, headers: &HeaderMap, method: &Method) -> Reply {
-    let mut reply = reply::page(status, &unavailable(Language::of(headers)));
+    let mut reply = reply::page(status, &unavailable(language(headers)));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         reply.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
     }

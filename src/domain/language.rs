@@ -1,0 +1,82 @@
+//! The languages that people are spoken to in.
+
+/// A language that all texts exist in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// English; also for all who ask for neither.
+    En,
+    /// German.
+    De,
+}
+
+impl Language {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::En, Self::De];
+
+    /// Its tag (RFC 5646), as `lang` and `Content-Language` say it.
+    pub fn tag(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::De => "de",
+        }
+    }
+
+    /// The language of a tag, whatever region it names. `None`: one there are no texts in.
+    pub fn parse(tag: &str) -> Option<Self> {
+        let main = tag.split('-').next()?;
+        Self::ALL.into_iter().find(|l| l.tag().eq_ignore_ascii_case(main))
+    }
+
+    /// What an `Accept-Language` asks for (RFC 9110 §12.5.4): the one with the higher weight; the
+    /// first of equals.
+    pub fn accepted(header: &str) -> Self {
+        let mut best = (Self::En, 0);
+        for range in header.split(',') {
+            let (tag, weight) = range.split_once(';').unwrap_or((range, ""));
+            let Some(language) = Self::parse(tag.trim()) else {
+                continue;
+            };
+            let weight = thousandths(weight);
+            if weight > best.1 {
+                best = (language, weight);
+            }
+        }
+        best.0
+    }
+}
+
+/// `q=0.8` in thousandths; 1000 when there is none, 0 when it cannot be read (RFC 9110 §12.4.2).
+fn thousandths(parameter: &str) -> u32 {
+    let parameter = parameter.trim();
+    if parameter.is_empty() {
+        return 1000;
+    }
+    let value = parameter.strip_prefix("q=").or(parameter.strip_prefix("Q="));
+    match value.and_then(|v| v.parse::<f32>().ok()) {
+        Some(q) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heavier_language_wins() {
+        for (accepted, language) in [
+            ("de", Language::De),
+            ("de-AT,de;q=0.9,en;q=0.8", Language::De),
+            ("en-US,en;q=0.9,de;q=0.8", Language::En),
+            ("en;q=0.5, DE;q=0.7", Language::De),
+            ("fr, de;q=0.1", Language::De),
+            ("fr", Language::En),
+            ("de;q=0", Language::En),
+            ("de;q=x, en;q=0.1", Language::En),
+            ("*", Language::En),
+            ("", Language::En),
+        ] {
+            assert_eq!(Language::accepted(accepted), language, "{accepted}");
+        }
+    }
+}

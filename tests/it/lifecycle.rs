@@ -1,0 +1,133 @@
+//! What happens to a domain is told through the sinks: once, whatever crashes in between.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use linkseal::devca::Problem;
+use linkseal::domain::Milestone;
+use linkseal::domain::ssl::Reason;
+use linkseal::store::{Happening, Transition};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::edge::EDGE_NAME;
+use crate::support::until;
+use crate::support::world::{Plan, World};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What was delivered about a domain's life, in order.
+fn told(world: &World, name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(world.settings.delivered()).unwrap_or_default();
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events
+        .filter(|e| e["domain"] == name && e["type"].as_str().is_some_and(|t| t.starts_with("domain.ssl.")))
+        .collect()
+}
+
+/// Waits until so much was told of a domain.
+async fn until_told(world: &World, name: &str, types: &[&str]) -> Vec<Value> {
+    until(&format!("{name}: {types:?}"), async || {
+        let events = told(world, name);
+        (events.len() >= types.len()).then(|| {
+            let seen: Vec<_> = events.iter().map(|e| e["type"].as_str().expect("a type")).collect();
+            let wanted: Vec<_> = types.iter().map(|t| format!("domain.ssl.{t}")).collect();
+            assert_eq!(seen, wanted);
+            events
+        })
+    })
+    .await
+}
+
+async fn eager() -> World {
+    let plan = Plan::new().await;
+    plan.faults().set_ari_off(true);
+    plan.set("acme.issue", "on_register").start().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn issued_renewed_failed_and_expiring_are_each_told_once() {
+    let (world, name) = (eager().await, "links.life.test");
+    world.edge.register(name).await;
+    let record = world.edge.until_issued(name).await;
+    let events = until_told(&world, name, &["issued"]).await;
+    let certificate = record.ssl.certificate.expect("a certificate");
+    let ssl = &events[0]["ssl"];
+    assert_eq!((&ssl["state"], &ssl["reason"]), (&json!("issued"), &json!("ok")));
+    assert_eq!(ssl["serial"], certificate.serial);
+    assert_eq!(ssl["not_after"], certificate.not_after.to_string());
+    assert!(
+        ssl["message"]["de"]
+            .as_str()
+            .is_some_and(|m| m.starts_with("Gesichert"))
+    );
+    assert_eq!(events[0]["tenant"], name);
+
+    world.clock.advance(61 * DAY);
+    until_told(&world, name, &["issued", "renewed"]).await;
+
+    // A renewal that fails again and again is told of once; so is the end that comes near.
+    let refused = Problem::new(StatusCode::BAD_REQUEST, "connection", "Connection refused");
+    world.faults().reject_challenge(name, Some(refused));
+    world.clock.advance(61 * DAY);
+    for attempts in 1..4 {
+        let failed =
+            |r: &linkseal::domain::DomainRecord| r.ssl.attempts >= attempts && r.ssl.reason == Reason::RenewalFailing;
+        world.edge.until(name, "failed again", failed).await;
+        world.clock.advance(3 * DAY);
+    }
+    world.clock.advance(6 * DAY);
+    let all = ["issued", "renewed", "failed", "expiring"];
+    let events = until_told(&world, name, &all).await;
+    assert_eq!(events[2]["ssl"]["reason"], "renewal_failing");
+    assert_eq!(events[2]["ssl"]["last_error"]["detail"], "Connection refused");
+    world.faults().reject_challenge(name, None);
+    world.clock.advance(3 * DAY);
+    let events = until_told(&world, name, &["issued", "renewed", "failed", "expiring", "renewed"]).await;
+    let mut ids: Vec<_> = events.iter().map(|e| e["id"].to_string()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), events.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_stored_and_not_told_before_a_crash_is_told_after_it() {
+    let (world, name) = (eager().await, "links.crash.test");
+    world.edge.register(name).await;
+    let record = world.edge.until_issued(name).await;
+    until_told(&world, name, &["issued"]).await;
+    until("the outbox is empty", async || {
+        let left = world.edge.control.store().outbox(1).await.expect("the store");
+        left.is_empty().then_some(())
+    })
+    .await;
+    // As the crashed process left it: stored, and nobody was woken.
+    let id = Uuid::now_v7();
+    let happening = Happening {
+        seq: 0,
+        id,
+        what: Milestone::Moved,
+        at: world.clock.now(),
+        domain: record.name.clone(),
+        tenant: "acme".into(),
+        ssl: json!({"state": "issued", "reason": "moved"}),
+    };
+    let change = Transition {
+        happenings: vec![happening],
+        ..Transition::of(record)
+    };
+    world.edge.control.store().transition(change).await.expect("stored");
+    let world = world.restart().await;
+    let events = until_told(&world, name, &["issued", "moved"]).await;
+    assert_eq!(events[1]["id"], id.to_string());
+    assert_eq!(
+        (&events[1]["tenant"], &events[1]["ssl"]["reason"]),
+        (&json!("acme"), &json!("moved"))
+    );
+    until("it is forgotten then", async || {
+        let left = world.edge.control.store().outbox(1).await.expect("the store");
+        left.is_empty().then_some(())
+    })
+    .await;
+    assert_eq!(told(&world, EDGE_NAME).len(), 1, "the edge's own name is a domain, too");
+}
