@@ -9,7 +9,7 @@ use linkseal::domain::ssl::State;
 use toml::{Table, Value};
 
 use crate::support::world::{Plan, World};
-use crate::support::{client, until_within};
+use crate::support::{client, heavy, until_within};
 
 const DOMAINS: usize = 1_000;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -45,6 +45,7 @@ async fn all_issued(world: &World, after: &[Timestamp]) -> Vec<Timestamp> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eighty_days_later_a_thousand_domains_are_renewed_and_no_handshake_has_failed() {
+    let _heavy = heavy().await;
     let limits: Table = "orders_per_account = \"2000/3h\"".parse().expect("TOML");
     let plan = Plan::new().await.set("acme.issue", "on_register");
     let world = Arc::new(plan.set("acme.limits", Value::Table(limits)).start().await);

@@ -16,8 +16,8 @@ use crate::support::origin::Origin;
 use crate::support::pebble::{Options, Pebble};
 use crate::support::ports::free_port;
 use crate::support::process::Process;
-use crate::support::until;
 use crate::support::world::Links;
+use crate::support::{heavy, until};
 
 /// How long 100 new domains may take in a debug build on a machine that does other things, too.
 const MOST_FOR_A_HUNDRED: Duration = Duration::from_secs(30);
@@ -75,6 +75,7 @@ fn names(count: usize) -> Vec<String> {
 /// long it took. A Pebble that locks itself up meanwhile is none that can be measured: then it is
 /// done again with another.
 async fn issue(options: Options, count: usize) -> Duration {
+    let _heavy = heavy().await;
     for _ in 0..MOST_PEBBLES {
         let stage = Stage::new(options.clone()).await;
         tokio::select! {

@@ -20,6 +20,7 @@ use toml::Value;
 
 use crate::support::door::Door;
 use crate::support::edge::{EDGE_NAME, Edge, Settings, domain, operator};
+use crate::support::heavy;
 use crate::support::origin::Origin;
 use crate::support::pebble::{Options, Pebble};
 use crate::support::world::Plan;
@@ -432,6 +433,7 @@ async fn at_the_development_ca() -> Vec<Reason> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reason_has_its_cause_and_its_fix() {
+    let _heavy = heavy().await;
     let mut shown = Vec::new();
     let (a, b, c, d, e) = tokio::join!(
         dns_reasons(),
