@@ -15,6 +15,7 @@ mod clear;
 mod cli;
 mod cname;
 mod crash;
+mod edge_kill;
 mod faults;
 mod first_handshake;
 mod journal_kill;
