@@ -406,10 +406,11 @@ async fn after_issuance() -> Vec<Reason> {
     stage.shown
 }
 
-/// Nothing was renewed until the certificate ran out, since the operator had switched it off.
+/// Nothing was renewed until the certificate ran out, since the operator had switched it off; and
+/// a CAA record that names another CA.
 async fn at_the_development_ca() -> Vec<Reason> {
-    let plan = Plan::new().await.set("acme.issue", "on_register");
-    let mut world = plan.start().await;
+    let plan = Plan::with_ca(|ca| ca.caa_identities = vec!["dev-ca.test".to_owned()]).await;
+    let mut world = plan.set("acme.issue", "on_register").start().await;
     world.edge.register(NAME).await;
     let held = world
         .edge
@@ -428,7 +429,19 @@ async fn at_the_development_ca() -> Vec<Reason> {
     let world = world.restart().await;
     world.edge.verify(NAME).await;
     world.edge.until_reason(NAME, Reason::Ok).await;
-    vec![Reason::Expired]
+
+    let other = "links.forbidden.test";
+    world.dns.add(other, Record::Cname, EDGE_NAME);
+    world.dns.add("forbidden.test", Record::Caa, "0 issue \"other-ca.test\"");
+    world.edge.register(other).await;
+    let record = world.edge.until_reason(other, Reason::CaaForbids).await;
+    let text = messages::message(&record, world.edge.control.messages().borrow());
+    assert!(text.en.contains("forbidden.test: CAA 0 issue \"dev-ca.test\""), "{}", text.en);
+    assert_eq!(world.ca.name_stats(other).orders, 0);
+    world.dns.remove("forbidden.test", Record::Caa);
+    world.clock.advance(MINUTE);
+    world.edge.until_issued(other).await;
+    vec![Reason::Expired, Reason::CaaForbids]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -454,7 +467,7 @@ async fn every_reason_has_its_cause_and_its_fix() {
     shown.extend([a, b, c, d, e, f].concat());
     let missing: Vec<_> = Reason::ALL
         .iter()
-        .filter(|r| !shown.contains(r) && **r != Reason::CaaForbids)
+        .filter(|r| !shown.contains(r))
         .collect();
     assert!(missing.is_empty(), "no story shows {missing:?}");
 }
