@@ -25,6 +25,7 @@
 //! | [`store`] | everything durable |
 //! | [`config`], [`cli`], [`app`], [`telemetry`] | what is around them |
 //! | `devca` | an ACME CA in process, for the demo and the tests |
+//! | `simulate` | months of a fleet in virtual time, by the rules of [`control`] |
 //!
 //! Data runs one way: the data plane imports nothing of the control plane; they meet in snapshots
 //! that the control plane fills, and in two queues that the data plane writes.
@@ -44,9 +45,12 @@ pub mod domain;
 pub mod edge;
 pub mod event;
 pub mod fault;
+mod http01;
 pub mod issuer;
 pub mod link;
 pub mod random;
 pub mod shutdown;
+mod simulate;
 pub mod store;
 pub mod telemetry;
+mod unverified;

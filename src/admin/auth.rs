@@ -96,6 +96,17 @@ impl Caller {
         }
     }
 
+    /// Refuses what is not for the token of one tenant. `what`: what is not allowed to it.
+    pub(super) fn must_see_all(&self, what: &str) -> Result<(), Problem> {
+        match self.scope {
+            Scope::All => Ok(()),
+            _ => Err(Problem::forbidden(format!(
+                "{what}; the token \"{}\" is of one tenant",
+                self.who
+            ))),
+        }
+    }
+
     /// Refuses what the caller's role does not allow.
     pub(super) fn must_be(&self, needed: Role) -> Result<(), Problem> {
         if self.role >= needed {
@@ -262,10 +273,7 @@ pub(super) async fn must_reach(
                 false => Err(not_registered(&name)),
             }
         }
-        (_, Reach::Fleet) => Err(Problem::forbidden(format!(
-            "this is about all tenants; the token \"{}\" is of one",
-            caller.who
-        ))),
+        (_, Reach::Fleet) => caller.must_see_all("this is about all tenants"),
     }
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Endpoint {
     pub(super) query: Option<Shape>,
     /// What is sent to it. `None`: nothing.
     pub(super) body: Option<Content>,
+    /// Whether that has to be sent.
+    pub(super) needs_body: bool,
     /// What it answers when all goes well, or as foreseen.
     pub(super) answers: Vec<(StatusCode, Content, &'static str)>,
     handler: MethodRouter<Arc<Context>>,
@@ -97,12 +99,12 @@ impl Endpoint {
             summary,
             query: None,
             body: None,
+            needs_body: true,
             answers: Vec::new(),
             handler: on(method, handler),
         }
     }
 
-    #[allow(dead_code, reason = "for the pages and endpoints that follow")]
     /// Opens it to those who see a part only: see [`Reach`].
     pub(super) fn reach(mut self, reach: Reach) -> Self {
         self.rule.reach = reach;
@@ -117,6 +119,12 @@ impl Endpoint {
     pub(super) fn body(mut self, content: Content) -> Self {
         self.body = Some(content);
         self
+    }
+
+    pub(super) fn optional_body(self, content: Content) -> Self {
+        let mut endpoint = self.body(content);
+        endpoint.needs_body = false;
+        endpoint
     }
 
     pub(super) fn answers(mut self, status: StatusCode, content: Content, when: &'static str) -> Self {

@@ -57,6 +57,8 @@ struct Readiness {
     ready: bool,
     /// What is missing.
     missing: Vec<Missing>,
+    /// Whether it suspects itself (`/v1/suspicion`); it serves all the same.
+    suspects_itself: bool,
 }
 
 /// Something without which it is not ready.
@@ -95,7 +97,15 @@ async fn ready(State(context): State<Arc<Context>>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, axum::Json(Readiness { ready, missing })).into_response()
+    (
+        status,
+        axum::Json(Readiness {
+            ready,
+            missing,
+            suspects_itself: context.control.suspected().since.is_some(),
+        }),
+    )
+        .into_response()
 }
 
 /// Whether the store works, asked now and then.

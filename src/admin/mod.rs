@@ -15,7 +15,6 @@ mod openapi;
 mod pages;
 mod problem;
 mod schema;
-#[allow(dead_code, reason = "for the pages and endpoints that follow")]
 mod scope;
 mod server;
 #[cfg(test)]
@@ -39,10 +38,11 @@ pub use server::bind;
 
 use crate::cert::cache::Certificates;
 use crate::config::AdminToken;
+use crate::config::pages::{Logo, Pages as PagesSettings};
 use crate::control::Control;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::event::{Eraser, Journal};
+use crate::event::{Activity, Eraser, Journal};
 use crate::link::LinkKeys;
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::MetricsHub;
@@ -53,6 +53,10 @@ pub struct Settings {
     pub plain: bool,
     /// Who may use it. Empty: anybody on this machine, on loopback only.
     pub tokens: Vec<AdminToken>,
+    /// What the pages are called and look like, and where they are.
+    pub pages: PagesSettings,
+    /// The platform's logo. `None`: none.
+    pub logo: Option<Logo>,
     /// edge.name: its certificate is served here too.
     pub edge_name: DomainName,
     /// Older targets: links of tenants without a domain may be on them.
@@ -79,6 +83,8 @@ pub struct Parts {
     pub draining: Arc<AtomicBool>,
     /// The events of this node.
     pub journal: Journal,
+    /// What came of late on each domain.
+    pub activity: Activity,
     /// What erases them.
     pub eraser: Eraser,
     /// What signs the pages' sessions and share links.
@@ -106,6 +112,7 @@ struct Context {
     certificates: Certificates,
     draining: Arc<AtomicBool>,
     journal: Journal,
+    activity: Activity,
     eraser: Eraser,
     streams: Arc<Semaphore>,
     live: ArcSwap<Live>,
@@ -121,6 +128,7 @@ struct Context {
 /// The settings as requests need them.
 struct Live {
     access: auth::Access,
+    pages: PagesSettings,
     brand: Arc<pages::Brand>,
     plain: bool,
     edge_name: DomainName,
@@ -155,6 +163,7 @@ impl Admin {
             certificates: parts.certificates,
             draining: parts.draining,
             journal: parts.journal,
+            activity: parts.activity,
             eraser: parts.eraser,
             streams: Arc::new(Semaphore::new(api::MAX_STREAMS)),
             live: ArcSwap::from_pointee(parts.settings.into()),
@@ -195,7 +204,8 @@ impl From<Settings> for Live {
     fn from(settings: Settings) -> Self {
         Self {
             access: auth::Access::new(&settings.tokens),
-            brand: Arc::default(),
+            brand: Arc::new(pages::Brand::new(&settings.pages, settings.logo.as_ref())),
+            pages: settings.pages,
             plain: settings.plain,
             edge_name: settings.edge_name,
             aliases: settings.aliases,

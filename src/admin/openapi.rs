@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::{Content, Endpoint};
 use super::problem::Problem;
+use super::scope::Reach;
 
 /// Where the shapes stand in the document.
 const SCHEMAS: &str = "/components/schemas";
@@ -60,7 +61,7 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     operation.insert("summary".to_owned(), json!(endpoint.summary));
     operation.insert("parameters".to_owned(), parameters.into());
     if let Some(body) = &endpoint.body {
-        let body = json!({"required": true, "content": media(body, shapes)});
+        let body = json!({"required": endpoint.needs_body, "content": media(body, shapes)});
         operation.insert("requestBody".to_owned(), body);
     }
     operation.insert("responses".to_owned(), answers.into());
@@ -72,6 +73,8 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     operation.insert("security".to_owned(), security);
     if let Some(role) = endpoint.rule.role {
         operation.insert("x-role".to_owned(), json!(role));
+        let narrowed = endpoint.rule.reach != Reach::Fleet;
+        operation.insert("x-tenant-tokens".to_owned(), json!(narrowed));
     }
     operation.into()
 }

@@ -30,6 +30,8 @@ pub(super) enum Code {
     Forbidden,
     /// A limit of the CA; `retry_at` says when it allows it.
     RateLimited,
+    /// The CA did not do it.
+    CaUnavailable,
     /// The store cannot be read or written now.
     StoreUnavailable,
 }
@@ -172,9 +174,12 @@ impl From<OperatorError> for Problem {
         match error {
             OperatorError::Store(error) => error.into(),
             OperatorError::NotFound => Self::not_found(error.to_string()),
-            OperatorError::OtherTenant | OperatorError::OwnName | OperatorError::IssueOff => {
+            OperatorError::OtherTenant | OperatorError::OwnName | OperatorError::IssueOff | OperatorError::Frozen => {
                 Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string())
             }
+            OperatorError::NotRevoked(_) => Self::new(StatusCode::BAD_GATEWAY, Code::CaUnavailable, error.to_string()),
+            OperatorError::RevokedOnly(_) => Self::unavailable(error.to_string()),
+            OperatorError::NotYourTenant(_) => Self::forbidden(error.to_string()),
             OperatorError::Invalid(detail) => Self::invalid(detail),
         }
     }

@@ -1,5 +1,6 @@
 //! How far somebody sees: the whole fleet, one tenant's domains, or one domain.
 
+use super::problem::Problem;
 use crate::domain::{DomainName, DomainRecord};
 
 /// What somebody may see of all domains.
@@ -31,10 +32,15 @@ pub(super) enum Reach {
 impl Scope {
     /// Whether a domain is within it.
     pub(super) fn holds(&self, record: &DomainRecord) -> bool {
+        self.covers(&record.name, &record.tenant)
+    }
+
+    /// Whether the domain of that name and tenant is within it.
+    pub(super) fn covers(&self, domain: &DomainName, owner: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Tenant(tenant) => record.tenant == *tenant,
-            Self::Domain(name) => record.name == *name,
+            Self::Tenant(tenant) => owner == tenant,
+            Self::Domain(name) => domain == name,
         }
     }
 
@@ -44,5 +50,32 @@ impl Scope {
             Self::Tenant(tenant) => Some(tenant),
             Self::All | Self::Domain(_) => None,
         }
+    }
+
+    /// The tenant to look for, when one may be asked for. `None`: all.
+    pub(super) fn narrow(&self, asked: Option<String>) -> Result<Option<String>, Problem> {
+        match (self.tenant(), asked) {
+            (None, asked) => Ok(asked),
+            (Some(own), Some(asked)) if asked != own => {
+                Err(Problem::forbidden(format!("tenant: this token sees \"{own}\" only")))
+            }
+            (Some(own), _) => Ok(Some(own.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_kept_to_itself() {
+        let all = Scope::All;
+        assert_eq!(all.narrow(None).unwrap(), None);
+        assert_eq!(all.narrow(Some("b".to_owned())).unwrap().as_deref(), Some("b"));
+        let own = Scope::Tenant("a".to_owned());
+        assert_eq!(own.narrow(None).unwrap().as_deref(), Some("a"));
+        assert_eq!(own.narrow(Some("a".to_owned())).unwrap().as_deref(), Some("a"));
+        assert!(own.narrow(Some("b".to_owned())).is_err());
     }
 }

@@ -92,8 +92,14 @@ impl Throttle {
     pub(super) fn failed(&self, from: IpAddr, now: Timestamp) {
         let mut inner = self.lock();
         inner.all.take(IN_ALL, now);
+        if inner.all.until(IN_ALL, now).is_some() {
+            tracing::warn!("too many wrong tokens in all: addresses that never showed a right one have to wait");
+        }
         if let Some(address) = inner.address(from, now) {
             address.failures.take(PER_ADDRESS, now);
+            if address.failures.until(PER_ADDRESS, now).is_some() {
+                tracing::warn!(%from, "too many wrong tokens from this address: it has to wait");
+            }
         }
     }
 

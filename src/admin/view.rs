@@ -6,8 +6,9 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::control::{Control, MessageContext};
 use crate::dns::{DnsReport, ProviderHelp, RecordReport};
-use crate::domain::record::{AppLinks, DnsSummary, Origin, WantedRecord};
-use crate::domain::ssl::{Reason, State};
+use crate::domain::messages::{self, Text};
+use crate::domain::record::{AppLinks, DnsSummary, Hsts, Origin, Probe, WantedRecord};
+use crate::domain::ssl::State;
 use crate::domain::view::SslView;
 use crate::domain::{DomainName, DomainRecord};
 use crate::store::Count;
@@ -33,7 +34,7 @@ impl Viewer {
             former_tenants: &record.former_tenants,
             sending_domain: record.sending_domain.as_ref(),
             created: record.created,
-            https_ready: self.is_ready(record),
+            https_ready: record.https_ready(self.now),
             paused: record.paused.is_some(),
             retired: record.retired,
             origin: record.origin,
@@ -41,8 +42,10 @@ impl Viewer {
             fallback_url: record.fallback_url.as_deref(),
             app_links: &record.app_links,
             http_while_pending: record.http_while_pending,
+            hsts: record.hsts,
             ssl: self.ssl(record),
             dns: &record.dns,
+            probe: record.probe.as_ref(),
         }
     }
 
@@ -57,17 +60,14 @@ impl Viewer {
             checked: report.checked,
             records: &report.records,
             provider: report.provider.as_ref(),
+            preflight: record.ssl.facts.preflight.as_ref().map(|found| PreflightView {
+                at: found.at,
+                arrives: found.miss.is_none(),
+                through: found.through.as_deref(),
+                message: messages::preflight(found),
+            }),
             ssl: self.ssl(record),
         }
-    }
-
-    /// Whether a mailer may send https links: an unexpired certificate is served, and the name
-    /// leads here. The edge's own name is where others lead; its DNS is not looked at.
-    fn is_ready(&self, record: &DomainRecord) -> bool {
-        let ssl = &record.ssl;
-        let valid = ssl.certificate.as_ref().is_some_and(|c| c.not_after > self.now);
-        let leads_here = record.dns.https || (record.origin == Origin::Edge && record.dns.checked.is_none());
-        ssl.state() == State::Issued && ssl.reason != Reason::Moved && valid && leads_here
     }
 }
 
@@ -76,35 +76,39 @@ impl Viewer {
 #[schemars(rename = "Domain")]
 pub(super) struct DomainView<'a> {
     /// Its name, internationalized ones as A-labels.
-    name: &'a DomainName,
+    pub(super) name: &'a DomainName,
     /// Whose links are served there.
-    tenant: &'a str,
+    pub(super) tenant: &'a str,
     /// Earlier tenants whose links still verify.
-    former_tenants: &'a [String],
+    pub(super) former_tenants: &'a [String],
     /// The domain in the sender's address. `None`: mail records are not looked at.
-    sending_domain: Option<&'a DomainName>,
+    pub(super) sending_domain: Option<&'a DomainName>,
     /// When it was added.
-    created: Timestamp,
+    pub(super) created: Timestamp,
     /// Whether https links to it work: issued, and leading here.
-    https_ready: bool,
+    pub(super) https_ready: bool,
     /// Whether an operator paused issuance.
-    paused: bool,
+    pub(super) paused: bool,
     /// Since when it is retired: served while its certificate lives. `None`: it is wanted.
-    retired: Option<Timestamp>,
+    pub(super) retired: Option<Timestamp>,
     /// How it came to be known.
-    origin: Origin,
+    pub(super) origin: Origin,
     /// Further DNS records the customer is asked for.
-    records: &'a [WantedRecord],
+    pub(super) records: &'a [WantedRecord],
     /// Where a broken click link leads. `None`: as configured for all.
-    fallback_url: Option<&'a str>,
+    pub(super) fallback_url: Option<&'a str>,
     /// The app-link files.
-    app_links: &'a AppLinks,
+    pub(super) app_links: &'a AppLinks,
     /// Whether tracking works over HTTP while no certificate is held.
-    http_while_pending: bool,
+    pub(super) http_while_pending: bool,
+    /// Strict Transport Security, sent over HTTPS. `None`: none is sent.
+    pub(super) hsts: Option<Hsts>,
     /// Its SSL state.
-    ssl: SslView<'a>,
+    pub(super) ssl: SslView<'a>,
     /// What its DNS looked like the last time.
-    dns: &'a DnsSummary,
+    pub(super) dns: &'a DnsSummary,
+    /// What the last handshake with it from outside found. `None`: it was not probed yet.
+    pub(super) probe: Option<&'a Probe>,
 }
 
 /// A domain's DNS: what it should hold and what it holds.
@@ -112,25 +116,41 @@ pub(super) struct DomainView<'a> {
 #[schemars(rename = "DnsReport")]
 pub(super) struct DnsView<'a> {
     /// Whether the name leads here, so that HTTPS can work.
-    https: bool,
+    pub(super) https: bool,
     /// Whether everything that is asked for is published.
-    verified: bool,
+    pub(super) verified: bool,
     /// When it was looked at.
-    checked: Timestamp,
+    pub(super) checked: Timestamp,
     /// Every record asked for, and those that have to go.
-    records: &'a [RecordReport],
+    pub(super) records: &'a [RecordReport],
     /// Where the zone is hosted and what to click there. `None`: not known.
-    provider: Option<&'a ProviderHelp>,
+    pub(super) provider: Option<&'a ProviderHelp>,
+    /// Whether the URL of a CA's challenge gets here, tried from here. `None`: not tried.
+    preflight: Option<PreflightView<'a>>,
     /// The SSL state.
-    ssl: SslView<'a>,
+    pub(super) ssl: SslView<'a>,
+}
+
+/// What came of fetching the URL of a challenge from here. It is advice: it forbids no order.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Preflight")]
+struct PreflightView<'a> {
+    /// When it was tried.
+    at: Timestamp,
+    /// Whether this fleet's answer came.
+    arrives: bool,
+    /// Whose proxy stands between. `None`: none is known of.
+    through: Option<&'a str>,
+    /// The same for people.
+    message: Text,
 }
 
 /// How many domains are in each state.
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Counts {
-    issued: u64,
-    pending: u64,
-    unknown: u64,
+    pub(super) issued: u64,
+    pub(super) pending: u64,
+    pub(super) unknown: u64,
 }
 
 impl Counts {

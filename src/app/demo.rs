@@ -99,6 +99,7 @@ impl Demo {
             clock: clock.clone(),
             config_file: Some(file),
             log: None,
+            loopback: true,
             // Names in localhost are never looked up; nothing else is asked for here.
             dns: ResolverSettings {
                 resolvers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))],

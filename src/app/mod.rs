@@ -38,7 +38,7 @@ use crate::edge::proxy_protocol::Balancers;
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
-use crate::event::{Delivery, Eraser, Journal};
+use crate::event::{Activity, Delivery, Eraser, Journal};
 use crate::issuer::AccountKey;
 use crate::link::{KillSwitches, RedirectCache};
 use crate::shutdown::Tasks;
@@ -67,6 +67,9 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// How DNS is asked; the configuration's resolvers go over these.
     pub dns: ResolverSettings,
+    /// Whether the names' ports 80 and 443 are those that this edge is bound to, and private
+    /// addresses are as good as public ones: where everything is on loopback (demo, tests).
+    pub loopback: bool,
     /// The log, whose levels a reload changes. `None`: the log is somebody else's.
     pub log: Option<LogHandle>,
 }
@@ -162,6 +165,10 @@ impl App {
             issuer_metrics: crate::issuer::Metrics::register(registry)?,
             dns_metrics: crate::dns::Metrics::register(registry),
             ask_total: control_metrics.ask.clone(),
+            loopback_ports: options.loopback.then(|| {
+                let port = |kind| local(&bound, kind).first().map_or(0, SocketAddr::port);
+                (port(Listener::Http), port(Listener::Https))
+            }),
         };
 
         let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
@@ -245,6 +252,7 @@ impl App {
             certificates,
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            activity: Activity::start(&journal, &tasks),
             eraser: eraser.clone(),
             pages_key,
             settings: wiring::admin(&config, &context),

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use super::wiring;
 use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control::{Asker, Tools};
+use crate::control::{Asker, Authorities, Authority, Preflighter, Tools};
 use crate::dns::{self, Checker, Resolver, ResolverSettings};
 use crate::issuer::{self, AccountKey, Issuer};
 use crate::store::SharedStore;
@@ -22,20 +24,32 @@ pub(super) struct Workshop {
     pub(super) issuer_metrics: issuer::Metrics,
     pub(super) dns_metrics: dns::Metrics,
     pub(super) ask_total: prometheus::IntCounterVec,
+    /// What stands for the world's ports 80 and 443 where everything is on loopback. `None`: it is not.
+    pub(super) loopback_ports: Option<(u16, u16)>,
 }
 
 impl Workshop {
     /// Makes the tools; nothing is sent yet.
     pub(super) fn make(&self, config: &Config) -> anyhow::Result<Tools> {
-        let issuer = Issuer::new(
-            wiring::ca(config)?,
-            Arc::clone(&self.key),
-            Arc::clone(&self.store),
-            Arc::clone(&self.sealer),
-            self.clock.clone(),
-            self.issuer_metrics.clone(),
-        )?;
+        let mut authorities = Vec::new();
+        for (settings, limits) in wiring::authorities(config) {
+            let issuer = Issuer::new(
+                settings,
+                Arc::clone(&self.key),
+                Arc::clone(&self.store),
+                Arc::clone(&self.sealer),
+                self.clock.clone(),
+                self.issuer_metrics.clone(),
+            )?;
+            authorities.push(Authority::new(issuer, limits));
+        }
+        let others = authorities.split_off(authorities.len().min(1));
+        let first = authorities.pop().context("acme.directory is not configured")?;
         let resolver = Arc::new(Resolver::new(wiring::resolver(config, &self.dns))?);
+        let preflight = wiring::preflight(config, self.loopback_ports).map(|settings| {
+            let thumbprint = self.key.thumbprint().to_owned();
+            Arc::new(Preflighter::new(settings, resolver.clone(), thumbprint))
+        });
         let checker = Checker::new(
             wiring::checker(config),
             resolver,
@@ -44,9 +58,10 @@ impl Workshop {
         );
         let asker = wiring::ask(config).map(|settings| Asker::new(settings, self.ask_total.clone()));
         Ok(Tools {
-            issuer: Arc::new(issuer),
+            authorities: Authorities::new(first, others),
             checker: Arc::new(checker),
             asker,
+            preflight,
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
-use crate::control::{self, AskSettings, CnameSettings, Limit, Limits};
+use crate::control::{self, AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
 use crate::edge::http;
@@ -48,20 +48,22 @@ pub(super) fn resolver(config: &Config, base: &ResolverSettings) -> ResolverSett
     settings
 }
 
-/// The first CA; the others are fallbacks.
-pub(super) fn ca(config: &Config) -> anyhow::Result<CaSettings> {
-    let authorities = config.authorities();
-    let first = authorities.first().context("acme.directory is not configured")?;
-    Ok(CaSettings {
-        directory: first.directory.as_str().to_owned(),
-        contact: config.acme.contact.iter().map(|c| c.as_str().to_owned()).collect(),
-        ca_file: config.acme.ca_file.clone(),
-        eab: first.eab.map(|(key_id, key)| Eab {
-            key_id: key_id.to_owned(),
-            hmac_key: key.clone(),
-        }),
-        profile: first.profile.map(str::to_owned),
-    })
+/// The CAs in their order, each with its own limits.
+pub(super) fn authorities(config: &Config) -> Vec<(CaSettings, Limits)> {
+    let authorities = config.authorities().into_iter().map(|ca| {
+        let settings = CaSettings {
+            directory: ca.directory.as_str().to_owned(),
+            contact: config.acme.contact.iter().map(|c| c.as_str().to_owned()).collect(),
+            ca_file: ca.ca_file.map(Into::into),
+            eab: ca.eab.map(|(key_id, key)| Eab {
+                key_id: key_id.to_owned(),
+                hmac_key: key.clone(),
+            }),
+            profile: ca.profile.map(str::to_owned),
+        };
+        (settings, limits(ca.limits))
+    });
+    authorities.collect()
 }
 
 pub(super) fn checker(config: &Config) -> CheckerSettings {
@@ -90,6 +92,16 @@ pub(super) fn checker(config: &Config) -> CheckerSettings {
     }
 }
 
+/// `loopback_ports`: what stands for ports 80 and 443 where everything is on loopback.
+pub(super) fn preflight(config: &Config, loopback_ports: Option<(u16, u16)>) -> Option<PreflightSettings> {
+    config.acme.preflight.then(|| PreflightSettings {
+        address: config.acme.preflight_address.map(|a| a.get()),
+        own: config.edge.addresses.iter().map(|a| a.get()).collect(),
+        ports: loopback_ports.unwrap_or((80, 443)),
+        private: loopback_ports.is_some(),
+    })
+}
+
 pub(super) fn ask(config: &Config) -> Option<AskSettings> {
     let ask = config
         .admission
@@ -111,20 +123,27 @@ fn limit(limit: crate::config::Limit) -> Limit {
 }
 
 pub(super) fn control(config: &Config) -> control::Settings {
-    let limits = &config.acme.limits;
     control::Settings {
         issue: match config.acme.issue {
             Issue::OnRegister => control::Issue::OnRegister,
             Issue::OnDemand => control::Issue::OnDemand,
             Issue::Off => control::Issue::Off,
         },
-        limits: Limits {
-            orders_per_account: limit(limits.orders_per_account),
-            per_registered_domain: limit(limits.per_registered_domain),
-            failed_per_name: limit(limits.failed_per_name),
-        },
         target: config.edge.name.clone(),
+        recheck: config.dns.recheck.get(),
+        departed_after: config.dns.departed_after.get(),
+        probe: probe(config),
+        aliases: config.edge.aliases.clone(),
         cname: cname(config),
+    }
+}
+
+/// A CA's limits, as configured.
+pub(crate) fn limits(limits: &crate::config::acme::Limits) -> Limits {
+    Limits {
+        orders_per_account: limit(limits.orders_per_account),
+        per_registered_domain: limit(limits.per_registered_domain),
+        failed_per_name: limit(limits.failed_per_name),
     }
 }
 
@@ -138,6 +157,16 @@ fn cname(config: &Config) -> Option<CnameSettings> {
         lookups: limit(cname.lookups),
         lookups_at_once: count(cname.lookups_at_once),
         refused_for: cname.refused_for.get(),
+    })
+}
+
+fn probe(config: &Config) -> Option<control::ProbeSettings> {
+    let edge = &config.edge;
+    Some(control::ProbeSettings {
+        every: edge.probe.get()?.get(),
+        address: edge.probe_address.map(|a| a.get()),
+        port: edge.public_https_port.get(),
+        own: edge.addresses.iter().map(|a| a.get()).collect(),
     })
 }
 
@@ -301,6 +330,8 @@ pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings
         tokens: config.secrets.admin_tokens.clone(),
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
+        pages: config.pages.clone(),
+        logo: config.secrets.logo.clone(),
         link_keys: Arc::clone(&context.settings.load().keys),
         prefix: config.links.prefix.as_str().to_owned(),
         max_age: config.links.max_age.map(|age| age.get()),

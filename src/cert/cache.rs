@@ -1,6 +1,7 @@
 //! The certificates in memory, and how the data plane asks for one that is not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot};
@@ -15,14 +16,20 @@ use crate::domain::DomainName;
 pub struct Certificates {
     cache: Cache<DomainName, Arc<Certificate>>,
     requests: mpsc::Sender<CertificateRequest>,
+    /// Names that the control plane was told of as seen, and when.
+    seen: Cache<DomainName, Timestamp>,
 }
+
+/// How long a name that was seen is not told of again, and how many such names are remembered.
+const SEEN_FOR: Duration = Duration::from_secs(600);
+const SEEN_NAMES: u64 = 10_000;
 
 /// A handshake that waits for a certificate.
 #[derive(Debug)]
 pub struct CertificateRequest {
     /// For this name.
     pub name: DomainName,
-    /// Where the answer goes; closed when the handshake has given up.
+    /// Where the answer goes; closed when the handshake has given up, or was served already.
     pub reply: oneshot::Sender<CertificateAnswer>,
 }
 
@@ -45,6 +52,7 @@ impl Certificates {
             Self {
                 cache: Cache::new(capacity),
                 requests,
+                seen: Cache::new(SEEN_NAMES),
             },
             receiver,
         )
@@ -63,6 +71,23 @@ impl Certificates {
             return CertificateAnswer::Busy;
         }
         answer.await.unwrap_or(CertificateAnswer::Busy)
+    }
+
+    /// Tells the control plane that a handshake came for a name whose DNS led elsewhere at the last
+    /// look. Now and then for each name, and only where there is room: nobody waits for it.
+    pub fn seen_astray(&self, name: &DomainName, now: Timestamp) {
+        let told = self.seen.get(name);
+        if told.is_some_and(|told| now.saturating_since(told) < SEEN_FOR) {
+            return;
+        }
+        self.seen.insert(name.clone(), now);
+        let (reply, _) = oneshot::channel();
+        let request = CertificateRequest {
+            name: name.clone(),
+            reply,
+        };
+        // A full queue has more urgent things in it.
+        drop(self.requests.try_send(request));
     }
 
     /// Puts a certificate in that is durable.

@@ -12,6 +12,7 @@ mod events;
 mod link;
 mod output;
 mod serve;
+mod simulate;
 mod store;
 
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Command {
     /// Back up or restore the embedded store.
     #[command(subcommand)]
     Store(store::Command),
+    /// Replay a fleet over months of virtual time, under given limits and lifetimes.
+    Simulate(Box<simulate::Args>),
 }
 
 /// Why a command did not end well.
@@ -120,6 +123,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Link(command) => link::run(command),
         Command::Events(command) => events::run(command).await,
         Command::Store(command) => store::run(command),
+        Command::Simulate(args) => simulate::run(&args),
     }
 }
 
@@ -146,6 +150,8 @@ mod tests {
             "linkseal domain list --admin http://127.0.0.1:9180 --json",
             "linkseal domain show links.customer.example",
             "linkseal domain verify links.customer.example --wait",
+            "linkseal domain verify links.customer.example --dry-run --json",
+            "linkseal domain verify --all --dry-run",
             "linkseal domain remove links.customer.example --purge",
             "linkseal link keygen --out link-1.key",
             "linkseal link open --key-file k --key-id 3 --base https://links.customer.example",
@@ -156,6 +162,10 @@ mod tests {
             "linkseal events tail --domain a.example --admin http://127.0.0.1:9180 --json",
             "linkseal store backup copy.db --config linkseal.toml",
             "linkseal store restore copy.db",
+            "linkseal simulate",
+            "linkseal simulate --domains 100000 --lifetime 45d --months 6 --svg plot.svg --json",
+            "linkseal simulate --days 90 --lifetime 90d,45d@60d --onboard 500 --ari off --outage 10d+6h --outage 20d+1d",
+            "linkseal simulate --failing 2% --flaky 0.5% --departing 1% --order-time 20s --seed 7 --config linkseal.toml",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -177,10 +187,19 @@ mod tests {
             "linkseal nonsense",
             "linkseal domain add localhost",
             "linkseal domain list --state lost",
+            "linkseal domain verify",
+            "linkseal domain verify --all",
+            "linkseal domain verify a.example --all --dry-run",
+            "linkseal domain verify a.example --dry-run --wait",
             "linkseal link open --base https://l.example --key-file k --message-id 5",
             "linkseal link open --base ftp://l.example --key-file k",
             "linkseal link click --base https://l.example --key-file k --url javascript:x",
             "linkseal config check",
+            "linkseal simulate --domains 0",
+            "linkseal simulate --months 6 --days 6",
+            "linkseal simulate --lifetime 45",
+            "linkseal simulate --ari perhaps",
+            "linkseal simulate --outage yesterday",
         ] {
             assert!(parse(line).unwrap_err().use_stderr(), "{line}");
         }

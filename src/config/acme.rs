@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::check::Findings;
-use super::text::{HttpUrl, Limit, NotAllowed, written_as_text};
+use super::text::{HttpUrl, Limit, NotAllowed, PortEighty, written_as_text};
 
 /// Where certificates come from, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,10 @@ pub struct Acme {
     pub max_concurrent_orders: NonZeroU32,
     /// The CA's limits, to be changed when it granted you others.
     pub limits: Limits,
+    /// Whether the challenge's URL is tried from here before an order. What is found is told, and forbids nothing.
+    pub preflight: bool,
+    /// Where names that lead here are tried instead, when the edge's public addresses cannot be reached from inside (hairpin NAT). Absent: at what they resolve to.
+    pub preflight_address: Option<PortEighty>,
     /// While moving in: where challenges for names without an order of ours are passed on to. Absent: 404.
     pub challenge_upstream: Option<HttpUrl>,
     /// The next CAs, in order, when the first fails.
@@ -159,6 +163,8 @@ impl Default for Acme {
             profile: None,
             max_concurrent_orders: NonZeroU32::MIN.saturating_add(15),
             limits: Limits::default(),
+            preflight: true,
+            preflight_address: None,
             challenge_upstream: None,
             fallback: Vec::new(),
         }

@@ -85,4 +85,5 @@ pub(super) fn check(config: &Config, found: &mut Findings<'_>) {
     upstream::check(&config.upstream, found);
     config.dns.check(found);
     config.admin.check(&config.listen, found);
+    config.pages.check(found);
 }

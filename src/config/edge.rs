@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Findings;
-use super::text::{Address, Label, Span};
+use super::text::{Address, Endpoint, Interval, Label, Span};
 use crate::domain::DomainName;
 
 /// What this edge is called and how it takes and ends connections.
@@ -39,10 +39,19 @@ pub struct Edge {
     /// Connections open at once, over all listeners; more wait in the kernel's backlog.
     #[serde(default = "max_connections")]
     pub max_connections: NonZeroU32,
+    /// In what time every issued domain is connected to once, where its DNS leads, to see that its certificate is
+    /// presented; or "off".
+    #[serde(default = "probe")]
+    pub probe: Interval,
+    /// Where to connect for that instead, for networks that cannot reach their own public address. Absent: where DNS leads.
+    #[serde(default)]
+    pub probe_address: Option<Endpoint>,
 }
 
 /// Longest useful wait in a handshake: clients give up before.
 const LONGEST_HANDSHAKE_WAIT: Span = Span::secs(60);
+/// Shortest time in which every domain is probed once.
+const SHORTEST_PROBE: Span = Span::secs(600);
 
 impl Edge {
     /// Everything by default under a name.
@@ -57,6 +66,8 @@ impl Edge {
             drain_delay: drain_delay(),
             drain: drain(),
             max_connections: max_connections(),
+            probe: probe(),
+            probe_address: None,
         }
     }
 
@@ -75,6 +86,12 @@ impl Edge {
                 format!("must be at most {LONGEST_HANDSHAKE_WAIT}: no client waits longer"),
             );
         }
+        if self.probe.get().is_some_and(|every| every < SHORTEST_PROBE) {
+            found.problem("edge.probe", format!("must be \"off\" or at least {SHORTEST_PROBE}"));
+        }
+        if self.probe_address.is_some_and(|address| address.port() == 0) {
+            found.problem("edge.probe_address", "port 0 cannot be connected to");
+        }
     }
 }
 
@@ -92,6 +109,10 @@ fn drain_delay() -> Span {
 
 fn drain() -> Span {
     Span::secs(30)
+}
+
+fn probe() -> Interval {
+    Interval::Every(Span::hours(6))
 }
 
 fn max_connections() -> NonZeroU32 {

@@ -22,6 +22,7 @@ pub mod events;
 pub mod links;
 pub mod listen;
 pub mod log;
+pub mod pages;
 pub mod store;
 pub mod upstream;
 
@@ -39,8 +40,8 @@ pub use problem::{ConfigError, Place, Problem};
 pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
 pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets, SinkSecrets};
 pub use text::{
-    Address, ByteSize, DnsName, Endpoint, HttpUrl, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix, Span,
-    Tenant,
+    Address, ByteSize, DnsName, Endpoint, HttpUrl, Interval, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix,
+    PortEighty, Span, Tenant,
 };
 
 use check::Findings;
@@ -87,6 +88,9 @@ pub struct Config {
     /// Who may use the admin API.
     #[serde(default)]
     pub admin: admin::Admin,
+    /// The pages for people.
+    #[serde(default)]
+    pub pages: pages::Pages,
     /// What is logged, and how.
     #[serde(default)]
     pub log: log::Log,
@@ -113,6 +117,7 @@ impl Config {
             upstream: Vec::new(),
             dns: dns::Dns::default(),
             admin: admin::Admin::default(),
+            pages: pages::Pages::default(),
             log: log::Log::default(),
             secrets: Secrets::default(),
             warnings: Vec::new(),
@@ -189,6 +194,7 @@ impl Config {
         self.events.resolve(paths);
         self.upstream.iter_mut().for_each(|rule| rule.resolve(paths));
         self.admin.resolve(paths);
+        self.pages.resolve(paths);
     }
 }
 

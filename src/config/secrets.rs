@@ -16,10 +16,11 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Config;
-use super::acme::{Acme, Eab, Fallback};
+use super::acme::{Acme, Eab};
 use super::admin::Role;
 use super::check::Findings;
 use super::events::Sink;
+use super::pages::Logo;
 use crate::event::WebhookSecret;
 
 /// What the files named in a configuration hold.
@@ -33,6 +34,8 @@ pub struct Secrets {
     pub authorities: Vec<AuthoritySecrets>,
     /// For each sink of events: what its files hold.
     pub sinks: Vec<SinkSecrets>,
+    /// The platform's logo. `None`: none is configured.
+    pub logo: Option<Logo>,
     /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
     pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
 }
@@ -140,6 +143,7 @@ impl Secrets {
                 .sinks
                 .push(SinkSecrets::read(&format!("events.sink[{i}]"), sink, found));
         }
+        secrets.logo = config.pages.logo.as_deref().and_then(|path| Logo::read(path, found));
         for (i, rule) in config.upstream.iter().enumerate() {
             let place = format!("upstream[{i}].ca_file");
             let trust = rule
@@ -202,6 +206,8 @@ pub struct Authority<'a> {
     pub directory: &'a super::text::HttpUrl,
     /// The id of the external account binding and its MAC key. `None`: the CA wants none.
     pub eab: Option<(&'a str, &'a Zeroizing<Vec<u8>>)>,
+    /// PEM file of certificates to trust for the directory, beside the public ones. `None`: none.
+    pub ca_file: Option<&'a Path>,
     /// Certificates to trust for the directory, beside the public ones.
     pub trust: &'a [CertificateDer<'static>],
     /// The profile to order. `None`: the CA's default.
@@ -215,27 +221,23 @@ impl Config {
     pub fn authorities(&self) -> Vec<Authority<'_>> {
         let Acme {
             directory,
+            ca_file,
             eab,
             profile,
             limits,
             fallback,
             ..
         } = &self.acme;
-        let main = (directory, eab, profile, limits);
-        let others = fallback.iter().map(
-            |Fallback {
-                 directory,
-                 eab,
-                 profile,
-                 limits,
-                 ..
-             }| (directory, eab, profile, limits),
-        );
+        let main = (directory, ca_file, eab, profile, limits);
+        let others = fallback
+            .iter()
+            .map(|f| (&f.directory, &f.ca_file, &f.eab, &f.profile, &f.limits));
         let all = std::iter::once(main).chain(others);
         all.zip(&self.secrets.authorities)
-            .map(|((directory, eab, profile, limits), secrets)| Authority {
+            .map(|((directory, ca_file, eab, profile, limits), secrets)| Authority {
                 directory,
                 eab: eab.as_ref().map(|e| e.key_id.as_str()).zip(secrets.eab_key.as_ref()),
+                ca_file: ca_file.as_deref(),
                 trust: &secrets.trust,
                 profile: profile.as_deref(),
                 limits,

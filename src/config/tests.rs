@@ -38,7 +38,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
     let table: &[(&str, &str)] = &[
         (
             "[edgy]\n",
-            "dir/linkseal.toml:5: edgy: unknown key; allowed here: listen, edge, admission, acme, store, links, events, upstream, dns, admin, log",
+            "dir/linkseal.toml:5: edgy: unknown key; allowed here: listen, edge, admission, acme, store, links, events, upstream, dns, admin, pages, log",
         ),
         (
             "[log]\nlevle = \"info\"\n",
@@ -180,6 +180,11 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "[admin]\nplain = \"yes\"\n",
             "dir/linkseal.toml:6: admin.plain: must be true or false, not string \"yes\"",
         ),
+        (
+            "[pages]\naccent = \"blue\"\nembed = [\"https://a.example/x\"]\n",
+            "dir/linkseal.toml:6: pages.accent: must be a colour such as \"#1d4ed8\", not string \"blue\"\n\
+             dir/linkseal.toml:7: pages.embed[0]: must be scheme, host and port, such as \"https://app.platform.example\", without a path, not string \"https://a.example/x\"",
+        ),
         ("[acme]\n", "dir/linkseal.toml:5: not TOML: duplicate key"),
         (
             "x = = 1\n",
@@ -266,7 +271,7 @@ fn a_bad_variable_is_named() {
         (
             "LINKSEAL_EDGE__NMAE",
             "x",
-            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections",
+            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, probe, probe_address",
         ),
         (
             "LINKSEAL_EDGE__DRAIN",

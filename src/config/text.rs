@@ -128,6 +128,46 @@ impl fmt::Display for Span {
 
 written_as_text!(Span, "a duration such as \"10s\", \"5m\", \"72h\" or \"7d\"", "10s");
 
+/// How often something is done, such as `6h`; or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// Never.
+    Off,
+    /// Once in this time.
+    Every(Span),
+}
+
+impl Interval {
+    /// The time. `None`: never.
+    pub const fn get(self) -> Option<Span> {
+        match self {
+            Self::Off => None,
+            Self::Every(span) => Some(span),
+        }
+    }
+}
+
+impl FromStr for Interval {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        match text {
+            "off" => Ok(Self::Off),
+            span => span.parse().map(Self::Every),
+        }
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Every(span) => span.fmt(f),
+        }
+    }
+}
+
+written_as_text!(Interval, "\"off\", or a duration such as \"6h\"", "6h");
+
 /// A number of bytes, such as `10GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u64);
@@ -311,6 +351,38 @@ written_as_text!(
     Address,
     "an IP address such as \"203.0.113.10\" or \"2001:db8::10\"",
     "203.0.113.10"
+);
+
+/// An IP address, and the port where its port 80 is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortEighty(SocketAddr);
+
+impl PortEighty {
+    /// As the standard library has it.
+    pub const fn get(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl FromStr for PortEighty {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 80));
+        let address = text.parse::<SocketAddr>().or_else(|_| bare());
+        address.ok().filter(|a| a.port() != 0).map(Self).ok_or(NotAllowed)
+    }
+}
+
+impl fmt::Display for PortEighty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+written_as_text!(
+    PortEighty,
+    "an IP address, with a port unless that is 80, such as \"10.0.0.5\" or \"[fd00::5]:8080\"",
+    "10.0.0.5"
 );
 
 /// A network in CIDR notation (RFC 4632 §3.1); a single address is a network of one.
@@ -676,6 +748,14 @@ mod tests {
 
     #[test]
     fn networks_names_and_labels() {
+        for (text, address) in [
+            ("10.0.0.5", "10.0.0.5:80"),
+            ("[fd00::5]:8080", "[fd00::5]:8080"),
+            ("fd00::5", "[fd00::5]:80"),
+        ] {
+            assert_eq!(text.parse::<PortEighty>().unwrap().to_string(), address);
+        }
+        refused::<PortEighty>(&["", "x", "10.0.0.5:0", "10.0.0.5:x"]);
         assert_eq!("10.0.0.1".parse::<Network>().unwrap().to_string(), "10.0.0.1/32");
         refused::<Network>(&["10.0.0.0/33", "x"]);
         assert_eq!(

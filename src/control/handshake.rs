@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::work::Waiter;
-use super::{Control, Priority};
+use super::{Control, Priority, rules};
 use crate::cert::cache::{CertificateAnswer, CertificateRequest};
 use crate::domain::ssl::SslEvent;
 use crate::domain::{DomainName, DomainRecord};
@@ -30,7 +30,7 @@ impl Control {
     async fn answer(&self, request: CertificateRequest) {
         let CertificateRequest { name, reply } = request;
         if reply.is_closed() {
-            return;
+            return self.seen_astray(name).await;
         }
         let answer = match self.inner.certificates.cached(&name, self.inner.clock.now()) {
             // Another handshake's request has loaded it meanwhile.
@@ -88,7 +88,7 @@ impl Control {
             .spawn(async move { control.answer(CertificateRequest { name, reply }).await });
     }
 
-    /// Whether an order runs, is queued, or is due now.
+    /// Whether an order runs, is queued, or is due now, or might be once DNS was looked at again.
     fn may_come_now(&self, record: &DomainRecord) -> bool {
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.contains_key(&record.name);
@@ -98,6 +98,6 @@ impl Control {
             Some(at) => at <= now,
             None => ssl.reason.is_in_progress() || ssl.reason.may_be_requested(),
         };
-        record.is_wanted() && (in_hand || due)
+        record.is_wanted() && (in_hand || due || rules::looks_only(record, Priority::Handshake, now))
     }
 }

@@ -20,8 +20,9 @@ pub struct Import {
 }
 
 impl Control {
-    /// Registers the domain of one line of an import.
-    pub async fn import_line(&self, number: usize, text: &str, actor: &Actor) -> Import {
+    /// Registers the domain of one line of an import. `only`: the tenant that whoever imports is
+    /// kept to; `None`: to none.
+    pub async fn import_line(&self, number: usize, text: &str, only: Option<&str>, actor: &Actor) -> Import {
         let failed = |name: Option<String>, error: String| Import {
             line: number,
             name,
@@ -29,11 +30,14 @@ impl Control {
             error: Some(error),
             state: None,
         };
-        let new: NewDomain = match serde_json::from_str(text) {
+        let mut new: NewDomain = match serde_json::from_str(text) {
             Ok(new) => new,
             Err(error) => return failed(None, format!("not a domain object: {error}")),
         };
         let name = new.name.to_string();
+        if let Err(error) = new.keep_to(only) {
+            return failed(Some(name), error.to_string());
+        }
         match self.register(new, actor).await {
             Ok(Registered { record, created }) => Import {
                 line: number,

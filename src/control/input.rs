@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::domain::record::{AppLinks, MAX_TENANT, WantedRecord, is_tenant};
+use crate::domain::record::{AppLinks, Hsts, MAX_TENANT, WantedRecord, is_tenant};
 use crate::domain::{DomainName, DomainRecord};
 use crate::link::Destination;
 use crate::store::StoreError;
@@ -47,7 +47,7 @@ pub struct NewDomain {
     pub records: Option<Vec<WantedRecord>>,
 }
 
-/// Changes to a domain; what is absent stays. `null` in `sending_domain` and `fallback_url` takes the value away.
+/// Changes to a domain; what is absent stays. `null` in `sending_domain`, `fallback_url` and `hsts` takes the value away.
 #[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Patch {
@@ -69,6 +69,9 @@ pub struct Patch {
     pub paused: Option<bool>,
     /// Whether tracking works over HTTP while no certificate is held.
     pub http_while_pending: Option<bool>,
+    /// Strict Transport Security, sent over HTTPS only.
+    #[serde(deserialize_with = "present")]
+    pub hsts: Option<Option<Hsts>>,
 }
 
 /// Tells a present `null` from an absent key.
@@ -107,9 +110,23 @@ pub enum OperatorError {
     /// The edge's own name cannot be retired or purged.
     #[error("this is the edge's own name; it stays")]
     OwnName,
+    /// Whoever registers it is kept to one tenant.
+    #[error("this token registers domains of the tenant \"{0}\" only; leave tenant out, or give that one")]
+    NotYourTenant(String),
     /// Certificates are not ordered at all.
     #[error("acme.issue is \"off\": no certificates are ordered")]
     IssueOff,
+    /// All orders are frozen.
+    #[error("all orders are frozen; DELETE /v1/issuer/freeze lets them go on")]
+    Frozen,
+    /// The CA has not revoked the certificate; nothing was forgotten.
+    #[error(
+        "the certificate was not revoked ({0}), and nothing was forgotten: the domain, its key and its certificate are as they were; try again, or purge without revoke"
+    )]
+    NotRevoked(String),
+    /// The certificate is revoked, and the store forgot nothing.
+    #[error("the certificate is revoked, but nothing was forgotten ({0}); purge again, without revoke")]
+    RevokedOnly(StoreError),
     /// A value is not allowed.
     #[error("{0}")]
     Invalid(String),
@@ -122,8 +139,25 @@ pub enum OperatorError {
 const MAX_URL: usize = 4_096;
 const MAX_LIST: usize = 32;
 const MAX_APP_LINKS: usize = 64 * 1024;
+/// The longest promise of HTTPS, in seconds: two years, which is what browsers' lists ask for at most.
+const MAX_HSTS: u32 = 63_072_000;
 
 impl NewDomain {
+    /// Makes it a domain of the tenant that whoever registers it is kept to. `None`: to none.
+    ///
+    /// # Errors
+    /// When it is to be another tenant's.
+    pub fn keep_to(&mut self, only: Option<&str>) -> Result<(), OperatorError> {
+        match (only, &self.tenant) {
+            (Some(only), Some(tenant)) if tenant != only => Err(OperatorError::NotYourTenant(only.to_owned())),
+            (Some(only), _) => {
+                self.tenant = Some(only.to_owned());
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
     /// Whether every value is allowed.
     pub(super) fn check(&self) -> Result<(), OperatorError> {
         check_tenant(self.tenant.as_deref())?;
@@ -144,6 +178,11 @@ impl Patch {
         if let Some(Some(url)) = &self.fallback_url {
             // The rules for destinations hold here too: what a link may not lead to, a fallback may not.
             Destination::new(url).map_err(|e| OperatorError::Invalid(format!("fallback_url: {e}")))?;
+        }
+        if let Some(Some(hsts)) = &self.hsts
+            && hsts.max_age > MAX_HSTS
+        {
+            return Err(OperatorError::Invalid(format!("hsts.max_age: 0 to {MAX_HSTS} seconds")));
         }
         if let Some(links) = &self.app_links {
             let size = |v: &Option<Value>| v.as_ref().map_or(0, |v| v.to_string().len());

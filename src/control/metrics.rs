@@ -3,22 +3,34 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::Control;
+use crate::clock::Timestamp;
 use crate::domain::ssl::Reason;
 use crate::store::StoreError;
+
+/// How long the count of certificates at risk is shown without counting anew.
+const AT_RISK_FRESH: Duration = Duration::from_secs(30);
 
 /// Handles of the control plane's metrics.
 #[derive(Clone)]
 pub struct Metrics {
     domains: IntGaugeVec,
     at_risk: IntGauge,
+    suspects: IntGauge,
+    /// Issued domains whose probe found something wrong in the last whole round.
+    pub(super) probe_failing: IntGauge,
+    /// Probes of issued domains, by result.
+    pub(super) probes: IntCounterVec,
     queue: IntGaugeVec,
     budget: GaugeVec,
+    usable: IntGaugeVec,
+    frozen: IntGauge,
     remaining: Remaining,
     /// Questions to the `ask` endpoint, by result.
     pub ask: IntCounterVec,
@@ -38,7 +50,22 @@ impl Metrics {
         )?;
         let at_risk = IntGauge::new(
             "linkseal_certificates_at_risk",
-            "Domains that serve a certificate whose renewal fails.",
+            "Certificates held whose renewal fails, or is overdue with little of their life left.",
+        )?;
+        let suspects = IntGauge::new(
+            "linkseal_suspects_itself",
+            "1 while so many domains turn for the worse that linkseal suspects itself and believes nothing worse.",
+        )?;
+        let probe_failing = IntGauge::new(
+            "linkseal_probe_failing",
+            "Issued domains that did not present their certificate in the last whole round of probes.",
+        )?;
+        let probes = IntCounterVec::new(
+            Opts::new(
+                "linkseal_probes_total",
+                "Handshakes with issued domains, by result (ok, wrong_certificate, expired, tls_failed, unreachable).",
+            ),
+            &["result"],
         )?;
         let queue = IntGaugeVec::new(
             Opts::new("linkseal_issuer_queue", "Orders that wait for a slot, by priority."),
@@ -47,9 +74,20 @@ impl Metrics {
         let budget = GaugeVec::new(
             Opts::new(
                 "linkseal_acme_budget_remaining",
-                "Tokens left in the CA's account-wide limits, as mirrored here.",
+                "Tokens left in the account-wide limits of the CA in use, as mirrored here.",
             ),
             &["limit"],
+        )?;
+        let usable = IntGaugeVec::new(
+            Opts::new(
+                "linkseal_acme_ca_usable",
+                "Whether a CA, by its directory, takes orders: not out of use for its failures, not held back by its word.",
+            ),
+            &["ca"],
+        )?;
+        let frozen = IntGauge::new(
+            "linkseal_issuer_frozen",
+            "Whether all orders are frozen by an operator.",
         )?;
         let ask = IntCounterVec::new(
             Opts::new(
@@ -69,8 +107,13 @@ impl Metrics {
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
             Box::new(at_risk.clone()),
+            Box::new(suspects.clone()),
+            Box::new(probe_failing.clone()),
+            Box::new(probes.clone()),
             Box::new(queue.clone()),
             Box::new(budget.clone()),
+            Box::new(usable.clone()),
+            Box::new(frozen.clone()),
             Box::new(ask.clone()),
             Box::new(cname.clone()),
             Box::new(remaining.clone()),
@@ -91,8 +134,13 @@ impl Metrics {
         Ok(Self {
             domains,
             at_risk,
+            suspects,
+            probe_failing,
+            probes,
             queue,
             budget,
+            usable,
+            frozen,
             remaining,
             ask,
             cname,
@@ -104,6 +152,7 @@ impl Control {
     /// Brings the snapshots up to date; called for a scrape.
     pub async fn refresh_metrics(&self) -> Result<(), StoreError> {
         let metrics = &self.inner.metrics;
+        metrics.suspects.set(self.suspected().since.is_some().into());
         let counts: HashMap<_, _> = self
             .inner
             .store
@@ -120,8 +169,6 @@ impl Control {
                 .with_label_values(&labels)
                 .set(i64::try_from(domains).unwrap_or(i64::MAX));
         }
-        let failing = counts.get(&Reason::RenewalFailing).copied().unwrap_or(0);
-        metrics.at_risk.set(i64::try_from(failing).unwrap_or(i64::MAX));
         for (priority, waiting) in self.queue_depth() {
             metrics
                 .queue
@@ -129,17 +176,57 @@ impl Control {
                 .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
         let now = self.inner.clock.now();
-        let orders = self.account_budget();
-        let left = self.inner.store.budget_left(&orders, now).await?;
-        metrics.budget.with_label_values(&["orders_per_account"]).set(left);
+        self.refresh_authorities(now).await?;
+        let frozen = self.frozen().await?.is_some();
+        metrics.frozen.set(i64::from(frozen));
+        let mut at_risk = 0;
         let mut snapshot = Snapshot::default();
         self.inner.registry.for_each(|entry| {
+            at_risk += u64::from(entry.is_at_risk(now));
             if let Some(left) = entry.not_after.and_then(|end| end.since(now)) {
                 snapshot.add(left.as_secs_f64());
             }
         });
         metrics.remaining.set(snapshot);
+        metrics.at_risk.set(i64::try_from(at_risk).unwrap_or(i64::MAX));
         Ok(())
+    }
+
+    /// The CAs that take orders, and what is left at the first of them.
+    async fn refresh_authorities(&self, now: Timestamp) -> Result<(), StoreError> {
+        let (metrics, tools) = (&self.inner.metrics, self.tools());
+        let mut in_use = None;
+        metrics.usable.reset();
+        for authority in tools.authorities.iter() {
+            let held_back = self.inner.store.held_back(authority.directory(), now).await?;
+            let usable = held_back
+                .max(self.out_until(authority.directory(), now).await?)
+                .is_none();
+            let label = [authority.directory()];
+            metrics.usable.with_label_values(&label).set(i64::from(usable));
+            if usable {
+                in_use.get_or_insert(authority);
+            }
+        }
+        let orders = in_use.unwrap_or(tools.authorities.first()).account_budget();
+        let left = self.inner.store.budget_left(&orders, now).await?;
+        metrics.budget.with_label_values(&["orders_per_account"]).set(left);
+        Ok(())
+    }
+
+    /// How many certificates are at risk, counted anew at most twice a minute.
+    pub(super) fn at_risk(&self) -> u64 {
+        let now = self.inner.clock.now();
+        let mut known = self.inner.at_risk.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, count)) = known.filter(|(at, _)| *at <= now && now < *at + AT_RISK_FRESH) {
+            return count;
+        }
+        let mut count = 0;
+        self.inner
+            .registry
+            .for_each(|entry| count += u64::from(entry.is_at_risk(now)));
+        *known = Some((now, count));
+        count
     }
 }
 

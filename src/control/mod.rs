@@ -7,24 +7,33 @@
 
 mod admission;
 mod ask;
+mod astray;
+mod authority;
 mod backoff;
 mod bucket;
+mod caa_watch;
 mod change;
 mod cname;
+mod freeze;
 mod handshake;
 mod import;
 mod input;
 mod kills;
 mod loader;
 mod metrics;
+mod newcomers;
 mod operator;
 mod order;
 mod outbox;
 mod overview;
-mod queue;
+mod preflight;
+mod probe;
+pub(crate) mod queue;
 mod redirects;
-mod rules;
-mod scheduler;
+pub(crate) mod rules;
+pub(crate) mod scheduler;
+mod share;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -35,31 +44,36 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
+pub use authority::{Authorities, Authority};
+pub use caa_watch::{TargetCaa, TargetVerdict};
 pub use change::{Draft, Edit};
 pub use cname::CnameSettings;
+pub use freeze::NewFreeze;
 pub use import::Import;
 pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
 pub use operator::audit_entry;
 pub use outbox::Teller;
-pub use overview::{Budget, Forecast, Overview};
+pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
+pub use preflight::{PreflightSettings, Preflighter};
+pub use probe::ProbeSettings;
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
+pub use suspicion::Suspected;
 
 use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::sealed::Sealer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::dns::Checker;
 use crate::domain::DomainName;
 use crate::domain::messages;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::issuer::Issuer;
 use crate::link::{KillSwitches, Lookup, RedirectCache};
 use crate::shutdown::Tasks;
 use crate::store::SharedStore;
@@ -100,10 +114,16 @@ pub struct Limits {
 pub struct Settings {
     /// When certificates are ordered.
     pub issue: Issue,
-    /// The CA's limits.
-    pub limits: Limits,
     /// edge.name: what people are told to point at.
     pub target: DomainName,
+    /// How often DNS is looked at for a domain that holds a certificate.
+    pub recheck: Duration,
+    /// How long a name may lead elsewhere until it is hardly looked at any more.
+    pub departed_after: Duration,
+    /// How issued domains are probed. `None`: they are not.
+    pub probe: Option<ProbeSettings>,
+    /// Older targets that customers still point to.
+    pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
     pub cname: Option<CnameSettings>,
 }
@@ -136,20 +156,35 @@ struct Inner {
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
     in_hand: DashMap<DomainName, Vec<work::Waiter>>,
+    /// One change of what is known of the CAs at a time.
+    judging: Mutex<()>,
+    /// Woken when how CAA records name the CAs has to be read anew.
+    identities: Notify,
+    /// Woken when they were read.
+    identified: Notify,
+    /// What CAA records at the edge's own names say.
+    target_caa: ArcSwap<Vec<TargetCaa>>,
+    /// How many certificates are at risk, and when that was counted.
+    at_risk: std::sync::Mutex<Option<(Timestamp, u64)>>,
+    /// Names just registered, which may be taken up before what waits to be.
+    newcomers: newcomers::Newcomers,
     looks: Semaphore,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
+    suspicion: suspicion::Suspicion,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
 #[derive(Clone)]
 pub struct Tools {
-    /// The CA in use.
-    pub issuer: Arc<Issuer>,
+    /// The CAs, in their order.
+    pub authorities: Authorities,
     /// Looks at DNS.
     pub checker: Arc<Checker>,
     /// Asks the platform about unknown names. `None`: only registered names are admitted.
     pub asker: Option<Arc<Asker>>,
+    /// Tries the challenge's URL before an order. `None`: nobody does.
+    pub preflight: Option<Arc<Preflighter>>,
 }
 
 /// What a control plane is made of.
@@ -210,9 +245,16 @@ impl Control {
             told: Notify::new(),
             queue: Arc::new(queue::Queue::new(parts.max_concurrent_orders)),
             in_hand: DashMap::new(),
+            judging: Mutex::new(()),
+            identities: Notify::new(),
+            identified: Notify::new(),
+            target_caa: ArcSwap::default(),
+            at_risk: std::sync::Mutex::default(),
+            newcomers: newcomers::Newcomers::default(),
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
+            suspicion: suspicion::Suspicion::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -226,7 +268,10 @@ impl Control {
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().run_orders());
+        tasks.spawn_until_stop(self.clone().run_probes());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());
+        tasks.spawn_until_stop(self.clone().keep_identities());
+        tasks.spawn_until_stop(self.clone().watch_target_caa());
     }
 
     /// Takes over new settings after a reload.
@@ -234,6 +279,7 @@ impl Control {
         self.inner.settings.store(Arc::new(settings));
         self.inner.tools.store(Arc::new(tools));
         self.inner.queue.set_slots(max_concurrent_orders);
+        self.inner.identities.notify_one();
         self.inner.wake.notify_one();
     }
 
@@ -275,9 +321,12 @@ impl Control {
     /// What the sentences for people need to know.
     pub fn messages(&self) -> MessageContext {
         let settings = self.inner.settings.load();
+        let tools = self.tools();
+        let identities = tools.authorities.iter().map(|a| a.identity());
         MessageContext {
             target: settings.target.clone(),
-            ca: self.tools().issuer.host().to_owned(),
+            ca_id: identities.into_iter().find_map(|i| i.identities.first().cloned()),
+            ca: tools.authorities.first().issuer.host().to_owned(),
         }
     }
 }
@@ -286,6 +335,7 @@ impl Control {
 #[derive(Clone, Debug)]
 pub struct MessageContext {
     target: DomainName,
+    ca_id: Option<String>,
     ca: String,
 }
 
@@ -294,7 +344,7 @@ impl MessageContext {
     pub fn borrow(&self) -> messages::Context<'_> {
         messages::Context {
             target: self.target.as_str(),
-            ca_id: None,
+            ca_id: self.ca_id.as_deref(),
             ca: &self.ca,
         }
     }

@@ -5,14 +5,19 @@ use serde_json::{Value, json};
 
 use super::change::line;
 use super::input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
-use super::{Control, Edit, Issue, Priority};
+use super::rules::{self, Gate};
+use super::work::note_preflight;
+use super::{Authority, Control, Edit, Issue, Priority};
 use crate::clock::Timestamp;
 use crate::dns::DnsReport;
-use crate::domain::record::Origin;
+use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, Creation, StoreError};
+
+/// Why a purged domain's certificate is revoked (RFC 5280 §5.3.1).
+const CESSATION_OF_OPERATION: u8 = 5;
 
 impl Control {
     /// Registers a domain, brings a retired one back, or finds it unchanged.
@@ -41,6 +46,7 @@ impl Control {
             .await
         {
             Ok(record) => {
+                self.inner.newcomers.add(&record);
                 self.publish(&record);
                 Ok(Registered { record, created: true })
             }
@@ -96,6 +102,7 @@ impl Control {
             take(&mut record.app_links, &patch.app_links);
             take(&mut record.records, &patch.records);
             take(&mut record.http_while_pending, &patch.http_while_pending);
+            take(&mut record.hsts, &patch.hsts);
             match (patch.paused, record.paused) {
                 (Some(true), None) => {
                     record.paused = Some(now);
@@ -141,6 +148,47 @@ impl Control {
         Ok(self.forget(&record, actor).await?)
     }
 
+    /// Revokes a domain's certificate at the CA that issued it, and then forgets the domain; what is
+    /// not revoked is not forgotten, since the key is needed to try again.
+    pub async fn revoke_and_purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
+        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        if record.origin == Origin::Edge {
+            return Err(OperatorError::OwnName);
+        }
+        let revoked = self.revoke(&record, actor).await?;
+        self.forget(&record, actor).await.map_err(|error| match revoked {
+            true => OperatorError::RevokedOnly(error),
+            false => error.into(),
+        })
+    }
+
+    /// Revokes the certificate held. Tells whether there was one to revoke.
+    async fn revoke(&self, record: &DomainRecord, actor: &Actor) -> Result<bool, OperatorError> {
+        let (name, now) = (&record.name, self.inner.clock.now());
+        let Some(held) = record.ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
+            return Ok(false);
+        };
+        let Some(stored) = self.inner.store.certificate(name).await? else {
+            return Ok(false);
+        };
+        let tools = self.tools();
+        let Some(authority) = tools.authorities.find(&held.ca) else {
+            let why = format!("its CA, {}, is not configured any more", held.ca);
+            return Err(OperatorError::NotRevoked(why));
+        };
+        let revoked = authority.issuer.revoke(&stored.chain_pem, CESSATION_OF_OPERATION).await;
+        revoked.map_err(|failure| OperatorError::NotRevoked(failure.error.detail))?;
+        let before = json!({"serial": held.serial, "ca": held.ca, "not_after": held.not_after});
+        let after = json!({"revoked": "cessationOfOperation"});
+        let audit = self.audit_line(actor, "revoke", name, before, after);
+        self.inner
+            .store
+            .append_audit(audit)
+            .await
+            .map_err(OperatorError::RevokedOnly)?;
+        Ok(true)
+    }
+
     /// Forgets a domain that nobody has registered and that leads here no longer.
     pub(super) async fn forget_unregistered(&self, record: &DomainRecord) -> Result<(), StoreError> {
         tracing::info!(domain = %record.name, reason = record.ssl.reason.as_str(), "a name admitted by its DNS is forgotten");
@@ -162,13 +210,27 @@ impl Control {
     /// is not replaced, and a time the CA has set is kept.
     pub async fn verify(&self, name: &DomainName, actor: &Actor) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.tools().checker.report(&record).await;
+        let mut report = self.tools().checker.report(&record).await;
+        let through = match &report.finding.verdict {
+            DnsVerdict::Proxied { provider } => Some(provider.clone()),
+            _ => None,
+        };
+        let tried = if report.https || through.is_some() {
+            self.preflight(&record, through.as_deref(), None).await?
+        } else {
+            None
+        };
+        if let Some(provider) = through.filter(|_| tried.as_ref().is_some_and(|t| t.miss.is_none())) {
+            report.works_through(&provider);
+        }
         let issue = self.inner.settings.load().issue;
+        // What our own resolvers could not find out says nothing about the domain.
+        let ours = report.finding.fault == Some(Fault::Ours) || self.doubts_look(&record, report.https);
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
-                // What our own resolvers could not find out says nothing about the domain.
-                if report.finding.fault != Some(Fault::Ours) {
+                note_preflight(draft, tried.clone());
+                if !ours {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
                 }
                 if report.https && draft.record.is_wanted() && issue != Issue::Off {
@@ -190,6 +252,9 @@ impl Control {
         if self.inner.settings.load().issue == Issue::Off {
             return Err(OperatorError::IssueOff);
         }
+        if self.frozen().await?.is_some() {
+            return Err(OperatorError::Frozen);
+        }
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
         if let Some(until) = self.reissue_not_before(&record).await? {
             return Ok(Reissue::NotBefore(until));
@@ -206,28 +271,54 @@ impl Control {
         Ok(Reissue::Accepted(Box::new(record)))
     }
 
-    /// When a new order for the domain is allowed. `None`: now.
+    /// When a new order for the domain is allowed at the first CA that allows it. `None`: now.
     async fn reissue_not_before(&self, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
-        let now = self.inner.clock.now();
-        let held = self.inner.store.held_back(self.tools().issuer.directory(), now).await?;
-        if let Some(until) = held.or_else(|| self.failures_hold_back(record, now)) {
-            return Ok(Some(until));
+        let tools = self.tools();
+        let mut earliest: Option<Timestamp> = None;
+        for authority in tools.authorities.iter() {
+            let Some(until) = self.not_before(authority, record).await? else {
+                return Ok(None);
+            };
+            earliest = Some(earliest.map_or(until, |e| e.min(until)));
         }
+        Ok(earliest)
+    }
+
+    /// When one CA allows a new order for the domain. `None`: now.
+    async fn not_before(&self, authority: &Authority, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let directory = authority.directory();
+        let held = store.held_back(directory, now).await?;
+        let held = held.max(self.out_until(directory, now).await?);
+        let domain = (&record.name, &record.ssl);
+        let takes = match rules::gate(domain, directory, &authority.limits, held, false, now) {
+            Gate::Wait(until) => return Ok(Some(until)),
+            Gate::Take(takes) => takes,
+        };
         // Asked without taking: the order itself takes, when it is made.
-        let takes = self.budgets(record);
-        match self.inner.store.take_budgets(&takes, now).await? {
+        match store.take_budgets(&takes, now).await? {
             BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
             BudgetAnswer::Taken => {
-                self.inner.store.return_budgets(&takes, now).await?;
+                store.return_budgets(&takes, now).await?;
                 Ok(None)
             }
         }
     }
 
-    /// What the records of a domain look like now.
+    /// What the records of a domain look like now, and whether its challenge gets here. Nothing is
+    /// stored; behind a proxy, where a try may need the stand-in, the last one's result is shown.
     pub async fn dns_report(&self, name: &DomainName) -> Result<(DomainRecord, DnsReport), OperatorError> {
-        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        let report = self.tools().checker.report(&record).await;
+        let mut record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        let mut report = self.tools().checker.report(&record).await;
+        match &report.finding.verdict {
+            DnsVerdict::Right => record.ssl.facts.preflight = self.preflight(&record, None, None).await?,
+            DnsVerdict::Proxied { provider } if record.ssl.facts.arrives_through() == Some(provider.as_str()) => {
+                let provider = provider.clone();
+                report.works_through(&provider);
+            }
+            DnsVerdict::Proxied { .. } => {}
+            _ => record.ssl.facts.preflight = None,
+        }
         Ok((record, report))
     }
 
@@ -269,7 +360,7 @@ impl Control {
     }
 
     /// Adds the audit line, and stores only where something has changed.
-    fn audited(
+    pub(super) fn audited(
         &self,
         draft: &mut super::Draft,
         before: &DomainRecord,
@@ -332,8 +423,10 @@ fn owner_view(record: &DomainRecord) -> Value {
         "fallback_url": record.fallback_url,
         "app_links": record.app_links,
         "http_while_pending": record.http_while_pending,
+        "hsts": record.hsts,
         "paused": record.paused,
         "retired": record.retired,
+        "share_generation": record.share_generation,
         "state": record.ssl.state(),
         "reason": record.ssl.reason,
         "next_attempt": record.ssl.next_attempt,

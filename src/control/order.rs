@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::rules::{self, Gate};
-use super::{Control, Edit};
+use super::authority::{Cause, Choice, Chosen, Wait};
+use super::{Control, Edit, rules};
 use crate::cert::certificate::Certificate;
-use crate::clock::Timestamp;
+use crate::domain::record::DnsVerdict;
 use crate::domain::ssl::{Failure, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
-use crate::issuer::{IssueError, Issued, Job, Progress};
+use crate::issuer::{IssueError, Issued, Issuer, Job, Progress};
 use crate::random;
-use crate::store::{BudgetAnswer, BudgetTake, Fence, StoreError, domain_lease};
+use crate::store::{Fence, StoreError, domain_lease};
 
 /// How long one order may hold its domain: longer than all its deadlines together.
-const ORDER_LEASE: Duration = Duration::from_secs(300);
+pub(super) const ORDER_LEASE: Duration = Duration::from_secs(300);
 
 impl Control {
     /// Runs the orders in the queue, as many at once as there are slots.
@@ -66,56 +66,86 @@ impl Control {
         if !record.is_wanted() {
             return Ok(false);
         }
-        let resumes = self.inner.store.order(name).await?.is_some_and(|o| o.url.is_some());
-        let tools = self.tools();
-        let directory = tools.issuer.directory();
-        let replaces = rules::replaces(&record.ssl, directory).map(str::to_owned);
-        if !resumes && let Some(until) = self.held_back_until(&record, replaces.is_some()).await? {
-            self.hold_back(name, fence, until).await?;
+        if self.frozen().await?.is_some() {
+            let event = self.freezes();
+            self.transition(name, fence, |draft| {
+                Self::note_freeze(draft, &event);
+                Edit::Store
+            })
+            .await?;
             return Ok(false);
         }
-        // A certificate that could not be stored must not be ordered.
-        self.inner.store.probe().await?;
-        let ca = tools.issuer.host();
-        self.transition(name, fence, |draft| {
-            draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
-            draft.tells(
-                if resumes { "order_resumed" } else { "order_started" },
-                Some(ca.to_owned()),
-            );
-            Edit::Store
-        })
-        .await?;
-        let job = Job {
-            name: name.clone(),
-            replaces,
-            fence,
+        let chosen = match self.choose(&record).await? {
+            Choice::At(chosen) => chosen,
+            Choice::Wait(wait) => {
+                self.hold_back(name, fence, wait).await?;
+                return Ok(false);
+            }
+            Choice::Forbidden { host } => {
+                self.transition(name, fence, |draft| {
+                    self.note_dns(draft, &DnsVerdict::CaaForbids { host: host.clone() }, None);
+                    Edit::Store
+                })
+                .await?;
+                return Ok(false);
+            }
         };
-        match self.issue(&job).await {
-            Ok(issued) => self.issued(name, fence, issued).await.map(|()| true),
+        let end = self.order_at(&chosen, &record, fence).await;
+        self.judge(&chosen, &end).await?;
+        match end {
+            Ok(issued) => {
+                self.went_well();
+                self.issued(name, fence, issued).await.map(|()| true)
+            }
             Err(IssueError::Failed { failure, resumable }) => {
-                if !resumable && job.replaces.is_none() {
+                if !resumable && chosen.replaces.is_none() {
                     // It has come to no certificate: the customer who repairs it need not wait.
-                    let limits = self.inner.settings.load().limits;
-                    let takes = rules::certificate_budgets((&record.name, &record.ssl), directory, &limits);
+                    let authority = &chosen.authority;
+                    let domain = (&record.name, &record.ssl);
+                    let takes = rules::certificate_budgets(domain, authority.directory(), &authority.limits);
                     self.inner.store.return_budgets(&takes, self.inner.clock.now()).await?;
                 }
-                self.failed(name, fence, failure, resumable).await.map(|()| true)
+                self.failed(&chosen, &record, fence, failure, resumable)
+                    .await
+                    .map(|()| true)
             }
             Err(IssueError::Fenced) => Err(StoreError::Fenced),
             Err(IssueError::Store(error)) => Err(error),
         }
     }
 
+    /// Runs the order at the CA chosen.
+    async fn order_at(&self, chosen: &Chosen, record: &DomainRecord, fence: Fence) -> Result<Issued, IssueError> {
+        // A certificate that could not be stored must not be ordered.
+        self.inner.store.probe().await?;
+        let ca = chosen.authority.issuer.host();
+        let word = if chosen.resumes {
+            "order_resumed"
+        } else {
+            "order_started"
+        };
+        self.transition(&record.name, fence, |draft| {
+            draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
+            draft.tells(word, Some(ca.to_owned()));
+            Edit::Store
+        })
+        .await?;
+        let job = Job {
+            name: record.name.clone(),
+            replaces: chosen.replaces.clone(),
+            fence,
+        };
+        self.issue(&chosen.authority.issuer, &job).await
+    }
+
     /// Runs the order; its progress becomes transitions as it comes.
-    async fn issue(&self, job: &Job) -> Result<Issued, IssueError> {
+    async fn issue(&self, issuer: &Issuer, job: &Job) -> Result<Issued, IssueError> {
         let (progress, mut steps) = mpsc::channel(4);
         let report = move |step: Progress| {
             // The newest step is what counts: one that finds the channel full is not missed.
             progress.try_send(step).ok();
         };
-        let tools = self.tools();
-        let order = tools.issuer.issue(job, &report);
+        let order = issuer.issue(job, &report);
         tokio::pin!(order);
         loop {
             tokio::select! {
@@ -144,6 +174,7 @@ impl Control {
                     "issued"
                 };
                 draft.happens(SslEvent::Issued(issued.info.clone()));
+                self.plan_look(draft);
                 draft.holds(issued.certificate.clone());
                 draft.tells(
                     word,
@@ -163,80 +194,61 @@ impl Control {
 
     async fn failed(
         &self,
-        name: &DomainName,
+        chosen: &Chosen,
+        record: &DomainRecord,
         fence: Fence,
         failure: Failure,
         resumable: bool,
     ) -> Result<(), StoreError> {
-        let now = self.inner.clock.now();
-        tracing::info!(domain = %name, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
+        let (name, now) = (&record.name, self.inner.clock.now());
+        let ca = chosen.authority.directory();
+        tracing::info!(domain = %name, ca, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         if let Some(until) = rules::holds_back_all(&failure, now) {
-            self.inner
-                .store
-                .hold_back(self.tools().issuer.directory(), until)
-                .await?;
+            self.inner.store.hold_back(ca, until).await?;
         }
-        self.transition(name, fence, |draft| {
-            draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
-            draft.tells("failed", Some(failure.error.detail.clone()));
-            // What the CA only did not get to is taken up again, not ordered anew.
-            if !resumable {
-                draft.ends_order();
-            }
-            Edit::Store
-        })
-        .await?;
+        let refused = failure.kind.is_refusal_of_name();
+        let doubts = self.doubts_failure(record, &failure);
+        let changed = self
+            .transition(name, fence, |draft| {
+                if refused {
+                    draft.happens(SslEvent::RefusedBy { ca: ca.to_owned() });
+                }
+                if doubts {
+                    draft.happens(rules::doubted(&failure, self.doubts_until()));
+                } else {
+                    draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
+                }
+                let word = if doubts { "doubted" } else { "failed" };
+                draft.tells(word, Some(failure.error.detail.clone()));
+                // What the CA only did not get to is taken up again, not ordered anew.
+                if !resumable {
+                    draft.ends_order();
+                }
+                Edit::Store
+            })
+            .await?;
+        // The wait was this CA's alone.
+        if let Some(record) = changed
+            && record.ssl.next_attempt.is_some()
+            && self.may_go_elsewhere(chosen, &record).await?
+        {
+            let until = self.inner.clock.now();
+            self.transition(name, fence, |draft| {
+                draft.happens(SslEvent::Postponed { until });
+                Edit::Store
+            })
+            .await?;
+        }
         Ok(())
     }
 
-    /// Until when nothing may be ordered for this domain, be it the CA's word or our own
-    /// book-keeping of its limits. `None`: an order may be made, and has been counted.
-    async fn held_back_until(&self, record: &DomainRecord, replaces: bool) -> Result<Option<Timestamp>, StoreError> {
-        let (store, now) = (&self.inner.store, self.inner.clock.now());
-        let tools = self.tools();
-        let directory = tools.issuer.directory();
-        let limits = self.inner.settings.load().limits;
-        let held_back = store.held_back(directory, now).await?;
-        match rules::gate(
-            (&record.name, &record.ssl),
-            directory,
-            &limits,
-            held_back,
-            replaces,
-            now,
-        ) {
-            Gate::Wait(until) => Ok(Some(until)),
-            Gate::Take(takes) => match store.take_budgets(&takes, now).await? {
-                BudgetAnswer::Taken => Ok(None),
-                BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
-            },
-        }
-    }
-
-    /// Until when the failed authorizations of the last hour forbid another attempt.
-    pub(super) fn failures_hold_back(&self, record: &DomainRecord, now: Timestamp) -> Option<Timestamp> {
-        rules::failures_hold_back(&record.ssl, &self.inner.settings.load().limits, now)
-    }
-
-    /// What an order for this domain takes from the CA's limits.
-    pub(super) fn budgets(&self, record: &DomainRecord) -> Vec<BudgetTake> {
-        let limits = self.inner.settings.load().limits;
-        rules::budgets((&record.name, &record.ssl), self.tools().issuer.directory(), &limits)
-    }
-
-    /// What every order takes.
-    pub(super) fn account_budget(&self) -> BudgetTake {
-        let limits = self.inner.settings.load().limits;
-        rules::account_budget(self.tools().issuer.directory(), &limits)
-    }
-
-    async fn hold_back(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
-        let tools = self.tools();
-        let ca = tools.issuer.host();
+    async fn hold_back(&self, name: &DomainName, fence: Fence, wait: Wait) -> Result<(), StoreError> {
+        let Wait { until, ca, cause } = wait;
         self.transition(name, fence, |draft| {
-            draft.happens(SslEvent::HeldBack {
-                until,
-                ca: ca.to_owned(),
+            let ca = ca.clone();
+            draft.happens(match cause {
+                Cause::Name | Cause::Account => SslEvent::HeldBack { until, ca },
+                Cause::Outage => SslEvent::CaOut { until, ca },
             });
             draft.tells("held_back", Some(format!("until {until}")));
             Edit::Store

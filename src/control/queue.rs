@@ -1,7 +1,10 @@
 //! Whose order goes first: names wait here for one of the order slots.
+//!
+//! The higher priority goes first; within one, tenants take turns, so that an import of many
+//! domains does not keep another tenant's one waiting; within a tenant, who came first. Every
+//! operation costs the same however many wait.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,13 +45,18 @@ impl Priority {
 const FIRST_GUESS: Duration = Duration::from_secs(10);
 
 /// The queue in front of the order slots.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Notify,
 }
 
 struct State {
-    waiting: BinaryHeap<Waiting>,
+    expiring: Lane,
+    handshake: Lane,
+    verify: Lane,
+    bulk: Lane,
+    /// Where each name stands that waits.
+    places: HashMap<DomainName, Place>,
     running: usize,
     /// How many orders may run at once.
     slots: usize,
@@ -57,16 +65,32 @@ struct State {
     typical: Duration,
 }
 
-struct Waiting {
+/// The names of one priority.
+#[derive(Default)]
+struct Lane {
+    /// Tenants with names here, whose turn it is first.
+    turns: VecDeque<Arc<str>>,
+    /// The names of each with the numbers of their arrival; those that have moved up are left
+    /// behind, and skipped.
+    names: HashMap<Arc<str>, VecDeque<(u64, DomainName)>>,
+    /// How many wait.
+    waiting: usize,
+}
+
+struct Place {
     priority: Priority,
+    tenant: Arc<str>,
     arrival: u64,
-    name: DomainName,
 }
 
 impl Queue {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         let state = State {
-            waiting: BinaryHeap::new(),
+            expiring: Lane::default(),
+            handshake: Lane::default(),
+            verify: Lane::default(),
+            bulk: Lane::default(),
+            places: HashMap::new(),
             running: 0,
             slots: slots.max(1),
             arrivals: 0,
@@ -79,40 +103,30 @@ impl Queue {
     }
 
     /// Changes how many orders may run at once; those that run go on.
-    pub(super) fn set_slots(&self, slots: usize) {
+    pub(crate) fn set_slots(&self, slots: usize) {
         self.lock().slots = slots.max(1);
         self.changed.notify_one();
     }
 
-    /// Adds a name.
-    pub(super) fn push(&self, name: DomainName, priority: Priority) {
+    /// Adds a name of a tenant; one that waits already only moves up.
+    pub(crate) fn push(&self, name: DomainName, tenant: &str, priority: Priority) {
         let mut state = self.lock();
-        state.arrivals += 1;
-        let arrival = state.arrivals;
-        state.waiting.push(Waiting {
-            priority,
-            arrival,
-            name,
-        });
+        if state.places.contains_key(&name) {
+            state.raise(&name, priority);
+        } else {
+            state.add(name, tenant.into(), priority);
+        }
         drop(state);
         self.changed.notify_one();
     }
 
     /// Moves a waiting name up: somebody waits for it now.
-    pub(super) fn raise(&self, name: &DomainName, priority: Priority) {
-        let mut state = self.lock();
-        // Rebuilding is linear; it happens once a name, when the first handshake comes.
-        if state.waiting.iter().any(|w| w.name == *name && w.priority < priority) {
-            let mut all = std::mem::take(&mut state.waiting).into_vec();
-            for waiting in all.iter_mut().filter(|w| w.name == *name) {
-                waiting.priority = priority;
-            }
-            state.waiting = all.into();
-        }
+    pub(crate) fn raise(&self, name: &DomainName, priority: Priority) {
+        self.lock().raise(name, priority);
     }
 
     /// The next name, once a slot is free; the slot is free again when the guard is dropped.
-    pub(super) async fn next(self: &Arc<Self>) -> (DomainName, Slot) {
+    pub(crate) async fn next(self: &Arc<Self>) -> (DomainName, Slot) {
         loop {
             let changed = self.changed.notified();
             if let Some(next) = self.try_next() {
@@ -123,47 +137,116 @@ impl Queue {
     }
 
     /// The next name, if one waits and a slot is free.
-    pub(super) fn try_next(self: &Arc<Self>) -> Option<(DomainName, Slot)> {
+    pub(crate) fn try_next(self: &Arc<Self>) -> Option<(DomainName, Slot)> {
         let mut state = self.lock();
         if state.running >= state.slots {
             return None;
         }
-        let waiting = state.waiting.pop()?;
+        let name = state.take()?;
         state.running += 1;
         let queue = Arc::clone(self);
-        Some((waiting.name, Slot { queue }))
+        Some((name, Slot { queue }))
     }
 
     /// When an order that joins the queue now is expected to be through, from how long the last
     /// ones took.
-    pub(super) fn eta(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn eta(&self, now: Timestamp) -> Timestamp {
         let state = self.lock();
-        let ahead = state.waiting.len() + state.running;
+        let ahead = state.places.len() + state.running;
         let rounds = u32::try_from(ahead / state.slots + 1).unwrap_or(u32::MAX);
         now + state.typical.saturating_mul(rounds)
     }
 
     /// Learns how long an order took.
-    pub(super) fn took(&self, span: Duration) {
+    pub(crate) fn took(&self, span: Duration) {
         let mut state = self.lock();
         // A moving average over about eight orders follows a CA that slows down.
         state.typical = (state.typical * 7 + span) / 8;
     }
 
     /// How many wait, by priority.
-    pub(super) fn depth(&self) -> [(Priority, usize); 4] {
-        let state = self.lock();
-        Priority::ALL.map(|p| (p, state.waiting.iter().filter(|w| w.priority == p).count()))
+    pub(crate) fn depth(&self) -> [(Priority, usize); 4] {
+        let mut state = self.lock();
+        Priority::ALL.map(|p| (p, state.lane(p).waiting))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // A panic while the lock was held leaves a heap that is still a heap.
+        // A panic while the lock was held leaves at worst a name that is skipped.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
+impl State {
+    fn lane(&mut self, priority: Priority) -> &mut Lane {
+        match priority {
+            Priority::Expiring => &mut self.expiring,
+            Priority::Handshake => &mut self.handshake,
+            Priority::Verify => &mut self.verify,
+            Priority::Bulk => &mut self.bulk,
+        }
+    }
+
+    fn add(&mut self, name: DomainName, tenant: Arc<str>, priority: Priority) {
+        self.arrivals += 1;
+        let arrival = self.arrivals;
+        self.lane(priority).add(arrival, name.clone(), &tenant);
+        let place = Place {
+            priority,
+            tenant,
+            arrival,
+        };
+        self.places.insert(name, place);
+    }
+
+    fn raise(&mut self, name: &DomainName, priority: Priority) {
+        if let Some(place) = self.places.get(name).filter(|p| p.priority < priority) {
+            let (from, tenant) = (place.priority, Arc::clone(&place.tenant));
+            // What stands in the lane below is left behind: its arrival is nobody's any more.
+            self.lane(from).waiting -= 1;
+            self.add(name.clone(), tenant, priority);
+        }
+    }
+
+    fn take(&mut self) -> Option<DomainName> {
+        for priority in Priority::ALL {
+            while let Some((arrival, name)) = self.lane(priority).take() {
+                if self.places.get(&name).is_some_and(|p| p.arrival == arrival) {
+                    self.lane(priority).waiting -= 1;
+                    self.places.remove(&name);
+                    return Some(name);
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Lane {
+    fn add(&mut self, arrival: u64, name: DomainName, tenant: &Arc<str>) {
+        self.waiting += 1;
+        let names = self.names.entry(Arc::clone(tenant)).or_insert_with(|| {
+            self.turns.push_back(Arc::clone(tenant));
+            VecDeque::new()
+        });
+        names.push_back((arrival, name));
+    }
+
+    /// The first name of the tenant whose turn it is, also one that was left behind.
+    fn take(&mut self) -> Option<(u64, DomainName)> {
+        let tenant = self.turns.pop_front()?;
+        let names = self.names.get_mut(&tenant)?;
+        let first = names.pop_front();
+        if names.is_empty() {
+            self.names.remove(&tenant);
+        } else {
+            self.turns.push_back(tenant);
+        }
+        first
+    }
+}
+
 /// An order slot in use.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     queue: Arc<Queue>,
 }
 
@@ -174,28 +257,6 @@ impl Drop for Slot {
     }
 }
 
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.priority
-            .cmp(&other.priority)
-            .then(other.arrival.cmp(&self.arrival))
-    }
-}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Waiting {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,28 +265,80 @@ mod tests {
         DomainName::parse(text).unwrap()
     }
 
-    #[tokio::test]
-    async fn the_highest_goes_first_and_equals_in_order_of_arrival() {
+    /// Takes all that wait, in order.
+    fn drain(queue: &Arc<Queue>) -> Vec<String> {
+        std::iter::from_fn(|| queue.try_next().map(|(name, _)| name.to_string())).collect()
+    }
+
+    #[test]
+    fn the_highest_goes_first_and_equals_in_order_of_arrival() {
         let queue = Arc::new(Queue::new(10));
-        queue.push(name("b1.example"), Priority::Bulk);
-        queue.push(name("b2.example"), Priority::Bulk);
-        queue.push(name("v.example"), Priority::Verify);
-        queue.push(name("e.example"), Priority::Expiring);
+        queue.push(name("b1.example"), "t", Priority::Bulk);
+        queue.push(name("b2.example"), "t", Priority::Bulk);
+        queue.push(name("b3.example"), "t", Priority::Bulk);
+        queue.push(name("v.example"), "t", Priority::Verify);
+        queue.push(name("e.example"), "t", Priority::Expiring);
         queue.raise(&name("b2.example"), Priority::Handshake);
-        assert_eq!(queue.depth().map(|(_, n)| n), [1, 1, 1, 1]);
-        let mut slots = Vec::new();
-        for expected in ["e.example", "b2.example", "v.example", "b1.example"] {
-            let (next, slot) = queue.next().await;
-            assert_eq!(next.as_str(), expected);
-            slots.push(slot);
+        queue.raise(&name("b2.example"), Priority::Verify);
+        queue.raise(&name("nobody.example"), Priority::Expiring);
+        queue.push(name("b3.example"), "t", Priority::Bulk);
+        assert_eq!(queue.depth().map(|(_, n)| n), [1, 1, 1, 2]);
+        assert_eq!(
+            drain(&queue),
+            ["e.example", "b2.example", "v.example", "b1.example", "b3.example"]
+        );
+        assert_eq!(queue.depth().map(|(_, n)| n), [0; 4]);
+        queue.push(name("b2.example"), "t", Priority::Bulk);
+        assert_eq!(
+            drain(&queue),
+            ["b2.example"],
+            "what was left behind is not taken for it"
+        );
+    }
+
+    #[test]
+    fn tenants_take_turns() {
+        let queue = Arc::new(Queue::new(100));
+        for n in 0..50 {
+            queue.push(name(&format!("d{n}.big.example")), "big", Priority::Bulk);
         }
+        for small in ["a", "b"] {
+            queue.push(name(&format!("links.{small}.example")), small, Priority::Bulk);
+        }
+        let first: Vec<_> = drain(&queue).into_iter().take(5).collect();
+        assert_eq!(
+            first,
+            [
+                "d0.big.example",
+                "links.a.example",
+                "links.b.example",
+                "d1.big.example",
+                "d2.big.example"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_hundred_thousand_that_wait_cost_no_more_each() {
+        // Linear steps would make this test take hours.
+        const MANY: usize = 100_000;
+        let queue = Arc::new(Queue::new(1));
+        let names: Vec<_> = (0..MANY).map(|n| name(&format!("d{n}.example"))).collect();
+        for (n, name) in names.iter().enumerate() {
+            queue.push(name.clone(), if n % 2 == 0 { "even" } else { "odd" }, Priority::Bulk);
+        }
+        for name in &names {
+            queue.raise(name, Priority::Verify);
+            assert_eq!(queue.depth()[3].1 + queue.depth()[2].1, MANY);
+        }
+        assert_eq!(drain(&queue).len(), MANY);
     }
 
     #[tokio::test]
     async fn a_slot_is_free_again_only_when_its_order_has_ended() {
         let queue = Arc::new(Queue::new(1));
-        queue.push(name("a.example"), Priority::Bulk);
-        queue.push(name("b.example"), Priority::Bulk);
+        queue.push(name("a.example"), "t", Priority::Bulk);
+        queue.push(name("b.example"), "t", Priority::Bulk);
         let (_, slot) = queue.next().await;
         let second = queue.next();
         tokio::pin!(second);

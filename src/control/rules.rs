@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::queue::Priority;
 use super::{Issue, Limit, Limits, backoff};
 use crate::clock::Timestamp;
-use crate::domain::DomainName;
-use crate::domain::ssl::{CertificateInfo, EXPIRING_SHARE, Failure, FailureKind, SslEvent, SslStatus};
+use crate::domain::ssl::{CertificateInfo, EXPIRING_SHARE, Failure, FailureKind, Reason, SslEvent, SslStatus};
+use crate::domain::{DomainName, DomainRecord};
 use crate::issuer::RenewalInfo;
 use crate::store::BudgetTake;
 
@@ -15,6 +15,11 @@ use crate::store::BudgetTake;
 pub(super) const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 /// When to ask for renewal information again after the CA gave none.
 const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
+/// A handshake has a name that does not lead here looked at again no sooner after the last look:
+/// clients that still come, and scanners, cost a check each ten minutes at most.
+const HANDSHAKE_LOOK: Duration = Duration::from_secs(600);
+/// Longest wait for renewal information that a CA which gave none may ask for.
+const ARI_RETRY_MAX: Duration = Duration::from_secs(24 * 3600);
 /// One failed authorization per name and hour is left unused, for what others do with the account.
 const SPARE_FAILURES: u32 = 1;
 /// Certificates for one exact set of names (Let's Encrypt: 5 in 7 days).
@@ -70,17 +75,27 @@ pub(crate) fn renewal_info(
     unit: f64,
 ) -> SslEvent {
     let Some(info) = info else {
-        // What cannot be asked is asked again later; the date by remaining life stands meanwhile.
-        return SslEvent::RenewalInfo {
-            renew_at: certificate.renew_at,
-            check_at: now + ARI_RETRY,
-        };
+        return no_renewal_info(certificate, None, now);
     };
     // A moment chosen once stays, while the window still holds it.
     let stays = (info.start..=info.end).contains(&certificate.renew_at);
     SslEvent::RenewalInfo {
         renew_at: if stays { certificate.renew_at } else { info.pick(unit) },
         check_at: info.check_at,
+    }
+}
+
+/// When to ask for renewal information again that the CA did not give: when it wants to be asked,
+/// within a day.
+pub(crate) fn no_renewal_info(
+    certificate: &CertificateInfo,
+    retry_after: Option<Timestamp>,
+    now: Timestamp,
+) -> SslEvent {
+    let wish = retry_after.filter(|at| *at > now);
+    SslEvent::RenewalInfo {
+        renew_at: certificate.renew_at,
+        check_at: wish.map_or(now + ARI_RETRY, |at| at.min(now + ARI_RETRY_MAX)),
     }
 }
 
@@ -94,14 +109,43 @@ pub(crate) fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> boo
     }
 }
 
-/// How urgent the order is: a certificate that runs out goes before everything.
+/// Whether DNS is looked at though nothing may be ordered: a regular look at an issued domain is
+/// due, or a handshake came for a name that did not lead here at the last look.
+pub(crate) fn looks_only(record: &DomainRecord, priority: Priority, now: Timestamp) -> bool {
+    let ssl = &record.ssl;
+    let regular = ssl.reason == Reason::Ok && ssl.look_at.is_some_and(|at| at <= now);
+    let astray = ssl.reason == Reason::Moved || ssl.reason.is_dns();
+    let rested = |checked| now.saturating_since(checked) >= HANDSHAKE_LOOK;
+    regular || (priority == Priority::Handshake && astray && record.dns.checked.is_none_or(rested))
+}
+
+/// Whether an order is needed once DNS is right: nothing is held, or its renewal is due.
+pub(crate) fn needs_order(ssl: &SslStatus, now: Timestamp) -> bool {
+    let held = ssl.certificate.as_ref().filter(|c| c.not_after > now);
+    held.is_none_or(|c| c.renew_at <= now)
+}
+
+/// Whether all was well with a domain the last time it was looked at, so that it can turn for the worse.
+pub(crate) fn was_well(record: &DomainRecord) -> bool {
+    let held = matches!(record.ssl.reason, Reason::Ok | Reason::Renewing);
+    held || (record.dns.https && !record.ssl.reason.is_dns() && record.ssl.reason != Reason::Moved)
+}
+
+/// Whether a failed order is held against its domain. A limit of the account and a CA that is down
+/// say nothing about any domain.
+pub(crate) fn blames_domain(kind: FailureKind) -> bool {
+    !matches!(kind, FailureKind::AccountLimit | FailureKind::Unreachable)
+}
+
+/// How urgent the order is: a certificate that runs out, or that the CA wants replaced at once, goes
+/// before everything.
 pub(crate) fn urgency(ssl: &SslStatus, asked: Priority, now: Timestamp) -> Priority {
     let Some(certificate) = ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
         return asked;
     };
     let life = certificate.not_after.saturating_since(certificate.not_before);
     let left = certificate.not_after.saturating_since(now);
-    if left < life / EXPIRING_SHARE {
+    if ssl.hurry || left < life / EXPIRING_SHARE {
         Priority::Expiring
     } else {
         asked
@@ -197,12 +241,20 @@ fn take(key: String, limit: Limit) -> BudgetTake {
         size: limit.count,
         per: limit.per,
         amount: 1,
+        few: false,
     }
 }
 
 /// How many seconds of its life a certificate is used at least before it is renewed: half of it.
 fn renewed_after(life: Duration) -> f64 {
     (life / 2).as_secs_f64().max(1.0)
+}
+
+/// How long it takes until a limit has let so many orders through, with `left` of it unused.
+pub(crate) fn refill(orders: u64, left: f64, limit: Limit) -> Duration {
+    let missing = (orders as f64 - left).max(0.0);
+    let seconds = limit.per.as_secs_f64() * missing / f64::from(limit.count.max(1));
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 // --- what a failure leads to ---------------------------------------------------------------------
@@ -213,6 +265,15 @@ pub(crate) fn failed(ssl: &SslStatus, failure: Failure, unit: f64) -> SslEvent {
     SslEvent::Failed { failure, backoff }
 }
 
+/// What a failed attempt makes of the domain while we suspect ourselves: it is counted, as the CA
+/// counts it, and tried again `until` then or when the CA says.
+pub(crate) fn doubted(failure: &Failure, until: Timestamp) -> SslEvent {
+    SslEvent::Doubted {
+        kind: failure.kind,
+        until: failure.retry_after.map_or(until, |at| until.max(at)),
+    }
+}
+
 /// Until when a failure holds back all orders at its CA. `None`: it says nothing about others.
 pub(crate) fn holds_back_all(failure: &Failure, now: Timestamp) -> Option<Timestamp> {
     (failure.kind == FailureKind::AccountLimit).then(|| failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT))
@@ -221,10 +282,26 @@ pub(crate) fn holds_back_all(failure: &Failure, now: Timestamp) -> Option<Timest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ssl::Reason;
 
     const NOW: Timestamp = Timestamp::from_secs(1_795_305_600);
     const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_handshake_has_what_is_astray_looked_at_now_and_then() {
+        use crate::domain::record::{DnsVerdict, Origin};
+        let name = DomainName::parse("a.example").unwrap();
+        let mut record = DomainRecord::new(name, None, Origin::Registered, NOW);
+        let looks = |record: &DomainRecord, priority| looks_only(record, priority, NOW);
+        assert!(!looks(&record, Priority::Handshake), "nothing is astray");
+        record.ssl = record
+            .ssl
+            .apply(SslEvent::DnsChecked(DnsVerdict::Missing), NOW.minus(HOUR));
+        record.dns.checked = Some(NOW.minus(HOUR));
+        assert!(looks(&record, Priority::Handshake));
+        assert!(!looks(&record, Priority::Verify) && !looks(&record, Priority::Bulk));
+        record.dns.checked = Some(NOW.minus(HANDSHAKE_LOOK / 2));
+        assert!(!looks(&record, Priority::Handshake), "it was looked at just now");
+    }
 
     fn held(days: u32) -> SslStatus {
         let mut ssl = SslStatus::new(NOW);
@@ -269,6 +346,54 @@ mod tests {
         assert_eq!(first(&ssl, true, Issue::Off, false, NOW), First::Leave);
         ssl.reason = Reason::Ordering;
         assert_eq!(first(&ssl, true, Issue::OnDemand, false, NOW), First::Resume);
+    }
+
+    #[test]
+    fn what_a_limit_lacks_is_waited_for() {
+        let limit = Limit {
+            count: 300,
+            per: HOUR * 3,
+        };
+        assert_eq!(refill(300, 300.0, limit), Duration::ZERO);
+        assert_eq!(refill(0, 0.0, limit), Duration::ZERO);
+        assert_eq!(refill(10, 0.0, limit), Duration::from_secs(360));
+        assert_eq!(refill(301, 300.5, limit), Duration::from_secs(18));
+    }
+
+    #[test]
+    fn a_certificate_that_the_ca_wants_replaced_at_once_goes_before_everything() {
+        let ssl = held(90);
+        let later = NOW + HOUR * 24 * 10;
+        let info = |renew_at| SslEvent::RenewalInfo {
+            renew_at,
+            check_at: later + HOUR * 6,
+        };
+        assert_eq!(urgency(&ssl, Priority::Bulk, later), Priority::Bulk);
+        let revoked = ssl.apply(info(later.minus(HOUR)), later);
+        assert_eq!(urgency(&revoked, Priority::Bulk, later), Priority::Expiring);
+        assert!(is_due(&revoked, Priority::Bulk, later));
+        // As long as it has not come: also after a failure, and until the CA says otherwise.
+        let asked_again = revoked.apply(info(later.minus(HOUR)), later + HOUR);
+        assert_eq!(urgency(&asked_again, Priority::Bulk, later), Priority::Expiring);
+        let taken_back = revoked.apply(info(later + HOUR * 48), later);
+        assert_eq!(urgency(&taken_back, Priority::Bulk, later), Priority::Bulk);
+        // A moment of the window that has simply come is no hurry.
+        let at = ssl.certificate.as_ref().unwrap().renew_at;
+        assert_eq!(urgency(&ssl.apply(info(at), at), Priority::Bulk, at), Priority::Bulk);
+    }
+
+    #[test]
+    fn a_ca_that_gives_no_renewal_information_is_asked_when_it_wants_to_be() {
+        let ssl = held(90);
+        let certificate = ssl.certificate.as_ref().unwrap();
+        let check_at = |wish| match no_renewal_info(certificate, wish, NOW) {
+            SslEvent::RenewalInfo { renew_at, check_at } if renew_at == certificate.renew_at => check_at,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(check_at(None), NOW + ARI_RETRY);
+        assert_eq!(check_at(Some(NOW)), NOW + ARI_RETRY);
+        assert_eq!(check_at(Some(NOW + HOUR)), NOW + HOUR);
+        assert_eq!(check_at(Some(NOW + HOUR * 100)), NOW + ARI_RETRY_MAX);
     }
 
     #[test]

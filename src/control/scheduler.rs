@@ -1,6 +1,7 @@
 //! Finds what is due, at any number of domains: one indexed query, then sleep until the next.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,11 +15,11 @@ use crate::store::{DomainQuery, StoreError};
 /// How many names are taken up in one round beyond those in hand.
 const BATCH: usize = 256;
 /// How many names may be in hand at once; the rest waits in the store.
-const MAX_IN_HAND: usize = 2_048;
+pub(super) const MAX_IN_HAND: usize = 2_048;
 /// Shortest time between two rounds, so that a burst of changes is one round.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 /// Longest sleep: what another node stored is found by then.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 /// A name is not taken up again sooner: what stays due (another node has its lease, the store
 /// refuses the change) must not become a busy loop.
 const REST: Duration = Duration::from_secs(1);
@@ -26,13 +27,20 @@ const REST: Duration = Duration::from_secs(1);
 const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// Which of the names that are due are taken up, round by round, and how long to sleep then.
-#[derive(Default)]
-pub(crate) struct Rounds {
+///
+/// `N` is what names a domain.
+pub(crate) struct Rounds<N = DomainName> {
     /// Names taken up lately, and when.
-    recent: HashMap<DomainName, Instant>,
+    recent: HashMap<N, Instant>,
 }
 
-impl Rounds {
+impl<N> Default for Rounds<N> {
+    fn default() -> Self {
+        Self { recent: HashMap::new() }
+    }
+}
+
+impl<N: Clone + Eq + Hash> Rounds<N> {
     /// Begins a round: how many of the names that are due to read. `None`: the hands are full, and
     /// whoever is done wakes us.
     pub(crate) fn begin(&mut self, in_hand: usize, now: Instant) -> Option<usize> {
@@ -44,11 +52,11 @@ impl Rounds {
     /// The names to take up of those that are due, most overdue first, and the longest sleep after it.
     pub(crate) fn choose(
         &mut self,
-        due: Vec<DomainName>,
+        due: Vec<N>,
         in_hand: usize,
-        is_in_hand: impl Fn(&DomainName) -> bool,
+        is_in_hand: impl Fn(&N) -> bool,
         now: Instant,
-    ) -> (Vec<DomainName>, Duration) {
+    ) -> (Vec<N>, Duration) {
         let room = MAX_IN_HAND.saturating_sub(in_hand);
         let mut longest = LONGEST;
         let mut taken = Vec::new();
@@ -68,13 +76,13 @@ impl Rounds {
         }
         (taken, longest)
     }
+}
 
-    /// How long to sleep after a round. `next`: when a name will be due; what is due and in hand
-    /// wakes us when it is done.
-    pub(crate) fn sleep(next: Option<Timestamp>, now: Timestamp, longest: Duration) -> Duration {
-        next.and_then(|at| at.since(now))
-            .map_or(longest, |wait| wait.min(longest))
-    }
+/// How long to sleep after a round. `next`: when a name will be due; what is due and in hand wakes
+/// us when it is done.
+pub(crate) fn sleep_after(next: Option<Timestamp>, now: Timestamp, longest: Duration) -> Duration {
+    next.and_then(|at| at.since(now))
+        .map_or(longest, |wait| wait.min(longest))
 }
 
 impl Control {
@@ -103,6 +111,7 @@ impl Control {
 
     /// Takes up what is due; returns how long nothing else will be.
     async fn round(&self, rounds: &mut Rounds) -> Result<Duration, StoreError> {
+        self.take_up_newcomers().await?;
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.len();
         let Some(limit) = rounds.begin(in_hand, Instant::now()) else {
@@ -114,7 +123,7 @@ impl Control {
         for name in taken {
             self.attend(name, Priority::Bulk, None);
         }
-        Ok(Rounds::sleep(self.inner.store.next_due().await?, now, longest))
+        Ok(sleep_after(self.inner.store.next_due().await?, now, longest))
     }
 
     /// After a start: what this node was working on when it ended, at once and not when it is
@@ -151,7 +160,7 @@ mod tests {
             .map(|n| DomainName::parse(&format!("d{n}.example")).unwrap())
             .collect();
         let start = Instant::now();
-        let mut rounds = Rounds::default();
+        let mut rounds: Rounds = Rounds::default();
         assert_eq!(rounds.begin(0, start), Some(BATCH));
         let hand = names[0].clone();
         let (taken, longest) = rounds.choose(names.clone(), MAX_IN_HAND - 2, |n| *n == hand, start);
@@ -170,9 +179,9 @@ mod tests {
     fn the_sleep_ends_when_something_is_due() {
         let now = Timestamp::from_secs(1_795_305_600);
         let soon = Duration::from_secs(3);
-        assert_eq!(Rounds::sleep(Some(now + soon), now, LONGEST), soon);
-        assert_eq!(Rounds::sleep(Some(now + LONGEST * 2), now, LONGEST), LONGEST);
-        assert_eq!(Rounds::sleep(Some(now), now, REST), REST);
-        assert_eq!(Rounds::sleep(None, now, LONGEST), LONGEST);
+        assert_eq!(sleep_after(Some(now + soon), now, LONGEST), soon);
+        assert_eq!(sleep_after(Some(now + LONGEST * 2), now, LONGEST), LONGEST);
+        assert_eq!(sleep_after(Some(now), now, REST), REST);
+        assert_eq!(sleep_after(None, now, LONGEST), LONGEST);
     }
 }

@@ -13,9 +13,9 @@ use super::rules::{self, First};
 use super::{Control, Edit};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
-use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
-use crate::domain::ssl::{Reason, SslEvent};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::record::{DnsVerdict, Origin};
+use crate::domain::ssl::{Preflight, Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord, messages};
 use crate::fault::Fault;
 use crate::random;
 use crate::store::{Fence, StoreError, domain_lease};
@@ -28,6 +28,8 @@ const DNS_FRESH: Duration = Duration::from_secs(30);
 const ASK_RETRY: Duration = Duration::from_secs(60);
 /// When to look again after our own resolvers failed.
 const OUR_DNS_RETRY: Duration = Duration::from_secs(60);
+/// When to look again at a zone whose servers failed while nothing was to be ordered.
+const FAILING_ZONE_RETRY: Duration = Duration::from_secs(3600);
 
 /// A handshake that waits for what is in hand.
 #[derive(Debug)]
@@ -36,6 +38,21 @@ pub(super) struct Waiter {
     pub(super) reply: oneshot::Sender<CertificateAnswer>,
     /// Whether it came when the name was in hand already.
     pub(super) joined: bool,
+}
+
+/// A domain whose order may be queued.
+struct Ready {
+    tenant: String,
+    priority: Priority,
+}
+
+impl Ready {
+    fn of(record: &DomainRecord, asked: Priority, now: Timestamp) -> Self {
+        Self {
+            tenant: record.tenant.clone(),
+            priority: rules::urgency(&record.ssl, asked, now),
+        }
+    }
 }
 
 impl Control {
@@ -53,7 +70,7 @@ impl Control {
                 let control = self.clone();
                 self.inner.tasks.spawn(async move {
                     match control.prepare(&name, priority).await {
-                        Ok(Some(priority)) => control.inner.queue.push(name, priority),
+                        Ok(Some(ready)) => control.inner.queue.push(name, &ready.tenant, ready.priority),
                         Ok(None) => control.done(&name),
                         Err(error) => {
                             tracing::error!(domain = %name, %error, "a domain could not be seen to");
@@ -82,7 +99,7 @@ impl Control {
     }
 
     /// Whether an order is to be queued for the name, and how urgently.
-    async fn prepare(&self, name: &DomainName, priority: Priority) -> Result<Option<Priority>, StoreError> {
+    async fn prepare(&self, name: &DomainName, priority: Priority) -> Result<Option<Ready>, StoreError> {
         #[allow(clippy::expect_used, reason = "the semaphore is never closed")]
         let _permit = self.inner.looks.acquire().await.expect("open semaphore");
         let (store, now) = (&self.inner.store, self.inner.clock.now());
@@ -98,12 +115,7 @@ impl Control {
         result
     }
 
-    async fn decide(
-        &self,
-        name: &DomainName,
-        fence: Fence,
-        priority: Priority,
-    ) -> Result<Option<Priority>, StoreError> {
+    async fn decide(&self, name: &DomainName, fence: Fence, priority: Priority) -> Result<Option<Ready>, StoreError> {
         let Some(record) = self.tick(name, fence).await? else {
             return Ok(None);
         };
@@ -121,15 +133,16 @@ impl Control {
                 return Ok(None);
             }
             // A crash, or a CA that went away, interrupted it.
-            First::Resume => return Ok(Some(rules::urgency(&record.ssl, priority, now))),
+            First::Resume => return Ok(Some(Ready::of(&record, priority, now))),
             First::Look => {}
         }
         let record = self.ask_renewal_info(record, fence).await?;
-        if !rules::is_due(&record.ssl, priority, now) || !self.still_admitted(&record, fence).await? {
+        let looks = rules::is_due(&record.ssl, priority, now) || rules::looks_only(&record, priority, now);
+        if !looks || !self.still_admitted(&record, fence).await? {
             return Ok(None);
         }
         let queued = self.queue_if_dns_is_right(&record, fence).await?;
-        Ok(queued.then(|| rules::urgency(&record.ssl, priority, now)))
+        Ok(queued.then(|| Ready::of(&record, priority, now)))
     }
 
     /// Lets time go by: a certificate may near its end, or have run out.
@@ -156,14 +169,15 @@ impl Control {
         let Some((certificate, id)) = rules::asks_renewal_info(&record.ssl, now) else {
             return Ok(record);
         };
-        // Another CA's certificate is none of this one's business.
+        // Only the CA that has issued it knows; one that is no longer configured is not asked.
         let tools = self.tools();
-        let info = if certificate.ca == tools.issuer.directory() {
-            tools.issuer.renewal_info(id).await.unwrap_or(None)
-        } else {
-            None
+        let event = match tools.authorities.find(&certificate.ca) {
+            Some(authority) => match authority.issuer.renewal_info(id).await {
+                Ok(info) => rules::renewal_info(certificate, info, now, random::unit()),
+                Err(failure) => rules::no_renewal_info(certificate, failure.retry_after, now),
+            },
+            None => rules::no_renewal_info(certificate, None, now),
         };
-        let event = rules::renewal_info(certificate, info, now, random::unit());
         let changed = self
             .transition(&record.name, fence, |draft| {
                 draft.happens(event.clone());
@@ -207,62 +221,93 @@ impl Control {
 
     /// Looks whether the name leads here, and writes down what was found and, in one step with it,
     /// that its order is queued: a crash in between would leave a name that nobody comes back to.
+    /// A certificate that is not to be renewed yet is not: the look was all that was wanted.
     async fn queue_if_dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
+        let orders = rules::needs_order(&record.ssl, now);
         let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
+        let frozen = self.frozen().await?.map(|_| self.freezes());
         let queued = SslEvent::Queued {
-            eta: Some(self.inner.queue.eta(now)),
+            eta: Some(self.expected(self.is_exempt(record), now).await?),
         };
-        if record.origin == Origin::Edge || (fresh && record.dns.https) {
+        let next = |draft: &mut super::Draft| {
+            match &frozen {
+                Some(frozen) => Self::note_freeze(draft, frozen),
+                None => drop(draft.happens(queued.clone())),
+            };
+        };
+        if record.origin == Origin::Edge {
             self.transition(&record.name, fence, |draft| {
-                draft.happens(queued.clone());
+                draft.happens(SslEvent::DnsChecked(DnsVerdict::Right));
+                if orders {
+                    next(draft);
+                }
                 Edit::Store
             })
             .await?;
-            return Ok(true);
+            return Ok(orders && frozen.is_none());
         }
-        let finding = self.tools().checker.https(&record.name).await;
-        if finding.fault == Some(Fault::Ours) {
-            // Our own resolvers fail: that says nothing about the domain.
-            tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
-            self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
+        let verdict = if fresh && record.dns.https {
+            None
+        } else {
+            let finding = self.tools().checker.https(&record.name).await;
+            if finding.fault == Some(Fault::Ours) {
+                // Our own resolvers fail: that says nothing about the domain.
+                tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
+                self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
+                return Ok(false);
+            }
+            if !orders && matches!(finding.verdict, DnsVerdict::Error { .. }) {
+                // Servers fail now and then; until a renewal depends on them that is no news.
+                self.postpone(&record.name, fence, now + FAILING_ZONE_RETRY).await?;
+                return Ok(false);
+            }
+            Some(finding.verdict)
+        };
+        let through = match &verdict {
+            None => record.ssl.facts.arrives_through(),
+            Some(DnsVerdict::Proxied { provider }) => Some(provider.as_str()),
+            Some(_) => None,
+        };
+        let leads_here = matches!(verdict, None | Some(DnsVerdict::Right));
+        let tried = if through.is_some() || (leads_here && orders) {
+            self.preflight(record, through, Some(fence)).await?
+        } else {
+            None
+        };
+        let arrives = through.is_some() && tried.as_ref().is_some_and(|t| t.miss.is_none());
+        if verdict.is_some() && self.doubts_look(record, leads_here || arrives) {
+            self.postpone(&record.name, fence, self.doubts_until()).await?;
             return Ok(false);
         }
-        let verdict = finding.verdict;
-        let right = verdict == DnsVerdict::Right;
-        self.transition(&record.name, fence, |draft| {
-            self.note_dns(draft, &verdict, None);
-            if right {
-                draft.happens(queued.clone());
-            }
-            Edit::Store
-        })
-        .await?;
-        Ok(right)
+        let changed = self
+            .transition(&record.name, fence, |draft| {
+                note_preflight(draft, tried.clone());
+                match &verdict {
+                    Some(verdict) => self.note_dns(draft, verdict, None),
+                    None => drop(draft.happens(SslEvent::DnsChecked(DnsVerdict::Right))),
+                }
+                if draft.record.dns.https && orders {
+                    next(draft);
+                }
+                Edit::Store
+            })
+            .await?;
+        Ok(orders && frozen.is_none() && changed.is_some_and(|record| record.dns.https))
     }
 
-    /// Writes the outcome of a DNS check into a draft. `verified`: whether all that was asked for
-    /// is published. `None`: that was not looked at.
-    pub(super) fn note_dns(&self, draft: &mut super::Draft, verdict: &DnsVerdict, verified: Option<bool>) {
-        let before = draft.record.ssl.reason;
-        draft.happens(SslEvent::DnsChecked(verdict.clone()));
-        let https = *verdict == DnsVerdict::Right;
-        let verified = https && verified.unwrap_or(draft.record.dns.verified);
-        let was_https = draft.record.dns.https;
-        draft.record.dns = DnsSummary {
-            checked: Some(draft.now()),
-            https,
-            verified,
-        };
-        if draft.record.ssl.reason != before || was_https != https {
-            let detail = (!https).then(|| draft.record.ssl.facts.found.clone()).flatten();
-            draft.tells(if https { "dns_right" } else { "dns_wrong" }, detail);
-        }
+    /// Whether an order for it names what it replaces, and so counts against no limit.
+    fn is_exempt(&self, record: &DomainRecord) -> bool {
+        let ca = record.ssl.certificate.as_ref().map(|c| c.ca.as_str());
+        ca.is_some_and(|ca| self.tools().authorities.find(ca).is_some() && rules::replaces(&record.ssl, ca).is_some())
     }
 
     async fn postpone(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
         self.transition(name, fence, |draft| {
             draft.happens(SslEvent::Postponed { until });
+            if draft.record.ssl.look_at.is_some_and(|at| at < until) {
+                draft.happens(SslEvent::LookAt { at: until });
+            }
             Edit::Store
         })
         .await?;
@@ -278,4 +323,14 @@ impl Control {
     ) -> Result<Option<DomainRecord>, StoreError> {
         self.change(name, Some(fence), edit).await
     }
+}
+
+/// Writes what a pre-flight found into a draft, before the DNS check that it belongs to.
+pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>) {
+    let Some(tried) = tried.filter(|t| draft.record.ssl.facts.preflight.as_ref() != Some(t)) else {
+        return;
+    };
+    let text = messages::preflight(&tried).en;
+    draft.happens(SslEvent::Preflight(tried));
+    draft.tells("preflight", Some(text));
 }

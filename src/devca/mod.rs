@@ -23,7 +23,6 @@ mod state;
 mod stats;
 #[cfg(test)]
 mod tests;
-mod unverified;
 mod validation;
 
 use std::collections::BTreeMap;
@@ -68,6 +67,8 @@ pub struct DevCaConfig {
     pub backdate: Duration,
     /// How long one validation may take, redirects each for itself.
     pub validation_timeout: Duration,
+    /// The names by which CAA records mean it; empty: its directory does not say.
+    pub caa_identities: Vec<String>,
     /// The profiles on offer, by name; empty: none, and a request for one is refused.
     pub profiles: BTreeMap<String, Profile>,
     /// The external accounts; when there are any, new accounts must be bound to one.
@@ -116,6 +117,7 @@ struct Core {
     backdate: Duration,
     validation_timeout: Duration,
     validations: Semaphore,
+    caa_identities: Vec<String>,
     profiles: BTreeMap<String, Profile>,
     eab: Vec<EabKey>,
     tasks: Tasks,
@@ -132,6 +134,7 @@ impl DevCaConfig {
             lifetime: DEFAULT_LIFETIME,
             backdate: Duration::ZERO,
             validation_timeout: validation::DEFAULT_TIMEOUT,
+            caa_identities: Vec::new(),
             profiles: BTreeMap::new(),
             eab: Vec::new(),
             state_dir: None,
@@ -171,6 +174,7 @@ impl DevCa {
             backdate: config.backdate,
             validation_timeout: config.validation_timeout,
             validations: Semaphore::new(MAX_VALIDATIONS),
+            caa_identities: config.caa_identities,
             profiles: config.profiles,
             eab: config.eab,
             tasks: tasks.clone(),

@@ -307,6 +307,9 @@ fn directory(core: &Core) -> Value {
     if !core.eab.is_empty() {
         put(&mut meta, "externalAccountRequired", true);
     }
+    if !core.caa_identities.is_empty() {
+        put(&mut meta, "caaIdentities", core.caa_identities.clone());
+    }
     if !core.profiles.is_empty() {
         let profiles: Map<_, _> = core
             .profiles

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 4;
 /// How many levels are climbed at most, from the top down: no wanted name is deeper.
 const MAX_LEVELS: usize = 16;
 
-/// The CA in use, as CAA records see it.
+/// A CA, as CAA records see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaIdentity {
     /// Its issuer domain names: the directory's `meta.caaIdentities`. Empty: CAA is not judged.
@@ -27,17 +27,17 @@ pub struct CaIdentity {
     pub account_uri: Option<String>,
 }
 
-/// What CAA says about a name.
+/// What CAA says about a name and the CAs in question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caa {
-    /// The CA's identities are not known.
+    /// The identities of one of the CAs are not known, so that it may be allowed to.
     NotJudged,
-    /// The CA may issue. `found` is empty when there are no CAA records at all.
+    /// One of the CAs may issue. `found` is empty when there are no CAA records at all.
     Allows {
         /// The records that decide.
         found: Vec<String>,
     },
-    /// The CA may not issue.
+    /// None of the CAs may issue.
     Forbids {
         /// Where the records stand: the name itself, a parent, or an alias's target.
         host: String,
@@ -55,9 +55,9 @@ pub enum Caa {
     },
 }
 
-/// Looks for the relevant records and judges them.
-pub(super) async fn check(look: &Look<'_>, name: &str, ca: &CaIdentity) -> Caa {
-    if ca.identities.is_empty() {
+/// Looks for the relevant records and judges whether they let one of the CAs issue.
+pub(super) async fn check(look: &Look<'_>, name: &str, cas: &[CaIdentity]) -> Caa {
+    if cas.is_empty() || cas.iter().any(|ca| ca.identities.is_empty()) {
         return Caa::NotJudged;
     }
     // RFC 8659 §3: the closest name with CAA records decides; aliases are followed by the
@@ -69,7 +69,7 @@ pub(super) async fn check(look: &Look<'_>, name: &str, ca: &CaIdentity) -> Caa {
     let mut answers = stream::iter(questions).buffered(AT_ONCE);
     while let Some((level, answer)) = answers.next().await {
         match answer {
-            Ok(answer) => return judge(&answer, level, ca),
+            Ok(answer) => return judge(&answer, level, cas),
             Err(e) if e.is_absent() => {}
             // An alias in a circle has no records (RFC 8659 §3 leaves its address check to fail).
             Err(LookupError::Loop) => {}
@@ -96,7 +96,7 @@ fn levels(name: &str) -> Vec<&str> {
     all.into_iter().skip(skip).collect()
 }
 
-fn judge(answer: &Answer, level: &str, ca: &CaIdentity) -> Caa {
+fn judge(answer: &Answer, level: &str, cas: &[CaIdentity]) -> Caa {
     let found: Vec<String> = answer.records.iter().map(|r| r.data.to_string()).collect();
     let mut restricted = false;
     let mut granted = false;
@@ -109,7 +109,7 @@ fn judge(answer: &Answer, level: &str, ca: &CaIdentity) -> Caa {
         // `issuewild` speaks of wildcards only (RFC 8659 §4.3), which linkseal never asks for.
         if tag == "issue" {
             restricted = true;
-            granted |= grants(value, ca);
+            granted |= cas.iter().any(|ca| grants(value, ca));
         }
     }
     if unknown_critical || (restricted && !granted) {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     async fn judged(script: &Script) -> Caa {
-        script.with_look(async |look| check(look, NAME, &ca()).await).await
+        script.with_look(async |look| check(look, NAME, &[ca()]).await).await
     }
 
     #[tokio::test]
@@ -212,6 +212,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_ca_that_may_issue_is_enough() {
+        let other = || CaIdentity {
+            identities: vec!["other.example".into()],
+            account_uri: None,
+        };
+        let script = Script::new();
+        script.add(NAME, Kind::Caa, "0 issue other.example");
+        for (cas, allowed) in [(vec![ca()], false), (vec![ca(), other()], true), (vec![other()], true)] {
+            let caa = script.with_look(async |look| check(look, NAME, &cas).await).await;
+            assert_eq!(matches!(caa, Caa::Allows { .. }), allowed, "{caa:?}");
+        }
+        let none = script.with_look(async |look| check(look, NAME, &[]).await).await;
+        assert_eq!(none, Caa::NotJudged);
+    }
+
+    #[tokio::test]
     async fn the_closest_name_with_records_decides() {
         let script = Script::new();
         script.add("example", Kind::Caa, "0 issue other.example");
@@ -239,7 +255,7 @@ mod tests {
             }
         );
         let unjudged = script
-            .with_look(async |look| check(look, NAME, &CaIdentity::default()).await)
+            .with_look(async |look| check(look, NAME, &[ca(), CaIdentity::default()]).await)
             .await;
         assert_eq!(unjudged, Caa::NotJudged);
     }
@@ -256,7 +272,7 @@ mod tests {
             account_uri: None,
             ..ca()
         };
-        let caa = script.with_look(async |look| check(look, NAME, &ca).await).await;
+        let caa = script.with_look(async |look| check(look, NAME, &[ca]).await).await;
         assert!(matches!(caa, Caa::Allows { .. }));
     }
 

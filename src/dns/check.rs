@@ -5,11 +5,12 @@
 //! newer answer counts. Failures (SERVFAIL, DNSSEC) are not second-guessed, for the CA would meet
 //! them too.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -17,7 +18,7 @@ use super::caa::{self, CaIdentity, Caa};
 use super::dkim::Dkim;
 use super::dmarc::DmarcWanted;
 use super::look::{Look, Memo};
-use super::lookup::{Kind, Lookup};
+use super::lookup::{Answer, Kind, Lookup};
 use super::metrics::Metrics;
 use super::trace::{Alias, Target, Trace, error, trace};
 use crate::clock::{Clock, Timestamp};
@@ -50,7 +51,7 @@ pub struct Checker {
     pub(super) settings: CheckerSettings,
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) clock: Clock,
-    ca: ArcSwap<CaIdentity>,
+    cas: ArcSwap<Vec<CaIdentity>>,
     metrics: Metrics,
     running: Semaphore,
     /// The time one check's questions have.
@@ -93,36 +94,48 @@ pub struct Stale {
 }
 
 impl Checker {
-    /// A checker; CAA is not judged until [`Checker::set_ca`] names the CA.
+    /// A checker; CAA is not judged until [`Checker::set_cas`] names the CAs.
     pub fn new(settings: CheckerSettings, lookup: Arc<dyn Lookup>, clock: Clock, metrics: Metrics) -> Self {
-        let ca = ArcSwap::from_pointee(CaIdentity::default());
         Self {
             settings,
             lookup,
             clock,
-            ca,
+            cas: ArcSwap::default(),
             metrics,
             running: Semaphore::new(MAX_CHECKS),
             time: CHECK_TIME.saturating_sub(PROBE_TIME),
         }
     }
 
-    /// Tells which CA is in use, once its directory is known, and when it changes.
-    pub fn set_ca(&self, ca: CaIdentity) {
-        self.ca.store(Arc::new(ca));
+    /// Tells which CAs may be ordered from, first choice first, and when that changes. One whose
+    /// directory is not known yet has no identities.
+    pub fn set_cas(&self, cas: Vec<CaIdentity>) {
+        self.cas.store(Arc::new(cas));
     }
 
-    /// Whether a name leads here and our CA may issue for it: the check before every order.
+    /// Whether a name leads here and one of our CAs may issue for it: the check before every order.
     pub async fn https(&self, name: &DomainName) -> Finding {
         let (_turn, memo) = (self.turn().await, Memo::default());
         self.https_with(&self.look(&memo), name).await
     }
 
-    /// What CAA says about a name, for instance the edge's own: a record there speaks for every
-    /// customer whose name has none.
-    pub async fn caa(&self, name: &DomainName) -> Caa {
+    /// The addresses that clients get for a name, as the resolvers have them. Empty: none, or they
+    /// do not answer.
+    pub async fn addresses(&self, name: &DomainName) -> Vec<IpAddr> {
+        let ask = |kind| timeout(self.time, self.lookup.lookup(name.as_str(), kind));
+        let (a, aaaa) = join(ask(Kind::A), ask(Kind::Aaaa)).await;
+        let of = |answer| match answer {
+            Ok(Ok(answer)) => Answer::addresses(&answer),
+            _ => Vec::new(),
+        };
+        [of(a), of(aaaa)].concat()
+    }
+
+    /// What CAA says about a name and one CA. Of the edge's own name too: a record there speaks for
+    /// every customer whose name has none.
+    pub async fn caa(&self, name: &DomainName, ca: &CaIdentity) -> Caa {
         let (_turn, memo) = (self.turn().await, Memo::default());
-        caa::check(&self.look(&memo), name.as_str(), &self.ca.load_full()).await
+        caa::check(&self.look(&memo), name.as_str(), std::slice::from_ref(ca)).await
     }
 
     /// Waits for a place among the checks. The check's own time starts after that: a queue of
@@ -136,8 +149,8 @@ impl Checker {
         Look::new(self.lookup.as_ref(), memo, Instant::now() + self.time)
     }
 
-    pub(super) fn ca(&self) -> Arc<CaIdentity> {
-        self.ca.load_full()
+    pub(super) fn cas(&self) -> Arc<Vec<CaIdentity>> {
+        self.cas.load_full()
     }
 
     pub(super) async fn https_with(&self, look: &Look<'_>, name: &DomainName) -> Finding {
@@ -189,7 +202,7 @@ impl Checker {
             fault: None,
         };
         if finding.verdict == DnsVerdict::Right {
-            finding.caa = caa::check(look, name.as_str(), &self.ca()).await;
+            finding.caa = caa::check(look, name.as_str(), &self.cas()).await;
             match &finding.caa {
                 Caa::Forbids { host, .. } => finding.verdict = DnsVerdict::CaaForbids { host: host.clone() },
                 Caa::Error { zone, error: e } => finding.verdict = error(zone, e),

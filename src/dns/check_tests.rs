@@ -274,10 +274,10 @@ async fn the_edges_own_names_and_localhost_are_right() {
     })
     .unwrap();
     let demo = Checker::new(settings, Arc::new(resolver), Clock::system(), metrics);
-    demo.set_ca(CaIdentity {
+    demo.set_cas(vec![CaIdentity {
         identities: vec!["ca.example".into()],
         account_uri: None,
-    });
+    }]);
     for local in ["edge.localhost", "links.localhost"] {
         assert_eq!(demo.https(&name(local)).await.verdict, DnsVerdict::Right, "{local}");
     }
@@ -292,10 +292,11 @@ async fn caa_is_judged_once_the_ca_is_known_and_the_name_leads_here() {
     let (checker, _) = checker(script, &[]);
     let unjudged = checker.https(&name(NAME)).await;
     assert_eq!((unjudged.verdict, unjudged.caa), (DnsVerdict::Right, Caa::NotJudged));
-    checker.set_ca(CaIdentity {
+    let ca = CaIdentity {
         identities: vec!["ca.example".into()],
         account_uri: None,
-    });
+    };
+    checker.set_cas(vec![ca.clone()]);
     let forbidden = checker.https(&name(NAME)).await;
     assert_eq!(
         forbidden.verdict,
@@ -304,7 +305,7 @@ async fn caa_is_judged_once_the_ca_is_known_and_the_name_leads_here() {
         }
     );
     assert_eq!(forbidden.leads, DnsVerdict::Right);
-    assert!(matches!(checker.caa(&name(EDGE)).await, Caa::Allows { .. }));
+    assert!(matches!(checker.caa(&name(EDGE), &ca).await, Caa::Allows { .. }));
 }
 
 #[tokio::test]
@@ -312,10 +313,10 @@ async fn a_failing_caa_lookup_is_an_error() {
     let script = script(&[(NAME, Kind::Cname, EDGE)]);
     script.fail("customer.example", Kind::Caa, LookupError::ServFail { text: None });
     let (checker, _) = checker(script, &[]);
-    checker.set_ca(CaIdentity {
+    checker.set_cas(vec![CaIdentity {
         identities: vec!["ca.example".into()],
         account_uri: None,
-    });
+    }]);
     let verdict = checker.https(&name(NAME)).await.verdict;
     assert_eq!(
         verdict,
@@ -375,10 +376,10 @@ async fn old_caa_records_are_overruled_too() {
     let script = script(&[(NAME, Kind::Cname, EDGE), (NAME, Kind::Caa, "0 issue other.example")]);
     script.add_fresh(NAME, Kind::Caa, "0 issue ca.example");
     let (checker, _) = checker(script, &[]);
-    checker.set_ca(CaIdentity {
+    checker.set_cas(vec![CaIdentity {
         identities: vec!["ca.example".into()],
         account_uri: None,
-    });
+    }]);
     let finding = checker.https(&name(NAME)).await;
     assert_eq!(finding.verdict, DnsVerdict::Right);
     assert!(finding.stale.unwrap().caa);
@@ -412,7 +413,7 @@ struct Dark;
 
 #[async_trait::async_trait]
 impl Lookup for Dark {
-    async fn lookup(&self, _: &str, _: Kind) -> Result<super::super::lookup::Answer, LookupError> {
+    async fn lookup(&self, _: &str, _: Kind) -> Result<Answer, LookupError> {
         std::future::pending().await
     }
 }

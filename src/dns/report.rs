@@ -48,6 +48,24 @@ pub struct DnsReport {
 }
 
 impl DnsReport {
+    /// Takes note that the challenge arrives here although a proxy stands in front: the name works,
+    /// and the records that HTTPS depends on are a warning.
+    pub fn works_through(&mut self, provider: &str) {
+        self.https = true;
+        let wrong = |r: &&mut RecordReport| r.purpose == Purpose::Https && r.verdict == Word::Wrong;
+        for row in self.records.iter_mut().filter(wrong) {
+            row.verdict = Word::Warning;
+            row.hint = Hint::new(
+                format!(
+                    "It works through the {provider} proxy. Better switch that off (\"DNS only\"): a setting there can stop renewals."
+                ),
+                format!(
+                    "Es funktioniert durch den {provider}-Proxy. Besser schalten Sie ihn aus („nur DNS“): Eine Einstellung dort kann Erneuerungen verhindern."
+                ),
+            );
+        }
+    }
+
     /// What the domain's record keeps of it.
     pub fn summary(&self) -> DnsSummary {
         DnsSummary {
@@ -200,12 +218,12 @@ impl Checker {
 
     /// The CAA records. `None`: the CA is not known, so that nothing can be asked for.
     async fn caa_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<RecordReport> {
-        let ca = self.ca();
-        let expected = format!("0 issue \"{}\"", ca.identities.first()?);
+        let cas = self.cas();
+        let expected = format!("0 issue \"{}\"", cas.iter().flat_map(|ca| &ca.identities).next()?);
         let row = |host: &str| RecordReport::new("CAA", Purpose::Https, host, vec![expected.clone()]);
         // The check before an order stops at a name that leads elsewhere; the report goes on.
         let caa = match &finding.caa {
-            Caa::NotJudged => super::caa::check(look, name.as_str(), &ca).await,
+            Caa::NotJudged => super::caa::check(look, name.as_str(), &cas).await,
             known => known.clone(),
         };
         Some(match caa {

@@ -40,10 +40,10 @@ fn checker(lookup: Arc<dyn super::super::Lookup>, addresses: &[&str]) -> Checker
         dmarc: Some(DmarcWanted::Present),
     };
     let checker = Checker::new(settings, lookup, Clock::system(), Metrics::register(&Registry::new()));
-    checker.set_ca(CaIdentity {
+    checker.set_cas(vec![CaIdentity {
         identities: vec!["ca.example".into()],
         account_uri: None,
-    });
+    }]);
     checker
 }
 

@@ -26,6 +26,8 @@ pub enum Word {
     Missing,
     /// There, with another value.
     Wrong,
+    /// There, with another value that works nevertheless.
+    Warning,
     /// There, and has to go.
     Extra,
     /// The servers gave no usable answer.
@@ -222,7 +224,7 @@ pub(super) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) 
             .is(Word::Ok, still_cached(until))
         }
         Word::Error | Word::NotChecked => cached,
-        Word::Missing | Word::Wrong | Word::Extra => newer,
+        Word::Missing | Word::Wrong | Word::Warning | Word::Extra => newer,
     }
 }
 

@@ -21,6 +21,19 @@ impl Language {
         }
     }
 
+    /// Its own name.
+    pub fn name(self) -> &'static str {
+        self.pick("English", "Deutsch")
+    }
+
+    /// What is said in this language, of what is said in both.
+    pub fn pick<T>(self, english: T, german: T) -> T {
+        match self {
+            Self::En => english,
+            Self::De => german,
+        }
+    }
+
     /// The language of a tag, whatever region it names. `None`: one there are no texts in.
     pub fn parse(tag: &str) -> Option<Self> {
         let main = tag.split('-').next()?;

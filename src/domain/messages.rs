@@ -5,7 +5,7 @@
 
 use super::DomainRecord;
 use super::language::Language;
-use super::ssl::{FailureKind, Reason};
+use super::ssl::{FailureKind, Preflight, Reason};
 use crate::clock::Timestamp;
 
 /// A text in both languages.
@@ -72,7 +72,8 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
         "ca_id" => Some(context.ca_id.unwrap_or(context.ca).to_owned()),
         "found" => Some(facts.found.clone().unwrap_or_else(|| nowhere(language).to_owned())),
         "provider" => facts.provider.clone(),
-        "host" => facts.host.clone(),
+        // A record at the name itself goes before all others.
+        "host" => Some(facts.host.clone().unwrap_or_else(|| record.name.to_string())),
         "zone" => facts.zone.clone(),
         "error" => facts.error.clone(),
         "detail" => ssl
@@ -87,18 +88,62 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
         "not_after" => time(ssl.certificate.as_ref().map(|c| c.not_after)),
         "cause" => facts.cause.map(|c| cause(c, language).to_owned()),
         "fix" => Some(
-            facts
-                .cause
-                .map_or("", |c| fix(c, language))
-                .replace("{name}", record.name.as_str()),
+            [
+                facts.cause.map_or("", |c| fix(c, language)),
+                seen_from_here(record, language),
+            ]
+            .join(" ")
+            .trim_end()
+            .replace("{name}", record.name.as_str()),
         ),
         _ => None,
     };
     value.unwrap_or_else(|| "…".to_owned())
 }
 
+/// What a look from here adds to a validation that failed: whether to search at the name, or
+/// between it and the CA.
+fn seen_from_here(record: &DomainRecord, language: Language) -> &'static str {
+    let facts = &record.ssl.facts;
+    let about_the_way = matches!(facts.cause, Some(FailureKind::Connection | FailureKind::WrongAnswer));
+    let (Some(tried), true) = (&facts.preflight, about_the_way) else {
+        return "";
+    };
+    match (tried.miss.is_some(), language) {
+        (true, Language::En) => "It does not get here from our side either.",
+        (true, Language::De) => "Auch von uns aus kommt die Anfrage nicht an.",
+        (false, Language::En) => "From our side it does get here: look for a firewall that lets only some networks in.",
+        (false, Language::De) => {
+            "Von uns aus kommt die Anfrage an: Bitte nach einer Firewall suchen, die nur manche Netze durchlässt."
+        }
+    }
+}
+
+/// What came of fetching the challenge's URL from here.
+pub fn preflight(found: &Preflight) -> Text {
+    let (en, de) = match (&found.miss, &found.through) {
+        (Some(miss), _) => (
+            format!("From our side the CA's challenge does not get here: {miss}."),
+            format!("Von uns aus kommt die Prüfanfrage der CA nicht an: {miss}."),
+        ),
+        (None, Some(provider)) => (
+            format!(
+                "The CA's challenge gets here through the {provider} proxy. \"DNS only\" is safer: a setting there can stop renewals."
+            ),
+            format!(
+                "Die Prüfanfrage der CA kommt durch den {provider}-Proxy an. „Nur DNS“ ist sicherer: Eine Einstellung dort kann Erneuerungen verhindern."
+            ),
+        ),
+        (None, None) => (
+            "The CA's challenge gets here.".to_owned(),
+            "Die Prüfanfrage der CA kommt an.".to_owned(),
+        ),
+    };
+    Text { en, de }
+}
+
 /// `2026-11-22 09:30 UTC`: to the minute, as people plan.
-fn minute(t: Timestamp) -> String {
+pub fn minute(t: Timestamp) -> String {
     let t = t.to_datetime();
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02} UTC",
@@ -312,6 +357,7 @@ mod tests {
             error: text(),
             ca: text(),
             cause: Some(FailureKind::Connection),
+            ..Facts::default()
         };
         record.ssl.next_attempt = Some(T);
         record.ssl.last_error = Some(LastError {
@@ -360,6 +406,33 @@ mod tests {
             says(Reason::Ok).de,
             "Gesichert; wird am 2026-11-22 00:00 UTC automatisch erneuert."
         );
+    }
+
+    #[test]
+    fn a_failed_validation_says_what_is_seen_from_here() {
+        let says = |miss: Option<&str>| {
+            let mut record = full(Reason::ValidationFailed);
+            record.ssl.facts.preflight = Some(Preflight {
+                at: T,
+                through: None,
+                miss: miss.map(str::to_owned),
+            });
+            message(&record, CONTEXT)
+        };
+        let (missed, arrived) = (says(Some("refused")), says(None));
+        assert!(
+            missed
+                .en
+                .ends_with("from everywhere. It does not get here from our side either.")
+        );
+        assert!(
+            arrived.de.ends_with("die nur manche Netze durchlässt."),
+            "{}",
+            arrived.de
+        );
+        let mut refused = full(Reason::RenewalFailing);
+        refused.ssl.facts.cause = Some(FailureKind::Caa);
+        assert!(!message(&refused, CONTEXT).en.contains("our side"));
     }
 
     #[test]

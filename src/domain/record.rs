@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::name::DomainName;
-use super::ssl::{SslStatus, State};
+use super::ssl::{Reason, SslStatus, State};
 use crate::clock::Timestamp;
 
 /// Everything that is kept about a domain. The store holds it whole; the control plane alone
@@ -35,6 +35,9 @@ pub struct DomainRecord {
     /// Whether tracking URLs are served over plain HTTP while no certificate is held.
     #[serde(default = "yes")]
     pub http_while_pending: bool,
+    /// Strict Transport Security, sent over HTTPS only. `None`: none is sent.
+    #[serde(default)]
+    pub hsts: Option<Hsts>,
     /// How it came to be here.
     pub origin: Origin,
     /// When it was added.
@@ -45,11 +48,17 @@ pub struct DomainRecord {
     /// Since when it is retired: served while its certificate lives, never renewed. `None`: it is wanted.
     #[serde(default)]
     pub retired: Option<Timestamp>,
+    /// Counts how often the links to its page were taken back; one made before opens nothing.
+    #[serde(default)]
+    pub share_generation: u32,
     /// Its SSL state.
     pub ssl: SslStatus,
     /// What its DNS looked like the last time.
     #[serde(default)]
     pub dns: DnsSummary,
+    /// What the last handshake with it from outside found. `None`: it was not probed yet.
+    #[serde(default)]
+    pub probe: Option<Probe>,
     /// Counts the changes; the store refuses a change that was computed from an older one.
     pub version: u64,
 }
@@ -74,12 +83,15 @@ impl DomainRecord {
             fallback_url: None,
             app_links: AppLinks::default(),
             http_while_pending: true,
+            hsts: None,
             origin,
             created: now,
             paused: None,
             retired: None,
+            share_generation: 0,
             ssl: SslStatus::new(now),
             dns: DnsSummary::default(),
+            probe: None,
             version: 0,
         }
     }
@@ -87,6 +99,26 @@ impl DomainRecord {
     /// Whether certificates are to be ordered and renewed for it.
     pub fn is_wanted(&self) -> bool {
         self.retired.is_none() && self.paused.is_none()
+    }
+
+    /// Whether a mailer may send https links: an unexpired certificate is held and the name leads
+    /// here. What is held is served: on a single node, its store is where every handshake looks.
+    pub fn https_ready(&self, now: Timestamp) -> bool {
+        self.https_works() && self.ssl.holds(now)
+    }
+
+    /// The same, while the certificate lives. The edge's own name is where others lead; its DNS
+    /// need not be looked at.
+    pub(super) fn https_works(&self) -> bool {
+        let leads_here = self.dns.https || (self.origin == Origin::Edge && self.dns.checked.is_none());
+        self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved && leads_here
+    }
+
+    /// When the certificate held is to be renewed. `None`: none is held, or it is not to be, since
+    /// the domain is not wanted or has left.
+    pub fn renewal_due(&self) -> Option<Timestamp> {
+        let renewed = self.is_wanted() && self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved;
+        self.ssl.certificate.as_ref().filter(|_| renewed).map(|c| c.renew_at)
     }
 
     /// When the scheduler has to look at it next. `None`: never by itself.
@@ -99,13 +131,39 @@ impl DomainRecord {
     /// here only as long as it has, or is about to have, a certificate; its next handshake, if its
     /// DNS leads here again, admits it anew. `None`: it stays, registered or set aside by an operator.
     pub fn forget_at(&self) -> Option<Timestamp> {
-        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown;
+        // What a freeze has stopped goes on after it.
+        let frozen = self.ssl.reason == Reason::Paused;
+        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown && !frozen;
         idle.then(|| self.ssl.since + FORGOTTEN_AFTER)
     }
 }
 
 /// How long a name that DNS alone has admitted may be without a certificate and without hope of one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// HTTP Strict Transport Security (RFC 6797): browsers that got it use HTTPS for the name, whatever
+/// a link says. A promise that cannot be taken back sooner than its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hsts {
+    /// How long browsers keep to it, in seconds; 0 has them forget it.
+    pub max_age: u32,
+    /// Whether it holds for all names below this one, too.
+    #[serde(default)]
+    pub include_subdomains: bool,
+}
+
+impl Hsts {
+    /// The value of `Strict-Transport-Security` (RFC 6797 §6.1).
+    pub fn value(self) -> String {
+        let below = if self.include_subdomains {
+            "; includeSubDomains"
+        } else {
+            ""
+        };
+        format!("max-age={}{below}", self.max_age)
+    }
+}
 
 fn yes() -> bool {
     true
@@ -159,6 +217,46 @@ pub struct DnsSummary {
     pub https: bool,
     /// Whether everything that was asked for is published.
     pub verified: bool,
+}
+
+/// What a handshake with the domain from outside found, where DNS leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Probe {
+    /// What.
+    pub result: ProbeResult,
+    /// Since when it is found.
+    pub since: Timestamp,
+    /// More of it, for people. `None`: all is right.
+    pub detail: Option<String>,
+}
+
+/// What a probe can find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeResult {
+    /// The certificate that is held, or another one that is good for the name.
+    Ok,
+    /// A certificate for another name.
+    WrongCertificate,
+    /// A certificate that has run out.
+    Expired,
+    /// A connection, but no handshake.
+    TlsFailed,
+    /// No connection.
+    Unreachable,
+}
+
+impl ProbeResult {
+    /// As metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::WrongCertificate => "wrong_certificate",
+            Self::Expired => "expired",
+            Self::TlsFailed => "tls_failed",
+            Self::Unreachable => "unreachable",
+        }
+    }
 }
 
 /// The verdict of a DNS check on whether a name leads here; what an order depends on.

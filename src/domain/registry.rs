@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use http::HeaderValue;
 
 use super::DomainName;
 use super::record::DomainRecord;
-use super::ssl::{Reason, State};
+use super::ssl::{CertificateInfo, Reason, State};
 use crate::clock::Timestamp;
 
 /// What the data plane needs to know of one domain. Small: there may be a million.
@@ -29,6 +30,11 @@ pub struct Entry {
     pub http_while_pending: bool,
     /// Whether it is retired: served while its certificate lives.
     pub retired: bool,
+    /// Whether https links to it work while the certificate lives.
+    https_works: bool,
+    /// From when on the certificate held is at risk: its renewal fails, or should have come and did
+    /// not. `None`: none is held, or it is not to be renewed.
+    pub at_risk_from: Option<Timestamp>,
     /// Which version of the record it was made from.
     version: u64,
     /// What few domains have. `None`: nothing of it.
@@ -42,6 +48,8 @@ struct Extra {
     fallback_url: Option<String>,
     apple: Option<Bytes>,
     android: Option<Bytes>,
+    hsts: Option<HeaderValue>,
+    stand_in_until: Option<Timestamp>,
 }
 
 impl Entry {
@@ -53,6 +61,8 @@ impl Entry {
             fallback_url: record.fallback_url.clone(),
             apple: json(&record.app_links.apple),
             android: json(&record.app_links.android),
+            hsts: record.hsts.and_then(|h| HeaderValue::try_from(h.value()).ok()),
+            stand_in_until: record.ssl.facts.stand_in_until,
         };
         Self {
             name: record.name.clone(),
@@ -61,9 +71,16 @@ impl Entry {
             reason: record.ssl.reason,
             http_while_pending: record.http_while_pending,
             retired: record.retired.is_some(),
+            https_works: record.https_works(),
+            at_risk_from: at_risk_from(record),
             version: record.version,
             extra: (extra != Extra::default()).then(|| Box::new(extra)),
         }
+    }
+
+    /// Whether a certificate is held and at risk.
+    pub fn is_at_risk(&self, now: Timestamp) -> bool {
+        self.is_issued(now) && self.at_risk_from.is_some_and(|from| from <= now)
     }
 
     /// The tenant whose links are served here.
@@ -91,10 +108,36 @@ impl Entry {
         self.extra.as_deref()?.android.clone()
     }
 
+    /// `Strict-Transport-Security`, made once. `None`: none is sent.
+    pub fn hsts(&self) -> Option<&HeaderValue> {
+        self.extra.as_deref()?.hsts.as_ref()
+    }
+
+    /// [`DomainRecord::https_ready`].
+    pub fn https_ready(&self, now: Timestamp) -> bool {
+        self.https_works && self.not_after.is_some_and(|t| t > now)
+    }
+
+    /// Whether handshakes get the stand-in that serves challenges only: an order is open, no
+    /// certificate is held, and a proxy that may come on port 443 brings the challenge.
+    pub fn has_stand_in(&self, now: Timestamp) -> bool {
+        let until = self.extra.as_deref().and_then(|e| e.stand_in_until);
+        until.is_some_and(|t| t > now) && !self.retired && self.not_after.is_none_or(|t| t <= now)
+    }
+
     /// Whether an unexpired certificate is held.
     pub fn is_issued(&self, now: Timestamp) -> bool {
         self.reason.state() == State::Issued && self.not_after.is_some_and(|t| t > now)
     }
+}
+
+/// A customer who has left (`moved`) is not at risk: there is nothing to repair here.
+fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
+    record.renewal_due()?;
+    if record.ssl.reason == Reason::RenewalFailing {
+        return Some(record.ssl.since);
+    }
+    record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at)
 }
 
 /// All known domains. Clones share the same map.

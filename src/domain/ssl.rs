@@ -137,6 +137,12 @@ pub struct SslStatus {
     /// The last failed authorizations, oldest first: the CA counts them per name and hour.
     #[serde(default)]
     pub failures: Vec<Timestamp>,
+    /// Whether the CA wants the certificate replaced at once: it is about to revoke it.
+    #[serde(default)]
+    pub hurry: bool,
+    /// CAs that will not issue for the name, whatever its owner repairs.
+    #[serde(default)]
+    pub refusals: Vec<CaRefusals>,
     /// When DNS is looked at next while nothing is to be ordered. `None`: only before orders.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
@@ -146,6 +152,17 @@ pub struct SslStatus {
     /// Whether it was told that the certificate nears its end without a successor.
     #[serde(default)]
     pub told_expiring: bool,
+}
+
+/// How often a CA refused a name by its policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaRefusals {
+    /// Its directory URL.
+    pub ca: String,
+    /// How often in a row.
+    pub times: u32,
+    /// When it did last.
+    pub last: Timestamp,
 }
 
 /// What is known of a stored certificate without opening it.
@@ -219,6 +236,34 @@ pub struct Facts {
     pub ca: Option<String>,
     /// What kind of failure the last attempt met.
     pub cause: Option<FailureKind>,
+    /// What came of the last try to fetch the challenge's URL from here.
+    pub preflight: Option<Preflight>,
+    /// Until when a handshake may be answered by the stand-in that serves challenges only.
+    pub stand_in_until: Option<Timestamp>,
+}
+
+impl Facts {
+    /// The proxy through which the challenge's URL was found to arrive here. `None`: none is known.
+    pub fn arrives_through(&self) -> Option<&str> {
+        self.preflight
+            .as_ref()
+            .filter(|p| p.miss.is_none())
+            .and_then(|p| p.through.as_deref())
+    }
+}
+
+/// What came of fetching the challenge's URL from here, before an order. It tells people where to
+/// look; it forbids nothing, for a CA sees the network from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// When it was tried.
+    pub at: Timestamp,
+    /// Whose proxy stands between. `None`: none is known of.
+    #[serde(default)]
+    pub through: Option<String>,
+    /// What came instead of the answer of this fleet. `None`: that arrived.
+    #[serde(default)]
+    pub miss: Option<String>,
 }
 
 /// What kind of failure an attempt met; picks the reason, the wait and the advice.
@@ -250,6 +295,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether the CA refuses the name itself, so that another one may have it.
+    pub fn is_refusal_of_name(self) -> bool {
+        matches!(self, Self::Rejected | Self::Caa)
+    }
+
     /// Whether the CA counts it as a failed authorization (its limit per name and hour).
     pub fn is_failed_authorization(self) -> bool {
         matches!(self, Self::Connection | Self::WrongAnswer | Self::CaDns | Self::Caa)
@@ -272,6 +322,13 @@ pub struct Failure {
 pub enum SslEvent {
     /// DNS was looked at.
     DnsChecked(DnsVerdict),
+    /// The challenge's URL was fetched from here.
+    Preflight(Preflight),
+    /// The challenge's URL is about to be fetched through a proxy that may come on port 443.
+    StandIn {
+        /// Until when the stand-in may answer.
+        until: Timestamp,
+    },
     /// An order took its place in the queue.
     Queued {
         /// When it is expected to be through. `None`: not known.
@@ -293,11 +350,36 @@ pub enum SslEvent {
         /// The wait that back-off gives this attempt, jitter included.
         backoff: Duration,
     },
+    /// An attempt failed while linkseal suspected itself: nothing is concluded from it.
+    Doubted {
+        /// What kind of failure it was: the CA counts it all the same.
+        kind: FailureKind,
+        /// When to try again.
+        until: Timestamp,
+    },
     /// The CA's account-wide limit holds the queue until then; no fault of the domain.
     HeldBack {
         /// When the queue goes on.
         until: Timestamp,
         /// The CA, by its host name.
+        ca: String,
+    },
+    /// The CA is out of use until then, and no other can be ordered from; no fault of the domain.
+    CaOut {
+        /// When it is tried again.
+        until: Timestamp,
+        /// The CA, by its host name.
+        ca: String,
+    },
+    /// All orders are frozen; no fault of the domain.
+    Frozen {
+        /// When it is looked at again, should nobody end the freeze.
+        until: Timestamp,
+    },
+    /// A CA will not issue for the name, by its policy or by CAA; how the attempt failed is told
+    /// besides.
+    RefusedBy {
+        /// Its directory URL.
         ca: String,
     },
     /// The CA's renewal information was read.
@@ -349,6 +431,8 @@ impl SslStatus {
             last_error: None,
             facts: Facts::default(),
             failures: Vec::new(),
+            hurry: false,
+            refusals: Vec::new(),
             look_at: None,
             astray_since: None,
             told_expiring: false,
@@ -361,7 +445,8 @@ impl SslStatus {
     }
 
     /// When the scheduler has to look at the domain next. `None`: never by itself.
-    /// `wanted`: whether certificates are ordered and renewed for it at all.
+    /// `wanted`: whether certificates are ordered and renewed for it at all. Whoever looks lets
+    /// [`SslEvent::Tick`] happen first.
     pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
         let held = self.certificate.as_ref().filter(|_| self.state() == State::Issued);
         let expiry = held.map(|c| c.not_after);
@@ -374,7 +459,7 @@ impl SslStatus {
                 .min(),
             Reason::Moved => self.next_attempt.or_else(renewal),
             Reason::Ordering | Reason::Validating | Reason::Renewing => Some(self.since + ORDER_ABANDONED_AFTER),
-            Reason::Denied | Reason::Paused | Reason::GivenUp => None,
+            Reason::Denied | Reason::GivenUp => None,
             _ => self.next_attempt,
         };
         let work = work.filter(|_| wanted);

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use super::record::DnsVerdict;
-use super::ssl::{CertificateInfo, Facts, Failure, FailureKind, Reason, SslEvent, SslStatus, State};
+use super::ssl::{
+    CaRefusals, CertificateInfo, Facts, Failure, FailureKind, ORDER_ABANDONED_AFTER, Reason, SslEvent, SslStatus, State,
+};
 use crate::clock::Timestamp;
 
 /// After that many failed attempts in a row without a certificate, linkseal stops by itself:
@@ -16,6 +18,10 @@ pub const GIVE_UP_AFTER: u32 = 30;
 const LOOK_FIRST: Duration = Duration::from_secs(60);
 /// Longest wait between two looks at wrong DNS: a customer who fixes it need not come back.
 const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
+/// A CA that has refused a name so often in a row is passed over for it.
+const REFUSALS: u32 = 2;
+/// How long a refusal is remembered: policies change, and so do CAA records.
+const REFUSAL_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// How many failed authorizations are remembered: more than any CA allows in its window.
 const FAILURES_KEPT: usize = 16;
 /// A renewal's back-off never takes more than this share of the life that is left.
@@ -30,17 +36,27 @@ impl SslStatus {
         let mut next = self.clone();
         match event {
             SslEvent::DnsChecked(DnsVerdict::Right) => next.dns_right(now),
+            // A proxy through which the challenge arrives is a warning, no obstacle.
+            SslEvent::DnsChecked(DnsVerdict::Proxied { provider })
+                if next.facts.arrives_through() == Some(provider.as_str()) =>
+            {
+                next.dns_right(now);
+            }
             SslEvent::DnsChecked(wrong) => next.dns_wrong(wrong, now),
+            SslEvent::Preflight(found) => next.facts.preflight = Some(found),
+            SslEvent::StandIn { until } => next.facts.stand_in_until = Some(until).filter(|_| !next.holds(now)),
             SslEvent::Queued { eta } => next.queued(eta, now),
             SslEvent::OrderStarted { ca } => {
                 next.facts.ca = Some(ca);
                 next.next_attempt = None;
                 next.eta = None;
-                next.reason = if next.holds(now) {
-                    Reason::Renewing
+                if next.holds(now) {
+                    next.reason = Reason::Renewing;
                 } else {
-                    Reason::Ordering
-                };
+                    next.reason = Reason::Ordering;
+                    let until = next.facts.arrives_through().map(|_| now + ORDER_ABANDONED_AFTER);
+                    next.facts.stand_in_until = until;
+                }
             }
             SslEvent::Validating => {
                 if !next.holds(now) {
@@ -49,13 +65,12 @@ impl SslStatus {
             }
             SslEvent::Issued(certificate) => next.issued(certificate),
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
-            SslEvent::HeldBack { until, ca } => next.held_back(until, ca, now),
-            SslEvent::RenewalInfo { renew_at, check_at } => {
-                if let Some(certificate) = &mut next.certificate {
-                    certificate.renew_at = renew_at;
-                    certificate.ari_check_at = Some(check_at);
-                }
-            }
+            SslEvent::Doubted { kind, until } => next.doubted(kind, until, now),
+            SslEvent::HeldBack { until, ca } => next.held_back(until, ca, FailureKind::AccountLimit, now),
+            SslEvent::CaOut { until, ca } => next.held_back(until, ca, FailureKind::Unreachable, now),
+            SslEvent::Frozen { until } => next.frozen(until, now),
+            SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
+            SslEvent::RenewalInfo { renew_at, check_at } => next.renewal_info(renew_at, check_at, now),
             SslEvent::LookAt { at } => next.look_at = Some(at),
             SslEvent::Postponed { until } => next.next_attempt = Some(until),
             SslEvent::Reissue => {
@@ -84,6 +99,12 @@ impl SslStatus {
         (until > now).then_some(until)
     }
 
+    /// Whether a CA, by its directory URL, keeps refusing the name: twice in a row, and of late.
+    pub fn is_refused_by(&self, ca: &str, now: Timestamp) -> bool {
+        let refuses = |r: &CaRefusals| r.ca == ca && r.times >= REFUSALS && r.last + REFUSAL_KEPT > now;
+        self.refusals.iter().any(refuses)
+    }
+
     /// Whether an unexpired certificate is held.
     pub fn holds(&self, now: Timestamp) -> bool {
         self.certificate.as_ref().is_some_and(|c| c.not_after > now)
@@ -95,6 +116,7 @@ impl SslStatus {
         self.facts = Facts {
             ca: self.facts.ca.take(),
             cause: self.facts.cause,
+            preflight: self.facts.preflight.take(),
             ..Facts::default()
         };
         if self.holds(now) {
@@ -103,6 +125,11 @@ impl SslStatus {
             if self.reason == Reason::Moved || dns_alone {
                 self.facts.cause = None;
                 self.reason = Reason::Ok;
+                self.next_attempt = None;
+            }
+            // A time that was set for another look: this was it.
+            let renewal_is_due = self.certificate.as_ref().is_some_and(|c| c.renew_at <= now);
+            if self.reason == Reason::Ok && !renewal_is_due {
                 self.next_attempt = None;
             }
         } else if self.reason.is_dns() {
@@ -117,8 +144,10 @@ impl SslStatus {
         self.next_attempt = Some(now + wait);
         self.eta = None;
         let facts = &mut self.facts;
+        let proxied = matches!(verdict, DnsVerdict::Proxied { .. });
         *facts = Facts {
             ca: facts.ca.take(),
+            preflight: facts.preflight.take().filter(|_| proxied),
             ..Facts::default()
         };
         let (unheld, left) = match verdict {
@@ -171,16 +200,22 @@ impl SslStatus {
     }
 
     fn issued(&mut self, certificate: CertificateInfo) {
+        let through = self.facts.arrives_through().is_some();
         let facts = Facts {
             ca: self.facts.ca.take(),
+            // What makes its DNS right from now on.
+            preflight: self.facts.preflight.take().filter(|_| through),
             ..Facts::default()
         };
         let failures = std::mem::take(&mut self.failures);
+        let mut refusals = std::mem::take(&mut self.refusals);
+        refusals.retain(|r| r.ca != certificate.ca);
         *self = Self {
             reason: Reason::Ok,
             certificate: Some(certificate),
             facts,
             failures,
+            refusals,
             ..Self::new(self.since)
         };
     }
@@ -191,11 +226,7 @@ impl SslStatus {
         if blames_domain {
             self.attempts = self.attempts.saturating_add(1);
         }
-        if failure.kind.is_failed_authorization() {
-            self.failures.push(now);
-            let old = self.failures.len().saturating_sub(FAILURES_KEPT);
-            self.failures.drain(..old);
-        }
+        self.count_failure(failure.kind, now);
         let mut next = now + backoff;
         if let Some(certificate) = self.certificate.as_ref().filter(|c| c.not_after > now) {
             let share = certificate.not_after.saturating_since(now) / RENEWAL_SHARE;
@@ -208,6 +239,7 @@ impl SslStatus {
         self.facts = Facts {
             ca: self.facts.ca.take(),
             cause: Some(failure.kind),
+            preflight: self.facts.preflight.take(),
             ..Facts::default()
         };
         self.last_error = Some(failure.error);
@@ -221,7 +253,30 @@ impl SslStatus {
         }
     }
 
-    fn held_back(&mut self, until: Timestamp, ca: String, now: Timestamp) {
+    /// Counts what the CA counts.
+    fn count_failure(&mut self, kind: FailureKind, now: Timestamp) {
+        if kind.is_failed_authorization() {
+            self.failures.push(now);
+            let old = self.failures.len().saturating_sub(FAILURES_KEPT);
+            self.failures.drain(..old);
+        }
+    }
+
+    fn doubted(&mut self, kind: FailureKind, until: Timestamp, now: Timestamp) {
+        self.count_failure(kind, now);
+        self.next_attempt = Some(until);
+        self.eta = None;
+        if self.holds(now) {
+            if self.reason == Reason::Renewing {
+                self.reason = Reason::Ok;
+            }
+        } else if self.reason.is_in_progress() || self.reason == Reason::Queued {
+            self.facts.cause = Some(FailureKind::Internal);
+            self.reason = Reason::RetryScheduled;
+        }
+    }
+
+    fn held_back(&mut self, until: Timestamp, ca: String, cause: FailureKind, now: Timestamp) {
         self.facts.ca = Some(ca);
         self.next_attempt = Some(until);
         if self.holds(now) {
@@ -229,9 +284,47 @@ impl SslStatus {
                 self.reason = Reason::Ok;
             }
         } else {
-            self.facts.cause = Some(FailureKind::AccountLimit);
-            self.eta = Some(until);
-            self.reason = Reason::RateLimited;
+            self.facts.cause = Some(cause);
+            self.reason = cause.reason();
+            // When a CA that is down can be used again, nobody knows.
+            self.eta = (cause == FailureKind::AccountLimit).then_some(until);
+        }
+    }
+
+    /// No order is on its way, so none is promised.
+    fn frozen(&mut self, until: Timestamp, now: Timestamp) {
+        self.next_attempt = Some(until);
+        self.eta = None;
+        if !self.holds(now) {
+            self.reason = Reason::Paused;
+        } else if self.reason == Reason::Renewing {
+            self.reason = Reason::Ok;
+        }
+    }
+
+    /// A window that has jumped to the past means that the CA is about to revoke (RFC 9773 §4.2).
+    fn renewal_info(&mut self, renew_at: Timestamp, check_at: Timestamp, now: Timestamp) {
+        let Some(certificate) = &mut self.certificate else {
+            return;
+        };
+        let jumped = renew_at <= now && certificate.renew_at > now;
+        self.hurry = jumped || (self.hurry && renew_at <= now);
+        certificate.renew_at = renew_at;
+        certificate.ari_check_at = Some(check_at);
+    }
+
+    fn refused_by(&mut self, ca: String, now: Timestamp) {
+        self.refusals.retain(|r| r.last + REFUSAL_KEPT > now);
+        match self.refusals.iter_mut().find(|r| r.ca == ca) {
+            Some(refusals) => {
+                refusals.times = refusals.times.saturating_add(1);
+                refusals.last = now;
+            }
+            None => self.refusals.push(CaRefusals {
+                ca,
+                times: 1,
+                last: now,
+            }),
         }
     }
 
@@ -337,7 +430,7 @@ impl FailureKind {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::ssl::LastError;
+    use super::super::ssl::{LastError, Preflight};
     use super::*;
 
     const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
@@ -590,6 +683,51 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_no_obstacle_while_the_challenge_arrives_through_it() {
+        let cdn = || DnsVerdict::Proxied { provider: "CDN".into() };
+        let tried = |miss: Option<&str>| {
+            SslEvent::Preflight(Preflight {
+                at: T0,
+                through: Some("CDN".into()),
+                miss: miss.map(str::to_owned),
+            })
+        };
+        let stand_in = SslEvent::StandIn { until: T0 + HOUR };
+        let proxied = fresh()
+            .apply(SslEvent::DnsChecked(cdn()), T0)
+            .apply(stand_in.clone(), T0);
+        assert_eq!(
+            (proxied.reason, proxied.facts.stand_in_until),
+            (Reason::Proxied, Some(T0 + HOUR))
+        );
+        let missed = proxied
+            .apply(tried(Some("refused")), T0)
+            .apply(SslEvent::DnsChecked(cdn()), T0);
+        assert_eq!((missed.reason, missed.facts.stand_in_until), (Reason::Proxied, None));
+        assert!(missed.facts.preflight.is_some());
+        let arrived = missed.apply(tried(None), T0).apply(SslEvent::DnsChecked(cdn()), T0);
+        assert_eq!(arrived.reason, Reason::NeverRequested);
+        let ordered = arrived.apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        assert_eq!(ordered.facts.stand_in_until, Some(T0 + ORDER_ABANDONED_AFTER));
+        assert_eq!(
+            ordered.apply(failure(FailureKind::Connection), T0).facts.stand_in_until,
+            None
+        );
+        // Once issued it stays right, until the challenge does not arrive any more.
+        let held = ordered.apply(SslEvent::Issued(certificate(90)), T0);
+        assert_eq!(held.facts.stand_in_until, None);
+        assert_eq!(held.apply(SslEvent::DnsChecked(cdn()), T0).reason, Reason::Ok);
+        assert_eq!(held.apply(stand_in, T0).facts.stand_in_until, None);
+        let lost = held
+            .apply(tried(Some("refused")), T0)
+            .apply(SslEvent::DnsChecked(cdn()), T0);
+        assert_eq!(lost.reason, Reason::Moved);
+        // Not proxied: no stand-in.
+        let plain = fresh().apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        assert_eq!(plain.facts.stand_in_until, None);
+    }
+
+    #[test]
     fn a_held_back_queue_is_no_fault_of_the_domain() {
         let event = SslEvent::HeldBack {
             until: T0 + HOUR,
@@ -604,6 +742,76 @@ mod tests {
         assert_eq!(renewing.reason, Reason::Renewing);
         let held = renewing.apply(event, T0);
         assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    #[test]
+    fn what_is_doubted_changes_no_state_and_counts_as_the_ca_counts() {
+        let event = || SslEvent::Doubted {
+            kind: FailureKind::Connection,
+            until: T0 + HOUR,
+        };
+        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let held = renewing.apply(event(), T0);
+        assert_eq!(
+            (held.reason, held.attempts, held.next_attempt),
+            (Reason::Ok, 0, Some(T0 + HOUR))
+        );
+        assert_eq!((held.last_error, held.failures.len()), (None, 1));
+        let ordering = fresh().apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let pending = ordering.apply(event(), T0);
+        assert_eq!((ordering.state(), pending.state()), (State::Pending, State::Pending));
+        assert_eq!(
+            (pending.reason, pending.facts.cause),
+            (Reason::RetryScheduled, Some(FailureKind::Internal))
+        );
+    }
+
+    #[test]
+    fn a_freeze_promises_nothing_and_is_no_operators_pause() {
+        let event = SslEvent::Frozen { until: T0 + HOUR };
+        let queued = fresh().apply(SslEvent::Queued { eta: Some(T0 + HOUR) }, T0);
+        let frozen = queued.apply(event.clone(), T0);
+        assert_eq!(
+            (frozen.reason, frozen.state(), frozen.eta),
+            (Reason::Paused, State::Unknown, None)
+        );
+        assert_eq!(frozen.next_due(true), Some(T0 + HOUR), "DNS is still looked at");
+        assert_eq!(frozen.apply(SslEvent::Wanted, T0).next_due(true), Some(T0));
+        assert_eq!(fresh().apply(SslEvent::Paused, T0).next_due(true), None);
+        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let held = renewing.apply(event, T0);
+        assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    #[test]
+    fn a_ca_that_is_out_of_use_promises_no_certificate() {
+        let event = SslEvent::CaOut {
+            until: T0 + HOUR,
+            ca: ca(),
+        };
+        let after = fresh().apply(event.clone(), T0);
+        assert_eq!(
+            (after.reason, after.attempts, after.eta),
+            (Reason::CaUnreachable, 0, None)
+        );
+        assert_eq!(after.next_attempt, Some(T0 + HOUR));
+        let held = issued(90).apply(event, T0);
+        assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
+    }
+
+    #[test]
+    fn a_ca_that_keeps_refusing_a_name_is_passed_over_for_a_while() {
+        let refused = |status: &SslStatus, ca: &str, at| status.apply(SslEvent::RefusedBy { ca: ca.into() }, at);
+        let once = refused(&fresh(), "a", T0);
+        assert!(!once.is_refused_by("a", T0), "once may be a mistake");
+        let twice = refused(&refused(&once, "b", T0), "a", T0 + HOUR);
+        assert!(twice.is_refused_by("a", T0 + HOUR) && !twice.is_refused_by("b", T0 + HOUR));
+        assert!(!twice.is_refused_by("a", T0 + HOUR + REFUSAL_KEPT));
+        // Another CA's certificate forgets nothing, its own does.
+        let ca = certificate(90).ca;
+        let refused = refused(&refused(&twice, &ca, T0), &ca, T0);
+        let issued = refused.apply(SslEvent::Issued(certificate(90)), T0);
+        assert!(issued.is_refused_by("a", T0 + HOUR) && !issued.is_refused_by(&ca, T0 + HOUR));
     }
 
     #[test]
@@ -654,10 +862,20 @@ mod tests {
             Just(failure(FailureKind::Connection)),
             Just(failure(FailureKind::Unreachable)),
             Just(failure(FailureKind::NameLimit)),
+            Just(SslEvent::Doubted {
+                kind: FailureKind::Connection,
+                until: T0 + HOUR
+            }),
             Just(SslEvent::HeldBack {
                 until: T0 + HOUR,
                 ca: ca()
             }),
+            Just(SslEvent::CaOut {
+                until: T0 + HOUR,
+                ca: ca()
+            }),
+            Just(SslEvent::Frozen { until: T0 + HOUR }),
+            Just(SslEvent::RefusedBy { ca: ca() }),
             Just(SslEvent::Denied),
             Just(SslEvent::Paused),
             Just(SslEvent::Reissue),

@@ -4,8 +4,10 @@
 //! [`Journal::append`] before it answers. From there on it is the event plane's: `writer` puts
 //! frames (`frame`) into segments (`segment`) of this boot's folder, `reader` takes them out again
 //! past any damage, [`Delivery`] brings them to each [`sink`] and moves its `cursor`, `retention`
-//! removes what all sinks hold. [`Replay`] and [`Follower`] read along.
+//! removes what all sinks hold. [`Replay`] and [`Follower`] read along; [`Activity`]
+//! counts by domain what came of late.
 
+mod activity;
 #[cfg(test)]
 mod agents;
 mod cursor;
@@ -34,6 +36,7 @@ pub mod verdict;
 mod watch;
 mod writer;
 
+pub use activity::{Activity, HOURS, Hour, Recent, Seen};
 pub use delivery::{Delivery, DeliveryError};
 pub use erase::{EraseError, Erased, Eraser, Selector, erase};
 pub use event::{Client, Event, EventType, Request};

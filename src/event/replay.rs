@@ -15,7 +15,7 @@ use super::{Journal, segment};
 use crate::clock::Timestamp;
 
 /// Records read at once.
-const BATCH: usize = 500;
+pub(super) const BATCH: usize = 500;
 
 /// All events in a journal's directory from a moment on, in order of boot and sequence, as far as
 /// they are kept. Works beside a running edge, and without one.

@@ -51,6 +51,11 @@ impl Class {
             Self::Scanner => "scanner",
         }
     }
+
+    /// From how events and metrics spell it. `None`: it is none of them.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == word)
+    }
 }
 
 /// What was judged, and why.

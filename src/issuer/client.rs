@@ -65,6 +65,8 @@ pub(super) struct Directory {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Meta {
+    /// The names by which CAA records mean this CA (RFC 8659 §4.2). Empty: it does not say.
+    pub(super) caa_identities: Vec<String>,
     /// The profiles offered, with a description of each.
     pub(super) profiles: BTreeMap<String, serde_json::Value>,
     /// Whether accounts need an external account binding.

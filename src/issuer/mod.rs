@@ -115,6 +115,15 @@ pub enum IssuerError {
     },
 }
 
+/// A CA as CAA records see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its issuer domain names (RFC 8659 §4.2). Empty: its directory does not say.
+    pub domains: Vec<String>,
+    /// Our account's URL there (RFC 8657 §3). `None`: there is no account yet.
+    pub account: Option<String>,
+}
+
 /// A certificate to be obtained.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -224,6 +233,18 @@ impl Issuer {
     /// The CA's directory URL, for records.
     pub fn directory(&self) -> &str {
         &self.settings.directory
+    }
+
+    /// The CA as CAA records see it; reads the directory, at most once an hour.
+    pub async fn identity(&self) -> Result<Identity, Failure> {
+        let failed = |e: problem::CallError| e.into_failure(None, self.clock.now());
+        let directory = self.client.directory().await.map_err(failed)?;
+        let account = self.store.ca_account(&self.settings.directory).await;
+        let account = account.map_err(|e| failed(problem::CallError::Ours(e.to_string())))?;
+        Ok(Identity {
+            domains: directory.meta.caa_identities.clone(),
+            account: account.map(|a| a.kid),
+        })
     }
 
     /// Obtains a certificate: takes up the name's order at this CA where it stands, else places

@@ -94,6 +94,30 @@ mod tests {
     }
 
     #[test]
+    fn every_lifetime_leaves_time_for_trouble_and_stays_below_the_cas_limits() {
+        /// Retries come after 1, 10 and 100 minutes, then daily: some daily ones must fit.
+        const FOR_TROUBLE: i64 = 3 * DAY;
+        /// One exact set of names: five certificates in seven days (Let's Encrypt).
+        const NOT_SOONER: i64 = 7 * DAY / 5;
+        for (hours, left_days) in [(90 * 24, 30), (64 * 24, 21), (45 * 24, 15), (160, 3)] {
+            let life = hours * 3600;
+            for step in 0..=100u8 {
+                // A CA dates back by an hour; who has just obtained it counts from the present.
+                let at = plan(t(0), t(life), f64::from(step) / 100.0).as_secs();
+                assert!(
+                    life - at >= left_days * DAY && life - at >= FOR_TROUBLE,
+                    "{hours} h: {at}"
+                );
+                assert!(at >= NOT_SOONER, "{hours} h: {at}");
+                assert!(
+                    at >= life * 9 / 20,
+                    "{hours} h: hardly more often than twice a life: {at}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn jitter_only_brings_it_forward() {
         for step in 0..=100u8 {
             let at = plan(t(0), t(90 * DAY), f64::from(step) / 100.0);

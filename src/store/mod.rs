@@ -125,9 +125,10 @@ pub trait Store: Send + Sync + 'static {
 
     // --- budgets -------------------------------------------------------------------------------
 
-    /// Takes from several token buckets at once: from all of them or from none. Where several lack
-    /// some, the answer names the one that takes longest. A bucket too small to ever hold the
-    /// amount is to be asked again after the time it fills in.
+    /// Takes from several token buckets at once: from all of them or from none. Where some are
+    /// lacking, the answer gives the caller a turn, after those of everybody who was sent away
+    /// before; where several buckets lack some, it names the one that takes longest. A bucket too
+    /// small to ever hold the amount is to be asked again after the time it fills in.
     async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError>;
 
     /// Gives tokens back (an order that did not count after all), never above the bucket's size.
@@ -141,6 +142,30 @@ pub trait Store: Send + Sync + 'static {
 
     /// Until when orders at a CA are held back. `None`: they are not, or no longer at `now`.
     async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    // --- CAs and their orders ------------------------------------------------------------------
+
+    /// The troubles with a CA, by directory URL. `None`: it works.
+    async fn ca_trouble(&self, directory: &str) -> Result<Option<CaTrouble>, StoreError>;
+
+    /// Writes the troubles with a CA over those there were.
+    async fn put_ca_trouble(&self, trouble: &CaTrouble) -> Result<(), StoreError>;
+
+    /// A CA works (again).
+    async fn end_ca_trouble(&self, directory: &str) -> Result<(), StoreError>;
+
+    /// The freeze of all orders. `None`: they go on.
+    async fn freeze(&self) -> Result<Option<Freeze>, StoreError>;
+
+    /// Freezes all orders, over an earlier freeze.
+    async fn put_freeze(&self, freeze: &Freeze, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// Lets orders go on. [`StoreError::NotFound`] when they are not frozen.
+    async fn end_freeze(&self, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// How many domains are to be renewed ([`DomainRecord::renewal_due`]) on each day up to `until`
+    /// and before, earliest first, days without any left out; maintained, not counted.
+    async fn renewals(&self, until: Timestamp) -> Result<Vec<RenewalDay>, StoreError>;
 
     // --- stored redirects ----------------------------------------------------------------------
 
@@ -351,6 +376,46 @@ pub struct CaAccount {
     pub created: Timestamp,
 }
 
+/// A CA that fails: by itself, not for one customer's fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaTrouble {
+    /// The directory URL.
+    pub directory: String,
+    /// Orders in a row that failed by its fault.
+    pub failures: u32,
+    /// How often in a row it was taken out of use for that.
+    pub outages: u32,
+    /// Until when it is out of use; past that, one order tries it. `None`: it still is in use.
+    pub out_until: Option<Timestamp>,
+    /// When the first of these orders failed.
+    pub since: Timestamp,
+    /// What it said to the last one, or did.
+    pub why: String,
+}
+
+/// A stop of all orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    /// Why, for other operators. `None`: nobody said.
+    pub note: Option<String>,
+    /// Who did it: the name of a token.
+    pub by: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The renewals of one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenewalDay {
+    /// Its begin, at midnight UTC.
+    pub day: Timestamp,
+    /// How many domains are to be renewed on it.
+    pub renewals: u64,
+}
+
+/// The length of a [`RenewalDay`].
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
 /// A key that seals session tickets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TicketKeyRow {
@@ -421,6 +486,9 @@ pub struct BudgetTake {
     pub per: Duration,
     /// How many tokens to take.
     pub amount: u32,
+    /// Whether who is sent away stands in the short line: that of tenants with only a few domains
+    /// waiting, beside the one of large imports. Both are served at once.
+    pub few: bool,
 }
 
 /// Whether the tokens were taken.
@@ -432,7 +500,7 @@ pub enum BudgetAnswer {
     Exhausted {
         /// The bucket.
         key: String,
-        /// When it will hold enough.
+        /// When it will hold enough for the caller: its turn.
         until: Timestamp,
     },
 }

@@ -1,10 +1,12 @@
 //! Port 80, and what a connection is good for: no link breaks while a certificate is pending, and
 //! none is served under another name's certificate.
 
+use linkseal::control::Patch;
+use linkseal::domain::record::Hsts;
 use linkseal::domain::ssl::Reason;
 
 use crate::support::client::{self, Web};
-use crate::support::edge::EDGE_NAME;
+use crate::support::edge::{EDGE_NAME, domain, operator};
 use crate::support::until;
 use crate::support::world::World;
 
@@ -105,4 +107,56 @@ async fn a_connection_serves_the_name_of_its_certificate_alone() {
     .await;
     assert_eq!(delivered.lines().count(), 1, "{delivered}");
     assert!(delivered.contains(other));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strict_transport_security_is_promised_over_https_alone() {
+    let world = World::start().await;
+    let (name, other) = ("links.strict.test", "links.lax.test");
+    for name in [name, other] {
+        world.edge.register(name).await;
+        world.handshake(name).await.expect("a certificate is made");
+    }
+    let patch = |hsts| Patch {
+        hsts: Some(hsts),
+        ..Patch::default()
+    };
+    let promise = Hsts {
+        max_age: 31_536_000,
+        include_subdomains: true,
+    };
+    let change = async |hsts| {
+        let (name, by) = (domain(name), operator());
+        let changed = world.edge.control.patch(&name, patch(hsts), &by).await;
+        changed.expect("changed");
+    };
+    const HEADER: &str = "strict-transport-security";
+    let links = world.links(name);
+    let promised = async |path: &str| {
+        let answer = world.fetch(name, path).await.expect("an answer");
+        answer.header(HEADER).map(str::to_owned)
+    };
+    assert_eq!(promised(&links.open()).await, None);
+    change(Some(promise)).await;
+    let expected = Some("max-age=31536000; includeSubDomains".to_owned());
+    let (open, click) = (links.open(), links.click("https://shop.example/"));
+    for path in [open.as_str(), &click, "/robots.txt", "/r/unknown", "/nothing"] {
+        assert_eq!(promised(path).await, expected, "{path}");
+    }
+    assert_eq!(
+        promised("/.well-known/acme-challenge/evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ").await,
+        None
+    );
+    let clear = get(&world, name, &links.open()).await;
+    assert_eq!((clear.status, clear.header(HEADER)), (308, None));
+    let lax = world.fetch(other, "/robots.txt").await.expect("an answer");
+    assert_eq!(lax.header(HEADER), None);
+    change(Some(Hsts {
+        max_age: 0,
+        include_subdomains: false,
+    }))
+    .await;
+    assert_eq!(promised(&links.open()).await.as_deref(), Some("max-age=0"));
+    change(None).await;
+    assert_eq!(promised(&links.open()).await, None);
 }

@@ -147,6 +147,9 @@ fn wrong_use_is_64_and_says_what_is_allowed() {
             "ftp://x",
         ],
         &["config", "check", "/nowhere/linkseal.toml"],
+        &["simulate", "--limits", "orders_per_account = \"many\""],
+        &["simulate", "--order-time", "0s"],
+        &["simulate", "--config", "/nowhere/linkseal.toml"],
     ] {
         let output = run(arguments);
         assert_eq!(
@@ -159,6 +162,35 @@ fn wrong_use_is_64_and_says_what_is_allowed() {
     }
     assert!(printed(&run(&["--version"])).starts_with("linkseal "));
     assert!(printed(&run(&["--help"])).contains("demo"));
+}
+
+#[test]
+fn a_fleet_is_replayed_and_plotted_the_same_every_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let plot = dir.path().join("plot.svg");
+    let limits = "orders_per_account = \"20/1d\"";
+    let line = [
+        "simulate",
+        "--domains",
+        "40",
+        "--days",
+        "60",
+        "--lifetime",
+        "45d",
+        "--limits",
+        limits,
+    ];
+    let once = printed(&run(&[&line[..], &["--json", "--svg", utf8(&plot)]].concat()));
+    assert_eq!(once, printed(&run(&[&line[..], &["--json"]].concat())));
+    let outcome: Value = serde_json::from_str(&once).expect("JSON");
+    assert_eq!((&outcome["first"], &outcome["expired"]), (&40.into(), &0.into()));
+    assert_eq!(outcome["days"], 60);
+    assert!(outcome["longest_wait_seconds"].as_u64() > Some(80_000), "{once}");
+    assert!(fs::read_to_string(&plot).expect("a plot").starts_with("<svg "));
+    let table = printed(&run(&line));
+    assert!(table.contains("expired") && table.contains("none"), "{table}");
+    let bad = run(&["simulate", "--lifetime", "45"]);
+    assert!(text(&bad.stderr).contains("160h"), "what is allowed is said");
 }
 
 #[test]

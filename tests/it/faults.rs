@@ -6,13 +6,12 @@ use std::time::Duration;
 use http::StatusCode;
 use linkseal::clock::Timestamp;
 use linkseal::devca::{Endpoint, Lost, Problem, Refusal, RetryAfter};
-use linkseal::domain::DomainRecord;
 use linkseal::domain::ssl::{Reason, State};
 use rustls::AlertDescription;
 
 use crate::support::client::alert;
 use crate::support::until;
-use crate::support::world::{Plan, World};
+use crate::support::world::{Plan, World, is_busy, next_attempt};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -22,41 +21,6 @@ const JITTER: f64 = 0.1;
 /// A world that orders as soon as a name is registered.
 async fn eager() -> World {
     Plan::new().await.set("acme.issue", "on_register").start().await
-}
-
-fn next_attempt(record: &DomainRecord) -> Timestamp {
-    record
-        .ssl
-        .next_attempt
-        .unwrap_or_else(|| panic!("no next attempt: {:?}", record.ssl))
-}
-
-/// Moves the clock to a domain's next attempt.
-async fn pass_to_next_attempt(world: &World, name: &str) {
-    let at = next_attempt(&world.edge.record(name).await);
-    world
-        .clock
-        .advance(at.saturating_since(world.clock.now()) + Duration::from_millis(1));
-}
-
-/// Lets time pass, from one attempt to the next, until a domain is issued.
-async fn pass_until_issued(world: &World, name: &str) -> DomainRecord {
-    until(&format!("{name} is issued"), async || {
-        let record = world.edge.record(name).await;
-        if record.ssl.state() == State::Issued {
-            return Some(record);
-        }
-        if !is_busy(&record) {
-            pass_to_next_attempt(world, name).await;
-        }
-        None
-    })
-    .await
-}
-
-/// Whether somebody works on it, or is about to.
-fn is_busy(record: &DomainRecord) -> bool {
-    record.ssl.reason.is_in_progress() || record.ssl.reason == Reason::Queued
 }
 
 fn connection_refused(name: &str) -> Problem {
@@ -150,7 +114,7 @@ async fn a_names_limit_holds_that_name_alone() {
     world.edge.verify(limited).await;
     assert_eq!(world.ca.name_stats(limited).refused, 1, "asked once");
     world.faults().allow_name(limited);
-    pass_until_issued(&world, limited).await;
+    world.pass_until_issued(limited).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +139,7 @@ async fn a_busy_ca_says_when_it_is_back() {
         );
         assert_eq!((record.ssl.state(), record.ssl.attempts), (State::Pending, 0));
         world.faults().set_maintenance(None);
-        pass_until_issued(&world, name).await;
+        world.pass_until_issued(name).await;
         assert_eq!(world.ca.name_stats(name).orders, 1);
     }
     let busy = "links.busy.test";
@@ -186,7 +150,7 @@ async fn a_busy_ca_says_when_it_is_back() {
     let meanwhile = "links.meanwhile.test";
     world.edge.register(meanwhile).await;
     world.edge.until_issued(meanwhile).await;
-    pass_until_issued(&world, busy).await;
+    world.pass_until_issued(busy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,7 +168,7 @@ async fn a_ca_that_is_gone_comes_back() {
     let wait = next_attempt(&record).saturating_since(world.clock.now());
     assert!(wait <= 3 * MINUTE, "{wait:?}: it may be back soon");
     world.faults().set_down(false);
-    pass_until_issued(&world, name).await;
+    world.pass_until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 1);
 }
 
@@ -247,11 +211,11 @@ async fn an_order_that_is_stuck_is_taken_up_once_and_then_given_up() {
             "the order is taken up, not made again"
         );
         if attempts == 1 {
-            pass_to_next_attempt(&world, name).await;
+            world.pass_to_next_attempt(name).await;
         }
     }
     world.faults().set_stuck_validations(&[]);
-    pass_until_issued(&world, name).await;
+    world.pass_until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 2);
 }
 
@@ -276,7 +240,7 @@ async fn a_failed_challenge_shows_the_cas_words_and_the_next_attempt() {
         let wait = next_attempt(&record).saturating_since(error.at).as_secs_f64();
         assert!((wait - 60.0).abs() <= 60.0 * JITTER + 1.0, "{kind}: {wait} s");
         world.faults().reject_challenge(&name, None);
-        let record = pass_until_issued(&world, &name).await;
+        let record = world.pass_until_issued(&name).await;
         assert_eq!((record.ssl.attempts, record.ssl.last_error), (0, None));
         assert_eq!(world.ca.name_stats(&name).orders, 2, "a failed order is not taken up");
     }
@@ -317,7 +281,7 @@ async fn lost_connections_cost_no_order_but_where_a_new_order_was_answered() {
             let name = format!("links.{endpoint:?}-{lost:?}.test").to_lowercase();
             world.faults().lose_next(endpoint, lost, 1);
             world.edge.register(&name).await;
-            pass_until_issued(&world, &name).await;
+            world.pass_until_issued(&name).await;
             let allowed = if (endpoint, lost) == (Endpoint::NewOrder, Lost::Answer) {
                 2
             } else {
@@ -337,7 +301,7 @@ async fn a_lost_account_is_the_same_account() {
     let world = plan.start_at_once().await;
     world.edge.register("links.account.test").await;
     drop(world.handshake("links.account.test").await);
-    pass_until_issued(&world, "links.account.test").await;
+    world.pass_until_issued("links.account.test").await;
     assert_eq!(world.ca.stats().accounts, 1, "one key is one account");
 }
 
@@ -374,7 +338,7 @@ async fn a_certificate_that_was_not_signed_is_ordered_anew() {
         record.ssl.last_error.clone().expect("words").detail,
         "the HSM is on fire"
     );
-    pass_until_issued(&world, name).await;
+    world.pass_until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 2);
 }
 
@@ -461,5 +425,5 @@ async fn a_restart_changes_nothing_of_what_failed() {
     );
     assert_eq!(asked, (world.ca.name_stats(failed), world.ca.name_stats(limited)));
     world.faults().reject_challenge(failed, None);
-    pass_until_issued(&world, failed).await;
+    world.pass_until_issued(failed).await;
 }

@@ -142,8 +142,11 @@ async fn registering_is_enough_where_certificates_are_ordered_on_register() {
     world.edge.register(name).await;
     world.edge.until_issued(name).await;
     world.handshake(name).await.expect("served at once");
+    // The world's port 80 is not this edge's: what the pre-flight makes of that is no matter here.
+    let mut timeline = world.edge.timeline(name).await;
+    timeline.retain(|word| word != "preflight");
     assert_eq!(
-        world.edge.timeline(name).await,
+        timeline,
         ["registered", "dns_right", "order_started", "validating", "issued"]
     );
 }

@@ -15,9 +15,11 @@ use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{Name, Params, cursor, cut, from_cursor, limit};
 use crate::admin::problem::Problem;
+use crate::admin::scope::Reach;
 use crate::admin::view::{DnsView, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::Reissue;
+use crate::domain::DomainName;
 use crate::store::TimelineEntry;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -30,6 +32,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
              A healthy certificate is not replaced.",
             verify,
         )
+        .reach(Reach::Domain)
         .answers(StatusCode::ACCEPTED, Content::json::<DnsView<'_>>(), "What was found."),
         Endpoint::new(
             MethodFilter::POST,
@@ -38,6 +41,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Order a new certificate whatever is held.",
             reissue,
         )
+        .reach(Reach::Domain)
         .answers(
             StatusCode::ACCEPTED,
             Content::json::<DomainView<'_>>(),
@@ -55,6 +59,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Look at the domain's DNS now, for at most 10 s.",
             dns,
         )
+        .reach(Reach::Domain)
         .answers(StatusCode::OK, Content::json::<DnsView<'_>>(), "What was found."),
         Endpoint::new(
             MethodFilter::GET,
@@ -63,6 +68,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "What happened to the domain, newest first.",
             timeline,
         )
+        .reach(Reach::Domain)
         .query::<Paging>()
         .answers(StatusCode::OK, Content::json::<Timeline>(), "A page."),
     ]
@@ -93,20 +99,20 @@ async fn dns(State(context): State<Arc<Context>>, Name(name): Name) -> Result<Re
 /// Which page of a history.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Paging {
+pub(in crate::admin) struct Paging {
     /// How many at most: 1 to 1000; 100 unless given.
-    pub(super) limit: Option<String>,
+    pub(in crate::admin) limit: Option<String>,
     /// `next` of the page before.
-    pub(super) cursor: Option<String>,
+    pub(in crate::admin) cursor: Option<String>,
 }
 
 /// A page of a domain's history.
 #[derive(Serialize, JsonSchema)]
-struct Timeline {
+pub(in crate::admin) struct Timeline {
     /// What happened, newest first.
-    entries: Vec<TimelineEntry>,
+    pub(in crate::admin) entries: Vec<TimelineEntry>,
     /// The cursor of the next page. `None`: this is the last.
-    next: Option<String>,
+    pub(in crate::admin) next: Option<String>,
 }
 
 async fn timeline(
@@ -114,14 +120,23 @@ async fn timeline(
     Name(name): Name,
     Params(paging): Params<Paging>,
 ) -> Result<Response, Problem> {
+    Ok(axum::Json(timeline_page(&context, &name, &paging).await?).into_response())
+}
+
+/// A page of a domain's history.
+pub(in crate::admin) async fn timeline_page(
+    context: &Context,
+    name: &DomainName,
+    paging: &Paging,
+) -> Result<Timeline, Problem> {
     let limit = limit(paging.limit.as_deref())?;
     let before = from_cursor(paging.cursor.as_deref(), |id| id.parse().ok())?;
     let store = context.control.store();
-    let mut entries = store.timeline(&name, before, limit + 1).await?;
-    if entries.is_empty() && store.domain(&name).await?.is_none() {
-        return Err(not_registered(&name));
+    let mut entries = store.timeline(name, before, limit + 1).await?;
+    if entries.is_empty() && store.domain(name).await?.is_none() {
+        return Err(not_registered(name));
     }
     let more = cut(&mut entries, limit);
     let next = entries.last().filter(|_| more).map(|e| cursor(&e.id.to_string()));
-    Ok(axum::Json(Timeline { entries, next }).into_response())
+    Ok(Timeline { entries, next })
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::admin::Context;
 use crate::admin::endpoint::{Content, Endpoint};
+use crate::admin::scope::Reach;
 use crate::config::admin::Role;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -22,6 +23,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "This API, described (OpenAPI 3.1).",
             show,
         )
+        .reach(Reach::General)
         .answers(StatusCode::OK, Content::json::<Value>(), "The description."),
     ]
 }

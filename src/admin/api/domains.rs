@@ -14,11 +14,12 @@ use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{Json, Name, Params, cursor, cut, from_cursor, limit};
 use crate::admin::problem::Problem;
+use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::{NewDomain, Patch};
-use crate::domain::DomainName;
 use crate::domain::ssl::{Reason, State as SslState};
+use crate::domain::{DomainName, DomainRecord};
 use crate::store::DomainQuery;
 
 const ALL: &str = "/v1/domains";
@@ -28,17 +29,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     let domain = Content::json::<DomainView<'_>>;
     vec![
         Endpoint::new(MethodFilter::GET, ALL, Role::Viewer, "Domains, sorted by name.", list)
+            .reach(Reach::Narrowed)
             .query::<List>()
             .answers(StatusCode::OK, Content::json::<Page<'_>>(), "A page."),
         Endpoint::new(MethodFilter::POST, ALL, Role::Admin, "Register a domain.", register)
+            .reach(Reach::Narrowed)
             .body(Content::json::<NewDomain>())
             .answers(StatusCode::CREATED, domain(), "It is new.")
             .answers(StatusCode::OK, domain(), "It was registered already."),
-        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show).answers(
-            StatusCode::OK,
-            domain(),
-            "The domain.",
-        ),
+        Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show)
+            .reach(Reach::Domain)
+            .answers(StatusCode::OK, domain(), "The domain."),
         Endpoint::new(
             MethodFilter::PATCH,
             ONE,
@@ -46,6 +47,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "Change a domain. The role support may pause and resume, nothing else.",
             patch,
         )
+        .reach(Reach::Domain)
         .body(Content::json::<Patch>())
         .answers(StatusCode::OK, domain(), "As it is now."),
         Endpoint::new(
@@ -53,30 +55,37 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             ONE,
             Role::Admin,
             "Retire a domain: no more orders, served while its certificate lives; registering brings it back. \
-             With purge=true it is forgotten now.",
+             With purge=true it is forgotten now; with revoke=true too, its certificate is revoked first, and where \
+             that fails nothing is forgotten.",
             remove,
         )
+        .reach(Reach::Domain)
         .query::<Remove>()
-        .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
+        .answers(StatusCode::NO_CONTENT, Content::Empty, "Done.")
+        .answers(
+            StatusCode::BAD_GATEWAY,
+            Content::json::<Problem>(),
+            "The certificate was not revoked, and nothing was forgotten.",
+        ),
     ]
 }
 
 /// What of the list is wanted.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct List {
+pub(in crate::admin) struct List {
     /// Only in this state.
-    state: Option<SslState>,
+    pub(in crate::admin) state: Option<SslState>,
     /// Only for this reason.
-    reason: Option<Reason>,
+    pub(in crate::admin) reason: Option<Reason>,
     /// Only this tenant's.
-    tenant: Option<String>,
+    pub(in crate::admin) tenant: Option<String>,
     /// Only names that start with this.
-    q: Option<String>,
+    pub(in crate::admin) q: Option<String>,
     /// How many at most: 1 to 1000; 100 unless given.
-    limit: Option<String>,
+    pub(in crate::admin) limit: Option<String>,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(in crate::admin) cursor: Option<String>,
 }
 
 /// A page of domains.
@@ -91,15 +100,38 @@ struct Page<'a> {
     counts: Counts,
 }
 
-async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -> Result<Response, Problem> {
+/// What a list holds.
+pub(in crate::admin) struct Listed {
+    /// A page of the domains, sorted by name.
+    pub(in crate::admin) records: Vec<DomainRecord>,
+    /// The cursor of the next page. `None`: this is the last.
+    pub(in crate::admin) next: Option<String>,
+    /// How many there are in each state: of the tenant asked for, else of all.
+    pub(in crate::admin) counts: Counts,
+}
+
+async fn list(
+    State(context): State<Arc<Context>>,
+    caller: Caller,
+    Params(list): Params<List>,
+) -> Result<Response, Problem> {
+    let Listed { records, next, counts } = listed(&context, caller.scope(), list).await?;
+    let viewer = Viewer::new(&context.control);
+    let domains = records.iter().map(|r| viewer.domain(r)).collect();
+    Ok(axum::Json(Page { domains, next, counts }).into_response())
+}
+
+/// A page of the domains within a scope.
+pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: List) -> Result<Listed, Problem> {
     let limit = limit(list.limit.as_deref())?;
     let after = from_cursor(list.cursor.as_deref(), |name| DomainName::parse(name).ok())?;
     let store = context.control.store();
-    let counts = Counts::of(&store.counts(list.tenant.as_deref()).await?);
+    let tenant = scope.narrow(list.tenant)?;
+    let counts = Counts::of(&store.counts(tenant.as_deref()).await?);
     let query = DomainQuery {
         state: list.state,
         reason: list.reason,
-        tenant: list.tenant,
+        tenant,
         prefix: list.q,
         after,
         // One more tells whether there is a next page.
@@ -108,13 +140,12 @@ async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -
     let mut records = store.list(&query).await?;
     let more = cut(&mut records, limit);
     let next = records.last().filter(|_| more).map(|r| cursor(r.name.as_str()));
-    let viewer = Viewer::new(&context.control);
-    let domains = records.iter().map(|r| viewer.domain(r)).collect();
-    Ok(axum::Json(Page { domains, next, counts }).into_response())
+    Ok(Listed { records, next, counts })
 }
 
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
-    let new: NewDomain = body.read(&["name", "sending_domain"])?;
+    let mut new: NewDomain = body.read(&["name", "sending_domain"])?;
+    new.keep_to(caller.scope().tenant())?;
     let registered = context.control.register(new, &caller.actor()).await?;
     let status = if registered.created {
         StatusCode::CREATED
@@ -146,6 +177,10 @@ async fn patch(
         caller.must_be(Role::Admin)?;
     }
     let patch: Patch = body.read(&["sending_domain"])?;
+    // By the name of a former tenant another's links would work here, too.
+    if patch.tenant.is_some() || patch.former_tenants.is_some() {
+        caller.must_see_all("tenant and former_tenants can be changed by who sees all tenants")?;
+    }
     let record = context.control.patch(&name, patch, &caller.actor()).await?;
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }
@@ -156,6 +191,8 @@ async fn patch(
 struct Remove {
     /// `true`: forget everything about it now.
     purge: Option<String>,
+    /// `true`: revoke its certificate first. Only with `purge=true`.
+    revoke: Option<String>,
 }
 
 async fn remove(
@@ -164,10 +201,24 @@ async fn remove(
     Name(name): Name,
     Params(how): Params<Remove>,
 ) -> Result<StatusCode, Problem> {
-    match how.purge.as_deref() {
-        None | Some("false") => context.control.retire(&name, &caller.actor()).await?,
-        Some("true") => context.control.purge(&name, &caller.actor()).await?,
-        Some(_) => return Err(Problem::invalid("purge: true or false")),
+    let yes = |key: &str, value: Option<&str>| match value {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Problem::invalid(format!("{key}: true or false"))),
+    };
+    let (purge, revoke) = (
+        yes("purge", how.purge.as_deref())?,
+        yes("revoke", how.revoke.as_deref())?,
+    );
+    match (purge, revoke) {
+        (false, false) => context.control.retire(&name, &caller.actor()).await?,
+        (true, false) => context.control.purge(&name, &caller.actor()).await?,
+        (true, true) => context.control.revoke_and_purge(&name, &caller.actor()).await?,
+        (false, true) => {
+            return Err(Problem::invalid(
+                "revoke: only with purge=true; a retired domain is still served",
+            ));
+        }
     }
     Ok(StatusCode::NO_CONTENT)
 }

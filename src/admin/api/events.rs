@@ -5,6 +5,7 @@
 //! the journal still has, also over a restart of the edge. A reader that is slow holds up nobody
 //! and is held up by nobody: what it gets is read from the journal when it takes it.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -23,9 +24,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::admin::Context;
+use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{self, Params};
 use crate::admin::problem::Problem;
+use crate::admin::scope::Reach;
 use crate::config::admin::Role;
 use crate::domain::DomainName;
 use crate::event::verdict::Class;
@@ -51,6 +54,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "This node's events as they come; Last-Event-ID goes on after an earlier one.",
             follow,
         )
+        .reach(Reach::Narrowed)
         .query::<Filter>()
         .answers(StatusCode::OK, Content::Text(MEDIA), "A stream without an end."),
     ]
@@ -67,6 +71,9 @@ struct Filter {
     kind: Option<String>,
     /// Only events whose verdict is of this class.
     class: Option<String>,
+    /// Only events of the tenant that the token is of. `None`: of all.
+    #[serde(skip)]
+    tenant: Option<String>,
 }
 
 /// What a filter looks at.
@@ -75,6 +82,9 @@ struct Looked<'j> {
     #[serde(rename = "type")]
     kind: &'j str,
     domain: Option<&'j str>,
+    /// Anything may stand in it, escaped.
+    #[serde(borrow)]
+    tenant: Option<Cow<'j, str>>,
     verdict: Option<Verdict<'j>>,
 }
 
@@ -93,7 +103,7 @@ impl Filter {
                 .map_err(|e| Problem::invalid(format!("type: {e}")))?;
         }
         if let Some(class) = &self.class
-            && !Class::ALL.iter().any(|c| c.as_str() == class)
+            && Class::parse(class).is_none()
         {
             let all = Class::ALL.map(Class::as_str).join(", ");
             return Err(Problem::invalid(format!("class: one of {all}")));
@@ -105,7 +115,7 @@ impl Filter {
     }
 
     fn takes(&self, json: &[u8]) -> bool {
-        if self.domain.is_none() && self.kind.is_none() && self.class.is_none() {
+        if self.domain.is_none() && self.kind.is_none() && self.class.is_none() && self.tenant.is_none() {
             return true;
         }
         let Ok(event) = serde_json::from_slice::<Looked<'_>>(json) else {
@@ -113,6 +123,10 @@ impl Filter {
         };
         let class = event.verdict.map(|v| v.class);
         self.kind.as_deref().is_none_or(|k| k == event.kind)
+            && self
+                .tenant
+                .as_deref()
+                .is_none_or(|t| event.tenant.as_deref() == Some(t))
             && self.domain.as_deref().is_none_or(|d| event.domain == Some(d))
             && self.class.as_deref().is_none_or(|c| class == Some(c))
     }
@@ -120,10 +134,12 @@ impl Filter {
 
 async fn follow(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     Params(filter): Params<Filter>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let filter = filter.checked()?;
+    let mut filter = filter.checked()?;
+    filter.tenant = caller.scope().tenant().map(str::to_owned);
     let now = context.control.clock().now();
     let permit = Arc::clone(&context.streams).try_acquire_owned().map_err(|_| {
         let detail = format!("{MAX_STREAMS} event streams are open, which is the most there can be");

@@ -13,8 +13,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::Context;
+use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input;
+use crate::admin::scope::Reach;
 use crate::config::admin::Role;
 use crate::control::Control;
 use crate::domain::DomainName;
@@ -36,6 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             "All domains, one a line, sorted by name, as an import takes them.",
             export,
         )
+        .reach(Reach::Narrowed)
         .answers(StatusCode::OK, Content::lines::<Exported<'_>>(), "A domain a line."),
     ]
 }
@@ -56,24 +59,32 @@ struct Exported<'a> {
     state: ssl::State,
 }
 
-async fn export(State(context): State<Arc<Context>>) -> Response {
-    let walk = Some((context.control.clone(), None));
+async fn export(State(context): State<Arc<Context>>, caller: Caller) -> Response {
+    let whose = caller.scope().tenant().map(str::to_owned);
+    let walk = Some((context.control.clone(), whose, None));
     input::stream(
         LINES,
         stream::try_unfold(walk, |walk| async move {
-            let Some((control, after)) = walk else { return Ok(None) };
-            let (page, last) = page(&control, after).await.map_err(|error| {
+            let Some((control, whose, after)) = walk else {
+                return Ok(None);
+            };
+            let (page, last) = page(&control, whose.clone(), after).await.map_err(|error| {
                 tracing::warn!(%error, "an export broke off");
                 error
             })?;
-            Ok(Some((page, last.map(|last| (control, Some(last))))))
+            Ok(Some((page, last.map(|last| (control, whose, Some(last))))))
         }),
     )
 }
 
 /// A page, and the name it ends with. `None`: it is the last.
-async fn page(control: &Control, after: Option<DomainName>) -> Result<(Bytes, Option<DomainName>), io::Error> {
+async fn page(
+    control: &Control,
+    tenant: Option<String>,
+    after: Option<DomainName>,
+) -> Result<(Bytes, Option<DomainName>), io::Error> {
     let query = DomainQuery {
+        tenant,
         after,
         limit: PAGE,
         ..DomainQuery::default()

@@ -20,11 +20,12 @@ use crate::admin::Context;
 use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{self, MAX_BODY};
+use crate::admin::scope::Reach;
 use crate::config::admin::Role;
 use crate::control::{Actor, Control, Import, NewDomain};
 
 /// Lines registered at once: the store commits them together.
-const IN_FLIGHT: usize = 32;
+pub(in crate::admin) const IN_FLIGHT: usize = 32;
 /// How long nothing may come while more is expected.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -38,6 +39,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
              Every line is answered, in order and as soon as it is done: read while sending.",
             import,
         )
+        .reach(Reach::Narrowed)
         .body(Content::lines::<NewDomain>())
         .answers(StatusCode::OK, Content::lines::<Import>(), "An answer a line."),
     ]
@@ -45,18 +47,19 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn import(State(context): State<Arc<Context>>, caller: Caller, body: Body) -> Response {
     let (control, actor) = (context.control.clone(), caller.actor());
+    let only = caller.scope().tenant().map(str::to_owned);
     let answers = lines(body.into_data_stream(), STALL)
         .map(move |line| {
-            let (control, actor) = (control.clone(), actor.clone());
-            async move { answer(&control, &actor, line).await }
+            let (control, actor, only) = (control.clone(), actor.clone(), only.clone());
+            async move { answer(&control, &actor, only.as_deref(), line).await }
         })
         .buffered(IN_FLIGHT);
     input::stream(LINES, answers)
 }
 
-async fn answer(control: &Control, actor: &Actor, line: Line) -> Result<Bytes, io::Error> {
+async fn answer(control: &Control, actor: &Actor, only: Option<&str>, line: Line) -> Result<Bytes, io::Error> {
     let import = match line.text {
-        Ok(text) => control.import_line(line.number, &registrable(text), actor).await,
+        Ok(text) => control.import_line(line.number, &registrable(text), only, actor).await,
         Err(error) => Import {
             line: line.number,
             name: None,
@@ -71,7 +74,7 @@ async fn answer(control: &Control, actor: &Actor, line: Line) -> Result<Bytes, i
 }
 
 /// Without the state that an export tells beside what can be registered.
-fn registrable(line: String) -> String {
+pub(in crate::admin) fn registrable(line: String) -> String {
     match serde_json::from_str::<Value>(&line) {
         Ok(Value::Object(mut domain)) if domain.contains_key("state") => {
             domain.remove("state");

@@ -1,4 +1,4 @@
-//! `GET /v1/issuer`: how the orders stand.
+//! `/v1/issuer`: how the orders stand, and the freeze of all of them.
 
 use std::sync::Arc;
 
@@ -10,120 +10,321 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admin::Context;
+use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
+use crate::admin::input::Json;
 use crate::admin::problem::Problem;
 use crate::clock::Timestamp;
 use crate::config::admin::Role;
-use crate::control::Overview;
+use crate::control::{self, AuthorityState, NewFreeze, OperatorError, Overview, Standing, TargetVerdict};
+use crate::domain::messages::Text;
+use crate::store::{self, StoreError};
+
+const FREEZE: &str = "/v1/issuer/freeze";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
+    let freeze = Content::json::<Freeze>;
     vec![
         Endpoint::new(
             MethodFilter::GET,
             "/v1/issuer",
             Role::Viewer,
-            "Accounts at CAs, the queue of orders, what is left of the CA's limits, and a forecast.",
+            "The CAs and our accounts there, the queue of orders, what is left of the CAs' limits, a freeze, \
+             CAA at the edge's own names, and a forecast.",
             show,
         )
         .answers(StatusCode::OK, Content::json::<Issuer>(), "How it stands."),
+        Endpoint::new(
+            MethodFilter::PUT,
+            FREEZE,
+            Role::Admin,
+            "Stop all orders, on every node and over restarts. Certificates held are served, orders that run end.",
+            freeze_all,
+        )
+        .body(Content::json::<NewFreeze>())
+        .answers(StatusCode::CREATED, freeze(), "Orders are frozen from now on.")
+        .answers(StatusCode::OK, freeze(), "They were frozen already."),
+        Endpoint::new(
+            MethodFilter::DELETE,
+            FREEZE,
+            Role::Admin,
+            "Let orders go on, by themselves.",
+            thaw,
+        )
+        .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
     ]
 }
 
 /// How the orders of this node stand.
 #[derive(Serialize, JsonSchema)]
-struct Issuer {
-    /// The accounts, one a CA.
-    accounts: Vec<Account>,
+pub(in crate::admin) struct Issuer {
+    /// The CAs with our accounts, in the order in which orders go to them.
+    pub(in crate::admin) accounts: Vec<Account>,
     /// Orders that wait for a slot, by priority.
-    queue: Queue,
-    /// The CA's limits, as mirrored here.
-    budgets: Vec<Budget>,
-    /// Until when the CA's word holds all orders back. `None`: it does not.
-    held_back: Option<Timestamp>,
-    /// When the queue will be through.
-    forecast: Forecast,
+    pub(in crate::admin) queue: Queue,
+    /// The limits of the CA in use, as mirrored here; of the first one, where none is.
+    pub(in crate::admin) budgets: Vec<Budget>,
+    /// Until when no CA takes orders. `None`: one does.
+    pub(in crate::admin) held_back: Option<Timestamp>,
+    /// The stop of all orders. `None`: they go on.
+    pub(in crate::admin) freeze: Option<Freeze>,
+    /// Certificates that are held and at risk: their renewal fails, or should have come already.
+    pub(in crate::admin) certificates_at_risk: u64,
+    /// What CAA records at the edge's own names say about each CA.
+    pub(in crate::admin) target_caa: Vec<TargetCaa>,
+    /// What is to come.
+    pub(in crate::admin) forecast: Forecast,
 }
 
-/// An account at a CA.
+/// A CA and our account there.
 #[derive(Serialize, JsonSchema)]
-struct Account {
+pub(in crate::admin) struct Account {
     /// The CA's directory.
-    directory: String,
+    pub(in crate::admin) directory: String,
+    /// Its host name.
+    pub(in crate::admin) ca: String,
     /// The account's URL. `None`: nothing was ordered there yet.
-    kid: Option<String>,
+    pub(in crate::admin) kid: Option<String>,
     /// When it was made. `None`: nothing was ordered there yet.
-    created: Option<Timestamp>,
+    pub(in crate::admin) created: Option<Timestamp>,
+    /// `in_use`, `standby` (one before it takes orders), `held_back` (by its own word), `out` (it
+    /// keeps failing; then one order tries it).
+    pub(in crate::admin) state: &'static str,
+    /// Until when it takes no orders. `None`: it does.
+    pub(in crate::admin) until: Option<Timestamp>,
+    /// What it said to, or did with, the last order that failed by its fault. `None`: none has of late.
+    pub(in crate::admin) why: Option<String>,
+    /// How many orders in a row failed by its fault.
+    pub(in crate::admin) failures: u32,
+    /// How CAA records name it. Empty: its directory does not say, or could not be read yet.
+    pub(in crate::admin) caa_identities: Vec<String>,
+    /// Its limits, as mirrored here.
+    pub(in crate::admin) budgets: Vec<Budget>,
 }
 
 /// Orders that wait for a slot.
 #[derive(Serialize, JsonSchema)]
-struct Queue {
-    /// Renewals whose certificate runs out.
-    expiring: usize,
+pub(in crate::admin) struct Queue {
+    /// Renewals whose certificate runs out, or which the CA wants at once.
+    pub(in crate::admin) expiring: usize,
     /// A handshake waits for them.
-    handshake: usize,
+    pub(in crate::admin) handshake: usize,
     /// Somebody verified.
-    verify: usize,
+    pub(in crate::admin) verify: usize,
     /// All others.
-    bulk: usize,
+    pub(in crate::admin) bulk: usize,
 }
 
-/// A limit of the CA.
-#[derive(Serialize, JsonSchema)]
-struct Budget {
+/// A limit of a CA.
+#[derive(Clone, Serialize, JsonSchema)]
+pub(in crate::admin) struct Budget {
     /// Its name under `acme.limits`.
-    limit: &'static str,
+    pub(in crate::admin) limit: &'static str,
     /// How many.
-    count: u32,
+    pub(in crate::admin) count: u32,
     /// In how many seconds.
-    per_seconds: u64,
+    pub(in crate::admin) per_seconds: u64,
     /// How many are left. `None`: it counts for each name apart.
-    remaining: Option<u32>,
+    pub(in crate::admin) remaining: Option<u32>,
 }
 
-/// When the queue will be through.
+/// A stop of all orders.
 #[derive(Serialize, JsonSchema)]
-struct Forecast {
-    /// How many orders wait.
-    queued: usize,
-    /// When the last of them is expected to be through. `None`: none waits.
-    done_by: Option<Timestamp>,
+pub(in crate::admin) struct Freeze {
+    /// Why. `None`: nobody said.
+    pub(in crate::admin) note: Option<String>,
+    /// Who did it: the name of a token.
+    pub(in crate::admin) by: String,
+    /// Since when.
+    pub(in crate::admin) since: Timestamp,
+}
+
+/// What CAA records at one of the edge's own names say about one CA.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct TargetCaa {
+    /// The edge's name, or an alias.
+    pub(in crate::admin) name: String,
+    /// The CA's host name.
+    pub(in crate::admin) ca: String,
+    /// `allows`, `forbids`, `error` (DNS fails), `not_judged` (the CA does not say how records name it).
+    pub(in crate::admin) verdict: &'static str,
+    /// Where the records stand. `None`: there are none.
+    pub(in crate::admin) host: Option<String>,
+    /// The records.
+    pub(in crate::admin) found: Vec<String>,
+    /// When it was looked at.
+    pub(in crate::admin) checked: Timestamp,
+    /// What it means and what to change. `None`: nothing is wrong.
+    pub(in crate::admin) message: Option<Text>,
+}
+
+/// What is to come.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct Forecast {
+    /// How many orders wait, for a slot or for a limit.
+    pub(in crate::admin) queued: u64,
+    /// When the last of them is expected to be through. `None`: none waits, or orders are frozen.
+    pub(in crate::admin) done_by: Option<Timestamp>,
+    /// How many orders a day the account's limit lets through. Renewals that name what they replace
+    /// (RFC 9773) do not count against it.
+    pub(in crate::admin) orders_per_day: f64,
+    /// Renewals of the next four weeks.
+    pub(in crate::admin) renewals: Renewals,
+}
+
+/// Renewals to come.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct Renewals {
+    /// Today, overdue ones included.
+    pub(in crate::admin) today: u64,
+    /// In the next seven days, today's included.
+    pub(in crate::admin) seven_days: u64,
+    /// In the next 28 days, today's included.
+    pub(in crate::admin) four_weeks: u64,
+    /// By day, after today; days without any are left out.
+    pub(in crate::admin) days: Vec<Day>,
+}
+
+/// The renewals of a day.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::admin) struct Day {
+    /// Its begin, midnight UTC.
+    pub(in crate::admin) day: Timestamp,
+    /// How many.
+    pub(in crate::admin) renewals: u64,
 }
 
 async fn show(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
     Ok(axum::Json(Issuer::from(context.control.overview().await?)).into_response())
 }
 
+async fn freeze_all(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
+    let new: NewFreeze = body.read(&[])?;
+    let (freeze, is_new) = context.control.freeze(new, &caller.actor()).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, axum::Json(Freeze::from(freeze))).into_response())
+}
+
+async fn thaw(State(context): State<Arc<Context>>, caller: Caller) -> Result<StatusCode, Problem> {
+    match context.control.thaw(&caller.actor()).await {
+        Err(OperatorError::Store(StoreError::NotFound)) => Err(Problem::not_found("orders are not frozen")),
+        done => Ok(done.map(|()| StatusCode::NO_CONTENT)?),
+    }
+}
+
 impl From<Overview> for Issuer {
     fn from(overview: Overview) -> Self {
         let [(_, expiring), (_, handshake), (_, verify), (_, bulk)] = overview.queue;
-        let (kid, created) = overview.account.map(|a| (a.kid, a.created)).unzip();
-        let budgets = overview.budgets.map(|b| Budget {
-            limit: b.limit,
-            count: b.count,
-            per_seconds: b.per.as_secs(),
-            // A part of an order is none.
-            remaining: b
-                .remaining
-                .map(|left| left.floor().clamp(0.0, f64::from(b.count)) as u32),
-        });
+        let accounts: Vec<_> = overview.authorities.into_iter().map(Account::from).collect();
+        let in_use = accounts.iter().find(|a| a.state == "in_use");
+        let waits = accounts.iter().filter_map(|a| a.until).min();
         Self {
-            accounts: vec![Account {
-                directory: overview.directory,
-                kid,
-                created,
-            }],
+            budgets: in_use
+                .or(accounts.first())
+                .map(|a| a.budgets.clone())
+                .unwrap_or_default(),
+            held_back: waits.filter(|_| in_use.is_none()),
             queue: Queue {
                 expiring,
                 handshake,
                 verify,
                 bulk,
             },
-            budgets: budgets.into(),
-            held_back: overview.held_back,
-            forecast: Forecast {
-                queued: overview.forecast.queued,
-                done_by: overview.forecast.done_by,
+            freeze: overview.frozen.map(Freeze::from),
+            certificates_at_risk: overview.at_risk,
+            target_caa: overview.target_caa.iter().map(TargetCaa::from).collect(),
+            forecast: overview.forecast.into(),
+            accounts,
+        }
+    }
+}
+
+impl From<AuthorityState> for Account {
+    fn from(of: AuthorityState) -> Self {
+        let (kid, created) = of.account.map(|a| (a.kid, a.created)).unzip();
+        let (state, until) = match of.standing {
+            Standing::InUse => ("in_use", None),
+            Standing::StandsBy => ("standby", None),
+            Standing::HeldBack(until) => ("held_back", Some(until)),
+            Standing::Out(until) => ("out", Some(until)),
+        };
+        Self {
+            directory: of.directory,
+            ca: of.host,
+            kid,
+            created,
+            state,
+            until,
+            failures: of.trouble.as_ref().map_or(0, |t| t.failures),
+            why: of.trouble.map(|t| t.why),
+            caa_identities: of.caa_identities,
+            budgets: of.budgets.map(Budget::from).into(),
+        }
+    }
+}
+
+impl From<control::Budget> for Budget {
+    fn from(of: control::Budget) -> Self {
+        // A part of an order is none.
+        let whole = |left: f64| left.floor().clamp(0.0, f64::from(of.count)) as u32;
+        Self {
+            limit: of.limit,
+            count: of.count,
+            per_seconds: of.per.as_secs(),
+            remaining: of.remaining.map(whole),
+        }
+    }
+}
+
+impl From<store::Freeze> for Freeze {
+    fn from(of: store::Freeze) -> Self {
+        Self {
+            note: of.note,
+            by: of.by,
+            since: of.since,
+        }
+    }
+}
+
+impl From<&control::TargetCaa> for TargetCaa {
+    fn from(of: &control::TargetCaa) -> Self {
+        Self {
+            name: of.name.to_string(),
+            ca: of.ca.clone(),
+            verdict: match of.verdict {
+                TargetVerdict::Allows => "allows",
+                TargetVerdict::Forbids => "forbids",
+                TargetVerdict::Error => "error",
+                TargetVerdict::NotJudged => "not_judged",
+            },
+            host: of.host.clone(),
+            found: of.found.clone(),
+            checked: of.checked,
+            message: of.message.clone(),
+        }
+    }
+}
+
+impl From<control::Forecast> for Forecast {
+    fn from(of: control::Forecast) -> Self {
+        let week = of.today + store::DAY * 7;
+        let of_week = of.days.iter().filter(|d| d.day < week).map(|d| d.renewals);
+        Self {
+            queued: of.waiting,
+            done_by: of.done_by,
+            orders_per_day: of.orders_per_day,
+            renewals: Renewals {
+                today: of.due_today,
+                seven_days: of.due_today + of_week.sum::<u64>(),
+                four_weeks: of.due_today + of.days.iter().map(|d| d.renewals).sum::<u64>(),
+                days: of
+                    .days
+                    .into_iter()
+                    .map(|d| Day {
+                        day: d.day,
+                        renewals: d.renewals,
+                    })
+                    .collect(),
             },
         }
     }

@@ -1,17 +1,20 @@
 //! The JSON API, a file for each thing it is about.
 
 mod audit;
-mod checks;
+pub(super) mod checks;
 mod description;
-mod domains;
+pub(super) mod domains;
 mod erase;
 mod events;
 mod export;
-mod import;
-mod issuer;
+pub(super) mod import;
+pub(super) mod issuer;
 mod kills;
 mod links;
+mod readiness;
 mod redirects;
+pub(super) mod share;
+mod suspicion;
 
 pub(super) use domains::not_registered;
 pub(super) use events::MAX_STREAMS;
@@ -26,10 +29,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         metrics::endpoints(),
         domains::endpoints(),
         checks::endpoints(),
+        readiness::endpoints(),
+        share::endpoints(),
         import::endpoints(),
         export::endpoints(),
         audit::endpoints(),
         issuer::endpoints(),
+        suspicion::endpoints(),
         links::endpoints(),
         events::endpoints(),
         erase::endpoints(),

@@ -22,6 +22,10 @@ pub(super) static STYLE: LazyLock<Asset> =
 pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("pages", "js", include_bytes!("pages.js").as_slice()));
 
+/// What stands beside the title in a browser's tab.
+pub(super) static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("icon", "svg", include_bytes!("icon.svg").as_slice()));
+
 /// A file that never changes under its path.
 #[derive(Clone, Debug)]
 pub(in crate::admin) struct Asset {
@@ -85,7 +89,7 @@ pub(super) fn router(context: &Arc<Context>) -> Router {
 async fn show(State(context): State<Arc<Context>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
     let live = context.live.load();
     let path = format!("/assets/{file}");
-    let all = [&*STYLE, &*SCRIPT].into_iter().chain(live.brand.assets());
+    let all = [&*STYLE, &*SCRIPT, &*ICON].into_iter().chain(live.brand.assets());
     match all.into_iter().find(|a| a.path == path) {
         Some(asset) => asset.reply(&headers),
         None => Problem::not_found("there is no such file").into_response(),

@@ -1,6 +1,8 @@
 //! The platform's name and looks on the pages.
 
 use super::assets::Asset;
+use super::colour;
+use crate::config::pages::{Logo, Pages};
 
 /// What the pages are called and look like.
 #[derive(Debug)]
@@ -17,20 +19,30 @@ pub(in crate::admin) struct Brand {
 }
 
 impl Brand {
+    pub(in crate::admin) fn new(pages: &Pages, logo: Option<&Logo>) -> Self {
+        let light = colours(pages.accent.0, colour::LIGHT_GROUND);
+        let dark = colours(pages.accent_dark.unwrap_or(pages.accent).0, colour::DARK_GROUND);
+        let sheet = format!(":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n");
+        Self {
+            name: pages.name.to_string(),
+            support: pages.support.as_ref().map(ToString::to_string),
+            logo: logo.map(|logo| Asset::new("logo", logo.extension, logo.bytes.clone())),
+            colours: Asset::new("brand", "css", sheet),
+        }
+    }
+
     pub(super) fn assets(&self) -> impl Iterator<Item = &Asset> {
         self.logo.iter().chain([&self.colours])
     }
 }
 
-impl Default for Brand {
-    fn default() -> Self {
-        let colours = ":root{--accent:#1d4ed8;--on-accent:#ffffff;--accent-text:#1d4ed8}\n\
-                       @media (prefers-color-scheme:dark){:root{--accent:#1d4ed8;--on-accent:#ffffff;--accent-text:#93b4ff}}\n";
-        Self {
-            name: "linkseal".to_owned(),
-            support: None,
-            logo: None,
-            colours: Asset::new("brand", "css", colours),
-        }
-    }
+fn colours(accent: [u8; 3], ground: [u8; 3]) -> String {
+    let hex = |rgb: [u8; 3]| format!("#{}", hex::encode(rgb));
+    let (on, text) = (colour::on(accent), colour::readable(accent, ground));
+    format!(
+        "--accent:{};--on-accent:{};--accent-text:{}",
+        hex(accent),
+        hex(on),
+        hex(text)
+    )
 }

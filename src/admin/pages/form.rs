@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::admin::problem::Problem;
+use crate::domain::Language;
 
 /// The largest form in bytes: the names of an import are pasted into one.
 pub(super) const MAX_FORM: usize = 1 << 20;
@@ -71,11 +72,17 @@ fn elsewhere() -> Problem {
 
 /// Reads a form and lets it pass when its token `is_right`. What is not a form, such as a file that
 /// a script sends, passes unread with the token in a header.
-pub(super) async fn read(parts: &mut Parts, body: Body, is_right: impl Fn(&str) -> bool) -> Result<Body, Problem> {
+pub(super) async fn read(
+    parts: &mut Parts,
+    body: Body,
+    language: Language,
+    is_right: impl Fn(&str) -> bool,
+) -> Result<Body, Problem> {
     let refused = || {
-        Problem::forbidden(
-            "the form belongs to another session or an earlier one: load its page again and send it once more",
-        )
+        Problem::forbidden(language.pick(
+            "The form belongs to another session or an earlier one. Load its page again and send it once more.",
+            "Das Formular gehört zu einer anderen oder früheren Sitzung. Laden Sie die Seite neu und senden Sie es noch einmal.",
+        ))
     };
     let header = parts.headers.get(HEADER).and_then(|h| h.to_str().ok());
     let mut right = header.is_some_and(&is_right);

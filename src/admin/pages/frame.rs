@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, HOST, HeaderMap, RETRY_AFTER, SET_COOKIE};
@@ -13,15 +13,17 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Uri};
 
 use super::session::Session;
+use super::share;
 use super::visitor::{Visitor, Who};
 use super::{cookies, form, headers, layout, see_other, sign_in};
 use crate::admin::auth::{self, Caller};
+use crate::admin::endpoint::Rule;
 use crate::admin::problem::Problem;
-use crate::admin::scope::{Reach, Scope};
+use crate::admin::scope::Scope;
 use crate::admin::server::Peer;
 use crate::admin::{Context, Live};
 use crate::clock::Timestamp;
-use crate::config::admin::Role;
+use crate::config::pages::Origin;
 use crate::domain::Language;
 
 /// Set on an answer: the session ends, or another begins.
@@ -29,14 +31,6 @@ use crate::domain::Language;
 pub(super) enum SessionChange {
     Begin(Session),
     End,
-}
-
-/// Who a page is for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
-    /// The least role. `None`: anybody, signed in or not.
-    pub(super) role: Option<Role>,
-    pub(super) reach: Reach,
 }
 
 /// Why somebody is not let in.
@@ -103,6 +97,8 @@ struct Visit<'c> {
     from: Option<IpAddr>,
     /// Whether it came under TLS, here or at a proxy in front.
     secure: bool,
+    /// Whether it is a shared page.
+    is_shared: bool,
     /// `None`: none yet; share links have none.
     session: Option<Session>,
     /// Cookies to set.
@@ -114,7 +110,9 @@ impl<'c> Visit<'c> {
     fn begin(context: &'c Context, parts: &mut Parts) -> Self {
         let live = context.live.load_full();
         let peer = parts.extensions.get::<Peer>().copied();
-        let secure = peer.is_some_and(|p| p.tls);
+        // A proxy in front is known by the configured name; whoever pretends to it gains nothing.
+        let by_proxy = |url: &Origin| url.is_https() && text(&parts.headers, HOST.as_str()) == Some(url.authority());
+        let secure = peer.is_some_and(|p| p.tls) || live.pages.url.as_ref().is_some_and(by_proxy);
         let asked = take_language(&mut parts.uri);
         let accepted = || Language::accepted(text(&parts.headers, "accept-language").unwrap_or_default());
         let lang = asked
@@ -137,6 +135,7 @@ impl<'c> Visit<'c> {
             live,
             from: peer.map(|p| p.ip),
             secure,
+            is_shared: false,
             session: None,
             cookies: asked
                 .and_then(|l| cookies::set_language(l, secure))
@@ -153,6 +152,10 @@ impl<'c> Visit<'c> {
         if self.live.access.is_open() {
             auth::check_host(&parts.uri, &parts.headers)?;
         }
+        let matched = parts.extensions.get::<MatchedPath>().cloned();
+        if let Some(path) = matched.filter(|p| p.as_str().starts_with(share::PREFIX)) {
+            return self.admit_guest(path.as_str(), parts, body).await;
+        }
         let rule = self.rule(parts);
         self.identify(&parts.headers, from)?;
         if let Some(needed) = rule.role {
@@ -166,32 +169,81 @@ impl<'c> Visit<'c> {
         if parts.method.is_safe() {
             return Ok(body);
         }
-        let host = text(&parts.headers, HOST.as_str()).unwrap_or_default().to_owned();
-        form::check_source(&parts.headers, &[&host])?;
+        self.check_source(&parts.headers)?;
         let sessions = &self.context.pages.sessions;
         let session = self.session.as_ref();
         let is_right = |token: &str| session.is_some_and(|s| sessions.is_form_token(token, s));
-        Ok(form::read(parts, body, is_right).await?)
+        let read = form::read(parts, body, self.visitor.lang, is_right).await;
+        // Whoever left the sign-in open for too long gets it anew.
+        let is_stranger = matches!(self.visitor.who, Who::Stranger);
+        read.map_err(|problem| if is_stranger { Refusal::Stranger } else { problem.into() })
+    }
+
+    /// Lets in whoever has a share link. No cookie is read or set: in a frame on another site there is
+    /// none, and whoever is signed in beside it is somebody else here.
+    async fn admit_guest(&mut self, path: &str, parts: &mut Parts, body: Body) -> Result<Body, Refusal> {
+        self.is_shared = true;
+        self.cookies.clear();
+        let (shares, lang) = (&self.context.pages.shares, self.visitor.lang);
+        let void = || {
+            let detail = match lang {
+                Language::En => "This link has run out or was taken back. Ask for a new one where you got it.",
+                Language::De => {
+                    "Dieser Link ist abgelaufen oder wurde zurückgenommen. Bitten Sie dort um einen neuen, wo Sie ihn bekommen haben."
+                }
+            };
+            Problem::not_found(detail)
+        };
+        let params = RawPathParams::from_request_parts(parts, &()).await;
+        let params = params.map_err(|e| Problem::invalid(e.body_text()))?;
+        let token = params
+            .iter()
+            .find(|(key, _)| *key == "token")
+            .map(|(_, value)| value.to_owned());
+        let token = token.unwrap_or_default();
+        self.visitor.who = Who::Guest(token.clone());
+        let link = shares.open(&token, self.now).ok_or_else(void)?;
+        let record = self
+            .context
+            .control
+            .store()
+            .domain(&link.name)
+            .await
+            .map_err(Problem::from)?;
+        if !record.is_some_and(|record| link.is_of(&record)) {
+            return Err(void().into());
+        }
+        let shared = self.context.pages.shared.get(&(method(parts), path.to_owned()));
+        let kind = *shared.ok_or_else(|| Problem::method("this page is not made for that"))?;
+        let late = |until| Problem::later(format!("too often by this link; try again at {until}"), until, self.now);
+        shares.take(&token, kind, self.now).map_err(late)?;
+        self.visitor.scope = Scope::Domain(link.name);
+        self.visitor.csrf = shares.form_token(&token);
+        if parts.method.is_safe() {
+            return Ok(body);
+        }
+        self.check_source(&parts.headers)?;
+        Ok(form::read(parts, body, lang, |text| shares.is_form_token(text, &token)).await?)
+    }
+
+    /// Forms come from pages of this port, under the name it was asked by or the configured one.
+    fn check_source(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let host = text(headers, HOST.as_str());
+        let configured = self.live.pages.url.as_ref().map(|url| url.authority());
+        let own: Vec<&str> = host.into_iter().chain(configured).collect();
+        form::check_source(headers, &own)
     }
 
     /// What is not in the table is nobody's page, but whoever is signed in is told so.
     fn rule(&self, parts: &Parts) -> Rule {
-        let unknown = Rule {
-            role: Some(Role::Viewer),
-            reach: Reach::General,
-        };
         let Some(path) = parts.extensions.get::<MatchedPath>() else {
-            return unknown;
-        };
-        let method = match parts.method {
-            Method::HEAD => Method::GET,
-            ref method => method.clone(),
+            return Rule::UNKNOWN;
         };
         let rules = &self.context.pages.rules;
         rules
-            .get(&(method, path.as_str().to_owned()))
+            .get(&(method(parts), path.as_str().to_owned()))
             .copied()
-            .unwrap_or(unknown)
+            .unwrap_or(Rule::UNKNOWN)
     }
 
     /// Finds the session, or begins one for a visitor who has none: forms need it, that to sign
@@ -252,11 +304,19 @@ impl<'c> Visit<'c> {
             self.cookies.clear();
             self.set_session(Some(&cookie));
         }
-        headers::set(response.headers_mut(), &[]);
+        let embed = self.live.pages.embed.as_slice();
+        headers::set(response.headers_mut(), if self.is_shared { embed } else { &[] });
         for cookie in self.cookies {
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         response
+    }
+}
+
+fn method(parts: &Parts) -> Method {
+    match parts.method {
+        Method::HEAD => Method::GET,
+        ref method => method.clone(),
     }
 }
 

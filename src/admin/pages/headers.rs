@@ -6,6 +6,8 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 
+use crate::config::pages::Origin;
+
 /// Everything comes from this server, in files: a page that was made to hold somebody else's
 /// script or style does not run it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -16,7 +18,7 @@ const FEATURES: &str = "accelerometer=(), camera=(), clipboard-write=(self), dis
                         gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), usb=()";
 
 /// Sets the headers of a page. `framed_by`: the origins whose pages may hold it in a frame.
-pub(super) fn set(headers: &mut HeaderMap, framed_by: &[String]) {
+pub(super) fn set(headers: &mut HeaderMap, framed_by: &[Origin]) {
     let mut fixed = |name: HeaderName, value: &'static str| {
         headers.insert(name, HeaderValue::from_static(value));
     };
@@ -32,10 +34,9 @@ pub(super) fn set(headers: &mut HeaderMap, framed_by: &[String]) {
         // For browsers that do not know frame-ancestors.
         fixed(X_FRAME_OPTIONS, "DENY");
     }
-    let ancestors = if framed_by.is_empty() {
-        "'none'".to_owned()
-    } else {
-        framed_by.join(" ")
+    let ancestors = match framed_by {
+        [] => "'none'".to_owned(),
+        some => some.iter().map(Origin::as_str).collect::<Vec<_>>().join(" "),
     };
     // The origins were checked with the configuration: they are ASCII.
     if let Ok(policy) = HeaderValue::try_from(format!("{POLICY} {ancestors}")) {

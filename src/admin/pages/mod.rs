@@ -11,22 +11,35 @@
 //! [`Params`](super::input::Params) and a form as [`Form`]. Queries need not know of `lang`, nor forms
 //! of `csrf`. What shows several domains keeps to [`Scope::tenant`](super::scope::Scope::tenant).
 
+mod activity;
 mod assets;
 mod brand;
+mod chart;
+mod colour;
 mod cookies;
+mod domain;
 mod form;
 mod frame;
 mod headers;
-mod home;
+mod icons;
+mod issuer;
 mod key;
 mod layout;
+mod list;
+mod progress;
+mod records;
+mod register;
 mod session;
+mod settings;
+mod share;
+mod sharing;
 mod sign_in;
-#[allow(dead_code, reason = "for the pages and endpoints that follow")]
 mod visitor;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::handler::Handler;
@@ -36,21 +49,41 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use maud::Markup;
+use moka::sync::Cache;
 
 pub(super) use brand::Brand;
 pub(super) use frame::{is_for_people, not_found};
 pub use key::{PagesKey, PagesKeyError};
 
 use super::Context;
-use super::endpoint::method;
+use super::endpoint::{Rule, method};
 use super::problem::Problem;
 use super::scope::Reach;
 use crate::config::admin::Role;
-use frame::Rule;
+use crate::dns::DnsReport;
+use crate::domain::DomainName;
+use share::Shared;
 
 /// All pages there are.
 fn all() -> Vec<Page> {
-    [sign_in::pages(), home::pages()].into_iter().flatten().collect()
+    [
+        sign_in::pages(),
+        list::pages(),
+        domain::pages(),
+        settings::pages(),
+        sharing::pages(),
+        register::pages(),
+        issuer::pages(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Who all pages are for, by method and path.
+#[cfg(test)]
+pub(super) fn table() -> Vec<(Method, String, Rule)> {
+    all().into_iter().map(|p| (p.method, p.path, p.rule)).collect()
 }
 
 /// One method of one path.
@@ -58,6 +91,7 @@ pub(super) struct Page {
     method: Method,
     path: String,
     rule: Rule,
+    shared: Shared,
     handler: MethodRouter<Arc<Context>>,
 }
 
@@ -75,8 +109,21 @@ impl Page {
                 role: Some(role),
                 reach,
             },
+            shared: Shared::No,
             handler: on(filter, handler),
         }
+    }
+
+    /// Opens a page below `/domains/{name}` to whoever has a share link, under [`share::PREFIX`].
+    fn shared(mut self, shared: Shared) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// Its path for whoever has a share link. `None`: it is not for them.
+    fn shared_path(&self) -> Option<String> {
+        let rest = self.path.strip_prefix("/domains/{name}")?;
+        (self.shared != Shared::No).then(|| format!("{}{rest}", share::PREFIX))
     }
 
     /// A page for everybody, signed in or not.
@@ -91,18 +138,38 @@ impl Page {
     }
 }
 
+/// Reports that wait for the page which shows them: some kilobytes each.
+const MAX_REPORTS: u64 = 256;
+/// How long a report may wait.
+const REPORT_LIFE: Duration = Duration::from_secs(60);
+
 /// What the pages need beside the endpoints' context.
 pub(super) struct Pages {
+    pub(super) shares: share::Shares,
     sessions: session::Sessions,
+    /// What "verify" found, for the page that comes after it.
+    reports: Cache<DomainName, Arc<DnsReport>>,
     /// Who each page is for, by method and path.
     rules: HashMap<(Method, String), Rule>,
+    /// What each page takes of who has a share link.
+    shared: HashMap<(Method, String), Shared>,
 }
 
 impl Pages {
     pub(super) fn new(key: &PagesKey) -> Self {
+        let shared = all()
+            .into_iter()
+            .filter_map(|p| Some(((p.method.clone(), p.shared_path()?), p.shared)));
+        let shared = shared.collect();
         let rules = all().into_iter().map(|p| ((p.method, p.path), p.rule));
         Self {
+            shares: share::Shares::new(key),
             sessions: session::Sessions::new(key),
+            shared,
+            reports: Cache::builder()
+                .max_capacity(MAX_REPORTS)
+                .time_to_live(REPORT_LIFE)
+                .build(),
             rules: rules.collect(),
         }
     }
@@ -112,6 +179,9 @@ impl Pages {
 pub(super) fn router(context: &Arc<Context>) -> Router {
     let mut router = Router::new();
     for page in all() {
+        if let Some(path) = page.shared_path() {
+            router = router.route(&path, page.handler.clone());
+        }
         router = router.route(&page.path, page.handler);
     }
     router

@@ -95,16 +95,20 @@ async fn sign_out() -> Response {
 
 fn form(visitor: &Visitor, next: &str, wrong: Option<&str>) -> super::Html {
     let body = html! {
-        @if let Some(wrong) = wrong { p #wrong role="alert" { (wrong) } }
-        form method="post" action=(SIGN_IN) {
+        form.card.form.narrow method="post" action=(SIGN_IN) {
             (layout::form_token(visitor))
             input type="hidden" name="next" value=(next);
-            p {
+            @if let Some(wrong) = wrong { p.alert #wrong role="alert" { (wrong) } }
+            div.field {
                 label for="token" { (visitor.say("Admin token", "Admin-Token")) }
                 input #token type="password" name="token" required autocomplete="current-password" autofocus
-                    aria-describedby=[wrong.map(|_| "wrong")];
+                    aria-describedby={ "token-hint" @if wrong.is_some() { " wrong" } };
+                span.hint #token-hint {
+                    (visitor.say("One of those in the configuration, under admin.tokens.",
+                        "Eines aus der Konfiguration, dort unter admin.tokens."))
+                }
             }
-            button { (visitor.say("Sign in", "Anmelden")) }
+            div.actions { button.primary { (visitor.say("Sign in", "Anmelden")) } }
         }
     };
     layout::page(visitor, visitor.say("Sign in", "Anmelden"), body)

@@ -125,7 +125,7 @@ impl Visitor {
 /// Who an audit line names for somebody with a share link.
 const GUEST: &str = "share link";
 
-fn with_language(path: &str, language: Language) -> String {
+pub(super) fn with_language(path: &str, language: Language) -> String {
     let joint = if path.contains('?') { '&' } else { '?' };
     format!("{path}{joint}lang={}", language.tag())
 }

@@ -1,4 +1,6 @@
-//! Import and export.
+//! Import and export, and questions about many names.
+
+use serde_json::json;
 
 use super::*;
 
@@ -74,4 +76,56 @@ async fn bad_lines_are_answered_and_harm_no_other() {
         edge.get("/v1/domains").await.names(),
         ["a.customer.example", "c.customer.example"]
     );
+}
+
+#[tokio::test]
+async fn a_mailer_asks_for_many_names_at_once() {
+    use crate::domain::ssl::{CertificateInfo, SslEvent};
+    use crate::store::Transition;
+    let edge = Harness::start(vec![]).await;
+    edge.add("ready.customer.example").await;
+    edge.add("pending.customer.example").await;
+    let store = edge.control.store();
+    let mut record = store.domain(&name("ready.customer.example")).await.unwrap().unwrap();
+    let now = edge.control.clock().now();
+    record.ssl = record.ssl.apply(
+        SslEvent::Issued(CertificateInfo {
+            not_before: now,
+            not_after: now + Duration::from_secs(86_400),
+            issuer: "Test CA".into(),
+            serial: "01".into(),
+            sans: vec![],
+            ca: "https://ca.example/dir".into(),
+            ari_id: None,
+            renew_at: now + Duration::from_secs(3_600),
+            ari_check_at: None,
+        }),
+        now,
+    );
+    record.dns.https = true;
+    let record = store.transition(Transition::of(record)).await.unwrap();
+    edge.registry.put(&record);
+    let names = [
+        "ready.customer.example",
+        "Ready.Customer.Example.",
+        "pending.customer.example",
+        "nobody.example",
+        "*",
+    ];
+    let reply = edge.post("/v1/domains/https_ready", json!({ "names": names })).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let expected = json!({"ready": {
+        "ready.customer.example": true, "Ready.Customer.Example.": true, "pending.customer.example": false,
+        "nobody.example": null, "*": null,
+    }});
+    assert_eq!(reply.json(), expected);
+    edge.control.clock().advance(Duration::from_secs(86_400));
+    let reply = edge
+        .post("/v1/domains/https_ready", json!({ "names": [names[0]] }))
+        .await;
+    assert_eq!(reply.json()["ready"][names[0]], false, "it has run out");
+    let many: Vec<_> = (0..1_001).map(|i| format!("a{i}.example")).collect();
+    edge.post("/v1/domains/https_ready", json!({ "names": many }))
+        .await
+        .is_problem(400, "invalid_request");
 }

@@ -32,8 +32,10 @@ async fn a_domain_is_shown_as_in_the_contract() {
             "fallback_url",
             "app_links",
             "http_while_pending",
+            "hsts",
             "ssl",
-            "dns"
+            "dns",
+            "probe"
         ]
     );
     assert_eq!(
@@ -180,6 +182,10 @@ async fn what_is_wrong_is_said() {
         states["detail"].as_str().unwrap().contains("pending"),
         "it says what is allowed: {states}"
     );
+    for query in ["revoke=true", "purge=true&revoke=yes"] {
+        let call = edge.call("DELETE", &format!("{A}?{query}"));
+        call.send().await.is_problem(400, "invalid_request");
+    }
     edge.call("DELETE", &format!("{A}?purge=yes"))
         .send()
         .await
@@ -247,7 +253,18 @@ async fn verify_reports_and_queues_when_right() {
     let report = reply.json();
     assert_eq!((&report["https"], &report["verified"]), (&json!(false), &json!(false)));
     let keys: Vec<_> = report.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["https", "verified", "checked", "records", "provider", "ssl"]);
+    assert_eq!(
+        keys,
+        [
+            "https",
+            "verified",
+            "checked",
+            "records",
+            "provider",
+            "preflight",
+            "ssl"
+        ]
+    );
     let record = &report["records"][0];
     assert_eq!(
         (&record["type"], &record["verdict"]),

@@ -8,14 +8,20 @@ use crate::event::verdict::Verdict;
 use crate::event::{Event, EventType};
 
 /// A stream, read as far as it came.
-struct Stream {
+pub(super) struct Stream {
     body: Incoming,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Stream {
     async fn open(harness: &Harness, query: &str, last: Option<&str>) -> Self {
+        Self::open_by(harness, "no token", query, last).await
+    }
+
+    /// `token`: where tokens are configured.
+    pub(super) async fn open_by(harness: &Harness, token: &str, query: &str, last: Option<&str>) -> Self {
         let mut request = Request::get(format!("http://{}/v1/events{query}", harness.address));
+        request = request.header("authorization", format!("Bearer {token}"));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -32,7 +38,7 @@ impl Stream {
         stream
     }
 
-    async fn until(&mut self, done: impl Fn(&str) -> bool) {
+    pub(super) async fn until(&mut self, done: impl Fn(&str) -> bool) {
         while !done(&self.text) {
             let frame = tokio::time::timeout(PATIENT, self.body.frame()).await.unwrap();
             let data = frame.expect("the stream goes on").unwrap().into_data().unwrap();

@@ -9,6 +9,8 @@ mod events;
 mod links;
 mod pages;
 mod service;
+mod share;
+mod tenants;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,12 +35,12 @@ use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::AdminToken;
 use crate::config::admin::Role;
-use crate::control::{self, Control, Issue, Limit, Limits, Tools};
+use crate::control::{self, Authorities, Authority, Control, Issue, Limit, Limits, Tools};
 use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::event::{Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
+use crate::event::{Activity, Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
@@ -157,6 +159,11 @@ impl Harness {
             count,
             per: Duration::from_secs(3_600),
         };
+        let limits = Limits {
+            orders_per_account: limit(2),
+            per_registered_domain: limit(50),
+            failed_per_name: limit(5),
+        };
         let control = Control::new(control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
@@ -167,18 +174,18 @@ impl Harness {
             redirects: RedirectCache::new(1 << 20, 1).0,
             kills: KillSwitches::new(),
             tools: Tools {
-                issuer: Arc::new(issuer),
+                authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
                 checker: Arc::new(checker),
                 asker: None,
+                preflight: None,
             },
             settings: control::Settings {
                 issue,
-                limits: Limits {
-                    orders_per_account: limit(2),
-                    per_registered_domain: limit(50),
-                    failed_per_name: limit(5),
-                },
                 target: name(EDGE),
+                recheck: Duration::from_secs(86_400),
+                departed_after: Duration::from_secs(30 * 86_400),
+                probe: None,
+                aliases: Vec::new(),
                 cname: None,
             },
             node: "edge-1".to_owned(),
@@ -206,6 +213,7 @@ impl Harness {
             certificates: certificates.clone(),
             draining: Arc::clone(&draining),
             journal: journal.clone(),
+            activity: Activity::start(&journal, &tasks),
             eraser: Eraser::new(
                 Delivery::start(&journal, &events, &tasks).unwrap(),
                 journal.clone(),
@@ -277,6 +285,8 @@ fn settings_with(tokens: Vec<AdminToken>) -> Settings {
     Settings {
         plain: false,
         tokens,
+        pages: crate::config::pages::Pages::default(),
+        logo: None,
         edge_name: name(EDGE),
         aliases: Vec::new(),
         prefix: String::new(),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
@@ -27,6 +28,24 @@ use crate::link::{Kind, Token, VerifiedToken};
 pub(super) struct Answer {
     pub(super) route: RouteLabel,
     pub(super) step: Step,
+}
+
+impl Answer {
+    /// Adds what the domain promises of HTTPS; over a back end's own word.
+    fn with_hsts(mut self, hsts: HeaderValue) -> Self {
+        self.step = match self.step {
+            Step::Done(mut reply) => {
+                reply.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+                Step::Done(reply)
+            }
+            Step::Slow(reply) => Step::Slow(Box::pin(async move {
+                let mut reply = reply.await;
+                reply.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+                reply
+            })),
+        };
+        self
+    }
 }
 
 /// How far an answer is.
@@ -74,7 +93,13 @@ pub(super) fn respond(session: &Arc<Session>, request: Request<Incoming>) -> Ans
         (Ok(None), None) => Gate::refuse(StatusCode::NOT_FOUND),
     };
     match gate {
-        Gate::Serve(entry) => serve(session, &settings, request, &entry),
+        Gate::Serve(entry) => {
+            let answer = serve(session, &settings, request, &entry);
+            match entry.hsts().filter(|_| session.connection.tls.is_some()) {
+                Some(hsts) => answer.with_hsts(hsts.clone()),
+                None => answer,
+            }
+        }
         Gate::Answered(route, reply) => Answer {
             route,
             step: Step::Done(reply),

@@ -57,6 +57,8 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let h2 = connection.tls.as_ref().is_some_and(|tls| tls.h2);
+    // Under the stand-in, a connection ends with its request: the next is to meet the real certificate.
+    let keep_alive = !connection.tls.as_ref().is_some_and(|tls| tls.challenges_only);
     let session = Arc::new(Session {
         context: Arc::clone(context),
         connection,
@@ -88,6 +90,7 @@ where
         Box::pin(
             http1::Builder::new()
                 .max_buf_size(MAX_HEAD)
+                .keep_alive(keep_alive)
                 .serve_connection(io, service),
         )
     };

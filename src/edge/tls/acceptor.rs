@@ -19,6 +19,7 @@ use super::alert;
 use super::hello::{self, Hello, HelloError};
 use super::metrics::Metrics;
 use super::server_config::{self, ALPN_H2};
+use super::stand_in::StandIn;
 use super::tickets::TicketKeys;
 use super::waiting::Waiting;
 use crate::cert::cache::{CertificateAnswer, Certificates};
@@ -71,6 +72,7 @@ pub struct Acceptor {
     parts: Parts,
     template: ServerConfig,
     waiting: Waiting,
+    stand_in: StandIn,
     settings: ArcSwap<Settings>,
 }
 
@@ -178,6 +180,7 @@ impl Acceptor {
             parts,
             template,
             waiting: Waiting::default(),
+            stand_in: StandIn::default(),
             settings: ArcSwap::from_pointee(settings),
         })
     }
@@ -227,8 +230,8 @@ impl Acceptor {
         } else {
             self.at_hand(self.settings.load().edge_name.as_str())
         };
-        let (entry, certificate) = match at_hand {
-            Some(found) => found,
+        let (entry, config, challenges_only) = match at_hand {
+            Some((entry, certificate)) => (entry, self.serving(&certificate), false),
             None => {
                 let settings = self.settings.load_full();
                 let name = if named {
@@ -239,25 +242,32 @@ impl Acceptor {
                 let Ok(name) = name else {
                     return Err(refuse(start.io, Refusal::UnrecognizedName).await);
                 };
-                deadline
-                    .as_mut()
-                    .reset(tokio::time::Instant::now() + settings.handshake_wait);
-                let found = tokio::select! {
-                    biased;
-                    found = self.find(&name) => found,
-                    () = gone(&start.io) => Err(Refusal::Gone),
-                    () = &mut deadline => Err(Refusal::CertificateTimeout),
-                };
-                match found {
-                    Ok(found) => {
-                        deadline.as_mut().reset(tokio::time::Instant::now() + handshake_timeout);
-                        found
+                if let Some((entry, config)) = self.stand_in(&name) {
+                    (entry, config, true)
+                } else {
+                    deadline
+                        .as_mut()
+                        .reset(tokio::time::Instant::now() + settings.handshake_wait);
+                    let found = tokio::select! {
+                        biased;
+                        found = self.find(&name) => found,
+                        () = gone(&start.io) => Err(Refusal::Gone),
+                        () = &mut deadline => Err(Refusal::CertificateTimeout),
+                    };
+                    match found {
+                        Ok((entry, certificate)) => {
+                            deadline.as_mut().reset(tokio::time::Instant::now() + handshake_timeout);
+                            (entry, self.serving(&certificate), false)
+                        }
+                        Err(why) => return Err(refuse(start.io, why).await),
                     }
-                    Err(why) => return Err(refuse(start.io, why).await),
                 }
             }
         };
-        let config = Arc::clone(certificate.served_with(&self.template));
+        if entry.reason == Reason::Moved {
+            let now = self.parts.clock.now();
+            self.parts.certificates.seen_astray(&entry.name, now);
+        }
         let stream = tokio::select! {
             biased;
             stream = start.into_stream(config) => Box::new(stream.map_err(|e| failed(&e))?),
@@ -272,7 +282,7 @@ impl Acceptor {
                 "1.2"
             },
             h2: session.alpn_protocol() == Some(ALPN_H2),
-            challenges_only: false,
+            challenges_only,
             entry,
         };
         Ok((stream, info))
@@ -283,6 +293,20 @@ impl Acceptor {
         let entry = self.parts.registry.get(name)?;
         let certificate = self.parts.certificates.cached(&entry.name, self.parts.clock.now())?;
         Some((entry, certificate))
+    }
+
+    fn serving(&self, certificate: &Certificate) -> Arc<ServerConfig> {
+        Arc::clone(certificate.served_with(&self.template))
+    }
+
+    /// The stand-in, where it is a name's turn to have it: nothing is waited for then.
+    fn stand_in(&self, name: &DomainName) -> Option<(Arc<Entry>, Arc<ServerConfig>)> {
+        let entry = self.parts.registry.get(name.as_str())?;
+        if !entry.has_stand_in(self.parts.clock.now()) {
+            return None;
+        }
+        let config = self.stand_in.config(&self.template)?;
+        Some((entry, config))
     }
 
     async fn find(&self, name: &DomainName) -> Result<Found, Refusal> {

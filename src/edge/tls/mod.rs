@@ -7,6 +7,7 @@ pub mod metrics;
 #[cfg(test)]
 mod resumption_tests;
 pub mod server_config;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 pub mod tickets;

@@ -15,7 +15,7 @@ use crate::cert::cache::CertificateAnswer;
 use crate::domain::admission::Admitted;
 use crate::domain::record::DomainRecord;
 use crate::domain::ssl::Reason;
-use crate::edge::testing::{EDGE, Options, TestEdge, certificate_info, client_hello, name, raw, until};
+use crate::edge::testing::{EDGE, Options, PATIENT, TestEdge, certificate_info, client_hello, name, raw, until};
 
 const HANDSHAKES: &str = "linkseal_tls_handshakes_total";
 const A: &str = "links.a.example";
@@ -390,4 +390,44 @@ async fn a_flood_of_random_names_leaves_nothing_behind() {
         (0, 0)
     );
     until(|| edge.tasks.len() == 2).await; // The two listeners.
+}
+
+#[tokio::test]
+async fn the_stand_in_serves_challenges_only_waits_for_nothing_and_is_not_resumed() {
+    let mut edge = TestEdge::start(Options::default());
+    let hour = Duration::from_secs(3600);
+    let until = edge.clock.now() + hour;
+    edge.register(A, |record| record.ssl.facts.stand_in_until = Some(until));
+    let any = crate::unverified::connector().unwrap();
+    let connect = async || {
+        let socket = TcpStream::connect(edge.https).await.unwrap();
+        any.connect(ServerName::try_from(A).unwrap(), socket).await
+    };
+    for _ in 0..2 {
+        let io = connect().await.unwrap();
+        let session = io.get_ref().1;
+        assert_eq!(session.handshake_kind(), Some(HandshakeKind::Full));
+        assert_eq!(session.alpn_protocol(), None);
+    }
+    assert!(edge.requests.try_recv().is_err(), "no certificate is asked for");
+    // Its time is over: as without it.
+    edge.clock.advance(hour);
+    let pending = connect();
+    tokio::pin!(pending);
+    assert!(futures_util::poll!(&mut pending).is_pending());
+    let request = tokio::select! {
+        request = edge.requests.recv() => request.unwrap(),
+        _ = &mut pending => panic!("a session without a certificate"),
+    };
+    request
+        .reply
+        .send(CertificateAnswer::Ready(edge.certificate(A)))
+        .unwrap();
+    pending.await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let connection = tokio::time::timeout(PATIENT, edge.arrivals.recv()).await.unwrap();
+        seen.push(connection.unwrap().tls.unwrap().challenges_only);
+    }
+    assert_eq!(seen, [true, true, false]);
 }

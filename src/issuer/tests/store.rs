@@ -11,9 +11,9 @@ use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
 use crate::link::{Kill, Slug};
 use crate::store::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, Happening,
-    OrderRecord, RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow,
-    TimelineEntry, Transition,
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
+    Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 
 /// The fence that holds in a [`MemoryStore`].
@@ -123,6 +123,27 @@ impl Store for MemoryStore {
         unused()
     }
     async fn held_back(&self, _: &str, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn ca_trouble(&self, _: &str) -> Result<Option<CaTrouble>, StoreError> {
+        unused()
+    }
+    async fn put_ca_trouble(&self, _: &CaTrouble) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn end_ca_trouble(&self, _: &str) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn freeze(&self) -> Result<Option<Freeze>, StoreError> {
+        unused()
+    }
+    async fn put_freeze(&self, _: &Freeze, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn end_freeze(&self, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn renewals(&self, _: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {
         unused()
     }
     async fn redirect(&self, _: Option<&DomainName>, _: &Slug) -> Result<Option<StoredRedirect>, StoreError> {

@@ -14,6 +14,7 @@ use crate::domain::{DomainName, DomainRecord};
 pub(crate) mod budgets;
 pub(crate) mod domains;
 pub(crate) mod history;
+pub(crate) mod issuing;
 pub(crate) mod links;
 pub(crate) mod listing;
 pub(crate) mod outbox;
@@ -54,6 +55,9 @@ macro_rules! conformance_suite {
             budgets: budgets_of_any_size_answer,
             budgets: concurrent_takes_get_what_there_is,
             budgets: the_later_hold_back_wins,
+            issuing: troubles_are_kept_per_ca_until_they_end,
+            issuing: a_freeze_lasts_until_it_is_ended,
+            issuing: renewals_are_counted_by_day,
             history: a_timeline_keeps_the_newest,
             history: the_audit_log_pages_backwards,
             history: changes_come_in_sequence,

@@ -11,7 +11,7 @@ use crate::store::{BudgetAnswer, BudgetTake, StoreError};
 const DROPPED_AT_ONCE: i64 = 64;
 
 pub(super) fn take(db: &Connection, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError> {
-    let outcome = bucket::take_all(takes, now, |take| load(db, take, now))?;
+    let outcome = bucket::take_all(takes, now, |key| load(db, key))?;
     for bucket in &outcome.changed {
         save(db, bucket)?;
     }
@@ -23,7 +23,7 @@ pub(super) fn take(db: &Connection, takes: &[BudgetTake], now: Timestamp) -> Res
 
 pub(super) fn give_back(db: &Connection, takes: &[BudgetTake], now: Timestamp) -> Result<(), StoreError> {
     for take in takes {
-        let mut bucket = load(db, take, now)?;
+        let mut bucket = Bucket::of(take, load(db, &take.key)?, now);
         bucket.give_back(take.amount);
         save(db, &bucket)?;
     }
@@ -31,7 +31,7 @@ pub(super) fn give_back(db: &Connection, takes: &[BudgetTake], now: Timestamp) -
 }
 
 pub(super) fn left(db: &Connection, take: &BudgetTake, now: Timestamp) -> Result<f64, StoreError> {
-    Ok(load(db, take, now)?.level().tokens)
+    Ok(Bucket::of(take, load(db, &take.key)?, now).level().tokens)
 }
 
 pub(super) fn hold_back(db: &Connection, ca: &str, until: Timestamp) -> Result<(), StoreError> {
@@ -49,16 +49,15 @@ pub(super) fn held_back(db: &Connection, ca: &str, now: Timestamp) -> Result<Opt
     Ok(until.map(Timestamp::from_millis))
 }
 
-fn load(db: &Connection, take: &BudgetTake, now: Timestamp) -> Result<Bucket, StoreError> {
+fn load(db: &Connection, key: &str) -> Result<Option<Level>, StoreError> {
     let stored: Option<(f64, i64)> = db
         .prepare_cached("SELECT tokens, at FROM budgets WHERE key = ?1")?
-        .query_row([&take.key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let level = stored.map(|(tokens, at)| Level {
+    Ok(stored.map(|(tokens, at)| Level {
         tokens,
         at: Timestamp::from_millis(at),
-    });
-    Ok(Bucket::of(take, level, now))
+    }))
 }
 
 fn save(db: &Connection, bucket: &Bucket) -> Result<(), StoreError> {

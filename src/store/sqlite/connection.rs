@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/001_initial.sql"),
     include_str!("../schema/sqlite/002_redirects_and_kills.sql"),
     include_str!("../schema/sqlite/003_outbox.sql"),
+    include_str!("../schema/sqlite/004_issuing.sql"),
 ];
 
 /// Marks the file as a linkseal store (`PRAGMA application_id`): "lsea" in ASCII.
@@ -209,6 +210,7 @@ impl From<rusqlite::Error> for StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
     fn a_step_that_fails_leaves_the_schema_as_it_was() {
@@ -239,6 +241,17 @@ mod tests {
         migrate(&mut old, &MIGRATIONS[..1]).unwrap();
         old.execute("INSERT INTO changes (name, certificate) VALUES ('a.example', 1)", [])
             .unwrap();
+        // One that is renewed, and one that is retired.
+        for (name, retired) in [("a.example", "null"), ("b.example", "\"2026-11-22T09:00:00Z\"")] {
+            let record = format!(
+                "{{\"retired\":{retired},\"ssl\":{{\"certificate\":{{\"renew_at\":\"2026-11-22T09:30:00.123Z\"}}}}}}"
+            );
+            old.execute(
+                "INSERT INTO domains (name, tenant, reason, version, record) VALUES (?1, 'acme', 'ok', 1, ?2)",
+                [name, record.as_str()],
+            )
+            .unwrap();
+        }
         drop(old);
         let opened = open(&path).unwrap();
         assert_eq!(
@@ -252,5 +265,11 @@ mod tests {
             })
             .unwrap();
         assert_eq!(kept, ("a.example".into(), None, 0));
+        let renewals: (i64, i64) = opened
+            .writer
+            .query_row("SELECT day, n FROM renewals", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
+        let day = Timestamp::parse_rfc3339("2026-11-22T00:00:00Z").unwrap().as_secs() / 86_400;
+        assert_eq!(renewals, (day, 1));
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::rows::{certificate_of, number, reason_of, record_of, sql_int, stored_name, text_of};
-use super::{history, leases, outbox};
+use super::{history, issuing, leases, outbox};
 use crate::clock::Timestamp;
 use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, DomainRecord};
@@ -33,7 +33,8 @@ pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, Sto
         return Err(StoreError::Exists);
     }
     db.prepare_cached(
-        "INSERT INTO domains (name, tenant, reason, next_due, version, record) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO domains (name, tenant, reason, next_due, version, record, renew_day)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
         record.name.as_str(),
@@ -42,9 +43,11 @@ pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, Sto
         record.next_due().map(Timestamp::as_millis),
         sql_int(record.version),
         text_of(&record)?,
+        issuing::renew_day(&record),
     ])?;
     let id = db.last_insert_rowid();
     count_one_more(db, &record.tenant, record.ssl.reason.as_str())?;
+    issuing::move_renewal(db, None, issuing::renew_day(&record))?;
     history::append_timeline(db, id, &new.timeline)?;
     if let Some(audit) = &new.audit {
         history::append_audit(db, audit)?;
@@ -79,7 +82,8 @@ pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRe
     record.version = record.version.saturating_add(1);
     let reason = record.ssl.reason.as_str();
     db.prepare_cached(
-        "UPDATE domains SET tenant = ?2, reason = ?3, next_due = ?4, version = ?5, record = ?6 WHERE id = ?1",
+        "UPDATE domains SET tenant = ?2, reason = ?3, next_due = ?4, version = ?5, record = ?6, renew_day = ?7
+         WHERE id = ?1",
     )?
     .execute(params![
         row.id,
@@ -88,7 +92,9 @@ pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRe
         record.next_due().map(Timestamp::as_millis),
         sql_int(record.version),
         text_of(&record)?,
+        issuing::renew_day(&record),
     ])?;
+    issuing::move_renewal(db, row.renew_day, issuing::renew_day(&record))?;
     if (row.tenant.as_str(), row.reason.as_str()) != (record.tenant.as_str(), reason) {
         count_one_less(db, &row.tenant, &row.reason)?;
         count_one_more(db, &record.tenant, reason)?;
@@ -124,6 +130,7 @@ pub(super) fn purge(db: &Connection, name: &DomainName, audit: &AuditEntry) -> R
     // Whoever works on it can write no more, not even to a domain of the same name added later.
     leases::revoke(db, &domain_lease(name))?;
     count_one_less(db, &row.tenant, &row.reason)?;
+    issuing::move_renewal(db, row.renew_day, None)?;
     history::append_audit(db, audit)?;
     history::append_change(
         db,
@@ -205,16 +212,19 @@ struct Row {
     version: u64,
     tenant: String,
     reason: String,
+    renew_day: Option<i64>,
 }
 
 fn find(db: &Connection, name: &DomainName) -> Result<Option<Row>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT id, version, tenant, reason FROM domains WHERE name = ?1")?;
+    let mut statement =
+        db.prepare_cached("SELECT id, version, tenant, reason, renew_day FROM domains WHERE name = ?1")?;
     let row = statement.query_row([name.as_str()], |row| {
         Ok(Row {
             id: row.get(0)?,
             version: number(row.get(1)?),
             tenant: row.get(2)?,
             reason: row.get(3)?,
+            renew_day: row.get(4)?,
         })
     });
     Ok(row.optional()?)

@@ -20,6 +20,7 @@ mod budgets;
 mod connection;
 mod domains;
 mod history;
+mod issuing;
 mod leases;
 mod links;
 mod outbox;
@@ -41,9 +42,9 @@ use tokio::sync::Semaphore;
 use self::worker::Workers;
 use super::metrics::Metrics;
 use super::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, Change, Count, Creation, DomainQuery, Fence, Happening,
-    OrderRecord, RedirectQuery, Store, StoreError, StoredCertificate, StoredKill, StoredRedirect, TicketKeyRow,
-    TimelineEntry, Transition,
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
+    Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
@@ -241,6 +242,43 @@ impl Store for SqliteStore {
     async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let ca = ca.to_owned();
         self.read("held_back", move |db| budgets::held_back(db, &ca, now)).await
+    }
+
+    async fn ca_trouble(&self, directory: &str) -> Result<Option<CaTrouble>, StoreError> {
+        let directory = directory.to_owned();
+        self.read("ca_trouble", move |db| issuing::ca_trouble(db, &directory))
+            .await
+    }
+
+    async fn put_ca_trouble(&self, trouble: &CaTrouble) -> Result<(), StoreError> {
+        let trouble = trouble.clone();
+        self.write("put_ca_trouble", move |db| issuing::put_ca_trouble(db, &trouble))
+            .await
+    }
+
+    async fn end_ca_trouble(&self, directory: &str) -> Result<(), StoreError> {
+        let directory = directory.to_owned();
+        self.write("end_ca_trouble", move |db| issuing::end_ca_trouble(db, &directory))
+            .await
+    }
+
+    async fn freeze(&self) -> Result<Option<Freeze>, StoreError> {
+        self.read("freeze", issuing::freeze).await
+    }
+
+    async fn put_freeze(&self, freeze: &Freeze, audit: AuditEntry) -> Result<(), StoreError> {
+        let freeze = freeze.clone();
+        self.write("put_freeze", move |db| issuing::put_freeze(db, &freeze, &audit))
+            .await
+    }
+
+    async fn end_freeze(&self, audit: AuditEntry) -> Result<(), StoreError> {
+        self.write("end_freeze", move |db| issuing::end_freeze(db, &audit))
+            .await
+    }
+
+    async fn renewals(&self, until: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {
+        self.read("renewals", move |db| issuing::renewals(db, until)).await
     }
 
     async fn redirect(&self, domain: Option<&DomainName>, slug: &Slug) -> Result<Option<StoredRedirect>, StoreError> {

@@ -12,10 +12,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use linkseal::clock::Clock;
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -153,6 +155,54 @@ pub(crate) fn tls_at(root_pem: &str, alpn: &[&[u8]], clock: &Clock) -> ClientCon
     config
 }
 
+/// One that takes any certificate, as some content delivery networks do towards their origins.
+pub(crate) fn tls_to_anybody() -> ClientConfig {
+    let mut config = tls("", &[]);
+    let algorithms = config.crypto_provider().signature_verification_algorithms;
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(Anybody(algorithms)));
+    config
+}
+
+#[derive(Debug)]
+struct Anybody(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
 /// The time that certificates are judged by.
 #[derive(Debug)]
 struct ClockTime(Clock);
@@ -211,8 +261,30 @@ pub(crate) async fn fetch(
     fetch_as(edge, name, name, path, config).await
 }
 
+/// The same, by a program that calls itself so.
+pub(crate) async fn fetch_by(
+    agent: &'static str,
+    edge: SocketAddr,
+    name: &str,
+    path: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Answer, String> {
+    send(Some(agent), edge, name, name, path, config).await
+}
+
 /// The same for another host than the name of the handshake.
 pub(crate) async fn fetch_as(
+    edge: SocketAddr,
+    name: &str,
+    host: &str,
+    path: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<Answer, String> {
+    send(None, edge, name, host, path, config).await
+}
+
+async fn send(
+    agent: Option<&'static str>,
     edge: SocketAddr,
     name: &str,
     host: &str,
@@ -228,7 +300,8 @@ pub(crate) async fn fetch_as(
                 .await
                 .map_err(|e| e.to_string())?;
             tokio::spawn(connection);
-            let request = http::Request::get(format!("https://{host}{path}"))
+            let request = http::Request::get(format!("https://{host}{path}"));
+            let request = by(agent, request)
                 .body(Full::<Bytes>::default())
                 .map_err(|e| e.to_string())?;
             read(send.send_request(request).await.map_err(|e| e.to_string())?).await
@@ -237,8 +310,8 @@ pub(crate) async fn fetch_as(
                 .await
                 .map_err(|e| e.to_string())?;
             tokio::spawn(connection);
-            let request = http::Request::get(path)
-                .header("host", host)
+            let request = http::Request::get(path).header("host", host);
+            let request = by(agent, request)
                 .body(Full::<Bytes>::default())
                 .map_err(|e| e.to_string())?;
             read(send.send_request(request).await.map_err(|e| e.to_string())?).await
@@ -247,4 +320,11 @@ pub(crate) async fn fetch_as(
     tokio::time::timeout(PATIENCE, answer)
         .await
         .map_err(|_| "no answer".to_owned())?
+}
+
+fn by(agent: Option<&'static str>, request: http::request::Builder) -> http::request::Builder {
+    match agent {
+        Some(agent) => request.header("user-agent", agent),
+        None => request,
+    }
 }

@@ -45,6 +45,7 @@ impl Settings {
             handshake_wait = "30s"
             drain_delay = "0s"
             drain = "5s"
+            probe = "off"
             [acme]
             issue = "on_demand"
             directory = "{directory}"
@@ -60,6 +61,12 @@ impl Settings {
             name = "archive"
             kind = "file"
             path = "delivered.ndjson"
+            types = ["open", "click", "redirect", "unsubscribe", "upstream", "verdict.corrected"]
+            [[events.sink]]
+            name = "lives"
+            kind = "file"
+            path = "lives.ndjson"
+            types = ["domain.ssl.issued", "domain.ssl.renewed", "domain.ssl.failed", "domain.ssl.expiring", "domain.ssl.moved"]
             [dns]
             resolvers = ["{dns}"]
             [log]
@@ -106,9 +113,14 @@ impl Settings {
         file
     }
 
-    /// The file that events are delivered to.
+    /// The file that events of recipients are delivered to.
     pub(crate) fn delivered(&self) -> PathBuf {
         self.dir.join("delivered.ndjson")
+    }
+
+    /// The file that events of domains' lives are delivered to.
+    pub(crate) fn lives(&self) -> PathBuf {
+        self.dir.join("lives.ndjson")
     }
 }
 
@@ -123,6 +135,8 @@ pub(crate) struct Edge {
     /// Where it takes HTTP and HTTPS.
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
+    /// Where its API and pages are.
+    pub(crate) admin: SocketAddr,
     /// Its control plane.
     pub(crate) control: Control,
     stop: Option<oneshot::Sender<()>>,
@@ -138,10 +152,12 @@ impl Edge {
         let options = Options {
             clock: clock.clone(),
             config_file: Some(file),
+            loopback: true,
             ..Options::default()
         };
         let app = App::bind(config, options).await.expect("bound");
         let (http, https) = (app.addresses().http[0], app.addresses().https[0]);
+        let admin = app.addresses().admin[0];
         bound(http, https);
         let control = app.control().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -150,6 +166,7 @@ impl Edge {
         Self {
             http,
             https,
+            admin,
             control,
             stop: Some(stop),
             running: tokio::spawn(app.run(stopped, reloads)),

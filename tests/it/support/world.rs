@@ -3,11 +3,14 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use linkseal::clock::Clock;
+use linkseal::clock::{Clock, Timestamp};
 use linkseal::devca::{DevCa, DevCaConfig, Faults};
 use linkseal::dns::Kind as Record;
 use linkseal::dns::testing::DnsServer;
+use linkseal::domain::DomainRecord;
+use linkseal::domain::ssl::{Reason, State};
 use linkseal::link::{Destination, LinkKey, Message, Minter};
 use linkseal::shutdown::Tasks;
 use rustls::ClientConfig;
@@ -20,6 +23,7 @@ use uuid::Uuid;
 use super::client::{self, Answer};
 use super::edge::{EDGE_NAME, Edge, LINK_SECRET, Settings};
 use super::process::Process;
+use super::until;
 
 /// What is to be started.
 pub(crate) struct Plan {
@@ -27,7 +31,7 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     pub(crate) clock: Clock,
     pub(crate) ca: DevCa,
-    dns: DnsServer,
+    pub(crate) dns: DnsServer,
     tasks: Tasks,
 }
 
@@ -202,10 +206,45 @@ impl World {
         client::serial(&self.handshake(name).await.expect("a handshake"))
     }
 
+    /// Moves the clock to a domain's next attempt.
+    pub(crate) async fn pass_to_next_attempt(&self, name: &str) {
+        let at = next_attempt(&self.edge.record(name).await);
+        self.clock
+            .advance(at.saturating_since(self.clock.now()) + Duration::from_millis(1));
+    }
+
+    /// Lets time pass, from one attempt to the next, until a domain is issued.
+    pub(crate) async fn pass_until_issued(&self, name: &str) -> DomainRecord {
+        until(&format!("{name} is issued"), async || {
+            let record = self.edge.record(name).await;
+            if record.ssl.state() == State::Issued {
+                return Some(record);
+            }
+            if !is_busy(&record) {
+                self.pass_to_next_attempt(name).await;
+            }
+            None
+        })
+        .await
+    }
+
     /// Makes links of a domain.
     pub(crate) fn links(&self, name: &str) -> Links {
         Links::of(name, &self.clock)
     }
+}
+
+/// When a domain is tried again.
+pub(crate) fn next_attempt(record: &DomainRecord) -> Timestamp {
+    record
+        .ssl
+        .next_attempt
+        .unwrap_or_else(|| panic!("no next attempt: {:?}", record.ssl))
+}
+
+/// Whether somebody works on it, or is about to.
+pub(crate) fn is_busy(record: &DomainRecord) -> bool {
+    record.ssl.reason.is_in_progress() || record.ssl.reason == Reason::Queued
 }
 
 /// The paths of links as a platform mints them.

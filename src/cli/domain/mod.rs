@@ -1,14 +1,17 @@
 //! `linkseal domain`: the domains of a running edge, by its admin API.
 
-use std::time::Duration;
+mod answers;
+mod list;
+mod survey;
+mod verify;
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::admin_client::{AdminClient, AdminOptions, query_value};
+use self::answers::{Domain, read};
+use super::admin_client::{AdminClient, AdminOptions};
 use super::{Failure, output};
 use crate::config::Span;
 use crate::domain::DomainName;
@@ -62,7 +65,14 @@ enum Command {
     /// when it is not right yet, and tells which record to change.
     Verify {
         /// Its name.
-        name: DomainName,
+        #[arg(required_unless_present = "all")]
+        name: Option<DomainName>,
+        /// Look at every domain, as before a cut-over. Exits with 2 when any is not right.
+        #[arg(long, conflicts_with = "name", requires = "dry_run")]
+        all: bool,
+        /// Only look at DNS: nothing is changed and nothing is ordered.
+        #[arg(long, conflicts_with = "wait")]
+        dry_run: bool,
         /// Wait until DNS is right and the certificate is there.
         #[arg(long)]
         wait: bool,
@@ -77,77 +87,11 @@ enum Command {
         /// Forget it and its certificate now.
         #[arg(long)]
         purge: bool,
+        /// Revoke its certificate first; where that fails, nothing is forgotten.
+        #[arg(long, requires = "purge")]
+        revoke: bool,
     },
 }
-
-// What the commands read of the API's answers; each is printed whole with --json.
-
-#[derive(Deserialize)]
-struct Domain {
-    name: String,
-    tenant: String,
-    https_ready: bool,
-    paused: bool,
-    ssl: Ssl,
-}
-
-#[derive(Deserialize)]
-struct Ssl {
-    state: String,
-    reason: String,
-    message: Option<Sentence>,
-    not_after: Option<String>,
-    issuer: Option<String>,
-    next_attempt: Option<String>,
-    last_error: Option<LastError>,
-}
-
-#[derive(Deserialize)]
-struct Sentence {
-    en: String,
-}
-
-#[derive(Deserialize)]
-struct LastError {
-    #[serde(rename = "type")]
-    kind: String,
-    detail: String,
-}
-
-#[derive(Deserialize)]
-struct Page {
-    domains: Vec<Value>,
-    next: Option<String>,
-    counts: Value,
-}
-
-#[derive(Deserialize)]
-struct Report {
-    https: bool,
-    verified: bool,
-    records: Vec<Record>,
-    ssl: Ssl,
-}
-
-#[derive(Deserialize)]
-struct Record {
-    #[serde(rename = "type")]
-    kind: String,
-    host: String,
-    expected: Vec<String>,
-    found: Vec<String>,
-    verdict: String,
-    hint: Option<Sentence>,
-}
-
-/// The verdict on a record that need not be changed.
-const RIGHT: &str = "ok";
-/// Domains on a page: the most the API gives.
-const PAGE: usize = 1000;
-/// Between two looks at DNS while waiting: changes take minutes to spread.
-const VERIFY_EVERY: Duration = Duration::from_secs(10);
-/// Between two looks at an order: issuance takes seconds.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let client = AdminClient::new(&args.admin)?;
@@ -176,32 +120,37 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             prefix,
         } => {
             let filters = [("state", state), ("reason", reason), ("tenant", tenant), ("q", prefix)];
-            list(&client, &filters, args.json, output::text).await
+            list::list(&client, &filters, args.json, output::text).await
         }
         Command::Show { name } => show(client.get(&format!("/v1/domains/{name}")).await?, args.json),
-        Command::Verify { name, wait, timeout } => {
+        Command::Verify { name: None, .. } => survey::survey(&client, args.json, output::text).await,
+        Command::Verify {
+            name: Some(name),
+            dry_run: true,
+            ..
+        } => verify::look(&client, &name, args.json).await,
+        Command::Verify {
+            name: Some(name),
+            wait,
+            timeout,
+            ..
+        } => {
             let wait = wait.then(|| Instant::now() + timeout.get());
-            verify(&client, &name, wait, args.json).await
+            verify::verify(&client, &name, wait, args.json).await
         }
-        Command::Remove { name, purge } => {
-            let query = if purge { "?purge=true" } else { "" };
-            client.delete(&format!("/v1/domains/{name}{query}")).await?;
-            let what = if purge {
-                "forgotten"
-            } else {
-                "retired; served while its certificate lives"
+        Command::Remove { name, purge, revoke } => {
+            let (query, what) = match (purge, revoke) {
+                (true, true) => ("?purge=true&revoke=true", "revoked and forgotten"),
+                (true, false) => ("?purge=true", "forgotten"),
+                (false, _) => ("", "retired; served while its certificate lives"),
             };
+            client.delete(&format!("/v1/domains/{name}{query}")).await?;
             match args.json {
-                true => output::json(&json!({"name": name, "purged": purge})),
+                true => output::json(&json!({"name": name, "purged": purge, "revoked": revoke})),
                 false => output::line(&format!("{name}: {what}")),
             }
         }
     }
-}
-
-/// Reads the part of an answer that a command needs.
-fn read<T: for<'de> Deserialize<'de>>(answer: &Value) -> Result<T, Failure> {
-    T::deserialize(answer).map_err(|e| Failure::Failed(format!("the admin API gave an unexpected answer: {e}")))
 }
 
 fn show(answer: Value, json: bool) -> Result<(), Failure> {
@@ -222,178 +171,12 @@ fn show(answer: Value, json: bool) -> Result<(), Failure> {
     output::text(&output::table(None, &rows))
 }
 
-impl Ssl {
-    fn word(&self) -> String {
-        format!("{} ({})", self.state, self.reason)
-    }
-
-    fn rows(&self) -> Vec<[String; 2]> {
-        let error = self.last_error.as_ref().map(|e| format!("{} ({})", e.detail, e.kind));
-        let all = [
-            ("SSL:", Some(self.word())),
-            ("", self.message.as_ref().map(|m| m.en.clone())),
-            ("issuer:", self.issuer.clone()),
-            ("valid until:", self.not_after.clone()),
-            ("next attempt:", self.next_attempt.clone()),
-            ("last error:", error),
-        ];
-        all.into_iter()
-            .filter_map(|(name, value)| value.map(|v| [name.to_owned(), v]))
-            .collect()
-    }
-}
-
-/// Prints page by page: there may be a million.
-async fn list(
-    client: &AdminClient,
-    filters: &[(&str, Option<String>)],
-    json: bool,
-    mut print: impl FnMut(&str) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut path = format!("/v1/domains?limit={PAGE}");
-    for (name, value) in filters {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", query_value(value)));
-        }
-    }
-    let mut cursor: Option<String> = None;
-    let mut first = true;
-    loop {
-        let at = cursor
-            .as_deref()
-            .map(|c| format!("&cursor={}", query_value(c)))
-            .unwrap_or_default();
-        let page: Page = read(&client.get(&format!("{path}{at}")).await?)?;
-        if json {
-            // One document, as if the API had a page for all.
-            let mut part = if first {
-                "{\"domains\":[".to_owned()
-            } else {
-                String::new()
-            };
-            for (i, domain) in page.domains.iter().enumerate() {
-                part.push_str(if first && i == 0 { "" } else { "," });
-                part.push_str(&domain.to_string());
-            }
-            if page.next.is_none() {
-                part.push_str(&format!("],\"next\":null,\"counts\":{}}}\n", page.counts));
-            }
-            print(&part)?;
-        } else {
-            let rows = page.domains.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-            let heading = first.then_some(["NAME", "STATE", "REASON", "VALID UNTIL", "NEXT ATTEMPT"]);
-            print(&output::table(heading, &rows))?;
-        }
-        // A page without domains cannot be followed by one with: never loop on it.
-        if page.next.is_none() || page.next == cursor {
-            return Ok(());
-        }
-        first = false;
-        cursor = page.next;
-    }
-}
-
-fn row(domain: &Value) -> Result<[String; 5], Failure> {
-    let domain: Domain = read(domain)?;
-    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let ssl = domain.ssl;
-    Ok([
-        domain.name,
-        ssl.state,
-        ssl.reason,
-        or_dash(ssl.not_after),
-        or_dash(ssl.next_attempt),
-    ])
-}
-
-/// `until`: how long to wait for it. `None`: not at all.
-async fn verify(client: &AdminClient, name: &DomainName, until: Option<Instant>, json: bool) -> Result<(), Failure> {
-    let mut told = String::new();
-    loop {
-        let answer = client.post(&format!("/v1/domains/{name}/verify"), None).await?;
-        let report: Report = read(&answer)?;
-        let right = report.https && report.verified;
-        let done = right && (until.is_none() || report.ssl.state == State::Issued.as_str());
-        let goes_on = !done && until.is_some_and(|until| Instant::now() < until);
-        if !goes_on {
-            match json {
-                true => output::json(&answer)?,
-                false => output::text(&describe(name, &report))?,
-            }
-            return if done { Ok(()) } else { Err(Failure::NotYet) };
-        }
-        // While waiting, what changed is told once, and not on stdout: the outcome goes there.
-        let now = describe(name, &report);
-        if now != told {
-            eprint!("{now}");
-            told = now;
-        }
-        if right {
-            await_order(client, name, until).await?;
-        } else {
-            sleep(VERIFY_EVERY).await;
-        }
-    }
-}
-
-/// Waits until the domain is issued, its order has ended otherwise, or the time is up.
-async fn await_order(client: &AdminClient, name: &DomainName, until: Option<Instant>) -> Result<(), Failure> {
-    let again = Instant::now() + VERIFY_EVERY;
-    loop {
-        sleep(LOOK_EVERY).await;
-        let domain: Domain = read(&client.get(&format!("/v1/domains/{name}")).await?)?;
-        let now = Instant::now();
-        if domain.ssl.state == State::Issued.as_str() || now >= again || until.is_some_and(|until| now >= until) {
-            return Ok(());
-        }
-    }
-}
-
-/// What a person needs: the state, and the records to change.
-fn describe(name: &DomainName, report: &Report) -> String {
-    let mut out = format!("{name}: {}\n", report.ssl.word());
-    if let Some(message) = &report.ssl.message {
-        out.push_str(&format!("{}\n", message.en));
-    }
-    if let Some(error) = &report.ssl.last_error {
-        out.push_str(&format!("last error: {} ({})\n", error.detail, error.kind));
-    }
-    if report.https && report.verified {
-        return out;
-    }
-    let list = |values: &[String]| {
-        if values.is_empty() {
-            "nothing".to_owned()
-        } else {
-            values.join(", ")
-        }
-    };
-    let wrong = || report.records.iter().filter(|r| r.verdict != RIGHT);
-    let rows: Vec<_> = wrong()
-        .map(|r| {
-            [
-                r.kind.clone(),
-                r.host.clone(),
-                list(&r.expected),
-                list(&r.found),
-                r.verdict.clone(),
-            ]
-        })
-        .collect();
-    out.push_str(&output::table(
-        Some(["TYPE", "HOST", "EXPECTED", "FOUND", "VERDICT"]),
-        &rows,
-    ));
-    for record in wrong() {
-        if let Some(hint) = &record.hint {
-            out.push_str(&format!("{} {}: {}\n", record.kind, record.host, hint.en));
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use super::answers::{Report, describe};
+    use super::list::list;
+    use super::survey::survey;
+    use super::verify::verify;
     use super::*;
 
     #[test]
@@ -442,6 +225,13 @@ mod tests {
                 Json(json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending")})),
             )
         };
+        let dns = move |Path(name): Path<String>| async move {
+            let right = name == "a.example";
+            let wrong = json!({"type": "CNAME", "host": name, "expected": ["edge.example"], "found": [], "verdict": "missing",
+                               "hint": {"en": "Add it.", "de": "Anlegen."}});
+            let records = if right { json!([]) } else { json!([wrong]) };
+            Json(json!({"https": right, "verified": right, "checked": null, "records": records, "ssl": ssl("unknown")}))
+        };
         let missing = || async {
             (
                 StatusCode::NOT_FOUND,
@@ -451,6 +241,7 @@ mod tests {
         let app = Router::new()
             .route("/v1/domains", get(list))
             .route("/v1/domains/{name}/verify", post(verify))
+            .route("/v1/domains/{name}/dns", get(dns))
             .route(
                 "/v1/domains/{name}",
                 get(missing).delete(|| async { StatusCode::NO_CONTENT }),
@@ -492,6 +283,38 @@ mod tests {
         assert!(client.delete("/v1/domains/a.example").await.is_ok());
         let error = client.get("/v1/domains/x.example").await.unwrap_err();
         assert_eq!(error.to_string(), "linkseal: there is no such domain (not_found)");
+        tasks.stop();
+    }
+
+    #[tokio::test]
+    async fn a_survey_tells_what_is_not_right_and_counts() {
+        let tasks = crate::shutdown::Tasks::new();
+        let client = stand_in(&tasks).await;
+        let mut told = Vec::new();
+        let outcome = survey(&client, false, |text| {
+            told.push(text.to_owned());
+            Ok(())
+        });
+        assert!(matches!(outcome.await, Err(Failure::NotYet)));
+        let text = told.concat();
+        assert!(!text.contains("a.example:"), "{text}");
+        assert!(text.contains("CNAME c.example: Add it."), "{text}");
+        let last = "3 domains: 1 right, 0 right for HTTPS but not for all records, 2 wrong, 0 not looked at\n";
+        assert!(text.ends_with(last), "{text}");
+
+        let mut told = Vec::new();
+        let outcome = survey(&client, true, |text| {
+            told.push(text.to_owned());
+            Ok(())
+        });
+        assert!(matches!(outcome.await, Err(Failure::NotYet)));
+        let whole: Value = serde_json::from_str(&told.concat()).unwrap();
+        assert_eq!(
+            whole["counts"],
+            json!({"right": 1, "https_only": 0, "wrong": 2, "failed": 0})
+        );
+        assert_eq!(whole["domains"][1]["name"], "b.example");
+        assert_eq!(whole["domains"][1]["records"][0]["verdict"], "missing");
         tasks.stop();
     }
 }

@@ -1,5 +1,5 @@
 //! TLS for one purpose: following a challenge's redirect to HTTPS, where a CA must not ask for the
-//! very certificate that it is about to issue (RFC 8555 §8.3 allows any). Nothing else uses this.
+//! very certificate that it is about to issue (RFC 8555 §8.3 allows any). Only [`super::http01`] uses it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 /// A client that takes any certificate.
-pub(super) fn connector() -> Result<TlsConnector, Error> {
+pub(crate) fn connector() -> Result<TlsConnector, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?

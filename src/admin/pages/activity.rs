@@ -1,0 +1,76 @@
+//! What happened on a domain: its history, and opens and clicks of late.
+
+use maud::{Markup, html};
+
+use super::visitor::Visitor;
+use super::{chart, words};
+use crate::clock::Timestamp;
+use crate::event::Activity;
+use crate::store::TimelineEntry;
+
+/// Opens and clicks of this node, with the last events.
+pub(super) fn events(visitor: &Visitor, activity: &Activity, domain: &str, now: Timestamp) -> Markup {
+    let l = visitor.lang;
+    let recent = activity.of(domain);
+    html! {
+        section.card #events data-part aria-labelledby="events-title" {
+            h2 #events-title { (l.pick("Opens and clicks", "Öffnungen und Klicks")) }
+            @if recent.last.is_empty() {
+                p.muted { (l.pick("Nothing has come in yet.", "Es ist noch nichts eingegangen.")) }
+            } @else {
+                (chart::chart(&recent, now, l))
+                details #last-events {
+                    summary { (l.pick("The last events", "Die letzten Ereignisse")) }
+                    ul.events {
+                        @for seen in &recent.last {
+                            li {
+                                span {
+                                    (words::event(seen.kind, l))
+                                    @if let Some(class) = seen.class { span.muted { " · " (words::class(class, l)) } }
+                                }
+                                (words::second(seen.time))
+                            }
+                        }
+                    }
+                }
+            }
+            @if !visitor.is_guest() {
+                p.muted.small {
+                    (l.pick("Of this node, since", "Von diesem Knoten, seit")) " " (words::time(activity.since()))
+                    (l.pick(", at most 48 hours.", ", höchstens 48 Stunden."))
+                }
+            }
+        }
+    }
+}
+
+/// The latest of what happened, the newest first. `more`: where older entries are.
+pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option<&str>) -> Markup {
+    let l = visitor.lang;
+    html! {
+        section.card #history data-part aria-labelledby="history-title" {
+            h2 #history-title { (l.pick("History", "Verlauf")) }
+            ol.history {
+                @for entry in entries {
+                    li class=(entry.reason.state().as_str()) {
+                        strong { (word(entry, visitor)) }
+                        (words::second(entry.at))
+                        @if let Some(detail) = &entry.detail { span.detail { (detail) } }
+                    }
+                }
+            }
+            @if let Some(more) = more {
+                p { a href=(more) { (l.pick("Older entries", "Ältere Einträge")) } }
+            }
+        }
+    }
+}
+
+fn word(entry: &TimelineEntry, visitor: &Visitor) -> Markup {
+    html! {
+        @match words::timeline(&entry.event, visitor.lang) {
+            Some(word) => (word),
+            None => (entry.event.replace('_', " ")),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What the commands read of the API's answers, and how people are shown it; each answer is printed
+//! whole with --json.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cli::{Failure, output};
+use crate::domain::DomainName;
+
+#[derive(Deserialize)]
+pub(super) struct Domain {
+    pub(super) name: String,
+    pub(super) tenant: String,
+    pub(super) https_ready: bool,
+    pub(super) paused: bool,
+    pub(super) ssl: Ssl,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Ssl {
+    pub(super) state: String,
+    pub(super) reason: String,
+    pub(super) message: Option<Sentence>,
+    pub(super) not_after: Option<String>,
+    pub(super) issuer: Option<String>,
+    pub(super) next_attempt: Option<String>,
+    pub(super) last_error: Option<LastError>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Sentence {
+    pub(super) en: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LastError {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) detail: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Page {
+    pub(super) domains: Vec<Value>,
+    pub(super) next: Option<String>,
+    pub(super) counts: Value,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Report {
+    pub(super) https: bool,
+    pub(super) verified: bool,
+    pub(super) records: Vec<Record>,
+    /// `None`: it was not tried, or the server is an older one.
+    pub(super) preflight: Option<Preflight>,
+    pub(super) ssl: Ssl,
+}
+
+/// Whether a CA's challenge gets there.
+#[derive(Deserialize)]
+pub(super) struct Preflight {
+    pub(super) arrives: bool,
+    pub(super) through: Option<String>,
+    pub(super) message: Sentence,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Record {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) host: String,
+    pub(super) expected: Vec<String>,
+    pub(super) found: Vec<String>,
+    pub(super) verdict: String,
+    pub(super) hint: Option<Sentence>,
+}
+
+/// The verdict on a record that need not be changed.
+const RIGHT: &str = "ok";
+
+/// Reads the part of an answer that a command needs.
+pub(super) fn read<T: for<'de> Deserialize<'de>>(answer: &Value) -> Result<T, Failure> {
+    T::deserialize(answer).map_err(|e| Failure::Failed(format!("the admin API gave an unexpected answer: {e}")))
+}
+
+impl Ssl {
+    pub(super) fn word(&self) -> String {
+        format!("{} ({})", self.state, self.reason)
+    }
+
+    pub(super) fn rows(&self) -> Vec<[String; 2]> {
+        let error = self.last_error.as_ref().map(|e| format!("{} ({})", e.detail, e.kind));
+        let all = [
+            ("SSL:", Some(self.word())),
+            ("", self.message.as_ref().map(|m| m.en.clone())),
+            ("issuer:", self.issuer.clone()),
+            ("valid until:", self.not_after.clone()),
+            ("next attempt:", self.next_attempt.clone()),
+            ("last error:", error),
+        ];
+        all.into_iter()
+            .filter_map(|(name, value)| value.map(|v| [name.to_owned(), v]))
+            .collect()
+    }
+}
+
+impl Report {
+    /// Whether nothing has to be changed.
+    pub(super) fn is_right(&self) -> bool {
+        self.https && self.verified
+    }
+}
+
+impl Record {
+    /// Whether it has to be changed.
+    pub(super) fn is_wrong(&self) -> bool {
+        self.verdict != RIGHT
+    }
+}
+
+/// What a person needs: the state, and the records to change.
+pub(super) fn describe(name: &DomainName, report: &Report) -> String {
+    let mut out = format!("{name}: {}\n", report.ssl.word());
+    if let Some(message) = &report.ssl.message {
+        out.push_str(&format!("{}\n", message.en));
+    }
+    if let Some(error) = &report.ssl.last_error {
+        out.push_str(&format!("last error: {} ({})\n", error.detail, error.kind));
+    }
+    if let Some(tried) = report.preflight.as_ref().filter(|p| !p.arrives || p.through.is_some()) {
+        out.push_str(&format!("{}\n", tried.message.en));
+    }
+    if report.is_right() {
+        return out;
+    }
+    let list = |values: &[String]| {
+        if values.is_empty() {
+            "nothing".to_owned()
+        } else {
+            values.join(", ")
+        }
+    };
+    let wrong = || report.records.iter().filter(|r| r.is_wrong());
+    let rows: Vec<_> = wrong()
+        .map(|r| {
+            [
+                r.kind.clone(),
+                r.host.clone(),
+                list(&r.expected),
+                list(&r.found),
+                r.verdict.clone(),
+            ]
+        })
+        .collect();
+    out.push_str(&output::table(
+        Some(["TYPE", "HOST", "EXPECTED", "FOUND", "VERDICT"]),
+        &rows,
+    ));
+    for record in wrong() {
+        if let Some(hint) = &record.hint {
+            out.push_str(&format!("{} {}: {}\n", record.kind, record.host, hint.en));
+        }
+    }
+    out
+}

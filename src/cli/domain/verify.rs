@@ -1,0 +1,79 @@
+//! `linkseal domain verify NAME`: looks at DNS, and waits for the certificate where it is told to.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::answers::{Domain, Report, describe, read};
+use crate::cli::admin_client::AdminClient;
+use crate::cli::{Failure, output};
+use crate::domain::DomainName;
+use crate::domain::ssl::State;
+
+/// Between two looks at DNS while waiting: changes take minutes to spread.
+const VERIFY_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks at an order: issuance takes seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// `until`: how long to wait for it. `None`: not at all.
+pub(super) async fn verify(
+    client: &AdminClient,
+    name: &DomainName,
+    until: Option<Instant>,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut told = String::new();
+    loop {
+        let answer = client.post(&format!("/v1/domains/{name}/verify"), None).await?;
+        let report: Report = read(&answer)?;
+        let right = report.is_right();
+        let done = right && (until.is_none() || report.ssl.state == State::Issued.as_str());
+        let goes_on = !done && until.is_some_and(|until| Instant::now() < until);
+        if !goes_on {
+            match json {
+                true => output::json(&answer)?,
+                false => output::text(&describe(name, &report))?,
+            }
+            return if done { Ok(()) } else { Err(Failure::NotYet) };
+        }
+        // While waiting, what changed is told once, and not on stdout: the outcome goes there.
+        let now = describe(name, &report);
+        if now != told {
+            eprint!("{now}");
+            told = now;
+        }
+        if right {
+            await_order(client, name, until).await?;
+        } else {
+            sleep(VERIFY_EVERY).await;
+        }
+    }
+}
+
+/// Waits until the domain is issued, its order has ended otherwise, or the time is up.
+async fn await_order(client: &AdminClient, name: &DomainName, until: Option<Instant>) -> Result<(), Failure> {
+    let again = Instant::now() + VERIFY_EVERY;
+    loop {
+        sleep(LOOK_EVERY).await;
+        let domain: Domain = read(&client.get(&format!("/v1/domains/{name}")).await?)?;
+        let now = Instant::now();
+        if domain.ssl.state == State::Issued.as_str() || now >= again || until.is_some_and(|until| now >= until) {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks only: nothing is changed, nothing is ordered.
+pub(super) async fn look(client: &AdminClient, name: &DomainName, json: bool) -> Result<(), Failure> {
+    let answer = client.get(&format!("/v1/domains/{name}/dns")).await?;
+    let report: Report = read(&answer)?;
+    match json {
+        true => output::json(&answer)?,
+        false => output::text(&describe(name, &report))?,
+    }
+    if report.is_right() {
+        Ok(())
+    } else {
+        Err(Failure::NotYet)
+    }
+}

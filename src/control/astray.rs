@@ -1,0 +1,101 @@
+//! Names that do not lead here (any more): how often they are looked at, and what brings them back.
+//!
+//! A domain that holds a certificate is looked at every `dns.recheck`, spread out, so that a move
+//! is known before its renewal. One that does not lead here is looked at after a minute, and at
+//! doubling waits up to six hours; after `dns.departed_after` it has departed, and is looked at
+//! about once a week. Orders are made for none of them. A handshake for the name has it looked at
+//! at once, and "verify" has always.
+
+use std::time::Duration;
+
+use super::{Control, Draft, Priority, rules};
+use crate::clock::Timestamp;
+use crate::domain::DomainName;
+use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
+use crate::domain::ssl::{Reason, SslEvent};
+use crate::random;
+
+/// Between two looks at a departed domain: next to nothing, and who comes back without a word is
+/// found within days.
+const DEPARTED_LOOK: Duration = Duration::from_secs(7 * 86_400);
+/// Looks are spread by this share of their wait: domains that came together are not looked at together.
+const SPREAD: f64 = 0.2;
+
+impl Control {
+    /// Writes the outcome of a DNS check into a draft. `verified`: whether all that was asked for
+    /// is published. `None`: that was not looked at.
+    pub(super) fn note_dns(&self, draft: &mut Draft, verdict: &DnsVerdict, verified: Option<bool>) {
+        let before = draft.record.ssl.reason;
+        let (was_https, last_look) = (draft.record.dns.https, draft.record.dns.checked);
+        draft.happens(SslEvent::DnsChecked(verdict.clone()));
+        let facts = &draft.record.ssl.facts;
+        let https = match verdict {
+            DnsVerdict::Right => true,
+            DnsVerdict::Proxied { provider } => facts.arrives_through() == Some(provider.as_str()),
+            _ => false,
+        };
+        let verified = https && verified.unwrap_or(draft.record.dns.verified);
+        draft.record.dns = DnsSummary {
+            checked: Some(draft.now()),
+            https,
+            verified,
+        };
+        if draft.record.ssl.reason != before || was_https != https {
+            let detail = (!https).then(|| draft.record.ssl.facts.found.clone()).flatten();
+            draft.tells(if https { "dns_right" } else { "dns_wrong" }, detail);
+        }
+        if https {
+            self.plan_look(draft);
+        } else {
+            self.slow_down(draft, last_look);
+        }
+    }
+
+    /// Plans the next look at a name that leads here.
+    pub(super) fn plan_look(&self, draft: &mut Draft) {
+        // Where the edge's own name is, others follow: it is not looked at.
+        if draft.record.origin != Origin::Edge {
+            let wait = random::jitter(self.inner.settings.load().recheck, SPREAD);
+            let at = draft.now() + wait;
+            draft.happens(SslEvent::LookAt { at });
+        }
+    }
+
+    /// Has a name that has been astray for long looked at far more seldom. `last_look`: when it
+    /// was looked at before. `None`: never.
+    fn slow_down(&self, draft: &mut Draft, last_look: Option<Timestamp>) {
+        let now = draft.now();
+        let departed_after = self.inner.settings.load().departed_after;
+        let Some(since) = draft.record.ssl.astray_since else {
+            return;
+        };
+        let has_departed = |at: Timestamp| at.saturating_since(since) >= departed_after;
+        if !has_departed(now) {
+            return;
+        }
+        let until = now + random::jitter(DEPARTED_LOOK, SPREAD);
+        draft.happens(SslEvent::Postponed { until });
+        if !last_look.is_some_and(has_departed) {
+            draft.tells("departed", Some(format!("it has not led here since {since}; it is looked at about once a week, and at every verify or handshake")));
+        }
+    }
+
+    /// A handshake came for a name that did not lead here at the last look, and was served what is
+    /// held: perhaps it leads here again.
+    pub(super) async fn seen_astray(&self, name: DomainName) {
+        let is_moved = |name: &DomainName| {
+            let entry = self.inner.registry.get(name.as_str());
+            entry.is_some_and(|e| e.reason == Reason::Moved)
+        };
+        if !is_moved(&name) || self.inner.in_hand.contains_key(&name) {
+            return;
+        }
+        match self.inner.store.domain(&name).await {
+            Ok(Some(record)) if rules::looks_only(&record, Priority::Handshake, self.inner.clock.now()) => {
+                self.attend(name, Priority::Handshake, None);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(domain = %name, %error, "a domain cannot be read for a handshake"),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The freeze of all orders: an operator's stop for everything, in the store, so that every node
+//! obeys and a restart changes nothing. Certificates held are served; orders that run end; what
+//! would be ordered is looked at now and then, and goes on by itself after the thaw.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::input::{Actor, OperatorError};
+use super::operator::audit_entry;
+use super::{Control, Edit};
+use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord};
+use crate::random;
+use crate::store::{DomainQuery, Freeze, StoreError};
+
+/// The longest note, in bytes.
+const MAX_NOTE: usize = 1_024;
+/// How long until a domain that waits for the thaw is looked at again, should the thaw not find it
+/// (a node that ends in the midst of it). With 100,000 of them: some 30 looks a second.
+const LOOK: Duration = Duration::from_secs(3_600);
+/// Jitter of that.
+const JITTER: f64 = 0.3;
+/// Domains read at once at the thaw.
+const PAGE: usize = 500;
+/// What the audit log calls all orders.
+const SUBJECT: &str = "orders";
+
+/// What is said with a freeze.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NewFreeze {
+    /// Why, for other operators. `None`: nothing.
+    pub note: Option<String>,
+}
+
+impl Control {
+    /// Freezes all orders; tells whether that is new.
+    pub async fn freeze(&self, new: NewFreeze, actor: &Actor) -> Result<(Freeze, bool), OperatorError> {
+        if new.note.as_ref().is_some_and(|note| note.len() > MAX_NOTE) {
+            return Err(OperatorError::Invalid(format!("note: at most {MAX_NOTE} bytes")));
+        }
+        let now = self.inner.clock.now();
+        let before = self.frozen().await?;
+        let after = Freeze {
+            note: new.note,
+            by: actor.who.clone(),
+            since: before.as_ref().map_or(now, |f| f.since),
+        };
+        let audit = audit_entry(
+            actor,
+            now,
+            "freeze",
+            SUBJECT.into(),
+            view(before.as_ref()),
+            view(Some(&after)),
+        );
+        self.inner.store.put_freeze(&after, audit).await?;
+        tracing::warn!(by = after.by, "all orders are frozen");
+        Ok((after, before.is_none()))
+    }
+
+    /// Lets orders go on.
+    pub async fn thaw(&self, actor: &Actor) -> Result<(), OperatorError> {
+        let before = self.frozen().await?;
+        let now = self.inner.clock.now();
+        let audit = audit_entry(actor, now, "thaw", SUBJECT.into(), view(before.as_ref()), Value::Null);
+        self.inner.store.end_freeze(audit).await?;
+        tracing::warn!(by = actor.who, "orders go on");
+        let control = self.clone();
+        self.inner.tasks.spawn_until_stop(async move {
+            if let Err(error) = control.go_on().await {
+                tracing::error!(%error, "domains that waited for the thaw go on only when they are looked at next");
+            }
+        });
+        Ok(())
+    }
+
+    /// The freeze. `None`: orders go on.
+    pub async fn frozen(&self) -> Result<Option<Freeze>, StoreError> {
+        self.inner.store.freeze().await
+    }
+
+    /// What happens to a domain whose order a freeze stops.
+    pub(super) fn freezes(&self) -> SslEvent {
+        SslEvent::Frozen {
+            until: self.inner.clock.now() + random::jitter(LOOK, JITTER),
+        }
+    }
+
+    /// Writes that a freeze stops a domain's order into a draft.
+    pub(super) fn note_freeze(draft: &mut super::Draft, event: &SslEvent) {
+        let before = draft.record.ssl.reason;
+        draft.happens(event.clone());
+        if draft.record.ssl.reason != before {
+            draft.tells("frozen", None);
+        }
+    }
+
+    /// Plans the orders that were stopped, page by page. What is due goes first come, first served.
+    async fn go_on(&self) -> Result<(), StoreError> {
+        let mut query = DomainQuery {
+            reason: Some(Reason::Paused),
+            limit: PAGE,
+            ..DomainQuery::default()
+        };
+        loop {
+            let page = self.inner.store.list(&query).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            query.after = Some(last.name.clone());
+            for record in page.iter().filter(|r| waits_for_thaw(r)) {
+                self.go_on_with(&record.name).await?;
+            }
+        }
+    }
+
+    async fn go_on_with(&self, name: &DomainName) -> Result<(), StoreError> {
+        let changed = self.change(name, None, |draft| {
+            if !waits_for_thaw(&draft.record) {
+                return Edit::<StoreError>::Nothing;
+            }
+            draft.happens(SslEvent::Wanted);
+            draft.tells("thawed", None);
+            Edit::Store
+        });
+        changed.await.map(drop)
+    }
+}
+
+/// Whether a domain is stopped by the freeze, not by an operator's word on it alone.
+fn waits_for_thaw(record: &DomainRecord) -> bool {
+    record.ssl.reason == Reason::Paused && record.paused.is_none()
+}
+
+fn view(freeze: Option<&Freeze>) -> Value {
+    freeze.map_or(Value::Null, |f| json!({"note": f.note, "by": f.by, "since": f.since}))
+}

@@ -1,0 +1,199 @@
+//! Seen from outside: every issued domain is connected to now and then, where its DNS leads, and
+//! the certificate that is presented is compared with the one held. What is found is told (metrics,
+//! timeline, the domain's `probe`) and changes no state: a middlebox of ours, a port that is closed,
+//! another server in front are for people to mend.
+//!
+//! In a fleet one node does it for all. It is spread over `edge.probe`, and starts over with a restart.
+
+mod handshake;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+
+use self::handshake::{Found, Prober};
+use super::{Control, Edit};
+use crate::address::is_public;
+use crate::cert::certificate::chain_from_pem;
+use crate::domain::record::{Probe, ProbeResult};
+use crate::domain::ssl::{Reason, State};
+use crate::domain::{DomainName, DomainRecord};
+use crate::store::{DomainQuery, StoreError};
+
+/// How domains are probed.
+#[derive(Clone, Debug)]
+pub struct ProbeSettings {
+    /// In what time each of them is probed once.
+    pub every: Duration,
+    /// Where to connect instead of where DNS leads. `None`: where it leads.
+    pub address: Option<SocketAddr>,
+    /// The port of HTTPS as clients see it.
+    pub port: u16,
+    /// The edge's public addresses, as configured: probed though they may be private.
+    pub own: Vec<IpAddr>,
+}
+
+/// Handshakes at once.
+const CONCURRENT: usize = 16;
+/// Domains taken up at once: a small part of all, so that probes are spread over the interval.
+const PAGE: usize = 50;
+const PARTS: usize = 20;
+/// Addresses of a name that are looked at.
+const ADDRESSES: usize = 4;
+/// Sleep while there is nothing to probe, or another node does it.
+const IDLE: Duration = Duration::from_secs(60);
+/// Shortest sleep between two pages, and after the store failed.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The lease under which they are made.
+const LEASE: &str = "probe";
+
+/// How far the present round is.
+#[derive(Default)]
+struct Round {
+    after: Option<DomainName>,
+    failing: i64,
+}
+
+impl Control {
+    /// Probes for ever.
+    pub(super) async fn run_probes(self) {
+        let prober = match Prober::new() {
+            Ok(prober) => prober,
+            Err(error) => return tracing::error!(%error, "issued domains cannot be probed"),
+        };
+        let mut round = Round::default();
+        loop {
+            let settings = self.inner.settings.load().probe.clone();
+            let pause = match settings {
+                None => IDLE,
+                Some(settings) => match self.probe_some(&prober, &settings, &mut round).await {
+                    Ok(pause) => pause,
+                    Err(error) => {
+                        tracing::error!(%error, "issued domains cannot be probed now");
+                        SHORTEST
+                    }
+                },
+            };
+            self.inner.clock.sleep(pause).await;
+        }
+    }
+
+    /// Probes a page of domains; returns when the next one's turn is.
+    async fn probe_some(
+        &self,
+        prober: &Prober,
+        settings: &ProbeSettings,
+        round: &mut Round,
+    ) -> Result<Duration, StoreError> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let counts = store.counts(None).await?;
+        let issued = counts.iter().filter(|c| c.reason.state() == State::Issued);
+        let issued = usize::try_from(issued.map(|c| c.domains).sum::<u64>()).unwrap_or(usize::MAX);
+        if issued == 0 {
+            return Ok(IDLE);
+        }
+        let limit = (issued / PARTS).clamp(1, PAGE);
+        let pause = settings.every.mul_f64(limit as f64 / issued as f64).max(SHORTEST);
+        let lease = store.acquire_lease(LEASE, &self.inner.node, pause * 2 + IDLE, now);
+        if lease.await?.is_none() {
+            return Ok(IDLE);
+        }
+        let query = DomainQuery {
+            state: Some(State::Issued),
+            after: round.after.take(),
+            limit,
+            ..DomainQuery::default()
+        };
+        let page = store.list(&query).await?;
+        let Some(last) = page.last() else {
+            self.inner.metrics.probe_failing.set(round.failing);
+            round.failing = 0;
+            return Ok(SHORTEST);
+        };
+        round.after = Some(last.name.clone());
+        let probes: Vec<_> = page.iter().map(|r| self.probe(prober, settings, r)).collect();
+        let mut probes = stream::iter(probes).buffer_unordered(CONCURRENT);
+        while let Some(failed) = probes.next().await {
+            round.failing += i64::from(failed?);
+        }
+        Ok(pause)
+    }
+
+    /// Probes one domain and tells what was found; returns whether it is not as it should be.
+    async fn probe(
+        &self,
+        prober: &Prober,
+        settings: &ProbeSettings,
+        record: &DomainRecord,
+    ) -> Result<bool, StoreError> {
+        // One that has left is looked at by its DNS; one that is retired may leave.
+        if record.ssl.reason == Reason::Moved || record.retired.is_some() {
+            return Ok(false);
+        }
+        let Some((result, detail)) = self.presented(prober, settings, record).await? else {
+            return Ok(false);
+        };
+        self.inner.metrics.probes.with_label_values(&[result.as_str()]).inc();
+        let failed = result != ProbeResult::Ok;
+        if record.probe.as_ref().is_some_and(|p| p.result == result) {
+            return Ok(failed);
+        }
+        if failed {
+            tracing::warn!(domain = %record.name, result = result.as_str(), detail, "a domain does not present its certificate");
+        }
+        self.change::<StoreError>(&record.name, None, |draft| {
+            let first = draft.record.probe.is_none();
+            draft.record.probe = Some(Probe {
+                result,
+                since: draft.now(),
+                detail: detail.clone(),
+            });
+            match (failed, first) {
+                (true, _) => draft.tells("probe_failed", detail.clone()),
+                (false, false) => draft.tells("probe_ok", None),
+                (false, true) => draft,
+            };
+            Edit::Store
+        })
+        .await?;
+        Ok(failed)
+    }
+
+    /// What is presented for a domain; the first that is wrong, where it has several addresses.
+    /// `None`: nothing is held, or there is no address that may be connected to.
+    async fn presented(
+        &self,
+        prober: &Prober,
+        settings: &ProbeSettings,
+        record: &DomainRecord,
+    ) -> Result<Option<Found>, StoreError> {
+        let stored = self.inner.store.certificate(&record.name).await?;
+        let Some(chain) = stored.and_then(|s| chain_from_pem(&s.chain_pem).ok()) else {
+            return Ok(None);
+        };
+        let Some(held) = chain.first() else { return Ok(None) };
+        let mut found = None;
+        for address in self.addresses(settings, &record.name).await {
+            let now = self.inner.clock.now();
+            let presented = prober.probe(&record.name, address, held, now).await;
+            let right = presented.0 == ProbeResult::Ok;
+            found = Some(presented);
+            if !right {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Where to connect: never into a private network that the configuration does not name.
+    async fn addresses(&self, settings: &ProbeSettings, name: &DomainName) -> Vec<SocketAddr> {
+        if let Some(address) = settings.address {
+            return vec![address];
+        }
+        let resolved = self.tools().checker.addresses(name).await;
+        let allowed = |ip: &IpAddr| is_public(*ip) || settings.own.contains(ip);
+        let allowed = resolved.into_iter().filter(allowed).take(ADDRESSES);
+        allowed.map(|ip| SocketAddr::new(ip, settings.port)).collect()
+    }
+}

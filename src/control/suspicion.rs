@@ -1,0 +1,299 @@
+//! When many domains turn for the worse within minutes, the fault is likelier ours (a resolver that
+//! lies, a port that was closed) than theirs: linkseal suspects itself. From then on nothing that
+//! looks worse is written down or told; it is looked at again later. What looks better goes
+//! through, renewals go on, and certificates are served as ever.
+//!
+//! Judged by this node for itself, from ten minutes of looks and orders in memory: a restart
+//! forgets it, and finds it again.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::input::{Actor, OperatorError};
+use super::operator::audit_entry;
+use super::{Control, rules};
+use crate::clock::Timestamp;
+use crate::domain::DomainRecord;
+use crate::domain::ssl::Failure;
+
+/// How much of the past counts, in minutes.
+const WINDOW: i64 = 10;
+/// The share of all domains that may turn for the worse within the window.
+const SHARE: f64 = 0.02;
+/// So many may always: in a small fleet, a customer who takes a handful away is no sign of ours.
+const FEW: u32 = 10;
+/// From so many on it is also suspicious when more than half of all looks turn for the worse: in a
+/// large fleet the looks of ten minutes are less than its two percent.
+const MANY: u32 = 20;
+/// When what is doubted is looked at again, give or take a fifth.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
+const SPREAD: f64 = 0.2;
+/// How long everything is believed after an operator said that it is so.
+const TRUSTED: Duration = Duration::from_secs(3600);
+
+/// Whether linkseal suspects itself.
+#[derive(Debug, Default)]
+pub(super) struct Suspicion {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The minutes in which anything came out, oldest first: [`WINDOW`] at most.
+    minutes: VecDeque<Minute>,
+    since: Option<Timestamp>,
+    trusted_until: Option<Timestamp>,
+    /// How often something was doubted since it began.
+    doubted: u64,
+}
+
+#[derive(Debug)]
+struct Minute {
+    number: i64,
+    /// Domains that turned for the worse.
+    turned: u32,
+    /// All looks and orders, of domains that were well.
+    all: u32,
+}
+
+/// How it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspected {
+    /// Since when linkseal suspects itself. `None`: it does not.
+    pub since: Option<Timestamp>,
+    /// Domains that turned for the worse within the last ten minutes.
+    pub turned: u32,
+    /// Looks and orders within the last ten minutes, of domains that were well.
+    pub looks: u32,
+    /// How many may turn before it is suspicious.
+    pub allowed: u32,
+    /// How often something was doubted since it began.
+    pub doubted: u64,
+    /// Until when everything is believed, by an operator's word. `None`: nobody said so.
+    pub trusted_until: Option<Timestamp>,
+}
+
+impl Suspicion {
+    /// Takes in what a look or an order came to, for a domain that was well before. Returns
+    /// whether it is to be doubted.
+    fn weigh(&self, worse: bool, domains: usize, now: Timestamp) -> bool {
+        let mut state = self.lock();
+        state.note(worse, now);
+        if state.is_trusted(now) {
+            return false;
+        }
+        let (turned, all) = state.sums();
+        let allowed = allowed(domains);
+        match state.since {
+            None if worse && (turned > allowed || (turned > MANY && turned * 2 > all)) => {
+                state.since = Some(now);
+                tracing::error!(
+                    turned,
+                    allowed,
+                    domains,
+                    "linkseal suspects itself: too many domains turned for the worse within ten minutes. Nothing that \
+                     looks worse is written down or told until looks come out right again; check DNS resolvers, port 80 and \
+                     the network of this node. If it is true, DELETE /v1/suspicion"
+                );
+            }
+            Some(since) if turned * 2 <= all && turned * 2 <= allowed => {
+                state.since = None;
+                tracing::warn!(%since, doubted = state.doubted, "linkseal suspects itself no longer: looks come out right again");
+                state.doubted = 0;
+            }
+            _ => {}
+        }
+        let doubts = worse && state.since.is_some();
+        state.doubted += u64::from(doubts);
+        doubts
+    }
+
+    fn now(&self, domains: usize, now: Timestamp) -> Suspected {
+        let mut state = self.lock();
+        state.forget_old(now);
+        let (turned, looks) = state.sums();
+        Suspected {
+            since: state.since,
+            turned,
+            looks,
+            allowed: allowed(domains),
+            doubted: state.doubted,
+            trusted_until: state.trusted_until.filter(|until| *until > now),
+        }
+    }
+
+    fn trust(&self, now: Timestamp) {
+        let mut state = self.lock();
+        *state = State {
+            trusted_until: Some(now + TRUSTED),
+            ..State::default()
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Counters are counters, whoever panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, worse: bool, now: Timestamp) {
+        self.forget_old(now);
+        let number = minute(now);
+        if self.minutes.back().is_none_or(|m| m.number != number) {
+            self.minutes.push_back(Minute {
+                number,
+                turned: 0,
+                all: 0,
+            });
+        }
+        if let Some(last) = self.minutes.back_mut() {
+            last.turned = last.turned.saturating_add(worse.into());
+            last.all = last.all.saturating_add(1);
+        }
+    }
+
+    /// Lets go of what is older than the window, and of what a clock that was set back left ahead.
+    fn forget_old(&mut self, now: Timestamp) {
+        let this = minute(now);
+        self.minutes.retain(|m| (this - WINDOW + 1..=this).contains(&m.number));
+    }
+
+    fn sums(&self) -> (u32, u32) {
+        let add = |(turned, all): (u32, u32), m: &Minute| (turned.saturating_add(m.turned), all.saturating_add(m.all));
+        self.minutes.iter().fold((0, 0), add)
+    }
+
+    fn is_trusted(&self, now: Timestamp) -> bool {
+        self.trusted_until.is_some_and(|until| until > now)
+    }
+}
+
+fn minute(at: Timestamp) -> i64 {
+    at.as_secs().div_euclid(60)
+}
+
+/// How many of so many domains may turn for the worse within the window.
+fn allowed(domains: usize) -> u32 {
+    FEW.max((domains as f64 * SHARE) as u32)
+}
+
+impl Control {
+    /// Whether what DNS says of a domain is to be doubted. `right`: whether it leads here.
+    pub(super) fn doubts_look(&self, record: &DomainRecord, right: bool) -> bool {
+        (right || rules::was_well(record)) && self.doubts(!right)
+    }
+
+    /// Whether a failed order says something of us rather than of its domain.
+    pub(super) fn doubts_failure(&self, record: &DomainRecord, failure: &Failure) -> bool {
+        rules::blames_domain(failure.kind) && record.ssl.last_error.is_none() && self.doubts(true)
+    }
+
+    /// An order went well.
+    pub(super) fn went_well(&self) {
+        self.doubts(false);
+    }
+
+    fn doubts(&self, worse: bool) -> bool {
+        let domains = self.inner.registry.len();
+        self.inner.suspicion.weigh(worse, domains, self.inner.clock.now())
+    }
+
+    /// When to come back to what is doubted.
+    pub(super) fn doubts_until(&self) -> Timestamp {
+        self.inner.clock.now() + crate::random::jitter(AGAIN, SPREAD)
+    }
+
+    /// Whether this node suspects itself, and why.
+    pub fn suspected(&self) -> Suspected {
+        let domains = self.inner.registry.len();
+        self.inner.suspicion.now(domains, self.inner.clock.now())
+    }
+
+    /// An operator says that it is so: everything is believed for an hour.
+    pub async fn trust(&self, actor: &Actor) -> Result<(), OperatorError> {
+        let (now, before) = (self.inner.clock.now(), self.suspected());
+        let before = json!({"since": before.since, "turned": before.turned, "doubted": before.doubted});
+        let audit = audit_entry(actor, now, "trust", "suspicion".to_owned(), before, Value::Null);
+        self.inner.store.append_audit(audit).await?;
+        self.inner.suspicion.trust(now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// How many of so many looks in a row are doubted.
+    fn doubted(suspicion: &Suspicion, looks: u32, worse: bool, domains: usize, now: Timestamp) -> usize {
+        (0..looks).filter(|_| suspicion.weigh(worse, domains, now)).count()
+    }
+
+    #[test]
+    fn a_handful_is_believed_and_no_more_than_two_percent() {
+        for (domains, believed) in [(8, 10), (200, 10), (5_000, 100)] {
+            let suspicion = Suspicion::default();
+            // Most looks come out right, so that the share of all domains is what decides.
+            doubted(&suspicion, 1_000, false, domains, T0);
+            assert_eq!(doubted(&suspicion, 150, true, domains, T0), 150 - believed, "{domains}");
+            assert_eq!(
+                doubted(&suspicion, 5, false, domains, T0),
+                0,
+                "what looks right is believed"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_spread_over_time_is_believed() {
+        let suspicion = Suspicion::default();
+        for minute in 0..1_000 {
+            let now = T0 + MINUTE * minute;
+            assert_eq!(doubted(&suspicion, 1, false, 200, now), 0);
+            assert_eq!(doubted(&suspicion, 1, true, 200, now), 0);
+        }
+    }
+
+    #[test]
+    fn in_a_large_fleet_it_is_enough_that_most_looks_turn() {
+        let suspicion = Suspicion::default();
+        doubted(&suspicion, 10, false, 1_000_000, T0);
+        assert_eq!(doubted(&suspicion, 100, true, 1_000_000, T0 + MINUTE), 80);
+    }
+
+    #[test]
+    fn it_ends_when_looks_come_out_right_and_not_before() {
+        let suspicion = Suspicion::default();
+        assert_eq!(doubted(&suspicion, 30, true, 200, T0), 20);
+        for round in 1..20 {
+            let now = T0 + AGAIN * round;
+            assert_eq!(doubted(&suspicion, 20, true, 200, now), 20, "it still looks wrong");
+        }
+        let later = T0 + AGAIN * 20;
+        assert_eq!(doubted(&suspicion, 20, false, 200, later), 0);
+        assert_eq!(suspicion.now(200, later).since, None);
+        assert_eq!(
+            doubted(&suspicion, 1, true, 200, later),
+            0,
+            "and a single one is believed again"
+        );
+    }
+
+    #[test]
+    fn an_operators_word_holds_for_an_hour() {
+        let suspicion = Suspicion::default();
+        doubted(&suspicion, 30, true, 200, T0);
+        suspicion.trust(T0);
+        assert_eq!(doubted(&suspicion, 190, true, 200, T0 + MINUTE), 0);
+        let until = T0 + TRUSTED;
+        assert_eq!(suspicion.now(200, T0).trusted_until, Some(until));
+        assert_eq!(doubted(&suspicion, 11, true, 200, until), 1);
+    }
+}

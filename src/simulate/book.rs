@@ -1,0 +1,151 @@
+//! What the store holds in production: the domains, which of them are due, and the CA's buckets.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::convert::Infallible;
+
+use crate::clock::Timestamp;
+use crate::domain::DomainName;
+use crate::domain::ssl::SslStatus;
+use crate::store::bucket::{self, Bucket, Level};
+use crate::store::{BudgetAnswer, BudgetTake};
+
+/// Numbers a domain.
+pub(super) type Id = u32;
+
+/// A domain with its customer.
+#[derive(Debug)]
+pub(super) struct Domain {
+    pub(super) name: DomainName,
+    pub(super) ssl: SslStatus,
+    pub(super) registered: Timestamp,
+    /// Whether the CA can never reach it.
+    pub(super) failing: bool,
+    /// When its DNS leads elsewhere. `None`: not in our time.
+    pub(super) departs: Option<Timestamp>,
+    /// Whether the CA's limits hold it back.
+    pub(super) held_back: bool,
+    in_hand: bool,
+}
+
+impl Domain {
+    pub(super) fn new(name: DomainName, ssl: SslStatus, registered: Timestamp) -> Self {
+        Self {
+            name,
+            ssl,
+            registered,
+            failing: false,
+            departs: None,
+            held_back: false,
+            in_hand: false,
+        }
+    }
+
+    /// Whether its DNS leads here.
+    pub(super) fn is_here(&self, now: Timestamp) -> bool {
+        self.departs.is_none_or(|at| at > now)
+    }
+}
+
+/// The book.
+#[derive(Default)]
+pub(super) struct Book {
+    domains: Vec<Domain>,
+    ids: HashMap<DomainName, Id>,
+    /// All that are not in hand and are due at some time.
+    due: BinaryHeap<Reverse<(Timestamp, Id)>>,
+    in_hand: usize,
+    levels: HashMap<String, Level>,
+}
+
+impl Book {
+    pub(super) fn add(&mut self, domain: Domain) -> Id {
+        let id = Id::try_from(self.domains.len()).unwrap_or(Id::MAX);
+        self.ids.insert(domain.name.clone(), id);
+        self.domains.push(domain);
+        self.note_due(id);
+        id
+    }
+
+    pub(super) fn domains(&self) -> &[Domain] {
+        &self.domains
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "ids are given out here and domains never go")]
+    pub(super) fn domain(&mut self, id: Id) -> &mut Domain {
+        &mut self.domains[id as usize]
+    }
+
+    pub(super) fn id(&self, name: &DomainName) -> Option<Id> {
+        self.ids.get(name).copied()
+    }
+
+    /// Those that are due and in nobody's hand, most overdue first.
+    pub(super) fn due(&mut self, now: Timestamp, limit: usize) -> Vec<Id> {
+        let mut due = Vec::new();
+        while due.len() < limit
+            && let Some(Reverse((at, id))) = self.due.peek().copied()
+            && at <= now
+        {
+            self.due.pop();
+            due.push(id);
+        }
+        due
+    }
+
+    /// When one that is in nobody's hand is due.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// How many are in hand.
+    pub(super) fn in_hand(&self) -> usize {
+        self.in_hand
+    }
+
+    pub(super) fn take_in_hand(&mut self, id: Id) {
+        self.domain(id).in_hand = true;
+        self.in_hand += 1;
+    }
+
+    pub(super) fn let_go(&mut self, id: Id) {
+        self.domain(id).in_hand = false;
+        self.in_hand -= 1;
+        self.note_due(id);
+    }
+
+    /// Puts back those that were due and were not taken up.
+    pub(super) fn put_back(&mut self, due: &[Id]) {
+        for id in due {
+            if !self.domain(*id).in_hand {
+                self.note_due(*id);
+            }
+        }
+    }
+
+    fn note_due(&mut self, id: Id) {
+        if let Some(at) = self.domain(id).ssl.next_due(true) {
+            self.due.push(Reverse((at, id)));
+        }
+    }
+
+    pub(super) fn take_budgets(&mut self, takes: &[BudgetTake], now: Timestamp) -> BudgetAnswer {
+        let Ok(outcome) = bucket::take_all::<Infallible>(takes, now, |key| Ok(self.levels.get(key).copied()));
+        self.store(&outcome.changed);
+        outcome.answer
+    }
+
+    pub(super) fn return_budgets(&mut self, takes: &[BudgetTake], now: Timestamp) {
+        for take in takes {
+            let mut bucket = Bucket::of(take, self.levels.get(&take.key).copied(), now);
+            bucket.give_back(take.amount);
+            self.store(&[bucket]);
+        }
+    }
+
+    fn store(&mut self, buckets: &[Bucket]) {
+        for bucket in buckets {
+            self.levels.insert(bucket.key().to_owned(), bucket.level());
+        }
+    }
+}

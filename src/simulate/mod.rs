@@ -1,0 +1,99 @@
+//! `linkseal simulate`: a fleet's certificates over months of virtual time, decided by the control
+//! plane's own code.
+//!
+//! | what | whose |
+//! |---|---|
+//! | which names are taken up, when | [`crate::control::scheduler::Rounds`] |
+//! | what is due, how urgent, how limits hold back, what a failure leads to | [`crate::control::rules`] |
+//! | whose order goes first, order slots, expected times | [`crate::control::queue::Queue`] |
+//! | what becomes of a state, when it is due again | [`SslStatus::apply`], [`SslStatus::next_due`] |
+//! | when to renew, when to ask for renewal information | [`crate::issuer::renewal`] |
+//! | the CA's limits as token buckets | [`crate::store::bucket`] |
+//!
+//! Its own are only what stands around that in production: the book of records (`book`), the CA
+//! and the customers (`world`), and the order of events in virtual time (`replay`). DNS checks and
+//! the store take no time here; there is one node and one CA, and nobody knocks or verifies.
+//!
+//! [`SslStatus::apply`]: crate::domain::ssl::SslStatus::apply
+//! [`SslStatus::next_due`]: crate::domain::ssl::SslStatus::next_due
+
+mod book;
+mod dice;
+mod plot;
+mod replay;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod world;
+
+use std::time::Duration;
+
+pub(crate) use self::plot::{plot, span_words, thousands};
+pub(crate) use self::replay::run;
+pub(crate) use self::tally::Outcome;
+use crate::control::Limits;
+
+/// A day.
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+/// What a month counts here.
+pub(crate) const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+/// What is replayed.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    /// How many domains there are in the end.
+    pub(crate) domains: u32,
+    /// How many of them share a registered domain.
+    pub(crate) names_per_registered_domain: u32,
+    /// How they come.
+    pub(crate) onboarding: Onboarding,
+    /// How much time is replayed.
+    pub(crate) span: Duration,
+    /// How long certificates live that are issued from a time on, counted from the start; sorted,
+    /// the first from the start on.
+    pub(crate) lifetimes: Vec<(Duration, Duration)>,
+    /// The CA's limits, as configured.
+    pub(crate) limits: Limits,
+    /// Whether the CA has renewal information (RFC 9773), and its renewals are exempt from its limits.
+    pub(crate) ari: bool,
+    /// Orders on their way at once.
+    pub(crate) max_concurrent_orders: usize,
+    /// How long an order takes, on average.
+    pub(crate) order_time: Duration,
+    /// Share of the domains that the CA can never reach.
+    pub(crate) failing: f64,
+    /// Share of the orders that fail although the domain is right.
+    pub(crate) flaky: f64,
+    /// Share of the customers that leave within a month.
+    pub(crate) departing: f64,
+    /// When the CA does not answer.
+    pub(crate) outages: Vec<Window>,
+    /// The same seed gives the same outcome.
+    pub(crate) seed: u64,
+}
+
+/// How domains come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Onboarding {
+    /// All at the start: an import.
+    Import,
+    /// So many a day.
+    PerDay(u32),
+    /// They have been here for long, each with a certificate of some age.
+    Running,
+}
+
+/// A stretch of time, counted from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// When it begins.
+    pub(crate) from: Duration,
+    /// How long it is.
+    pub(crate) length: Duration,
+}
+
+impl Window {
+    fn holds(self, elapsed: Duration) -> bool {
+        elapsed >= self.from && elapsed - self.from < self.length
+    }
+}

@@ -1,0 +1,322 @@
+//! The order of events in virtual time. What happens at each is decided by the control plane's
+//! code; the functions here stand where `Control::run_scheduler`, `decide` and `order` stand.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::book::{Book, Domain, Id};
+use super::dice::Dice;
+use super::tally::{Outcome, Tally};
+use super::world::{CA, World};
+use super::{DAY, MONTH, Onboarding, Scenario};
+use crate::clock::Timestamp;
+use crate::control::queue::{Queue, Slot};
+use crate::control::rules::{self, First, Gate};
+use crate::control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
+use crate::control::{Issue, Priority};
+use crate::domain::DomainName;
+use crate::domain::record::DnsVerdict;
+use crate::domain::ssl::{SslEvent, SslStatus};
+use crate::store::BudgetAnswer;
+
+/// When the replay begins: any moment will do.
+const START: Timestamp = Timestamp::from_secs(1_798_761_600);
+
+/// Replays a scenario.
+pub(crate) fn run(scenario: &Scenario) -> Outcome {
+    let mut replay = Replay::new(scenario);
+    replay.onboard();
+    replay.play();
+    replay.outcome()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A domain is registered.
+    Register(u32),
+    /// A domain's order comes to its end.
+    OrderEnds(Id),
+}
+
+struct Replay<'a> {
+    scenario: &'a Scenario,
+    world: World<'a>,
+    dice: Dice,
+    now: Timestamp,
+    end: Timestamp,
+    /// Stands for the start where the scheduler counts in a clock that nobody moves.
+    origin: Instant,
+    book: Book,
+    rounds: Rounds<Id>,
+    queue: Arc<Queue>,
+    running: HashMap<Id, (Slot, Timestamp)>,
+    events: BinaryHeap<Reverse<(Timestamp, Event)>>,
+    /// When the scheduler's next round begins.
+    round_at: Timestamp,
+    tally: Tally,
+}
+
+impl<'a> Replay<'a> {
+    fn new(scenario: &'a Scenario) -> Self {
+        Self {
+            scenario,
+            world: World::new(scenario, START),
+            dice: Dice::new(scenario.seed),
+            now: START,
+            end: START + scenario.span,
+            origin: Instant::now(),
+            book: Book::default(),
+            rounds: Rounds::default(),
+            queue: Arc::new(Queue::new(scenario.max_concurrent_orders)),
+            running: HashMap::new(),
+            events: BinaryHeap::new(),
+            round_at: START,
+            tally: Tally::new(scenario, START),
+        }
+    }
+
+    /// Lets the domains come, now or later.
+    fn onboard(&mut self) {
+        for number in 0..self.scenario.domains {
+            match self.scenario.onboarding {
+                Onboarding::Import => self.register(number),
+                Onboarding::PerDay(count) => {
+                    let at = START + DAY.mul_f64(f64::from(number) / f64::from(count));
+                    self.events.push(Reverse((at, Event::Register(number))));
+                }
+                Onboarding::Running => self.take_over(number),
+            }
+        }
+    }
+
+    fn play(&mut self) {
+        loop {
+            let event_at = self.events.peek().map(|Reverse((at, _))| *at);
+            let next = event_at.map_or(self.round_at, |at| at.min(self.round_at));
+            if next > self.end {
+                return;
+            }
+            self.now = next;
+            if event_at == Some(next) {
+                match self.events.pop() {
+                    Some(Reverse((_, Event::Register(number)))) => self.register(number),
+                    Some(Reverse((_, Event::OrderEnds(id)))) => self.end_order(id),
+                    None => {}
+                }
+            } else {
+                self.round();
+            }
+            self.start_orders();
+        }
+    }
+
+    fn wake(&mut self) {
+        self.round_at = self.round_at.min(self.now + PAUSE);
+    }
+
+    // --- domains come ----------------------------------------------------------------------------
+
+    fn register(&mut self, number: u32) {
+        let ssl = SslStatus::new(self.now).apply(SslEvent::Wanted, self.now);
+        self.add(number, ssl, self.now);
+        self.wake();
+    }
+
+    /// A domain that has been here for long: its certificate is of any age before its renewal.
+    fn take_over(&mut self, number: u32) {
+        let life = self.world.certificate(self.now, self.now, &mut self.dice);
+        let used = life.renew_at.saturating_since(self.now).mul_f64(self.dice.unit());
+        let certificate = self.world.certificate(self.now.minus(used), self.now, &mut self.dice);
+        let ssl = SslStatus::new(self.now).apply(SslEvent::Issued(certificate), self.now);
+        self.add(number, ssl, self.now.minus(used));
+    }
+
+    fn add(&mut self, number: u32, ssl: SslStatus, registered: Timestamp) {
+        let share = self.scenario.names_per_registered_domain;
+        let name = format!("links{}.customer{}.example", number % share, number / share);
+        let Ok(name) = DomainName::parse(&name) else { return };
+        let mut domain = Domain::new(name, ssl, registered);
+        domain.failing = self.dice.happens(self.scenario.failing);
+        if self.scenario.departing > 0.0 {
+            let stays = self.dice.next_after(MONTH.div_f64(self.scenario.departing));
+            domain.departs = Some(self.now + stays);
+        }
+        self.book.add(domain);
+    }
+
+    // --- the scheduler's round -------------------------------------------------------------------
+
+    fn round(&mut self) {
+        let now = self.now;
+        let instant = self.origin + now.saturating_since(START);
+        let in_hand = self.book.in_hand();
+        let Some(limit) = self.rounds.begin(in_hand, instant) else {
+            self.round_at = now + LONGEST + PAUSE;
+            return;
+        };
+        // The store counts those in hand too; they come first, being due since they were queued.
+        let due = self.book.due(now, limit.saturating_sub(in_hand));
+        let (taken, longest) = self.rounds.choose(due.clone(), in_hand, |_| false, instant);
+        for id in &taken {
+            self.book.take_in_hand(*id);
+        }
+        self.book.put_back(&due);
+        let waiting = self.book.in_hand() > self.running.len() + taken.len();
+        let next = if waiting { Some(now) } else { self.book.next_due() };
+        self.round_at = now + sleep_after(next, now, longest) + PAUSE;
+        for id in taken {
+            self.attend(id);
+        }
+    }
+
+    /// Sees to a domain that is in hand now.
+    fn attend(&mut self, id: Id) {
+        match self.decide(id) {
+            Some(priority) => {
+                let name = self.book.domain(id).name.clone();
+                // One tenant: first come, first served.
+                self.queue.push(name, "", priority);
+                self.tally.queued(self.now);
+            }
+            None => self.done(id),
+        }
+    }
+
+    fn done(&mut self, id: Id) {
+        self.book.let_go(id);
+        self.wake();
+    }
+
+    /// Whether an order is to be queued for the domain, and how urgently.
+    fn decide(&mut self, id: Id) -> Option<Priority> {
+        let (now, priority) = (self.now, Priority::Bulk);
+        self.happens(id, SslEvent::Tick);
+        let ssl = &self.book.domain(id).ssl;
+        match rules::first(ssl, true, Issue::OnRegister, false, now) {
+            First::Look => {}
+            // No order is ever interrupted here, and all are wanted.
+            First::Leave | First::Postpone(_) | First::Resume => return None,
+        }
+        if let Some((certificate, _)) = rules::asks_renewal_info(ssl, now) {
+            let info = self.world.renewal_info(certificate, now);
+            let event = rules::renewal_info(certificate, info, now, self.dice.unit());
+            self.tally.asked_renewal_info();
+            self.happens(id, event);
+        }
+        if !rules::is_due(&self.book.domain(id).ssl, priority, now) {
+            return None;
+        }
+        let verdict = World::dns(self.book.domain(id), now);
+        let right = verdict == DnsVerdict::Right;
+        self.happens(id, SslEvent::DnsChecked(verdict));
+        if !right {
+            return None;
+        }
+        let eta = Some(self.queue.eta(now));
+        self.happens(id, SslEvent::Queued { eta });
+        Some(rules::urgency(&self.book.domain(id).ssl, priority, now))
+    }
+
+    fn happens(&mut self, id: Id, event: SslEvent) {
+        let now = self.now;
+        let domain = self.book.domain(id);
+        domain.ssl = domain.ssl.apply(event, now);
+    }
+
+    // --- orders ----------------------------------------------------------------------------------
+
+    /// Starts orders while slots are free.
+    fn start_orders(&mut self) {
+        while let Some((name, slot)) = self.queue.try_next() {
+            self.tally.left_queue();
+            let Some(id) = self.book.id(&name) else { continue };
+            if let Some(until) = self.held_back_until(id) {
+                let ca = CA.to_owned();
+                self.happens(id, SslEvent::HeldBack { until, ca });
+                let before = std::mem::replace(&mut self.book.domain(id).held_back, true);
+                self.tally.held_back(before, self.now);
+                drop(slot);
+                self.done(id);
+                continue;
+            }
+            if std::mem::take(&mut self.book.domain(id).held_back) {
+                self.tally.let_through();
+            }
+            self.happens(id, SslEvent::OrderStarted { ca: CA.to_owned() });
+            let takes = self.scenario.order_time.mul_f64(0.5 + self.dice.unit());
+            self.events.push(Reverse((self.now + takes, Event::OrderEnds(id))));
+            self.running.insert(id, (slot, self.now));
+        }
+    }
+
+    fn held_back_until(&mut self, id: Id) -> Option<Timestamp> {
+        let (now, limits) = (self.now, &self.scenario.limits);
+        let domain = self.book.domain(id);
+        let replaces = rules::replaces(&domain.ssl, CA).is_some();
+        let takes = match rules::gate((&domain.name, &domain.ssl), CA, limits, None, replaces, now) {
+            Gate::Wait(until) => return Some(until),
+            Gate::Take(takes) => takes,
+        };
+        match self.book.take_budgets(&takes, now) {
+            BudgetAnswer::Exhausted { until, .. } => Some(until),
+            BudgetAnswer::Taken => {
+                if !takes.is_empty() {
+                    self.tally.taken_from_account();
+                }
+                None
+            }
+        }
+    }
+
+    fn end_order(&mut self, id: Id) {
+        let now = self.now;
+        let Some((slot, begun)) = self.running.remove(&id) else {
+            return;
+        };
+        let domain = self.book.domain(id);
+        let replaces = rules::replaces(&domain.ssl, CA).is_some();
+        match self.world.order(domain, begun, now, &mut self.dice) {
+            Ok(certificate) => {
+                match &domain.ssl.certificate {
+                    Some(old) => self.tally.renewed(old, now),
+                    None => self.tally.first(now.saturating_since(domain.registered), now),
+                }
+                self.happens(id, SslEvent::Issued(certificate));
+            }
+            Err(failure) => {
+                self.tally.failed(failure.kind, now);
+                let event = rules::failed(&domain.ssl, failure, self.dice.unit());
+                if !replaces {
+                    let limits = &self.scenario.limits;
+                    let takes = rules::certificate_budgets((&domain.name, &domain.ssl), CA, limits);
+                    self.book.return_budgets(&takes, now);
+                }
+                self.happens(id, event);
+            }
+        }
+        self.queue.took(now.saturating_since(begun));
+        drop(slot);
+        self.done(id);
+    }
+
+    // --- the end ---------------------------------------------------------------------------------
+
+    fn outcome(mut self) -> Outcome {
+        let end = self.end;
+        for domain in self.book.domains() {
+            let here_at = domain.ssl.certificate.as_ref().map_or(end, |c| c.not_after);
+            let reachable = !domain.failing && domain.is_here(here_at);
+            match &domain.ssl.certificate {
+                Some(held) if held.not_after > end => {}
+                Some(ended) if reachable => self.tally.was_expired(ended.not_after, end),
+                Some(_) => self.tally.expired_departed(),
+                None if reachable => self.tally.still_waits(end.saturating_since(domain.registered)),
+                None => self.tally.never_issued(),
+            }
+        }
+        self.tally.outcome(self.book.domains().len())
+    }
+}

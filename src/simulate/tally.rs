@@ -1,0 +1,290 @@
+//! What is counted while a fleet is replayed, and what comes of it.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::{DAY, Scenario};
+use crate::clock::Timestamp;
+use crate::domain::ssl::{CertificateInfo, FailureKind};
+
+/// Lengths of the plot's steps, in hours: the shortest that makes at most [`STEPS`] of them.
+const STEP_HOURS: [u32; 7] = [1, 2, 3, 6, 12, 24, 168];
+const STEPS: u128 = 400;
+
+/// What came of a replay.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Outcome {
+    /// Domains there were in the end.
+    pub(crate) domains: u64,
+    /// Orders that came to an end, well or not.
+    pub(crate) orders: u64,
+    /// First certificates.
+    pub(crate) first: u64,
+    /// Certificates that replaced one, expired or not.
+    pub(crate) renewals: u64,
+    /// Most orders that ended within a day.
+    pub(crate) busiest_day: u64,
+    /// Orders that failed because the CA could not validate the name.
+    pub(crate) failed_validations: u64,
+    /// Orders that failed because the CA did not answer.
+    pub(crate) failed_unreachable: u64,
+    /// How often an order was put off because a limit was used up.
+    pub(crate) held_back: u64,
+    /// Times that the CA was asked for renewal information.
+    pub(crate) renewal_info_requests: u64,
+    /// Times that a certificate ran out, of customers who were still here and could be reached.
+    pub(crate) expired: u64,
+    /// The longest that one of those was without a certificate.
+    #[serde(rename = "longest_expired_seconds", serialize_with = "seconds")]
+    pub(crate) longest_expired: Duration,
+    /// Certificates that ran out of customers who had left or can never be reached.
+    pub(crate) expired_departed: u64,
+    /// Most orders that waited for an order slot at once.
+    pub(crate) longest_queue: u64,
+    /// Most domains that a limit held back at once.
+    pub(crate) most_held_back: u64,
+    /// The longest wait of a domain for its first certificate, over or not; those that can never
+    /// be validated aside.
+    #[serde(rename = "longest_wait_seconds", serialize_with = "seconds")]
+    pub(crate) longest_wait: Duration,
+    /// Domains that could have one and still wait for their first certificate.
+    pub(crate) still_waiting: u64,
+    /// Domains that have none because the CA can never reach them, or their customer left before.
+    pub(crate) never_issued: u64,
+    /// The least life that was left when a certificate was renewed in time.
+    #[serde(rename = "least_left_seconds", serialize_with = "optional_seconds")]
+    pub(crate) least_left: Option<Duration>,
+    /// The same as a share of the certificate's life.
+    pub(crate) least_left_share: Option<f64>,
+    /// Orders taken from the account's limit.
+    pub(crate) account_taken: u64,
+    /// What the account's limit would have allowed in that time.
+    pub(crate) account_allowed: u64,
+    /// The same over time.
+    #[serde(skip)]
+    pub(crate) series: Series,
+}
+
+/// What happened, step by step.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series {
+    /// How long a step is.
+    pub(crate) step: Duration,
+    /// Most orders that waited for a slot.
+    pub(crate) queue: Vec<u64>,
+    /// Most domains that a limit held back.
+    pub(crate) held_back: Vec<u64>,
+    /// First certificates.
+    pub(crate) first: Vec<u64>,
+    /// Renewals.
+    pub(crate) renewals: Vec<u64>,
+    /// Failed orders.
+    pub(crate) failures: Vec<u64>,
+    /// Domains that were without a certificate because it had run out; departed customers aside.
+    pub(crate) expired: Vec<u64>,
+}
+
+/// Counts.
+pub(super) struct Tally {
+    start: Timestamp,
+    outcome: Outcome,
+    per_day: Vec<u64>,
+    queue: u64,
+    held_back: u64,
+    /// How many more, or less, are without a certificate than in the step before.
+    expired_change: Vec<i64>,
+}
+
+impl Tally {
+    pub(super) fn new(scenario: &Scenario, start: Timestamp) -> Self {
+        let step = STEP_HOURS
+            .map(|hours| Duration::from_secs(3600) * hours)
+            .into_iter()
+            .find(|step| scenario.span.as_millis() / step.as_millis() <= STEPS)
+            .unwrap_or(DAY * 7);
+        let steps = place(scenario.span, step) + 1;
+        let limit = scenario.limits.orders_per_account;
+        let refilled = scenario.span.div_duration_f64(limit.per) * f64::from(limit.count);
+        let none = || vec![0; steps];
+        Self {
+            start,
+            outcome: Outcome {
+                domains: 0,
+                orders: 0,
+                first: 0,
+                renewals: 0,
+                busiest_day: 0,
+                failed_validations: 0,
+                failed_unreachable: 0,
+                held_back: 0,
+                renewal_info_requests: 0,
+                expired: 0,
+                longest_expired: Duration::ZERO,
+                expired_departed: 0,
+                longest_queue: 0,
+                most_held_back: 0,
+                longest_wait: Duration::ZERO,
+                still_waiting: 0,
+                never_issued: 0,
+                least_left: None,
+                least_left_share: None,
+                account_taken: 0,
+                account_allowed: u64::from(limit.count) + refilled as u64,
+                series: Series {
+                    step,
+                    queue: none(),
+                    held_back: none(),
+                    first: none(),
+                    renewals: none(),
+                    failures: none(),
+                    expired: none(),
+                },
+            },
+            per_day: vec![0; place(scenario.span, DAY) + 1],
+            queue: 0,
+            held_back: 0,
+            expired_change: vec![0; steps + 1],
+        }
+    }
+
+    fn step(&self, at: Timestamp) -> usize {
+        place(at.saturating_since(self.start), self.outcome.series.step)
+    }
+
+    pub(super) fn queued(&mut self, now: Timestamp) {
+        self.queue += 1;
+        self.outcome.longest_queue = self.outcome.longest_queue.max(self.queue);
+        let step = self.step(now);
+        raise(&mut self.outcome.series.queue, step, self.queue);
+    }
+
+    pub(super) fn left_queue(&mut self) {
+        self.queue -= 1;
+    }
+
+    /// An order was put off; `before`: whether the domain had been held back already.
+    pub(super) fn held_back(&mut self, before: bool, now: Timestamp) {
+        self.outcome.held_back += 1;
+        self.held_back += u64::from(!before);
+        self.outcome.most_held_back = self.outcome.most_held_back.max(self.held_back);
+        let step = self.step(now);
+        raise(&mut self.outcome.series.held_back, step, self.held_back);
+    }
+
+    pub(super) fn let_through(&mut self) {
+        self.held_back -= 1;
+    }
+
+    pub(super) fn asked_renewal_info(&mut self) {
+        self.outcome.renewal_info_requests += 1;
+    }
+
+    pub(super) fn taken_from_account(&mut self) {
+        self.outcome.account_taken += 1;
+    }
+
+    fn order(&mut self, now: Timestamp) {
+        self.outcome.orders += 1;
+        let day = place(now.saturating_since(self.start), DAY);
+        add(&mut self.per_day, day);
+    }
+
+    pub(super) fn failed(&mut self, kind: FailureKind, now: Timestamp) {
+        self.order(now);
+        match kind {
+            FailureKind::Unreachable => self.outcome.failed_unreachable += 1,
+            _ => self.outcome.failed_validations += 1,
+        }
+        let step = self.step(now);
+        add(&mut self.outcome.series.failures, step);
+    }
+
+    /// A first certificate, `waited` after the domain was registered.
+    pub(super) fn first(&mut self, waited: Duration, now: Timestamp) {
+        self.order(now);
+        self.outcome.first += 1;
+        self.outcome.longest_wait = self.outcome.longest_wait.max(waited);
+        let step = self.step(now);
+        add(&mut self.outcome.series.first, step);
+    }
+
+    /// A certificate that replaces `old`.
+    pub(super) fn renewed(&mut self, old: &CertificateInfo, now: Timestamp) {
+        self.order(now);
+        self.outcome.renewals += 1;
+        let step = self.step(now);
+        add(&mut self.outcome.series.renewals, step);
+        let Some(left) = old.not_after.since(now) else {
+            return self.was_expired(old.not_after, now);
+        };
+        if self.outcome.least_left.is_none_or(|least| left < least) {
+            let life = old.not_after.saturating_since(old.not_before);
+            self.outcome.least_left = Some(left);
+            self.outcome.least_left_share = Some(left.div_duration_f64(life));
+        }
+    }
+
+    /// A domain whose customer is here was without a certificate from `from` until `to`.
+    pub(super) fn was_expired(&mut self, from: Timestamp, to: Timestamp) {
+        self.outcome.expired += 1;
+        self.outcome.longest_expired = self.outcome.longest_expired.max(to.saturating_since(from));
+        let (first, after) = (self.step(from), self.step(to) + 1);
+        for (place, change) in [(first, 1), (after, -1)] {
+            if let Some(n) = self.expired_change.get_mut(place) {
+                *n += change;
+            }
+        }
+    }
+
+    pub(super) fn expired_departed(&mut self) {
+        self.outcome.expired_departed += 1;
+    }
+
+    /// A domain without any certificate in the end, `waited` after it was registered.
+    pub(super) fn still_waits(&mut self, waited: Duration) {
+        self.outcome.still_waiting += 1;
+        self.outcome.longest_wait = self.outcome.longest_wait.max(waited);
+    }
+
+    pub(super) fn never_issued(&mut self) {
+        self.outcome.never_issued += 1;
+    }
+
+    /// The end.
+    pub(super) fn outcome(mut self, domains: usize) -> Outcome {
+        let mut without = 0i64;
+        for (place, change) in self.outcome.series.expired.iter_mut().zip(&self.expired_change) {
+            without += change;
+            *place = u64::try_from(without).unwrap_or(0);
+        }
+        self.outcome.domains = domains as u64;
+        self.outcome.busiest_day = self.per_day.into_iter().max().unwrap_or(0);
+        self.outcome
+    }
+}
+
+/// In which stretch of this length something falls.
+fn place(elapsed: Duration, length: Duration) -> usize {
+    usize::try_from(elapsed.as_millis() / length.as_millis().max(1)).unwrap_or(usize::MAX)
+}
+
+fn add(counts: &mut [u64], place: usize) {
+    if let Some(count) = counts.get_mut(place) {
+        *count += 1;
+    }
+}
+
+fn raise(counts: &mut [u64], place: usize, to: u64) {
+    if let Some(count) = counts.get_mut(place) {
+        *count = (*count).max(to);
+    }
+}
+
+fn seconds<S: Serializer>(span: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_u64(span.as_secs())
+}
+
+fn optional_seconds<S: Serializer>(span: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+    span.map(|span| span.as_secs()).serialize(s)
+}

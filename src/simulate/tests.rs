@@ -1,0 +1,228 @@
+//! Small fleets under the limits of Let's Encrypt.
+
+use std::time::Duration;
+
+use super::*;
+use crate::control::Limit;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn limits() -> Limits {
+    Limits {
+        orders_per_account: Limit {
+            count: 300,
+            per: HOUR * 3,
+        },
+        per_registered_domain: Limit {
+            count: 50,
+            per: DAY * 7,
+        },
+        failed_per_name: Limit { count: 5, per: HOUR },
+    }
+}
+
+fn fleet(domains: u32, life: Duration) -> Scenario {
+    Scenario {
+        domains,
+        names_per_registered_domain: 1,
+        onboarding: Onboarding::Import,
+        span: DAY * 100,
+        lifetimes: vec![(Duration::ZERO, life)],
+        limits: limits(),
+        ari: true,
+        max_concurrent_orders: 16,
+        order_time: Duration::from_secs(8),
+        failing: 0.0,
+        flaky: 0.0,
+        departing: 0.0,
+        outages: vec![],
+        seed: 1,
+    }
+}
+
+#[test]
+fn none_expires_at_any_lifetime_under_lets_encrypts_limits() {
+    for (life, renewed) in [(DAY * 90, 1), (DAY * 64, 2), (DAY * 45, 3), (HOUR * 160, 28)] {
+        let outcome = run(&fleet(60, life));
+        assert_eq!((outcome.first, outcome.expired, outcome.failed_validations), (60, 0, 0));
+        assert!(outcome.renewals >= 60 * renewed, "{life:?}: {}", outcome.renewals);
+        let wanted = if life < DAY * 10 { 0.45 } else { 0.3 };
+        let share = outcome.least_left_share.expect("some were renewed");
+        assert!(share > wanted, "{life:?}: {share}");
+        assert_eq!(outcome.account_taken, 60, "renewals by ARI are exempt");
+    }
+}
+
+#[test]
+fn an_import_waits_for_the_accounts_limit_and_each_domain_is_put_off_once() {
+    let scenario = Scenario {
+        span: DAY * 2,
+        ..fleet(1_000, DAY * 45)
+    };
+    let outcome = run(&scenario);
+    assert_eq!((outcome.first, outcome.still_waiting), (1_000, 0));
+    // 300 at once, then one every 36 seconds: 700 of them.
+    let last = Duration::from_secs(36 * 700);
+    let wait = outcome.longest_wait;
+    assert!(wait > last.mul_f64(0.97) && wait < last.mul_f64(1.03), "{wait:?}");
+    assert!((690..=760).contains(&outcome.held_back), "{}", outcome.held_back);
+    assert_eq!(outcome.account_taken, 1_000);
+}
+
+#[test]
+fn subdomains_of_one_registered_domain_wait_for_its_limit() {
+    let scenario = Scenario {
+        names_per_registered_domain: 80,
+        span: DAY * 6,
+        ..fleet(80, DAY * 90)
+    };
+    let outcome = run(&scenario);
+    // 50 at once, then one every 3.36 hours: 30 of them need 4.2 days.
+    assert_eq!(outcome.first, 80);
+    assert!(outcome.longest_wait > DAY * 4 && outcome.longest_wait < DAY * 5);
+}
+
+#[test]
+fn a_fleet_that_no_limit_can_carry_expires_and_says_so() {
+    let scenario = Scenario {
+        ari: false,
+        onboarding: Onboarding::Running,
+        limits: Limits {
+            orders_per_account: Limit { count: 10, per: DAY },
+            ..limits()
+        },
+        ..fleet(600, DAY * 45)
+    };
+    // 20 renewals a day are needed, 10 are allowed.
+    let outcome = run(&scenario);
+    assert!(outcome.expired > 100, "{}", outcome.expired);
+    assert!(outcome.longest_expired > DAY);
+    assert!(outcome.series.expired.iter().any(|n| *n > 100));
+    // With the exemption the same limits carry it.
+    let exempt = run(&Scenario { ari: true, ..scenario });
+    assert_eq!((exempt.expired, exempt.account_taken), (0, 0));
+}
+
+#[test]
+fn an_outage_shorter_than_the_margin_expires_none_and_a_longer_one_does() {
+    let outage = |days| Scenario {
+        onboarding: Onboarding::Running,
+        span: DAY * 60,
+        outages: vec![Window {
+            from: DAY * 10,
+            length: DAY * days,
+        }],
+        ..fleet(60, DAY * 45)
+    };
+    let short = run(&outage(10));
+    assert_eq!(short.expired, 0);
+    assert!(short.failed_unreachable > 0 && short.least_left_share.is_some_and(|s| s < 0.2));
+    let long = run(&outage(18));
+    assert!(long.expired > 0);
+    assert!(long.longest_expired > DAY && long.longest_expired < DAY * 4);
+}
+
+#[test]
+fn failing_and_departed_customers_are_told_from_expired_ones() {
+    let scenario = Scenario {
+        failing: 0.2,
+        departing: 0.3,
+        flaky: 0.05,
+        ..fleet(200, DAY * 45)
+    };
+    let outcome = run(&scenario);
+    assert_eq!(outcome.expired, 0);
+    assert!(
+        outcome.never_issued > 20 && outcome.expired_departed > 20,
+        "{outcome:?}"
+    );
+    assert!(outcome.failed_validations > 0);
+    assert_eq!(outcome.first + outcome.never_issued + outcome.still_waiting, 200);
+    // Given up after a month of failures, not tried for ever.
+    assert!(outcome.failed_validations < outcome.never_issued * 45, "{outcome:?}");
+}
+
+#[test]
+fn a_ca_that_shortens_its_lifetimes_expires_none() {
+    let scenario = Scenario {
+        lifetimes: vec![(Duration::ZERO, DAY * 90), (DAY * 30, DAY * 45), (DAY * 80, HOUR * 160)],
+        span: DAY * 150,
+        onboarding: Onboarding::PerDay(5),
+        ..fleet(60, DAY)
+    };
+    let outcome = run(&scenario);
+    assert_eq!((outcome.first, outcome.expired), (60, 0));
+    assert!(outcome.renewals > 60 * 5, "{}", outcome.renewals);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_outcome() {
+    let scenario = Scenario {
+        flaky: 0.1,
+        departing: 0.1,
+        ..fleet(50, DAY * 45)
+    };
+    let once = run(&scenario);
+    assert_eq!(once, run(&scenario));
+    assert_ne!(once, run(&Scenario { seed: 2, ..scenario }));
+}
+
+#[test]
+fn the_plot_is_well_formed_and_shows_what_happened() {
+    let scenario = Scenario {
+        flaky: 0.1,
+        onboarding: Onboarding::Running,
+        outages: vec![Window {
+            from: DAY * 10,
+            length: DAY * 20,
+        }],
+        ..fleet(60, DAY * 45)
+    };
+    let outcome = run(&scenario);
+    let svg = plot(&scenario, &outcome);
+    let tags = well_formed(&svg);
+    assert!(tags > 100, "{tags}");
+    assert!(svg.contains("60 domains, certificates of 45 days, 100 days"));
+    for class in ["a", "b", "c"] {
+        assert!(svg.contains(&format!("class=\"{class}\"")));
+    }
+    assert!(svg.contains("prefers-color-scheme:dark") && svg.contains("days since the start"));
+    assert!(!svg.contains("NaN") && !svg.contains("inf"));
+    // Nothing happens: still a plot.
+    let empty = Scenario {
+        span: DAY,
+        onboarding: Onboarding::Running,
+        ..fleet(1, DAY * 90)
+    };
+    well_formed(&plot(&empty, &run(&empty)));
+}
+
+/// Checks that tags nest, that attributes are quoted and that no bare `&` or `<` is left; returns
+/// how many tags there are.
+fn well_formed(svg: &str) -> usize {
+    let mut open = Vec::new();
+    let mut count = 0;
+    let mut rest = svg;
+    while let Some(at) = rest.find('<') {
+        let (text, tag) = rest.split_at(at);
+        for entity in text.split('&').skip(1) {
+            assert!(
+                ["amp;", "lt;", "gt;", "quot;"].iter().any(|e| entity.starts_with(e)),
+                "{entity}"
+            );
+        }
+        let end = tag.find('>').expect("a tag ends");
+        let inner = &tag[1..end];
+        assert!(!inner.contains('<'), "{inner}");
+        assert!(inner.matches('"').count().is_multiple_of(2), "{inner}");
+        if let Some(name) = inner.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name));
+        } else if !inner.ends_with('/') {
+            open.push(inner.split_whitespace().next().expect("a name").to_owned());
+        }
+        count += 1;
+        rest = &tag[end + 1..];
+    }
+    assert!(open.is_empty() && rest.trim().is_empty(), "{open:?} {rest}");
+    count
+}

@@ -1,0 +1,287 @@
+//! All orders together: whose goes first, when an operator stops them all, and what is told of it.
+
+use std::time::Duration;
+
+use linkseal::control::{NewDomain, NewFreeze, OperatorError, Standing, TargetVerdict};
+use linkseal::devca::{Problem, RetryAfter, Window};
+use linkseal::dns::Kind as Record;
+use linkseal::domain::ssl::{Reason, State};
+
+use crate::support::edge::{EDGE_NAME, domain, operator};
+use crate::support::until;
+use crate::support::world::{Plan, World};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+async fn eager() -> World {
+    Plan::new().await.set("acme.issue", "on_register").start().await
+}
+
+async fn register(world: &World, name: &str, tenant: &str) {
+    let new = NewDomain {
+        name: domain(name),
+        tenant: Some(tenant.to_owned()),
+        sending_domain: None,
+        records: None,
+    };
+    world.edge.control.register(new, &operator()).await.expect("registered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_does_not_keep_another_tenants_domain_waiting_for_a_slot() {
+    let plan = Plan::new().await.set("acme.issue", "on_register");
+    let world = plan.set("acme.max_concurrent_orders", 1).start().await;
+    for n in 0..60 {
+        register(&world, &format!("links.d{n}.test"), "big").await;
+    }
+    register(&world, "links.small.test", "small").await;
+    world.edge.until_issued("links.small.test").await;
+    let issued = world.ca.stats().certificates;
+    assert!(issued < 50, "{issued} of the others went first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_does_not_keep_another_tenants_domain_waiting_for_the_limit() {
+    let mut limits = toml::Table::new();
+    limits.insert("orders_per_account".into(), "10/1h".into());
+    let plan = Plan::new().await.set("acme.issue", "on_register");
+    let world = plan.set("acme.limits", limits).start().await;
+    let names: Vec<_> = (0..40).map(|n| format!("links.d{n}.test")).collect();
+    for name in &names {
+        register(&world, name, "big").await;
+    }
+    let mut last = world.clock.now();
+    for name in &names {
+        let settled =
+            |r: &linkseal::domain::DomainRecord| r.ssl.reason == Reason::RateLimited || r.ssl.state() == State::Issued;
+        let record = world.edge.until(name, "issued or waiting", settled).await;
+        if record.ssl.state() != State::Issued {
+            assert_eq!(record.ssl.eta, record.ssl.next_attempt, "each has its own turn");
+            last = last.max(record.ssl.eta.expect("a time"));
+        }
+    }
+    let wait = last.saturating_since(world.clock.now());
+    assert!(wait > 2 * HOUR, "{wait:?}: some thirty of them, ten an hour");
+    register(&world, "links.small.test", "small").await;
+    let small = world.edge.until_reason("links.small.test", Reason::RateLimited).await;
+    let eta = small.ssl.eta.expect("a time").saturating_since(world.clock.now());
+    assert!(eta <= HOUR / 2, "{eta:?}: one of the next tokens is its own");
+    let overview = world.edge.control.overview().await.expect("an overview");
+    assert!(overview.forecast.waiting >= 30, "{:?}", overview.forecast);
+    let done = overview
+        .forecast
+        .done_by
+        .expect("a time")
+        .saturating_since(world.clock.now());
+    assert!(done > 2 * HOUR && done < 5 * HOUR, "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_freeze_stops_every_order_outlives_a_restart_and_ends() {
+    let world = eager().await;
+    let held = "links.held.test";
+    world.edge.register(held).await;
+    world.edge.until_issued(held).await;
+    let note = NewFreeze {
+        note: Some("incident".into()),
+    };
+    world.edge.control.freeze(note, &operator()).await.expect("frozen");
+    let orders = world.ca.stats().orders;
+    for name in ["links.a.test", "links.b.test"] {
+        world.edge.register(name).await;
+        let record = world.edge.until_reason(name, Reason::Paused).await;
+        assert_eq!((record.ssl.eta, record.paused), (None, None));
+        world.edge.verify(name).await;
+        assert!(world.handshake(name).await.is_err());
+    }
+    let refused = world.edge.control.reissue(&domain(held), &operator()).await;
+    assert!(matches!(refused, Err(OperatorError::Frozen)), "{refused:?}");
+
+    let world = world.restart().await;
+    let freeze = world.edge.control.frozen().await.expect("the store").expect("frozen");
+    assert_eq!((freeze.note.as_deref(), freeze.by.as_str()), (Some("incident"), "test"));
+    world.handshake(held).await.expect("what is held is served");
+    world.edge.register("links.c.test").await;
+    world.edge.until_reason("links.c.test", Reason::Paused).await;
+    assert_eq!(world.ca.stats().orders, orders);
+
+    world.edge.control.thaw(&operator()).await.expect("thawed");
+    for name in ["links.a.test", "links.b.test", "links.c.test"] {
+        world.edge.until_issued(name).await;
+        assert_eq!(world.ca.name_stats(name).orders, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_about_to_be_revoked_is_replaced_at_once_past_all_limits() {
+    let mut limits = toml::Table::new();
+    limits.insert("orders_per_account".into(), "2/7d".into());
+    let plan = Plan::new().await.set("acme.issue", "on_register");
+    let world = plan.set("acme.limits", limits).start().await;
+    let name = "links.revoked.test";
+    world.edge.register(name).await;
+    let held = world.edge.until_issued(name).await;
+    let first = held.ssl.certificate.expect("a certificate");
+    // Nothing is left of the limit, and others wait for it.
+    world.edge.register("links.waits.test").await;
+    world.edge.until_reason("links.waits.test", Reason::RateLimited).await;
+    let now = world.clock.now();
+    let window = Window {
+        start: now.minus(HOUR),
+        end: now.minus(HOUR / 2),
+    };
+    world
+        .faults()
+        .set_ari_window_of(first.ari_id.as_deref().expect("an id"), Some(window));
+    let asked_at = first.ari_check_at.expect("a time to look");
+    world.clock.advance(asked_at.saturating_since(now));
+    let renewed = |r: &linkseal::domain::DomainRecord| {
+        r.ssl.reason == Reason::Ok && r.ssl.certificate.as_ref().is_some_and(|c| c.serial != first.serial)
+    };
+    let record = world.edge.until(name, "replaced", renewed).await;
+    assert!(!record.ssl.hurry, "the new one is in no hurry");
+    assert_eq!(world.ca.stats().orders_with_replaces, 1);
+    assert_eq!(world.ca.name_stats("links.waits.test").orders, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renewal_information_is_asked_again_when_the_ca_wants_it() {
+    let world = eager().await;
+    let name = "links.polite.test";
+    world.faults().set_ari_retry_after(Some(2 * HOUR));
+    world.edge.register(name).await;
+    let first = world.edge.until_issued(name).await.ssl.certificate.expect("one");
+    let at = first.ari_check_at.expect("a time to look");
+    world.clock.advance(at.saturating_since(world.clock.now()));
+    let looked = |after| {
+        move |r: &linkseal::domain::DomainRecord| r.ssl.certificate.as_ref().is_some_and(|c| c.ari_check_at > after)
+    };
+    let record = world.edge.until(name, "looked", looked(Some(at))).await;
+    let next = record.ssl.certificate.expect("one").ari_check_at.expect("a time");
+    let wait = next.saturating_since(at);
+    assert!(wait >= 2 * HOUR && wait < 2 * HOUR + MINUTE, "{wait:?}");
+    // Also where it is busy, and says for how long.
+    world.faults().set_maintenance(Some(RetryAfter::Seconds(3 * HOUR)));
+    world.clock.advance(next.saturating_since(world.clock.now()));
+    let record = world.edge.until(name, "asked in vain", looked(Some(next))).await;
+    let wait = record
+        .ssl
+        .certificate
+        .expect("one")
+        .ari_check_at
+        .expect("a time")
+        .saturating_since(next);
+    assert!(wait >= 3 * HOUR && wait < 3 * HOUR + MINUTE, "{wait:?}");
+    assert_eq!(record.ssl.reason, Reason::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_to_be_renewed_or_is_overdue_is_at_risk() {
+    let plan = Plan::new().await.set("acme.issue", "on_register");
+    plan.faults().set_ari_off(true);
+    let world = plan.start().await;
+    let (failing, stopped) = ("links.failing.test", "links.stopped.test");
+    for name in [failing, stopped] {
+        world.edge.register(name).await;
+        world.edge.until_issued(name).await;
+    }
+    let at_risk = async || world.edge.control.overview().await.expect("an overview").at_risk;
+    assert_eq!(at_risk().await, 0);
+    let days = world.edge.control.overview().await.expect("an overview").forecast;
+    assert_eq!((days.due_today, days.days.len()), (0, 0), "two months are far away");
+
+    let refused = Problem::new(http::StatusCode::BAD_REQUEST, "connection", "Timeout");
+    world.faults().reject_challenge(failing, Some(refused));
+    world.clock.advance(61 * DAY);
+    world.edge.until_reason(failing, Reason::RenewalFailing).await;
+    until("one is at risk", async || {
+        world.clock.advance(MINUTE);
+        (at_risk().await == 1).then_some(())
+    })
+    .await;
+    let first_end = world.clock.now() + 30 * DAY;
+    for name in [stopped, EDGE_NAME] {
+        let renewed = |r: &linkseal::domain::DomainRecord| {
+            r.ssl.reason == Reason::Ok && r.ssl.certificate.as_ref().is_some_and(|c| c.not_after > first_end)
+        };
+        world.edge.until(name, "renewed", renewed).await;
+    }
+    // A freeze stops renewals too: what is overdue with little of its life left is at risk.
+    world
+        .edge
+        .control
+        .freeze(NewFreeze::default(), &operator())
+        .await
+        .expect("frozen");
+    world.clock.advance(85 * DAY);
+    until("all are at risk", async || {
+        world.clock.advance(MINUTE);
+        (at_risk().await >= 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caa_record_at_the_target_is_told_before_a_ca_refuses() {
+    let plan = Plan::with_ca(|ca| ca.caa_identities = vec!["ca.test".into()]).await;
+    plan.dns.add(EDGE_NAME, Record::Caa, "0 issue other.test");
+    let world = plan.set("acme.issue", "on_register").start_at_once().await;
+    let seen = until("CAA at the target was looked at", async || {
+        let overview = world.edge.control.overview().await.expect("an overview");
+        let seen = overview.target_caa.first().cloned();
+        seen.filter(|t| t.verdict == TargetVerdict::Forbids)
+    })
+    .await;
+    assert_eq!((seen.name.as_str(), seen.host.as_deref()), (EDGE_NAME, Some(EDGE_NAME)));
+    let message = seen.message.expect("a sentence");
+    for text in [&message.en, &message.de] {
+        assert!(text.contains("CAA 0 issue \"ca.test\""), "{text}");
+    }
+    // Every customer whose name leads here has it too.
+    world.edge.register("links.customer.test").await;
+    let record = world.edge.until_reason("links.customer.test", Reason::CaaForbids).await;
+    assert_eq!(record.ssl.facts.host.as_deref(), Some(EDGE_NAME));
+    assert_eq!(world.ca.name_stats("links.customer.test").orders, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_that_revokes_revokes_first_and_forgets_nothing_without_it() {
+    let world = eager().await;
+    let name = "links.gone.test";
+    world.edge.register(name).await;
+    let held = world.edge.until_issued(name).await;
+    let serial = held.ssl.certificate.expect("a certificate").serial;
+    world.faults().set_down(true);
+    let control = &world.edge.control;
+    let error = control.revoke_and_purge(&domain(name), &operator()).await.unwrap_err();
+    assert!(error.to_string().contains("nothing was forgotten"), "{error}");
+    world.handshake(name).await.expect("served as before");
+    world.faults().set_down(false);
+    control
+        .revoke_and_purge(&domain(name), &operator())
+        .await
+        .expect("purged");
+    assert_eq!(world.ca.revocation(&serial), Some(5), "cessationOfOperation");
+    assert!(world.edge.find(name).await.is_none());
+    let lines = control.store().audit(None, 2).await.expect("the store");
+    let told: Vec<_> = lines.iter().map(|l| (l.action.as_str(), l.subject.as_str())).collect();
+    assert_eq!(told, [("purge", name), ("revoke", name)]);
+    assert_eq!(lines[1].before["serial"], serial.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ca_in_use_is_shown_as_such() {
+    let world = eager().await;
+    let overview = world.edge.control.overview().await.expect("an overview");
+    let [ca] = overview.authorities.as_slice() else {
+        panic!("{overview:?}")
+    };
+    assert_eq!(
+        (ca.standing, ca.directory.clone()),
+        (Standing::InUse, world.ca.directory_url())
+    );
+    assert!(ca.account.is_some() && ca.trouble.is_none());
+    assert_eq!(overview.frozen, None);
+}
