@@ -27,6 +27,8 @@ const FAILURES: u32 = 3;
 const OUT_FIRST: Duration = Duration::from_secs(120);
 /// Longest time out of use: one order an hour finds out that it is back.
 const OUT_MAX: Duration = Duration::from_secs(3_600);
+/// Longest time out of use that its own word may make.
+const OUT_SAID_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Jitter of these times.
 const JITTER: f64 = 0.1;
 /// How long an order may try a CA that was out of use, until another may; as long as its own lease.
@@ -253,7 +255,7 @@ impl Control {
     }
 
     /// Who finds no budget left stands in the short line, if its tenant has only a few domains waiting.
-    async fn in_its_line(
+    pub(super) async fn in_its_line(
         &self,
         mut takes: Vec<BudgetTake>,
         record: &DomainRecord,
@@ -461,7 +463,10 @@ fn one_more(
     if trouble.failures >= FAILURES {
         let span = OUT_FIRST.saturating_mul(1 << trouble.outages.min(10)).min(OUT_MAX);
         trouble.outages = trouble.outages.saturating_add(1);
-        trouble.out_until = Some(now + random::jittered(span, JITTER, unit));
+        let until = now + random::jittered(span, JITTER, unit);
+        // A CA that says when it is back knows best, within reason.
+        let said = failure.retry_after.map(|at| at.min(now + OUT_SAID_MAX));
+        trouble.out_until = Some(said.map_or(until, |at| at.max(until)));
     }
     Some(trouble)
 }
@@ -505,6 +510,23 @@ mod tests {
         }
         assert_eq!(spans[..2], [OUT_FIRST * 2, OUT_FIRST * 4]);
         assert_eq!(spans[6], OUT_MAX);
+        let said = |span| {
+            let busy = Failure {
+                retry_after: Some(NOW + span),
+                ..failure(FailureKind::Unreachable)
+            };
+            let two = CaTrouble {
+                failures: FAILURES - 1,
+                outages: 0,
+                out_until: None,
+                ..trouble.clone()
+            };
+            let after = one_more(Some(two), "https://ca.example/dir", &busy, NOW, 0.5);
+            after.unwrap().out_until.unwrap().saturating_since(NOW)
+        };
+        assert_eq!(said(OUT_FIRST * 3), OUT_FIRST * 3);
+        assert_eq!(said(OUT_FIRST / 2), OUT_FIRST);
+        assert_eq!(said(OUT_SAID_MAX * 9), OUT_SAID_MAX);
     }
 
     #[test]

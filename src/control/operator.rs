@@ -293,7 +293,7 @@ impl Control {
         let domain = (&record.name, &record.ssl);
         let takes = match rules::gate(domain, directory, &authority.limits, held, false, now) {
             Gate::Wait(until) => return Ok(Some(until)),
-            Gate::Take(takes) => takes,
+            Gate::Take(takes) => self.in_its_line(takes, record).await?,
         };
         // Asked without taking: the order itself takes, when it is made.
         match store.take_budgets(&takes, now).await? {
