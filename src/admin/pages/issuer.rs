@@ -39,6 +39,13 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
                 @if let Some(note) = &freeze.note { ": " (note) } @else { "." }
             }
         }
+        @if issuer.certificates_at_risk > 0 {
+            p.alert role="status" {
+                (count(issuer.certificates_at_risk, l)) " "
+                (l.pick("certificates at risk: their renewal fails or is overdue.",
+                    "Zertifikate sind gefährdet: Ihre Erneuerung scheitert oder ist überfällig."))
+            }
+        }
         @for message in issuer.target_caa.iter().filter_map(|caa| caa.message.as_ref()) {
             p.alert.note role="status" { (l.pick(&message.en, &message.de)) }
         }
@@ -106,6 +113,15 @@ fn queue(issuer: &Issuer, l: Language) -> Markup {
                         tr { th scope="row" { (lane) } td.number { (count(waiting as u64, l)) } }
                     }
                 }
+            }
+            h3 { (l.pick("Renewals to come", "Kommende Erneuerungen")) }
+            dl.facts {
+                dt { (l.pick("Today", "Heute")) }
+                dd { (count(forecast.renewals.today, l)) }
+                dt { (l.pick("In 7 days", "In 7 Tagen")) }
+                dd { (count(forecast.renewals.seven_days, l)) }
+                dt { (l.pick("In 28 days", "In 28 Tagen")) }
+                dd { (count(forecast.renewals.four_weeks, l)) }
             }
         }
     }
