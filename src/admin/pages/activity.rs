@@ -55,7 +55,7 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
                     li class=(entry.reason.state().as_str()) {
                         strong { (word(entry, visitor)) }
                         (words::second(entry.at))
-                        @if let Some(detail) = &entry.detail { span.detail { (detail) } }
+                        @if let Some(detail) = detail(entry, visitor) { span.detail { (detail) } }
                     }
                 }
             }
@@ -64,6 +64,16 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
             }
         }
     }
+}
+
+/// More of an entry. Which of the platform's people did something is nothing for its customers.
+fn detail<'e>(entry: &'e TimelineEntry, visitor: &Visitor) -> Option<&'e str> {
+    let names_somebody = matches!(
+        entry.event.as_str(),
+        "registered" | "verify" | "reissue" | "paused" | "resumed" | "retired"
+    );
+    let hidden = visitor.is_guest() && names_somebody;
+    entry.detail.as_deref().filter(|_| !hidden)
 }
 
 fn word(entry: &TimelineEntry, visitor: &Visitor) -> Markup {
