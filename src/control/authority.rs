@@ -34,7 +34,7 @@ const JITTER: f64 = 0.1;
 /// How long an order may try a CA that was out of use, until another may; as long as its own lease.
 const TRIAL: Duration = super::order::ORDER_LEASE;
 /// When to look again whether that trial has gone well.
-const TRIAL_RETRY: Duration = Duration::from_secs(30);
+pub(crate) const TRIAL_RETRY: Duration = Duration::from_secs(30);
 /// How long what the directories say of CAA is used, and when one that cannot be read is read again.
 const IDENTITY_FRESH: Duration = Duration::from_secs(3_600);
 const IDENTITY_RETRY: Duration = Duration::from_secs(60);
@@ -168,6 +168,8 @@ pub(super) struct Wait {
     pub(super) ca: String,
     /// What for.
     pub(super) cause: Cause,
+    /// The turn it was given where a limit is used up. `None`: it waits for something else.
+    pub(super) turn: Option<BudgetTake>,
 }
 
 /// What is waited for.
@@ -201,8 +203,18 @@ impl Control {
                 continue;
             }
             match self.admit_at(authority, record, now).await? {
-                Ok(chosen) => return Ok(Choice::At(chosen)),
-                Err(found) => wait = wait.filter(|w| w.until <= found.until).or(Some(found)),
+                Ok(chosen) => {
+                    self.give_up_turn(wait).await?;
+                    return Ok(Choice::At(chosen));
+                }
+                Err(found) => {
+                    let (sooner, later) = match wait {
+                        Some(before) if before.until <= found.until => (before, Some(found)),
+                        before => (found, before),
+                    };
+                    wait = Some(sooner);
+                    self.give_up_turn(later).await?;
+                }
             }
         }
         Ok(wait.map_or_else(
@@ -223,7 +235,8 @@ impl Control {
         let store = &self.inner.store;
         let wait = |until, cause| {
             let ca = authority.issuer.host().to_owned();
-            Ok(Err(Wait { until, ca, cause }))
+            let turn = None;
+            Ok(Err(Wait { until, ca, cause, turn }))
         };
         let chosen = Chosen::new(authority, record, false, None);
         if let Some(until) = store.held_back(authority.directory(), now).await? {
@@ -249,9 +262,23 @@ impl Control {
             BudgetAnswer::Exhausted { key, until } => {
                 self.end_trial(authority, trial).await?;
                 let of_all = key == authority.account_budget().key;
-                wait(until, if of_all { Cause::Account } else { Cause::Name })
+                Ok(Err(Wait {
+                    until,
+                    ca: authority.issuer.host().to_owned(),
+                    cause: if of_all { Cause::Account } else { Cause::Name },
+                    turn: takes.iter().find(|take| take.key == key).map(BudgetTake::turn),
+                }))
             }
         }
+    }
+
+    /// Leaves a turn at a CA to others: the order goes elsewhere, or waits for a sooner one.
+    async fn give_up_turn(&self, wait: Option<Wait>) -> Result<(), StoreError> {
+        let turns: Vec<_> = wait.and_then(|wait| wait.turn).into_iter().collect();
+        if turns.is_empty() {
+            return Ok(());
+        }
+        self.inner.store.return_budgets(&turns, self.inner.clock.now()).await
     }
 
     /// Who finds no budget left stands in the short line, if its tenant has only a few domains waiting.
@@ -414,7 +441,7 @@ impl Chosen {
 }
 
 /// Whose fault a failed order was, as far as its CA is concerned.
-enum Blame {
+pub(crate) enum Blame {
     /// The CA's: it would fail for others too.
     Ca,
     /// The customer's, or a limit's: the CA works.
@@ -424,7 +451,8 @@ enum Blame {
 }
 
 impl Blame {
-    fn of(kind: FailureKind) -> Self {
+    /// Whose fault this kind is.
+    pub(crate) fn of(kind: FailureKind) -> Self {
         use FailureKind::*;
         match kind {
             Unreachable | Stuck | Refused => Self::Ca,
@@ -439,8 +467,8 @@ fn trial_lease(authority: &Authority) -> String {
 }
 
 /// The troubles with a CA after one more order failed by its fault. `None`: it is out of use, and
-/// the order had begun before.
-fn one_more(
+/// the order had begun before. `unit`, in `0.0..1.0`, is the jitter.
+pub(crate) fn one_more(
     before: Option<CaTrouble>,
     directory: &str,
     failure: &Failure,

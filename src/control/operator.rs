@@ -14,7 +14,7 @@ use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
-use crate::store::{AuditEntry, BudgetAnswer, Creation, StoreError};
+use crate::store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
 
 /// Why a purged domain's certificate is revoked (RFC 5280 §5.3.1).
 const CESSATION_OF_OPERATION: u8 = 5;
@@ -297,7 +297,11 @@ impl Control {
         };
         // Asked without taking: the order itself takes, when it is made.
         match store.take_budgets(&takes, now).await? {
-            BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
+            BudgetAnswer::Exhausted { key, until } => {
+                let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::turn);
+                store.return_budgets(&turn.collect::<Vec<_>>(), now).await?;
+                Ok(Some(until))
+            }
             BudgetAnswer::Taken => {
                 store.return_budgets(&takes, now).await?;
                 Ok(None)
