@@ -55,7 +55,9 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
                     li class=(entry.reason.state().as_str()) {
                         strong { (word(entry, visitor)) }
                         (words::second(entry.at))
-                        @if let Some(detail) = detail(entry, visitor) { span.detail { (detail) } }
+                        @if let Some(detail) = entry.detail.as_ref().filter(|_| !by_operator(entry, visitor)) {
+                            span.detail { (detail) }
+                        }
                     }
                 }
             }
@@ -66,14 +68,10 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
     }
 }
 
-/// More of an entry. Which of the platform's people did something is nothing for its customers.
-fn detail<'e>(entry: &'e TimelineEntry, visitor: &Visitor) -> Option<&'e str> {
-    let names_somebody = matches!(
-        entry.event.as_str(),
-        "registered" | "verify" | "reissue" | "paused" | "resumed" | "retired"
-    );
-    let hidden = visitor.is_guest() && names_somebody;
-    entry.detail.as_deref().filter(|_| !hidden)
+/// Whether it tells who of the platform did something, which is nobody else's business.
+fn by_operator(entry: &TimelineEntry, visitor: &Visitor) -> bool {
+    let told_by = ["registered", "paused", "resumed", "retired", "verify", "reissue"];
+    visitor.is_guest() && told_by.contains(&entry.event.as_str())
 }
 
 fn word(entry: &TimelineEntry, visitor: &Visitor) -> Markup {
