@@ -297,6 +297,21 @@ fn report(scenario: &Scenario, outcome: &Outcome) -> String {
             span_words(orders.per)
         ),
     ));
+    rows.push(row(
+        "such an account carries",
+        if scenario.ari {
+            format!(
+                "any number of renewals (exempt by ARI), {} new ones a day",
+                n(scenario.orders_per_day() as u64)
+            )
+        } else {
+            format!(
+                "{} domains, {} orders a day",
+                n(scenario.carried()),
+                n(scenario.orders_per_day() as u64)
+            )
+        },
+    ));
     rows.push(row("renewal information asked", n(outcome.renewal_info_requests)));
     let mut text = output::table(None, &rows);
     if outcome.expired > 0 {

@@ -27,12 +27,14 @@ const FAILURES: u32 = 3;
 const OUT_FIRST: Duration = Duration::from_secs(120);
 /// Longest time out of use: one order an hour finds out that it is back.
 const OUT_MAX: Duration = Duration::from_secs(3_600);
+/// Longest time out of use that its own word may make.
+const OUT_SAID_MAX: Duration = Duration::from_secs(6 * 3_600);
 /// Jitter of these times.
 const JITTER: f64 = 0.1;
 /// How long an order may try a CA that was out of use, until another may; as long as its own lease.
 const TRIAL: Duration = super::order::ORDER_LEASE;
 /// When to look again whether that trial has gone well.
-const TRIAL_RETRY: Duration = Duration::from_secs(30);
+pub(crate) const TRIAL_RETRY: Duration = Duration::from_secs(30);
 /// How long what the directories say of CAA is used, and when one that cannot be read is read again.
 const IDENTITY_FRESH: Duration = Duration::from_secs(3_600);
 const IDENTITY_RETRY: Duration = Duration::from_secs(60);
@@ -166,6 +168,8 @@ pub(super) struct Wait {
     pub(super) ca: String,
     /// What for.
     pub(super) cause: Cause,
+    /// The turn it was given where a limit is used up. `None`: it waits for something else.
+    pub(super) turn: Option<BudgetTake>,
 }
 
 /// What is waited for.
@@ -199,8 +203,18 @@ impl Control {
                 continue;
             }
             match self.admit_at(authority, record, now).await? {
-                Ok(chosen) => return Ok(Choice::At(chosen)),
-                Err(found) => wait = wait.filter(|w| w.until <= found.until).or(Some(found)),
+                Ok(chosen) => {
+                    self.give_up_turn(wait).await?;
+                    return Ok(Choice::At(chosen));
+                }
+                Err(found) => {
+                    let (sooner, later) = match wait {
+                        Some(before) if before.until <= found.until => (before, Some(found)),
+                        before => (found, before),
+                    };
+                    wait = Some(sooner);
+                    self.give_up_turn(later).await?;
+                }
             }
         }
         Ok(wait.map_or_else(
@@ -221,7 +235,8 @@ impl Control {
         let store = &self.inner.store;
         let wait = |until, cause| {
             let ca = authority.issuer.host().to_owned();
-            Ok(Err(Wait { until, ca, cause }))
+            let turn = None;
+            Ok(Err(Wait { until, ca, cause, turn }))
         };
         let chosen = Chosen::new(authority, record, false, None);
         if let Some(until) = store.held_back(authority.directory(), now).await? {
@@ -247,13 +262,27 @@ impl Control {
             BudgetAnswer::Exhausted { key, until } => {
                 self.end_trial(authority, trial).await?;
                 let of_all = key == authority.account_budget().key;
-                wait(until, if of_all { Cause::Account } else { Cause::Name })
+                Ok(Err(Wait {
+                    until,
+                    ca: authority.issuer.host().to_owned(),
+                    cause: if of_all { Cause::Account } else { Cause::Name },
+                    turn: takes.iter().find(|take| take.key == key).map(BudgetTake::turn),
+                }))
             }
         }
     }
 
+    /// Leaves a turn at a CA to others: the order goes elsewhere, or waits for a sooner one.
+    async fn give_up_turn(&self, wait: Option<Wait>) -> Result<(), StoreError> {
+        let turns: Vec<_> = wait.and_then(|wait| wait.turn).into_iter().collect();
+        if turns.is_empty() {
+            return Ok(());
+        }
+        self.inner.store.return_budgets(&turns, self.inner.clock.now()).await
+    }
+
     /// Who finds no budget left stands in the short line, if its tenant has only a few domains waiting.
-    async fn in_its_line(
+    pub(super) async fn in_its_line(
         &self,
         mut takes: Vec<BudgetTake>,
         record: &DomainRecord,
@@ -412,7 +441,7 @@ impl Chosen {
 }
 
 /// Whose fault a failed order was, as far as its CA is concerned.
-enum Blame {
+pub(crate) enum Blame {
     /// The CA's: it would fail for others too.
     Ca,
     /// The customer's, or a limit's: the CA works.
@@ -422,7 +451,8 @@ enum Blame {
 }
 
 impl Blame {
-    fn of(kind: FailureKind) -> Self {
+    /// Whose fault this kind is.
+    pub(crate) fn of(kind: FailureKind) -> Self {
         use FailureKind::*;
         match kind {
             Unreachable | Stuck | Refused => Self::Ca,
@@ -437,8 +467,8 @@ fn trial_lease(authority: &Authority) -> String {
 }
 
 /// The troubles with a CA after one more order failed by its fault. `None`: it is out of use, and
-/// the order had begun before.
-fn one_more(
+/// the order had begun before. `unit`, in `0.0..1.0`, is the jitter.
+pub(crate) fn one_more(
     before: Option<CaTrouble>,
     directory: &str,
     failure: &Failure,
@@ -461,7 +491,10 @@ fn one_more(
     if trouble.failures >= FAILURES {
         let span = OUT_FIRST.saturating_mul(1 << trouble.outages.min(10)).min(OUT_MAX);
         trouble.outages = trouble.outages.saturating_add(1);
-        trouble.out_until = Some(now + random::jittered(span, JITTER, unit));
+        let until = now + random::jittered(span, JITTER, unit);
+        // A CA that says when it is back knows best, within reason.
+        let said = failure.retry_after.map(|at| at.min(now + OUT_SAID_MAX));
+        trouble.out_until = Some(said.map_or(until, |at| at.max(until)));
     }
     Some(trouble)
 }
@@ -505,6 +538,23 @@ mod tests {
         }
         assert_eq!(spans[..2], [OUT_FIRST * 2, OUT_FIRST * 4]);
         assert_eq!(spans[6], OUT_MAX);
+        let said = |span| {
+            let busy = Failure {
+                retry_after: Some(NOW + span),
+                ..failure(FailureKind::Unreachable)
+            };
+            let two = CaTrouble {
+                failures: FAILURES - 1,
+                outages: 0,
+                out_until: None,
+                ..trouble.clone()
+            };
+            let after = one_more(Some(two), "https://ca.example/dir", &busy, NOW, 0.5);
+            after.unwrap().out_until.unwrap().saturating_since(NOW)
+        };
+        assert_eq!(said(OUT_FIRST * 3), OUT_FIRST * 3);
+        assert_eq!(said(OUT_FIRST / 2), OUT_FIRST);
+        assert_eq!(said(OUT_SAID_MAX * 9), OUT_SAID_MAX);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod admission;
 mod ask;
 mod astray;
-mod authority;
+pub(crate) mod authority;
 mod backoff;
 mod bucket;
 mod caa_watch;

@@ -14,7 +14,7 @@ use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
-use crate::store::{AuditEntry, BudgetAnswer, Creation, StoreError};
+use crate::store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
 
 /// Why a purged domain's certificate is revoked (RFC 5280 §5.3.1).
 const CESSATION_OF_OPERATION: u8 = 5;
@@ -293,11 +293,15 @@ impl Control {
         let domain = (&record.name, &record.ssl);
         let takes = match rules::gate(domain, directory, &authority.limits, held, false, now) {
             Gate::Wait(until) => return Ok(Some(until)),
-            Gate::Take(takes) => takes,
+            Gate::Take(takes) => self.in_its_line(takes, record).await?,
         };
         // Asked without taking: the order itself takes, when it is made.
         match store.take_budgets(&takes, now).await? {
-            BudgetAnswer::Exhausted { until, .. } => Ok(Some(until)),
+            BudgetAnswer::Exhausted { key, until } => {
+                let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::turn);
+                store.return_budgets(&turn.collect::<Vec<_>>(), now).await?;
+                Ok(Some(until))
+            }
             BudgetAnswer::Taken => {
                 store.return_budgets(&takes, now).await?;
                 Ok(None)

@@ -243,7 +243,7 @@ impl Control {
     }
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, wait: Wait) -> Result<(), StoreError> {
-        let Wait { until, ca, cause } = wait;
+        let Wait { until, ca, cause, .. } = wait;
         self.transition(name, fence, |draft| {
             let ca = ca.clone();
             draft.happens(match cause {

@@ -200,6 +200,7 @@ mod tests {
     async fn server(answer: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        #[allow(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::task::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut head = Vec::new();

@@ -1,6 +1,7 @@
 //! What a domain's owner reads: a sentence for each reason, in English and German.
 //!
-//! The table is `shared/messages.md`'s; a test holds the two together by the placeholders used.
+//! What may stand in braces is filled in from the record; a test holds the two languages together
+//! by the placeholders used.
 
 use super::DomainRecord;
 use super::language::Language;

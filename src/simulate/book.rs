@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::domain::DomainName;
 use crate::domain::ssl::SslStatus;
 use crate::store::bucket::{self, Bucket, Level};
-use crate::store::{BudgetAnswer, BudgetTake};
+use crate::store::{BudgetAnswer, BudgetTake, CaTrouble};
 
 /// Numbers a domain.
 pub(super) type Id = u32;
@@ -56,6 +56,10 @@ pub(super) struct Book {
     due: BinaryHeap<Reverse<(Timestamp, Id)>>,
     in_hand: usize,
     levels: HashMap<String, Level>,
+    /// The CA's troubles. `None`: it works.
+    pub(super) trouble: Option<CaTrouble>,
+    /// Whose order tries the CA after an outage.
+    pub(super) trial: Option<Id>,
 }
 
 impl Book {

@@ -6,6 +6,7 @@
 //! | which names are taken up, when | [`crate::control::scheduler::Rounds`] |
 //! | what is due, how urgent, how limits hold back, what a failure leads to | [`crate::control::rules`] |
 //! | whose order goes first, order slots, expected times | [`crate::control::queue::Queue`] |
+//! | when a CA that fails is out of use | [`crate::control::authority::one_more`] |
 //! | what becomes of a state, when it is due again | [`SslStatus::apply`], [`SslStatus::next_due`] |
 //! | when to renew, when to ask for renewal information | [`crate::issuer::renewal`] |
 //! | the CA's limits as token buckets | [`crate::store::bucket`] |
@@ -31,7 +32,9 @@ use std::time::Duration;
 pub(crate) use self::plot::{plot, span_words, thousands};
 pub(crate) use self::replay::run;
 pub(crate) use self::tally::Outcome;
+use crate::clock::Timestamp;
 use crate::control::Limits;
+use crate::issuer::renewal;
 
 /// A day.
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
@@ -81,6 +84,23 @@ pub(crate) enum Onboarding {
     PerDay(u32),
     /// They have been here for long, each with a certificate of some age.
     Running,
+}
+
+impl Scenario {
+    /// Orders that the account's limit lets through in a day.
+    pub(crate) fn orders_per_day(&self) -> f64 {
+        let limit = self.limits.orders_per_account;
+        f64::from(limit.count) * DAY.div_duration_f64(limit.per)
+    }
+
+    /// How many domains the account's limit can keep renewed at the last of the lifetimes, when no
+    /// renewal is exempt from it.
+    pub(crate) fn carried(&self) -> u64 {
+        let life = self.lifetimes.last().map_or(DAY, |(_, life)| *life);
+        let issued = Timestamp::default();
+        let used = renewal::plan(issued, issued + life, 0.5).saturating_since(issued);
+        (self.orders_per_day() * used.div_duration_f64(DAY)) as u64
+    }
 }
 
 /// A stretch of time, counted from the start.

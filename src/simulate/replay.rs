@@ -1,5 +1,6 @@
 //! The order of events in virtual time. What happens at each is decided by the control plane's
-//! code; the functions here stand where `Control::run_scheduler`, `decide` and `order` stand.
+//! code; the functions here stand where `run_scheduler`, `decide`, `admit_at`, `judge` and `order` of
+//! `Control` stand.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -13,13 +14,14 @@ use super::tally::{Outcome, Tally};
 use super::world::{CA, World};
 use super::{DAY, MONTH, Onboarding, Scenario};
 use crate::clock::Timestamp;
+use crate::control::authority::{self, Blame, TRIAL_RETRY};
 use crate::control::queue::{Queue, Slot};
 use crate::control::rules::{self, First, Gate};
 use crate::control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
 use crate::control::{Issue, Priority};
 use crate::domain::DomainName;
 use crate::domain::record::DnsVerdict;
-use crate::domain::ssl::{SslEvent, SslStatus};
+use crate::domain::ssl::{Failure, SslEvent, SslStatus};
 use crate::store::BudgetAnswer;
 
 /// When the replay begins: any moment will do.
@@ -233,11 +235,12 @@ impl<'a> Replay<'a> {
         while let Some((name, slot)) = self.queue.try_next() {
             self.tally.left_queue();
             let Some(id) = self.book.id(&name) else { continue };
-            if let Some(until) = self.held_back_until(id) {
-                let ca = CA.to_owned();
-                self.happens(id, SslEvent::HeldBack { until, ca });
-                let before = std::mem::replace(&mut self.book.domain(id).held_back, true);
-                self.tally.held_back(before, self.now);
+            if let Some(event) = self.admit(id) {
+                if matches!(event, SslEvent::HeldBack { .. }) {
+                    let before = std::mem::replace(&mut self.book.domain(id).held_back, true);
+                    self.tally.held_back(before, self.now);
+                }
+                self.happens(id, event);
                 drop(slot);
                 self.done(id);
                 continue;
@@ -252,22 +255,53 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn held_back_until(&mut self, id: Id) -> Option<Timestamp> {
+    /// Lets an order to the CA (`None`), or says what happens to the domain instead.
+    fn admit(&mut self, id: Id) -> Option<SslEvent> {
         let (now, limits) = (self.now, &self.scenario.limits);
+        let (ca, held_back) = (CA.to_owned(), |until| SslEvent::HeldBack {
+            until,
+            ca: CA.to_owned(),
+        });
         let domain = self.book.domain(id);
         let replaces = rules::replaces(&domain.ssl, CA).is_some();
         let takes = match rules::gate((&domain.name, &domain.ssl), CA, limits, None, replaces, now) {
-            Gate::Wait(until) => return Some(until),
+            Gate::Wait(until) => return Some(held_back(until)),
             Gate::Take(takes) => takes,
         };
-        match self.book.take_budgets(&takes, now) {
-            BudgetAnswer::Exhausted { until, .. } => Some(until),
-            BudgetAnswer::Taken => {
-                if !takes.is_empty() {
-                    self.tally.taken_from_account();
-                }
-                None
+        let out_until = self.book.trouble.as_ref().and_then(|trouble| trouble.out_until);
+        match out_until {
+            Some(until) if until > now => return Some(SslEvent::CaOut { until, ca }),
+            Some(_) if self.book.trial.is_some() => {
+                let until = now + TRIAL_RETRY;
+                return Some(SslEvent::CaOut { until, ca });
             }
+            _ => {}
+        }
+        match self.book.take_budgets(&takes, now) {
+            BudgetAnswer::Exhausted { until, .. } => return Some(held_back(until)),
+            BudgetAnswer::Taken if takes.is_empty() => {}
+            BudgetAnswer::Taken => self.tally.taken_from_account(),
+        }
+        if out_until.is_some() {
+            self.book.trial = Some(id);
+        }
+        None
+    }
+
+    /// Learns from an order's end how the CA does.
+    fn judge(&mut self, id: Id, failure: Option<&Failure>) {
+        match failure.map(|failure| (Blame::of(failure.kind), failure)) {
+            Some((Blame::Ca, failure)) => {
+                let before = self.book.trouble.clone();
+                if let Some(after) = authority::one_more(before, CA, failure, self.now, self.dice.unit()) {
+                    self.book.trouble = Some(after);
+                }
+            }
+            Some((Blame::Us, _)) => {}
+            Some((Blame::Others, _)) | None => self.book.trouble = None,
+        }
+        if self.book.trial == Some(id) {
+            self.book.trial = None;
         }
     }
 
@@ -276,9 +310,10 @@ impl<'a> Replay<'a> {
         let Some((slot, begun)) = self.running.remove(&id) else {
             return;
         };
+        let end = self.world.order(self.book.domain(id), begun, now, &mut self.dice);
+        self.judge(id, end.as_ref().err());
         let domain = self.book.domain(id);
-        let replaces = rules::replaces(&domain.ssl, CA).is_some();
-        match self.world.order(domain, begun, now, &mut self.dice) {
+        match end {
             Ok(certificate) => {
                 match &domain.ssl.certificate {
                     Some(old) => self.tally.renewed(old, now),
@@ -289,7 +324,7 @@ impl<'a> Replay<'a> {
             Err(failure) => {
                 self.tally.failed(failure.kind, now);
                 let event = rules::failed(&domain.ssl, failure, self.dice.unit());
-                if !replaces {
+                if rules::replaces(&domain.ssl, CA).is_none() {
                     let limits = &self.scenario.limits;
                     let takes = rules::certificate_budgets((&domain.name, &domain.ssl), CA, limits);
                     self.book.return_budgets(&takes, now);

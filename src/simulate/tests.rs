@@ -123,6 +123,14 @@ fn an_outage_shorter_than_the_margin_expires_none_and_a_longer_one_does() {
 }
 
 #[test]
+fn what_an_account_carries_follows_from_limit_and_lifetime() {
+    let carried = |life| fleet(1, life).carried();
+    // 2,400 a day, renewed after two thirds of their life less some jitter, half of a short one.
+    assert_eq!(fleet(1, DAY).orders_per_day().round() as u64, 2_400);
+    assert_eq!([DAY * 90, DAY * 45, HOUR * 160].map(carried), [138_600, 69_300, 7_600]);
+}
+
+#[test]
 fn failing_and_departed_customers_are_told_from_expired_ones() {
     let scenario = Scenario {
         failing: 0.2,

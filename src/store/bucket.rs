@@ -85,6 +85,11 @@ pub(crate) fn take_all<E>(
     })
 }
 
+/// The name under which the turns for a bucket are kept, of the line that its taker stands in.
+pub(crate) fn line_key(take: &BudgetTake) -> String {
+    format!("{}/{}", if take.few { "short_line" } else { "line" }, take.key)
+}
+
 /// What came of taking from one bucket.
 enum Taking {
     Taken,
@@ -130,7 +135,7 @@ impl Bucket {
         mut load: impl FnMut(&str) -> Result<Option<Level>, E>,
         now: Timestamp,
     ) -> Result<Self, E> {
-        let key = format!("{}/{}", if take.few { "short_line" } else { "line" }, take.key);
+        let key = line_key(take);
         let none = Level { tokens: 0.0, at: now };
         let stored = load(&key)?.unwrap_or(none);
         let mut line = Self {

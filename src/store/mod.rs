@@ -476,7 +476,7 @@ pub struct Count {
 }
 
 /// Tokens to take from one bucket.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetTake {
     /// The bucket's name, such as `failed/https://ca.example/dir/links.customer.example`.
     pub key: String,
@@ -489,6 +489,18 @@ pub struct BudgetTake {
     /// Whether who is sent away stands in the short line: that of tenants with only a few domains
     /// waiting, beside the one of large imports. Both are served at once.
     pub few: bool,
+}
+
+impl BudgetTake {
+    /// The turn that whoever takes this and finds the bucket empty is given: it can be given back
+    /// by [`Store::return_budgets`], where nobody will come for it.
+    #[must_use]
+    pub fn turn(&self) -> Self {
+        Self {
+            key: bucket::line_key(self),
+            ..self.clone()
+        }
+    }
 }
 
 /// Whether the tokens were taken.

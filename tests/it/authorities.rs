@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use linkseal::devca::{DevCa, DevCaConfig, Problem, Refusal};
+use linkseal::control::Standing;
+use linkseal::devca::{DevCa, DevCaConfig, EabKey, Problem, Profile, Refusal};
 use linkseal::dns::Kind as Record;
 use linkseal::domain::ssl::{Reason, State};
 use linkseal::domain::{DomainRecord, messages};
 use linkseal::shutdown::Tasks;
 use toml::{Table, Value};
+use zeroize::Zeroizing;
 
-use crate::support::edge::EDGE_NAME;
+use crate::support::edge::{EDGE_NAME, private};
 use crate::support::until;
 use crate::support::world::{Plan, World};
 
@@ -19,14 +21,15 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A world with a second CA to fall back to; `second` says more of it in the configuration.
 async fn two(second: &str) -> (Plan, DevCa) {
-    two_of("first.test", second).await
+    two_of(second, |_| {}).await
 }
 
-/// The same; the first CA goes by this name in CAA records.
-async fn two_of(first: &str, second: &str) -> (Plan, DevCa) {
-    let plan = Plan::with_ca(|config| config.caa_identities = vec![first.to_owned()]).await;
+/// The same, with a second CA of one's own making.
+async fn two_of(second: &str, change: impl FnOnce(&mut DevCaConfig)) -> (Plan, DevCa) {
+    let plan = Plan::with_ca(|config| config.caa_identities = vec!["first.test".to_owned()]).await;
     let mut config = DevCaConfig::new(plan.clock.clone());
     config.caa_identities = vec!["second.test".to_owned()];
+    change(&mut config);
     // It ends with the test's runtime.
     let other = DevCa::start(config, &Tasks::new()).await.expect("a second CA");
     let ca_file = plan.dir.path().join("second.pem");
@@ -195,6 +198,39 @@ async fn each_has_limits_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_has_an_external_account_and_a_profile_of_its_own() {
+    let second = "profile = \"short\"\neab = { key_id = \"kid-2\", hmac_key_file = \"eab.key\" }";
+    let (plan, second) = two_of(second, |config| {
+        config.eab = vec![EabKey {
+            key_id: "kid-2".into(),
+            hmac_key: Zeroizing::new(vec![7; 32]),
+        }];
+        let short = Profile {
+            description: "six days".into(),
+            lifetime: Some(160 * HOUR),
+        };
+        config.profiles.insert("short".into(), short);
+    })
+    .await;
+    let key = plan.dir.path().join("eab.key");
+    std::fs::write(&key, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc").expect("written");
+    private(&key);
+    plan.faults().set_down(true);
+    let world = start(plan, &second).await;
+    let record = world.pass_until_issued(EDGE_NAME).await;
+    assert_eq!(ca(&record), second.directory_url());
+    let held = record.ssl.certificate.expect("a certificate");
+    assert!(held.not_after.saturating_since(held.not_before) <= 160 * HOUR);
+    world.faults().set_down(false);
+    let overview = world.edge.control.overview().await.expect("an overview");
+    let states: Vec<_> = overview.authorities.iter().map(|a| a.standing).collect();
+    assert!(
+        matches!(states.as_slice(), [Standing::Out(_), Standing::InUse]),
+        "{states:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_one_keeps_refusing_goes_to_the_next() {
     let (plan, second) = two("").await;
     let world = start_well(plan, &second).await;
@@ -238,7 +274,19 @@ async fn a_renewal_names_what_it_replaces_only_where_that_was_issued() {
     let held = world.pass_until_issued(name).await;
     assert_eq!(ca(&held), second.directory_url());
     let renew_at = held.ssl.certificate.as_ref().expect("a certificate").renew_at;
+    // One order finds out that the first is back; the others do not wait for that.
     world.faults().set_down(false);
+    world.clock.advance(HOUR);
+    let trial = async || {
+        let trouble = world.edge.control.store().ca_trouble(&world.ca.directory_url()).await;
+        trouble.expect("the store")
+    };
+    world.edge.register("links.trial.test").await;
+    world.edge.until_issued("links.trial.test").await;
+    until("the first is in use again", async || {
+        trial().await.is_none().then_some(())
+    })
+    .await;
     world.clock.advance(renew_at.saturating_since(world.clock.now()) + HOUR);
     let renewed = |r: &DomainRecord| r.ssl.reason == Reason::Ok && ca(r) == world.ca.directory_url();
     world.edge.until(name, "renewed at the first", renewed).await;

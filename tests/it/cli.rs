@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{self, Web};
 use crate::support::edge::{EDGE_NAME, domain};
-use crate::support::pebble::free_port;
+use crate::support::ports::free_port;
 use crate::support::process::{run, spawn};
 use crate::support::until;
 use crate::support::world::Plan;

@@ -1,6 +1,5 @@
 //! The real flow against Pebble, a real ACME CA, which asks pebble-challtestsrv, a real DNS server.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,16 +8,16 @@ use linkseal::domain::ssl::{Reason, State};
 use rustls::ClientConfig;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use crate::support::client;
+use crate::support::door::Door;
 use crate::support::edge::{EDGE_NAME, Edge, Settings};
 use crate::support::origin::Origin;
-use crate::support::pebble::{Options, Pebble, free_port};
+use crate::support::pebble::{Options, Pebble};
+use crate::support::ports::free_port;
 use crate::support::process::Process;
-use crate::support::until;
 use crate::support::world::Links;
+use crate::support::{heavy, until};
 
 /// How long 100 new domains may take in a debug build on a machine that does other things, too.
 const MOST_FOR_A_HUNDRED: Duration = Duration::from_secs(30);
@@ -76,6 +75,7 @@ fn names(count: usize) -> Vec<String> {
 /// long it took. A Pebble that locks itself up meanwhile is none that can be measured: then it is
 /// done again with another.
 async fn issue(options: Options, count: usize) -> Duration {
+    let _heavy = heavy().await;
     for _ in 0..MOST_PEBBLES {
         let stage = Stage::new(options.clone()).await;
         tokio::select! {
@@ -229,28 +229,11 @@ async fn an_account_is_bound_to_an_external_one_where_the_ca_wants_that() {
     edge.until_issued(name).await;
 }
 
-/// Lets the CA's connections to the edge wait until it is opened.
-async fn gate(port: u16) -> watch::Sender<Option<SocketAddr>> {
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the port");
-    let (open, opened) = watch::channel(None);
-    tokio::spawn(async move {
-        while let Ok((mut ca, _)) = listener.accept().await {
-            let mut opened = opened.clone();
-            tokio::spawn(async move {
-                let edge: SocketAddr = (*opened.wait_for(Option::is_some).await.ok()?)?;
-                let mut edge = TcpStream::connect(edge).await.ok()?;
-                tokio::io::copy_bidirectional(&mut ca, &mut edge).await.ok()
-            });
-        }
-    });
-    open
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_in_the_middle_of_an_order_goes_on_with_it() {
     let mut stage = Stage::new(Options::default()).await;
     stage.settings.set("listen.http", vec!["127.0.0.1:0".to_owned()]);
-    let open = gate(stage.http_port).await;
+    let door = Door::held(stage.http_port).await;
     let file = stage.settings.write();
     let first = Process::serve(&file).await;
     until("the CA looks at the challenge", async || {
@@ -260,7 +243,7 @@ async fn a_restart_in_the_middle_of_an_order_goes_on_with_it() {
     .await;
     first.kill();
     let second = Process::serve(&file).await;
-    open.send(Some(second.http)).expect("the gate is there");
+    door.open(second.http);
     let domain = second.until_state(EDGE_NAME, "issued").await;
     assert_eq!(domain["ssl"]["attempts"], 0);
     assert_eq!(stage.orders(), 1, "the same order");

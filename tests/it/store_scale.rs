@@ -8,8 +8,8 @@ use linkseal::store::Creation;
 
 use crate::support::client;
 use crate::support::edge::{EDGE_NAME, domain};
-use crate::support::until;
 use crate::support::world::Plan;
+use crate::support::{heavy, until};
 
 const DOMAINS: usize = 20_000;
 /// How many are written at the same time: the store commits them together.
@@ -19,6 +19,7 @@ const FIRST_HANDSHAKE: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_thousand_domains_do_not_slow_the_start_down() {
+    let _heavy = heavy().await;
     let world = Plan::new().await.start().await;
     let name = "links.known.test";
     world.edge.register(name).await;

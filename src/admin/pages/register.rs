@@ -199,9 +199,9 @@ fn as_json(line: &str) -> String {
     let mut cells = line.split([',', ';', '\t']).map(|cell| cell.trim().trim_matches('"'));
     let mut cell = || cells.next().filter(|cell| !cell.is_empty());
     let mut new = json!({"name": cell().unwrap_or_default(), "tenant": cell(), "sending_domain": cell()});
-    if let Some(rest) = cells.next() {
+    if let (Some(rest), Some(object)) = (cells.next(), new.as_object_mut()) {
         // Refused by name, as an unknown key is.
-        new["a fourth column"] = json!(rest);
+        object.insert("a fourth column".to_owned(), json!(rest));
     }
     new.to_string()
 }

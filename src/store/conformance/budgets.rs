@@ -57,6 +57,29 @@ pub(crate) async fn a_bucket_refills_continuously(store: SharedStore) {
     assert_near(left(&store, "orders", 4, until + HOUR * 100).await, 4.0);
 }
 
+pub(crate) async fn turns_are_given_out_one_after_the_other_and_given_back(store: SharedStore) {
+    let take = take("orders", 4, 1);
+    let ask = || async {
+        let answer = store.take_budgets(std::slice::from_ref(&take), NOW).await.unwrap();
+        exhausted(answer).1
+    };
+    store
+        .take_budgets(
+            &[BudgetTake {
+                amount: 4,
+                ..take.clone()
+            }],
+            NOW,
+        )
+        .await
+        .unwrap();
+    let turns = [ask().await, ask().await, ask().await];
+    assert_eq!(turns, [1, 2, 3].map(|n| NOW + HOUR / 4 * n));
+    store.return_budgets(&[take.turn()], NOW).await.unwrap();
+    assert_eq!(ask().await, turns[2], "the last turn is free again");
+    assert_near(left(&store, "orders", 4, NOW).await, 0.0);
+}
+
 pub(crate) async fn budgets_are_taken_all_or_none(store: SharedStore) {
     let scarce = take("scarce", 1, 1);
     let scarcer = BudgetTake {

@@ -49,6 +49,7 @@ macro_rules! conformance_suite {
             work: orders_are_written_under_a_fence,
             work: of_many_owners_one_gets_the_lease,
             budgets: a_bucket_refills_continuously,
+            budgets: turns_are_given_out_one_after_the_other_and_given_back,
             budgets: budgets_are_taken_all_or_none,
             budgets: tokens_come_back_up_to_the_size,
             budgets: a_clock_that_goes_back_breaks_no_bucket,

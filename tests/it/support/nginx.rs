@@ -1,13 +1,14 @@
 //! nginx, a real web server, as the back end behind an upstream rule.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::ports::free_port;
 use super::until;
 
 /// A running nginx that logs what it understood of every request; it ends with this value.
@@ -108,11 +109,4 @@ impl Drop for Nginx {
 fn program() -> &'static Path {
     let usual = Path::new("/usr/sbin/nginx");
     if usual.exists() { usual } else { Path::new("nginx") }
-}
-
-/// A port that was free a moment ago: nginx cannot tell which one it got for port 0.
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("a free port")
 }

@@ -1,7 +1,7 @@
 //! Pebble, a real ACME CA, with pebble-challtestsrv, the DNS server it asks.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::client::Web;
+use super::ports::free_port;
 use super::until;
 
 /// How long Pebble's own database may take before it counts as locked up: it is a map in memory.
@@ -23,17 +24,21 @@ pub(crate) struct Options {
     pub(crate) reject_nonces: u32,
     /// An external account key (id, base64url), required when given.
     pub(crate) eab: Option<(&'static str, &'static str)>,
+    /// The DNS server that it asks. `None`: a pebble-challtestsrv of its own.
+    pub(crate) dns: Option<SocketAddr>,
 }
 
 /// A running Pebble; it ends with this value.
 pub(crate) struct Pebble {
-    processes: [Child; 2],
+    processes: Vec<Child>,
     dir: TempDir,
     /// The URL of its directory.
     pub(crate) directory: String,
     /// The DNS server that it and the edge ask.
     pub(crate) dns: SocketAddr,
-    dns_api: SocketAddr,
+    /// Where the DNS server is scripted. `None`: it is the test's own.
+    dns_api: Option<SocketAddr>,
+    acme: SocketAddr,
     management: SocketAddr,
     web: Web,
 }
@@ -46,7 +51,7 @@ impl Pebble {
             .expect("a certificate");
         fs::write(dir.path().join("cert.pem"), own.cert.pem()).expect("written");
         fs::write(dir.path().join("key.pem"), own.key_pair.serialize_pem()).expect("written");
-        let (acme, management, dns_api, dns) = (free_port(), free_port(), free_port(), free_udp_port());
+        let (acme, management) = (free_port(), free_port());
         let keys = options
             .eab
             .map(|(id, key)| serde_json::json!({ id: key }))
@@ -63,14 +68,22 @@ impl Pebble {
             "externalAccountMACKeys": keys,
         }});
         fs::write(dir.path().join("pebble.json"), config.to_string()).expect("written");
-        let dns_server = spawn(
-            Command::new("pebble-challtestsrv")
-                .args(["-dns01", &dns.to_string(), "-management", &dns_api.to_string()])
-                .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
-                .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]),
-            &dir.path().join("challtestsrv.log"),
-        );
-        let ca = spawn(
+        let mut processes = Vec::new();
+        let (dns, dns_api) = match options.dns {
+            Some(own) => (own, None),
+            None => {
+                let (dns, api) = (free_port(), free_port());
+                processes.push(spawn(
+                    Command::new("pebble-challtestsrv")
+                        .args(["-dns01", &dns.to_string(), "-management", &api.to_string()])
+                        .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
+                        .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""]),
+                    &dir.path().join("challtestsrv.log"),
+                ));
+                (dns, Some(api))
+            }
+        };
+        processes.push(spawn(
             Command::new("pebble")
                 .args(["-config".as_ref(), dir.path().join("pebble.json").as_os_str()])
                 .args(["-dnsserver", &dns.to_string()])
@@ -78,8 +91,7 @@ impl Pebble {
                 .env("PEBBLE_AUTHZREUSE", "0")
                 .env("PEBBLE_WFE_NONCEREJECT", options.reject_nonces.to_string()),
             &dir.path().join("pebble.log"),
-        );
-        let processes = [dns_server, ca];
+        ));
         let directory = format!("https://localhost:{}/dir", acme.port());
         let web = Web::trusting(&own.cert.pem());
         let pebble = Self {
@@ -88,6 +100,7 @@ impl Pebble {
             directory,
             dns,
             dns_api,
+            acme,
             management,
             web,
         };
@@ -100,17 +113,24 @@ impl Pebble {
                 .map(|_| ())
         })
         .await;
-        until("the DNS server answers", async || {
-            pebble
-                .dns_call(
-                    "add-a",
-                    serde_json::json!({"host": "ready.test.", "addresses": ["127.0.0.1"]}),
-                )
-                .await
-                .ok()
-        })
-        .await;
+        if dns_api.is_some() {
+            until("the DNS server answers", async || {
+                pebble
+                    .dns_call(
+                        "add-a",
+                        serde_json::json!({"host": "ready.test.", "addresses": ["127.0.0.1"]}),
+                    )
+                    .await
+                    .ok()
+            })
+            .await;
+        }
         pebble
+    }
+
+    /// Where its API listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.acme
     }
 
     /// The certificate of Pebble's own listener, for `acme.ca_file`.
@@ -126,7 +146,8 @@ impl Pebble {
 
     /// Scripts the DNS server: `add-a`, `clear-a`, `set-cname`, `set-servfail`, …
     pub(crate) async fn dns_call(&self, call: &str, body: serde_json::Value) -> Result<(), String> {
-        let answer = self.web.post(&format!("http://{}/{call}", self.dns_api), &body).await?;
+        let api = self.dns_api.ok_or("this DNS server is scripted by the test itself")?;
+        let answer = self.web.post(&format!("http://{api}/{call}"), &body).await?;
         if answer.status == 200 {
             Ok(())
         } else {
@@ -169,17 +190,4 @@ fn spawn(command: &mut Command, log: &Path) -> Child {
         .stderr(log)
         .spawn()
         .unwrap_or_else(|e| panic!("{}: {e}; run tests/run.sh, which installs it", program.display()))
-}
-
-/// A port that was free a moment ago: Pebble cannot tell which one it got for port 0.
-pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("a free port")
-}
-
-fn free_udp_port() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0")
-        .and_then(|s| s.local_addr())
-        .expect("a free port")
 }
