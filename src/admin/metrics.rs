@@ -22,6 +22,7 @@ use super::endpoint::{Content, Endpoint};
 use super::input;
 use crate::config::admin::Role;
 use crate::control::Control;
+use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::{DomainName, DomainRecord};
 use crate::store::{DomainQuery, StoreError};
 use crate::telemetry::metrics::MetricsHub;
@@ -72,15 +73,15 @@ async fn all(State(context): State<Arc<Context>>) -> Response {
 /// A family with a sample a domain; in the text format its lines stand together.
 struct Family {
     head: &'static str,
-    sample: fn(&mut String, &DomainRecord) -> std::fmt::Result,
+    sample: fn(&mut String, &DomainRecord, &HandshakeFailures) -> std::fmt::Result,
 }
 
-const FAMILIES: [Family; 2] = [
+const FAMILIES: [Family; 3] = [
     Family {
         head: "# HELP linkseal_domain_ssl_state The SSL state a domain is in; always 1.\n\
                # TYPE linkseal_domain_ssl_state gauge\n",
         // Names hold nothing that a label's value would have to escape.
-        sample: |out, record| {
+        sample: |out, record, _| {
             let state = record.ssl.state().as_str();
             writeln!(
                 out,
@@ -92,7 +93,7 @@ const FAMILIES: [Family; 2] = [
     Family {
         head: "# HELP linkseal_domain_certificate_not_after_seconds End of a domain's certificate, in seconds since 1970.\n\
                # TYPE linkseal_domain_certificate_not_after_seconds gauge\n",
-        sample: |out, record| {
+        sample: |out, record, _| {
             let Some(certificate) = &record.ssl.certificate else {
                 return Ok(());
             };
@@ -100,6 +101,20 @@ const FAMILIES: [Family; 2] = [
             writeln!(
                 out,
                 "linkseal_domain_certificate_not_after_seconds{{domain=\"{name}\"}} {end}"
+            )
+        },
+    },
+    Family {
+        head: "# HELP linkseal_domain_handshakes_failed_total TLS handshakes of a domain with this node that failed; only where some did.\n\
+               # TYPE linkseal_domain_handshakes_failed_total counter\n",
+        sample: |out, record, failures| {
+            let Some(failed) = failures.of(&record.name) else {
+                return Ok(());
+            };
+            let (name, count) = (&record.name, failed.count);
+            writeln!(
+                out,
+                "linkseal_domain_handshakes_failed_total{{domain=\"{name}\"}} {count}"
             )
         },
     },
@@ -151,7 +166,8 @@ impl Walk {
         };
         let page = self.control.store().list(&query).await?;
         for record in &page {
-            (family.sample)(&mut text, record).map_err(|e| StoreError::Unavailable(e.to_string()))?;
+            (family.sample)(&mut text, record, self.control.handshake_failures())
+                .map_err(|e| StoreError::Unavailable(e.to_string()))?;
         }
         self.after = page.last().filter(|_| page.len() == PAGE).map(|r| r.name.clone());
         if self.after.is_none() {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::clock::Timestamp;
 use crate::control::{Control, MessageContext};
 use crate::dns::{DnsReport, ProviderHelp, RecordReport};
+use crate::domain::handshakes::{Failures, HandshakeFailures};
 use crate::domain::messages::{self, Text};
 use crate::domain::record::{AppLinks, DnsSummary, Hsts, Origin, Probe, WantedRecord};
 use crate::domain::ssl::State;
@@ -16,6 +17,7 @@ use crate::store::Count;
 /// Makes views: what the sentences and the readiness need to know, taken once for a page.
 pub(super) struct Viewer {
     messages: MessageContext,
+    failures: HandshakeFailures,
     now: Timestamp,
 }
 
@@ -23,6 +25,7 @@ impl Viewer {
     pub(super) fn new(control: &Control) -> Self {
         Self {
             messages: control.messages(),
+            failures: control.handshake_failures().clone(),
             now: control.clock().now(),
         }
     }
@@ -46,6 +49,7 @@ impl Viewer {
             ssl: self.ssl(record),
             dns: &record.dns,
             probe: record.probe.as_ref(),
+            handshakes: HandshakesView::of(self.failures.of(&record.name)),
         }
     }
 
@@ -109,6 +113,30 @@ pub(super) struct DomainView<'a> {
     pub(super) dns: &'a DnsSummary,
     /// What the last handshake with it from outside found. `None`: it was not probed yet.
     pub(super) probe: Option<&'a Probe>,
+    /// Its TLS handshakes with this node, since that was started.
+    pub(super) handshakes: HandshakesView,
+}
+
+/// What is counted of a domain's TLS handshakes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Handshakes")]
+pub(super) struct HandshakesView {
+    /// How many failed.
+    pub(super) failed: u64,
+    /// When the last one failed. `None`: none did.
+    pub(super) last_failed: Option<Timestamp>,
+    /// Why that one failed. `None`: none did.
+    pub(super) last_error: Option<String>,
+}
+
+impl HandshakesView {
+    fn of(failures: Option<Failures>) -> Self {
+        Self {
+            failed: failures.as_ref().map_or(0, |f| f.count),
+            last_failed: failures.as_ref().map(|f| f.last),
+            last_error: failures.map(|f| f.error),
+        }
+    }
 }
 
 /// A domain's DNS: what it should hold and what it holds.
@@ -126,7 +154,7 @@ pub(super) struct DnsView<'a> {
     /// Where the zone is hosted and what to click there. `None`: not known.
     pub(super) provider: Option<&'a ProviderHelp>,
     /// Whether the URL of a CA's challenge gets here, tried from here. `None`: not tried.
-    preflight: Option<PreflightView<'a>>,
+    pub(super) preflight: Option<PreflightView<'a>>,
     /// The SSL state.
     pub(super) ssl: SslView<'a>,
 }
@@ -134,15 +162,15 @@ pub(super) struct DnsView<'a> {
 /// What came of fetching the URL of a challenge from here. It is advice: it forbids no order.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Preflight")]
-struct PreflightView<'a> {
+pub(super) struct PreflightView<'a> {
     /// When it was tried.
-    at: Timestamp,
+    pub(super) at: Timestamp,
     /// Whether this fleet's answer came.
-    arrives: bool,
+    pub(super) arrives: bool,
     /// Whose proxy stands between. `None`: none is known of.
-    through: Option<&'a str>,
+    pub(super) through: Option<&'a str>,
     /// The same for people.
-    message: Text,
+    pub(super) message: Text,
 }
 
 /// How many domains are in each state.

@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, KnownNames};
 use crate::dns::ResolverSettings;
+use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
 use crate::edge::connection::{Connections, ServeHttp};
 use crate::edge::limits::Limits;
@@ -175,6 +176,7 @@ impl App {
         let (redirects, lookups) = RedirectCache::new(CACHED_REDIRECTS, LOOKUP_QUEUE);
         let kills = KillSwitches::new();
         let (known, tickets) = (Registry::new(), TicketKeys::new());
+        let handshake_failures = HandshakeFailures::default();
         let control = Control::new(control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
@@ -184,6 +186,7 @@ impl App {
             tickets: tickets.clone(),
             redirects: redirects.clone(),
             kills: kills.clone(),
+            handshake_failures: handshake_failures.clone(),
             tools: workshop.make(&config)?,
             settings: wiring::control(&config),
             node: config.edge.node.as_str().to_owned(),
@@ -222,6 +225,7 @@ impl App {
         let acceptor = Acceptor::new(
             tls::acceptor::Parts {
                 clock: clock.clone(),
+                failures: handshake_failures,
                 registry: known.clone(),
                 admission,
                 certificates: certificates.clone(),

@@ -135,6 +135,7 @@ pub(super) fn control(config: &Config) -> control::Settings {
         probe: probe(config),
         aliases: config.edge.aliases.clone(),
         cname: cname(config),
+        keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
     }
 }
 

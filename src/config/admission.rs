@@ -9,7 +9,7 @@ use super::check::Findings;
 use super::text::{HttpUrl, Limit, Span};
 
 /// Which names may get a certificate.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
     /// Who decides about a name that is not registered.
@@ -18,6 +18,8 @@ pub struct Admission {
     pub ask: Option<Ask>,
     /// The bounds of the policy `cname`.
     pub cname: Cname,
+    /// Names kept that were refused although their DNS leads here (GET /v1/rejected). 0: refused names are not looked at.
+    pub keep_rejected: u32,
 }
 
 /// Who decides about a name that is not registered.
@@ -65,6 +67,20 @@ pub struct Cname {
     pub refused_for: Span,
 }
 
+/// The most refused names that can be kept: the list is for people.
+const MOST_REJECTED: u32 = 10_000;
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            ask: None,
+            cname: Cname::default(),
+            keep_rejected: 1_000,
+        }
+    }
+}
+
 impl Default for Cname {
     fn default() -> Self {
         let count = |n: u32| NonZeroU32::MIN.saturating_add(n - 1);
@@ -105,6 +121,9 @@ impl Admission {
                 );
             }
             _ => {}
+        }
+        if self.keep_rejected > MOST_REJECTED {
+            found.problem("admission.keep_rejected", format!("must be at most {MOST_REJECTED}"));
         }
         if self.cname.refused_for.is_zero() {
             found.problem("admission.cname.refused_for", "must be longer than zero");

@@ -33,24 +33,7 @@ impl KnownNames {
         })
     }
 
-    async fn stored(&self, name: &DomainName) -> Admitted {
-        let Ok(_permit) = self.lookups.try_acquire() else {
-            return Admitted::Unreachable;
-        };
-        match self.control.inner.store.domain(name).await {
-            Ok(Some(record)) if record.ssl.reason != Reason::Denied => Admitted::Yes(Arc::new(Entry::of(&record))),
-            Ok(_) => Admitted::No,
-            Err(error) => {
-                tracing::error!(%error, "a name cannot be looked up");
-                Admitted::Unreachable
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Admission for KnownNames {
-    async fn admit(&self, name: &DomainName) -> Admitted {
+    async fn decide(&self, name: &DomainName) -> Admitted {
         if !self.control.inner.registry.is_loaded() {
             match self.stored(name).await {
                 Admitted::No => {}
@@ -78,6 +61,31 @@ impl Admission for KnownNames {
             Answer::No => Admitted::No,
             Answer::Unreachable => Admitted::Unreachable,
         }
+    }
+
+    async fn stored(&self, name: &DomainName) -> Admitted {
+        let Ok(_permit) = self.lookups.try_acquire() else {
+            return Admitted::Unreachable;
+        };
+        match self.control.inner.store.domain(name).await {
+            Ok(Some(record)) if record.ssl.reason != Reason::Denied => Admitted::Yes(Arc::new(Entry::of(&record))),
+            Ok(_) => Admitted::No,
+            Err(error) => {
+                tracing::error!(%error, "a name cannot be looked up");
+                Admitted::Unreachable
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Admission for KnownNames {
+    async fn admit(&self, name: &DomainName) -> Admitted {
+        let answer = self.decide(name).await;
+        if matches!(answer, Admitted::No) {
+            self.control.note_rejected(name);
+        }
+        answer
     }
 }
 

@@ -168,7 +168,7 @@ fn is_full(names: usize, places: u32) -> bool {
 }
 
 /// The registered domain of a name by the public suffix list; the name itself where it has none.
-fn registered_domain(name: &str) -> &str {
+pub(super) fn registered_domain(name: &str) -> &str {
     psl::domain_str(name).unwrap_or(name)
 }
 

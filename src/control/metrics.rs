@@ -34,6 +34,7 @@ pub struct Metrics {
     remaining: Remaining,
     /// Questions to the `ask` endpoint, by result.
     pub ask: IntCounterVec,
+    rejected: IntGauge,
     /// Unknown names under the policy `cname`, by result.
     pub(super) cname: IntCounterVec,
 }
@@ -103,6 +104,10 @@ impl Metrics {
             ),
             &["result"],
         )?;
+        let rejected = IntGauge::new(
+            "linkseal_rejected_names",
+            "Names refused here although their DNS leads here: a CNAME was set, the domain never added.",
+        )?;
         let remaining = Remaining::new()?;
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
@@ -116,6 +121,7 @@ impl Metrics {
             Box::new(frozen.clone()),
             Box::new(ask.clone()),
             Box::new(cname.clone()),
+            Box::new(rejected.clone()),
             Box::new(remaining.clone()),
         ] {
             registry.register(collector)?;
@@ -144,6 +150,7 @@ impl Metrics {
             remaining,
             ask,
             cname,
+            rejected,
         })
     }
 }
@@ -176,6 +183,8 @@ impl Control {
                 .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
         let now = self.inner.clock.now();
+        let rejected = i64::try_from(self.inner.rejected.len()).unwrap_or(i64::MAX);
+        metrics.rejected.set(rejected);
         self.refresh_authorities(now).await?;
         let frozen = self.frozen().await?.is_some();
         metrics.frozen.set(i64::from(frozen));

@@ -30,6 +30,7 @@ mod preflight;
 mod probe;
 pub(crate) mod queue;
 mod redirects;
+mod rejected;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
@@ -64,6 +65,7 @@ pub use preflight::{PreflightSettings, Preflighter};
 pub use probe::ProbeSettings;
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
+pub use rejected::RejectedName;
 pub use suspicion::Suspected;
 
 use crate::cert::cache::{CertificateRequest, Certificates};
@@ -71,6 +73,7 @@ use crate::cert::sealed::Sealer;
 use crate::clock::{Clock, Timestamp};
 use crate::dns::Checker;
 use crate::domain::DomainName;
+use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::messages;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
@@ -126,6 +129,8 @@ pub struct Settings {
     pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
     pub cname: Option<CnameSettings>,
+    /// How many refused names that lead here are kept; 0: refused names are not looked at.
+    pub keep_rejected: usize,
 }
 
 /// The control plane of one node. Clones are the same one.
@@ -171,6 +176,8 @@ struct Inner {
     looks: Semaphore,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
+    rejected: rejected::Rejected,
+    handshake_failures: HandshakeFailures,
     suspicion: suspicion::Suspicion,
 }
 
@@ -205,6 +212,8 @@ pub struct Parts {
     pub redirects: RedirectCache,
     /// The data plane's kill switches; filled here.
     pub kills: KillSwitches,
+    /// What the data plane notes of handshakes that failed.
+    pub handshake_failures: HandshakeFailures,
     /// Whom it asks.
     pub tools: Tools,
     /// What can change by a reload.
@@ -254,6 +263,8 @@ impl Control {
             looks: Semaphore::new(CONCURRENT_LOOKS),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
+            rejected: rejected::Rejected::new(),
+            handshake_failures: parts.handshake_failures,
             suspicion: suspicion::Suspicion::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -266,6 +277,7 @@ impl Control {
         tasks.spawn_until_stop(self.redirects().clone().answer_lookups(lookups, tasks.clone()));
         tasks.spawn_until_stop(self.clone().answer_handshakes(requests));
         tasks.spawn_until_stop(self.clone().load_registry());
+        tasks.spawn_until_stop(self.clone().watch_rejected());
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().run_orders());
         tasks.spawn_until_stop(self.clone().run_probes());
@@ -286,6 +298,11 @@ impl Control {
     /// Whom to ask now.
     fn tools(&self) -> Arc<Tools> {
         self.inner.tools.load_full()
+    }
+
+    /// The handshakes that failed, by domain.
+    pub fn handshake_failures(&self) -> &HandshakeFailures {
+        &self.inner.handshake_failures
     }
 
     /// The store, for reading.

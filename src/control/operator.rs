@@ -203,6 +203,7 @@ impl Control {
         self.inner.certificates.remove(name);
         self.inner.redirects.forget_all();
         self.inner.cname.forget(name);
+        self.inner.handshake_failures.forget(name);
         Ok(())
     }
 
@@ -229,9 +230,12 @@ impl Control {
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
-                note_preflight(draft, tried.clone());
+                let told = note_preflight(draft, tried.clone());
                 if !ours {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
+                }
+                if told.is_some() {
+                    draft.tells("preflight", told);
                 }
                 if report.https && draft.record.is_wanted() && issue != Issue::Off {
                     draft.happens(SslEvent::Wanted);

@@ -285,10 +285,13 @@ impl Control {
         }
         let changed = self
             .transition(&record.name, fence, |draft| {
-                note_preflight(draft, tried.clone());
+                let told = note_preflight(draft, tried.clone());
                 match &verdict {
                     Some(verdict) => self.note_dns(draft, verdict, None),
                     None => drop(draft.happens(SslEvent::DnsChecked(DnsVerdict::Right))),
+                }
+                if told.is_some() {
+                    draft.tells("preflight", told);
                 }
                 if draft.record.dns.https && orders {
                     next(draft);
@@ -328,12 +331,11 @@ impl Control {
     }
 }
 
-/// Writes what a pre-flight found into a draft, before the DNS check that it belongs to.
-pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>) {
-    let Some(tried) = tried.filter(|t| draft.record.ssl.facts.preflight.as_ref() != Some(t)) else {
-        return;
-    };
+/// Writes what a pre-flight found into a draft, before the DNS check that it belongs to; returns
+/// what is to be told of it after that. `None`: nothing is new.
+pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>) -> Option<String> {
+    let tried = tried.filter(|t| draft.record.ssl.facts.preflight.as_ref() != Some(t))?;
     let text = messages::preflight(&tried).en;
     draft.happens(SslEvent::Preflight(tried));
-    draft.tells("preflight", Some(text));
+    Some(text)
 }

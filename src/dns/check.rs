@@ -119,6 +119,17 @@ impl Checker {
         self.https_with(&self.look(&memo), name).await
     }
 
+    /// Whether a name leads here by what the resolvers say; fewer questions than [`Checker::https`]
+    /// asks, for names that nobody has added. `None`: they do not say.
+    pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
+        let (_turn, memo) = (self.turn().await, Memo::default());
+        match trace(&self.look(&memo), name, &self.settings.target).await.verdict {
+            DnsVerdict::Right => Some(true),
+            DnsVerdict::Error { .. } => None,
+            _ => Some(false),
+        }
+    }
+
     /// The addresses that clients get for a name, as the resolvers have them. Empty: none, or they
     /// do not answer.
     pub async fn addresses(&self, name: &DomainName) -> Vec<IpAddr> {

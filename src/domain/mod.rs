@@ -3,6 +3,7 @@
 //! Everything here is either pure or a read-only snapshot: the control plane owns the changes.
 
 pub mod admission;
+pub mod handshakes;
 mod language;
 pub mod messages;
 mod milestone;

@@ -30,6 +30,7 @@ use crate::cert::certificate::{Certificate, Leaf};
 use crate::clock::Clock;
 use crate::domain::DomainName;
 use crate::domain::admission::{Admission, Admitted};
+use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::record::{DomainRecord, Origin};
 use crate::domain::registry::Registry;
 use crate::domain::ssl::{CertificateInfo, Reason};
@@ -47,6 +48,7 @@ pub(crate) struct TestEdge {
     pub(crate) registry: Registry,
     pub(crate) certificates: Certificates,
     pub(crate) requests: mpsc::Receiver<CertificateRequest>,
+    pub(crate) failures: HandshakeFailures,
     pub(crate) admission: Arc<StubAdmission>,
     pub(crate) arrivals: mpsc::Receiver<Connection>,
     pub(crate) connections: Connections<Echo>,
@@ -84,12 +86,13 @@ impl TestEdge {
         let (certificates, requests) = Certificates::new(100, 10_000);
         let admission = Arc::new(StubAdmission::default());
         let (registry, clock, tasks) = (Registry::new(), Clock::system(), Tasks::new());
-        let counted = prometheus::Registry::new();
+        let (counted, failures) = (prometheus::Registry::new(), HandshakeFailures::default());
         let parts = Parts {
             registry: registry.clone(),
             certificates: certificates.clone(),
             admission: admission.clone(),
             tickets: options.tickets,
+            failures: failures.clone(),
             clock: clock.clone(),
             metrics: tls::metrics::Metrics::register(&counted),
         };
@@ -120,6 +123,7 @@ impl TestEdge {
             registry,
             certificates,
             requests,
+            failures,
             admission,
             arrivals,
             connections,

@@ -23,6 +23,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Domains of a tenant, to page through.
 const FLEET: usize = 240;
+const PLATFORM: &str = "Mailwerk";
 const TOKENS: [(&str, &str); 3] = [("ops", "admin"), ("helpdesk", "support"), ("auditor", "viewer")];
 
 fn token(name: &str) -> String {
@@ -52,6 +53,9 @@ async fn world() -> World {
         .set("admin.tokens", tokens)
         .set("dns.spf_include", "spf.edge.test")
         .set("dns.dmarc", "present")
+        .set("pages.name", PLATFORM)
+        .set("pages.accent", "#0f766e")
+        .set("pages.accent_dark", "#5eead4")
         .start()
         .await;
     world.dns.add("spf.edge.test", Record::Txt, "v=spf1 ip4:192.0.2.1 -all");
@@ -128,6 +132,7 @@ async fn browse(world: &World) {
         "edge": EDGE_NAME,
         "tokens": TOKENS.map(|(name, _)| (name, token(name))).into_iter().map(|(name, token)| (name.to_owned(), json!(token))).collect::<serde_json::Map<_, _>>(),
         "fleet": FLEET,
+        "platform": PLATFORM,
     });
     let child = Command::new("node")
         .args(["pages.mjs", &setting.to_string()])

@@ -366,6 +366,51 @@ const scenarios = {
     await page.context().close();
   },
 
+  async "a customer mends a domain by a link, and sees nothing else"() {
+    const page = await visitor();
+    await signIn(page, "helpdesk");
+    await page.goto("/domains/news.club.test");
+    await page.getByRole("link", { name: "Share with its owner" }).click();
+    await page.getByRole("button", { name: "Make a link" }).click();
+    await check(page, "share");
+    await page.getByRole("button", { name: "Copy: the link" }).click();
+    await page.waitForFunction(() => document.getElementById("announce").textContent === "Copied");
+    const link = await page.evaluate(() => navigator.clipboard.readText());
+    assert.ok(link.startsWith(`${world.admin}/share/`), link);
+
+    // Another browser, without a session.
+    const customer = await visitor({ language: "de" });
+    await customer.goto(link);
+    assert.equal(await customer.locator("h1").innerText(), "news.club.test");
+    assert.equal(await customer.locator(".brand").innerText(), world.platform);
+    await check(customer, "shared");
+    await customer.getByRole("link", { name: "Jetzt überprüfen" }).click();
+    await customer.getByText("Ihr DNS liegt bei Hetzner").waitFor();
+    await check(customer, "shared, records");
+    await picture(customer, "customer");
+    await picture(customer, "customer-phone", { size: PHONE });
+    await ask({ do: "cname", name: "news.club.test" });
+    await customer.getByRole("button", { name: "Domain überprüfen" }).click();
+    await customer.locator("#state .badge", { hasText: "SSL ausgestellt" }).waitFor();
+    const text = await customer.locator("body").innerText();
+    for (const fleet of ["helpdesk", "by test", "Mandant", "Einstellungen", "Abmelden", "Alle Domains", "Knoten"]) {
+      assert.ok(!text.includes(fleet), `"${fleet}" in\n${text}`);
+    }
+    await customer.goto("/");
+    assert.match(customer.url(), /sign-in/);
+    await customer.goto(link.replace("/share/", "/share/x"));
+    assert.equal(await customer.locator("nav").count(), 0);
+    await check(customer, "shared, a wrong link");
+
+    await page.goto("/domains/news.club.test/share");
+    await page.getByRole("button", { name: "Take them back" }).click();
+    await page.getByText("None of the links made so far works any more.").waitFor();
+    const answer = await customer.goto(link);
+    assert.ok(answer.status() >= 400, `${answer.status()}`);
+    await customer.context().close();
+    await page.context().close();
+  },
+
   async "it works without the script, and by the keyboard alone"() {
     const page = await visitor({ script: false });
     await signIn(page, "ops");
@@ -393,7 +438,7 @@ const scenarios = {
     await page.goto("/domains/c002.fleet.test/dns");
     await page.getByRole("button", { name: "Verify domain" }).click();
     await page.locator("#state .badge", { hasText: "SSL pending" }).waitFor();
-    await page.getByText("A limit of 127.0.0.1 is reached").waitFor();
+    await page.locator("#state .sentence", { hasText: "A limit of 127.0.0.1 is reached" }).waitFor();
     assert.equal(await page.getByRole("button", { name: "New certificate" }).count(), 0);
     await page.goto("/issuer");
     await page.getByText("The CA holds all orders back until").waitFor();

@@ -13,6 +13,7 @@ mod kills;
 mod links;
 mod readiness;
 mod redirects;
+mod rejected;
 pub(super) mod share;
 mod suspicion;
 
@@ -40,6 +41,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         events::endpoints(),
         erase::endpoints(),
         redirects::endpoints(),
+        rejected::endpoints(),
         kills::endpoints(),
         description::endpoints(),
     ]

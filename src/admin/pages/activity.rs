@@ -55,7 +55,9 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
                     li class=(entry.reason.state().as_str()) {
                         strong { (word(entry, visitor)) }
                         (words::second(entry.at))
-                        @if let Some(detail) = &entry.detail { span.detail { (detail) } }
+                        @if let Some(detail) = entry.detail.as_ref().filter(|_| !by_operator(entry, visitor)) {
+                            span.detail { (detail) }
+                        }
                     }
                 }
             }
@@ -64,6 +66,12 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
             }
         }
     }
+}
+
+/// Whether it tells who of the platform did something, which is nobody else's business.
+fn by_operator(entry: &TimelineEntry, visitor: &Visitor) -> bool {
+    let told_by = ["registered", "paused", "resumed", "retired", "verify", "reissue"];
+    visitor.is_guest() && told_by.contains(&entry.event.as_str())
 }
 
 fn word(entry: &TimelineEntry, visitor: &Visitor) -> Markup {

@@ -29,6 +29,11 @@ pub(super) fn question() -> Markup {
     drawn(&["M8.5 8.5a3.5 3.5 0 1 1 5 3.2c-1 .6-1.5 1.2-1.5 2.8", "M12 19v.01"])
 }
 
+/// To be looked at.
+pub(super) fn exclaim() -> Markup {
+    drawn(&["M12 4v10", "M12 19v.01"])
+}
+
 /// Wrong.
 pub(super) fn cross() -> Markup {
     drawn(&["M6 6l12 12", "M18 6L6 18"])

@@ -143,8 +143,17 @@ pub(super) fn badge(state: State, l: Language) -> Markup {
 
 /// A button that copies a text; the script shows it where that can work.
 pub(super) fn copy(visitor: &Visitor, text: &str, what: &str) -> Markup {
+    copy_button(visitor, text, what, false)
+}
+
+/// The same for a link: one that is only a path is copied with the address of this server.
+pub(super) fn copy_link(visitor: &Visitor, url: &str, what: &str) -> Markup {
+    copy_button(visitor, url, what, true)
+}
+
+fn copy_button(visitor: &Visitor, text: &str, what: &str, is_link: bool) -> Markup {
     html! {
-        button.small type="button" hidden data-copy=(text) aria-label={ (visitor.say("Copy", "Kopieren")) ": " (what) }
+        button.small type="button" hidden data-copy=(text) data-link[is_link] aria-label={ (visitor.say("Copy", "Kopieren")) ": " (what) }
             data-done=(visitor.say("Copied", "Kopiert"))
             data-failed=(visitor.say("Copying is not possible here", "Kopieren ist hier nicht möglich")) {
             (visitor.say("Copy", "Kopieren"))

@@ -29,7 +29,8 @@
     const button = event.target.closest("button[data-copy]");
     if (!button) return;
     try {
-      await copy(button.dataset.copy);
+      const text = button.dataset.copy;
+      await copy("link" in button.dataset ? new URL(text, location.href).href : text);
       announce(button.dataset.done);
       button.classList.add("copied");
       setTimeout(() => button.classList.remove("copied"), 2000);

@@ -44,7 +44,7 @@ pub(super) fn steps(reason: Reason, is_due: bool, l: Language) -> Option<Markup>
     };
     Some(html! {
         ol.steps aria-label=(l.pick("Steps to HTTPS", "Schritte zu HTTPS")) {
-            (step(dns, "DNS", l.pick("The records lead here", "Die Einträge führen hierher")))
+            (step(dns, "DNS", l.pick("Records that lead here", "Einträge, die hierher führen")))
             (step(queue, l.pick("Order", "Bestellung"), l.pick("A certificate is ordered", "Ein Zertifikat wird bestellt")))
             (step(order, l.pick("Check", "Prüfung"), l.pick("The CA checks the domain", "Die CA prüft die Domain")))
             (step(https, "HTTPS", l.pick("The certificate is in use", "Das Zertifikat ist im Einsatz")))

@@ -30,6 +30,10 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
                 span.muted.small { (l.pick("looked at", "geprüft")) " " (words::time(report.checked)) }
             }
             p.alert.good[report.verified].note[report.https && !report.verified] role="status" { (summary) }
+            // That it arrives is of interest only while it matters.
+            @if let Some(preflight) = report.preflight.as_ref().filter(|p| !p.arrives || p.through.is_some()) {
+                p.alert.note { (visitor.text(&preflight.message)) }
+            }
             @if let Some(provider) = report.provider.filter(|_| !report.verified) { (help(provider, l)) }
             @for purpose in [Purpose::Https, Purpose::Mail, Purpose::Domain] {
                 @let of = report.records.iter().filter(|r| r.purpose == purpose).collect::<Vec<_>>();
@@ -49,7 +53,7 @@ fn help(provider: &ProviderHelp, l: Language) -> Markup {
             strong { (l.pick("Your DNS is at", "Ihr DNS liegt bei")) " " (provider.name) }
             span { (hint(&provider.steps, l)) }
             a href=(provider.url) target="_blank" rel="noopener noreferrer" {
-                (l.pick("Open", "Öffnen:")) " " (provider.name)
+                (l.pick("Open ", "")) (provider.name) (l.pick("", " öffnen"))
                 span.sr-only { " (" (l.pick("in a new window", "in einem neuen Fenster")) ")" }
             }
         }
@@ -60,7 +64,7 @@ fn row(visitor: &Visitor, record: &RecordReport) -> Markup {
     let l = visitor.lang;
     let fine = record.verdict.is_fine();
     html! {
-        article.record.bad[!fine] {
+        article.record.bad[is_bad(record.verdict)] {
             div.heading {
                 strong.mono { (record.kind) " " (record.host) }
                 (verdict(record.verdict, l))
@@ -116,15 +120,21 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
 
 fn verdict(word: Word, l: Language) -> Markup {
     html! {
-        span.badge.ok[word == Word::Ok].bad[!word.is_fine()] {
+        span.badge.ok[word == Word::Ok].pending[word == Word::Warning].bad[is_bad(word)] {
             @match word {
                 Word::Ok => (icons::check()),
                 Word::NotChecked => (icons::circle()),
+                Word::Warning => (icons::exclaim()),
                 _ => (icons::cross()),
             }
             (words::verdict(word, l))
         }
     }
+}
+
+/// Whether it has to be changed.
+fn is_bad(word: Word) -> bool {
+    !word.is_fine() && word != Word::Warning
 }
 
 fn hint(hint: &Hint, l: Language) -> &str {

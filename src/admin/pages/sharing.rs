@@ -50,7 +50,7 @@ async fn share(
     let made = html! {
         div.card role="status" {
             h2 { (v.say("The link", "Der Link")) }
-            p { code { (url) } " " (layout::copy(v, &url, v.say("the link", "der Link"))) }
+            p { code { (url) } " " (layout::copy_link(v, &url, v.say("the link", "der Link"))) }
             p.muted { (v.say("It works until", "Er gilt bis")) " " (words::time(expires)) "." }
             @if url.starts_with('/') {
                 p.muted { (v.say("pages.url is not configured: put this server’s address before it.",

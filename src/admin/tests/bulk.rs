@@ -47,11 +47,11 @@ async fn what_was_exported_can_be_imported() {
     let unchanged = two.call("POST", "/v1/domains/import").body(exported.body).send().await;
     assert!(lines(&unchanged).iter().all(|a| a["result"] == "unchanged"));
 
-    // The series of so many domains come in two blocks.
+    // The series of so many domains come in a block for each family.
     let metrics = two.get("/metrics/domains").await;
     let lines: Vec<_> = metrics.text().lines().collect();
-    assert_eq!(lines.len(), 1_201 + 4);
-    assert_eq!(lines.iter().filter(|l| l.starts_with('#')).count(), 4);
+    assert_eq!(lines.len(), 1_201 + 6);
+    assert_eq!(lines.iter().filter(|l| l.starts_with('#')).count(), 6);
     assert!(lines[1_202].starts_with("linkseal_domain_ssl_state{domain=\"z."));
 }
 

@@ -35,9 +35,12 @@ async fn a_domain_is_shown_as_in_the_contract() {
             "hsts",
             "ssl",
             "dns",
-            "probe"
+            "probe",
+            "handshakes"
         ]
     );
+    let none = json!({"failed": 0, "last_failed": null, "last_error": null});
+    assert_eq!(domain["handshakes"], none);
     assert_eq!(
         keys(&domain["ssl"]),
         [

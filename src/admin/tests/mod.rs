@@ -38,6 +38,7 @@ use crate::config::admin::Role;
 use crate::control::{self, Authorities, Authority, Control, Issue, Limit, Limits, Tools};
 use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
 use crate::domain::DomainName;
+use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::event::{Activity, Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
@@ -173,6 +174,7 @@ impl Harness {
             tickets: TicketKeys::new(),
             redirects: RedirectCache::new(1 << 20, 1).0,
             kills: KillSwitches::new(),
+            handshake_failures: HandshakeFailures::default(),
             tools: Tools {
                 authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
                 checker: Arc::new(checker),
@@ -187,6 +189,7 @@ impl Harness {
                 probe: None,
                 aliases: Vec::new(),
                 cname: None,
+                keep_rejected: 10,
             },
             node: "edge-1".to_owned(),
             max_concurrent_orders: 4,

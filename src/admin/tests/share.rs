@@ -103,6 +103,10 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
     let page = look(&edge, &path).await;
     is_page(&page, 200);
     assert!(page.text().contains(NAME), "{page:?}");
+    assert!(
+        !page.text().contains("by admin"),
+        "names of tokens are not for customers: {page:?}"
+    );
     for not in [
         "href=\"/\"",
         "/issuer",

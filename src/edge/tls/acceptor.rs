@@ -27,6 +27,7 @@ use crate::cert::certificate::Certificate;
 use crate::clock::{Clock, Timestamp};
 use crate::domain::DomainName;
 use crate::domain::admission::{Admission, Admitted};
+use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::{Entry, Registry};
 use crate::domain::ssl::Reason;
 use crate::edge::TlsInfo;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub admission: Arc<dyn Admission>,
     /// Under which tickets are sealed.
     pub tickets: TicketKeys,
+    /// Where failed handshakes of known domains are noted.
+    pub failures: HandshakeFailures,
     /// The time certificates are judged by.
     pub clock: Clock,
     /// Where it counts.
@@ -259,7 +262,12 @@ impl Acceptor {
                             deadline.as_mut().reset(tokio::time::Instant::now() + handshake_timeout);
                             (entry, self.serving(&certificate), false)
                         }
-                        Err(why) => return Err(refuse(start.io, why).await),
+                        Err(why) => {
+                            if self.parts.registry.get(name.as_str()).is_some() {
+                                self.note_failure(&name, &why);
+                            }
+                            return Err(refuse(start.io, why).await);
+                        }
                     }
                 }
             }
@@ -270,8 +278,17 @@ impl Acceptor {
         }
         let stream = tokio::select! {
             biased;
-            stream = start.into_stream(config) => Box::new(stream.map_err(|e| failed(&e))?),
-            () = &mut deadline => return Err(Refusal::HandshakeTimeout),
+            stream = start.into_stream(config) => match stream {
+                Ok(stream) => Box::new(stream),
+                Err(error) => {
+                    self.note_failure(&entry.name, &error);
+                    return Err(failed(&error));
+                }
+            },
+            () = &mut deadline => {
+                self.note_failure(&entry.name, &Refusal::HandshakeTimeout);
+                return Err(Refusal::HandshakeTimeout);
+            }
         };
         let session = stream.get_ref().1;
         let info = TlsInfo {
@@ -293,6 +310,12 @@ impl Acceptor {
         let entry = self.parts.registry.get(name)?;
         let certificate = self.parts.certificates.cached(&entry.name, self.parts.clock.now())?;
         Some((entry, certificate))
+    }
+
+    /// For a domain that is known.
+    fn note_failure(&self, name: &DomainName, error: &dyn std::fmt::Display) {
+        let now = self.parts.clock.now();
+        self.parts.failures.note(name, &error.to_string(), now);
     }
 
     fn serving(&self, certificate: &Certificate) -> Arc<ServerConfig> {

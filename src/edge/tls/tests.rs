@@ -431,3 +431,41 @@ async fn the_stand_in_serves_challenges_only_waits_for_nothing_and_is_not_resume
     }
     assert_eq!(seen, [true, true, false]);
 }
+
+#[tokio::test]
+async fn failures_are_noted_for_known_domains_only() {
+    let mut edge = TestEdge::start(Options::default());
+    edge.issued(A);
+    // A client that trusts nobody.
+    let client = edge.client_with(&[&TLS13], DEFAULT_KX_GROUPS);
+    let mut nobody = client.clone();
+    nobody.alpn_protocols.clear();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(nobody));
+    edge.issued(B);
+    let to = |name: &'static str| ServerName::try_from(name).unwrap();
+    let socket = async || TcpStream::connect(edge.https).await.unwrap();
+    connector.connect(to(A), socket().await).await.expect("trusted");
+    connector.connect(to(B), socket().await).await.expect_err("made later");
+    connector
+        .connect(to("links.unknown.example"), socket().await)
+        .await
+        .expect_err("refused");
+    until(|| edge.failures.of(&name(B)).is_some()).await;
+    let failures = edge.failures.of(&name(B)).unwrap();
+    assert_eq!(failures.count, 1);
+    assert!(failures.error.starts_with("received fatal alert"), "{}", failures.error);
+    assert_eq!(edge.failures.of(&name(A)), None);
+    assert_eq!(edge.failures.of(&name("links.unknown.example")), None);
+    // No certificate, and none on its way.
+    edge.register("links.none.example", |_| {});
+    let (hello, https) = (client_hello(&client, Some("links.none.example")), edge.https);
+    let refused = edge.tasks.spawn(async move { raw(https, &hello).await });
+    edge.request().await.reply.send(CertificateAnswer::None).unwrap();
+    assert_eq!(refused.await.unwrap(), INTERNAL_ERROR);
+    let failures = edge.failures.of(&name("links.none.example")).unwrap();
+    assert!(
+        failures.error.starts_with("there is no certificate"),
+        "{}",
+        failures.error
+    );
+}
