@@ -53,7 +53,8 @@ pub(crate) fn first(ssl: &SslStatus, wanted: bool, issue: Issue, open_order: boo
             Some(due) if due <= now => First::Postpone(now + IDLE_RECHECK),
             _ => First::Leave,
         }
-    } else if ssl.reason.is_in_progress() || open_order {
+    } else if ssl.reason.is_in_progress() || (open_order && ssl.next_attempt.is_none_or(|at| at <= now)) {
+        // Not before its time, though the domain was taken up for something else.
         First::Resume
     } else {
         First::Look
@@ -339,6 +340,11 @@ mod tests {
         let mut ssl = SslStatus::new(NOW).apply(SslEvent::Wanted, NOW);
         assert_eq!(first(&ssl, true, Issue::OnRegister, false, NOW), First::Look);
         assert_eq!(first(&ssl, true, Issue::OnRegister, true, NOW), First::Resume);
+        assert_eq!(
+            first(&ssl, true, Issue::OnRegister, true, NOW.minus(HOUR)),
+            First::Look,
+            "it waits for its time"
+        );
         assert_eq!(first(&ssl, false, Issue::OnRegister, true, NOW), First::Leave);
         let later = First::Postpone(NOW + IDLE_RECHECK);
         assert_eq!(first(&ssl, true, Issue::Off, false, NOW), later);

@@ -137,8 +137,11 @@ impl Control {
             First::Look => {}
         }
         let record = self.ask_renewal_info(record, fence).await?;
-        let looks = rules::is_due(&record.ssl, priority, now) || rules::looks_only(&record, priority, now);
-        if !looks || !self.still_admitted(&record, fence).await? {
+        let due = rules::is_due(&record.ssl, priority, now);
+        if due && !self.still_admitted(&record, fence).await? {
+            return Ok(None);
+        }
+        if !due && !rules::looks_only(&record, priority, now) {
             return Ok(None);
         }
         let queued = self.queue_if_dns_is_right(&record, fence).await?;

@@ -290,3 +290,46 @@ async fn a_backup_brings_everything_back() {
     world.handshake(EDGE_NAME).await.expect("so is the edge's own");
     assert_eq!(world.ca.stats().orders, orders);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_a_cut_over_all_domains_are_looked_at_and_none_is_changed() {
+    let plan = Plan::new().await;
+    let process = plan.serve().await;
+    let (right, wrong) = ("links.right.test", "links.wrong.example");
+    for name in [right, wrong] {
+        process.register(name).await;
+    }
+    let before = [process.domain(right).await, process.domain(wrong).await];
+    let admin = process.admin_url();
+    let survey = |more: &[&str]| {
+        let arguments = ["domain", "--admin", &admin, "verify", "--all", "--dry-run"];
+        run(&[&arguments, more].concat())
+    };
+    let people = survey(&[]);
+    assert_eq!(people.status.code(), Some(2), "{}", text(&people.stderr));
+    let told = text(&people.stdout);
+    assert!(told.contains(&format!("CNAME  {wrong}  {EDGE_NAME}")), "{told}");
+    assert!(!told.contains(right), "nothing of what is right: {told}");
+    assert!(told.contains("3 domains: 2 right, "), "{told}");
+    // The page and the API say the same.
+    let report = process
+        .admin("GET", &format!("/v1/domains/{wrong}/dns"), None)
+        .await
+        .json();
+    assert!(
+        told.contains(report["records"][0]["hint"]["en"].as_str().expect("a hint")),
+        "{told}"
+    );
+
+    let machines = survey(&["--json"]);
+    assert_eq!(machines.status.code(), Some(2));
+    let all: Value = serde_json::from_slice(&machines.stdout).expect("JSON");
+    assert_eq!(
+        all["counts"],
+        json!({"right": 2, "https_only": 0, "wrong": 1, "failed": 0})
+    );
+    let one = run(&["domain", "--admin", &admin, "verify", right, "--dry-run"]);
+    assert_eq!(one.status.code(), Some(0), "{}", text(&one.stderr));
+    assert_eq!([process.domain(right).await, process.domain(wrong).await], before);
+    assert_eq!(plan.ca.name_stats(right).orders, 0);
+}

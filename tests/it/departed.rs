@@ -9,6 +9,7 @@ use linkseal::domain::DomainRecord;
 use linkseal::domain::ssl::{Reason, State};
 
 use crate::support::edge::{domain, operator};
+use crate::support::until;
 use crate::support::world::{Plan, World};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -61,6 +62,12 @@ async fn a_move_is_noticed_early_slows_down_stops_and_is_over_at_a_handshake() {
     assert_eq!(moved.ssl.state(), State::Issued);
     assert_eq!(moved.ssl.facts.found.as_deref(), Some(ELSEWHERE));
     assert_eq!(world.served(name).await, certificate.serial, "served while it lives");
+    let told = || {
+        let text = std::fs::read_to_string(world.settings.lives()).unwrap_or_default();
+        let moved = |l: &&str| l.contains(r#""type":"domain.ssl.moved""#) && l.contains(name);
+        text.lines().filter(moved).count()
+    };
+    until("the platform is told", async || (told() > 0).then_some(())).await;
 
     let waits = pass_looks_until(&world, name, look_at + 29 * DAY).await;
     assert!(
@@ -68,6 +75,7 @@ async fn a_move_is_noticed_early_slows_down_stops_and_is_over_at_a_handshake() {
         "{waits:?}"
     );
     assert!(waits[0] <= Duration::from_secs(60) && *waits.last().unwrap() == DAY / 4);
+    assert_eq!(told(), 1, "once, not with every look");
     let waits = pass_looks_until(&world, name, look_at + 31 * DAY).await;
     assert!(*waits.last().unwrap() > 5 * DAY, "it has departed: {waits:?}");
     let (timeline, asked) = (world.edge.timeline(name).await, world.dns.asked(name));

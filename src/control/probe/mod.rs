@@ -52,7 +52,22 @@ const LEASE: &str = "probe";
 #[derive(Default)]
 struct Round {
     after: Option<DomainName>,
+    probed: i64,
     failing: i64,
+}
+
+impl Round {
+    /// One word for all: where this node cannot reach its own public address, all of them fail.
+    fn ends(&self) {
+        if self.failing > 0 {
+            tracing::warn!(
+                failing = self.failing,
+                of = self.probed,
+                "issued domains do not present their certificate where their DNS leads; each says more in its timeline. If this \
+                 node cannot reach its own public address, set edge.probe_address"
+            );
+        }
+    }
 }
 
 impl Control {
@@ -108,7 +123,8 @@ impl Control {
         let page = store.list(&query).await?;
         let Some(last) = page.last() else {
             self.inner.metrics.probe_failing.set(round.failing);
-            round.failing = 0;
+            round.ends();
+            *round = Round::default();
             return Ok(SHORTEST);
         };
         round.after = Some(last.name.clone());
@@ -116,6 +132,7 @@ impl Control {
         let mut probes = stream::iter(probes).buffer_unordered(CONCURRENT);
         while let Some(failed) = probes.next().await {
             round.failing += i64::from(failed?);
+            round.probed += 1;
         }
         Ok(pause)
     }
@@ -139,9 +156,7 @@ impl Control {
         if record.probe.as_ref().is_some_and(|p| p.result == result) {
             return Ok(failed);
         }
-        if failed {
-            tracing::warn!(domain = %record.name, result = result.as_str(), detail, "a domain does not present its certificate");
-        }
+        tracing::info!(domain = %record.name, result = result.as_str(), detail, "a probe found something new");
         self.change::<StoreError>(&record.name, None, |draft| {
             let first = draft.record.probe.is_none();
             draft.record.probe = Some(Probe {

@@ -82,6 +82,11 @@ impl Process {
         self.log.lock().expect("not poisoned").join("\n")
     }
 
+    /// Where its admin API is.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
     /// Calls its admin API.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let url = format!("http://{}{path}", self.admin);
