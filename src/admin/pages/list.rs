@@ -42,7 +42,7 @@ async fn show(
     let body = html! {
         div.heading {
             h1 { (title) }
-            @if visitor.can(Role::Admin) && visitor.scope == Scope::All {
+            @if visitor.can(Role::Admin) {
                 div.actions {
                     a.button href="/import" { (visitor.say("Import", "Importieren")) }
                     a.button.primary href="/register" { (visitor.say("Register a domain", "Domain eintragen")) }
