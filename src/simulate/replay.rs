@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::book::{Book, Domain, Id};
 use super::dice::Dice;
 use super::tally::{Outcome, Tally};
-use super::world::{CA, World};
+use super::world::{self, CA, World};
 use super::{DAY, MONTH, Onboarding, Scenario};
 use crate::clock::Timestamp;
 use crate::control::authority::{self, Blame, TRIAL_RETRY};
@@ -205,7 +205,8 @@ impl<'a> Replay<'a> {
         if let Some((certificate, _)) = rules::asks_renewal_info(ssl, now) {
             let info = self.world.renewal_info(certificate, now);
             let event = rules::renewal_info(certificate, info, now, self.dice.unit());
-            self.tally.asked_renewal_info();
+            let (event, asked) = world::until_it_matters(event);
+            self.tally.asked_renewal_info(asked);
             self.happens(id, event);
         }
         if !rules::is_due(&self.book.domain(id).ssl, priority, now) {
@@ -233,7 +234,7 @@ impl<'a> Replay<'a> {
     /// Starts orders while slots are free.
     fn start_orders(&mut self) {
         while let Some((name, slot)) = self.queue.try_next() {
-            self.tally.left_queue();
+            self.tally.left_queue(self.now);
             let Some(id) = self.book.id(&name) else { continue };
             if let Some(event) = self.admit(id) {
                 if matches!(event, SslEvent::HeldBack { .. }) {
@@ -246,7 +247,7 @@ impl<'a> Replay<'a> {
                 continue;
             }
             if std::mem::take(&mut self.book.domain(id).held_back) {
-                self.tally.let_through();
+                self.tally.let_through(self.now);
             }
             self.happens(id, SslEvent::OrderStarted { ca: CA.to_owned() });
             let takes = self.scenario.order_time.mul_f64(0.5 + self.dice.unit());

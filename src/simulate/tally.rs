@@ -159,7 +159,9 @@ impl Tally {
         raise(&mut self.outcome.series.queue, step, self.queue);
     }
 
-    pub(super) fn left_queue(&mut self) {
+    pub(super) fn left_queue(&mut self, now: Timestamp) {
+        let step = self.step(now);
+        raise(&mut self.outcome.series.queue, step, self.queue);
         self.queue -= 1;
     }
 
@@ -172,12 +174,16 @@ impl Tally {
         raise(&mut self.outcome.series.held_back, step, self.held_back);
     }
 
-    pub(super) fn let_through(&mut self) {
+    pub(super) fn let_through(&mut self, now: Timestamp) {
+        // Those that were held back before this step began were so in it, too.
+        let step = self.step(now);
+        raise(&mut self.outcome.series.held_back, step, self.held_back);
         self.held_back -= 1;
     }
 
-    pub(super) fn asked_renewal_info(&mut self) {
-        self.outcome.renewal_info_requests += 1;
+    /// Renewal information was asked for so many times.
+    pub(super) fn asked_renewal_info(&mut self, times: u64) {
+        self.outcome.renewal_info_requests += times;
     }
 
     pub(super) fn taken_from_account(&mut self) {

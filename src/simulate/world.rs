@@ -7,11 +7,11 @@ use super::dice::Dice;
 use super::{DAY, Scenario};
 use crate::clock::Timestamp;
 use crate::domain::record::DnsVerdict;
-use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, LastError};
+use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, LastError, SslEvent};
 use crate::issuer::{RenewalInfo, renewal};
 
 /// The CA's directory URL and host. Empty, as all texts here: nobody reads them, and a text of no
-/// length costs nothing to copy, which happens a hundred million times.
+/// length costs nothing to copy, which happens millions of times.
 pub(super) const CA: &str = "";
 /// Let's Encrypt's Retry-After for renewal information.
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
@@ -113,4 +113,18 @@ impl<'a> World<'a> {
             check_at: now + ASK_AGAIN,
         })
     }
+}
+
+/// The next answer to a question for renewal information that may change something, and how many
+/// there are up to it. The CA made up here never moves a window, and a moment chosen in it stays: so
+/// what is asked in between is counted and not replayed, a hundred times for each certificate.
+pub(super) fn until_it_matters(answer: SslEvent) -> (SslEvent, u64) {
+    let SslEvent::RenewalInfo { renew_at, check_at } = answer else {
+        return (answer, 1);
+    };
+    let early = renew_at.saturating_since(check_at).as_secs();
+    let skipped = early.div_ceil(ASK_AGAIN.as_secs());
+    let span = Duration::from_secs(skipped * ASK_AGAIN.as_secs());
+    let check_at = check_at + span;
+    (SslEvent::RenewalInfo { renew_at, check_at }, skipped + 1)
 }
