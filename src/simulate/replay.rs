@@ -205,7 +205,7 @@ impl<'a> Replay<'a> {
         if let Some((certificate, _)) = rules::asks_renewal_info(ssl, now) {
             let info = self.world.renewal_info(certificate, now);
             let event = rules::renewal_info(certificate, info, now, self.dice.unit());
-            let (event, asked) = world::until_it_matters(event);
+            let (event, asked) = world::until_it_matters(event, self.end);
             self.tally.asked_renewal_info(asked);
             self.happens(id, event);
         }

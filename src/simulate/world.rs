@@ -116,15 +116,21 @@ impl<'a> World<'a> {
 }
 
 /// The next answer to a question for renewal information that may change something, and how many
-/// there are up to it. The CA made up here never moves a window, and a moment chosen in it stays: so
-/// what is asked in between is counted and not replayed, a hundred times for each certificate.
-pub(super) fn until_it_matters(answer: SslEvent) -> (SslEvent, u64) {
+/// there are until then, or until the end. The CA made up here never moves a window, and a moment
+/// chosen in it stays: what is asked in between, a hundred times for each certificate, is counted
+/// and not replayed.
+pub(super) fn until_it_matters(answer: SslEvent, end: Timestamp) -> (SslEvent, u64) {
     let SslEvent::RenewalInfo { renew_at, check_at } = answer else {
         return (answer, 1);
     };
-    let early = renew_at.saturating_since(check_at).as_secs();
-    let skipped = early.div_ceil(ASK_AGAIN.as_secs());
-    let span = Duration::from_secs(skipped * ASK_AGAIN.as_secs());
-    let check_at = check_at + span;
-    (SslEvent::RenewalInfo { renew_at, check_at }, skipped + 1)
+    let times = |until: Timestamp| {
+        let span = until.saturating_since(check_at);
+        span.as_secs().div_ceil(ASK_AGAIN.as_secs())
+    };
+    let skipped = times(renew_at);
+    let event = SslEvent::RenewalInfo {
+        renew_at,
+        check_at: check_at + Duration::from_secs(skipped * ASK_AGAIN.as_secs()),
+    };
+    (event, 1 + skipped.min(times(end)))
 }
