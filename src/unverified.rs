@@ -1,5 +1,6 @@
-//! TLS for one purpose: following a challenge's redirect to HTTPS, where a CA must not ask for the
-//! very certificate that it is about to issue (RFC 8555 §8.3 allows any). Only [`super::http01`] uses it.
+//! TLS that takes any certificate, for two purposes. Following a challenge's redirect to HTTPS, where
+//! a CA must not ask for the very certificate that it is about to issue (RFC 8555 §8.3 allows any):
+//! [`super::http01`]. And finding out which certificate is presented: the control plane's probe.
 
 use std::sync::Arc;
 
@@ -11,15 +12,20 @@ use tokio_rustls::TlsConnector;
 
 /// A client that takes any certificate.
 pub(crate) fn connector() -> Result<TlsConnector, Error> {
+    Ok(TlsConnector::from(Arc::new(config()?)))
+}
+
+/// Its configuration, to be added to.
+pub(crate) fn config() -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
+    Ok(ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+        .with_no_client_auth())
 }
 
+/// Takes any certificate whose key the server has.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

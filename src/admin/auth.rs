@@ -78,7 +78,6 @@ impl Caller {
         &self.who
     }
 
-    #[allow(dead_code, reason = "for the pages and endpoints that follow")]
     pub(super) fn role(&self) -> Role {
         self.role
     }

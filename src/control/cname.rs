@@ -19,6 +19,7 @@ use super::{Control, Issue, Limit};
 use crate::clock::Timestamp;
 use crate::dns::Finding;
 use crate::domain::admission::Admitted;
+use crate::domain::name::registered_domain;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
 use crate::domain::ssl::SslEvent;
 use crate::domain::{DomainName, DomainRecord};
@@ -165,11 +166,6 @@ impl Drop for Turn<'_> {
 
 fn is_full(names: usize, places: u32) -> bool {
     u32::try_from(names).unwrap_or(u32::MAX) >= places
-}
-
-/// The registered domain of a name by the public suffix list; the name itself where it has none.
-pub(super) fn registered_domain(name: &str) -> &str {
-    psl::domain_str(name).unwrap_or(name)
 }
 
 impl Control {

@@ -13,10 +13,10 @@ use moka::sync::Cache;
 use tokio::sync::mpsc;
 
 use super::bucket::Bucket;
-use super::cname::registered_domain;
 use super::{Control, Limit};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
+use crate::domain::name::registered_domain;
 
 /// Names that wait to be looked at: of a flood, nearly all are dropped here.
 const QUEUE: usize = 256;

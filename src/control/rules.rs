@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::queue::Priority;
 use super::{Issue, Limit, Limits, backoff};
 use crate::clock::Timestamp;
+use crate::domain::name::registered_domain;
 use crate::domain::ssl::{CertificateInfo, EXPIRING_SHARE, Failure, FailureKind, Reason, SslEvent, SslStatus};
 use crate::domain::{DomainName, DomainRecord};
 use crate::issuer::RenewalInfo;
@@ -218,7 +219,7 @@ pub(crate) fn certificate_budgets(
     directory: &str,
     limits: &Limits,
 ) -> Vec<BudgetTake> {
-    let registered = psl::domain_str(name.as_str()).unwrap_or(name.as_str());
+    let registered = registered_domain(name.as_str());
     let mut takes = vec![take(
         format!("domain/{directory}/{registered}"),
         limits.per_registered_domain,

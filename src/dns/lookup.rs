@@ -7,6 +7,8 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 
+use crate::domain::name::registered_domain;
+
 /// Answers DNS questions, uncached: a person who has just repaired a record must see it.
 #[async_trait]
 pub trait Lookup: Send + Sync {
@@ -234,5 +236,5 @@ pub(super) fn is_localhost(name: &str) -> bool {
 /// The zone whose servers are spoken of to people: the registrable domain, else the name itself.
 pub(super) fn zone_of(name: &str) -> &str {
     // The public suffix list does not know about our underscore labels, nor needs to.
-    psl::domain_str(name).unwrap_or(name)
+    registered_domain(name)
 }

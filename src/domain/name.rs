@@ -54,6 +54,11 @@ pub enum NameError {
     Idna,
 }
 
+/// The registered domain of a name by the public suffix list; the name itself where it has none.
+pub(crate) fn registered_domain(name: &str) -> &str {
+    psl::domain_str(name).unwrap_or(name)
+}
+
 impl DomainName {
     /// Reads a name as people write it: any case, Unicode or ASCII, one trailing dot allowed.
     pub fn parse(text: &str) -> Result<Self, NameError> {
