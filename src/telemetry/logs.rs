@@ -9,6 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
+use super::bounded::Bounded;
 use crate::config::log::{Format, Levels, Log};
 
 /// Changes the levels of the log that was installed.
@@ -39,7 +40,11 @@ pub fn install(config: &Log) -> Result<LogHandle, LogError> {
         Format::Text => Box::new(lines),
         Format::Json => Box::new(lines.json().flatten_event(true)),
     };
-    tracing_subscriber::registry().with(levels).with(lines).try_init()?;
+    tracing_subscriber::registry()
+        .with(levels)
+        .with(Bounded::default())
+        .with(lines)
+        .try_init()?;
     log_panics();
     Ok(LogHandle { levels: handle })
 }
@@ -75,7 +80,10 @@ fn log_panics() {
 }
 
 /// Libraries that say more at info than an operator wants: at warn, unless asked for.
-const QUIET: [&str; 5] = ["hyper", "h2", "rustls", "hickory", "tower"];
+const QUIET: [&str; 4] = ["hyper", "rustls", "hickory", "tower"];
+/// It warns of what clients do wrong, without saying which: at error, unless asked for. The
+/// connection ends with a line of ours at debug.
+const OF_CLIENTS: &str = "h2";
 /// It logs account keys and nonces below info: never more than that, whatever is asked for.
 const SECRETIVE: &str = "rustls_acme";
 
@@ -95,6 +103,7 @@ fn targets(levels: &Levels) -> Targets {
     let capped = QUIET.map(|target| (target, all.min(LevelFilter::WARN)));
     let capped = capped
         .into_iter()
+        .chain([(OF_CLIENTS, all.min(LevelFilter::ERROR))])
         .filter(|(quiet, _)| !asked.iter().any(|(target, _)| target == quiet));
     let mut filter = Targets::new().with_default(all).with_targets(capped);
     if !asked.iter().any(|(target, _)| *target == SECRETIVE) {
@@ -127,6 +136,9 @@ mod tests {
         ));
         assert!(!enabled("warn,linkseal::issuer=debug", "linkseal::edge", Level::INFO));
         assert!(!enabled("off", "hyper", Level::ERROR));
+        assert!(!enabled("trace", "h2::proto::ping_pong", Level::WARN), "clients make it say so");
+        assert!(enabled("info", "h2::proto", Level::ERROR));
+        assert!(enabled("info,h2=warn", "h2::proto::ping_pong", Level::WARN));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Logs and metrics.
 
+mod bounded;
 pub mod logs;
 pub mod metrics;
 mod process;
