@@ -82,6 +82,8 @@ pub(super) struct Watch {
     multiplexed: bool,
     moved: u32,
     requests: u32,
+    /// Whether the beginning of a request was there at the last look.
+    begun: bool,
     quiet: Duration,
     closing: bool,
 }
@@ -93,6 +95,7 @@ impl Watch {
             multiplexed,
             moved: 0,
             requests: 0,
+            begun: false,
             quiet: Duration::ZERO,
             closing: false,
         }
@@ -105,13 +108,16 @@ impl Watch {
         // Only whole requests count as life between requests: bytes that dribble in do not.
         let waits = activity.waiting.load(Relaxed) > 0;
         let alive = requests != self.requests || (busy && (waits || moved != self.moved));
-        (self.moved, self.requests) = (moved, requests);
-        if alive {
+        let partial = !self.multiplexed && activity.partial.load(Relaxed);
+        // A head has its whole time from its first byte on, however long the connection was idle.
+        let begins = partial && !self.begun && requests > 0 && !busy;
+        (self.moved, self.requests, self.begun) = (moved, requests, partial);
+        if alive || begins {
             self.quiet = Duration::ZERO;
             return Found::Fine;
         }
         self.quiet += self.limits.tick;
-        let dawdles = requests == 0 || self.closing || (!self.multiplexed && activity.partial.load(Relaxed));
+        let dawdles = requests == 0 || self.closing || partial;
         let limit = match (busy, dawdles) {
             (true, _) => self.limits.stall,
             (false, true) => self.limits.headers,
@@ -240,8 +246,12 @@ mod tests {
         activity.request();
         activity.answered();
         assert_eq!(watch.look(&activity), Found::Fine);
+        for _ in 0..3 {
+            assert_eq!(watch.look(&activity), Found::Fine);
+        }
+        // The first tick finds that it has begun: it has its whole time from there.
         activity.partial.store(true, Relaxed);
-        assert_eq!(until(&mut watch, &activity), (2, Found::Stuck));
+        assert_eq!(until(&mut watch, &activity), (3, Found::Stuck));
 
         let mut multiplexed = Watch::new(limits(), true);
         activity.request();
