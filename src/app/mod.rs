@@ -36,6 +36,7 @@ use crate::edge::connection::{Connections, ServeHttp};
 use crate::edge::limits::Limits;
 use crate::edge::listener::{self, Bound};
 use crate::edge::proxy_protocol::Balancers;
+use crate::edge::shares::Turns;
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
@@ -52,8 +53,10 @@ use crate::telemetry::metrics::MetricsHub;
 const CACHED_CERTIFICATES: u64 = 100_000;
 /// Memory for stored redirects, in bytes: some 50,000 of a common length.
 const CACHED_REDIRECTS: u64 = 16 * 1024 * 1024;
-/// Look-ups of stored redirects that wait to be answered; whoever comes then gets the fallback.
+/// Look-ups of stored redirects that wait to be answered; requests beyond are told to come again.
 const LOOKUP_QUEUE: usize = 64;
+/// How many of them may be for one client network.
+const LOOKUPS_OF_NETWORK: usize = LOOKUP_QUEUE / 4;
 /// Handshakes whose request waits to be looked at.
 const REQUEST_QUEUE: usize = 4_096;
 /// How long background work may take to end after the connections have drained.
@@ -214,6 +217,7 @@ impl App {
             challenge_upstream: ArcSwapOption::new(wiring::challenge_upstream(&config)?),
             journal: journal.clone(),
             redirects,
+            lookups: Turns::new(LOOKUPS_OF_NETWORK),
             kills,
             rules,
             clock: clock.clone(),

@@ -36,7 +36,7 @@ pub struct Edge {
     /// How long open connections then have to end.
     #[serde(default = "drain")]
     pub drain: Span,
-    /// Connections open at once, over all listeners; more wait in the kernel's backlog.
+    /// Connections open at once, over all listeners; more are closed at once.
     #[serde(default = "max_connections")]
     pub max_connections: NonZeroU32,
     /// In what time every issued domain is connected to once, where its DNS leads, to see that its certificate is

@@ -195,7 +195,7 @@ mod tests {
         let serves = async || {
             let found = match cache.cached("links.example", "sale") {
                 Some(found) => found,
-                None => cache.look_up("links.example", "sale").await,
+                None => cache.look_up("links.example", "sale").await.unwrap(),
             };
             found.map(|t| t.url().to_owned())
         };

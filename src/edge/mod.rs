@@ -10,6 +10,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod proxy_protocol;
+pub mod shares;
 #[cfg(test)]
 mod testing;
 pub mod tls;

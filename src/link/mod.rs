@@ -20,6 +20,6 @@ pub use inspect::{Finding, Inspection, Place, Served, explain};
 pub use key::{KeyError, LinkKey, LinkKeys, SECRET_LEN};
 pub use kill::{Kill, KillError, KillKind, KillSwitches, Kills};
 pub use mint::{Message, Minter, url};
-pub use redirects::{Both, Found, Lookup, RedirectCache, Target};
+pub use redirects::{Both, Found, Lookup, NotKnown, RedirectCache, Target};
 pub use slug::{MAX_SLUG, Slug, SlugError, is_slug};
 pub use token::{Kind, MAX_TOKEN_TEXT, Token, TokenBody, TokenError, VerifiedToken};

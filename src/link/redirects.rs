@@ -32,7 +32,7 @@ const ENTRY: usize = 160;
 const KEPT: Duration = Duration::from_secs(60);
 /// How long a request waits for a look-up. The store reads a row in well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Requests that may wait at once; whoever comes then is sent to the fallback. Each holds some KiB.
+/// Requests that may wait at once; those beyond are told to come again. Each holds some KiB.
 const WAITING: usize = 1_024;
 
 /// Where a stored redirect leads.
@@ -74,6 +74,12 @@ impl Target {
 
 /// What is stored for a domain and slug. `None`: nothing.
 pub type Found = Option<Arc<Target>>;
+
+/// It is not known whether anything is stored: too many look-ups wait, or the store did not answer
+/// in time. The same request may be answered a little later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("whether a redirect is stored could not be looked up in time")]
+pub struct NotKnown;
 
 /// What one look-up brought: what the domain has of its own, and what is for all domains.
 #[derive(Clone, Debug, Default)]
@@ -140,11 +146,15 @@ impl RedirectCache {
         }
     }
 
-    /// Has it looked up. `None`: nothing is stored, or it took too long, or too many wait.
-    pub async fn look_up(&self, domain: &str, slug: &str) -> Found {
-        let _waiting = self.inner.waiting.try_acquire().ok()?;
-        let flight = self.flight(domain, slug)?;
-        tokio::time::timeout(PATIENCE, flight).await.ok()?.ok()?
+    /// Has it looked up.
+    ///
+    /// # Errors
+    /// When it took too long, too many wait, or the store cannot be read.
+    pub async fn look_up(&self, domain: &str, slug: &str) -> Result<Found, NotKnown> {
+        let _waiting = self.inner.waiting.try_acquire().map_err(|_| NotKnown)?;
+        let flight = self.flight(domain, slug).ok_or(NotKnown)?;
+        let answered = tokio::time::timeout(PATIENCE, flight).await;
+        answered.map_err(|_| NotKnown)?.map_err(|_| NotKnown)
     }
 
     /// Notes that a redirect was changed in the store. `domain`: `None` for the one for all domains.
@@ -190,8 +200,8 @@ impl Inner {
     }
 }
 
-/// A request for what is stored, for the control plane. Dropped unanswered, it sends those who
-/// wait to the fallback, and the next one asks anew.
+/// A request for what is stored, for the control plane. Dropped unanswered, those who wait are told
+/// to come again, and the next one asks anew.
 pub struct Lookup {
     key: Box<str>,
     /// How many changes there were when it was asked.
@@ -282,7 +292,7 @@ mod tests {
         assert!(
             found
                 .into_iter()
-                .all(|f| url(f).as_deref() == Some("https://all.example/"))
+                .all(|f| url(f.unwrap()).as_deref() == Some("https://all.example/"))
         );
         assert!(lookups.try_recv().is_err(), "one look-up for all");
         assert_eq!(
@@ -305,11 +315,11 @@ mod tests {
             cache.look_up(DOMAIN, "sale"),
             control(&mut lookups, target("https://own.example/"))
         );
-        assert_eq!(url(found).unwrap(), "https://own.example/");
+        assert_eq!(url(found.unwrap()).unwrap(), "https://own.example/");
         cache.changed(Some(DOMAIN), "sale");
         assert!(cache.cached(DOMAIN, "sale").is_none());
         let (found, ()) = tokio::join!(cache.look_up(DOMAIN, "sale"), control(&mut lookups, None));
-        assert_eq!(url(found).unwrap(), "https://all.example/");
+        assert_eq!(url(found.unwrap()).unwrap(), "https://all.example/");
         cache.changed(None, "sale");
         assert!(cache.cached(DOMAIN, "sale").is_none());
         cache.forget_all();
@@ -328,7 +338,7 @@ mod tests {
             });
         };
         let (found, ()) = tokio::join!(cache.look_up(DOMAIN, "sale"), control);
-        assert!(found.is_some());
+        assert!(found.unwrap().is_some());
         assert!(cache.cached(DOMAIN, "sale").is_none());
     }
 
@@ -340,11 +350,11 @@ mod tests {
         let fifth = async {
             tokio::task::yield_now().await;
             let at_once = cache.look_up(DOMAIN, &slugs[4]).now_or_never();
-            assert_eq!(at_once, Some(None), "the fifth does not wait");
+            assert_eq!(at_once, Some(Err(NotKnown)), "the fifth does not wait");
         };
         // Nobody answers.
         let (found, ()) = tokio::join!(futures_util::future::join_all(four), fifth);
-        assert!(found.into_iter().all(|f| f.is_none()));
+        assert!(found.into_iter().all(|f| f == Err(NotKnown)));
         assert_eq!(cache.inner.flights.len(), 4, "the next one would join them");
         while let Ok(lookup) = lookups.try_recv() {
             drop(lookup);

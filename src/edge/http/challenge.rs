@@ -1,6 +1,7 @@
 //! HTTP-01 challenges (RFC 8555 §8.3), answered without any state: the account's key is all that
 //! is needed, so any node of a fleet answers for any order.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +21,19 @@ use super::respond::Step;
 use super::server::Session;
 use crate::domain::ssl::Reason;
 use crate::edge::Listener;
+use crate::edge::shares::Turns;
 
 /// Longest token: CAs send 43 characters (RFC 8555 §8.3 asks for 128 bits of entropy).
 const MAX_TOKEN: usize = 128;
-/// How long an upstream may take; a CA waits 10 s.
-const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an upstream may take, waiting for a turn included; a CA waits 10 s.
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(8);
 /// Largest answer of an upstream, in bytes; a key authorization has 87.
 const UPSTREAM_BODY: usize = 4 * 1024;
-/// Challenges that may wait for the upstream at once; beyond, this edge answers itself.
+/// Challenges that may be with the upstream at once; the others wait for their turn, as this edge's
+/// answer would fail a validation of the older system's.
 const UPSTREAM_AT_ONCE: usize = 64;
+/// How many of them one client network may have: a CA asks from several.
+const UPSTREAM_OF_NETWORK: usize = 8;
 
 /// Answers a challenge, or has it answered by the upstream when no order of ours runs for the host.
 pub(super) fn answer(session: &Arc<Session>, method: &Method, token: &str, host: Option<Host<'_>>) -> Step {
@@ -46,7 +51,8 @@ pub(super) fn answer(session: &Arc<Session>, method: &Method, token: &str, host:
         let (session, method) = (Arc::clone(session), method.clone());
         let (token, host) = (token.to_owned(), host.as_str().to_owned());
         return Step::Slow(Box::pin(async move {
-            match upstream.fetch(&host, &token).await {
+            let client = session.connection.client.ip();
+            match upstream.fetch(client, &host, &token).await {
                 Ok(body) => {
                     session.context.metrics.challenge(Challenge::Upstream);
                     reply::for_method(reply::text(StatusCode::OK, body), &method)
@@ -93,6 +99,7 @@ pub struct ChallengeUpstream {
     base: Arc<str>,
     client: Client<HttpConnector, Empty<Bytes>>,
     at_once: Arc<Semaphore>,
+    turns: Turns,
 }
 
 /// Why the upstream gave no answer.
@@ -105,8 +112,8 @@ pub enum UpstreamError {
     /// Too many wait for it.
     #[error("too many challenges wait for it")]
     Busy,
-    /// It took longer than five seconds.
-    #[error("it took longer than 5 s")]
+    /// It took longer than eight seconds.
+    #[error("it took longer than 8 s")]
     Timeout,
     /// It could not be reached.
     #[error("it cannot be reached: {0}")]
@@ -137,16 +144,19 @@ impl ChallengeUpstream {
             base: base.trim_end_matches('/').into(),
             client,
             at_once: Arc::new(Semaphore::new(UPSTREAM_AT_ONCE)),
+            turns: Turns::new(UPSTREAM_OF_NETWORK),
         })
     }
 
-    async fn fetch(&self, host: &str, token: &str) -> Result<Bytes, UpstreamError> {
-        let _permit = self.at_once.try_acquire().map_err(|_| UpstreamError::Busy)?;
+    async fn fetch(&self, client: IpAddr, host: &str, token: &str) -> Result<Bytes, UpstreamError> {
         let request = Request::get(format!("{}/.well-known/acme-challenge/{token}", self.base))
             .header(HOST, host)
             .body(Empty::new())
             .map_err(|_| UpstreamError::Url)?;
         let fetched = async {
+            // The network's own turn first: those who wait for it hold nothing of the others'.
+            let _turn = self.turns.take(client).await.ok_or(UpstreamError::Busy)?;
+            let _permit = self.at_once.acquire().await.map_err(|_| UpstreamError::Busy)?;
             let response = self.client.request(request).await?;
             if response.status() != StatusCode::OK {
                 return Err(UpstreamError::Status(response.status()));

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::domain::DomainName;
 use crate::domain::admission::Admission;
 use crate::domain::registry::Registry;
+use crate::edge::shares::Turns;
 use crate::event::Journal;
 use crate::event::verdict::Rules;
 use crate::link::{KillSwitches, LinkKeys, RedirectCache};
@@ -34,6 +35,8 @@ pub struct Context {
     pub journal: Journal,
     /// The stored redirects.
     pub redirects: RedirectCache,
+    /// The share of each network in looking them up.
+    pub lookups: Turns,
     /// What is no longer led to.
     pub kills: KillSwitches,
     /// What tells machines from people.

@@ -14,8 +14,6 @@ const MAX_NAME: usize = 253;
 pub(super) struct Host<'r> {
     /// As written, without port and trailing dot; an IPv6 address in its brackets.
     text: &'r str,
-    /// The digits after it. Empty: there is no port.
-    port: &'r str,
 }
 
 /// A request whose host cannot be told: 400 (RFC 9112 §3.2).
@@ -26,20 +24,21 @@ impl<'r> Host<'r> {
     /// Of a request: `:authority` or an absolute target, else the Host header. `None`: HTTP/1.0
     /// without one.
     pub(super) fn of<B>(request: &'r Request<B>) -> Result<Option<Self>, BadHost> {
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return Err(BadHost);
+        }
         if let Some(authority) = request.uri().authority() {
             return Self::parse(authority.as_str()).map(Some);
         }
-        let mut hosts = request.headers().get_all(HOST).iter();
-        let Some(host) = hosts.next() else {
+        let Some(host) = host else {
             return if request.version() == Version::HTTP_10 {
                 Ok(None)
             } else {
                 Err(BadHost)
             };
         };
-        if hosts.next().is_some() {
-            return Err(BadHost);
-        }
         Self::parse(host.to_str().map_err(|_| BadHost)?).map(Some)
     }
 
@@ -63,7 +62,6 @@ impl<'r> Host<'r> {
         }
         Ok(Self {
             text: host.strip_suffix('.').unwrap_or(host),
-            port: digits,
         })
     }
 
@@ -85,11 +83,6 @@ impl<'r> Host<'r> {
     /// As written.
     pub(super) fn as_str(&self) -> &'r str {
         self.text
-    }
-
-    /// Its port. `None`: it has none, or none that there is.
-    pub(super) fn port(&self) -> Option<u16> {
-        self.port.parse().ok()
     }
 
     /// Calls `f` with the name in lower case, without allocating. `None`: too long for a name.
@@ -177,6 +170,11 @@ mod tests {
         assert_eq!(
             get(Version::HTTP_11, "http://b.example/", &["a.example"]),
             Ok(Some("b.example".into()))
+        );
+        assert_eq!(
+            get(Version::HTTP_11, "http://b.example/", &["b.example", "b.example"]),
+            Err(BadHost),
+            "two are refused beside an absolute target too"
         );
         assert_eq!(
             get(Version::HTTP_2, "https://b.example:1/", &[]),

@@ -1,6 +1,7 @@
 //! Stored redirects: `/r/{slug}`, of the domain or of all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -12,7 +13,10 @@ use super::server::Session;
 use super::{click, kill, record, upstream};
 use crate::domain::registry::Entry;
 use crate::event::Appending;
-use crate::link::{Destination, Found};
+use crate::link::{Destination, Found, NotKnown};
+
+/// How long a request waits for its network's turn to look a slug up.
+const TURN: Duration = Duration::from_secs(1);
 
 /// What is known of a slug from memory. `None`: it must be looked up, by [`look_up`].
 pub(super) fn cached(x: &Exchange<'_>, slug: &str) -> Option<Found> {
@@ -28,7 +32,11 @@ pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, e
         // A reload has moved the links meanwhile: no slug is empty.
         _ => "",
     };
-    let stored = session.context.redirects.look_up(entry.name.as_str(), slug).await;
+    let turn = session.context.lookups.take(session.connection.client.ip());
+    let stored = match tokio::time::timeout(TURN, turn).await {
+        Ok(Some(_turn)) => session.context.redirects.look_up(entry.name.as_str(), slug).await,
+        _ => Err(NotKnown),
+    };
     let step = {
         let settings = session.context.settings.load();
         let x = Exchange {
@@ -40,6 +48,11 @@ pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, e
             headers: request.headers(),
             now: session.context.clock.now(),
             entry: &entry,
+        };
+        let stored = match stored {
+            Ok(stored) => stored,
+            // Not "there is none": that would break a link that is stored.
+            Err(NotKnown) => return reply::for_method(upstream::come_again(x.headers), x.method),
         };
         match (answer(&x, slug, stored), x.rule_for(found)) {
             (Some((reply, event)), _) => Ok(Step::after(reply::for_method(reply, x.method), event)),

@@ -54,6 +54,59 @@ async fn a_stand_in_certificate_serves_challenges_only() {
     }
 }
 
+/// A network that asks for many challenges of the older system, which does not answer, keeps the
+/// CA's own from it neither long nor with a wrong answer.
+#[tokio::test]
+async fn a_flood_of_challenges_does_not_keep_the_older_system_from_the_ca() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let edge = Edge::with(
+        |_| {},
+        |c| {
+            c.challenge_upstream
+                .store(Some(Arc::new(ChallengeUpstream::new(&base).unwrap())))
+        },
+    );
+    let arrived = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&arrived);
+    let tasks = edge.context.tasks.clone();
+    edge.context.tasks.spawn(async move {
+        while let Ok((mut io, _)) = listener.accept().await {
+            let count = Arc::clone(&count);
+            tasks.spawn(async move {
+                let mut seen = vec![0; 4096];
+                let n = io.read(&mut seen).await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                if String::from_utf8_lossy(&seen[..n]).contains("/real ") {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nolder";
+                    io.write_all(answer).await.unwrap();
+                }
+                // What is made up is left without an answer.
+                while io.read(&mut seen).await.is_ok_and(|n| n > 0) {}
+            });
+        }
+    });
+    let mut flood = Vec::new();
+    for n in 0..200 {
+        let mut connection = edge.connection(Via::Http);
+        connection.client = "198.51.100.7:4711".parse().unwrap();
+        let mut io = edge.accept(connection);
+        let head = format!("GET /.well-known/acme-challenge/x{n} HTTP/1.1\r\nHost: moving.example\r\n\r\n");
+        io.write_all(head.as_bytes()).await.unwrap();
+        flood.push(io);
+    }
+    while arrived.load(Ordering::Relaxed) < 8 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let started = std::time::Instant::now();
+    let got = edge
+        .get(Via::Http, "moving.example", "/.well-known/acme-challenge/real")
+        .await;
+    assert_eq!(&got.body[..], b"older");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(arrived.load(Ordering::Relaxed), 9, "of the flood, its own share");
+}
+
 #[tokio::test]
 async fn challenges_without_an_order_of_ours_go_to_the_upstream() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

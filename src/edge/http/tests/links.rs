@@ -120,6 +120,7 @@ async fn a_click_goes_to_its_destination() {
 async fn a_bad_click_leads_to_the_fallback_or_a_page() {
     for via in BOTH {
         let edge = Edge::new();
+        redirects::store(&edge, &[]);
         let bad = [
             "/c/".to_owned(),
             "/c/abc".into(),
@@ -148,6 +149,7 @@ async fn a_bad_click_leads_to_the_fallback_or_a_page() {
             |s| s.fallback_url = Some("https://platform.example/broken".into()),
             |_| {},
         );
+        redirects::store(&edge, &[]);
         for path in &bad {
             let got = edge.get(via, CUSTOMER, path).await;
             assert_eq!(

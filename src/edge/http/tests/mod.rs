@@ -36,6 +36,7 @@ use crate::domain::record::{AppLinks, Origin};
 use crate::domain::registry::{Entry, Registry};
 use crate::domain::ssl::{CertificateInfo, Reason};
 use crate::domain::{DomainName, DomainRecord};
+use crate::edge::shares::Turns;
 use crate::edge::{Connection, Listener, TlsInfo};
 use crate::event::verdict::Rules;
 use crate::event::{Durability, EventSettings, IpPrivacy, Journal};
@@ -164,6 +165,7 @@ impl Edge {
             challenge_upstream: ArcSwapOption::empty(),
             journal: journal(dir.path(), Durability::Written),
             redirects,
+            lookups: Turns::new(16),
             kills: KillSwitches::new(),
             rules: Rules::builtin().unwrap(),
             clock,

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::link::{Both, Found, Kill, KillKind, Target};
 
 /// Stands in for the control plane: answers look-ups from a table of (domain or empty, slug).
-fn store(edge: &Edge, rows: &[(&str, &str, &str, Option<Timestamp>)]) -> Arc<AtomicU32> {
+pub(super) fn store(edge: &Edge, rows: &[(&str, &str, &str, Option<Timestamp>)]) -> Arc<AtomicU32> {
     let mut lookups = edge.lookups.lock().unwrap().take().unwrap();
     let rows: HashMap<(String, String), Found> = rows
         .iter()
@@ -139,14 +139,66 @@ async fn what_leads_nowhere_leads_to_the_fallback() {
 }
 
 #[tokio::test]
-async fn a_look_up_nobody_answers_leads_to_the_fallback() {
-    let edge = Edge::new();
-    // The control plane has gone.
+async fn a_look_up_that_is_not_answered_is_no_link_that_leads_nowhere() {
+    let edge = Edge::with(|s| s.fallback_url = Some("https://platform.example/".into()), |_| {});
+    // The store cannot be read: no look-up is answered.
     drop(edge.lookups.lock().unwrap().take());
-    assert_eq!(
-        edge.get(BOTH[1], CUSTOMER, "/r/sale").await.status,
-        StatusCode::NOT_FOUND
-    );
+    for via in BOTH {
+        let got = edge.get(via, CUSTOMER, "/r/sale").await;
+        assert_eq!(
+            (got.status, got.header("retry-after"), got.header(LOCATION)),
+            (StatusCode::SERVICE_UNAVAILABLE, "5", "")
+        );
+        assert_eq!(got.header(CACHE_CONTROL), "no-store");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_slugs_costs_another_network_nothing() {
+    let edge = Edge::new();
+    // The control plane reads slowly: what is asked for waits.
+    let mut lookups = edge.lookups.lock().unwrap().take().unwrap();
+    let flood = |n: usize| {
+        let mut connection = edge.connection(BOTH[0]);
+        connection.client = "198.51.100.7:4711".parse().unwrap();
+        let mut io = edge.accept(connection);
+        async move {
+            let head = format!("GET /r/made-up-{n} HTTP/1.1\r\nHost: {CUSTOMER}\r\nConnection: close\r\n\r\n");
+            io.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            io.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    };
+    let attack = futures_util::future::join_all((0..200).map(flood));
+    let bystander = async {
+        // Its own share of the flood is on its way.
+        while edge.context.lookups.networks() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let started = std::time::Instant::now();
+        let got = edge.get(BOTH[1], CUSTOMER, "/r/sale").await;
+        (got.header(LOCATION).to_owned(), started.elapsed())
+    };
+    let control = async {
+        // Those of the flood are left to wait until they give up.
+        let mut left = Vec::new();
+        while let Some(lookup) = lookups.recv().await {
+            if lookup.slug() == "sale" {
+                let common = Some(Arc::new(Target::new("https://shop.example/", None).unwrap()));
+                lookup.answer(Both { own: None, common });
+                return (left, lookups);
+            }
+            left.push(lookup);
+        }
+        unreachable!("the edge lives")
+    };
+    let (answers, (location, took), _) = tokio::join!(attack, bystander, control);
+    assert_eq!(location, "https://shop.example/");
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"), "{answer}");
+    }
 }
 
 #[tokio::test]

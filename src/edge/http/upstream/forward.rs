@@ -209,16 +209,17 @@ impl Failure {
     }
 }
 
-/// The host a request is for, as it goes on: in lower case, without a dot at its end, with its port
-/// unless that is the scheme's own.
+/// The host a request is for, as it goes on: in lower case, without a dot at its end, with the
+/// public port unless that is the scheme's own. The port a client writes says nothing: a back end
+/// would put it into the links it makes.
 fn authority(session: &Session, request: &Request<Incoming>, entry: &Entry) -> String {
     let Some(host) = Host::of(request).ok().flatten() else {
         return entry.name.as_str().to_owned();
     };
-    let own = if session.connection.tls.is_some() { 443 } else { 80 };
     let name = host.as_str().to_ascii_lowercase();
-    match host.port().filter(|port| *port != own) {
-        Some(port) => format!("{name}:{port}"),
-        None => name,
+    let port = session.context.settings.load().public_https_port;
+    if session.connection.tls.is_some() && port != 443 {
+        return format!("{name}:{port}");
     }
+    name
 }

@@ -28,6 +28,7 @@ use rustls::pki_types::CertificateDer;
 pub(super) use download::{Download, DownloadError};
 pub(super) use forward::forward;
 pub use metrics::Metrics;
+pub(super) use response::come_again;
 pub(super) use rules::Rule;
 pub use rules::Upstreams;
 

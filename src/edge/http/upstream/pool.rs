@@ -188,6 +188,8 @@ impl Backend {
         } else {
             let (sender, connection) = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(io).await?;
             self.drive(connection);
+            // It may have spoken HTTP/2 before: then no one need wait for a turn any more.
+            self.speaks_h2.store(false, Ordering::Relaxed);
             Sender::H1(sender)
         };
         Ok(Link { sender, reused: false })

@@ -46,12 +46,20 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     digits.parse().ok().filter(|_| usable)
 }
 
+/// 503 and when to come again: what is asked for cannot be told just now.
+pub(in crate::edge::http) fn come_again(headers: &HeaderMap) -> Reply {
+    let mut reply = reply::page(StatusCode::SERVICE_UNAVAILABLE, &unavailable(language(headers)));
+    reply.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
+    reply
+}
+
 /// The page for people whose request came to nothing by the back end's doing.
 pub(super) fn failed(status: StatusCode, headers: &HeaderMap, method: &Method) -> Reply {
-    let mut reply = reply::page(status, &unavailable(language(headers)));
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        reply.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
-    }
+    let reply = if status == StatusCode::SERVICE_UNAVAILABLE {
+        come_again(headers)
+    } else {
+        reply::page(status, &unavailable(language(headers)))
+    };
     reply::for_method(reply, method)
 }
 

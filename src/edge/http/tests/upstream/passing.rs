@@ -6,13 +6,20 @@ use super::*;
 async fn the_back_end_sees_path_host_and_client_as_they_are() {
     for via in BOTH {
         let back_end = BackEnd::start().await;
-        let edge = edge(rule("/track/", &back_end.url()));
+        let metrics = UpstreamMetrics::register(&prometheus::Registry::new()).unwrap();
+        let rules = vec![rule("/track/", &back_end.url())];
+        let upstreams = Upstreams::new(rules, &Upstreams::default(), &metrics, &Tasks::new()).unwrap();
+        let public = |settings: &mut Settings| {
+            settings.upstreams = upstreams;
+            settings.public_https_port = 8443;
+        };
+        let edge = Edge::with(public, |_| {});
         let request = Request::get("/track/%2F/~//x%zz/a%20b?q=%2f&r=//")
             .header(USER_AGENT, "Agent/1.0 (x)")
             .header("x-forwarded-for", "1.2.3.4")
             .header("forwarded", "for=1.2.3.4")
             .header("x-custom", "kept");
-        let got = edge.send(via, "Links.Customer.Example.:8443", request, "").await;
+        let got = edge.send(via, "Links.Customer.Example.:1337", request, "").await;
         assert_eq!((got.status, &got.body[..]), (StatusCode::OK, &b"ok"[..]), "{via:?}");
         let seen = back_end.requests();
         assert_eq!(seen.len(), 1);
@@ -33,6 +40,26 @@ async fn the_back_end_sees_path_host_and_client_as_they_are() {
             assert!(seen[0].contains(&format!("\r\n{line}\r\n")), "{line} in {seen:?}");
         }
         assert!(!seen[0].contains("1.2.3.4") && !seen[0].contains("content-length"));
+    }
+}
+
+#[tokio::test]
+async fn the_port_a_client_writes_is_not_passed_on() {
+    for via in BOTH {
+        let back_end = BackEnd::start().await;
+        let edge = edge(rule("/", &back_end.url()));
+        for host in ["links.customer.example:1337", "links.customer.example:443"] {
+            edge.get(via, host, "/x").await;
+        }
+        for seen in back_end.requests() {
+            for line in [
+                "host: links.customer.example",
+                "x-forwarded-host: links.customer.example",
+                "forwarded: for=203.0.113.9;host=links.customer.example;proto=https",
+            ] {
+                assert!(seen.contains(&format!("\r\n{line}\r\n")), "{line} in {seen}");
+            }
+        }
     }
 }
 
@@ -70,6 +97,7 @@ async fn every_method_goes_on_with_its_body() {
 async fn only_what_the_edge_does_not_answer_itself_goes_on() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
+    redirects::store(&edge, &[]);
     let good = click("acme", "https://example.com/");
     assert_eq!(edge.get(BOTH[0], CUSTOMER, &good).await.status, StatusCode::FOUND);
     let open = format!("/o/{}.gif", minter("acme").open(&message()));
@@ -132,6 +160,7 @@ async fn only_what_the_edge_does_not_answer_itself_goes_on() {
 async fn without_a_rule_that_matches_all_is_as_before() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/track/", &back_end.url()));
+    redirects::store(&edge, &[]);
     assert_eq!(
         edge.get(BOTH[0], CUSTOMER, "/o/bad.gif").await.header(CONTENT_TYPE),
         "image/gif"
