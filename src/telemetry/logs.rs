@@ -136,7 +136,10 @@ mod tests {
         ));
         assert!(!enabled("warn,linkseal::issuer=debug", "linkseal::edge", Level::INFO));
         assert!(!enabled("off", "hyper", Level::ERROR));
-        assert!(!enabled("trace", "h2::proto::ping_pong", Level::WARN), "clients make it say so");
+        assert!(
+            !enabled("trace", "h2::proto::ping_pong", Level::WARN),
+            "clients make it say so"
+        );
         assert!(enabled("info", "h2::proto", Level::ERROR));
         assert!(enabled("info,h2=warn", "h2::proto::ping_pong", Level::WARN));
     }

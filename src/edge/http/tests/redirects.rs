@@ -197,7 +197,10 @@ async fn a_flood_of_slugs_costs_another_network_nothing() {
     assert_eq!(location, "https://shop.example/");
     assert!(took < Duration::from_millis(500), "{took:?}");
     for answer in answers {
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 5"),
+            "{answer}"
+        );
     }
 }
 
