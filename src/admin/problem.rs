@@ -180,6 +180,7 @@ impl From<OperatorError> for Problem {
             OperatorError::NotRevoked(_) => Self::new(StatusCode::BAD_GATEWAY, Code::CaUnavailable, error.to_string()),
             OperatorError::RevokedOnly(_) => Self::unavailable(error.to_string()),
             OperatorError::NotYourTenant(_) => Self::forbidden(error.to_string()),
+            OperatorError::Name(error) => Self::invalid_name("name", error),
             OperatorError::Invalid(detail) => Self::invalid(detail),
         }
     }

@@ -72,7 +72,7 @@ impl Control {
                 let ca = authority.issuer.host();
                 let (verdict, host, found) = match caa {
                     Caa::NotJudged => (TargetVerdict::NotJudged, None, Vec::new()),
-                    Caa::Allows { found } => (TargetVerdict::Allows, None, found),
+                    Caa::Allows { found, .. } => (TargetVerdict::Allows, None, found),
                     Caa::Error { zone, .. } => (TargetVerdict::Error, Some(zone), Vec::new()),
                     Caa::Forbids { host, found, .. } => (TargetVerdict::Forbids, Some(host), found),
                 };

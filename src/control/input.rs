@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::domain::record::{AppLinks, Hsts, MAX_TENANT, WantedRecord, is_tenant};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::{DomainName, DomainRecord, NameError};
 use crate::link::Destination;
 use crate::store::StoreError;
 
@@ -127,6 +127,9 @@ pub enum OperatorError {
     /// The certificate is revoked, and the store forgot nothing.
     #[error("the certificate is revoked, but nothing was forgotten ({0}); purge again, without revoke")]
     RevokedOnly(StoreError),
+    /// No customer can have that name.
+    #[error("name: {0}")]
+    Name(#[from] NameError),
     /// A value is not allowed.
     #[error("{0}")]
     Invalid(String),
@@ -160,6 +163,7 @@ impl NewDomain {
 
     /// Whether every value is allowed.
     pub(super) fn check(&self) -> Result<(), OperatorError> {
+        self.name.registrable()?;
         check_tenant(self.tenant.as_deref())?;
         check_records(self.records.as_deref())
     }

@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dkim_key::{self, Key};
 use super::look::Look;
-use super::lookup::{Kind, normal};
+use super::lookup::{Answer, Kind, normal};
+use super::near_miss::{self, NearMiss};
 use super::row::{Hint, Purpose, RecordReport, Word};
 
 /// A DKIM key that customers are asked to publish.
@@ -18,61 +20,110 @@ pub struct Dkim {
 
 /// Checks one key of `domain`.
 pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: &Dkim) -> RecordReport {
-    let host = format!("{}._domainkey.{domain}", normal(&wanted.selector));
+    let selector = normal(&wanted.selector);
+    let host = format!("{selector}._domainkey.{domain}");
     let target = normal(&wanted.cname);
     let row = RecordReport::new("CNAME", Purpose::Mail, &host, vec![target.clone()]);
     match look.get(&host, Kind::Cname).await {
         Ok(answer) => {
             let found = answer.names().next().unwrap_or_default().to_owned();
             let row = row.found([&found], answer.ttl());
-            if found == target || same_key(look, &host, &target).await == Some(true) {
+            if found == target || has_our_key(look, &host, &target).await {
                 return row;
             }
             row.leads_elsewhere(&found, &target)
         }
         Err(e) if e.is_absent() => match look.get(&host, Kind::Txt).await {
             // Some providers write the alias's text instead of the alias; some people copy it.
-            Ok(text) => {
-                let row = row.found(text.texts(), text.ttl());
-                match same_key(look, &host, &target).await {
-                    Some(true) => row,
-                    Some(false) => row.is(
-                        Word::Wrong,
-                        Hint::new(
-                            format!("{host} holds another key as TXT: replace it by CNAME {target}."),
-                            format!("{host} enthält einen anderen Schlüssel als TXT: Ersetzen Sie ihn durch CNAME {target}."),
-                        ),
-                    ),
-                    None => row.is(
-                        Word::NotChecked,
-                        Hint::new(
-                            format!("{host} holds a key as TXT that cannot be compared now; CNAME {target} is asked for."),
-                            format!("{host} enthält einen Schlüssel als TXT, der gerade nicht verglichen werden kann; erwartet wird CNAME {target}."),
-                        ),
-                    ),
-                }
+            Ok(text) if text.texts().any(dkim_key::is_meant) => {
+                let ours = our_key(look, &target).await;
+                judge(row.found(text.texts(), text.ttl()), &text, ours, &target)
             }
-            Err(_) => row.without(look, Kind::Cname, &e).await,
+            Ok(_) => {
+                let as_text = near_miss::target_as_text(look, &host, &target).await;
+                row.without(look, Kind::Cname, &e).await.near(as_text)
+            }
+            Err(_) => {
+                let misplaced = misplaced(look, &selector, domain, &row.host_short).await;
+                row.without(look, Kind::Cname, &e).await.near(misplaced)
+            }
         },
         Err(e) => row.failed(&e),
     }
 }
 
-/// Whether both names hold the same key. `None`: the platform's own key cannot be had.
-async fn same_key(look: &Look<'_>, host: &str, target: &str) -> Option<bool> {
-    let ours = look.get(target, Kind::Txt).await.ok()?;
-    let ours = ours.texts().find_map(key)?;
-    let theirs = look.get(host, Kind::Txt).await.ok();
-    Some(theirs.and_then(|t| t.texts().find_map(key)).is_some_and(|k| k == ours))
+/// Judges keys published as text: one record, readable, and ours.
+fn judge(row: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -> RecordReport {
+    let host = row.host.clone();
+    let keys: Vec<&str> = text.texts().filter(|t| dkim_key::is_meant(t)).collect();
+    let [key] = keys.as_slice() else {
+        // What verifiers make of several is undefined (RFC 6376 §3.6.2.2), and servers rotate them.
+        let keep = keys.iter().find(|k| ours.is_some() && dkim_key::read(k).ok() == ours);
+        let keep = keep.map_or_else(|| format!("CNAME {target}"), |k| format!("\"{k}\""));
+        let n = keys.len();
+        return row.is(
+            Word::Wrong,
+            Hint::new(
+                format!("{host} has {n} DKIM records, one is allowed: keep only {keep}."),
+                format!("{host} hat {n} DKIM-Einträge, erlaubt ist einer: Behalten Sie nur {keep}."),
+            ),
+        );
+    };
+    let replace = || {
+        Hint::new(
+            format!("Replace it with CNAME {target}."),
+            format!("Ersetzen Sie ihn durch CNAME {target}."),
+        )
+    };
+    match (dkim_key::read(key), ours) {
+        (Err(defect), _) => row.is(Word::Wrong, defect).also(Some(replace())),
+        (Ok(theirs), Some(ours)) if theirs == ours => row,
+        (Ok(_), Some(_)) => row.is(
+            Word::Wrong,
+            Hint::new(
+                format!("{host} holds another key as TXT: replace it with CNAME {target}."),
+                format!("{host} enthält einen anderen Schlüssel als TXT: Ersetzen Sie ihn durch CNAME {target}."),
+            ),
+        ),
+        (Ok(_), None) => row.is(
+            Word::NotChecked,
+            Hint::new(
+                format!("{host} holds a key as TXT that cannot be compared now; expected is CNAME {target}."),
+                format!("{host} enthält einen Schlüssel als TXT, der gerade nicht verglichen werden kann; erwartet wird CNAME {target}."),
+            ),
+        ),
+    }
 }
 
-/// The public key of a DKIM record: its `p=` tag without white space (RFC 6376 §3.6.1).
-fn key(text: &str) -> Option<String> {
-    text.split(';').find_map(|tag| {
-        let (name, value) = tag.split_once('=')?;
-        let value: String = value.chars().filter(|c| !c.is_whitespace()).collect();
-        (name.trim() == "p" && !value.is_empty()).then_some(value)
-    })
+/// The platform's own key. `None`: it cannot be had.
+async fn our_key(look: &Look<'_>, target: &str) -> Option<Key> {
+    let ours = look.get(target, Kind::Txt).await.ok()?;
+    ours.texts().find_map(|t| dkim_key::read(t).ok())
+}
+
+/// Whether the name, through its alias, holds our key and no other.
+async fn has_our_key(look: &Look<'_>, host: &str, target: &str) -> bool {
+    let (Some(ours), Ok(theirs)) = (our_key(look, target).await, look.get(host, Kind::Txt).await) else {
+        return false;
+    };
+    let mut keys = theirs.texts().filter(|t| dkim_key::is_meant(t));
+    keys.next().and_then(|k| dkim_key::read(k).ok()) == Some(ours) && keys.next().is_none()
+}
+
+/// A record that was entered without `_domainkey`, or without its underscore.
+async fn misplaced(look: &Look<'_>, selector: &str, domain: &str, host_short: &str) -> Option<NearMiss> {
+    for at in [format!("{selector}.{domain}"), format!("{selector}.domainkey.{domain}")] {
+        for kind in [Kind::Cname, Kind::Txt] {
+            let Ok(answer) = look.get(&at, kind).await else {
+                continue;
+            };
+            let mut found = answer.records.iter().map(|r| r.data.to_string());
+            if let Some(found) = found.find(|f| kind == Kind::Cname || dkim_key::is_meant(f)) {
+                return Some(near_miss::elsewhere(&found, &at, host_short));
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -158,5 +209,80 @@ mod tests {
         ours_fails.fail(TARGET, Kind::Txt, LookupError::Timeout);
         ours_fails.add(HOST, Kind::Txt, "v=DKIM1; p=QUJDREVG");
         assert_eq!(report(&ours_fails).await.verdict, Word::NotChecked);
+    }
+
+    #[tokio::test]
+    async fn one_key_record_is_allowed_in_whatever_order() {
+        let old = "v=DKIM1; p=T1RIRVI=";
+        let ours = "v=DKIM1; k=rsa; p=QUJDREVG";
+        let mut hints = Vec::new();
+        for texts in [[old, ours], [ours, old]] {
+            let script = script();
+            texts.iter().for_each(|t| script.add(HOST, Kind::Txt, t));
+            let row = report(&script).await;
+            assert_eq!(row.verdict, Word::Wrong);
+            hints.push(row.hint.en);
+        }
+        assert_eq!(hints[0], hints[1]);
+        assert!(
+            hints[0].contains("2 DKIM records") && hints[0].contains(ours),
+            "{}",
+            hints[0]
+        );
+        let beside = script();
+        beside.add(HOST, Kind::Txt, "an unrelated note");
+        beside.add(HOST, Kind::Txt, ours);
+        assert_eq!(report(&beside).await.verdict, Word::Ok);
+        let through = script();
+        through.add(HOST, Kind::Cname, "keys.customer.example");
+        through.add(HOST, Kind::Txt, old);
+        through.add(HOST, Kind::Txt, ours);
+        assert_eq!(report(&through).await.verdict, Word::Wrong);
+    }
+
+    #[tokio::test]
+    async fn records_that_verifiers_refuse_are_wrong_and_say_why() {
+        for (text, word) in [
+            ("v=DKIM1\\; k=rsa\\; p=QUJDREVG", "backslash"),
+            ("\"v=DKIM1; p=QUJDREVG\"", "quotation marks"),
+            ("v=DKIM1; k=ed25519; p=QUJDREVG", "another key"),
+            ("v=DKIM1; h=sha1; p=QUJDREVG", "SHA-256"),
+        ] {
+            let script = script();
+            script.add(HOST, Kind::Txt, text);
+            let row = report(&script).await;
+            assert_eq!(
+                (row.verdict, row.found.as_slice()),
+                (Word::Wrong, [text.to_owned()].as_slice())
+            );
+            assert!(row.hint.en.contains(word), "{text}: {}", row.hint.en);
+        }
+    }
+
+    #[tokio::test]
+    async fn near_misses_are_shown() {
+        let as_text = script();
+        as_text.add(HOST, Kind::Txt, TARGET);
+        let no_domainkey = script();
+        no_domainkey.add("ps1.customer.example", Kind::Cname, TARGET);
+        let no_underscore = script();
+        no_underscore.add("ps1.domainkey.customer.example", Kind::Txt, "v=DKIM1; p=QUJDREVG");
+        for (script, found, word) in [
+            (as_text, TARGET, "choose the type CNAME"),
+            (
+                no_domainkey,
+                TARGET,
+                "at ps1.customer.example: the host has to be ps1._domainkey",
+            ),
+            (
+                no_underscore,
+                "v=DKIM1; p=QUJDREVG",
+                "the host has to be ps1._domainkey",
+            ),
+        ] {
+            let row = report(&script).await;
+            assert_eq!((row.verdict, row.found), (Word::Missing, vec![found.to_owned()]));
+            assert!(row.hint.en.contains(word), "{}", row.hint.en);
+        }
     }
 }

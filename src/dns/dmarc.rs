@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::look::Look;
 use super::lookup::{Kind, LookupError, zone_of};
+use super::near_miss::{self, Family, NearMiss};
 use super::row::{Hint, Purpose, RecordReport, Word};
 
 /// The policy that is asked for, at least.
@@ -40,36 +41,65 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) ->
         &host,
         vec![format!("v=DMARC1; p={}", wanted.policy())],
     );
-    let own = match records(look, &host).await {
-        Ok((texts, ttl)) if !texts.is_empty() => return judge(row.found(&texts, ttl), &texts, wanted, false),
-        Ok((_, ttl)) => LookupError::NoData { ttl },
-        Err(e) if e.is_absent() => e,
+    let (own, near) = match published(look, &host).await {
+        Ok(p) if !p.texts.is_empty() => return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, false),
+        Ok(p) => (LookupError::NoData { ttl: p.ttl }, p.near),
+        Err(e) if e.is_absent() => (e, None),
         Err(e) => return row.failed(&e),
     };
     // Without one of its own, the organizational domain's holds (RFC 7489 §6.6.3).
     let organization = zone_of(domain);
     if organization != domain
-        && let Ok((texts, ttl)) = records(look, &format!("_dmarc.{organization}")).await
-        && !texts.is_empty()
+        && let Ok(p) = published(look, &format!("_dmarc.{organization}")).await
+        && !p.texts.is_empty()
     {
-        return judge(row.found(&texts, ttl), &texts, wanted, true);
+        return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, true);
     }
-    row.without(look, Kind::Txt, &own).await
+    let near = match near {
+        Some(near) => Some(near),
+        None => misplaced(look, domain, &row.host_short).await,
+    };
+    row.without(look, Kind::Txt, &own).await.near(near)
 }
 
-/// The DMARC records among a name's TXT records, and how long caches keep them.
-async fn records(look: &Look<'_>, name: &str) -> Result<(Vec<String>, Option<u32>), LookupError> {
+/// A record that was entered at the domain itself, or without the underscore.
+async fn misplaced(look: &Look<'_>, domain: &str, host_short: &str) -> Option<NearMiss> {
+    for at in [domain.to_owned(), format!("dmarc.{domain}")] {
+        let Ok(answer) = look.get(&at, Kind::Txt).await else {
+            continue;
+        };
+        if let Some(found) = answer.texts().find(|t| Family::Dmarc.is_meant(t)) {
+            return Some(near_miss::elsewhere(found, &at, host_short));
+        }
+    }
+    None
+}
+
+/// What a name's TXT records hold of DMARC.
+struct Published {
+    texts: Vec<String>,
+    /// A record that is meant as one. `None`: there is none, or a real one.
+    near: Option<NearMiss>,
+    /// How long caches keep them, in seconds.
+    ttl: Option<u32>,
+}
+
+async fn published(look: &Look<'_>, name: &str) -> Result<Published, LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     // The version comes first, in this very case (RFC 7489 §6.3).
     let is_dmarc = |t: &&str| {
-        t.split(';')
-            .next()
-            .is_some_and(|v| v.split('=').map(str::trim).eq(["v", "DMARC1"]))
+        let version = t.split(';').next().unwrap_or_default();
+        t.starts_with('v') && version.split('=').map(str::trim).eq(["v", "DMARC1"])
     };
-    Ok((
-        answer.texts().filter(is_dmarc).map(str::to_owned).collect(),
-        answer.ttl(),
-    ))
+    let texts: Vec<String> = answer.texts().filter(is_dmarc).map(str::to_owned).collect();
+    let near = texts
+        .is_empty()
+        .then(|| near_miss::among(answer.texts(), Family::Dmarc));
+    Ok(Published {
+        texts,
+        near: near.flatten(),
+        ttl: answer.ttl(),
+    })
 }
 
 fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {
@@ -196,6 +226,33 @@ mod tests {
                 .verdict,
             Word::Ok
         );
+    }
+
+    #[tokio::test]
+    async fn near_misses_are_shown() {
+        for (at, text, word) in [
+            ("_dmarc.customer.example", "\"v=DMARC1; p=none\"", "quotation marks"),
+            ("_dmarc.customer.example", "v=DMARC1\\; p=none", "backslash"),
+            ("_dmarc.customer.example", "v=DMARC1 p=none", "semicolon"),
+            ("_dmarc.customer.example", "V=DMARC1; p=none", "upper and lower case"),
+            ("_dmarc.customer.example", " v=DMARC1; p=none", "begins with a space"),
+            ("customer.example", "v=DMARC1; p=none", "the host has to be _dmarc"),
+            (
+                "dmarc.customer.example",
+                "v=DMARC1; p=none",
+                "the host has to be _dmarc",
+            ),
+        ] {
+            let script = Script::new();
+            script.add(at, Kind::Txt, text);
+            let row = report(&script, "customer.example", DmarcWanted::Present).await;
+            assert_eq!(
+                (row.verdict, row.found),
+                (Word::Missing, vec![text.to_owned()]),
+                "{text}"
+            );
+            assert!(row.hint.en.contains(word), "{text}: {}", row.hint.en);
+        }
     }
 
     #[tokio::test]

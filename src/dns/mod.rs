@@ -6,14 +6,17 @@
 
 mod authority;
 mod caa;
+mod caa_value;
 mod cdn;
 mod check;
 mod dkim;
+mod dkim_key;
 mod dmarc;
 mod look;
 mod lookup;
 mod message;
 mod metrics;
+mod near_miss;
 mod providers;
 mod report;
 mod resolver;
@@ -21,6 +24,7 @@ mod row;
 #[cfg(test)]
 mod script;
 mod spf;
+mod spf_term;
 #[cfg(any(test, feature = "devca"))]
 pub mod testing;
 mod trace;

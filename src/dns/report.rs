@@ -13,6 +13,7 @@ use super::dkim::{self, Dkim};
 use super::dmarc::{self, DmarcWanted};
 use super::look::{Look, Memo};
 use super::lookup::{Kind, zone_of};
+use super::near_miss;
 use super::providers::{self, ProviderHelp};
 use super::row::{self, Hint, Purpose, RecordReport, Word};
 use super::{spf, wanted};
@@ -183,10 +184,9 @@ impl Checker {
                 // The error is asked for again, from memory, to tell a name entered in the wrong place.
                 let error = look.get(name.as_str(), Kind::Cname).await.err();
                 let absent = super::lookup::LookupError::NoData { ttl: finding.ttl };
-                rows.push(
-                    row.without(look, Kind::Cname, &error.filter(|e| e.is_absent()).unwrap_or(absent))
-                        .await,
-                );
+                let error = error.filter(|e| e.is_absent()).unwrap_or(absent);
+                let as_text = near_miss::target_as_text(look, name.as_str(), target.name.as_str()).await;
+                rows.push(row.without(look, Kind::Cname, &error).await.near(as_text));
             }
             DnsVerdict::Elsewhere { .. } if apex => rows.push(apex_row(row, Word::Wrong)),
             DnsVerdict::Elsewhere { found } => {
@@ -228,16 +228,23 @@ impl Checker {
         };
         Some(match caa {
             Caa::NotJudged => return None,
-            Caa::Allows { found } if found.is_empty() => row(name.as_str()).is(
+            Caa::Allows { found, .. } if found.is_empty() => row(name.as_str()).is(
                 Word::Ok,
                 Hint::new(
                     "No CAA record restricts certificates.",
                     "Kein CAA-Eintrag schränkt Zertifikate ein.",
                 ),
             ),
-            Caa::Allows { found } => {
+            Caa::Allows { found, doubtful } => {
                 let row = row(name.as_str()).found(found, None);
                 match &finding.stale {
+                    _ if doubtful => row.is(
+                        Word::Warning,
+                        Hint::new(
+                            format!("Some CAs refuse this spelling: write it as CAA {expected}."),
+                            format!("Manche Zertifizierungsstellen lehnen diese Schreibweise ab: Schreiben Sie CAA {expected}."),
+                        ),
+                    ),
                     Some(stale) if stale.caa => RecordReport {
                         visible_by: stale.until,
                         ..row

@@ -164,6 +164,12 @@ async fn what_is_wrong_with_the_name_is_explained() {
             "enter only links as the host",
         ),
         (
+            "as text",
+            vec![(NAME, Kind::Txt, EDGE)],
+            vec![("CNAME", Word::Missing), ("CAA", Word::Ok)],
+            "choose the type CNAME",
+        ),
+        (
             "no final dot",
             vec![(NAME, Kind::Cname, "track.platform.example.customer.example")],
             vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
@@ -214,6 +220,17 @@ async fn what_is_wrong_with_the_name_is_explained() {
         let wildcard = report.records.iter().any(|r| r.hint.de.contains("Platzhalter"));
         assert_eq!(wildcard, what == "a wildcard", "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_caa_spelling_that_some_cas_refuse_is_a_warning() {
+    let script = Script::new();
+    script.add(NAME, Kind::Cname, EDGE);
+    script.add(NAME, Kind::Caa, "0 issue CA.Example");
+    let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+    let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
+    assert_eq!((report.https, row.verdict), (true, Word::Warning));
+    assert!(row.hint.en.contains("write it as CAA 0 issue \"ca.example\""), "{}", row.hint.en);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::look::Look;
 use super::lookup::{Kind, LookupError, zone_of};
+use super::near_miss::NearMiss;
 use crate::clock::Timestamp;
 
 /// How many values found are shown: zones hold anything, people read a few.
@@ -147,6 +148,15 @@ impl RecordReport {
             hint: self.hint.and(more),
             ..self
         }
+    }
+
+    /// The row of a missing record, showing the one that was meant to be it.
+    pub(super) fn near(self, miss: Option<NearMiss>) -> Self {
+        let Some(NearMiss { found, hint }) = miss.filter(|_| self.verdict == Word::Missing) else {
+            return self;
+        };
+        let ttl = self.ttl;
+        self.found([found], ttl).also(Some(hint))
     }
 
     /// The row of a record that does not exist, or whose servers fail.

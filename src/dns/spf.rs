@@ -3,7 +3,9 @@
 
 use super::look::Look;
 use super::lookup::{Kind, LookupError, normal};
+use super::near_miss::{self, Family, NearMiss};
 use super::row::{Hint, Purpose, RecordReport, Word};
+use super::spf_term::{Kind as Term, terms};
 
 /// The look-ups a receiver makes before it gives up (RFC 7208 §4.6.4).
 const MAX_LOOKUPS: usize = 10;
@@ -11,29 +13,29 @@ const MAX_LOOKUPS: usize = 10;
 /// Checks the SPF record of `domain` for an include of `include`.
 pub(super) async fn check(look: &Look<'_>, domain: &str, include: &str) -> RecordReport {
     let include = normal(include);
-    let records = match records(look, domain).await {
-        Ok(records) => records,
-        Err(e) if e.is_absent() => (Vec::new(), e.negative_ttl()),
+    let Published { texts, near, ttl } = match published(look, domain).await {
+        Ok(published) => published,
+        Err(e) if e.is_absent() => Published {
+            ttl: e.negative_ttl(),
+            ..Published::default()
+        },
         Err(e) => return row(domain, suggested(&[], &include)).failed(&e),
     };
-    let (texts, ttl) = records;
     let expected = suggested(&texts, &include);
     let [record] = texts.as_slice() else {
         let row = row(domain, expected.clone()).found(&texts, ttl);
         return if texts.is_empty() {
-            row.is(
-                Word::Missing,
-                Hint::new(
-                    format!("Create the record {domain} TXT \"{expected}\"."),
-                    format!("Legen Sie den Eintrag {domain} TXT \"{expected}\" an."),
-                ),
-            )
+            let create = Hint::new(
+                format!("Create the record {domain} TXT \"{expected}\"."),
+                format!("Legen Sie den Eintrag {domain} TXT \"{expected}\" an."),
+            );
+            row.is(Word::Missing, create).near(near)
         } else {
             row.is(
                 Word::Wrong,
                 Hint::new(
                     format!(
-                        "{domain} has {} SPF records, one is allowed: replace them by \"{expected}\".",
+                        "{domain} has {} SPF records, one is allowed: replace them with \"{expected}\".",
                         texts.len()
                     ),
                     format!(
@@ -44,16 +46,18 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, include: &str) -> Recor
             )
         };
     };
+    if let Some(Err(term)) = terms(record).into_iter().find(Result::is_err) {
+        return row(domain, expected.clone()).found([record], ttl).is(
+            Word::Wrong,
+            Hint::new(
+                format!("\"{term}\" is not valid in an SPF record, so receivers ignore all of it: replace the record with \"{expected}\"."),
+                format!("\"{term}\" ist in einem SPF-Eintrag nicht erlaubt, Empfänger ignorieren ihn daher ganz: Ersetzen Sie den Eintrag durch \"{expected}\"."),
+            ),
+        );
+    }
     let walk = walk(look, record, &include).await;
-    let row = row(
-        domain,
-        if walk.included {
-            record.clone()
-        } else {
-            expected.clone()
-        },
-    )
-    .found([record], ttl);
+    let shown = if walk.included { record } else { &expected };
+    let row = row(domain, shown.clone()).found([record], ttl);
     judge(row, &walk, domain, &include, &expected)
 }
 
@@ -80,8 +84,8 @@ fn judge(row: RecordReport, walk: &Walk, domain: &str, include: &str, expected: 
         return row.is(
             Word::Wrong,
             Hint::new(
-                format!("The SPF record of {domain} includes {broken}, which has no single SPF record, so receivers ignore it all: remove include:{broken}."),
-                format!("Der SPF-Eintrag von {domain} verweist auf {broken}, das keinen eindeutigen SPF-Eintrag hat, Empfänger ignorieren daher alles: Entfernen Sie include:{broken}."),
+                format!("The SPF record of {domain} refers to {broken}, which has no single valid SPF record, so receivers ignore it all: remove {broken}."),
+                format!("Der SPF-Eintrag von {domain} verweist auf {broken}, das keinen eindeutigen gültigen SPF-Eintrag hat, Empfänger ignorieren daher alles: Entfernen Sie {broken}."),
             ),
         );
     }
@@ -95,13 +99,29 @@ fn row(domain: &str, expected: String) -> RecordReport {
     RecordReport::new("TXT", Purpose::Mail, domain, vec![expected])
 }
 
-/// The SPF records among a name's TXT records (RFC 7208 §4.5), and how long caches keep them.
-async fn records(look: &Look<'_>, name: &str) -> Result<(Vec<String>, Option<u32>), LookupError> {
+/// What a name's TXT records hold of SPF.
+#[derive(Default)]
+struct Published {
+    /// The SPF records (RFC 7208 §4.5).
+    texts: Vec<String>,
+    /// A record that is meant as one. `None`: there is none, or a real one.
+    near: Option<NearMiss>,
+    /// How long caches keep them, in seconds.
+    ttl: Option<u32>,
+}
+
+async fn published(look: &Look<'_>, name: &str) -> Result<Published, LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     let is_spf = |t: &&str| t.split(' ').next().is_some_and(|v| v.eq_ignore_ascii_case("v=spf1"));
     // They come from anywhere and go into sentences.
     let printable = |t: &str| t.chars().filter(|c| !c.is_control()).collect();
-    Ok((answer.texts().filter(is_spf).map(printable).collect(), answer.ttl()))
+    let texts: Vec<String> = answer.texts().filter(is_spf).map(printable).collect();
+    let near = texts.is_empty().then(|| near_miss::among(answer.texts(), Family::Spf));
+    Ok(Published {
+        texts,
+        near: near.flatten(),
+        ttl: answer.ttl(),
+    })
 }
 
 /// What following a record with all its includes came to.
@@ -109,7 +129,7 @@ async fn records(look: &Look<'_>, name: &str) -> Result<(Vec<String>, Option<u32
 struct Walk {
     lookups: usize,
     included: bool,
-    /// An include that has no single record: a permanent error (RFC 7208 §5.2).
+    /// An include that has no single valid record: a permanent error (RFC 7208 §5.2).
     broken: Option<String>,
     failed: Option<LookupError>,
 }
@@ -118,14 +138,16 @@ async fn walk(look: &Look<'_>, record: &str, include: &str) -> Walk {
     let mut walk = Walk::default();
     let mut waiting = vec![record.to_owned()];
     while let Some(record) = waiting.pop() {
-        for (target, ours) in terms(&record, include, &mut walk.lookups) {
+        for (target, ours) in targets(&record, include, &mut walk.lookups) {
             walk.included |= ours;
             // Past the limit receivers stop, and so do we. Macros (§7) depend on the mail at hand.
             if walk.lookups > MAX_LOOKUPS || target.contains('%') {
                 continue;
             }
-            match records(look, &target).await {
-                Ok((texts, _)) if texts.len() == 1 => waiting.extend(texts),
+            match published(look, &target).await.map(|p| p.texts) {
+                Ok(texts) if matches!(texts.as_slice(), [t] if terms(t).iter().all(Result::is_ok)) => {
+                    waiting.extend(texts);
+                }
                 Ok(_) => walk.broken = Some(target),
                 Err(e) if e.is_absent() => walk.broken = Some(target),
                 Err(e) => walk.failed = Some(e),
@@ -139,26 +161,23 @@ async fn walk(look: &Look<'_>, record: &str, include: &str) -> Walk {
 }
 
 /// The names a record sends receivers on to, each with whether it is the include asked for;
-/// counts the look-ups (§4.6.4). What follows `all` is never read (§5.1).
-fn terms(record: &str, include: &str, lookups: &mut usize) -> Vec<(String, bool)> {
+/// counts the look-ups (§4.6.4). What follows `all` is never read (§5.1), nor a redirect beside
+/// one, wherever it stands (§6.1).
+fn targets(record: &str, include: &str, lookups: &mut usize) -> Vec<(String, bool)> {
     let mut targets = Vec::new();
     let mut redirect = None;
-    for term in record.split(' ').filter(|t| !t.is_empty()).skip(1) {
-        let bare = term.trim_start_matches(['+', '-', '~', '?']);
-        let passes = !term.starts_with(['-', '~', '?']);
-        let lower = bare.to_ascii_lowercase();
-        let name = lower.split([':', '=', '/']).next().unwrap_or_default();
-        match name {
-            "all" => return targets,
-            "include" => {
+    for term in terms(record).into_iter().flatten() {
+        match term.kind {
+            Term::All => return targets,
+            Term::Include { target, passes } => {
                 *lookups += 1;
-                let target = normal(lower.get("include:".len()..).unwrap_or_default());
+                let target = normal(target);
                 let ours = passes && target == include;
                 targets.push((target, ours));
             }
-            "redirect" => redirect = lower.get("redirect=".len()..).map(normal),
-            "a" | "mx" | "ptr" | "exists" => *lookups += 1,
-            _ => {}
+            Term::Redirect { target } => redirect = Some(normal(target)),
+            Term::Lookup => *lookups += 1,
+            Term::Address | Term::Modifier => {}
         }
     }
     if let Some(target) = redirect {
@@ -168,26 +187,66 @@ fn terms(record: &str, include: &str, lookups: &mut usize) -> Vec<(String, bool)
     targets
 }
 
-/// The record as it should be: what is there, in one, with the include in front.
+/// The record as it should be: what has an effect today, in one, with the include in front.
 fn suggested(texts: &[String], include: &str) -> String {
     let ours = format!("include:{include}");
-    let mut terms: Vec<&str> = vec![&ours];
-    let mut last = "~all";
-    for (at, text) in texts.iter().enumerate() {
-        for term in text.split(' ').filter(|t| !t.is_empty()).skip(1) {
-            let bare = term.trim_start_matches(['+', '-', '~', '?']);
-            if bare.eq_ignore_ascii_case("all") {
-                last = if at == 0 { term } else { last };
-            } else if !terms.contains(&term) && !bare.eq_ignore_ascii_case(&ours) {
-                terms.push(term);
+    let mut kept: Vec<String> = vec![ours.clone()];
+    let mut keep = |term: String| {
+        if !kept.contains(&term)
+            && !term
+                .trim_start_matches(['+', '-', '~', '?'])
+                .eq_ignore_ascii_case(&ours)
+        {
+            kept.push(term);
+        }
+    };
+    let (mut all, mut redirect, mut modifiers) = (None, None, Vec::new());
+    for text in texts {
+        let (mut ended, mut sends_on) = (false, None);
+        for term in terms(text).into_iter().flatten() {
+            match term.kind {
+                Term::All if !ended => {
+                    ended = true;
+                    all.get_or_insert(term.text);
+                }
+                Term::Redirect { target } => sends_on = Some(target),
+                Term::Modifier => modifiers.push(term.text),
+                Term::Include { .. } | Term::Lookup | Term::Address if !ended => keep(term.text.to_owned()),
+                // What follows `all` has never had an effect, and is not given one.
+                _ => {}
+            }
+        }
+        // Nor has a redirect beside `all` (§6.1).
+        if let Some(target) = sends_on.filter(|_| !ended) {
+            match redirect {
+                None => redirect = Some(target),
+                Some(first) if first == target => {}
+                Some(_) => keep(format!("include:{target}")),
             }
         }
     }
-    // A redirect stands for the missing `all` (§6.1).
-    if terms.iter().any(|t| t.starts_with("redirect=")) {
-        return format!("v=spf1 {}", terms.join(" "));
-    }
-    format!("v=spf1 {} {last}", terms.join(" "))
+    // A redirect stands for a missing `all`; where another record has one, it becomes an include.
+    let last = match (all, redirect) {
+        (None, Some(target)) => format!("redirect={target}"),
+        (Some(all), Some(target)) => {
+            keep(format!("include:{target}"));
+            all.to_owned()
+        }
+        (all, None) => all.unwrap_or("~all").to_owned(),
+    };
+    let named = |m: &str| m.split('=').next().unwrap_or_default().to_ascii_lowercase();
+    let mut names = Vec::new();
+    modifiers.retain(|m| {
+        !names.contains(&named(m)) && {
+            names.push(named(m));
+            true
+        }
+    });
+    let mut parts = vec!["v=spf1".to_owned()];
+    parts.extend(kept);
+    parts.push(last);
+    parts.extend(modifiers.into_iter().map(str::to_owned));
+    parts.join(" ")
 }
 
 #[cfg(test)]
@@ -238,6 +297,31 @@ mod tests {
                 vec!["v=spf1 -include:spf.platform.example ~all"],
                 Word::Wrong,
                 "v=spf1 include:spf.platform.example ~all",
+            ),
+            (
+                vec!["v=spf1 REDIRECT=_spf.other.example"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example redirect=_spf.other.example",
+            ),
+            (
+                vec!["v=spf1 redirect=_spf.other.example ~all exp=why.customer.example"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example ~all exp=why.customer.example",
+            ),
+            (
+                vec!["v=spf1 mx -all a:late.example"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example mx -all",
+            ),
+            (
+                vec!["v=spf1 include:spf.platform.example ip4:192.0.2 mx -all"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example mx -all",
+            ),
+            (
+                vec!["v=spf1 mx -all", "v=spf1 redirect=_spf.other.example"],
+                Word::Wrong,
+                "v=spf1 include:spf.platform.example mx include:_spf.other.example -all",
             ),
             (
                 vec!["v=spf1 mx -all", "v=spf1 include:spf.platform.example a mx ~all"],
@@ -308,11 +392,53 @@ mod tests {
         #[test]
         fn any_text_is_read_without_panic(text in "(v=spf1)?( [-+~?]?(include|redirect|a|mx|all|exists|\\PC{0,6})[:=/]?\\PC{0,12}){0,8}") {
             let mut lookups = 0;
-            let targets = terms(&text, OURS, &mut lookups);
-            proptest::prop_assert!(targets.len() <= lookups);
+            let found = targets(&text, OURS, &mut lookups);
+            proptest::prop_assert!(found.len() <= lookups);
             // What is suggested is one valid record that has the include before `all`.
             let record = suggested(&[text], OURS);
-            proptest::prop_assert!(terms(&record, OURS, &mut 0).iter().any(|(_, ours)| *ours), "{}", record);
+            proptest::prop_assert!(targets(&record, OURS, &mut 0).iter().any(|(_, ours)| *ours), "{}", record);
+            proptest::prop_assert!(terms(&record).iter().all(Result::is_ok), "{}", record);
+            // And once published it is not to be changed again.
+            proptest::prop_assert_eq!(suggested(std::slice::from_ref(&record), OURS), record);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_suggestion_is_right_once_it_is_published() {
+        for texts in [
+            vec!["v=spf1 mx -all"],
+            vec!["v=spf1 Redirect=_spf.other.example"],
+            vec!["v=spf1 redirect=_spf.other.example ~all"],
+            vec!["v=spf1 ip4:300.1.1.1 ?all nonsense"],
+            vec!["v=spf1 a -all", "v=spf1 redirect=_spf.other.example"],
+            vec!["\"v=spf1 mx -all\""],
+        ] {
+            let before = Script::new();
+            texts.iter().for_each(|t| before.add(DOMAIN, Kind::Txt, t));
+            let row = report(&before).await;
+            assert_ne!(row.verdict, Word::Ok);
+            let after = Script::new();
+            after.add("_spf.other.example", Kind::Txt, "v=spf1 ip4:192.0.2.7 -all");
+            after.add(DOMAIN, Kind::Txt, &row.expected[0]);
+            let again = report(&after).await;
+            assert_eq!(
+                again.verdict,
+                Word::Ok,
+                "{texts:?} -> {}: {}",
+                row.expected[0],
+                again.hint.en
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn near_misses_are_shown() {
+        for text in ["\"v=spf1 mx -all\"", " v=spf1 mx", "v=spf1; mx", "spf1 mx -all"] {
+            let script = Script::new();
+            script.add(DOMAIN, Kind::Txt, text);
+            let row = report(&script).await;
+            assert_eq!((row.verdict, row.found), (Word::Missing, vec![text.to_owned()]));
+            assert!(row.hint.en.starts_with("Create the record"), "{}", row.hint.en);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::look::Look;
 use super::lookup::{Answer, Data, Kind, normal};
+use super::near_miss;
 use super::row::{Hint, Purpose, RecordReport, Word};
 use crate::domain::record::WantedRecord;
 
@@ -23,7 +24,13 @@ pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordRepor
     };
     let answer = match look.get(&host, kind).await {
         Ok(answer) => answer,
-        Err(e) => return row.without(look, kind, &e).await,
+        Err(e) => {
+            let as_text = match kind {
+                Kind::Cname => near_miss::target_as_text(look, &host, &normal(value)).await,
+                _ => None,
+            };
+            return row.without(look, kind, &e).await.near(as_text);
+        }
     };
     let row = row.found(shown(&answer, kind, value), answer.ttl());
     if answer.records.iter().any(|r| is(&r.data, value)) {
@@ -38,6 +45,7 @@ pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordRepor
         let absent = super::lookup::LookupError::NoData { ttl: answer.ttl() };
         return row.without(look, kind, &absent).await;
     }
+    let quoted = kind == Kind::Txt && row.found.iter().any(|f| words(f) == words(value));
     row.is(
         Word::Wrong,
         Hint::new(
@@ -45,6 +53,7 @@ pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordRepor
             format!("Ändern Sie den Eintrag {host} {type_name} auf {value}."),
         ),
     )
+    .also(quoted.then(near_miss::quotation_marks))
 }
 
 /// What is shown of an answer: of texts only those that are a version of the one wanted.
@@ -75,7 +84,8 @@ fn is(data: &Data, value: &str) -> bool {
                 && parts.next().map(normal).as_ref() == Some(exchange)
         }
         Data::Caa { .. } => words(&data.to_string()) == words(value),
-        Data::Txt(text) => words(text) == words(value),
+        // Quotation marks are a zone file's; in the value itself they make it another one.
+        Data::Txt(text) => !text.contains('"') && words(text) == words(value),
     }
 }
 
@@ -96,6 +106,8 @@ mod tests {
         for (kind, value, found, verdict) in [
             ("TXT", "\"token=abc\"", vec!["other", "token=abc"], Word::Ok),
             ("TXT", "token=abc", vec!["token=old"], Word::Wrong),
+            ("TXT", "token=abc", vec!["\"token=abc\""], Word::Wrong),
+            ("TXT", "\"token=a\" \"b c\"", vec!["token=a b c"], Word::Ok),
             ("TXT", "token=abc", vec!["v=spf1 -all"], Word::Missing),
             ("txt", "token=abc", vec![], Word::Missing),
             (

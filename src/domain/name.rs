@@ -22,7 +22,7 @@ const MAX_LABEL: usize = 63;
 pub struct DomainName(Arc<str>);
 
 /// Why a text is no domain name, and what is allowed instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
     /// Nothing was given.
@@ -52,6 +52,15 @@ pub enum NameError {
     /// Not convertible by IDNA.
     #[error("the name is not a valid internationalized name (IDNA)")]
     Idna,
+    /// A URL or an e-mail address, with the host name that is in it.
+    #[error("give the host name only, without https://, port and path: {0}")]
+    NotHostOnly(DomainName),
+    /// A character that no registry allows in a name, such as a typographic quotation mark.
+    #[error("the name has the character {0} in it, which domain names cannot have; remove it")]
+    Character(char),
+    /// A public suffix: everyone's names end in it, so that it is no customer's.
+    #[error("{0} is a public suffix, under which others register their domains; give a name below it")]
+    PublicSuffix(DomainName),
 }
 
 /// The registered domain of a name by the public suffix list; the name itself where it has none.
@@ -72,6 +81,9 @@ impl DomainName {
         }
         if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
             return Err(NameError::Address);
+        }
+        if let Some(host) = host_within(text) {
+            return Err(Self::parse(host).map_or_else(|e| e, NameError::NotHostOnly));
         }
         if text.is_ascii() && !has_a_label(text) {
             return Self::from_ascii(text.to_ascii_lowercase());
@@ -104,6 +116,24 @@ impl DomainName {
         Ok(Self(name.into()))
     }
 
+    /// Whether a customer can have it as a domain, beyond being a host name. Asked before a name is
+    /// registered, not when it is read: what is stored stays readable.
+    ///
+    /// # Errors
+    /// A character that no registry allows (RFC 5892 leaves out punctuation), or a public suffix.
+    pub fn registrable(&self) -> Result<(), NameError> {
+        let (unicode, _) = idna::domain_to_unicode(self.as_str());
+        if let Some(bad) = unicode.chars().find(|c| !in_names(*c)) {
+            return Err(NameError::Character(bad));
+        }
+        let suffix = psl::suffix(self.0.as_bytes());
+        let is_suffix = suffix.is_some_and(|s| s == self.as_str() && s.typ() == Some(psl::Type::Icann));
+        if is_suffix {
+            return Err(NameError::PublicSuffix(self.clone()));
+        }
+        Ok(())
+    }
+
     /// The name in lower-case ASCII.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -124,6 +154,35 @@ impl DomainName {
     pub fn is_localhost(&self) -> bool {
         self.0.ends_with(".localhost")
     }
+}
+
+/// The host in a text that is more than one: a URL, an e-mail address, or a host with port or path.
+fn host_within(text: &str) -> Option<&str> {
+    if !text.contains(['/', ':', '@', '?', '#', '\\']) {
+        return None;
+    }
+    let scheme = text.find("://").or_else(|| text.find(":\\\\"));
+    let rest = scheme.map_or(text, |at| &text[at + 1..]);
+    let rest = rest.strip_prefix("mailto:").unwrap_or(rest).trim_start_matches(['/', '\\']);
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let port = |(host, port): (&'_ str, &str)| port.bytes().all(|b| b.is_ascii_digit()).then_some(host.len());
+    let host = &host[..host.rsplit_once(':').and_then(port).unwrap_or(host.len())];
+    (!host.is_empty() && !host.contains([':', '[', ']'])).then_some(host)
+}
+
+/// Whether a character occurs in names: letters, digits, marks and symbols. No registry has
+/// punctuation, but for the few marks that IDNA 2008 names (RFC 5892 §2.6, Appendix A).
+fn in_names(c: char) -> bool {
+    use icu_properties::props::{EnumeratedProperty, GeneralCategory, GeneralCategoryGroup};
+    const NAMED: [char; 10] = [
+        '-', '.', '\u{b7}', '\u{375}', '\u{5f3}', '\u{5f4}', '\u{f0b}', '\u{30fb}', '\u{200c}', '\u{200d}',
+    ];
+    let group = GeneralCategoryGroup::Letter
+        .union(GeneralCategoryGroup::Mark)
+        .union(GeneralCategoryGroup::Number)
+        .union(GeneralCategoryGroup::Symbol);
+    NAMED.contains(&c) || group.contains(GeneralCategory::for_char(c))
 }
 
 fn has_a_label(text: &str) -> bool {
@@ -235,12 +294,75 @@ mod tests {
             ("a-.example", NameError::BadLabel),
             ("a_b.example", NameError::BadLabel),
             ("a b.example", NameError::BadLabel),
-            ("http://a.example", NameError::BadLabel),
+            ("https://[::1]/", NameError::BadLabel),
+            ("https://", NameError::BadLabel),
+            ("https://127.0.0.1:80/x", NameError::Address),
             ("xn--a.example", NameError::Idna),
             (long_label.as_str(), NameError::LabelTooLong),
             (long_name.as_str(), NameError::TooLong),
         ] {
             assert_eq!(DomainName::parse(given), Err(why), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_pasted_url_is_answered_with_the_host_in_it() {
+        let host = DomainName::parse("links.a.example").unwrap();
+        for pasted in [
+            "https://links.a.example/",
+            "HTTP://Links.A.example",
+            "links.a.example/",
+            "links.a.example/path?q#f",
+            "links.a.example:443",
+            "https://user:pw@links.a.example:8443/x",
+            "user@links.a.example",
+            "mailto:user@links.a.example",
+            "//links.a.example",
+            "https:\\\\links.a.example\\x",
+            "links.a.example?x=1",
+        ] {
+            assert_eq!(
+                DomainName::parse(pasted),
+                Err(NameError::NotHostOnly(host.clone())),
+                "{pasted}"
+            );
+        }
+        let error = NameError::NotHostOnly(host).to_string();
+        assert!(
+            error.ends_with("without https://, port and path: links.a.example"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_no_customer_can_have_is_not_registrable() {
+        let check = |text: &str| DomainName::parse(text).unwrap().registrable();
+        for allowed in [
+            "links.customer.example",
+            "customer.co.uk",
+            "links.bücher.example",
+            "ελλάδα.example",
+            "नमस्ते.example",
+            "l·l.example",
+            "i❤.example",
+            "shop.github.io",
+            "github.io",
+            "a.local",
+        ] {
+            assert_eq!(check(allowed), Ok(()), "{allowed}");
+        }
+        for (refused, bad) in [
+            ("“links.a.example", '“'),
+            ("links…a.example", '…'),
+            ("«a».example", '«'),
+        ] {
+            if let Ok(name) = DomainName::parse(refused) {
+                assert_eq!(name.registrable(), Err(NameError::Character(bad)), "{refused}");
+            }
+        }
+        assert_eq!(check("“links.a.example"), Err(NameError::Character('“')));
+        for suffix in ["co.uk", "com.au"] {
+            assert!(matches!(check(suffix), Err(NameError::PublicSuffix(_))), "{suffix}");
         }
     }
 

@@ -139,7 +139,16 @@ pub(super) fn class(class: Class, l: Language) -> &'static str {
 
 /// Why a text is no name, for whoever typed it.
 pub(super) fn name_error(error: NameError, l: Language) -> String {
-    let german = match error {
+    let german = match &error {
+        NameError::NotHostOnly(host) => {
+            &format!("Geben Sie nur den Hostnamen ein, ohne https://, Port und Pfad: {host}")
+        }
+        NameError::Character(c) => {
+            &format!("Der Name enthält das Zeichen {c}, das in Domains nicht vorkommt; entfernen Sie es.")
+        }
+        NameError::PublicSuffix(name) => &format!(
+            "{name} ist eine öffentliche Endung, unter der andere ihre Domains anmelden; geben Sie einen Namen darunter ein."
+        ),
         NameError::Empty => "Der Name ist leer; geben Sie einen Hostnamen wie links.kunde.example ein.",
         NameError::TooLong => "Der Name ist länger als 253 Zeichen.",
         NameError::LabelTooLong => "Ein Teil zwischen den Punkten ist länger als 63 Zeichen.",
@@ -160,6 +169,7 @@ pub(super) fn name_error(error: NameError, l: Language) -> String {
 /// Why something was not done, for whoever pressed the button.
 pub(super) fn operator_error(error: &OperatorError, l: Language) -> String {
     let german = match error {
+        OperatorError::Name(error) => return name_error(error.clone(), l),
         OperatorError::NotFound => "Die Domain ist nicht eingetragen.".to_owned(),
         OperatorError::OtherTenant => "Die Domain gehört einem anderen Mandanten.".to_owned(),
         OperatorError::NotYourTenant(tenant) => {

@@ -1,0 +1,192 @@
+//! TXT records that are meant as the one asked for, but that receivers do not take for one: their
+//! owner sees a record there, so the report shows it and says what is wrong with it.
+
+use super::look::Look;
+use super::lookup::{Kind, normal};
+use super::row::Hint;
+
+/// What a TXT record is meant to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// RFC 7208.
+    Spf,
+    /// RFC 7489.
+    Dmarc,
+    /// RFC 6376.
+    Dkim,
+}
+
+/// A value that was found, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NearMiss {
+    /// The value as published.
+    pub(super) found: String,
+    /// What to change about it.
+    pub(super) hint: Hint,
+}
+
+impl Family {
+    /// How such a record begins.
+    fn version(self) -> &'static str {
+        match self {
+            Self::Spf => "v=spf1",
+            Self::Dmarc => "v=DMARC1",
+            Self::Dkim => "v=DKIM1",
+        }
+    }
+
+    /// What follows the version.
+    fn separator(self) -> char {
+        if self == Self::Spf { ' ' } else { ';' }
+    }
+
+    /// Whether a text is meant as such a record, however it is spelled.
+    pub(super) fn is_meant(self, text: &str) -> bool {
+        let kept = |c: &char| c.is_ascii_alphanumeric() || *c == '=';
+        let bare: String = text.chars().filter(kept).collect::<String>().to_ascii_lowercase();
+        let version = self.version().to_ascii_lowercase();
+        let (_, name) = version.split_once('=').unwrap_or_default();
+        // `v=spf10` is another version; a whole zone line has the version somewhere inside.
+        let begins = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
+        let whole = bare.split_once(&version).is_some_and(|(_, rest)| begins(rest));
+        whole || bare.strip_prefix(name).is_some_and(begins)
+    }
+}
+
+/// The first text that is meant as a record of the family; only called with texts that are none.
+pub(super) fn among<'a>(texts: impl IntoIterator<Item = &'a str>, family: Family) -> Option<NearMiss> {
+    let text = texts.into_iter().find(|t| family.is_meant(t))?;
+    Some(NearMiss {
+        found: text.to_owned(),
+        hint: defect(text, family),
+    })
+}
+
+/// What keeps receivers from reading a text as a record of the family.
+pub(super) fn defect(text: &str, family: Family) -> Hint {
+    const QUOTES: [char; 11] = ['"', '\'', '“', '”', '„', '‟', '‘', '’', '‚', '«', '»'];
+    let (version, separator) = (family.version(), family.separator());
+    let starts = |t: &str| t.get(..version.len()).is_some_and(|s| s.eq_ignore_ascii_case(version));
+    if text.contains(QUOTES) {
+        quotation_marks()
+    } else if text.contains('\\') {
+        Hint::new(
+            "The value has a backslash (\\) in it: enter it without backslashes.",
+            "Der Wert enthält einen umgekehrten Schrägstrich (\\): Geben Sie ihn ohne diesen ein.",
+        )
+    } else if text.starts_with(char::is_whitespace) {
+        Hint::new(
+            format!("The value begins with a space: it has to begin with {version}."),
+            format!("Der Wert beginnt mit einem Leerzeichen: Er muss mit {version} beginnen."),
+        )
+    } else if !starts(text) {
+        Hint::new(
+            format!("The value has to begin with {version}."),
+            format!("Der Wert muss mit {version} beginnen."),
+        )
+    } else if family != Family::Spf && !text.starts_with(version) {
+        Hint::new(
+            format!("The value has to begin with {version}, in exactly these upper and lower case letters."),
+            format!("Der Wert muss mit {version} beginnen, in genau dieser Groß- und Kleinschreibung."),
+        )
+    } else if !text
+        .get(version.len()..)
+        .unwrap_or_default()
+        .trim_start()
+        .starts_with(separator)
+        && text.len() > version.len()
+    {
+        match separator {
+            ';' => Hint::new(
+                format!("A semicolon is missing after {version}."),
+                format!("Nach {version} fehlt ein Semikolon."),
+            ),
+            _ => Hint::new(
+                format!("{version} has to be followed by a space, not by another character."),
+                format!("Nach {version} muss ein Leerzeichen folgen, kein anderes Zeichen."),
+            ),
+        }
+    } else {
+        Hint::new(
+            "Receivers cannot read this value.",
+            "Empfänger können diesen Wert nicht lesen.",
+        )
+    }
+}
+
+pub(super) fn quotation_marks() -> Hint {
+    Hint::new(
+        "The value has quotation marks in it: enter it without them.",
+        "Der Wert enthält Anführungszeichen: Geben Sie ihn ohne Anführungszeichen ein.",
+    )
+}
+
+/// The sentence about a record that stands at another host than the one asked for.
+pub(super) fn elsewhere(found: &str, at: &str, host_short: &str) -> NearMiss {
+    NearMiss {
+        found: found.to_owned(),
+        hint: Hint::new(
+            format!("There is one at {at}: the host has to be {host_short}."),
+            format!("Bei {at} gibt es einen: Der Host muss {host_short} lauten."),
+        ),
+    }
+}
+
+/// A CNAME's target that was entered as text at `host`.
+pub(super) async fn target_as_text(look: &Look<'_>, host: &str, target: &str) -> Option<NearMiss> {
+    let answer = look.get(host, Kind::Txt).await.ok()?;
+    let found = answer.texts().find(|t| normal(t.trim_matches('"')) == target)?;
+    Some(NearMiss {
+        found: found.to_owned(),
+        hint: Hint::new(
+            "The target was entered as a TXT record: delete that and choose the type CNAME.",
+            "Das Ziel wurde als TXT-Eintrag angelegt: Löschen Sie diesen und wählen Sie den Typ CNAME.",
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, family, word) in [
+            ("\"v=spf1 mx -all\"", Family::Spf, "quotation marks"),
+            ("“v=spf1 mx -all”", Family::Spf, "quotation marks"),
+            (" v=spf1 mx -all", Family::Spf, "begins with a space"),
+            ("v=spf1; mx", Family::Spf, "followed by a space"),
+            ("v=spf1,mx", Family::Spf, "followed by a space"),
+            ("spf1 mx -all", Family::Spf, "begin with v=spf1"),
+            ("spf=v=spf1 mx", Family::Spf, "begin with v=spf1"),
+            (
+                "customer.example. 300 IN TXT v=spf1 mx",
+                Family::Spf,
+                "begin with v=spf1",
+            ),
+            ("v=DMARC1\\; p=none", Family::Dmarc, "backslash"),
+            ("v=DMARC1 p=none", Family::Dmarc, "semicolon"),
+            ("V=DMARC1; p=none", Family::Dmarc, "upper and lower case"),
+            ("v=dmarc1; p=none", Family::Dmarc, "upper and lower case"),
+            ("DMARC1; p=none", Family::Dmarc, "begin with v=DMARC1"),
+            ("p=none; v=DMARC1", Family::Dmarc, "begin with v=DMARC1"),
+            ("v=DKIM1\\; p=QUJD", Family::Dkim, "backslash"),
+        ] {
+            let miss = among(["unrelated", text], family).expect(text);
+            assert_eq!(miss.found, text);
+            assert!(miss.hint.en.contains(word), "{text}: {}", miss.hint.en);
+            assert_ne!(miss.hint.en, miss.hint.de);
+        }
+        assert_eq!(among(["v=spf10 mx", "google-site-verification=x"], Family::Spf), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "\\PC{0,30}") {
+            for family in [Family::Spf, Family::Dmarc, Family::Dkim] {
+                proptest::prop_assert!(!defect(&text, family).en.is_empty());
+                among([text.as_str()], family);
+            }
+        }
+    }
+}
