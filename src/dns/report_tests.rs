@@ -230,7 +230,11 @@ async fn a_caa_spelling_that_some_cas_refuse_is_a_warning() {
     let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
     let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
     assert_eq!((report.https, row.verdict), (true, Word::Warning));
-    assert!(row.hint.en.contains("write it as CAA 0 issue \"ca.example\""), "{}", row.hint.en);
+    assert!(
+        row.hint.en.contains("write it as CAA 0 issue \"ca.example\""),
+        "{}",
+        row.hint.en
+    );
 }
 
 #[tokio::test]
@@ -332,4 +336,11 @@ fn reports_can_be_made_on_any_thread() {
     let (name, record) = (name(NAME), record(NAME, None));
     send(checker.https(&name));
     send(checker.report(&record));
+}
+
+#[test]
+fn what_no_cache_keeps_has_no_time_of_its_own() {
+    let now = Timestamp::from_secs(1_000);
+    assert_eq!(visible_by(Some(60), now), Some(Timestamp::from_secs(1_060)));
+    assert_eq!((visible_by(Some(0), now), visible_by(None, now)), (None, None));
 }

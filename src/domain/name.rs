@@ -163,7 +163,10 @@ fn host_within(text: &str) -> Option<&str> {
     }
     let scheme = text.find("://").or_else(|| text.find(":\\\\"));
     let rest = scheme.map_or(text, |at| &text[at + 1..]);
-    let rest = rest.strip_prefix("mailto:").unwrap_or(rest).trim_start_matches(['/', '\\']);
+    let rest = rest
+        .strip_prefix("mailto:")
+        .unwrap_or(rest)
+        .trim_start_matches(['/', '\\']);
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     let port = |(host, port): (&'_ str, &str)| port.bytes().all(|b| b.is_ascii_digit()).then_some(host.len());

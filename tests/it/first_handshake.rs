@@ -45,7 +45,13 @@ async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before
     assert_eq!((click.status, click.header("location")), (302, Some(destination)));
     assert_eq!(click.header("cache-control"), Some("no-store"));
 
-    let after = world.edge.record(name).await.ssl;
+    let record = world.edge.record(name).await;
+    assert!(
+        record.dns.https && record.dns.verified,
+        "nothing else is asked of it: {:?}",
+        record.dns
+    );
+    let after = record.ssl;
     assert_eq!((after.state(), after.reason), (State::Issued, Reason::Ok));
     assert_eq!(
         after.certificate.expect("a certificate").serial,

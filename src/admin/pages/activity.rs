@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::visitor::Visitor;
-use super::{chart, words};
+use super::{chart, timeline, words};
 use crate::clock::Timestamp;
 use crate::event::Activity;
 use crate::store::TimelineEntry;
@@ -52,11 +52,12 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
             h2 #history-title { (l.pick("History", "Verlauf")) }
             ol.history {
                 @for entry in entries {
-                    li class=(entry.reason.state().as_str()) {
-                        strong { (word(entry, visitor)) }
+                    @let (event, tone) = timeline::event(&entry.event, l);
+                    li class=(tone.class()) {
+                        strong { (event) }
                         (words::second(entry.at))
                         @if let Some(detail) = entry.detail.as_ref().filter(|_| !by_operator(entry, visitor)) {
-                            span.detail { (detail) }
+                            span.detail { (timeline::detail(detail, l)) }
                         }
                     }
                 }
@@ -72,13 +73,4 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
 fn by_operator(entry: &TimelineEntry, visitor: &Visitor) -> bool {
     let told_by = ["registered", "paused", "resumed", "retired", "verify", "reissue"];
     visitor.is_guest() && told_by.contains(&entry.event.as_str())
-}
-
-fn word(entry: &TimelineEntry, visitor: &Visitor) -> Markup {
-    html! {
-        @match words::timeline(&entry.event, visitor.lang) {
-            Some(word) => (word),
-            None => (entry.event.replace('_', " ")),
-        }
-    }
 }

@@ -34,6 +34,7 @@ mod settings;
 mod share;
 mod sharing;
 mod sign_in;
+mod timeline;
 mod visitor;
 mod words;
 

@@ -107,7 +107,13 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
                 @if record.found.is_empty() { span.muted { (l.pick("nothing", "nichts")) } }
             }
             @if let Some(t) = record.visible_by {
-                dt { (l.pick("Visible everywhere", "Überall sichtbar")) }
+                dt {
+                    @if record.verdict.is_fine() {
+                        (l.pick("Visible everywhere", "Überall sichtbar"))
+                    } @else {
+                        (l.pick("A change made now is visible everywhere", "Eine Änderung jetzt ist überall sichtbar"))
+                    }
+                }
                 dd { (l.pick("by", "spätestens")) " " (words::time(t)) }
             }
             @if let Some(ttl) = record.ttl {

@@ -81,32 +81,6 @@ pub(super) fn purpose(purpose: Purpose, l: Language) -> &'static str {
     l.pick(en, de)
 }
 
-/// A word of a domain's history. `None`: one without words for people.
-pub(super) fn timeline(word: &str, l: Language) -> Option<&'static str> {
-    let (en, de) = match word {
-        "registered" => ("Registered", "Eingetragen"),
-        "admitted" => ("Admitted", "Zugelassen"),
-        "dns_right" => ("DNS is right", "DNS stimmt"),
-        "dns_wrong" => ("DNS is not right", "DNS stimmt nicht"),
-        "order_started" => ("Order placed", "Bestellung aufgegeben"),
-        "order_resumed" => ("Order resumed", "Bestellung wieder aufgenommen"),
-        "validating" => ("The CA checks", "Die CA prüft"),
-        "issued" => ("Certificate issued", "Zertifikat ausgestellt"),
-        "renewed" => ("Certificate renewed", "Zertifikat erneuert"),
-        "failed" => ("Attempt failed", "Versuch gescheitert"),
-        "held_back" => ("Held back by a limit of the CA", "Durch ein Limit der CA aufgehalten"),
-        "expired" => ("Certificate expired", "Zertifikat abgelaufen"),
-        "denied" => ("Not admitted", "Nicht zugelassen"),
-        "paused" => ("Paused", "Angehalten"),
-        "resumed" => ("Resumed", "Fortgesetzt"),
-        "retired" => ("Retired", "Stillgelegt"),
-        "verify" => ("Verified by hand", "Von Hand überprüft"),
-        "reissue" => ("New certificate asked for", "Neues Zertifikat verlangt"),
-        _ => return None,
-    };
-    Some(l.pick(en, de))
-}
-
 /// What happened, as the list of last events says it.
 pub(super) fn event(kind: EventType, l: Language) -> &'static str {
     let (en, de) = match kind {

@@ -157,7 +157,9 @@ pub(super) fn describe(name: &DomainName, report: &Report) -> String {
         &rows,
     ));
     for record in wrong() {
-        if let Some(hint) = &record.hint {
+        // The sentence above may have said it already.
+        let said = |hint: &&Sentence| report.ssl.message.as_ref().is_none_or(|m| m.en != hint.en);
+        if let Some(hint) = record.hint.as_ref().filter(said) {
             out.push_str(&format!("{} {}: {}\n", record.kind, record.host, hint.en));
         }
     }

@@ -198,6 +198,18 @@ mod tests {
              CNAME  links.customer.example  track.platform.example  nothing  missing\n\
              CNAME links.customer.example: Add it.\n"
         );
+        let said = Report {
+            ssl: answers::Ssl {
+                message: report.records[0]
+                    .hint
+                    .as_ref()
+                    .map(|h| answers::Sentence { en: h.en.clone() }),
+                ..report.ssl
+            },
+            ..report
+        };
+        let text = describe(&"links.customer.example".parse().unwrap(), &said);
+        assert_eq!(text.matches("Add it.").count(), 1, "{text}");
     }
 
     /// A stand-in for the admin API: three domains on two pages, one of them not right yet.

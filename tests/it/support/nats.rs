@@ -114,7 +114,7 @@ impl Drop for Nats {
 
 /// Where tests/run.sh puts it, or wherever it is installed.
 fn program() -> PathBuf {
-    let tools = std::env::var("LINKSEAL_TOOLS").unwrap_or_else(|_| "target/tools".to_owned());
+    let tools = std::env::var("TEST_TOOLS").unwrap_or_else(|_| "target/tools".to_owned());
     let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join(tools)
         .join("bin/nats-server");
