@@ -2,7 +2,7 @@
 
 use super::Control;
 use crate::clock::Timestamp;
-use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::ssl::{Reason, SslEvent, State};
 use crate::domain::{DomainName, DomainRecord, Milestone};
 use crate::store::{AuditEntry, Creation, Fence, StoreError, StoredCertificate, TimelineEntry, Transition};
 
@@ -53,7 +53,11 @@ impl Draft {
 
     /// Lets something happen to the domain's SSL state; what of it is told of goes with the change.
     pub fn happens(&mut self, event: SslEvent) -> &mut Self {
-        let next = self.record.ssl.apply(event.clone(), self.now);
+        let ran_out = self.record.ssl.state() == State::Issued && !self.record.ssl.holds(self.now);
+        if ran_out && event != SslEvent::Tick {
+            self.happens(SslEvent::Tick);
+        }
+        let next = self.record.ssl.apply(event.clone(), self.record.wish(), self.now);
         let milestone = Milestone::of(&self.record.ssl, &event, &next, self.now);
         // A retired domain is meant to run out.
         let meant = self.record.retired.is_some() && milestone == Some(Milestone::Expiring);

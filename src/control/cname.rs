@@ -262,7 +262,7 @@ fn led_here(name: &DomainName, finding: &Finding, now: Timestamp) -> DomainRecor
     } else {
         SslEvent::DnsChecked(finding.verdict.clone())
     };
-    record.ssl = record.ssl.apply(event, now);
+    record.happens(event, now);
     record
 }
 

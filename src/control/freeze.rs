@@ -129,9 +129,9 @@ impl Control {
     }
 }
 
-/// Whether a domain is stopped by the freeze, not by an operator's word on it alone.
+/// Whether a domain is stopped by the freeze, not set aside by an operator.
 fn waits_for_thaw(record: &DomainRecord) -> bool {
-    record.ssl.reason == Reason::Paused && record.paused.is_none()
+    record.ssl.reason == Reason::Paused && record.is_wanted()
 }
 
 fn view(freeze: Option<&Freeze>) -> Value {

@@ -27,7 +27,9 @@ impl Control {
         let mut record = DomainRecord::new(new.name.clone(), new.tenant.clone(), Origin::Registered, now);
         record.sending_domain.clone_from(&new.sending_domain);
         record.records = new.records.clone().unwrap_or_default();
-        self.want(&mut record, now);
+        if self.inner.settings.load().issue == Issue::OnRegister {
+            record.happens(SslEvent::Wanted, now);
+        }
         let audit = self.audit_line(actor, "create", &new.name, Value::Null, owner_view(&record));
         let timeline = vec![line(
             now,
@@ -73,8 +75,7 @@ impl Control {
                 }
                 let back = draft.record.retired.take().is_some();
                 if back || before.ssl.reason == Reason::Denied {
-                    let now = draft.now();
-                    self.want(&mut draft.record, now);
+                    self.resume(draft);
                     draft.tells("registered", Some(format!("again, by {}", actor.who)));
                 }
                 self.audited(draft, &before, "create", actor)
@@ -107,12 +108,12 @@ impl Control {
                 (Some(true), None) => {
                     record.paused = Some(now);
                     draft
-                        .happens(SslEvent::Paused)
+                        .happens(SslEvent::SetAside)
                         .tells("paused", Some(format!("by {}", actor.who)));
                 }
                 (Some(false), Some(_)) => {
                     record.paused = None;
-                    self.want(record, now);
+                    self.resume(draft);
                     draft.tells("resumed", Some(format!("by {}", actor.who)));
                 }
                 _ => {}
@@ -131,6 +132,7 @@ impl Control {
             let before = draft.record.clone();
             let now = draft.now();
             draft.record.retired.get_or_insert(now);
+            draft.happens(SslEvent::SetAside);
             if before.retired.is_none() {
                 draft.tells("retired", Some(format!("by {}", actor.who)));
             }
@@ -343,7 +345,7 @@ impl Control {
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(name.clone(), None, Origin::Edge, now);
         if self.inner.settings.load().issue != Issue::Off {
-            record.ssl = record.ssl.apply(SslEvent::Wanted, now);
+            record.happens(SslEvent::Wanted, now);
         }
         self.create_or_change(record, ("registered", "the edge's own name"), |draft| {
             if draft.record.origin == Origin::Edge {
@@ -356,15 +358,16 @@ impl Control {
         Ok(())
     }
 
-    /// Plans an order, where domains are ordered for as soon as they are registered.
-    fn want(&self, record: &mut DomainRecord, now: Timestamp) {
-        let issue = self.inner.settings.load().issue;
-        let event = match issue {
-            Issue::OnRegister => SslEvent::Wanted,
-            Issue::OnDemand if record.ssl.reason == Reason::Paused => SslEvent::Wanted,
-            _ => return,
-        };
-        record.ssl = record.ssl.apply(event, now);
+    /// Takes up a domain that was set aside, or denied: an order is planned where domains are
+    /// ordered for as soon as they are registered, or where a pause had stopped one.
+    fn resume(&self, draft: &mut super::Draft) {
+        let was_stopped = draft.record.ssl.reason == Reason::Paused;
+        draft.happens(SslEvent::Resumed);
+        match self.inner.settings.load().issue {
+            Issue::OnRegister => drop(draft.happens(SslEvent::Wanted)),
+            Issue::OnDemand if was_stopped => drop(draft.happens(SslEvent::Wanted)),
+            Issue::OnDemand | Issue::Off => {}
+        }
     }
 
     /// Adds the audit line, and stores only where something has changed.

@@ -124,12 +124,20 @@ impl Control {
         } else {
             "order_started"
         };
-        self.transition(&record.name, fence, |draft| {
-            draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
-            draft.tells(word, Some(ca.to_owned()));
-            Edit::Store
-        })
-        .await?;
+        let begun = self
+            .transition(&record.name, fence, |draft| {
+                // Paused, retired or forgotten since it was read.
+                if !draft.record.is_wanted() {
+                    return Edit::Refuse(StoreError::Fenced);
+                }
+                draft.happens(SslEvent::OrderStarted { ca: ca.to_owned() });
+                draft.tells(word, Some(ca.to_owned()));
+                Edit::Store
+            })
+            .await?;
+        if begun.is_none() {
+            return Err(IssueError::Fenced);
+        }
         let job = Job {
             name: record.name.clone(),
             replaces: chosen.replaces.clone(),
@@ -152,11 +160,14 @@ impl Control {
                 biased;
                 Some(step) = steps.recv() => {
                     if step == Progress::Validating {
-                        self.transition(&job.name, job.fence, |draft| {
+                        let told = self.transition(&job.name, job.fence, |draft| {
                             draft.happens(SslEvent::Validating);
                             draft.tells("validating", None);
                             Edit::Store
-                        }).await.map_err(IssueError::from)?;
+                        }).await?;
+                        if told.is_none() {
+                            return Err(IssueError::Fenced);
+                        }
                     }
                 }
                 result = &mut order => return result,

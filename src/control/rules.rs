@@ -297,7 +297,7 @@ mod tests {
         assert!(!looks(&record, Priority::Handshake), "nothing is astray");
         record.ssl = record
             .ssl
-            .apply(SslEvent::DnsChecked(DnsVerdict::Missing), NOW.minus(HOUR));
+            .then(SslEvent::DnsChecked(DnsVerdict::Missing), NOW.minus(HOUR));
         record.dns.checked = Some(NOW.minus(HOUR));
         assert!(looks(&record, Priority::Handshake));
         assert!(!looks(&record, Priority::Verify) && !looks(&record, Priority::Bulk));
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_comes_first_follows_from_state_and_settings() {
-        let mut ssl = SslStatus::new(NOW).apply(SslEvent::Wanted, NOW);
+        let mut ssl = SslStatus::new(NOW).then(SslEvent::Wanted, NOW);
         assert_eq!(first(&ssl, true, Issue::OnRegister, false, NOW), First::Look);
         assert_eq!(first(&ssl, true, Issue::OnRegister, true, NOW), First::Resume);
         assert_eq!(
@@ -376,17 +376,17 @@ mod tests {
             check_at: later + HOUR * 6,
         };
         assert_eq!(urgency(&ssl, Priority::Bulk, later), Priority::Bulk);
-        let revoked = ssl.apply(info(later.minus(HOUR)), later);
+        let revoked = ssl.then(info(later.minus(HOUR)), later);
         assert_eq!(urgency(&revoked, Priority::Bulk, later), Priority::Expiring);
         assert!(is_due(&revoked, Priority::Bulk, later));
         // As long as it has not come: also after a failure, and until the CA says otherwise.
-        let asked_again = revoked.apply(info(later.minus(HOUR)), later + HOUR);
+        let asked_again = revoked.then(info(later.minus(HOUR)), later + HOUR);
         assert_eq!(urgency(&asked_again, Priority::Bulk, later), Priority::Expiring);
-        let taken_back = revoked.apply(info(later + HOUR * 48), later);
+        let taken_back = revoked.then(info(later + HOUR * 48), later);
         assert_eq!(urgency(&taken_back, Priority::Bulk, later), Priority::Bulk);
         // A moment of the window that has simply come is no hurry.
         let at = ssl.certificate.as_ref().unwrap().renew_at;
-        assert_eq!(urgency(&ssl.apply(info(at), at), Priority::Bulk, at), Priority::Bulk);
+        assert_eq!(urgency(&ssl.then(info(at), at), Priority::Bulk, at), Priority::Bulk);
     }
 
     #[test]

@@ -153,9 +153,6 @@ impl Control {
         self.transition(name, fence, |draft| {
             let before = draft.record.ssl.clone();
             draft.happens(SslEvent::Tick);
-            if draft.record.paused.is_some() && draft.record.ssl.reason == Reason::Expired {
-                draft.happens(SslEvent::Paused);
-            }
             if draft.record.ssl == before {
                 return Edit::Nothing;
             }

@@ -110,7 +110,7 @@ mod tests {
         let mut told = Vec::new();
         for (event, days) in steps {
             let now = T0 + DAY * days;
-            let after = status.apply(event.clone(), now);
+            let after = status.then(event.clone(), now);
             told.push(Milestone::of(&status, &event, &after, now));
             status = after;
         }

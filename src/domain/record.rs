@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::name::DomainName;
-use super::ssl::{Reason, SslStatus, State};
+use super::ssl::{Reason, SslEvent, SslStatus, State, Wish};
 use crate::clock::Timestamp;
 
 /// Everything that is kept about a domain. The store holds it whole; the control plane alone
@@ -96,9 +96,23 @@ impl DomainRecord {
         }
     }
 
+    /// What the operators want of it.
+    pub fn wish(&self) -> Wish {
+        match (self.paused, self.retired) {
+            (Some(_), _) => Wish::Paused,
+            (None, Some(_)) => Wish::Retired,
+            (None, None) => Wish::Wanted,
+        }
+    }
+
     /// Whether certificates are to be ordered and renewed for it.
     pub fn is_wanted(&self) -> bool {
-        self.retired.is_none() && self.paused.is_none()
+        self.wish() == Wish::Wanted
+    }
+
+    /// Lets something happen to its SSL state.
+    pub fn happens(&mut self, event: SslEvent, now: Timestamp) {
+        self.ssl = self.ssl.apply(event, self.wish(), now);
     }
 
     /// Whether a mailer may send https links: an unexpired certificate is held and the name leads

@@ -317,6 +317,17 @@ pub struct Failure {
     pub retry_after: Option<Timestamp>,
 }
 
+/// What the operators want of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Certificates are ordered and renewed for it.
+    Wanted,
+    /// It is paused: none is ordered until it is resumed.
+    Paused,
+    /// It is retired: none is ordered, and what is held may run out.
+    Retired,
+}
+
 /// What can happen to a domain.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SslEvent {
@@ -403,8 +414,10 @@ pub enum SslEvent {
     Reissue,
     /// Admission does not allow the name (any more).
     Denied,
-    /// An operator paused it.
-    Paused,
+    /// An operator paused or retired it; which of both, its [`Wish`] says.
+    SetAside,
+    /// An operator resumed it, or brought it back.
+    Resumed,
     /// It is wanted (again): registered, resumed, admitted, or asked for by hand.
     Wanted,
     /// Time went by.
@@ -458,7 +471,10 @@ impl SslStatus {
                 .flatten()
                 .min(),
             Reason::Moved => self.next_attempt.or_else(renewal),
-            Reason::Ordering | Reason::Validating | Reason::Renewing => Some(self.since + ORDER_ABANDONED_AFTER),
+            Reason::Ordering | Reason::Validating | Reason::Renewing => {
+                let abandoned = self.since + ORDER_ABANDONED_AFTER;
+                Some(self.next_attempt.map_or(abandoned, |at| at.max(abandoned)))
+            }
             Reason::Denied | Reason::GivenUp => None,
             _ => self.next_attempt,
         };

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::record::DnsVerdict;
 use super::ssl::{
-    CaRefusals, CertificateInfo, Facts, Failure, FailureKind, ORDER_ABANDONED_AFTER, Reason, SslEvent, SslStatus, State,
+    CaRefusals, CertificateInfo, Facts, Failure, FailureKind, ORDER_ABANDONED_AFTER, Reason, SslEvent, SslStatus,
+    State, Wish,
 };
 use crate::clock::Timestamp;
 
@@ -30,9 +31,10 @@ const RENEWAL_SHARE: u32 = 4;
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
 
 impl SslStatus {
-    /// The status after `event`, at `now`.
+    /// The status after `event`, at `now`. `wish`: what the operators want of the domain; it goes
+    /// over what an order or a look comes to meanwhile.
     #[must_use]
-    pub fn apply(&self, event: SslEvent, now: Timestamp) -> Self {
+    pub fn apply(&self, event: SslEvent, wish: Wish, now: Timestamp) -> Self {
         let mut next = self.clone();
         match event {
             SslEvent::DnsChecked(DnsVerdict::Right) => next.dns_right(now),
@@ -72,18 +74,20 @@ impl SslStatus {
             SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
             SslEvent::RenewalInfo { renew_at, check_at } => next.renewal_info(renew_at, check_at, now),
             SslEvent::LookAt { at } => next.look_at = Some(at),
-            SslEvent::Postponed { until } => next.next_attempt = Some(until),
+            SslEvent::Postponed { until } => next.postponed(until, now),
             SslEvent::Reissue => {
                 if let Some(certificate) = &mut next.certificate {
                     certificate.renew_at = certificate.renew_at.min(now);
                 }
                 next.next_attempt = Some(now);
             }
-            SslEvent::Denied => next.stop(Reason::Denied, now),
-            SslEvent::Paused => next.stop(Reason::Paused, now),
+            SslEvent::Denied => next.denied(now),
+            SslEvent::Resumed => next.resumed(now),
             SslEvent::Wanted => next.wanted(now),
             SslEvent::Tick => next.tick(now),
+            SslEvent::SetAside => {}
         }
+        next.settle(wish, now);
         if next.reason != self.reason {
             next.since = now;
         }
@@ -328,11 +332,60 @@ impl SslStatus {
         }
     }
 
-    fn stop(&mut self, reason: Reason, now: Timestamp) {
+    fn denied(&mut self, now: Timestamp) {
         if !self.holds(now) {
-            self.reason = reason;
+            self.reason = Reason::Denied;
             self.next_attempt = None;
             self.eta = None;
+        }
+    }
+
+    /// An order that was queued or begun is put off with it: no state says that it is on its way.
+    fn postponed(&mut self, until: Timestamp, now: Timestamp) {
+        self.next_attempt = Some(until);
+        if !self.reason.is_in_progress() && self.reason != Reason::Queued {
+            return;
+        }
+        self.eta = None;
+        if self.holds(now) {
+            self.reason = Reason::Ok;
+        } else {
+            self.facts.cause = None;
+            self.reason = Reason::RetryScheduled;
+        }
+    }
+
+    /// For a domain that is not wanted nothing is ordered, so no state promises that anything is.
+    /// What is held is served, and what an order still brings is held.
+    fn settle(&mut self, wish: Wish, now: Timestamp) {
+        if wish == Wish::Wanted {
+            return;
+        }
+        self.next_attempt = None;
+        self.eta = None;
+        if self.holds(now) {
+            if matches!(self.reason, Reason::Renewing | Reason::RenewalFailing) {
+                self.reason = Reason::Ok;
+            }
+            return;
+        }
+        self.reason = match wish {
+            Wish::Retired if self.reason == Reason::Denied => Reason::Denied,
+            Wish::Retired if self.certificate.is_some() => Reason::Expired,
+            _ => Reason::Paused,
+        };
+    }
+
+    /// Nothing is planned by it alone, except a look at a name that led elsewhere.
+    fn resumed(&mut self, now: Timestamp) {
+        match self.reason {
+            Reason::Paused => {
+                self.attempts = 0;
+                self.reason = self.idle_reason();
+                self.next_attempt = None;
+            }
+            Reason::Moved => self.next_attempt = Some(now),
+            _ => {}
         }
     }
 
@@ -427,6 +480,14 @@ impl FailureKind {
 }
 
 #[cfg(test)]
+impl SslStatus {
+    /// [`SslStatus::apply`] of a domain that is wanted.
+    pub(crate) fn then(&self, event: SslEvent, now: Timestamp) -> Self {
+        self.apply(event, Wish::Wanted, now)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -472,7 +533,7 @@ mod tests {
     }
 
     fn issued(days: u64) -> SslStatus {
-        fresh().apply(SslEvent::Issued(certificate(days)), T0)
+        fresh().then(SslEvent::Issued(certificate(days)), T0)
     }
 
     fn ca() -> String {
@@ -491,7 +552,7 @@ mod tests {
             SslEvent::Validating,
             SslEvent::Issued(certificate(90)),
         ] {
-            status = status.apply(event, T0);
+            status = status.then(event, T0);
             seen.push(status.reason);
         }
         use Reason::*;
@@ -513,22 +574,22 @@ mod tests {
             Some(T0 + HOUR * 24 * 75),
             "an unwanted one still nears its end"
         );
-        let near = status.apply(SslEvent::Tick, T0 + HOUR * 24 * 75);
+        let near = status.then(SslEvent::Tick, T0 + HOUR * 24 * 75);
         assert_eq!(near.next_due(false), Some(T0 + HOUR * 24 * 90), "and expires");
     }
 
     #[test]
     fn an_issued_domain_is_looked_at_before_it_is_renewed() {
         let look_at = T0 + HOUR * 24;
-        let status = issued(90).apply(SslEvent::LookAt { at: look_at }, T0);
+        let status = issued(90).then(SslEvent::LookAt { at: look_at }, T0);
         assert_eq!(status.next_due(true), Some(look_at));
         assert_eq!(status.next_due(false), Some(T0 + HOUR * 24 * 75));
-        let moved = status.apply(SslEvent::DnsChecked(DnsVerdict::Missing), look_at);
+        let moved = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), look_at);
         assert_eq!(moved.next_due(true), Some(look_at + LOOK_FIRST));
         assert_eq!(moved.astray_since, Some(look_at));
-        let still = moved.apply(SslEvent::DnsChecked(DnsVerdict::Missing), look_at + HOUR);
+        let still = moved.then(SslEvent::DnsChecked(DnsVerdict::Missing), look_at + HOUR);
         assert_eq!(still.astray_since, Some(look_at));
-        let back = still.apply(SslEvent::DnsChecked(DnsVerdict::Right), look_at + HOUR * 2);
+        let back = still.then(SslEvent::DnsChecked(DnsVerdict::Right), look_at + HOUR * 2);
         assert_eq!((back.reason, back.astray_since), (Reason::Ok, None));
     }
 
@@ -536,15 +597,13 @@ mod tests {
     fn what_dns_alone_has_broken_dns_mends_and_a_failed_order_only_an_order() {
         let stray = || SslEvent::DnsChecked(DnsVerdict::CaaForbids { host: "example".into() });
         let right = || SslEvent::DnsChecked(DnsVerdict::Right);
-        let mended = issued(90).apply(stray(), T0).apply(right(), T0);
+        let mended = issued(90).then(stray(), T0).then(right(), T0);
         assert_eq!(
             (mended.reason, mended.facts.cause, mended.next_attempt),
             (Reason::Ok, None, None)
         );
-        let failing = issued(90)
-            .apply(failure(FailureKind::Connection), T0)
-            .apply(stray(), T0);
-        assert_eq!(failing.apply(right(), T0).reason, Reason::RenewalFailing);
+        let failing = issued(90).then(failure(FailureKind::Connection), T0).then(stray(), T0);
+        assert_eq!(failing.then(right(), T0).reason, Reason::RenewalFailing);
     }
 
     #[test]
@@ -586,14 +645,14 @@ mod tests {
             ),
         ] {
             let event = SslEvent::DnsChecked(verdict);
-            let (a, b) = (fresh().apply(event.clone(), T0), issued(90).apply(event, T0));
+            let (a, b) = (fresh().then(event.clone(), T0), issued(90).then(event, T0));
             assert_eq!((a.reason, b.reason), (unheld, held));
             assert!(a.next_due(true).is_some() && b.next_due(true).is_some());
             // And the fix clears it.
-            let fixed = a.apply(SslEvent::DnsChecked(DnsVerdict::Right), T0);
+            let fixed = a.then(SslEvent::DnsChecked(DnsVerdict::Right), T0);
             assert_eq!(fixed.reason, Reason::NeverRequested);
             // Once it has run out, it says the same as one that never was.
-            assert_eq!(b.apply(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, unheld);
+            assert_eq!(b.then(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, unheld);
         }
     }
 
@@ -602,12 +661,12 @@ mod tests {
         let mut status = fresh();
         let mut waits = vec![];
         for _ in 0..12 {
-            status = status.apply(SslEvent::DnsChecked(DnsVerdict::Missing), T0);
+            status = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), T0);
             waits.push(status.next_attempt.unwrap().saturating_since(T0));
         }
         assert_eq!(waits[..3], [LOOK_FIRST, LOOK_FIRST * 2, LOOK_FIRST * 4]);
         assert_eq!(waits[11], LOOK_MAX);
-        assert_eq!(status.apply(SslEvent::Wanted, T0).next_attempt, Some(T0));
+        assert_eq!(status.then(SslEvent::Wanted, T0).next_attempt, Some(T0));
     }
 
     #[test]
@@ -626,14 +685,14 @@ mod tests {
             (Refused, Reason::RetryScheduled),
             (Internal, Reason::RetryScheduled),
         ] {
-            let after = fresh().apply(failure(kind), T0);
+            let after = fresh().then(failure(kind), T0);
             assert_eq!(after.reason, reason);
             assert_eq!(after.last_error.as_ref().unwrap().detail, "said so");
             assert!(after.next_attempt.unwrap() > T0);
-            let held = issued(90).apply(failure(kind), T0);
+            let held = issued(90).then(failure(kind), T0);
             assert_eq!(held.reason, Reason::RenewalFailing);
-            assert_eq!(held.apply(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, reason);
-            assert_eq!(held.apply(SslEvent::Issued(certificate(91)), T0).last_error, None);
+            assert_eq!(held.then(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, reason);
+            assert_eq!(held.then(SslEvent::Issued(certificate(91)), T0).last_error, None);
         }
     }
 
@@ -644,19 +703,19 @@ mod tests {
             unreachable!()
         };
         failure.retry_after = Some(at);
-        let after = fresh().apply(SslEvent::Failed { failure, backoff }, T0);
+        let after = fresh().then(SslEvent::Failed { failure, backoff }, T0);
         assert_eq!(after.next_attempt, Some(at));
-        assert_eq!(after.apply(SslEvent::Wanted, T0).next_attempt, Some(at));
+        assert_eq!(after.then(SslEvent::Wanted, T0).next_attempt, Some(at));
     }
 
     #[test]
     fn a_domain_is_given_up_for_its_own_failures_only() {
-        let run = |kind| (0..GIVE_UP_AFTER).fold(fresh(), |s, _| s.apply(failure(kind), T0));
+        let run = |kind| (0..GIVE_UP_AFTER).fold(fresh(), |s, _| s.then(failure(kind), T0));
         let given_up = run(FailureKind::Connection);
         assert_eq!((given_up.reason, given_up.next_due(true)), (Reason::GivenUp, None));
         assert_eq!(run(FailureKind::Unreachable).reason, Reason::CaUnreachable);
         assert_eq!(run(FailureKind::AccountLimit).attempts, 0);
-        let again = given_up.apply(SslEvent::Wanted, T0);
+        let again = given_up.then(SslEvent::Wanted, T0);
         assert_eq!(
             (again.reason, again.attempts, again.next_due(true)),
             (Reason::NeverRequested, 0, Some(T0))
@@ -669,17 +728,84 @@ mod tests {
             not_after: T0 + Duration::from_secs(60),
             ..certificate(1)
         };
-        let status = fresh().apply(SslEvent::Issued(minute), T0);
-        let failed = status.apply(failure(FailureKind::Unreachable), T0 + Duration::from_secs(40));
+        let status = fresh().then(SslEvent::Issued(minute), T0);
+        let failed = status.then(failure(FailureKind::Unreachable), T0 + Duration::from_secs(40));
         assert_eq!(failed.next_attempt, Some(T0 + Duration::from_secs(45)));
     }
 
     #[test]
     fn a_held_certificate_is_never_taken_away_by_admission_or_pause() {
-        for event in [SslEvent::Denied, SslEvent::Paused] {
-            assert_eq!(issued(90).apply(event.clone(), T0).state(), State::Issued);
-            assert_eq!(fresh().apply(event, T0).state(), State::Unknown);
+        for (event, wish) in [
+            (SslEvent::Denied, Wish::Wanted),
+            (SslEvent::SetAside, Wish::Paused),
+            (SslEvent::SetAside, Wish::Retired),
+        ] {
+            assert_eq!(issued(90).apply(event.clone(), wish, T0).state(), State::Issued);
+            assert_eq!(fresh().apply(event, wish, T0).state(), State::Unknown);
         }
+    }
+
+    #[test]
+    fn what_an_order_comes_to_does_not_leave_a_pause() {
+        let ordering = fresh().then(SslEvent::OrderStarted { ca: ca() }, T0);
+        let paused = ordering.apply(SslEvent::SetAside, Wish::Paused, T0);
+        assert_eq!((paused.reason, paused.next_due(false)), (Reason::Paused, None));
+        for event in [
+            SslEvent::Validating,
+            failure(FailureKind::Connection),
+            SslEvent::DnsChecked(DnsVerdict::Missing),
+            SslEvent::Queued { eta: None },
+        ] {
+            let after = paused.apply(event, Wish::Paused, T0);
+            assert_eq!((after.reason, after.next_attempt), (Reason::Paused, None));
+        }
+        // A certificate that still comes is held, and not renewed.
+        let held = paused.apply(SslEvent::Issued(certificate(90)), Wish::Paused, T0);
+        assert_eq!(held.reason, Reason::Ok);
+        let ran_out = held.apply(SslEvent::Tick, Wish::Paused, T0 + HOUR * 24 * 90);
+        assert_eq!((ran_out.reason, ran_out.next_attempt), (Reason::Paused, None));
+        let back = ran_out.then(SslEvent::Resumed, T0 + HOUR * 24 * 90);
+        assert_eq!((back.reason, back.next_attempt), (Reason::Expired, None));
+    }
+
+    #[test]
+    fn what_is_retired_promises_nothing() {
+        let failing = fresh().then(failure(FailureKind::Connection), T0);
+        let retired = failing.apply(SslEvent::SetAside, Wish::Retired, T0);
+        assert_eq!(
+            (retired.reason, retired.next_attempt, retired.next_due(false)),
+            (Reason::Paused, None, None)
+        );
+        let held = issued(90).then(failure(FailureKind::Unreachable), T0);
+        assert_eq!(held.reason, Reason::RenewalFailing);
+        let retired = held.apply(SslEvent::SetAside, Wish::Retired, T0);
+        assert_eq!((retired.reason, retired.next_attempt), (Reason::Ok, None));
+        let ran_out = retired.apply(SslEvent::Tick, Wish::Retired, T0 + HOUR * 24 * 90);
+        assert_eq!((ran_out.reason, ran_out.next_due(false)), (Reason::Expired, None));
+        let denied = fresh().then(SslEvent::Denied, T0);
+        assert_eq!(
+            denied.apply(SslEvent::SetAside, Wish::Retired, T0).reason,
+            Reason::Denied
+        );
+    }
+
+    #[test]
+    fn an_interrupted_order_that_is_put_off_is_due_when_it_says() {
+        let until = T0 + HOUR * 6;
+        for event in [
+            SslEvent::OrderStarted { ca: ca() },
+            SslEvent::Validating,
+            SslEvent::Queued { eta: Some(T0) },
+        ] {
+            let put_off = fresh().then(event, T0).then(SslEvent::Postponed { until }, T0 + HOUR);
+            assert_eq!(
+                (put_off.reason, put_off.next_due(true), put_off.eta),
+                (Reason::RetryScheduled, Some(until), None)
+            );
+        }
+        let renewing = issued(90).then(SslEvent::OrderStarted { ca: ca() }, T0);
+        let put_off = renewing.then(SslEvent::Postponed { until }, T0 + HOUR);
+        assert_eq!((put_off.reason, put_off.next_due(true)), (Reason::Ok, Some(until)));
     }
 
     #[test]
@@ -693,37 +819,35 @@ mod tests {
             })
         };
         let stand_in = SslEvent::StandIn { until: T0 + HOUR };
-        let proxied = fresh()
-            .apply(SslEvent::DnsChecked(cdn()), T0)
-            .apply(stand_in.clone(), T0);
+        let proxied = fresh().then(SslEvent::DnsChecked(cdn()), T0).then(stand_in.clone(), T0);
         assert_eq!(
             (proxied.reason, proxied.facts.stand_in_until),
             (Reason::Proxied, Some(T0 + HOUR))
         );
         let missed = proxied
-            .apply(tried(Some("refused")), T0)
-            .apply(SslEvent::DnsChecked(cdn()), T0);
+            .then(tried(Some("refused")), T0)
+            .then(SslEvent::DnsChecked(cdn()), T0);
         assert_eq!((missed.reason, missed.facts.stand_in_until), (Reason::Proxied, None));
         assert!(missed.facts.preflight.is_some());
-        let arrived = missed.apply(tried(None), T0).apply(SslEvent::DnsChecked(cdn()), T0);
+        let arrived = missed.then(tried(None), T0).then(SslEvent::DnsChecked(cdn()), T0);
         assert_eq!(arrived.reason, Reason::NeverRequested);
-        let ordered = arrived.apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let ordered = arrived.then(SslEvent::OrderStarted { ca: ca() }, T0);
         assert_eq!(ordered.facts.stand_in_until, Some(T0 + ORDER_ABANDONED_AFTER));
         assert_eq!(
-            ordered.apply(failure(FailureKind::Connection), T0).facts.stand_in_until,
+            ordered.then(failure(FailureKind::Connection), T0).facts.stand_in_until,
             None
         );
         // Once issued it stays right, until the challenge does not arrive any more.
-        let held = ordered.apply(SslEvent::Issued(certificate(90)), T0);
+        let held = ordered.then(SslEvent::Issued(certificate(90)), T0);
         assert_eq!(held.facts.stand_in_until, None);
-        assert_eq!(held.apply(SslEvent::DnsChecked(cdn()), T0).reason, Reason::Ok);
-        assert_eq!(held.apply(stand_in, T0).facts.stand_in_until, None);
+        assert_eq!(held.then(SslEvent::DnsChecked(cdn()), T0).reason, Reason::Ok);
+        assert_eq!(held.then(stand_in, T0).facts.stand_in_until, None);
         let lost = held
-            .apply(tried(Some("refused")), T0)
-            .apply(SslEvent::DnsChecked(cdn()), T0);
+            .then(tried(Some("refused")), T0)
+            .then(SslEvent::DnsChecked(cdn()), T0);
         assert_eq!(lost.reason, Reason::Moved);
         // Not proxied: no stand-in.
-        let plain = fresh().apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let plain = fresh().then(SslEvent::OrderStarted { ca: ca() }, T0);
         assert_eq!(plain.facts.stand_in_until, None);
     }
 
@@ -733,14 +857,14 @@ mod tests {
             until: T0 + HOUR,
             ca: ca(),
         };
-        let after = fresh().apply(event.clone(), T0);
+        let after = fresh().then(event.clone(), T0);
         assert_eq!(
             (after.reason, after.attempts, after.next_attempt),
             (Reason::RateLimited, 0, Some(T0 + HOUR))
         );
-        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
+        let renewing = issued(90).then(SslEvent::OrderStarted { ca: ca() }, T0);
         assert_eq!(renewing.reason, Reason::Renewing);
-        let held = renewing.apply(event, T0);
+        let held = renewing.then(event, T0);
         assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
     }
 
@@ -750,15 +874,15 @@ mod tests {
             kind: FailureKind::Connection,
             until: T0 + HOUR,
         };
-        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
-        let held = renewing.apply(event(), T0);
+        let renewing = issued(90).then(SslEvent::OrderStarted { ca: ca() }, T0);
+        let held = renewing.then(event(), T0);
         assert_eq!(
             (held.reason, held.attempts, held.next_attempt),
             (Reason::Ok, 0, Some(T0 + HOUR))
         );
         assert_eq!((held.last_error, held.failures.len()), (None, 1));
-        let ordering = fresh().apply(SslEvent::OrderStarted { ca: ca() }, T0);
-        let pending = ordering.apply(event(), T0);
+        let ordering = fresh().then(SslEvent::OrderStarted { ca: ca() }, T0);
+        let pending = ordering.then(event(), T0);
         assert_eq!((ordering.state(), pending.state()), (State::Pending, State::Pending));
         assert_eq!(
             (pending.reason, pending.facts.cause),
@@ -769,17 +893,17 @@ mod tests {
     #[test]
     fn a_freeze_promises_nothing_and_is_no_operators_pause() {
         let event = SslEvent::Frozen { until: T0 + HOUR };
-        let queued = fresh().apply(SslEvent::Queued { eta: Some(T0 + HOUR) }, T0);
-        let frozen = queued.apply(event.clone(), T0);
+        let queued = fresh().then(SslEvent::Queued { eta: Some(T0 + HOUR) }, T0);
+        let frozen = queued.then(event.clone(), T0);
         assert_eq!(
             (frozen.reason, frozen.state(), frozen.eta),
             (Reason::Paused, State::Unknown, None)
         );
         assert_eq!(frozen.next_due(true), Some(T0 + HOUR), "DNS is still looked at");
-        assert_eq!(frozen.apply(SslEvent::Wanted, T0).next_due(true), Some(T0));
-        assert_eq!(fresh().apply(SslEvent::Paused, T0).next_due(true), None);
-        let renewing = issued(90).apply(SslEvent::OrderStarted { ca: ca() }, T0);
-        let held = renewing.apply(event, T0);
+        assert_eq!(frozen.then(SslEvent::Wanted, T0).next_due(true), Some(T0));
+        assert_eq!(fresh().apply(SslEvent::SetAside, Wish::Paused, T0).next_due(true), None);
+        let renewing = issued(90).then(SslEvent::OrderStarted { ca: ca() }, T0);
+        let held = renewing.then(event, T0);
         assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
     }
 
@@ -789,19 +913,19 @@ mod tests {
             until: T0 + HOUR,
             ca: ca(),
         };
-        let after = fresh().apply(event.clone(), T0);
+        let after = fresh().then(event.clone(), T0);
         assert_eq!(
             (after.reason, after.attempts, after.eta),
             (Reason::CaUnreachable, 0, None)
         );
         assert_eq!(after.next_attempt, Some(T0 + HOUR));
-        let held = issued(90).apply(event, T0);
+        let held = issued(90).then(event, T0);
         assert_eq!((held.reason, held.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
     }
 
     #[test]
     fn a_ca_that_keeps_refusing_a_name_is_passed_over_for_a_while() {
-        let refused = |status: &SslStatus, ca: &str, at| status.apply(SslEvent::RefusedBy { ca: ca.into() }, at);
+        let refused = |status: &SslStatus, ca: &str, at| status.then(SslEvent::RefusedBy { ca: ca.into() }, at);
         let once = refused(&fresh(), "a", T0);
         assert!(!once.is_refused_by("a", T0), "once may be a mistake");
         let twice = refused(&refused(&once, "b", T0), "a", T0 + HOUR);
@@ -810,16 +934,16 @@ mod tests {
         // Another CA's certificate forgets nothing, its own does.
         let ca = certificate(90).ca;
         let refused = refused(&refused(&twice, &ca, T0), &ca, T0);
-        let issued = refused.apply(SslEvent::Issued(certificate(90)), T0);
+        let issued = refused.then(SslEvent::Issued(certificate(90)), T0);
         assert!(issued.is_refused_by("a", T0 + HOUR) && !issued.is_refused_by(&ca, T0 + HOUR));
     }
 
     #[test]
     fn an_expired_one_is_due_at_once() {
         let end = T0 + HOUR * 24 * 90;
-        let status = issued(90).apply(SslEvent::Tick, end);
+        let status = issued(90).then(SslEvent::Tick, end);
         assert_eq!((status.reason, status.next_due(true)), (Reason::Expired, Some(end)));
-        assert_eq!(issued(90).apply(SslEvent::Tick, T0).reason, Reason::Ok);
+        assert_eq!(issued(90).then(SslEvent::Tick, T0).reason, Reason::Ok);
     }
 
     #[test]
@@ -828,21 +952,21 @@ mod tests {
         let mut status = fresh();
         for i in 0..4 {
             assert_eq!(status.must_wait(4, HOUR, T0 + minute * i), None);
-            status = status.apply(failure(FailureKind::Connection), T0 + minute * i);
+            status = status.then(failure(FailureKind::Connection), T0 + minute * i);
         }
         assert_eq!(status.must_wait(4, HOUR, T0 + minute * 4), Some(T0 + HOUR));
         assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None);
-        status = status.apply(failure(FailureKind::Unreachable), T0 + HOUR);
+        status = status.then(failure(FailureKind::Unreachable), T0 + HOUR);
         assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None, "the CA did not look");
-        status = status.apply(failure(FailureKind::CaDns), T0 + HOUR);
+        status = status.then(failure(FailureKind::CaDns), T0 + HOUR);
         assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), Some(T0 + minute + HOUR));
     }
 
     #[test]
     fn a_reissue_is_due_now_and_a_postponement_later() {
-        let status = issued(90).apply(SslEvent::Reissue, T0);
+        let status = issued(90).then(SslEvent::Reissue, T0);
         assert_eq!((status.reason, status.next_due(true)), (Reason::Ok, Some(T0)));
-        let status = status.apply(SslEvent::Postponed { until: T0 + HOUR }, T0);
+        let status = status.then(SslEvent::Postponed { until: T0 + HOUR }, T0);
         assert_eq!((status.reason, status.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
     }
 
@@ -877,7 +1001,8 @@ mod tests {
             Just(SslEvent::Frozen { until: T0 + HOUR }),
             Just(SslEvent::RefusedBy { ca: ca() }),
             Just(SslEvent::Denied),
-            Just(SslEvent::Paused),
+            Just(SslEvent::SetAside),
+            Just(SslEvent::Resumed),
             Just(SslEvent::Reissue),
             Just(SslEvent::Postponed { until: T0 + HOUR }),
             Just(SslEvent::LookAt { at: T0 + HOUR }),
@@ -886,18 +1011,60 @@ mod tests {
         ]
     }
 
+    fn wishes() -> impl Strategy<Value = Option<Wish>> {
+        prop_oneof![
+            6 => Just(None),
+            1 => Just(Some(Wish::Wanted)),
+            1 => Just(Some(Wish::Paused)),
+            1 => Just(Some(Wish::Retired)),
+        ]
+    }
+
     proptest! {
+        /// Operators change what they want between any two events of an order, a look and the clock.
         #[test]
-        fn whatever_happens_state_and_certificate_agree(steps in prop::collection::vec((events(), 0u64..2000), 1..40)) {
-            let (mut status, mut now) = (fresh(), T0);
-            for (event, hours) in steps {
+        fn whatever_happens_state_and_certificate_agree(
+            steps in prop::collection::vec((events(), wishes(), 0u64..2000), 1..40)
+        ) {
+            let (mut status, mut wish, mut now) = (fresh(), Wish::Wanted, T0);
+            for (event, wished, hours) in steps {
                 now = now + HOUR * u32::try_from(hours).unwrap();
-                status = status.apply(SslEvent::Tick, now).apply(event, now).apply(SslEvent::Tick, now);
-                prop_assert_eq!(status.state() == State::Issued, status.holds(now), "{:?}", status);
-                if status.state() == State::Pending {
-                    prop_assert!(status.next_due(true).is_some(), "pending means something comes: {:?}", status);
+                status = status.apply(SslEvent::Tick, wish, now);
+                if let Some(wished) = wished.filter(|w| *w != wish) {
+                    wish = wished;
+                    let event = if wish == Wish::Wanted { SslEvent::Resumed } else { SslEvent::SetAside };
+                    status = status.apply(event, wish, now);
                 }
+                let postponed = match &event {
+                    SslEvent::Postponed { until } => Some(*until),
+                    _ => None,
+                };
+                status = status.apply(event, wish, now).apply(SslEvent::Tick, wish, now);
+                let wanted = wish == Wish::Wanted;
+                prop_assert_eq!(status.state() == State::Issued, status.holds(now), "{:?}", status);
                 prop_assert!(status.since <= now);
+                if wanted {
+                    prop_assert!(
+                        status.state() != State::Pending || status.next_due(true).is_some(),
+                        "pending means something comes: {:?}", status
+                    );
+                    // What was put off is not due before, except for what the certificate itself asks for.
+                    if let Some(until) = postponed.filter(|until| *until > now) {
+                        let looks = status.holds(now);
+                        prop_assert!(looks || status.next_due(true).is_none_or(|at| at >= until), "{:?}", status);
+                    }
+                } else {
+                    prop_assert_eq!((status.next_attempt, status.eta), (None, None), "{:?}", status);
+                    let settled = match status.reason {
+                        Reason::Ok | Reason::Moved => status.holds(now),
+                        Reason::Paused => true,
+                        Reason::Expired | Reason::Denied => wish == Wish::Retired,
+                        _ => false,
+                    };
+                    prop_assert!(settled, "{:?}: {:?}", wish, status);
+                    prop_assert!(wish != Wish::Paused || status.holds(now) || status.reason == Reason::Paused);
+                    prop_assert!(status.next_due(false).is_none_or(|at| status.holds(now) && at > now), "{:?}", status);
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
 use crate::control::{Issue, Priority};
 use crate::domain::DomainName;
 use crate::domain::record::DnsVerdict;
-use crate::domain::ssl::{Failure, SslEvent, SslStatus};
+use crate::domain::ssl::{Failure, SslEvent, SslStatus, Wish};
 use crate::store::BudgetAnswer;
 
 /// When the replay begins: any moment will do.
@@ -122,7 +122,7 @@ impl<'a> Replay<'a> {
     // --- domains come ----------------------------------------------------------------------------
 
     fn register(&mut self, number: u32) {
-        let ssl = SslStatus::new(self.now).apply(SslEvent::Wanted, self.now);
+        let ssl = SslStatus::new(self.now).apply(SslEvent::Wanted, Wish::Wanted, self.now);
         self.add(number, ssl, self.now);
         self.wake();
     }
@@ -132,7 +132,7 @@ impl<'a> Replay<'a> {
         let life = self.world.certificate(self.now, self.now, &mut self.dice);
         let used = life.renew_at.saturating_since(self.now).mul_f64(self.dice.unit());
         let certificate = self.world.certificate(self.now.minus(used), self.now, &mut self.dice);
-        let ssl = SslStatus::new(self.now).apply(SslEvent::Issued(certificate), self.now);
+        let ssl = SslStatus::new(self.now).apply(SslEvent::Issued(certificate), Wish::Wanted, self.now);
         self.add(number, ssl, self.now.minus(used));
     }
 
@@ -226,7 +226,7 @@ impl<'a> Replay<'a> {
     fn happens(&mut self, id: Id, event: SslEvent) {
         let now = self.now;
         let domain = self.book.domain(id);
-        domain.ssl = domain.ssl.apply(event, now);
+        domain.ssl = domain.ssl.apply(event, Wish::Wanted, now);
     }
 
     // --- orders ----------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use linkseal::control::{Patch, Reissue};
-use linkseal::domain::ssl::{Reason, State};
+use linkseal::domain::ssl::{Reason, SslEvent, State};
+use linkseal::store::{Change, Changed, Transition};
 use rustls::AlertDescription;
 
 use crate::support::client::alert;
@@ -180,4 +181,82 @@ async fn a_new_certificate_on_demand_replaces_the_old_one_as_far_as_limits_allow
     assert_eq!(serials.len(), 5, "five certificates for the same name in a week");
     assert!(until > world.clock.now());
     assert_eq!(world.ca.name_stats(name).orders, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_fails_after_a_pause_leaves_the_pause() {
+    let name = "links.paused-failing.test";
+    let world = validating(name).await;
+    world.ca.hosts().set(name, None);
+    let control = &world.edge.control;
+    let record = control
+        .patch(&domain(name), paused(true), &operator())
+        .await
+        .expect("paused");
+    assert_eq!((record.ssl.reason, record.ssl.next_attempt), (Reason::Paused, None));
+    world.clock.advance(MINUTE);
+    let record = world.edge.until(name, "failed", |r| r.ssl.last_error.is_some()).await;
+    assert_eq!((record.ssl.reason, record.ssl.next_attempt), (Reason::Paused, None));
+    assert!(record.ssl.last_error.is_some(), "what the CA said is kept");
+    world.ca.hosts().set(name, Some(std::net::Ipv4Addr::LOCALHOST.into()));
+    world.faults().set_validation_delay(Duration::ZERO);
+    control
+        .patch(&domain(name), paused(false), &operator())
+        .await
+        .expect("resumed");
+    world.clock.advance(60 * MINUTE);
+    world.edge.until_issued(name).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retired_domain_that_waited_promises_nothing() {
+    let name = "links.retired-failing.test";
+    let world = validating(name).await;
+    world.ca.hosts().set(name, None);
+    world.clock.advance(MINUTE);
+    world.edge.until_reason(name, Reason::ValidationFailed).await;
+    world
+        .edge
+        .control
+        .retire(&domain(name), &operator())
+        .await
+        .expect("retired");
+    let record = world.edge.record(name).await;
+    assert_eq!(
+        (record.ssl.state(), record.ssl.next_attempt, record.next_due()),
+        (State::Unknown, None, None)
+    );
+    let counts = world.edge.control.store().counts(None).await.expect("the store");
+    assert!(
+        counts
+            .iter()
+            .all(|c| c.reason.state() != State::Pending || c.domains == 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_order_rests_while_nothing_is_ordered() {
+    let name = "links.interrupted.test";
+    let world = Plan::new().await.set("acme.issue", "off").start_at_once().await;
+    world.edge.register(name).await;
+    let mut record = world.edge.record(name).await;
+    record.happens(
+        SslEvent::OrderStarted {
+            ca: "a node that died".into(),
+        },
+        world.clock.now(),
+    );
+    let store = world.edge.control.store();
+    store.transition(Transition::of(record)).await.expect("stored");
+    world.clock.advance(10 * MINUTE);
+    let record = world.edge.until_reason(name, Reason::RetryScheduled).await;
+    assert!(record.next_due().is_some_and(|at| at > world.clock.now() + 60 * MINUTE));
+    // The scheduler looks again, sees to another, and leaves this one alone.
+    let head = store.change_head().await.expect("the store");
+    world.edge.register("links.other.test").await;
+    world.clock.advance(MINUTE);
+    world.edge.verify("links.other.test").await;
+    let changes = store.changes_since(head, 100).await.expect("the store");
+    let of_it = |c: &&Change| matches!(&c.what, Changed::Domain { name: n, .. } if n.as_str() == name);
+    assert_eq!(changes.iter().filter(of_it).count(), 0);
 }

@@ -88,7 +88,7 @@ async fn a_mailer_asks_for_many_names_at_once() {
     let store = edge.control.store();
     let mut record = store.domain(&name("ready.customer.example")).await.unwrap().unwrap();
     let now = edge.control.clock().now();
-    record.ssl = record.ssl.apply(
+    record.ssl = record.ssl.then(
         SslEvent::Issued(CertificateInfo {
             not_before: now,
             not_after: now + Duration::from_secs(86_400),

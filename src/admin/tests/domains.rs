@@ -363,7 +363,7 @@ async fn ready_means_issued_and_leading_here() {
         renew_at: now + Duration::from_secs(80_000),
         ari_check_at: None,
     };
-    change(&|r| r.ssl = r.ssl.apply(SslEvent::Issued(info.clone()), now)).await;
+    change(&|r| r.ssl = r.ssl.then(SslEvent::Issued(info.clone()), now)).await;
     assert!(!ready().await, "DNS was never right");
     change(&|r| r.dns.https = true).await;
     assert!(ready().await);
