@@ -47,6 +47,7 @@ pub mod event;
 pub mod fault;
 mod http01;
 pub mod issuer;
+mod json;
 pub mod link;
 pub mod random;
 pub mod shutdown;

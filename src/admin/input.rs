@@ -14,8 +14,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::auth::Caller;
+use super::life::Streams;
 use super::problem::Problem;
 use crate::domain::DomainName;
+use crate::json;
 
 /// The largest JSON body, and the longest line of an import, in bytes.
 pub(super) const MAX_BODY: usize = 64 * 1024;
@@ -97,7 +99,7 @@ impl Json {
                 DomainName::parse(text).map_err(|e| Problem::invalid_name(key, e))?;
             }
         }
-        serde_json::from_value(self.0).map_err(|e| Problem::invalid(format!("the body: {e}")))
+        json::read(self.0).map_err(|e| Problem::invalid(format!("the body: {e}")))
     }
 }
 
@@ -135,5 +137,7 @@ where
     S: futures_util::Stream<Item = Result<bytes::Bytes, std::io::Error>> + Send + 'static,
 {
     use axum::response::IntoResponse;
-    ([(http::header::CONTENT_TYPE, media)], Body::from_stream(stream)).into_response()
+    let mut response = ([(http::header::CONTENT_TYPE, media)], Body::from_stream(stream)).into_response();
+    response.extensions_mut().insert(Streams);
+    response
 }

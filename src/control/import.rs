@@ -1,8 +1,11 @@
 //! Registering many domains, a line each.
 
+use serde_json::Value;
+
 use super::Control;
 use super::input::{Actor, NewDomain, Registered};
 use crate::domain::ssl::State;
+use crate::json;
 
 /// A line of an import, and what came of it.
 #[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
@@ -30,9 +33,9 @@ impl Control {
             error: Some(error),
             state: None,
         };
-        let mut new: NewDomain = match serde_json::from_str(text) {
+        let mut new = match read(text) {
             Ok(new) => new,
-            Err(error) => return failed(None, format!("not a domain object: {error}")),
+            Err(error) => return failed(None, error),
         };
         let name = new.name.to_string();
         if let Err(error) = new.keep_to(only) {
@@ -47,6 +50,44 @@ impl Control {
                 state: Some(record.ssl.state()),
             },
             Err(error) => failed(Some(name), error.to_string()),
+        }
+    }
+}
+
+/// The domain in a line, or what is wrong with it: the line is told beside it, so only the column is.
+fn read(text: &str) -> Result<NewDomain, String> {
+    let value = serde_json::from_str(text).map_err(|error| {
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let what = error.to_string();
+        format!(
+            "column {}: {}",
+            error.column(),
+            what.strip_suffix(&place).unwrap_or(&what)
+        )
+    })?;
+    match value {
+        Value::Object(_) => json::read(value).map_err(|error| error.to_string()),
+        _ => Err(r#"a line is a JSON object, such as {"name": "links.customer.example"}"#.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_column() {
+        let error = |text: &str| read(text).unwrap_err();
+        assert!(
+            error(r#"{"name": "a.example",}"#).starts_with("column 22: "),
+            "{}",
+            error(r#"{"name": "a.example",}"#)
+        );
+        assert!(error("a.example").starts_with("column 1: "));
+        assert!(error(r#"["a.example"]"#).starts_with("a line is a JSON object"));
+        assert!(error(r#"{"name": "a.example", "colour": 1}"#).starts_with("unknown field `colour`"));
+        for text in [r#"{"name": "bad name"}"#, r#"{"nam": 1}"#, "{"] {
+            assert!(!error(text).contains("line 1"), "{}", error(text));
         }
     }
 }

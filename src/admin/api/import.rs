@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::MethodFilter;
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use crate::admin::Context;
 use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{self, MAX_BODY};
+use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::config::admin::Role;
 use crate::control::{Actor, Control, Import, NewDomain};
@@ -35,7 +36,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::POST,
             "/v1/domains/import",
             Role::Admin,
-            "Register many domains, one a line of at most 64 KiB; lines of an export fit. \
+            "Register many domains, one a line of at most 64 KiB; lines of an export fit, lines that begin with # are \
+             passed over. \
              Every line is answered, in order and as soon as it is done: read while sending.",
             import,
         )
@@ -45,16 +47,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-async fn import(State(context): State<Arc<Context>>, caller: Caller, body: Body) -> Response {
-    let (control, actor) = (context.control.clone(), caller.actor());
+async fn import(State(context): State<Arc<Context>>, caller: Caller, body: Body) -> Result<Response, Problem> {
+    let permit = Arc::new(context.transfers.begin(&context, &caller)?);
+    let actor = caller.actor();
     let only = caller.scope().tenant().map(str::to_owned);
     let answers = lines(body.into_data_stream(), STALL)
         .map(move |line| {
-            let (control, actor, only) = (control.clone(), actor.clone(), only.clone());
-            async move { answer(&control, &actor, only.as_deref(), line).await }
+            let (context, permit, actor, only) = (context.clone(), permit.clone(), actor.clone(), only.clone());
+            async move {
+                // What has no answer was not registered: the connection breaks off.
+                if !permit.holds(&context) {
+                    return Err(io::Error::other("the token was changed or removed"));
+                }
+                answer(&context.control, &actor, only.as_deref(), line).await
+            }
         })
-        .buffered(IN_FLIGHT);
-    input::stream(LINES, answers)
+        .buffered(IN_FLIGHT)
+        .inspect_err(|error| tracing::warn!(%error, "an import broke off"));
+    Ok(input::stream(LINES, answers))
 }
 
 async fn answer(control: &Control, actor: &Actor, only: Option<&str>, line: Line) -> Result<Bytes, io::Error> {
@@ -84,9 +94,19 @@ pub(in crate::admin) fn registrable(line: String) -> String {
     }
 }
 
-/// A line that is not blank.
+/// Whether a line is none that could be registered: blank, or a comment.
+pub(in crate::admin) fn is_comment(line: &str) -> bool {
+    line.is_empty() || line.starts_with('#')
+}
+
+/// A text without the mark that some editors put at the start of UTF-8.
+pub(in crate::admin) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// A line that is neither blank nor a comment.
 struct Line {
-    /// From 1, blank ones counted.
+    /// From 1, blank ones and comments counted.
     number: usize,
     /// What stands in it, or why that is not known.
     text: Result<String, &'static str>,
@@ -119,7 +139,7 @@ struct Cutter {
 }
 
 impl Cutter {
-    /// The next line that is not blank. `None`: there are no more.
+    /// The next line that is neither blank nor a comment. `None`: there are no more.
     async fn next(&mut self) -> Option<Line> {
         loop {
             while let Some(end) = self.buffer.iter().position(|&b| b == b'\n') {
@@ -162,8 +182,17 @@ impl Cutter {
         }
         self.number += 1;
         let text = match str::from_utf8(bytes.trim_ascii()) {
-            Ok("") => return None,
-            Ok(text) => Ok(text.to_owned()),
+            Ok(text) => {
+                let text = if self.number == 1 {
+                    without_mark(text).trim_ascii()
+                } else {
+                    text
+                };
+                if is_comment(text) {
+                    return None;
+                }
+                Ok(text.to_owned())
+            }
             Err(_) => Err("the line is not UTF-8"),
         };
         Some(Line {
@@ -209,6 +238,17 @@ mod tests {
         }
         assert!(cut(vec![]).await.is_empty());
         assert!(cut(vec![Ok(b"\n\n".to_vec())]).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn comments_and_the_mark_of_an_editor_are_passed_over() {
+        let text = "\u{feff}{\"a\":1}\n# a comment\n  # another\n{\"b\":2}\n#";
+        let expected = [(1, "{\"a\":1}"), (4, "{\"b\":2}")].map(|(n, t)| (n, Ok(t.to_owned())));
+        for size in [1, 2, 100] {
+            let chunks = text.as_bytes().chunks(size).map(|c| Ok(c.to_vec())).collect();
+            assert_eq!(cut(chunks).await, expected, "{size}");
+        }
+        assert!(cut(vec![Ok("\u{feff}# only a comment".into())]).await.is_empty());
     }
 
     #[tokio::test]

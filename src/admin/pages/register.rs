@@ -16,7 +16,7 @@ use super::settings::Done;
 use super::visitor::Visitor;
 use super::{Html, Page, layout, words};
 use crate::admin::Context;
-use crate::admin::api::import::{IN_FLIGHT, registrable};
+use crate::admin::api::import::{IN_FLIGHT, is_comment, registrable, without_mark};
 use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::config::admin::Role;
@@ -150,9 +150,9 @@ async fn show_import(visitor: Visitor) -> Html {
 }
 
 async fn import(State(context): State<Arc<Context>>, visitor: Visitor, Form(sent): Form<Lines>) -> Response {
-    let lines = (1..).zip(sent.lines.lines().map(str::trim));
+    let lines = (1..).zip(without_mark(&sent.lines).lines().map(str::trim));
     let lines: Vec<(usize, String)> = lines
-        .filter(|(_, l)| !l.is_empty())
+        .filter(|(_, l)| !is_comment(l))
         .map(|(n, l)| (n, as_json(l)))
         .collect();
     if lines.is_empty() || lines.len() > MAX_LINES {
