@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::domain::name::registered_domain;
 use crate::domain::record::{AppLinks, Hsts, MAX_TENANT, WantedRecord, is_tenant};
 use crate::domain::{DomainName, DomainRecord, NameError};
 use crate::link::Destination;
@@ -155,7 +156,8 @@ impl NewDomain {
             (Some(only), Some(tenant)) if tenant != only => Err(OperatorError::NotYourTenant(only.to_owned())),
             (Some(only), _) => {
                 self.tenant = Some(only.to_owned());
-                Ok(())
+                let records = self.records.as_deref().unwrap_or_default();
+                stays_within(&self.name, self.sending_domain.as_ref(), records)
             }
             (None, _) => Ok(()),
         }
@@ -170,6 +172,19 @@ impl NewDomain {
 }
 
 impl Patch {
+    /// Whether somebody who is kept to one tenant may change `record` so.
+    ///
+    /// # Errors
+    /// When names of others would be looked at.
+    pub fn stays_within(&self, record: &DomainRecord) -> Result<(), OperatorError> {
+        if self.records.is_none() && self.sending_domain.is_none() {
+            return Ok(());
+        }
+        let sending = self.sending_domain.as_ref().unwrap_or(&record.sending_domain);
+        let records = self.records.as_ref().unwrap_or(&record.records);
+        stays_within(&record.name, sending.as_ref(), records)
+    }
+
     /// Whether every value is allowed.
     pub(super) fn check(&self) -> Result<(), OperatorError> {
         check_tenant(self.tenant.as_deref())?;
@@ -197,6 +212,44 @@ impl Patch {
             }
         }
         Ok(())
+    }
+}
+
+/// What a tenant has looked up stays below its own registered domains: the edge may ask a resolver
+/// that knows the platform's internal names.
+fn stays_within(
+    name: &DomainName,
+    sending: Option<&DomainName>,
+    records: &[WantedRecord],
+) -> Result<(), OperatorError> {
+    let own = registered_domain(name.as_str());
+    let sending = sending.map(|s| registered_domain(s.as_str()));
+    // A suffix of the list is one of the public DNS; names under others may be internal ones, except
+    // under those that are for examples and tests (RFC 6761).
+    let is_public = |domain: &str| {
+        psl::suffix(domain.as_bytes())
+            .is_some_and(|suffix| suffix.is_known() || ["example", "test"].iter().any(|s| suffix == *s))
+    };
+    if let Some(sending) = sending.filter(|s| *s != own && !is_public(s)) {
+        return Err(OperatorError::Invalid(format!(
+            "sending_domain: {sending} has no public suffix; with a token of one tenant it must, or lie below {own}"
+        )));
+    }
+    let within = |host: &str, domain: &str| {
+        let host = host.trim().trim_end_matches('.').to_ascii_lowercase();
+        let above = host.strip_suffix(domain);
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    };
+    let outside = records
+        .iter()
+        .find(|r| !within(&r.host, own) && !sending.is_some_and(|s| within(&r.host, s)));
+    match outside {
+        Some(record) => Err(OperatorError::Invalid(format!(
+            "records: with a token of one tenant the host must be {own}, its sending domain's {}, or below; {} is not",
+            sending.unwrap_or("registered domain"),
+            record.host
+        ))),
+        None => Ok(()),
     }
 }
 

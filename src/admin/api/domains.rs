@@ -163,7 +163,10 @@ async fn show(State(context): State<Arc<Context>>, Name(name): Name) -> Result<R
 }
 
 pub(in crate::admin) fn not_registered(name: &DomainName) -> Problem {
-    Problem::not_found(format!("{name} is not registered; POST {ALL} registers it"))
+    Problem::not_found(format!("{name} is not registered; POST {ALL} registers it")).on_pages(
+        format!("The domain {name} is not registered."),
+        format!("Die Domain {name} ist nicht eingetragen."),
+    )
 }
 
 async fn patch(
@@ -180,6 +183,10 @@ async fn patch(
     // By the name of a former tenant another's links would work here, too.
     if patch.tenant.is_some() || patch.former_tenants.is_some() {
         caller.must_see_all("tenant and former_tenants can be changed by who sees all tenants")?;
+    }
+    if *caller.scope() != Scope::All {
+        let record = context.control.store().domain(&name).await?;
+        patch.stays_within(&record.ok_or_else(|| not_registered(&name))?)?;
     }
     let record = context.control.patch(&name, patch, &caller.actor()).await?;
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
