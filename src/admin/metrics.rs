@@ -2,8 +2,6 @@
 //! `/metrics/domains`: the state of each domain, for those who want a series each; it is read and
 //! sent page by page.
 
-use std::collections::VecDeque;
-use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,19 +10,20 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::time::timeout;
 
-use super::Context;
+use super::auth::Caller;
 use super::endpoint::{Content, Endpoint};
-use super::input;
+use super::problem::Problem;
+use super::streams::Permit;
+use super::{Context, input};
 use crate::config::admin::Role;
-use crate::control::Control;
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::{DomainName, DomainRecord};
-use crate::store::{DomainQuery, StoreError};
+use crate::store::DomainQuery;
 use crate::telemetry::metrics::MetricsHub;
 
 /// How long the snapshots may take: less than Prometheus waits for a scrape (10 s).
@@ -55,125 +54,159 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn all(State(context): State<Arc<Context>>) -> Response {
+    match text(&context).await {
+        Some(text) => response(text),
+        None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// All metrics as they are now. `None`: they cannot be written; the log says why.
+pub(super) async fn text(context: &Context) -> Option<Bytes> {
     // What cannot be read now keeps its last value: the rest is needed most when the store fails.
     match timeout(REFRESH_TIME, context.control.refresh_metrics()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the numbers about domains on /metrics are old"),
         Err(_) => tracing::warn!("the numbers about domains on /metrics are old: the store is slow"),
     }
-    match context.metrics.encode() {
-        Ok(text) => ([(CONTENT_TYPE, MetricsHub::CONTENT_TYPE)], text).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "the metrics cannot be written");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
+    let text = context.metrics.encode();
+    let text = text.inspect_err(|error| tracing::error!(%error, "the metrics cannot be written"));
+    text.ok().map(Bytes::from)
 }
 
-/// A family with a sample a domain; in the text format its lines stand together.
-struct Family {
-    head: &'static str,
-    sample: fn(&mut String, &DomainRecord, &HandshakeFailures) -> std::fmt::Result,
+pub(super) fn response(text: Bytes) -> Response {
+    ([(CONTENT_TYPE, MetricsHub::CONTENT_TYPE)], text).into_response()
 }
 
-const FAMILIES: [Family; 3] = [
-    Family {
-        head: "# HELP linkseal_domain_ssl_state The SSL state a domain is in; always 1.\n\
-               # TYPE linkseal_domain_ssl_state gauge\n",
-        // Names hold nothing that a label's value would have to escape.
-        sample: |out, record, _| {
-            let state = record.ssl.state().as_str();
-            writeln!(
-                out,
-                "linkseal_domain_ssl_state{{domain=\"{}\",state=\"{state}\"}} 1",
-                record.name
-            )
-        },
-    },
-    Family {
-        head: "# HELP linkseal_domain_certificate_not_after_seconds End of a domain's certificate, in seconds since 1970.\n\
-               # TYPE linkseal_domain_certificate_not_after_seconds gauge\n",
-        sample: |out, record, _| {
-            let Some(certificate) = &record.ssl.certificate else {
-                return Ok(());
-            };
-            let (name, end) = (&record.name, certificate.not_after.as_secs());
-            writeln!(
-                out,
-                "linkseal_domain_certificate_not_after_seconds{{domain=\"{name}\"}} {end}"
-            )
-        },
-    },
-    Family {
-        head: "# HELP linkseal_domain_handshakes_failed_total TLS handshakes of a domain with this node that failed; only where some did.\n\
-               # TYPE linkseal_domain_handshakes_failed_total counter\n",
-        sample: |out, record, failures| {
-            let Some(failed) = failures.of(&record.name) else {
-                return Ok(());
-            };
-            let (name, count) = (&record.name, failed.count);
-            writeln!(
-                out,
-                "linkseal_domain_handshakes_failed_total{{domain=\"{name}\"}} {count}"
-            )
-        },
-    },
-];
+const STATE: &str = "# HELP linkseal_domain_ssl_state The SSL state a domain is in; always 1.\n\
+                     # TYPE linkseal_domain_ssl_state gauge\n";
+const NOT_AFTER: &str = "# HELP linkseal_domain_certificate_not_after_seconds End of a domain's certificate, in seconds since 1970.\n\
+                         # TYPE linkseal_domain_certificate_not_after_seconds gauge\n";
+const FAILED: &str = "# HELP linkseal_domain_handshakes_failed_total TLS handshakes of a domain with this node that failed; only where some did.\n\
+                      # TYPE linkseal_domain_handshakes_failed_total counter\n";
 
-async fn domains(State(context): State<Arc<Context>>) -> Response {
+async fn domains(State(context): State<Arc<Context>>, caller: Caller) -> Result<Response, Problem> {
+    let permit = context.transfers.begin(&context, &caller)?;
     let walk = Walk {
-        control: context.control.clone(),
-        families: FAMILIES.into(),
-        begun: false,
-        after: None,
+        context,
+        permit,
+        part: Part::Begin,
+        later: Later::default(),
     };
-    input::stream(
-        MetricsHub::CONTENT_TYPE,
-        stream::try_unfold(walk, |mut walk| async move {
-            let page = walk.page().await;
-            // A scrape that breaks off counts as failed; a part would look like domains that went.
-            let page = page.map_err(|error| {
-                tracing::warn!(%error, "/metrics/domains broke off");
-                io::Error::other(error)
-            })?;
-            Ok(page.map(|page| (page, walk)))
-        }),
-    )
+    let parts = stream::try_unfold(walk, |mut walk| async move {
+        let part = walk.next().await?;
+        Ok(part.map(|part| (part, walk)))
+    });
+    // A scrape that breaks off counts as failed; a part would look like domains that went.
+    let parts = parts.inspect_err(|error: &io::Error| tracing::warn!(%error, "/metrics/domains broke off"));
+    Ok(input::stream(MetricsHub::CONTENT_TYPE, parts))
 }
 
+/// A walk over all domains. In the text format the lines of a family stand together, and every
+/// record is read once: what belongs into the later families is kept meanwhile, some 40 bytes a
+/// domain.
 struct Walk {
-    control: Control,
-    families: VecDeque<Family>,
-    begun: bool,
-    after: Option<DomainName>,
+    context: Arc<Context>,
+    permit: Permit,
+    part: Part,
+    later: Later,
 }
+
+/// What comes next.
+enum Part {
+    Begin,
+    /// The states of the domains after this one.
+    States(DomainName),
+    /// The other families, from this byte of the names kept on.
+    Rest(usize),
+    End,
+}
+
+/// What is kept for the later families.
+#[derive(Default)]
+struct Later {
+    /// A line each: a name, and the end of its certificate.
+    ends: String,
+    failed: String,
+}
+
+/// How much of what was kept is sent at a time.
+const CHUNK: usize = 64 * 1024;
 
 impl Walk {
     /// The next part. `None`: that was all.
-    async fn page(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let Some(family) = self.families.front() else {
-            return Ok(None);
-        };
-        let mut text = String::new();
-        if !self.begun {
-            text.push_str(family.head);
-            self.begun = true;
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if !self.permit.holds(&self.context) {
+            return Err(io::Error::other("the token was changed or removed"));
         }
+        match std::mem::replace(&mut self.part, Part::End) {
+            Part::Begin => self.states(None).await.map(Some),
+            Part::States(after) => self.states(Some(after)).await.map(Some),
+            Part::Rest(at) => Ok(Some(self.rest(at).into())),
+            Part::End => Ok(None),
+        }
+    }
+
+    async fn states(&mut self, after: Option<DomainName>) -> io::Result<Bytes> {
+        let mut text = if after.is_none() {
+            STATE.to_owned()
+        } else {
+            String::new()
+        };
         let query = DomainQuery {
-            after: self.after.clone(),
+            after,
             limit: PAGE,
             ..DomainQuery::default()
         };
-        let page = self.control.store().list(&query).await?;
+        let control = &self.context.control;
+        let page = control.store().list(&query).await.map_err(io::Error::other)?;
         for record in &page {
-            (family.sample)(&mut text, record, self.control.handshake_failures())
-                .map_err(|e| StoreError::Unavailable(e.to_string()))?;
+            self.later.note(record, control.handshake_failures());
+            let (name, state) = (&record.name, record.ssl.state().as_str());
+            // Names hold nothing that a label's value would have to escape.
+            text.push_str(&format!(
+                "linkseal_domain_ssl_state{{domain=\"{name}\",state=\"{state}\"}} 1\n"
+            ));
         }
-        self.after = page.last().filter(|_| page.len() == PAGE).map(|r| r.name.clone());
-        if self.after.is_none() {
-            self.families.pop_front();
-            self.begun = false;
+        self.part = match page.last().filter(|_| page.len() == PAGE) {
+            Some(last) => Part::States(last.name.clone()),
+            None => Part::Rest(0),
+        };
+        Ok(text.into())
+    }
+
+    fn rest(&mut self, mut at: usize) -> String {
+        let mut text = if at == 0 { NOT_AFTER.to_owned() } else { String::new() };
+        while text.len() < CHUNK
+            && let Some((line, _)) = self.later.ends.get(at..).and_then(|rest| rest.split_once('\n'))
+        {
+            at += line.len() + 1;
+            let (name, end) = line.split_once(' ').unwrap_or_default();
+            text.push_str(&format!(
+                "linkseal_domain_certificate_not_after_seconds{{domain=\"{name}\"}} {end}\n"
+            ));
         }
-        Ok(Some(text.into()))
+        if at < self.later.ends.len() {
+            self.part = Part::Rest(at);
+        } else {
+            text.push_str(FAILED);
+            text.push_str(&self.later.failed);
+        }
+        text
+    }
+}
+
+impl Later {
+    fn note(&mut self, record: &DomainRecord, failures: &HandshakeFailures) {
+        let name = &record.name;
+        if let Some(certificate) = &record.ssl.certificate {
+            self.ends
+                .push_str(&format!("{name} {}\n", certificate.not_after.as_secs()));
+        }
+        if let Some(failed) = failures.of(name) {
+            let count = failed.count;
+            self.failed.push_str(&format!(
+                "linkseal_domain_handshakes_failed_total{{domain=\"{name}\"}} {count}\n"
+            ));
+        }
     }
 }

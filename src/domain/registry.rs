@@ -213,6 +213,11 @@ impl Registry {
         self.inner.domains.is_empty()
     }
 
+    /// Some of the entries, at most so many, in no order.
+    pub fn some(&self, count: usize) -> Vec<Arc<Entry>> {
+        self.inner.domains.iter().take(count).map(|e| Arc::clone(&e)).collect()
+    }
+
     /// Calls `f` for every entry. Not for the hot path.
     pub fn for_each(&self, mut f: impl FnMut(&Entry)) {
         for entry in &self.inner.domains {

@@ -74,6 +74,8 @@ struct KillView {
     by: String,
     /// Since when.
     since: Timestamp,
+    /// What may be amiss: told when it is made. `None`: nothing is.
+    hint: Option<String>,
 }
 
 /// A page of kill switches.
@@ -94,8 +96,22 @@ impl From<StoredKill> for KillView {
             note: stored.note,
             by: stored.by,
             since: stored.since,
+            hint: None,
         }
     }
+}
+
+/// A tenant may be killed before it has a domain, or after: links on edge.name need none. A
+/// misspelled one looks the same, so it is told.
+async fn hint(context: &Context, kill: &Kill) -> Option<String> {
+    if kill.kind() != KillKind::Tenant {
+        return None;
+    }
+    let counts = context.control.store().counts(Some(kill.value())).await.ok()?;
+    let none = counts.iter().all(|c| c.domains == 0);
+    none.then(|| {
+        "no domain of this tenant is registered; check its spelling. The kill is in force all the same".to_owned()
+    })
 }
 
 async fn list(State(context): State<Arc<Context>>, Params(paging): Params<Paging>) -> Result<Response, Problem> {
@@ -126,9 +142,14 @@ async fn put(
 ) -> Result<Response, Problem> {
     let kill = parse(&path)?;
     let new: NewKill = body.read(&[])?;
+    let hint = hint(&context, &kill).await;
     let (stored, created) = context.control.kills().put(kill, new, &caller.actor()).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, axum::Json(KillView::from(stored))).into_response())
+    let view = KillView {
+        hint,
+        ..KillView::from(stored)
+    };
+    Ok((status, axum::Json(view)).into_response())
 }
 
 async fn remove(
