@@ -1,25 +1,34 @@
 //! `/healthz`: the process is alive. `/readyz`: it can serve; for balancers and orchestrators,
-//! without a token.
+//! without a token. The health port (`listen.health`) has these and `/metrics`, and nothing else.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::MethodFilter;
-use http::StatusCode;
+use axum::routing::{MethodFilter, get};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::Context;
 use super::endpoint::{Content, Endpoint};
+use super::input::Params;
+use super::problem::Problem;
+use super::{Context, metrics};
 use crate::store::Store;
 
 /// How long an answer of the store holds: anybody may ask, and every question is a write.
 const STORE_FRESH: Duration = Duration::from_secs(1);
+/// For how long a scrape of the health port holds: anybody may ask there, and each looks at every
+/// domain.
+const SCRAPE_FRESH: Duration = Duration::from_secs(1);
 /// A store that takes longer is not ready.
 const STORE_TIME: Duration = Duration::from_secs(2);
 
@@ -33,14 +42,49 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             alive,
         )
         .answers(StatusCode::OK, Content::json::<Alive>(), "It is."),
-        Endpoint::new(MethodFilter::GET, "/readyz", None, "Whether it can serve.", ready)
-            .answers(StatusCode::OK, Content::json::<Readiness>(), "It can.")
-            .answers(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Content::json::<Readiness>(),
-                "Something is missing.",
-            ),
+        Endpoint::new(
+            MethodFilter::GET,
+            "/readyz",
+            None,
+            "Whether it can serve: it has the domains, and is not about to stop. What it serves it has in memory, so \
+             that a store that is away does not make it unready, except with strict=true.",
+            ready,
+        )
+        .query::<Question>()
+        .answers(StatusCode::OK, Content::json::<Readiness>(), "It can.")
+        .answers(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Content::json::<Readiness>(),
+            "Something is missing.",
+        ),
     ]
+}
+
+/// The routes of the health port.
+pub(super) fn router(context: &Arc<Context>) -> Router {
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(scrape))
+        .fallback(async || {
+            Problem::not_found("this port has /healthz, /readyz and /metrics; the rest is on listen.admin")
+        })
+        .method_not_allowed_fallback(async || Problem::method("this port takes GET only"))
+        .layer(map_response(async |mut response: Response| {
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            response
+        }))
+        .with_state(Arc::clone(context))
+}
+
+/// Which readiness is asked for. Other parameters are passed over: probes add what they like.
+#[derive(Deserialize, JsonSchema)]
+struct Question {
+    /// `true`: a store that cannot be used makes it unready too. `None`: it does not.
+    #[schemars(with = "Option<bool>")]
+    strict: Option<String>,
 }
 
 /// That it is alive.
@@ -64,7 +108,7 @@ struct Readiness {
 /// Something without which it is not ready.
 #[derive(Serialize, JsonSchema)]
 struct Missing {
-    /// What, as one word: `registry`, `store`, `draining`.
+    /// What, as one word: `registry`, `draining`, and when asked with strict=true `store`.
     what: &'static str,
     /// The same for people.
     detail: String,
@@ -74,7 +118,12 @@ async fn alive() -> axum::Json<Alive> {
     axum::Json(Alive { alive: true })
 }
 
-async fn ready(State(context): State<Arc<Context>>) -> Response {
+async fn ready(State(context): State<Arc<Context>>, Params(question): Params<Question>) -> Result<Response, Problem> {
+    let strict = match question.strict.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Problem::invalid("strict: true or false")),
+    };
     let mut missing = Vec::new();
     if context.draining.load(Ordering::Acquire) {
         missing.push(Missing {
@@ -88,7 +137,8 @@ async fn ready(State(context): State<Arc<Context>>) -> Response {
             detail: "the domains are still being loaded".to_owned(),
         });
     }
-    if let Err(detail) = context.store.check(context.control.store().as_ref()).await {
+    // Not asked otherwise: a probe must not wait for a store that hangs.
+    if strict && let Err(detail) = context.store.check(context.control.store().as_ref()).await {
         missing.push(Missing { what: "store", detail });
     }
     let ready = missing.is_empty();
@@ -97,15 +147,41 @@ async fn ready(State(context): State<Arc<Context>>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (
-        status,
-        axum::Json(Readiness {
-            ready,
-            missing,
-            suspects_itself: context.control.suspected().since.is_some(),
-        }),
-    )
-        .into_response()
+    let readiness = Readiness {
+        ready,
+        missing,
+        suspects_itself: context.control.suspected().since.is_some(),
+    };
+    Ok((status, axum::Json(readiness)).into_response())
+}
+
+async fn scrape(State(context): State<Arc<Context>>) -> Response {
+    context.scraped.get(&context).await
+}
+
+/// The last scrape of the health port.
+#[derive(Default)]
+pub(super) struct Scraped {
+    last: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Scraped {
+    async fn get(&self, context: &Context) -> Response {
+        // Held while it is made: who comes meanwhile gets the same.
+        let mut last = self.last.lock().await;
+        if let Some((at, text)) = last.as_ref()
+            && at.elapsed() < SCRAPE_FRESH
+        {
+            return metrics::response(text.clone());
+        }
+        match metrics::text(context).await {
+            Some(text) => {
+                *last = Some((Instant::now(), text.clone()));
+                metrics::response(text)
+            }
+            None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
 }
 
 /// Whether the store works, asked now and then.

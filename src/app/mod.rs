@@ -93,6 +93,8 @@ pub struct Addresses {
     pub https: Vec<SocketAddr>,
     /// The admin port.
     pub admin: Vec<SocketAddr>,
+    /// The health port.
+    pub health: Vec<SocketAddr>,
 }
 
 /// A bound edge.
@@ -151,6 +153,7 @@ impl App {
         }
 
         let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;
+        let health_sockets = admin::bind(&wiring::addresses(&config.listen.health))?;
 
         let (sealer, store) = open_store(&config, registry)?;
         let sealer = Arc::new(sealer);
@@ -252,6 +255,10 @@ impl App {
             http: local(&bound, Listener::Http),
             https: local(&bound, Listener::Https),
             admin: admin_sockets.iter().map(|s| s.local_addr()).collect::<Result<_, _>>()?,
+            health: health_sockets
+                .iter()
+                .map(|s| s.local_addr())
+                .collect::<Result<_, _>>()?,
         };
         let admin = Admin::new(admin::Parts {
             control: control.clone(),
@@ -265,6 +272,7 @@ impl App {
             pages_key,
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
+            health_sockets,
             tasks: tasks.clone(),
         })?;
         Ok(Self {
@@ -321,8 +329,10 @@ impl App {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");
             self.connections.listen(bound);
         }
-        for address in &self.addresses.admin {
-            tracing::info!(listener = "admin", %address, "listening");
+        for (listener, addresses) in [("admin", &self.addresses.admin), ("health", &self.addresses.health)] {
+            for address in addresses {
+                tracing::info!(listener, %address, "listening");
+            }
         }
         tokio::pin!(stop);
         loop {

@@ -329,6 +329,7 @@ pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings
     admin::Settings {
         plain: config.admin.plain,
         tokens: config.secrets.admin_tokens.clone(),
+        trusted_proxies: config.admin.trusted_proxies.iter().map(|n| n.get()).collect(),
         edge_name: config.edge.name.clone(),
         aliases: config.edge.aliases.clone(),
         pages: config.pages.clone(),

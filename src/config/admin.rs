@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Paths;
 use super::check::Findings;
 use super::listen::Listen;
-use super::text::{Label, Tenant};
+use super::text::{Label, Network, Tenant};
 
 /// Who may use the admin API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +17,9 @@ use super::text::{Label, Tenant};
 pub struct Admin {
     /// Whether the admin port speaks plain HTTP off loopback too: for a network that is trusted.
     pub plain: bool,
+    /// Networks of reverse proxies in front of the admin port: the client is who they name, in a
+    /// PROXY header, in Forwarded or in X-Forwarded-For. From others these are not believed.
+    pub trusted_proxies: Vec<Network>,
     /// The bearer tokens. Empty: anybody on this machine may do everything, on loopback only.
     pub tokens: Vec<Token>,
 }
@@ -66,6 +69,20 @@ impl Admin {
                     ),
                 );
             }
+        }
+        for (i, network) in self.trusted_proxies.iter().enumerate() {
+            if network.get().prefix_len() == 0 {
+                found.problem(
+                    &format!("admin.trusted_proxies[{i}]"),
+                    format!("{network} is everybody: anybody could claim any address; give your proxies' networks"),
+                );
+            }
+        }
+        if !self.trusted_proxies.is_empty() && self.tokens.is_empty() {
+            found.warn(
+                "admin.trusted_proxies",
+                "without admin.tokens what a proxy hands on is refused: add a token",
+            );
         }
         let open: Vec<_> = listen
             .admin

@@ -17,6 +17,9 @@ pub struct Listen {
     /// The admin API, metrics and pages. Elsewhere than on loopback it needs tokens, and speaks TLS
     /// under edge.name's certificate unless admin.plain is true.
     pub admin: Vec<Endpoint>,
+    /// Plain HTTP with /healthz, /readyz and /metrics only and without tokens, for probes and
+    /// scrapers that cannot use the admin port.
+    pub health: Vec<Endpoint>,
     /// Networks whose connections to http and https must begin with a PROXY header, version 1 or 2.
     pub proxy_protocol_from: Vec<Network>,
 }
@@ -29,6 +32,7 @@ impl Default for Listen {
             http: vec![any(80)],
             https: vec![any(443)],
             admin: vec![local.into()],
+            health: Vec::new(),
             proxy_protocol_from: Vec::new(),
         }
     }
@@ -46,7 +50,13 @@ impl Listen {
             );
         }
         let mut seen: Vec<(Endpoint, String)> = Vec::new();
-        for (name, addresses) in [("http", &self.http), ("https", &self.https), ("admin", &self.admin)] {
+        let ports = [
+            ("http", &self.http),
+            ("https", &self.https),
+            ("admin", &self.admin),
+            ("health", &self.health),
+        ];
+        for (name, addresses) in ports {
             for (i, address) in addresses.iter().enumerate() {
                 let key = format!("listen.{name}[{i}]");
                 // Port 0 is another free port each time.

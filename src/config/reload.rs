@@ -33,6 +33,7 @@ pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> 
         ("listen.http", a.listen.http != b.listen.http),
         ("listen.https", a.listen.https != b.listen.https),
         ("listen.admin", a.listen.admin != b.listen.admin),
+        ("listen.health", a.listen.health != b.listen.health),
         (
             "listen.proxy_protocol_from",
             a.listen.proxy_protocol_from != b.listen.proxy_protocol_from,
