@@ -1,15 +1,18 @@
 //! What is said when a request is not done: `application/problem+json` (RFC 9457) with a `code`
 //! that programs tell apart and a `detail` that says what is allowed.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::pages;
 use crate::clock::Timestamp;
 use crate::control::OperatorError;
-use crate::domain::NameError;
+use crate::domain::{Language, NameError};
 use crate::store::StoreError;
 
 /// What went wrong, for programs.
@@ -57,6 +60,9 @@ pub(super) struct Problem {
     /// The same in seconds from now, for Retry-After.
     #[serde(skip)]
     retry_after: Option<u64>,
+    /// What a page says instead, in English and German: people there send no requests by hand.
+    #[serde(skip)]
+    on_pages: Option<(String, String)>,
 }
 
 fn number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
@@ -73,7 +79,14 @@ impl Problem {
             detail: detail.into(),
             retry_at: None,
             retry_after: None,
+            on_pages: None,
         }
+    }
+
+    /// Says it in other words on pages.
+    pub(super) fn on_pages(mut self, en: impl Into<String>, de: impl Into<String>) -> Self {
+        self.on_pages = Some((en.into(), de.into()));
+        self
     }
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
@@ -130,10 +143,13 @@ impl Problem {
 impl Problem {
     /// Too many wrong tokens were shown.
     pub(super) fn guesses(until: Timestamp, now: Timestamp) -> Self {
-        Self::later(
-            format!("too many wrong tokens came from here, or in all; try again at {until}"),
-            until,
-            now,
+        let detail = format!(
+            "this token is not known here, and too many wrong ones came from this address or in all; check the token, \
+             and try again at {until}. A right token is let in at once"
+        );
+        Self::later(detail, until, now).on_pages(
+            "This token is not known here, and too many wrong ones were tried. Check the token: the right one lets you in at once.",
+            "Dieses Token ist hier nicht bekannt, und es wurden zu viele falsche versucht. Prüfen Sie das Token: Mit dem richtigen kommen Sie sofort hinein.",
         )
     }
 
@@ -141,9 +157,12 @@ impl Problem {
         self.status
     }
 
-    /// What went wrong and what is allowed, for people.
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
+    /// What a page says, as sentences.
+    pub(super) fn page_text(&self, language: Language) -> Cow<'_, str> {
+        match &self.on_pages {
+            Some((en, de)) => language.pick(en.as_str(), de.as_str()).into(),
+            None => pages::sentence(&self.detail).into(),
+        }
     }
 }
 
@@ -171,7 +190,8 @@ impl From<StoreError> for Problem {
 
 impl From<OperatorError> for Problem {
     fn from(error: OperatorError) -> Self {
-        match error {
+        let [en, de] = [Language::En, Language::De].map(|l| pages::operator_error(&error, l));
+        let problem = match error {
             OperatorError::Store(error) => error.into(),
             OperatorError::NotFound => Self::not_found(error.to_string()),
             OperatorError::OtherTenant | OperatorError::OwnName | OperatorError::IssueOff | OperatorError::Frozen => {
@@ -182,7 +202,8 @@ impl From<OperatorError> for Problem {
             OperatorError::NotYourTenant(_) => Self::forbidden(error.to_string()),
             OperatorError::Name(error) => Self::invalid_name("name", error),
             OperatorError::Invalid(detail) => Self::invalid(detail),
-        }
+        };
+        problem.on_pages(en, de)
     }
 }
 

@@ -17,8 +17,9 @@ use crate::admin::Context;
 use crate::admin::api::checks::{self, Paging};
 use crate::admin::api::domains::not_registered;
 use crate::admin::input::Params;
+use crate::admin::outsiders::hide_private;
 use crate::admin::problem::Problem;
-use crate::admin::scope::Reach;
+use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::dns::DnsReport;
@@ -76,8 +77,17 @@ pub(super) async fn dns(
     let (record, report) = match context.pages.reports.get(&name).filter(made) {
         Some(report) => (record(&context, &name).await?, report),
         None => {
+            let _turn = visitor.turn(&context).await?;
             let (record, report) = context.control.dns_report(&name).await?;
             (record, Arc::new(report))
+        }
+    };
+    let report = match visitor.scope {
+        Scope::All => report,
+        _ => {
+            let mut shown = DnsReport::clone(&report);
+            hide_private(&mut shown);
+            Arc::new(shown)
         }
     };
     page(&context, &visitor, &record, Some(&report), None).await
@@ -89,6 +99,7 @@ pub(super) async fn verify(
     visitor: Visitor,
     Subject(name): Subject,
 ) -> Result<Response, Problem> {
+    let _turn = visitor.turn(&context).await?;
     let (_, report) = context.control.verify(&name, &visitor.actor()).await?;
     let rest = format!("/dns?at={}", report.checked);
     context.pages.reports.insert(name.clone(), Arc::new(report));

@@ -20,6 +20,8 @@ use crate::domain::Language;
 
 /// The largest form in bytes: the names of an import are pasted into one.
 pub(super) const MAX_FORM: usize = 1 << 20;
+/// The largest form of those who have not signed in: that to sign in, and a guest's button.
+pub(super) const MAX_SMALL: usize = 4 * 1024;
 /// How long a form may take.
 const FORM_TIME: Duration = Duration::from_secs(30);
 /// The field that holds the form token.
@@ -75,6 +77,7 @@ fn elsewhere() -> Problem {
 pub(super) async fn read(
     parts: &mut Parts,
     body: Body,
+    max: usize,
     language: Language,
     is_right: impl Fn(&str) -> bool,
 ) -> Result<Body, Problem> {
@@ -89,7 +92,7 @@ pub(super) async fn read(
     if !is_form(&parts.headers) {
         return if right { Ok(body) } else { Err(refused()) };
     }
-    let bytes = bounded(body).await?;
+    let bytes = bounded(body, max).await?;
     let mut fields: Vec<(String, String)> = form_urlencoded::parse(&bytes).into_owned().collect();
     right |= fields.iter().any(|(key, value)| key == FIELD && is_right(value));
     if !right {
@@ -106,11 +109,11 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-async fn bounded(body: Body) -> Result<Bytes, Problem> {
-    let read = timeout(FORM_TIME, Limited::new(body, MAX_FORM).collect()).await;
+async fn bounded(body: Body, max: usize) -> Result<Bytes, Problem> {
+    let read = timeout(FORM_TIME, Limited::new(body, max).collect()).await;
     let read = read.map_err(|_| Problem::too_slow(format!("the form took longer than {} s", FORM_TIME.as_secs())))?;
     let read = read.map_err(|e| match e.is::<LengthLimitError>() {
-        true => Problem::too_large(format!("the form is larger than {MAX_FORM} bytes")),
+        true => Problem::too_large(format!("the form is larger than {max} bytes")),
         false => Problem::invalid("the form broke off"),
     })?;
     Ok(read.to_bytes())

@@ -17,10 +17,10 @@ use super::share;
 use super::visitor::{Visitor, Who};
 use super::{cookies, form, headers, layout, see_other, sign_in};
 use crate::admin::auth::{self, Caller};
+use crate::admin::client::Peer;
 use crate::admin::endpoint::Rule;
 use crate::admin::problem::Problem;
 use crate::admin::scope::Scope;
-use crate::admin::server::Peer;
 use crate::admin::{Context, Live};
 use crate::clock::Timestamp;
 use crate::config::pages::Origin;
@@ -60,7 +60,11 @@ pub(in crate::admin) fn is_for_people(request: &Request) -> bool {
 
 /// The page for what is not there.
 pub(in crate::admin) async fn not_found(context: &Arc<Context>, request: Request) -> Response {
-    let nothing = async |_| Problem::not_found("there is no such page").into_response();
+    let nothing = async |_| {
+        Problem::not_found("there is no such page")
+            .on_pages("There is no such page.", "Diese Seite gibt es nicht.")
+            .into_response()
+    };
     around(context, request, nothing).await
 }
 
@@ -150,7 +154,7 @@ impl<'c> Visit<'c> {
             .from
             .ok_or_else(|| Problem::forbidden("the address of the request is not known"))?;
         if self.live.access.is_open() {
-            auth::check_host(&parts.uri, &parts.headers)?;
+            auth::check_direct(parts)?;
         }
         let matched = parts.extensions.get::<MatchedPath>().cloned();
         if let Some(path) = matched.filter(|p| p.as_str().starts_with(share::PREFIX)) {
@@ -164,6 +168,7 @@ impl<'c> Visit<'c> {
                 Who::Stranger | Who::Guest(_) => return Err(Refusal::Stranger),
             };
             caller.must_be(needed)?;
+            auth::vouch(parts);
             auth::must_reach(self.context, &caller, rule.reach, parts).await?;
         }
         if parts.method.is_safe() {
@@ -173,9 +178,10 @@ impl<'c> Visit<'c> {
         let sessions = &self.context.pages.sessions;
         let session = self.session.as_ref();
         let is_right = |token: &str| session.is_some_and(|s| sessions.is_form_token(token, s));
-        let read = form::read(parts, body, self.visitor.lang, is_right).await;
-        // Whoever left the sign-in open for too long gets it anew.
         let is_stranger = matches!(self.visitor.who, Who::Stranger);
+        let max = if is_stranger { form::MAX_SMALL } else { form::MAX_FORM };
+        let read = form::read(parts, body, max, self.visitor.lang, is_right).await;
+        // Whoever left the sign-in open for too long gets it anew.
         read.map_err(|problem| if is_stranger { Refusal::Stranger } else { problem.into() })
     }
 
@@ -223,7 +229,10 @@ impl<'c> Visit<'c> {
             return Ok(body);
         }
         self.check_source(&parts.headers)?;
-        Ok(form::read(parts, body, lang, |text| shares.is_form_token(text, &token)).await?)
+        Ok(form::read(parts, body, form::MAX_SMALL, lang, |text| {
+            shares.is_form_token(text, &token)
+        })
+        .await?)
     }
 
     /// Forms come from pages of this port, under the name it was asked by or the configured one.

@@ -170,7 +170,7 @@ pub(super) fn problem(visitor: &Visitor, problem: &Problem) -> Html {
         400..=499 => visitor.say("This did not work", "Das hat nicht geklappt"),
         _ => visitor.say("Not possible right now", "Gerade nicht möglich"),
     };
-    refusal(visitor, title, html! { (problem.detail()) }, "/")
+    refusal(visitor, title, html! { (problem.page_text(visitor.lang)) }, "/")
 }
 
 /// Says why something was not done. `back`: where to go from there.

@@ -55,6 +55,7 @@ use moka::sync::Cache;
 pub(super) use brand::Brand;
 pub(super) use frame::{is_for_people, not_found};
 pub use key::{PagesKey, PagesKeyError};
+pub(super) use words::{operator_error, sentence};
 
 use super::Context;
 use super::endpoint::{Rule, method};
@@ -186,7 +187,12 @@ pub(super) fn router(context: &Arc<Context>) -> Router {
         router = router.route(&page.path, page.handler);
     }
     router
-        .method_not_allowed_fallback(async || Problem::method("this page is not made for that"))
+        .method_not_allowed_fallback(async || {
+            Problem::method("this page takes no such request").on_pages(
+                "This page takes no such request.",
+                "Diese Seite nimmt eine solche Anfrage nicht an.",
+            )
+        })
         .layer(from_fn_with_state(Arc::clone(context), frame::frame))
         .with_state(Arc::clone(context))
         .merge(assets::router(context))

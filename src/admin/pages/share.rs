@@ -114,8 +114,11 @@ impl Shares {
         let mut all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_IN_USE && !all.contains_key(token) {
             all.retain(|_, u| !u.looks.is_full_again(now) || !u.checks.is_full_again(now));
-            if all.len() >= MAX_IN_USE {
-                return Err(now + CHECKS.one_per);
+            // A right link is not refused since others are in use: one of those is forgotten.
+            if all.len() >= MAX_IN_USE
+                && let Some(any) = all.keys().next().cloned()
+            {
+                all.remove(&any);
             }
         }
         let uses = all.entry(token.to_owned()).or_default();
@@ -237,10 +240,12 @@ mod tests {
         for i in 0..MAX_IN_USE {
             let _ = shares.take(&i.to_string(), Shared::Looks, NOW);
         }
-        assert!(shares.take("new", Shared::Looks, NOW).is_err());
-        assert_eq!(
-            shares.take("new", Shared::Looks, NOW + Duration::from_secs(3600)),
-            Ok(())
-        );
+        // However many are in use, one more works, and no more than so many are remembered.
+        assert_eq!(shares.take("new", Shared::Looks, NOW), Ok(()));
+        assert!(shares.in_use.lock().unwrap().len() <= MAX_IN_USE);
+        shares
+            .take("later", Shared::Looks, NOW + Duration::from_secs(3600))
+            .unwrap();
+        assert_eq!(shares.in_use.lock().unwrap().len(), 1);
     }
 }

@@ -15,6 +15,7 @@ use super::frame::SessionChange;
 use super::visitor::{Visitor, Who};
 use super::{Page, layout, see_other};
 use crate::admin::Context;
+use crate::admin::auth::wrong_token;
 use crate::admin::input::Params;
 use crate::admin::problem::Problem;
 use crate::control::{Actor, audit_entry};
@@ -65,16 +66,11 @@ async fn sign_in(
 ) -> Result<Response, Problem> {
     let (now, live) = (context.control.clock().now(), context.live.load());
     let next = inside(attempt.next.as_deref());
-    context
-        .throttle
-        .check(visitor.from, now)
-        .map_err(|until| Problem::guesses(until, now))?;
     let Some(token) = live.access.find(attempt.token.trim().as_bytes()) else {
-        context.throttle.failed(visitor.from, now);
+        wrong_token(&context, visitor.from)?;
         let wrong = visitor.say("This token is not known here.", "Dieses Token ist hier nicht bekannt.");
         return Ok((StatusCode::FORBIDDEN, form(&visitor, &next, Some(wrong))).into_response());
     };
-    context.throttle.succeeded(visitor.from, now);
     let actor = Actor {
         who: token.name().to_owned(),
         from: visitor.from,

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::extract::Path;
 use http::request::Parts;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::brand::Brand;
+use crate::admin::Context;
 use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::scope::Scope;
@@ -111,6 +113,14 @@ impl Visitor {
         match self.lang {
             Language::En => en,
             Language::De => de,
+        }
+    }
+
+    /// Waits for the turn of the visitor's token; a share link has bounds of its own.
+    pub(super) async fn turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        match self.caller() {
+            Some(caller) => Ok(Some(context.turns.take(caller, context.control.clock()).await?)),
+            None => Ok(None),
         }
     }
 

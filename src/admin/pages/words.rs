@@ -141,13 +141,16 @@ pub(super) fn name_error(error: NameError, l: Language) -> String {
 }
 
 /// Why something was not done, for whoever pressed the button.
-pub(super) fn operator_error(error: &OperatorError, l: Language) -> String {
+pub(in crate::admin) fn operator_error(error: &OperatorError, l: Language) -> String {
     let german = match error {
         OperatorError::Name(error) => return name_error(error.clone(), l),
         OperatorError::NotFound => "Die Domain ist nicht eingetragen.".to_owned(),
         OperatorError::OtherTenant => "Die Domain gehört einem anderen Mandanten.".to_owned(),
         OperatorError::NotYourTenant(tenant) => {
             format!("Dieses Token trägt nur Domains des Mandanten \"{tenant}\" ein.")
+        }
+        OperatorError::Frozen => {
+            "Alle Bestellungen sind gerade angehalten; bis das aufgehoben wird, wird nichts bestellt.".to_owned()
         }
         OperatorError::OwnName => "Das ist der eigene Name der Plattform; er bleibt.".to_owned(),
         OperatorError::IssueOff => "Es werden keine Zertifikate bestellt (acme.issue steht auf \"off\").".to_owned(),
@@ -159,6 +162,10 @@ pub(super) fn operator_error(error: &OperatorError, l: Language) -> String {
         other => sentence(&other.to_string()),
     };
     let english = match error {
+        OperatorError::OtherTenant => "The domain belongs to another tenant.".to_owned(),
+        OperatorError::Frozen => {
+            "All orders are frozen at the moment; nothing is ordered until that is lifted.".to_owned()
+        }
         OperatorError::Store(_) => {
             "The store does not answer at the moment; nothing was changed. Please try again soon.".to_owned()
         }
@@ -168,7 +175,7 @@ pub(super) fn operator_error(error: &OperatorError, l: Language) -> String {
 }
 
 /// An error's words as a sentence of their own.
-fn sentence(text: &str) -> String {
+pub(in crate::admin) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
     let end = if text.ends_with('.') { "" } else { "." };
