@@ -12,14 +12,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HOST, HeaderMap, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, Uri, Version};
 use secrecy::ExposeSecret;
 
 use super::api::not_registered;
+use super::client::{Peer, forwarding_header};
+use super::counters::Failure;
 use super::endpoint::Rule;
+use super::life::Life;
 use super::problem::Problem;
 use super::scope::{Reach, Scope};
-use super::server::Peer;
 use super::{Context, pages};
 use crate::config::AdminToken;
 use crate::config::admin::Role;
@@ -60,6 +62,8 @@ pub(super) struct Caller {
     role: Role,
     scope: Scope,
     from: IpAddr,
+    /// Of the token. `None`: there are no tokens.
+    digest: Option<Digest>,
 }
 
 impl Caller {
@@ -70,7 +74,13 @@ impl Caller {
             role: token.role,
             scope: token.scope.clone(),
             from,
+            digest: Some(token.digest),
         }
+    }
+
+    /// Whether no token was shown, since there are none.
+    pub(super) fn is_local(&self) -> bool {
+        self.digest.is_none()
     }
 
     /// The token's name.
@@ -99,10 +109,18 @@ impl Caller {
     pub(super) fn must_see_all(&self, what: &str) -> Result<(), Problem> {
         match self.scope {
             Scope::All => Ok(()),
-            _ => Err(Problem::forbidden(format!(
-                "{what}; the token \"{}\" is of one tenant",
-                self.who
-            ))),
+            _ => Err(
+                Problem::forbidden(format!("{what}; the token \"{}\" is of one tenant", self.who)).on_pages(
+                    format!(
+                        "This page is about all tenants, and the token “{}” is of one.",
+                        self.who
+                    ),
+                    format!(
+                        "Diese Seite betrifft alle Mandanten, das Token „{}“ nur einen.",
+                        self.who
+                    ),
+                ),
+            ),
         }
     }
 
@@ -115,7 +133,17 @@ impl Caller {
         Err(Problem::forbidden(format!(
             "this needs the role {needed}; the token \"{}\" has {has}",
             self.who
-        )))
+        ))
+        .on_pages(
+            format!(
+                "This needs the role {needed}; the token “{}” has the role {has}.",
+                self.who
+            ),
+            format!(
+                "Dafür ist die Rolle {needed} nötig; das Token „{}“ hat die Rolle {has}.",
+                self.who
+            ),
+        ))
     }
 }
 
@@ -158,6 +186,18 @@ impl Access {
             role: Role::Admin,
             scope: Scope::All,
             from,
+            digest: None,
+        })
+    }
+
+    /// Whether somebody who was let in would be let in now, to no less: for what goes on for long.
+    pub(super) fn still_lets_in(&self, caller: &Caller) -> bool {
+        let Some(digest) = &caller.digest else {
+            return self.is_open();
+        };
+        self.named(&caller.who).is_some_and(|token| {
+            let same = verify_slices_are_equal(token.digest.as_ref(), digest.as_ref()).is_ok();
+            same && token.role >= caller.role && token.scope == caller.scope
         })
     }
 
@@ -180,23 +220,32 @@ impl Access {
     }
 }
 
-/// Who shows the token in the headers; guessing is bounded.
+/// Who shows the token in the headers. A right one always lets in; answers to wrong ones are bounded.
 fn identify(context: &Context, access: &Access, headers: &HeaderMap, from: IpAddr) -> Result<Caller, Problem> {
     if access.is_open() {
         return access.local(from);
     }
-    let given = headers.get(AUTHORIZATION).and_then(|v| bearer(v.as_bytes()));
-    let given = given.ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))?;
-    let (throttle, now) = (&context.throttle, context.control.clock().now());
-    throttle
-        .check(from, now)
-        .map_err(|until| Problem::guesses(until, now))?;
-    let Some(token) = access.find(given) else {
-        throttle.failed(from, now);
-        return Err(Problem::unauthorized("this token is not known here"));
+    let Some(given) = headers.get(AUTHORIZATION).and_then(|v| bearer(v.as_bytes())) else {
+        context.counters.refused(Failure::NoToken);
+        return Err(Problem::unauthorized("send a token: Authorization: Bearer …"));
     };
-    throttle.succeeded(from, now);
-    Ok(Caller::of(token, from))
+    match access.find(given) {
+        Some(token) => Ok(Caller::of(token, from)),
+        None => Err(wrong_token(context, from)
+            .err()
+            .unwrap_or_else(|| Problem::unauthorized("this token is not known here"))),
+    }
+}
+
+/// Counts a token that is not known here. `Err`: too many came; the refusal says when to come back.
+pub(super) fn wrong_token(context: &Context, from: IpAddr) -> Result<(), Problem> {
+    let now = context.control.clock().now();
+    context.throttle.failed(from, now).map_err(|until| {
+        context.counters.refused(Failure::Throttled);
+        Problem::guesses(until, now)
+    })?;
+    context.counters.refused(Failure::UnknownToken);
+    Ok(())
 }
 
 /// The token in an Authorization header (RFC 6750 §2.1). `None`: another scheme.
@@ -229,16 +278,24 @@ async fn admit(context: &Context, parts: &mut Parts) -> Result<(), Problem> {
     let rule = rule(context, parts);
     if let Some(needed) = rule.role {
         if live.access.is_open() {
-            check_host(&parts.uri, &parts.headers)?;
+            check_direct(parts)?;
         }
         let from = parts.extensions.get::<Peer>().map(|p| p.ip);
         let from = from.ok_or_else(|| Problem::forbidden("the address of the request is not known"))?;
         let caller = identify(context, &live.access, &parts.headers, from)?;
         caller.must_be(needed)?;
+        vouch(parts);
         must_reach(context, &caller, rule.reach, parts).await?;
         parts.extensions.insert(caller);
     }
     check_origin(&parts.method, &parts.headers)
+}
+
+/// Notes on the connection that a right token was shown: it is the last to be closed for another.
+pub(super) fn vouch(parts: &Parts) {
+    if let Some(life) = parts.extensions.get::<Arc<Life>>() {
+        life.vouched();
+    }
 }
 
 /// Who a request is for. What has no endpoint is told from what has one only to those who may read.
@@ -283,9 +340,28 @@ async fn domain_in_path(parts: &mut Parts) -> Result<DomainName, Problem> {
     DomainName::parse(name.unwrap_or_default()).map_err(|e| Problem::invalid_name("the name in the path", e))
 }
 
-/// Without tokens, the browser of somebody on this machine must not be led here under a name that
-/// was rebound to loopback: only names that nobody else can give count as Host.
-pub(super) fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+/// Without tokens only this machine is let in, and everything on it may do everything. So a proxy
+/// must not carry others' requests in here, nor must the browser of somebody on this machine be led
+/// here under a name that was rebound to loopback: only names that nobody else can give count as
+/// Host.
+pub(super) fn check_direct(parts: &Parts) -> Result<(), Problem> {
+    if let Some(header) = forwarding_header(&parts.headers) {
+        return Err(Problem::forbidden(format!(
+            "without admin.tokens requests that a proxy hands on are refused (this one has {header}): everybody \
+             behind the proxy could do everything; configure a token, or connect without the proxy"
+        )));
+    }
+    // What nginx speaks to its back ends unless told otherwise, with nothing else to know it by.
+    if parts.version < Version::HTTP_11 {
+        return Err(Problem::forbidden(
+            "without admin.tokens requests in HTTP/1.0 are refused, since proxies speak it; configure a token, or \
+             use HTTP/1.1",
+        ));
+    }
+    check_host(&parts.uri, &parts.headers)
+}
+
+fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let header = headers.get(HOST).and_then(|h| h.to_str().ok());
     let all = [header, uri.authority().map(|a| a.as_str())];
     let named = all.iter().flatten().count() > 0;

@@ -7,19 +7,27 @@
 
 mod api;
 mod auth;
+mod client;
+mod counters;
 mod endpoint;
 mod health;
 mod input;
+mod life;
 mod metrics;
 mod openapi;
+mod outsiders;
 mod pages;
+mod places;
 mod problem;
 mod schema;
 mod scope;
 mod server;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod tls;
+mod turns;
 mod view;
 
 use std::collections::HashMap;
@@ -28,10 +36,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use bytes::Bytes;
 use http::Method;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
 pub use pages::{PagesKey, PagesKeyError};
 pub use server::bind;
@@ -46,6 +56,7 @@ use crate::event::{Activity, Eraser, Journal};
 use crate::link::LinkKeys;
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::MetricsHub;
+use server::{Port, Server};
 
 /// What can change by a reload.
 pub struct Settings {
@@ -53,6 +64,8 @@ pub struct Settings {
     pub plain: bool,
     /// Who may use it. Empty: anybody on this machine, on loopback only.
     pub tokens: Vec<AdminToken>,
+    /// The proxies in front whose word on clients counts.
+    pub trusted_proxies: Vec<IpNet>,
     /// What the pages are called and look like, and where they are.
     pub pages: PagesSettings,
     /// The platform's logo. `None`: none.
@@ -93,6 +106,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The sockets of [`bind`].
     pub sockets: Vec<TcpListener>,
+    /// The sockets of [`bind`] for probes and scrapers: plain, without tokens.
+    pub health_sockets: Vec<TcpListener>,
     /// Where it runs.
     pub tasks: Tasks,
 }
@@ -100,7 +115,7 @@ pub struct Parts {
 /// The admin port, bound.
 pub struct Admin {
     context: Arc<Context>,
-    servers: Vec<(server::Server, TcpListener)>,
+    servers: Vec<(Server, TcpListener)>,
     tasks: Tasks,
 }
 
@@ -114,9 +129,15 @@ struct Context {
     journal: Journal,
     activity: Activity,
     eraser: Eraser,
-    streams: Arc<Semaphore>,
+    event_streams: Arc<streams::Streams>,
+    transfers: Arc<streams::Streams>,
+    turns: turns::Turns,
     live: ArcSwap<Live>,
+    /// Told when `live` is another.
+    reloaded: Notify,
+    counters: counters::Counters,
     store: health::StoreHealth,
+    scraped: health::Scraped,
     rules: Rules,
     pages: pages::Pages,
     throttle: throttle::Throttle,
@@ -128,6 +149,7 @@ struct Context {
 /// The settings as requests need them.
 struct Live {
     access: auth::Access,
+    proxies: client::Proxies,
     pages: PagesSettings,
     brand: Arc<pages::Brand>,
     plain: bool,
@@ -152,8 +174,9 @@ impl Admin {
     /// Puts it together; nothing is served yet.
     ///
     /// # Errors
-    /// When TLS cannot be set up.
-    pub fn new(parts: Parts) -> Result<Self, rustls::Error> {
+    /// When TLS or the metrics cannot be set up.
+    pub fn new(parts: Parts) -> anyhow::Result<Self> {
+        let counters = counters::Counters::register(parts.metrics.registry())?;
         let endpoints = api::endpoints();
         let rules = endpoints.iter().map(|e| ((e.method.clone(), e.path), e.rule)).collect();
         let context = Arc::new(Context {
@@ -165,9 +188,14 @@ impl Admin {
             journal: parts.journal,
             activity: parts.activity,
             eraser: parts.eraser,
-            streams: Arc::new(Semaphore::new(api::MAX_STREAMS)),
+            event_streams: streams::Streams::new("event streams", api::EVENT_STREAMS),
+            transfers: streams::Streams::new("imports and exports", api::TRANSFERS),
+            turns: turns::Turns::default(),
             live: ArcSwap::from_pointee(parts.settings.into()),
+            reloaded: Notify::new(),
+            counters,
             store: health::StoreHealth::default(),
+            scraped: health::Scraped::default(),
             rules,
             pages: pages::Pages::new(&parts.pages_key),
             throttle: throttle::Throttle::default(),
@@ -175,11 +203,15 @@ impl Admin {
             tasks: parts.tasks.clone(),
         });
         let router = endpoint::router(endpoints, &context).merge(pages::router(&context));
-        let server = |socket| {
-            let server = server::Server::new(Arc::clone(&context), router.clone(), &parts.tasks)?;
-            Ok::<_, rustls::Error>((server, socket))
+        let (admin, health) = (tls::acceptor(&context).map(Port::Admin)?, health::router(&context));
+        let server = |router: &Router, port: &Port, socket| {
+            let server = Server::new(&context, router.clone(), port.clone(), &parts.tasks);
+            (server, socket)
         };
-        let servers = parts.sockets.into_iter().map(server).collect::<Result<_, _>>()?;
+        let sockets = parts.sockets.into_iter().map(|socket| server(&router, &admin, socket));
+        let health_sockets = parts.health_sockets.into_iter();
+        let health_sockets = health_sockets.map(|socket| server(&health, &Port::Health, socket));
+        let servers = sockets.chain(health_sockets).collect();
         Ok(Self {
             context,
             servers,
@@ -197,6 +229,7 @@ impl Admin {
     /// Takes over new settings after a reload.
     pub fn set_settings(&self, settings: Settings) {
         self.context.live.store(Arc::new(settings.into()));
+        self.context.reloaded.notify_waiters();
     }
 }
 
@@ -204,6 +237,7 @@ impl From<Settings> for Live {
     fn from(settings: Settings) -> Self {
         Self {
             access: auth::Access::new(&settings.tokens),
+            proxies: client::Proxies::new(settings.trusted_proxies),
             brand: Arc::new(pages::Brand::new(&settings.pages, settings.logo.as_ref())),
             pages: settings.pages,
             plain: settings.plain,

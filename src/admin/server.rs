@@ -1,34 +1,40 @@
-//! The sockets of the admin port: bound, accepted from in bounds, TLS off loopback, HTTP/1.1.
+//! The sockets of the admin port and of the health port: bound, accepted from in bounds, TLS off
+//! loopback, HTTP/1.1.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
+use tower_service::Service;
 
 use super::Context;
+use super::client::Peer;
+use super::counters::Closed;
+use super::life::{Answer, Life, Streams, Watched};
+use super::places::{self, Places};
+use super::tls;
 use crate::edge::listener::{self, BindError};
 use crate::shutdown::Tasks;
 
-/// Connections to one socket at a time; people and back ends need few, and each may hold a body.
-const MAX_CONNECTIONS: usize = 256;
 /// From accept, or from the answer before, to the end of a request's headers.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 /// For a TLS handshake, with edge.name's certificate to be loaded first.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// How long edge.name's certificate is waited for when it is not in memory. Where none can be had,
+/// one of our own is shown: this port tells why there is none.
+const CERTIFICATE_TIME: Duration = Duration::from_secs(3);
+/// How often a connection is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Binds the admin port. Port 0 is a free port. Needs a tokio runtime.
 ///
@@ -41,38 +47,33 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
         .collect()
 }
 
-/// The address a request comes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer {
-    pub(super) ip: IpAddr,
-    /// Whether it came under TLS.
-    pub(super) tls: bool,
+/// What a port is for.
+#[derive(Clone)]
+pub(super) enum Port {
+    /// Everything; under TLS off loopback.
+    Admin(TlsAcceptor),
+    /// Probes and scrapers: plain everywhere.
+    Health,
 }
 
 /// Serves one socket.
 pub(super) struct Server {
     context: Arc<Context>,
     router: Router,
-    tls: TlsAcceptor,
-    permits: Arc<Semaphore>,
+    port: Port,
+    places: Arc<Places>,
     tasks: Tasks,
 }
 
 impl Server {
-    pub(super) fn new(context: Arc<Context>, router: Router, tasks: &Tasks) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(EdgeCertificate(Arc::clone(&context))));
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            context,
+    pub(super) fn new(context: &Arc<Context>, router: Router, port: Port, tasks: &Tasks) -> Self {
+        Self {
+            context: Arc::clone(context),
             router,
-            tls: Arc::new(tls).into(),
-            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            port,
+            places: Arc::default(),
             tasks: tasks.clone(),
-        })
+        }
     }
 
     /// Accepts until the tasks are told to stop, then closes the socket.
@@ -82,15 +83,19 @@ impl Server {
         let on_loopback = local.ip().to_canonical().is_loopback();
         let stop = server.tasks.token().clone();
         let each = |(stream, peer): (TcpStream, SocketAddr)| {
-            // Beyond the bound a connection is closed at once: waiting ones would be held for whoever floods.
-            let Ok(permit) = Arc::clone(&server.permits).try_acquire_owned() else {
-                tracing::debug!(%peer, "more than {MAX_CONNECTIONS} connections to the admin port");
-                return;
-            };
+            let (place, gone) = server.places.take(peer.ip(), server.share(peer.ip()));
+            if let Some(network) = gone {
+                server.context.counters.closed(Closed::Displaced);
+                tracing::debug!(%peer, %network, "a connection to the admin port had to go for another");
+            }
             let this = Arc::clone(&server);
             server.tasks.spawn(async move {
-                this.connection(stream, peer.ip().to_canonical(), on_loopback).await;
-                drop(permit);
+                let life = Arc::clone(&place.life);
+                tokio::select! {
+                    () = life.closing() => {}
+                    () = this.connection(stream, peer, on_loopback, &place.life) => {}
+                }
+                drop(place);
             });
         };
         tokio::select! {
@@ -99,16 +104,28 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, peer: IpAddr, on_loopback: bool) {
-        if on_loopback || self.context.live.load().plain {
-            return self.serve(stream, Peer { ip: peer, tls: false }).await;
-        }
+    /// How many connections a network may hold: behind a trusted proxy and on this machine are many.
+    fn share(&self, peer: IpAddr) -> usize {
+        let many = peer.to_canonical().is_loopback() || self.context.live.load().proxies.contain(peer);
+        if many { places::MAX } else { places::SHARE }
+    }
+
+    async fn connection(&self, mut stream: TcpStream, peer: SocketAddr, on_loopback: bool, life: &Arc<Life>) {
+        let live = self.context.live.load_full();
+        let client = match live.proxies.greeted(&mut stream, peer).await {
+            Ok(client) => client,
+            Err(error) => return tracing::debug!(%peer, %error, "no PROXY header from a trusted proxy"),
+        };
+        let tls = match &self.port {
+            Port::Admin(tls) if !on_loopback && !live.plain => tls,
+            _ => return self.serve(stream, Peer { ip: client, tls: false }, life).await,
+        };
         let handshake = async {
             self.load_certificate().await;
-            self.tls.accept(stream).await
+            tls.accept(stream).await
         };
         match timeout(HANDSHAKE_TIME, handshake).await {
-            Ok(Ok(stream)) => self.serve(stream, Peer { ip: peer, tls: true }).await,
+            Ok(Ok(stream)) => self.serve(stream, Peer { ip: client, tls: true }, life).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake on the admin port failed"),
             Err(_) => tracing::debug!(%peer, "a TLS handshake on the admin port took too long"),
         }
@@ -117,54 +134,62 @@ impl Server {
     /// Has edge.name's certificate brought into memory, where it may not be yet.
     async fn load_certificate(&self) {
         let name = self.context.live.load().edge_name.clone();
-        let now = self.context.control.clock().now();
-        if self.context.certificates.cached(&name, now).is_none() {
-            // The resolver looks into the cache: when nothing came of it, the handshake says so.
-            drop(self.context.certificates.request(name).await);
+        if !tls::has_certificate(&self.context, &name) {
+            // The resolver looks into the cache, whatever came of it.
+            let _ = timeout(CERTIFICATE_TIME, self.context.certificates.request(name)).await;
         }
     }
 
-    async fn serve<IO>(&self, io: IO, peer: Peer)
+    pub(super) async fn serve<IO>(&self, io: IO, peer: Peer, life: &Arc<Life>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let router = TowerToHyperService::new(self.router.clone());
-        let service = service_fn(|mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            router.call(request)
-        });
+        let service = service_fn(|request: Request<Incoming>| self.answer(request, peer, life));
+        let io = Watched {
+            io,
+            life: Arc::clone(life),
+        };
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIME)
             .serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = self.tasks.stopping() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopping = false;
+        let result = loop {
+            tokio::select! {
+                result = connection.as_mut() => break result,
+                () = self.tasks.stopping(), if !stopping => {
+                    connection.as_mut().graceful_shutdown();
+                    stopping = true;
+                }
+                _ = look.tick() => if let Some(why) = life.overdue(Instant::now()) {
+                    self.context.counters.closed(Closed::Overdue);
+                    return tracing::debug!(peer = %peer.ip, why, "a connection to the admin port was closed");
+                }
             }
         };
         if let Err(error) = result {
             tracing::debug!(peer = %peer.ip, %error, "a connection to the admin port broke off");
         }
     }
-}
 
-/// edge.name's certificate, whatever name the client asks for: admin ports are reached by address too.
-struct EdgeCertificate(Arc<Context>);
-
-impl ResolvesServerCert for EdgeCertificate {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let context = &self.0;
-        let name = &context.live.load().edge_name;
-        let certificate = context.certificates.cached(name, context.control.clock().now())?;
-        Some(Arc::clone(&certificate.key))
-    }
-}
-
-impl std::fmt::Debug for EdgeCertificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("EdgeCertificate")
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        life: &Arc<Life>,
+    ) -> Result<http::Response<Answer<Body>>, std::convert::Infallible> {
+        life.begins(Instant::now());
+        let mut request = request.map(Body::new);
+        let client = self.context.live.load().proxies.client(request.headers(), peer);
+        request.extensions_mut().insert(client);
+        request.extensions_mut().insert(Arc::clone(life));
+        let response = self.router.clone().call(request).await?;
+        if response.extensions().get::<Streams>().is_some() {
+            life.streams();
+        }
+        Ok(response.map(|body| Answer::new(body, Arc::clone(life))))
     }
 }

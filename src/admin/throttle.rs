@@ -1,8 +1,8 @@
-//! Guesses at tokens: how many there may be, from one address and in all.
+//! Wrong tokens: how many are answered, from one address and in all.
 //!
-//! Whoever guesses wrong too often is not listened to for a while, also when the next guess would
-//! be right. The bound for all together holds against many addresses that each stay under their
-//! own; it does not shut out an address that has shown a right token before.
+//! A right token is never asked about here: it is compared first and always lets in, whatever came
+//! from the same address before (a proxy's, or a script with a token of last year). Tokens are too
+//! long to be guessed; the bound keeps those who try from filling the log.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,8 +21,6 @@ const IN_ALL: Rate = Rate {
     burst: 200,
     one_per: Duration::from_secs(1),
 };
-/// For how long an address that has shown a right token is held for a user's.
-const KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// Addresses remembered; about 100 bytes each.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -55,14 +53,7 @@ impl Used {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Address {
-    failures: Used,
-    /// Until when it is held for a user's.
-    known: Timestamp,
-}
-
-/// Counts wrong guesses.
+/// Counts wrong tokens.
 #[derive(Default)]
 pub(super) struct Throttle {
     inner: Mutex<Inner>,
@@ -70,44 +61,33 @@ pub(super) struct Throttle {
 
 #[derive(Default)]
 struct Inner {
-    addresses: HashMap<IpAddr, Address>,
+    addresses: HashMap<IpAddr, Used>,
     all: Used,
 }
 
 impl Throttle {
-    /// Whether somebody at this address may guess now; else when.
-    pub(super) fn check(&self, from: IpAddr, now: Timestamp) -> Result<(), Timestamp> {
-        let inner = self.lock();
-        let address = inner.addresses.get(&network(from)).copied().unwrap_or_default();
-        if let Some(until) = address.failures.until(PER_ADDRESS, now) {
+    /// Counts a wrong token. `Err`: there are too many; when the next one is answered again.
+    pub(super) fn failed(&self, from: IpAddr, now: Timestamp) -> Result<(), Timestamp> {
+        let mut inner = self.lock();
+        let used = inner.address(from, now).map_or(Used::default(), |used| *used);
+        if let Some(until) = used.until(PER_ADDRESS, now).max(inner.all.until(IN_ALL, now)) {
             return Err(until);
         }
-        match inner.all.until(IN_ALL, now).filter(|_| address.known <= now) {
-            Some(until) => Err(until),
-            None => Ok(()),
-        }
-    }
-
-    /// Counts a wrong guess.
-    pub(super) fn failed(&self, from: IpAddr, now: Timestamp) {
-        let mut inner = self.lock();
         inner.all.take(IN_ALL, now);
         if inner.all.until(IN_ALL, now).is_some() {
-            tracing::warn!("too many wrong tokens in all: addresses that never showed a right one have to wait");
+            tracing::warn!("too many wrong tokens in all: more are refused for a while; right ones are let in");
         }
-        if let Some(address) = inner.address(from, now) {
-            address.failures.take(PER_ADDRESS, now);
-            if address.failures.until(PER_ADDRESS, now).is_some() {
-                tracing::warn!(%from, "too many wrong tokens from this address: it has to wait");
+        if let Some(used) = inner.address(from, now) {
+            used.take(PER_ADDRESS, now);
+            if used.until(PER_ADDRESS, now).is_some() {
+                tracing::warn!(
+                    %from,
+                    "too many wrong tokens from this address: more are refused for a while; right ones are let in. \
+                     Look for a client whose token was changed or removed"
+                );
             }
         }
-    }
-
-    /// Notes that somebody at this address has a right token. What they failed before stays.
-    pub(super) fn succeeded(&self, from: IpAddr, now: Timestamp) {
-        if let Some(address) = self.lock().address(from, now) {
-            address.known = now + KNOWN;
-        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -118,11 +98,10 @@ impl Throttle {
 
 impl Inner {
     /// `None`: there are too many others; they are bounded in all.
-    fn address(&mut self, from: IpAddr, now: Timestamp) -> Option<&mut Address> {
+    fn address(&mut self, from: IpAddr, now: Timestamp) -> Option<&mut Used> {
         let from = network(from);
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&from) {
-            self.addresses
-                .retain(|_, a| a.known > now || !a.failures.is_full_again(now));
+            self.addresses.retain(|_, used| !used.is_full_again(now));
             if self.addresses.len() >= MAX_ADDRESSES {
                 return None;
             }
@@ -132,7 +111,7 @@ impl Inner {
 }
 
 /// What one party has: an IPv4 address, or an IPv6 network of 64 bits.
-fn network(from: IpAddr) -> IpAddr {
+pub(super) fn network(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,
@@ -154,52 +133,47 @@ mod tests {
         let throttle = Throttle::default();
         let bad = ip("203.0.113.7");
         for _ in 0..PER_ADDRESS.burst {
-            assert_eq!(throttle.check(bad, NOW), Ok(()));
-            throttle.failed(bad, NOW);
+            assert_eq!(throttle.failed(bad, NOW), Ok(()));
         }
-        let until = throttle.check(bad, NOW).unwrap_err();
-        assert_eq!(until, NOW + PER_ADDRESS.one_per);
-        // A right one seen before does not help: it may be a neighbour's.
-        throttle.succeeded(bad, NOW);
-        assert!(throttle.check(bad, NOW).is_err());
-        assert_eq!(throttle.check(ip("203.0.113.8"), NOW), Ok(()));
-        assert_eq!(throttle.check(bad, until), Ok(()));
-        throttle.failed(bad, until);
-        assert!(throttle.check(bad, until).is_err());
+        let until = NOW + PER_ADDRESS.one_per;
+        assert_eq!(throttle.failed(bad, NOW), Err(until));
+        assert_eq!(throttle.failed(ip("203.0.113.8"), NOW), Ok(()));
+        // What was refused does not count: the time does not move on by itself.
+        assert_eq!(throttle.failed(bad, until), Ok(()));
+        assert!(throttle.failed(bad, until).is_err());
     }
 
     #[test]
-    fn many_addresses_are_bounded_in_all_but_known_ones_get_through() {
+    fn many_addresses_are_bounded_in_all() {
         let throttle = Throttle::default();
-        let ours = ip("198.51.100.1");
-        throttle.succeeded(ours, NOW);
         for i in 0..IN_ALL.burst {
-            throttle.failed(Ipv6Addr::from_bits(u128::from(i) << 64).into(), NOW);
+            let from = Ipv6Addr::from_bits(u128::from(i) << 64).into();
+            assert_eq!(throttle.failed(from, NOW), Ok(()));
         }
-        assert!(throttle.check(ip("2001:db8::1"), NOW).is_err());
-        assert_eq!(throttle.check(ours, NOW), Ok(()));
-        assert!(throttle.check(ours, NOW + KNOWN).is_ok());
+        assert_eq!(throttle.failed(ip("2001:db8::1"), NOW), Err(NOW + IN_ALL.one_per));
     }
 
     #[test]
     fn an_ipv6_network_is_one_party() {
         let throttle = Throttle::default();
         for i in 0..PER_ADDRESS.burst {
-            throttle.failed(ip(&format!("2001:db8:1:2::{i:x}")), NOW);
+            assert_eq!(throttle.failed(ip(&format!("2001:db8:1:2::{i:x}")), NOW), Ok(()));
         }
-        assert!(throttle.check(ip("2001:db8:1:2:ffff::1"), NOW).is_err());
-        assert_eq!(throttle.check(ip("2001:db8:1:3::1"), NOW), Ok(()));
+        assert!(throttle.failed(ip("2001:db8:1:2:ffff::1"), NOW).is_err());
+        assert_eq!(throttle.failed(ip("2001:db8:1:3::1"), NOW), Ok(()));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let throttle = Throttle::default();
         for i in 0..2 * MAX_ADDRESSES {
-            throttle.failed(Ipv6Addr::from_bits((i as u128) << 64).into(), NOW);
+            let _ = throttle.failed(Ipv6Addr::from_bits((i as u128) << 64).into(), NOW);
         }
-        assert_eq!(throttle.lock().addresses.len(), MAX_ADDRESSES);
-        let later = NOW + Duration::from_secs(3600);
-        throttle.failed(ip("203.0.113.7"), later);
-        assert_eq!(throttle.lock().addresses.len(), 1);
+        assert!(throttle.lock().addresses.len() <= MAX_ADDRESSES);
+        let later = NOW + Duration::from_secs(24 * 3600);
+        for i in 0..=MAX_ADDRESSES {
+            let _ = throttle.failed(Ipv6Addr::from_bits((i as u128) << 64).into(), later);
+        }
+        assert!(throttle.lock().addresses.len() <= MAX_ADDRESSES);
     }
 }

@@ -14,11 +14,13 @@ use crate::admin::Context;
 use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{Name, Params, cursor, cut, from_cursor, limit};
+use crate::admin::outsiders::hide_private;
 use crate::admin::problem::Problem;
-use crate::admin::scope::Reach;
+use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{DnsView, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::Reissue;
+use crate::dns::DnsReport;
 use crate::domain::DomainName;
 use crate::store::TimelineEntry;
 
@@ -75,7 +77,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn verify(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
-    let (record, report) = context.control.verify(&name, &caller.actor()).await?;
+    let _turn = context.turns.take(&caller, context.control.clock()).await?;
+    let (record, mut report) = context.control.verify(&name, &caller.actor()).await?;
+    only_for_the_platform(&caller, &mut report);
     let view = Viewer::new(&context.control);
     Ok((StatusCode::ACCEPTED, axum::Json(view.report(&record, &report))).into_response())
 }
@@ -90,10 +94,19 @@ async fn reissue(State(context): State<Arc<Context>>, caller: Caller, Name(name)
     }
 }
 
-async fn dns(State(context): State<Arc<Context>>, Name(name): Name) -> Result<Response, Problem> {
-    let (record, report) = context.control.dns_report(&name).await?;
+async fn dns(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
+    let _turn = context.turns.take(&caller, context.control.clock()).await?;
+    let (record, mut report) = context.control.dns_report(&name).await?;
+    only_for_the_platform(&caller, &mut report);
     let view = Viewer::new(&context.control);
     Ok(axum::Json(view.report(&record, &report)).into_response())
+}
+
+/// Keeps back from a tenant what is the platform's alone.
+fn only_for_the_platform(caller: &Caller, report: &mut DnsReport) {
+    if *caller.scope() != Scope::All {
+        hide_private(report);
+    }
 }
 
 /// Which page of a history.

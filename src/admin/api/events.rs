@@ -20,7 +20,6 @@ use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use crate::admin::Context;
@@ -29,16 +28,19 @@ use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{self, Params};
 use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
+use crate::admin::streams::{Bounds, Permit};
 use crate::config::admin::Role;
 use crate::domain::DomainName;
 use crate::event::verdict::Class;
 use crate::event::{EventType, Follower, Record};
-use crate::shutdown::Tasks;
 
 /// Streams at a time: each reads the journal on its own.
-pub(in crate::admin) const MAX_STREAMS: usize = 32;
-/// When whoever is refused may try again.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+pub(in crate::admin) const EVENT_STREAMS: Bounds = Bounds {
+    all: 32,
+    tenants: 24,
+    token: 6,
+    operator: 12,
+};
 /// How often something is sent, so that proxies and readers see that the stream lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a stream begins with: it shows that it is open, and when to come back after a break.
@@ -140,11 +142,7 @@ async fn follow(
 ) -> Result<Response, Problem> {
     let mut filter = filter.checked()?;
     filter.tenant = caller.scope().tenant().map(str::to_owned);
-    let now = context.control.clock().now();
-    let permit = Arc::clone(&context.streams).try_acquire_owned().map_err(|_| {
-        let detail = format!("{MAX_STREAMS} event streams are open, which is the most there can be");
-        Problem::later(detail, now + TRY_AGAIN, now)
-    })?;
+    let permit = context.event_streams.begin(&context, &caller)?;
     let follower = match headers.get("last-event-id").filter(|v| !v.is_empty()) {
         None => context.journal.follow(None),
         Some(last) => {
@@ -163,9 +161,9 @@ async fn follow(
     let source = Source {
         next: next(follower),
         filter,
-        tasks: context.tasks.clone(),
+        context,
         begun: false,
-        _permit: permit,
+        permit,
     };
     Ok(input::stream(MEDIA, stream::unfold(source, Source::chunk)))
 }
@@ -190,25 +188,37 @@ fn next(mut follower: Follower) -> Next {
 struct Source {
     next: Next,
     filter: Filter,
-    tasks: Tasks,
+    context: Arc<Context>,
     begun: bool,
-    _permit: OwnedSemaphorePermit,
+    permit: Permit,
 }
 
 impl Source {
-    /// The next part of the body. `None`: the edge stops, or the journal cannot be read.
+    /// The next part of the body. `None`: the edge stops, the token no longer lets in to this, or
+    /// the journal cannot be read.
     async fn chunk(mut self) -> Option<(Result<Bytes, io::Error>, Self)> {
         if !std::mem::replace(&mut self.begun, true) {
             return Some((Ok(BEGIN.into()), self));
         }
+        let context = Arc::clone(&self.context);
         let keep_alive = tokio::time::sleep(KEEP_ALIVE);
         tokio::pin!(keep_alive);
         loop {
+            // Made before the look: no reload falls between.
+            let reloaded = context.reloaded.notified();
+            if !self.permit.holds(&context) {
+                return None;
+            }
             let (follower, read) = tokio::select! {
-                () = self.tasks.stopping() => return None,
+                () = context.tasks.stopping() => return None,
+                () = reloaded => continue,
                 () = &mut keep_alive => return Some((Ok(": \n\n".into()), self)),
                 read = &mut self.next => read,
             };
+            // It may have been reloaded while the read was waited for.
+            if !self.permit.holds(&context) {
+                return None;
+            }
             let records = read
                 .inspect_err(|error| tracing::error!(%error, "an event stream broke off: the journal cannot be read"))
                 .ok()?;

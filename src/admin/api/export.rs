@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::MethodFilter;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{TryStreamExt, stream};
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,7 +16,9 @@ use crate::admin::Context;
 use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input;
+use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
+use crate::admin::streams::Bounds;
 use crate::config::admin::Role;
 use crate::control::Control;
 use crate::domain::DomainName;
@@ -26,6 +28,13 @@ use crate::store::DomainQuery;
 
 /// The media type of a JSON value a line.
 pub(super) const LINES: &str = "application/x-ndjson";
+/// Exports, imports and walks of all domains at a time: each keeps the store busy.
+pub(in crate::admin) const TRANSFERS: Bounds = Bounds {
+    all: 16,
+    tenants: 12,
+    token: 4,
+    operator: 8,
+};
 /// Domains read at a time.
 const PAGE: usize = 1_000;
 
@@ -59,22 +68,23 @@ struct Exported<'a> {
     state: ssl::State,
 }
 
-async fn export(State(context): State<Arc<Context>>, caller: Caller) -> Response {
+async fn export(State(context): State<Arc<Context>>, caller: Caller) -> Result<Response, Problem> {
+    let permit = context.transfers.begin(&context, &caller)?;
     let whose = caller.scope().tenant().map(str::to_owned);
-    let walk = Some((context.control.clone(), whose, None));
-    input::stream(
-        LINES,
-        stream::try_unfold(walk, |walk| async move {
-            let Some((control, whose, after)) = walk else {
-                return Ok(None);
-            };
-            let (page, last) = page(&control, whose.clone(), after).await.map_err(|error| {
-                tracing::warn!(%error, "an export broke off");
-                error
-            })?;
-            Ok(Some((page, last.map(|last| (control, whose, Some(last))))))
-        }),
-    )
+    let walk = Some((context, permit, whose, None));
+    let pages = stream::try_unfold(walk, |walk| async move {
+        let Some((context, permit, whose, after)) = walk else {
+            return Ok(None);
+        };
+        if !permit.holds(&context) {
+            return Err(io::Error::other("the token was changed or removed"));
+        }
+        let (page, last) = page(&context.control, whose.clone(), after).await?;
+        Ok(Some((page, last.map(|last| (context, permit, whose, Some(last))))))
+    });
+    // A part would look like all there is: the connection breaks off.
+    let pages = pages.inspect_err(|error: &io::Error| tracing::warn!(%error, "an export broke off"));
+    Ok(input::stream(LINES, pages))
 }
 
 /// A page, and the name it ends with. `None`: it is the last.

@@ -18,7 +18,8 @@ pub(super) mod share;
 mod suspicion;
 
 pub(super) use domains::not_registered;
-pub(super) use events::MAX_STREAMS;
+pub(super) use events::EVENT_STREAMS;
+pub(super) use export::TRANSFERS;
 
 use super::endpoint::Endpoint;
 use super::{health, metrics};

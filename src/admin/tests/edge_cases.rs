@@ -19,30 +19,29 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded() {
+async fn connections_are_bounded_and_the_oldest_idle_one_goes_for_a_new_one() {
     let edge = Harness::start(vec![]).await;
     let mut open = Vec::new();
     for _ in 0..256 {
         open.push(TcpStream::connect(edge.address).await.unwrap());
     }
-    // Closed at once, by an end or a reset, since accepting goes in order.
+    let mut answer = String::new();
     let mut more = TcpStream::connect(edge.address).await.unwrap();
-    let read = tokio::time::timeout(PATIENT, more.read(&mut [0; 1])).await.unwrap();
-    assert!(!matches!(read, Ok(1..)));
-    drop(open);
-    let look = async {
-        loop {
-            let mut stream = TcpStream::connect(edge.address).await.unwrap();
-            let asked = stream
-                .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                .await;
-            let mut answer = String::new();
-            if asked.is_ok() && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200") {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENT, look).await.unwrap();
+    more.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let read = tokio::time::timeout(PATIENT, more.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    assert!(read.is_ok() && answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Closed by an end or a reset; the last of them is still open.
+    let closed = tokio::time::timeout(PATIENT, open[0].read(&mut [0; 1])).await.unwrap();
+    assert!(!matches!(closed, Ok(1..)));
+    let last = open.last_mut().unwrap();
+    last.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(matches!(last.read(&mut [0; 12]).await, Ok(12)));
 }
 
 #[tokio::test]
@@ -83,6 +82,30 @@ async fn tls(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io:
     Ok(answer)
 }
 
+async fn tls_with_any_certificate(address: SocketAddr) -> String {
+    let stream = TcpStream::connect(("127.0.0.1", address.port())).await.unwrap();
+    let connector = crate::unverified::connector().unwrap();
+    let mut stream = connector
+        .connect(ServerName::try_from(EDGE).unwrap(), stream)
+        .await
+        .unwrap();
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().unwrap()[0].clone();
+    let (_, leaf) = x509_parser::parse_x509_certificate(&shown).unwrap();
+    assert!(
+        leaf.subject_alternative_name()
+            .unwrap()
+            .is_some_and(|san| format!("{san:?}").contains(EDGE))
+    );
+    let ask = format!(
+        "GET /v1/domains HTTP/1.1\r\nhost: {EDGE}\r\nauthorization: Bearer {VIEWER}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    drop(stream.read_to_string(&mut answer).await);
+    answer
+}
+
 #[tokio::test]
 async fn off_loopback_it_speaks_tls_under_the_edges_name() {
     let edge = Harness::start_at("0.0.0.0:0", three_tokens(), Issue::Off).await;
@@ -90,7 +113,12 @@ async fn off_loopback_it_speaks_tls_under_the_edges_name() {
     let trusted = made.cert.der().clone();
     assert!(
         tls(edge.address, &trusted).await.is_err(),
-        "there is no certificate yet"
+        "there is no certificate yet, and our own is not to be trusted by that"
+    );
+    let answer = tls_with_any_certificate(edge.address).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200"),
+        "it can be reached all the same: {answer}"
     );
     let certificate = Certificate::new(&made.cert.pem(), &made.key_pair.serialize_der()).unwrap();
     edge.certificates.put(name(EDGE), Arc::new(certificate));

@@ -5,7 +5,6 @@ use hyper::body::Incoming;
 
 use super::*;
 use crate::event::verdict::Verdict;
-use crate::event::{Event, EventType};
 
 /// A stream, read as far as it came.
 pub(super) struct Stream {
@@ -44,6 +43,15 @@ impl Stream {
             let data = frame.expect("the stream goes on").unwrap().into_data().unwrap();
             self.text.push_str(std::str::from_utf8(&data).unwrap());
         }
+    }
+
+    /// What comes until it ends.
+    pub(super) async fn to_its_end(mut self) -> String {
+        while let Some(frame) = tokio::time::timeout(PATIENT, self.body.frame()).await.unwrap() {
+            let data = frame.unwrap().into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+        self.text
     }
 
     /// Ids and domains of so many events.
@@ -128,7 +136,7 @@ async fn what_cannot_be_is_refused_and_streams_are_bounded() {
     let call = harness.call("GET", "/v1/events").header("last-event-id", "17");
     call.send().await.is_problem(400, "invalid_request");
     let mut open = Vec::new();
-    for _ in 0..crate::admin::api::MAX_STREAMS {
+    for _ in 0..crate::admin::api::EVENT_STREAMS.all {
         open.push(Stream::open(&harness, "", None).await);
     }
     harness.get("/v1/events").await.is_problem(429, "rate_limited");

@@ -2,6 +2,7 @@
 //! CA that cannot be reached, and DNS that says what the names say (`right.…` leads here).
 
 mod access;
+mod attacks;
 mod bulk;
 mod domains;
 mod edge_cases;
@@ -41,7 +42,7 @@ use crate::domain::DomainName;
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
 use crate::edge::tls::tickets::TicketKeys;
-use crate::event::{Activity, Delivery, Durability, Eraser, EventSettings, IpPrivacy, Journal};
+use crate::event::{Activity, Delivery, Durability, Eraser, Event, EventSettings, EventType, IpPrivacy, Journal};
 use crate::issuer::{AccountKey, CaSettings, Issuer};
 use crate::link::{KillSwitches, LinkKey, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
@@ -77,6 +78,17 @@ struct NamesTell;
 #[async_trait]
 impl Lookup for NamesTell {
     async fn lookup(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
+        if name.starts_with("inside.") && kind == Kind::A {
+            let record = Record {
+                owner: name.to_owned(),
+                ttl: 60,
+                data: Data::Address([10, 1, 2, 3].into()),
+            };
+            return Ok(Answer { records: vec![record] });
+        }
+        if name.starts_with("inside.") {
+            return Err(LookupError::NoData { ttl: Some(60) });
+        }
         if !name.starts_with("right") {
             return Err(LookupError::NxDomain { ttl: Some(60) });
         }
@@ -94,6 +106,7 @@ impl Lookup for NamesTell {
 
 struct Harness {
     address: SocketAddr,
+    health: SocketAddr,
     control: Control,
     journal: Journal,
     registry: Registry,
@@ -208,6 +221,8 @@ impl Harness {
         let journal = Journal::open(&events, "edge-1", clock.clone(), event_metrics).unwrap();
         let sockets = bind(&[address.parse().unwrap()]).unwrap();
         let address = sockets[0].local_addr().unwrap();
+        let health_sockets = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let health = health_sockets[0].local_addr().unwrap();
         let draining = Arc::new(AtomicBool::new(false));
         let mut admin = Admin::new(Parts {
             control: control.clone(),
@@ -226,12 +241,14 @@ impl Harness {
             pages_key,
             settings: settings_with(tokens),
             sockets,
+            health_sockets,
             tasks: tasks.clone(),
         })
         .unwrap();
         admin.start();
         Self {
             address,
+            health,
             control,
             journal,
             registry,
@@ -266,6 +283,12 @@ impl Harness {
         assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
     }
 
+    /// Writes an event to the journal.
+    async fn append_event(&self, domain: &str, tenant: &str) {
+        let event = Event::new(EventType::Open, self.clock.now(), domain, tenant);
+        self.journal.append(&event).await.unwrap();
+    }
+
     /// Makes every question to the store fail.
     fn break_store(&self) {
         let db = rusqlite::Connection::open(self.dir.path().join("store.db")).unwrap();
@@ -288,6 +311,7 @@ fn settings_with(tokens: Vec<AdminToken>) -> Settings {
     Settings {
         plain: false,
         tokens,
+        trusted_proxies: Vec::new(),
         pages: crate::config::pages::Pages::default(),
         logo: None,
         edge_name: name(EDGE),

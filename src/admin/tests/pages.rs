@@ -268,17 +268,20 @@ async fn guessing_is_bounded_on_the_pages_and_in_the_api_alike() {
             .await;
         wrong.is_problem(401, "unauthorized");
     }
-    let right = browser.sign_in(ADMIN).await;
-    is_page(&right, 429);
-    assert!(right.header("retry-after").parse::<u32>().unwrap() <= 30, "{right:?}");
-    let right = edge.call("GET", "/v1/domains").token(ADMIN).send().await;
-    right.is_problem(429, "rate_limited");
+    let wrong = browser.sign_in("wrong-token-0123456789").await;
+    is_page(&wrong, 429);
+    assert!(wrong.header("retry-after").parse::<u32>().unwrap() <= 30, "{wrong:?}");
+    let wrong = edge.call("GET", "/v1/domains").token("wrong-token-0123456789");
+    wrong.send().await.is_problem(429, "rate_limited");
+    // Right ones are let in all the time.
+    assert_eq!(edge.call("GET", "/v1/domains").token(ADMIN).send().await.status, 200);
+    assert_eq!(Browser::new(&edge).sign_in(ADMIN).await.status, 303);
     // Who is signed in guesses nothing.
     let mut signed_in = Browser::new(&edge);
     signed_in.keep(&known);
     is_page(&signed_in.get("/").await, 200);
     edge.clock.advance(Duration::from_secs(31));
-    assert_eq!(browser.sign_in(ADMIN).await.status, 303);
+    is_page(&browser.sign_in("wrong-token-0123456789").await, 403);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::link::{Destination, Message, Minter};
 async fn ready_when_nothing_is_missing() {
     let edge = Harness::start(three_tokens()).await;
     let missing = async || {
-        let reply = edge.get("/readyz").await;
+        let reply = edge.get("/readyz?strict=true").await;
         let body = reply.json();
         assert_eq!(reply.status == 200, body["ready"] == true, "{reply:?}");
         let all = body["missing"].as_array().unwrap().clone();
@@ -36,6 +36,109 @@ async fn ready_when_nothing_is_missing() {
     };
     tokio::time::timeout(PATIENT, look).await.unwrap();
     assert_eq!(edge.get("/healthz").await.status, 200);
+    // What it serves it has in memory: without the store it can.
+    edge.draining.store(false, Ordering::Release);
+    for path in ["/readyz", "/readyz?strict=false", "/readyz?probe=7"] {
+        let reply = edge.get(path).await;
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        assert_eq!(
+            reply.json(),
+            json!({"ready": true, "missing": [], "suspects_itself": false})
+        );
+    }
+    assert_eq!(missing().await, ["store"]);
+    edge.get("/readyz?strict=maybe")
+        .await
+        .is_problem(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn the_health_port_has_health_and_metrics_and_nothing_else() {
+    let edge = Harness::start(three_tokens()).await;
+    edge.registry.set_loaded();
+    let at = |path: &str| {
+        let uri = format!("http://{}{path}", edge.health);
+        let request = Request::builder().method("GET").uri(uri).header("host", "any.example");
+        let call = Call {
+            request,
+            body: Bytes::new(),
+        };
+        call.header("x-forwarded-for", "203.0.113.7")
+            .header("accept", "text/html")
+            .send()
+    };
+    assert_eq!(at("/healthz").await.json(), json!({"alive": true}));
+    assert_eq!(at("/readyz").await.json()["ready"], true);
+    assert_eq!(at("/readyz?strict=true").await.status, 200);
+    let metrics = at("/metrics").await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains("linkseal_build_info"));
+    assert_eq!(metrics.header("cache-control"), "no-store");
+    for path in [
+        "/",
+        "/v1/domains",
+        "/metrics/domains",
+        "/openapi.json",
+        "/sign-in",
+        "/assets/x",
+        "/share/x",
+    ] {
+        at(path).await.is_problem(404, "not_found");
+    }
+    edge.draining.store(true, Ordering::Release);
+    assert_eq!(at("/readyz").await.status, 503);
+}
+
+#[tokio::test]
+async fn an_array_is_no_object() {
+    let edge = Harness::start(vec![]).await;
+    for (method, path, body) in [
+        ("POST", "/v1/domains", json!(["arr.example", "arr", null, []])),
+        ("POST", "/v1/domains", json!([])),
+        (
+            "POST",
+            "/v1/domains",
+            json!({"name": "a.example", "records": [["A", "a.example", "192.0.2.1"]]}),
+        ),
+        ("PUT", "/v1/issuer/freeze", json!([])),
+        ("PUT", "/v1/kills/tenant/x", json!([])),
+        ("PUT", "/v1/redirects/x", json!(["https://a.example/"])),
+        ("POST", "/v1/links/inspect", json!(["x"])),
+        ("POST", "/v1/domains/https_ready", json!([["a.example"]])),
+        ("POST", "/v1/events/erase", json!(["acme", null])),
+    ] {
+        let reply = edge.call(method, path).json(body.clone()).send().await;
+        let problem = reply.is_problem(400, "invalid_request");
+        assert!(
+            problem["detail"].as_str().unwrap().contains("object"),
+            "{path} {body}: {problem}"
+        );
+    }
+    let import = edge
+        .call("POST", "/v1/domains/import")
+        .body("[\"a.example\"]\n")
+        .send()
+        .await;
+    assert!(import.text().contains("a line is a JSON object"), "{import:?}");
+    assert!(edge.get("/v1/domains").await.names().is_empty());
+}
+
+#[tokio::test]
+async fn a_kill_of_an_unknown_tenant_is_in_force_and_said() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    let kill = |tenant: &str| {
+        edge.call("PUT", &format!("/v1/kills/tenant/{tenant}"))
+            .json(json!({}))
+            .send()
+    };
+    assert_eq!(kill("a.customer.example").await.json()["hint"], Value::Null);
+    let unknown = kill("acmee").await;
+    assert_eq!(unknown.status, 201, "{unknown:?}");
+    assert!(
+        unknown.json()["hint"].as_str().unwrap().contains("spelling"),
+        "{unknown:?}"
+    );
 }
 
 #[tokio::test]
@@ -258,6 +361,18 @@ async fn links_are_inspected() {
     );
     let shared = inspect(format!("https://{EDGE}/t/a.customer.example/c/{token}")).await;
     assert_eq!(shared["valid"], true, "{shared}");
+    let named = json!({"url": format!("https://b.customer.example/c/{token}"), "tenant": "a.customer.example"});
+    assert_eq!(
+        edge.post("/v1/links/inspect", named).await.json()["finding"],
+        "other_tenant"
+    );
+    let other = json!({"url": format!("https://b.customer.example/c/{token}"), "tenant": "c.customer.example"});
+    let other = edge.post("/v1/links/inspect", other).await.json();
+    assert_eq!(other["finding"], "forged");
+    assert!(
+        other["explanation"].as_str().unwrap().contains("give `tenant`"),
+        "{other}"
+    );
     edge.post("/v1/links/inspect", json!({}))
         .await
         .is_problem(400, "invalid_request");

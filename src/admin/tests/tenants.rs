@@ -7,7 +7,6 @@ use super::pages::{Browser, csrf, is_page};
 use super::*;
 use crate::admin::scope::Reach;
 use crate::admin::{api, pages};
-use crate::event::{Event, EventType};
 
 const OURS: &str = "right.ours.example";
 const THEIRS: &str = "right.theirs.example";
@@ -161,6 +160,59 @@ async fn what_is_registered_is_the_tenant_s() {
     assert_eq!(a.json()["tenant"], "ours");
     let b = edge.call("GET", "/v1/domains/b.ours.example").token(ADMIN).send().await;
     b.is_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_tenant_has_its_own_names_looked_up_only() {
+    let edge = two_tenants().await;
+    let record = |host: &str| json!([{"type": "A", "host": host, "value": "192.0.2.1"}]);
+    let new =
+        |name: &str, records: Value| json!({"name": name, "sending_domain": "mail.ours.co.uk", "records": records});
+    for host in [
+        "db.internal.corp",
+        "theirs.example",
+        "xours.example",
+        "example",
+        "co.uk",
+    ] {
+        let add = ours(&edge, "POST", "/v1/domains").json(new("x.ours.example", record(host)));
+        add.send().await.is_problem(400, "invalid_request");
+        let patch = ours(&edge, "PATCH", &format!("/v1/domains/{OURS}")).json(json!({"records": record(host)}));
+        patch.send().await.is_problem(400, "invalid_request");
+    }
+    let line = new("x.ours.example", record("db.internal.corp")).to_string();
+    let import = ours(&edge, "POST", "/v1/domains/import").body(line).send().await;
+    assert!(import.text().contains("db.internal.corp is not"), "{import:?}");
+    let patch = ours(&edge, "PATCH", &format!("/v1/domains/{OURS}")).json(json!({"sending_domain": "internal.corp"}));
+    patch.send().await.is_problem(400, "invalid_request");
+    for host in ["ours.example", "A.B.Ours.example.", "dkim.ours.co.uk"] {
+        let add = ours(&edge, "POST", "/v1/domains").json(new("x.ours.example", record(host)));
+        assert!(add.send().await.status.is_success(), "{host}");
+    }
+    // The platform's own tokens may ask for what they like.
+    let patch = edge.call("PATCH", &format!("/v1/domains/{OURS}")).token(ADMIN);
+    let patch = patch.json(json!({"records": record("db.internal.corp")})).send().await;
+    assert_eq!(patch.status, 200, "{patch:?}");
+}
+
+#[tokio::test]
+async fn private_addresses_are_for_the_platform() {
+    let edge = two_tenants().await;
+    // `inside.…` leads to a private address.
+    let name = "inside.ours.example";
+    let add = ours(&edge, "POST", "/v1/domains")
+        .json(json!({"name": name}))
+        .send()
+        .await;
+    assert_eq!(add.status, 201, "{add:?}");
+    let path = format!("/v1/domains/{name}/dns");
+    let all = edge.call("GET", &path).token(ADMIN).send().await;
+    assert!(all.text().contains("10.1.2.3"), "{all:?}");
+    let own = ours(&edge, "GET", &path).send().await;
+    assert!(own.text().contains("(a private address)"), "{own:?}");
+    for row in own.json()["records"].as_array().unwrap() {
+        assert!(!row.to_string().contains("10.1.2.3"), "{row}");
+    }
 }
 
 #[tokio::test]
