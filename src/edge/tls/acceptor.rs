@@ -112,10 +112,13 @@ pub enum Refusal {
     /// The handshake failed: no common ground, or an alert of the client's.
     #[error("the handshake failed")]
     HandshakeFailed,
+    /// The client closed without a byte, as balancers' health checks do: there was no handshake.
+    #[error("the client closed without a word")]
+    Silent,
 }
 
 impl Refusal {
-    /// How many there are.
+    /// How many are counted: all but [`Refusal::Silent`].
     pub(super) const COUNT: usize = 10;
     /// The labels metrics carry, in the order of the variants.
     pub(super) const LABELS: [&str; Self::COUNT] = [
@@ -156,6 +159,7 @@ impl Refusal {
 impl From<HelloError> for Refusal {
     fn from(error: HelloError) -> Self {
         match error {
+            HelloError::Silent => Self::Silent,
             HelloError::Gone => Self::Gone,
             HelloError::Invalid(_) => Self::HelloInvalid,
         }
@@ -209,6 +213,8 @@ impl Acceptor {
                 let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
                 self.parts.metrics.done(tls13, resumed, started.elapsed());
             }
+            // No handshake was begun: there is none to count.
+            Err(Refusal::Silent) => {}
             Err(why) => self.parts.metrics.refused(*why),
         }
         outcome

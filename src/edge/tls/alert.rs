@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustls::{AlertDescription, Error, InvalidMessage};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -12,8 +13,38 @@ pub const INTERNAL_ERROR: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];
 
 /// How long a client may take to take its alert and close.
 const LINGER: Duration = Duration::from_millis(500);
-/// What is read from it meanwhile, in bytes.
-const DRAIN: u64 = 16 * 1024;
+/// What is read from it meanwhile, in bytes: the rest of a ClientHello that is too long.
+const DRAIN: u64 = 64 * 1024;
+
+/// A fatal alert.
+pub(super) fn fatal(description: AlertDescription) -> [u8; 7] {
+    let [kind, major, minor, high, low, level, _] = INTERNAL_ERROR;
+    [kind, major, minor, high, low, level, description.into()]
+}
+
+/// The alert that RFC 8446 asks for where rustls gives an error and queues none: it has none for
+/// what is wrong before there is a ClientHello (its sections 4, 5, 5.1 and 6.2).
+pub(super) fn owed(error: &Error) -> AlertDescription {
+    match error {
+        Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::InvalidCcs) => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::InvalidMessage(InvalidMessage::UnexpectedMessage(_) | InvalidMessage::InvalidEmptyPayload) => {
+            AlertDescription::UnexpectedMessage
+        }
+        Error::InvalidMessage(InvalidMessage::MessageTooLarge) | Error::PeerSentOversizedRecord => {
+            AlertDescription::RecordOverflow
+        }
+        Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) | Error::PeerIncompatible(_) => {
+            AlertDescription::ProtocolVersion
+        }
+        Error::PeerMisbehaved(_) => AlertDescription::IllegalParameter,
+        _ => AlertDescription::DecodeError,
+    }
+}
 
 /// Sends an alert and closes in order.
 ///
@@ -31,13 +62,12 @@ pub async fn send_and_close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, aler
 
 #[cfg(test)]
 mod tests {
-    use rustls::AlertDescription;
-
     use super::*;
 
     #[tokio::test]
     async fn the_bytes_are_those_of_the_rfc() {
         assert_eq!(UNRECOGNIZED_NAME[6], u8::from(AlertDescription::UnrecognisedName));
+        assert_eq!(fatal(AlertDescription::UnrecognisedName), UNRECOGNIZED_NAME);
         assert_eq!(INTERNAL_ERROR[6], u8::from(AlertDescription::InternalError));
         let (mut client, server) = tokio::io::duplex(64);
         client.write_all(b"still talking").await.unwrap();

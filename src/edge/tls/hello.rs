@@ -4,8 +4,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustls::PeerMisbehaved;
 use rustls::server::Acceptor;
+use rustls::{AlertDescription, PeerMisbehaved};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
@@ -31,6 +31,9 @@ pub enum Hello<IO> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HelloError {
+    /// The client closed or reset without a single byte: a balancer's health check, a port scan.
+    #[error("the client went away without a word")]
+    Silent,
     /// The client closed or reset before it was complete.
     #[error("the client went away before its ClientHello was complete")]
     Gone,
@@ -66,20 +69,59 @@ where
         }
         Err(e) => e,
     };
-    match acceptor.take_io() {
-        Some(recording) if is_bad_name(&error) => Ok(Hello::BadName(recording.io)),
-        Some(recording) if !recording.withheld.is_empty() => {
-            alert::send_and_close(recording.io, &recording.withheld).await;
-            Err(HelloError::Invalid(error))
-        }
-        _ if error.kind() == io::ErrorKind::InvalidData => Err(HelloError::Invalid(error)),
-        _ => Err(HelloError::Gone),
+    let Some(recording) = acceptor.take_io() else {
+        return Err(HelloError::Gone);
+    };
+    if recording.read.is_empty() {
+        return Err(HelloError::Silent);
     }
+    if is_bad_name(&error) {
+        return Ok(Hello::BadName(recording.io));
+    }
+    if is_http(&recording.read) {
+        alert::send_and_close(recording.io, PLAIN_HTTP.as_bytes()).await;
+        return Err(HelloError::Invalid(error));
+    }
+    if !recording.withheld.is_empty() {
+        alert::send_and_close(recording.io, &recording.withheld).await;
+        return Err(HelloError::Invalid(error));
+    }
+    let owed = match of_rustls(&error) {
+        Some(error) => alert::owed(error),
+        // Longer than is taken here, or than rustls has room for.
+        None if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
+            AlertDescription::DecodeError
+        }
+        None => return Err(HelloError::Gone),
+    };
+    alert::send_and_close(recording.io, &alert::fatal(owed)).await;
+    Err(HelloError::Invalid(error))
+}
+
+fn of_rustls(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>())
+}
+
+/// What people get whose browser or proxy speaks plain HTTP to this port.
+const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 84\r\n\
+    Cache-Control: no-store\r\n\
+    Connection: close\r\n\
+    \r\n\
+    This port speaks HTTPS, and the request came as plain HTTP. Use a URL with https://\n";
+
+/// Whether a client begins with a request of HTTP, as far as its first bytes tell.
+fn is_http(read: &[u8]) -> bool {
+    const METHODS: [&[u8]; 10] = [
+        b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE ", b"PRI ",
+    ];
+    // rustls refuses what is no record after five bytes, and perhaps no more have come.
+    METHODS.iter().any(|method| read.starts_with(method) || method.starts_with(read))
 }
 
 fn is_bad_name(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
-    inner
+    of_rustls(error)
         == Some(&rustls::Error::PeerMisbehaved(
             PeerMisbehaved::ServerNameMustContainOneHostName,
         ))
@@ -271,28 +313,101 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_hello_is_told_so_and_an_early_end_is_no_error_of_ours() {
         let hello = client_hello(true, None);
-        for cut in [0, 3, 5, 40, hello.len() - 1] {
+        for cut in [3, 5, 40, hello.len() - 1] {
             assert!(
                 matches!(given(&hello[..cut], 100).await, Err(HelloError::Gone)),
                 "{cut}"
             );
         }
-        let (mut client, server) = tokio::io::duplex(64 * 1024);
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
-            .await
-            .unwrap();
-        client.shutdown().await.unwrap();
-        assert!(matches!(read(server).await, Err(HelloError::Invalid(_))));
-        let mut told = Vec::new();
-        client.read_to_end(&mut told).await.unwrap();
-        assert_eq!(told[..3], [0x15, 3, 3], "an alert");
+        assert!(matches!(given(b"", 100).await, Err(HelloError::Silent)));
 
         // A handshake message of 60 KiB, announced and begun.
         let mut long = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xf0, 0];
         long.resize(5 + 0x4000, 0);
         long.extend_from_slice(&long.clone());
         assert!(matches!(given(&long, 5000).await, Err(HelloError::Invalid(_))));
+    }
+
+    /// Sends bytes to the reader; gives what it answers until it closes.
+    async fn told(bytes: &[u8]) -> Vec<u8> {
+        let (mut client, server) = tokio::io::duplex(128 * 1024);
+        let talk = async {
+            client.write_all(bytes).await.unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            drop(client);
+            answer
+        };
+        let (got, answer) = tokio::join!(read(server), talk);
+        assert!(matches!(got, Err(HelloError::Invalid(_))), "{}", answer.escape_ascii());
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_the_first_message_is_told_by_an_alert() {
+        use AlertDescription::{DecodeError, ProtocolVersion, RecordOverflow, UnexpectedMessage};
+        let record = |kind: u8, payload: &[u8]| {
+            let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+            [&[kind, 3, 3][..], &length, payload].concat()
+        };
+        let mut all = vec![
+            (record(0x14, &[1]), UnexpectedMessage),
+            (record(0x17, b"data"), UnexpectedMessage),
+            (record(0x18, &[1, 0]), UnexpectedMessage),
+            (record(0x63, &[0]), UnexpectedMessage),
+            ([&[0x16, 3, 3, 0xff, 0xff][..], &[0; 600]].concat(), RecordOverflow),
+            (record(0x16, &[1, 0xff, 0xff, 0xff, 3, 3]), DecodeError),
+            ([&[0x16, 9, 9, 0, 4][..], &[1, 0, 0, 0]].concat(), ProtocolVersion),
+        ];
+        // Handshake messages that are no ClientHello.
+        all.extend((0..=255).filter(|kind| *kind != 1).map(|kind| (record(0x16, &[kind, 0, 0, 0]), UnexpectedMessage)));
+        for (sent, alert) in all {
+            let answer = told(&sent).await;
+            assert_eq!(answer[..3], [0x15, 3, 3], "{}", sent[..9.min(sent.len())].escape_ascii());
+            let got = (answer.len(), answer[5]);
+            assert_eq!(got, (7, 2), "one fatal alert: {}", answer.escape_ascii());
+            // rustls chooses for what it can parse: DecodeError for messages that are cut short.
+            assert!(
+                [u8::from(alert), u8::from(DecodeError)].contains(&answer[6]),
+                "{}: {}",
+                sent[..9.min(sent.len())].escape_ascii(),
+                answer[6]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hello_that_is_too_long_is_told_so() {
+        for length in [20_000usize, 64_000] {
+            let mut message = vec![1, 0];
+            message.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
+            message.resize(4 + length, 0);
+            let mut records = Vec::new();
+            for part in message.chunks(0x4000) {
+                records.extend_from_slice(&[0x16, 3, 1]);
+                records.extend_from_slice(&u16::try_from(part.len()).unwrap().to_be_bytes());
+                records.extend_from_slice(part);
+            }
+            let answer = told(&records).await;
+            assert_eq!(answer, alert::fatal(AlertDescription::DecodeError), "{length}");
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_told_in_plain_http() {
+        for sent in [
+            &b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],
+            b"POST /u/x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n",
+            b"OPTIO",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
+            let answer = String::from_utf8(told(sent).await).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{answer}");
+            assert!(body.contains("https://"), "{answer}");
+        }
+        assert_eq!(told(b"PROXY TCP4 192.0.2.7").await[..3], [0x15, 3, 3]);
     }
 
     #[test]

@@ -363,11 +363,21 @@ async fn a_dawdling_client_is_closed_at_the_deadline() {
 #[tokio::test]
 async fn what_is_no_tls_is_told_so() {
     let edge = TestEdge::start(Options::default());
-    assert_eq!(
-        raw(edge.https, b"GET / HTTP/1.1\r\nHost: links.a.example\r\n\r\n").await[..3],
-        [0x15, 3, 3]
-    );
-    edge.until_counted(HANDSHAKES, "hello_invalid", 1.0).await;
+    let answer = raw(edge.https, b"GET / HTTP/1.1\r\nHost: links.a.example\r\n\r\n").await;
+    assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", answer.escape_ascii());
+    assert_eq!(raw(edge.https, b"SSH-2.0-x\r\n").await[..3], [0x15, 3, 3]);
+    edge.until_counted(HANDSHAKES, "hello_invalid", 2.0).await;
+}
+
+#[tokio::test]
+async fn a_health_check_that_only_connects_is_no_handshake() {
+    let edge = TestEdge::start(Options::default());
+    for _ in 0..3 {
+        drop(TcpStream::connect(edge.https).await.unwrap());
+    }
+    edge.until_counted("linkseal_connections_total", "https", 3.0).await;
+    edge.until_idle().await;
+    assert_eq!(edge.metric(HANDSHAKES, ""), 0.0);
 }
 
 #[tokio::test]
