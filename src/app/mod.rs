@@ -36,7 +36,7 @@ use crate::edge::connection::{Connections, ServeHttp};
 use crate::edge::limits::Limits;
 use crate::edge::listener::{self, Bound};
 use crate::edge::proxy_protocol::Balancers;
-use crate::edge::shares::Turns;
+use crate::edge::shares::{Room, Turns};
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
@@ -57,6 +57,8 @@ const CACHED_REDIRECTS: u64 = 16 * 1024 * 1024;
 const LOOKUP_QUEUE: usize = 64;
 /// How many of them may be for one client network.
 const LOOKUPS_OF_NETWORK: usize = LOOKUP_QUEUE / 4;
+/// Requests whose body may be waited for at once; a quarter of them for one client network.
+const AWAITED_BODIES: usize = 4_096;
 /// Handshakes whose request waits to be looked at.
 const REQUEST_QUEUE: usize = 4_096;
 /// How long background work may take to end after the connections have drained.
@@ -221,6 +223,7 @@ impl App {
             journal: journal.clone(),
             redirects,
             lookups: Turns::new(LOOKUPS_OF_NETWORK),
+            bodies: Room::new(AWAITED_BODIES, AWAITED_BODIES / 4),
             kills,
             rules,
             clock: clock.clone(),

@@ -211,6 +211,7 @@ pub(super) fn upstreams(
             },
             connect_timeout: rule.connect_timeout.get(),
             max_concurrent: usize::try_from(rule.max_concurrent.get()).unwrap_or(usize::MAX),
+            max_per_network: rule.max_per_network(),
         },
         response_timeout: rule.response_timeout.get(),
         idle_timeout: rule.idle_timeout.get(),

@@ -46,6 +46,10 @@ pub struct Upstream {
     /// Requests at once; more are answered with 503. Rules with the same connection share it.
     #[serde(default = "max_concurrent")]
     pub max_concurrent: NonZeroU32,
+    /// How many of them may be for one client network (a /24 of IPv4, a /48 of IPv6); more wait for at most 5 s.
+    /// Default: a quarter. Set it to max_concurrent where a balancer in front hides who the clients are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_per_network: Option<NonZeroU32>,
     /// Whether what passes through is an event.
     #[serde(default)]
     pub events: bool,
@@ -93,6 +97,13 @@ const fn max_concurrent() -> NonZeroU32 {
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Upstream {
+    /// Requests at once for one client network.
+    pub(crate) fn max_per_network(&self) -> usize {
+        let set = self.max_concurrent_per_network;
+        let each = set.map_or_else(|| self.max_concurrent.get().div_ceil(4), NonZeroU32::get);
+        usize::try_from(each).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
         self.ca_file.iter_mut().for_each(|file| paths.resolve(file));
     }

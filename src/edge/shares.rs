@@ -131,6 +131,38 @@ impl Drop for Turn {
     }
 }
 
+/// Room for so many of all clients, and so many of each network, without waiting.
+#[derive(Clone, Debug)]
+pub struct Room {
+    all: Arc<Semaphore>,
+    turns: Turns,
+}
+
+/// A place in a [`Room`]; given back when dropped.
+#[derive(Debug)]
+pub struct Entered {
+    _turn: Turn,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Room for `all`, and for `each` of one network.
+    pub fn new(all: usize, each: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
+            turns: Turns::new(each),
+        }
+    }
+
+    /// A place. `None`: there is none for this client now.
+    pub fn try_enter(&self, client: IpAddr) -> Option<Entered> {
+        Some(Entered {
+            _turn: self.turns.try_take(client)?,
+            _place: Arc::clone(&self.all).try_acquire_owned().ok()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;

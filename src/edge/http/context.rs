@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::domain::DomainName;
 use crate::domain::admission::Admission;
 use crate::domain::registry::Registry;
+use crate::edge::shares::Room;
 use crate::edge::shares::Turns;
 use crate::event::Journal;
 use crate::event::verdict::Rules;
@@ -37,6 +38,8 @@ pub struct Context {
     pub redirects: RedirectCache,
     /// The share of each network in looking them up.
     pub lookups: Turns,
+    /// Room for requests whose body is waited for.
+    pub bodies: Room,
     /// What is no longer led to.
     pub kills: KillSwitches,
     /// What tells machines from people.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Instant;
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -16,16 +16,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use super::respond::{Answer, Step, respond};
 use super::router::RouteLabel;
 use super::watch::{Activity, Found, Watch, Watched};
 use crate::edge::Connection;
+use crate::edge::shares::Entered;
 use crate::shutdown::Tasks;
 
-/// Most bytes of a request's head: the longest token (5.5 KiB) with room for cookies and what
-/// mail proxies add.
+/// Most bytes of a request's head: the longest token (5.5 KiB) twice, as the page it leads to may be
+/// its referrer, with room for cookies of a back end and what mail proxies add.
 const MAX_HEAD: usize = 16 * 1024;
+/// Most fields of a head in HTTP/2; hyper has the same limit for HTTP/1.1. HPACK makes a field out
+/// of one byte.
+const MAX_FIELDS: usize = 100;
+/// Bodies that may be waited for at once on a connection that has not had an answer yet.
+const BODIES_AT_FIRST: u32 = 32;
 /// Requests at once on one HTTP/2 connection: RFC 9113 §6.5.2 asks for at least 100.
 const MAX_STREAMS: u32 = 100;
 /// Bytes that may be on their way in, per stream and per connection: bodies here have 4 KiB.
@@ -95,6 +101,32 @@ where
         )
     };
     drive(connection, session, Watch::new(context.limits, h2), drain)
+}
+
+impl Session {
+    /// Room to wait for the body of a request. `None`: too many do, of all, of this client's
+    /// network, or on this connection, which has yet to show that it does something else.
+    pub(super) fn wait_for_client(self: &Arc<Self>) -> Option<AwaitsBody> {
+        let place = self.context.bodies.try_enter(self.connection.client.ip())?;
+        let awaits = AwaitsBody {
+            session: Arc::clone(self),
+            _place: place,
+        };
+        let before = self.activity.awaits_body();
+        (before < BODIES_AT_FIRST || self.activity.has_answered()).then_some(awaits)
+    }
+}
+
+/// A request's body is waited for, until this is dropped.
+pub(super) struct AwaitsBody {
+    session: Arc<Session>,
+    _place: Entered,
+}
+
+impl Drop for AwaitsBody {
+    fn drop(&mut self) {
+        self.session.activity.has_body();
+    }
 }
 
 /// Runs the connection, its tick and the drain.
@@ -213,7 +245,14 @@ fn answer(session: &Arc<Session>, request: Request<Incoming>) -> Answering {
     let started = Instant::now();
     let session = InFlight::new(session);
     let shown = Shown::of(&request);
-    let Answer { route, step } = respond(&session.0, request);
+    let Answer { route, step } = if request.headers().len() > MAX_FIELDS {
+        Answer {
+            route: RouteLabel::Refused,
+            step: Step::Done(reply::empty(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
+        }
+    } else {
+        respond(&session.0, request)
+    };
     Answering {
         step,
         route,
@@ -248,6 +287,7 @@ impl Future for Answering {
             shown,
             ..
         } = &*self;
+        session.activity.has_shown_itself();
         session
             .context
             .metrics

@@ -4,17 +4,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
+use super::context::Settings;
 use super::pages::{confirm_unsubscribe, language, unsubscribed};
 use super::record;
 use super::reply::{self, Reply};
 use super::respond::{Exchange, Step};
 use super::router::{Route, route};
 use super::server::Session;
+use super::upstream;
 use crate::domain::registry::Entry;
 use crate::event::Appending;
 use crate::link::Kind;
@@ -32,6 +35,27 @@ pub(super) fn ask(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option
 /// POST: from a mail program's button (RFC 8058 §3.2) or the page's own form.
 pub(super) async fn post(session: Arc<Session>, request: Request<Incoming>, entry: Arc<Entry>) -> Reply {
     let (head, body) = request.into_parts();
+    let head = Kept::of(head);
+    // The token first: who has none that is right is not waited for.
+    {
+        let settings = session.context.settings.load();
+        let x = head.exchange(&session, &settings, &entry);
+        let right = match route(x.uri.path(), &settings.prefix) {
+            Route::Unsubscribe { tenant, token } => x.verified(Kind::Unsubscribe, tenant, token, |_| Some(())),
+            _ => None,
+        };
+        if right.is_none() {
+            return x.not_found();
+        }
+    }
+    let _waits = if body.is_end_stream() {
+        None
+    } else {
+        match session.wait_for_client() {
+            Some(waits) => Some(waits),
+            None => return upstream::come_again(&head.headers),
+        }
+    };
     let read = Limited::new(body, MAX_BODY).collect();
     let body = match tokio::time::timeout(session.context.limits.body, read).await {
         Ok(Ok(body)) => body.to_bytes(),
@@ -43,20 +67,65 @@ pub(super) async fn post(session: Arc<Session>, request: Request<Incoming>, entr
     };
     let step = {
         let settings = session.context.settings.load();
-        let x = Exchange {
-            session: &session,
-            settings: &settings,
-            method: &head.method,
-            uri: &head.uri,
-            version: head.version,
-            headers: &head.headers,
-            now: session.context.clock.now(),
-            entry: &entry,
-        };
+        let x = head.exchange(&session, &settings, &entry);
         let (reply, event) = posted(&x, &body);
         Step::after(reply, event)
     };
     step.settle().await
+}
+
+/// What is kept of a request's head while its body is waited for: what the answer and the event
+/// need. Thousands may wait, and a head may have 16 KiB.
+struct Kept {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+}
+
+impl Kept {
+    const HEADERS: [HeaderName; 10] = [
+        USER_AGENT,
+        REFERER,
+        ACCEPT_LANGUAGE,
+        CONTENT_TYPE,
+        HeaderName::from_static("dnt"),
+        HeaderName::from_static("sec-gpc"),
+        HeaderName::from_static("purpose"),
+        HeaderName::from_static("sec-purpose"),
+        HeaderName::from_static("x-purpose"),
+        HeaderName::from_static("x-moz"),
+    ];
+
+    fn of(head: request::Parts) -> Self {
+        let mut headers = HeaderMap::new();
+        for name in Self::HEADERS {
+            let value = head.headers.get(&name);
+            // A copy: the value itself holds on to all that came with it.
+            if let Some(value) = value.and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok()) {
+                headers.insert(name, value);
+            }
+        }
+        Self {
+            method: head.method,
+            uri: head.uri,
+            version: head.version,
+            headers,
+        }
+    }
+
+    fn exchange<'r>(&'r self, session: &'r Session, settings: &'r Settings, entry: &'r Entry) -> Exchange<'r> {
+        Exchange {
+            session,
+            settings,
+            method: &self.method,
+            uri: &self.uri,
+            version: self.version,
+            headers: &self.headers,
+            now: session.context.clock.now(),
+            entry,
+        }
+    }
 }
 
 fn posted(x: &Exchange<'_>, body: &Bytes) -> (Reply, Option<Appending>) {

@@ -26,6 +26,10 @@ pub(super) struct Activity {
     in_flight: AtomicU32,
     /// Requests for which a back end is waited for, which has bounds of its own.
     waiting: AtomicU32,
+    /// Requests whose body the client has yet to send.
+    bodies: AtomicU32,
+    /// Whether any request was answered.
+    answered: AtomicBool,
 }
 
 impl Activity {
@@ -56,6 +60,29 @@ impl Activity {
     /// It is waited for no longer.
     pub(super) fn waited(&self) {
         self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// A body is waited for; tells how many were before it.
+    pub(super) fn awaits_body(&self) -> u32 {
+        self.bodies.fetch_add(1, Relaxed)
+    }
+
+    /// It is waited for no longer.
+    pub(super) fn has_body(&self) {
+        self.bodies.fetch_sub(1, Relaxed);
+    }
+
+    /// A request was answered.
+    pub(super) fn has_shown_itself(&self) {
+        // Seldom written, so that the line stays where it is.
+        if !self.answered.load(Relaxed) {
+            self.answered.store(true, Relaxed);
+        }
+    }
+
+    /// Whether any request was.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Relaxed)
     }
 
     fn moved(&self) {

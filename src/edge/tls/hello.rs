@@ -114,10 +114,21 @@ const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\n\
 /// Whether a client begins with a request of HTTP, as far as its first bytes tell.
 fn is_http(read: &[u8]) -> bool {
     const METHODS: [&[u8]; 10] = [
-        b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE ", b"PRI ",
+        b"GET ",
+        b"HEAD ",
+        b"POST ",
+        b"PUT ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"CONNECT ",
+        b"TRACE ",
+        b"PRI ",
     ];
     // rustls refuses what is no record after five bytes, and perhaps no more have come.
-    METHODS.iter().any(|method| read.starts_with(method) || method.starts_with(read))
+    METHODS
+        .iter()
+        .any(|method| read.starts_with(method) || method.starts_with(read))
 }
 
 fn is_bad_name(error: &io::Error) -> bool {
@@ -360,10 +371,19 @@ mod tests {
             ([&[0x16, 9, 9, 0, 4][..], &[1, 0, 0, 0]].concat(), ProtocolVersion),
         ];
         // Handshake messages that are no ClientHello.
-        all.extend((0..=255).filter(|kind| *kind != 1).map(|kind| (record(0x16, &[kind, 0, 0, 0]), UnexpectedMessage)));
+        all.extend(
+            (0..=255)
+                .filter(|kind| *kind != 1)
+                .map(|kind| (record(0x16, &[kind, 0, 0, 0]), UnexpectedMessage)),
+        );
         for (sent, alert) in all {
             let answer = told(&sent).await;
-            assert_eq!(answer[..3], [0x15, 3, 3], "{}", sent[..9.min(sent.len())].escape_ascii());
+            assert_eq!(
+                answer[..3],
+                [0x15, 3, 3],
+                "{}",
+                sent[..9.min(sent.len())].escape_ascii()
+            );
             let got = (answer.len(), answer[5]);
             assert_eq!(got, (7, 2), "one fatal alert: {}", answer.escape_ascii());
             // rustls chooses for what it can parse: DecodeError for messages that are cut short.
@@ -404,7 +424,10 @@ mod tests {
             let answer = String::from_utf8(told(sent).await).unwrap();
             assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-            assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{answer}");
+            assert!(
+                head.contains(&format!("Content-Length: {}\r\n", body.len())),
+                "{answer}"
+            );
             assert!(body.contains("https://"), "{answer}");
         }
         assert_eq!(told(b"PROXY TCP4 192.0.2.7").await[..3], [0x15, 3, 3]);

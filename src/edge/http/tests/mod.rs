@@ -1,6 +1,7 @@
 //! Whole requests over an in-memory connection, for each row of the contract's table, over
 //! HTTP/1.1 and HTTP/2.
 
+mod abuse;
 mod challenges;
 mod connection;
 mod hosts;
@@ -36,7 +37,7 @@ use crate::domain::record::{AppLinks, Origin};
 use crate::domain::registry::{Entry, Registry};
 use crate::domain::ssl::{CertificateInfo, Reason};
 use crate::domain::{DomainName, DomainRecord};
-use crate::edge::shares::Turns;
+use crate::edge::shares::{Room, Turns};
 use crate::edge::{Connection, Listener, TlsInfo};
 use crate::event::verdict::Rules;
 use crate::event::{Durability, EventSettings, IpPrivacy, Journal};
@@ -166,6 +167,7 @@ impl Edge {
             journal: journal(dir.path(), Durability::Written),
             redirects,
             lookups: Turns::new(16),
+            bodies: Room::new(256, 64),
             kills: KillSwitches::new(),
             rules: Rules::builtin().unwrap(),
             clock,

@@ -1,4 +1,5 @@
-//! A response's body on its way to the client: piece by piece, as fast as the client takes it.
+//! A response's body on its way to the client: piece by piece, as fast as the client takes it. The
+//! back end's place is free as soon as the last byte of it is here.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,28 +9,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::timeout;
 
-use super::pool::{Backend, Link};
+use super::pipe::{Lost, Pace, Pipe};
+use super::pool::{Backend, Link, Place};
 use crate::edge::http::server::{Ongoing, Session, Waiting};
 
-/// The body of a response, with all that is held for it.
+/// The body of a response.
 pub(in crate::edge::http) struct Download {
-    body: Incoming,
-    /// Whether it was read to its end.
-    ended: bool,
-    /// The connection it comes on, and whose that is. `None`: it is used for nothing else.
-    link: Option<(Link, Arc<Backend>)>,
-    idle: Duration,
-    /// When the back end has been silent for too long. Runs while it is waited for.
-    alarm: Pin<Box<Sleep>>,
+    /// `None`: there is no body.
+    pipe: Option<Arc<Pipe>>,
+    /// What is still to come, where that is known.
+    left: Option<u64>,
     /// Tells the client's connection that it is the back end that is waited for.
     waiting: Option<Waiting>,
     session: Arc<Session>,
-    _ongoing: Ongoing,
-    _room: OwnedSemaphorePermit,
 }
 
 /// Why a body ends early: the client's connection is cut, so that it cannot be taken for whole.
@@ -39,26 +35,105 @@ pub(in crate::edge::http) enum DownloadError {
     BrokenOff(#[from] hyper::Error),
     #[error("the back end was silent for {0:?}")]
     Silent(Duration),
+    #[error("the client took next to nothing for upstream.idle_timeout")]
+    Stuck,
+}
+
+/// A body as it comes from a back end, with all that is held for it.
+pub(super) struct Source {
+    pub(super) body: Incoming,
+    pub(super) backend: Arc<Backend>,
+    /// The connection it comes on. `None`: it is used for nothing else.
+    pub(super) link: Option<Link>,
+    pub(super) idle: Duration,
+    pub(super) place: Place,
 }
 
 impl Download {
-    pub(super) fn new(
-        body: Incoming,
-        link: Option<(Link, Arc<Backend>)>,
-        idle: Duration,
-        session: &Arc<Session>,
-        room: OwnedSemaphorePermit,
-    ) -> Self {
+    pub(super) fn new(source: Source, session: &Arc<Session>) -> Self {
+        let ended = source.body.is_end_stream();
+        let left = source.body.size_hint().exact();
+        let pipe = if ended {
+            source.ended();
+            None
+        } else {
+            let pipe = Arc::new(Pipe::new(Ongoing::new(session)));
+            let tasks = source.backend.tasks.clone();
+            tasks.spawn_until_stop(source.fill(Arc::clone(&pipe)));
+            Some(pipe)
+        };
         Self {
-            body,
-            ended: false,
-            link,
-            idle,
-            alarm: Box::pin(sleep(idle)),
+            pipe,
+            left,
             waiting: None,
             session: Arc::clone(session),
-            _ongoing: Ongoing::new(session),
-            _room: room,
+        }
+    }
+}
+
+impl Source {
+    /// Reads the body to its end, no farther ahead of the client than the pipe allows.
+    async fn fill(mut self, pipe: Arc<Pipe>) {
+        let mut pace = Pace::new(self.idle);
+        let end = loop {
+            match pipe.room(&mut pace).await {
+                Ok(()) => {}
+                // What is left closes the back end's connection: the rest is of no use to anyone.
+                Err(Lost::Gone) => return,
+                Err(Lost::Stuck) => return pipe.give_up(),
+            }
+            let frame = tokio::select! {
+                biased;
+                () = pipe.gone() => return,
+                frame = timeout(self.idle, self.body.frame()) => frame,
+            };
+            match frame {
+                Err(_) => break Err(DownloadError::Silent(self.idle)),
+                Ok(Some(Err(error))) => break Err(error.into()),
+                // Trailers are not passed on: the end.
+                Ok(None) => break Ok(()),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => pipe.push(data),
+                    Err(_) => break Ok(()),
+                },
+            }
+            if self.body.is_end_stream() {
+                break Ok(());
+            }
+        };
+        let whole = end.is_ok();
+        pipe.end(end);
+        if !whole {
+            return;
+        }
+        // The client's time is not the back end's: its place is given back before the client has all.
+        let client = self.place.client;
+        let parked = if pipe.is_empty() {
+            None
+        } else {
+            self.backend.parked.try_enter(client)
+        };
+        let held = match parked {
+            Some(_) => {
+                self.ended();
+                None
+            }
+            // Too much waits for clients already: this one's place waits with it.
+            None => Some(self),
+        };
+        if pipe.emptied(&mut pace).await == Err(Lost::Stuck) {
+            pipe.give_up();
+        }
+        if let Some(source) = held {
+            source.ended();
+        }
+        drop(parked);
+    }
+
+    /// The body was read to its end: connection and place are free.
+    fn ended(self) {
+        if let Some(link) = self.link {
+            self.backend.give_back(link);
         }
     }
 }
@@ -69,48 +144,39 @@ impl Body for Download {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        let Some(pipe) = &this.pipe else {
+            return Poll::Ready(None);
+        };
+        match pipe.poll(cx) {
             Poll::Pending => {
                 if this.waiting.is_none() {
                     this.waiting = Some(Waiting::new(&this.session));
-                    this.alarm.as_mut().reset(Instant::now() + this.idle);
-                }
-                if this.alarm.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Some(Err(DownloadError::Silent(this.idle))));
                 }
                 Poll::Pending
             }
-            Poll::Ready(frame) => {
+            Poll::Ready(piece) => {
                 this.waiting = None;
-                match frame {
-                    Some(Ok(frame)) if frame.is_data() => Poll::Ready(Some(Ok(frame))),
-                    Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
-                    // Trailers are not passed on: the end.
-                    Some(Ok(_)) | None => {
-                        this.ended = true;
-                        Poll::Ready(None)
-                    }
+                if let (Some(left), Some(Ok(piece))) = (&mut this.left, &piece) {
+                    *left = left.saturating_sub(piece.len() as u64);
                 }
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
+        self.pipe.as_ref().is_none_or(|pipe| pipe.is_at_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 impl Drop for Download {
     fn drop(&mut self) {
-        // Whoever stops early closes the back end's connection: the rest is of no use to anybody.
-        if self.is_end_stream()
-            && let Some((link, backend)) = self.link.take()
-        {
-            backend.give_back(link);
+        if let Some(pipe) = &self.pipe {
+            pipe.leave();
         }
     }
 }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::connect::ConnectError;
-use super::download::Download;
+use super::download::{Download, Source};
 use super::metrics::Outcome;
 use super::pool::{Link, Sent};
 use super::request::{ALLOW, Outgoing, Refusal, Seen};
@@ -69,11 +69,18 @@ async fn attempt(
         };
         Outgoing::new(head, upload.length(), rule.max_body, &seen).map_err(Failure::Refused)?
     };
-    let room = rule.backend.room().ok_or(Failure::Busy)?;
+    let client = session.connection.client.ip();
+    let place = rule.backend.place(client).await.ok_or(Failure::Busy)?;
     let (response, link) = exchange(rule, &outgoing, upload, &progress).await?;
     let (answered, body) = response.into_parts();
-    let link = (!outgoing.has_odd_body()).then(|| (link, Arc::clone(&rule.backend)));
-    let body = Download::new(body, link, rule.idle_timeout, session, room);
+    let source = Source {
+        body,
+        backend: Arc::clone(&rule.backend),
+        link: (!outgoing.has_odd_body()).then_some(link),
+        idle: rule.idle_timeout,
+        place,
+    };
+    let body = Download::new(source, session);
     let reply = response::passed_on(answered, &head.method, body).ok_or(Failure::NotAsked)?;
     if rule.events {
         let event = {

@@ -3,7 +3,7 @@
 //! Requests that are none of the edge's own, and links whose token does not verify, go to the rule
 //! that matches ([`Upstreams`], `rules`). What goes out is written anew from the parsed request
 //! (`request`): one length, no header that means one connection only, no say of the client's about
-//! who it is. Bodies stream both ways (`upload`, `download`), over connections that are kept
+//! who it is. Bodies stream both ways (`upload`, `download`, `pipe`), over connections that are kept
 //! (`pool`, `connect`) as long as the back end is well (`health`); `forward` holds it together.
 //!
 //! Left out on purpose: protocol upgrades (a WebSocket handshake is answered with 501, other
@@ -14,6 +14,7 @@ mod download;
 mod forward;
 mod health;
 mod metrics;
+mod pipe;
 mod pool;
 mod request;
 mod response;
@@ -67,6 +68,8 @@ pub struct Origin {
     pub connect_timeout: Duration,
     /// Requests at once.
     pub max_concurrent: usize,
+    /// How many of them may be for one client network, a /24 or /48; more wait a while.
+    pub max_per_network: usize,
 }
 
 /// Which version of HTTP is spoken with a back end.

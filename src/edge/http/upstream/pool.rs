@@ -1,5 +1,6 @@
 //! The connections to one back end: made when they are needed, kept while they are of use.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -15,6 +16,9 @@ use super::connect::{ConnectError, Connected, Connector};
 use super::health::{Change, Health, PAUSE};
 use super::upload::Upload;
 use super::{Origin, UpstreamError};
+use crate::edge::shares::Room;
+use crate::edge::shares::Turn;
+use crate::edge::shares::Turns;
 use crate::shutdown::Tasks;
 
 /// How long an unused connection is kept. Common servers close theirs after 60 to 75 s: ours go
@@ -24,6 +28,10 @@ const IDLE: Duration = Duration::from_secs(50);
 const MAX_IDLE: usize = 64;
 /// How long a connection may take to be ready again after a response: it only has to notice.
 const UNTIL_READY: Duration = Duration::from_secs(1);
+/// How long a request waits while its network has its share: a page's pictures come one after another.
+const TURN: Duration = Duration::from_secs(5);
+/// Answers that wait for their clients, each of at most some 64 KiB.
+const MAX_PARKED: usize = 1024;
 /// Largest head of a response, in bytes: room for many cookies.
 const MAX_HEAD: usize = 64 * 1024;
 /// Bytes on their way in, per stream of HTTP/2 and per connection: what a slow client makes us keep.
@@ -50,7 +58,18 @@ pub(super) struct Backend {
     h2_turn: tokio::sync::Mutex<()>,
     speaks_h2: AtomicBool,
     room: Arc<Semaphore>,
-    tasks: Tasks,
+    /// The share of each client network in it.
+    turns: Turns,
+    /// Answers that are here in whole and that their clients have yet to take.
+    pub(super) parked: Room,
+    pub(super) tasks: Tasks,
+}
+
+/// The right to one request at a back end.
+pub(super) struct Place {
+    pub(super) client: IpAddr,
+    _turn: Turn,
+    _room: OwnedSemaphorePermit,
 }
 
 struct Idle {
@@ -97,14 +116,25 @@ impl Backend {
             h2_turn: tokio::sync::Mutex::default(),
             speaks_h2: AtomicBool::new(false),
             room: Arc::new(Semaphore::new(origin.max_concurrent.min(Semaphore::MAX_PERMITS))),
+            turns: Turns::new(origin.max_per_network),
+            parked: Room::new(MAX_PARKED, MAX_PARKED / 4),
             tasks: tasks.clone(),
             origin,
         })
     }
 
-    /// Room for one request. `None`: as many as may are under way.
-    pub(super) fn room(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.room).try_acquire_owned().ok()
+    /// A place for one request; those of a network that has its share wait for it. `None`: as many
+    /// as may are under way.
+    pub(super) async fn place(&self, client: IpAddr) -> Option<Place> {
+        if self.room.available_permits() == 0 {
+            return None;
+        }
+        let turn = timeout(TURN, self.turns.take(client)).await.ok()??;
+        Some(Place {
+            client,
+            _turn: turn,
+            _room: Arc::clone(&self.room).try_acquire_owned().ok()?,
+        })
     }
 
     /// A connection: one that is there, unless `fresh`, else a new one.

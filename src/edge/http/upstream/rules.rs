@@ -126,6 +126,7 @@ mod tests {
                 http2: Http2::Auto,
                 connect_timeout: Duration::from_secs(5),
                 max_concurrent: 8,
+                max_per_network: 8,
             },
             response_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(5),

@@ -1,6 +1,7 @@
 //! A request's body on its way to a back end: counted, never kept, never longer than allowed.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use tokio::time::Instant;
 
 /// Longest time a whole body may take, however steadily it dribbles in.
 const LONGEST: Duration = Duration::from_secs(300);
+/// What must come of it at least, in bytes a second, once the rule's `idle_timeout` is over.
+const LEAST: u64 = 1024;
 
 /// The body. Trailers are left out: nothing says whether the back end may merge them.
 pub(super) struct Upload {
@@ -24,6 +27,7 @@ pub(super) struct Upload {
 /// How far a body is, for whoever waits for the response.
 pub(super) struct Progress {
     started: Instant,
+    received: AtomicU64,
     state: Mutex<(Phase, Instant)>,
 }
 
@@ -59,6 +63,7 @@ impl Upload {
         let now = Instant::now();
         let progress = Arc::new(Progress {
             started: now,
+            received: AtomicU64::new(0),
             state: Mutex::new((phase, now)),
         });
         let this = Self {
@@ -101,7 +106,11 @@ impl Progress {
     pub(super) fn deadline(&self, response: Duration, idle: Duration) -> Instant {
         let (phase, since) = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match phase {
-            Phase::ToBackEnd | Phase::FromClient => (since + idle).min(self.started + LONGEST),
+            Phase::ToBackEnd => (since + idle).min(self.started + LONGEST),
+            Phase::FromClient => {
+                let earned = Duration::from_secs(self.received.load(Ordering::Relaxed) / LEAST);
+                (since + idle).min(self.started + (idle + earned).min(LONGEST))
+            }
             Phase::Done | Phase::TooLong | Phase::BrokenOff => since + response,
         }
     }
@@ -146,6 +155,7 @@ impl Body for Upload {
             return Poll::Ready(Some(Err(UploadError::TooLong)));
         };
         this.left = left;
+        this.progress.received.fetch_add(data.len() as u64, Ordering::Relaxed);
         let done = body.is_end_stream();
         this.progress.set(if done { Phase::Done } else { Phase::ToBackEnd });
         Poll::Ready(Some(Ok(Frame::data(data))))

@@ -134,3 +134,127 @@ async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
     );
     assert_eq!(&edge.get(BOTH[0], CUSTOMER, "/x").await.body[..], b"abcd");
 }
+
+/// An HTTP/2 client that gives its streams no window, and asks whether the edge lives all the time.
+async fn takes_nothing(edge: &Edge) -> http2::SendRequest<Full<Bytes>> {
+    let mut connection = edge.connection(BOTH[1]);
+    connection.client = "198.51.100.7:1".parse().unwrap();
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(hyper_util::rt::TokioTimer::new())
+        .initial_stream_window_size(0)
+        .keep_alive_interval(Duration::from_millis(20))
+        .handshake(TokioIo::new(edge.accept(connection)))
+        .await
+        .unwrap();
+    edge.context.tasks.spawn(connection);
+    sender
+}
+
+fn get_x() -> Request<Full<Bytes>> {
+    Request::get(format!("https://{CUSTOMER}/x"))
+        .body(Full::default())
+        .unwrap()
+}
+
+/// Asks until the answer is 200, and tells how long that took.
+async fn until_served(edge: &Edge) -> Duration {
+    let started = std::time::Instant::now();
+    while edge.get(BOTH[0], CUSTOMER, "/x").await.status != StatusCode::OK {
+        assert!(started.elapsed() < PATIENT);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_taken_holds_no_place_at_the_back_end() {
+    let back_end = BackEnd::start().await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 2;
+    let edge = edge(narrow);
+    let mut sender = takes_nothing(&edge).await;
+    let mut held = Vec::new();
+    for n in 0..20 {
+        // The place is free a moment after the body's last byte has come.
+        let answer = loop {
+            let answer = sender.send_request(get_x()).await.unwrap();
+            if answer.status() == StatusCode::OK {
+                break answer;
+            }
+            tokio::task::yield_now().await;
+        };
+        held.push((n, answer));
+    }
+    let took = until_served(&edge).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(back_end.connections(), 1, "its connection is given back too");
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_a_long_answer_is_given_up_whatever_else_moves() {
+    let long = [
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 4 << 20).into_bytes(),
+        vec![b'x'; 4 << 20],
+    ]
+    .concat();
+    let back_end = BackEnd::with(move |number, _| if number == 0 { Act::Say(long.clone()) } else { Act::ok() }).await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 1;
+    narrow.idle_timeout = SHORT;
+    let edge = edge(narrow);
+    let mut sender = takes_nothing(&edge).await;
+    let held = sender.send_request(get_x()).await.unwrap();
+    assert_eq!(held.status(), StatusCode::OK);
+    let took = until_served(&edge).await;
+    assert!(took < SHORT * 20, "{took:?}");
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_network_has_its_share_of_a_back_end_and_no_more() {
+    let back_end = BackEnd::with(|number, _| if number < 2 { Act::Silence } else { Act::ok() }).await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 4;
+    narrow.origin.max_per_network = 2;
+    let edge = edge(narrow);
+    let mut held = Vec::new();
+    for n in 1..=12 {
+        let mut connection = edge.connection(BOTH[0]);
+        connection.client = format!("198.51.100.{n}:1").parse().unwrap();
+        let mut io = edge.accept(connection);
+        let head = format!("GET /x HTTP/1.1\r\nHost: {CUSTOMER}\r\n\r\n");
+        io.write_all(head.as_bytes()).await.unwrap();
+        held.push(io);
+    }
+    until(|| back_end.requests().len() == 2).await;
+    let started = std::time::Instant::now();
+    assert_eq!(edge.get(BOTH[1], CUSTOMER, "/x").await.status, StatusCode::OK);
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(back_end.requests().len(), 3, "the others of that network wait");
+}
+
+#[tokio::test]
+async fn a_body_that_dribbles_in_is_not_waited_for_as_long_as_it_likes() {
+    let back_end = BackEnd::start().await;
+    let mut brief = rule("/", &back_end.url());
+    brief.idle_timeout = SHORT;
+    let edge = edge(brief);
+    let mut io = edge.connect(BOTH[0]);
+    let head = format!("POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nContent-Length: 9000\r\n\r\n");
+    io.write_all(head.as_bytes()).await.unwrap();
+    let (mut from, mut to) = tokio::io::split(io);
+    let dribble = async {
+        // Each byte comes well within idle_timeout of the last.
+        while to.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(SHORT / 10).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = [0; 12];
+    let answered = async { from.read_exact(&mut answer).await.map(|_| ()) };
+    tokio::select! {
+        () = dribble => unreachable!("it never ends"),
+        answered = tokio::time::timeout(SHORT * 50, answered) => answered.expect("it is let go").unwrap(),
+    }
+    assert_eq!(&answer, b"HTTP/1.1 408");
+}

@@ -144,6 +144,7 @@ fn rule(prefix: &str, to: &str) -> RuleSettings {
             http2: Http2::Auto,
             connect_timeout: PATIENT,
             max_concurrent: 64,
+            max_per_network: 64,
         },
         response_timeout: PATIENT,
         idle_timeout: PATIENT,
