@@ -7,10 +7,14 @@
 //! A file that has reached `max_bytes` is put away under a number when the next batch comes, never
 //! while it holds a part of a batch: so a batch that comes again meets what was written of it. A
 //! file can be larger than that by one batch. What becomes of files then is `finished`'s matter.
+//!
+//! A file that is removed, renamed or cut under our feet (by a person, or by logrotate, which needs
+//! no signal here) is noticed with the next batch, and another one is begun: nothing is written to a
+//! file that has no name any more. Its folder is made again when it is missing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -25,6 +29,7 @@ use crate::event::event::head;
 use crate::event::frame;
 use crate::event::reader::Record;
 use crate::event::segment::{create_dir, sync_parent};
+use crate::shutdown::Tasks;
 
 /// Most events between two fsyncs.
 const BATCH: usize = 4096;
@@ -36,15 +41,18 @@ pub(super) struct FileSink {
     files: Option<Files>,
     pattern: Pattern,
     settings: FileSettings,
+    /// What it writes has been written when these have ended: another one may open the files then.
+    tasks: Tasks,
 }
 
 impl FileSink {
     /// A sink that has opened nothing yet.
-    pub(super) fn new(pattern: Pattern, settings: &FileSettings) -> Self {
+    pub(super) fn new(pattern: Pattern, settings: &FileSettings, tasks: &Tasks) -> Self {
         Self {
             files: None,
             pattern,
             settings: settings.clone(),
+            tasks: tasks.clone(),
         }
     }
 }
@@ -58,7 +66,7 @@ impl Sink for FileSink {
             open: None,
         });
         let batch = batch.to_vec();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = self.tasks.spawn_blocking(move || {
             let result = files.write(&batch);
             (files, result)
         });
@@ -79,7 +87,9 @@ impl Sink for FileSink {
         // What is put away must not be open; a later batch opens what it needs.
         self.files = None;
         let (pattern, settings) = (self.pattern.clone(), self.settings.clone());
-        let tended = tokio::task::spawn_blocking(move || finished::tend(&pattern, &settings, now));
+        let tended = self
+            .tasks
+            .spawn_blocking(move || finished::tend(&pattern, &settings, now));
         if let Err(error) = tended.await {
             tracing::error!(%error, "finished files of a sink are no longer looked after");
         }
@@ -114,6 +124,7 @@ impl Files {
     fn write(&mut self, batch: &[Record]) -> Result<(), String> {
         let mut lines = Vec::new();
         let Some(first) = batch.first() else { return Ok(()) };
+        self.look_at_open();
         if self.open.as_ref().is_some_and(|o| o.is_full(self.max_bytes, first)) {
             self.put_away()?;
         }
@@ -161,7 +172,7 @@ impl Files {
 
     fn open(&mut self, path: PathBuf, minute: &str) -> Result<(), String> {
         let opened = open(&path).and_then(|(file, holds)| Ok((file.metadata()?.len(), file, holds)));
-        let (size, file, holds) = opened.map_err(|e| format!("{}: {e}", path.display()))?;
+        let (size, file, holds) = opened.map_err(|e| explained(&path, &e))?;
         self.open = Some(Open {
             minute: minute.to_owned(),
             path,
@@ -182,19 +193,66 @@ impl Files {
         let Some(open) = self.open.as_mut().filter(|_| !lines.is_empty()) else {
             return Ok(());
         };
-        let result = open.file.write_all(lines).and_then(|()| open.file.sync_data());
-        open.size += lines.len() as u64;
+        open.append(lines).map_err(|e| explained(&open.path, &e))?;
         lines.clear();
-        result.map_err(|e| format!("{}: {e}", open.path.display()))
+        Ok(())
+    }
+
+    /// Leaves the open file when its path no longer leads to it, or it was cut.
+    fn look_at_open(&mut self) {
+        let Some(open) = &self.open else { return };
+        let change = match (fs::metadata(&open.path), open.file.metadata()) {
+            (Ok(there), Ok(ours)) if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) => "it was replaced",
+            (Ok(there), Ok(_)) if there.len() < open.size => "it was cut",
+            (Ok(_), Ok(_)) => return,
+            (Err(e), _) if e.kind() == io::ErrorKind::NotFound => "it was removed or renamed",
+            // Opening it again tells what is wrong.
+            _ => "it cannot be looked at",
+        };
+        tracing::warn!(path = %open.path.display(), change, "a sink's file was changed by somebody else; it is opened again");
+        self.open = None;
     }
 }
 
 impl Open {
+    /// Appends lines, until they are on disk in a file that has a name.
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all(lines)?;
+        self.file.sync_data()?;
+        self.size += lines.len() as u64;
+        if self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::other(
+                "it was removed while it was written; its events are written again",
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether it is large enough, and holds nothing of the batch that begins with `first`.
     fn is_full(&self, max_bytes: u64, first: &Record) -> bool {
         let of_batch = |h: &Last| h.boot == first.boot && h.seq >= first.seq;
         self.size >= max_bytes && !self.holds.as_ref().is_some_and(of_batch)
     }
+}
+
+/// What is wrong with a path, and what to do.
+fn explained(path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; let this user write to its folder, or set the sink's `path` to where it may"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "; a file stands where a folder of the sink's `path` should be"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room",
+        _ => "",
+    };
+    format!("{}: {error}{advice}", path.display())
+}
+
+/// As [`open`], for other files of lines that begin with an event's place: the place of the last.
+pub(in crate::event) fn open_lines(path: &Path) -> io::Result<(File, Option<(Uuid, u64)>)> {
+    open(path).map(|(file, last)| (file, last.map(|l| (l.boot, l.seq))))
 }
 
 /// Opens a file to append to it, makes its last line whole or removes it, and tells what it holds.
@@ -263,7 +321,7 @@ mod tests {
             max_bytes,
             ..FileSettings::default()
         };
-        FileSink::new(pattern, &settings)
+        FileSink::new(pattern, &settings, &Tasks::new())
     }
 
     fn seqs(path: &Path) -> Vec<u64> {
@@ -364,5 +422,90 @@ mod tests {
             ];
             assert_eq!(all(dir.path()), expected, "crash after batch {crash}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_changed_under_our_feet_is_opened_again_and_nothing_more_is_lost() {
+        type Change = (&'static str, fn(&Path), &'static [u64]);
+        let changes: [Change; 7] = [
+            (
+                "removed",
+                |dir| fs::remove_file(dir.join("sub/e.ndjson")).unwrap(),
+                &[2, 3],
+            ),
+            (
+                "renamed, as by logrotate",
+                |dir| fs::rename(dir.join("sub/e.ndjson"), dir.join("sub/e.1")).unwrap(),
+                &[2, 3],
+            ),
+            (
+                "replaced",
+                |dir| {
+                    fs::rename(dir.join("sub/e.ndjson"), dir.join("sub/e.1")).unwrap();
+                    File::create(dir.join("sub/e.ndjson")).unwrap();
+                },
+                &[2, 3],
+            ),
+            (
+                "cut, as by copytruncate",
+                |dir| {
+                    let file = OpenOptions::new().write(true).open(dir.join("sub/e.ndjson")).unwrap();
+                    file.set_len(0).unwrap();
+                },
+                &[2, 3],
+            ),
+            (
+                "cut in the middle of a line",
+                |dir| {
+                    let file = OpenOptions::new().write(true).open(dir.join("sub/e.ndjson")).unwrap();
+                    file.set_len(20).unwrap();
+                },
+                &[2, 3],
+            ),
+            (
+                "its folder removed",
+                |dir| fs::remove_dir_all(dir.join("sub")).unwrap(),
+                &[2, 3],
+            ),
+            (
+                "its folder renamed",
+                |dir| fs::rename(dir.join("sub"), dir.join("old")).unwrap(),
+                &[2, 3],
+            ),
+        ];
+        for (what, change, expected) in changes {
+            let dir = tempfile::tempdir().unwrap();
+            let mut sink = sink(dir.path(), "sub/e.ndjson");
+            sink.deliver(&[record(Uuid::max(), 1, TIME)]).await.unwrap();
+            change(dir.path());
+            sink.deliver(&[record(Uuid::max(), 2, TIME)]).await.unwrap();
+            sink.deliver(&[record(Uuid::max(), 3, TIME)]).await.unwrap();
+            assert_eq!(seqs(&dir.path().join("sub/e.ndjson")), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_to_a_file_without_a_name_is_not_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.ndjson");
+        let (file, holds) = open(&path).unwrap();
+        let mut open = Open {
+            minute: String::new(),
+            path: path.clone(),
+            file,
+            size: 0,
+            holds,
+        };
+        open.append(b"{}\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(open.append(b"{}\n").is_err());
+    }
+
+    #[test]
+    fn an_error_says_what_to_do() {
+        let said = |kind: io::ErrorKind| explained(Path::new("/archive/e.ndjson"), &kind.into());
+        assert!(said(io::ErrorKind::PermissionDenied).contains("let this user write to its folder"));
+        assert!(said(io::ErrorKind::ReadOnlyFilesystem).contains("/archive/e.ndjson"));
+        assert!(said(io::ErrorKind::StorageFull).contains("make room"));
     }
 }
