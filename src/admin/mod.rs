@@ -52,7 +52,7 @@ use crate::config::pages::{Logo, Pages as PagesSettings};
 use crate::control::Control;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::event::{Activity, Eraser, Journal};
+use crate::event::{Activity, Delivery, Eraser, Journal};
 use crate::link::LinkKeys;
 use crate::shutdown::Tasks;
 use crate::telemetry::metrics::MetricsHub;
@@ -98,6 +98,8 @@ pub struct Parts {
     pub journal: Journal,
     /// What came of late on each domain.
     pub activity: Activity,
+    /// What brings them to the sinks.
+    pub delivery: Delivery,
     /// What erases them.
     pub eraser: Eraser,
     /// What signs the pages' sessions and share links.
@@ -128,6 +130,7 @@ struct Context {
     draining: Arc<AtomicBool>,
     journal: Journal,
     activity: Activity,
+    delivery: Delivery,
     eraser: Eraser,
     event_streams: Arc<streams::Streams>,
     transfers: Arc<streams::Streams>,
@@ -187,6 +190,7 @@ impl Admin {
             draining: parts.draining,
             journal: parts.journal,
             activity: parts.activity,
+            delivery: parts.delivery,
             eraser: parts.eraser,
             event_streams: streams::Streams::new("event streams", api::EVENT_STREAMS),
             transfers: streams::Streams::new("imports and exports", api::TRANSFERS),

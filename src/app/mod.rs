@@ -105,14 +105,13 @@ pub struct App {
     options: Options,
     addresses: Addresses,
     control: Control,
-    workshop: Workshop,
+    workshop: Arc<Workshop>,
     context: Arc<http::Context>,
     connections: Connections<Http>,
     limits: Limits,
     admin: Admin,
     journal: Journal,
     delivery: Delivery,
-    eraser: Eraser,
     edge_tasks: Tasks,
     tasks: Tasks,
     bound: Vec<Bound>,
@@ -165,7 +164,7 @@ impl App {
         let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let control_metrics = control::Metrics::register(registry)?;
-        let workshop = Workshop {
+        let workshop = Arc::new(Workshop {
             key,
             store: Arc::clone(&store),
             sealer: Arc::clone(&sealer),
@@ -178,7 +177,7 @@ impl App {
                 let port = |kind| local(&bound, kind).first().map_or(0, SocketAddr::port);
                 (port(Listener::Http), port(Listener::Https))
             }),
-        };
+        });
 
         let (certificates, requests) = Certificates::new(CACHED_CERTIFICATES, REQUEST_QUEUE);
         let (redirects, lookups) = RedirectCache::new(CACHED_REDIRECTS, LOOKUP_QUEUE);
@@ -208,7 +207,7 @@ impl App {
         let event_metrics = crate::event::Metrics::register(registry)?;
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
-        let eraser = Eraser::new(delivery.clone(), journal.clone(), event_settings, tasks.clone());
+        let eraser = Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
         let rules = crate::event::verdict::Rules::builtin()?;
         rules.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
@@ -271,7 +270,8 @@ impl App {
             draining: Arc::clone(&draining),
             journal: journal.clone(),
             activity: Activity::start(&journal, &tasks),
-            eraser: eraser.clone(),
+            delivery: delivery.clone(),
+            eraser,
             pages_key,
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
@@ -290,7 +290,6 @@ impl App {
             admin,
             journal,
             delivery,
-            eraser,
             edge_tasks,
             tasks,
             bound,
@@ -341,7 +340,10 @@ impl App {
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                Some(()) = reload.recv() => self.reload(),
+                Some(()) = reload.recv() => tokio::select! {
+                    () = &mut stop => break,
+                    () = self.reload() => {}
+                },
             }
         }
         self.drain().await;

@@ -2,14 +2,24 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use super::{App, wiring};
 use crate::config;
+use crate::control::Tools;
 use crate::event;
+
+/// What is read from files for a reload.
+struct Read {
+    reloaded: config::Reloaded,
+    networks: event::Networks,
+    tools: Tools,
+}
 
 impl App {
     /// Reads the configuration again.
-    pub(super) fn reload(&self) {
-        let ok = match self.try_reload() {
+    pub(super) async fn reload(&self) {
+        let ok = match self.try_reload().await {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!("the configuration is not taken over, the old one stays: {error:#}");
@@ -19,20 +29,32 @@ impl App {
         self.reloads.reloaded(ok);
     }
 
-    fn try_reload(&self) -> anyhow::Result<()> {
-        let Some(file) = &self.options.config_file else {
+    async fn try_reload(&self) -> anyhow::Result<()> {
+        let Some(file) = self.options.config_file.clone() else {
             anyhow::bail!("there is no configuration file")
         };
-        let config::Reloaded { config, needs_restart } = config::reload(&self.config.load(), file)?;
+        // Elsewhere: a disk that hangs must not keep the program from being stopped.
+        let (old, workshop) = (self.config.load_full(), Arc::clone(&self.workshop));
+        let read = self.tasks.spawn_blocking(move || {
+            let reloaded = config::reload(&old, &file)?;
+            Ok::<_, anyhow::Error>(Read {
+                networks: wiring::networks(&reloaded.config)?,
+                tools: workshop.make(&reloaded.config)?,
+                reloaded,
+            })
+        });
+        let Read {
+            reloaded: config::Reloaded { config, needs_restart },
+            networks,
+            tools,
+        } = read.await.context("reading broke off")??;
         // Everything that can be wrong is made before anything is taken over.
         let old = self.context.settings.load();
         let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
         let http = wiring::http(&config, upstreams)?;
         let challenge_upstream = wiring::challenge_upstream(&config)?;
-        let networks = wiring::networks(&config)?;
         let events = wiring::events(&config)?;
         event::sink::check(&events.sinks)?;
-        let tools = self.workshop.make(&config)?;
         for key in needs_restart {
             tracing::warn!(key, "this key was changed; it takes effect by a restart only");
         }
@@ -54,13 +76,10 @@ impl App {
         self.admin.set_settings(wiring::admin(&config, &self.context));
         let (control, names) = (self.control.clone(), wiring::own_names(&config));
         self.tasks.spawn(async move { control.own_names(&names).await });
-        self.eraser.set_settings(events.clone());
-        let (delivery, journal, tasks) = (self.delivery.clone(), self.journal.clone(), self.tasks.clone());
-        self.tasks.spawn(async move {
-            if let Err(error) = delivery.restart(&journal, &events, &tasks).await {
-                tracing::error!(%error, "events are not delivered until the next reload; they stay in the journal");
-            }
-        });
+        // At once, so that of two reloads the later one's settings stay.
+        self.delivery.set_settings(events);
+        let (delivery, tasks) = (self.delivery.clone(), self.tasks.clone());
+        self.tasks.spawn(async move { delivery.renew(&tasks).await });
         self.config.store(Arc::new(config));
         tracing::info!("the configuration was read again");
         Ok(())

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::segment::sync_parent;
 
-/// The cursor of one sink in one folder.
+/// The cursor of one sink in one folder. All of it blocks but [`Cursor::new`].
+#[derive(Clone)]
 pub(super) struct Cursor {
     path: PathBuf,
 }

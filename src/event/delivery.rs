@@ -6,180 +6,158 @@
 //! until the old one is gone. Within a folder each sink has its own durable cursor, which passes
 //! only what the sink holds. A sink that fails is tried again, and stands in nobody's way.
 
-use std::fs::File;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use uuid::Uuid;
 
+use super::board::{Board, SinkReport};
 use super::cursor::Cursor;
+use super::dead_letters::{DeadLetter, DeadLetters};
 use super::feed::Feed;
-use super::reader::{FolderReader, Stop, Until};
-use super::retention::Retention;
+use super::folder::Folder;
+use super::handover::Row;
+use super::keeper::Keeper;
 use super::sink::{self, SinkSetupError};
 use super::stopped::Stopped;
-use super::{EventSettings, Journal, segment};
+use super::trouble::Trouble;
+use super::{EventSettings, Journal, SinkSettings};
 use crate::shutdown::Tasks;
 
 /// How long a delivery that ends may take before that is said.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a folder that another process holds is looked at.
-const LOCK_EVERY: Duration = Duration::from_secs(1);
-/// How often lags are measured while sinks do nothing.
-const LAG_EVERY: Duration = Duration::from_secs(5);
-/// How often old segments are looked for.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Pause before another attempt to start.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The running delivery of a journal to its sinks. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Delivery {
     /// `None`: it was stopped.
     running: Arc<AsyncMutex<Option<Tasks>>>,
+    settings: Arc<ArcSwap<EventSettings>>,
+    journal: Journal,
+    board: Board,
+    /// Measures lags, also while nothing is delivered.
+    meter: Tasks,
 }
 
-/// Why delivery cannot start.
+/// Why delivery cannot start. Whatever the disk says is no reason: it is tried again until it can.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
     /// A sink's settings.
     #[error(transparent)]
     Sink(#[from] SinkSetupError),
-    /// The journal's directory.
-    #[error("events.dir {path}: {source}")]
-    Journal {
-        /// The path.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
 }
 
-/// One boot's folder, while this process holds its lock.
-#[derive(Debug)]
-pub(super) struct Folder {
-    pub(super) boot: Uuid,
-    pub(super) path: PathBuf,
-    /// Its last sequence number. `None`: it is this boot's, and grows.
-    pub(super) last: Option<u64>,
-    /// `None`: the journal itself holds this boot's.
-    _lock: Option<File>,
+/// Why something cannot be done with a sink.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SinkCallError {
+    /// No sink has that name.
+    #[error("no sink is called `{0}`; those of events.sink in the configuration are meant")]
+    Unknown(String),
+    /// Its dead letters cannot be read or changed.
+    #[error("the dead letters beside the journal: {0}")]
+    Disk(#[from] io::Error),
 }
-
-/// How far a sink has come.
-pub(super) type Progress = Arc<Mutex<(Uuid, u64)>>;
 
 impl Delivery {
     /// Starts delivering. From here on, sinks that are new get what happens from now on; those
-    /// there at the journal's first start get all of this boot. Blocks for a moment (cursors are
-    /// made durable).
+    /// there at the journal's first start get all of this boot.
     ///
     /// # Errors
-    /// When a sink's settings are wrong or the journal's directory cannot be used.
+    /// When a sink's settings are wrong.
     pub fn start(journal: &Journal, settings: &EventSettings, tasks: &Tasks) -> Result<Self, DeliveryError> {
-        let running = Self::run(journal, settings, tasks)?;
-        Ok(Self {
-            running: Arc::new(AsyncMutex::new(Some(running))),
-        })
+        sink::check(&settings.sinks)?;
+        let this = Self {
+            running: Arc::default(),
+            settings: Arc::new(ArcSwap::from_pointee(settings.clone())),
+            journal: journal.clone(),
+            board: Board::new(journal),
+            meter: tasks.child(),
+        };
+        let running = Arc::new(AsyncMutex::new(Some(this.run(settings, tasks))));
+        this.meter.spawn_until_stop(this.board.clone().run(this.meter.clone()));
+        Ok(Self { running, ..this })
+    }
+
+    /// Takes over new settings: what goes on next, after a reload or an erasure, goes on with them.
+    pub fn set_settings(&self, settings: EventSettings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Goes on with other settings, once what is on its way has ended: two deliveries never share
     /// a cursor. Sinks that their endpoints had stopped run again.
     ///
     /// # Errors
-    /// As for [`Delivery::start`]; nothing is delivered then until it is restarted again.
+    /// As for [`Delivery::start`]; the old ones stay in force then.
     pub async fn restart(
         &self,
         journal: &Journal,
         settings: &EventSettings,
         tasks: &Tasks,
     ) -> Result<(), DeliveryError> {
+        debug_assert_eq!(journal.boot(), self.journal.boot(), "it delivers one journal");
         sink::check(&settings.sinks)?;
+        self.set_settings(settings.clone());
+        self.renew(tasks).await;
+        Ok(())
+    }
+
+    /// Goes on with the latest settings, as [`Delivery::restart`] does.
+    pub async fn renew(&self, tasks: &Tasks) {
         // Stopped meanwhile: the program ends.
-        self.at_rest(journal, || settings.clone(), tasks, |_| ())
-            .await
-            .map(drop)
+        self.at_rest(tasks, |_| ()).await;
     }
 
     /// Does something that blocks while nothing is delivered, and goes on with the settings as they
     /// are then. `None`: it was stopped meanwhile, and nothing was done.
-    ///
-    /// # Errors
-    /// As for [`Delivery::restart`].
     pub(super) async fn at_rest<T: Send + 'static>(
         &self,
-        journal: &Journal,
-        settings: impl FnOnce() -> EventSettings,
         tasks: &Tasks,
         work: impl FnOnce(&EventSettings) -> T + Send + 'static,
-    ) -> Result<Option<T>, DeliveryError> {
+    ) -> Option<T> {
         let mut running = self.running.lock().await;
-        let Some(old) = running.as_ref() else { return Ok(None) };
+        let old = running.as_ref()?;
+        self.journal.metrics().running.set(0);
         old.stop();
         while !old.wait(PATIENCE).await {
             tracing::warn!("the delivery of events takes its time to end; what is to come after it waits");
         }
-        let settings = settings();
+        let settings = self.settings.load_full();
         let worked = tasks.spawn_blocking({
-            let settings = settings.clone();
-            move || work(&settings)
+            let (settings, board) = (settings.clone(), self.board.clone());
+            move || {
+                let _held = board.letters().hold();
+                work(&settings)
+            }
         });
         let worked = worked.await;
-        *running = Some(Self::run(journal, &settings, tasks)?);
+        *running = Some(self.run(&self.settings.load(), tasks));
         // A panic in it, or the end of the program.
-        Ok(worked.ok())
+        worked.ok()
     }
 
-    fn run(journal: &Journal, settings: &EventSettings, tasks: &Tasks) -> Result<Tasks, DeliveryError> {
-        sink::check(&settings.sinks)?;
-        let unusable = |source| DeliveryError::Journal {
-            path: journal.folder().to_owned(),
-            source,
-        };
-        let (start, first) = journal.start_of_delivery();
-        for sink in &settings.sinks {
-            let cursor = Cursor::new(journal.folder(), &sink.name);
-            let made = cursor
-                .load()
-                .and_then(|c| if c.is_none() { cursor.save(start) } else { Ok(()) });
-            made.map_err(unusable)?;
-        }
+    /// Runs one delivery; it begins as soon as the disk lets it.
+    fn run(&self, settings: &EventSettings, tasks: &Tasks) -> Tasks {
+        let (start, first) = self.journal.start_of_delivery();
         let tasks = tasks.child();
-        let (sender, folders) = watch::channel(Vec::new());
-        let mut lags = Vec::new();
-        let now = journal.clock().now();
-        for sink_settings in &settings.sinks {
-            let stopped = Stopped::new(journal.dir(), sink_settings);
-            if !first {
-                // Whoever reloads has looked at it.
-                stopped.clear().map_err(unusable)?;
-            }
-            let progress: Progress = Arc::new(Mutex::new((Uuid::nil(), 0)));
-            lags.push((sink_settings.name.clone(), progress.clone()));
-            let feed = Feed {
-                name: sink_settings.name.clone(),
-                types: sink_settings.types.clone(),
-                sink: sink::build(sink_settings, journal.clock())?,
-                journal: journal.clone(),
-                folders: folders.clone(),
-                tasks: tasks.clone(),
-                progress,
-                stopped,
-                tended: now,
-            };
-            tasks.spawn(feed.run());
-        }
-        let keeper = Keeper {
-            journal: journal.clone(),
-            folders: sender,
+        self.board.set_sinks(&settings.sinks);
+        let max_bytes = i64::try_from(settings.max_bytes).unwrap_or(i64::MAX);
+        self.journal.metrics().max_bytes.set(max_bytes);
+        let run = Run {
+            journal: self.journal.clone(),
+            board: self.board.clone(),
+            settings: settings.clone(),
             tasks: tasks.clone(),
-            lags,
+            start,
+            first,
         };
-        let retention = Retention::new(journal, settings);
-        tasks.spawn(keeper.run(retention));
-        Ok(tasks)
+        tasks.spawn(run.run());
+        tasks
     }
 
     /// Delivers what is left to the sinks that take it at once, and stops; tells whether that was
@@ -189,145 +167,232 @@ impl Delivery {
             let Some(running) = self.running.lock().await.take() else {
                 return true;
             };
+            self.journal.metrics().running.set(0);
             running.stop();
-            running.wait(deadline).await
+            self.meter.stop();
+            running.wait(deadline).await && self.meter.wait(deadline).await
         };
         tokio::time::timeout(deadline, stop).await.unwrap_or(false)
     }
-}
 
-/// Takes the locks of folders in order, measures lags, removes what is old.
-struct Keeper {
-    journal: Journal,
-    folders: watch::Sender<Vec<Arc<Folder>>>,
-    tasks: Tasks,
-    lags: Vec<(String, Progress)>,
-}
+    /// How all sinks are.
+    pub fn sinks(&self) -> Vec<SinkReport> {
+        self.board.reports()
+    }
 
-impl Keeper {
-    async fn run(self, mut retention: Retention) {
-        tokio::select! {
-            () = self.tasks.stopping() => return,
-            () = self.take_folders() => {}
+    /// Has a sink retried now, however long its pause would last, and also when it is stopped.
+    ///
+    /// # Errors
+    /// When there is no such sink.
+    pub fn retry(&self, name: &str) -> Result<SinkReport, SinkCallError> {
+        let sink = self.board.sink(name).ok_or_else(|| unknown(name))?;
+        sink.wake.notify_one();
+        Ok(self.board.report(&sink))
+    }
+
+    /// Up to `limit` dead letters of a sink after a place, the oldest first.
+    ///
+    /// # Errors
+    /// When there is no such sink, or the disk fails.
+    pub async fn dead_letters(
+        &self,
+        name: &str,
+        after: Option<(uuid::Uuid, u64)>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, SinkCallError> {
+        self.with_letters(name, move |letters, name| letters.list(name, after, limit))
+            .await
+    }
+
+    /// Has a sink's dead letters given to it again, beside what is new; how many there are.
+    ///
+    /// # Errors
+    /// As for [`Delivery::dead_letters`].
+    pub async fn replay_dead_letters(&self, name: &str) -> Result<u64, SinkCallError> {
+        let count = self.with_letters(name, |letters, name| letters.count(name)).await?;
+        if count > 0 {
+            self.board.sink(name).ok_or_else(|| unknown(name))?.want_replay();
         }
-        let clock = self.journal.clock().clone();
-        let mut retention_due = clock.now();
-        loop {
-            self.measure();
-            if clock.now() >= retention_due {
-                retention_due = clock.now() + RETENTION_EVERY;
-                let folders = self.folders.borrow().clone();
-                let pass = self.tasks.spawn_blocking(move || {
-                    retention.pass(&folders);
-                    retention
-                });
-                match pass.await {
-                    Ok(back) => retention = back,
-                    Err(e) => return tracing::error!(error = %e, "old segments of the journal are no longer removed"),
-                }
-            }
+        Ok(count)
+    }
+
+    /// Drops a sink's dead letters for good; how many there were.
+    ///
+    /// # Errors
+    /// As for [`Delivery::dead_letters`].
+    pub async fn drop_dead_letters(&self, name: &str) -> Result<u64, SinkCallError> {
+        self.with_letters(name, |letters, name| letters.remove(name, |_, _| true))
+            .await
+    }
+
+    async fn with_letters<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&DeadLetters, &str) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, SinkCallError> {
+        let sink = self.board.sink(name).ok_or_else(|| unknown(name))?;
+        let letters = self.board.letters().clone();
+        let worked = tokio::task::spawn_blocking(move || work(&letters, &sink.name));
+        Ok(worked.await.map_err(io::Error::other)??)
+    }
+}
+
+fn unknown(name: &str) -> SinkCallError {
+    SinkCallError::Unknown(name.to_owned())
+}
+
+/// One delivery, from one restart to the next.
+struct Run {
+    journal: Journal,
+    board: Board,
+    settings: EventSettings,
+    tasks: Tasks,
+    /// Where sinks begin that have no cursor yet in this boot's folder.
+    start: u64,
+    /// Whether this is the first delivery of the boot.
+    first: bool,
+}
+
+impl Run {
+    async fn run(self) {
+        // The first attempt is made in any case: a sink without a cursor here has no part in this boot.
+        if let Err(error) = self.try_prepare().await {
             tokio::select! {
                 () = self.tasks.stopping() => return,
-                () = clock.sleep(LAG_EVERY) => {}
+                () = self.prepare(error) => {}
             }
         }
-    }
-
-    /// Publishes the folders of earlier boots, as their locks come free, and then this boot's.
-    async fn take_folders(&self) {
-        let own = self.journal.boot();
-        let boots = segment::boots(self.journal.dir()).unwrap_or_else(|error| {
-            tracing::error!(%error, dir = %self.journal.dir().display(), "events of earlier boots cannot be delivered");
-            Vec::new()
-        });
-        for boot in boots.into_iter().filter(|b| *b < own) {
-            let path = self.journal.dir().join(boot.to_string());
-            let mut said = false;
-            let lock = loop {
-                match segment::lock(&path) {
-                    Ok(Some(lock)) => break Some(lock),
-                    // The other process has delivered and removed it.
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => break None,
-                    Ok(None) if !std::mem::replace(&mut said, true) => {
-                        tracing::info!(%boot, "an earlier process still writes its events; ours are delivered after them");
-                    }
-                    Err(error) if !std::mem::replace(&mut said, true) => {
-                        tracing::error!(%error, path = %path.display(), "a folder of the journal cannot be locked; trying again");
-                    }
-                    _ => {}
-                }
-                self.journal.clock().sleep(LOCK_EVERY).await;
+        let (sender, folders) = watch::channel(Vec::new());
+        for sink in &self.settings.sinks {
+            let runs = Fed {
+                settings: sink.clone(),
+                journal: self.journal.clone(),
+                board: self.board.clone(),
+                folders: folders.clone(),
+                tasks: self.tasks.clone(),
             };
-            let Some(lock) = lock else { continue };
-            let at = path.clone();
-            let last = self.tasks.spawn_blocking(move || last_seq(&at, boot)).await;
-            let last = last
-                .unwrap_or_else(|e| Err(io::Error::other(e)))
-                .unwrap_or_else(|error| {
-                    tracing::error!(%error, path = %path.display(), "the end of a journal's folder cannot be read");
-                    0
-                });
-            self.publish(Folder {
-                boot,
-                path,
-                last: Some(last),
-                _lock: Some(lock),
-            });
+            self.tasks.spawn(runs.run());
         }
-        self.publish(Folder {
-            boot: own,
-            path: self.journal.folder().to_owned(),
-            last: None,
-            _lock: None,
+        let keeper = Keeper {
+            journal: self.journal.clone(),
+            settings: self.settings.clone(),
+            board: self.board.clone(),
+            folders: sender,
+            tasks: self.tasks.clone(),
+        };
+        // A delivery that is told to stop at this moment is shown as stopped by who tells it.
+        if !self.tasks.is_stopping() {
+            self.journal.metrics().running.set(1);
+        }
+        keeper.run().await;
+    }
+
+    /// Makes the cursors of this boot durable, until that is done.
+    async fn prepare(&self, mut error: io::Error) {
+        let clock = self.journal.clock();
+        let mut trouble = Trouble::default();
+        loop {
+            if trouble.failed(&error.to_string(), clock.now()) {
+                tracing::error!(
+                    %error, path = %self.journal.folder().display(),
+                    "events are not delivered: what sinks hold cannot be noted in events.dir; trying again. Events stay in the journal meanwhile"
+                );
+            }
+            clock.sleep(PAUSE).await;
+            match self.try_prepare().await {
+                Ok(()) => break,
+                Err(again) => error = again,
+            }
+        }
+        if let Some((failures, lasted)) = trouble.over(clock.now()) {
+            tracing::info!(failures, ?lasted, "events are delivered again");
+        }
+    }
+
+    /// Makes cursors where there are none, and takes in what there is.
+    async fn try_prepare(&self) -> io::Result<()> {
+        let (journal, board, start, first) = (self.journal.clone(), self.board.clone(), self.start, self.first);
+        let sinks = self.settings.sinks.clone();
+        let prepared = self.tasks.spawn_blocking(move || {
+            for settings in &sinks {
+                let cursor = Cursor::new(journal.folder(), &settings.name);
+                let held = cursor.load()?;
+                if held.is_none() {
+                    cursor.save(start)?;
+                }
+                if !first {
+                    // Whoever reloads has looked at it.
+                    Stopped::new(journal.dir(), settings).clear()?;
+                }
+                board.letters().look(&settings.name)?;
+                if let Some(sink) = board.sink(&settings.name) {
+                    board.set_held(&sink, journal.boot(), held.unwrap_or(start));
+                }
+            }
+            Ok(())
         });
-    }
-
-    fn publish(&self, folder: Folder) {
-        self.folders.send_modify(|all| all.push(Arc::new(folder)));
-    }
-
-    fn measure(&self) {
-        let folders = self.folders.borrow().clone();
-        for (name, progress) in &self.lags {
-            let lag = lag(&self.journal, &folders, progress);
-            self.journal.metrics().lag.with_label_values(&[name]).set(lag);
-        }
+        prepared.await.map_err(io::Error::other)?
     }
 }
 
-/// How many events a sink does not hold yet; lost ones between them count too.
-pub(super) fn lag(journal: &Journal, folders: &[Arc<Folder>], progress: &Progress) -> i64 {
-    let (boot, seq) = *progress.lock().unwrap_or_else(PoisonError::into_inner);
-    let ahead = folders.iter().filter(|f| f.boot >= boot).map(|f| {
-        let end = f.last.unwrap_or_else(|| journal.published());
-        if f.boot == boot { end.saturating_sub(seq) } else { end }
-    });
-    i64::try_from(ahead.sum::<u64>()).unwrap_or(i64::MAX)
+/// The feeding of one sink, which begins again when it breaks off.
+struct Fed {
+    settings: SinkSettings,
+    journal: Journal,
+    board: Board,
+    folders: watch::Receiver<Vec<Arc<Folder>>>,
+    tasks: Tasks,
 }
 
-/// The last sequence number in a folder that is no longer written.
-fn last_seq(path: &std::path::Path, boot: Uuid) -> io::Result<u64> {
-    // Only the last segment with frames matters; damage in it is counted when it is delivered.
-    let uncounted = prometheus::IntCounter::new("uncounted", "not registered").map_err(io::Error::other)?;
-    for found in segment::segments(path)?.into_iter().rev() {
-        let mut reader = FolderReader::new(path, boot, found.first.saturating_sub(1), uncounted.clone());
-        let mut records = Vec::new();
-        while reader.read(Until::End, 1024, &mut records)? == Stop::Enough {
-            records.clear();
-        }
-        if reader.last() >= found.first {
-            return Ok(reader.last());
+impl Fed {
+    async fn run(self) {
+        // The settings were checked: there is a sink, and it can be built.
+        while let Some(feed) = self.feed() {
+            let ended = self.tasks.spawn(feed.run()).await;
+            let Err(error) = ended.map_err(|e| e.to_string()) else {
+                return;
+            };
+            if self.tasks.is_stopping() {
+                return;
+            }
+            tracing::error!(
+                error,
+                sink = self.settings.name,
+                "feeding a sink broke off; it begins again"
+            );
+            self.journal.clock().sleep(PAUSE).await;
         }
     }
-    Ok(0)
+
+    fn feed(&self) -> Option<Feed> {
+        let sink = sink::build(&self.settings, self.journal.clock(), &self.tasks)
+            .inspect_err(|error| tracing::error!(%error, "a sink cannot be set up"))
+            .ok()?;
+        Some(Feed {
+            types: self.settings.types.clone(),
+            sink,
+            journal: self.journal.clone(),
+            folders: self.folders.clone(),
+            tasks: self.tasks.clone(),
+            state: self.board.sink(&self.settings.name)?,
+            board: self.board.clone(),
+            stopped: Stopped::new(self.journal.dir(), &self.settings),
+            tended: self.journal.clock().now(),
+            row: Row::default(),
+            replaying: None,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use prometheus::Registry;
+    use uuid::Uuid;
 
+    use super::super::keeper::{LOCK_EVERY, RETENTION_EVERY};
+    use super::super::segment;
     use super::super::{Durability, Event, EventType, FileSettings, IpPrivacy, Metrics, SinkKind, SinkSettings};
     use super::*;
     use crate::clock::Clock;
@@ -577,6 +642,200 @@ mod tests {
                 .zip(held.iter().skip(1))
                 .all(|(a, b)| a.parse::<u32>().unwrap() < b.parse().unwrap())
         );
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_reload_at_a_bad_moment_heals_by_itself_and_is_seen_meanwhile() {
+        let node = Node::new(&[("old", None)]);
+        let journal = node.boot();
+        let tasks = Tasks::new();
+        let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
+        let running = || journal.metrics().running.get();
+        append(&journal, EventType::Click, 0..3).await;
+        node.wait(|| node.held("old") == slugs(0..3) && running() == 1).await;
+        // A disk that does not take the new sink's cursor.
+        let in_the_way = journal.folder().join("cursor-new.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let mut settings = node.settings.clone();
+        settings.sinks.push(SinkSettings {
+            name: "new".into(),
+            types: None,
+            kind: file(node.dir.path().join("new/e.ndjson")),
+        });
+        delivery.restart(&journal, &settings, &tasks).await.unwrap();
+        append(&journal, EventType::Click, 3..6).await;
+        let lag = |sink: &str| journal.metrics().lag.with_label_values(&[sink]).get();
+        node.wait(|| lag("old") == 3).await;
+        assert_eq!(running(), 0);
+        let seconds = || journal.metrics().lag_seconds.with_label_values(&["old"]).get();
+        node.wait(|| seconds() > 30).await;
+        assert!(
+            delivery
+                .sinks()
+                .iter()
+                .all(|s| s.state == super::super::SinkCondition::Waiting)
+        );
+        std::fs::remove_dir(&in_the_way).unwrap();
+        node.wait(|| node.held("old") == slugs(0..6) && node.held("new") == slugs(3..6))
+            .await;
+        node.wait(|| lag("old") == 0 && lag("new") == 0 && seconds() == 0 && running() == 1)
+            .await;
+        assert!(delivery.stop(DEADLINE).await);
+        assert_eq!(running(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_node_starts_without_a_disk_for_its_cursors() {
+        let node = Node::new(&[("archive", None)]);
+        let journal = node.boot();
+        let in_the_way = journal.folder().join("cursor-archive.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+        append(&journal, EventType::Click, 0..3).await;
+        std::fs::remove_dir(&in_the_way).unwrap();
+        node.wait(|| node.held("archive") == slugs(0..3)).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_went_while_its_batch_was_under_way_ends_nothing() {
+        let node = Node::new(&[("archive", None)]);
+        node.break_sink("archive");
+        let first = node.boot();
+        append(&first, EventType::Click, 0..3).await;
+        // The cursor that says that the sink has a part in this folder.
+        let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+        node.wait(|| first.metrics().running.get() == 1).await;
+        assert!(delivery.stop(DEADLINE).await);
+        let folder = first.folder().to_owned();
+        drop(first);
+        let second = node.boot();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        append(&second, EventType::Click, 3..6).await;
+        let retries = || {
+            second
+                .metrics()
+                .deliveries
+                .with_label_values(&["archive", "retry"])
+                .get()
+        };
+        node.wait(|| retries() >= 2).await;
+        // As retention does at the size cap, or a person.
+        std::fs::remove_dir_all(&folder).unwrap();
+        node.heal_sink("archive");
+        node.wait(|| node.held("archive") == slugs(0..6)).await;
+        let lag = || second.metrics().lag.with_label_values(&["archive"]).get();
+        node.wait(|| lag() == 0).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn retention_leaves_a_folder_that_a_feed_is_in() {
+        let mut node = Node::new(&[("archive", None)]);
+        node.break_sink("archive");
+        let first = node.boot();
+        append(&first, EventType::Click, 0..3).await;
+        let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+        node.wait(|| first.metrics().running.get() == 1).await;
+        assert!(delivery.stop(DEADLINE).await);
+        let folder = first.folder().to_owned();
+        drop(first);
+        node.settings.max_bytes = 0;
+        let second = node.boot();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        append(&second, EventType::Click, 3..6).await;
+        node.wait(|| second.metrics().lost.get() >= 3).await;
+        let start = node.clock.now();
+        node.wait(|| node.clock.now().saturating_since(start) > RETENTION_EVERY * 3)
+            .await;
+        assert!(folder.join("cursor-archive").exists());
+        node.heal_sink("archive");
+        node.wait(|| node.held("archive").ends_with(&slugs(5..6))).await;
+        node.wait(|| !folder.exists()).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_under_one_cursor_holds_up_nothing_else() {
+        let node = Node::new(&[("good", None), ("stuck", None)]);
+        let journal = node.boot();
+        // Opening a pipe that nobody reads hangs, as a dead disk does. This runtime has one thread.
+        let pipe = node.dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+        node.wait(|| journal.metrics().running.get() == 1).await;
+        let new = journal.folder().join("cursor-stuck.new");
+        std::fs::hard_link(&pipe, &new).unwrap();
+        append(&journal, EventType::Click, 0..3).await;
+        node.wait(|| node.held("good") == slugs(0..3) && node.held("stuck") == slugs(0..3))
+            .await;
+        append(&journal, EventType::Click, 3..6).await;
+        node.wait(|| node.held("good") == slugs(0..6)).await;
+        assert_eq!(node.held("stuck"), slugs(0..3), "it waits for its cursor");
+        // The disk comes back.
+        std::fs::remove_file(&new).unwrap();
+        let reader = std::thread::spawn(move || std::fs::read(&pipe));
+        node.wait(|| node.held("stuck") == slugs(0..6)).await;
+        reader.join().unwrap().unwrap();
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_sink_with_types_that_has_nothing_writes_no_cursor_for_each_batch() {
+        use std::os::unix::fs::MetadataExt;
+        let node = Node::new(&[("all", None), ("clicks", Some(EventType::Click))]);
+        let journal = node.boot();
+        let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+        node.wait(|| journal.metrics().running.get() == 1).await;
+        let cursor = journal.folder().join("cursor-clicks");
+        let inode = || std::fs::metadata(&cursor).unwrap().ino();
+        let text = || std::fs::read_to_string(&cursor).unwrap();
+        let before = (inode(), text());
+        let lag = || journal.metrics().lag.with_label_values(&["clicks"]).get();
+        for n in 0..4 {
+            append(&journal, EventType::Open, n * 5..n * 5 + 5).await;
+            let until = n * 5 + 5;
+            // Without time passing.
+            let done = async {
+                while node.held("all").len() as u32 != until || lag() != 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), done).await.unwrap();
+        }
+        assert_eq!((inode(), text()), before);
+        // After a while it is, and when it ends.
+        node.clock.advance(Duration::from_secs(61));
+        append(&journal, EventType::Open, 20..21).await;
+        node.wait(|| text() != before.1).await;
+        append(&journal, EventType::Open, 21..24).await;
+        assert!(delivery.stop(DEADLINE).await);
+        assert_eq!(text(), "24\n");
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_cannot_be_read_does_not_hold_up_what_is_behind_it() {
+        let node = Node::new(&[("archive", None)]);
+        node.break_sink("archive");
+        let first = node.boot();
+        let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+        node.wait(|| first.metrics().running.get() == 1).await;
+        append(&first, EventType::Click, 0..3).await;
+        assert!(delivery.stop(DEADLINE).await);
+        let folder = first.folder().to_owned();
+        drop(first);
+        // A bad sector: opening works, reading does not.
+        let found = segment::segments(&folder).unwrap().remove(0);
+        std::fs::remove_file(&found.path).unwrap();
+        std::fs::create_dir(&found.path).unwrap();
+        node.heal_sink("archive");
+        let second = node.boot();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        append(&second, EventType::Click, 3..6).await;
+        node.wait(|| node.held("archive") == slugs(3..6)).await;
+        assert!(folder.exists(), "retention takes none of it for delivered");
         assert!(delivery.stop(DEADLINE).await);
     }
 }

@@ -3,7 +3,8 @@
 //! The journal: segments are written anew beside the old ones, with the matching events blanked
 //! out, and take their place by a rename. A blanked frame is as long as before and keeps its
 //! sequence number, so that readers in the middle of a segment and all cursors stay right; readers
-//! pass it. File sinks: files are written anew without the matching lines. After a crash the old
+//! pass it. File sinks: files are written anew without the matching lines; so are the
+//! dead letters of sinks. After a crash the old
 //! file or the new one is there, whole; erasing again does the rest.
 //!
 //! It needs the delivery to be at rest: on a running node [`Eraser`] sees to that, while the journal
@@ -18,16 +19,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::frame::{self, Parsed};
 use super::segment::{self, Found, MAGIC, sync_parent};
-use super::{Delivery, DeliveryError, EventSettings, Journal, sink};
+use super::{Delivery, EventSettings, Journal, dead_letters, sink};
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
@@ -45,24 +44,17 @@ const UNFINISHED: &str = ".erasing";
 pub struct Eraser {
     delivery: Delivery,
     journal: Journal,
-    settings: Arc<ArcSwap<EventSettings>>,
     tasks: Tasks,
 }
 
 impl Eraser {
     /// For a journal and its delivery, which runs in `tasks`.
-    pub fn new(delivery: Delivery, journal: Journal, settings: EventSettings, tasks: Tasks) -> Self {
+    pub fn new(delivery: Delivery, journal: Journal, tasks: Tasks) -> Self {
         Self {
             delivery,
             journal,
-            settings: Arc::new(ArcSwap::from_pointee(settings)),
             tasks,
         }
-    }
-
-    /// Takes over new settings after a reload, before the delivery does.
-    pub fn set_settings(&self, settings: EventSettings) {
-        self.settings.store(Arc::new(settings));
     }
 
     /// Stops the delivery, erases, and starts it again; the journal takes events all the while.
@@ -73,19 +65,11 @@ impl Eraser {
     pub async fn erase(&self, selector: Selector) -> Result<Erased, EraseError> {
         let this = self.clone();
         let all = self.tasks.spawn(async move {
-            let (journal, settings) = (this.journal.clone(), Arc::clone(&this.settings));
+            let journal = this.journal.clone();
             let work = move |settings: &EventSettings| erase(settings, Some(&journal), &selector);
-            let settings = || settings.load().as_ref().clone();
-            this.delivery.at_rest(&this.journal, settings, &this.tasks, work).await
+            this.delivery.at_rest(&this.tasks, work).await
         });
-        match all.await {
-            Ok(Ok(Some(result))) => result,
-            Ok(Ok(None)) | Err(_) => Err(EraseError::Stopping),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "events are not delivered until the next reload; they stay in the journal");
-                Err(error.into())
-            }
-        }
+        all.await.ok().flatten().unwrap_or(Err(EraseError::Stopping))
     }
 }
 
@@ -109,6 +93,8 @@ pub struct Erased {
     pub file_events: u64,
     /// Files of sinks written anew.
     pub files: u64,
+    /// Dead letters removed: events that were set aside because a receiver refused them.
+    pub dead_letters: u64,
 }
 
 /// Why not everything was erased. What was erased stays erased; erase again when the cause is gone.
@@ -135,9 +121,6 @@ pub enum EraseError {
     /// The program ends.
     #[error("the node is stopping; erase again when it is up, or on the stopped node")]
     Stopping,
-    /// The delivery could not go on.
-    #[error("what was asked for was erased, but the delivery of events could not go on: {0}")]
-    Delivery(#[from] DeliveryError),
     /// A sink's settings.
     #[error(transparent)]
     Sink(#[from] sink::SinkSetupError),
@@ -187,10 +170,16 @@ pub fn erase(settings: &EventSettings, journal: Option<&Journal>, selector: &Sel
     }
     for sink in &settings.sinks {
         for path in sink::files(sink)?.map_err(at(dir))? {
-            let count = erase_lines(&path, selector).map_err(at(&path))?;
+            let count = erase_lines(&path, |line| selector.takes(line)).map_err(at(&path))?;
             erased.file_events += count;
             erased.files += u64::from(count > 0);
         }
+    }
+    for path in dead_letters::files(dir).map_err(at(dir))? {
+        erased.dead_letters += erase_lines(&path, |line| {
+            dead_letters::event_of(line).is_some_and(|event| selector.takes(event))
+        })
+        .map_err(at(&path))?;
     }
     if let Some(path) = placeholder {
         fs::remove_dir_all(&path).map_err(at(&path))?;
@@ -200,6 +189,7 @@ pub fn erase(settings: &EventSettings, journal: Option<&Journal>, selector: &Sel
         ?selector,
         journal_events = erased.journal_events,
         file_events = erased.file_events,
+        dead_letters = erased.dead_letters,
         "events were erased from the journal and from file sinks; what webhooks and NATS were given is out of reach"
     );
     Ok(erased)
@@ -298,25 +288,18 @@ pub(super) fn is_blank(json: &[u8]) -> bool {
 }
 
 /// Removes the matching lines of a file; how many there were.
-fn erase_lines(path: &Path, selector: &Selector) -> io::Result<u64> {
+fn erase_lines(path: &Path, takes: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
     forget_attempt(path)?;
     let mut count = 0;
     each_line(path, |line| {
-        count += u64::from(selector.takes(line));
+        count += u64::from(takes(line));
         Ok(())
     })?;
     if count > 0 {
         let packed = is_packed(path);
         replace(path, |out| {
-            let write = |out: &mut dyn Write| {
-                each_line(path, |line| {
-                    if selector.takes(line) {
-                        Ok(())
-                    } else {
-                        out.write_all(line)
-                    }
-                })
-            };
+            let write =
+                |out: &mut dyn Write| each_line(path, |line| if takes(line) { Ok(()) } else { out.write_all(line) });
             if packed {
                 let mut encoder = sink::encoder(out)?;
                 write(&mut encoder)?;
@@ -523,7 +506,7 @@ mod tests {
         append(&journal, "other", 3, "other-1").await;
         until(|| node.archived().len() == 2).await;
 
-        let eraser = Eraser::new(delivery.clone(), journal.clone(), node.settings.clone(), tasks.clone());
+        let eraser = Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
         append(&journal, "acme", 4, "acme-2").await;
         append(&journal, "other", 4, "other-2").await;
         let erased = eraser.erase(tenant("acme")).await.unwrap();

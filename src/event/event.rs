@@ -310,6 +310,16 @@ impl EventType {
             Self::SslMoved => "domain.ssl.moved",
         }
     }
+
+    /// Whether a request is behind it, so that it has a verdict.
+    pub(super) fn is_requested(self) -> bool {
+        match self {
+            Self::Open | Self::Click | Self::Redirect | Self::Unsubscribe | Self::Upstream | Self::VerdictCorrected => {
+                true
+            }
+            Self::SslIssued | Self::SslRenewed | Self::SslFailed | Self::SslExpiring | Self::SslMoved => false,
+        }
+    }
 }
 
 impl fmt::Display for EventType {

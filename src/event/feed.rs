@@ -1,69 +1,96 @@
 //! Feeds one sink from the folders of the journal, in order, until the program stops.
+//!
+//! No file is touched on the thread that runs this: a disk that hangs holds up this sink only.
 
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::cursor::Cursor;
-use super::delivery::{Folder, Progress, lag};
+use super::board::{Board, SinkState, time_of};
+use super::cursor::{Cursor, Place};
 use super::event::head;
+use super::folder::Folder;
+use super::handover::Row;
 use super::reader::{FolderReader, Record, Stop, Until};
-use super::sink::{Again, Sink, SinkError};
+use super::replaying::Replaying;
+use super::sink::Sink;
 use super::stopped::Stopped;
-use super::{EventType, Journal};
+use super::trouble::{Trouble, elapsed};
+use super::{EventType, Journal, segment};
 use crate::clock::Timestamp;
-use crate::random;
 use crate::shutdown::Tasks;
 
 /// How long after a batch a sink waits for more to come with the next one. Recipients do not wait
 /// for it; without it, each click would cost fsyncs of its own.
 const LINGER: Duration = Duration::from_millis(200);
 /// Pause after a failure of our own disk.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+/// How often a segment that cannot be read is tried before it is passed: about a minute.
+const READ_TRIES: u32 = 60;
 /// How often a sink may put its house in order.
 const TEND_EVERY: Duration = Duration::from_secs(60);
-/// How long a batch that is on its way when the program stops may still take.
-const STOP_GRACE: Duration = Duration::from_secs(8);
-/// By how much pauses differ at random, so that a fleet does not come back as one.
-const JITTER: f64 = 0.2;
+/// How often a cursor is saved that only passes events which the sink does not get.
+const PASS_EVERY: Duration = Duration::from_secs(60);
 
 /// Feeds one sink.
 pub(super) struct Feed {
-    pub(super) name: String,
     pub(super) types: Option<Vec<EventType>>,
     pub(super) sink: Box<dyn Sink>,
     pub(super) journal: Journal,
     pub(super) folders: watch::Receiver<Vec<Arc<Folder>>>,
     pub(super) tasks: Tasks,
-    pub(super) progress: Progress,
+    pub(super) board: Board,
+    pub(super) state: Arc<SinkState>,
     /// Where it is noted that the sink has been told to stop.
     pub(super) stopped: Stopped,
     /// When the sink's house was put in order last.
     pub(super) tended: Timestamp,
+    /// How its attempts go.
+    pub(super) row: Row,
+    /// Dead letters that are being given to it again. `None`: none are.
+    pub(super) replaying: Option<Replaying>,
 }
 
 /// Why feeding from a folder ended.
-enum Ended {
-    /// The sink holds all of it.
+pub(super) enum Ended {
+    /// The sink holds all of it, or what it lacks is gone.
     Done,
-    /// The program stops, or the sink has been told to.
+    /// The program stops.
     Stopping,
+    /// The sink has been told to stop.
+    Stopped,
+}
+
+/// Where a feed is in a folder.
+pub(super) struct At {
+    pub(super) folder: Arc<Folder>,
+    pub(super) cursor: Cursor,
+    /// What the sink holds, or does not get, up to here.
+    pub(super) held: u64,
+    /// The end of a batch that is being given to a sink that wants it again as it was.
+    pub(super) offered: Option<u64>,
+    /// Whether that is further than the cursor on disk.
+    unsaved: bool,
+    /// When the cursor was saved last.
+    saved: Timestamp,
 }
 
 impl Feed {
     /// Feeds until the program stops.
     pub(super) async fn run(mut self) {
         let mut done = 0;
-        if self.is_stopped() {
-            return self.tasks.stopping().await;
+        if self.is_stopped().await && self.wait_stopped().await {
+            return;
         }
         loop {
             let Some(folder) = self.folder(done).await else { return };
             match self.feed(&folder).await {
                 Ended::Done => done += 1,
                 Ended::Stopping => return,
+                Ended::Stopped if self.wait_stopped().await => return,
+                Ended::Stopped => {}
             }
         }
     }
@@ -78,25 +105,38 @@ impl Feed {
         }
     }
 
-    async fn feed(&mut self, folder: &Folder) -> Ended {
-        let cursor = Cursor::new(&folder.path, &self.name);
-        let place = loop {
-            match cursor.place() {
-                Ok(Some(place)) => break place,
-                Ok(None) => return Ended::Done,
-                Err(error) => {
-                    tracing::error!(%error, sink = self.name, "a sink's cursor cannot be read; trying again");
-                    if self.pause(PAUSE).await {
-                        return Ended::Stopping;
-                    }
-                }
-            }
+    async fn feed(&mut self, folder: &Arc<Folder>) -> Ended {
+        let _inside = folder.enter();
+        let cursor = Cursor::new(&folder.path, &self.state.name);
+        let place = match self.place(&cursor, folder).await {
+            Ok(place) => place,
+            Err(ended) => return ended,
         };
-        self.progress(folder, place.held);
-        let damaged = self.journal.metrics().damaged.clone();
-        let mut reader = Some(FolderReader::new(&folder.path, folder.boot, place.held, damaged));
-        let mut repeat = place.offered.filter(|_| self.sink.repeats());
+        let mut at = At {
+            folder: Arc::clone(folder),
+            cursor,
+            held: place.held,
+            offered: place.offered,
+            unsaved: false,
+            saved: self.journal.clock().now(),
+        };
+        let ended = self.feed_from(&mut at).await;
+        if at.unsaved {
+            self.save(&mut at).await;
+        }
+        ended
+    }
+
+    async fn feed_from(&mut self, at: &mut At) -> Ended {
+        let folder = Arc::clone(&at.folder);
+        self.board.set_held(&self.state, folder.boot, at.held);
+        let mut reader = Some(self.reader(&folder, at.held));
+        let mut repeat = at.offered.filter(|_| self.sink.repeats());
+        let mut trouble = Trouble::default();
         loop {
+            if let Ended::Stopped = self.replay_some().await {
+                return Ended::Stopped;
+            }
             let (until, limit) = match (repeat, folder.last) {
                 // The same batch as before a restart, whatever came after it.
                 (Some(offered), _) => (Until::Published(offered), usize::MAX),
@@ -104,24 +144,34 @@ impl Feed {
                 (None, None) => (Until::Published(self.journal.published()), self.sink.batch()),
             };
             let (records, last, stop) = match self.read(&mut reader, until, limit).await {
-                Ok(read) => read,
+                Ok(read) => {
+                    trouble.over(self.journal.clock().now());
+                    read
+                }
                 Err(error) => {
-                    tracing::error!(%error, path = %folder.path.display(), sink = self.name, "the journal cannot be read; trying again");
+                    if trouble.failed(&error.to_string(), self.journal.clock().now()) {
+                        tracing::error!(%error, path = %folder.path.display(), sink = self.state.name, "the journal cannot be read; trying again");
+                    }
                     if self.pause(PAUSE).await {
                         return Ended::Stopping;
                     }
-                    let after = self.held();
-                    let damaged = self.journal.metrics().damaged.clone();
-                    reader = Some(FolderReader::new(&folder.path, folder.boot, after, damaged));
+                    if trouble.failures() >= READ_TRIES {
+                        trouble = Trouble::default();
+                        if let Some(ended) = self.pass_unreadable(at).await {
+                            return ended;
+                        }
+                    }
+                    reader = Some(self.reader(&folder, at.held));
                     continue;
                 }
             };
-            let empty = records.is_empty();
+            let empty = last <= at.held;
             if !empty {
-                if let Ended::Stopping = self.hand_over(records, &cursor, last).await {
-                    return Ended::Stopping;
+                self.state.set_oldest(records.first().and_then(|r| time_of(&r.json)));
+                match self.hand_over(records, at, last).await {
+                    Ended::Done => self.board.set_held(&self.state, folder.boot, at.held),
+                    ended => return ended,
                 }
-                self.progress(folder, last);
             }
             self.tend().await;
             match (stop, folder.last) {
@@ -142,6 +192,39 @@ impl Feed {
         }
     }
 
+    /// What the cursor in a folder says. `Err`: there is nothing to do in it, or the program stops.
+    async fn place(&self, cursor: &Cursor, folder: &Folder) -> Result<Place, Ended> {
+        let mut trouble = Trouble::default();
+        loop {
+            let read = self.on_disk({
+                let cursor = cursor.clone();
+                move || cursor.place()
+            });
+            match read.await {
+                Ok(Some(place)) => return Ok(place),
+                // The sink was not configured yet when its events happened.
+                Ok(None) if folder.last.is_some() => return Err(Ended::Done),
+                // It was when this delivery began: somebody removed it.
+                Ok(None) => {
+                    let held = self.state.held(folder.boot).unwrap_or(0);
+                    return Ok(Place { held, offered: None });
+                }
+                Err(error) => {
+                    if trouble.failed(&error.to_string(), self.journal.clock().now()) {
+                        tracing::error!(%error, sink = self.state.name, "a sink's cursor cannot be read; trying again");
+                    }
+                    if self.pause(PAUSE).await {
+                        return Err(Ended::Stopping);
+                    }
+                }
+            }
+        }
+    }
+
+    fn reader(&self, folder: &Folder, after: u64) -> FolderReader {
+        FolderReader::new(&folder.path, folder.boot, after, self.journal.metrics().damaged.clone())
+    }
+
     /// Reads a batch where blocking is allowed.
     async fn read(
         &self,
@@ -150,7 +233,7 @@ impl Feed {
         limit: usize,
     ) -> io::Result<(Vec<Record>, u64, Stop)> {
         let mut reader = slot.take().ok_or_else(|| io::Error::other("a read was broken off"))?;
-        let read = tokio::task::spawn_blocking(move || {
+        let read = self.tasks.spawn_blocking(move || {
             let mut records = Vec::new();
             let stop = reader.read(until, limit, &mut records);
             (reader, records, stop)
@@ -161,113 +244,161 @@ impl Feed {
         Ok((records, last, stop?))
     }
 
-    /// Gives a batch to the sink until it holds it, then moves the cursor.
-    async fn hand_over(&mut self, mut records: Vec<Record>, cursor: &Cursor, last: u64) -> Ended {
+    /// Goes past a segment that the disk does not give back, so that what is behind it is not held
+    /// up for ever. `Some`: there is nothing behind it in this folder.
+    async fn pass_unreadable(&self, at: &mut At) -> Option<Ended> {
+        let path = at.folder.path.clone();
+        let segments = self.on_disk(move || segment::segments(&path)).await.unwrap_or_default();
+        let later = segments.iter().map(|s| s.first).find(|first| *first > at.held + 1);
+        match later {
+            Some(first) => {
+                let lost = first - 1 - at.held;
+                self.journal.metrics().lost.inc_by(lost);
+                tracing::error!(lost, path = %at.folder.path.display(), sink = self.state.name, "a segment of the journal cannot be read and was passed; a sink does not get what is in it");
+                self.pass(at, first - 1);
+                None
+            }
+            None if at.folder.last.is_some() => {
+                tracing::error!(path = %at.folder.path.display(), sink = self.state.name, "the end of a journal's folder cannot be read and was passed; it is tried again after a restart");
+                Some(Ended::Done)
+            }
+            None => None,
+        }
+    }
+
+    /// The records that the sink gets.
+    pub(super) fn wanted(&self, mut records: Vec<Record>) -> Vec<Record> {
         if let Some(types) = &self.types {
             records.retain(|r| head(&r.json).is_some_and(|h| types.iter().any(|t| t.as_str() == h.kind)));
         }
-        if records.is_empty() {
-            return self.keep_trying(|| cursor.save(last)).await;
-        }
-        if self.sink.repeats() {
-            let held = self.held();
-            if let Ended::Stopping = self.keep_trying(|| cursor.offer(held, last)).await {
-                return Ended::Stopping;
-            }
-        }
-        let mut failures = 0;
-        loop {
-            let tasks = self.tasks.clone();
-            let given = tokio::select! {
-                given = self.sink.deliver(&records) => given,
-                () = async { tasks.stopping().await; tokio::time::sleep(STOP_GRACE).await } => return Ended::Stopping,
-            };
-            let Err(error) = given else { break };
-            let pause = match error.again {
-                Again::Never => return self.stop(&error).await,
-                Again::After(pause) => pause,
-                Again::Later => {
-                    failures += 1;
-                    random::jitter(self.sink.pause(failures), JITTER)
-                }
-            };
-            self.count("retry");
-            tracing::warn!(
-                sink = self.name,
-                cause = error.cause,
-                ?pause,
-                "a sink did not take its events; trying again"
-            );
-            if self.pause(pause).await {
-                return Ended::Stopping;
-            }
-        }
-        self.count("ok");
-        // A cursor that cannot be moved would only have the batch come again, after a restart.
-        self.keep_trying(|| cursor.save(last)).await
+        records
     }
 
-    /// Moves a cursor, until that is done.
-    async fn keep_trying(&self, save: impl Fn() -> io::Result<()>) -> Ended {
-        while let Err(error) = save() {
-            tracing::error!(%error, sink = self.name, "a sink's cursor cannot be saved; trying again");
+    /// Goes on without saving that at once.
+    pub(super) fn pass(&self, at: &mut At, last: u64) {
+        at.held = last;
+        at.unsaved = true;
+    }
+
+    /// Whether it is time to save what was passed.
+    pub(super) fn is_save_due(&self, at: &At) -> bool {
+        at.unsaved && elapsed(at.saved, self.journal.clock().now()) >= PASS_EVERY
+    }
+
+    /// Moves the cursor to where the feed is, until that is done.
+    pub(super) async fn save(&self, at: &mut At) -> Ended {
+        let (cursor, held) = (at.cursor.clone(), at.held);
+        let offered = at.offered.filter(|_| self.sink.repeats());
+        let save = move || match offered {
+            Some(offered) => cursor.offer(held, offered),
+            None => cursor.save(held),
+        };
+        let ended = self.keep_trying(&at.folder, save).await;
+        if let Ended::Done = ended {
+            at.unsaved = false;
+            at.saved = self.journal.clock().now();
+        }
+        ended
+    }
+
+    /// Changes something on our disk, until that is done, or there is no folder any more.
+    pub(super) async fn keep_trying(
+        &self,
+        folder: &Folder,
+        work: impl Fn() -> io::Result<()> + Clone + Send + 'static,
+    ) -> Ended {
+        let mut trouble = Trouble::default();
+        while let Err(error) = self.on_disk(work.clone()).await {
+            // Retention took what the sink had not got: its time was over.
+            if error.kind() == io::ErrorKind::NotFound && self.is_removed(folder).await {
+                return Ended::Done;
+            }
+            if trouble.failed(&error.to_string(), self.journal.clock().now()) {
+                tracing::error!(%error, sink = self.state.name, path = %folder.path.display(), "what a sink holds cannot be noted beside the journal; trying again");
+            }
             if self.pause(PAUSE).await {
                 return Ended::Stopping;
             }
         }
+        if let Some((failures, lasted)) = trouble.over(self.journal.clock().now()) {
+            tracing::info!(
+                failures,
+                ?lasted,
+                sink = self.state.name,
+                "what a sink holds is noted again"
+            );
+        }
         Ended::Done
     }
 
+    /// Whether an earlier boot's folder is gone.
+    async fn is_removed(&self, folder: &Folder) -> bool {
+        let path = folder.path.clone();
+        folder.last.is_some()
+            && self
+                .on_disk(move || std::fs::exists(path))
+                .await
+                .is_ok_and(|there| !there)
+    }
+
+    /// Does something that blocks where that is allowed. This delivery has not ended before it has.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.tasks.spawn_blocking(work).await.map_err(io::Error::other)?
+    }
+
     /// Whether the sink was told to stop before.
-    fn is_stopped(&self) -> bool {
-        let since = self.stopped.since().unwrap_or_else(|error| {
-            tracing::error!(%error, sink = self.name, "whether a sink is stopped cannot be read; it is taken to run");
+    async fn is_stopped(&self) -> bool {
+        let stopped = self.stopped.clone();
+        let since = self.on_disk(move || stopped.since()).await.unwrap_or_else(|error| {
+            tracing::error!(%error, sink = self.state.name, "whether a sink is stopped cannot be read; it is taken to run");
             None
         });
-        self.show_stopped(since.is_some());
+        self.show_stopped(since, None);
         if let Some(since) = since {
-            tracing::error!(sink = self.name, %since, "a sink is stopped: its endpoint said that it is gone (410); change its settings or reload to go on");
+            tracing::error!(sink = self.state.name, %since, "a sink is stopped: its endpoint said that it is gone (410); change its settings, reload, or retry it (linkseal events retry) to go on");
         }
         since.is_some()
     }
 
-    /// Stops feeding a sink that wants no more, and waits for the program's end.
-    async fn stop(&self, error: &SinkError) -> Ended {
-        self.count("gone");
-        self.show_stopped(true);
-        tracing::error!(
-            sink = self.name,
-            cause = error.cause,
-            "a sink is stopped: its endpoint said that it is gone; its events stay in the journal. Change its settings or reload to go on"
-        );
-        if let Err(error) = self.stopped.save(self.journal.clock().now()) {
-            tracing::error!(%error, sink = self.name, "that a sink is stopped cannot be noted; it is asked again after a restart");
+    /// Waits until an operator has the sink retried; `true` when the program stops.
+    async fn wait_stopped(&mut self) -> bool {
+        tokio::select! {
+            () = self.tasks.stopping() => return true,
+            () = self.state.wake.notified() => {}
         }
-        self.tasks.stopping().await;
-        Ended::Stopping
+        tracing::info!(
+            sink = self.state.name,
+            "a sink that was stopped is retried, as an operator asked for"
+        );
+        let stopped = self.stopped.clone();
+        if let Err(error) = self.on_disk(move || stopped.clear()).await {
+            tracing::error!(%error, sink = self.state.name, "the note that a sink is stopped cannot be removed; it is stopped again after a restart");
+        }
+        self.show_stopped(None, None);
+        false
     }
 
-    fn count(&self, result: &str) {
-        let labels = [self.name.as_str(), result];
+    pub(super) fn show_stopped(&self, since: Option<Timestamp>, cause: Option<&str>) {
+        self.state.set_stopped(since, cause);
+        let gauge = self.journal.metrics().stopped.with_label_values(&[&self.state.name]);
+        gauge.set(since.is_some().into());
+    }
+
+    pub(super) fn count(&self, result: &str) {
+        let labels = [self.state.name.as_str(), result];
         self.journal.metrics().deliveries.with_label_values(&labels).inc();
-    }
-
-    fn show_stopped(&self, stopped: bool) {
-        let gauge = self.journal.metrics().stopped.with_label_values(&[&self.name]);
-        gauge.set(stopped.into());
     }
 
     /// Lets the sink put its house in order. All that it was given is held by now.
     async fn tend(&mut self) {
         let now = self.journal.clock().now();
-        if now.saturating_since(self.tended) >= TEND_EVERY {
+        if elapsed(self.tended, now) >= TEND_EVERY {
             self.tended = now;
             self.sink.tend(now).await;
         }
-    }
-
-    fn held(&self) -> u64 {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// Waits until there is something after `last`, and a moment longer for more to come with it.
@@ -279,6 +410,8 @@ impl Feed {
             () = self.tasks.stopping() => return,
             () = changed, if self.journal.published() <= last => {}
             () = std::future::ready(()), if self.journal.published() > last => {}
+            // An operator wants something.
+            () = self.state.wake.notified() => return,
             // Nothing came, but the sink's house wants to be put in order.
             () = self.journal.clock().sleep(TEND_EVERY) => return,
         }
@@ -297,10 +430,14 @@ impl Feed {
         }
     }
 
-    fn progress(&self, folder: &Folder, seq: u64) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = (folder.boot, seq);
-        let folders = self.folders.borrow().clone();
-        let lag = lag(&self.journal, &folders, &self.progress);
-        self.journal.metrics().lag.with_label_values(&[&self.name]).set(lag);
+    /// Waits before another attempt, no longer than until an operator asks for it; `true` when the
+    /// program stops.
+    pub(super) async fn pause_or_retry(&self, time: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.tasks.stopping() => true,
+            () = self.state.wake.notified() => false,
+            () = self.journal.clock().sleep(time) => false,
+        }
     }
 }

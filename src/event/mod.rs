@@ -10,15 +10,20 @@
 mod activity;
 #[cfg(test)]
 mod agents;
+mod board;
 mod cursor;
+mod dead_letters;
 mod delivery;
 mod erase;
 #[allow(clippy::module_inception, reason = "the file of the type `Event`")]
 mod event;
 mod feed;
+mod folder;
 mod frame;
+mod handover;
 mod journal;
 mod json;
+mod keeper;
 mod memory;
 mod metrics;
 mod networks;
@@ -26,18 +31,22 @@ mod privacy;
 mod queue;
 mod reader;
 mod replay;
+mod replaying;
 mod retention;
 mod rules;
 mod segment;
 mod settings;
 pub mod sink;
 mod stopped;
+mod trouble;
 pub mod verdict;
 mod watch;
 mod writer;
 
 pub use activity::{Activity, HOURS, Hour, Recent, Seen};
-pub use delivery::{Delivery, DeliveryError};
+pub use board::{SinkCondition, SinkReport};
+pub use dead_letters::DeadLetter;
+pub use delivery::{Delivery, DeliveryError, SinkCallError};
 pub use erase::{EraseError, Erased, Eraser, Selector, erase};
 pub use event::{Client, Event, EventType, Request};
 pub use journal::{Appending, Journal, Lost, OpenError, Receipt};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::cursor::Cursor;
-use super::delivery::Folder;
+use super::folder::Folder;
 use super::reader::{FolderReader, Stop, Until};
 use super::segment::{self, Found};
 use super::{EventSettings, Journal};
@@ -80,7 +80,8 @@ impl Retention {
                 self.remove(&old)?;
             }
         }
-        if folder.last.is_some() && folder.path.exists() && segment::segments(&folder.path)?.is_empty() {
+        let is_over = folder.last.is_some() && !folder.is_in_use();
+        if is_over && folder.path.exists() && segment::segments(&folder.path)?.is_empty() {
             fs::remove_dir_all(&folder.path)?;
         }
         Ok(())

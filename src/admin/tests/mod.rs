@@ -11,6 +11,7 @@ mod links;
 mod pages;
 mod service;
 mod share;
+mod sinks;
 mod tenants;
 
 use std::net::SocketAddr;
@@ -109,6 +110,8 @@ struct Harness {
     health: SocketAddr,
     control: Control,
     journal: Journal,
+    delivery: Delivery,
+    events: EventSettings,
     registry: Registry,
     certificates: Certificates,
     draining: Arc<AtomicBool>,
@@ -219,6 +222,7 @@ impl Harness {
         };
         let event_metrics = crate::event::Metrics::register(prometheus).unwrap();
         let journal = Journal::open(&events, "edge-1", clock.clone(), event_metrics).unwrap();
+        let delivery = Delivery::start(&journal, &events, &tasks).unwrap();
         let sockets = bind(&[address.parse().unwrap()]).unwrap();
         let address = sockets[0].local_addr().unwrap();
         let health_sockets = bind(&["127.0.0.1:0".parse().unwrap()]).unwrap();
@@ -232,12 +236,8 @@ impl Harness {
             draining: Arc::clone(&draining),
             journal: journal.clone(),
             activity: Activity::start(&journal, &tasks),
-            eraser: Eraser::new(
-                Delivery::start(&journal, &events, &tasks).unwrap(),
-                journal.clone(),
-                events,
-                tasks.clone(),
-            ),
+            eraser: Eraser::new(delivery.clone(), journal.clone(), tasks.clone()),
+            delivery: delivery.clone(),
             pages_key,
             settings: settings_with(tokens),
             sockets,
@@ -251,6 +251,8 @@ impl Harness {
             health,
             control,
             journal,
+            delivery,
+            events,
             registry,
             certificates,
             draining,

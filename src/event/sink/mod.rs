@@ -8,7 +8,8 @@
 //! | `nats` | the stream acknowledged each event | an acknowledgement got lost and the stream's duplicate window is over | log, metrics |
 //!
 //! Nothing is lost while the journal has room (`events.max_bytes`); what goes beyond it is counted
-//! in `linkseal_events_lost_total` and logged as an error.
+//! in `linkseal_events_lost_total` and logged as an error. An event that a receiver refuses for good
+//! is set aside (`dead_letters`), so that it holds up no other.
 
 mod file;
 mod finished;
@@ -25,19 +26,16 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use uuid::Uuid;
 
+pub(super) use self::file::open_lines;
 pub(super) use self::finished::encoder;
 pub(super) use self::pattern::COMPRESSED;
 use super::reader::Record;
 use super::{SinkKind, SinkSettings};
 use crate::clock::{Clock, Timestamp};
+use crate::shutdown::Tasks;
 
 /// Longest name of a sink: it is part of file names.
 const NAME_MAX: usize = 64;
-/// First pause after a failure of a sink.
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
-/// Longest pause: a sink that comes back is noticed within this.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
-
 /// Something that keeps events.
 #[async_trait]
 pub(super) trait Sink: Send + Sync {
@@ -53,11 +51,9 @@ pub(super) trait Sink: Send + Sync {
         false
     }
 
-    /// How long to wait after so many failures in a row, at least one.
-    fn pause(&self, failures: u32) -> Duration {
-        let doubled = 1 << failures.saturating_sub(1).min(30);
-        PAUSE_FIRST.saturating_mul(doubled).min(PAUSE_MAX)
-    }
+    /// What is given next is not a batch that comes again: it is to be taken even if it was given
+    /// before.
+    fn begin_anew(&mut self) {}
 
     /// Puts its house in order. Called now and then, when it holds all that it was given.
     async fn tend(&mut self, _now: Timestamp) {}
@@ -68,7 +64,7 @@ pub(super) trait Sink: Send + Sync {
 pub(super) struct SinkError {
     /// For the log.
     pub(super) cause: String,
-    /// When it may be asked again.
+    /// Whether and when it may be asked again.
     pub(super) again: Again,
 }
 
@@ -79,6 +75,11 @@ pub(super) enum Again {
     Later,
     /// After as long as it said.
     After(Duration),
+    /// It refuses something in this batch, and would do so again.
+    Refused,
+    /// It refuses this batch, and perhaps any other: it may be its address or our credentials that
+    /// are wrong, rather than an event.
+    RefusedAll,
     /// Not before somebody changes something: it says that it is gone for good.
     Never,
 }
@@ -145,7 +146,8 @@ pub(super) fn files(settings: &SinkSettings) -> Result<io::Result<Vec<PathBuf>>,
 }
 
 /// Makes a sink as configured.
-pub(super) fn build(settings: &SinkSettings, clock: &Clock) -> Result<Box<dyn Sink>, SinkSetupError> {
+/// `tasks`: where its blocking work runs, so that it has ended when they have.
+pub(super) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Result<Box<dyn Sink>, SinkSetupError> {
     let name = || settings.name.clone();
     let trust = |cause| SinkSetupError::Trust { name: name(), cause };
     match &settings.kind {
@@ -155,7 +157,7 @@ pub(super) fn build(settings: &SinkSettings, clock: &Clock) -> Result<Box<dyn Si
                 path: file.path.clone(),
                 field,
             })?;
-            Ok(Box::new(file::FileSink::new(pattern, file)))
+            Ok(Box::new(file::FileSink::new(pattern, file, tasks)))
         }
         SinkKind::Webhook(webhook) => {
             let tls = tls::config(&webhook.trust).map_err(trust)?;
@@ -173,7 +175,7 @@ pub(super) fn build(settings: &SinkSettings, clock: &Clock) -> Result<Box<dyn Si
 /// # Errors
 /// The first thing wrong.
 pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
-    let clock = Clock::system();
+    let (clock, tasks) = (Clock::system(), Tasks::new());
     for (i, sink) in sinks.iter().enumerate() {
         let name = sink.name.clone();
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -183,7 +185,7 @@ pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
         if sinks.iter().skip(i + 1).any(|s| s.name == name) {
             return Err(SinkSetupError::Twice { name });
         }
-        build(sink, &clock)?;
+        build(sink, &clock, &tasks)?;
     }
     Ok(())
 }

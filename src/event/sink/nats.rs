@@ -9,17 +9,19 @@
 //! itself would send what it had queued before what was lost on the way.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Auth, AuthError, ConnectOptions, HeaderMap, header};
 use async_trait::async_trait;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 
-use super::{Sink, SinkError, event_id};
+use super::{Again, Sink, SinkError, event_id};
 use crate::event::reader::Record;
 use crate::event::{NatsLogin, NatsSettings};
 use crate::fault::with_causes;
@@ -32,9 +34,6 @@ const IN_FLIGHT: usize = 256;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 /// For connecting and logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest pause after failures: well within a stream's usual duplicate window.
-const PAUSE_MAX: Duration = Duration::from_secs(30);
-
 /// The sink.
 pub(super) struct NatsSink {
     settings: NatsSettings,
@@ -120,7 +119,12 @@ impl NatsSink {
 
     fn refused(&self, error: &PublishError) -> SinkError {
         let subject = &self.settings.subject;
-        SinkError::later(match error.kind() {
+        let again = if is_too_large(error) {
+            Again::Refused
+        } else {
+            Again::Later
+        };
+        let cause = match error.kind() {
             PublishErrorKind::StreamNotFound => format!(
                 "{}: no stream takes the subject {subject}; make one, such as by: nats stream add --subjects {subject}",
                 self.settings.url
@@ -131,8 +135,18 @@ impl NatsSink {
                 ACK_TIMEOUT.as_secs()
             ),
             _ => format!("{}: {}", self.settings.url, with_causes(error)),
-        })
+        };
+        SinkError { cause, again }
     }
+}
+
+/// Whether a message is larger than the server or the stream takes: it would be refused again.
+fn is_too_large(error: &PublishError) -> bool {
+    let by_stream = error
+        .source()
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .is_some_and(|e| e.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
+    by_stream || error.kind() == PublishErrorKind::MaxPayloadExceeded
 }
 
 #[async_trait]
@@ -148,9 +162,5 @@ impl Sink for NatsSink {
 
     fn batch(&self) -> usize {
         BATCH
-    }
-
-    fn pause(&self, failures: u32) -> Duration {
-        Duration::from_secs(1 << failures.saturating_sub(1).min(30)).min(PAUSE_MAX)
     }
 }

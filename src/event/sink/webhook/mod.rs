@@ -1,11 +1,13 @@
 //! The webhook sink: batches of events in signed HTTP requests (Standard Webhooks 1.0).
 //!
-//! A request that an endpoint answers with 2xx is held; anything else comes again, with the same
-//! `webhook-id` and the same body, after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h and
-//! then daily, or when the endpoint's `Retry-After` says so. 410 stops the sink until its settings
-//! change or the configuration is reloaded. Redirects are not followed: where events go is what
-//! the configuration says. Nothing is dropped; later events wait behind the one that fails, in the
-//! journal.
+//! A request that an endpoint answers with 2xx is held. Other answers, and none, are a reason to come
+//! again with the same `webhook-id` and the same body: after 1, 5, 15, 30 and then every 60 s, as the
+//! head of a queue is retried, or when the endpoint's `Retry-After` says so, within bounds. (The
+//! schedule that Standard Webhooks suggests is for one message among others: here all wait behind
+//! it.) A 4xx says that the request would be refused again, with the exceptions in `meaning`: its
+//! events are then tried in halves, down to the one that is refused, which is set aside. 410 stops
+//! the sink until its settings change, the configuration is reloaded, or an operator retries it.
+//! Redirects are not followed: where events go is what the configuration says.
 
 mod connect;
 mod message;
@@ -44,20 +46,9 @@ const BODY_MAX: usize = 16 << 10;
 const BODY_LOGGED: usize = 200;
 /// How long a connection stays for the next request.
 const IDLE: Duration = Duration::from_secs(60);
-/// Pauses after the first, second, … failure, as Standard Webhooks suggests; then the last one.
-const PAUSES: [Duration; 9] = [
-    Duration::from_secs(5),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(30 * 60),
-    Duration::from_secs(2 * 3600),
-    Duration::from_secs(5 * 3600),
-    Duration::from_secs(10 * 3600),
-    Duration::from_secs(14 * 3600),
-    Duration::from_secs(20 * 3600),
-    LONGEST_PAUSE,
-];
-/// Longest pause, also when an endpoint asks for a longer one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+/// Longest pause that an endpoint can ask for: events wait behind it, and one small request in
+/// this time harms no endpoint.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Shortest pause that an endpoint can ask for.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// What we call ourselves.
@@ -126,13 +117,16 @@ impl WebhookSink {
     fn refusal(&self, status: StatusCode, headers: &HeaderMap, said: &str) -> SinkError {
         let asked = headers.get(RETRY_AFTER).filter(|_| may_ask(status));
         let again = match asked.and_then(|v| pause_asked(v, self.clock.now())) {
-            _ if status == StatusCode::GONE => Again::Never,
             Some(pause) => Again::After(pause),
-            None => Again::Later,
+            None => meaning(status),
         };
         let advice = match status {
             s if s.is_redirection() => "; redirects are not followed: configure the URL that it leads to",
             StatusCode::PAYLOAD_TOO_LARGE => "; configure a smaller `batch`",
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                "; it may not accept the signature: look at `secret_files`, and at what stands before it"
+            }
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "; look at `url`",
             _ => "",
         };
         let said = if said.is_empty() {
@@ -155,14 +149,10 @@ impl WebhookSink {
 #[async_trait]
 impl Sink for WebhookSink {
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
+        // Earlier messages of a batch whose later ones failed.
+        let taken = |r: &&Record| self.taken.is_some_and(|(boot, seq)| boot == r.boot && seq >= r.seq);
+        let batch = batch.get(batch.iter().take_while(taken).count()..).unwrap_or_default();
         for message in message::messages(&self.name, batch, self.batch) {
-            // Earlier messages of a batch whose later ones failed.
-            if self
-                .taken
-                .is_some_and(|(boot, seq)| boot == message.last.0 && seq >= message.last.1)
-            {
-                continue;
-            }
             self.send(&message).await?;
             self.taken = Some(message.last);
         }
@@ -177,9 +167,30 @@ impl Sink for WebhookSink {
         true
     }
 
-    fn pause(&self, failures: u32) -> Duration {
-        let number = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
-        PAUSES.get(number).copied().unwrap_or(LONGEST_PAUSE)
+    fn begin_anew(&mut self) {
+        self.taken = None;
+    }
+}
+
+/// What a status other than 2xx says of another attempt.
+fn meaning(status: StatusCode) -> Again {
+    match status {
+        StatusCode::GONE => Again::Never,
+        // They are about the moment, not about what was sent.
+        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+            Again::Later
+        }
+        // They may be about any request of ours.
+        StatusCode::UNAUTHORIZED
+        | StatusCode::PAYMENT_REQUIRED
+        | StatusCode::FORBIDDEN
+        | StatusCode::NOT_FOUND
+        | StatusCode::METHOD_NOT_ALLOWED
+        | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::UPGRADE_REQUIRED => Again::RefusedAll,
+        s if s.is_client_error() => Again::Refused,
+        _ => Again::Later,
     }
 }
 

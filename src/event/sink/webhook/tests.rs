@@ -187,7 +187,7 @@ async fn only_2xx_is_success_and_a_retry_is_the_same_request() {
     endpoint.answer(500, &[]);
     endpoint.answer(302, &[(http::header::LOCATION, &location)]);
     endpoint.answer(308, &[(http::header::LOCATION, &location)]);
-    endpoint.answer(404, &[(RETRY_AFTER, "7")]);
+    endpoint.answer(502, &[(RETRY_AFTER, "7")]);
     endpoint.answer(204, &[]);
     for _ in 0..4 {
         let error = sink.deliver(&[record(1)]).await.unwrap_err();
@@ -230,13 +230,25 @@ async fn an_endpoint_may_ask_for_time_or_for_the_end() {
         let error = sink.deliver(&[record(1)]).await.unwrap_err();
         assert_eq!(error.again, expected, "{status} {value}");
     }
-    let pauses: Vec<_> = (1..=11).map(|n| sink.pause(n).as_secs()).collect();
-    assert_eq!(
-        pauses,
-        [
-            5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400, 86_400, 86_400
-        ]
-    );
+}
+
+#[tokio::test]
+async fn what_a_refusal_says_of_another_attempt() {
+    let endpoint = Endpoint::start().await;
+    let mut sink = sink(&endpoint.settings(), &Clock::system());
+    let cases = [
+        (Again::Refused, [400, 411, 413, 414, 415, 422, 431, 451].as_slice()),
+        (Again::RefusedAll, &[401, 402, 403, 404, 405, 407, 421, 426]),
+        (Again::Later, &[301, 302, 408, 409, 425, 429, 500, 501, 502, 503, 504]),
+        (Again::Never, &[410]),
+    ];
+    for (expected, statuses) in cases {
+        for status in statuses {
+            endpoint.answer(*status, &[]);
+            let error = sink.deliver(&[record(1)]).await.unwrap_err();
+            assert_eq!(error.again, expected, "{status}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -517,5 +529,332 @@ async fn gone_stops_the_sink_over_restarts_until_a_reload_or_other_settings() {
     let third = node.boot();
     let delivery = node.deliver(&third);
     node.wait(STILL, || consumed(&endpoint, before + 1) == later).await;
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+/// What an endpoint does with requests that hold a certain event.
+struct Poison {
+    address: SocketAddr,
+    state: Arc<PoisonState>,
+    _tasks: StopAtEnd,
+}
+
+#[derive(Default)]
+struct PoisonState {
+    /// What is refused, in the text of an event.
+    text: Mutex<String>,
+    status: Mutex<StatusCode>,
+    taken: Mutex<Vec<String>>,
+    requests: Mutex<Vec<usize>>,
+}
+
+impl Poison {
+    async fn start(text: &str, status: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tasks = StopAtEnd(Tasks::new());
+        let state = Arc::new(PoisonState::default());
+        *state.text.lock().unwrap() = text.into();
+        *state.status.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new().fallback(Self::handle).with_state(state.clone());
+        tasks
+            .0
+            .spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
+        Self {
+            address,
+            state,
+            _tasks: tasks,
+        }
+    }
+
+    async fn handle(State(state): State<Arc<PoisonState>>, request: Request) -> Response {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let events = body["data"].as_array().unwrap();
+        state.requests.lock().unwrap().push(events.len());
+        let text = state.text.lock().unwrap().clone();
+        if events.iter().any(|e| e["slug"].as_str().unwrap().contains(&text)) {
+            return (*state.status.lock().unwrap(), "I cannot take that").into_response();
+        }
+        let slug = |e: &serde_json::Value| e["slug"].as_str().unwrap().to_owned();
+        state.taken.lock().unwrap().extend(events.iter().map(slug));
+        StatusCode::OK.into_response()
+    }
+
+    fn node(&self) -> Node {
+        let mut node = Node::new(settings(format!("http://{}/hook", self.address)));
+        node.settings.sinks.remove(0);
+        node
+    }
+
+    /// What was taken, each once, in the order in which it came first.
+    fn taken(&self) -> Vec<String> {
+        let mut seen = std::collections::HashSet::new();
+        let taken = self.state.taken.lock().unwrap().clone();
+        taken.into_iter().filter(|s| seen.insert(s.clone())).collect()
+    }
+
+    fn requests(&self) -> usize {
+        self.state.requests.lock().unwrap().len()
+    }
+}
+
+async fn append_slugs(journal: &Journal, slugs: &[&str]) {
+    for slug in slugs {
+        let mut event = Event::new(EventType::Redirect, journal.clock().now(), "a.example", "a");
+        event.slug = Some(slug);
+        journal.append(&event).await.unwrap();
+    }
+}
+
+fn dead(journal: &Journal) -> u64 {
+    journal.metrics().dead_letters.with_label_values(&["platform"]).get()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn an_event_that_is_refused_is_set_aside_and_the_others_go_on() {
+    for status in [400, 422, 413, 403, 404] {
+        let endpoint = Poison::start("poison", status).await;
+        let node = endpoint.node();
+        let journal = node.boot();
+        let slugs: Vec<_> = (0..50).map(|n| format!("s{n}")).collect();
+        let slugs: Vec<_> = slugs.iter().map(String::as_str).collect();
+        append_slugs(&journal, &slugs[..20]).await;
+        append_slugs(&journal, &["poison"]).await;
+        append_slugs(&journal, &slugs[20..]).await;
+        let delivery = node.deliver(&journal);
+        // No time passes: nothing is waited for.
+        node.wait(STILL, || endpoint.taken() == slugs).await;
+        node.wait(STILL, || dead(&journal) == 1).await;
+        assert!(endpoint.requests() < 30, "{} requests", endpoint.requests());
+        let letters = delivery.dead_letters("platform", None, 10).await.unwrap();
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].event["slug"], "poison");
+        assert_eq!(letters[0].seq, 21);
+        assert!(letters[0].answer.contains(&status.to_string()), "{}", letters[0].answer);
+        assert!(letters[0].answer.contains("I cannot take that"));
+        node.wait(SECOND, || {
+            journal.metrics().lag.with_label_values(&["platform"]).get() == 0
+        })
+        .await;
+        assert!(delivery.stop(DEADLINE).await);
+        // It is not tried again after a restart.
+        drop(journal);
+        let journal = node.boot();
+        let delivery = node.deliver(&journal);
+        append_slugs(&journal, &["later"]).await;
+        node.wait(STILL, || endpoint.taken().last().is_some_and(|s| s == "later"))
+            .await;
+        assert_eq!(
+            journal
+                .metrics()
+                .dead_letters_waiting
+                .with_label_values(&["platform"])
+                .get(),
+            1
+        );
+        assert_eq!(dead(&journal), 0);
+        assert!(delivery.stop(DEADLINE).await);
+    }
+}
+
+#[tokio::test]
+async fn an_event_on_which_a_receiver_breaks_holds_nothing_up_for_ever() {
+    for status in [500, 429] {
+        let endpoint = Poison::start("poison", status).await;
+        let node = endpoint.node();
+        let journal = node.boot();
+        append_slugs(&journal, &["a", "b", "poison", "c", "d"]).await;
+        let delivery = node.deliver(&journal);
+        node.wait(SECOND * 5, || endpoint.taken() == ["a", "b", "c", "d"]).await;
+        node.wait(SECOND, || dead(&journal) == 1).await;
+        // Alone at the end of the queue it blocks nothing, and is not given up.
+        append_slugs(&journal, &["poison"]).await;
+        let before = endpoint.requests();
+        node.wait(SECOND * 20, || endpoint.requests() >= before + 20).await;
+        assert_eq!(dead(&journal), 1);
+        // With another one behind it, it is.
+        append_slugs(&journal, &["e"]).await;
+        node.wait(SECOND * 20, || dead(&journal) == 2).await;
+        node.wait(SECOND, || endpoint.taken() == ["a", "b", "c", "d", "e"])
+            .await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_everything_gets_its_queue_when_it_is_well() {
+    for status in [401, 404] {
+        let endpoint = Poison::start("", status).await;
+        let node = endpoint.node();
+        let journal = node.boot();
+        let slugs: Vec<_> = (0..40).map(|n| format!("s{n}")).collect();
+        let slugs: Vec<_> = slugs.iter().map(String::as_str).collect();
+        append_slugs(&journal, &slugs).await;
+        let delivery = node.deliver(&journal);
+        let retries = || {
+            journal
+                .metrics()
+                .deliveries
+                .with_label_values(&["platform", "retry"])
+                .get()
+        };
+        node.wait(SECOND, || retries() >= 3).await;
+        assert_eq!(dead(&journal), 0, "{status} says nothing of one event");
+        *endpoint.state.text.lock().unwrap() = "poison".into();
+        node.wait(SECOND, || endpoint.taken() == slugs).await;
+        assert_eq!(dead(&journal), 0);
+        assert!(delivery.stop(DEADLINE).await);
+    }
+    // One that calls every event bad loses some to the dead letters, not all of a queue.
+    let endpoint = Poison::start("", 400).await;
+    let node = endpoint.node();
+    let journal = node.boot();
+    let slugs: Vec<_> = (0..40).map(|n| format!("s{n}")).collect();
+    let slugs: Vec<_> = slugs.iter().map(String::as_str).collect();
+    append_slugs(&journal, &slugs).await;
+    let delivery = node.deliver(&journal);
+    let retries = || {
+        journal
+            .metrics()
+            .deliveries
+            .with_label_values(&["platform", "retry"])
+            .get()
+    };
+    node.wait(SECOND, || retries() >= 3).await;
+    let aside = dead(&journal);
+    assert!((1..20).contains(&aside), "{aside}");
+    *endpoint.state.text.lock().unwrap() = "poison".into();
+    node.wait(SECOND, || endpoint.taken().len() as u64 + dead(&journal) == 40)
+        .await;
+    // What was set aside comes by a replay.
+    let waiting = delivery.replay_dead_letters("platform").await.unwrap();
+    assert_eq!(waiting, dead(&journal));
+    node.wait(SECOND, || endpoint.taken().len() == 40).await;
+    let left = || {
+        journal
+            .metrics()
+            .dead_letters_waiting
+            .with_label_values(&["platform"])
+            .get()
+    };
+    node.wait(SECOND, || left() == 0).await;
+    assert!(delivery.dead_letters("platform", None, 10).await.unwrap().is_empty());
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn dead_letters_are_replayed_dropped_and_erased() {
+    let endpoint = Poison::start("poison", 400).await;
+    let node = endpoint.node();
+    let journal = node.boot();
+    let tasks = Tasks::new();
+    let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
+    append_slugs(&journal, &["poison1", "a", "poison2"]).await;
+    node.wait(STILL, || dead(&journal) == 2).await;
+    // It refuses one of them still.
+    *endpoint.state.text.lock().unwrap() = "poison2".into();
+    assert_eq!(delivery.replay_dead_letters("platform").await.unwrap(), 2);
+    node.wait(STILL, || endpoint.taken() == ["a", "poison1"]).await;
+    let left = || {
+        journal
+            .metrics()
+            .dead_letters_waiting
+            .with_label_values(&["platform"])
+            .get()
+    };
+    node.wait(STILL, || left() == 1).await;
+    let letters = delivery.dead_letters("platform", None, 10).await.unwrap();
+    assert_eq!(letters[0].event["slug"], "poison2");
+    // Of another tenant: it stays.
+    let eraser = crate::event::Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
+    let other = crate::event::Selector::Tenant("b".into());
+    assert_eq!(eraser.erase(other).await.unwrap().dead_letters, 0);
+    let own = crate::event::Selector::Tenant("a".into());
+    assert_eq!(eraser.erase(own).await.unwrap().dead_letters, 1);
+    node.wait(STILL, || left() == 0).await;
+    append_slugs(&journal, &["poison2", "b"]).await;
+    node.wait(STILL, || left() == 1).await;
+    assert_eq!(delivery.drop_dead_letters("platform").await.unwrap(), 1);
+    assert_eq!(left(), 0);
+    assert!(delivery.dead_letters("nosuch", None, 1).await.is_err());
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn an_outage_is_over_within_a_minute_or_at_once_when_an_operator_retries() {
+    let endpoint = Endpoint::start().await;
+    endpoint.then(503);
+    let node = Node::new(endpoint.settings());
+    let journal = node.boot();
+    let delivery = node.deliver(&journal);
+    let ids = append(&journal, 1).await;
+    // An hour of it.
+    let start = node.clock.now();
+    node.wait(SECOND * 10, || node.clock.now().saturating_since(start) > SECOND * 3600)
+        .await;
+    let seconds = || journal.metrics().lag_seconds.with_label_values(&["platform"]).get();
+    node.wait(SECOND, || seconds() >= 3600).await;
+    endpoint.then(200);
+    let (before, well) = (endpoint.got().len(), node.clock.now());
+    node.wait(SECOND, || consumed(&endpoint, before) == ids).await;
+    let late = node.clock.now().saturating_since(well);
+    assert!(late <= SECOND * 65, "{late:?}");
+    node.wait(SECOND, || seconds() == 0).await;
+    let success = journal.metrics().last_success.with_label_values(&["platform"]).get();
+    assert!(success >= well.as_secs());
+
+    // However long a receiver wants to be left alone.
+    endpoint.answer(503, &[(RETRY_AFTER, "86400")]);
+    let retries = || {
+        journal
+            .metrics()
+            .deliveries
+            .with_label_values(&["platform", "retry"])
+            .get()
+    };
+    let (failed, before) = (retries(), endpoint.got().len() + 1);
+    let ids = append(&journal, 1).await;
+    node.wait(STILL, || retries() > failed).await;
+    let report = delivery.sinks().into_iter().find(|s| s.name == "platform").unwrap();
+    assert_eq!(report.state, crate::event::SinkCondition::Retrying);
+    assert!(report.last_error.unwrap().contains("503"));
+    let due = report.next_attempt.unwrap().saturating_since(node.clock.now());
+    assert!(due > SECOND * 60 && due <= LONGEST_PAUSE, "{due:?}");
+    delivery.retry("platform").unwrap();
+    node.wait(STILL, || consumed(&endpoint, before) == ids).await;
+    assert!(delivery.retry("nosuch").is_err());
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn a_stopped_sink_shows_its_lag_and_goes_on_when_it_is_retried() {
+    let endpoint = Endpoint::start().await;
+    let node = Node::new(endpoint.settings());
+    let first = node.boot();
+    let delivery = node.deliver(&first);
+    let held = append(&first, 5).await;
+    node.wait(STILL, || consumed(&endpoint, 0) == held).await;
+    endpoint.answer(410, &[]);
+    let mut ids = append(&first, 2).await;
+    let stopped = |j: &Journal| j.metrics().stopped.with_label_values(&["platform"]).get() == 1;
+    node.wait(STILL, || stopped(&first)).await;
+    assert!(delivery.stop(DEADLINE).await);
+    drop(first);
+    let second = node.boot();
+    let delivery = node.deliver(&second);
+    ids.extend(append(&second, 3).await);
+    let lag = || second.metrics().lag.with_label_values(&["platform"]).get();
+    node.wait(SECOND, || stopped(&second) && lag() == 5).await;
+    let seconds = || second.metrics().lag_seconds.with_label_values(&["platform"]).get();
+    node.wait(SECOND, || seconds() > 30).await;
+    let report = delivery.sinks().into_iter().find(|s| s.name == "platform").unwrap();
+    assert_eq!(report.state, crate::event::SinkCondition::Stopped);
+    let before = endpoint.got().len();
+    delivery.retry("platform").unwrap();
+    node.wait(STILL, || consumed(&endpoint, before) == ids).await;
+    assert!(!stopped(&second));
     assert!(delivery.stop(DEADLINE).await);
 }

@@ -1,0 +1,205 @@
+//! Looks after the journal's folders while events are delivered: takes the locks of earlier boots'
+//! in order, and has removed what is old.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::board::Board;
+use super::cursor::Cursor;
+use super::folder::{END_UNKNOWN, Folder};
+use super::reader::{FolderReader, Stop, Until};
+use super::retention::Retention;
+use super::trouble::{Trouble, elapsed};
+use super::{EventSettings, Journal, segment};
+use crate::shutdown::Tasks;
+
+/// How often a folder that another process holds is looked at.
+pub(super) const LOCK_EVERY: Duration = Duration::from_secs(1);
+/// How often the end of a folder that cannot be read is tried, before it is delivered all the same.
+const END_TRIES: u32 = 5;
+/// How often it is looked whether old segments are due.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often old segments are looked for.
+pub(super) const RETENTION_EVERY: Duration = Duration::from_secs(60);
+
+/// Takes the locks of folders in order, and removes what is old.
+pub(super) struct Keeper {
+    pub(super) journal: Journal,
+    pub(super) settings: EventSettings,
+    pub(super) board: Board,
+    pub(super) folders: watch::Sender<Vec<Arc<Folder>>>,
+    pub(super) tasks: Tasks,
+}
+
+/// What there is to know of a folder when its lock is taken.
+struct Found {
+    last: u64,
+    /// How far each sink has come in it, in the order of the settings.
+    held: Vec<u64>,
+}
+
+impl Keeper {
+    pub(super) async fn run(self) {
+        tokio::select! {
+            () = self.tasks.stopping() => return,
+            () = self.take_folders() => {}
+        }
+        let clock = self.journal.clock().clone();
+        let mut retention = Retention::new(&self.journal, &self.settings);
+        let mut passed = None;
+        loop {
+            let now = clock.now();
+            if passed.is_none_or(|at| elapsed(at, now) >= RETENTION_EVERY) {
+                passed = Some(now);
+                let folders = self.folders.borrow().clone();
+                let pass = self.tasks.spawn_blocking(move || {
+                    retention.pass(&folders);
+                    retention
+                });
+                retention = pass.await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "looking for old segments of the journal broke off; it is done again in a minute");
+                    Retention::new(&self.journal, &self.settings)
+                });
+                self.forget_removed().await;
+            }
+            tokio::select! {
+                () = self.tasks.stopping() => return,
+                () = clock.sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Publishes the folders of earlier boots, as their locks come free, and then this boot's.
+    async fn take_folders(&self) {
+        let own = self.journal.boot();
+        let boots = self.earlier_boots().await;
+        for boot in boots {
+            let path = self.journal.dir().join(boot.to_string());
+            let Some(lock) = self.lock(&path, boot).await else {
+                continue;
+            };
+            let found = self.look_at(&path, boot).await;
+            let (last, held) = match found {
+                Some(found) => (found.last, found.held),
+                None => (END_UNKNOWN, Vec::new()),
+            };
+            if last != END_UNKNOWN {
+                self.board.set_end(boot, last);
+            }
+            for (settings, held) in self.settings.sinks.iter().zip(held) {
+                if let Some(sink) = self.board.sink(&settings.name) {
+                    self.board.set_held(&sink, boot, held);
+                }
+            }
+            self.publish(Folder::new(boot, path, Some(last), Some(lock)));
+        }
+        self.publish(Folder::new(own, self.journal.folder().to_owned(), None, None));
+    }
+
+    async fn earlier_boots(&self) -> Vec<Uuid> {
+        let (own, dir) = (self.journal.boot(), self.journal.dir().to_owned());
+        let mut trouble = Trouble::default();
+        loop {
+            let listed = self.on_disk({
+                let dir = dir.clone();
+                move || segment::boots(&dir)
+            });
+            match listed.await {
+                Ok(boots) => return boots.into_iter().filter(|b| *b < own).collect(),
+                Err(error) if trouble.failed("", self.journal.clock().now()) => {
+                    tracing::error!(%error, dir = %dir.display(), "the journal's directory cannot be listed; events wait until it can");
+                }
+                Err(_) => {}
+            }
+            self.journal.clock().sleep(LOCK_EVERY).await;
+        }
+    }
+
+    /// Takes the lock of a folder. `None`: the other process has delivered and removed it.
+    async fn lock(&self, path: &Path, boot: Uuid) -> Option<std::fs::File> {
+        let mut trouble = Trouble::default();
+        loop {
+            let path = path.to_owned();
+            let now = self.journal.clock().now();
+            match self
+                .on_disk({
+                    let path = path.clone();
+                    move || segment::lock(&path)
+                })
+                .await
+            {
+                Ok(Some(lock)) => return Some(lock),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+                Ok(None) if trouble.failed("held", now) => {
+                    tracing::info!(%boot, "an earlier process still writes its events; ours are delivered after them");
+                }
+                Err(error) if trouble.failed("error", now) => {
+                    tracing::error!(%error, path = %path.display(), "a folder of the journal cannot be locked; trying again");
+                }
+                _ => {}
+            }
+            self.journal.clock().sleep(LOCK_EVERY).await;
+        }
+    }
+
+    /// Reads a folder's end and cursors. `None`: that cannot be done; it is delivered as far as it
+    /// can be read.
+    async fn look_at(&self, path: &Path, boot: Uuid) -> Option<Found> {
+        let names: Vec<_> = self.settings.sinks.iter().map(|s| s.name.clone()).collect();
+        for attempt in 1..=END_TRIES {
+            let (at, names) = (path.to_owned(), names.clone());
+            let found = self.on_disk(move || {
+                let last = last_seq(&at, boot)?;
+                let held = |name| Cursor::new(&at, name).load().map(|held| held.unwrap_or(last));
+                let held = names.iter().map(|n| held(n)).collect::<io::Result<_>>()?;
+                Ok(Found { last, held })
+            });
+            match found.await {
+                Ok(found) => return Some(found),
+                Err(error) if attempt == END_TRIES => {
+                    tracing::error!(%error, path = %path.display(), "the end of a journal's folder cannot be read; it is delivered as far as it can be read, and none of it counts as delivered");
+                }
+                Err(_) => self.journal.clock().sleep(LOCK_EVERY).await,
+            }
+        }
+        None
+    }
+
+    /// Forgets the ends of folders that retention has removed.
+    async fn forget_removed(&self) {
+        let dir = self.journal.dir().to_owned();
+        if let Ok(there) = self.on_disk(move || segment::boots(&dir)).await {
+            self.board.keep_ends(|boot| there.contains(&boot));
+        }
+    }
+
+    async fn on_disk<T: Send + 'static>(&self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        self.tasks.spawn_blocking(work).await.map_err(io::Error::other)?
+    }
+
+    fn publish(&self, folder: Folder) {
+        self.folders.send_modify(|all| all.push(Arc::new(folder)));
+    }
+}
+
+/// The last sequence number in a folder that is no longer written.
+fn last_seq(path: &Path, boot: Uuid) -> io::Result<u64> {
+    // Only the last segment with frames matters; damage in it is counted when it is delivered.
+    let uncounted = prometheus::IntCounter::new("uncounted", "not registered").map_err(io::Error::other)?;
+    for found in segment::segments(path)?.into_iter().rev() {
+        let mut reader = FolderReader::new(path, boot, found.first.saturating_sub(1), uncounted.clone());
+        let mut records = Vec::new();
+        while reader.read(Until::End, 1024, &mut records)? == Stop::Enough {
+            records.clear();
+        }
+        if reader.last() >= found.first {
+            return Ok(reader.last());
+        }
+    }
+    Ok(0)
+}
