@@ -121,7 +121,12 @@ impl AdminClient {
 
     /// Deletes what is at a path.
     pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
-        self.call(Method::DELETE, path, None).await.map(drop)
+        self.delete_for(path).await.map(drop)
+    }
+
+    /// Deletes what is at a path, for what the edge says of it.
+    pub(super) async fn delete_for(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, None).await
     }
 
     /// Opens a stream of server-sent events after `last`; `None`: from now on. Its body has no end.

@@ -45,6 +45,28 @@ pub(super) enum Command {
         #[arg(long, hide = true)]
         json: bool,
     },
+    /// Show how a running edge's sinks are: lag, last error, next attempt, dead letters.
+    Sinks {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Retry a sink now: its pause ends; one that its endpoint stopped (410) goes on.
+    Retry {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// The sink, as it is called in the configuration.
+        #[arg(long, value_name = "NAME")]
+        sink: String,
+        /// Print how it was until now as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Events that were set aside because a sink's receiver refuses them.
+    #[command(subcommand)]
+    DeadLetters(super::dead_letters::Command),
     /// Erase the events of a tenant or a message from this node's journal and file sinks. The node must not run.
     #[command(group = clap::ArgGroup::new("whose").required(true).args(["tenant", "message"]))]
     Erase {
@@ -102,7 +124,65 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let selector = selector.ok_or_else(|| Failure::Usage("give --tenant or --message".into()))?;
             erase(&selector, &config, json)
         }
+        Command::Sinks { admin, json } => sinks(&AdminClient::new(&admin)?, json).await,
+        Command::Retry { admin, sink, json } => {
+            let path = format!("/v1/events/sinks/{}/retry", query_value(&sink));
+            let before = AdminClient::new(&admin)?.post(&path, None).await?;
+            if json {
+                return output::json(&before);
+            }
+            output::line(&format!(
+                "{sink} is tried now; `linkseal events sinks` shows how it goes."
+            ))
+        }
+        Command::DeadLetters(command) => super::dead_letters::run(command).await,
     }
+}
+
+/// What is shown of a sink.
+#[derive(Deserialize)]
+struct Sink {
+    name: String,
+    kind: String,
+    state: String,
+    lag_events: u64,
+    lag_seconds: u64,
+    dead_letters: u64,
+    next_attempt: Option<String>,
+    last_error: Option<String>,
+}
+
+async fn sinks(client: &AdminClient, json: bool) -> Result<(), Failure> {
+    let all = client.get("/v1/events/sinks").await?;
+    if json {
+        return output::json(&all);
+    }
+    let sinks = all.get("sinks").cloned().unwrap_or_default();
+    let sinks: Vec<Sink> = serde_json::from_value(sinks).map_err(Failure::failed)?;
+    let row = |s: &Sink| {
+        [
+            s.name.clone(),
+            s.kind.clone(),
+            s.state.clone(),
+            s.lag_events.to_string(),
+            format!("{} s", s.lag_seconds),
+            s.dead_letters.to_string(),
+            s.next_attempt.clone().unwrap_or_else(|| "-".into()),
+            s.last_error.clone().unwrap_or_else(|| "-".into()),
+        ]
+    };
+    let rows: Vec<_> = sinks.iter().map(row).collect();
+    let heading = [
+        "NAME",
+        "KIND",
+        "STATE",
+        "LAG",
+        "AGE",
+        "DEAD LETTERS",
+        "NEXT ATTEMPT",
+        "LAST ERROR",
+    ];
+    output::text(&output::table(Some(heading), &rows))
 }
 
 /// Prints events until nobody reads them any more, or the first stream cannot be opened.
@@ -213,8 +293,9 @@ fn erase(selector: &Selector, config: &Path, json: bool) -> Result<(), Failure> 
     }
     output::text(&format!(
         "{} events erased from the journal ({} segments) and {} from file sinks ({} files).\n\
+         {} dead letters erased.\n\
          What webhooks and NATS were given, and backups, are out of reach.\n",
-        erased.journal_events, erased.journal_segments, erased.file_events, erased.files
+        erased.journal_events, erased.journal_segments, erased.file_events, erased.files, erased.dead_letters
     ))
 }
 

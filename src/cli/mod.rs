@@ -5,6 +5,7 @@
 
 mod admin_client;
 mod config;
+mod dead_letters;
 #[cfg(feature = "devca")]
 mod demo;
 mod domain;

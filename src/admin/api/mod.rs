@@ -15,6 +15,7 @@ mod readiness;
 mod redirects;
 mod rejected;
 pub(super) mod share;
+mod sinks;
 mod suspicion;
 
 pub(super) use domains::not_registered;
@@ -41,6 +42,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         links::endpoints(),
         events::endpoints(),
         erase::endpoints(),
+        sinks::endpoints(),
         redirects::endpoints(),
         rejected::endpoints(),
         kills::endpoints(),
