@@ -57,7 +57,7 @@ pub enum DeliveryError {
 #[non_exhaustive]
 pub enum SinkCallError {
     /// No sink has that name.
-    #[error("no sink is called `{0}`; those of events.sink in the configuration are meant")]
+    #[error("no sink is registered as `{0}`; give the name of an events.sink of the configuration")]
     Unknown(String),
     /// Its dead letters cannot be read or changed.
     #[error("the dead letters beside the journal: {0}")]
