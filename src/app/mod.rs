@@ -399,12 +399,20 @@ fn open_store(config: &Config, registry: &prometheus::Registry) -> anyhow::Resul
         .store
         .sqlite_path()
         .context("store.url: only sqlite: can be used here")?;
-    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        std::fs::create_dir_all(dir).with_context(|| format!("the directory of the store, {}", dir.display()))?;
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
+        // Only the last part: a path mistyped further up is not made for real.
+        std::fs::create_dir(dir).with_context(|| {
+            format!(
+                "the directory of the store, {}, is not there and cannot be made",
+                dir.display()
+            )
+        })?;
+        tracing::info!(directory = %dir.display(), "made the directory of the store");
     }
+    // The key first, and never beside a store that is there: its secrets were sealed by another.
+    let (key_file, create) = config.store.key_path();
+    let sealer = Sealer::from_file(&key_file, create && !path.exists())?;
     let metrics = crate::store::metrics::Metrics::register(registry);
     let store = SqliteStore::open(path, Some(metrics))?;
-    let (key_file, create) = config.store.key_path();
-    let sealer = Sealer::from_file(&key_file, create)?;
     Ok((sealer, Arc::new(store)))
 }

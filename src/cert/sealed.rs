@@ -38,6 +38,14 @@ pub enum SealError {
         /// Why.
         source: io::Error,
     },
+    /// There is no key file, and none may be made.
+    #[error(
+        "the sealing key {path} is missing: put back the one that the store was used with (a backup of the store is of no use without it)"
+    )]
+    Missing {
+        /// Its path.
+        path: String,
+    },
     /// The key file holds something else.
     #[error("the sealing key {path} must hold 64 hexadecimal digits (32 bytes)")]
     Format {
@@ -45,7 +53,9 @@ pub enum SealError {
         path: String,
     },
     /// The blob was sealed under a key that is not here.
-    #[error("sealed under key {0}, which is not configured: give the store's own key_file")]
+    #[error(
+        "sealed under key {0}, another than the one configured: put back the key file that this store was used with"
+    )]
     UnknownKey(String),
     /// The blob was changed, cut, or belongs to another row.
     #[error("a sealed secret is damaged or was moved")]
@@ -91,6 +101,11 @@ impl Sealer {
                 write_private(path, text.as_bytes()).map_err(at)?;
                 text
             }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(SealError::Missing {
+                    path: path.display().to_string(),
+                });
+            }
             Err(e) => return Err(at(e)),
         };
         let mut key = Zeroizing::new([0; KEY_LEN]);
@@ -98,6 +113,19 @@ impl Sealer {
             path: path.display().to_string(),
         })?;
         Ok(Self::new(&key))
+    }
+
+    /// The id of the key that sealed a blob. `None`: it is no blob of ours.
+    pub fn key_of(blob: &[u8]) -> Option<[u8; 4]> {
+        match blob {
+            [VERSION, a, b, c, d, ..] => Some([*a, *b, *c, *d]),
+            _ => None,
+        }
+    }
+
+    /// Whether it has the key of that id.
+    pub fn has(&self, id: [u8; 4]) -> bool {
+        self.keys.contains_key(&id)
     }
 
     /// Seals a secret for the row `place`, such as `certificates/links.customer.example`.

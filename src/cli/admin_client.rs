@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::Failure;
 use crate::config::ADMIN_TOKEN_VARIABLE;
-use crate::config::HttpUrl;
+use crate::config::{HttpUrl, argument};
 
 /// Longest wait for an answer: a verify looks at DNS for up to 10 s.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ const LARGEST_ANSWER: usize = 64 << 20;
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminOptions {
     /// The admin API of the edge. The token is read from LINKSEAL_ADMIN_TOKEN.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9180", global = true)]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9180", global = true, value_parser = argument::<HttpUrl>)]
     admin: HttpUrl,
     /// PEM file of certificates to trust, beside the public ones.
     #[arg(long, value_name = "FILE", global = true)]
@@ -203,8 +203,16 @@ impl AdminClient {
         while let Some(source) = cause.source() {
             cause = source;
         }
+        let cause = cause.to_string();
+        // What rustls makes of an answer in plain HTTP.
+        let advice = match self.base.strip_prefix("https://") {
+            Some(rest) if cause.contains("InvalidContentType") => {
+                format!("; it speaks plain HTTP: try --admin http://{rest}")
+            }
+            _ => "; is linkseal running there? --admin names another address".to_owned(),
+        };
         Failure::Failed(format!(
-            "the admin API at {} cannot be reached ({cause}); is linkseal running there? --admin names another address",
+            "the admin API at {} cannot be reached ({cause}){advice}",
             self.base
         ))
     }
@@ -215,6 +223,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> Failure {
     let problem: Option<Problem> = serde_json::from_slice(body).ok();
     let (text, code) = problem.map_or((None, None), |p| (p.detail.or(p.title), p.code));
     let text = text.unwrap_or_else(|| format!("the admin API answered {status}"));
+    // The API names its own calls; here the command is what is at hand.
+    let text = text.replace("POST /v1/domains registers it", "`linkseal domain add` registers it");
     let advice = match status {
         StatusCode::UNAUTHORIZED => format!("; put a token of the edge into {ADMIN_TOKEN_VARIABLE}"),
         _ => String::new(),

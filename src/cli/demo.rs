@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::serve::signals;
 use super::{Failure, output};
 use crate::app::demo::{Demo, DemoInfo};
-use crate::config::log::Log;
+use crate::config::log::{Levels, Log};
 use crate::telemetry::logs;
 
 /// Run a whole edge on loopback, with an ACME CA in process.
@@ -23,7 +23,16 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let _log = logs::install(&Log::default()).map_err(Failure::failed)?;
+    // Between the commands to paste, only what is wrong is of interest.
+    let quiet = Log {
+        level: if args.json {
+            Levels::default()
+        } else {
+            Levels::of_all("warn")
+        },
+        ..Log::default()
+    };
+    let _log = logs::install(&quiet).map_err(Failure::failed)?;
     let (_temporary, dir) = match args.dir {
         Some(dir) => (None, dir),
         None => {
@@ -32,18 +41,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             (Some(temporary), dir)
         }
     };
-    let demo = Demo::bind(&dir, args.port_base)
-        .await
-        .map_err(|e| Failure::Failed(format!("{e:#}")))?;
+    let demo = Demo::bind(&dir, args.port_base).await.map_err(|e| Failure::chain(&e))?;
     if args.json {
         output::json(&demo.info)?;
     } else {
         output::text(&for_people(&demo.info))?;
     }
     let (stop, reload) = signals()?;
-    demo.run(stop, reload)
-        .await
-        .map_err(|e| Failure::Failed(format!("{e:#}")))
+    demo.run(stop, reload).await.map_err(|e| Failure::chain(&e))
 }
 
 fn for_people(info: &DemoInfo) -> String {
@@ -52,15 +57,19 @@ fn for_people(info: &DemoInfo) -> String {
     let port = info.https.rsplit(':').next().unwrap_or_default();
     let curl = format!("curl --cacert {ca} --resolve {name}:{port}:127.0.0.1");
     let mut out = format!(
-        "linkseal demo: an edge and an ACME CA on loopback. Nobody has asked for a certificate of {name} yet.\n\n\
+        "linkseal demo: an edge and an ACME CA on loopback. {name} has no certificate yet.\n\n\
+         # the pages, in a browser: sign in with the token {token}\n\
+         {admin}/\n\n\
          # its state: unknown, then (after the next command) issued\n\
-         curl -s -H 'Authorization: Bearer {token}' {admin}/v1/domains/{name}\n\n\
+         curl -sw '\\n' -H 'Authorization: Bearer {token}' {admin}/v1/domains/{name}\n\n\
          # an open: the handshake makes the certificate, the answer is a GIF over HTTP/2\n\
          {curl} -sv -o /dev/null {open}\n\n\
          # a click: 302 to the destination\n\
          {curl} -si {click}\n\n\
-         # the events, as delivered\n\
-         cat {events}\n\n",
+         # the events, delivered within a second (track.localhost is the edge's own name)\n\
+         sleep 1; cat {events}\n\n\
+         # the same by command\n\
+         LINKSEAL_ADMIN_TOKEN={token} linkseal domain list --admin {admin}\n\n",
         token = info.token,
         admin = info.admin,
         open = info.open_url,

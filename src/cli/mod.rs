@@ -75,12 +75,28 @@ enum Failure {
     /// The domain is not right yet; what to change was printed.
     #[error("not right yet")]
     NotYet,
+    /// What was wrong has been printed; the exit status.
+    #[error("see above")]
+    Printed(u8),
     /// Nobody reads the output any more.
     #[error("the output was closed")]
     OutputClosed,
 }
 
 impl Failure {
+    /// An error with its causes, each said once: many of our errors name their cause already.
+    fn chain(error: &anyhow::Error) -> Self {
+        let mut text = String::new();
+        for cause in error.chain().map(ToString::to_string) {
+            match text.contains(&cause) {
+                true => {}
+                false if text.is_empty() => text = cause,
+                false => text = format!("{text}: {cause}"),
+            }
+        }
+        Self::Failed(text)
+    }
+
     fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(error.to_string())
     }
@@ -103,6 +119,7 @@ pub async fn main() -> ExitCode {
     match run(cli.command).await {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
+        Err(Failure::Printed(code)) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("{failure}");
             ExitCode::from(if matches!(failure, Failure::Usage(_) | Failure::Config(_)) {
@@ -206,6 +223,32 @@ mod tests {
         }
         assert!(!parse("linkseal --help").unwrap_err().use_stderr());
         assert!(!parse("linkseal domain --help").unwrap_err().use_stderr());
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let io = std::io::Error::other("no space");
+        let error = anyhow::Error::new(io)
+            .context("the store: no space")
+            .context("cannot start");
+        assert_eq!(
+            Failure::chain(&error).to_string(),
+            "linkseal: cannot start: the store: no space"
+        );
+    }
+
+    #[test]
+    fn a_bad_argument_says_what_is_allowed() {
+        for (line, allowed) in [
+            ("linkseal domain verify a.example --wait --timeout 5x", "must be"),
+            ("linkseal domain --admin 127.0.0.1:9080 list", "http"),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(
+                error.contains(allowed) && !error.contains("not allowed here"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

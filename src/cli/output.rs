@@ -26,7 +26,10 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&serde_json::to_string(value).map_err(Failure::failed)?)
 }
 
-/// Rows under a heading, each column as wide as its widest cell.
+/// The widest a column is made; a longer cell moves what follows it in its own row only.
+const WIDEST: usize = 48;
+
+/// Rows under a heading, each column as wide as its widest cell up to [`WIDEST`].
 pub(super) fn table<const N: usize>(heading: Option<[&str; N]>, rows: &[[String; N]]) -> String {
     let heading = heading.map(|h| h.map(str::to_owned));
     let all = || heading.iter().chain(rows);
@@ -37,6 +40,7 @@ pub(super) fn table<const N: usize>(heading: Option<[&str; N]>, rows: &[[String;
             let width = all()
                 .filter_map(|r| r.get(column))
                 .map(|c| c.chars().count())
+                .filter(|width| *width <= WIDEST)
                 .max()
                 .unwrap_or(0);
             line.push_str(&format!("{cell:width$}  "));
@@ -55,5 +59,8 @@ mod tests {
     fn columns_line_up() {
         let rows = [["a".to_owned(), "b".to_owned()], ["long".to_owned(), "ü".to_owned()]];
         assert_eq!(table(Some(["X", "Y"]), &rows), "X     Y\na     b\nlong  ü\n");
+        let longest = "x".repeat(253);
+        let rows = [[longest.clone(), "b".to_owned()], ["long".to_owned(), "c".to_owned()]];
+        assert_eq!(table(None, &rows), format!("{longest}  b\nlong  c\n"));
     }
 }

@@ -21,6 +21,16 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let config = Config::load(&args.config)?;
     let log = logs::install(&config.log).map_err(Failure::failed)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %args.config.display(),
+        node = config.edge.node.as_str(),
+        edge = %config.edge.name,
+        ca = %config.acme.directory,
+        store = %config.store.url,
+        events = %config.events.dir.display(),
+        "starting"
+    );
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -29,13 +39,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         log: Some(log),
         ..Options::default()
     };
-    let app = App::bind(config, options)
-        .await
-        .map_err(|e| Failure::Failed(format!("{e:#}")))?;
+    let app = App::bind(config, options).await.map_err(|e| Failure::chain(&e))?;
     let (stop, reload) = signals()?;
-    app.run(stop, reload)
-        .await
-        .map_err(|e| Failure::Failed(format!("{e:#}")))
+    app.run(stop, reload).await.map_err(|e| Failure::chain(&e))
 }
 
 /// SIGTERM and SIGINT stop, SIGHUP reloads.

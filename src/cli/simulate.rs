@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Failure, output};
 use crate::app::wiring;
 use crate::config::acme::Limits;
-use crate::config::{Config, Span};
+use crate::config::{Config, Span, argument};
 use crate::simulate::{self, DAY, MONTH, Onboarding, Outcome, Scenario, Window, span_words, thousands};
 
 /// Most that is replayed: beyond, memory and time run out before anything new is learnt.
@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_concurrent_orders: Option<u32>,
     /// How long an order takes, on average.
-    #[arg(long, default_value = "8s")]
+    #[arg(long, default_value = "8s", value_parser = argument::<Span>)]
     order_time: Span,
     /// Share of the domains that the CA can never reach, such as 2% (0% to 100%).
     #[arg(long, default_value = "0%", value_parser = share)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{Failure, output};
+use crate::cert::sealed::Sealer;
 use crate::config::Config;
 use crate::store::sqlite;
 
@@ -47,13 +48,27 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Restore { file, which } => {
             let (store, key) = which.store()?;
             sqlite::restore(&file, &store).map_err(Failure::failed)?;
-            which.done(
-                &file,
-                &store,
-                &key,
-                "restored; its secrets open only with the key of that store",
-            )
+            which.done(&file, &store, &key, "restored; its secrets open only with the key")?;
+            check_key(&store, &key)
         }
+    }
+}
+
+/// Whether the key that stands beside a restored store opens what it holds: told now rather than
+/// at the next start.
+fn check_key(store: &Path, key: &Path) -> Result<(), Failure> {
+    let sealed = sqlite::sealed_secret(store).map_err(Failure::failed)?;
+    let Some(id) = sealed.and_then(|blob| Sealer::key_of(&blob)) else {
+        return Ok(());
+    };
+    match Sealer::from_file(key, false) {
+        Ok(sealer) if sealer.has(id) => Ok(()),
+        Ok(_) => Err(Failure::Failed(format!(
+            "{} is another key than the one that sealed this store (key {}): replace it before the next start",
+            key.display(),
+            hex::encode(id)
+        ))),
+        Err(error) => Err(Failure::Failed(format!("{error}; put it there before the next start"))),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::check::Findings;
+use super::edge::Edge;
 use super::text::{HttpUrl, Limit, NotAllowed, PortEighty, written_as_text};
 
 /// Where certificates come from, and when.
@@ -183,6 +184,36 @@ impl Default for Limits {
     }
 }
 
+/// Public CAs by the hosts of their directories, and of those they offer for trying out.
+const PUBLIC_CAS: [&str; 8] = [
+    "acme-v02.api.letsencrypt.org",
+    "acme-staging-v02.api.letsencrypt.org",
+    "acme.zerossl.com",
+    "dv.acme-v02.api.pki.goog",
+    "dv.acme-v02.test-api.pki.goog",
+    "acme.ssl.com",
+    "api.buypass.com",
+    "acme.digicert.com",
+];
+
+/// Whether a name is reserved for examples, tests and this machine (RFC 2606, RFC 6761).
+fn is_example(host: &str) -> bool {
+    const RESERVED: [&str; 7] = [
+        "example",
+        "test",
+        "invalid",
+        "localhost",
+        "example.com",
+        "example.net",
+        "example.org",
+    ];
+    let below = |reserved: &str| {
+        host.strip_suffix(reserved)
+            .is_some_and(|h| h.is_empty() || h.ends_with('.'))
+    };
+    RESERVED.into_iter().any(below)
+}
+
 impl Acme {
     pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
         let eabs = self
@@ -226,11 +257,38 @@ impl Acme {
         }
     }
 
+    /// Names from an example, which a public CA would refuse, or register with somebody else's
+    /// address.
+    pub(super) fn check_names(&self, edge: &Edge, found: &mut Findings<'_>) {
+        let directories = std::iter::once(&self.directory).chain(self.fallback.iter().map(|f| &f.directory));
+        let is_public = |d: &HttpUrl| d.uri().host().is_some_and(|h| PUBLIC_CAS.contains(&h));
+        if self.issue == Issue::Off || !directories.into_iter().any(is_public) {
+            return;
+        }
+        let says = "is a name of an example, for which no public CA issues certificates; give the platform's own";
+        if is_example(edge.name.as_str()) {
+            found.problem("edge.name", says);
+        }
+        for (i, alias) in edge.aliases.iter().enumerate() {
+            if is_example(alias.as_str()) {
+                found.problem(&format!("edge.aliases[{i}]"), says);
+            }
+        }
+        for (i, contact) in self.contact.iter().enumerate() {
+            if contact.as_str().rsplit('@').next().is_some_and(is_example) {
+                found.problem(
+                    &format!("acme.contact[{i}]"),
+                    "is an address of an example, which public CAs refuse; give one that the platform reads",
+                );
+            }
+        }
+    }
+
     fn check_directory(&self, section: &str, directory: &HttpUrl, accepted: bool, found: &mut Findings<'_>) {
-        if !directory.is_https() && !directory.is_loopback() {
+        if !directory.is_https() {
             found.problem(
                 &format!("{section}.directory"),
-                "must be https (RFC 8555 §6.1); plain http is allowed on loopback only",
+                "must be https (RFC 8555 §6.1), also for a CA on this machine",
             );
         }
         if !accepted {

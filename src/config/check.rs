@@ -79,6 +79,7 @@ pub(super) fn check(config: &Config, found: &mut Findings<'_>) {
     config.edge.check(found);
     config.admission.check(found);
     config.acme.check(found);
+    config.acme.check_names(&config.edge, found);
     config.store.check(found);
     config.links.check(found);
     config.events.check(found);

@@ -45,11 +45,18 @@ impl Levels {
     }
 }
 
+impl Levels {
+    /// One level for everything.
+    pub fn of_all(level: &'static str) -> Self {
+        Self {
+            directives: vec![(String::new(), level)],
+        }
+    }
+}
+
 impl Default for Levels {
     fn default() -> Self {
-        Self {
-            directives: vec![(String::new(), "info")],
-        }
+        Self::of_all("info")
     }
 }
 

@@ -12,6 +12,7 @@ mod reload;
 mod secrets;
 mod text;
 mod tree;
+mod writable;
 
 pub mod acme;
 pub mod admin;
@@ -41,8 +42,9 @@ pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
 pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets, SinkSecrets};
 pub use text::{
     Address, ByteSize, DnsName, Endpoint, HttpUrl, Interval, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix,
-    PortEighty, Span, Tenant,
+    PortEighty, Span, Tenant, Written, argument,
 };
+pub use writable::Unwritable;
 
 use check::Findings;
 use problem::{KeyPath, Segment};

@@ -25,6 +25,8 @@ pub(super) struct ReadError {
 pub(super) enum What {
     /// There is no such key.
     Unknown(&'static [&'static str]),
+    /// There is no such key, but one that is spelled almost like it.
+    Misspelled(&'static str, &'static [&'static str]),
     /// It is not there and has no default.
     Missing,
     /// Its value.
@@ -55,6 +57,13 @@ impl Display for What {
         match self {
             Self::Unknown([]) => f.write_str("unknown key; none is allowed here"),
             Self::Unknown(allowed) => write!(f, "unknown key; allowed here: {}", allowed.join(", ")),
+            Self::Misspelled(meant, allowed) => {
+                write!(
+                    f,
+                    "unknown key; did you mean {meant}? Allowed here: {}",
+                    allowed.join(", ")
+                )
+            }
             Self::Missing => f.write_str("is missing and has no default"),
             Self::Bad(message) => f.write_str(message),
         }
@@ -87,11 +96,13 @@ impl de::Error for ReadError {
         Self::bad(format!("must be one of {}, not \"{found}\"", wanted.join(", ")))
     }
 
-    fn unknown_field(_field: &str, wanted: &'static [&'static str]) -> Self {
+    fn unknown_field(field: &str, wanted: &'static [&'static str]) -> Self {
+        let distance = |key: &&&str| strsim::damerau_levenshtein(field, key);
+        let meant = wanted.iter().min_by_key(distance).filter(|key| distance(key) <= 2);
         // The map that is being read adds the key to the path.
         Self {
             path: Vec::new(),
-            what: What::Unknown(wanted),
+            what: meant.map_or(What::Unknown(wanted), |meant| What::Misspelled(meant, wanted)),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -286,12 +286,13 @@ fn read_secret<T>(
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Option<T> {
     if let Ok(mode) = fs::metadata(path).map(|m| m.permissions().mode() & 0o777)
-        && mode & 0o077 != 0
+        && mode & 0o037 != 0
     {
+        // Its group may read it: that is how root keeps a file which the service only reads.
         found.warn(
             key,
             format!(
-                "{} is open to others than its owner (mode {mode:03o}); `chmod 600` it",
+                "{} is open to others than its owner and group (mode {mode:03o}); `chmod 640` it",
                 path.display()
             ),
         );
@@ -308,15 +309,24 @@ fn read<T>(
 ) -> Option<T> {
     let mut text = Zeroizing::new(String::new());
     if let Err(e) = File::open(path).and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text)) {
+        let advice = if e.kind() == ErrorKind::PermissionDenied {
+            "; let the service's user read it: `chgrp linkseal` and `chmod 640` it"
+        } else {
+            ""
+        };
         found.problem(
             key,
-            format!("{} cannot be read ({e}); it must hold {wanted}", path.display()),
+            format!("{} cannot be read ({e}); it must hold {wanted}{advice}", path.display()),
         );
         return None;
     }
     let parsed = parse(&text);
     if parsed.is_none() {
-        found.problem(key, format!("{} must hold {wanted}", path.display()));
+        let length = text.trim().chars().count();
+        found.problem(
+            key,
+            format!("{} must hold {wanted}; it holds {length} characters", path.display()),
+        );
     }
     parsed
 }

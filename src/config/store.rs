@@ -127,6 +127,14 @@ impl Store {
                     "has no effect: the embedded store has no password",
                 );
             }
+            StoreUrl::Sqlite(store) if *store == self.key_path().0 => found.problem(
+                if self.key_file.is_some() {
+                    "store.key_file"
+                } else {
+                    "store.url"
+                },
+                "store and sealing key would be one file; give the store a name that ends in .db",
+            ),
             StoreUrl::Sqlite(_) => {}
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::*;
 
 /// A whole configuration in as few words as possible.
-const LEAST: &str = "[edge]\nname = \"track.platform.example\"\n[acme]\naccept_terms = true\n";
+const LEAST: &str = "[edge]\nname = \"track.platform.internal\"\n[acme]\naccept_terms = true\n";
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables: Vec<_> = variables
@@ -20,7 +20,7 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
 #[test]
 fn the_least_gives_the_defaults() {
     let config = load(LEAST, &[]).unwrap();
-    let mut wanted = Config::new("track.platform.example".parse().unwrap());
+    let mut wanted = Config::new("track.platform.internal".parse().unwrap());
     wanted.acme.accept_terms = true;
     wanted.resolve(&Paths { base: Path::new("dir") });
     assert_eq!(
@@ -38,11 +38,11 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
     let table: &[(&str, &str)] = &[
         (
             "[edgy]\n",
-            "dir/linkseal.toml:5: edgy: unknown key; allowed here: listen, edge, admission, acme, store, links, events, upstream, dns, admin, pages, log",
+            "dir/linkseal.toml:5: edgy: unknown key; did you mean edge? Allowed here: listen, edge, admission, acme, store, links, events, upstream, dns, admin, pages, log",
         ),
         (
             "[log]\nlevle = \"info\"\n",
-            "dir/linkseal.toml:6: log.levle: unknown key; allowed here: format, level",
+            "dir/linkseal.toml:6: log.levle: unknown key; did you mean level? Allowed here: format, level",
         ),
         (
             "[log]\nlevel = \"loud\"\n",
@@ -74,7 +74,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[listen]\nproxy_protocol_from = [\"10.0.0.0/40\"]\n",
-            "dir/linkseal.toml:6: listen.proxy_protocol_from[0]: must be a network in CIDR notation such as \"10.0.0.0/8\" or \"2001:db8::/32\", not string \"10.0.0.0/40\"",
+            "dir/linkseal.toml:6: listen.proxy_protocol_from[0]: must be a network in CIDR notation such as \"10.0.0.0/8\" or \"2001:db8::/32\", with no bits set behind the prefix, not string \"10.0.0.0/40\"",
         ),
         (
             "[listen]\nproxy_protocol_from = [\"::/0\"]\n",
@@ -185,7 +185,26 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "dir/linkseal.toml:6: pages.accent: must be a colour such as \"#1d4ed8\", not string \"blue\"\n\
              dir/linkseal.toml:7: pages.embed[0]: must be scheme, host and port, such as \"https://app.platform.example\", without a path, not string \"https://a.example/x\"",
         ),
-        ("[acme]\n", "dir/linkseal.toml:5: not TOML: duplicate key"),
+        (
+            "[acme]\n",
+            "dir/linkseal.toml:5: acme stands twice in its table: keep one",
+        ),
+        (
+            "[log]\nlevel = \"info\nformat = \"text\"\n[dns]\nrecheck = \"1d\"\n",
+            "dir/linkseal.toml:6: not TOML: invalid basic string, expected `\"`",
+        ),
+        (
+            "[log]\nlevl = \"info\"\n",
+            "dir/linkseal.toml:6: log.levl: unknown key; did you mean level? Allowed here: format, level",
+        ),
+        (
+            "[listen]\nproxy_protocol_from = [\"10.0.0.5/8\"]\n",
+            "dir/linkseal.toml:6: listen.proxy_protocol_from[0]: must be a network in CIDR notation such as \"10.0.0.0/8\" or \"2001:db8::/32\", with no bits set behind the prefix, not string \"10.0.0.5/8\"",
+        ),
+        (
+            "[store]\nurl = \"sqlite:linkseal.key\"\n",
+            "dir/linkseal.toml:6: store.url: store and sealing key would be one file; give the store a name that ends in .db",
+        ),
         (
             "x = = 1\n",
             "dir/linkseal.toml:5: not TOML: extra `=`, expected nothing\ndir/linkseal.toml:5: not TOML: unexpected key or value, expected newline, `#`",
@@ -211,7 +230,7 @@ fn what_must_be_given_is_asked_for() {
         error,
         "dir/linkseal.toml:2: edge.name: `localhost`: the name has only one label; give a full host name such as links.customer.example\n\
          dir/linkseal.toml:5: acme.fallback[0].accept_terms: must be true: read the terms of service that http://ca.example names and agree to them\n\
-         dir/linkseal.toml:6: acme.fallback[0].directory: must be https (RFC 8555 §6.1); plain http is allowed on loopback only"
+         dir/linkseal.toml:6: acme.fallback[0].directory: must be https (RFC 8555 §6.1), also for a CA on this machine"
     );
 }
 
@@ -241,7 +260,7 @@ fn the_environment_overrides() {
     let config = load(
         LEAST,
         &[
-            ("LINKSEAL_EDGE__NAME", "other.platform.example"),
+            ("LINKSEAL_EDGE__NAME", "other.platform.internal"),
             ("LINKSEAL_EDGE__NODE", "7"),
             ("LINKSEAL_EDGE__MAX_CONNECTIONS", "10"),
             ("LINKSEAL_LISTEN__HTTP", "[\"127.0.0.1:0\", \"[::1]:0\"]"),
@@ -256,7 +275,7 @@ fn the_environment_overrides() {
     .unwrap();
     assert_eq!(
         (config.edge.name.as_str(), config.edge.node.as_str()),
-        ("other.platform.example", "7")
+        ("other.platform.internal", "7")
     );
     assert_eq!((config.edge.max_connections.get(), config.listen.http.len()), (10, 2));
     assert_eq!(config.admission.ask.unwrap().url.as_str(), "http://127.0.0.1:3000/");
@@ -271,7 +290,7 @@ fn a_bad_variable_is_named() {
         (
             "LINKSEAL_EDGE__NMAE",
             "x",
-            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, probe, probe_address",
+            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; did you mean name? Allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, probe, probe_address",
         ),
         (
             "LINKSEAL_EDGE__DRAIN",
@@ -310,25 +329,34 @@ fn example_dir() -> tempfile::TempDir {
     dir
 }
 
-fn accepted() -> Variable {
-    ("LINKSEAL_ACME__ACCEPT_TERMS".to_owned(), "true".to_owned())
+/// What the example leaves to its reader: the names are nobody's, the terms not agreed to.
+fn filled_in() -> Vec<Variable> {
+    [
+        ("LINKSEAL_ACME__ACCEPT_TERMS", "true"),
+        ("LINKSEAL_ACME__CONTACT", "[\"mailto:ops@platform.internal\"]"),
+        ("LINKSEAL_EDGE__NAME", "track.platform.internal"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
 }
 
 #[test]
 fn the_example_loads_once_the_terms_are_accepted_and_shows_the_defaults() {
     let dir = example_dir();
     let file = dir.path().join("linkseal.toml");
-    assert!(
-        Config::load_with(&file, &[])
-            .unwrap_err()
-            .to_string()
-            .contains("acme.accept_terms: must be true")
-    );
-    let config = Config::load_with(&file, &[accepted()]).unwrap();
+    let unchanged = Config::load_with(&file, &[]).unwrap_err().to_string();
+    for left in [
+        "edge.name: is a name of an example",
+        "acme.contact[0]: is an address of an example",
+        "acme.accept_terms: must be true",
+    ] {
+        assert!(unchanged.contains(left), "{unchanged}");
+    }
+    let config = Config::load_with(&file, &filled_in()).unwrap();
     assert_eq!(config.warnings, []);
     assert_eq!(config.secrets.link_keys[0].secret.as_slice(), [0x0f; 32]);
 
-    let mut defaults = Config::new("track.platform.example".parse().unwrap());
+    let mut defaults = Config::new("track.platform.internal".parse().unwrap());
     defaults.resolve(&Paths { base: dir.path() });
     let (mut shown, mut code) = (
         serde_json::to_value(&config).unwrap(),
@@ -363,7 +391,9 @@ fn what_the_example_comments_out_can_be_read_too() {
         .collect();
     assert!(text.contains("\n[[upstream]]"), "{text}");
     // All can be read; only what names missing files or comes later is left to say.
-    let error = load(&text, &[("LINKSEAL_ACME__ACCEPT_TERMS", "true")]).unwrap_err();
+    let filled_in = filled_in();
+    let filled_in: Vec<_> = filled_in.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let error = load(&text, &filled_in).unwrap_err();
     for line in error.lines() {
         assert!(
             line.contains("cannot be read") || line.contains("not available in this build yet"),
@@ -381,7 +411,7 @@ fn secrets_are_read_and_open_files_are_warned_of() {
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
     let tokens = |value: &str| ("LINKSEAL_ADMIN__TOKENS".to_owned(), value.to_owned());
     let good = tokens("[{ name = \"ops\", role = \"support\", secret_file = \"ops.token\" }]");
-    let config = Config::load_with(&file, &[accepted(), good.clone()]).unwrap();
+    let config = Config::load_with(&file, &[filled_in(), vec![good.clone()]].concat()).unwrap();
     use secrecy::ExposeSecret;
     assert_eq!(
         config.secrets.admin_tokens[0].token.expose_secret(),
@@ -392,28 +422,37 @@ fn secrets_are_read_and_open_files_are_warned_of() {
     assert_eq!(
         warning,
         format!(
-            "environment variable LINKSEAL_ADMIN__TOKENS: admin.tokens[0].secret_file: {} is open to others than its owner (mode 644); `chmod 600` it",
+            "environment variable LINKSEAL_ADMIN__TOKENS: admin.tokens[0].secret_file: {} is open to others than its owner and group (mode 644); `chmod 640` it",
             token.display()
         )
     );
     assert!(!format!("{config:?}").contains("0123456789abcdef"));
 
     fs::write(&token, "short").unwrap();
-    let error = Config::load_with(&file, &[accepted(), good]).unwrap_err().to_string();
+    let error = Config::load_with(&file, &[filled_in(), vec![good.clone()]].concat())
+        .unwrap_err()
+        .to_string();
     assert!(
-        error.ends_with("must hold a token of at least 16 visible ASCII characters"),
+        error.ends_with("must hold a token of at least 16 visible ASCII characters; it holds 5 characters"),
         "{error}"
     );
     assert!(!error.contains("short"));
+    // The way a service's files are usually kept: root's, and its group may read them.
+    fs::write(&token, "0123456789abcdef0123\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).unwrap();
+    let config = Config::load_with(&file, &[filled_in(), vec![good]].concat()).unwrap();
+    assert_eq!(config.warnings, []);
 }
 
 #[test]
 fn a_reload_tells_what_needs_a_restart_and_keeps_it() {
     let dir = example_dir();
     let file = dir.path().join("linkseal.toml");
-    let text = EXAMPLE.replace("accept_terms = false", "accept_terms = true");
+    let text = EXAMPLE
+        .replace("accept_terms = false", "accept_terms = true")
+        .replace("platform.example", "platform.internal");
     fs::write(&file, &text).unwrap();
-    let old = Config::load_with(&file, &[]).unwrap();
+    let old = Config::load_with(&file, &filled_in()).unwrap();
     assert_eq!(changes_needing_restart(&old, &old), Vec::<&str>::new());
 
     let changed = text

@@ -17,6 +17,10 @@ use crate::domain::record::is_tenant;
 /// `$allowed` follows "must be"; the example shows in the schema.
 macro_rules! written_as_text {
     ($name:ident, $allowed:literal, $example:literal) => {
+        impl crate::config::Written for $name {
+            const ALLOWED: &'static str = $allowed;
+        }
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.collect_str(self)
@@ -61,6 +65,20 @@ macro_rules! written_as_text {
     };
 }
 pub(super) use written_as_text;
+
+/// A value that is written as text, and what is allowed there.
+pub trait Written: FromStr {
+    /// Follows "must be".
+    const ALLOWED: &'static str;
+}
+
+/// Reads a command-line argument that is written like a value of the configuration.
+///
+/// # Errors
+/// What is allowed.
+pub fn argument<T: Written>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("must be {}", T::ALLOWED))
+}
 
 /// The text is not what the key takes; what it takes is said where it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -400,7 +418,9 @@ impl FromStr for Network {
     type Err = NotAllowed;
     fn from_str(text: &str) -> Result<Self, NotAllowed> {
         let one = || text.parse::<IpAddr>().map(IpNet::from);
-        text.parse().or_else(|_| one()).map(Self).map_err(|_| NotAllowed)
+        let network: IpNet = text.parse().or_else(|_| one()).map_err(|_| NotAllowed)?;
+        // `10.0.0.5/8` may mean the host or the whole network: which, its writer has to say.
+        (network == network.trunc()).then_some(Self(network)).ok_or(NotAllowed)
     }
 }
 
@@ -412,7 +432,7 @@ impl fmt::Display for Network {
 
 written_as_text!(
     Network,
-    "a network in CIDR notation such as \"10.0.0.0/8\" or \"2001:db8::/32\"",
+    "a network in CIDR notation such as \"10.0.0.0/8\" or \"2001:db8::/32\", with no bits set behind the prefix",
     "10.0.0.0/8"
 );
 

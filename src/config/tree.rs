@@ -47,15 +47,24 @@ impl Node {
     pub(super) fn parse(file: &Path, text: &str) -> (Self, Vec<Problem>) {
         let (table, errors) = DeTable::parse_recoverable(text);
         let lines = Lines::of(text);
+        let line = |e: &toml::de::Error| e.span().map(|s| lines.at(s.start));
+        // Behind an open quotation mark or bracket everything looks wrong: what follows the first
+        // slip on later lines is left out, but for keys that stand twice, which are slips of their own.
+        let is_twice = |e: &toml::de::Error| e.message() == "duplicate key";
+        let first = errors.iter().filter(|e| !is_twice(e)).map(line).next();
         let problems = errors
             .iter()
+            .filter(|e| first.is_none_or(|first| line(e) <= first))
             .map(|e| Problem {
                 place: Place::File {
                     path: file.to_owned(),
-                    line: e.span().map(|s| lines.at(s.start)),
+                    line: line(e),
                 },
                 key: String::new(),
-                message: format!("not TOML: {}", e.message()),
+                message: match e.span().filter(|_| is_twice(e)).and_then(|s| text.get(s)) {
+                    Some(key) => format!("{key} stands twice in its table: keep one"),
+                    None => format!("not TOML: {}", e.message()),
+                },
             })
             .collect();
         let value = from_table(table.into_inner(), &|at| Source::File(Some(lines.at(at))));

@@ -28,7 +28,7 @@ pub enum AccountKeyError {
     #[error("the ACME account key: {0}")]
     Store(#[from] StoreError),
     /// The key was sealed under another sealing key, or is damaged.
-    #[error("the ACME account key: {0}")]
+    #[error("the ACME account key is {0}")]
     Seal(#[from] SealError),
     /// What is stored is no P-256 key.
     #[error("the ACME account key in the store is no P-256 key in PKCS#8: restore the store from a backup")]

@@ -37,6 +37,8 @@ pub fn install(config: &Log) -> Result<LogHandle, LogError> {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
+        // journald has the time of each line already.
+        Format::Text if under_journald() => Box::new(lines.without_time()),
         Format::Text => Box::new(lines),
         Format::Json => Box::new(lines.json().flatten_event(true)),
     };
@@ -47,6 +49,11 @@ pub fn install(config: &Log) -> Result<LogHandle, LogError> {
         .try_init()?;
     log_panics();
     Ok(LogHandle { levels: handle })
+}
+
+/// Whether stderr goes to systemd's journal.
+fn under_journald() -> bool {
+    std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal()
 }
 
 impl LogHandle {

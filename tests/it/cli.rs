@@ -14,7 +14,7 @@ use crate::support::edge::{EDGE_NAME, domain};
 use crate::support::ports::free_port;
 use crate::support::process::{run, spawn};
 use crate::support::until;
-use crate::support::world::Plan;
+use crate::support::world::{Plan, World};
 
 /// The admin port stands so far above the base.
 const ADMIN_OFFSET: u16 = 1_000;
@@ -242,7 +242,10 @@ fn the_example_is_a_good_configuration_but_for_what_only_the_user_knows() {
     let example = printed(&run(&["config", "example"]));
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("linkseal.toml");
-    fs::write(&file, example.replace("accept_terms = false", "accept_terms = true")).expect("written");
+    let filled_in = example
+        .replace("accept_terms = false", "accept_terms = true")
+        .replace("platform.example", "platform.internal");
+    fs::write(&file, filled_in).expect("written");
     let output = run(&["config", "check", utf8(&file)]);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "its link key is not there: {said}");
@@ -250,6 +253,25 @@ fn the_example_is_a_good_configuration_but_for_what_only_the_user_knows() {
     let key = dir.path().join("link-1.key");
     printed(&run(&["link", "keygen", "--out", utf8(&key)]));
     printed(&run(&["config", "check", utf8(&file)]));
+    // As a user who may neither read the key nor write beside it; only root can ask that.
+    let as_nobody = run(&["config", "check", utf8(&file), "--user", "nobody"]);
+    let said = text(&as_nobody.stderr);
+    assert!(!as_nobody.status.success(), "{said}");
+    assert!(
+        said.contains("cannot be read") || said.contains("only root can"),
+        "{said}"
+    );
+    let missing = run(&["config", "check", utf8(&file), "--user", "no-such-user"]);
+    assert_eq!(missing.status.code(), Some(64));
+    // Where the journal cannot be made, it is told before the start.
+    fs::write(dir.path().join("events"), "a file").expect("written");
+    let output = run(&["config", "check", utf8(&file)]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(
+        said.contains("events.dir") && said.contains("cannot be written to"),
+        "{said}"
+    );
     let schema = printed(&run(&["config", "schema"]));
     serde_json::from_str::<Value>(&schema).expect("JSON");
 }
@@ -332,4 +354,38 @@ async fn before_a_cut_over_all_domains_are_looked_at_and_none_is_changed() {
     assert_eq!(one.status.code(), Some(0), "{}", text(&one.stderr));
     assert_eq!([process.domain(right).await, process.domain(wrong).await], before);
     assert_eq!(plan.ca.name_stats(right).orders, 0);
+}
+
+/// A store that was put back without its key: told at once, and no key is made in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_store_asks_for_its_own_key() {
+    let world = World::start().await;
+    world.edge.register("links.customer.test").await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("linkseal.toml");
+    let configuration = "[edge]\nname = \"track.platform.internal\"\n[acme]\nissue = \"off\"\n\
+                         [store]\nurl = \"sqlite:new/linkseal.db\"\n[listen]\nhttp = [\"127.0.0.1:0\"]\n\
+                         https = [\"127.0.0.1:0\"]\nadmin = [\"127.0.0.1:0\"]\n";
+    fs::write(&file, configuration).expect("written");
+    let copy = dir.path().join("copy.db");
+    let source = world
+        .settings
+        .delivered()
+        .parent()
+        .expect("the edge's folder")
+        .join("linkseal.db");
+    linkseal::store::sqlite::backup(&source, &copy).expect("a backup");
+
+    let restored = run(&["store", "restore", utf8(&copy), "--config", utf8(&file)]);
+    let said = text(&restored.stderr);
+    assert_eq!(restored.status.code(), Some(1), "{said}");
+    assert!(said.contains("linkseal.key is missing"), "{said}");
+    let key = dir.path().join("new/linkseal.key");
+    assert!(dir.path().join("new/linkseal.db").exists(), "the folder was made");
+
+    let served = run(&["serve", "--config", utf8(&file)]);
+    let said = text(&served.stderr);
+    assert_eq!(served.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("is missing").count(), 1, "said once: {said}");
+    assert!(!key.exists(), "no other key lies where the right one belongs");
 }

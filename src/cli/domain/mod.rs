@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use self::answers::{Domain, read};
 use super::admin_client::{AdminClient, AdminOptions};
 use super::{Failure, output};
-use crate::config::Span;
+use crate::config::{Span, argument};
 use crate::domain::DomainName;
 use crate::domain::ssl::{Reason, State};
 
@@ -77,7 +77,7 @@ enum Command {
         #[arg(long)]
         wait: bool,
         /// How long to wait.
-        #[arg(long, default_value = "10m", requires = "wait")]
+        #[arg(long, default_value = "10m", requires = "wait", value_parser = argument::<Span>)]
         timeout: Span,
     },
     /// Retire a domain: no more orders; it is served while its certificate lives.

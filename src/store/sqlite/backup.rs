@@ -26,6 +26,9 @@ pub fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
 /// schema that this version knows. Refuses while `to` exists or is in use.
 /// Takes as long as the disk does: not for a tokio thread.
 pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if let Some(dir) = to.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
+        fs::create_dir(dir).map_err(|error| failed(dir, &error))?;
+    }
     let _lock = lock(to)?;
     // A log left behind would be played into the new file, which it was not written for.
     for there in [to.to_owned(), with_suffix(to, "-wal"), with_suffix(to, "-journal")] {
@@ -39,6 +42,18 @@ pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
     }
     check(&reader).map_err(|error| refused(from, error))?;
     copy(&reader, to)
+}
+
+/// A sealed secret of the store at `path`, which tells the key that it needs. `None`: it holds none.
+pub fn sealed_secret(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    let reader = open_existing(path)?;
+    let mut rows = reader
+        .prepare("SELECT sealed FROM secrets LIMIT 1")
+        .map_err(|error| failed(path, &error))?;
+    let mut found = rows
+        .query_map([], |row| row.get(0))
+        .map_err(|error| failed(path, &error))?;
+    found.next().transpose().map_err(|error| failed(path, &error))
 }
 
 /// Writes what `db` sees now to a new file.

@@ -50,7 +50,7 @@ use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
 use crate::link::{Kill, Slug};
 
-pub use self::backup::{backup, restore};
+pub use self::backup::{backup, restore, sealed_secret};
 
 /// Connections that read: one may be busy with a backup and one with a long page.
 const READERS: usize = 3;
