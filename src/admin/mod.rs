@@ -15,6 +15,7 @@ mod input;
 mod life;
 mod metrics;
 mod openapi;
+mod operation;
 mod outsiders;
 mod pages;
 mod places;

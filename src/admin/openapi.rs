@@ -5,6 +5,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::endpoint::{Content, Endpoint};
+use super::operation;
 use super::problem::Problem;
 use super::scope::Reach;
 
@@ -23,6 +24,11 @@ pub(super) fn document(endpoints: &[Endpoint]) -> Value {
             methods.insert(method, operation(endpoint, &mut shapes));
         }
     }
+    let problem = shapes.subschema_for::<Problem>().to_value();
+    let responses = operation::responses(&problem);
+    let mut tags: Vec<&str> = endpoints.iter().map(operation::tag).collect();
+    tags.dedup();
+    let tags: Vec<Value> = tags.into_iter().map(|name| json!({"name": name})).collect();
     let schemas = shapes.take_definitions(true);
     let mut document = json!({
         "openapi": "3.1.0",
@@ -31,9 +37,11 @@ pub(super) fn document(endpoints: &[Endpoint]) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Keys are always present, null when empty. Errors are application/problem+json (RFC 9457) with a `code`. Without configured tokens it answers on loopback only, and no token is needed.",
         },
+        "tags": tags,
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": responses,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     });
@@ -49,34 +57,42 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     let problem = shapes.subschema_for::<Problem>();
     let problem = json!({"application/problem+json": {"schema": problem}});
     // What is foreseen has the endpoint's own words, in the form all refusals have.
-    if let Some(limited) = answers.get_mut("429").and_then(Value::as_object_mut) {
-        limited.insert("content".to_owned(), problem.clone());
+    for status in ["429", "502"] {
+        if let Some(foreseen) = answers.get_mut(status).and_then(Value::as_object_mut) {
+            foreseen.insert("content".to_owned(), problem.clone());
+        }
+    }
+    for refusal in operation::refusals(endpoint) {
+        let shared = || json!({"$ref": format!("#/components/responses/{}", refusal.name)});
+        answers.entry(refusal.status).or_insert_with(shared);
     }
     answers.insert("default".to_owned(), answer("It was not done.", problem));
     let mut parameters = in_path(endpoint.path);
     if let Some(query) = endpoint.query {
         parameters.extend(in_query(&query(shapes)));
     }
-    let mut operation = Map::new();
-    operation.insert("summary".to_owned(), json!(endpoint.summary));
-    operation.insert("parameters".to_owned(), parameters.into());
+    let mut described = Map::new();
+    described.insert("operationId".to_owned(), json!(operation::name(endpoint)));
+    described.insert("tags".to_owned(), json!([operation::tag(endpoint)]));
+    described.insert("summary".to_owned(), json!(endpoint.summary));
+    described.insert("parameters".to_owned(), parameters.into());
     if let Some(body) = &endpoint.body {
         let body = json!({"required": endpoint.needs_body, "content": media(body, shapes)});
-        operation.insert("requestBody".to_owned(), body);
+        described.insert("requestBody".to_owned(), body);
     }
-    operation.insert("responses".to_owned(), answers.into());
+    described.insert("responses".to_owned(), answers.into());
     let security = if endpoint.rule.role.is_some() {
         json!([{"token": []}])
     } else {
         json!([])
     };
-    operation.insert("security".to_owned(), security);
+    described.insert("security".to_owned(), security);
     if let Some(role) = endpoint.rule.role {
-        operation.insert("x-role".to_owned(), json!(role));
+        described.insert("x-role".to_owned(), json!(role));
         let narrowed = endpoint.rule.reach != Reach::Fleet;
-        operation.insert("x-tenant-tokens".to_owned(), json!(narrowed));
+        described.insert("x-tenant-tokens".to_owned(), json!(narrowed));
     }
-    operation.into()
+    described.into()
 }
 
 fn answer(when: &str, content: Value) -> Value {
@@ -98,9 +114,7 @@ fn media(content: &Content, shapes: &mut SchemaGenerator) -> Value {
 /// The parameters in braces.
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
-    names
-        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "format": "hostname"}}))
-        .collect()
+    names.map(operation::path_parameter).collect()
 }
 
 /// The members of the object that a query is read into.
@@ -109,7 +123,12 @@ fn in_query(shape: &Schema) -> Vec<Value> {
     let parameter = |(name, schema): (&String, &Value)| {
         let mut schema = schema.clone();
         let description = schema.as_object_mut().and_then(|s| s.remove("description"));
-        json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
+        operation::without_null(&mut schema);
+        // An empty one counts as left out.
+        json!({
+            "name": name, "in": "query", "required": false, "allowEmptyValue": true, "description": description,
+            "schema": schema,
+        })
     };
     members.into_iter().flatten().map(parameter).collect()
 }

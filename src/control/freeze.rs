@@ -31,8 +31,10 @@ const SUBJECT: &str = "orders";
 /// What is said with a freeze.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(example = serde_json::json!({"note": "incident 7"}))]
 pub struct NewFreeze {
     /// Why, for other operators. `None`: nothing.
+    #[schemars(length(max = 1024))]
     pub note: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::domain::name::registered_domain;
@@ -34,27 +34,33 @@ impl Actor {
 /// A domain to register.
 #[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({"name": "links.customer.example", "tenant": "acme", "sending_domain": "customer.example"}))]
 pub struct NewDomain {
     /// The name.
     pub name: DomainName,
     /// Its tenant. `None`: the name itself, or as it is.
     #[serde(default)]
+    #[schemars(length(min = 1, max = MAX_TENANT))]
     pub tenant: Option<String>,
     /// The domain in the sender's address. `None`: mail records are not looked at.
     #[serde(default)]
     pub sending_domain: Option<DomainName>,
     /// Further DNS records the customer is asked for. `None`: none.
     #[serde(default)]
+    #[schemars(length(max = MAX_LIST))]
     pub records: Option<Vec<WantedRecord>>,
 }
 
 /// Changes to a domain; what is absent stays. `null` in `sending_domain`, `fallback_url` and `hsts` takes the value away.
 #[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(example = json!({"paused": true}))]
 pub struct Patch {
     /// The new tenant; the old one's links keep verifying.
+    #[schemars(length(min = 1, max = MAX_TENANT))]
     pub tenant: Option<String>,
     /// Which former tenants' links still verify.
+    #[schemars(length(max = MAX_LIST))]
     pub former_tenants: Option<Vec<String>>,
     /// The sending domain.
     #[serde(deserialize_with = "present")]
@@ -65,6 +71,7 @@ pub struct Patch {
     /// The app-link files.
     pub app_links: Option<AppLinks>,
     /// Further DNS records.
+    #[schemars(length(max = MAX_LIST))]
     pub records: Option<Vec<WantedRecord>>,
     /// Whether issuance is paused.
     pub paused: Option<bool>,

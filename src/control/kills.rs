@@ -18,8 +18,10 @@ const MAX_NOTE: usize = 1_024;
 /// What is said with a kill.
 #[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(example = serde_json::json!({"note": "incident 7"}))]
 pub struct NewKill {
     /// Why, for other operators. `None`: nothing.
+    #[schemars(length(max = 1024))]
     pub note: Option<String>,
 }
 

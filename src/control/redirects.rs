@@ -20,8 +20,10 @@ const AT_ONCE: usize = 64;
 /// What a redirect is set to.
 #[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = serde_json::json!({"url": "https://shop.example/sale", "expires": null}))]
 pub struct NewRedirect {
     /// Where it leads: an http or https URL.
+    #[schemars(length(min = 1, max = 4096), extend("format" = "uri"))]
     pub url: String,
     /// From when on it leads nowhere. `None`: never.
     #[serde(default)]

@@ -203,10 +203,13 @@ pub enum Origin {
 pub struct WantedRecord {
     /// The record's type, such as `TXT` or `CNAME`.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = ["CNAME", "TXT", "A", "AAAA", "MX"]))]
     pub kind: String,
     /// The name at which it stands.
+    #[schemars(length(min = 1, max = 253))]
     pub host: String,
     /// Its value.
+    #[schemars(length(min = 1, max = 4096))]
     pub value: String,
 }
 

@@ -76,7 +76,7 @@ pub struct Inspection {
     /// When it was minted. `None`: it cannot be decoded.
     pub issued_at: Option<Timestamp>,
     /// The message it belongs to. `None`: it cannot be decoded.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "uuid"))]
     pub message_id: Option<Uuid>,
     /// Which link of the message. `None`: it is no click link.
     pub link: Option<u16>,

@@ -114,8 +114,10 @@ fn only_for_the_platform(caller: &Caller, report: &mut DnsReport) {
 #[serde(deny_unknown_fields)]
 pub(in crate::admin) struct Paging {
     /// How many at most: 1 to 1000; 100 unless given.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
     pub(in crate::admin) limit: Option<String>,
     /// `next` of the page before.
+    #[schemars(length(max = 1024))]
     pub(in crate::admin) cursor: Option<String>,
 }
 

@@ -79,12 +79,16 @@ pub(in crate::admin) struct List {
     /// Only for this reason.
     pub(in crate::admin) reason: Option<Reason>,
     /// Only this tenant's.
+    #[schemars(length(min = 1, max = 253))]
     pub(in crate::admin) tenant: Option<String>,
     /// Only names that start with this.
+    #[schemars(length(max = 253))]
     pub(in crate::admin) q: Option<String>,
     /// How many at most: 1 to 1000; 100 unless given.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
     pub(in crate::admin) limit: Option<String>,
     /// `next` of the page before.
+    #[schemars(length(max = 1024))]
     pub(in crate::admin) cursor: Option<String>,
 }
 

@@ -8,7 +8,7 @@ use axum::routing::MethodFilter;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::admin::Context;
@@ -41,11 +41,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// Whose events are erased: one of the two is given.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({"tenant": "acme"}))]
 struct Whose {
     /// All events of this tenant, by the name it had when they happened.
     tenant: Option<String>,
     /// All events of the message with this id.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "uuid"))]
     message_id: Option<Uuid>,
 }
 
@@ -65,7 +66,7 @@ async fn erase(State(context): State<Arc<Context>>, caller: Caller, body: Json) 
         tracing::error!(%error, subject, "events could not be erased");
         Problem::unavailable(error.to_string())
     })?;
-    let (now, after) = (context.control.clock().now(), serde_json::json!(erased));
+    let (now, after) = (context.control.clock().now(), json!(erased));
     let line = audit_entry(&caller.actor(), now, "erase_events", subject, Value::Null, after);
     context.control.store().append_audit(line).await?;
     Ok(axum::Json(erased).into_response())

@@ -67,11 +67,14 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[serde(deny_unknown_fields)]
 struct Filter {
     /// Only events of this domain.
+    #[schemars(length(max = 253), extend("format" = "hostname"))]
     domain: Option<String>,
     /// Only events of this type.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = EventType::ALL.map(EventType::as_str)))]
     kind: Option<String>,
     /// Only events whose verdict is of this class.
+    #[schemars(extend("enum" = Class::ALL.map(Class::as_str)))]
     class: Option<String>,
     /// Only events of the tenant that the token is of. `None`: of all.
     #[serde(skip)]

@@ -8,6 +8,7 @@ use axum::routing::MethodFilter;
 use http::{StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
@@ -41,6 +42,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// A link to look at.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({"url": "https://links.customer.example/c/EgFrC…"}))]
 struct Inspect {
     /// The link as it stands in the message, or a bare token.
     url: String,

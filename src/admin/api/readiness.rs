@@ -7,7 +7,7 @@ use axum::routing::MethodFilter;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::admin::Context;
 use crate::admin::auth::Caller;
@@ -40,8 +40,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// Which names are asked for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(example = json!({"names": ["links.customer.example"]}))]
 struct Asked {
     /// The names, 1000 at most.
+    #[schemars(length(max = 1000))]
     names: Vec<String>,
 }
 

@@ -67,6 +67,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[serde(deny_unknown_fields)]
 struct Whose {
     /// The domain. `None`: the redirect for all domains.
+    #[schemars(length(max = 253), extend("format" = "hostname"))]
     domain: Option<String>,
 }
 
@@ -75,10 +76,13 @@ struct Whose {
 #[serde(deny_unknown_fields)]
 struct List {
     /// Only this domain's. `None`: all there are.
+    #[schemars(length(max = 253), extend("format" = "hostname"))]
     domain: Option<String>,
     /// How many at most: 1 to 1000; 100 unless given.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
     limit: Option<String>,
     /// `next` of the page before.
+    #[schemars(length(max = 1024))]
     cursor: Option<String>,
 }
 

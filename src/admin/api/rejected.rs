@@ -37,6 +37,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[serde(deny_unknown_fields)]
 struct List {
     /// How many at most: 1 to 1000; 100 unless given.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
     limit: Option<String>,
 }
 

@@ -10,6 +10,7 @@ use http::StatusCode;
 use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::admin::Context;
 use crate::admin::auth::Caller;
@@ -57,11 +58,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// What kind of link.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(rename = "ShareWish")]
+#[schemars(rename = "ShareWish", example = json!({"expires_in": "7d", "lang": "de"}))]
 pub(in crate::admin) struct Wish {
     /// For how long it works, such as `24h`: at most `90d`. `None`: `7d`.
     expires_in: Option<Span>,
     /// The language of the page: `en` or `de`. `None`: that of the visitor's browser.
+    #[schemars(extend("enum" = ["en", "de", null]))]
     lang: Option<String>,
 }
 

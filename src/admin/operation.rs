@@ -1,0 +1,228 @@
+//! How an endpoint is named, grouped and refused in the description of the API, for those who
+//! generate a client from it.
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::endpoint::Endpoint;
+
+/// Names that say more than method and path do.
+const NAMES: [(&str, &str, &str); 37] = [
+    ("GET", "/healthz", "getLiveness"),
+    ("GET", "/readyz", "getReadiness"),
+    ("GET", "/metrics", "getMetrics"),
+    ("GET", "/metrics/domains", "getDomainMetrics"),
+    ("GET", "/openapi.json", "getDescription"),
+    ("GET", "/v1/domains", "listDomains"),
+    ("POST", "/v1/domains", "registerDomain"),
+    ("GET", "/v1/domains/{name}", "getDomain"),
+    ("PATCH", "/v1/domains/{name}", "changeDomain"),
+    ("DELETE", "/v1/domains/{name}", "removeDomain"),
+    ("POST", "/v1/domains/{name}/verify", "verifyDomain"),
+    ("POST", "/v1/domains/{name}/reissue", "reissueCertificate"),
+    ("GET", "/v1/domains/{name}/dns", "getDomainDns"),
+    ("GET", "/v1/domains/{name}/timeline", "listDomainTimeline"),
+    ("GET", "/v1/domains/{name}/activity", "getDomainActivity"),
+    ("POST", "/v1/domains/{name}/share", "createShareLink"),
+    ("DELETE", "/v1/domains/{name}/share", "endShareLinks"),
+    ("POST", "/v1/domains/https_ready", "areHttpsReady"),
+    ("POST", "/v1/domains/import", "importDomains"),
+    ("GET", "/v1/domains/export", "exportDomains"),
+    ("GET", "/v1/audit", "listAudit"),
+    ("GET", "/v1/issuer", "getIssuer"),
+    ("PUT", "/v1/issuer/freeze", "freezeOrders"),
+    ("DELETE", "/v1/issuer/freeze", "thawOrders"),
+    ("DELETE", "/v1/issuer/holds", "endHolds"),
+    ("DELETE", "/v1/suspicion", "endSuspicion"),
+    ("POST", "/v1/links/inspect", "inspectLink"),
+    ("GET", "/v1/events", "followEvents"),
+    ("POST", "/v1/events/erase", "eraseEvents"),
+    ("GET", "/v1/redirects", "listRedirects"),
+    ("GET", "/v1/redirects/{slug}", "getRedirect"),
+    ("PUT", "/v1/redirects/{slug}", "putRedirect"),
+    ("DELETE", "/v1/redirects/{slug}", "deleteRedirect"),
+    ("GET", "/v1/kills", "listKills"),
+    ("GET", "/v1/kills/{kind}/{value}", "getKill"),
+    ("PUT", "/v1/kills/{kind}/{value}", "putKill"),
+    ("DELETE", "/v1/kills/{kind}/{value}", "deleteKill"),
+];
+
+/// The operationId: of the table, else of method and path.
+pub(super) fn name(endpoint: &Endpoint) -> String {
+    let named = NAMES
+        .iter()
+        .find(|(method, path, _)| *method == endpoint.method.as_str() && *path == endpoint.path);
+    if let Some((_, _, name)) = named {
+        return (*name).to_owned();
+    }
+    let mut name = endpoint.method.as_str().to_ascii_lowercase();
+    for word in endpoint
+        .path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|w| !w.is_empty() && *w != "v1")
+    {
+        let (first, rest) = word.split_at(1);
+        name.push_str(&first.to_ascii_uppercase());
+        name.push_str(rest);
+    }
+    name
+}
+
+/// The group it is in: what its path begins with.
+pub(super) fn tag(endpoint: &Endpoint) -> &'static str {
+    let path = endpoint.path.strip_prefix("/v1").unwrap_or(endpoint.path);
+    let first = path
+        .trim_start_matches('/')
+        .split(['/', '.'])
+        .next()
+        .unwrap_or_default();
+    match first {
+        "healthz" | "readyz" => "health",
+        "openapi" => "description",
+        other => other,
+    }
+}
+
+/// A refusal that several endpoints share.
+pub(super) struct Refusal {
+    pub(super) status: &'static str,
+    pub(super) name: &'static str,
+    when: &'static str,
+    code: &'static str,
+}
+
+const REFUSALS: [Refusal; 9] = [
+    Refusal {
+        status: "400",
+        name: "InvalidRequest",
+        when: "A name or value that is not allowed.",
+        code: "invalid_request or invalid_name",
+    },
+    Refusal {
+        status: "401",
+        name: "Unauthorized",
+        when: "No token, or none that is known.",
+        code: "unauthorized",
+    },
+    Refusal {
+        status: "403",
+        name: "Forbidden",
+        when: "The token's role or tenant does not allow it.",
+        code: "forbidden",
+    },
+    Refusal {
+        status: "404",
+        name: "NotFound",
+        when: "There is no such thing, or it is not this token's.",
+        code: "not_found",
+    },
+    Refusal {
+        status: "408",
+        name: "TooSlow",
+        when: "The body took too long.",
+        code: "invalid_request",
+    },
+    Refusal {
+        status: "409",
+        name: "Conflict",
+        when: "It contradicts what is there.",
+        code: "conflict",
+    },
+    Refusal {
+        status: "413",
+        name: "TooLarge",
+        when: "The body is too large.",
+        code: "invalid_request",
+    },
+    Refusal {
+        status: "429",
+        name: "RateLimited",
+        when: "Too much at a time, too many wrong tokens, or a limit of the CA; `retry_at` and Retry-After say when to come back.",
+        code: "rate_limited",
+    },
+    Refusal {
+        status: "503",
+        name: "StoreUnavailable",
+        when: "The store cannot be read or written now.",
+        code: "store_unavailable",
+    },
+];
+
+/// How an endpoint may refuse, beside what it says itself.
+pub(super) fn refusals(endpoint: &Endpoint) -> impl Iterator<Item = &'static Refusal> {
+    let guarded = endpoint.rule.role.is_some();
+    let in_path = endpoint.path.contains('{');
+    let body = endpoint.body.is_some();
+    let changes = endpoint.method != Method::GET;
+    let deletes = endpoint.method == Method::DELETE;
+    let stored = endpoint.path.starts_with("/v1/");
+    let query = endpoint.query.is_some();
+    REFUSALS.iter().filter(move |refusal| match refusal.status {
+        "400" => in_path || body || query,
+        "401" | "403" | "429" => guarded,
+        // What deletes may find nothing.
+        "404" => in_path || deletes,
+        "408" | "413" => body,
+        "409" => changes && guarded,
+        "503" => stored,
+        _ => false,
+    })
+}
+
+/// All refusals, as `components.responses`.
+pub(super) fn responses(problem: &Value) -> Value {
+    let response = |refusal: &Refusal| {
+        let description = format!("{} `code` is {}.", refusal.when, refusal.code);
+        let mut response = json!({
+            "description": description,
+            "content": {"application/problem+json": {"schema": problem}},
+        });
+        if refusal.status == "429" {
+            response["headers"] = json!({"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}});
+        }
+        (refusal.name.to_owned(), response)
+    };
+    REFUSALS.iter().map(response).collect::<Map<_, _>>().into()
+}
+
+/// The shape of a parameter in a path.
+pub(super) fn path_parameter(name: &str) -> Value {
+    let schema = match name {
+        "name" => json!({"type": "string", "format": "hostname", "minLength": 1, "maxLength": 253}),
+        "slug" => json!({"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,128}$"}),
+        "kind" => json!({"type": "string", "enum": ["tenant", "message", "host"]}),
+        _ => json!({"type": "string", "minLength": 1, "maxLength": 253}),
+    };
+    let example = match name {
+        "name" => "links.customer.example",
+        "slug" => "spring-sale",
+        "kind" => "tenant",
+        _ => "acme",
+    };
+    json!({"name": name, "in": "path", "required": true, "schema": schema, "example": example})
+}
+
+/// A query leaves a parameter out instead of sending null.
+pub(super) fn without_null(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    if let Some(kinds) = object.get_mut("type").and_then(Value::as_array_mut) {
+        kinds.retain(|kind| kind != "null");
+        if let [kind] = kinds.as_slice() {
+            let kind = kind.clone();
+            object.insert("type".to_owned(), kind);
+        }
+    }
+    let Some(choices) = object.remove("anyOf") else { return };
+    let choices = choices.as_array().cloned().unwrap_or_default();
+    let mut real: Vec<Value> = choices
+        .into_iter()
+        .filter(|c| c.get("type") != Some(&json!("null")))
+        .collect();
+    match (real.len(), real.pop()) {
+        (1, Some(Value::Object(only))) => object.extend(only),
+        (_, last) => {
+            real.extend(last);
+            object.insert("anyOf".to_owned(), real.into());
+        }
+    }
+}
