@@ -81,6 +81,14 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
             "dir/linkseal.toml:6: listen.proxy_protocol_from[0]: ::/0 is everybody: anybody could claim any address; give your balancers' networks",
         ),
         (
+            "[listen]\nhealth = [\"127.0.0.1:9180\"]\n",
+            "dir/linkseal.toml:6: listen.health[0]: 127.0.0.1:9180 is taken by listen.admin[0] already; give each its own",
+        ),
+        (
+            "[admin]\ntrusted_proxies = [\"0.0.0.0/0\"]\n",
+            "dir/linkseal.toml:6: admin.trusted_proxies[0]: 0.0.0.0/0 is everybody: anybody could claim any address; give your proxies' networks",
+        ),
+        (
             "[admission.cname]\nlookups = \"0/1m\"\n",
             "dir/linkseal.toml:6: admission.cname.lookups: must be a limit such as \"300/3h\" (so many in so much time, both above zero), not string \"0/1m\"",
         ),

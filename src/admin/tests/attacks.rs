@@ -10,6 +10,10 @@ use super::events::Stream;
 use super::pages::{Browser, csrf};
 use super::*;
 use crate::admin::api::EVENT_STREAMS;
+use crate::admin::client::Peer;
+use crate::admin::health;
+use crate::admin::life::Life;
+use crate::admin::server::{Port, Server};
 
 const TENANT: &str = "tenant-viewer-token-0123";
 /// What a bystander's request may take on a busy machine; without an attack it takes a millisecond.
@@ -66,6 +70,70 @@ async fn many_connections_that_do_not_read_close_the_port_to_nobody() {
         .unwrap();
     let count: u32 = displaced.rsplit(' ').next().unwrap().parse().unwrap();
     assert!(count >= 300 - crate::admin::places::MAX as u32, "{displaced}");
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_read_ends_in_time() {
+    let edge = Harness::start(three_tokens()).await;
+    let router = health::router(&edge.admin.context);
+    let server = Server::new(&edge.admin.context, router, Port::Health, &edge.tasks);
+    let (mut client, io) = tokio::io::duplex(256);
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let life = Arc::new(Life::new(begun));
+    let peer = Peer {
+        ip: [203, 0, 113, 7].into(),
+        tls: false,
+    };
+    let asks = async {
+        let ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+        let _ = client.write_all(&ask).await;
+        // Open, and not read.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = asks => {}
+        () = server.serve(io, peer, &life) => {}
+    }
+    let took = begun.elapsed();
+    assert!(
+        (Duration::from_secs(30)..Duration::from_secs(35)).contains(&took),
+        "{took:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_reads_a_byte_now_and_then_ends_in_time() {
+    let edge = Harness::start(three_tokens()).await;
+    let router = health::router(&edge.admin.context);
+    let server = Server::new(&edge.admin.context, router, Port::Health, &edge.tasks);
+    let (mut client, io) = tokio::io::duplex(64);
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    let life = Arc::new(Life::new(begun));
+    let peer = Peer {
+        ip: [203, 0, 113, 7].into(),
+        tls: false,
+    };
+    let drips = async {
+        client
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        loop {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let _ = client.read(&mut [0; 1]).await;
+        }
+    };
+    tokio::select! {
+        () = drips => {}
+        () = server.serve(io, peer, &life) => {}
+    }
+    let took = begun.elapsed();
+    assert!(
+        (Duration::from_secs(120)..Duration::from_secs(130)).contains(&took),
+        "{took:?}"
+    );
 }
 
 #[tokio::test]

@@ -375,6 +375,29 @@ async fn ready_means_issued_and_leading_here() {
     ] {
         assert!(metrics.text().lines().any(|l| l == line), "{}", metrics.text());
     }
+    // More than are read at a time: the families stand together all the same, and are whole.
+    let lines: String = (0..1_200)
+        .map(|i| format!("{{\"name\":\"a{i}.customer.example\"}}\n"))
+        .collect();
+    edge.call("POST", "/v1/domains/import").body(lines).send().await;
+    let metrics = edge.get("/metrics/domains").await;
+    let families: Vec<&str> = metrics
+        .text()
+        .lines()
+        .filter_map(|l| l.strip_prefix("# TYPE "))
+        .collect();
+    assert_eq!(families.len(), 3, "{families:?}");
+    let states = metrics
+        .text()
+        .lines()
+        .filter(|l| l.starts_with("linkseal_domain_ssl_state{"));
+    assert_eq!(states.count(), 1_201);
+    let (before, after) = metrics
+        .text()
+        .split_once("# HELP linkseal_domain_certificate_not_after_seconds")
+        .unwrap();
+    assert!(before.contains("a1199.customer.example") && !after.contains("linkseal_domain_ssl_state{"));
+    assert!(after.contains(&format!("right.customer.example\"}} {end}")));
     change(&|r| r.ssl.reason = Reason::Moved).await;
     assert!(!ready().await, "it leads elsewhere");
     change(&|r| r.ssl.reason = Reason::Ok).await;
