@@ -173,13 +173,15 @@ pub(super) fn refusals(endpoint: &Endpoint) -> impl Iterator<Item = &'static Ref
 pub(super) fn responses(problem: &Value) -> Value {
     let response = |refusal: &Refusal| {
         let description = format!("{} `code` is {}.", refusal.when, refusal.code);
-        let mut response = json!({
-            "description": description,
-            "content": {"application/problem+json": {"schema": problem}},
-        });
-        if refusal.status == "429" {
-            response["headers"] = json!({"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}});
-        }
+        let content = json!({"application/problem+json": {"schema": problem}});
+        let response = match refusal.status {
+            "429" => json!({
+                "description": description,
+                "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+                "content": content,
+            }),
+            _ => json!({"description": description, "content": content}),
+        };
         (refusal.name.to_owned(), response)
     };
     REFUSALS.iter().map(response).collect::<Map<_, _>>().into()

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::life::Life;
-use super::throttle::network;
+use crate::edge::shares::client;
 
 /// Connections at a time; people and back ends need few, and each may hold a body.
 pub(super) const MAX: usize = 256;
@@ -50,7 +50,7 @@ impl Places {
     /// A place for a connection from `peer`; another has to go where there is none. `share`: how
     /// many its network may hold.
     pub(super) fn take(self: &Arc<Self>, peer: IpAddr, share: usize) -> (Place, Option<IpAddr>) {
-        let (network, life) = (network(peer), Arc::new(Life::new(Instant::now())));
+        let (network, life) = (client(peer), Arc::new(Life::new(Instant::now())));
         let mut held = self.lock();
         let own = held.all.values().filter(|h| h.network == network).count();
         let gone = match own >= share.min(MAX) {

@@ -62,7 +62,7 @@ pub(super) struct Problem {
     retry_after: Option<u64>,
     /// What a page says instead, in English and German: people there send no requests by hand.
     #[serde(skip)]
-    on_pages: Option<(String, String)>,
+    on_pages: Option<Box<(String, String)>>,
 }
 
 fn number<S: serde::Serializer>(status: &StatusCode, s: S) -> Result<S::Ok, S::Error> {
@@ -85,7 +85,7 @@ impl Problem {
 
     /// Says it in other words on pages.
     pub(super) fn on_pages(mut self, en: impl Into<String>, de: impl Into<String>) -> Self {
-        self.on_pages = Some((en.into(), de.into()));
+        self.on_pages = Some(Box::new((en.into(), de.into())));
         self
     }
 
@@ -160,7 +160,7 @@ impl Problem {
     /// What a page says, as sentences.
     pub(super) fn page_text(&self, language: Language) -> Cow<'_, str> {
         match &self.on_pages {
-            Some((en, de)) => language.pick(en.as_str(), de.as_str()).into(),
+            Some(text) => language.pick(text.0.as_str(), text.1.as_str()).into(),
             None => pages::sentence(&self.detail).into(),
         }
     }

@@ -5,11 +5,12 @@
 //! long to be guessed; the bound keeps those who try from filling the log.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::edge::shares::client;
 
 /// Wrong guesses of one address in a row.
 const PER_ADDRESS: Rate = Rate {
@@ -99,7 +100,7 @@ impl Throttle {
 impl Inner {
     /// `None`: there are too many others; they are bounded in all.
     fn address(&mut self, from: IpAddr, now: Timestamp) -> Option<&mut Used> {
-        let from = network(from);
+        let from = client(from);
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&from) {
             self.addresses.retain(|_, used| !used.is_full_again(now));
             if self.addresses.len() >= MAX_ADDRESSES {
@@ -110,16 +111,10 @@ impl Inner {
     }
 }
 
-/// What one party has: an IPv4 address, or an IPv6 network of 64 bits.
-pub(super) fn network(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn ip(text: &str) -> IpAddr {

@@ -20,6 +20,7 @@ mod departed;
 mod edge_kill;
 mod faults;
 mod first_handshake;
+mod health_port;
 mod issuing;
 mod journal_kill;
 mod lifecycle;

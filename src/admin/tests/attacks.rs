@@ -231,7 +231,7 @@ async fn a_stream_ends_with_its_token() {
         let stream = Stream::open_by(&edge, TENANT, "", None).await;
         edge.admin.set_settings(settings_with(tokens));
         edge.append_event("late.example", "acme").await;
-        let text = stream.to_its_end().await;
+        let text = stream.until_the_end().await;
         assert!(!text.contains("late.example"), "{text}");
     }
     drop(stays);

@@ -46,7 +46,7 @@ impl Stream {
     }
 
     /// What comes until it ends.
-    pub(super) async fn to_its_end(mut self) -> String {
+    pub(super) async fn until_the_end(mut self) -> String {
         while let Some(frame) = tokio::time::timeout(PATIENT, self.body.frame()).await.unwrap() {
             let data = frame.unwrap().into_data().unwrap();
             self.text.push_str(std::str::from_utf8(&data).unwrap());
