@@ -237,6 +237,6 @@ fn base(text: &str) -> Result<Base, String> {
 
 fn destination(text: &str) -> Result<String, String> {
     Destination::new(text)
-        .map(|_| text.to_owned())
+        .map(|destination| destination.as_str().to_owned())
         .map_err(|e| e.to_string())
 }

@@ -192,6 +192,16 @@ impl Patch {
         stays_within(&record.name, sending.as_ref(), records)
     }
 
+    /// Without the blanks that were pasted around a URL.
+    pub(super) fn trimmed(mut self) -> Self {
+        if let Some(Some(url)) = &mut self.fallback_url
+            && let Ok(destination) = Destination::new(url)
+        {
+            *url = destination.as_str().to_owned();
+        }
+        self
+    }
+
     /// Whether every value is allowed.
     pub(super) fn check(&self) -> Result<(), OperatorError> {
         check_tenant(self.tenant.as_deref())?;

@@ -88,6 +88,7 @@ impl Control {
     /// Changes what the platform decides about a domain.
     pub async fn patch(&self, name: &DomainName, patch: Patch, actor: &Actor) -> Result<DomainRecord, OperatorError> {
         patch.check()?;
+        let patch = patch.trimmed();
         let changed = self.change(name, None, |draft| {
             let before = draft.record.clone();
             let now = draft.now();

@@ -83,7 +83,8 @@ impl Redirects {
         let redirect = StoredRedirect {
             domain: domain.cloned(),
             slug: slug.clone(),
-            url: new.url,
+            // Without the blanks that were pasted with it.
+            url: destination.as_str().to_owned(),
             expires: new.expires,
             changed: self.clock.now(),
         };

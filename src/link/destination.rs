@@ -1,18 +1,26 @@
 //! Where a click link may lead: an absolute http or https URL that every parser reads alike.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::host::{address, spelled, to_ascii};
+use super::reference::{encode, is_reference};
 
 /// The longest destination, in bytes of UTF-8.
 pub const MAX_DESTINATION: usize = 4096;
+/// What stands around a pasted URL and is no part of it.
+const BLANKS: [char; 5] = [' ', '\t', '\n', '\r', '\u{c}'];
 
 /// A destination that passed the checks: http or https, a host, no userinfo, no control characters.
 ///
-/// It is kept as it was written; [`Destination::location`] is what goes into a header.
+/// It is kept as it was written, but for blanks around it, which browsers cut off too (WHATWG URL);
+/// [`Destination::location`] is what goes into a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destination<'a> {
     text: &'a str,
     host: &'a str,
+    /// `None`: the host is a name.
+    address: Option<IpAddr>,
 }
 
 /// Why a text is no destination, and what is allowed.
@@ -40,8 +48,9 @@ pub enum DestinationError {
 }
 
 impl<'a> Destination<'a> {
-    /// Checks a text.
+    /// Checks a text. Blanks at its ends are no part of it.
     pub fn new(text: &'a str) -> Result<Self, DestinationError> {
+        let text = text.trim_matches(BLANKS);
         if text.is_empty() || text.len() > MAX_DESTINATION {
             return Err(DestinationError::Length);
         }
@@ -57,10 +66,11 @@ impl<'a> Destination<'a> {
         }
         let host = host_of(authority).ok_or(DestinationError::Host)?;
         // Some characters turn into `/`, `@`, space and the like when browsers map them (UTS 46).
-        if !host.is_ascii() && to_ascii(host).is_none() {
+        let address = address(host).map_err(|()| DestinationError::Host)?;
+        if address.is_none() && !host.is_ascii() && to_ascii(host).is_none() {
             return Err(DestinationError::Host);
         }
-        Ok(Self { text, host })
+        Ok(Self { text, host, address })
     }
 
     /// Checks bytes, as they stand in a token.
@@ -80,16 +90,22 @@ impl<'a> Destination<'a> {
 
     /// Whether it leads to `name`, a host name in lower-case ASCII.
     pub fn leads_to(&self, name: &str) -> bool {
-        let host = self.host.strip_suffix('.').unwrap_or(self.host);
-        if host.is_ascii() {
-            return host.eq_ignore_ascii_case(name);
+        if self.address.is_none() && self.host.is_ascii() {
+            return self
+                .host
+                .strip_suffix('.')
+                .unwrap_or(self.host)
+                .eq_ignore_ascii_case(name);
         }
-        to_ascii(host).is_some_and(|ascii| ascii == name)
+        self.ascii_host().is_some_and(|host| host == name)
     }
 
-    /// The host as hosts are compared: lower-case ASCII, no dot at the end. `None`: IDNA does not
-    /// allow it.
+    /// The host as hosts are compared: an address in its one spelling, else the name in lower-case
+    /// ASCII without a dot at the end. `None`: IDNA does not allow it.
     pub fn ascii_host(&self) -> Option<Cow<'a, str>> {
+        if let Some(address) = self.address {
+            return Some(spelled(address).into());
+        }
         let host = self.host.strip_suffix('.').unwrap_or(self.host);
         if !host.is_ascii() {
             let ascii = to_ascii(host)?;
@@ -104,6 +120,11 @@ impl<'a> Destination<'a> {
         Some(Cow::Borrowed(host))
     }
 
+    /// The address, where the host is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// What follows host and port: path, query and fragment as they were written.
     pub fn path(&self) -> &'a str {
         let rest = after_scheme(self.text).unwrap_or_default();
@@ -111,21 +132,24 @@ impl<'a> Destination<'a> {
         rest.get(at..).unwrap_or_default()
     }
 
-    /// The URL in ASCII, as a `Location` header carries it (RFC 9110 §10.2.2, RFC 3986 §2.1):
-    /// what is not ASCII percent-encoded, an internationalized host as A-labels.
+    /// The URL as a `Location` header carries it (RFC 9110 §10.2.2): a URI reference by RFC 3986 that
+    /// leads where browsers go from the URL as it was written. An internationalized host stands as
+    /// A-labels, an IPv4 address in decimal.
     pub fn location(&self) -> Cow<'a, str> {
-        if self.text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Cow::Borrowed(self.text);
-        }
-        let mut out = String::with_capacity(self.text.len() * 2);
+        let host = match self.address {
+            Some(IpAddr::V4(v4)) if !self.host.starts_with('[') => Some(v4.to_string()).filter(|v4| v4 != self.host),
+            _ if self.host.is_ascii() => None,
+            _ => to_ascii(self.host),
+        };
         let start = self.text.len() - after_scheme(self.text).map_or(0, str::len);
         let (scheme, rest) = self.text.split_at(start);
         let tail = rest.get(self.host.len()..).unwrap_or_default();
-        out.push_str(scheme);
-        match to_ascii(self.host) {
-            Some(host) if !self.host.is_ascii() => out.push_str(&host),
-            _ => out.push_str(self.host),
+        if host.is_none() && is_reference(tail) {
+            return Cow::Borrowed(self.text);
         }
+        let mut out = String::with_capacity(self.text.len() * 2);
+        out.push_str(scheme);
+        out.push_str(host.as_deref().unwrap_or(self.host));
         encode(tail, &mut out);
         Cow::Owned(out)
     }
@@ -150,7 +174,6 @@ fn host_of(authority: &str) -> Option<&str> {
     let (host, port) = if authority.starts_with('[') {
         let end = authority.find(']')? + 1;
         let (host, port) = authority.split_at_checked(end)?;
-        host.trim_matches(['[', ']']).parse::<std::net::Ipv6Addr>().ok()?;
         (host, port)
     } else {
         let end = authority.find(':').unwrap_or(authority.len());
@@ -166,24 +189,6 @@ fn host_of(authority: &str) -> Option<&str> {
     let digits = port.strip_prefix(':').unwrap_or(port);
     let fine = digits.is_empty() || (digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok());
     fine.then_some(host)
-}
-
-/// An internationalized host as A-labels. `None`: IDNA does not allow it, or makes something of it
-/// that is no host.
-fn to_ascii(host: &str) -> Option<String> {
-    let ascii = idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::URL).ok()?;
-    (!ascii.trim_matches('.').is_empty()).then(|| ascii.into_owned())
-}
-
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_graphic() {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
 }
 
 #[cfg(test)]
@@ -221,7 +226,8 @@ mod tests {
             ("javascript://example.com/%0aalert(1)", DestinationError::Scheme),
             ("data:text/html,x", DestinationError::Scheme),
             ("https:example.com", DestinationError::Scheme),
-            (" https://example.com", DestinationError::Scheme),
+            ("\u{a0}https://example.com", DestinationError::Scheme),
+            (" \t ", DestinationError::Length),
             ("https://user@example.com/", DestinationError::UserInfo),
             ("https://user:pw@example.com/", DestinationError::UserInfo),
             ("https://good.example\\@evil.example/", DestinationError::UserInfo),
@@ -242,6 +248,11 @@ mod tests {
             ("https://example.com:+1/", DestinationError::Host),
             ("https://[::1/", DestinationError::Host),
             ("https://[::1]x/", DestinationError::Host),
+            ("https://[[::1]:80/", DestinationError::Host),
+            ("https://[::1]]:80/", DestinationError::Host),
+            ("https://256.0.0.1/", DestinationError::Host),
+            ("https://1.2.3.4.5/", DestinationError::Host),
+            ("https://example.09/", DestinationError::Host),
             (
                 "https://example.com/\r\nSet-Cookie: a=b",
                 DestinationError::ControlCharacter,
@@ -276,11 +287,75 @@ mod tests {
     }
 
     #[test]
+    fn blanks_around_a_destination_are_no_part_of_it() {
+        for text in [
+            " https://example.com/a b",
+            "https://example.com/a b ",
+            "\r\n\thttps://example.com/a b\u{c} \n",
+        ] {
+            let destination = Destination::new(text).unwrap();
+            assert_eq!(destination.as_str(), "https://example.com/a b");
+            assert_eq!(destination.location(), "https://example.com/a%20b");
+        }
+        // Browsers keep this one.
+        let other = Destination::new("https://example.com/ok\u{a0}").unwrap();
+        assert_eq!(other.location(), "https://example.com/ok%C2%A0");
+        let longest = format!("  https://example.com/{}  ", "a".repeat(MAX_DESTINATION - 20));
+        assert!(Destination::new(&longest).is_ok());
+    }
+
+    #[test]
+    fn a_location_is_a_uri_reference() {
+        for (text, location) in [
+            (
+                "https://a.example/f[0]?f[0]=themes:2#f[0]",
+                "https://a.example/f%5B0%5D?f[0]=themes:2#f[0]",
+            ),
+            (
+                "https://a.example/{b}|c?t={{x}}#{y}",
+                "https://a.example/%7Bb%7D%7Cc?t=%7B%7Bx%7D%7D#%7By%7D",
+            ),
+            (
+                "https://a.example/?q=\"a\"<b>^`\\",
+                "https://a.example/?q=%22a%22%3Cb%3E%5E%60%5C",
+            ),
+            (
+                "https://a.example/a\\b\\?c\\d#e\\f",
+                "https://a.example/a/b/?c%5Cd#e%5Cf",
+            ),
+            (
+                "https://a.example/100%off?x=%&y=%2&z=%zz#%",
+                "https://a.example/100%25off?x=%25&y=%252&z=%25zz#%25",
+            ),
+            (
+                "https://a.example/a%20b+c?x=1+1&y=%2B%2f",
+                "https://a.example/a%20b+c?x=1+1&y=%2B%2f",
+            ),
+            (
+                "https://a.example/files/App (1).png?q=a+b c",
+                "https://a.example/files/App%20(1).png?q=a+b%20c",
+            ),
+            ("https://a.example/#a#b", "https://a.example/#a%23b"),
+            ("https://a.example?a?b/c", "https://a.example?a?b/c"),
+            (
+                "https://a.example/käse?q=日本 🎉#fräg",
+                "https://a.example/k%C3%A4se?q=%E6%97%A5%E6%9C%AC%20%F0%9F%8E%89#fr%C3%A4g",
+            ),
+            ("http://0xcb007105:8080/x", "http://203.0.113.5:8080/x"),
+            ("http://２０３.0.113.5/{", "http://203.0.113.5/%7B"),
+            ("http://[2001:DB8::5]/", "http://[2001:DB8::5]/"),
+        ] {
+            assert_eq!(Destination::new(text).unwrap().location(), location, "{text}");
+        }
+    }
+
+    #[test]
     fn spellings_of_one_host_are_one() {
         for text in [
             "https://xn--bcher-kva.example/",
             "https://XN--bcher-KVA.example./",
             "https://bücher.example:1/",
+            "https://BÜCHER。example。/",
         ] {
             assert!(
                 Destination::new(text).unwrap().leads_to("xn--bcher-kva.example"),

@@ -11,6 +11,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -78,7 +79,7 @@ pub enum KillError {
 
 impl Kill {
     /// Checks a value and brings it into its one spelling: ids lower-case with hyphens, hosts
-    /// lower-case ASCII without a dot at the end.
+    /// lower-case ASCII without a dot at the end, addresses as they are compared.
     pub fn new(kind: KillKind, value: &str) -> Result<Self, KillError> {
         let value = match kind {
             KillKind::Tenant => {
@@ -90,6 +91,8 @@ impl Kill {
             }
             KillKind::Message => Uuid::parse_str(value).map_err(|_| KillError::Message)?.to_string(),
             KillKind::Host => {
+                let in_brackets = value.parse::<Ipv6Addr>().map(|_| format!("[{value}]"));
+                let value = in_brackets.as_deref().unwrap_or(value);
                 let url = format!("https://{value}/");
                 let host = Destination::new(&url).map_err(|_| KillError::Host)?;
                 if host.host() != value {
@@ -99,6 +102,16 @@ impl Kill {
             }
         };
         Ok(Self { kind, value })
+    }
+
+    /// What an older version stored, which may be more than [`Kill::new`] takes today. `None`: there
+    /// is no such kind.
+    pub fn stored(kind: &str, value: &str) -> Option<Self> {
+        let kind = KillKind::parse(kind)?;
+        Some(Self::new(kind, value).unwrap_or_else(|_| Self {
+            kind,
+            value: value.to_owned(),
+        }))
     }
 
     /// What it is about.
@@ -143,6 +156,10 @@ impl Kills {
         let Some(host) = destination.ascii_host() else {
             return true;
         };
+        if destination.address().is_some() {
+            // Nothing is below an address.
+            return self.hosts.contains(host.as_ref());
+        }
         let mut rest = host.as_ref();
         loop {
             if self.hosts.contains(rest) {
@@ -207,6 +224,11 @@ impl KillSwitches {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
+    use super::super::host::tests::spelling;
     use super::*;
 
     fn hit(kills: &KillSwitches, tenant: &str, id: u128, url: &str) -> Option<KillKind> {
@@ -226,6 +248,10 @@ mod tests {
             (KillKind::Host, "bücher.example", "xn--bcher-kva.example"),
             (KillKind::Host, "192.0.2.1", "192.0.2.1"),
             (KillKind::Host, "[2001:DB8::1]", "[2001:db8::1]"),
+            (KillKind::Host, "2001:db8:0:0:0:0:0:1", "[2001:db8::1]"),
+            (KillKind::Host, "3405803781", "203.0.113.5"),
+            (KillKind::Host, "0xcb.0.0x7105.", "203.0.113.5"),
+            (KillKind::Host, "[::ffff:cb00:7105]", "203.0.113.5"),
         ] {
             assert_eq!(Kill::new(kind, text).unwrap().value(), value);
         }
@@ -239,6 +265,8 @@ mod tests {
             (KillKind::Host, "evil.example/x"),
             (KillKind::Host, "*.evil.example"),
             (KillKind::Host, "user@evil.example"),
+            (KillKind::Host, "1.2.3.4.5"),
+            (KillKind::Host, "evil.example "),
         ] {
             assert!(Kill::new(kind, text).is_err(), "{kind:?} {text}");
         }
@@ -283,5 +311,29 @@ mod tests {
         assert_eq!(kills.hit("other", None, &Destination::new(url).unwrap()), None);
         kills.set(Kills::default());
         assert_eq!(hit(&kills, "acme", 7, "https://evil.example/"), None);
+    }
+
+    #[test]
+    fn what_an_older_version_stored_is_still_read() {
+        let old = Kill::stored("host", "[2001:db8:0:0:0:0:0:5]").unwrap();
+        assert_eq!(old, Kill::new(KillKind::Host, "2001:db8::5").unwrap());
+        assert_eq!(Kill::stored("host", "1.2.3.4.5").unwrap().value(), "1.2.3.4.5");
+        assert_eq!(Kill::stored("key", "1"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_killed_address_is_killed_in_every_spelling(bits: u32, parts in 1usize..=4, radix in prop::array::uniform4(0u8..3), zeros in 0usize..4, dot: bool, wide: bool, port in "(:[0-9]{1,4})?") {
+            let host = spelling(bits, parts, radix, zeros, dot, wide);
+            let url = format!("http://{host}{port}/x");
+            let killed = [Ipv4Addr::from(bits).to_string(), host, format!("::ffff:{}", Ipv4Addr::from(bits))];
+            for value in killed {
+                let kills = KillSwitches::new();
+                kills.set([Kill::new(KillKind::Host, &value).unwrap()].into_iter().collect());
+                prop_assert_eq!(hit(&kills, "t", 7, &url), Some(KillKind::Host), "{} kills {}", value, url);
+                let other = format!("http://{}/x", Ipv4Addr::from(bits ^ 1));
+                prop_assert_eq!(hit(&kills, "t", 7, &other), None);
+            }
+        }
     }
 }

@@ -7,11 +7,14 @@
 //! Nothing here does I/O beyond reading a key file.
 
 mod destination;
+mod host;
 mod inspect;
 mod key;
 mod kill;
 mod mint;
+mod path;
 mod redirects;
+mod reference;
 mod slug;
 mod token;
 
@@ -20,6 +23,8 @@ pub use inspect::{Finding, Inspection, Place, Served, explain};
 pub use key::{KeyError, LinkKey, LinkKeys, SECRET_LEN};
 pub use kill::{Kill, KillError, KillKind, KillSwitches, Kills};
 pub use mint::{Message, Minter, url};
+pub use path::{LinkKind, LinkPath, decoded, slugs_in, token_in};
 pub use redirects::{Both, Found, Lookup, NotKnown, RedirectCache, Target};
+pub use reference::encoded_target;
 pub use slug::{MAX_SLUG, Slug, SlugError, is_slug};
 pub use token::{Kind, MAX_TOKEN_TEXT, Token, TokenBody, TokenError, VerifiedToken};

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use linkseal::link::{LinkKey, LinkKeys, Token, TokenBody};
+use linkseal::link::{Destination, LinkKey, LinkKeys, Token, TokenBody};
 use serde_json::{Value, json};
 
 use crate::support::edge::LINK_SECRET;
@@ -77,6 +77,11 @@ fn node(jobs: &[Value]) -> Vec<Option<String>> {
     minted("nodejs", "node", &["--input-type=module", "-e", NODE], jobs)
 }
 
+/// What `link click` and the Rust API mint for a URL: the blanks around it are no part of it.
+fn unpadded(url: &str) -> &str {
+    Destination::new(url).expect("a destination").as_str()
+}
+
 fn all_vectors_come_out(mint: fn(&[Value]) -> Vec<Option<String>>) {
     let all: Value = serde_json::from_str(include_str!("../link_vectors.json")).unwrap();
     let vectors = all["vectors"].as_array().unwrap();
@@ -98,6 +103,7 @@ fn what_is_minted_verifies(mint: fn(&[Value]) -> Vec<Option<String>>) {
         "HTTP://Example.COM:8080/%2F",
         "https://bücher.example/日本",
         "https://example.com?q=a@b",
+        " \t\r\nhttps://example.com/a b\u{a0}\u{c} ",
         &longest,
     ];
     let mut jobs: Vec<_> = clicks.iter().map(|url| job("click", 65_535, url)).collect();
@@ -111,8 +117,8 @@ fn what_is_minted_verifies(mint: fn(&[Value]) -> Vec<Option<String>>) {
         match verified.body {
             TokenBody::Click { link, destination } => {
                 assert_eq!(
-                    (json!(link), json!(destination.as_str())),
-                    (job["link"].clone(), job["destination"].clone())
+                    (json!(link), Some(destination.as_str())),
+                    (job["link"].clone(), job["destination"].as_str().map(unpadded))
                 );
             }
             TokenBody::Open => assert_eq!(job["kind"], "open"),

@@ -87,8 +87,12 @@ function number(n) {
   return out;
 }
 
-/** Refuses here what the edge would not redirect to, as far as that is quickly told. */
-function checked(url) {
+/**
+ * Refuses here what the edge would not redirect to, as far as that is quickly told. Blanks around a
+ * URL are cut off, as browsers do.
+ */
+function checked(text) {
+  const url = text.replace(/^[ \t\n\r\f]+|[ \t\n\r\f]+$/g, "");
   const encoded = Buffer.from(url, "utf8");
   if (encoded.length < 1 || encoded.length > MAX_DESTINATION) {
     throw new RangeError("a destination has 1 to 4096 bytes");

@@ -78,7 +78,9 @@ def _hkdf_sha256(secret, info):
 
 
 def _destination(url):
-    """Refuses here what the edge would not redirect to, as far as that is quickly told."""
+    """Refuses here what the edge would not redirect to, as far as that is quickly told. Blanks around
+    a URL are cut off, as browsers do."""
+    url = url.strip(" \t\n\r\f")
     encoded = url.encode("utf-8")
     if not 1 <= len(encoded) <= _MAX_DESTINATION:
         raise ValueError("a destination has 1 to 4096 bytes")

@@ -69,6 +69,23 @@ async fn redirects_are_stored_listed_and_forgotten() {
         .json();
     assert_eq!(slugs(&page).len(), 1);
 
+    // Blanks that were pasted with it are no part of a URL.
+    let pasted = json!({"url": " https://shop.example/a b\t\n"});
+    let put = call("PUT", own).json(pasted).send().await;
+    assert_eq!(
+        (put.status.as_u16(), &put.json()["url"]),
+        (200, &json!("https://shop.example/a b"))
+    );
+    let pasted = json!({"fallback_url": "https://shop.example/gone "});
+    let patched = call("PATCH", "/v1/domains/a.customer.example")
+        .json(pasted)
+        .send()
+        .await;
+    assert_eq!(patched.json()["fallback_url"], "https://shop.example/gone");
+    call("PUT", own)
+        .json(json!({"url": "https://shop.example/2"}))
+        .send()
+        .await;
     let bad = json!({"url": "javascript:alert(1)"});
     call("PUT", own)
         .json(bad)
@@ -154,6 +171,16 @@ async fn kills_are_put_listed_and_taken_back() {
         (&page["kills"][0]["value"], &page["next"]),
         (&json!("kö x"), &json!(null))
     );
+    // An address is killed and taken back in any spelling.
+    let put = call("PUT", "/v1/kills/host/0xcb007105").json(json!({})).send().await;
+    assert_eq!(
+        (put.status.as_u16(), &put.json()["value"]),
+        (201, &json!("203.0.113.5"))
+    );
+    let evil_address = Destination::new("https://203.0.28933/").unwrap();
+    assert!(switches.hit("acme", None, &evil_address).is_some());
+    assert_eq!(call("DELETE", "/v1/kills/host/3405803781").send().await.status, 204);
+    assert!(switches.hit("acme", None, &evil_address).is_none());
     for bad in ["/v1/kills/key/1", "/v1/kills/message/7", "/v1/kills/host/a%2Fb"] {
         call("PUT", bad)
             .json(json!({}))

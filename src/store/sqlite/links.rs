@@ -148,9 +148,20 @@ pub(super) fn put_kill(db: &Connection, kill: &StoredKill, audit: &AuditEntry) -
 }
 
 pub(super) fn delete_kill(db: &Connection, kill: &Kill, audit: &AuditEntry) -> Result<(), StoreError> {
-    let gone = db
-        .prepare_cached("DELETE FROM kills WHERE kind = ?1 AND value = ?2")?
-        .execute([kill.kind().as_str(), kill.value()])?;
+    let kind = kill.kind().as_str();
+    // Older versions stored other spellings of the same host: values are compared as they are read.
+    let mut statement = db.prepare_cached("SELECT value FROM kills WHERE kind = ?1")?;
+    let stored: Vec<String> = statement
+        .query_map([kind], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut gone = 0;
+    for value in stored {
+        if stored_kill(kind, &value)? == *kill {
+            gone += db
+                .prepare_cached("DELETE FROM kills WHERE kind = ?1 AND value = ?2")?
+                .execute([kind, &value])?;
+        }
+    }
     if gone == 0 {
         return Err(StoreError::NotFound);
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, DomainRecord, Milestone};
-use crate::link::{Kill, KillKind, Slug};
+use crate::link::{Kill, Slug};
 use crate::store::{OrderStep, StoreError, StoredCertificate};
 
 /// SQLite's integers are signed; no version, fence or number gets near the difference.
@@ -40,7 +40,7 @@ pub(super) fn stored_slug(text: &str) -> Result<Slug, StoreError> {
 }
 
 pub(super) fn stored_kill(kind: &str, value: &str) -> Result<Kill, StoreError> {
-    let kill = KillKind::parse(kind).and_then(|kind| Kill::new(kind, value).ok());
+    let kill = Kill::stored(kind, value);
     kill.ok_or_else(|| unreadable(&format!("the kill switch `{kind}/{value}`"), &"not known"))
 }
 
