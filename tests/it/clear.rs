@@ -46,7 +46,7 @@ async fn links_work_over_http_until_https_does() {
     let path = links.open();
     let moved = get(&world, name, &path).await;
     let https = format!("https://{name}{path}");
-    assert_eq!((moved.status, moved.header("location")), (308, Some(https.as_str())));
+    assert_eq!((moved.status, moved.header("location")), (302, Some(https.as_str())));
     assert_eq!(moved.header("cache-control"), Some("no-store"));
     until("both events are delivered", async || {
         let text = std::fs::read_to_string(world.settings.delivered()).ok()?;
@@ -148,7 +148,7 @@ async fn strict_transport_security_is_promised_over_https_alone() {
         None
     );
     let clear = get(&world, name, &links.open()).await;
-    assert_eq!((clear.status, clear.header(HEADER)), (308, None));
+    assert_eq!((clear.status, clear.header(HEADER)), (302, None));
     let lax = world.fetch(other, "/robots.txt").await.expect("an answer");
     assert_eq!(lax.header(HEADER), None);
     change(Some(Hsts {

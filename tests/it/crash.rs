@@ -135,7 +135,7 @@ async fn a_stop_lets_what_is_open_finish() {
     open.write_all(b"x-late: yes\r\n\r\n").await.expect("sent");
     let mut answer = String::new();
     open.read_to_string(&mut answer).await.expect("answered, then closed");
-    assert!(answer.starts_with("HTTP/1.1 308"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
     let status = process.ended().await;
     assert!(status.success(), "{status}: {}", process.log());
 }

@@ -9,6 +9,7 @@
 mod challenge;
 mod click;
 mod context;
+mod forwarded;
 mod host;
 mod kill;
 mod metrics;

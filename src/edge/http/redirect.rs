@@ -1,5 +1,6 @@
 //! Stored redirects: `/r/{slug}`, of the domain or of all.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,28 +14,37 @@ use super::server::Session;
 use super::{click, kill, record, upstream};
 use crate::domain::registry::Entry;
 use crate::event::Appending;
-use crate::link::{Destination, Found, NotKnown};
+use crate::link::{Destination, NotKnown, Target, slugs_in};
 
 /// How long a request waits for its network's turn to look a slug up.
 const TURN: Duration = Duration::from_secs(1);
 
-/// What is known of a slug from memory. `None`: it must be looked up, by [`look_up`].
-pub(super) fn cached(x: &Exchange<'_>, slug: &str) -> Option<Found> {
-    x.session.context.redirects.cached(x.entry.name.as_str(), slug)
+/// What is known from memory of what stands in a path: the slug, with what may be appended to it.
+/// `None`: it must be looked up, by [`look_up`].
+pub(super) fn cached<'p>(x: &Exchange<'_>, text: &'p str) -> Option<Meant<'p>> {
+    for slug in slugs_in(text) {
+        if let Some(target) = x.session.context.redirects.cached(x.entry.name.as_str(), &slug)? {
+            return Some(Some((slug, target)));
+        }
+    }
+    Some(None)
 }
+
+/// The slug that a path means, and what is stored under it. `None`: nothing is.
+pub(super) type Meant<'p> = Option<(Cow<'p, str>, Arc<Target>)>;
 
 /// For a slug that is not in memory: waits, within bounds, for what is stored.
 pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, entry: Arc<Entry>) -> Reply {
     let path: Box<str> = request.uri().path().into();
     let found = route(&path, &session.context.settings.load().prefix);
-    let slug = match found {
+    let text = match found {
         Route::Redirect { slug } => slug,
         // A reload has moved the links meanwhile: no slug is empty.
         _ => "",
     };
     let turn = session.context.lookups.take(session.connection.client.ip());
     let stored = match tokio::time::timeout(TURN, turn).await {
-        Ok(Some(_turn)) => session.context.redirects.look_up(entry.name.as_str(), slug).await,
+        Ok(Some(_turn)) => stored(&session, entry.name.as_str(), text).await,
         _ => Err(NotKnown),
     };
     let step = {
@@ -54,7 +64,7 @@ pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, e
             // Not "there is none": that would break a link that is stored.
             Err(NotKnown) => return reply::for_method(upstream::come_again(x.headers), x.method),
         };
-        match (answer(&x, slug, stored), x.rule_for(found)) {
+        match (answer(&x, stored), x.rule_for(found)) {
             (Some((reply, event)), _) => Ok(Step::after(reply::for_method(reply, x.method), event)),
             (None, None) => Ok(Step::Done(reply::for_method(x.nowhere(found), x.method))),
             (None, Some(rule)) => Err(rule),
@@ -66,17 +76,32 @@ pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, e
     }
 }
 
+/// What is stored under the slug that a text means, or nothing.
+async fn stored<'p>(session: &Session, domain: &str, text: &'p str) -> Result<Meant<'p>, NotKnown> {
+    let redirects = &session.context.redirects;
+    for slug in slugs_in(text) {
+        let known = match redirects.cached(domain, &slug) {
+            Some(known) => known,
+            None => redirects.look_up(domain, &slug).await?,
+        };
+        if let Some(target) = known {
+            return Ok(Some((slug, target)));
+        }
+    }
+    Ok(None)
+}
+
 /// 302 to where it leads, when its event is written; what has expired leads where broken links do.
 /// `None`: nothing is stored.
-pub(super) fn answer(x: &Exchange<'_>, slug: &str, stored: Found) -> Option<(Reply, Option<Appending>)> {
-    let target = stored?;
+pub(super) fn answer(x: &Exchange<'_>, stored: Meant<'_>) -> Option<(Reply, Option<Appending>)> {
+    let (slug, target) = stored?;
     // What is stored was checked, and stays a destination.
     let destination = Destination::new(target.url()).ok()?;
     if target.is_expired(x.now) || leads_in_circles(x, &destination) {
         return Some((click::fallback(x), None));
     }
     let killed = kill::hit(x, x.entry.tenant(), None, &destination);
-    let event = record::redirect(x, slug, target.url(), killed);
+    let event = record::redirect(x, &slug, target.url(), killed);
     let reply = match killed {
         Some(_) => kill::warning(x),
         None => reply::redirect(StatusCode::FOUND, target.location()),

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::context::Settings;
+use super::forwarded::came_over_https;
 use super::host::Host;
 use super::pages::{language, not_found};
 use super::reply::{self, Reply};
@@ -22,7 +23,7 @@ use crate::domain::registry::Entry;
 use crate::domain::ssl::Reason;
 use crate::edge::TlsInfo;
 use crate::event::Appending;
-use crate::link::{Kind, Token, VerifiedToken};
+use crate::link::{Kind, Token, VerifiedToken, decoded, encoded_target, token_in};
 
 /// What answers a request, and how metrics call it.
 pub(super) struct Answer {
@@ -195,7 +196,10 @@ async fn ask(session: Arc<Session>, request: Request<Incoming>, name: DomainName
 /// Port 80, for a domain that is known.
 fn of_domain(session: &Session, settings: &Settings, request: &Request<Incoming>, entry: Arc<Entry>) -> Gate {
     if entry.is_issued(session.context.clock.now()) {
-        return Gate::Answered(RouteLabel::ToHttps, to_https(settings, &entry, request.uri()));
+        if came_over_https(request.headers()) {
+            return Gate::Serve(entry);
+        }
+        return Gate::Answered(RouteLabel::ToHttps, to_https(settings, &entry, request));
     }
     if entry.http_while_pending && entry.reason != Reason::Denied {
         return Gate::Serve(entry);
@@ -203,15 +207,20 @@ fn of_domain(session: &Session, settings: &Settings, request: &Request<Incoming>
     Gate::refuse(StatusCode::NOT_FOUND)
 }
 
-/// 308 keeps the method: a one-click POST to an `http` link must arrive as one.
-fn to_https(settings: &Settings, entry: &Entry, uri: &Uri) -> Reply {
-    let target = uri.path_and_query().map_or("/", |p| p.as_str());
+/// 302, which old clients follow too (308 they show as an error), for what is only read; for all else
+/// 308, which keeps the method: a one-click POST to an `http` link must arrive as one.
+fn to_https(settings: &Settings, entry: &Entry, request: &Request<Incoming>) -> Reply {
+    let target = request.uri().path_and_query().map_or("/", |p| p.as_str());
     let port = match settings.public_https_port {
         443 => String::new(),
         port => format!(":{port}"),
     };
-    match HeaderValue::try_from(format!("https://{}{port}{target}", entry.name)) {
-        Ok(location) if target.starts_with('/') => reply::redirect(StatusCode::PERMANENT_REDIRECT, location),
+    let status = match *request.method() {
+        Method::GET | Method::HEAD => StatusCode::FOUND,
+        _ => StatusCode::PERMANENT_REDIRECT,
+    };
+    match HeaderValue::try_from(format!("https://{}{port}{}", entry.name, encoded_target(target))) {
+        Ok(location) if target.starts_with('/') => reply::redirect(status, location),
         // `OPTIONS *` and such.
         _ => reply::empty(StatusCode::NOT_FOUND),
     }
@@ -223,7 +232,11 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
     let label = found.label();
     let method = request.method();
     let belongs = !(found.names_tenant() || found == Route::Healthz) || settings.is_edge(entry.name.as_str());
-    let found = if belongs { found } else { Route::Other };
+    let found = match found {
+        _ if !belongs => Route::Other,
+        Route::AppleAppSiteAssociationAtRoot if entry.apple_app_site_association().is_none() => Route::Other,
+        found => found,
+    };
     let x = Exchange {
         session,
         settings,
@@ -259,14 +272,16 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
         Route::Click { tenant, token } => click::answer(&x, tenant, token),
         Route::Unsubscribe { tenant, token } => unsubscribe::ask(&x, tenant, token).map(|page| (page, None)),
         Route::Redirect { slug } => match redirect::cached(&x, slug) {
-            Some(found) => redirect::answer(&x, slug, found),
+            Some(meant) => redirect::answer(&x, meant),
             None => {
                 let (session, entry) = (Arc::clone(session), Arc::clone(entry));
                 let step = Step::Slow(Box::pin(redirect::look_up(session, request, entry)));
                 return Answer { route: label, step };
             }
         },
-        Route::AppleAppSiteAssociation => Some((well_known::app_links(&x, entry.apple_app_site_association()), None)),
+        Route::AppleAppSiteAssociation | Route::AppleAppSiteAssociationAtRoot => {
+            Some((well_known::app_links(&x, entry.apple_app_site_association()), None))
+        }
         Route::AssetLinks => Some((well_known::app_links(&x, entry.asset_links()), None)),
         Route::Robots => Some((well_known::robots(), None)),
         Route::TrafficAdvice => Some((well_known::traffic_advice(), None)),
@@ -322,7 +337,8 @@ impl Step {
 
 impl Exchange<'_> {
     /// Verifies a link's token for the tenant in the path, else for those of the domain, and
-    /// calls `f` with it. `None`: it is not to be served.
+    /// calls `f` with it: as it is written, else without what was appended to it. `None`: it is not
+    /// to be served.
     pub(super) fn verified<T>(
         &self,
         kind: Kind,
@@ -330,33 +346,35 @@ impl Exchange<'_> {
         token: &str,
         f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
     ) -> Option<T> {
-        let mut right = false;
-        let found = self.verify(kind, tenant, token, |verified| {
-            right = true;
-            f(verified)
-        });
-        if !right {
-            record::wrong_token(self, token);
+        let named = tenant.map(decoded);
+        let whole = Token::decode(token).ok();
+        if let Some(verified) = self.verify(kind, named.as_ref(), whole.as_ref()) {
+            return f(&verified);
         }
-        found
+        let cut = token_in(token).and_then(|cut| Token::decode(&cut).ok());
+        if let Some(verified) = self.verify(kind, named.as_ref(), cut.as_ref()) {
+            return f(&verified);
+        }
+        record::wrong_token(self, token);
+        None
     }
 
-    fn verify<T>(
-        &self,
+    /// `named`: the tenant in the path, which may be no text.
+    fn verify<'t>(
+        &'t self,
         kind: Kind,
-        tenant: Option<&str>,
-        token: &str,
-        f: impl FnOnce(&VerifiedToken<'_>) -> Option<T>,
-    ) -> Option<T> {
-        let token = Token::decode(token).ok().filter(|t| t.kind() == kind)?;
+        named: Option<&'t Option<Cow<'t, str>>>,
+        token: Option<&'t Token>,
+    ) -> Option<VerifiedToken<'t>> {
+        let token = token.filter(|t| t.kind() == kind)?;
         let keys = &self.settings.keys;
-        match tenant {
-            Some(tenant) => f(&token.verify(keys, [decoded(tenant)?.as_ref()]).ok()?),
+        match named {
+            Some(tenant) => token.verify(keys, [tenant.as_deref()?]).ok(),
             None => {
                 let former = self.entry.former_tenants().iter().map(String::as_str);
-                f(&token
+                token
                     .verify(keys, std::iter::once(self.entry.tenant()).chain(former))
-                    .ok()?)
+                    .ok()
             }
         }
     }
@@ -408,42 +426,5 @@ impl Exchange<'_> {
     /// The page for a link that leads nowhere.
     pub(super) fn not_found(&self) -> Reply {
         reply::page(StatusCode::NOT_FOUND, &not_found(language(self.headers)))
-    }
-}
-
-/// Percent-decodes a tenant in a path (RFC 3986 §2.1). `None`: it is no text.
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut parts = text.split('%');
-    let mut out = parts.next()?.as_bytes().to_vec();
-    for part in parts {
-        let (code, rest) = part.as_bytes().split_at_checked(2)?;
-        let mut byte = [0];
-        hex::decode_to_slice(code, &mut byte).ok()?;
-        out.extend_from_slice(&byte);
-        out.extend_from_slice(rest);
-    }
-    String::from_utf8(out).ok().map(Cow::Owned)
-}
-
-#[cfg(test)]
-mod unit {
-    use super::*;
-
-    #[test]
-    fn a_tenant_may_be_written_in_any_way() {
-        for (text, tenant) in [
-            ("acme", Some("acme")),
-            ("a%20b%2Fc", Some("a b/c")),
-            ("k%C3%B6", Some("kö")),
-            ("a%", None),
-            ("a%2", None),
-            ("a%zz", None),
-            ("%ff", None),
-        ] {
-            assert_eq!(decoded(text).as_deref(), tenant, "{text}");
-        }
     }
 }

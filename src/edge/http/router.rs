@@ -1,9 +1,12 @@
 //! Which answer a path asks for: a pure function of the raw path bytes.
 //!
 //! Whether the host may be asked for it, and whether the method fits, is decided by the caller
-//! with what [`Route`] says. Nothing is decoded here: `%2F` stays `%2F`.
+//! with what [`Route`] says. Paths of links are read by [`LinkPath`].
 
 use http::Method;
+
+use crate::link::LinkKind;
+use crate::link::LinkPath;
 
 /// What a path asks for. Tokens and slugs are as they stand in the path, not yet checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ pub enum Route<'a> {
     },
     /// `/.well-known/apple-app-site-association`.
     AppleAppSiteAssociation,
+    /// `/apple-app-site-association`, where old versions of iOS look: only if the domain has one.
+    AppleAppSiteAssociationAtRoot,
     /// `/.well-known/assetlinks.json`.
     AssetLinks,
     /// `/robots.txt`.
@@ -57,42 +62,23 @@ pub enum Route<'a> {
 /// `/o/`, `/c/`, `/r/` and `/u/`, but not within `/t/{tenant}/…`.
 pub fn route<'a>(path: &'a str, prefix: &str) -> Route<'a> {
     // Links first: they are nearly all there is.
-    if let Some(link) = path.strip_prefix(prefix).and_then(|rest| link(rest, None)) {
-        return link;
+    if let Some(LinkPath { kind, tenant, text }) = LinkPath::parse(path, prefix) {
+        return match kind {
+            LinkKind::Open => Route::Open { tenant, token: text },
+            LinkKind::Click => Route::Click { tenant, token: text },
+            LinkKind::Unsubscribe => Route::Unsubscribe { tenant, token: text },
+            LinkKind::Redirect => Route::Redirect { slug: text },
+        };
     }
     if let Some(rest) = path.strip_prefix("/.well-known/") {
         return well_known(rest);
     }
-    if let Some(rest) = path.strip_prefix("/t/") {
-        return of_tenant(rest).unwrap_or(Route::Other);
-    }
     match path {
         "/robots.txt" => Route::Robots,
         "/healthz" => Route::Healthz,
+        "/apple-app-site-association" => Route::AppleAppSiteAssociationAtRoot,
         _ => Route::Other,
     }
-}
-
-/// `/o/…`, `/c/…`, `/u/…` and `/r/…`.
-fn link<'a>(path: &'a str, tenant: Option<&'a str>) -> Option<Route<'a>> {
-    let (letter, token) = path.split_at_checked(3)?;
-    match letter {
-        "/o/" => Some(Route::Open {
-            tenant,
-            token: token.strip_suffix(".gif").unwrap_or(token),
-        }),
-        "/c/" => Some(Route::Click { tenant, token }),
-        "/u/" => Some(Route::Unsubscribe { tenant, token }),
-        "/r/" if tenant.is_none() => Some(Route::Redirect { slug: token }),
-        _ => None,
-    }
-}
-
-/// `{tenant}/o/…` and so on.
-fn of_tenant(rest: &str) -> Option<Route<'_>> {
-    let slash = rest.find('/').filter(|at| *at > 0)?;
-    let (tenant, path) = rest.split_at_checked(slash)?;
-    link(path, Some(tenant))
 }
 
 fn well_known(rest: &str) -> Route<'_> {
@@ -144,9 +130,11 @@ impl Route<'_> {
             Self::Click { .. } => RouteLabel::Click,
             Self::Unsubscribe { .. } => RouteLabel::Unsubscribe,
             Self::Redirect { .. } => RouteLabel::Redirect,
-            Self::AppleAppSiteAssociation | Self::AssetLinks | Self::Robots | Self::TrafficAdvice => {
-                RouteLabel::WellKnown
-            }
+            Self::AppleAppSiteAssociation
+            | Self::AppleAppSiteAssociationAtRoot
+            | Self::AssetLinks
+            | Self::Robots
+            | Self::TrafficAdvice => RouteLabel::WellKnown,
             Self::Healthz => RouteLabel::Healthz,
             Self::Other => RouteLabel::Other,
         }
@@ -277,8 +265,10 @@ mod tests {
             ("/", Route::Other),
             ("", Route::Other),
             ("*", Route::Other),
-            ("/C/abc", Route::Other),
-            ("//c/abc", Route::Other),
+            ("/C/abc", click(None, "abc")),
+            ("//c/abc", click(None, "abc")),
+            ("/c%2Fabc", click(None, "abc")),
+            ("/apple-app-site-association", Route::AppleAppSiteAssociationAtRoot),
             ("/é/c", Route::Other),
         ] {
             assert_eq!(route(path, ""), found, "{path}");

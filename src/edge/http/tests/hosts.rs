@@ -15,6 +15,16 @@ async fn files_with_fixed_places() {
             edge.get(via, CUSTOMER, "/.well-known/assetlinks.json").await.status,
             StatusCode::NOT_FOUND
         );
+        // Old versions of iOS look at the root.
+        let at_root = edge.get(via, CUSTOMER, "/apple-app-site-association?v=1").await;
+        assert_eq!(
+            (at_root.status, at_root.header(CONTENT_TYPE), &at_root.body),
+            (StatusCode::OK, "application/json", &apple.body)
+        );
+        let posted = edge
+            .method(via, CUSTOMER, Method::POST, "/apple-app-site-association")
+            .await;
+        assert_eq!(posted.status, StatusCode::METHOD_NOT_ALLOWED);
         let robots = edge.get(via, CUSTOMER, "/robots.txt").await;
         assert_eq!(&robots.body[..], b"User-agent: *\nDisallow: /\n");
         let advice = edge.get(via, CUSTOMER, "/.well-known/traffic-advice").await;
@@ -23,6 +33,9 @@ async fn files_with_fixed_places() {
         assert_eq!(advice[0]["disallow"], true);
         assert_eq!(edge.get(via, CUSTOMER, "/").await.status, StatusCode::NOT_FOUND);
     }
+    let edge = Edge::new();
+    let none = edge.get(Via::H1(Some(EDGE)), EDGE, "/apple-app-site-association").await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

@@ -117,6 +117,88 @@ async fn a_click_goes_to_its_destination() {
 }
 
 #[tokio::test]
+async fn what_was_appended_to_a_link_does_not_break_it() {
+    for via in BOTH {
+        let edge = Edge::new();
+        let click = click("acme", "https://example.com/");
+        let open = format!("/o/{}", minter("acme").open(&message()));
+        let unsubscribe = format!("/u/{}", minter("old-acme").unsubscribe(&message(), 9));
+        for appended in APPENDED {
+            let got = edge.get(via, CUSTOMER, &format!("{click}{appended}")).await;
+            assert_eq!(
+                (got.status, got.header(LOCATION)),
+                (StatusCode::FOUND, "https://example.com/"),
+                "{appended}"
+            );
+            for tail in ["", ".gif", ".GIF"] {
+                let got = edge.get(via, CUSTOMER, &format!("{open}{tail}{appended}")).await;
+                assert_eq!(got.status, StatusCode::OK, "{appended}");
+            }
+            let path = format!("{unsubscribe}{appended}");
+            assert_eq!(
+                edge.get(via, CUSTOMER, &path).await.status,
+                StatusCode::OK,
+                "{appended}"
+            );
+            let form = edge.send(via, CUSTOMER, Request::post(&path), "List-Unsubscribe=One-Click");
+            assert_eq!(form.await.status, StatusCode::OK, "{appended}");
+        }
+        let events = edge.events();
+        let count = |kind: &str| events.iter().filter(|e| e["type"] == kind).count();
+        assert_eq!(
+            (count("click"), count("open"), count("unsubscribe")),
+            (APPENDED.len(), 3 * APPENDED.len(), APPENDED.len())
+        );
+        assert!(events.iter().all(|e| e["message_id"] == Uuid::from_u128(7).to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_path_may_be_respelled() {
+    let edge = Edge::new();
+    let token = click("acme", "https://example.com/").split_off(3);
+    for start in ["//c/", "/c//", "/C/", "/c%2F", "/%2fc/"] {
+        let got = edge.get(BOTH[0], CUSTOMER, &format!("{start}{token}")).await;
+        assert_eq!(got.header(LOCATION), "https://example.com/", "{start}");
+    }
+    // `-` and `_` need no encoding, which some clients do not know.
+    let encoded = token.replace('-', "%2D").replace('_', "%5f");
+    let got = edge.get(BOTH[1], CUSTOMER, &format!("/c/{encoded}%22")).await;
+    assert_eq!(got.header(LOCATION), "https://example.com/");
+    let got = edge
+        .get(Via::H1(Some(EDGE)), EDGE, &format!("//T/acme//C/{token}."))
+        .await;
+    assert_eq!(got.header(LOCATION), "https://example.com/");
+}
+
+#[tokio::test]
+async fn a_changed_token_stays_wrong_whatever_was_appended() {
+    let edge = Edge::new();
+    let path = click("acme", "https://example.com/");
+    let (rest, last) = path.split_at(path.len() - 1);
+    let other = if last == "A" { "B" } else { "A" };
+    for bad in [
+        format!("{rest}{other}"),
+        rest.to_owned(),
+        format!("{path}A"),
+        format!("{path}-"),
+        format!("{path}_"),
+        format!("{path}%41"),
+        format!("{path}%2D"),
+        format!("{path}3D"),
+        format!("{rest}.{last}"),
+        format!("{rest}=%0D%0A{last}"),
+        path.to_ascii_uppercase(),
+    ] {
+        for appended in ["", ".", "%22", "=", "/"] {
+            let got = edge.get(BOTH[0], CUSTOMER, &format!("{bad}{appended}")).await;
+            assert_eq!(got.status, StatusCode::NOT_FOUND, "{bad}{appended}");
+        }
+    }
+    assert!(edge.events().is_empty());
+}
+
+#[tokio::test]
 async fn a_bad_click_leads_to_the_fallback_or_a_page() {
     for via in BOTH {
         let edge = Edge::new();

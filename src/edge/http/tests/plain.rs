@@ -16,6 +16,26 @@ async fn plain_http_leads_to_https_where_that_works() {
         )
     );
     assert_eq!(got.header(CACHE_CONTROL), "no-store");
+    for (method, status) in [
+        (Method::GET, StatusCode::FOUND),
+        (Method::HEAD, StatusCode::FOUND),
+        (Method::PUT, StatusCode::PERMANENT_REDIRECT),
+        (Method::DELETE, StatusCode::PERMANENT_REDIRECT),
+        (Method::OPTIONS, StatusCode::PERMANENT_REDIRECT),
+    ] {
+        let got = edge
+            .method(Via::Http, CUSTOMER, method.clone(), "/c/a{b}|c?x=^`%&y=%2F")
+            .await;
+        assert_eq!(
+            (got.status, got.header(LOCATION), got.header(CACHE_CONTROL)),
+            (
+                status,
+                "https://links.customer.example/c/a%7Bb%7D%7Cc?x=%5E%60%25&y=%2F",
+                "no-store"
+            ),
+            "{method}"
+        );
+    }
     let edge = Edge::with(|s| s.public_https_port = 8443, |_| {});
     assert_eq!(
         edge.get(Via::Http, CUSTOMER, "/").await.header(LOCATION),
@@ -29,6 +49,34 @@ async fn plain_http_leads_to_https_where_that_works() {
             .header(LOCATION),
         "https://example.com/"
     );
+}
+
+#[tokio::test]
+async fn what_a_cdn_took_over_https_is_served_as_it_is() {
+    let edge = Edge::new();
+    let path = click("acme", "https://example.com/");
+    for (name, value) in [("X-Forwarded-Proto", "https"), ("CF-Visitor", "{\"scheme\":\"https\"}")] {
+        let request = Request::get(&path).header(name, value);
+        let got = edge.send(Via::Http, CUSTOMER, request, "").await;
+        assert_eq!(
+            (got.status, got.header(LOCATION)),
+            (StatusCode::FOUND, "https://example.com/"),
+            "{name}"
+        );
+        let path = format!("/u/{}", minter("acme").unsubscribe(&message(), 9));
+        let request = Request::post(path).header(name, value);
+        let got = edge
+            .send(Via::Http, CUSTOMER, request, "List-Unsubscribe=One-Click")
+            .await;
+        assert_eq!(got.status, StatusCode::OK, "{name}");
+    }
+    let request = Request::get(&path).header("X-Forwarded-Proto", "http");
+    let got = edge.send(Via::Http, CUSTOMER, request, "").await;
+    assert!(got.header(LOCATION).starts_with("https://links.customer.example/c/"));
+    let request = Request::get(&path).header("X-Forwarded-Proto", "https");
+    let got = edge.send(Via::Http, "unknown.example", request, "").await;
+    assert_eq!(got.status, StatusCode::NOT_FOUND);
+    assert_eq!(edge.events().len(), 4);
 }
 
 #[tokio::test]

@@ -134,8 +134,50 @@ async fn what_leads_nowhere_leads_to_the_fallback() {
     ] {
         assert_eq!(location(path).await, fallback, "{path}");
     }
-    assert_eq!(asked.load(Ordering::Relaxed), 7, "what is no slug is not looked up");
+    // Of `a/b` only `a` may be a slug.
+    assert_eq!(asked.load(Ordering::Relaxed), 8, "what is no slug is not looked up");
     assert_eq!(edge.events().len(), 3);
+}
+
+#[tokio::test]
+async fn what_was_appended_to_a_slug_does_not_break_it() {
+    let edge = Edge::new();
+    store(
+        &edge,
+        &[
+            (CUSTOMER, "sommer", "https://shop.example/", None),
+            ("", "with.dot.", "https://dot.example/", None),
+        ],
+    );
+    // A slug's alphabet is wider than a token's.
+    let outside = |appended: &&&str| {
+        !appended.starts_with(['~']) && !appended.starts_with(".html") && !appended.starts_with(".gif")
+    };
+    for appended in APPENDED.iter().filter(outside) {
+        for path in [format!("/r/sommer{appended}"), format!("//R//sommer{appended}")] {
+            let got = edge.get(BOTH[0], CUSTOMER, &path).await;
+            assert_eq!(got.header(LOCATION), "https://shop.example/", "{path}");
+        }
+    }
+    let got = edge.get(BOTH[1], CUSTOMER, "/r/with.dot.").await;
+    assert_eq!(got.header(LOCATION), "https://dot.example/");
+    for path in [
+        "/r/sommer2.",
+        "/r/somme.",
+        "/r/sommerx%22",
+        "/r/Sommer",
+        "/r/sommer-",
+        "/r/sommer%2D",
+    ] {
+        assert_eq!(
+            edge.get(BOTH[0], CUSTOMER, path).await.status,
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
+    }
+    let events = edge.events();
+    assert_eq!(events.len(), 2 * APPENDED.iter().filter(outside).count() + 1);
+    assert!(events.iter().rev().skip(1).all(|e| e["slug"] == "sommer"));
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ async fn over_plain_http_only_while_a_certificate_is_pending() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
     let got = edge.get(Via::Http, CUSTOMER, "/track/1?a").await;
-    assert_eq!(got.status, StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(got.status, StatusCode::FOUND);
     assert_eq!(got.header(LOCATION), "https://links.customer.example/track/1?a");
     assert_eq!(
         edge.get(Via::Http, "nobody.example", "/track/1").await.status,
