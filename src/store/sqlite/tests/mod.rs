@@ -15,7 +15,9 @@ use tempfile::TempDir;
 
 use super::{SqliteStore, connection};
 use crate::domain::ssl::Reason;
-use crate::store::conformance::{Fresh, NOW, add, lease, name, to};
+use crate::link::Kill;
+use crate::link::KillKind;
+use crate::store::conformance::{Fresh, NOW, add, audit, lease, name, to};
 use crate::store::{SharedStore, StoreError, StoredCertificate, Transition, domain_lease};
 
 crate::store::conformance::conformance_suite!(fresh);
@@ -51,6 +53,26 @@ fn hold(store: &SqliteStore) -> (impl Future<Output = Result<(), StoreError>>, m
         Ok(())
     });
     (held, go)
+}
+
+#[tokio::test]
+async fn a_killed_host_that_an_older_version_spelled_otherwise_is_taken_back() {
+    let (_dir, path) = place();
+    drop(open(&path));
+    let old = Connection::open(&path).unwrap();
+    let sql = "INSERT INTO kills (kind, value, note, by, since) VALUES ('host', ?1, NULL, 'ops', 0)";
+    for value in ["[2001:db8:0:0:0:0:0:5]", "1.2.3.4.5"] {
+        old.execute(sql, [value]).unwrap();
+    }
+    drop(old);
+    let store = open(&path);
+    let all: Vec<_> = store.kills().await.unwrap().into_iter().map(|k| k.kill).collect();
+    let kill = Kill::new(KillKind::Host, "2001:db8::5").unwrap();
+    assert!(all.contains(&kill), "{all:?}");
+    for kill in all {
+        store.delete_kill(&kill, audit("unkill", "x")).await.unwrap();
+    }
+    assert!(store.kills().await.unwrap().is_empty());
 }
 
 #[tokio::test]
