@@ -19,6 +19,7 @@ use super::context::Context;
 use super::reply::{self, Reply};
 use super::respond::{Answer, Step, respond};
 use super::router::RouteLabel;
+use super::target::Encoded;
 use super::watch::{Activity, Found, Watch, Watched};
 use crate::edge::Connection;
 use crate::edge::shares::Entered;
@@ -70,10 +71,10 @@ where
         connection,
         activity: Activity::default(),
     });
-    let io = TokioIo::new(Watched {
+    let watched = Watched {
         io,
         session: Arc::clone(&session),
-    });
+    };
     let service = {
         let session = Arc::clone(&session);
         service_fn(move |request| answer(&session, request))
@@ -89,7 +90,7 @@ where
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
             .max_local_error_reset_streams(MAX_ERROR_RESETS);
         Box::pin(Together {
-            connection: builder.serve_connection(io, service),
+            connection: builder.serve_connection(TokioIo::new(watched), service),
             waited: false,
         })
     } else {
@@ -97,7 +98,7 @@ where
             http1::Builder::new()
                 .max_buf_size(MAX_HEAD)
                 .keep_alive(keep_alive)
-                .serve_connection(io, service),
+                .serve_connection(TokioIo::new(Encoded::new(watched)), service),
         )
     };
     drive(connection, session, Watch::new(context.limits, h2), drain)

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
 use super::context::Settings;
+use super::one_click::says_otherwise;
 use super::pages::{confirm_unsubscribe, language, unsubscribed};
 use super::record;
 use super::reply::{self, Reply};
@@ -133,7 +134,7 @@ fn posted(x: &Exchange<'_>, body: &Bytes) -> (Reply, Option<Appending>) {
         return (x.not_found(), None);
     };
     let language = language(x.headers);
-    if !says_one_click(x.headers, body) {
+    if says_otherwise(x.headers, body) {
         let right = x.verified(Kind::Unsubscribe, tenant, token, |_| Some(()));
         let asked = || reply::page(StatusCode::BAD_REQUEST, &confirm_unsubscribe(language));
         return (right.map_or_else(|| x.not_found(), |()| asked()), None);
@@ -143,60 +144,5 @@ fn posted(x: &Exchange<'_>, body: &Bytes) -> (Reply, Option<Appending>) {
     }) {
         Some(event) => (reply::page(StatusCode::OK, &unsubscribed(language)), Some(event)),
         None => (x.not_found(), None),
-    }
-}
-
-/// Whether a body holds `List-Unsubscribe=One-Click`, as a form or in multipart/form-data; both
-/// are allowed to senders (RFC 8058 §3.2).
-fn says_one_click(headers: &HeaderMap, body: &[u8]) -> bool {
-    const KEY: &str = "List-Unsubscribe";
-    const VALUE: &str = "One-Click";
-    let Ok(body) = str::from_utf8(body) else { return false };
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    let is_multipart = kind.get(..10).is_some_and(|k| k.eq_ignore_ascii_case("multipart/"));
-    if is_multipart {
-        // The value is the first line after the empty line that ends the part's headers (RFC 7578 §4).
-        let part = body.split_once(&format!("name=\"{KEY}\"")).map(|(_, rest)| rest);
-        let value = part.and_then(|p| p.split_once("\r\n\r\n")).map(|(_, v)| v);
-        return value
-            .and_then(|v| v.lines().next())
-            .is_some_and(|v| v.trim().eq_ignore_ascii_case(VALUE));
-    }
-    body.trim()
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .any(|(k, v)| k.trim().eq_ignore_ascii_case(KEY) && v.trim().eq_ignore_ascii_case(VALUE))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_says_one_click() {
-        let multipart =
-            "--x\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--x--\r\n";
-        for (kind, body, says) in [
-            ("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click", true),
-            (
-                "application/x-www-form-urlencoded; charset=utf-8",
-                "a=b&List-Unsubscribe=One-Click\r\n",
-                true,
-            ),
-            ("", "List-Unsubscribe=One-Click", true),
-            ("multipart/form-data; boundary=x", multipart, true),
-            ("multipart/form-data; boundary=x", "List-Unsubscribe=One-Click", false),
-            ("application/x-www-form-urlencoded", "List-Unsubscribe=No", false),
-            ("application/x-www-form-urlencoded", "", false),
-            ("text/plain", "hello", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, kind.parse().unwrap());
-            assert_eq!(says_one_click(&headers, body.as_bytes()), says, "{kind}: {body}");
-        }
-        assert!(!says_one_click(&HeaderMap::new(), b"List-Unsubscribe=One-Click\xff"));
     }
 }

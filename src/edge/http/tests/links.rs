@@ -154,6 +154,54 @@ async fn what_was_appended_to_a_link_does_not_break_it() {
 }
 
 #[tokio::test]
+async fn raw_bytes_that_mailers_send_in_a_target_are_encoded() {
+    let edge = Edge::new();
+    let click = click("acme", "https://example.com/");
+    for appended in [
+        &b"?n=\"a\""[..],
+        b"?n=<FNAME>",
+        b"?n=J\xf6rg",
+        b"?n=J\xc3\xb6rg",
+        b">",
+        b"\">",
+        b"<br>",
+        b"\xe2\x80\x8b",
+        b"\xa0x",
+        b"{x}|^`\\",
+    ] {
+        // Beside a body that looks like a request, on one connection.
+        let mut sent =
+            b"POST /u/x HTTP/1.1\r\nHost: links.customer.example\r\nContent-Length: 19\r\n\r\nGET /\" HTTP/1.1\r\n\r\n"
+                .to_vec();
+        for last in ["", "Connection: close\r\n"] {
+            sent.extend_from_slice(format!("GET {click}").as_bytes());
+            sent.extend_from_slice(appended);
+            sent.extend_from_slice(format!(" HTTP/1.1\r\nHost: {CUSTOMER}\r\n{last}\r\n").as_bytes());
+        }
+        let mut io = edge.connect(BOTH[0]);
+        io.write_all(&sent).await.unwrap();
+        let mut text = String::new();
+        io.read_to_string(&mut text).await.unwrap();
+        let shown = String::from_utf8_lossy(appended);
+        assert!(text.starts_with("HTTP/1.1 404"), "{shown}: {text}");
+        assert_eq!(text.matches("HTTP/1.1 302").count(), 2, "{shown}: {text}");
+        assert_eq!(
+            text.matches("location: https://example.com/\r\n").count(),
+            2,
+            "{shown}: {text}"
+        );
+    }
+    for bad in ["\x01", "\t", " x", "\x7f"] {
+        let mut io = edge.connect(BOTH[0]);
+        let sent = format!("GET {click}{bad} HTTP/1.1\r\nHost: {CUSTOMER}\r\nConnection: close\r\n\r\n");
+        io.write_all(sent.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        io.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 400"), "{bad:?}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_path_may_be_respelled() {
     let edge = Edge::new();
     let token = click("acme", "https://example.com/").split_off(3);
@@ -267,10 +315,11 @@ async fn unsubscribing_takes_a_post() {
         let got = edge.send(via, CUSTOMER, form, "List-Unsubscribe=One-Click").await;
         assert_eq!((got.status, got.header(LOCATION)), (StatusCode::OK, ""));
         assert!(got.headers.get("set-cookie").is_none());
-        assert_eq!(
-            edge.send(via, CUSTOMER, Request::post(&path), "hello").await.status,
-            StatusCode::BAD_REQUEST
-        );
+        let asked = edge
+            .send(via, CUSTOMER, Request::post(&path), "List-Unsubscribe=No")
+            .await;
+        assert_eq!(asked.status, StatusCode::BAD_REQUEST);
+        assert!(str::from_utf8(&asked.body).unwrap().contains("<form method=\"post\">"));
         assert_eq!(
             edge.send(via, CUSTOMER, Request::post("/u/abc"), "List-Unsubscribe=One-Click")
                 .await
@@ -282,8 +331,19 @@ async fn unsubscribing_takes_a_post() {
             edge.send(via, CUSTOMER, Request::post(&path), long).await.status,
             StatusCode::PAYLOAD_TOO_LARGE
         );
+        assert_eq!(edge.events().len(), 1, "another value asks");
+        // Whoever posts to a link that verifies wants to leave.
+        for body in [
+            "",
+            "hello",
+            "{\"List-Unsubscribe\":\"One-Click\"}",
+            "List%2DUnsubscribe=One%2DClick",
+        ] {
+            let got = edge.send(via, CUSTOMER, Request::post(&path), body).await;
+            assert_eq!(got.status, StatusCode::OK, "{body}");
+        }
         let events = edge.events();
-        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events.len(), 5, "{events:?}");
         assert_eq!(
             (events[0]["type"].as_str(), events[0]["list"].as_u64()),
             (Some("unsubscribe"), Some(9))

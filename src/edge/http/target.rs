@@ -1,0 +1,450 @@
+//! Request targets as mailers send them. Quotes, angle brackets and bytes from 0x80 on have no place
+//! in a request target (RFC 9112 §3.2), nor have `\`, `^`, a backtick and `|` in its path. hyper
+//! answers them with 400 before anything sees the request; but mail programs and scanners send them.
+//! So they are percent-encoded before hyper reads: in the request line of HTTP/1.1, nowhere else.
+//!
+//! For that, the stream is followed from one request line to the next: head lines to the empty one,
+//! then a body by its one length or its chunks. What is not clear beyond doubt (two lengths, other
+//! codings, CONNECT) ends the following, and from there on every byte passes as it is: a body is
+//! never changed. hyper alone decides what a request is.
+
+use std::io;
+use std::io::BufRead;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How much of a line is kept when it comes in several reads: a method, or a header that tells a
+/// body's length.
+const LINE: usize = 48;
+
+/// A stream whose request targets are encoded.
+pub(super) struct Encoded<IO> {
+    io: IO,
+    follower: Follower,
+    /// What was read and encoded, and found no room yet: at most three times what was read at once.
+    pending: io::Cursor<Vec<u8>>,
+}
+
+impl<IO> Encoded<IO> {
+    pub(super) fn new(io: IO) -> Self {
+        Self {
+            io,
+            follower: Follower::default(),
+            pending: io::Cursor::default(),
+        }
+    }
+
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let at = usize::try_from(self.pending.position()).unwrap_or(usize::MAX);
+        let rest = self.pending.get_ref().get(at..).unwrap_or_default();
+        let now = rest.get(..buf.remaining()).unwrap_or(rest);
+        buf.put_slice(now);
+        if now.len() == rest.len() {
+            self.pending = io::Cursor::default();
+        } else {
+            self.pending.set_position((at + now.len()) as u64);
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Encoded<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.pending.get_ref().is_empty() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+            let read = buf.filled().get(before..).unwrap_or_default();
+            let Some(encoded) = this.follower.follow(read) else {
+                return Poll::Ready(Ok(()));
+            };
+            buf.set_filled(before);
+            this.pending = io::Cursor::new(encoded);
+        }
+        this.hand_out(buf);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Encoded<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Where in the stream of requests the next byte stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// Before or in the method; empty lines may come before it (RFC 9112 §2.2).
+    #[default]
+    Method,
+    /// In the target, or in its query.
+    Target { query: bool },
+    /// In the rest of the request line.
+    Version,
+    /// In the lines of the head.
+    Head,
+    /// In a body of a known length, or in a chunk.
+    Body { left: u64, chunk: bool },
+    /// In the line with a chunk's length.
+    ChunkSize,
+    /// In the line end after a chunk.
+    ChunkEnd,
+    /// In the lines after the last chunk.
+    Trailers,
+    /// Not followed any more.
+    Lost,
+}
+
+/// What the head says of the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Length {
+    #[default]
+    None,
+    Known(u64),
+    Chunked,
+    /// Contradictory, or not understood.
+    Unclear,
+}
+
+/// Follows a stream of requests.
+#[derive(Debug, Default)]
+struct Follower {
+    place: Place,
+    length: Length,
+    /// The beginning of the present line, where it came with an earlier read; [`LINE`] bytes at most.
+    line: Vec<u8>,
+}
+
+impl Follower {
+    /// Follows what was read. `None`: it stays as it is.
+    fn follow(&mut self, read: &[u8]) -> Option<Vec<u8>> {
+        let mut changed: Option<Vec<u8>> = None;
+        let mut rest = read;
+        while !rest.is_empty() && self.place != Place::Lost {
+            let place = self.place;
+            let (taken, after) = rest.split_at_checked(self.step(rest)).unwrap_or((rest, &[]));
+            if let Place::Target { query } = place
+                && taken.iter().fold(false, |any, b| any | is_encoded(*b, query))
+            {
+                let before = read.get(..read.len() - rest.len()).unwrap_or_default();
+                encode(taken, query, changed.get_or_insert_with(|| before.to_vec()));
+            } else if let Some(out) = &mut changed {
+                out.extend_from_slice(taken);
+            }
+            rest = after;
+        }
+        if let Some(out) = &mut changed {
+            out.extend_from_slice(rest);
+        }
+        changed
+    }
+
+    /// Takes the next piece of a kind; how long it is.
+    fn step(&mut self, rest: &[u8]) -> usize {
+        match self.place {
+            Place::Method => {
+                let end = rest.iter().position(|b| matches!(b, b' ' | b'\n'));
+                let taken = end.map_or(rest.len(), |end| end + 1);
+                let piece = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+                if end.is_none() || !self.line.is_empty() {
+                    self.keep(piece);
+                }
+                let method = if self.line.is_empty() { piece } else { &self.line };
+                match end.and_then(|end| rest.get(end)) {
+                    // A tunnel may follow.
+                    Some(b' ') if method == b"CONNECT" => self.place = Place::Lost,
+                    Some(b' ') => self.to(Place::Target { query: false }),
+                    Some(_) if method.trim_ascii().is_empty() => self.to(Place::Method),
+                    Some(_) => self.place = Place::Lost,
+                    None => {}
+                }
+                taken
+            }
+            Place::Target { query } => {
+                let mut taken = until(rest, b' ');
+                if !query {
+                    taken = until(rest.get(..taken).unwrap_or(rest), b'?');
+                }
+                let target = rest.get(..taken).unwrap_or_default();
+                if target.iter().fold(false, |any, b| any | (*b < b' ')) {
+                    // The line ends, or hyper refuses it.
+                    self.place = Place::Lost;
+                } else if target.ends_with(b" ") {
+                    self.to(Place::Version);
+                } else if target.ends_with(b"?") {
+                    self.place = Place::Target { query: true };
+                }
+                taken
+            }
+            Place::Version => self.line(rest, |this, _| this.to(Place::Head)),
+            Place::Head => self.line(rest, Self::head_line),
+            Place::Body { left, chunk } => {
+                let here = u64::try_from(rest.len()).unwrap_or(u64::MAX).min(left);
+                self.place = match (left - here, chunk) {
+                    (0, false) => Place::Method,
+                    (0, true) => Place::ChunkEnd,
+                    (left, chunk) => Place::Body { left, chunk },
+                };
+                usize::try_from(here).unwrap_or(rest.len())
+            }
+            Place::ChunkSize => self.line(rest, |this, line| {
+                let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
+                let size = line.get(..digits).and_then(|d| str::from_utf8(d).ok());
+                this.place = match size.and_then(|s| u64::from_str_radix(s, 16).ok()) {
+                    Some(0) => Place::Trailers,
+                    Some(left) => Place::Body { left, chunk: true },
+                    None => Place::Lost,
+                };
+            }),
+            Place::ChunkEnd => self.line(rest, |this, line| {
+                this.place = if line.is_empty() { Place::ChunkSize } else { Place::Lost };
+            }),
+            Place::Trailers => self.line(rest, |this, line| {
+                if line.is_empty() {
+                    this.to(Place::Method);
+                }
+            }),
+            Place::Lost => rest.len(),
+        }
+    }
+
+    /// Takes a line, or what there is of it, and calls `f` with a whole one, without its end.
+    fn line(&mut self, rest: &[u8], f: impl FnOnce(&mut Self, &[u8])) -> usize {
+        let taken = until(rest, b'\n');
+        let piece = rest.get(..taken).unwrap_or_default();
+        match piece.strip_suffix(b"\n") {
+            None => self.keep(piece),
+            Some(line) if self.line.is_empty() => f(self, line.strip_suffix(b"\r").unwrap_or(line)),
+            Some(line) => {
+                self.keep(line);
+                let line = std::mem::take(&mut self.line);
+                f(self, line.strip_suffix(b"\r").unwrap_or(&line));
+            }
+        }
+        taken
+    }
+
+    /// Keeps the beginning of a line that is not whole.
+    fn keep(&mut self, piece: &[u8]) {
+        let room = LINE.saturating_sub(self.line.len());
+        self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
+    }
+
+    fn to(&mut self, place: Place) {
+        self.place = place;
+        self.line = Vec::new();
+    }
+
+    fn head_line(&mut self, line: &[u8]) {
+        match line.first() {
+            None => {
+                self.place = match std::mem::take(&mut self.length) {
+                    Length::None | Length::Known(0) => Place::Method,
+                    Length::Known(left) => Place::Body { left, chunk: false },
+                    Length::Chunked => Place::ChunkSize,
+                    Length::Unclear => Place::Lost,
+                };
+            }
+            Some(b'C' | b'c' | b'T' | b't') => {
+                let colon = line.iter().position(|b| *b == b':').unwrap_or(line.len());
+                let (name, value) = line.split_at_checked(colon).unwrap_or_default();
+                let value = value.get(1..).unwrap_or_default().trim_ascii();
+                let said = if name.eq_ignore_ascii_case(b"content-length") {
+                    known(value)
+                } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+                    match value.eq_ignore_ascii_case(b"chunked") {
+                        true => Length::Chunked,
+                        false => Length::Unclear,
+                    }
+                } else {
+                    return;
+                };
+                self.length = if self.length == Length::None {
+                    said
+                } else {
+                    Length::Unclear
+                };
+            }
+            // The line before goes on (RFC 9112 §5.2): hyper refuses that.
+            Some(b' ' | b'\t') => self.length = Length::Unclear,
+            Some(_) => {}
+        }
+    }
+}
+
+/// A body's length.
+fn known(value: &[u8]) -> Length {
+    let digits = !value.is_empty() && value.len() < 20 && value.iter().all(u8::is_ascii_digit);
+    let length = str::from_utf8(value)
+        .ok()
+        .filter(|_| digits)
+        .and_then(|v| v.parse().ok());
+    length.map_or(Length::Unclear, Length::Known)
+}
+
+/// How far it is to the end of what a byte ends, or of all there is.
+fn until(mut rest: &[u8], byte: u8) -> usize {
+    // Never fails on a slice; it finds the byte as fast as the C library does.
+    rest.skip_until(byte).unwrap_or(rest.len())
+}
+
+/// What hyper refuses, and what of it is not a control character. In a query it takes more.
+fn is_encoded(byte: u8, query: bool) -> bool {
+    let in_path = (byte == b'\\') | (byte == b'^') | (byte == b'`') | (byte == b'|');
+    (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte >= 0x80) | (!query & in_path)
+}
+
+fn encode(target: &[u8], query: bool, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in target {
+        if is_encoded(*byte, query) {
+            out.push(b'%');
+            out.extend(
+                [byte >> 4, byte & 15]
+                    .iter()
+                    .filter_map(|digit| HEX.get(usize::from(*digit))),
+            );
+        } else {
+            out.push(*byte);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    /// What comes out of a stream that is read in pieces of these sizes.
+    fn read(stream: &[u8], sizes: &[usize]) -> Vec<u8> {
+        let mut follower = Follower::default();
+        let (mut out, mut rest) = (Vec::new(), stream);
+        for size in sizes.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (now, after) = rest.split_at((*size).clamp(1, rest.len()));
+            out.extend(follower.follow(now).unwrap_or_else(|| now.to_vec()));
+            rest = after;
+        }
+        out
+    }
+
+    fn text(stream: &str) -> String {
+        let whole = read(stream.as_bytes(), &[usize::MAX]);
+        for size in 1..12 {
+            assert_eq!(read(stream.as_bytes(), &[size]), whole, "{size}");
+        }
+        String::from_utf8(whole).unwrap()
+    }
+
+    #[test]
+    fn targets_are_encoded_and_nothing_else() {
+        let second = "GET /b?\"<é> HTTP/1.1\r\nHost: \"<é>\r\n\r\n";
+        let encoded = "GET /b?%22%3C%C3%A9%3E HTTP/1.1\r\nHost: \"<é>\r\n\r\n";
+        for before in [
+            "",
+            "\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: <a>\r\n\r\n",
+            "GET / HTTP/1.1\nHost: <a>\n\n",
+            "HEAD /%22 HTTP/1.0\r\nContent-Length: 0\r\nCookie: \"x\"\r\n\r\n",
+            "POST /u/x HTTP/1.1\r\nContent-Length: 21\r\n\r\nGET /\"x\" HTTP/1.1\r\n\r\n",
+            "POST /u/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\"<\"\r\n\"<>\r\n\r\nA\r\nGET /\"<> H\r\n0\r\nX: \"<\"\r\n\r\n",
+        ] {
+            assert_eq!(
+                text(&format!("{before}{second}{second}")),
+                format!("{before}{encoded}{encoded}")
+            );
+        }
+        assert_eq!(
+            text("GET /|^`\\{}?|^`\\{}?\" HTTP/1.1\r\n\r\n"),
+            "GET /%7C%5E%60%5C{}?|^`\\{}?%22 HTTP/1.1\r\n\r\n"
+        );
+        // What is unclear ends it.
+        for before in [
+            "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nX: y\r\n Content-Length: 1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+            "CONNECT a.example:443 HTTP/1.1\r\n\r\n",
+            "GET /\r\n",
+            "GET /\tx HTTP/1.1\r\n\r\n",
+        ] {
+            let stream = format!("{before}{second}");
+            assert_eq!(text(&stream), stream);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_small_buffer_gets_it_piece_by_piece() {
+        let target = "\"".repeat(1000);
+        let stream = format!("GET /{target} HTTP/1.1\r\n\r\nGET /< HTTP/1.1\r\n\r\n");
+        let mut encoded = Encoded::new(stream.as_bytes());
+        let mut all = Vec::new();
+        let mut buffer = [0; 7];
+        loop {
+            let read = encoded.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            all.extend_from_slice(&buffer[..read]);
+        }
+        let expected = format!("GET /{} HTTP/1.1\r\n\r\nGET /%3C HTTP/1.1\r\n\r\n", "%22".repeat(1000));
+        assert_eq!(String::from_utf8(all).unwrap(), expected);
+        assert_eq!(encoded.pending.get_ref().capacity(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_of_any_size_come_to_the_same(stream in "((GET|POST|[A-Z]{1,9}) /(\\PC|[\"<>]){0,9} HTTP/1.1\r?\n((Content-Length: [0-9]|Transfer-Encoding: chunked|[A-Za-z-]{1,60}: \\PC{0,60})\r?\n){0,3}\r?\n(\\PC{0,9}|[0-3]\r\n\\PC{0,3}\r\n){0,2}){0,4}", sizes in prop::collection::vec(1usize..40, 1..9)) {
+            prop_assert_eq!(read(stream.as_bytes(), &sizes), read(stream.as_bytes(), &[usize::MAX]));
+        }
+
+        #[test]
+        fn bodies_pass_as_they_are(body in prop::collection::vec(any::<u8>(), 0..99), sizes in prop::collection::vec(1usize..40, 1..9), chunks: bool) {
+            let (how, framed) = if chunks && !body.is_empty() {
+                let mut framed = format!("{:x}\r\n", body.len()).into_bytes();
+                framed.extend_from_slice(&body);
+                framed.extend_from_slice(b"\r\n0\r\n\r\n");
+                ("Transfer-Encoding: chunked".to_owned(), framed)
+            } else {
+                (format!("Content-Length: {}", body.len()), body)
+            };
+            let stream = |quote: &str| {
+                let mut all = format!("POST /{quote} HTTP/1.1\r\n{how}\r\n\r\n").into_bytes();
+                all.extend_from_slice(&framed);
+                all.extend_from_slice(format!("GET /{quote} HTTP/1.1\r\n\r\n").as_bytes());
+                all
+            };
+            prop_assert_eq!(read(&stream("\""), &sizes), stream("%22"));
+        }
+    }
+}
