@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::verdict::Class;
 
 /// The version of these rules; each event's verdict names it.
-pub(super) const VERSION: &str = "2026-11.2";
+pub(super) const VERSION: &str = "2026-11.3";
 
 /// The weight from which signs together mean a program.
 pub(super) const CERTAIN: u32 = 100;
@@ -89,6 +89,10 @@ signs! {
     AgentCrawler = "agent_crawler", Scanner, 100;
     /// An HTTP library or tool.
     AgentTool = "agent_tool", Scanner, 100;
+    /// No browser and no mail program, by the form of its name.
+    AgentProgram = "agent_program", Scanner, 100;
+    /// Microsoft Office asks what a link is before it hands it to the browser.
+    AgentOfficeLookup = "agent_office_lookup", Prefetch, 0;
     /// No User-Agent.
     AgentEmpty = "agent_empty", Scanner, 100;
     /// A header says that the fetch is ahead of a person.
@@ -191,6 +195,13 @@ pub(super) const PARTS: &[AgentRule] = &[
     rule("bot;", Sign::AgentCrawler, None),
     rule("crawler", Sign::AgentCrawler, None),
     rule("spider", Sign::AgentCrawler, None),
+    // Google's fetchers that no person sees (developers.google.com/search/docs/crawling-indexing).
+    rule("google-", Sign::AgentCrawler, None),
+    // Office asks whether a link is a document that it could open itself (MS-OFFIBDF; learn.microsoft.com,
+    // "Office opens hyperlinks").
+    rule("existence discovery", Sign::AgentOfficeLookup, None),
+    rule("protocol discovery", Sign::AgentOfficeLookup, None),
+    rule("webdav-miniredir", Sign::AgentOfficeLookup, None),
     // HTTP libraries and tools under their default names: no person reads mail with them.
     rule("curl/", Sign::AgentTool, None),
     rule("wget/", Sign::AgentTool, None),
@@ -204,6 +215,34 @@ pub(super) const PARTS: &[AgentRule] = &[
     rule("axios/", Sign::AgentTool, None),
     rule("node-fetch", Sign::AgentTool, None),
     rule("guzzlehttp/", Sign::AgentTool, None),
+];
+
+/// Office under the names it also opens messages with: only where a link is followed, which it leaves
+/// to the browser, are they a sign.
+pub(super) const OFFICE: &[&str] = &["ms-office", "msoffice", "microsoft office"];
+
+/// Before the address of the page about a program, as crawlers name it (RFC 9309 §2.2.1).
+pub(super) const ABOUT: &[&str] = &["+http://", "+https://"];
+
+/// How browsers begin, and what shows a browser's engine in an agent that says `compatible`.
+pub(super) const BROWSERS: &[&str] = &["mozilla/", "opera/"];
+/// See [`BROWSERS`].
+pub(super) const ENGINES: &[&str] = &["gecko", "webkit", "khtml", "trident", "msie", "presto"];
+
+/// What mail programs and the systems they run on call themselves: an agent with one of these that
+/// does not begin like a browser's may still show a message to a person.
+pub(super) const MAIL_PROGRAMS: &[&str] = &[
+    "mail",
+    "outlook",
+    "microsoft office",
+    "ms-office",
+    "thunderbird",
+    "evolution",
+    "notes",
+    "em client",
+    "spark",
+    "dalvik/",
+    "blackberry",
 ];
 
 /// What ends an ambiguous agent: WebKit's engine and no browser after it, whatever the platform.

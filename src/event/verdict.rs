@@ -188,7 +188,7 @@ impl Rules {
             found.signs.add(Sign::MethodHead);
         }
         let agent = headers.get(header::USER_AGENT).map_or(&[][..], |v| v.as_bytes());
-        self.judge_agent(agent, &mut found);
+        self.judge_agent(kind, agent, &mut found);
         if rules::PURPOSE_HEADERS
             .iter()
             .any(|h| headers.get(*h).is_some_and(|v| says_ahead(v.as_bytes())))
@@ -205,7 +205,7 @@ impl Rules {
         }
     }
 
-    fn judge_agent(&self, agent: &[u8], found: &mut Found) {
+    fn judge_agent(&self, kind: EventType, agent: &[u8], found: &mut Found) {
         let agent = agent.trim_ascii();
         if agent.is_empty() {
             found.signs.add(Sign::AgentEmpty);
@@ -226,7 +226,42 @@ impl Rules {
         if ends_with_ignoring_case(agent, rules::AMBIGUOUS_END.as_bytes()) {
             found.signs.add(Sign::AgentAmbiguous);
         }
+        if matches!(kind, EventType::Click | EventType::Redirect) && holds_any(searched, rules::OFFICE) {
+            found.signs.add(Sign::AgentOfficeLookup);
+        }
+        // Whose name is known needs no guess.
+        if found.signs == Signs::default() {
+            if holds_any(searched, rules::ABOUT) {
+                found.signs.add(Sign::AgentCrawler);
+            } else if !may_be_a_person(searched) {
+                found.signs.add(Sign::AgentProgram);
+            }
+        }
     }
+}
+
+/// Whether an agent has the form of a browser's, or names a mail program.
+fn may_be_a_person(agent: &[u8]) -> bool {
+    let begins = |text: &&str| {
+        agent
+            .get(..text.len())
+            .is_some_and(|a| a.eq_ignore_ascii_case(text.as_bytes()))
+    };
+    if !rules::BROWSERS.iter().any(|text| begins(&text)) {
+        return holds_any(agent, rules::MAIL_PROGRAMS);
+    }
+    // `Mozilla/5.0 (compatible; …` is how programs begin that want to be taken for a browser.
+    let comment = agent.iter().position(|b| *b == b'(').and_then(|at| agent.get(at..));
+    let compatible = comment.is_some_and(|c| c.get(..11).is_some_and(|c| c.eq_ignore_ascii_case(b"(compatible")));
+    !compatible || holds_any(agent, rules::ENGINES) || holds_any(agent, rules::MAIL_PROGRAMS)
+}
+
+fn holds_any(agent: &[u8], words: &[&str]) -> bool {
+    words.iter().any(|word| {
+        agent
+            .windows(word.len())
+            .any(|w| w.eq_ignore_ascii_case(word.as_bytes()))
+    })
 }
 
 /// What has been found so far.
@@ -281,6 +316,36 @@ mod tests {
             assert_eq!(j.proxy, *proxy, "{agent}");
             assert_eq!(j.verdict.rules, RULES);
         }
+    }
+
+    #[test]
+    fn office_looks_before_the_browser_opens() {
+        for agent in [
+            "Mozilla/4.0 (compatible; ms-office; MSOffice 16)",
+            "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; WOW64; Trident/8.0; .NET4.0C; .NET4.0E; Microsoft Outlook 16.0.5422; ms-office; MSOffice 16)",
+            "Microsoft Office/16.0 (Windows NT 10.0; Microsoft Outlook 16.0.17928; Pro)",
+            "Microsoft Office Existence Discovery",
+        ] {
+            for kind in [EventType::Click, EventType::Redirect] {
+                let j = judge(kind, Method::GET, &[("user-agent", agent)], 60_000);
+                assert_eq!(j.verdict.class, Class::Prefetch, "{agent}");
+                assert_eq!(
+                    j.verdict.reasons().collect::<Vec<_>>(),
+                    ["agent_office_lookup"],
+                    "{agent}"
+                );
+            }
+        }
+        // Outlook shows messages under the same name.
+        let agent = "Mozilla/4.0 (compatible; ms-office; MSOffice 16)";
+        let j = judge(EventType::Open, Method::GET, &[("user-agent", agent)], 60_000);
+        assert_eq!(j.verdict.class, Class::Human);
+        let j = judge(EventType::Unsubscribe, Method::POST, &[("user-agent", agent)], 60_000);
+        assert_eq!(j.verdict.class, Class::Human);
+        // Outlook for Mac opens links in a browser of its own.
+        let mac = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15) AppleWebKit/537.36 (KHTML, like Gecko) Microsoft Outlook/16.78 Chrome/116.0.0.0 Safari/537.36";
+        let j = judge(EventType::Click, Method::GET, &[("user-agent", mac)], 60_000);
+        assert_eq!(j.verdict.class, Class::Human);
     }
 
     #[test]
