@@ -15,6 +15,9 @@ use crate::control::OperatorError;
 use crate::domain::{Language, NameError};
 use crate::store::StoreError;
 
+/// Seconds after which one who had too much under way may ask again.
+const BUSY_RETRY: u64 = 5;
+
 /// What went wrong, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -31,7 +34,7 @@ pub(super) enum Code {
     Unauthorized,
     /// The token's role does not allow it, or the request comes from elsewhere than it may.
     Forbidden,
-    /// A limit of the CA; `retry_at` says when it allows it.
+    /// A limit of the CA, and `retry_at` says when it allows it; or too much is asked for at once.
     RateLimited,
     /// The CA did not do it.
     CaUnavailable,
@@ -55,7 +58,7 @@ pub(super) struct Problem {
     code: Code,
     /// What went wrong and what is allowed, for people.
     detail: String,
-    /// When it is possible. `None`: time does not help.
+    /// When it is possible. `None`: time does not help, or Retry-After tells the seconds.
     retry_at: Option<Timestamp>,
     /// The same in seconds from now, for Retry-After.
     #[serde(skip)]
@@ -153,6 +156,13 @@ impl Problem {
         )
     }
 
+    /// There was no room for it now.
+    fn busy(detail: impl Into<String>, retry_after: u64) -> Self {
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
+        problem.retry_after = Some(retry_after);
+        problem
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -194,6 +204,7 @@ impl From<OperatorError> for Problem {
         let problem = match error {
             OperatorError::Store(error) => error.into(),
             OperatorError::NotFound => Self::not_found(error.to_string()),
+            OperatorError::Busy => Self::busy(error.to_string(), BUSY_RETRY),
             OperatorError::OtherTenant | OperatorError::OwnName | OperatorError::IssueOff | OperatorError::Frozen => {
                 Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string())
             }

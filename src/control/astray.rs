@@ -1,4 +1,5 @@
-//! Names that do not lead here (any more): how often they are looked at, and what brings them back.
+//! Names that do not lead here (any more), or whose zones do not answer: how often they are looked
+//! at, and what brings them back.
 //!
 //! A domain that holds a certificate is looked at every `dns.recheck`, spread out, so that a move
 //! is known before its renewal. One that does not lead here is looked at after a minute, and at
@@ -78,7 +79,12 @@ impl Control {
         let until = now + random::jitter(DEPARTED_LOOK, SPREAD);
         draft.happens(SslEvent::Postponed { until });
         if !last_look.is_some_and(has_departed) {
-            draft.tells("departed", Some(format!("it has not led here since {since}; it is looked at about once a week, and at every verify or handshake")));
+            let what = match draft.record.ssl.facts.zone.clone() {
+                Some(zone) => format!("the name servers of {zone} have not answered since {since}"),
+                None => format!("it has not led here since {since}"),
+            };
+            let detail = format!("{what}; it is looked at about once a week, and at every verify or handshake");
+            draft.tells("departed", Some(detail));
         }
     }
 

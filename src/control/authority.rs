@@ -281,14 +281,14 @@ impl Control {
         self.inner.store.return_budgets(&turns, self.inner.clock.now()).await
     }
 
-    /// Who finds no budget left stands in the short line, if its tenant has only a few domains waiting.
+    /// Who finds no budget left stands in the short line, if it goes past what waits in bulk.
     pub(super) async fn in_its_line(
         &self,
         mut takes: Vec<BudgetTake>,
         record: &DomainRecord,
     ) -> Result<Vec<BudgetTake>, StoreError> {
         if !takes.is_empty() {
-            let few = self.only_few_wait(&record.tenant).await?;
+            let few = self.goes_past(record).await?;
             takes.iter_mut().for_each(|take| take.few = few);
         }
         Ok(takes)

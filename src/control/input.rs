@@ -127,6 +127,9 @@ pub enum OperatorError {
     /// All orders are frozen.
     #[error("all orders are frozen; DELETE /v1/issuer/freeze lets them go on")]
     Frozen,
+    /// Whoever asks has more looks under way than others leave room for.
+    #[error("too many looks at DNS are under way for this token, tenant or zone; try again in a few seconds")]
+    Busy,
     /// The CA has not revoked the certificate; nothing was forgotten.
     #[error(
         "the certificate was not revoked ({0}), and nothing was forgotten: the domain, its key and its certificate are as they were; try again, or purge without revoke"

@@ -2,8 +2,8 @@
 //!
 //! Every change goes the same way (`change`): read the record, compute the next one with the
 //! pure function of [`crate::domain::ssl`], store it, and only then let the data plane see it.
-//! The `scheduler` finds what is due, `work` does it under a lease, `queue` decides whose
-//! order goes first, `handshake` answers handshakes that wait.
+//! The `scheduler` finds what is due, `work` does it under a lease, `lanes` decides who gets one of
+//! the places for it and `queue` whose order goes first, `handshake` answers handshakes that wait.
 
 mod admission;
 mod ask;
@@ -19,7 +19,9 @@ mod handshake;
 mod import;
 mod input;
 mod kills;
+mod lanes;
 mod loader;
+mod looks;
 mod metrics;
 mod newcomers;
 mod operator;
@@ -31,6 +33,7 @@ mod probe;
 pub(crate) mod queue;
 mod redirects;
 mod rejected;
+mod renewal_info;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
@@ -173,7 +176,10 @@ struct Inner {
     at_risk: std::sync::Mutex<Option<(Timestamp, u64)>>,
     /// Names just registered, which may be taken up before what waits to be.
     newcomers: newcomers::Newcomers,
-    looks: Semaphore,
+    /// The places in which DNS is looked at.
+    looks: looks::Looks,
+    /// The places in which CAs are asked when to renew.
+    renewal_info: renewal_info::Desk,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
     rejected: rejected::Rejected,
@@ -228,8 +234,6 @@ pub struct Parts {
     pub metrics: Metrics,
 }
 
-/// DNS checks at once before orders; each takes one UDP socket and up to ten seconds.
-const CONCURRENT_LOOKS: usize = 64;
 /// Certificates loaded from the store at once for handshakes.
 const CONCURRENT_LOADS: usize = 64;
 
@@ -259,8 +263,9 @@ impl Control {
             identified: Notify::new(),
             target_caa: ArcSwap::default(),
             at_risk: std::sync::Mutex::default(),
-            newcomers: newcomers::Newcomers::default(),
-            looks: Semaphore::new(CONCURRENT_LOOKS),
+            newcomers: newcomers::Newcomers::new(),
+            looks: looks::Looks::new(),
+            renewal_info: renewal_info::Desk::default(),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
             rejected: rejected::Rejected::new(),

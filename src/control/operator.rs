@@ -48,7 +48,7 @@ impl Control {
             .await
         {
             Ok(record) => {
-                self.inner.newcomers.add(&record);
+                self.inner.newcomers.add(&record, now);
                 self.publish(&record);
                 Ok(Registered { record, created: true })
             }
@@ -214,16 +214,18 @@ impl Control {
     /// is not replaced, and a time the CA has set is kept.
     pub async fn verify(&self, name: &DomainName, actor: &Actor) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        let place = self.report_place(&record, actor).await?;
         let mut report = self.tools().checker.report(&record).await;
         let through = match &report.finding.verdict {
             DnsVerdict::Proxied { provider } => Some(provider.clone()),
             _ => None,
         };
         let tried = if report.https || through.is_some() {
-            self.preflight(&record, through.as_deref(), None).await?
+            self.preflight(&record, through.as_deref(), None, Priority::Verify).await?
         } else {
             None
         };
+        drop(place);
         if let Some(provider) = through.filter(|_| tried.as_ref().is_some_and(|t| t.miss.is_none())) {
             report.works_through(&provider);
         }
@@ -318,11 +320,18 @@ impl Control {
 
     /// What the records of a domain look like now, and whether its challenge gets here. Nothing is
     /// stored; behind a proxy, where a try may need the stand-in, the last one's result is shown.
-    pub async fn dns_report(&self, name: &DomainName) -> Result<(DomainRecord, DnsReport), OperatorError> {
+    pub async fn dns_report(
+        &self,
+        name: &DomainName,
+        actor: &Actor,
+    ) -> Result<(DomainRecord, DnsReport), OperatorError> {
         let mut record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        let _place = self.report_place(&record, actor).await?;
         let mut report = self.tools().checker.report(&record).await;
         match &report.finding.verdict {
-            DnsVerdict::Right => record.ssl.facts.preflight = self.preflight(&record, None, None).await?,
+            DnsVerdict::Right => {
+                record.ssl.facts.preflight = self.preflight(&record, None, None, Priority::Bulk).await?;
+            }
             DnsVerdict::Proxied { provider } if record.ssl.facts.arrives_through() == Some(provider.as_str()) => {
                 let provider = provider.clone();
                 report.works_through(&provider);

@@ -15,9 +15,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::lanes::{Lanes, Owner, Place};
+use super::queue::Priority;
 use super::{Control, Edit};
 use crate::address::is_public;
 use crate::dns::{Kind, Lookup};
@@ -31,8 +32,13 @@ use crate::store::{Fence, StoreError};
 const TIME: Duration = Duration::from_secs(4);
 /// How long one hop of it may take.
 const HOP: Duration = Duration::from_secs(3);
-/// Pre-flights at once: beyond, they wait, within their time.
+/// Pre-flights at once, and how many of these places each priority leaves to the one above it.
 const AT_ONCE: usize = 32;
+const RESERVED: usize = 2;
+/// How long one waits for a place: it is advice, which an order does not wait for long. Through a
+/// proxy it decides whether there is an order.
+const WAIT: Duration = Duration::from_secs(4);
+const WAIT_THROUGH_PROXY: Duration = Duration::from_secs(20);
 /// Addresses of one host that are tried, of each family.
 const MAX_ADDRESSES: usize = 2;
 /// How long the stand-in answers for a name whose pre-flight is made through a proxy: its own time,
@@ -60,7 +66,7 @@ pub struct Preflighter {
     lookup: Arc<dyn Lookup>,
     /// Of the account's key (RFC 8555 §8.1).
     thumbprint: String,
-    running: Semaphore,
+    places: Lanes,
 }
 
 impl Preflighter {
@@ -70,12 +76,19 @@ impl Preflighter {
             settings,
             lookup,
             thumbprint,
-            running: Semaphore::new(AT_ONCE),
+            places: Lanes::new(AT_ONCE, RESERVED),
         }
     }
 
-    /// Fetches a challenge of a name; `through`: the proxy in front of it. `None`: there was no
-    /// time, or the name leads where nothing may be tried.
+    /// A place for a pre-flight. `None`: there is none to be had soon enough; that says nothing about
+    /// the name.
+    async fn place(&self, through: Option<&str>, priority: Priority, owners: Vec<Owner>) -> Option<Place> {
+        let wait = through.map_or(WAIT, |_| WAIT_THROUGH_PROXY);
+        timeout(wait, self.places.enter(priority, owners)).await.ok()
+    }
+
+    /// Fetches a challenge of a name; `through`: the proxy in front of it. `None`: the name leads
+    /// where nothing may be tried.
     async fn attempt(&self, name: &DomainName, through: Option<&str>) -> Option<Result<(), String>> {
         let token = URL_SAFE_NO_PAD.encode(random::bytes::<32>());
         let expected = format!("{token}.{}", self.thumbprint);
@@ -87,16 +100,10 @@ impl Preflighter {
                 .filter(|_| through.is_none())
                 .map(|address| (name, address)),
         };
-        let tried = timeout(TIME, async {
-            // Never closed.
-            let _turn = self.running.acquire().await.ok()?;
-            Some(http01::fetch(&way, name.as_str(), &token, &expected, HOP).await)
-        });
-        match tried.await {
-            Ok(Some(Ok(()))) => Some(Ok(())),
-            Ok(Some(Err(Miss::NotTried { host }))) if host == name.as_str() => None,
-            Ok(Some(Err(miss))) => Some(Err(miss.to_string())),
-            Ok(None) => None,
+        match timeout(TIME, http01::fetch(&way, name.as_str(), &token, &expected, HOP)).await {
+            Ok(Ok(())) => Some(Ok(())),
+            Ok(Err(Miss::NotTried { host })) if host == name.as_str() => None,
+            Ok(Err(miss)) => Some(Err(miss.to_string())),
             Err(_) => Some(Err(format!("no answer within {} s", TIME.as_secs()))),
         }
     }
@@ -154,6 +161,7 @@ impl Control {
         record: &DomainRecord,
         through: Option<&str>,
         fence: Option<Fence>,
+        priority: Priority,
     ) -> Result<Option<Preflight>, StoreError> {
         let tools = self.tools();
         let Some(flight) = &tools.preflight else {
@@ -164,7 +172,11 @@ impl Control {
         if let Some(fresh) = last.filter(|p| p.through.as_deref() == through && now.saturating_since(p.at) <= FRESH) {
             return Ok(Some(fresh.clone()));
         }
+        let Some(_place) = flight.place(through, priority, self.owners(record)).await else {
+            return Ok(None);
+        };
         if through.is_some() && !record.ssl.holds(now) {
+            let now = self.inner.clock.now();
             self.change(&record.name, fence, |draft| {
                 draft.happens(SslEvent::StandIn { until: now + STAND_IN });
                 Edit::<StoreError>::Store

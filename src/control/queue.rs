@@ -1,8 +1,10 @@
 //! Whose order goes first: names wait here for one of the order slots.
 //!
 //! The higher priority goes first; within one, tenants take turns, so that an import of many
-//! domains does not keep another tenant's one waiting; within a tenant, who came first. Every
-//! operation costs the same however many wait.
+//! domains does not keep another tenant's one waiting; within a tenant, who came first. An order may
+//! take minutes at a CA that is slow, so each priority leaves some of the slots to those above it, and
+//! each tenant some to the others (why, and who is a tenant: [`super::lanes`]). Every operation costs
+//! the same however many wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -43,6 +45,10 @@ impl Priority {
 
 /// How long an order is thought to take before any has been seen.
 const FIRST_GUESS: Duration = Duration::from_secs(10);
+/// The part of the slots that each priority leaves to the one above it, and each tenant to others.
+/// With fewer slots, none is left.
+const RESERVED: usize = 16;
+const SPARED: usize = 8;
 
 /// The queue in front of the order slots.
 pub(crate) struct Queue {
@@ -58,6 +64,8 @@ struct State {
     /// Where each name stands that waits.
     places: HashMap<DomainName, Place>,
     running: usize,
+    /// The same by tenant.
+    running_of: HashMap<Arc<str>, usize>,
     /// How many orders may run at once.
     slots: usize,
     arrivals: u64,
@@ -92,6 +100,7 @@ impl Queue {
             bulk: Lane::default(),
             places: HashMap::new(),
             running: 0,
+            running_of: HashMap::new(),
             slots: slots.max(1),
             arrivals: 0,
             typical: FIRST_GUESS,
@@ -139,13 +148,11 @@ impl Queue {
     /// The next name, if one waits and a slot is free.
     pub(crate) fn try_next(self: &Arc<Self>) -> Option<(DomainName, Slot)> {
         let mut state = self.lock();
-        if state.running >= state.slots {
-            return None;
-        }
-        let name = state.take()?;
+        let (name, tenant) = state.take()?;
         state.running += 1;
+        *state.running_of.entry(Arc::clone(&tenant)).or_default() += 1;
         let queue = Arc::clone(self);
-        Some((name, Slot { queue }))
+        Some((name, Slot { queue, tenant }))
     }
 
     /// When an order that joins the queue now is expected to be through, from how long the last
@@ -207,13 +214,23 @@ impl State {
         }
     }
 
-    fn take(&mut self) -> Option<DomainName> {
-        for priority in Priority::ALL {
-            while let Some((arrival, name)) = self.lane(priority).take() {
+    fn take(&mut self) -> Option<(DomainName, Arc<str>)> {
+        for (above, priority) in Priority::ALL.into_iter().enumerate() {
+            let slots = self.slots - self.slots / RESERVED * above;
+            if self.running >= slots {
+                return None;
+            }
+            let of_one = slots - self.slots / SPARED;
+            loop {
+                let running_of = std::mem::take(&mut self.running_of);
+                let next = self
+                    .lane(priority)
+                    .take(|tenant| running_of.get(tenant).is_none_or(|n| *n < of_one));
+                self.running_of = running_of;
+                let Some((arrival, name)) = next else { break };
                 if self.places.get(&name).is_some_and(|p| p.arrival == arrival) {
                     self.lane(priority).waiting -= 1;
-                    self.places.remove(&name);
-                    return Some(name);
+                    return self.places.remove(&name).map(|place| (name, place.tenant));
                 }
             }
         }
@@ -231,8 +248,11 @@ impl Lane {
         names.push_back((arrival, name));
     }
 
-    /// The first name of the tenant whose turn it is, also one that was left behind.
-    fn take(&mut self) -> Option<(u64, DomainName)> {
+    /// The first name of the tenant whose turn it is, also one that was left behind. A tenant that
+    /// may not go has its turn later.
+    fn take(&mut self, may_go: impl Fn(&Arc<str>) -> bool) -> Option<(u64, DomainName)> {
+        let turn = self.turns.iter().position(may_go)?;
+        self.turns.rotate_left(turn);
         let tenant = self.turns.pop_front()?;
         let names = self.names.get_mut(&tenant)?;
         let first = names.pop_front();
@@ -248,11 +268,20 @@ impl Lane {
 /// An order slot in use.
 pub(crate) struct Slot {
     queue: Arc<Queue>,
+    tenant: Arc<str>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.queue.lock().running -= 1;
+        let mut state = self.queue.lock();
+        state.running -= 1;
+        if let Some(running) = state.running_of.get_mut(&self.tenant) {
+            *running -= 1;
+            if *running == 0 {
+                state.running_of.remove(&self.tenant);
+            }
+        }
+        drop(state);
         self.queue.changed.notify_one();
     }
 }
@@ -316,6 +345,38 @@ mod tests {
                 "d2.big.example"
             ]
         );
+    }
+
+    #[test]
+    fn a_tenant_whose_orders_take_long_leaves_slots_to_others_and_bulk_to_what_is_urgent() {
+        let queue = Arc::new(Queue::new(16));
+        let mut slots = Vec::new();
+        let mut take = |queue: &Arc<Queue>| {
+            let (name, slot) = queue.try_next()?;
+            slots.push(slot);
+            Some(name.to_string())
+        };
+        for n in 0..50 {
+            queue.push(name(&format!("d{n}.big.example")), "big", Priority::Bulk);
+        }
+        let taken = std::iter::from_fn(|| take(&queue)).count();
+        assert_eq!(taken, 11, "of the 13 that bulk may have");
+        for n in 0..3 {
+            queue.push(name(&format!("links.t{n}.example")), &format!("t{n}"), Priority::Bulk);
+        }
+        assert_eq!(take(&queue).as_deref(), Some("links.t0.example"));
+        assert_eq!(take(&queue).as_deref(), Some("links.t1.example"));
+        assert_eq!(take(&queue), None);
+        queue.raise(&name("links.t2.example"), Priority::Verify);
+        queue.push(name("e.example"), "small", Priority::Expiring);
+        assert_eq!(take(&queue).as_deref(), Some("e.example"));
+        assert_eq!(take(&queue), None, "what is left is for handshakes");
+        queue.push(name("h.example"), "small", Priority::Handshake);
+        assert_eq!(take(&queue).as_deref(), Some("h.example"));
+        slots.clear();
+        let left = std::iter::from_fn(|| queue.try_next().map(|(name, _)| name)).count();
+        assert_eq!(left, 39 + 1, "none is lost");
+        assert!(queue.lock().running_of.is_empty());
     }
 
     #[test]

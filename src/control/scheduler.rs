@@ -32,11 +32,16 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Rounds<N = DomainName> {
     /// Names taken up lately, and when.
     recent: HashMap<N, Instant>,
+    /// When all domains were searched for certificates that run out.
+    searched: Option<Instant>,
 }
 
 impl<N> Default for Rounds<N> {
     fn default() -> Self {
-        Self { recent: HashMap::new() }
+        Self {
+            recent: HashMap::new(),
+            searched: None,
+        }
     }
 }
 
@@ -47,6 +52,18 @@ impl<N: Clone + Eq + Hash> Rounds<N> {
         self.recent
             .retain(|_, taken| now.saturating_duration_since(*taken) < REST);
         (in_hand < MAX_IN_HAND).then(|| in_hand + self.recent.len() + BATCH)
+    }
+
+    /// Whether all domains may be searched for certificates that run out: it takes a while where
+    /// there are many.
+    fn may_search(&mut self, now: Instant) -> bool {
+        let may = self
+            .searched
+            .is_none_or(|at| now.saturating_duration_since(at) >= LONGEST);
+        if may {
+            self.searched = Some(now);
+        }
+        may
     }
 
     /// The names to take up of those that are due, most overdue first, and the longest sleep after it.
@@ -115,15 +132,45 @@ impl Control {
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.len();
         let Some(limit) = rounds.begin(in_hand, Instant::now()) else {
+            self.take_up_expiring(rounds).await?;
             return Ok(LONGEST);
         };
         let due = self.inner.store.due(now, limit).await?;
         let is_in_hand = |name: &DomainName| self.inner.in_hand.contains_key(name);
         let (taken, longest) = rounds.choose(due, in_hand, is_in_hand, Instant::now());
+        let full = in_hand + taken.len() >= MAX_IN_HAND;
         for name in taken {
             self.attend(name, Priority::Bulk, None);
         }
+        if full {
+            self.take_up_expiring(rounds).await?;
+        }
         Ok(sleep_after(self.inner.store.next_due().await?, now, longest))
+    }
+
+    /// Takes up the certificates that run out when the hands are full of other work: what is due
+    /// longer must not stand in front of them.
+    async fn take_up_expiring(&self, rounds: &mut Rounds) -> Result<(), StoreError> {
+        if !rounds.may_search(Instant::now()) {
+            return Ok(());
+        }
+        let now = self.inner.clock.now();
+        let mut names = Vec::new();
+        self.inner.registry.for_each(|entry| {
+            if entry.is_at_risk(now) && !self.inner.in_hand.contains_key(&entry.name) {
+                names.push(entry.name.clone());
+            }
+        });
+        for name in names {
+            if self.inner.in_hand.len() >= 2 * MAX_IN_HAND {
+                break;
+            }
+            let due = self.inner.store.domain(&name).await?.and_then(|r| r.next_due());
+            if due.is_some_and(|at| at <= now) {
+                self.attend(name, Priority::Bulk, None);
+            }
+        }
+        Ok(())
     }
 
     /// After a start: what this node was working on when it ended, at once and not when it is

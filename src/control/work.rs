@@ -1,6 +1,7 @@
 //! What is done for one domain when it is due: look at the time, at admission, at DNS, and, where
 //! all of that is right, queue its order. One name is in one hand only: here by `in_hand`, in a
-//! fleet by its lease.
+//! fleet by its lease. What takes time has places ([`super::lanes`]), and a name waits for one
+//! without holding anything another could use.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use dashmap::Entry;
 use tokio::sync::oneshot;
 
 use super::ask::Answer;
+use super::looks::{self, LookPlace};
 use super::queue::Priority;
 use super::rules::{self, First};
 use super::{Control, Edit};
@@ -28,8 +30,12 @@ const DNS_FRESH: Duration = Duration::from_secs(30);
 const ASK_RETRY: Duration = Duration::from_secs(60);
 /// When to look again after our own resolvers failed.
 const OUR_DNS_RETRY: Duration = Duration::from_secs(60);
-/// When to look again at a zone whose servers failed while nothing was to be ordered.
+/// When to look again at a zone whose servers failed while nothing was to be ordered, at first and
+/// at the longest.
 const FAILING_ZONE_RETRY: Duration = Duration::from_secs(3600);
+const FAILING_ZONE_RETRY_MAX: Duration = Duration::from_secs(86_400);
+/// What failed together is not looked at together: by this share of the wait.
+const SPREAD: f64 = 0.2;
 
 /// A handshake that waits for what is in hand.
 #[derive(Debug)]
@@ -44,15 +50,6 @@ pub(super) struct Waiter {
 struct Ready {
     tenant: String,
     priority: Priority,
-}
-
-impl Ready {
-    fn of(record: &DomainRecord, asked: Priority, now: Timestamp) -> Self {
-        Self {
-            tenant: record.tenant.clone(),
-            priority: rules::urgency(&record.ssl, asked, now),
-        }
-    }
 }
 
 impl Control {
@@ -99,9 +96,27 @@ impl Control {
     }
 
     /// Whether an order is to be queued for the name, and how urgently.
-    async fn prepare(&self, name: &DomainName, priority: Priority) -> Result<Option<Ready>, StoreError> {
-        #[allow(clippy::expect_used, reason = "the semaphore is never closed")]
-        let _permit = self.inner.looks.acquire().await.expect("open semaphore");
+    async fn prepare(&self, name: &DomainName, asked: Priority) -> Result<Option<Ready>, StoreError> {
+        let Some(mut record) = self.expected_next(name).await? else {
+            return Ok(None);
+        };
+        if self.comes_first(&record).await? == First::Look {
+            self.ask_renewal_info(name, &record).await?;
+            let Some(after) = self.expected_next(name).await? else {
+                return Ok(None);
+            };
+            record = after;
+        }
+        let now = self.inner.clock.now();
+        let looks = self.comes_first(&record).await? == First::Look
+            && (rules::is_due(&record.ssl, asked, now) || rules::looks_only(&record, asked, now));
+        let place = if looks {
+            let urgency = rules::urgency(&record.ssl, asked, now);
+            let silent = looks::was_silent(&record);
+            Some(self.inner.looks.enter(urgency, self.owners(&record), silent).await)
+        } else {
+            None
+        };
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let lease = domain_lease(name);
         let Some(fence) = store
@@ -110,12 +125,35 @@ impl Control {
         else {
             return Ok(None);
         };
-        let result = self.decide(name, fence, priority).await;
+        let result = self.decide(name, fence, asked, place).await;
         store.release_lease(&lease, fence).await?;
         result
     }
 
-    async fn decide(&self, name: &DomainName, fence: Fence, priority: Priority) -> Result<Option<Ready>, StoreError> {
+    /// A domain as it is, or as it will be once the time that has gone by is noted.
+    async fn expected_next(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
+        let record = self.inner.store.domain(name).await?;
+        Ok(record.map(|mut record| {
+            record.ssl = record.ssl.apply(SslEvent::Tick, self.inner.clock.now());
+            record
+        }))
+    }
+
+    async fn comes_first(&self, record: &DomainRecord) -> Result<First, StoreError> {
+        let issue = self.inner.settings.load().issue;
+        let open_order = self.inner.store.order(&record.name).await?.is_some();
+        let now = self.inner.clock.now();
+        Ok(rules::first(&record.ssl, record.is_wanted(), issue, open_order, now))
+    }
+
+    /// `place`: where DNS may be looked at. `None`: nothing was to be looked at a moment ago.
+    async fn decide(
+        &self,
+        name: &DomainName,
+        fence: Fence,
+        priority: Priority,
+        place: Option<LookPlace>,
+    ) -> Result<Option<Ready>, StoreError> {
         let Some(record) = self.tick(name, fence).await? else {
             return Ok(None);
         };
@@ -124,19 +162,16 @@ impl Control {
             self.forget_unregistered(&record).await?;
             return Ok(None);
         }
-        let issue = self.inner.settings.load().issue;
-        let open_order = self.inner.store.order(name).await?.is_some();
-        match rules::first(&record.ssl, record.is_wanted(), issue, open_order, now) {
+        match self.comes_first(&record).await? {
             First::Leave => return Ok(None),
             First::Postpone(until) => {
                 self.postpone(name, fence, until).await?;
                 return Ok(None);
             }
             // A crash, or a CA that went away, interrupted it.
-            First::Resume => return Ok(Some(Ready::of(&record, priority, now))),
+            First::Resume => return Ok(Some(self.ready(&record, priority))),
             First::Look => {}
         }
-        let record = self.ask_renewal_info(record, fence).await?;
         let due = rules::is_due(&record.ssl, priority, now);
         if due && !self.still_admitted(&record, fence).await? {
             return Ok(None);
@@ -144,8 +179,17 @@ impl Control {
         if !due && !rules::looks_only(&record, priority, now) {
             return Ok(None);
         }
-        let queued = self.queue_if_dns_is_right(&record, fence).await?;
-        Ok(queued.then(|| Ready::of(&record, priority, now)))
+        // It became due just now: the scheduler comes back to it.
+        let Some(place) = place else { return Ok(None) };
+        let queued = self.queue_if_dns_is_right(&record, fence, priority, place).await?;
+        Ok(queued.then(|| self.ready(&record, priority)))
+    }
+
+    fn ready(&self, record: &DomainRecord, asked: Priority) -> Ready {
+        Ready {
+            tenant: self.tenant_of(record),
+            priority: rules::urgency(&record.ssl, asked, self.inner.clock.now()),
+        }
     }
 
     /// Lets time go by: a certificate may near its end, or have run out.
@@ -161,30 +205,6 @@ impl Control {
             Edit::Store
         })
         .await
-    }
-
-    /// Asks the CA when the certificate should be renewed (RFC 9773), if that is due.
-    async fn ask_renewal_info(&self, record: DomainRecord, fence: Fence) -> Result<DomainRecord, StoreError> {
-        let now = self.inner.clock.now();
-        let Some((certificate, id)) = rules::asks_renewal_info(&record.ssl, now) else {
-            return Ok(record);
-        };
-        // Only the CA that has issued it knows; one that is no longer configured is not asked.
-        let tools = self.tools();
-        let event = match tools.authorities.find(&certificate.ca) {
-            Some(authority) => match authority.issuer.renewal_info(id).await {
-                Ok(info) => rules::renewal_info(certificate, info, now, random::unit()),
-                Err(failure) => rules::no_renewal_info(certificate, failure.retry_after, now),
-            },
-            None => rules::no_renewal_info(certificate, None, now),
-        };
-        let changed = self
-            .transition(&record.name, fence, |draft| {
-                draft.happens(event.clone());
-                Edit::Store
-            })
-            .await?;
-        Ok(changed.unwrap_or(record))
     }
 
     /// Asks the platform again about a name it admitted, before anything is ordered for it.
@@ -222,7 +242,13 @@ impl Control {
     /// Looks whether the name leads here, and writes down what was found and, in one step with it,
     /// that its order is queued: a crash in between would leave a name that nobody comes back to.
     /// A certificate that is not to be renewed yet is not: the look was all that was wanted.
-    async fn queue_if_dns_is_right(&self, record: &DomainRecord, fence: Fence) -> Result<bool, StoreError> {
+    async fn queue_if_dns_is_right(
+        &self,
+        record: &DomainRecord,
+        fence: Fence,
+        asked: Priority,
+        place: LookPlace,
+    ) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
         let orders = rules::needs_order(&record.ssl, now);
         let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
@@ -250,7 +276,8 @@ impl Control {
         let verdict = if fresh && record.dns.https {
             None
         } else {
-            let finding = self.tools().checker.https(&record.name).await;
+            let tools = self.tools();
+            let finding = place.spend(tools.checker.https(&record.name)).await;
             if finding.fault == Some(Fault::Ours) {
                 // Our own resolvers fail: that says nothing about the domain.
                 tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
@@ -259,7 +286,9 @@ impl Control {
             }
             if !orders && matches!(finding.verdict, DnsVerdict::Error { .. }) {
                 // Servers fail now and then; until a renewal depends on them that is no news.
-                self.postpone(&record.name, fence, now + FAILING_ZONE_RETRY).await?;
+                let recheck = self.inner.settings.load().recheck;
+                let wait = random::jitter(failing_zone_retry(record, recheck, now), SPREAD);
+                self.postpone(&record.name, fence, now + wait).await?;
                 return Ok(false);
             }
             Some(finding.verdict)
@@ -271,11 +300,16 @@ impl Control {
         };
         let leads_here = matches!(verdict, None | Some(DnsVerdict::Right));
         let tried = if through.is_some() || (leads_here && orders) {
-            self.preflight(record, through, Some(fence)).await?
+            let urgency = rules::urgency(&record.ssl, asked, now);
+            self.preflight(record, through, Some(fence), urgency).await?
         } else {
             None
         };
-        let arrives = through.is_some() && tried.as_ref().is_some_and(|t| t.miss.is_none());
+        let arrives = through.is_some()
+            && match &tried {
+                Some(tried) => tried.miss.is_none(),
+                None => record.ssl.facts.arrives_through() == through,
+            };
         if verdict.is_some() && self.doubts_look(record, leads_here || arrives) {
             self.postpone(&record.name, fence, self.doubts_until()).await?;
             return Ok(false);
@@ -326,6 +360,15 @@ impl Control {
     ) -> Result<Option<DomainRecord>, StoreError> {
         self.change(name, Some(fence), edit).await
     }
+}
+
+/// How long to leave a zone alone whose servers fail: as long as they have failed already.
+/// `recheck`: how long after a look that was answered the next one comes.
+fn failing_zone_retry(record: &DomainRecord, recheck: Duration, now: Timestamp) -> Duration {
+    let silence = record.dns.checked.map_or(Duration::ZERO, |at| now.saturating_since(at));
+    silence
+        .saturating_sub(recheck)
+        .clamp(FAILING_ZONE_RETRY, FAILING_ZONE_RETRY_MAX)
 }
 
 /// Writes what a pre-flight found into a draft, before the DNS check that it belongs to; returns

@@ -1,7 +1,7 @@
 //! What goes wrong, on demand: how a CA refuses, stalls, loses answers and changes its mind. All of
 //! it is counted, none left to chance, so that a test says exactly what happens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +88,7 @@ struct Set {
     refusals: HashMap<Endpoint, Counted>,
     refused_names: HashMap<String, Counted>,
     losses: HashMap<(Endpoint, Lost), u32>,
+    hanging: HashSet<Endpoint>,
     down: bool,
     maintenance: Option<RetryAfter>,
     validation_delay: Duration,
@@ -226,6 +227,16 @@ impl Faults {
         self.lock().losses.insert((endpoint, lost), times);
     }
 
+    /// Whether requests to an endpoint are taken and never answered.
+    pub fn set_hangs(&self, endpoint: Endpoint, hangs: bool) {
+        let hanging = &mut self.lock().hanging;
+        if hangs {
+            hanging.insert(endpoint);
+        } else {
+            hanging.remove(&endpoint);
+        }
+    }
+
     /// Whether the CA is gone: connections are accepted and closed at once, the directory's included.
     pub fn set_down(&self, down: bool) {
         self.lock().down = down;
@@ -345,6 +356,10 @@ impl Faults {
         let loses = *left > 0;
         *left = left.saturating_sub(1);
         loses
+    }
+
+    pub(super) fn hangs(&self, endpoint: Endpoint) -> bool {
+        self.lock().hanging.contains(&endpoint)
     }
 
     pub(super) fn is_down(&self) -> bool {

@@ -128,6 +128,9 @@ pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Resul
     if core.faults.is_down() || core.faults.loses(endpoint, Lost::Request) {
         return Err(Dropped);
     }
+    if core.faults.hangs(endpoint) {
+        std::future::pending::<()>().await;
+    }
     let reply = match core.faults.maintenance() {
         Some(refusal) => refusal.into(),
         None => handle(&core, endpoint, id, &path, request)

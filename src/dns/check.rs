@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::caa::{self, CaIdentity, Caa};
@@ -30,8 +29,6 @@ use crate::fault::Fault;
 pub const CHECK_TIME: Duration = Duration::from_secs(10);
 /// The part of it kept for finding out whose fault a failure is.
 const PROBE_TIME: Duration = Duration::from_secs(2);
-/// Checks at once: each has a handful of sockets open; enough for 100 new domains in seconds.
-const MAX_CHECKS: usize = 64;
 
 /// What the platform asks its customers' zones for.
 #[derive(Clone, Debug)]
@@ -46,14 +43,14 @@ pub struct CheckerSettings {
     pub dmarc: Option<DmarcWanted>,
 }
 
-/// Checks names. Cheap to share behind an `Arc`; at most 64 checks run at once, more wait.
+/// Checks names. Cheap to share behind an `Arc`. Each check has a handful of sockets open: whoever
+/// asks bounds how many run at once, and knows whose turn it is.
 pub struct Checker {
     pub(super) settings: CheckerSettings,
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) clock: Clock,
     cas: ArcSwap<Vec<CaIdentity>>,
     metrics: Metrics,
-    running: Semaphore,
     /// The time one check's questions have.
     time: Duration,
 }
@@ -102,7 +99,6 @@ impl Checker {
             clock,
             cas: ArcSwap::default(),
             metrics,
-            running: Semaphore::new(MAX_CHECKS),
             time: CHECK_TIME.saturating_sub(PROBE_TIME),
         }
     }
@@ -115,14 +111,14 @@ impl Checker {
 
     /// Whether a name leads here and one of our CAs may issue for it: the check before every order.
     pub async fn https(&self, name: &DomainName) -> Finding {
-        let (_turn, memo) = (self.turn().await, Memo::default());
+        let memo = Memo::default();
         self.https_with(&self.look(&memo), name).await
     }
 
     /// Whether a name leads here by what the resolvers say; fewer questions than [`Checker::https`]
     /// asks, for names that nobody has added. `None`: they do not say.
     pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
-        let (_turn, memo) = (self.turn().await, Memo::default());
+        let memo = Memo::default();
         match trace(&self.look(&memo), name, &self.settings.target).await.verdict {
             DnsVerdict::Right => Some(true),
             DnsVerdict::Error { .. } => None,
@@ -145,15 +141,8 @@ impl Checker {
     /// What CAA says about a name and one CA. Of the edge's own name too: a record there speaks for
     /// every customer whose name has none.
     pub async fn caa(&self, name: &DomainName, ca: &CaIdentity) -> Caa {
-        let (_turn, memo) = (self.turn().await, Memo::default());
+        let memo = Memo::default();
         caa::check(&self.look(&memo), name.as_str(), std::slice::from_ref(ca)).await
-    }
-
-    /// Waits for a place among the checks. The check's own time starts after that: a queue of
-    /// ours must not look like a failure of the customer's servers.
-    pub(super) async fn turn(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        // The semaphore is never closed, so there is always a place in the end.
-        self.running.acquire().await.ok()
     }
 
     pub(super) fn look<'a>(&'a self, memo: &'a Memo) -> Look<'a> {

@@ -429,19 +429,3 @@ async fn a_check_ends_when_its_time_is_up() {
     };
     assert_eq!(checker.https(&name(NAME)).await.verdict, timed_out);
 }
-
-#[tokio::test]
-async fn checks_wait_for_their_turn() {
-    let (checker, _) = checker(script(&[(NAME, Kind::Cname, EDGE)]), &[]);
-    let all = checker
-        .running
-        .acquire_many(u32::try_from(MAX_CHECKS).unwrap())
-        .await
-        .unwrap();
-    let waits = name(NAME);
-    let waiting = checker.https(&waits);
-    tokio::pin!(waiting);
-    assert!(futures_util::poll!(&mut waiting).is_pending());
-    drop(all);
-    assert_eq!(waiting.await.verdict, DnsVerdict::Right);
-}

@@ -146,7 +146,8 @@ pub struct SslStatus {
     /// When DNS is looked at next while nothing is to be ordered. `None`: only before orders.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
-    /// Since when every look found that the name does not lead here. `None`: the last one did not.
+    /// Since when every look found that the name does not lead here, or that its zone does not
+    /// answer. `None`: the last one found it here.
     #[serde(default)]
     pub astray_since: Option<Timestamp>,
     /// Whether it was told that the certificate nears its end without a successor.

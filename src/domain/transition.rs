@@ -154,6 +154,8 @@ impl SslStatus {
             preflight: facts.preflight.take().filter(|_| proxied),
             ..Facts::default()
         };
+        // A zone that does not answer leads nowhere either, for all that can be seen.
+        let silent = matches!(verdict, DnsVerdict::Error { .. });
         let (unheld, left) = match verdict {
             DnsVerdict::Right => return,
             DnsVerdict::Missing => (Reason::DnsMissing, true),
@@ -183,7 +185,7 @@ impl SslStatus {
                 (Reason::DnsError, false)
             }
         };
-        if left {
+        if left || silent {
             self.astray_since.get_or_insert(now);
         } else {
             self.astray_since = None;

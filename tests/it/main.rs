@@ -18,6 +18,7 @@ mod cname;
 mod crash;
 mod departed;
 mod edge_kill;
+mod fairness;
 mod faults;
 mod first_handshake;
 mod health_port;

@@ -82,7 +82,7 @@ async fn what_arrives_is_told_in_the_timeline_and_the_report() {
         preflight_line(&world, name).await.as_deref(),
         Some("The CA's challenge gets here.")
     );
-    let (record, report) = world.edge.control.dns_report(&domain(name)).await.unwrap();
+    let (record, report) = world.edge.control.dns_report(&domain(name), &operator()).await.unwrap();
     let found = record.ssl.facts.preflight.expect("tried");
     assert!(report.https && found.miss.is_none() && found.through.is_none());
     assert_eq!(

@@ -96,7 +96,7 @@ async fn reissue(State(context): State<Arc<Context>>, caller: Caller, Name(name)
 
 async fn dns(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
     let _turn = context.turns.take(&caller, context.control.clock()).await?;
-    let (record, mut report) = context.control.dns_report(&name).await?;
+    let (record, mut report) = context.control.dns_report(&name, &caller.actor()).await?;
     only_for_the_platform(&caller, &mut report);
     let view = Viewer::new(&context.control);
     Ok(axum::Json(view.report(&record, &report)).into_response())

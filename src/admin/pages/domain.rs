@@ -78,7 +78,7 @@ pub(super) async fn dns(
         Some(report) => (record(&context, &name).await?, report),
         None => {
             let _turn = visitor.turn(&context).await?;
-            let (record, report) = context.control.dns_report(&name).await?;
+            let (record, report) = context.control.dns_report(&name, &visitor.actor()).await?;
             (record, Arc::new(report))
         }
     };

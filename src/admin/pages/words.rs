@@ -154,6 +154,9 @@ pub(in crate::admin) fn operator_error(error: &OperatorError, l: Language) -> St
         }
         OperatorError::OwnName => "Das ist der eigene Name der Plattform; er bleibt.".to_owned(),
         OperatorError::IssueOff => "Es werden keine Zertifikate bestellt (acme.issue steht auf \"off\").".to_owned(),
+        OperatorError::Busy => {
+            "Für dieses Token, diesen Mandanten oder diese Zone laufen schon zu viele DNS-Abfragen. Bitte versuchen Sie es in einigen Sekunden erneut.".to_owned()
+        }
         OperatorError::Store(_) => {
             "Der Speicher antwortet gerade nicht; es wurde nichts geändert. Bitte versuchen Sie es gleich noch einmal."
                 .to_owned()

@@ -185,9 +185,14 @@ impl Edge {
 
     /// Registers a domain.
     pub(crate) async fn register(&self, name: &str) {
+        self.register_for(None, name).await;
+    }
+
+    /// Registers a domain of a tenant. `None`: the platform names none.
+    pub(crate) async fn register_for(&self, tenant: Option<&str>, name: &str) {
         let new = NewDomain {
             name: domain(name),
-            tenant: None,
+            tenant: tenant.map(str::to_owned),
             sending_domain: None,
             records: None,
         };
