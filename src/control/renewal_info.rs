@@ -150,14 +150,14 @@ impl Line {
 }
 
 impl Control {
-    /// Asks the CA when a certificate should be renewed, if that is due and its renewal is not.
+    /// Asks the CA when a certificate should be renewed, if that is due.
     pub(super) async fn ask_renewal_info(&self, name: &DomainName, record: &DomainRecord) -> Result<(), StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let Some((certificate, id)) = rules::asks_renewal_info(&record.ssl, now) else {
             return Ok(());
         };
-        // What is to be renewed now is not asked about, and does not wait for an answer.
-        if rules::needs_order(&record.ssl, now) {
+        // What runs out is renewed whatever the answer would be, and does not wait for it.
+        if rules::urgency(&record.ssl, Priority::Bulk, now) == Priority::Expiring {
             return Ok(());
         }
         let lease = domain_lease(name);
