@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -161,17 +161,29 @@ impl Demo {
 }
 
 fn configuration(http: u16, https: u16, admin: u16, directory: &str) -> String {
+    // Browsers try ::1 first for names in localhost; not every machine has it.
+    let listen = |port: u16| {
+        let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok();
+        let v6 = if v6 {
+            format!(", \"[::1]:{port}\"")
+        } else {
+            String::new()
+        };
+        format!("\"127.0.0.1:{port}\"{v6}")
+    };
+    let (http_listen, https_listen) = (listen(http), listen(https));
     format!(
         r#"# Made by `linkseal demo`.
 [listen]
-http = ["127.0.0.1:{http}"]
-https = ["127.0.0.1:{https}"]
+http = [{http_listen}]
+https = [{https_listen}]
 admin = ["127.0.0.1:{admin}"]
 
 [edge]
 name = "{EDGE_NAME}"
 addresses = ["127.0.0.1", "::1"]
 public_https_port = {https}
+probe_address = "127.0.0.1:{https}"
 drain_delay = "0s"
 drain = "5s"
 

@@ -328,7 +328,10 @@ mod tests {
         let crowd = |n| enter(&lanes, Priority::Bulk, &[tenant(n)]);
         let mut places: Vec<_> = (0..600).filter_map(crowd).collect();
         assert_eq!(places.len(), 52);
-        for (n, priority) in [Priority::Verify, Priority::Handshake, Priority::Expiring].into_iter().enumerate() {
+        for (n, priority) in [Priority::Verify, Priority::Handshake, Priority::Expiring]
+            .into_iter()
+            .enumerate()
+        {
             let crowd = |i| enter(&lanes, priority, &[tenant(1_000 * (n + 1) + i)]);
             let more: Vec<_> = (0..600).filter_map(crowd).collect();
             assert_eq!(more.len(), 4, "{priority:?}");
@@ -356,8 +359,14 @@ mod tests {
         let first = handshake.now_or_never().expect("the highest that still waits");
         assert!(newcomer.as_mut().now_or_never().is_none());
         drop(first);
-        assert!(newcomer.now_or_never().is_some(), "it holds none, the crowd's owner one");
-        assert!(crowd.as_mut().now_or_never().is_none(), "the newcomer has left, but the crowd's share is one");
+        assert!(
+            newcomer.now_or_never().is_some(),
+            "it holds none, the crowd's owner one"
+        );
+        assert!(
+            crowd.as_mut().now_or_never().is_none(),
+            "the newcomer has left, but the crowd's share is one"
+        );
         drop(others);
         assert!(crowd.now_or_never().is_some());
     }

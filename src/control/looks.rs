@@ -148,14 +148,22 @@ mod tests {
             let newcomer = async {
                 sleep(Duration::from_millis(100)).await;
                 let begun = Instant::now();
-                looks.enter(Priority::Bulk, tenant(usize::MAX), false).await.spend(async {}).await;
+                looks
+                    .enter(Priority::Bulk, tenant(usize::MAX), false)
+                    .await
+                    .spend(async {})
+                    .await;
                 begun.elapsed()
             };
             let (_, waited) = futures_util::join!(futures_util::future::join_all(silent), newcomer);
             waited
         };
         let waited = all(600, |_| 0).await;
-        assert_eq!(waited, Duration::ZERO, "another tenant's names are none of its business");
+        assert_eq!(
+            waited,
+            Duration::ZERO,
+            "another tenant's names are none of its business"
+        );
         let waited = all(50, |n| n).await;
         assert_eq!(waited, Duration::ZERO);
         // Each of them has an owner of its own: first come, first served, but for a second each.

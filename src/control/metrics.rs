@@ -11,6 +11,7 @@ use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry}
 
 use super::Control;
 use crate::clock::Timestamp;
+use crate::domain::record::ProbeResult;
 use crate::domain::ssl::Reason;
 use crate::store::StoreError;
 
@@ -23,7 +24,7 @@ pub struct Metrics {
     domains: IntGaugeVec,
     at_risk: IntGauge,
     suspects: IntGauge,
-    /// Issued domains whose probe found something wrong in the last whole round.
+    /// Issued domains whose last probe found something wrong.
     pub(super) probe_failing: IntGauge,
     /// Probes of issued domains, by result.
     pub(super) probes: IntCounterVec,
@@ -59,7 +60,7 @@ impl Metrics {
         )?;
         let probe_failing = IntGauge::new(
             "linkseal_probe_failing",
-            "Issued domains that did not present their certificate in the last whole round of probes.",
+            "Issued domains that did not present their certificate when they were probed last.",
         )?;
         let probes = IntCounterVec::new(
             Opts::new(
@@ -133,6 +134,9 @@ impl Metrics {
         }
         for result in ["yes", "no", "unreachable"] {
             ask.with_label_values(&[result]);
+        }
+        for result in ProbeResult::ALL {
+            probes.with_label_values(&[result.as_str()]);
         }
         for result in ["yes", "no", "unreachable", "limited"] {
             cname.with_label_values(&[result]);

@@ -221,7 +221,8 @@ impl Control {
             _ => None,
         };
         let tried = if report.https || through.is_some() {
-            self.preflight(&record, through.as_deref(), None, Priority::Verify).await?
+            self.preflight(&record, through.as_deref(), None, Priority::Verify)
+                .await?
         } else {
             None
         };

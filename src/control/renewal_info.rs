@@ -213,7 +213,10 @@ mod tests {
         }
         now += REST_MAX;
         assert!(breaker.lets_through(now));
-        assert!(breaker.lets_through(now + TIME * 2), "one that went away is followed by another");
+        assert!(
+            breaker.lets_through(now + TIME * 2),
+            "one that went away is followed by another"
+        );
         breaker.answered();
         assert!(breaker.lets_through(now) && breaker.lets_through(now));
     }

@@ -134,7 +134,8 @@ impl Control {
     async fn expected_next(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
         let record = self.inner.store.domain(name).await?;
         Ok(record.map(|mut record| {
-            record.ssl = record.ssl.apply(SslEvent::Tick, self.inner.clock.now());
+            let (wish, now) = (record.wish(), self.inner.clock.now());
+            record.ssl = record.ssl.apply(SslEvent::Tick, wish, now);
             record
         }))
     }

@@ -248,7 +248,7 @@ pub struct Probe {
 }
 
 /// What a probe can find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeResult {
     /// The certificate that is held, or another one that is good for the name.
@@ -264,6 +264,15 @@ pub enum ProbeResult {
 }
 
 impl ProbeResult {
+    /// All.
+    pub const ALL: [Self; 5] = [
+        Self::Ok,
+        Self::WrongCertificate,
+        Self::Expired,
+        Self::TlsFailed,
+        Self::Unreachable,
+    ];
+
     /// As metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {

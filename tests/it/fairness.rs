@@ -61,12 +61,18 @@ async fn name_servers_of_one_tenant_that_do_not_answer_keep_no_other_waiting() {
     // Nor a visitor who waits, of a domain that nobody has looked at yet.
     let begun = Instant::now();
     world.edge.register_for(Some("other"), "links.other.test").await;
-    world.handshake("links.other.test").await.expect("issued while it waits");
+    world
+        .handshake("links.other.test")
+        .await
+        .expect("issued while it waits");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     // Nor the crowd's own domain whose visitor waits.
     let begun = Instant::now();
     world.edge.register_for(Some("crowd"), "links.right.test").await;
-    world.handshake("links.right.test").await.expect("issued while it waits");
+    world
+        .handshake("links.right.test")
+        .await
+        .expect("issued while it waits");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }
 
@@ -109,13 +115,24 @@ async fn reports_that_one_token_asks_for_take_no_place_from_orders_or_other_toke
             tokio::spawn(async move { control.dns_report(&domain(silent), &viewer).await.map(drop) })
         })
         .collect();
-    until("reports are under way", async || (world.dns.asked(silent) > 20).then_some(())).await;
+    until("reports are under way", async || {
+        (world.dns.asked(silent) > 20).then_some(())
+    })
+    .await;
     let took = bystander(&world, Some("small"), "links.small.test").await;
     assert!(took < SOON, "{took:?}");
     let begun = Instant::now();
-    let report = world.edge.control.dns_report(&domain("links.watched.test"), &operator()).await;
+    let report = world
+        .edge
+        .control
+        .dns_report(&domain("links.watched.test"), &operator())
+        .await;
     assert!(report.expect("a report").1.https);
-    let verified = world.edge.control.verify(&domain("links.watched.test"), &operator()).await;
+    let verified = world
+        .edge
+        .control
+        .verify(&domain("links.watched.test"), &operator())
+        .await;
     assert!(verified.expect("a report").1.https);
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     let mut busy = 0;
@@ -186,9 +203,16 @@ async fn a_zone_that_never_answers_is_looked_at_about_once_a_week_in_the_end() {
     while world.clock.now() < begun + 4 * DAY {
         let checked = record.dns.checked;
         world.pass_to_next_attempt(name).await;
-        record = world.edge.until(name, "looked at again", |r| r.dns.checked > checked).await;
+        record = world
+            .edge
+            .until(name, "looked at again", |r| r.dns.checked > checked)
+            .await;
     }
-    let wait = record.ssl.next_attempt.expect("a next look").saturating_since(world.clock.now());
+    let wait = record
+        .ssl
+        .next_attempt
+        .expect("a next look")
+        .saturating_since(world.clock.now());
     assert!(wait > 5 * DAY, "{wait:?}");
     let timeline = world.edge.timeline(name).await;
     assert_eq!(timeline.iter().filter(|word| *word == "departed").count(), 1);

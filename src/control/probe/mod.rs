@@ -7,6 +7,7 @@
 
 mod handshake;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -48,24 +49,77 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// The lease under which they are made.
 const LEASE: &str = "probe";
 
+/// Causes that are told in a round, one line each; of more, only the number is.
+const CAUSES: usize = 8;
+
 /// How far the present round is.
 #[derive(Default)]
 struct Round {
     after: Option<DomainName>,
-    probed: i64,
-    failing: i64,
+    probed: usize,
+    /// Those that failed in this round, and those of the last one that were not probed again yet.
+    failing: HashSet<DomainName>,
+    failed: HashSet<DomainName>,
+    /// What new failures were told of in this round.
+    causes: HashSet<(ProbeResult, Option<String>)>,
 }
 
 impl Round {
     /// One word for all: where this node cannot reach its own public address, all of them fail.
-    fn ends(&self) {
-        if self.failing > 0 {
+    fn ends(&mut self) {
+        // What was failing and is not among them any more has left.
+        self.failing = std::mem::take(&mut self.failed);
+        self.after = None;
+        self.causes.clear();
+        if !self.failing.is_empty() {
             tracing::warn!(
-                failing = self.failing,
+                failing = self.failing.len(),
                 of = self.probed,
                 "issued domains do not present their certificate where their DNS leads; each says more in its timeline. If this \
                  node cannot reach its own public address, set edge.probe_address"
             );
+        }
+        self.probed = 0;
+    }
+
+    /// Takes in what a probe came to; returns how many domains fail as far as it is known.
+    fn takes(&mut self, probed: Probed) -> usize {
+        self.probed += 1;
+        if probed.failed {
+            self.failing.insert(probed.name.clone());
+            self.failed.insert(probed.name.clone());
+        } else {
+            self.failing.remove(&probed.name);
+        }
+        if let Some((result, detail)) = probed.news {
+            let known = self.causes.len();
+            if known < CAUSES && self.causes.insert((result, detail.clone())) {
+                tracing::warn!(
+                    domain = %probed.name,
+                    result = result.as_str(),
+                    detail,
+                    "a probe found something new; others that fail for the same cause are not listed here"
+                );
+            }
+        }
+        self.failing.len()
+    }
+}
+
+/// What the probe of a domain came to.
+struct Probed {
+    name: DomainName,
+    failed: bool,
+    /// How it fails, if it did not the last time or in another way.
+    news: Option<Found>,
+}
+
+impl Probed {
+    fn is_well(record: &DomainRecord) -> Self {
+        Self {
+            name: record.name.clone(),
+            failed: false,
+            news: None,
         }
     }
 }
@@ -122,41 +176,44 @@ impl Control {
         };
         let page = store.list(&query).await?;
         let Some(last) = page.last() else {
-            self.inner.metrics.probe_failing.set(round.failing);
             round.ends();
-            *round = Round::default();
+            self.note_failing(round.failing.len());
             return Ok(SHORTEST);
         };
         round.after = Some(last.name.clone());
         let probes: Vec<_> = page.iter().map(|r| self.probe(prober, settings, r)).collect();
         let mut probes = stream::iter(probes).buffer_unordered(CONCURRENT);
-        while let Some(failed) = probes.next().await {
-            round.failing += i64::from(failed?);
-            round.probed += 1;
+        while let Some(probed) = probes.next().await {
+            self.note_failing(round.takes(probed?));
         }
         Ok(pause)
     }
 
-    /// Probes one domain and tells what was found; returns whether it is not as it should be.
+    fn note_failing(&self, failing: usize) {
+        let failing = i64::try_from(failing).unwrap_or(i64::MAX);
+        self.inner.metrics.probe_failing.set(failing);
+    }
+
+    /// Probes one domain and writes down what was found.
     async fn probe(
         &self,
         prober: &Prober,
         settings: &ProbeSettings,
         record: &DomainRecord,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Probed, StoreError> {
         // One that has left is looked at by its DNS; one that is retired may leave.
         if record.ssl.reason == Reason::Moved || record.retired.is_some() {
-            return Ok(false);
+            return Ok(Probed::is_well(record));
         }
         let Some((result, detail)) = self.presented(prober, settings, record).await? else {
-            return Ok(false);
+            return Ok(Probed::is_well(record));
         };
         self.inner.metrics.probes.with_label_values(&[result.as_str()]).inc();
         let failed = result != ProbeResult::Ok;
         if record.probe.as_ref().is_some_and(|p| p.result == result) {
-            return Ok(failed);
+            let known = Probed::is_well(record);
+            return Ok(Probed { failed, ..known });
         }
-        tracing::info!(domain = %record.name, result = result.as_str(), detail, "a probe found something new");
         self.change::<StoreError>(&record.name, None, |draft| {
             let first = draft.record.probe.is_none();
             draft.record.probe = Some(Probe {
@@ -172,7 +229,9 @@ impl Control {
             Edit::Store
         })
         .await?;
-        Ok(failed)
+        let name = record.name.clone();
+        let news = failed.then_some((result, detail));
+        Ok(Probed { name, failed, news })
     }
 
     /// What is presented for a domain; the first that is wrong, where it has several addresses.
@@ -210,5 +269,39 @@ impl Control {
         let allowed = |ip: &IpAddr| is_public(*ip) || settings.own.contains(ip);
         let allowed = resolved.into_iter().filter(allowed).take(ADDRESSES);
         allowed.map(|ip| SocketAddr::new(ip, settings.port)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn probed(name: &str, failed: bool) -> Probed {
+        let refused = || {
+            (
+                ProbeResult::Unreachable,
+                Some("203.0.113.1:443: Connection refused".to_owned()),
+            )
+        };
+        Probed {
+            name: DomainName::parse(name).unwrap(),
+            failed,
+            news: failed.then(refused),
+        }
+    }
+
+    #[test]
+    fn what_fails_is_counted_from_the_first_probe_on_and_a_cause_is_told_once() {
+        let mut round = Round::default();
+        for n in 0..14 {
+            assert_eq!(round.takes(probed(&format!("links.c{n}.example"), true)), n + 1);
+        }
+        assert_eq!(round.causes.len(), 1);
+        round.ends();
+        assert_eq!(round.failing.len(), 14, "known until they are probed again");
+        assert_eq!(round.takes(probed("links.c0.example", false)), 13);
+        assert_eq!(round.takes(probed("links.c1.example", true)), 13);
+        round.ends();
+        assert_eq!(round.failing.len(), 1, "the others are not issued any more");
     }
 }
