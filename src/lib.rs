@@ -38,6 +38,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+mod descriptors;
 #[cfg(feature = "devca")]
 pub mod devca;
 pub mod dns;

@@ -29,6 +29,7 @@ use crate::cert::sealed::Sealer;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::{self, Control, KnownNames};
+use crate::descriptors;
 use crate::dns::ResolverSettings;
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
@@ -142,6 +143,11 @@ impl App {
         let metrics = MetricsHub::new()?;
         let registry = metrics.registry();
 
+        descriptors::raise();
+        if let Some(warning) = descriptors::warning(&config, descriptors::allowed()) {
+            tracing::warn!("{warning}");
+        }
+
         // Ports first: the commonest mistake, found before anything is written.
         let mut bound = Vec::new();
         for (kind, endpoints) in [
@@ -213,6 +219,7 @@ impl App {
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;
         let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
+        let limits = Limits::with(wiring::connections(&config));
         let context = Arc::new(http::Context {
             settings: ArcSwap::from_pointee(wiring::http(&config, upstreams)?),
             registry: known.clone(),
@@ -229,6 +236,7 @@ impl App {
             metrics: http_metrics,
             draining: Arc::clone(&draining),
             limits: http::Limits::default(),
+            connections: limits.clone(),
             tasks: edge_tasks.clone(),
         });
         let acceptor = Acceptor::new(
@@ -243,7 +251,6 @@ impl App {
             },
             wiring::acceptor(&config),
         )?;
-        let limits = Limits::new(wiring::connections(&config));
         let connections = Connections::new(
             limits.clone(),
             Balancers::new(wiring::balancers(&config)),

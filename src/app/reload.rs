@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::{App, wiring};
 use crate::config;
+use crate::descriptors;
 use crate::control::Tools;
 use crate::event;
 
@@ -59,6 +60,9 @@ impl App {
             tracing::warn!(key, "this key was changed; it takes effect by a restart only");
         }
         for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if let Some(warning) = descriptors::warning(&config, descriptors::allowed()) {
             tracing::warn!("{warning}");
         }
         if let Some(log) = &self.options.log {

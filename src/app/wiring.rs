@@ -14,8 +14,10 @@ use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
 use crate::config::{Config, Endpoint};
 use crate::control::{self, AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
+use crate::descriptors;
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
+use crate::edge::limits::Bounds;
 use crate::edge::http;
 use crate::edge::http::upstream::{self, Upstreams};
 use crate::edge::tls::acceptor;
@@ -175,8 +177,16 @@ pub(super) fn orders(config: &Config) -> usize {
     usize::try_from(config.acme.max_concurrent_orders.get()).unwrap_or(usize::MAX)
 }
 
-pub(super) fn connections(config: &Config) -> usize {
-    usize::try_from(config.edge.max_connections.get()).unwrap_or(usize::MAX)
+/// How many connections there may be: as configured, as far as this process may have descriptors.
+pub(super) fn connections(config: &Config) -> Bounds {
+    let count = |n: NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
+    let usual = Bounds::of(descriptors::connections(config, descriptors::allowed()));
+    let edge = &config.edge;
+    Bounds {
+        max: usual.max,
+        per_address: edge.max_connections_per_address.map_or(usual.per_address, count),
+        per_network: edge.max_connections_per_network.map_or(usual.per_network, count),
+    }
 }
 
 pub(super) fn balancers(config: &Config) -> Vec<ipnet::IpNet> {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Failure, output};
 use crate::config::{Config, EXAMPLE, Problem};
+use crate::descriptors;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -58,12 +59,20 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
             let place = file.display().to_string();
             json!({"place": place, "key": u.key, "message": u.message})
         }));
-        output::json(&json!({"ok": problems.is_empty(), "problems": problems, "warnings": list(warnings)}))?;
+        let mut warnings = list(warnings);
+        warnings.extend(loaded.as_ref().ok().and_then(files).map(|message| {
+            let place = file.display().to_string();
+            json!({"place": place, "key": "edge.max_connections", "message": message})
+        }));
+        output::json(&json!({"ok": problems.is_empty(), "problems": problems, "warnings": warnings}))?;
     }
     let config = loaded?;
     if !json {
         for warning in &config.warnings {
             eprintln!("warning: {warning}");
+        }
+        if let Some(warning) = files(&config) {
+            eprintln!("warning: {}: edge.max_connections: {warning}", file.display());
         }
     }
     if !unwritable.is_empty() {
@@ -113,6 +122,12 @@ fn ids_of(user: &str) -> Result<(u32, u32), Failure> {
             "--user: /etc/passwd has no user {user}; `useradd --system {user}` makes one"
         ))
     })
+}
+
+/// Whether a process may have as many files open as the configuration needs, as far as this one can
+/// tell: a service may have a limit of its own.
+fn files(config: &Config) -> Option<String> {
+    descriptors::warning(config, descriptors::highest())
 }
 
 fn list(problems: &[Problem]) -> Vec<serde_json::Value> {

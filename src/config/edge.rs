@@ -36,9 +36,17 @@ pub struct Edge {
     /// How long open connections then have to end.
     #[serde(default = "drain")]
     pub drain: Span,
-    /// Connections open at once, over all listeners; more are closed at once.
+    /// Connections open at once, over all listeners. When there are more, those that were idle for longest are closed;
+    /// a twentieth is kept for port 80, so that challenges and health checks get in.
     #[serde(default = "max_connections")]
     pub max_connections: NonZeroU32,
+    /// How many of them one address may hold; an IPv6 /64 is one. Default: a quarter. Set it to max_connections where a
+    /// balancer in front hides who the clients are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections_per_address: Option<NonZeroU32>,
+    /// How many of them one network may hold, a /24 of IPv4 or a /48 of IPv6. Default: half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections_per_network: Option<NonZeroU32>,
     /// In what time every issued domain is connected to once, where its DNS leads, to see that its certificate is
     /// presented; or "off".
     #[serde(default = "probe")]
@@ -66,6 +74,8 @@ impl Edge {
             drain_delay: drain_delay(),
             drain: drain(),
             max_connections: max_connections(),
+            max_connections_per_address: None,
+            max_connections_per_network: None,
             probe: probe(),
             probe_address: None,
         }

@@ -298,7 +298,7 @@ fn a_bad_variable_is_named() {
         (
             "LINKSEAL_EDGE__NMAE",
             "x",
-            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; did you mean name? Allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, probe, probe_address",
+            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; did you mean name? Allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, max_connections_per_address, max_connections_per_network, probe, probe_address",
         ),
         (
             "LINKSEAL_EDGE__DRAIN",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, debug, debug_span, field};
+use tracing::{Instrument, Span, debug, debug_span, field, warn};
 
 use super::limits::{Limits, Permit};
 use super::listener::{Accepted, Bound};
@@ -75,24 +75,41 @@ impl<H: ServeHttp> Connections<H> {
             .spawn(bound.run(stop, move |accepted| this.start(accepted)));
     }
 
-    /// Starts serving a connection, unless too many are open: then it is closed at once.
+    /// Starts serving a connection. When too many are open, those that were idle for longest make
+    /// room; if none can, or too many wait for that, it is closed.
     pub fn start(&self, accepted: Accepted) {
         let counts = self.inner.metrics.of(accepted.listener);
         counts.total.inc();
-        let permit = match self.inner.limits.permit() {
-            Ok(permit) => permit,
-            Err(limit) => {
-                counts.refused.inc();
-                debug!(peer = %accepted.peer, "{limit}: closed");
-                return;
+        let limits = &self.inner.limits;
+        let permit = limits.permit(accepted.listener).map_err(|limit| {
+            if limits.is_to_be_told() {
+                warn!(open = limits.open(), "{limit}: idle connections are closed to make room; raise edge.max_connections if this lasts");
             }
-        };
+            (limit, limits.newcomer(accepted.peer.ip()))
+        });
+        if let Err((limit, None)) = &permit {
+            counts.refused.inc();
+            debug!(peer = %accepted.peer, "{limit}: closed");
+            return;
+        }
         let open = Open::new(&counts.open);
         let span = debug_span!("connection", peer = %accepted.peer, client = field::Empty, sni = field::Empty);
         let inner = Arc::clone(&self.inner);
         self.inner
             .tasks
-            .spawn(async move { inner.serve(accepted, permit, open).await }.instrument(span));
+            .spawn(
+                async move {
+                    let permit = match permit {
+                        Ok(permit) => Some(permit),
+                        Err(_newcomer) => Box::pin(inner.limits.permit_soon(accepted.listener)).await,
+                    };
+                    match permit {
+                        Some(permit) => inner.serve(accepted, permit, open).await,
+                        None => inner.metrics.of(accepted.listener).refused.inc(),
+                    }
+                }
+                .instrument(span),
+            );
     }
 }
 
@@ -116,10 +133,19 @@ impl<H: ServeHttp> Inner<H> {
             return;
         };
         if let Err(limit) = permit.count_for(client.ip()) {
-            self.metrics.of(listener).refused.inc();
-            debug!(%client, "{limit}: closed");
-            return;
+            let room = match self.limits.newcomer(client.ip()) {
+                Some(_newcomer) => Box::pin(permit.count_for_soon(client.ip(), limit)).await,
+                None => false,
+            };
+            if !room {
+                self.metrics.of(listener).refused.inc();
+                debug!(%client, "{limit}: closed");
+                return;
+            }
         }
+        let Some(presence) = permit.presence().map(Arc::clone) else {
+            return;
+        };
         let drain = self.tasks.token();
         match listener {
             Listener::Http => {
@@ -128,12 +154,22 @@ impl<H: ServeHttp> Inner<H> {
                     client,
                     local,
                     tls: None,
+                    presence,
                 };
                 self.http.serve(stream, connection, drain).await;
             }
             // Boxed, as is the PROXY header's reading: what is needed only at the start must not take
             // room in a connection that lives long.
-            Listener::Https => match Box::pin(self.acceptor.accept(stream)).await {
+            Listener::Https => {
+                let session = {
+                    let accept = Box::pin(self.acceptor.accept(stream));
+                    tokio::select! {
+                        biased;
+                        session = accept => session,
+                        () = presence.evicted() => return,
+                    }
+                };
+                match session {
                 Ok((io, tls)) => {
                     if let Some(name) = &tls.name {
                         Span::current().record("sni", field::display(name));
@@ -143,11 +179,13 @@ impl<H: ServeHttp> Inner<H> {
                         client,
                         local,
                         tls: Some(tls),
+                        presence,
                     };
                     self.http.serve(io, connection, drain).await;
                 }
                 Err(why) => debug!(fault = why.fault().label(), "no TLS session: {why}"),
-            },
+                }
+            }
         }
     }
 
@@ -232,7 +270,7 @@ mod tests {
             listener: Listener::Https,
         };
         let open = Open::new(&inner.metrics.of(Listener::Https).open);
-        let whole = size_of_val(&inner.serve(accepted, edge.limits.permit().unwrap(), open));
+        let whole = size_of_val(&inner.serve(accepted, edge.limits.permit(Listener::Https).unwrap(), open));
         assert!(whole <= 1024, "{whole} bytes");
     }
 

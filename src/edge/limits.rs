@@ -1,17 +1,83 @@
-//! How many connections there may be, in all and from one address.
+//! How many connections there may be: in all, of one address, of one network; and which of them
+//! make room when there are too many.
+//!
+//! A part of all is kept for port 80: a connection there that finds everything taken gets one
+//! request and little time, so that challenges and health checks always get in.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::Listener;
+use super::presence::Presence;
+use super::shares::{Entered, Room, client, network};
 
 /// One address may hold this share of all connections: mail providers fetch for millions of readers
 /// from few addresses, so it is generous; but no single address fills the edge.
 const ADDRESS_SHARE: usize = 4;
-/// How much of an IPv6 address counts as one client: networks are handed out as /64 (RFC 6177 §2).
-const V6_NETWORK: u32 = 64;
+/// And one network this.
+const NETWORK_SHARE: usize = 2;
+/// What is kept for port 80, as a share of all; none where there are only a few connections.
+const RESERVE_SHARE: usize = 20;
+const FEW: usize = 8;
+/// How long a connection waits for others to make room.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How many wait at once, in all and of one network.
+const NEWCOMERS: usize = 1024;
+const NEWCOMERS_OF_NETWORK: usize = 32;
+/// Only what has had nothing to do for so long makes room.
+const IDLE: Duration = Duration::from_secs(1);
+/// How often connections are looked through for those that can make room.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it is said that there are too many.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// In all.
+    pub max: usize,
+    /// From one address; an IPv6 /64 is one.
+    pub per_address: usize,
+    /// From one network, a /24 of IPv4 or a /48 of IPv6.
+    pub per_network: usize,
+}
+
+impl Bounds {
+    /// With the usual shares.
+    pub fn of(max: usize) -> Self {
+        Self {
+            max,
+            per_address: max.div_ceil(ADDRESS_SHARE),
+            per_network: max.div_ceil(NETWORK_SHARE),
+        }
+    }
+
+    fn reserve(self) -> usize {
+        if self.max < FEW { 0 } else { self.max.div_ceil(RESERVE_SHARE) }
+    }
+
+    /// Those of the reserve.
+    fn brief(self) -> Self {
+        Self::of(self.reserve())
+    }
+
+    /// All others.
+    fn ordinary(self) -> Self {
+        Self {
+            max: self.max - self.reserve(),
+            ..self
+        }
+    }
+}
 
 /// The limits, and what is open. Clones share both.
 #[derive(Clone, Debug)]
@@ -22,18 +88,42 @@ pub struct Limits {
 #[derive(Debug)]
 struct Inner {
     max: AtomicUsize,
-    max_per_address: AtomicUsize,
+    per_address: AtomicUsize,
+    per_network: AtomicUsize,
     open: AtomicUsize,
-    /// Only addresses that hold a connection are here, so `open` bounds it.
-    addresses: DashMap<IpAddr, usize>,
+    /// Of the reserve.
+    brief: AtomicUsize,
+    /// Only owners that hold a connection are here, so `open` bounds it.
+    owners: DashMap<Owner, usize>,
+    /// Who is here, by the place in memory of its presence.
+    present: DashMap<usize, Arc<Presence>>,
+    newcomers: Room,
+    freed: Notify,
+    start: Instant,
+    /// When connections were last looked through, and when it was last said that there are too
+    /// many; in milliseconds since `start`.
+    looked: AtomicU64,
+    told: AtomicU64,
+}
+
+/// Who connections are counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Owner {
+    who: IpAddr,
+    /// A network, not an address.
+    is_network: bool,
+    /// In the reserve.
+    brief: bool,
 }
 
 /// The right to hold one connection; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
     inner: Arc<Inner>,
-    /// `None`: not counted by address (yet).
-    address: Option<IpAddr>,
+    listener: Listener,
+    brief: bool,
+    /// `None`: not counted for its client (yet).
+    counted: Option<(IpAddr, Arc<Presence>)>,
 }
 
 /// Which limit is reached.
@@ -45,95 +135,291 @@ pub enum LimitReached {
     /// That of one address.
     #[error("too many connections from one address")]
     Address,
+    /// That of one network.
+    #[error("too many connections from one network")]
+    Network,
 }
 
 impl Limits {
-    /// At most `max` connections, and a quarter of them from one address.
+    /// At most `max` connections, with the usual shares.
     pub fn new(max: usize) -> Self {
-        Self::with_address_limit(max, max.div_ceil(ADDRESS_SHARE))
+        Self::with(Bounds::of(max))
     }
 
     /// At most `max` connections, and `max_per_address` from one address.
     pub fn with_address_limit(max: usize, max_per_address: usize) -> Self {
+        Self::with(Bounds {
+            max,
+            per_address: max_per_address,
+            per_network: max,
+        })
+    }
+
+    /// With these bounds.
+    pub fn with(bounds: Bounds) -> Self {
         let inner = Inner {
-            max: max.into(),
-            max_per_address: max_per_address.into(),
+            max: bounds.max.into(),
+            per_address: bounds.per_address.into(),
+            per_network: bounds.per_network.into(),
             open: 0.into(),
-            addresses: DashMap::new(),
+            brief: 0.into(),
+            owners: DashMap::new(),
+            present: DashMap::new(),
+            newcomers: Room::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
+            freed: Notify::new(),
+            start: Instant::now(),
+            looked: 0.into(),
+            told: 0.into(),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Changes the limits, as [`Limits::new`] sets them. What is open stays open.
-    pub fn set(&self, max: usize) {
-        self.inner.max.store(max, Ordering::Relaxed);
-        self.inner
-            .max_per_address
-            .store(max.div_ceil(ADDRESS_SHARE), Ordering::Relaxed);
+    /// Changes the limits. What is open stays open.
+    pub fn set(&self, bounds: Bounds) {
+        self.inner.max.store(bounds.max, Ordering::Relaxed);
+        self.inner.per_address.store(bounds.per_address, Ordering::Relaxed);
+        self.inner.per_network.store(bounds.per_network, Ordering::Relaxed);
     }
 
-    /// A permit for one more connection, whoever it is from.
-    pub fn permit(&self) -> Result<Permit, LimitReached> {
-        let max = self.inner.max.load(Ordering::Relaxed);
-        let more = |open: usize| (open < max).then_some(open + 1);
-        match self.inner.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Permit {
-                inner: Arc::clone(&self.inner),
-                address: None,
-            }),
-            Err(_) => Err(LimitReached::All),
+    /// A permit for one more connection, from wherever it is.
+    pub fn permit(&self, listener: Listener) -> Result<Permit, LimitReached> {
+        let bounds = self.inner.bounds();
+        let permit = |brief| Permit {
+            inner: Arc::clone(&self.inner),
+            listener,
+            brief,
+            counted: None,
+        };
+        if more(&self.inner.open, bounds.ordinary().max) {
+            return Ok(permit(false));
         }
+        if listener == Listener::Http && more(&self.inner.brief, bounds.reserve()) {
+            return Ok(permit(true));
+        }
+        Err(LimitReached::All)
+    }
+
+    /// A place among those that wait for room. `None`: too many do.
+    pub fn newcomer(&self, client: IpAddr) -> Option<Entered> {
+        self.inner.newcomers.try_enter(client)
+    }
+
+    /// As [`Limits::permit`], once idle connections have made room.
+    pub async fn permit_soon(&self, listener: Listener) -> Option<Permit> {
+        let take = || self.permit(listener).ok();
+        self.inner.soon(&Scope::All, take).await
+    }
+
+    /// Whether it is time to say again that there are too many.
+    pub fn is_to_be_told(&self) -> bool {
+        self.inner.is_due(&self.inner.told, TELL_EVERY)
+    }
+
+    /// How full it is, in percent: from 90 on, waiting for clients gets shorter.
+    pub fn fullness(&self) -> u8 {
+        let (open, max) = (self.open(), self.inner.bounds().max.max(1));
+        u8::try_from(open.saturating_mul(100) / max).unwrap_or(u8::MAX)
     }
 
     /// How many connections are open.
     pub fn open(&self) -> usize {
-        self.inner.open.load(Ordering::Relaxed)
+        self.inner.open.load(Ordering::Relaxed) + self.inner.brief.load(Ordering::Relaxed)
     }
 
     /// How many addresses hold a connection.
     pub fn addresses(&self) -> usize {
-        self.inner.addresses.len()
+        self.inner.owners.iter().filter(|o| !o.key().is_network).count()
     }
 }
 
-impl Permit {
-    /// Counts the connection for its client, once it is known who that is.
-    pub fn count_for(&mut self, client: IpAddr) -> Result<(), LimitReached> {
-        let address = network(client);
-        let max = self.inner.max_per_address.load(Ordering::Relaxed);
+/// Adds one if there is room.
+fn more(count: &AtomicUsize, max: usize) -> bool {
+    let more = |n: usize| (n < max).then_some(n + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+}
+
+/// Among which connections room is to be made.
+enum Scope {
+    All,
+    Address(IpAddr),
+    Network(IpAddr),
+}
+
+impl Scope {
+    fn of(limit: LimitReached, from: IpAddr) -> Self {
+        match limit {
+            LimitReached::All => Self::All,
+            LimitReached::Address => Self::Address(client(from)),
+            LimitReached::Network => Self::Network(network(from)),
+        }
+    }
+
+    fn holds(&self, from: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::Address(address) => client(from) == *address,
+            Self::Network(of) => network(from) == *of,
+        }
+    }
+}
+
+impl Inner {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            max: self.max.load(Ordering::Relaxed),
+            per_address: self.per_address.load(Ordering::Relaxed),
+            per_network: self.per_network.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts one for an address and its network, or for neither.
+    fn count(&self, from: IpAddr, brief: bool) -> Result<(), LimitReached> {
+        let bounds = self.bounds();
+        let bounds = if brief { bounds.brief() } else { bounds };
+        let [address, whole] = owners(from, brief);
+        if !self.add(address, bounds.per_address) {
+            return Err(LimitReached::Address);
+        }
+        if !self.add(whole, bounds.per_network) {
+            self.remove(address);
+            return Err(LimitReached::Network);
+        }
+        Ok(())
+    }
+
+    fn add(&self, owner: Owner, max: usize) -> bool {
         {
-            let mut count = self.inner.addresses.entry(address).or_insert(0);
+            let mut count = self.owners.entry(owner).or_insert(0);
             if *count < max {
                 *count += 1;
-                self.address = Some(address);
-                return Ok(());
+                return true;
             }
         }
         // With a limit of zero the entry was made just now.
-        self.inner.addresses.remove_if(&address, |_, count| *count == 0);
-        Err(LimitReached::Address)
+        self.owners.remove_if(&owner, |_, count| *count == 0);
+        false
     }
-}
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.inner.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(address) = self.address
-            && let Entry::Occupied(mut entry) = self.inner.addresses.entry(address)
-        {
+    fn remove(&self, owner: Owner) {
+        if let Entry::Occupied(mut entry) = self.owners.entry(owner) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();
             }
         }
     }
+
+    /// Has idle connections make room until there is what `take` wants, for a while.
+    async fn soon<T>(&self, scope: &Scope, mut take: impl FnMut() -> Option<T>) -> Option<T> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let freed = self.freed.notified();
+            if let Some(taken) = take() {
+                return Some(taken);
+            }
+            self.make_room(scope);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            // Whether it was that or the time: look again.
+            let _ = timeout(left.min(LOOK_EVERY), freed).await;
+        }
+    }
+
+    /// Closes those that were idle for longest: a hundredth of all.
+    fn make_room(&self, scope: &Scope) {
+        if !self.is_due(&self.looked, LOOK_EVERY) {
+            return;
+        }
+        let wanted = (self.bounds().max / 100).clamp(1, 64);
+        let mut longest = BinaryHeap::with_capacity(wanted + 1);
+        for entry in &self.present {
+            let presence = entry.value();
+            let idle = presence.idle().filter(|idle| *idle >= IDLE);
+            if let Some(idle) = idle.filter(|_| scope.holds(presence.client())) {
+                longest.push(Reverse((idle, *entry.key())));
+                if longest.len() > wanted {
+                    longest.pop();
+                }
+            }
+        }
+        for Reverse((_, place)) in longest {
+            if let Some(presence) = self.present.get(&place) {
+                presence.evict();
+            }
+        }
+    }
+
+    fn is_due(&self, last: &AtomicU64, every: Duration) -> bool {
+        // Counted from one, so that zero is never.
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let now = millis(self.start.elapsed()).saturating_add(1);
+        let before = last.load(Ordering::Relaxed);
+        let due = before == 0 || now.saturating_sub(before) >= millis(every);
+        due && last
+            .compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
 }
 
-/// What counts as one client.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> (128 - V6_NETWORK) << (128 - V6_NETWORK)).into(),
-        v4 => v4,
+fn owners(from: IpAddr, brief: bool) -> [Owner; 2] {
+    let owner = |who, is_network| Owner { who, is_network, brief };
+    [owner(client(from), false), owner(network(from), true)]
+}
+
+impl Permit {
+    /// Counts the connection for its client, once it is known who that is. On port 80 a client
+    /// that has its share gets one of the reserve.
+    pub fn count_for(&mut self, from: IpAddr) -> Result<(), LimitReached> {
+        let counted = self.inner.count(from, self.brief);
+        if counted.is_err() && self.listener == Listener::Http && !self.brief {
+            let reserve = self.inner.bounds().reserve();
+            if more(&self.inner.brief, reserve) {
+                if self.inner.count(from, true).is_ok() {
+                    self.inner.open.fetch_sub(1, Ordering::Relaxed);
+                    self.brief = true;
+                    self.is_counted(from);
+                    return Ok(());
+                }
+                self.inner.brief.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        counted?;
+        self.is_counted(from);
+        Ok(())
+    }
+
+    /// As [`Permit::count_for`], once idle connections of that client or network have made room.
+    pub async fn count_for_soon(&mut self, from: IpAddr, limit: LimitReached) -> bool {
+        let (inner, scope) = (Arc::clone(&self.inner), Scope::of(limit, from));
+        inner.soon(&scope, || self.count_for(from).ok()).await.is_some()
+    }
+
+    /// What is known of the connection, for all who look after it. `None`: it is not counted.
+    pub fn presence(&self) -> Option<&Arc<Presence>> {
+        self.counted.as_ref().map(|(_, presence)| presence)
+    }
+
+    fn is_counted(&mut self, from: IpAddr) {
+        let presence = Arc::new(Presence::new(from, self.brief));
+        let place = Arc::as_ptr(&presence).addr();
+        self.inner.present.insert(place, Arc::clone(&presence));
+        self.counted = Some((from, presence));
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let count = if self.brief { &self.inner.brief } else { &self.inner.open };
+        count.fetch_sub(1, Ordering::Relaxed);
+        if let Some((from, presence)) = &self.counted {
+            self.inner.present.remove(&Arc::as_ptr(presence).addr());
+            for owner in owners(*from, self.brief) {
+                self.inner.remove(owner);
+            }
+        }
+        self.inner.freed.notify_one();
     }
 }
 
@@ -145,53 +431,145 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn open(limits: &Limits, listener: Listener, from: &str) -> Result<Permit, LimitReached> {
+        let mut permit = limits.permit(listener)?;
+        permit.count_for(ip(from)).map(|()| permit)
+    }
+
+    fn https(limits: &Limits, from: &str) -> Result<Permit, LimitReached> {
+        open(limits, Listener::Https, from)
+    }
+
     #[test]
     fn what_is_dropped_is_free_again_and_leaves_nothing() {
         let limits = Limits::with_address_limit(3, 2);
-        let open = |from: &str| {
-            let mut permit = limits.permit()?;
-            permit.count_for(ip(from)).map(|()| permit)
-        };
-        let one = open("192.0.2.1").unwrap();
-        let two = open("192.0.2.1").unwrap();
-        assert_eq!(open("192.0.2.1").unwrap_err(), LimitReached::Address);
-        let three = open("192.0.2.2").unwrap();
-        assert_eq!(open("192.0.2.3").unwrap_err(), LimitReached::All);
+        let one = https(&limits, "192.0.2.1").unwrap();
+        let two = https(&limits, "192.0.2.1").unwrap();
+        assert_eq!(https(&limits, "192.0.2.1").unwrap_err(), LimitReached::Address);
+        let three = https(&limits, "192.0.2.2").unwrap();
+        assert_eq!(https(&limits, "192.0.2.3").unwrap_err(), LimitReached::All);
         assert_eq!((limits.open(), limits.addresses()), (3, 2));
         drop(one);
-        let four = open("192.0.2.1").unwrap();
+        let four = https(&limits, "192.0.2.1").unwrap();
         drop((two, three, four));
         assert_eq!((limits.open(), limits.addresses()), (0, 0));
+        assert!(limits.inner.owners.is_empty() && limits.inner.present.is_empty());
     }
 
     #[test]
     fn an_ipv6_network_is_one_client_and_a_mapped_address_is_ipv4() {
-        assert_eq!(network(ip("2001:db8:1:2:3:4:5:6")), ip("2001:db8:1:2::"));
-        assert_eq!(network(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
         let limits = Limits::with_address_limit(10, 1);
-        let mut permit = limits.permit().unwrap();
-        permit.count_for(ip("2001:db8::1")).unwrap();
-        assert_eq!(
-            limits.permit().unwrap().count_for(ip("2001:db8::2")),
-            Err(LimitReached::Address)
-        );
-        limits.permit().unwrap().count_for(ip("2001:db8:0:1::2")).unwrap();
+        let _one = https(&limits, "2001:db8::1").unwrap();
+        assert_eq!(https(&limits, "2001:db8::2").unwrap_err(), LimitReached::Address);
+        let _two = https(&limits, "2001:db8:0:1::2").unwrap();
+        let _three = https(&limits, "::ffff:192.0.2.1").unwrap();
+        assert_eq!(https(&limits, "192.0.2.1").unwrap_err(), LimitReached::Address);
+    }
+
+    #[test]
+    fn a_network_has_a_share_of_its_own() {
+        let limits = Limits::new(200);
+        for (first, more) in [("2001:db8:0:", "::1"), ("192.0.2.", "")] {
+            let mut held = Vec::new();
+            for n in 0..200 {
+                // Four addresses, as many from each as it may have.
+                match https(&limits, &format!("{first}{}{more}", n % 4)) {
+                    Ok(permit) => held.push(permit),
+                    Err(why) => assert_eq!(why, LimitReached::Network),
+                }
+            }
+            assert_eq!(held.len(), 100, "half of all");
+            https(&limits, "198.51.100.1").unwrap();
+        }
     }
 
     #[test]
     fn limits_change_while_connections_are_open() {
         let limits = Limits::new(1);
-        let one = limits.permit().unwrap();
-        limits.permit().unwrap_err();
-        limits.set(2);
-        let two = limits.permit().unwrap();
-        limits.set(1);
+        let one = https(&limits, "192.0.2.1").unwrap();
+        limits.permit(Listener::Https).unwrap_err();
+        limits.set(Bounds::of(2));
+        let two = limits.permit(Listener::Https).unwrap();
+        limits.set(Bounds::of(1));
         drop(one);
-        limits.permit().unwrap_err();
+        limits.permit(Listener::Https).unwrap_err();
         drop(two);
-        limits.permit().unwrap();
+        limits.permit(Listener::Https).unwrap();
         let none = Limits::with_address_limit(1, 0);
-        none.permit().unwrap().count_for(ip("192.0.2.1")).unwrap_err();
+        https(&none, "192.0.2.1").unwrap_err();
         assert_eq!(none.addresses(), 0);
+    }
+
+    #[test]
+    fn a_part_is_kept_for_port_80() {
+        let limits = Limits::with(Bounds {
+            max: 100,
+            per_address: 100,
+            per_network: 100,
+        });
+        let mut held = Vec::new();
+        while let Ok(permit) = https(&limits, "192.0.2.1") {
+            held.push(permit);
+        }
+        assert_eq!((held.len(), limits.fullness()), (95, 95));
+        let challenge = open(&limits, Listener::Http, "198.51.100.1").unwrap();
+        assert!(challenge.presence().unwrap().is_brief());
+        // One that takes what is kept has a share of that too.
+        while let Ok(permit) = open(&limits, Listener::Http, "192.0.2.1") {
+            held.push(permit);
+        }
+        open(&limits, Listener::Http, "198.51.100.2").unwrap();
+        drop((challenge, held));
+        assert_eq!(limits.open(), 0);
+        let calm = open(&limits, Listener::Http, "198.51.100.1").unwrap();
+        assert!(!calm.presence().unwrap().is_brief());
+    }
+
+    #[test]
+    fn an_address_with_its_share_is_still_served_on_port_80() {
+        // Behind a balancer that hides its clients, all have one address.
+        let limits = Limits::new(100);
+        let held: Vec<_> = std::iter::from_fn(|| https(&limits, "10.0.0.1").ok()).collect();
+        assert_eq!(held.len(), 25);
+        let health = open(&limits, Listener::Http, "10.0.0.1").unwrap();
+        assert!(health.presence().unwrap().is_brief());
+        drop((held, health));
+        assert_eq!(limits.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_longest_idle_make_room_and_those_who_work_stay() {
+        let limits = Limits::with_address_limit(4, 4);
+        let mut held: Vec<_> = (0..4).map(|_| https(&limits, "192.0.2.1").unwrap()).collect();
+        let presences: Vec<_> = held.iter().map(|p| Arc::clone(p.presence().unwrap())).collect();
+        presences[0].begins();
+        // The second was idle for longest of those that can go.
+        let ago = |millis| Instant::now() - Duration::from_millis(millis);
+        for (presence, millis) in presences.iter().zip([9_000, 7_000, 5_000, 100]) {
+            presence.is_since(ago(millis));
+        }
+        let victim = async {
+            presences[1].evicted().await;
+            held.remove(1)
+        };
+        let started = Instant::now();
+        let (came, gone) = tokio::join!(limits.permit_soon(Listener::Https), async { drop(victim.await) });
+        assert!(came.is_some());
+        let () = gone;
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+        let evicted: Vec<_> = presences.iter().map(|p| p.is_evicted()).collect();
+        assert_eq!(evicted, [false, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn where_all_work_a_newcomer_waits_a_moment_only() {
+        let limits = Limits::with_address_limit(1, 1);
+        let held = https(&limits, "192.0.2.1").unwrap();
+        held.presence().unwrap().begins();
+        let started = Instant::now();
+        assert!(limits.permit_soon(Listener::Https).await.is_none());
+        assert!(started.elapsed() < 3 * PATIENCE);
+        assert!(limits.is_to_be_told());
+        assert!(!limits.is_to_be_told(), "once a minute");
     }
 }

@@ -9,6 +9,7 @@ pub mod http;
 pub mod limits;
 pub mod listener;
 pub mod metrics;
+pub mod presence;
 pub mod proxy_protocol;
 pub mod shares;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub mod tls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::presence::Presence;
 use crate::domain::DomainName;
 use crate::domain::registry::Entry;
 
@@ -51,6 +53,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// The TLS side. `None` on plain HTTP.
     pub tls: Option<TlsInfo>,
+    /// What those who look after all connections know of it.
+    pub presence: Arc<Presence>,
 }
 
 /// The TLS side of a connection.

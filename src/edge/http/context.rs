@@ -52,6 +52,8 @@ pub struct Context {
     pub draining: Arc<AtomicBool>,
     /// Bounds of a connection.
     pub limits: Limits,
+    /// How many connections there are and may be.
+    pub connections: crate::edge::limits::Limits,
     /// Where the tasks of HTTP/2 streams belong.
     pub tasks: Tasks,
 }
@@ -97,6 +99,22 @@ pub struct Limits {
     pub stall: Duration,
     /// For a whole request body.
     pub body: Duration,
+    /// From the word that a connection is being closed to its end, when nothing is being answered.
+    pub farewell: Duration,
+}
+
+impl Limits {
+    /// Those of a connection that has a place of the reserve: time for one short request.
+    pub(super) fn brief(self) -> Self {
+        let second = Duration::from_secs(1);
+        Self {
+            tick: self.tick.min(second),
+            headers: self.headers.min(2 * second),
+            stall: self.stall.min(10 * second),
+            body: self.body.min(2 * second),
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {
@@ -110,6 +128,8 @@ impl Default for Limits {
             idle: Duration::from_secs(75),
             stall: Duration::from_secs(60),
             body: Duration::from_secs(10),
+            // Several round trips: what a client sent before it heard of it still comes.
+            farewell: Duration::from_secs(2),
         }
     }
 }

@@ -65,11 +65,12 @@ where
 {
     let h2 = connection.tls.as_ref().is_some_and(|tls| tls.h2);
     // Under the stand-in, a connection ends with its request: the next is to meet the real certificate.
-    let keep_alive = !connection.tls.as_ref().is_some_and(|tls| tls.challenges_only);
+    let keep_alive = !connection.tls.as_ref().is_some_and(|tls| tls.challenges_only) && !connection.presence.is_brief();
+    let limits = if connection.presence.is_brief() { context.limits.brief() } else { context.limits };
     let session = Arc::new(Session {
         context: Arc::clone(context),
+        activity: Activity::of(Arc::clone(&connection.presence)),
         connection,
-        activity: Activity::default(),
     });
     let watched = Watched {
         io,
@@ -101,7 +102,7 @@ where
                 .serve_connection(TokioIo::new(Encoded::new(watched)), service),
         )
     };
-    drive(connection, session, Watch::new(context.limits, h2), drain)
+    drive(connection, session, Watch::new(limits, h2), drain)
 }
 
 impl Session {
@@ -137,10 +138,10 @@ async fn drive(
     mut watch: Watch,
     drain: CancellationToken,
 ) {
-    let tick = session.context.limits.tick;
     let mut drained = pin!(drain.cancelled());
-    let mut next = pin!(tokio::time::sleep(tick));
-    let mut closing = false;
+    let mut evicted = pin!(session.connection.presence.evicted());
+    let mut next = pin!(tokio::time::sleep(watch.tick()));
+    let (mut closing, mut leaving) = (false, false);
     loop {
         tokio::select! {
             biased;
@@ -155,14 +156,21 @@ async fn drive(
                 closing = true;
                 watch.closing();
                 connection.as_mut().close();
+                next.as_mut().reset(tokio::time::Instant::now() + watch.tick());
+            }
+            () = &mut evicted, if !leaving => {
+                leaving = true;
+                watch.closing();
+                connection.as_mut().close();
+                next.as_mut().reset(tokio::time::Instant::now() + watch.tick());
             }
             () = &mut next => {
-                match watch.look(&session.activity) {
+                match watch.look(&session.activity, session.context.connections.fullness()) {
                     Found::Fine => {}
                     Found::Idle => connection.as_mut().close(),
                     Found::Stuck => return,
                 }
-                next.as_mut().reset(tokio::time::Instant::now() + tick);
+                next.as_mut().reset(tokio::time::Instant::now() + watch.tick());
             }
         }
     }
@@ -244,7 +252,7 @@ where
 /// future holds the reply at most: every connection keeps room for one.
 fn answer(session: &Arc<Session>, request: Request<Incoming>) -> Answering {
     let started = Instant::now();
-    let session = InFlight::new(session);
+    let session = InFlight::new(session, started);
     let shown = Shown::of(&request);
     let Answer { route, step } = if request.headers().len() > MAX_FIELDS {
         Answer {
@@ -305,8 +313,8 @@ impl Future for Answering {
 struct InFlight(Arc<Session>);
 
 impl InFlight {
-    fn new(session: &Arc<Session>) -> Self {
-        session.activity.request();
+    fn new(session: &Arc<Session>, now: Instant) -> Self {
+        session.activity.request(now);
         Self(Arc::clone(session))
     }
 }

@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::context::Limits;
+use crate::edge::presence::Presence;
 
 /// What moved on a connection. Written by the connection's own tasks, read by its tick: the
 /// counters only have to differ when something happened.
@@ -22,8 +23,8 @@ pub(super) struct Activity {
     partial: AtomicBool,
     /// Requests whose headers came.
     requests: AtomicU32,
-    /// Requests that are being answered.
-    in_flight: AtomicU32,
+    /// Which tells others whether requests are being answered.
+    presence: Arc<Presence>,
     /// Requests for which a back end is waited for, which has bounds of its own.
     waiting: AtomicU32,
     /// Requests whose body the client has yet to send.
@@ -33,23 +34,30 @@ pub(super) struct Activity {
 }
 
 impl Activity {
+    pub(super) fn of(presence: Arc<Presence>) -> Self {
+        Self {
+            presence,
+            ..Self::default()
+        }
+    }
+
     /// A request's headers are complete.
-    pub(super) fn request(&self) {
+    pub(super) fn request(&self, now: Instant) {
         self.partial.store(false, Relaxed);
         self.requests.fetch_add(1, Relaxed);
-        self.in_flight.fetch_add(1, Relaxed);
+        self.presence.request(now);
     }
 
     /// A request is answered, or its client gave up.
     pub(super) fn answered(&self) {
         // What came since was the request's body.
         self.partial.store(false, Relaxed);
-        self.in_flight.fetch_sub(1, Relaxed);
+        self.presence.ends();
     }
 
     /// A reply's head is out, its body streams.
     pub(super) fn goes_on(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.presence.begins();
     }
 
     /// A back end is waited for: not the client's doing.
@@ -128,10 +136,16 @@ impl Watch {
         }
     }
 
-    /// To be called after each [`Limits::tick`].
-    pub(super) fn look(&mut self, activity: &Activity) -> Found {
+    /// How often to look: more often once the connection is being closed.
+    pub(super) fn tick(&self) -> Duration {
+        self.limits.tick
+    }
+
+    /// To be called after each [`Watch::tick`]. `fullness`: how many connections there are, in
+    /// percent of those there may be.
+    pub(super) fn look(&mut self, activity: &Activity, fullness: u8) -> Found {
         let (moved, requests) = (activity.moved.load(Relaxed), activity.requests.load(Relaxed));
-        let busy = activity.in_flight.load(Relaxed) > 0;
+        let busy = activity.presence.is_busy();
         // Only whole requests count as life between requests: bytes that dribble in do not.
         let waits = activity.waiting.load(Relaxed) > 0;
         let alive = requests != self.requests || (busy && (waits || moved != self.moved));
@@ -147,8 +161,8 @@ impl Watch {
         let dawdles = requests == 0 || self.closing || partial;
         let limit = match (busy, dawdles) {
             (true, _) => self.limits.stall,
-            (false, true) => self.limits.headers,
-            (false, false) => self.limits.idle,
+            (false, true) => self.pressed(self.limits.headers, fullness),
+            (false, false) => self.pressed(self.limits.idle, fullness),
         };
         if self.quiet < limit {
             return Found::Fine;
@@ -156,14 +170,25 @@ impl Watch {
         if busy || dawdles {
             return Found::Stuck;
         }
-        self.closing = true;
-        self.quiet = Duration::ZERO;
+        self.closing();
         Found::Idle
     }
 
-    /// The connection is being closed in good order: from now on it has [`Limits::headers`] of quiet.
+    /// The connection is being closed in good order: from now on it has [`Limits::farewell`] of quiet.
     pub(super) fn closing(&mut self) {
         self.closing = true;
+        self.quiet = Duration::ZERO;
+        self.limits.headers = self.limits.farewell;
+        self.limits.tick = self.limits.tick.min(self.limits.farewell / 2);
+    }
+
+    /// What is left of a bound when there are many connections: from 90 percent on ever less, so that
+    /// those that were idle for longest go first.
+    fn pressed(&self, bound: Duration, fullness: u8) -> Duration {
+        match 100u8.saturating_sub(fullness) {
+            10.. => bound,
+            left => (bound * u32::from(left) / 10).max(self.limits.tick),
+        }
     }
 }
 
@@ -238,7 +263,7 @@ mod tests {
     /// How many ticks until something other than `Fine` is found, and what.
     fn until(watch: &mut Watch, activity: &Activity) -> (u32, Found) {
         for tick in 1..100 {
-            match watch.look(activity) {
+            match watch.look(activity, 0) {
                 Found::Fine => {}
                 found => return (tick, found),
             }
@@ -253,37 +278,37 @@ mod tests {
         let mut watch = Watch::new(limits(), false);
         for _ in 0..1 {
             activity.moved();
-            assert_eq!(watch.look(&activity), Found::Fine);
+            assert_eq!(watch.look(&activity, 0), Found::Fine);
         }
         activity.moved();
-        assert_eq!(watch.look(&activity), Found::Stuck);
+        assert_eq!(watch.look(&activity, 0), Found::Stuck);
     }
 
     #[test]
     fn an_idle_connection_closes_in_order_and_a_half_request_does_not_keep_it() {
         let activity = Activity::default();
         let mut watch = Watch::new(limits(), false);
-        activity.request();
+        activity.request(Instant::now());
         activity.answered();
-        assert_eq!(watch.look(&activity), Found::Fine);
+        assert_eq!(watch.look(&activity, 0), Found::Fine);
         assert_eq!(until(&mut watch, &activity), (4, Found::Idle));
         assert_eq!(until(&mut watch, &activity), (2, Found::Stuck));
 
         let mut watch = Watch::new(limits(), false);
-        activity.request();
+        activity.request(Instant::now());
         activity.answered();
-        assert_eq!(watch.look(&activity), Found::Fine);
+        assert_eq!(watch.look(&activity, 0), Found::Fine);
         for _ in 0..3 {
-            assert_eq!(watch.look(&activity), Found::Fine);
+            assert_eq!(watch.look(&activity, 0), Found::Fine);
         }
         // The first tick finds that it has begun: it has its whole time from there.
         activity.partial.store(true, Relaxed);
         assert_eq!(until(&mut watch, &activity), (3, Found::Stuck));
 
         let mut multiplexed = Watch::new(limits(), true);
-        activity.request();
+        activity.request(Instant::now());
         activity.answered();
-        assert_eq!(multiplexed.look(&activity), Found::Fine);
+        assert_eq!(multiplexed.look(&activity, 0), Found::Fine);
         activity.partial.store(true, Relaxed);
         assert_eq!(until(&mut multiplexed, &activity), (4, Found::Idle));
     }
@@ -292,10 +317,10 @@ mod tests {
     fn a_request_may_take_its_time_while_something_moves() {
         let activity = Activity::default();
         let mut watch = Watch::new(limits(), false);
-        activity.request();
+        activity.request(Instant::now());
         for _ in 0..50 {
             activity.moved();
-            assert_eq!(watch.look(&activity), Found::Fine);
+            assert_eq!(watch.look(&activity, 0), Found::Fine);
         }
         assert_eq!(until(&mut watch, &activity), (3, Found::Stuck));
     }
@@ -304,7 +329,7 @@ mod tests {
     fn waiting_for_a_back_end_is_not_the_clients_doing() {
         let activity = Activity::default();
         let mut watch = Watch::new(limits(), false);
-        activity.request();
+        activity.request(Instant::now());
         activity.waits();
         assert_eq!(until(&mut watch, &activity), (100, Found::Fine));
         activity.goes_on();
@@ -315,5 +340,40 @@ mod tests {
             (3, Found::Stuck),
             "now the client does not read"
         );
+    }
+
+    #[test]
+    fn where_there_are_many_those_that_were_idle_for_longest_go_first() {
+        let ticks = |fullness: u8, partial: bool| {
+            let (activity, mut watch) = (Activity::default(), Watch::new(Limits { idle: TICK * 20, headers: TICK * 4, ..limits() }, false));
+            if !partial {
+                activity.request(Instant::now());
+                activity.answered();
+                assert_eq!(watch.look(&activity, fullness), Found::Fine);
+            }
+            (1..100).find(|_| watch.look(&activity, fullness) != Found::Fine).unwrap()
+        };
+        for (fullness, idle, head) in [(0, 20, 4), (90, 20, 4), (95, 10, 2), (99, 2, 1), (100, 1, 1), (120, 1, 1)] {
+            assert_eq!((ticks(fullness, false), ticks(fullness, true)), (idle, head), "{fullness} %");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_being_closed_has_a_moment_left_however_long_it_was_idle() {
+        let activity = Activity::default();
+        let mut watch = Watch::new(limits(), true);
+        activity.request(Instant::now());
+        activity.answered();
+        for _ in 0..4 {
+            assert_eq!(watch.look(&activity, 0), Found::Fine);
+        }
+        watch.closing();
+        let farewell = limits().farewell;
+        assert_eq!(watch.tick(), farewell / 2);
+        assert_eq!(until(&mut watch, &activity), (2, Found::Stuck), "one to two seconds, not fifteen");
+        // What is being answered is not cut.
+        activity.request(Instant::now());
+        activity.waits();
+        assert_eq!(until(&mut watch, &activity), (100, Found::Fine));
     }
 }

@@ -52,6 +52,7 @@ async fn clients_that_dawdle_are_let_go() {
             idle: tick * 6,
             stall: tick * 9,
             body: tick * 3,
+            farewell: tick * 2,
         };
     };
     for (via, said) in [

@@ -168,6 +168,7 @@ impl Edge {
             redirects,
             lookups: Turns::new(16),
             bodies: Room::new(256, 64),
+            connections: crate::edge::limits::Limits::new(10_000),
             kills: KillSwitches::new(),
             rules: Rules::builtin().unwrap(),
             clock,
@@ -204,6 +205,7 @@ impl Edge {
             client: "203.0.113.9:4711".parse().unwrap(),
             local: "192.0.2.1:443".parse().unwrap(),
             tls,
+            presence: Arc::default(),
         }
     }
 

@@ -129,6 +129,7 @@ async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
                 idle: tick * 6,
                 stall: tick * 9,
                 body: tick * 3,
+                farewell: tick * 2,
             };
         },
     );
