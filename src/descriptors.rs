@@ -65,7 +65,10 @@ fn fit(wanted: u64, beside: u64, allowed: u64) -> u64 {
 /// What is needed beside the connections of clients.
 fn beside(config: &Config) -> u64 {
     let mut seen = HashSet::new();
-    let rules = config.upstream.iter().filter(|rule| seen.insert(rule.to.uri().to_string()));
+    let rules = config
+        .upstream
+        .iter()
+        .filter(|rule| seen.insert(rule.to.uri().to_string()));
     let back_ends = rules.map(|rule| u64::from(rule.max_concurrent.get()) + UNUSED_OF_BACK_END);
     back_ends.sum::<u64>().saturating_add(RESERVE)
 }

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 
 use super::{App, wiring};
 use crate::config;
-use crate::descriptors;
 use crate::control::Tools;
+use crate::descriptors;
 use crate::event;
 
 /// What is read from files for a reload.

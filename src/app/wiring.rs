@@ -17,9 +17,9 @@ use crate::control::{self, AskSettings, CnameSettings, Limit, Limits, PreflightS
 use crate::descriptors;
 use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use crate::domain::DomainName;
-use crate::edge::limits::Bounds;
 use crate::edge::http;
 use crate::edge::http::upstream::{self, Upstreams};
+use crate::edge::limits::Bounds;
 use crate::edge::tls::acceptor;
 use crate::event::{
     self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, Networks, Privacy, SinkSettings,

@@ -83,7 +83,10 @@ impl<H: ServeHttp> Connections<H> {
         let limits = &self.inner.limits;
         let permit = limits.permit(accepted.listener).map_err(|limit| {
             if limits.is_to_be_told() {
-                warn!(open = limits.open(), "{limit}: idle connections are closed to make room; raise edge.max_connections if this lasts");
+                warn!(
+                    open = limits.open(),
+                    "{limit}: idle connections are closed to make room; raise edge.max_connections if this lasts"
+                );
             }
             (limit, limits.newcomer(accepted.peer.ip()))
         });
@@ -95,21 +98,19 @@ impl<H: ServeHttp> Connections<H> {
         let open = Open::new(&counts.open);
         let span = debug_span!("connection", peer = %accepted.peer, client = field::Empty, sni = field::Empty);
         let inner = Arc::clone(&self.inner);
-        self.inner
-            .tasks
-            .spawn(
-                async move {
-                    let permit = match permit {
-                        Ok(permit) => Some(permit),
-                        Err(_newcomer) => Box::pin(inner.limits.permit_soon(accepted.listener)).await,
-                    };
-                    match permit {
-                        Some(permit) => inner.serve(accepted, permit, open).await,
-                        None => inner.metrics.of(accepted.listener).refused.inc(),
-                    }
+        self.inner.tasks.spawn(
+            async move {
+                let permit = match permit {
+                    Ok(permit) => Some(permit),
+                    Err(_newcomer) => Box::pin(inner.limits.permit_soon(accepted.listener)).await,
+                };
+                match permit {
+                    Some(permit) => inner.serve(accepted, permit, open).await,
+                    None => inner.metrics.of(accepted.listener).refused.inc(),
                 }
-                .instrument(span),
-            );
+            }
+            .instrument(span),
+        );
     }
 }
 
@@ -170,20 +171,20 @@ impl<H: ServeHttp> Inner<H> {
                     }
                 };
                 match session {
-                Ok((io, tls)) => {
-                    if let Some(name) = &tls.name {
-                        Span::current().record("sni", field::display(name));
+                    Ok((io, tls)) => {
+                        if let Some(name) = &tls.name {
+                            Span::current().record("sni", field::display(name));
+                        }
+                        let connection = Connection {
+                            listener,
+                            client,
+                            local,
+                            tls: Some(tls),
+                            presence,
+                        };
+                        self.http.serve(io, connection, drain).await;
                     }
-                    let connection = Connection {
-                        listener,
-                        client,
-                        local,
-                        tls: Some(tls),
-                        presence,
-                    };
-                    self.http.serve(io, connection, drain).await;
-                }
-                Err(why) => debug!(fault = why.fault().label(), "no TLS session: {why}"),
+                    Err(why) => debug!(fault = why.fault().label(), "no TLS session: {why}"),
                 }
             }
         }

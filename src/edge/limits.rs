@@ -62,7 +62,11 @@ impl Bounds {
     }
 
     fn reserve(self) -> usize {
-        if self.max < FEW { 0 } else { self.max.div_ceil(RESERVE_SHARE) }
+        if self.max < FEW {
+            0
+        } else {
+            self.max.div_ceil(RESERVE_SHARE)
+        }
     }
 
     /// Those of the reserve.
@@ -411,7 +415,11 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let count = if self.brief { &self.inner.brief } else { &self.inner.open };
+        let count = if self.brief {
+            &self.inner.brief
+        } else {
+            &self.inner.open
+        };
         count.fetch_sub(1, Ordering::Relaxed);
         if let Some((from, presence)) = &self.counted {
             self.inner.present.remove(&Arc::as_ptr(presence).addr());

@@ -107,7 +107,11 @@ impl Presence {
                 self.waker.register(cx.waker());
                 registered = true;
             }
-            if self.evicted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+            if self.evicted.load(Ordering::Acquire) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -119,7 +123,10 @@ impl Default for Presence {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "it goes round, and ages are taken likewise")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "it goes round, and ages are taken likewise"
+)]
 fn since_start(now: Instant) -> u32 {
     now.saturating_duration_since(*START).as_millis() as u32
 }

@@ -66,7 +66,11 @@ where
     let h2 = connection.tls.as_ref().is_some_and(|tls| tls.h2);
     // Under the stand-in, a connection ends with its request: the next is to meet the real certificate.
     let keep_alive = !connection.tls.as_ref().is_some_and(|tls| tls.challenges_only) && !connection.presence.is_brief();
-    let limits = if connection.presence.is_brief() { context.limits.brief() } else { context.limits };
+    let limits = if connection.presence.is_brief() {
+        context.limits.brief()
+    } else {
+        context.limits
+    };
     let session = Arc::new(Session {
         context: Arc::clone(context),
         activity: Activity::of(Arc::clone(&connection.presence)),

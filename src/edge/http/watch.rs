@@ -345,16 +345,39 @@ mod tests {
     #[test]
     fn where_there_are_many_those_that_were_idle_for_longest_go_first() {
         let ticks = |fullness: u8, partial: bool| {
-            let (activity, mut watch) = (Activity::default(), Watch::new(Limits { idle: TICK * 20, headers: TICK * 4, ..limits() }, false));
+            let (activity, mut watch) = (
+                Activity::default(),
+                Watch::new(
+                    Limits {
+                        idle: TICK * 20,
+                        headers: TICK * 4,
+                        ..limits()
+                    },
+                    false,
+                ),
+            );
             if !partial {
                 activity.request(Instant::now());
                 activity.answered();
                 assert_eq!(watch.look(&activity, fullness), Found::Fine);
             }
-            (1..100).find(|_| watch.look(&activity, fullness) != Found::Fine).unwrap()
+            (1..100)
+                .find(|_| watch.look(&activity, fullness) != Found::Fine)
+                .unwrap()
         };
-        for (fullness, idle, head) in [(0, 20, 4), (90, 20, 4), (95, 10, 2), (99, 2, 1), (100, 1, 1), (120, 1, 1)] {
-            assert_eq!((ticks(fullness, false), ticks(fullness, true)), (idle, head), "{fullness} %");
+        for (fullness, idle, head) in [
+            (0, 20, 4),
+            (90, 20, 4),
+            (95, 10, 2),
+            (99, 2, 1),
+            (100, 1, 1),
+            (120, 1, 1),
+        ] {
+            assert_eq!(
+                (ticks(fullness, false), ticks(fullness, true)),
+                (idle, head),
+                "{fullness} %"
+            );
         }
     }
 
@@ -370,7 +393,11 @@ mod tests {
         watch.closing();
         let farewell = limits().farewell;
         assert_eq!(watch.tick(), farewell / 2);
-        assert_eq!(until(&mut watch, &activity), (2, Found::Stuck), "one to two seconds, not fifteen");
+        assert_eq!(
+            until(&mut watch, &activity),
+            (2, Found::Stuck),
+            "one to two seconds, not fifteen"
+        );
         // What is being answered is not cut.
         activity.request(Instant::now());
         activity.waits();
