@@ -166,7 +166,8 @@ impl AdminClient {
         Failure::Failed(format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    /// One call. Null: the answer is empty.
+    pub(super) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut request = self.request(method, path)?;
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");

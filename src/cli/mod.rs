@@ -4,6 +4,7 @@
 //! `--json`.
 
 mod admin_client;
+mod api;
 mod config;
 mod dead_letters;
 #[cfg(feature = "devca")]
@@ -47,6 +48,8 @@ enum Command {
     Config(config::Command),
     /// Manage domains by the admin API of a running edge.
     Domain(domain::Args),
+    /// Call the admin API, for what has no command of its own.
+    Api(Box<api::Args>),
     /// Make link keys, make links, and find out why one does not work.
     #[command(subcommand)]
     Link(link::Command),
@@ -138,6 +141,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
+        Command::Api(args) => api::run(*args).await,
         Command::Link(command) => link::run(command),
         Command::Events(command) => events::run(command).await,
         Command::Store(command) => store::run(command),
@@ -171,6 +175,13 @@ mod tests {
             "linkseal domain verify links.customer.example --dry-run --json",
             "linkseal domain verify --all --dry-run",
             "linkseal domain remove links.customer.example --purge",
+            "linkseal domain pause links.customer.example",
+            "linkseal domain resume links.customer.example --json",
+            "linkseal domain reissue links.customer.example",
+            "linkseal domain timeline links.customer.example",
+            "linkseal domain share links.customer.example",
+            "linkseal api GET /v1/issuer",
+            "linkseal api PUT /v1/issuer/freeze {} --admin http://127.0.0.1:9080",
             "linkseal link keygen --out link-1.key",
             "linkseal link open --key-file k --key-id 3 --base https://links.customer.example",
             "linkseal link click --key-file k --base https://l.example --tenant t --link 7 --url https://d.example/ --message-id 0192f3a4b5c67d8e9fa0b1c2d3e4f506",
@@ -207,6 +218,9 @@ mod tests {
             "linkseal domain list --state lost",
             "linkseal domain verify",
             "linkseal domain verify --all",
+            "linkseal api HEAD /v1/issuer",
+            "linkseal api GET v1/issuer",
+            "linkseal api PUT /v1/issuer/freeze {",
             "linkseal domain verify a.example --all --dry-run",
             "linkseal domain verify a.example --dry-run --wait",
             "linkseal link open --base https://l.example --key-file k --message-id 5",

@@ -356,6 +356,29 @@ async fn before_a_cut_over_all_domains_are_looked_at_and_none_is_changed() {
     assert_eq!(plan.ca.name_stats(right).orders, 0);
 }
 
+/// What support does of a day, and any other call of the API.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn domains_are_paused_resumed_shared_and_told_of_by_command() {
+    let plan = Plan::new().await;
+    let process = plan.serve().await;
+    let (name, admin) = ("links.right.test", process.admin_url());
+    process.register(name).await;
+    let domain = |command: &str| printed(&run(&["domain", "--admin", &admin, command, name]));
+    assert!(domain("pause").contains("paused"), "{}", domain("show"));
+    assert!(!domain("resume").contains("paused:"), "{}", domain("show"));
+    let told = domain("timeline");
+    for event in ["EVENT", "paused", "resumed", "registered"] {
+        assert!(told.contains(event), "{event}: {told}");
+    }
+    assert!(domain("share").starts_with('/') || domain("share").starts_with("http"));
+    let shown = printed(&run(&["api", "GET", &format!("/v1/domains/{name}"), "--admin", &admin]));
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!((&shown["name"], &shown["paused"]), (&json!(name), &json!(false)));
+    let refused = run(&["domain", "--admin", &admin, "show", "nosuch.right.test"]);
+    let said = text(&refused.stderr);
+    assert!(said.contains("`linkseal domain add` registers it"), "{said}");
+}
+
 /// A store that was put back without its key: told at once, and no key is made in its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_store_asks_for_its_own_key() {

@@ -25,6 +25,14 @@ pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
         format!("{opens} opens and {clicks} clicks in the last {HOURS} hours"),
         format!("{opens} Öffnungen und {clicks} Klicks in den letzten {HOURS} Stunden"),
     );
+    if hours.iter().all(|h| h.opens + h.clicks == 0) {
+        return html! {
+            p.muted {
+                (l.pick("No opens or clicks by people in the last 48 hours.", "Keine Öffnungen oder Klicks von Menschen in den letzten 48 Stunden."))
+                @if machines > 0 { " " (not_counted(machines, l)) }
+            }
+        };
+    }
     let width = HOURS * STEP;
     let bottom = TOP + HEIGHT;
     let tall = |count: u32| (u64::from(count) * u64::from(HEIGHT)).div_ceil(u64::from(most)) as u32;
@@ -52,14 +60,19 @@ pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
                 span.key.opens { strong { (opens) } " " (l.pick("opens", "Öffnungen")) }
                 span.key.clicks { strong { (clicks) } " " (l.pick("clicks", "Klicks")) }
                 @if machines > 0 {
-                    span.muted {
-                        (words::count(machines, l)) " "
-                        (l.pick("by programs are left out", "von Programmen sind nicht mitgezählt"))
-                    }
+                    span.muted { (not_counted(machines, l)) }
                 }
             }
         }
     }
+}
+
+fn not_counted(machines: u64, l: Language) -> String {
+    let count = words::count(machines, l);
+    l.pick(
+        format!("{count} automated requests are not counted."),
+        format!("{count} automatische Abrufe sind nicht mitgezählt."),
+    )
 }
 
 #[cfg(test)]
@@ -113,5 +126,25 @@ mod tests {
         let drawn = chart(&Recent::default(), Timestamp::from_secs(0), Language::De).into_string();
         assert!(!drawn.contains("<rect"));
         assert!(drawn.contains("0 Öffnungen und 0 Klicks"));
+    }
+
+    #[test]
+    fn where_only_programs_came_nothing_is_drawn() {
+        let now = Timestamp::from_secs(1_000 * 3600);
+        let machines = Recent {
+            hours: [Hour {
+                hour: 1_000,
+                opens: 0,
+                clicks: 0,
+                machines: 2,
+            }]
+            .into(),
+            ..Recent::default()
+        };
+        let said = chart(&machines, now, Language::En).into_string();
+        assert!(
+            !said.contains("<svg") && said.contains("2 automated requests are not counted"),
+            "{said}"
+        );
     }
 }

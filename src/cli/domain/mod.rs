@@ -80,6 +80,31 @@ enum Command {
         #[arg(long, default_value = "10m", requires = "wait", value_parser = argument::<Span>)]
         timeout: Span,
     },
+    /// Order no more certificates for a domain until it is resumed; one that it has is served.
+    Pause {
+        /// Its name.
+        name: DomainName,
+    },
+    /// End a pause.
+    Resume {
+        /// Its name.
+        name: DomainName,
+    },
+    /// Order a new certificate now, though the present one is still valid.
+    Reissue {
+        /// Its name.
+        name: DomainName,
+    },
+    /// Show what happened to a domain, newest first.
+    Timeline {
+        /// Its name.
+        name: DomainName,
+    },
+    /// Make a link to the domain's page, for its owner: it needs no token.
+    Share {
+        /// Its name.
+        name: DomainName,
+    },
     /// Retire a domain: no more orders; it is served while its certificate lives.
     Remove {
         /// Its name.
@@ -138,6 +163,20 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             let wait = wait.then(|| Instant::now() + timeout.get());
             verify::verify(&client, &name, wait, args.json).await
         }
+        Command::Pause { name } => show(set_paused(&client, &name, true).await?, args.json),
+        Command::Resume { name } => show(set_paused(&client, &name, false).await?, args.json),
+        Command::Reissue { name } => {
+            client.post(&format!("/v1/domains/{name}/reissue"), None).await?;
+            show(client.get(&format!("/v1/domains/{name}")).await?, args.json)
+        }
+        Command::Timeline { name } => timeline(client.get(&format!("/v1/domains/{name}/timeline")).await?, args.json),
+        Command::Share { name } => {
+            let link = client.post(&format!("/v1/domains/{name}/share"), None).await?;
+            match (args.json, link["url"].as_str()) {
+                (false, Some(url)) => output::line(url),
+                _ => output::json(&link),
+            }
+        }
         Command::Remove { name, purge, revoke } => {
             let (query, what) = match (purge, revoke) {
                 (true, true) => ("?purge=true&revoke=true", "revoked and forgotten"),
@@ -151,6 +190,24 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             }
         }
     }
+}
+
+async fn set_paused(client: &AdminClient, name: &DomainName, paused: bool) -> Result<Value, Failure> {
+    let body = json!({ "paused": paused });
+    client
+        .call(http::Method::PATCH, &format!("/v1/domains/{name}"), Some(&body))
+        .await
+}
+
+fn timeline(answer: Value, json: bool) -> Result<(), Failure> {
+    if json {
+        return output::json(&answer);
+    }
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let entries = answer["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let row = |entry: &Value| ["at", "event", "reason", "detail"].map(|key| text(entry, key));
+    let rows: Vec<_> = entries.iter().map(row).collect();
+    output::text(&output::table(Some(["TIME", "EVENT", "REASON", "DETAIL"]), &rows))
 }
 
 fn show(answer: Value, json: bool) -> Result<(), Failure> {
