@@ -114,7 +114,7 @@ fn media(content: &Content, shapes: &mut SchemaGenerator) -> Value {
 /// The parameters in braces.
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
-    names.map(operation::path_parameter).collect()
+    names.map(|name| operation::path_parameter(path, name)).collect()
 }
 
 /// The members of the object that a query is read into.

@@ -188,17 +188,19 @@ pub(super) fn responses(problem: &Value) -> Value {
 }
 
 /// The shape of a parameter in a path.
-pub(super) fn path_parameter(name: &str) -> Value {
+pub(super) fn path_parameter(path: &str, name: &str) -> Value {
+    let of_domain = path.starts_with("/v1/domains/");
     let schema = match name {
-        "name" => json!({"type": "string", "format": "hostname", "minLength": 1, "maxLength": 253}),
+        "name" if of_domain => json!({"type": "string", "format": "hostname", "minLength": 1, "maxLength": 253}),
         "slug" => json!({"type": "string", "pattern": "^[A-Za-z0-9._~-]{1,128}$"}),
         "kind" => json!({"type": "string", "enum": ["tenant", "message", "host"]}),
         _ => json!({"type": "string", "minLength": 1, "maxLength": 253}),
     };
     let example = match name {
-        "name" => "links.customer.example",
+        "name" if of_domain => "links.customer.example",
         "slug" => "spring-sale",
         "kind" => "tenant",
+        "name" => "archive",
         _ => "acme",
     };
     json!({"name": name, "in": "path", "required": true, "schema": schema, "example": example})
