@@ -9,6 +9,7 @@ use crate::dns::{DnsReport, ProviderHelp, RecordReport};
 use crate::domain::handshakes::{Failures, HandshakeFailures};
 use crate::domain::messages::{self, Text};
 use crate::domain::record::{AppLinks, DnsSummary, Hsts, Origin, Probe, WantedRecord};
+use crate::domain::ssl::Reason;
 use crate::domain::ssl::State;
 use crate::domain::view::SslView;
 use crate::domain::{DomainName, DomainRecord};
@@ -64,12 +65,19 @@ impl Viewer {
             checked: report.checked,
             records: &report.records,
             provider: report.provider.as_ref(),
-            preflight: record.ssl.facts.preflight.as_ref().map(|found| PreflightView {
-                at: found.at,
-                arrives: found.miss.is_none(),
-                through: found.through.as_deref(),
-                message: messages::preflight(found),
-            }),
+            // A certificate that was issued shows that the challenge gets here; only our way out does not.
+            preflight: record
+                .ssl
+                .facts
+                .preflight
+                .as_ref()
+                .filter(|found| found.miss.is_none() || record.ssl.reason != Reason::Ok)
+                .map(|found| PreflightView {
+                    at: found.at,
+                    arrives: found.miss.is_none(),
+                    through: found.through.as_deref(),
+                    message: messages::preflight(found),
+                }),
             ssl: self.ssl(record),
         }
     }

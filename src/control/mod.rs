@@ -185,6 +185,7 @@ struct Inner {
     rejected: rejected::Rejected,
     handshake_failures: HandshakeFailures,
     suspicion: suspicion::Suspicion,
+    order_suspicion: suspicion::Suspicion,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -270,7 +271,8 @@ impl Control {
             cname: cname::CnameDesk::new(),
             rejected: rejected::Rejected::new(),
             handshake_failures: parts.handshake_failures,
-            suspicion: suspicion::Suspicion::default(),
+            suspicion: suspicion::Suspicion::new(suspicion::By::Looks),
+            order_suspicion: suspicion::Suspicion::new(suspicion::By::Orders),
         };
         Self { inner: Arc::new(inner) }
     }

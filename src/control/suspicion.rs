@@ -34,10 +34,36 @@ const SPREAD: f64 = 0.2;
 /// How long everything is believed after an operator said that it is so.
 const TRUSTED: Duration = Duration::from_secs(3600);
 
-/// Whether linkseal suspects itself.
-#[derive(Debug, Default)]
+/// Whether linkseal suspects itself, by its looks or by its orders: the one says nothing of the other.
+#[derive(Debug)]
 pub(super) struct Suspicion {
+    by: By,
     state: Mutex<State>,
+}
+
+/// What a suspicion goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Looks at DNS: regular, so that their number in a fleet is known.
+    Looks,
+    /// Orders: of an import many may fail for good reasons, but not most of them.
+    Orders,
+}
+
+impl By {
+    /// Whether so many of all are too many.
+    fn is_suspicious(self, turned: u32, all: u32, allowed: u32) -> bool {
+        let most = turned * 2 > all;
+        match self {
+            Self::Looks => turned > allowed || (turned > MANY && most),
+            Self::Orders => turned > FEW && most,
+        }
+    }
+
+    /// Whether it is over.
+    fn is_over(self, turned: u32, all: u32, allowed: u32) -> bool {
+        turned * 2 <= all && (self == Self::Orders || turned * 2 <= allowed)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +103,13 @@ pub struct Suspected {
 }
 
 impl Suspicion {
+    pub(super) fn new(by: By) -> Self {
+        Self {
+            by,
+            state: Mutex::default(),
+        }
+    }
+
     /// Takes in what a look or an order came to, for a domain that was well before. Returns
     /// whether it is to be doubted.
     fn weigh(&self, worse: bool, domains: usize, now: Timestamp) -> bool {
@@ -88,18 +121,19 @@ impl Suspicion {
         let (turned, all) = state.sums();
         let allowed = allowed(domains);
         match state.since {
-            None if worse && (turned > allowed || (turned > MANY && turned * 2 > all)) => {
+            None if worse && self.by.is_suspicious(turned, all, allowed) => {
                 state.since = Some(now);
                 tracing::error!(
                     turned,
                     allowed,
                     domains,
+                    by = ?self.by,
                     "linkseal suspects itself: too many domains turned for the worse within ten minutes. Nothing that \
                      looks worse is written down or told until looks come out right again; check DNS resolvers, port 80 and \
                      the network of this node. If it is true, DELETE /v1/suspicion"
                 );
             }
-            Some(since) if turned * 2 <= all && turned * 2 <= allowed => {
+            Some(since) if self.by.is_over(turned, all, allowed) => {
                 state.since = None;
                 tracing::warn!(%since, doubted = state.doubted, "linkseal suspects itself no longer: looks come out right again");
                 state.doubted = 0;
@@ -184,22 +218,24 @@ fn allowed(domains: usize) -> u32 {
 impl Control {
     /// Whether what DNS says of a domain is to be doubted. `right`: whether it leads here.
     pub(super) fn doubts_look(&self, record: &DomainRecord, right: bool) -> bool {
-        (right || rules::was_well(record)) && self.doubts(!right)
+        (right || rules::was_well(record)) && self.doubts(&self.inner.suspicion, !right)
     }
 
     /// Whether a failed order says something of us rather than of its domain.
     pub(super) fn doubts_failure(&self, record: &DomainRecord, failure: &Failure) -> bool {
-        rules::blames_domain(failure.kind) && record.ssl.last_error.is_none() && self.doubts(true)
+        rules::blames_domain(failure.kind)
+            && record.ssl.last_error.is_none()
+            && self.doubts(&self.inner.order_suspicion, true)
     }
 
     /// An order went well.
     pub(super) fn went_well(&self) {
-        self.doubts(false);
+        self.doubts(&self.inner.order_suspicion, false);
     }
 
-    fn doubts(&self, worse: bool) -> bool {
+    fn doubts(&self, suspicion: &Suspicion, worse: bool) -> bool {
         let domains = self.inner.registry.len();
-        self.inner.suspicion.weigh(worse, domains, self.inner.clock.now())
+        suspicion.weigh(worse, domains, self.inner.clock.now())
     }
 
     /// When to come back to what is doubted.
@@ -210,7 +246,16 @@ impl Control {
     /// Whether this node suspects itself, and why.
     pub fn suspected(&self) -> Suspected {
         let domains = self.inner.registry.len();
-        self.inner.suspicion.now(domains, self.inner.clock.now())
+        let now = self.inner.clock.now();
+        let looks = self.inner.suspicion.now(domains, now);
+        let orders = self.inner.order_suspicion.now(domains, now);
+        Suspected {
+            since: looks.since.into_iter().chain(orders.since).min(),
+            turned: looks.turned.saturating_add(orders.turned),
+            looks: looks.looks.saturating_add(orders.looks),
+            doubted: looks.doubted.saturating_add(orders.doubted),
+            ..looks
+        }
     }
 
     /// An operator says that it is so: everything is believed for an hour.
@@ -220,6 +265,7 @@ impl Control {
         let audit = audit_entry(actor, now, "trust", "suspicion".to_owned(), before, Value::Null);
         self.inner.store.append_audit(audit).await?;
         self.inner.suspicion.trust(now);
+        self.inner.order_suspicion.trust(now);
         Ok(())
     }
 }
@@ -239,7 +285,7 @@ mod tests {
     #[test]
     fn a_handful_is_believed_and_no_more_than_two_percent() {
         for (domains, believed) in [(8, 10), (200, 10), (5_000, 100)] {
-            let suspicion = Suspicion::default();
+            let suspicion = Suspicion::new(By::Looks);
             // Most looks come out right, so that the share of all domains is what decides.
             doubted(&suspicion, 1_000, false, domains, T0);
             assert_eq!(doubted(&suspicion, 150, true, domains, T0), 150 - believed, "{domains}");
@@ -252,8 +298,23 @@ mod tests {
     }
 
     #[test]
+    fn orders_are_weighed_against_orders() {
+        let orders = Suspicion::new(By::Orders);
+        doubted(&orders, 30, false, 181, T0);
+        let import = (0..150)
+            .map(|n| orders.weigh(n % 5 == 0, 181, T0))
+            .filter(|d| *d)
+            .count();
+        assert_eq!(import, 0, "thirty of an import of 180 are broken");
+        let orders = Suspicion::new(By::Orders);
+        assert_eq!(doubted(&orders, 50, true, 181, T0), 40, "a port that is closed");
+        assert_eq!(doubted(&orders, 50, false, 181, T0), 0);
+        assert_eq!(orders.now(181, T0).since, None, "half of them come out right");
+    }
+
+    #[test]
     fn what_is_spread_over_time_is_believed() {
-        let suspicion = Suspicion::default();
+        let suspicion = Suspicion::new(By::Looks);
         for minute in 0..1_000 {
             let now = T0 + MINUTE * minute;
             assert_eq!(doubted(&suspicion, 1, false, 200, now), 0);
@@ -263,14 +324,14 @@ mod tests {
 
     #[test]
     fn in_a_large_fleet_it_is_enough_that_most_looks_turn() {
-        let suspicion = Suspicion::default();
+        let suspicion = Suspicion::new(By::Looks);
         doubted(&suspicion, 10, false, 1_000_000, T0);
         assert_eq!(doubted(&suspicion, 100, true, 1_000_000, T0 + MINUTE), 80);
     }
 
     #[test]
     fn it_ends_when_looks_come_out_right_and_not_before() {
-        let suspicion = Suspicion::default();
+        let suspicion = Suspicion::new(By::Looks);
         assert_eq!(doubted(&suspicion, 30, true, 200, T0), 20);
         for round in 1..20 {
             let now = T0 + AGAIN * round;
@@ -288,7 +349,7 @@ mod tests {
 
     #[test]
     fn an_operators_word_holds_for_an_hour() {
-        let suspicion = Suspicion::default();
+        let suspicion = Suspicion::new(By::Looks);
         doubted(&suspicion, 30, true, 200, T0);
         suspicion.trust(T0);
         assert_eq!(doubted(&suspicion, 190, true, 200, T0 + MINUTE), 0);

@@ -97,6 +97,7 @@ impl Checker {
         let checked = self.clock.now();
         for row in &mut records {
             if row.verdict == Word::Error && finding.fault == Some(Fault::Ours) {
+                row.verdict = Word::NotChecked;
                 row.hint = Hint::new(
                     "DNS cannot be asked at the moment (not your fault): please try again later.",
                     "DNS kann gerade nicht abgefragt werden (kein Fehler bei Ihnen): Bitte versuchen Sie es später erneut.",

@@ -9,6 +9,7 @@
 //! do, which is what [`super::authority`] is for.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +21,7 @@ use hickory_resolver::net::xfer::{DnsHandle, DnsRequestSender, FirstAnswer};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::authority::Authorities;
 use super::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, is_localhost, normal};
@@ -30,6 +31,8 @@ use super::message;
 const MAX_RESOLVERS: usize = 3;
 /// The shortest time one server gets, however little of a question's time is left to it.
 const MIN_PER_SERVER: Duration = Duration::from_millis(250);
+/// How long a server that was silent where another answered is asked after the others.
+const REST: Duration = Duration::from_secs(30);
 /// How many aliases are followed; CAs stop at 8 to 16.
 const MAX_ALIASES: usize = 12;
 /// UDP payload announced (RFC 9715 §3: no fragments anywhere).
@@ -74,6 +77,8 @@ pub enum ResolverError {
 #[derive(Debug)]
 pub struct Resolver {
     servers: Vec<SocketAddr>,
+    /// Until when each of them is asked after the others.
+    resting: Mutex<Vec<Option<Instant>>>,
     timeout: Duration,
     authorities: Authorities,
 }
@@ -96,6 +101,7 @@ impl Resolver {
         servers.truncate(MAX_RESOLVERS);
         let authorities = Authorities::new(settings.authority_port, settings.authority_private);
         Ok(Self {
+            resting: Mutex::new(vec![None; servers.len()]),
             servers,
             timeout: settings.timeout,
             authorities,
@@ -107,14 +113,44 @@ impl Resolver {
         let share = u32::try_from(self.servers.len()).unwrap_or(1);
         let per_server = (self.timeout / share).max(MIN_PER_SERVER);
         let mut telling = LookupError::Timeout;
-        for server in &self.servers {
-            match self.ask_recursive(*server, name, kind, per_server).await {
+        let mut silent = Vec::new();
+        for (at, server) in self.in_turn(Instant::now()) {
+            let answer = self.ask_recursive(server, name, kind, per_server).await;
+            match &answer {
+                Err(LookupError::Timeout | LookupError::Other(_)) => silent.push(at),
+                // It is there, whatever it says of the zone; those before it are not, for this zone is.
+                _ => self.answered(at, &silent, Instant::now()),
+            }
+            match answer {
                 Ok(message) => return Ok(message),
                 Err(e) if weight(&e) > weight(&telling) => telling = e,
                 Err(_) => {}
             }
         }
         Err(telling)
+    }
+
+    /// The servers in the order in which they are asked: as configured, but those that rest last.
+    /// One whose rest is over is tried by one question; the others follow what comes of that.
+    fn in_turn(&self, now: Instant) -> Vec<(usize, SocketAddr)> {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers: Vec<_> = self.servers.iter().copied().enumerate().collect();
+        servers.sort_by_key(|(at, _)| resting.get(*at).is_some_and(|r| r.is_some_and(|until| until > now)));
+        for until in resting.iter_mut().flatten().filter(|until| **until <= now) {
+            *until = now + REST;
+        }
+        servers
+    }
+
+    fn answered(&self, answered: usize, silent: &[usize], now: Instant) {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, until) in resting.iter_mut().enumerate() {
+            if at == answered {
+                *until = None;
+            } else if silent.contains(&at) {
+                *until = Some(now + REST);
+            }
+        }
     }
 
     async fn ask_recursive(

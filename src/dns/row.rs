@@ -33,11 +33,16 @@ pub enum Word {
     Extra,
     /// The servers gave no usable answer.
     Error,
-    /// Not looked at.
+    /// Not looked at, or not possible from here now.
     NotChecked,
 }
 
 impl Word {
+    /// Whether it is known what stands there.
+    pub fn is_known(self) -> bool {
+        !matches!(self, Self::Error | Self::NotChecked)
+    }
+
     /// Whether nothing has to be done.
     pub fn is_fine(self) -> bool {
         matches!(self, Self::Ok | Self::NotChecked)

@@ -12,11 +12,17 @@ use crate::domain::Language;
 /// What was found, with what to do about it.
 pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
     let l = visitor.lang;
+    let mut needed = report.records.iter().filter(|r| r.purpose == Purpose::Https);
+    let not_known = !report.https && needed.any(|r| r.verdict == Word::NotChecked);
     let summary = match (report.https, report.verified) {
         (true, true) => l.pick("Everything is as it should be.", "Alles ist, wie es sein soll."),
         (true, false) => l.pick(
             "What HTTPS needs is right. Something else that was asked for is missing.",
             "Was HTTPS braucht, stimmt. Etwas anderes, das gewünscht ist, fehlt noch.",
+        ),
+        (false, _) if not_known => l.pick(
+            "DNS cannot be looked at from here at the moment; this says nothing about your records.",
+            "DNS kann von hier aus gerade nicht abgefragt werden; über Ihre Einträge sagt das nichts.",
         ),
         (false, _) => l.pick(
             "Something has to be changed before HTTPS can work.",
@@ -29,7 +35,7 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
                 h2 #records-title { (l.pick("DNS records", "DNS-Einträge")) }
                 span.muted.small { (l.pick("looked at", "geprüft")) " " (words::time(report.checked)) }
             }
-            p.alert.good[report.verified].note[report.https && !report.verified] role="status" { (summary) }
+            p.alert.good[report.verified].note[report.https && !report.verified].info[not_known] role="status" { (summary) }
             // That it arrives is of interest only while it matters.
             @if let Some(preflight) = report.preflight.as_ref().filter(|p| !p.arrives || p.through.is_some()) {
                 p.alert.note { (visitor.text(&preflight.message)) }
@@ -104,7 +110,9 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
             dt { (l.pick("Found", "Gefunden")) }
             dd {
                 @for value in &record.found { div { code { (value) } } }
-                @if record.found.is_empty() { span.muted { (l.pick("nothing", "nichts")) } }
+                @if record.found.is_empty() {
+                    span.muted { @if record.verdict.is_known() { (l.pick("nothing", "nichts")) } @else { "?" } }
+                }
             }
             @if let Some(t) = record.visible_by {
                 dt {

@@ -104,6 +104,9 @@ impl Ssl {
     }
 }
 
+/// Verdicts of records of which it is not known what they hold.
+const NOT_KNOWN: [&str; 2] = ["error", "not_checked"];
+
 impl Report {
     /// Whether nothing has to be changed.
     pub(super) fn is_right(&self) -> bool {
@@ -147,7 +150,11 @@ pub(super) fn describe(name: &DomainName, report: &Report) -> String {
                 r.kind.clone(),
                 r.host.clone(),
                 list(&r.expected),
-                list(&r.found),
+                if r.found.is_empty() && NOT_KNOWN.contains(&r.verdict.as_str()) {
+                    "?".to_owned()
+                } else {
+                    list(&r.found)
+                },
                 r.verdict.clone(),
             ]
         })
