@@ -152,12 +152,15 @@ impl FolderReader {
         let Some(current) = &mut self.current else {
             return Ok(false);
         };
+        // Before the last look at this one: once there is a later one, this one grows no more.
         let later = segment::segments(&self.folder)?
             .into_iter()
             .find(|f| f.first > current.found.first);
-        let at_end = current.at == current.data.len() && !current.fill()?;
-        if !at_end {
-            current.read_rest()?;
+        if current.fill()? {
+            // More was written meanwhile: what seemed incomplete may be whole.
+            return Ok(true);
+        }
+        if current.at != current.data.len() {
             let plausible = self.last + 1..self.last.saturating_add(PLAUSIBLE_GAP);
             match frame::resync(&current.data, current.at + 1, plausible) {
                 Some(next) => {
@@ -206,11 +209,6 @@ impl Current {
         self.at = 0;
         let read = (&mut self.file).take(CHUNK as u64).read_to_end(&mut self.data)?;
         Ok(read > 0)
-    }
-
-    fn read_rest(&mut self) -> io::Result<()> {
-        while self.fill()? {}
-        Ok(())
     }
 
     fn report(&mut self, damaged: &IntCounter, bytes: usize) {
@@ -342,5 +340,31 @@ mod tests {
         assert_eq!(reader.read(Until::Published(6), 9, &mut out).unwrap(), Stop::End);
         assert_eq!(out.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
         assert_eq!(damaged.get(), 0);
+    }
+
+    #[test]
+    fn a_frame_that_is_completed_while_it_is_looked_at_is_no_damage() {
+        let whole = content(1, 2);
+        for (seen, until) in [
+            // Nothing of it was there, or some.
+            (content(1, 1).len(), Until::End),
+            (content(1, 1).len() + 5, Until::End),
+            (content(1, 1).len() + 5, Until::Published(2)),
+        ] {
+            let dir = folder(&[]);
+            let path = dir.path().join(segment::segment_name(1));
+            fs::write(&path, &whole[..seen]).unwrap();
+            let damaged = IntCounter::new("d", "d").unwrap();
+            let mut reader = FolderReader::new(dir.path(), Uuid::nil(), 0, damaged.clone());
+            let mut out = Vec::new();
+            assert_eq!(reader.read(until, 1, &mut out).unwrap(), Stop::Enough);
+            assert!(!reader.current.as_mut().unwrap().fill().unwrap());
+            // Between the look that found nothing more and the search for the next frame.
+            fs::write(&path, &whole).unwrap();
+            assert!(reader.pass_damage(until).unwrap());
+            reader.read(until, 1, &mut out).unwrap();
+            assert_eq!(out.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2], "{seen}");
+            assert_eq!(damaged.get(), 0);
+        }
     }
 }

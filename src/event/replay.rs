@@ -204,17 +204,20 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
 
-    fn open(dir: &Path, clock: &Clock) -> Journal {
-        let settings = EventSettings {
+    fn settings(dir: &Path) -> EventSettings {
+        EventSettings {
             dir: dir.to_owned(),
             durability: Durability::Written,
             keep: Duration::from_secs(3600),
             max_bytes: 1 << 30,
             privacy: IpPrivacy::Full.into(),
             sinks: Vec::new(),
-        };
+        }
+    }
+
+    fn open(dir: &Path, clock: &Clock) -> Journal {
         Journal::open(
-            &settings,
+            &settings(dir),
             "edge-1",
             clock.clone(),
             Metrics::register(&Registry::new()).unwrap(),
@@ -287,5 +290,47 @@ mod tests {
         let mut own = third.resume(third.boot(), 600).unwrap();
         let (records, ()) = tokio::join!(own.next(), append(third, 1));
         assert_eq!(records.unwrap().first().unwrap().seq, 601);
+    }
+
+    #[test]
+    fn a_replay_beside_a_running_edge_leaves_nothing_out() {
+        /// Events a round, and rounds.
+        const EVENTS: u64 = 400;
+        const ROUNDS: usize = 12;
+        let url = format!("https://x.example/{}", "x".repeat(700));
+        let mut replays = 0;
+        for _ in 0..ROUNDS {
+            let dir = tempfile::tempdir().unwrap();
+            let settings = EventSettings {
+                // Small segments: their ends are read too while they are written.
+                max_bytes: 1,
+                ..settings(dir.path())
+            };
+            let metrics = Metrics::register(&Registry::new()).unwrap();
+            let journal = Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut event = Event::new(EventType::Click, journal.clock().now(), "a.example", "a");
+                    event.url = Some(&url);
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    for _ in 0..EVENTS {
+                        runtime.block_on(journal.append(&event)).unwrap();
+                    }
+                });
+                let mut end = 0;
+                while end < EVENTS {
+                    let written = journal.published();
+                    let seqs: Vec<_> = Replay::open(dir.path(), Timestamp::from_secs(0))
+                        .unwrap()
+                        .map(|r| r.unwrap().seq)
+                        .collect();
+                    end = seqs.len() as u64;
+                    assert!(seqs.into_iter().eq(1..=end), "a gap below {end}");
+                    assert!(end >= written, "{end} of {written}");
+                    replays += 1;
+                }
+            });
+        }
+        assert!(replays > ROUNDS, "{replays}: some were beside the writer");
     }
 }
