@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::format_description::well_known::Rfc3339;
@@ -21,11 +21,24 @@ pub struct Clock {
     inner: Arc<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     /// Milliseconds added to the system's time; only tests and the simulator move it.
     offset_ms: AtomicI64,
+    /// How many of them have passed, and are not a clock that was set.
+    passed_ms: AtomicI64,
+    began: Instant,
     moved: Notify,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            offset_ms: AtomicI64::new(0),
+            passed_ms: AtomicI64::new(0),
+            began: Instant::now(),
+            moved: Notify::new(),
+        }
+    }
 }
 
 impl Clock {
@@ -50,8 +63,22 @@ impl Clock {
     /// Moves the clock forward and wakes every sleeper.
     pub fn advance(&self, by: Duration) {
         let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.inner.passed_ms.fetch_add(ms, Ordering::Relaxed);
         self.inner.offset_ms.fetch_add(ms, Ordering::Relaxed);
         self.inner.moved.notify_waiters();
+    }
+
+    /// Sets the clock forward or back by so many milliseconds, as an operator or NTP does: no time
+    /// passes by that.
+    pub fn set(&self, by_ms: i64) {
+        self.inner.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.inner.moved.notify_waiters();
+    }
+
+    /// How long this clock has run, whatever it was set to.
+    pub fn uptime(&self) -> Duration {
+        let passed = u64::try_from(self.inner.passed_ms.load(Ordering::Relaxed)).unwrap_or(0);
+        self.inner.began.elapsed() + Duration::from_millis(passed)
     }
 
     /// Sleeps until the clock shows `deadline`, also when it gets there by a jump.

@@ -628,7 +628,7 @@ mod tests {
         const EVENTS: u32 = 1500;
         append(&journal, EventType::Click, 0..EVENTS).await;
         node.wait(|| journal.metrics().lost.get() > 0).await;
-        node.wait(|| super::super::journal::size(&node.settings.dir).unwrap() <= node.settings.max_bytes)
+        node.wait(|| super::super::home::size(&node.settings.dir).unwrap() <= node.settings.max_bytes)
             .await;
         let lost = journal.metrics().lost.get() as u32;
         // A batch read before the cap may still be on its way; what is neither is wrong.

@@ -1,30 +1,37 @@
 //! The journal: where every event is written down before its request is answered.
 //!
 //! [`Journal::append`] returns when the event has survived what the configured
-//! [`super::Durability`] says, or says quickly that it is lost; the caller serves the request either way. How groups
-//! are written is in `writer`, which also has the measurements behind it.
+//! [`super::Durability`] says, or says quickly that it is lost; the caller serves the request either way. How
+//! events come to the journal's thread is in `queue`, how it writes them in `writer`.
 
-use std::cell::RefCell;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
-use super::segment::{self, Disk, RealDisk};
-use super::writer::{Submitted, Writer, WriterSettings};
-use super::{Event, EventSettings, Metrics, Privacy};
+use super::appending::{Appending, Lost, Receipt};
+use super::folder::Folder;
+use super::home::Home;
+use super::losses::Losses;
+use super::queue::{Gate, Message, Queue};
+use super::repeats::{Fate, Repeats};
+use super::room::Room;
+use super::segment::{Disk, RealDisk};
+use super::writer::{Thread, Writer};
+use super::{Durability, Event, EventSettings, Metrics, Privacy};
 use crate::clock::Clock;
-use crate::random;
 
-/// How long an append waits for a disk that neither takes the event nor refuses it. Recipients
-/// wait on the other side; past this the event may still be written, but nobody waits for it.
-const WAIT: Duration = Duration::from_secs(2);
+/// How long the start waits for the disk; past this the edge starts with a journal that takes no
+/// events until it does.
+const START: Duration = Duration::from_secs(2);
+/// How long the end waits for the disk; past this the edge ends without it.
+const END: Duration = Duration::from_secs(5);
 /// Largest segment, in bytes: small enough to go one at a time at the size cap, large enough that
 /// making files is rare (about 100,000 events).
 const SEGMENT_MAX: u64 = 64 << 20;
@@ -42,9 +49,9 @@ pub struct Journal {
 
 struct Handle {
     writer: Arc<Writer>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Ending>>,
+    boot: Uuid,
     folder: PathBuf,
-    dir: PathBuf,
     node: Box<str>,
     /// What of clients is kept; a reload changes it.
     privacy: ArcSwap<Privacy>,
@@ -52,29 +59,19 @@ struct Handle {
     metrics: Metrics,
     /// Whether sinks have been started on this folder; see [`Journal::start_of_delivery`].
     delivered: AtomicBool,
-    /// Tells other processes that this folder is being written.
-    _lock: File,
 }
 
-/// An event that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Receipt {
-    /// Its id.
-    pub id: Uuid,
-    /// Its place in this boot's journal.
-    pub seq: u64,
+/// The thread, and what is dropped when it ends.
+struct Ending {
+    thread: JoinHandle<()>,
+    ended: mpsc::Receiver<()>,
 }
-
-/// The journal did not take an event; it is counted and logged. The request must still be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event was not written to the journal")]
-pub struct Lost;
 
 /// Why the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The directory cannot be used.
+    /// The configuration names something that can never be the journal's directory.
     #[error("events.dir {path}: cannot be written: {source}; it must be a directory this user may write to")]
     Unusable {
         /// The path tried.
@@ -87,55 +84,13 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-/// An event that was handed to the journal.
-#[must_use = "the answer waits for what was configured"]
-pub struct Appending {
-    submitted: Submitted,
-    /// Who is told when the wait is too long. `None`: there is nothing to wait for.
-    handle: Option<Arc<Handle>>,
-}
-
-impl Appending {
-    /// Which event it will be. `None`: it was not taken.
-    pub(super) fn receipt(&self) -> Option<Receipt> {
-        match &self.submitted {
-            Submitted::Done(receipt) | Submitted::Waiting(receipt, _) => Some(*receipt),
-            Submitted::Lost => None,
-        }
-    }
-
-    /// Whether there is nothing to wait for: as a rule it was written on the spot.
-    pub fn is_settled(&self) -> bool {
-        self.handle.is_none()
-    }
-
-    /// Returns when the event has survived what was configured.
-    ///
-    /// # Errors
-    /// [`Lost`] when it has not: the disk is full or broken, or the queue is full.
-    pub async fn written(self) -> Result<Receipt, Lost> {
-        match self.submitted {
-            Submitted::Done(receipt) => Ok(receipt),
-            Submitted::Lost => Err(Lost),
-            Submitted::Waiting(receipt, done) => match tokio::time::timeout(WAIT, done).await {
-                Ok(Ok(true)) => Ok(receipt),
-                Ok(_) => Err(Lost),
-                Err(_) => {
-                    if let Some(handle) = self.handle {
-                        handle.writer.overdue();
-                    }
-                    Err(Lost)
-                }
-            },
-        }
-    }
-}
-
 impl Journal {
-    /// Opens a new folder for this boot in the journal's directory. `node` is this edge's name.
+    /// Opens a new folder for this boot in the journal's directory. `node` is this edge's name. On
+    /// a disk that is full, read-only, missing or does not answer, the journal is open all the
+    /// same: events are lost, counted and logged until the disk takes them.
     ///
     /// # Errors
-    /// When the directory cannot be made or written.
+    /// When the path is, or leads through, a file that is no directory.
     pub fn open(settings: &EventSettings, node: &str, clock: Clock, metrics: Metrics) -> Result<Self, OpenError> {
         Self::open_on(Arc::new(RealDisk), settings, node, clock, metrics)
     }
@@ -149,51 +104,54 @@ impl Journal {
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
         let dir = settings.dir.clone();
-        let unusable = |source| OpenError::Unusable {
-            path: dir.clone(),
-            source,
-        };
-        segment::create_dir(&dir).map_err(unusable)?;
-        let boot = new_boot(&dir, &clock).map_err(unusable)?;
-        let folder = dir.join(boot.to_string());
-        segment::create_dir(&folder).map_err(unusable)?;
-        let lock = segment::lock(&folder)
-            .and_then(|l| l.ok_or_else(|| io::ErrorKind::ResourceBusy.into()))
-            .map_err(unusable)?;
-        metrics
-            .bytes
-            .set(i64::try_from(size(&dir).map_err(unusable)?).unwrap_or(i64::MAX));
-        let writer = Writer::create(
-            disk,
-            folder.clone(),
-            WriterSettings {
-                boot,
-                durability: settings.durability,
-                segment_max: (settings.max_bytes / SEGMENTS_AT_CAP).clamp(SEGMENT_MIN, SEGMENT_MAX),
-            },
+        let (queue, messages) = Queue::new(Losses::new(metrics.lost.clone(), dir.display().to_string()));
+        let writer = Arc::new(Writer::new(
+            Arc::new(queue),
+            Home::new(dir.clone(), clock.clone()),
+            Room::new(settings.sinks.iter().map(|s| s.name.clone()).collect()),
+            settings.durability,
+            Repeats::new(metrics.repeated.clone()),
             metrics.clone(),
-        )
-        .map_err(unusable)?;
-        let writer = Arc::new(writer);
+        ));
+        let segment_max = (settings.max_bytes / SEGMENTS_AT_CAP).clamp(SEGMENT_MIN, SEGMENT_MAX);
+        let mut own = Thread::new(Arc::clone(&writer), disk, messages, segment_max);
+        let (started, start) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn({
-                let writer = writer.clone();
-                move || writer.run()
+            .spawn(move || {
+                let _end = end;
+                // An opener that does not wait any more goes on without.
+                let _ = started.send(own.start());
+                own.run();
             })
             .map_err(OpenError::Thread)?;
+        let started = start.recv_timeout(START);
         let handle = Handle {
+            boot: writer.home.id(),
+            folder: writer.home.folder(),
             writer,
-            thread: Mutex::new(Some(thread)),
-            folder,
-            dir,
+            thread: Mutex::new(Some(Ending { thread, ended })),
             node: node.into(),
             privacy: ArcSwap::from_pointee(settings.privacy),
             clock,
             metrics,
             delivered: AtomicBool::new(false),
-            _lock: lock,
         };
+        let cause = match started {
+            Ok(Ok(())) => None,
+            Ok(Err(source)) if is_no_directory(&source) => {
+                return Err(OpenError::Unusable { path: dir, source });
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the disk does not answer".to_owned()),
+        };
+        if let Some(cause) = cause {
+            tracing::error!(
+                cause, dir = %dir.display(),
+                "the journal cannot be written: events are lost until it can (requests are served); see that events.dir is on a disk that has room and may be written to"
+            );
+        }
         Ok(Self {
             handle: Arc::new(handle),
         })
@@ -210,38 +168,42 @@ impl Journal {
     /// [`Journal::append`] in two steps: the event is taken now, so that what it borrows need not
     /// outlive this call; [`Appending::written`] tells when it has survived.
     pub fn begin(&self, event: &Event<'_>) -> Appending {
-        self.begin_as(event, false)
+        let waits = self.handle.writer.durability() != Durability::Queued;
+        let queue = &self.handle.writer.queue;
+        Appending::new(queue.record(event, |out| self.encode(event, out), waits))
     }
 
     /// [`Journal::begin`] of an event that its maker keeps until it is done: it has survived the
-    /// machine then, whatever is configured. One that is lost is handed in again, with its id.
+    /// machine then, whatever is configured. One that is refused is handed in again, with its id,
+    /// and is not counted as lost.
     pub fn begin_synced(&self, event: &Event<'_>) -> Appending {
-        self.begin_as(event, true)
+        let queue = &self.handle.writer.queue;
+        Appending::new(queue.keep(event, |out| self.encode(event, out)))
     }
 
-    fn begin_as(&self, event: &Event<'_>, sync: bool) -> Appending {
-        let submitted = self.submit(event, sync);
-        let waits = matches!(submitted, Submitted::Waiting(..));
-        Appending {
-            submitted,
-            handle: waits.then(|| Arc::clone(&self.handle)),
-        }
+    /// Writes an event that no request waits for, after all that were begun before it.
+    pub(super) fn add_after(&self, event: &Event<'_>) {
+        let queue = &self.handle.writer.queue;
+        queue.record_after(event, |out| self.encode(event, out));
     }
 
-    fn submit(&self, event: &Event<'_>, sync: bool) -> Submitted {
-        thread_local! {
-            /// Where events are serialised, outside of the journal's lock.
-            static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Whether an event is one too many of its link and network: it was counted then, and the
+    /// count is written in its time.
+    pub(super) fn is_repeated(&self, event: &Event<'_>) -> bool {
+        let writer = &self.handle.writer;
+        let fate = writer.repeats.see(event, Instant::now(), |event, out| self.encode(event, out));
+        if fate == (Fate::Counted { first: true }) {
+            writer.queue.send(Message::Repeating);
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            scratch.clear();
-            event.encode_rest(scratch, &self.handle.node, **self.handle.privacy.load());
-            self.handle.writer.submit(event, scratch, sync)
-        })
+        fate != Fate::Written
+    }
+
+    fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
+        event.encode_rest(out, &self.handle.node, **self.handle.privacy.load());
     }
 
     /// Changes what an event has survived when it is done, from now on.
-    pub fn set_durability(&self, durability: super::Durability) {
+    pub fn set_durability(&self, durability: Durability) {
         self.handle.writer.set_durability(durability);
     }
 
@@ -251,14 +213,15 @@ impl Journal {
     }
 
     /// Writes what is queued, makes it durable and stops taking events. Blocks for as long as
-    /// that takes; call it where blocking is allowed, when nothing appends any more.
-    pub fn close(&self) {
-        self.handle.close();
+    /// that takes, five seconds at most; call it where blocking is allowed, when nothing appends
+    /// any more. Tells whether it was done: a disk that does not answer is left alone.
+    pub fn close(&self) -> bool {
+        self.handle.close()
     }
 
     /// The id of this boot: the name of its folder.
     pub fn boot(&self) -> Uuid {
-        self.handle.writer.boot()
+        self.handle.boot
     }
 
     /// The last sequence number that can be read from the folder.
@@ -273,7 +236,7 @@ impl Journal {
 
     /// Asks for a new segment, so that the present one can be removed in time.
     pub(super) fn rotate(&self) {
-        self.handle.writer.rotate();
+        self.handle.writer.queue.send(Message::Rotate);
     }
 
     /// Where a sink starts in this folder that has no cursor in it: at the beginning, when sinks
@@ -288,9 +251,15 @@ impl Journal {
         }
     }
 
+    /// Tells what is delivered, and to which sinks: what all of them hold goes first where room is
+    /// needed.
+    pub(super) fn set_delivered(&self, sinks: &[String], folders: &[Arc<Folder>]) {
+        self.handle.writer.room.set(sinks, folders);
+    }
+
     /// The directory of all boots.
     pub(super) fn dir(&self) -> &Path {
-        &self.handle.dir
+        self.handle.writer.home.dir()
     }
 
     /// The folder of this boot.
@@ -308,12 +277,24 @@ impl Journal {
 }
 
 impl Handle {
-    fn close(&self) {
-        self.writer.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|t| t.join().is_err()) {
+    fn close(&self) -> bool {
+        let Some(ending) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return true;
+        };
+        let queue = &self.writer.queue;
+        queue.set_gate(Gate::Closed);
+        queue.send(Message::Close);
+        if ending.ended.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
+            tracing::error!(
+                waiting = queue.waiting(), dir = %self.writer.home.dir().display(),
+                "the journal could not be closed: its disk does not answer; what waits for it is lost"
+            );
+            return false;
+        }
+        if ending.thread.join().is_err() {
             tracing::error!("the journal's thread ended by a panic");
         }
+        true
     }
 }
 
@@ -323,406 +304,8 @@ impl Drop for Handle {
     }
 }
 
-/// An id for this boot that sorts after all others in the directory, whatever the clock says now.
-fn new_boot(dir: &Path, clock: &Clock) -> io::Result<Uuid> {
-    let now = u64::try_from(clock.now().as_millis()).unwrap_or(0);
-    let newest = segment::boots(dir)?.last().map_or(0, unix_ms);
-    let ms = now.max(newest + 1);
-    Ok(uuid::Builder::from_unix_timestamp_millis(ms, &random::bytes()).into_uuid())
-}
-
-/// The time in a UUIDv7 (RFC 9562 §5.7), in milliseconds since the Unix epoch.
-fn unix_ms(id: &Uuid) -> u64 {
-    (id.as_u128() >> 80) as u64
-}
-
-/// The size of all segments.
-pub(super) fn size(dir: &Path) -> io::Result<u64> {
-    let mut sum = 0;
-    for boot in segment::boots(dir)? {
-        for found in segment::segments(&dir.join(boot.to_string()))? {
-            // One that another process has just removed has no size.
-            sum += found.path.metadata().map_or(0, |m| m.len());
-        }
-    }
-    Ok(sum)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-    use std::sync::Condvar;
-    use std::sync::atomic::AtomicU32;
-
-    use prometheus::Registry;
-
-    use super::super::reader::{FolderReader, Until};
-    use super::super::segment::SegmentFile;
-    use super::super::{Durability, EventType, IpPrivacy};
-    use super::*;
-    use crate::shutdown::Tasks;
-
-    /// A disk whose writes and syncs fail, tear or block as told.
-    #[derive(Default)]
-    struct TestDisk {
-        /// How many of the next writes fail after half of their data.
-        torn_writes: Arc<AtomicU32>,
-        /// How many of the next syncs fail.
-        failing_syncs: Arc<AtomicU32>,
-        full: Arc<AtomicBool>,
-        blocked: Arc<(Mutex<bool>, Condvar)>,
-    }
-
-    struct TestFile {
-        file: Box<dyn SegmentFile>,
-        torn_writes: Arc<AtomicU32>,
-        failing_syncs: Arc<AtomicU32>,
-        full: Arc<AtomicBool>,
-        blocked: Arc<(Mutex<bool>, Condvar)>,
-    }
-
-    impl Disk for TestDisk {
-        fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>> {
-            Ok(Box::new(TestFile {
-                file: RealDisk.create(path)?,
-                torn_writes: self.torn_writes.clone(),
-                failing_syncs: self.failing_syncs.clone(),
-                full: self.full.clone(),
-                blocked: self.blocked.clone(),
-            }))
-        }
-    }
-
-    impl SegmentFile for TestFile {
-        fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-            let (blocked, changed) = &*self.blocked;
-            drop(changed.wait_while(blocked.lock().unwrap(), |b| *b).unwrap());
-            if self.full.load(Ordering::Relaxed) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            if take_one(&self.torn_writes) {
-                self.file.write_all(&data[..data.len() / 2])?;
-                return Err(io::Error::other("injected"));
-            }
-            self.file.write_all(data)
-        }
-
-        fn sync(&mut self) -> io::Result<()> {
-            if take_one(&self.failing_syncs) {
-                Err(io::Error::other("injected"))
-            } else {
-                self.file.sync()
-            }
-        }
-
-        fn truncate(&mut self, length: u64) -> io::Result<()> {
-            self.file.truncate(length)
-        }
-    }
-
-    fn take_one(left: &AtomicU32) -> bool {
-        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-            .is_ok()
-    }
-
-    fn settings(dir: &Path, durability: Durability) -> EventSettings {
-        EventSettings {
-            dir: dir.join("events"),
-            durability,
-            keep: Duration::from_secs(3600),
-            max_bytes: 1 << 30,
-            privacy: IpPrivacy::Full.into(),
-            sinks: Vec::new(),
-        }
-    }
-
-    fn open(disk: &Arc<TestDisk>, settings: &EventSettings) -> Journal {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        Journal::open_on(disk.clone(), settings, "edge-1", Clock::system(), metrics).unwrap()
-    }
-
-    fn event<'a>(url: &'a str) -> Event<'a> {
-        let mut event = Event::new(
-            EventType::Click,
-            Clock::system().now(),
-            "links.customer.example",
-            "customer",
-        );
-        event.url = Some(url);
-        event
-    }
-
-    /// The sequence numbers and URLs in a journal's folder; nothing in it may be damaged.
-    fn written(journal: &Journal) -> Vec<(u64, String)> {
-        let damaged = prometheus::IntCounter::new("d", "d").unwrap();
-        let mut reader = FolderReader::new(journal.folder(), journal.boot(), 0, damaged.clone());
-        let mut records = Vec::new();
-        reader.read(Until::End, usize::MAX / 2, &mut records).unwrap();
-        assert_eq!(damaged.get(), 0);
-        let url = |r: &super::super::Record| {
-            let value: serde_json::Value = serde_json::from_slice(&r.json).unwrap();
-            assert_eq!(value["seq"], r.seq);
-            assert_eq!(value["boot"], journal.boot().to_string());
-            value["url"].as_str().unwrap().to_owned()
-        };
-        records.iter().map(|r| (r.seq, url(r))).collect()
-    }
-
-    const ALL: [Durability; 3] = [Durability::Queued, Durability::Written, Durability::Synced];
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn what_is_acknowledged_is_in_the_journal_in_order() {
-        for durability in ALL {
-            let dir = tempfile::tempdir().unwrap();
-            let journal = open(&Arc::default(), &settings(dir.path(), durability));
-            let tasks = Tasks::new();
-            let handles: Vec<_> = (0..64)
-                .map(|task| {
-                    let journal = journal.clone();
-                    tasks.spawn(async move {
-                        let mut receipts = Vec::new();
-                        for i in 0..20 {
-                            let url = format!("https://x.example/{task}/{i}");
-                            receipts.push((journal.append(&event(&url)).await.unwrap(), url));
-                        }
-                        receipts
-                    })
-                })
-                .collect();
-            let mut acknowledged = Vec::new();
-            for handle in handles {
-                acknowledged.extend(handle.await.unwrap());
-            }
-            journal.close();
-            let ids: HashSet<_> = acknowledged.iter().map(|(r, _)| r.id).collect();
-            assert_eq!(ids.len(), 64 * 20);
-            assert!(ids.iter().all(|id| id.get_version_num() == 7));
-            let mut expected: Vec<_> = acknowledged.into_iter().map(|(r, url)| (r.seq, url)).collect();
-            expected.sort();
-            assert_eq!(written(&journal), expected, "{durability:?}");
-            assert_eq!(journal.published(), 64 * 20);
-            let bytes = size(journal.dir()).unwrap();
-            assert_eq!(journal.metrics().bytes.get() as u64, bytes);
-            assert!(
-                journal.append(&event("https://x.example/")).await.is_err(),
-                "it is closed"
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn what_must_survive_the_machine_is_synced_whatever_is_configured() {
-        for durability in [Durability::Queued, Durability::Written] {
-            let dir = tempfile::tempdir().unwrap();
-            let disk = Arc::new(TestDisk::default());
-            let journal = open(&disk, &settings(dir.path(), durability));
-            disk.failing_syncs.store(1, Ordering::Relaxed);
-            journal.append(&event("https://x.example/1")).await.unwrap();
-            let id = Uuid::now_v7();
-            let kept = Event {
-                id: Some(id),
-                ..event("https://x.example/2")
-            };
-            // The first sync fails: it is written again, to a new segment.
-            let receipt = journal.begin_synced(&kept).written().await.unwrap();
-            assert_eq!((receipt.id, receipt.seq), (id, 2));
-            assert_eq!(disk.failing_syncs.load(Ordering::Relaxed), 0, "it was synced");
-            // Handed in again, it has its id still.
-            assert_eq!(journal.begin_synced(&kept).written().await.unwrap().id, id);
-            journal.close();
-            assert_eq!(written(&journal).len(), 3);
-            assert!(journal.begin_synced(&kept).written().await.is_err(), "it is closed");
-            assert_eq!(journal.metrics().lost.get(), 0, "its maker has it still");
-        }
-    }
-
-    #[tokio::test]
-    async fn full_segments_are_followed_by_new_ones() {
-        for durability in [Durability::Written, Durability::Synced] {
-            let dir = tempfile::tempdir().unwrap();
-            let journal = open(
-                &Arc::default(),
-                &EventSettings {
-                    max_bytes: 1,
-                    ..settings(dir.path(), durability)
-                },
-            );
-            let url = format!("https://x.example/{}", "x".repeat(1000));
-            for _ in 0..200 {
-                journal.append(&event(&url)).await.unwrap();
-            }
-            journal.close();
-            assert_eq!(written(&journal).len(), 200);
-            let count = segment::segments(journal.folder()).unwrap().len();
-            assert!((2..=5).contains(&count), "{count} segments for {durability:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_torn_write_or_failed_sync_moves_to_a_new_segment_and_loses_nothing() {
-        for durability in [Durability::Written, Durability::Synced] {
-            let dir = tempfile::tempdir().unwrap();
-            let disk = Arc::new(TestDisk::default());
-            let journal = open(&disk, &settings(dir.path(), durability));
-            for i in 0..9 {
-                match i {
-                    3 => disk.torn_writes.store(1, Ordering::Relaxed),
-                    6 if durability == Durability::Synced => disk.failing_syncs.store(1, Ordering::Relaxed),
-                    _ => {}
-                }
-                journal.append(&event(&format!("https://x.example/{i}"))).await.unwrap();
-            }
-            journal.close();
-            let expected: Vec<_> = (0..9).map(|i| (i + 1, format!("https://x.example/{i}"))).collect();
-            assert_eq!(written(&journal), expected, "{durability:?}");
-            assert_eq!(journal.metrics().lost.get(), 0);
-            let count = segment::segments(journal.folder()).unwrap().len();
-            assert_eq!(count, if durability == Durability::Synced { 3 } else { 2 });
-        }
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_refuses_at_once_counts_and_recovers() {
-        for durability in [Durability::Written, Durability::Synced] {
-            let dir = tempfile::tempdir().unwrap();
-            let disk = Arc::new(TestDisk::default());
-            let journal = open(&disk, &settings(dir.path(), durability));
-            journal.append(&event("https://x.example/before")).await.unwrap();
-            disk.full.store(true, Ordering::Relaxed);
-            for _ in 0..10 {
-                assert_eq!(journal.append(&event("https://x.example/lost")).await, Err(Lost));
-            }
-            assert_eq!(journal.metrics().lost.get(), 10);
-            disk.full.store(false, Ordering::Relaxed);
-            let after = async {
-                while journal.append(&event("https://x.example/after")).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            };
-            tokio::time::timeout(Duration::from_secs(30), after).await.unwrap();
-            journal.close();
-            let urls: Vec<_> = written(&journal).into_iter().map(|(_, url)| url).collect();
-            assert_eq!(urls, ["https://x.example/before", "https://x.example/after"]);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stuck_disk_keeps_nobody_waiting_for_long_and_its_queue_is_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Arc::new(TestDisk::default());
-        let journal = open(&disk, &settings(dir.path(), Durability::Synced));
-        *disk.blocked.0.lock().unwrap() = true;
-        assert_eq!(journal.append(&event("https://x.example/")).await, Err(Lost));
-        assert_eq!(journal.metrics().lost.get(), 1);
-
-        // Nobody reads these answers: the futures are dropped after they handed the event in.
-        let url = format!("https://x.example/{}", "x".repeat(1_000_000));
-        let mut taken = 1;
-        while let Submitted::Waiting(..) = journal.submit(&event(&url), false) {
-            taken += 1;
-            assert!(taken < 100, "the queue is not bounded");
-        }
-        assert_eq!(journal.metrics().lost.get(), 2);
-        *disk.blocked.0.lock().unwrap() = false;
-        disk.blocked.1.notify_all();
-        journal.close();
-        assert_eq!(written(&journal).len(), taken);
-    }
-
-    /// What an append costs; the numbers stand in `writer`'s documentation.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    #[ignore = "a measurement: cargo test --release --lib event::journal -- --ignored --nocapture"]
-    async fn append_cost() {
-        const EVENTS: u32 = 100_000;
-        for durability in ALL {
-            let dir = tempfile::tempdir_in("target").unwrap();
-            let journal = open(&Arc::default(), &settings(dir.path(), durability));
-            let tasks = Tasks::new();
-            let events = if durability == Durability::Synced {
-                EVENTS / 50
-            } else {
-                EVENTS
-            };
-            for concurrent in [1, 64] {
-                let start = std::time::Instant::now();
-                let handles: Vec<_> = (0..concurrent)
-                    .map(|_| {
-                        let journal = journal.clone();
-                        tasks.spawn(async move {
-                            let mut lost = 0;
-                            for _ in 0..events / concurrent {
-                                lost += u32::from(journal.append(&typical()).await.is_err());
-                                tokio::task::yield_now().await;
-                            }
-                            lost
-                        })
-                    })
-                    .collect();
-                let mut lost = 0;
-                for handle in handles {
-                    lost += handle.await.unwrap();
-                }
-                let each = start.elapsed() / events;
-                println!("{durability:?}, {concurrent} at once: {each:?} an event, {lost} lost");
-            }
-        }
-    }
-
-    /// A click as browsers make it.
-    fn typical() -> Event<'static> {
-        let mut event = event("https://shop.customer.example/spring/shoes?utm_source=newsletter&utm_campaign=spring");
-        event.message_id = Some(Uuid::nil());
-        event.link = Some(3);
-        event.issued_at = Some(event.time.minus(Duration::from_secs(43)));
-        event.client = Some(super::super::Client {
-            ip: Some("203.0.113.9".parse().unwrap()),
-            user_agent: Some(b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"),
-            referer: Some(b"https://mail.provider.example/"),
-            proxy: None,
-            network: None,
-            opted_out: false,
-        });
-        event.request = Some(super::super::Request {
-            method: "GET",
-            version: "HTTP/2",
-            tls: Some("1.3"),
-        });
-        event.verdict = Some(super::super::verdict::Verdict::unremarkable());
-        event
-    }
-
-    #[tokio::test]
-    async fn a_later_boot_sorts_later_whatever_the_clock_says() {
-        let dir = tempfile::tempdir().unwrap();
-        let settings = settings(dir.path(), Durability::Written);
-        let ahead = Clock::system();
-        ahead.advance(Duration::from_secs(1_000_000));
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        let first = Journal::open(&settings, "edge-1", ahead, metrics).unwrap();
-        first.append(&event("https://x.example/")).await.unwrap();
-        let second = open(&Arc::default(), &settings);
-        assert!(second.boot() > first.boot());
-        assert_eq!(segment::boots(second.dir()).unwrap(), [first.boot(), second.boot()]);
-        assert!(
-            segment::lock(first.folder()).unwrap().is_none(),
-            "the folder is held while it is written"
-        );
-        drop(first);
-    }
-
-    #[test]
-    fn a_directory_that_cannot_be_used_is_said_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("events"), "a file").unwrap();
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        let settings = settings(dir.path(), Durability::Written);
-        let error = Journal::open(&settings, "edge-1", Clock::system(), metrics)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("events.dir") && error.contains("cannot be written"),
-            "{error}"
-        );
-    }
+/// Whether an error says that a file stands where the directory should be: a mistake in the
+/// configuration, which does not go away by itself.
+fn is_no_directory(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists)
 }

@@ -188,7 +188,7 @@ impl Keeper {
 }
 
 /// The last sequence number in a folder that is no longer written.
-fn last_seq(path: &Path, boot: Uuid) -> io::Result<u64> {
+pub(super) fn last_seq(path: &Path, boot: Uuid) -> io::Result<u64> {
     // Only the last segment with frames matters; damage in it is counted when it is delivered.
     let uncounted = prometheus::IntCounter::new("uncounted", "not registered").map_err(io::Error::other)?;
     for found in segment::segments(path)?.into_iter().rev() {

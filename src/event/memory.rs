@@ -340,7 +340,7 @@ fn within(earlier: i64, later: i64, window: Duration) -> bool {
 }
 
 /// What one household or site gets: /24 of IPv4, /48 of IPv6.
-fn network(ip: IpAddr) -> u64 {
+pub(super) fn network(ip: IpAddr) -> u64 {
     match ip.to_canonical() {
         IpAddr::V4(ip) => u64::from(u32::from(ip) >> 8),
         IpAddr::V6(ip) => (u128::from(ip) >> 80) as u64 | 1 << 63,

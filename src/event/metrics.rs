@@ -21,6 +21,7 @@ pub struct Metrics {
     /// The series in use, found without hashing labels: the hot path counts each event.
     series: Arc<[OnceLock<IntCounter>; SERIES]>,
     pub(super) lost: IntCounter,
+    pub(super) repeated: IntCounter,
     pub(super) bytes: IntGauge,
     pub(super) damaged: IntCounter,
     pub(super) lag: IntGaugeVec,
@@ -52,6 +53,10 @@ impl Metrics {
             lost: IntCounter::new(
                 "linkseal_events_lost_total",
                 "Events that could not be written, or went undelivered at the journal's size cap.",
+            )?,
+            repeated: IntCounter::new(
+                "linkseal_events_repeated_total",
+                "Events of one link from one network beyond the first few, of which the journal has the count only.",
             )?,
             bytes: IntGauge::new("linkseal_journal_bytes", "Size of the journal on disk.")?,
             damaged: IntCounter::new(
@@ -118,6 +123,7 @@ impl Metrics {
         };
         registry.register(Box::new(metrics.events.clone()))?;
         registry.register(Box::new(metrics.lost.clone()))?;
+        registry.register(Box::new(metrics.repeated.clone()))?;
         registry.register(Box::new(metrics.bytes.clone()))?;
         registry.register(Box::new(metrics.damaged.clone()))?;
         registry.register(Box::new(metrics.lag.clone()))?;

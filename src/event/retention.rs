@@ -2,9 +2,10 @@
 //! size cap the oldest, held or not, counted and loud. Only in folders whose lock this process
 //! holds.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,24 +21,39 @@ const ROTATE_EVERY: Duration = Duration::from_secs(3600);
 /// Segments per `keep`, at least, so that little stays much longer than asked.
 const ROTATE_SHARE: u32 = 8;
 
+/// What a sink without a cursor in a folder holds of it: it has no part in it.
+const NO_PART: u64 = u64::MAX;
+
 /// What stays and what goes.
 pub(super) struct Retention {
     journal: Journal,
     sinks: Vec<String>,
     keep: Duration,
     max_bytes: u64,
-    rotated: Timestamp,
+    /// When a new segment was last asked for, by uptime.
+    rotated: Duration,
+    /// How old segments were when they were first seen to be held, and when that was, by what the
+    /// machine has run and not by the time of day.
+    seen: HashMap<PathBuf, Seen>,
+}
+
+/// When a held segment was first looked at.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Its age then, by the time of day; no more than `keep`.
+    age: Duration,
+    /// The moment, by [`crate::clock::Clock::uptime`].
+    at: Duration,
 }
 
 /// A segment that is no longer written.
-struct Old {
-    folder: Arc<Folder>,
-    path: PathBuf,
-    size: u64,
+pub(super) struct Old {
+    pub(super) path: PathBuf,
+    pub(super) size: u64,
     /// No frame in it has a higher sequence number.
-    last: u64,
+    pub(super) last: u64,
     /// What all sinks hold of its folder.
-    held: u64,
+    pub(super) held: u64,
     /// When it was last seen written or undelivered.
     since: Timestamp,
 }
@@ -49,19 +65,22 @@ impl Retention {
             sinks: settings.sinks.iter().map(|s| s.name.clone()).collect(),
             keep: settings.keep,
             max_bytes: settings.max_bytes,
-            rotated: journal.clock().now(),
+            rotated: journal.clock().uptime(),
+            seen: HashMap::new(),
         }
     }
 
     /// Looks once at everything. Blocks.
     pub(super) fn pass(&mut self, folders: &[Arc<Folder>]) {
-        let now = self.journal.clock().now();
-        if now.saturating_since(self.rotated) >= ROTATE_EVERY.min(self.keep / ROTATE_SHARE) {
-            self.rotated = now;
+        self.journal.set_delivered(&self.sinks, folders);
+        let (now, uptime) = (self.journal.clock().now(), self.journal.clock().uptime());
+        if uptime.saturating_sub(self.rotated) >= ROTATE_EVERY.min(self.keep / ROTATE_SHARE) {
+            self.rotated = uptime;
             self.journal.rotate();
         }
+        let before = std::mem::take(&mut self.seen);
         for folder in folders {
-            if let Err(error) = self.pass_folder(folder, now) {
+            if let Err(error) = self.pass_folder(folder, now, uptime, &before) {
                 tracing::error!(%error, path = %folder.path.display(), "old segments of the journal cannot be looked through");
             }
         }
@@ -70,14 +89,30 @@ impl Retention {
         }
     }
 
-    fn pass_folder(&self, folder: &Arc<Folder>, now: Timestamp) -> io::Result<()> {
-        for old in self.old(folder)? {
+    fn pass_folder(
+        &mut self,
+        folder: &Folder,
+        now: Timestamp,
+        uptime: Duration,
+        before: &HashMap<PathBuf, Seen>,
+    ) -> io::Result<()> {
+        for old in old_segments(&folder.path, folder.last, &self.sinks, NO_PART)? {
             if old.held < old.last {
                 // Its time counts from when all sinks hold it, also over a restart.
                 let ms = u64::try_from(now.as_millis()).unwrap_or(0);
                 File::open(&old.path)?.set_modified(UNIX_EPOCH + Duration::from_millis(ms))?;
-            } else if now.saturating_since(old.since) > self.keep {
+                continue;
+            }
+            let age = now.saturating_since(old.since);
+            let first = Seen {
+                age: age.min(self.keep),
+                at: uptime,
+            };
+            let seen = before.get(&old.path).copied().unwrap_or(first);
+            if seen.age(age, uptime) > self.keep {
                 self.remove(&old)?;
+            } else {
+                self.seen.insert(old.path, seen);
             }
         }
         let is_over = folder.last.is_some() && !folder.is_in_use();
@@ -89,13 +124,13 @@ impl Retention {
 
     /// Brings the journal below its size cap.
     fn cap(&self, folders: &[Arc<Folder>]) -> io::Result<()> {
-        let mut size = super::journal::size(self.journal.dir())?;
+        let mut size = super::home::size(self.journal.dir())?;
         for folder in folders {
-            for old in self.old(folder)? {
+            for old in old_segments(&folder.path, folder.last, &self.sinks, NO_PART)? {
                 if size <= self.max_bytes {
                     break;
                 }
-                let lost = self.undelivered(&old)?;
+                let lost = self.undelivered(folder, &old)?;
                 self.remove(&old)?;
                 size = size.saturating_sub(old.size);
                 if lost > 0 {
@@ -114,43 +149,13 @@ impl Retention {
         Ok(())
     }
 
-    /// The segments of a folder that are no longer written, oldest first.
-    fn old(&self, folder: &Arc<Folder>) -> io::Result<Vec<Old>> {
-        let mut held = u64::MAX;
-        for sink in &self.sinks {
-            held = held.min(Cursor::new(&folder.path, sink).load()?.unwrap_or(u64::MAX));
-        }
-        let found = segment::segments(&folder.path)?;
-        let mut old = Vec::new();
-        for (i, Found { path, .. }) in found.iter().enumerate() {
-            let last = match (found.get(i + 1), folder.last) {
-                (Some(next), _) => next.first.saturating_sub(1),
-                (None, Some(last)) => last,
-                // It is being written.
-                (None, None) => break,
-            };
-            let meta = path.metadata()?;
-            let since = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let since = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-            old.push(Old {
-                folder: folder.clone(),
-                path: path.clone(),
-                size: meta.len(),
-                last,
-                held,
-                since,
-            });
-        }
-        Ok(old)
-    }
-
     /// How many events of a segment some sink does not hold.
-    fn undelivered(&self, old: &Old) -> io::Result<u64> {
+    fn undelivered(&self, folder: &Folder, old: &Old) -> io::Result<u64> {
         if old.held >= old.last {
             return Ok(0);
         }
         let damaged = self.journal.metrics().damaged.clone();
-        let mut reader = FolderReader::new(&old.folder.path, old.folder.boot, old.held, damaged);
+        let mut reader = FolderReader::new(&folder.path, folder.boot, old.held, damaged);
         let mut count = 0;
         let mut records = Vec::new();
         loop {
@@ -164,8 +169,58 @@ impl Retention {
     }
 
     fn remove(&self, old: &Old) -> io::Result<()> {
-        fs::remove_file(&old.path)?;
+        match fs::remove_file(&old.path) {
+            Ok(()) => {}
+            // The journal's thread needed its room.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        }
         self.journal.metrics().bytes.sub(i64::try_from(old.size).unwrap_or(0));
         Ok(())
     }
+}
+
+impl Seen {
+    /// How long a segment has been held. The time of day counts for no more than has passed since
+    /// it was first seen, and for no less: a clock that jumps, or was wrong, removes nothing early
+    /// and keeps nothing for long.
+    fn age(&self, by_clock: Duration, uptime: Duration) -> Duration {
+        let passed = uptime.saturating_sub(self.at);
+        by_clock.clamp(passed, self.age + passed)
+    }
+}
+
+/// The segments of a folder that are no longer written, oldest first. `last`: the folder's last
+/// sequence number, `None` when it is being written. `absent`: what a sink without a cursor holds.
+pub(super) fn old_segments(folder: &Path, last: Option<u64>, sinks: &[String], absent: u64) -> io::Result<Vec<Old>> {
+    let mut held = u64::MAX;
+    for sink in sinks {
+        held = held.min(Cursor::new(folder, sink).load()?.unwrap_or(absent));
+    }
+    let found = segment::segments(folder)?;
+    let mut old = Vec::new();
+    for (i, Found { path, .. }) in found.iter().enumerate() {
+        let last = match (found.get(i + 1), last) {
+            (Some(next), _) => next.first.saturating_sub(1),
+            (None, Some(last)) => last,
+            // It is being written.
+            (None, None) => break,
+        };
+        let meta = match path.metadata() {
+            Ok(meta) => meta,
+            // It has just been removed to make room.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        let since = meta.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        old.push(Old {
+            path: path.clone(),
+            size: meta.len(),
+            last,
+            held,
+            since,
+        });
+    }
+    Ok(old)
 }

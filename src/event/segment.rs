@@ -31,6 +31,11 @@ const PROOF: usize = 64 << 10;
 pub(super) trait Disk: Send + Sync {
     /// Makes a file that did not exist, and makes its name durable.
     fn create(&self, path: &Path) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Makes a directory, if it is not there, and makes its name durable.
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        create_dir(path)
+    }
 }
 
 /// An open segment file.
@@ -220,9 +225,14 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The file whose lock is a folder's.
+pub(super) fn lock_path(folder: &Path) -> PathBuf {
+    folder.join("lock")
+}
+
 /// Takes the lock of a folder, without waiting. `None`: another process holds it.
 pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
-    let path = folder.join("lock");
+    let path = lock_path(folder);
     let file = OpenOptions::new()
         .write(true)
         .create(true)

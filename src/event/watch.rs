@@ -22,6 +22,10 @@ impl Rules {
                 client.network = Some(label);
             }
         }
+        if journal.is_repeated(&event) {
+            // Its company has been seen often enough as well.
+            return Appending::none();
+        }
         let (Some(message), Some(ip)) = (event.message_id, ip) else {
             event.verdict = event.verdict.map(|_| Verdict::of(signs));
             return journal.begin(&event);
@@ -38,10 +42,9 @@ impl Rules {
         let (signs, ticket) = self.memory.observe(&seen);
         event.verdict = Some(Verdict::of(signs));
         let appending = journal.begin(&event);
-        if let Some(receipt) = appending.receipt() {
-            for correction in self.memory.written(&ticket, receipt.id).into_iter().flatten() {
-                // It is in the journal's hands.
-                drop(journal.begin(&corrected(&event, &correction)));
+        if let Some(id) = appending.id() {
+            for correction in self.memory.written(&ticket, id).into_iter().flatten() {
+                journal.add_after(&corrected(&event, &correction));
             }
         }
         appending

@@ -1,113 +1,107 @@
-//! How the journal writes: in groups, by whoever is there first.
+//! The journal's thread: the only one that touches the journal's files for writing.
 //!
-//! With durability `written`, a task that finds the journal idle writes its own event: one
-//! `write()` into the page cache, on the spot. Tasks that come meanwhile queue up and wait; the
-//! writing task takes them along in a next group before it leaves, a few times at most, and then
-//! leaves the rest to the journal's thread. That thread does everything that may take long: new
-//! segments, recovery after errors, `fdatasync`, and all writing for `queued` and `synced`.
+//! Requests hand their events over by `queue`; what has come when the thread turns to the disk is
+//! written by one `write()` and answered together. A disk that is slow, full or hangs keeps this
+//! thread, and none that drives connections.
 //!
-//! Measured by `append_cost` (`cargo test --release --lib event::journal -- --ignored --nocapture`),
-//! in a build of this module alone with mimalloc and another random source, on two cores busy with
-//! other work, so good to a factor of two; per event, a task switch between events included:
-//!
-//! | | one task | 64 tasks |
-//! |---|---|---|
-//! | `written` as above | 5.0 to 7.1 µs CPU | 2.8 to 3.7 µs CPU |
-//! | `written` by the thread only (the branch in `submit` taken out) | 30 µs CPU | 2.4 µs CPU |
-//! | `synced` | 1.4 ms waiting | 32 µs waiting |
-//!
-//! A loop that only appends: 2.3 to 2.9 µs CPU, of which a bare `write()` of 800 bytes is 1.6 and
-//! serialising 0.6. Two thread hops would cost a lone click more than all the rest of it; under
-//! load, groups make both ways equal.
+//! Measured by `append_cost` (`cargo test --release --lib event::journal -- --ignored --nocapture`)
+//! on two cores busy with other work, so good to a factor of two: see there.
 //!
 //! After an error of a write or an fsync the segment is never touched again but to cut off what
-//! is not known to be whole; the group is written once more to a new segment. When that fails
-//! too, its events are lost: counted, logged once in a while, and until a new segment can be made
-//! (tried once a second) events are refused at once instead of keeping people waiting. Sequence
-//! numbers of lost events are not used again: a gap in them is a loss.
+//! is not known to be whole; the group is written once more to a new segment, after segments that
+//! all sinks hold have made room where the disk is full. When that fails too, its events are lost:
+//! counted, logged once in a while, and until a new segment can be made (tried once a second)
+//! events are refused at once instead of keeping people waiting. Sequence numbers of lost events
+//! are not used again: a gap in them is a loss. A journal that cannot be written when the edge
+//! starts begins in that state.
 
+use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
-use uuid::Uuid;
+use tokio::sync::Notify;
 
-use super::queue::{Group, Output, State};
+use super::home::Home;
+use super::group::{Arrivals, Group};
+use super::queue::{Content, Gate, Message, Queue};
+use super::repeats::Repeats;
+use super::room::Room;
 use super::segment::{Disk, Segment};
-use super::{Durability, Event, Metrics, Receipt};
+use super::{Durability, Metrics};
 
-/// How many groups a task writes for others after its own, before it leaves them to the thread:
-/// its own request waits meanwhile.
-const GROUPS_FOR_OTHERS: usize = 4;
 /// How long after a failed attempt to make a segment the next one is made.
 const RETRY: Duration = Duration::from_secs(1);
-/// A group's buffer that grew beyond this in a burst is given back.
-const BUFFER_KEPT: usize = 1 << 20;
+/// How often repetitions whose time is over are looked for, while there are any.
+const REPEATS_EVERY: Duration = Duration::from_secs(1);
+/// How long an event waits for batches that were opened before it.
+const AFTER_MAX: Duration = Duration::from_secs(1);
+/// With `queued` no request waits: events may gather for so long.
+const GATHER: Duration = Duration::from_millis(2);
+/// Most bytes that are written at once.
+const GROUP_BYTES: usize = 1 << 20;
 
-/// What a writer begins with.
-pub(super) struct WriterSettings {
-    /// The id of this boot.
-    pub(super) boot: Uuid,
-    /// When an append is done.
-    pub(super) durability: Durability,
-    /// The size of a segment from which a new one is begun.
-    pub(super) segment_max: u64,
-}
-
-/// The one writer of this boot's folder.
+/// What the journal's thread shares with all others.
 pub(super) struct Writer {
-    disk: Arc<dyn Disk>,
-    folder: PathBuf,
-    settings: WriterSettings,
+    pub(super) queue: Arc<Queue>,
+    pub(super) repeats: Repeats,
+    pub(super) room: Room,
+    pub(super) home: Home,
     /// [`Durability`] as a number; a reload changes it.
     durability: AtomicU8,
     metrics: Metrics,
-    state: Mutex<State>,
-    /// Wakes the thread.
-    work: Condvar,
     published: AtomicU64,
     changed: Notify,
 }
 
-/// What became of an event handed in.
-pub(super) enum Submitted {
-    /// It is as durable as was asked for.
-    Done(Receipt),
-    /// It is in a group that is being written; `true` comes when it is as durable as was asked for.
-    Waiting(Receipt, oneshot::Receiver<bool>),
-    /// It was not taken.
-    Lost,
+/// The thread's own.
+pub(super) struct Thread {
+    writer: Arc<Writer>,
+    disk: Arc<dyn Disk>,
+    messages: Receiver<Message>,
+    segment_max: u64,
+    output: Output,
+    next_seq: u64,
+    arrivals: Arrivals,
+    /// Events that wait for batches below their number.
+    after: VecDeque<(u64, Instant, Content)>,
+    rotate: bool,
+    closing: bool,
+    /// When repetitions are looked at. `None`: there are none.
+    repeats_due: Option<Instant>,
+    /// A buffer to use again.
+    spare: Vec<u8>,
+}
+
+/// Where events go.
+enum Output {
+    /// To a segment.
+    Open(Segment),
+    /// Nowhere: none could be made; the next attempt is due then.
+    Broken(Instant),
 }
 
 impl Writer {
-    /// A writer with its first segment.
-    pub(super) fn create(
-        disk: Arc<dyn Disk>,
-        folder: PathBuf,
-        settings: WriterSettings,
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        home: Home,
+        room: Room,
+        durability: Durability,
+        repeats: Repeats,
         metrics: Metrics,
-    ) -> io::Result<Self> {
-        let segment = Segment::create(&*disk, &folder, 1, settings.segment_max)?;
-        metrics.bytes.add(segment.len() as i64);
-        let state = State::new(segment);
-        Ok(Self {
-            disk,
-            folder,
-            durability: AtomicU8::new(settings.durability as u8),
-            settings,
+    ) -> Self {
+        Self {
+            queue,
+            repeats,
+            room,
+            home,
+            durability: AtomicU8::new(durability as u8),
             metrics,
-            state: Mutex::new(state),
-            work: Condvar::new(),
             published: AtomicU64::new(0),
             changed: Notify::new(),
-        })
-    }
-
-    pub(super) fn boot(&self) -> Uuid {
-        self.settings.boot
+        }
     }
 
     pub(super) fn published(&self) -> u64 {
@@ -123,348 +117,338 @@ impl Writer {
         self.durability.store(durability as u8, Ordering::Relaxed);
     }
 
-    fn durability(&self) -> Durability {
+    pub(super) fn durability(&self) -> Durability {
         match self.durability.load(Ordering::Relaxed) {
             0 => Durability::Queued,
             1 => Durability::Written,
             _ => Durability::Synced,
         }
     }
+}
 
-    /// Asks the thread for a new segment, if the present one holds anything.
-    pub(super) fn rotate(&self) {
-        self.lock().rotate = true;
-        self.work.notify_one();
+impl Thread {
+    pub(super) fn new(
+        writer: Arc<Writer>,
+        disk: Arc<dyn Disk>,
+        messages: Receiver<Message>,
+        segment_max: u64,
+    ) -> Self {
+        Self {
+            writer,
+            disk,
+            messages,
+            segment_max,
+            output: Output::Broken(Instant::now()),
+            next_seq: 1,
+            arrivals: Arrivals::default(),
+            after: VecDeque::new(),
+            rotate: false,
+            closing: false,
+            repeats_due: None,
+            spare: Vec::new(),
+        }
     }
 
-    /// Tells the thread to finish.
-    pub(super) fn close(&self) {
-        self.lock().closing = true;
-        self.work.notify_one();
-    }
-
-    /// Takes an event whose members from `type` on are in `rest`. `sync`: it is done when it
-    /// survives the machine, whatever is configured; whoever asks for that keeps it until then,
-    /// so that one refused is not lost.
-    pub(super) fn submit(&self, event: &Event<'_>, rest: &[u8], sync: bool) -> Submitted {
-        let mut state = self.lock();
-        if let Some(cause) = state.refusal(rest) {
-            if !sync {
-                self.lose(&mut state, 1, cause.map(str::to_owned));
+    /// Makes the folder and its first segment.
+    ///
+    /// # Errors
+    /// When that cannot be done now; [`Thread::run`] tries again.
+    pub(super) fn start(&mut self) -> io::Result<()> {
+        self.writer.queue.set_busy(true);
+        let started = self.begin();
+        self.writer.queue.set_busy(false);
+        match started {
+            Ok(segment) => {
+                self.set(Output::Open(segment));
+                Ok(())
             }
-            return Submitted::Lost;
+            Err(error) => {
+                self.writer.queue.losses.set_cause(error.to_string());
+                self.set(Output::Broken(Instant::now() + RETRY));
+                Err(error)
+            }
         }
-        let receipt = state.push(event, rest, self.settings.boot);
-        state.pending.sync |= sync;
-        let durability = if sync { Durability::Synced } else { self.durability() };
-        if durability == Durability::Queued {
-            self.wake_thread(&mut state);
-            return Submitted::Done(receipt);
+    }
+
+    /// Writes what comes, until the journal is closed.
+    pub(super) fn run(mut self) {
+        while !self.closing {
+            let group = self.gather();
+            self.write(group);
+            self.writer.queue.losses.log();
+            if matches!(self.output, Output::Broken(due) if due <= Instant::now()) {
+                self.mend();
+            }
         }
-        if durability == Durability::Written
-            && let Some(segment) = self.take_segment(&mut state)
+        self.end();
+    }
+
+    /// Waits until something is to be done; what has come until then, up to what is written at once.
+    fn gather(&mut self) -> Group {
+        let mut group = Group::new(std::mem::take(&mut self.spare));
+        let first = match self.due() {
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => self.messages.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match first {
+            Ok(message) => self.take(message, &mut group),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.closing = true,
+        }
+        if self.writer.durability() == Durability::Queued && !self.closing {
+            #[allow(clippy::disallowed_methods, reason = "this is the journal's own thread")]
+            std::thread::sleep(GATHER);
+        }
+        self.take_all(&mut group);
+        self.add_repeats(&mut group, false);
+        self.add_after(&mut group, false);
+        group
+    }
+
+    /// When something is to be done although nothing comes. `None`: never.
+    fn due(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let broken = match self.output {
+            Output::Broken(due) => Some(due),
+            Output::Open(_) => None,
+        };
+        let losses = self.writer.queue.losses.log_due().map(|wait| now + wait);
+        let after = (!self.after.is_empty()).then(|| now + AFTER_MAX);
+        [broken, losses, after, self.repeats_due].into_iter().flatten().min()
+    }
+
+    fn take_all(&mut self, group: &mut Group) {
+        while group.bytes() < GROUP_BYTES
+            && let Ok(message) = self.messages.try_recv()
         {
-            return self.lead(state, segment, receipt);
+            self.take(message, group);
         }
-        let (sender, receiver) = oneshot::channel();
-        if let Some(member) = state.pending.events.last_mut() {
-            member.waiter = Some(sender);
-        }
-        if !matches!(state.segment, Output::Busy) || durability == Durability::Synced {
-            self.wake_thread(&mut state);
-        }
-        Submitted::Waiting(receipt, receiver)
     }
 
-    /// An event has waited too long, on a disk that neither takes nor refuses it. It may still be
-    /// written; it is counted and logged here, because the thread is stuck as well.
-    pub(super) fn overdue(&self) {
-        let mut state = self.lock();
-        self.lose(&mut state, 1, Some("the disk does not answer".to_owned()));
-        self.log_losses(&mut state);
+    fn take(&mut self, message: Message, group: &mut Group) {
+        match message {
+            Message::Events(handed) => {
+                self.arrivals.arrived(handed.batch.number);
+                group.add(handed);
+            }
+            Message::After(number, content) => self.after.push_back((number, Instant::now(), content)),
+            Message::Rotate => self.rotate = true,
+            Message::Repeating => {
+                self.repeats_due.get_or_insert_with(|| Instant::now() + REPEATS_EVERY);
+            }
+            Message::Close => self.closing = true,
+        }
     }
 
-    /// The segment, for a task to write on the spot. `None`: somebody writes, or there is more to
-    /// do than a write.
-    fn take_segment(&self, state: &mut State) -> Option<Segment> {
-        if state.rotate || state.pending.events.len() != 1 {
-            return None;
-        }
-        match std::mem::replace(&mut state.segment, Output::Busy) {
-            Output::Idle(segment) if !segment.is_full() => Some(segment),
-            other => {
-                state.segment = other;
-                None
+    /// Takes along what had to wait for other batches that have come now.
+    fn add_after(&mut self, group: &mut Group, all: bool) {
+        for (number, since, content) in std::mem::take(&mut self.after) {
+            // A batch that is never handed over keeps nothing back for long.
+            if all || self.arrivals.all_below(number) || since.elapsed() >= AFTER_MAX {
+                group.add_loose(content);
+            } else {
+                self.after.push_back((number, since, content));
             }
         }
     }
 
-    /// Writes a task's own event, and some of those that come meanwhile.
-    fn lead<'s>(&'s self, mut state: MutexGuard<'s, State>, mut segment: Segment, receipt: Receipt) -> Submitted {
-        for _ in 0..=GROUPS_FOR_OTHERS {
-            let group = state.take_pending();
-            drop(state);
-            let result = segment.write(&group.frames);
-            state = self.lock();
-            if let Err(error) = result {
-                return self.leave_to_thread(state, segment, group, error, receipt);
-            }
-            self.complete(&mut state, group);
-            if state.pending.events.is_empty() || state.pending.sync || segment.is_full() {
-                break;
-            }
+    /// Takes along the counts of repetitions whose time is over.
+    fn add_repeats(&mut self, group: &mut Group, all: bool) {
+        if all || self.repeats_due.is_some_and(|due| due <= Instant::now()) {
+            let (content, more) = self.writer.repeats.due(Instant::now(), all);
+            group.add_counts(content);
+            self.repeats_due = more.then(|| Instant::now() + REPEATS_EVERY);
         }
-        state.segment = Output::Idle(segment);
-        if state.has_work() || state.closing {
-            self.wake_thread(&mut state);
-        }
-        Submitted::Done(receipt)
     }
 
-    /// A write failed: the thread takes it from here.
-    fn leave_to_thread(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        segment: Segment,
-        mut group: Group,
-        error: io::Error,
-        receipt: Receipt,
-    ) -> Submitted {
-        // The task's own event is in this group, or was in one that has been written.
-        let submitted = match group.events.first_mut().filter(|_| group.first <= receipt.seq) {
-            Some(own) => {
-                let (sender, receiver) = oneshot::channel();
-                own.waiter = Some(sender);
-                Submitted::Waiting(receipt, receiver)
-            }
-            None => Submitted::Done(receipt),
+    fn write(&mut self, group: Group) {
+        let Output::Open(_) = self.output else {
+            return self.lose(group, None);
         };
-        state.failed = Some((segment, group, error));
-        self.wake_thread(&mut state);
-        submitted
-    }
-
-    /// The thread: writes whatever tasks do not, until the journal is closed.
-    pub(super) fn run(&self) {
-        let mut state = self.lock();
-        loop {
-            self.log_losses(&mut state);
-            if let Some((segment, group, error)) = state.failed.take() {
-                drop(state);
-                let output = self.save(segment, group, &error);
-                state = self.lock();
-                self.settle(&mut state, output);
-                continue;
-            }
-            match std::mem::replace(&mut state.segment, Output::Busy) {
-                Output::Idle(segment) if state.has_work() => {
-                    let group = state.take_pending();
-                    let leave = std::mem::take(&mut state.rotate);
-                    drop(state);
-                    let output = self.write(segment, group, leave);
-                    state = self.lock();
-                    self.settle(&mut state, output);
-                }
-                Output::Idle(mut segment) if state.closing => {
-                    if let Err(e) = segment.sync(0) {
-                        tracing::error!(error = %e, "the journal's last events may not survive the machine");
-                    }
-                    return;
-                }
-                Output::Broken(due) if state.closing => {
-                    self.settle(&mut state, Output::Broken(due));
-                    return;
-                }
-                Output::Broken(due) if due <= Instant::now() => {
-                    let first = state.next_seq;
-                    drop(state);
-                    let output = self.mend(first);
-                    state = self.lock();
-                    self.settle(&mut state, output);
-                }
-                output => {
-                    let wait = match &output {
-                        Output::Broken(due) => Some(due.saturating_duration_since(Instant::now())),
-                        _ => state.losses.log_due(),
-                    };
-                    state.segment = output;
-                    state = self.wait(state, wait);
-                }
-            }
+        if group.is_empty() && !self.rotate {
+            self.spare = group.into_buffer();
+            return;
         }
-    }
-
-    fn wait<'s>(&'s self, mut state: MutexGuard<'s, State>, at_most: Option<Duration>) -> MutexGuard<'s, State> {
-        state.thread_waits = true;
-        let mut state = match at_most {
-            None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(time) => {
-                self.work
-                    .wait_timeout(state, time)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            }
-        };
-        state.thread_waits = false;
-        state
-    }
-
-    /// What the thread leaves behind: a segment to write to, or none. Events that came while it
-    /// was busy do not wait for one.
-    fn settle(&self, state: &mut State, output: Output) {
-        if matches!(output, Output::Broken(_)) {
-            // Dropping the senders tells the waiters.
-            let group = state.take_pending();
-            self.lose(state, group.events.len() as u64, None);
+        self.writer.queue.set_busy(true);
+        if let Output::Open(segment) = std::mem::replace(&mut self.output, Output::Broken(Instant::now())) {
+            let output = self.write_to(segment, group);
+            self.set(output);
         }
-        state.segment = output;
+        self.writer.queue.set_busy(false);
     }
 
     /// Writes a group, to a new segment when the present one is full or is to be left.
-    fn write(&self, mut segment: Segment, group: Group, leave: bool) -> Output {
-        if (leave && !segment.is_empty()) || segment.is_full() {
-            let first = if group.events.is_empty() {
-                self.lock().next_seq
-            } else {
-                group.first
-            };
+    fn write_to(&mut self, mut segment: Segment, mut group: Group) -> Output {
+        let first = self.next_seq;
+        self.next_seq = group.encode(first, self.writer.home.id());
+        if (std::mem::take(&mut self.rotate) && !segment.is_empty()) || segment.is_full() {
             match self.next_segment(first) {
                 Ok(next) => segment = next,
                 // Too many open files, for example: no reason to lose anything.
                 Err(error) => {
-                    tracing::warn!(%error, folder = %self.folder.display(), "the journal stays in a full segment: no new one can be made");
+                    tracing::warn!(%error, folder = %self.writer.home.folder().display(), "the journal stays in a full segment: no new one can be made");
                     segment.let_grow();
                 }
             }
         }
         match self.commit(&mut segment, &group) {
             Ok(()) => {
-                let mut state = self.lock();
-                self.complete(&mut state, group);
-                Output::Idle(segment)
+                self.complete(group);
+                Output::Open(segment)
             }
-            Err(error) => self.save(segment, group, &error),
+            Err(error) => self.save(segment, group, first, &error),
         }
     }
 
     fn commit(&self, segment: &mut Segment, group: &Group) -> io::Result<()> {
-        segment.write(&group.frames)?;
-        if (group.sync || self.durability() == Durability::Synced) && !group.events.is_empty() {
-            segment.sync(group.frames.len())?;
+        if group.is_empty() {
+            return Ok(());
+        }
+        segment.write(group.frames())?;
+        if group.is_kept() || self.writer.durability() == Durability::Synced {
+            segment.sync(group.frames().len())?;
         }
         Ok(())
     }
 
     /// After an error: leaves the segment, and writes the group to a new one.
-    fn save(&self, segment: Segment, group: Group, error: &io::Error) -> Output {
+    fn save(&mut self, segment: Segment, group: Group, first: u64, error: &io::Error) -> Output {
         segment.abandon();
-        let attempt = self
-            .next_segment(group.first)
-            .and_then(|mut next| match self.commit(&mut next, &group) {
+        let attempt = self.with_room(|this| {
+            let mut next = this.create_segment(first)?;
+            match this.commit(&mut next, &group) {
                 Ok(()) => Ok(next),
                 Err(e) => {
                     next.abandon();
                     Err(e)
                 }
-            });
-        let mut state = self.lock();
+            }
+        });
         match attempt {
             Ok(next) => {
-                tracing::error!(%error, folder = %self.folder.display(), "a segment of the journal could not be written; its last events are in a new one");
-                self.complete(&mut state, group);
-                Output::Idle(next)
+                tracing::error!(%error, folder = %self.writer.home.folder().display(), "a segment of the journal could not be written; its last events are in a new one");
+                self.complete(group);
+                Output::Open(next)
             }
             Err(error) => {
-                self.lose(&mut state, group.events.len() as u64, Some(error.to_string()));
+                // Before those who wait are told: what they send next is refused at once.
+                self.writer.queue.set_gate(Gate::Broken);
+                self.lose(group, Some(&error));
                 Output::Broken(Instant::now() + RETRY)
             }
         }
     }
 
     /// Tries to make a segment after a time without.
-    fn mend(&self, first: u64) -> Output {
-        let attempt = self.next_segment(first).and_then(|mut segment| match segment.prove() {
+    fn mend(&mut self) {
+        self.writer.queue.set_busy(true);
+        let attempt = self.begin().and_then(|mut segment| match segment.prove() {
             Ok(()) => Ok(segment),
             Err(e) => {
                 segment.abandon();
                 Err(e)
             }
         });
-        match attempt {
+        let output = match attempt {
             Ok(segment) => {
-                tracing::info!(folder = %self.folder.display(), "the journal can be written again");
-                Output::Idle(segment)
+                tracing::info!(folder = %self.writer.home.folder().display(), "the journal can be written again");
+                Output::Open(segment)
             }
             Err(error) => {
-                self.lock().losses.cause = Some(error.to_string());
+                // What is left of an attempt that could not even be cleaned away: pass its name.
+                if error.kind() == io::ErrorKind::AlreadyExists {
+                    self.next_seq += 1;
+                }
+                self.writer.queue.losses.set_cause(error.to_string());
                 Output::Broken(Instant::now() + RETRY)
             }
-        }
+        };
+        self.set(output);
+        self.writer.queue.set_busy(false);
     }
 
-    fn next_segment(&self, first: u64) -> io::Result<Segment> {
-        let segment = Segment::create(&*self.disk, &self.folder, first, self.settings.segment_max)?;
-        self.metrics.bytes.add(segment.len() as i64);
+    /// The folder, when it is not there, and a segment in it.
+    fn begin(&mut self) -> io::Result<Segment> {
+        let first = self.next_seq;
+        self.with_room(|this| {
+            this.writer.home.prepare(&*this.disk)?;
+            this.create_segment(first)
+        })
+        .inspect(|_| {
+            if let Some(size) = self.writer.home.size() {
+                self.writer.metrics.bytes.set(size);
+            }
+        })
+    }
+
+    fn next_segment(&mut self, first: u64) -> io::Result<Segment> {
+        self.with_room(|this| this.create_segment(first))
+    }
+
+    fn create_segment(&self, first: u64) -> io::Result<Segment> {
+        let folder = self.writer.home.folder();
+        let segment = Segment::create(&*self.disk, &folder, first, self.segment_max)?;
+        self.writer.metrics.bytes.add(segment.len() as i64);
         Ok(segment)
     }
 
-    /// A group is as durable as was asked for: readers may see it, waiters go on.
-    fn complete(&self, state: &mut State, group: Group) {
-        if !group.events.is_empty() {
-            self.metrics.bytes.add(group.frames.len() as i64);
-            self.published.store(group.last, Ordering::Release);
-            self.changed.notify_waiters();
-        }
-        for member in group.events {
-            self.metrics.written(member.kind, member.class);
-            if let Some(waiter) = member.waiter {
-                // A request that was given up has nobody waiting.
-                let _ = waiter.send(true);
+    /// Does something that needs room on the disk; where that is full, segments that all sinks
+    /// hold go first, oldest first.
+    fn with_room<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match attempt(self) {
+                Err(e) if is_full(&e) && self.writer.room.give_up_oldest(&self.writer.home, &self.writer.metrics) => {}
+                done => return done,
             }
         }
-        let mut frames = group.frames;
-        if frames.capacity() <= BUFFER_KEPT && state.spare.capacity() < frames.capacity() {
-            frames.clear();
-            state.spare = frames;
-        }
     }
 
-    /// Counts losses. `cause`: `None` when it is known from an earlier one.
-    fn lose(&self, state: &mut State, count: u64, cause: Option<String>) {
-        self.metrics.lost.inc_by(count);
-        state.losses.count += count;
-        if cause.is_some() {
-            state.losses.cause = cause;
+    /// A group is as durable as was asked for: readers may see it, waiters go on.
+    fn complete(&mut self, group: Group) {
+        if !group.is_empty() {
+            self.writer.metrics.bytes.add(group.frames().len() as i64);
+            self.writer.published.store(self.next_seq - 1, Ordering::Release);
+            self.writer.changed.notify_waiters();
         }
-        if count > 0 {
-            self.wake_thread(state);
-        }
+        self.spare = group.complete(&self.writer.queue, &self.writer.metrics);
     }
 
-    fn log_losses(&self, state: &mut State) {
-        if state.losses.log_due() != Some(Duration::ZERO) {
-            return;
-        }
-        let losses = &mut state.losses;
-        let cause = losses.cause.as_deref().unwrap_or("unknown");
-        tracing::error!(
-            lost = losses.count,
-            cause,
-            folder = %self.folder.display(),
-            "events are lost: the journal cannot take them (requests are still served)"
-        );
-        losses.count = 0;
-        losses.logged = Some(Instant::now());
+    fn lose(&mut self, group: Group, error: Option<&io::Error>) {
+        let cause = error.map(ToString::to_string);
+        self.spare = group.lose(&self.writer.queue, cause.as_deref());
     }
 
-    fn wake_thread(&self, state: &mut State) {
-        if std::mem::take(&mut state.thread_waits) {
-            self.work.notify_one();
-        }
+    fn set(&mut self, output: Output) {
+        self.writer.queue.set_gate(match output {
+            Output::Open(_) => Gate::Open,
+            Output::Broken(_) => Gate::Broken,
+        });
+        self.output = output;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under this lock; should it ever, the journal goes on.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Writes what is left and makes it durable.
+    fn end(mut self) {
+        loop {
+            let mut group = Group::new(std::mem::take(&mut self.spare));
+            self.take_all(&mut group);
+            let last = group.is_empty();
+            self.add_repeats(&mut group, true);
+            self.add_after(&mut group, true);
+            self.write(group);
+            if last {
+                break;
+            }
+        }
+        self.writer.queue.losses.log();
+        if let Output::Open(segment) = &mut self.output
+            && let Err(error) = segment.sync(0)
+        {
+            tracing::error!(%error, "the journal's last events may not survive the machine");
+        }
     }
+}
+
+/// Whether an error says that there is no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
