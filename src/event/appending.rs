@@ -43,14 +43,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(
-        id: Uuid,
-        queue: Arc<Queue>,
-        batch: Arc<Batch>,
-        number: usize,
-        leads: bool,
-        waits: bool,
-    ) -> Self {
+    pub(super) fn new(id: Uuid, queue: Arc<Queue>, batch: Arc<Batch>, number: usize, leads: bool, waits: bool) -> Self {
         Self {
             id,
             queue,

@@ -25,7 +25,11 @@ pub(super) fn next(time: Timestamp) -> Uuid {
         }
         let at = *used * ID_RANDOM;
         *used += 1;
-        bytes.get(at..).and_then(|b| b.first_chunk::<ID_RANDOM>()).copied().unwrap_or_default()
+        bytes
+            .get(at..)
+            .and_then(|b| b.first_chunk::<ID_RANDOM>())
+            .copied()
+            .unwrap_or_default()
     });
     let ms = u64::try_from(time.as_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()

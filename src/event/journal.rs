@@ -191,7 +191,9 @@ impl Journal {
     /// count is written in its time.
     pub(super) fn is_repeated(&self, event: &Event<'_>) -> bool {
         let writer = &self.handle.writer;
-        let fate = writer.repeats.see(event, Instant::now(), |event, out| self.encode(event, out));
+        let fate = writer
+            .repeats
+            .see(event, Instant::now(), |event, out| self.encode(event, out));
         if fate == (Fate::Counted { first: true }) {
             writer.queue.send(Message::Repeating);
         }
@@ -307,5 +309,8 @@ impl Drop for Handle {
 /// Whether an error says that a file stands where the directory should be: a mistake in the
 /// configuration, which does not go away by itself.
 fn is_no_directory(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists
+    )
 }

@@ -186,7 +186,11 @@ async fn what_is_acknowledged_is_in_the_journal_in_order() {
         let written = written(&journal);
         assert!(written.iter().map(|(seq, _)| *seq).eq(1..=64 * 20), "{durability:?}");
         let urls: HashSet<_> = written.iter().map(|(_, url)| url).collect();
-        assert_eq!(urls, acknowledged.iter().map(|(_, url)| url).collect(), "{durability:?}");
+        assert_eq!(
+            urls,
+            acknowledged.iter().map(|(_, url)| url).collect(),
+            "{durability:?}"
+        );
         for task in 0..64 {
             // Each task waited for its events one by one.
             let own = format!("https://x.example/{task}/");
@@ -343,7 +347,11 @@ async fn a_stuck_disk_keeps_nobody_waiting_for_long_and_its_queue_is_bounded() {
         assert_eq!(journal.metrics().lost.get(), before + 1);
         disk.unblock();
         assert!(journal.close());
-        assert_eq!(written(&journal).len(), taken + if waits { 3 } else { 2 }, "{durability:?}");
+        assert_eq!(
+            written(&journal).len(),
+            taken + if waits { 3 } else { 2 },
+            "{durability:?}"
+        );
     }
 }
 
@@ -476,7 +484,11 @@ async fn an_edge_starts_on_a_disk_that_takes_nothing_and_goes_on_when_it_does() 
         let start = Instant::now();
         let journal = open(&disk, &settings(dir.path(), Durability::Written));
         assert!(start.elapsed() < Duration::from_secs(4), "{ill}");
-        assert_eq!(journal.append(&event("https://x.example/lost")).await, Err(Lost), "{ill}");
+        assert_eq!(
+            journal.append(&event("https://x.example/lost")).await,
+            Err(Lost),
+            "{ill}"
+        );
         assert_eq!(journal.metrics().lost.get(), 1, "{ill}");
         heal(&disk);
         heals(&journal).await;
@@ -544,7 +556,11 @@ async fn on_a_full_disk_what_all_sinks_hold_goes_before_an_event_is_refused() {
         assert!(taken < 1000);
     }
     assert!(taken >= 20, "{taken}");
-    assert_eq!(journal.metrics().lost.get(), 1, "only when there was nothing more to give up");
+    assert_eq!(
+        journal.metrics().lost.get(),
+        1,
+        "only when there was nothing more to give up"
+    );
     let damaged = prometheus::IntCounter::new("d", "d").unwrap();
     let mut reader = FolderReader::new(&folder, boot, 0, damaged);
     let mut left = Vec::new();
@@ -553,7 +569,11 @@ async fn on_a_full_disk_what_all_sinks_hold_goes_before_an_event_is_refused() {
         left.iter().map(|r| r.seq).eq(held + 1..=last),
         "what the sink does not hold is all there"
     );
-    assert_eq!(written(&journal).len(), taken, "and so is what is new and not delivered");
+    assert_eq!(
+        written(&journal).len(),
+        taken,
+        "and so is what is new and not delivered"
+    );
     // A sink that catches up makes room.
     Cursor::new(&folder, "archive").save(last).unwrap();
     heals(&journal).await;
@@ -585,6 +605,70 @@ async fn what_follows_another_event_is_written_after_it_whichever_thread_is_firs
     let urls: Vec<_> = written(&journal).into_iter().map(|(_, url)| url).collect();
     let expected = ["other", "first", "follows"].map(|u| format!("https://x.example/{u}"));
     assert_eq!(urls, expected);
+}
+
+#[tokio::test]
+async fn a_replayed_link_is_counted_and_takes_no_room_from_others() {
+    const REPLAYS: u64 = 5_000;
+    const OTHERS: u32 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(&Arc::default(), &settings(dir.path(), Durability::Written));
+    let rules = verdict::Rules::builtin().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    std::thread::scope(|scope| {
+        // Two connections of one client.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut link = typical();
+                link.tenant = "replayed";
+                runtime().block_on(async {
+                    for _ in 0..REPLAYS / 2 {
+                        let appending = rules.append(&journal, link.clone());
+                        if !appending.is_settled() {
+                            appending.written().await.unwrap();
+                        }
+                    }
+                });
+            });
+        }
+        scope.spawn(|| {
+            runtime().block_on(async {
+                for message in 0..OTHERS {
+                    let mut link = typical();
+                    link.message_id = Some(Uuid::from_u128(u128::from(message) + 1));
+                    rules.append(&journal, link).written().await.unwrap();
+                }
+            });
+        });
+    });
+    assert!(journal.close());
+    let damaged = prometheus::IntCounter::new("d", "d").unwrap();
+    let mut reader = FolderReader::new(journal.folder(), journal.boot(), 0, damaged);
+    let mut records = Vec::new();
+    reader.read(Until::End, usize::MAX / 2, &mut records).unwrap();
+    let events: Vec<serde_json::Value> = records
+        .iter()
+        .map(|r| serde_json::from_slice(&r.json).unwrap())
+        .collect();
+    let clicks = |tenant: &str| -> Vec<&serde_json::Value> {
+        events
+            .iter()
+            .filter(|e| e["type"] == "click" && e["tenant"] == tenant)
+            .collect()
+    };
+    assert_eq!(clicks("customer").len() as u32, OTHERS, "all of the others' are there");
+    assert!(clicks("customer").iter().all(|e| e["repeated"].is_null()));
+    let replayed = clicks("replayed");
+    let counted: u64 = replayed.iter().filter_map(|e| e["repeated"].as_u64()).sum();
+    let written = replayed.iter().filter(|e| e["repeated"].is_null()).count() as u64;
+    assert_eq!(written + counted, REPLAYS);
+    assert!(replayed.len() < 200, "{}", replayed.len());
+    assert_eq!(journal.metrics().lost.get(), 0);
 }
 
 /// What an append costs; the numbers stand in `writer`'s documentation.

@@ -22,9 +22,9 @@ mod feed;
 mod folder;
 mod frame;
 mod group;
+mod handover;
 mod home;
 mod ids;
-mod handover;
 mod journal;
 #[cfg(test)]
 mod journal_tests;

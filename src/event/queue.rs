@@ -266,7 +266,9 @@ impl Queue {
 
     /// Sends a batch to the thread, if that has not been done.
     pub(super) fn hand_over(&self, batch: &Arc<Batch>) {
-        let Some(content) = batch.lock().content.take() else { return };
+        let Some(content) = batch.lock().content.take() else {
+            return;
+        };
         batch.count.store(content.events.len() as u64, Ordering::Release);
         self.count_in(&content);
         self.send(Message::Events(Handed {
@@ -282,7 +284,9 @@ impl Queue {
 
     /// Sends a message; what cannot be sent, because the thread has ended, is lost.
     pub(super) fn send(&self, message: Message) {
-        let Err(mpsc::SendError(message)) = self.sender.send(message) else { return };
+        let Err(mpsc::SendError(message)) = self.sender.send(message) else {
+            return;
+        };
         let cause = Some("the journal is closed");
         match message {
             Message::Events(handed) => handed.batch.lose(Outcome::Lost, &self.losses, cause),
@@ -363,7 +367,9 @@ impl Batch {
     /// As [`Batch::lead`], for another. `again`: it has been here before.
     pub(super) fn follow(&self, place: usize, waker: &Waker, again: bool) {
         let mut open = self.lock();
-        let known = again.then(|| open.followers.iter_mut().find(|(p, _)| *p == place)).flatten();
+        let known = again
+            .then(|| open.followers.iter_mut().find(|(p, _)| *p == place))
+            .flatten();
         match known {
             Some((_, old)) => old.clone_from(waker),
             None => open.followers.push((place, waker.clone())),

@@ -215,7 +215,8 @@ impl Shard {
 
 impl Slot {
     fn is_over(&self, now: Instant) -> bool {
-        self.since.is_none_or(|since| now.saturating_duration_since(since) >= PERIOD)
+        self.since
+            .is_none_or(|since| now.saturating_duration_since(since) >= PERIOD)
     }
 }
 
@@ -305,7 +306,10 @@ mod tests {
         let found = counts(&content);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0]["repeated"], 20_000 - u64::from(OF_MESSAGE));
-        assert_eq!((&found[0]["type"], &found[0]["tenant"]), (&"click".into(), &"tenant".into()));
+        assert_eq!(
+            (&found[0]["type"], &found[0]["tenant"]),
+            (&"click".into(), &"tenant".into())
+        );
         assert!(found[0]["client"]["user_agent"].is_null() && found[0]["client"]["ip"].is_string());
         assert!(!more);
         // While it goes on, only counts are written; after a quiet period it begins again.

@@ -312,7 +312,10 @@ mod tests {
                 scope.spawn(|| {
                     let mut event = Event::new(EventType::Click, journal.clock().now(), "a.example", "a");
                     event.url = Some(&url);
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .unwrap();
                     for _ in 0..EVENTS {
                         runtime.block_on(journal.append(&event)).unwrap();
                     }

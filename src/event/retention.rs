@@ -224,3 +224,29 @@ pub(super) fn old_segments(folder: &Path, last: Option<u64>, sinks: &[String], a
     }
     Ok(old)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_makes_nothing_old_and_keeps_nothing_young() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let seen = Seen {
+            age: HOUR,
+            at: HOUR * 10,
+        };
+        for (by_clock, uptime, age, what) in [
+            (HOUR * 3, HOUR * 12, HOUR * 3, "a clock that goes as it should"),
+            (HOUR * 900, HOUR * 12, HOUR * 3, "set forward"),
+            (
+                Duration::ZERO,
+                HOUR * 12,
+                HOUR * 2,
+                "set back, or ahead when it was written",
+            ),
+        ] {
+            assert_eq!(seen.age(by_clock, uptime), age, "{what}");
+        }
+    }
+}

@@ -94,7 +94,9 @@ fn oldest_held(home: &Home, boot: Uuid, sinks: &[String], folders: &[Arc<Folder>
         }
     } else {
         // No delivery runs here yet, or another process still writes it.
-        let Some(lock) = segment::lock(&path)? else { return Ok(None) };
+        let Some(lock) = segment::lock(&path)? else {
+            return Ok(None);
+        };
         Place {
             last: Some(last_seq(&path, boot)?),
             path,

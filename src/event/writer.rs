@@ -17,15 +17,15 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::home::Home;
 use super::group::{Arrivals, Group};
+use super::home::Home;
 use super::queue::{Content, Gate, Message, Queue};
 use super::repeats::Repeats;
 use super::room::Room;
@@ -127,12 +127,7 @@ impl Writer {
 }
 
 impl Thread {
-    pub(super) fn new(
-        writer: Arc<Writer>,
-        disk: Arc<dyn Disk>,
-        messages: Receiver<Message>,
-        segment_max: u64,
-    ) -> Self {
+    pub(super) fn new(writer: Arc<Writer>, disk: Arc<dyn Disk>, messages: Receiver<Message>, segment_max: u64) -> Self {
         Self {
             writer,
             disk,
@@ -188,7 +183,9 @@ impl Thread {
         let mut group = Group::new(std::mem::take(&mut self.spare));
         let first = match self.due() {
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => self.messages.recv_timeout(due.saturating_duration_since(Instant::now())),
+            Some(due) => self
+                .messages
+                .recv_timeout(due.saturating_duration_since(Instant::now())),
         };
         match first {
             Ok(message) => self.take(message, &mut group),
