@@ -12,7 +12,9 @@ use crate::app::wiring::link_keys;
 use crate::cert::sealed::write_private;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::link::{Destination, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Place, Served, explain, url};
+use crate::link::{
+    Destination, Finding, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Place, Served, explain, unwrapped, url,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -139,7 +141,12 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
                 }
                 (None, None) => (LinkKeys::none(), None),
             };
-            inspect(&link, &keys, config.as_ref(), tenant, json)
+            let inner = unwrapped(&link);
+            let (link, around) = match &inner {
+                Some((inner, around)) => (inner, Some(around.as_str())),
+                None => (&link, None),
+            };
+            inspect(link, around, &keys, config.as_ref(), tenant, json)
         }
     }
 }
@@ -168,6 +175,7 @@ impl Mint {
 
 fn inspect(
     link: &str,
+    around: Option<&str>,
     keys: &LinkKeys,
     config: Option<&Config>,
     tenants: Vec<String>,
@@ -199,8 +207,12 @@ fn inspect(
             },
         );
     }
+    let found = found.inside(around);
+    // Without a key it is only taken apart: that its key is not known is no news.
+    let right = found.valid || (keys.is_empty() && found.finding == Finding::UnknownKey);
+    let told = if right { Ok(()) } else { Err(Failure::NotRight) };
     if json {
-        return output::json(&found);
+        return output::json(&found).and(told);
     }
     output::line(&found.explanation)?;
     // The fields that are known, as the API names them.
@@ -218,7 +230,7 @@ fn inspect(
             ]
         })
         .collect();
-    output::text(&output::table(None, &rows))
+    output::text(&output::table(None, &rows)).and(told)
 }
 
 fn base(text: &str) -> Result<Base, String> {

@@ -25,7 +25,8 @@ use crate::config::ConfigError;
 
 /// Exit status for wrong use and for a bad configuration (EX_USAGE of sysexits.h).
 const EXIT_USAGE: u8 = 64;
-/// Exit status of `domain verify` for a domain that is not right yet.
+/// Exit status of `domain verify` for a domain that is not right yet, and of `link inspect` for a link
+/// that does not work.
 const EXIT_NOT_YET: u8 = 2;
 
 /// TLS-terminating tracking edge: the CNAME target for customers' open, click and redirect domains.
@@ -81,6 +82,9 @@ enum Failure {
     /// What was wrong has been printed; the exit status.
     #[error("see above")]
     Printed(u8),
+    /// The link does not work; why was printed.
+    #[error("the link is not right")]
+    NotRight,
     /// Nobody reads the output any more.
     #[error("the output was closed")]
     OutputClosed,
@@ -121,7 +125,7 @@ pub async fn main() -> ExitCode {
     };
     match run(cli.command).await {
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
-        Err(Failure::NotYet) => ExitCode::from(EXIT_NOT_YET),
+        Err(Failure::NotYet | Failure::NotRight) => ExitCode::from(EXIT_NOT_YET),
         Err(Failure::Printed(code)) => ExitCode::from(code),
         Err(failure) => {
             eprintln!("{failure}");

@@ -142,6 +142,11 @@ impl LinkKeys {
         }
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The key that mints. `None`: there is none, or the last one is revoked.
     pub fn minting(&self) -> Option<&LinkKey> {
         self.keys.last().filter(|k| !self.is_revoked(k.id))

@@ -17,6 +17,7 @@ mod redirects;
 mod reference;
 mod slug;
 mod token;
+mod wrapped;
 
 pub use destination::{Destination, DestinationError, MAX_DESTINATION};
 pub use inspect::{Finding, Inspection, Place, Served, explain};
@@ -28,3 +29,4 @@ pub use redirects::{Both, Found, Lookup, NotKnown, RedirectCache, Target};
 pub use reference::encoded_target;
 pub use slug::{MAX_SLUG, Slug, SlugError, is_slug};
 pub use token::{Kind, MAX_TOKEN_TEXT, Token, TokenBody, TokenError, VerifiedToken};
+pub use wrapped::unwrapped;

@@ -229,7 +229,9 @@ fn a_link_goes_both_ways() {
     );
     let other = dir.path().join("link-2.key");
     printed(&run(&["link", "keygen", "--out", utf8(&other)]));
-    let found = printed(&run(&["link", "inspect", minted, "--key-file", utf8(&other), "--json"]));
+    let output = run(&["link", "inspect", minted, "--key-file", utf8(&other), "--json"]);
+    assert_eq!(output.status.code(), Some(2), "a script sees that it does not work");
+    let found = text(&output.stdout);
     assert_eq!(
         serde_json::from_str::<Value>(&found).expect("JSON")["valid"],
         false,

@@ -18,7 +18,7 @@ use crate::admin::{Context, Live};
 use crate::config::admin::Role;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::link::{Finding, Inspection, Place, Served, Slug, explain};
+use crate::link::{Finding, Inspection, Place, Served, Slug, explain, slugs_in, unwrapped};
 use crate::store::StoredRedirect;
 
 /// Other domains' tenants that are tried, to tell a link that stands on the wrong domain from a
@@ -54,6 +54,10 @@ struct Inspect {
 
 async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
     let Inspect { url, tenant } = body.read(&[])?;
+    let (url, around) = match unwrapped(&url) {
+        Some((inner, around)) => (inner, Some(around)),
+        None => (url, None),
+    };
     let _turn = context.turns.take(&caller, context.control.clock()).await?;
     let stored = stored(&context, &url).await?;
     let this = Arc::clone(&context);
@@ -82,7 +86,7 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
                 others.len()
             ));
         }
-        found
+        found.inside(around.as_deref())
     });
     Ok(match found.await {
         Ok(found) => axum::Json(found).into_response(),
@@ -96,21 +100,31 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
 /// What is stored, where the URL is that of a stored redirect.
 async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, Problem> {
     let uri = pasted(url);
-    let slug = uri.as_ref().and_then(|uri| uri.path().rsplit_once("/r/"));
-    let slug = slug.and_then(|(_, slug)| Slug::parse(slug).ok());
+    let text = uri
+        .as_ref()
+        .and_then(|uri| uri.path().rsplit_once("/r/"))
+        .map(|(_, text)| text);
     let name = uri
         .as_ref()
         .and_then(host)
         .and_then(|host| DomainName::parse(&host).ok());
-    match (name, slug) {
-        (Some(name), Some(slug)) => Ok(context.control.redirects().served(&name, &slug).await?),
-        _ => Ok(None),
+    let (Some(name), Some(text)) = (name, text) else {
+        return Ok(None);
+    };
+    // As the edge does: the whole, else without what was appended.
+    for slug in slugs_in(text).filter_map(|slug| Slug::parse(&slug).ok()) {
+        if let Some(found) = context.control.redirects().served(&name, &slug).await? {
+            return Ok(Some(found));
+        }
     }
+    Ok(None)
 }
 
 /// What people paste, as a URL. `None`: it is none.
 fn pasted(url: &str) -> Option<Uri> {
-    url.trim().trim_matches(['<', '>', '"', '\'']).parse().ok()
+    let url = url.trim().trim_matches(['<', '>', '"', '\'']);
+    // A bare word is no host: a token has no scheme.
+    url.contains("://").then(|| url.parse().ok())?
 }
 
 fn host(uri: &Uri) -> Option<String> {

@@ -216,6 +216,26 @@ async fn inspecting_tells_what_the_edge_would_do() {
     let token = minter.click(&message, 3, &Destination::new("https://evil.example/x").unwrap());
     let link = format!("https://a.customer.example/c/{token}");
     assert_eq!(inspect(link.clone()).await["finding"], "valid");
+    // What the edge passes over, the inspector does; and it looks inside what gateways put around a link.
+    let decorated = inspect(format!("{link}%22%3E")).await;
+    assert_eq!(
+        (&decorated["finding"], &decorated["valid"]),
+        (&json!("valid"), &json!(true))
+    );
+    let encoded: String = form_urlencoded::byte_serialize(link.as_bytes()).collect();
+    let wrapped = inspect(format!(
+        "https://eur01.safelinks.protection.outlook.com/?url={encoded}&data=05"
+    ))
+    .await;
+    assert_eq!(
+        (&wrapped["finding"], &wrapped["host"]),
+        (&json!("valid"), &json!("a.customer.example"))
+    );
+    let said = wrapped["explanation"].as_str().unwrap();
+    assert!(said.contains("eur01.safelinks.protection.outlook.com"), "{said}");
+    let word = inspect("x".into()).await;
+    assert_ne!(word["finding"], "wrong_host");
+    assert!(!word["explanation"].as_str().unwrap().starts_with(' '), "{word}");
     let elsewhere = inspect(format!("https://unknown.example/c/{token}")).await;
     assert_eq!(
         (&elsewhere["finding"], &elsewhere["valid"], &elsewhere["tenant"]),
@@ -245,6 +265,7 @@ async fn inspecting_tells_what_the_edge_would_do() {
         (&found["finding"], &found["destination"], &found["slug"]),
         (&json!("valid"), &json!("https://shop.example/"), &json!("sale"))
     );
+    assert_eq!(inspect(format!("{stored}.,")).await["finding"], "valid");
     let past = json!({"url": "https://shop.example/", "expires": "2020-01-01T00:00:00Z"});
     assert_eq!(put("/v1/redirects/sale?domain=a.customer.example", past).await, 201);
     assert_eq!(inspect(stored).await["finding"], "expired_redirect");
