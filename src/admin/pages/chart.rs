@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn nothing_is_drawn_as_nothing() {
         let drawn = chart(&Recent::default(), Timestamp::from_secs(0), Language::De).into_string();
-        assert!(!drawn.contains("<rect"));
-        assert!(drawn.contains("0 Öffnungen und 0 Klicks"));
+        assert!(!drawn.contains("<rect") && !drawn.contains("<svg"));
+        assert!(drawn.contains("Keine Öffnungen oder Klicks"), "{drawn}");
     }
 
     #[test]
