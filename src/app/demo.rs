@@ -19,6 +19,7 @@ use crate::control::{Actor, NewDomain};
 use crate::devca::{DevCa, DevCaConfig};
 use crate::dns::ResolverSettings;
 use crate::domain::DomainName;
+use crate::edge::listener::Inherited;
 use crate::link::{Destination, Kind, LinkKey, Message, Minter, url};
 use crate::random;
 use crate::shutdown::Tasks;
@@ -98,6 +99,7 @@ impl Demo {
         let options = Options {
             clock: clock.clone(),
             config_file: Some(file),
+            inherited: Inherited::default(),
             log: None,
             loopback: true,
             // Names in localhost are never looked up; nothing else is asked for here.

@@ -35,7 +35,7 @@ use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
 use crate::edge::connection::{Connections, ServeHttp};
 use crate::edge::limits::Limits;
-use crate::edge::listener::{self, Bound};
+use crate::edge::listener::{Bound, Inherited};
 use crate::edge::proxy_protocol::Balancers;
 use crate::edge::shares::{Room, Turns};
 use crate::edge::tls::acceptor::Acceptor;
@@ -77,6 +77,8 @@ pub struct Options {
     /// Whether the names' ports 80 and 443 are those that this edge is bound to, and private
     /// addresses are as good as public ones: where everything is on loopback (demo, tests).
     pub loopback: bool,
+    /// Listening sockets that were handed in.
+    pub inherited: Inherited,
     /// The log, whose levels a reload changes. `None`: the log is somebody else's.
     pub log: Option<LogHandle>,
 }
@@ -155,8 +157,11 @@ impl App {
             (Listener::Https, &config.listen.https),
         ] {
             for endpoint in endpoints {
-                bound.push(listener::bind(kind, endpoint.get())?);
+                bound.push(options.inherited.bind(kind, endpoint.get())?);
             }
+        }
+        for address in options.inherited.left() {
+            tracing::warn!(%address, "a socket that was handed in is none of listen.http and listen.https: it is not used; give the address there or leave it out of the .socket unit");
         }
 
         let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;

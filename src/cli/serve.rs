@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Failure;
 use crate::app::{App, Options};
 use crate::config::Config;
+use crate::edge::listener::Inherited;
 use crate::telemetry::logs;
 
 /// Run the edge.
@@ -36,12 +38,26 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     let options = Options {
         config_file: Some(args.config),
+        inherited: inherited(),
         log: Some(log),
         ..Options::default()
     };
     let app = App::bind(config, options).await.map_err(|e| Failure::chain(&e))?;
     let (stop, reload) = signals()?;
     app.run(stop, reload).await.map_err(|e| Failure::chain(&e))
+}
+
+/// The sockets that systemd or another parent hands in (LISTEN_FDS).
+fn inherited() -> Inherited {
+    let mut handed = ListenFd::from_env();
+    let mut sockets = Vec::new();
+    for n in 0..handed.len() {
+        match handed.take_tcp_listener(n) {
+            Ok(socket) => sockets.extend(socket),
+            Err(error) => tracing::warn!(%error, number = n, "a socket that was handed in is no listening TCP socket"),
+        }
+    }
+    Inherited::new(sockets)
 }
 
 /// SIGTERM and SIGINT stop, SIGHUP reloads.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -96,6 +97,54 @@ impl BindError {
 /// Takes over a socket that listens already: a descriptor inherited from systemd or a test.
 pub fn inherit(kind: Listener, socket: std::net::TcpListener) -> Result<Bound, BindError> {
     Bound::new(kind, socket).map_err(|e| BindError::Inherited(kind, e))
+}
+
+/// Listening sockets that were handed in, by systemd (sd_listen_fds(3)) or another parent that keeps
+/// them over a restart, so that no connection is refused meanwhile. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Inherited {
+    sockets: Arc<Mutex<Vec<std::net::TcpListener>>>,
+}
+
+impl Inherited {
+    /// Of these sockets.
+    pub fn new(sockets: Vec<std::net::TcpListener>) -> Self {
+        Self {
+            sockets: Arc::new(Mutex::new(sockets)),
+        }
+    }
+
+    /// Takes over the socket of an address where one was handed in, else binds the address.
+    pub fn bind(&self, kind: Listener, address: SocketAddr) -> Result<Bound, BindError> {
+        match self.take(address) {
+            Some(socket) => inherit(kind, socket),
+            None => bind(kind, address),
+        }
+    }
+
+    /// The addresses of those that were not taken over.
+    pub fn left(&self) -> Vec<SocketAddr> {
+        self.sockets().iter().filter_map(|s| s.local_addr().ok()).collect()
+    }
+
+    fn take(&self, address: SocketAddr) -> Option<std::net::TcpListener> {
+        let mut sockets = self.sockets();
+        let at = sockets
+            .iter()
+            .position(|s| s.local_addr().is_ok_and(|local| is_same(local, address)))?;
+        Some(sockets.swap_remove(at))
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<std::net::TcpListener>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a socket's address is the one configured; any address of IPv6 is any of IPv4 too.
+fn is_same(local: SocketAddr, configured: SocketAddr) -> bool {
+    let (local, configured) = (canonical(local), canonical(configured));
+    local.port() == configured.port()
+        && (local.ip() == configured.ip() || (local.ip().is_unspecified() && configured.ip().is_unspecified()))
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -256,6 +305,38 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         assert_eq!(inherit(Listener::Https, socket).unwrap().local_addr(), address);
+    }
+
+    #[tokio::test]
+    async fn over_a_restart_a_socket_that_was_handed_in_refuses_nothing() {
+        // What a parent such as systemd keeps open.
+        let kept = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = kept.local_addr().unwrap();
+        let other = any("127.0.0.1:0");
+        let mut waiting = Vec::new();
+        for _ in 0..2 {
+            let inherited = Inherited::new(vec![kept.try_clone().unwrap()]);
+            let bound = inherited.bind(Listener::Http, address).unwrap();
+            assert!(inherited.left().is_empty());
+            let elsewhere = inherited.bind(Listener::Https, other).unwrap();
+            assert_ne!(elsewhere.local_addr(), address, "another address is bound");
+            let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(8));
+            tasks.spawn(bound.run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
+            // Those that came while nothing ran were kept, and are served.
+            for client in waiting.drain(..) {
+                let client: TcpStream = client;
+                assert_eq!(accepted.recv().await.unwrap().peer, client.local_addr().unwrap());
+            }
+            let client = TcpStream::connect(address).await.unwrap();
+            assert_eq!(accepted.recv().await.unwrap().peer, client.local_addr().unwrap());
+            tasks.stop();
+            assert!(tasks.wait(Duration::from_secs(30)).await);
+            // Nothing accepts now, and still no connection is refused.
+            waiting.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert_eq!(Inherited::new(vec![kept]).left(), [address]);
+        assert!(is_same(any("[::]:80"), any("0.0.0.0:80")));
+        assert!(!is_same(any("127.0.0.1:80"), any("0.0.0.0:80")) && !is_same(any("[::]:80"), any("[::]:443")));
     }
 
     #[tokio::test]
