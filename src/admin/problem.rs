@@ -205,9 +205,13 @@ impl From<OperatorError> for Problem {
             OperatorError::Store(error) => error.into(),
             OperatorError::NotFound => Self::not_found(error.to_string()),
             OperatorError::Busy => Self::busy(error.to_string(), BUSY_RETRY),
-            OperatorError::OtherTenant | OperatorError::OwnName | OperatorError::IssueOff | OperatorError::Frozen => {
-                Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string())
-            }
+            OperatorError::OtherTenant
+            | OperatorError::NotForYou
+            | OperatorError::FormerTenants
+            | OperatorError::SetAside(..)
+            | OperatorError::OwnName
+            | OperatorError::IssueOff
+            | OperatorError::Frozen => Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string()),
             OperatorError::NotRevoked(_) => Self::new(StatusCode::BAD_GATEWAY, Code::CaUnavailable, error.to_string()),
             OperatorError::RevokedOnly(_) => Self::unavailable(error.to_string()),
             OperatorError::NotYourTenant(_) => Self::forbidden(error.to_string()),

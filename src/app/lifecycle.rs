@@ -33,6 +33,7 @@ fn event(happening: &Happening) -> Event<'_> {
         Milestone::Renewed => EventType::SslRenewed,
         Milestone::Failed => EventType::SslFailed,
         Milestone::Expiring => EventType::SslExpiring,
+        Milestone::Expired => EventType::SslExpired,
         Milestone::Moved => EventType::SslMoved,
     };
     Event {

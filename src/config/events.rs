@@ -148,7 +148,7 @@ pub enum SinkKind {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventName(&'static str);
 
-const EVENT_NAMES: [&str; 11] = [
+const EVENT_NAMES: [&str; 12] = [
     "open",
     "click",
     "redirect",
@@ -159,6 +159,7 @@ const EVENT_NAMES: [&str; 11] = [
     "domain.ssl.renewed",
     "domain.ssl.failed",
     "domain.ssl.expiring",
+    "domain.ssl.expired",
     "domain.ssl.moved",
 ];
 
@@ -189,7 +190,7 @@ impl std::fmt::Display for EventName {
 written_as_text!(
     EventName,
     "one of \"open\", \"click\", \"redirect\", \"unsubscribe\", \"upstream\", \"verdict.corrected\", \
-     \"domain.ssl.issued\", \"domain.ssl.renewed\", \"domain.ssl.failed\", \"domain.ssl.expiring\", \"domain.ssl.moved\"",
+     \"domain.ssl.issued\", \"domain.ssl.renewed\", \"domain.ssl.failed\", \"domain.ssl.expiring\", \"domain.ssl.expired\", \"domain.ssl.moved\"",
     "click"
 );
 

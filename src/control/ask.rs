@@ -18,6 +18,7 @@ use prometheus::IntCounterVec;
 use tokio::sync::Semaphore;
 
 use crate::domain::DomainName;
+use crate::domain::record::{MAX_TENANT, is_tenant};
 
 /// Answers kept at most; beyond, the least used go.
 const CACHED_ANSWERS: u64 = 100_000;
@@ -27,8 +28,6 @@ const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
 const CONCURRENT: usize = 32;
 /// The largest answer read: a tenant's name.
 const MAX_ANSWER: usize = 4_096;
-/// The longest tenant name taken over.
-const MAX_TENANT: usize = 253;
 
 /// How to ask.
 #[derive(Clone, Debug)]
@@ -145,7 +144,13 @@ impl Asker {
                     .to_bytes();
                 let tenant = serde_json::from_slice::<Body>(&body).ok().and_then(|b| b.tenant);
                 Some(Answer::Yes {
-                    tenant: tenant.filter(|t| !t.is_empty() && t.len() <= MAX_TENANT),
+                    tenant: match tenant {
+                        Some(text) if !is_tenant(&text) => {
+                            tracing::warn!(domain = %name, "the ask endpoint names a tenant that cannot be one: 1 to {MAX_TENANT} bytes, no control characters, no slash; the answer is not used");
+                            return None;
+                        }
+                        tenant => tenant,
+                    },
                 })
             }
             403 | 404 => Some(Answer::No),

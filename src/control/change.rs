@@ -189,10 +189,11 @@ impl Control {
     /// Lets the data plane see a record that is durable.
     pub(super) fn publish(&self, record: &DomainRecord) {
         self.inner.cname.note(record);
+        self.note_own_name(record);
         self.inner.rejected.forget(&record.name);
         // A name that admission denies is not known to the data plane: it asks again instead.
         if record.ssl.reason == Reason::Denied {
-            self.inner.registry.remove(&record.name);
+            self.inner.registry.remove(&record.name, record.version);
         } else {
             self.inner.registry.put(record);
         }

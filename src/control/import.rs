@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Control;
-use super::input::{Actor, NewDomain, Registered};
+use super::input::{Actor, NewDomain, OperatorError, Registered};
 use crate::domain::ssl::State;
 use crate::json;
 
@@ -49,6 +49,9 @@ impl Control {
                 error: None,
                 state: Some(record.ssl.state()),
             },
+            Err(OperatorError::OtherTenant) if only.is_some() => {
+                failed(Some(name), OperatorError::NotForYou.to_string())
+            }
             Err(error) => failed(Some(name), error.to_string()),
         }
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::strict;
 use crate::clock::Timestamp;
 use crate::domain::name::registered_domain;
 use crate::domain::record::{AppLinks, Hsts, MAX_TENANT, WantedRecord, is_tenant};
@@ -21,7 +22,15 @@ pub struct Actor {
     pub from: IpAddr,
 }
 
+/// Whoever comes by the link to a domain's page. No token can be named so.
+pub const GUEST: &str = "share link";
+
 impl Actor {
+    /// Whether it is somebody with a link alone.
+    pub(super) fn is_guest(&self) -> bool {
+        self.who == GUEST
+    }
+
     /// linkseal itself.
     pub(super) fn own() -> Self {
         Self {
@@ -46,8 +55,8 @@ pub struct NewDomain {
     #[serde(default)]
     pub sending_domain: Option<DomainName>,
     /// Further DNS records the customer is asked for. `None`: none.
-    #[serde(default)]
-    #[schemars(length(max = MAX_LIST))]
+    #[serde(default, deserialize_with = "strict::records")]
+    #[schemars(with = "Option<Vec<strict::Record>>", length(max = MAX_LIST))]
     pub records: Option<Vec<WantedRecord>>,
 }
 
@@ -69,16 +78,20 @@ pub struct Patch {
     #[serde(deserialize_with = "present")]
     pub fallback_url: Option<Option<String>>,
     /// The app-link files.
+    #[serde(deserialize_with = "strict::app_links")]
+    #[schemars(with = "Option<strict::Links>")]
     pub app_links: Option<AppLinks>,
     /// Further DNS records.
-    #[schemars(length(max = MAX_LIST))]
+    #[serde(deserialize_with = "strict::records")]
+    #[schemars(with = "Option<Vec<strict::Record>>", length(max = MAX_LIST))]
     pub records: Option<Vec<WantedRecord>>,
     /// Whether issuance is paused.
     pub paused: Option<bool>,
     /// Whether tracking works over HTTP while no certificate is held.
     pub http_while_pending: Option<bool>,
     /// Strict Transport Security, sent over HTTPS only.
-    #[serde(deserialize_with = "present")]
+    #[serde(deserialize_with = "strict::hsts")]
+    #[schemars(with = "Option<strict::StrictTransport>")]
     pub hsts: Option<Option<Hsts>>,
 }
 
@@ -115,6 +128,17 @@ pub enum OperatorError {
     /// It belongs to another tenant.
     #[error("the domain belongs to another tenant; PATCH it to move it")]
     OtherTenant,
+    /// Whoever is kept to one tenant cannot have this name.
+    #[error("this name cannot be registered with this token; ask the operator of the platform")]
+    NotForYou,
+    /// The list of former tenants is full.
+    #[error(
+        "the domain has {MAX_LIST} former tenants, which is all there may be; take some out first: PATCH former_tenants"
+    )]
+    FormerTenants,
+    /// It is paused or retired, so nothing is ordered for it.
+    #[error("the domain is {0}, so no certificate is ordered for it; {1}")]
+    SetAside(&'static str, &'static str),
     /// The edge's own name cannot be retired or purged.
     #[error("this is the edge's own name; it stays")]
     OwnName,
@@ -151,7 +175,7 @@ pub enum OperatorError {
 
 /// The longest URL and list taken: bounded, since they are kept in memory for every domain.
 const MAX_URL: usize = 4_096;
-const MAX_LIST: usize = 32;
+pub(super) const MAX_LIST: usize = 32;
 const MAX_APP_LINKS: usize = 64 * 1024;
 /// The longest promise of HTTPS, in seconds: two years, which is what browsers' lists ask for at most.
 const MAX_HSTS: u32 = 63_072_000;

@@ -21,6 +21,7 @@ impl Control {
             tokio::time::sleep(RETRY).await;
         }
         self.inner.registry.set_loaded();
+        self.release_former_own_names().await;
         let took = self.inner.clock.now().saturating_since(begun);
         tracing::info!(domains = self.inner.registry.len(), ?took, "all domains are known");
     }
@@ -34,6 +35,7 @@ impl Control {
             let page = self.inner.store.list(&query).await?;
             let Some(last) = page.last() else { return Ok(()) };
             query.after = Some(last.name.clone());
+            page.iter().for_each(|record| self.note_own_name(record));
             for record in page.iter().filter(|r| r.ssl.reason != Reason::Denied) {
                 // A change made meanwhile has put a newer entry in: it stays.
                 if self.inner.registry.put_if_absent(record) {

@@ -12,7 +12,7 @@ use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry}
 use super::Control;
 use crate::clock::Timestamp;
 use crate::domain::record::ProbeResult;
-use crate::domain::ssl::Reason;
+use crate::domain::ssl::{Reason, Wish};
 use crate::store::StoreError;
 
 /// How long the count of certificates at risk is shown without counting anew.
@@ -23,6 +23,8 @@ const AT_RISK_FRESH: Duration = Duration::from_secs(30);
 pub struct Metrics {
     domains: IntGaugeVec,
     at_risk: IntGauge,
+    set_aside: IntGaugeVec,
+    unreadable: IntGauge,
     suspects: IntGauge,
     /// Issued domains whose last probe found something wrong.
     pub(super) probe_failing: IntGauge,
@@ -52,7 +54,18 @@ impl Metrics {
         )?;
         let at_risk = IntGauge::new(
             "linkseal_certificates_at_risk",
-            "Certificates held whose renewal fails, or is overdue with little of their life left.",
+            "Certificates held whose renewal fails, or is overdue or paused with little of their life left.",
+        )?;
+        let set_aside = IntGaugeVec::new(
+            Opts::new(
+                "linkseal_certificates_not_renewed",
+                "Domains that hold a certificate and are paused or retired: it is not renewed (why: paused, retired).",
+            ),
+            &["why"],
+        )?;
+        let unreadable = IntGauge::new(
+            "linkseal_store_unreadable_records",
+            "Stored records of domains that this version cannot read; each stops its own domain. GET /v1/domains names them.",
         )?;
         let suspects = IntGauge::new(
             "linkseal_suspects_itself",
@@ -113,6 +126,8 @@ impl Metrics {
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
             Box::new(at_risk.clone()),
+            Box::new(set_aside.clone()),
+            Box::new(unreadable.clone()),
             Box::new(suspects.clone()),
             Box::new(probe_failing.clone()),
             Box::new(probes.clone()),
@@ -144,6 +159,8 @@ impl Metrics {
         Ok(Self {
             domains,
             at_risk,
+            set_aside,
+            unreadable,
             suspects,
             probe_failing,
             probes,
@@ -192,15 +209,23 @@ impl Control {
         self.refresh_authorities(now).await?;
         let frozen = self.frozen().await?.is_some();
         metrics.frozen.set(i64::from(frozen));
-        let mut at_risk = 0;
+        let (mut at_risk, mut paused, mut retired) = (0, 0, 0);
         let mut snapshot = Snapshot::default();
         self.inner.registry.for_each(|entry| {
             at_risk += u64::from(entry.is_at_risk(now));
+            if entry.is_issued(now) {
+                paused += i64::from(entry.wish == Wish::Paused);
+                retired += i64::from(entry.wish == Wish::Retired);
+            }
             if let Some(left) = entry.not_after.and_then(|end| end.since(now)) {
                 snapshot.add(left.as_secs_f64());
             }
         });
         metrics.remaining.set(snapshot);
+        metrics.set_aside.with_label_values(&["paused"]).set(paused);
+        metrics.set_aside.with_label_values(&["retired"]).set(retired);
+        let unreadable = self.inner.store.unreadable().len();
+        metrics.unreadable.set(i64::try_from(unreadable).unwrap_or(i64::MAX));
         metrics.at_risk.set(i64::try_from(at_risk).unwrap_or(i64::MAX));
         Ok(())
     }

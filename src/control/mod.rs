@@ -16,6 +16,7 @@ mod change;
 mod cname;
 mod freeze;
 mod handshake;
+mod history;
 mod import;
 mod input;
 mod kills;
@@ -28,6 +29,7 @@ mod operator;
 mod order;
 mod outbox;
 mod overview;
+mod own_names;
 mod preflight;
 mod probe;
 pub(crate) mod queue;
@@ -37,12 +39,14 @@ mod renewal_info;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
+mod strict;
 mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tickets;
 mod work;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +62,7 @@ pub use change::{Draft, Edit};
 pub use cname::CnameSettings;
 pub use freeze::NewFreeze;
 pub use import::Import;
-pub use input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
+pub use input::{Actor, GUEST, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
 pub use operator::audit_entry;
@@ -183,6 +187,8 @@ struct Inner {
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
     rejected: rejected::Rejected,
+    /// Names stored as the edge's own, configured or not.
+    own: std::sync::Mutex<BTreeSet<DomainName>>,
     handshake_failures: HandshakeFailures,
     suspicion: suspicion::Suspicion,
     order_suspicion: suspicion::Suspicion,
@@ -270,6 +276,7 @@ impl Control {
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
             cname: cname::CnameDesk::new(),
             rejected: rejected::Rejected::new(),
+            own: std::sync::Mutex::default(),
             handshake_failures: parts.handshake_failures,
             suspicion: suspicion::Suspicion::new(suspicion::By::Looks),
             order_suspicion: suspicion::Suspicion::new(suspicion::By::Orders),
@@ -286,6 +293,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().watch_rejected());
         tasks.spawn_until_stop(self.clone().run_scheduler());
+        tasks.spawn_until_stop(self.clone().prune_history());
         tasks.spawn_until_stop(self.clone().run_orders());
         tasks.spawn_until_stop(self.clone().run_probes());
         tasks.spawn_until_stop(self.clone().keep_ticket_keys());

@@ -1,21 +1,37 @@
 //! What people and the platform's back end do with domains, through the admin API. Every change
 //! leaves an audit line: who, from where, what, before and after.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::change::line;
-use super::input::{Actor, NewDomain, OperatorError, Patch, Registered, Reissue};
+use super::input::{Actor, MAX_LIST, NewDomain, OperatorError, Patch, Registered, Reissue};
 use super::rules::{self, Gate};
 use super::work::note_preflight;
-use super::{Authority, Control, Edit, Issue, Priority};
+use super::{Authority, Control, Edit, Issue, Limit, Priority};
 use crate::clock::Timestamp;
 use crate::dns::DnsReport;
 use crate::domain::record::{DnsVerdict, Origin};
-use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::ssl::{Reason, SslEvent, Wish};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
 
+/// Reads again at most so often when others change the same domain at the same time.
+const CONFLICTS: usize = 16;
+/// How often a new certificate may be ordered by hand for one name: what CAs allow for one exact set
+/// of names (Let's Encrypt: 5 in 7 days), also where an order that names what it replaces is exempt.
+const REISSUES: Limit = Limit {
+    count: 5,
+    per: Duration::from_secs(7 * 86_400),
+};
+/// And no two within so long: the first is still on its way.
+const REISSUE_PAUSE: Limit = Limit {
+    count: 1,
+    per: Duration::from_secs(60),
+};
 /// Why a purged domain's certificate is revoked (RFC 5280 §5.3.1).
 const CESSATION_OF_OPERATION: u8 = 5;
 
@@ -98,6 +114,9 @@ impl Control {
                 record.former_tenants.retain(|t| *t != record.tenant && *t != old);
                 record.former_tenants.push(old);
             }
+            if patch.former_tenants.is_none() && record.former_tenants.len() > MAX_LIST {
+                return Edit::Refuse(OperatorError::FormerTenants);
+            }
             take(&mut record.former_tenants, &patch.former_tenants);
             take(&mut record.sending_domain, &patch.sending_domain);
             take(&mut record.fallback_url, &patch.fallback_url);
@@ -127,7 +146,7 @@ impl Control {
     /// Retires a domain: no more orders; served while its certificate lives.
     pub async fn retire(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
         let changed = self.change(name, None, |draft| {
-            if draft.record.origin == Origin::Edge {
+            if self.is_own_name(&draft.record.name) {
                 return Edit::Refuse(OperatorError::OwnName);
             }
             let before = draft.record.clone();
@@ -144,25 +163,62 @@ impl Control {
 
     /// Forgets a domain, its keys and its certificate, now.
     pub async fn purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
-        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        if record.origin == Origin::Edge {
+        if self.is_own_name(name) {
             return Err(OperatorError::OwnName);
         }
-        Ok(self.forget(&record, actor).await?)
+        // Others may change it meanwhile; what is wanted is that it goes.
+        for _ in 0..CONFLICTS {
+            let gone = match self.inner.store.domain(name).await {
+                Ok(Some(record)) => self.forget(&record, actor).await,
+                Ok(None) => return Err(OperatorError::NotFound),
+                Err(StoreError::Unreadable { why, .. }) => self.forget_unreadable(name, &why, actor).await,
+                Err(error) => Err(error),
+            };
+            match gone {
+                Err(StoreError::Conflict) => {}
+                gone => return Ok(gone?),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Forgets a domain whose record cannot be read, by its name alone.
+    async fn forget_unreadable(&self, name: &DomainName, why: &str, actor: &Actor) -> Result<(), StoreError> {
+        let audit = self.audit_line(actor, "purge", name, json!({"unreadable": why}), Value::Null);
+        self.inner.store.purge(name, None, audit).await?;
+        self.is_forgotten(name, u64::MAX);
+        Ok(())
     }
 
     /// Revokes a domain's certificate at the CA that issued it, and then forgets the domain; what is
     /// not revoked is not forgotten, since the key is needed to try again.
     pub async fn revoke_and_purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
-        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
-        if record.origin == Origin::Edge {
+        if self.is_own_name(name) {
             return Err(OperatorError::OwnName);
         }
-        let revoked = self.revoke(&record, actor).await?;
-        self.forget(&record, actor).await.map_err(|error| match revoked {
-            true => OperatorError::RevokedOnly(error),
-            false => error.into(),
-        })
+        let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        let mut revoked = self.revoke(&record, actor).await?;
+        let (created, mut record) = (record.created, record);
+        // The CA took its time: what was changed meanwhile is looked at again, and a certificate that
+        // came meanwhile is revoked too. One that was added since under the same name stays.
+        for _ in 0..CONFLICTS {
+            let failed = match self.forget(&record, actor).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Conflict) => self.inner.store.domain(name).await,
+                Err(error) => Err(error),
+            };
+            let only = |error| match revoked {
+                true => OperatorError::RevokedOnly(error),
+                false => error.into(),
+            };
+            let now = failed.map_err(only)?.filter(|now| now.created == created);
+            let now = now.ok_or(StoreError::Conflict).map_err(only)?;
+            if serial(&now) != serial(&record) {
+                revoked |= self.revoke(&now, actor).await?;
+            }
+            record = now;
+        }
+        Err(StoreError::Conflict.into())
     }
 
     /// Revokes the certificate held. Tells whether there was one to revoke.
@@ -194,20 +250,34 @@ impl Control {
 
     /// Forgets a domain that nobody has registered and that leads here no longer.
     pub(super) async fn forget_unregistered(&self, record: &DomainRecord) -> Result<(), StoreError> {
-        tracing::info!(domain = %record.name, reason = record.ssl.reason.as_str(), "a name admitted by its DNS is forgotten");
-        self.forget(record, &Actor::own()).await
+        match self.forget(record, &Actor::own()).await {
+            Ok(()) => {
+                tracing::info!(domain = %record.name, reason = record.ssl.reason.as_str(), "a name admitted at a handshake is forgotten");
+                Ok(())
+            }
+            // Registered, or changed otherwise, since it was read: that goes over it.
+            Err(StoreError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn forget(&self, record: &DomainRecord, actor: &Actor) -> Result<(), StoreError> {
         let name = &record.name;
         let audit = self.audit_line(actor, "purge", name, owner_view(record), Value::Null);
-        self.inner.store.purge(name, audit).await?;
-        self.inner.registry.remove(name);
+        self.inner.store.purge(name, Some(record.version), audit).await?;
+        self.is_forgotten(name, record.version);
+        Ok(())
+    }
+
+    /// Lets all that is in memory of a domain go, as it was up to this version.
+    fn is_forgotten(&self, name: &DomainName, version: u64) {
+        self.inner.registry.remove(name, version);
         self.inner.certificates.remove(name);
         self.inner.redirects.forget_all();
         self.inner.cname.forget(name);
         self.inner.handshake_failures.forget(name);
-        Ok(())
+        let mut own = self.inner.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.remove(name.as_str());
     }
 
     /// Looks at everything that was asked for, and orders when it is right. A healthy certificate
@@ -247,6 +317,10 @@ impl Control {
                     draft.happens(SslEvent::Wanted);
                 }
                 draft.tells("verify", Some(format!("by {}", actor.who)));
+                if actor.is_guest() {
+                    // Anybody who has the link; the timeline says it.
+                    return Edit::Store;
+                }
                 self.audited(draft, &before, "verify", actor)
             })
             .await?
@@ -266,10 +340,17 @@ impl Control {
             return Err(OperatorError::Frozen);
         }
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        refuse_set_aside(&record)?;
         if let Some(until) = self.reissue_not_before(&record).await? {
             return Ok(Reissue::NotBefore(until));
         }
+        if let Some(until) = self.takes_reissue(name).await? {
+            return Ok(Reissue::NotBefore(until));
+        }
         let changed = self.change(name, None, |draft| {
+            if let Err(error) = refuse_set_aside(&draft.record) {
+                return Edit::Refuse(error);
+            }
             let before = draft.record.clone();
             draft
                 .happens(SslEvent::Reissue)
@@ -279,6 +360,26 @@ impl Control {
         let record = changed.await?.ok_or(OperatorError::NotFound)?;
         self.attend(name.clone(), Priority::Verify, None);
         Ok(Reissue::Accepted(Box::new(record)))
+    }
+
+    /// Takes one of the orders by hand that a name may have. `Some`: when the next may be.
+    async fn takes_reissue(&self, name: &DomainName) -> Result<Option<Timestamp>, StoreError> {
+        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let take = |key: &str, limit: Limit| BudgetTake {
+            key: format!("{key}/{name}"),
+            size: limit.count,
+            per: limit.per,
+            amount: 1,
+            few: false,
+        };
+        let takes = [take("reissue", REISSUES), take("reissue_pause", REISSUE_PAUSE)];
+        let BudgetAnswer::Exhausted { key, until } = store.take_budgets(&takes, now).await? else {
+            return Ok(None);
+        };
+        // Nobody waits in line: it is asked for again, or not.
+        let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::turn);
+        store.return_budgets(&turn.collect::<Vec<_>>(), now).await?;
+        Ok(Some(until))
     }
 
     /// When a new order for the domain is allowed at the first CA that allows it. `None`: now.
@@ -343,32 +444,6 @@ impl Control {
         Ok((record, report))
     }
 
-    /// Makes sure that the edge's own names are known and have certificates.
-    pub async fn own_names(&self, names: &[DomainName]) {
-        for name in names {
-            if let Err(error) = self.own_name(name).await {
-                tracing::error!(domain = %name, %error, "the edge's own name cannot be stored");
-            }
-        }
-    }
-
-    async fn own_name(&self, name: &DomainName) -> Result<(), StoreError> {
-        let now = self.inner.clock.now();
-        let mut record = DomainRecord::new(name.clone(), None, Origin::Edge, now);
-        if self.inner.settings.load().issue != Issue::Off {
-            record.happens(SslEvent::Wanted, now);
-        }
-        self.create_or_change(record, ("registered", "the edge's own name"), |draft| {
-            if draft.record.origin == Origin::Edge {
-                return Edit::Nothing;
-            }
-            draft.record.origin = Origin::Edge;
-            Edit::Store
-        })
-        .await?;
-        Ok(())
-    }
-
     /// Takes up a domain that was set aside, or denied: an order is planned where domains are
     /// ordered for as soon as they are registered, or where a pause had stopped one.
     fn resume(&self, draft: &mut super::Draft) {
@@ -392,13 +467,8 @@ impl Control {
         if draft.record == *before && action == "create" {
             return Edit::Nothing;
         }
-        let line = self.audit_line(
-            actor,
-            action,
-            &before.name,
-            owner_view(before),
-            owner_view(&draft.record),
-        );
+        let (before_view, after_view) = difference(owner_view(before), owner_view(&draft.record));
+        let line = self.audit_line(actor, action, &before.name, before_view, after_view);
         draft.audited(line);
         Edit::Store
     }
@@ -424,14 +494,68 @@ pub fn audit_entry(
         from: actor.from.to_string(),
         action: action.to_owned(),
         subject,
-        before,
-        after,
+        before: bounded(before),
+        after: bounded(after),
     }
+}
+
+/// The longest value an audit line keeps, in bytes of JSON: of a longer one, its length is told.
+const AUDIT_VALUE: usize = 2_048;
+
+/// What differs of two objects.
+fn difference(before: Value, after: Value) -> (Value, Value) {
+    let (Value::Object(mut before), Value::Object(mut after)) = (before, after) else {
+        return (Value::Null, Value::Null);
+    };
+    let same: Vec<String> = before
+        .iter()
+        .filter(|(key, value)| after.get(key.as_str()) == Some(value))
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in &same {
+        before.remove(key);
+        after.remove(key);
+    }
+    (Value::Object(before), Value::Object(after))
+}
+
+fn bounded(value: Value) -> Value {
+    let short = |value: Value| {
+        let bytes = value.to_string().len();
+        if bytes <= AUDIT_VALUE {
+            value
+        } else {
+            json!({"left_out_bytes": bytes})
+        }
+    };
+    match value {
+        Value::Object(object) => object.into_iter().map(|(key, value)| (key, short(value))).collect(),
+        value => short(value),
+    }
+}
+
+fn serial(record: &DomainRecord) -> Option<&str> {
+    record.ssl.certificate.as_ref().map(|c| c.serial.as_str())
 }
 
 fn take<T: Clone>(place: &mut T, new: &Option<T>) {
     if let Some(new) = new {
         place.clone_from(new);
+    }
+}
+
+/// Nothing is ordered for what is paused or retired.
+fn refuse_set_aside(record: &DomainRecord) -> Result<(), OperatorError> {
+    match record.wish() {
+        Wish::Wanted => Ok(()),
+        Wish::Paused => Err(OperatorError::SetAside(
+            "paused",
+            "resume it first: PATCH {\"paused\": false}",
+        )),
+        Wish::Retired => Err(OperatorError::SetAside(
+            "retired",
+            "bring it back first: POST /v1/domains registers it",
+        )),
     }
 }
 

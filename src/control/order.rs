@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::authority::{Cause, Choice, Chosen, Wait};
+use super::work::Hand;
 use super::{Control, Edit, rules};
 use crate::cert::certificate::Certificate;
 use crate::domain::record::DnsVerdict;
@@ -26,8 +27,10 @@ impl Control {
             let (name, slot) = self.inner.queue.next().await;
             let control = self.clone();
             self.inner.tasks.spawn(async move {
+                let hand = Hand::of(control, name);
+                let (control, name) = (&hand.control, &hand.name);
                 let begun = control.inner.clock.now();
-                match Box::pin(control.order(&name)).await {
+                match Box::pin(control.order(name)).await {
                     Ok(true) => control
                         .inner
                         .queue
@@ -39,7 +42,6 @@ impl Control {
                     Err(error) => tracing::error!(domain = %name, %error, "an order could not be seen through"),
                 }
                 drop(slot);
-                control.done(&name);
             });
         }
     }

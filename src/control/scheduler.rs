@@ -145,7 +145,7 @@ impl Control {
         if full {
             self.take_up_expiring(rounds).await?;
         }
-        Ok(sleep_after(self.inner.store.next_due().await?, now, longest))
+        Ok(sleep_after(self.inner.store.next_due(now).await?, now, longest))
     }
 
     /// Takes up the certificates that run out when the hands are full of other work: what is due
@@ -165,7 +165,11 @@ impl Control {
             if self.inner.in_hand.len() >= 2 * MAX_IN_HAND {
                 break;
             }
-            let due = self.inner.store.domain(&name).await?.and_then(|r| r.next_due());
+            let due = match self.inner.store.domain(&name).await {
+                // One bad record stops one domain.
+                Err(StoreError::Unreadable { .. }) => None,
+                record => record?.and_then(|r| r.next_due()),
+            };
             if due.is_some_and(|at| at <= now) {
                 self.attend(name, Priority::Bulk, None);
             }
@@ -177,7 +181,11 @@ impl Control {
     /// found abandoned.
     async fn take_up_interrupted(&self) -> Result<(), StoreError> {
         for name in self.inner.store.open_orders().await? {
-            if let Some(record) = self.inner.store.domain(&name).await?
+            let record = match self.inner.store.domain(&name).await {
+                Err(StoreError::Unreadable { .. }) => None,
+                record => record?,
+            };
+            if let Some(record) = record
                 && record.ssl.reason.is_in_progress()
             {
                 self.attend(name, Priority::Bulk, None);

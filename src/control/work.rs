@@ -46,6 +46,40 @@ pub(super) struct Waiter {
     pub(super) joined: bool,
 }
 
+/// A name in hand: let go when this is dropped, also by a panic, so that no name is lost to one.
+pub(super) struct Hand {
+    pub(super) control: Control,
+    pub(super) name: DomainName,
+    queued: bool,
+}
+
+impl Hand {
+    pub(super) fn of(control: Control, name: DomainName) -> Self {
+        Self {
+            control,
+            name,
+            queued: false,
+        }
+    }
+
+    /// The queue has it from here on.
+    fn queue(mut self, ready: &Ready) {
+        self.queued = true;
+        self.control
+            .inner
+            .queue
+            .push(self.name.clone(), &ready.tenant, ready.priority);
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        if !self.queued {
+            self.control.done(&self.name);
+        }
+    }
+}
+
 /// A domain whose order may be queued.
 struct Ready {
     tenant: String,
@@ -66,13 +100,13 @@ impl Control {
                 hand.insert(waiter.into_iter().collect());
                 let control = self.clone();
                 self.inner.tasks.spawn(async move {
-                    match control.prepare(&name, priority).await {
-                        Ok(Some(ready)) => control.inner.queue.push(name, &ready.tenant, ready.priority),
-                        Ok(None) => control.done(&name),
-                        Err(error) => {
-                            tracing::error!(domain = %name, %error, "a domain could not be seen to");
-                            control.done(&name);
-                        }
+                    let hand = Hand::of(control, name);
+                    match hand.control.prepare(&hand.name, priority).await {
+                        Ok(Some(ready)) => hand.queue(&ready),
+                        Ok(None) => {}
+                        // The store has logged its name.
+                        Err(StoreError::Unreadable { .. }) => {}
+                        Err(error) => tracing::error!(domain = %hand.name, %error, "a domain could not be seen to"),
                     }
                 });
             }

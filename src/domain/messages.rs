@@ -5,7 +5,7 @@
 
 use super::DomainRecord;
 use super::language::Language;
-use super::ssl::{FailureKind, Preflight, Reason};
+use super::ssl::{FailureKind, Preflight, Reason, State, Wish};
 use crate::clock::Timestamp;
 
 /// A text in both languages.
@@ -47,7 +47,7 @@ pub fn message(record: &DomainRecord, context: Context<'_>) -> Text {
 }
 
 fn sentence(record: &DomainRecord, context: Context<'_>, language: Language) -> String {
-    let template = template(record.ssl.reason, language);
+    let template = template(record, language);
     let mut out = String::with_capacity(template.len() + 64);
     let mut rest = template;
     while let Some((before, tail)) = rest.split_once('{') {
@@ -82,11 +82,18 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
             .map(|e| e.detail.trim_end_matches('.').to_owned()),
         "attempts" => Some(ssl.attempts.to_string()),
         "since" => time(Some(record.paused.unwrap_or(ssl.since))),
+        "stopped" => time(Some(ssl.since)),
+        "retired" => time(record.retired),
         "eta" => time(ssl.eta.or(ssl.next_attempt)),
         "next_attempt" => time(ssl.next_attempt),
         "renew_at" => time(ssl.certificate.as_ref().map(|c| c.renew_at)),
         "not_after" => time(ssl.certificate.as_ref().map(|c| c.not_after)),
-        "cause" => facts.cause.map(|c| cause(c, language).to_owned()),
+        "cause" => Some(
+            facts
+                .cause
+                .map_or_else(|| interrupted(language), |c| cause(c, language))
+                .to_owned(),
+        ),
         "fix" => Some(
             [
                 facts.cause.map_or("", |c| fix(c, language)),
@@ -162,6 +169,14 @@ fn nowhere(language: Language) -> &'static str {
     }
 }
 
+/// What went wrong where nothing did, as part of a sentence.
+fn interrupted(language: Language) -> &'static str {
+    match language {
+        Language::En => "it was interrupted",
+        Language::De => "er wurde unterbrochen",
+    }
+}
+
 /// What went wrong, as part of a sentence.
 fn cause(kind: FailureKind, language: Language) -> &'static str {
     use FailureKind::*;
@@ -229,8 +244,60 @@ fn fix(kind: FailureKind, language: Language) -> &'static str {
     }
 }
 
-fn template(reason: Reason, language: Language) -> &'static str {
-    let (en, de) = match reason {
+/// What goes over the reason: that nothing is renewed or ordered, or that an order is planned.
+fn set_aside(record: &DomainRecord) -> Option<(&'static str, &'static str)> {
+    let ssl = &record.ssl;
+    let (issued, ran_out) = (ssl.state() == State::Issued, ssl.certificate.is_some());
+    let text = match record.wish() {
+        Wish::Paused if issued => (
+            "Paused since {since}: the certificate will NOT be renewed and is valid until {not_after}; contact support.",
+            "Pausiert seit {since}: Das Zertifikat wird NICHT erneuert und gilt bis {not_after}; bitte wenden Sie sich an den Support.",
+        ),
+        Wish::Paused if ran_out => (
+            "Paused since {since}: the certificate expired on {not_after} and was not renewed; links fail. Contact support.",
+            "Pausiert seit {since}: Das Zertifikat ist am {not_after} abgelaufen und wurde nicht erneuert; Links sind gestört. Bitte wenden Sie sich an den Support.",
+        ),
+        Wish::Retired if issued => (
+            "Retired on {retired}: served until {not_after}, not renewed.",
+            "Stillgelegt am {retired}: Das Zertifikat gilt noch bis {not_after} und wird nicht erneuert.",
+        ),
+        Wish::Retired if ran_out => (
+            "Retired on {retired}: the certificate expired on {not_after}. To use the domain again, add it again.",
+            "Stillgelegt am {retired}: Das Zertifikat ist am {not_after} abgelaufen. Um die Domain wieder zu nutzen, fügen Sie sie erneut hinzu.",
+        ),
+        Wish::Retired => (
+            "Retired on {retired}: no certificate is ordered. To use the domain again, add it again.",
+            "Stillgelegt am {retired}: Es wird kein Zertifikat bestellt. Um die Domain wieder zu nutzen, fügen Sie sie erneut hinzu.",
+        ),
+        Wish::Wanted if ssl.next_attempt.is_none() => return None,
+        Wish::Wanted if ssl.reason == Reason::NeverRequested => (
+            "The certificate will be ordered automatically in a moment, from {next_attempt} on, once {name} points to {target}.",
+            "Das Zertifikat wird gleich automatisch bestellt, ab {next_attempt}, sobald {name} auf {target} zeigt.",
+        ),
+        Wish::Wanted if ssl.reason == Reason::Expired => (
+            "The certificate expired on {not_after}; links fail. A new one will be ordered automatically from {next_attempt} on.",
+            "Das Zertifikat ist am {not_after} abgelaufen; Links sind gestört. Ab {next_attempt} wird automatisch ein neues bestellt.",
+        ),
+        Wish::Wanted if ssl.reason == Reason::Paused => (
+            "All orders have been stopped since {stopped}; this domain goes on by itself afterwards.",
+            "Alle Bestellungen sind seit {stopped} angehalten; diese Domain geht danach von selbst weiter.",
+        ),
+        Wish::Paused => of_reason(Reason::Paused),
+        Wish::Wanted => return None,
+    };
+    Some(text)
+}
+
+fn template(record: &DomainRecord, language: Language) -> &'static str {
+    let (en, de) = set_aside(record).unwrap_or_else(|| of_reason(record.ssl.reason));
+    match language {
+        Language::En => en,
+        Language::De => de,
+    }
+}
+
+fn of_reason(reason: Reason) -> (&'static str, &'static str) {
+    match reason {
         Reason::Ok => (
             "Secured; renews automatically on {renew_at}.",
             "Gesichert; wird am {renew_at} automatisch erneuert.",
@@ -319,10 +386,6 @@ fn template(reason: Reason, language: Language) -> &'static str {
             "The certificate expired on {not_after}; links fail. Verify now.",
             "Das Zertifikat ist am {not_after} abgelaufen; Links sind gestört. Bitte jetzt überprüfen.",
         ),
-    };
-    match language {
-        Language::En => en,
-        Language::De => de,
     }
 }
 
@@ -405,6 +468,40 @@ mod tests {
         assert_eq!(
             says(Reason::Ok).de,
             "Gesichert; wird am 2026-11-22 00:00 UTC automatisch erneuert."
+        );
+    }
+
+    #[test]
+    fn what_is_set_aside_says_that_it_is_not_renewed() {
+        let all = [Reason::Ok, Reason::Paused, Reason::Expired, Reason::NeverRequested];
+        for reason in all {
+            for certificate in [true, false] {
+                for (paused, retired) in [(Some(T), None), (None, Some(T)), (Some(T), Some(T))] {
+                    let mut record = full(reason);
+                    (record.paused, record.retired) = (paused, retired);
+                    if !certificate && reason != Reason::Ok {
+                        record.ssl.certificate = None;
+                    }
+                    let text = message(&record, CONTEXT);
+                    for sentence in [&text.en, &text.de] {
+                        assert!(!sentence.contains(['{', '}', '…']), "{reason:?}: {sentence}");
+                    }
+                    assert!(
+                        !text.en.contains("automatically") && !text.en.contains("Verify"),
+                        "{}",
+                        text.en
+                    );
+                }
+            }
+        }
+        let mut record = full(Reason::Ok);
+        record.paused = Some(T);
+        assert!(message(&record, CONTEXT).en.contains("will NOT be renewed"));
+        // Just registered: it comes by itself.
+        assert!(
+            message(&full(Reason::NeverRequested), CONTEXT)
+                .en
+                .contains("automatically in a moment")
         );
     }
 

@@ -1,6 +1,6 @@
 //! What in a domain's life its platform is told of, by an event each (contract, section 6).
 
-use super::ssl::{Reason, SslEvent, SslStatus};
+use super::ssl::{Reason, SslEvent, SslStatus, State};
 use crate::clock::Timestamp;
 
 /// A turn in a domain's life that is told of.
@@ -15,13 +15,22 @@ pub enum Milestone {
     Failed,
     /// The certificate should have been renewed, and little of its life is left. Once for each.
     Expiring,
+    /// The certificate ran out without a successor. Once for each.
+    Expired,
     /// DNS no longer leads here. Told when it is noticed, and again only after it was right.
     Moved,
 }
 
 impl Milestone {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Issued, Self::Renewed, Self::Failed, Self::Expiring, Self::Moved];
+    pub const ALL: [Self; 6] = [
+        Self::Issued,
+        Self::Renewed,
+        Self::Failed,
+        Self::Expiring,
+        Self::Expired,
+        Self::Moved,
+    ];
 
     /// As one word.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +39,7 @@ impl Milestone {
             Self::Renewed => "renewed",
             Self::Failed => "failed",
             Self::Expiring => "expiring",
+            Self::Expired => "expired",
             Self::Moved => "moved",
         }
     }
@@ -52,6 +62,7 @@ impl Milestone {
                 }
                 _ => None,
             },
+            SslEvent::Tick if before.state() == State::Issued && after.state() != State::Issued => Some(Self::Expired),
             SslEvent::Tick => (after.told_expiring && !before.told_expiring).then_some(Self::Expiring),
             _ => None,
         }
@@ -182,7 +193,7 @@ mod tests {
             None,
             Some(Milestone::Expiring),
             None,
-            None,
+            Some(Milestone::Expired),
         ];
         assert_eq!(told(steps), expected);
         let after_it_ran_out = [(issued(), 0), tick(76), tick(91), (issued(), 91)];

@@ -11,6 +11,7 @@ pub mod name;
 pub mod record;
 pub mod registry;
 pub mod ssl;
+mod stored;
 mod transition;
 pub mod view;
 

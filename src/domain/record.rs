@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::DomainName;
 use super::ssl::{Reason, SslEvent, SslStatus, State, Wish};
+use super::stored;
 use crate::clock::Timestamp;
 
 /// Everything that is kept about a domain. The store holds it whole; the control plane alone
@@ -39,6 +40,7 @@ pub struct DomainRecord {
     #[serde(default)]
     pub hsts: Option<Hsts>,
     /// How it came to be here.
+    #[serde(deserialize_with = "stored::known_or_default")]
     pub origin: Origin,
     /// When it was added.
     pub created: Timestamp,
@@ -57,7 +59,7 @@ pub struct DomainRecord {
     #[serde(default)]
     pub dns: DnsSummary,
     /// What the last handshake with it from outside found. `None`: it was not probed yet.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "stored::known")]
     pub probe: Option<Probe>,
     /// Counts the changes; the store refuses a change that was computed from an older one.
     pub version: u64,
@@ -141,24 +143,35 @@ impl DomainRecord {
         [work, self.forget_at()].into_iter().flatten().min()
     }
 
-    /// When it is forgotten because nothing has come of it. A name that DNS alone has admitted is
-    /// here only as long as it has, or is about to have, a certificate; its next handshake, if its
-    /// DNS leads here again, admits it anew. `None`: it stays, registered or set aside by an operator.
+    /// Whether an operator has set anything on it that would be lost.
+    fn has_something_of_its_own(&self) -> bool {
+        !self.former_tenants.is_empty()
+            || !self.records.is_empty()
+            || self.sending_domain.is_some()
+            || self.fallback_url.is_some()
+            || self.app_links != AppLinks::default()
+            || self.hsts.is_some()
+    }
+
+    /// When it is forgotten because nothing has come of it. A name that its DNS or the platform's
+    /// word has admitted at a handshake is here only as long as it has, or is about to have, a
+    /// certificate; its next handshake admits it again, if it still may. `None`: it stays,
+    /// registered, set aside by an operator, or with something of its own.
     pub fn forget_at(&self) -> Option<Timestamp> {
         // What a freeze has stopped goes on after it.
         let frozen = self.ssl.reason == Reason::Paused;
-        let idle = self.origin == Origin::Cname && self.is_wanted() && self.ssl.state() == State::Unknown && !frozen;
+        let admitted = matches!(self.origin, Origin::Cname | Origin::Asked) && !self.has_something_of_its_own();
+        let idle = admitted && self.is_wanted() && self.ssl.state() == State::Unknown && !frozen;
         idle.then(|| self.ssl.since + FORGOTTEN_AFTER)
     }
 }
 
-/// How long a name that DNS alone has admitted may be without a certificate and without hope of one.
+/// How long a name that was admitted at a handshake may be without a certificate and without hope of one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// HTTP Strict Transport Security (RFC 6797): browsers that got it use HTTPS for the name, whatever
 /// a link says. A promise that cannot be taken back sooner than its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Hsts {
     /// How long browsers keep to it, in seconds; 0 has them forget it.
     pub max_age: u32,
@@ -184,12 +197,14 @@ fn yes() -> bool {
 }
 
 /// How a domain came to be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The edge's own name, or one of its aliases.
     Edge,
-    /// Registered through the admin API.
+    /// Registered through the admin API. One that came in a way only a newer version knows stays
+    /// like these.
+    #[default]
     Registered,
     /// Allowed by the platform's `ask` endpoint at a handshake.
     Asked,
@@ -199,7 +214,6 @@ pub enum Origin {
 
 /// A DNS record a customer is asked to publish, beside the CNAME.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct WantedRecord {
     /// The record's type, such as `TXT` or `CNAME`.
     #[serde(rename = "type")]
@@ -215,7 +229,6 @@ pub struct WantedRecord {
 
 /// The app-link files of a domain, as the platform gave them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct AppLinks {
     /// `apple-app-site-association`. `None`: 404.
     #[serde(default)]
@@ -231,8 +244,10 @@ pub struct DnsSummary {
     /// When it was looked at. `None`: never.
     pub checked: Option<Timestamp>,
     /// Whether the name leads here, so that HTTPS can work.
+    #[serde(default)]
     pub https: bool,
     /// Whether everything that was asked for is published.
+    #[serde(default)]
     pub verified: bool,
 }
 

@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
 use http::HeaderValue;
+use moka::sync::Cache;
 
 use super::DomainName;
 use super::record::DomainRecord;
-use super::ssl::{CertificateInfo, Reason, State};
+use super::ssl::{CertificateInfo, Reason, State, Wish};
 use crate::clock::Timestamp;
 
 /// What the data plane needs to know of one domain. Small: there may be a million.
@@ -28,12 +30,12 @@ pub struct Entry {
     pub reason: Reason,
     /// Whether tracking URLs are served over plain HTTP while no certificate is held.
     pub http_while_pending: bool,
-    /// Whether it is retired: served while its certificate lives.
-    pub retired: bool,
+    /// What the operators want of it: what is not wanted is served while its certificate lives.
+    pub wish: Wish,
     /// Whether https links to it work while the certificate lives.
     https_works: bool,
     /// From when on the certificate held is at risk: its renewal fails, or should have come and did
-    /// not. `None`: none is held, or it is not to be renewed.
+    /// not, be it for a pause. `None`: none is held, or it is not to be renewed.
     pub at_risk_from: Option<Timestamp>,
     /// Which version of the record it was made from.
     version: u64,
@@ -70,7 +72,7 @@ impl Entry {
             not_after: record.ssl.certificate.as_ref().map(|c| c.not_after),
             reason: record.ssl.reason,
             http_while_pending: record.http_while_pending,
-            retired: record.retired.is_some(),
+            wish: record.wish(),
             https_works: record.https_works(),
             at_risk_from: at_risk_from(record),
             version: record.version,
@@ -122,7 +124,7 @@ impl Entry {
     /// certificate is held, and a proxy that may come on port 443 brings the challenge.
     pub fn has_stand_in(&self, now: Timestamp) -> bool {
         let until = self.extra.as_deref().and_then(|e| e.stand_in_until);
-        until.is_some_and(|t| t > now) && !self.retired && self.not_after.is_none_or(|t| t <= now)
+        until.is_some_and(|t| t > now) && self.wish != Wish::Retired && self.not_after.is_none_or(|t| t <= now)
     }
 
     /// Whether an unexpired certificate is held.
@@ -131,8 +133,13 @@ impl Entry {
     }
 }
 
-/// A customer who has left (`moved`) is not at risk: there is nothing to repair here.
+/// A customer who has left (`moved`) is not at risk: there is nothing to repair here; nor is a retired
+/// domain, which is meant to run out. A paused one is when its certificate nears its end: a pause that
+/// was forgotten breaks the customer's links like any other failure.
 fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
+    if record.wish() == Wish::Paused && record.ssl.state() == State::Issued && record.ssl.reason != Reason::Moved {
+        return record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at);
+    }
     record.renewal_due()?;
     if record.ssl.reason == Reason::RenewalFailing {
         return Some(record.ssl.since);
@@ -140,16 +147,39 @@ fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
     record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at)
 }
 
+/// How many names that were taken out are remembered, and how long: a record that was read before
+/// may be told of that much later, and must not bring its domain back.
+const GONE_KEPT: u64 = 100_000;
+const GONE_FOR: Duration = Duration::from_secs(600);
+
 /// All known domains. Clones share the same map.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     domains: DashMap<DomainName, Arc<Entry>>,
+    /// The version up to which a name was taken out.
+    gone: Cache<DomainName, u64>,
     loaded: AtomicBool,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            domains: DashMap::new(),
+            gone: Cache::builder().max_capacity(GONE_KEPT).time_to_live(GONE_FOR).build(),
+            loaded: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Inner {
+    fn is_gone(&self, entry: &Entry) -> bool {
+        self.gone.get(&entry.name).is_some_and(|gone| entry.version <= gone)
+    }
 }
 
 impl Registry {
@@ -164,33 +194,45 @@ impl Registry {
     }
 
     /// Puts in, or replaces, the entry of a record that is durable; a newer one stays, since two
-    /// changes may be told of in the other order than they were stored in. Returns what is in then.
+    /// changes may be told of in the other order than they were stored in. One that was taken out
+    /// since it was read stays out. Returns the newest known.
     pub fn put(&self, record: &DomainRecord) -> Arc<Entry> {
         let entry = Arc::new(Entry::of(record));
-        let mut place = self
-            .inner
-            .domains
-            .entry(entry.name.clone())
-            .or_insert_with(|| Arc::clone(&entry));
-        if place.version <= entry.version {
-            *place = entry;
+        match self.inner.domains.entry(entry.name.clone()) {
+            dashmap::Entry::Occupied(mut place) => {
+                if place.get().version <= entry.version {
+                    place.insert(entry);
+                }
+                Arc::clone(place.get())
+            }
+            // Under the same lock as the removal.
+            dashmap::Entry::Vacant(_) if self.inner.is_gone(&entry) => entry,
+            dashmap::Entry::Vacant(place) => Arc::clone(&place.insert(entry)),
         }
-        Arc::clone(&place)
     }
 
     /// Puts in the entry of a record, unless there is one already. Returns whether it was put in.
     pub fn put_if_absent(&self, record: &DomainRecord) -> bool {
-        let mut put = false;
-        self.inner.domains.entry(record.name.clone()).or_insert_with(|| {
-            put = true;
-            Arc::new(Entry::of(record))
-        });
-        put
+        match self.inner.domains.entry(record.name.clone()) {
+            dashmap::Entry::Occupied(_) => false,
+            dashmap::Entry::Vacant(place) => {
+                let entry = Entry::of(record);
+                let put = !self.inner.is_gone(&entry);
+                if put {
+                    place.insert(Arc::new(entry));
+                }
+                put
+            }
+        }
     }
 
-    /// Takes an entry out.
-    pub fn remove(&self, name: &DomainName) {
-        self.inner.domains.remove(name.as_str());
+    /// Takes out the entry of a domain as it was up to this version; one that was added since stays.
+    pub fn remove(&self, name: &DomainName, version: u64) {
+        // First, so that what is put in after this line sees it, and what was before it goes.
+        self.inner.gone.insert(name.clone(), version);
+        self.inner
+            .domains
+            .remove_if(name.as_str(), |_, entry| entry.version <= version);
     }
 
     /// Whether every stored domain is here, so that a missing name is not known.
@@ -245,5 +287,26 @@ mod tests {
         record.version = 3;
         record.http_while_pending = true;
         assert!(registry.put(&record).http_while_pending);
+    }
+
+    #[test]
+    fn what_was_forgotten_is_not_brought_back_by_what_was_read_before() {
+        let registry = Registry::new();
+        let name = DomainName::parse("a.example").unwrap();
+        let now = Timestamp::from_secs(0);
+        let mut old = DomainRecord::new(name.clone(), None, Origin::Registered, now);
+        old.version = 5;
+        registry.put(&old);
+        registry.remove(&name, 5);
+        registry.put(&old);
+        assert!(!registry.put_if_absent(&old));
+        assert!(registry.get("a.example").is_none());
+        // Registered again, for somebody else: a late removal of the old one leaves it.
+        let mut new = DomainRecord::new(name.clone(), Some("other".into()), Origin::Registered, now);
+        new.version = 9;
+        registry.put(&new);
+        registry.remove(&name, 5);
+        registry.put(&old);
+        assert_eq!(registry.get("a.example").unwrap().tenant(), "other");
     }
 }

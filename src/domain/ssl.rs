@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::record::DnsVerdict;
+use super::stored;
 use crate::clock::Timestamp;
 
 /// What an owner sees at a glance.
@@ -41,6 +42,15 @@ macro_rules! reasons {
         /// Why a domain is in its state (contract, section 1).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum Reason { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
+
+        /// What a stored reason is taken for that only a newer version knows. Time settles it: a
+        /// certificate that is held is renewed, and where none is, the next look at the record says
+        /// that it has run out and orders one.
+        impl Default for Reason {
+            fn default() -> Self {
+                Self::Ok
+            }
+        }
 
         impl Reason {
             /// Every reason.
@@ -110,6 +120,7 @@ reasons! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SslStatus {
     /// Why the domain is in its state; the state follows from it.
+    #[serde(deserialize_with = "stored::known_or_default")]
     pub reason: Reason,
     /// Since when the reason holds.
     pub since: Timestamp,
@@ -236,6 +247,7 @@ pub struct Facts {
     /// The CA in use, by its host name.
     pub ca: Option<String>,
     /// What kind of failure the last attempt met.
+    #[serde(deserialize_with = "stored::known")]
     pub cause: Option<FailureKind>,
     /// What came of the last try to fetch the challenge's URL from here.
     pub preflight: Option<Preflight>,

@@ -274,13 +274,15 @@ pub enum EventType {
     SslFailed,
     /// A certificate nears its end without a successor.
     SslExpiring,
+    /// A certificate ran out without a successor.
+    SslExpired,
     /// A domain's DNS no longer leads here.
     SslMoved,
 }
 
 impl EventType {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Open,
         Self::Click,
         Self::Redirect,
@@ -291,6 +293,7 @@ impl EventType {
         Self::SslRenewed,
         Self::SslFailed,
         Self::SslExpiring,
+        Self::SslExpired,
         Self::SslMoved,
     ];
 
@@ -307,6 +310,7 @@ impl EventType {
             Self::SslRenewed => "domain.ssl.renewed",
             Self::SslFailed => "domain.ssl.failed",
             Self::SslExpiring => "domain.ssl.expiring",
+            Self::SslExpired => "domain.ssl.expired",
             Self::SslMoved => "domain.ssl.moved",
         }
     }

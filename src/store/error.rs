@@ -16,6 +16,16 @@ pub enum StoreError {
     /// The lease went to somebody else: stop working on it.
     #[error("the lease on this domain was lost")]
     Fenced,
+    /// The record cannot be read by this version.
+    #[error(
+        "the record of {name} cannot be read ({why}); run the version that wrote it, or purge the domain: DELETE /v1/domains/{name}?purge=true"
+    )]
+    Unreadable {
+        /// Whose.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A bounded list is full.
     #[error("there are {0} already, which is all there may be; delete one first")]
     TooMany(usize),

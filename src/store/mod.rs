@@ -24,6 +24,7 @@ mod error;
 pub mod metrics;
 mod query;
 pub mod sqlite;
+mod unreadable;
 
 pub use error::StoreError;
 pub use query::DomainQuery;
@@ -53,7 +54,8 @@ pub type SharedStore = Arc<dyn Store>;
 pub trait Store: Send + Sync + 'static {
     // --- domains -------------------------------------------------------------------------------
 
-    /// Adds a domain. [`StoreError::Exists`] when the name is taken.
+    /// Adds a domain. [`StoreError::Exists`] when the name is taken. Its version is higher than any
+    /// that a domain of this name had before: a version names one state of one domain.
     async fn create(&self, new: Creation) -> Result<DomainRecord, StoreError>;
 
     /// Reads one domain.
@@ -65,11 +67,16 @@ pub trait Store: Send + Sync + 'static {
     /// [`domain_lease`], also past its time: nobody else has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
-    /// Forgets a domain: record, certificate, order, timeline, lease, redirects, happenings. The audit log
-    /// keeps the entry given. [`StoreError::NotFound`] when there is no such domain.
-    async fn purge(&self, name: &DomainName, audit: AuditEntry) -> Result<(), StoreError>;
+    /// Forgets a domain, if it still has the version it was read with: record, certificate, order,
+    /// timeline, lease, redirects, happenings. The audit log keeps the entry given. `version`: `None`
+    /// for a record that cannot be read. [`StoreError::NotFound`] when there is no such domain.
+    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<(), StoreError>;
 
-    /// A page of domains, sorted by name.
+    /// The records that were found unreadable: names, and why. They are passed over by all that
+    /// reads many; to read one alone is [`StoreError::Unreadable`].
+    fn unreadable(&self) -> Vec<(String, String)>;
+
+    /// A page of domains, sorted by name; shorter than the limit only when it is the last.
     async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError>;
 
     /// How many domains are in each state and reason; maintained, not counted.
@@ -79,8 +86,8 @@ pub trait Store: Send + Sync + 'static {
     /// Names whose [`DomainRecord::next_due`] is not after `now`, most overdue first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError>;
 
-    /// The earliest [`DomainRecord::next_due`] of all. `None`: nothing is ever due.
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// The earliest [`DomainRecord::next_due`] after `now`. `None`: nothing more is ever due.
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     // --- the outbox ----------------------------------------------------------------------------
 
@@ -242,6 +249,10 @@ pub trait Store: Send + Sync + 'static {
     /// Audit lines, newest first, before the line `before` (`None`: from the newest).
     async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
 
+    /// Lets audit lines go that are older than `before`, and the oldest beyond `keep`. Returns how
+    /// many went.
+    async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError>;
+
     /// Changes after `seq`, oldest first: what another node's caches must follow. Only the newest
     /// [`CHANGES_KEPT`] are kept: who is further behind [`Store::change_head`] reads everything anew.
     async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
@@ -262,7 +273,7 @@ pub trait Store: Send + Sync + 'static {
 /// A new domain.
 #[derive(Clone, Debug)]
 pub struct Creation {
-    /// The record; its version is ignored and starts at 1.
+    /// The record; its version is ignored: the store gives one.
     pub record: DomainRecord,
     /// First lines of its timeline.
     pub timeline: Vec<TimelineEntry>,

@@ -27,8 +27,8 @@ pub struct DomainQuery {
 
 impl DomainQuery {
     /// The names asked for as one range of an index: not less than the first, less than the
-    /// second. `None`: no name can match.
-    pub(super) fn range(&self) -> Option<(String, String)> {
+    /// second. `after`: only names after this one. `None`: no name can match.
+    pub(super) fn range(&self, after: Option<&str>) -> Option<(String, String)> {
         let prefix = self.prefix.as_deref().unwrap_or_default().to_ascii_lowercase();
         if !prefix
             .bytes()
@@ -42,11 +42,7 @@ impl DomainQuery {
             Some(last) => end.push(char::from_u32(last as u32 + 1)?),
             None => end.push_str(AFTER_ALL),
         }
-        let after = self
-            .after
-            .as_ref()
-            .map(|name| format!("{name}{BEFORE_ALL}"))
-            .unwrap_or_default();
+        let after = after.map(|name| format!("{name}{BEFORE_ALL}")).unwrap_or_default();
         Some((prefix.max(after), end))
     }
 
@@ -73,10 +69,9 @@ mod tests {
     fn range(prefix: Option<&str>, after: Option<&str>) -> Option<(String, String)> {
         let query = DomainQuery {
             prefix: prefix.map(str::to_owned),
-            after: after.map(|n| DomainName::parse(n).unwrap()),
             ..DomainQuery::default()
         };
-        query.range()
+        query.range(after)
     }
 
     #[test]

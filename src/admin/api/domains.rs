@@ -17,7 +17,7 @@ use crate::admin::problem::Problem;
 use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
-use crate::control::{NewDomain, Patch};
+use crate::control::{NewDomain, OperatorError, Patch};
 use crate::domain::ssl::{Reason, State as SslState};
 use crate::domain::{DomainName, DomainRecord};
 use crate::store::DomainQuery;
@@ -102,6 +102,19 @@ struct Page<'a> {
     next: Option<String>,
     /// How many there are in each state: of the tenant asked for, else of all.
     counts: Counts,
+    /// Domains whose stored records this version cannot read, as far as they were met; to those who
+    /// see all domains. Each can be purged by its name.
+    unreadable: Vec<Unreadable>,
+}
+
+/// A domain whose stored record cannot be read.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "UnreadableDomain")]
+struct Unreadable {
+    /// Its name.
+    name: String,
+    /// What is wrong with the record.
+    why: String,
 }
 
 /// What a list holds.
@@ -122,7 +135,19 @@ async fn list(
     let Listed { records, next, counts } = listed(&context, caller.scope(), list).await?;
     let viewer = Viewer::new(&context.control);
     let domains = records.iter().map(|r| viewer.domain(r)).collect();
-    Ok(axum::Json(Page { domains, next, counts }).into_response())
+    let unreadable = match caller.scope() {
+        Scope::All => context.control.store().unreadable(),
+        _ => Vec::new(),
+    };
+    let unreadable = unreadable.into_iter().map(|(name, why)| Unreadable { name, why });
+    let unreadable = unreadable.collect();
+    Ok(axum::Json(Page {
+        domains,
+        next,
+        counts,
+        unreadable,
+    })
+    .into_response())
 }
 
 /// A page of the domains within a scope.
@@ -150,7 +175,8 @@ pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: Lis
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
     let mut new: NewDomain = body.read(&["name", "sending_domain"])?;
     new.keep_to(caller.scope().tenant())?;
-    let registered = context.control.register(new, &caller.actor()).await?;
+    let registered = context.control.register(new, &caller.actor()).await;
+    let registered = registered.map_err(|error| for_scope(error, caller.scope()))?;
     let status = if registered.created {
         StatusCode::CREATED
     } else {
@@ -158,6 +184,14 @@ async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Jso
     };
     let viewer = Viewer::new(&context.control);
     Ok((status, axum::Json(viewer.domain(&registered.record))).into_response())
+}
+
+/// Whoever is kept to one tenant learns nothing of the domains of others.
+pub(in crate::admin) fn for_scope(error: OperatorError, scope: &Scope) -> OperatorError {
+    match (error, scope.tenant()) {
+        (OperatorError::OtherTenant, Some(_)) => OperatorError::NotForYou,
+        (error, _) => error,
+    }
 }
 
 async fn show(State(context): State<Arc<Context>>, Name(name): Name) -> Result<Response, Problem> {

@@ -201,7 +201,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
             @if !domain.paused && domain.retired.is_none() {
                 @if let Some(steps) = progress::steps(ssl.reason, is_due, l) { (steps) }
             }
-            @if ssl.state != SslState::Issued && ssl.last_error.is_none() && ssl.next_attempt.is_some() && every == 0 {
+            @if ssl.state != SslState::Issued && ssl.next_attempt.is_some() && every == 0 {
                 p.muted {
                     (l.pick("We look again by ourselves at", "Wir sehen von selbst wieder nach, um")) " "
                     @if let Some(t) = ssl.next_attempt { (words::time(t)) }

@@ -16,6 +16,7 @@ use super::settings::Done;
 use super::visitor::Visitor;
 use super::{Html, Page, layout, words};
 use crate::admin::Context;
+use crate::admin::api::domains::for_scope;
 use crate::admin::api::import::{IN_FLIGHT, is_comment, registrable, without_mark};
 use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
@@ -88,8 +89,12 @@ async fn register(
         Err(error) => Err(error),
     };
     match registered {
-        Ok(Registered { record, .. }) => Ok(Done::Registered.page(&visitor, &record.name)),
+        Ok(Registered { record, created }) => {
+            let done = if created { Done::Registered } else { Done::Known };
+            Ok(done.page(&visitor, &record.name))
+        }
         Err(error) => {
+            let error = for_scope(error, &visitor.scope);
             let wrong = Wrong {
                 all: Some(words::operator_error(&error, visitor.lang)),
                 ..Wrong::default()

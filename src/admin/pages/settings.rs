@@ -35,6 +35,7 @@ pub(super) fn pages() -> Vec<Page> {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Done {
     Registered,
+    Known,
     Paused,
     Resumed,
     HttpOn,
@@ -47,6 +48,7 @@ impl Done {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Registered => "registered",
+            Self::Known => "known",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::HttpOn => "http_on",
@@ -57,6 +59,10 @@ impl Done {
 
     pub(super) fn text(self, l: Language) -> &'static str {
         let (en, de) = match self {
+            Self::Known => (
+                "The domain was registered already.",
+                "Die Domain war bereits eingetragen.",
+            ),
             Self::Registered => ("The domain is registered.", "Die Domain ist eingetragen."),
             Self::Paused => (
                 "Issuance is paused. A certificate that is held stays in use.",

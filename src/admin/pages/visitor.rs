@@ -14,7 +14,7 @@ use crate::admin::auth::Caller;
 use crate::admin::problem::Problem;
 use crate::admin::scope::Scope;
 use crate::config::admin::Role;
-use crate::control::Actor;
+use crate::control::{Actor, GUEST};
 use crate::domain::messages::Text;
 use crate::domain::{DomainName, Language};
 
@@ -131,9 +131,6 @@ impl Visitor {
         }
     }
 }
-
-/// Who an audit line names for somebody with a share link.
-const GUEST: &str = "share link";
 
 pub(super) fn with_language(path: &str, language: Language) -> String {
     let joint = if path.contains('?') { '&' } else { '?' };

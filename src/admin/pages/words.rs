@@ -94,6 +94,7 @@ pub(super) fn event(kind: EventType, l: Language) -> &'static str {
         EventType::SslRenewed => ("Certificate renewed", "Zertifikat erneuert"),
         EventType::SslFailed => ("Order failed", "Bestellung gescheitert"),
         EventType::SslExpiring => ("Certificate runs out", "Zertifikat läuft ab"),
+        EventType::SslExpired => ("Certificate expired", "Zertifikat abgelaufen"),
         EventType::SslMoved => ("Points elsewhere now", "Zeigt nicht mehr hierher"),
     };
     l.pick(en, de)
@@ -151,6 +152,13 @@ pub(in crate::admin) fn operator_error(error: &OperatorError, l: Language) -> St
         }
         OperatorError::Frozen => {
             "Alle Bestellungen sind gerade angehalten; bis das aufgehoben wird, wird nichts bestellt.".to_owned()
+        }
+        OperatorError::NotForYou => {
+            "Dieser Name kann mit diesem Token nicht eingetragen werden; bitte wenden Sie sich an den Betreiber.".to_owned()
+        }
+        OperatorError::SetAside(..) => {
+            "Die Domain ist pausiert oder stillgelegt; es wird kein Zertifikat bestellt. Bitte setzen Sie sie zuerst fort."
+                .to_owned()
         }
         OperatorError::OwnName => "Das ist der eigene Name der Plattform; er bleibt.".to_owned(),
         OperatorError::IssueOff => "Es werden keine Zertifikate bestellt (acme.issue steht auf \"off\").".to_owned(),

@@ -307,7 +307,10 @@ async fn orders_are_frozen_and_go_on() {
     );
     assert_eq!(domain["paused"], false, "nobody has paused this one");
     let sentence = domain["ssl"]["message"]["en"].as_str().unwrap();
-    assert!(sentence.starts_with("Issuance was paused at "), "{sentence}");
+    assert!(
+        sentence.starts_with("All orders have been stopped since "),
+        "{sentence}"
+    );
     let reissue = edge.call("POST", &format!("{path}/reissue")).token(ADMIN);
     reissue.send().await.is_problem(409, "conflict");
     let issuer = edge.call("GET", "/v1/issuer").token(VIEWER).send().await.json();

@@ -29,7 +29,7 @@ use crate::domain::DomainName;
 use crate::domain::admission::{Admission, Admitted};
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::{Entry, Registry};
-use crate::domain::ssl::Reason;
+use crate::domain::ssl::{Reason, Wish};
 use crate::edge::TlsInfo;
 use crate::fault::Fault;
 
@@ -355,7 +355,7 @@ impl Acceptor {
         let now = self.parts.clock.now();
         match self.parts.registry.get(name.as_str()) {
             Some(entry) if holds_certificate(&entry, now) => return Ok(entry),
-            Some(entry) if entry.retired => return Err(Refusal::UnrecognizedName),
+            Some(entry) if entry.wish == Wish::Retired => return Err(Refusal::UnrecognizedName),
             Some(entry) if entry.reason != Reason::Denied => return Ok(entry),
             _ => {}
         }

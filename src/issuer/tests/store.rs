@@ -77,7 +77,13 @@ impl Store for MemoryStore {
     async fn transition(&self, _: Transition) -> Result<DomainRecord, StoreError> {
         unused()
     }
-    async fn purge(&self, _: &DomainName, _: AuditEntry) -> Result<(), StoreError> {
+    fn unreadable(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    async fn prune_audit(&self, _: Timestamp, _: u64) -> Result<u64, StoreError> {
+        unused()
+    }
+    async fn purge(&self, _: &DomainName, _: Option<u64>, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
     async fn list(&self, _: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
@@ -89,7 +95,7 @@ impl Store for MemoryStore {
     async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<DomainName>, StoreError> {
         unused()
     }
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+    async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         unused()
     }
     async fn outbox(&self, _: usize) -> Result<Vec<Happening>, StoreError> {

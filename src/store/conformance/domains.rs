@@ -15,7 +15,7 @@ pub(crate) async fn a_domain_is_created_once(store: SharedStore) {
     let mut new = creation(wanted.clone());
     new.audit = Some(audit("create", "a.example"));
     let created = store.create(new).await.unwrap();
-    wanted.version = 1;
+    wanted.version = created.version;
     assert_eq!(created, wanted);
     assert_eq!(store.domain(&name("a.example")).await.unwrap(), Some(wanted));
     assert_eq!(store.domain(&name("b.example")).await.unwrap(), None);
@@ -52,7 +52,7 @@ pub(crate) async fn a_transition_stores_everything_together(store: SharedStore) 
         ..to(&before, Reason::Ok)
     };
     let after = store.transition(change).await.unwrap();
-    assert_eq!(after.version, 2);
+    assert_eq!(after.version, before.version + 1);
     assert_eq!(store.domain(&before.name).await.unwrap(), Some(after.clone()));
     assert_eq!(
         store.certificate(&before.name).await.unwrap(),
@@ -134,6 +134,7 @@ pub(crate) async fn a_refused_transition_leaves_nothing(store: SharedStore) {
 
 pub(crate) async fn of_concurrent_transitions_one_wins(store: SharedStore) {
     let mut current = add(&store, "a.example", "acme", Reason::Queued).await;
+    let first = current.version;
     for _ in 0..5 {
         let tries = (0..20).map(|n| {
             let change = Transition {
@@ -151,7 +152,7 @@ pub(crate) async fn of_concurrent_transitions_one_wins(store: SharedStore) {
         current = outcomes.into_iter().find_map(Result::ok).unwrap();
         assert_eq!(store.domain(&current.name).await.unwrap(), Some(current.clone()));
     }
-    assert_eq!(current.version, 6);
+    assert_eq!(current.version, first + 5);
     assert_eq!(store.timeline(&current.name, None, 100).await.unwrap().len(), 6);
 }
 
@@ -170,7 +171,10 @@ pub(crate) async fn a_purge_leaves_the_audit_only(store: SharedStore) {
     let held = store.transition(change).await.unwrap();
     store.put_order(&order("a.example"), fence).await.unwrap();
     let head = store.change_head().await.unwrap();
-    store.purge(&first.name, audit("purge", "a.example")).await.unwrap();
+    store
+        .purge(&first.name, None, audit("purge", "a.example"))
+        .await
+        .unwrap();
 
     assert_eq!(store.domain(&first.name).await.unwrap(), None);
     assert_eq!(store.certificate(&first.name).await.unwrap(), None);
@@ -185,7 +189,7 @@ pub(crate) async fn a_purge_leaves_the_audit_only(store: SharedStore) {
         Err(StoreError::NotFound)
     ));
     assert!(matches!(
-        store.purge(&first.name, audit("purge", "a.example")).await,
+        store.purge(&first.name, None, audit("purge", "a.example")).await,
         Err(StoreError::NotFound)
     ));
     assert_eq!(store.audit(None, 10).await.unwrap().len(), 1);
@@ -195,9 +199,19 @@ pub(crate) async fn a_purge_leaves_the_audit_only(store: SharedStore) {
 pub(crate) async fn a_domain_that_comes_back_is_a_new_one(store: SharedStore) {
     let first = add(&store, "a.example", "acme", Reason::Ordering).await;
     let fence = lease(&store, &first.name, "node", NOW).await.unwrap();
-    store.purge(&first.name, audit("purge", "a.example")).await.unwrap();
+    store
+        .purge(&first.name, None, audit("purge", "a.example"))
+        .await
+        .unwrap();
     let again = add(&store, "a.example", "other", Reason::NeverRequested).await;
-    assert_eq!(again.version, first.version);
+    assert!(again.version > first.version, "a version names one state of one domain");
+    // What was decided of the old one does not forget the new one.
+    assert!(matches!(
+        store
+            .purge(&first.name, Some(first.version), audit("purge", "a.example"))
+            .await,
+        Err(StoreError::Conflict)
+    ));
     // The work for the old domain must not be stored for the new one.
     let stale = Transition {
         fence: Some(fence),
@@ -221,7 +235,7 @@ pub(crate) async fn a_domain_that_comes_back_is_a_new_one(store: SharedStore) {
 }
 
 pub(crate) async fn what_is_due_comes_in_order(store: SharedStore) {
-    assert_eq!(store.next_due().await.unwrap(), None);
+    assert_eq!(store.next_due(NOW).await.unwrap(), None);
     let at = |minutes: u32| NOW + MINUTE * minutes;
     let with = |text: &str, due: Option<Timestamp>| {
         let mut record = record(text, "acme", Reason::RetryScheduled);
@@ -236,7 +250,7 @@ pub(crate) async fn what_is_due_comes_in_order(store: SharedStore) {
     ] {
         store.create(with(text, due.map(at))).await.unwrap();
     }
-    assert_eq!(store.next_due().await.unwrap(), Some(at(1)));
+    assert_eq!(store.next_due(NOW).await.unwrap(), Some(at(1)));
     assert!(store.due(NOW, 10).await.unwrap().is_empty());
     assert_eq!(
         store.due(at(3), 10).await.unwrap(),
@@ -252,11 +266,11 @@ pub(crate) async fn what_is_due_comes_in_order(store: SharedStore) {
     b.ssl.next_attempt = None;
     store.transition(Transition::of(b)).await.unwrap();
     store
-        .purge(&name("c.example"), audit("purge", "c.example"))
+        .purge(&name("c.example"), None, audit("purge", "c.example"))
         .await
         .unwrap();
     assert_eq!(store.due(at(9), 10).await.unwrap(), [name("a.example")]);
-    assert_eq!(store.next_due().await.unwrap(), Some(at(5)));
+    assert_eq!(store.next_due(NOW).await.unwrap(), Some(at(5)));
 }
 
 fn order(text: &str) -> OrderRecord {

@@ -98,7 +98,7 @@ pub(crate) async fn renewals_are_counted_by_day(store: SharedStore) {
     store.transition(Transition::of(retired)).await.unwrap();
     assert_eq!(days(today + DAY * 9).await, [(today + DAY, 1)]);
     store
-        .purge(&name(c.name.as_str()), audit("purge", "c.example"))
+        .purge(&name(c.name.as_str()), None, audit("purge", "c.example"))
         .await
         .unwrap();
     assert_eq!(days(today + DAY * 9).await, []);

@@ -133,7 +133,7 @@ pub(crate) async fn redirects_go_with_their_domain(store: SharedStore) {
     let common = redirect(None, "sale", "https://all.example/");
     put(&store, &own).await.unwrap();
     put(&store, &common).await.unwrap();
-    store.purge(&domain, audit("purge", "a.example")).await.unwrap();
+    store.purge(&domain, None, audit("purge", "a.example")).await.unwrap();
     add(&store, "a.example", "other", Reason::Ok).await;
     assert_eq!(store.redirect(Some(&domain), &own.slug).await.unwrap(), None);
     assert_eq!(store.redirect(None, &own.slug).await.unwrap(), Some(common));

@@ -203,7 +203,7 @@ pub(crate) async fn counts_follow_every_change(store: SharedStore) {
     assert!(counted(&store, Some("beta")).await.is_empty());
 
     store
-        .purge(&name("b.example"), audit("purge", "b.example"))
+        .purge(&name("b.example"), None, audit("purge", "b.example"))
         .await
         .unwrap();
     assert_eq!(counted(&store, None).await, [(Reason::Ok, 2)]);

@@ -76,7 +76,7 @@ pub(crate) async fn a_purge_takes_what_was_not_told(store: SharedStore) {
         let told = [happening(domain, Milestone::Issued)];
         store.transition(telling(domain, Reason::Ok, &told)).await.unwrap();
     }
-    store.purge(&a.name, audit("purge", "a.example")).await.unwrap();
+    store.purge(&a.name, None, audit("purge", "a.example")).await.unwrap();
     let left = store.outbox(10).await.unwrap();
     assert_eq!(left.iter().map(|h| &h.domain).collect::<Vec<_>>(), [&b.name]);
 }

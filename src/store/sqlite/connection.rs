@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/002_redirects_and_kills.sql"),
     include_str!("../schema/sqlite/003_outbox.sql"),
     include_str!("../schema/sqlite/004_issuing.sql"),
+    include_str!("../schema/sqlite/005_set_aside.sql"),
 ];
 
 /// Marks the file as a linkseal store (`PRAGMA application_id`): "lsea" in ASCII.

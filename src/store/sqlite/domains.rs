@@ -7,6 +7,7 @@ use super::{history, issuing, leases, outbox};
 use crate::clock::Timestamp;
 use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, DomainRecord};
+use crate::store::unreadable::Unreadable;
 use crate::store::{
     AuditEntry, Changed, Count, Creation, DomainQuery, StoreError, StoredCertificate, Transition, domain_lease,
 };
@@ -25,13 +26,17 @@ pub(super) const PAGE_TENANT_REASON: &str = "SELECT name, id FROM domains INDEXE
 pub(super) const DUE: &str = "SELECT name FROM domains WHERE next_due <= ?1 ORDER BY next_due, name LIMIT ?2";
 
 pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, StoreError> {
-    let record = DomainRecord {
-        version: 1,
-        ..new.record
-    };
+    let mut record = new.record;
     if find(db, &record.name)?.is_some() {
         return Err(StoreError::Exists);
     }
+    let what = Changed::Domain {
+        name: record.name.clone(),
+        certificate: false,
+    };
+    // Every change of a domain adds one to its version and at least one to this sequence: no domain
+    // of this name has had a version as high.
+    record.version = history::append_change(db, &what)?;
     db.prepare_cached(
         "INSERT INTO domains (name, tenant, reason, next_due, version, record, renew_day)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -52,22 +57,32 @@ pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, Sto
     if let Some(audit) = &new.audit {
         history::append_audit(db, audit)?;
     }
-    history::append_change(
-        db,
-        &Changed::Domain {
-            name: record.name.clone(),
-            certificate: false,
-        },
-    )?;
     Ok(record)
 }
 
-pub(super) fn read(db: &Connection, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
+pub(super) fn read(
+    db: &Connection,
+    name: &DomainName,
+    unreadable: &Unreadable,
+) -> Result<Option<DomainRecord>, StoreError> {
     let text: Option<String> = db
         .prepare_cached("SELECT record FROM domains WHERE name = ?1")?
         .query_row([name.as_str()], |row| row.get(0))
         .optional()?;
-    text.map(|text| record_of(&text)).transpose()
+    let Some(text) = text else { return Ok(None) };
+    match record_of(name.as_str(), &text) {
+        Ok(record) => {
+            unreadable.forget(name.as_str());
+            Ok(Some(record))
+        }
+        Err(why) => {
+            unreadable.note(name.as_str(), &why);
+            Err(StoreError::Unreadable {
+                name: name.to_string(),
+                why,
+            })
+        }
+    }
 }
 
 pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRecord, StoreError> {
@@ -120,8 +135,16 @@ pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRe
     Ok(record)
 }
 
-pub(super) fn purge(db: &Connection, name: &DomainName, audit: &AuditEntry) -> Result<(), StoreError> {
+pub(super) fn purge(
+    db: &Connection,
+    name: &DomainName,
+    version: Option<u64>,
+    audit: &AuditEntry,
+) -> Result<(), StoreError> {
     let row = find(db, name)?.ok_or(StoreError::NotFound)?;
+    if version.is_some_and(|version| version != row.version) {
+        return Err(StoreError::Conflict);
+    }
     // Certificate, order, timeline and happenings go with it, by their foreign keys.
     db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
         .execute([row.id])?;
@@ -138,18 +161,37 @@ pub(super) fn purge(db: &Connection, name: &DomainName, audit: &AuditEntry) -> R
             name: name.clone(),
             certificate: true,
         },
-    )
+    )?;
+    Ok(())
 }
 
-pub(super) fn list(db: &Connection, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
+pub(super) fn list(
+    db: &Connection,
+    query: &DomainQuery,
+    unreadable: &Unreadable,
+) -> Result<Vec<DomainRecord>, StoreError> {
     // One snapshot for all statements below.
     let snapshot = db.unchecked_transaction()?;
     let mut records = Vec::new();
-    for id in page(&snapshot, query)? {
-        let text: String = snapshot
-            .prepare_cached("SELECT record FROM domains WHERE id = ?1")?
-            .query_row([id], |row| row.get(0))?;
-        records.push(record_of(&text)?);
+    let mut after = query.after.as_ref().map(|name| name.as_str().to_owned());
+    // What cannot be read is passed over, and its place filled by those behind it.
+    loop {
+        let missing = query.limit.saturating_sub(records.len());
+        let rows = page(&snapshot, query, after.as_deref(), missing)?;
+        let is_last = rows.len() < missing;
+        after = rows.last().map(|(name, _)| name.clone());
+        for (name, id) in rows {
+            let text: String = snapshot
+                .prepare_cached("SELECT record FROM domains WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))?;
+            match record_of(&name, &text) {
+                Ok(record) => records.push(record),
+                Err(why) => unreadable.note(&name, &why),
+            }
+        }
+        if is_last || records.len() >= query.limit {
+            break;
+        }
     }
     snapshot.commit()?;
     Ok(records)
@@ -164,25 +206,47 @@ pub(super) fn counts(db: &Connection, tenant: Option<&str>) -> Result<Vec<Count>
     let mut counts = Vec::new();
     for row in rows {
         let (reason, n) = row?;
-        counts.push(Count {
-            reason: reason_of(&reason)?,
+        // A reason of a newer version: its domains are counted there.
+        counts.extend(reason_of(&reason).map(|reason| Count {
+            reason,
             domains: number(n),
-        });
+        }));
     }
     counts.sort_by_key(|count| count.reason);
     Ok(counts)
 }
 
-pub(super) fn due(db: &Connection, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError> {
+pub(super) fn due(
+    db: &Connection,
+    now: Timestamp,
+    limit: usize,
+    unreadable: &Unreadable,
+) -> Result<Vec<DomainName>, StoreError> {
     let mut statement = db.prepare_cached(DUE)?;
-    let rows = statement.query_map(params![now.as_millis(), limit_of(limit)], |row| row.get::<_, String>(0))?;
-    rows.map(|name| stored_name(&name?)).collect()
+    // What cannot be read stays due for ever, and must not stand before all others.
+    let read = limit.saturating_add(unreadable.len());
+    let mut rows = statement.query(params![now.as_millis(), limit_of(read)])?;
+    let mut names = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(0)?;
+        if names.len() == limit {
+            break;
+        }
+        if unreadable.contains(&text) {
+            continue;
+        }
+        match stored_name(&text) {
+            Ok(name) => names.push(name),
+            Err(error) => unreadable.note(&text, &error.to_string()),
+        }
+    }
+    Ok(names)
 }
 
-pub(super) fn next_due(db: &Connection) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn next_due(db: &Connection, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let earliest: Option<i64> = db
-        .prepare_cached("SELECT next_due FROM domains WHERE next_due IS NOT NULL ORDER BY next_due LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        .prepare_cached("SELECT next_due FROM domains WHERE next_due > ?1 ORDER BY next_due LIMIT 1")?
+        .query_row([now.as_millis()], |row| row.get(0))
         .optional()?;
     Ok(earliest.map(Timestamp::from_millis))
 }
@@ -230,13 +294,18 @@ fn find(db: &Connection, name: &DomainName) -> Result<Option<Row>, StoreError> {
     Ok(row.optional()?)
 }
 
-/// The rows of one page, in order. A page of several reasons is merged from one page of each, so
-/// that no more is read than a page for every reason.
-fn page(db: &Connection, query: &DomainQuery) -> Result<Vec<i64>, StoreError> {
-    let Some((from, to)) = query.range() else {
+/// The rows of one page after a name, in order. A page of several reasons is merged from one page of
+/// each, so that no more is read than a page for every reason.
+fn page(
+    db: &Connection,
+    query: &DomainQuery,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let Some((from, to)) = query.range(after) else {
         return Ok(Vec::new());
     };
-    let limit = limit_of(query.limit);
+    let (rows, limit) = (limit, limit_of(limit));
     let mut found: Vec<(String, i64)> = Vec::new();
     let reasons: Vec<Option<Reason>> = query
         .reasons()
@@ -271,8 +340,8 @@ fn page(db: &Connection, query: &DomainQuery) -> Result<Vec<i64>, StoreError> {
         }
     }
     found.sort_unstable();
-    found.truncate(query.limit);
-    Ok(found.into_iter().map(|(_, id)| id).collect())
+    found.truncate(rows);
+    Ok(found)
 }
 
 fn count_one_more(db: &Connection, tenant: &str, reason: &str) -> Result<(), StoreError> {

@@ -47,20 +47,22 @@ pub(super) fn timeline(
 ) -> Result<Vec<TimelineEntry>, StoreError> {
     let sql = "SELECT timeline.id, at, event, timeline.reason, detail FROM timeline
         JOIN domains ON domains.id = timeline.domain
-        WHERE domains.name = ?1 AND timeline.id < ?2 ORDER BY timeline.id DESC LIMIT ?3";
+        WHERE domains.name = ?1 AND timeline.id < ?2 ORDER BY timeline.id DESC";
     let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params![
-        name.as_str(),
-        before.map_or(i64::MAX, sql_int),
-        limit_of(limit)
-    ])?;
+    let mut rows = statement.query(params![name.as_str(), before.map_or(i64::MAX, sql_int)])?;
     let mut lines = Vec::new();
-    while let Some(row) = rows.next()? {
+    while lines.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        // What only a newer version has words for is left out.
+        let Some(reason) = reason_of(&row.get::<_, String>(3)?) else {
+            continue;
+        };
         lines.push(TimelineEntry {
             id: number(row.get(0)?),
             at: Timestamp::from_millis(row.get(1)?),
             event: row.get(2)?,
-            reason: reason_of(&row.get::<_, String>(3)?)?,
+            reason,
             detail: row.get(4)?,
         });
     }
@@ -96,14 +98,31 @@ pub(super) fn audit(db: &Connection, before: Option<u64>, limit: usize) -> Resul
             from: row.get(3)?,
             action: row.get(4)?,
             subject: row.get(5)?,
-            before: json_of(&row.get::<_, String>(6)?)?,
-            after: json_of(&row.get::<_, String>(7)?)?,
+            before: json_of(row.get(6)?),
+            after: json_of(row.get(7)?),
         });
     }
     Ok(lines)
 }
 
-pub(super) fn append_change(db: &Connection, what: &Changed) -> Result<(), StoreError> {
+/// Lines looked at and deleted at once: one short write each.
+const PRUNED_AT_ONCE: i64 = 1_000;
+
+pub(super) fn prune_audit(db: &Connection, before: Timestamp, keep: u64) -> Result<u64, StoreError> {
+    let newest: i64 = db
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM audit")?
+        .query_row([], |row| row.get(0))?;
+    let beyond = newest.saturating_sub(sql_int(keep));
+    // The oldest stand first; those of a clock that was wrong go when their turn comes.
+    let sql = "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?1) AND (at < ?2 OR id <= ?3)";
+    let gone = db
+        .prepare_cached(sql)?
+        .execute(params![PRUNED_AT_ONCE, before.as_millis(), beyond])?;
+    Ok(u64::try_from(gone).unwrap_or(u64::MAX))
+}
+
+/// Returns its place in the sequence.
+pub(super) fn append_change(db: &Connection, what: &Changed) -> Result<u64, StoreError> {
     let (name, certificate, slug, kills) = match what {
         Changed::Domain { name, certificate } => (Some(name.as_str()), *certificate, None, false),
         Changed::TicketKeys => (None, false, None, false),
@@ -119,7 +138,7 @@ pub(super) fn append_change(db: &Connection, what: &Changed) -> Result<(), Store
         db.prepare_cached("DELETE FROM changes WHERE seq <= ?1")?
             .execute([gone])?;
     }
-    Ok(())
+    Ok(number(seq))
 }
 
 pub(super) fn changes_since(db: &Connection, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
@@ -128,14 +147,14 @@ pub(super) fn changes_since(db: &Connection, seq: u64, limit: usize) -> Result<V
     let mut rows = statement.query(params![sql_int(seq), limit_of(limit)])?;
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
-        let name = row
-            .get::<_, Option<String>>(1)?
-            .map(|name| stored_name(&name))
-            .transpose()?;
-        let slug = row
-            .get::<_, Option<String>>(3)?
-            .map(|slug| stored_slug(&slug))
-            .transpose()?;
+        let (name, slug): (Option<String>, Option<String>) = (row.get(1)?, row.get(3)?);
+        // What cannot be read is not in any cache either.
+        let (Ok(name), Ok(slug)) = (
+            name.map(|name| stored_name(&name)).transpose(),
+            slug.map(|slug| stored_slug(&slug)).transpose(),
+        ) else {
+            continue;
+        };
         let what = match (name, slug) {
             (domain, Some(slug)) => Changed::Redirect { domain, slug },
             (Some(name), None) => Changed::Domain {

@@ -86,7 +86,7 @@ pub(super) fn order(db: &Connection, name: &DomainName) -> Result<Option<OrderRe
         ca: row.get(0)?,
         url: row.get(1)?,
         sealed_key: row.get(2)?,
-        step: step_of(&row.get::<_, String>(3)?)?,
+        step: step_of(&row.get::<_, String>(3)?),
         created: Timestamp::from_millis(row.get(4)?),
     }))
 }
@@ -95,5 +95,9 @@ pub(super) fn open_orders(db: &Connection) -> Result<Vec<DomainName>, StoreError
     let sql = "SELECT name FROM orders JOIN domains ON domains.id = orders.domain ORDER BY orders.created, name";
     let mut statement = db.prepare_cached(sql)?;
     let names = statement.query_map([], |row| row.get::<_, String>(0))?;
-    names.map(|name| stored_name(&name?)).collect()
+    let mut readable = Vec::new();
+    for name in names {
+        readable.extend(stored_name(&name?).ok());
+    }
+    Ok(readable)
 }

@@ -35,7 +35,10 @@ pub(super) fn redirects(db: &Connection, query: &RedirectQuery) -> Result<Vec<St
     let mut found = Vec::new();
     let mut take = |rows: &mut rusqlite::Rows<'_>| -> Result<(), StoreError> {
         while let Some(row) = rows.next()? {
-            found.push(redirect_of(row)?);
+            match redirect_of(row) {
+                Ok(redirect) => found.push(redirect),
+                Err(error) => tracing::error!(%error, "a stored redirect is passed over"),
+            }
         }
         Ok(())
     };
@@ -101,7 +104,8 @@ fn redirect_changed(
 ) -> Result<(), StoreError> {
     history::append_audit(db, audit)?;
     let (domain, slug) = (domain.cloned(), slug.clone());
-    history::append_change(db, &Changed::Redirect { domain, slug })
+    history::append_change(db, &Changed::Redirect { domain, slug })?;
+    Ok(())
 }
 
 fn redirect_of(row: &Row<'_>) -> Result<StoredRedirect, StoreError> {
@@ -120,8 +124,15 @@ pub(super) fn kills(db: &Connection) -> Result<Vec<StoredKill>, StoreError> {
     let mut rows = statement.query([])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
+        let kill = match stored_kill(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?) {
+            Ok(kill) => kill,
+            Err(error) => {
+                tracing::error!(%error, "a kill switch is not in force");
+                continue;
+            }
+        };
         all.push(StoredKill {
-            kill: stored_kill(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?)?,
+            kill,
             note: row.get(2)?,
             by: row.get(3)?,
             since: Timestamp::from_millis(row.get(4)?),
@@ -144,7 +155,8 @@ pub(super) fn put_kill(db: &Connection, kill: &StoredKill, audit: &AuditEntry) -
     db.prepare_cached("INSERT OR REPLACE INTO kills (kind, value, note, by, since) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![kind, value, kill.note, kill.by, kill.since.as_millis()])?;
     history::append_audit(db, audit)?;
-    history::append_change(db, &Changed::Kills)
+    history::append_change(db, &Changed::Kills)?;
+    Ok(())
 }
 
 pub(super) fn delete_kill(db: &Connection, kill: &Kill, audit: &AuditEntry) -> Result<(), StoreError> {
@@ -166,5 +178,6 @@ pub(super) fn delete_kill(db: &Connection, kill: &Kill, audit: &AuditEntry) -> R
         return Err(StoreError::NotFound);
     }
     history::append_audit(db, audit)?;
-    history::append_change(db, &Changed::Kills)
+    history::append_change(db, &Changed::Kills)?;
+    Ok(())
 }

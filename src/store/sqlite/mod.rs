@@ -41,6 +41,7 @@ use tokio::sync::Semaphore;
 
 use self::worker::Workers;
 use super::metrics::Metrics;
+use super::unreadable::Unreadable;
 use super::{
     AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
     Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
@@ -69,6 +70,7 @@ pub struct SqliteStore {
     interrupts: Vec<InterruptHandle>,
     /// One backup at a time, so that it keeps one reader busy at most.
     backing_up: Arc<Semaphore>,
+    unreadable: Arc<Unreadable>,
     metrics: Option<Metrics>,
 }
 
@@ -89,6 +91,7 @@ impl SqliteStore {
             _lock: opened.lock,
             interrupts,
             backing_up: Arc::new(Semaphore::new(1)),
+            unreadable: Arc::default(),
             metrics,
         })
     }
@@ -134,8 +137,9 @@ impl Store for SqliteStore {
     }
 
     async fn domain(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
-        let name = name.clone();
-        self.read("domain", move |db| domains::read(db, &name)).await
+        let (name, unreadable) = (name.clone(), Arc::clone(&self.unreadable));
+        self.read("domain", move |db| domains::read(db, &name, &unreadable))
+            .await
     }
 
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError> {
@@ -143,14 +147,22 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn purge(&self, name: &DomainName, audit: AuditEntry) -> Result<(), StoreError> {
-        let name = name.clone();
-        self.write("purge", move |db| domains::purge(db, &name, &audit)).await
+    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<(), StoreError> {
+        let purged = name.clone();
+        self.write("purge", move |db| domains::purge(db, &purged, version, &audit))
+            .await?;
+        self.unreadable.forget(name.as_str());
+        Ok(())
+    }
+
+    fn unreadable(&self) -> Vec<(String, String)> {
+        self.unreadable.all()
     }
 
     async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
-        let query = query.clone();
-        self.read("list", move |db| domains::list(db, &query)).await
+        let (query, unreadable) = (query.clone(), Arc::clone(&self.unreadable));
+        self.read("list", move |db| domains::list(db, &query, &unreadable))
+            .await
     }
 
     async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Count>, StoreError> {
@@ -160,11 +172,13 @@ impl Store for SqliteStore {
     }
 
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError> {
-        self.read("due", move |db| domains::due(db, now, limit)).await
+        let unreadable = Arc::clone(&self.unreadable);
+        self.read("due", move |db| domains::due(db, now, limit, &unreadable))
+            .await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read("next_due", domains::next_due).await
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        self.read("next_due", move |db| domains::next_due(db, now)).await
     }
 
     async fn outbox(&self, limit: usize) -> Result<Vec<Happening>, StoreError> {
@@ -387,6 +401,11 @@ impl Store for SqliteStore {
 
     async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
         self.read("audit", move |db| history::audit(db, before, limit)).await
+    }
+
+    async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError> {
+        self.write("prune_audit", move |db| history::prune_audit(db, before, keep))
+            .await
     }
 
     async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::domains::limit_of;
-use super::rows::{json_of, milestone_of, number, sql_int, stored_name, stored_uuid, text_of};
+use uuid::Uuid;
+
+use super::rows::{json_of, milestone_of, number, sql_int, stored_name, text_of};
 use crate::clock::Timestamp;
 use crate::store::{Happening, OUTBOX_KEPT, StoreError};
 
@@ -46,19 +47,29 @@ fn prune(db: &Connection, last: i64) -> Result<(), StoreError> {
 
 pub(super) fn oldest(db: &Connection, limit: usize) -> Result<Vec<Happening>, StoreError> {
     let sql = "SELECT seq, outbox.id, what, at, name, outbox.tenant, ssl FROM outbox
-        JOIN domains ON domains.id = outbox.domain ORDER BY seq LIMIT ?1";
+        JOIN domains ON domains.id = outbox.domain ORDER BY seq";
     let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query([limit_of(limit)])?;
+    let mut rows = statement.query([])?;
     let mut happenings = Vec::new();
-    while let Some(row) = rows.next()? {
+    while happenings.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        // One that only a newer version can tell of waits for it, and holds back none.
+        let (Ok(id), Some(what), Ok(domain)) = (
+            Uuid::parse_str(&row.get::<_, String>(1)?),
+            milestone_of(&row.get::<_, String>(2)?),
+            stored_name(&row.get::<_, String>(4)?),
+        ) else {
+            continue;
+        };
         happenings.push(Happening {
             seq: number(row.get(0)?),
-            id: stored_uuid(&row.get::<_, String>(1)?)?,
-            what: milestone_of(&row.get::<_, String>(2)?)?,
+            id,
+            what,
             at: Timestamp::from_millis(row.get(3)?),
-            domain: stored_name(&row.get::<_, String>(4)?)?,
+            domain,
             tenant: row.get(5)?,
-            ssl: json_of(&row.get::<_, String>(6)?)?,
+            ssl: json_of(row.get(6)?),
         });
     }
     Ok(happenings)

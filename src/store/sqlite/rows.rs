@@ -2,7 +2,6 @@
 
 use rusqlite::Row;
 use serde::Serialize;
-use uuid::Uuid;
 
 use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, DomainRecord, Milestone};
@@ -23,12 +22,19 @@ pub(super) fn text_of(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unavailable(format!("a value is no JSON ({error})")))
 }
 
-pub(super) fn json_of(text: &str) -> Result<serde_json::Value, StoreError> {
-    serde_json::from_str(text).map_err(|error| unreadable("a JSON value", &error))
+/// A stored value, as it stands where it is no JSON.
+pub(super) fn json_of(text: String) -> serde_json::Value {
+    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
 }
 
-pub(super) fn record_of(text: &str) -> Result<DomainRecord, StoreError> {
-    serde_json::from_str(text).map_err(|error| unreadable("the record of a domain", &error))
+/// The record of the domain of this name, or why it cannot be read.
+pub(super) fn record_of(name: &str, text: &str) -> Result<DomainRecord, String> {
+    let record: DomainRecord = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if record.name.as_str() == name {
+        Ok(record)
+    } else {
+        Err(format!("it is the record of {}", record.name))
+    }
 }
 
 pub(super) fn stored_name(text: &str) -> Result<DomainName, StoreError> {
@@ -44,18 +50,14 @@ pub(super) fn stored_kill(kind: &str, value: &str) -> Result<Kill, StoreError> {
     kill.ok_or_else(|| unreadable(&format!("the kill switch `{kind}/{value}`"), &"not known"))
 }
 
-pub(super) fn reason_of(text: &str) -> Result<Reason, StoreError> {
-    let known = Reason::ALL.iter().copied().find(|reason| reason.as_str() == text);
-    known.ok_or_else(|| unreadable(&format!("the reason `{text}`"), &"not known"))
+/// `None`: one that only a newer version knows.
+pub(super) fn reason_of(text: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == text)
 }
 
-pub(super) fn milestone_of(text: &str) -> Result<Milestone, StoreError> {
-    let known = Milestone::ALL.into_iter().find(|milestone| milestone.as_str() == text);
-    known.ok_or_else(|| unreadable(&format!("the milestone `{text}`"), &"not known"))
-}
-
-pub(super) fn stored_uuid(text: &str) -> Result<Uuid, StoreError> {
-    Uuid::parse_str(text).map_err(|error| unreadable(&format!("the id `{text}`"), &error))
+/// `None`: one that only a newer version knows.
+pub(super) fn milestone_of(text: &str) -> Option<Milestone> {
+    Milestone::ALL.into_iter().find(|milestone| milestone.as_str() == text)
 }
 
 pub(super) fn step_text(step: OrderStep) -> &'static str {
@@ -66,10 +68,12 @@ pub(super) fn step_text(step: OrderStep) -> &'static str {
     }
 }
 
-pub(super) fn step_of(text: &str) -> Result<OrderStep, StoreError> {
+/// A step that only a newer version knows is one between the first and the last: the CA says how
+/// far the order is.
+pub(super) fn step_of(text: &str) -> OrderStep {
     let all = [OrderStep::Creating, OrderStep::Authorizing, OrderStep::Finalizing];
     let known = all.into_iter().find(|step| step_text(*step) == text);
-    known.ok_or_else(|| unreadable(&format!("the step `{text}` of an order"), &"not known"))
+    known.unwrap_or(OrderStep::Authorizing)
 }
 
 pub(super) fn certificate_of(row: &Row<'_>) -> rusqlite::Result<StoredCertificate> {
@@ -79,7 +83,7 @@ pub(super) fn certificate_of(row: &Row<'_>) -> rusqlite::Result<StoredCertificat
     })
 }
 
-/// Only somebody else's hand in the file can have done it.
+/// A newer version has written it, or another program.
 fn unreadable(what: &str, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(format!("{what} in it cannot be read ({error}); restore a backup"))
+    StoreError::Unavailable(format!("{what} in it cannot be read ({error})"))
 }

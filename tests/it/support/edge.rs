@@ -66,7 +66,7 @@ impl Settings {
             name = "lives"
             kind = "file"
             path = "lives.ndjson"
-            types = ["domain.ssl.issued", "domain.ssl.renewed", "domain.ssl.failed", "domain.ssl.expiring", "domain.ssl.moved"]
+            types = ["domain.ssl.issued", "domain.ssl.renewed", "domain.ssl.failed", "domain.ssl.expiring", "domain.ssl.expired", "domain.ssl.moved"]
             [dns]
             resolvers = ["{dns}"]
             [log]

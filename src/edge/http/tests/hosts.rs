@@ -168,7 +168,9 @@ async fn another_host_than_the_certificates_is_misdirected() {
 async fn a_domain_that_was_removed_is_gone_from_open_connections_too() {
     let edge = Edge::new();
     let connection = edge.connection(BOTH[0]);
-    edge.context.registry.remove(&DomainName::parse(CUSTOMER).unwrap());
+    edge.context
+        .registry
+        .remove(&DomainName::parse(CUSTOMER).unwrap(), u64::MAX);
     let mut io = edge.accept(connection);
     io.write_all(b"GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\nConnection: close\r\n\r\n")
         .await

@@ -150,7 +150,7 @@ async fn a_hundred_thousand_domains_are_listed_by_index() {
     assert_eq!(counted, [(Reason::Ok, 9_900), (Reason::ValidationFailed, 100)]);
     assert_eq!(store.due(NOW, 10).await.unwrap()[9], name("d000009.example"));
     store
-        .purge(&name("d050000.example"), audit("purge", "d050000.example"))
+        .purge(&name("d050000.example"), None, audit("purge", "d050000.example"))
         .await
         .unwrap();
     assert_eq!(store.counts(None).await.unwrap()[0].domains, 99_900);

@@ -4,6 +4,7 @@
 mod copies;
 mod failures;
 mod growth;
+mod unreadable;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

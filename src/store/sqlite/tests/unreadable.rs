@@ -1,0 +1,86 @@
+//! Records that a newer version, or a hand in the file, has written: each stops its own domain alone.
+
+use rusqlite::Connection;
+
+use super::{open, place};
+use crate::domain::ssl::Reason;
+use crate::store::conformance::{NOW, add, audit, name, to};
+use crate::store::{DomainQuery, StoreError};
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_stops_its_own_domain_alone() {
+    let (_dir, path) = place();
+    let store = open(&path);
+    for text in ["a.example", "b.example", "c.example", "d.example", "e.example"] {
+        let mut record = add(&store, text, "acme", Reason::Queued).await;
+        record.ssl.next_attempt = Some(NOW);
+        store.transition(to(&record, Reason::Queued)).await.unwrap();
+    }
+    drop(store);
+    let db = Connection::open(&path).unwrap();
+    db.execute(
+        "UPDATE domains SET record = '{}' WHERE name IN ('a.example', 'b.example')",
+        [],
+    )
+    .unwrap();
+    db.execute("UPDATE domains SET name = 'bad name' WHERE name = 'c.example'", [])
+        .unwrap();
+    drop(db);
+
+    let store = open(&path);
+    let query = |limit| DomainQuery {
+        limit,
+        ..DomainQuery::default()
+    };
+    let listed = store.list(&query(2)).await.unwrap();
+    let names: Vec<_> = listed.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["d.example", "e.example"],
+        "a page is full though some are passed over"
+    );
+    let unreadable = store.unreadable();
+    assert_eq!(unreadable.len(), 3);
+    assert_eq!(unreadable[0].0, "a.example");
+    // They do not stand before all others for ever.
+    assert_eq!(store.due(NOW, 2).await.unwrap(), [name("d.example"), name("e.example")]);
+    assert!(matches!(
+        store.domain(&name("a.example")).await,
+        Err(StoreError::Unreadable { .. })
+    ));
+    store
+        .purge(&name("a.example"), None, audit("purge", "a.example"))
+        .await
+        .unwrap();
+    assert_eq!(store.domain(&name("a.example")).await.unwrap(), None);
+    assert_eq!(store.unreadable().len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_newer_version_adds_is_read() {
+    let (_dir, path) = place();
+    let store = open(&path);
+    let mut record = add(&store, "a.example", "acme", Reason::Ok).await;
+    record.hsts = Some(crate::domain::record::Hsts {
+        max_age: 60,
+        include_subdomains: false,
+    });
+    store.transition(to(&record, Reason::Ok)).await.unwrap();
+    drop(store);
+    let db = Connection::open(&path).unwrap();
+    db.execute(
+        "UPDATE domains SET reason = 'quarantined', record = json_set(record, '$.hsts.preload', 1,
+         '$.ssl.reason', 'quarantined', '$.origin', 'imported', '$.ssl.facts.cause', 'weather', '$.new', json('{}'),
+         '$.app_links.other', 1, '$.probe', json('{\"result\":\"odd\"}'))",
+        [],
+    )
+    .unwrap();
+    db.execute("UPDATE totals SET reason = 'quarantined'", []).unwrap();
+    drop(db);
+    let store = open(&path);
+    let read = store.domain(&record.name).await.unwrap().unwrap();
+    assert_eq!(read.hsts, record.hsts);
+    assert_eq!(read.probe, None);
+    assert!(store.unreadable().is_empty());
+    assert!(store.counts(None).await.unwrap().is_empty());
+}

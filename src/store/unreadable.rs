@@ -1,0 +1,59 @@
+//! Records that this version cannot read: a newer one wrote them, or a hand in the file. Each stops
+//! its own domain alone; it is passed over, counted, and named where operators look.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Names remembered at most; a store with more of them was written by another program.
+const KEPT: usize = 10_000;
+
+/// The records that were found unreadable since the start.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    /// Why, by name.
+    names: Mutex<BTreeMap<String, String>>,
+}
+
+impl Unreadable {
+    /// Notes one; it is logged the first time.
+    pub(super) fn note(&self, name: &str, why: &str) {
+        let mut names = self.lock();
+        if names.contains_key(name) || names.len() >= KEPT {
+            return;
+        }
+        names.insert(name.to_owned(), why.to_owned());
+        drop(names);
+        tracing::error!(
+            domain = name,
+            why,
+            "a stored record cannot be read and is passed over; run the version that wrote it, or purge the domain"
+        );
+    }
+
+    /// It was read, or is gone.
+    pub(super) fn forget(&self, name: &str) {
+        let mut names = self.lock();
+        if !names.is_empty() {
+            names.remove(name);
+        }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Name and cause of each, sorted by name.
+    pub(super) fn all(&self) -> Vec<(String, String)> {
+        let names = self.lock();
+        names.iter().map(|(name, why)| (name.clone(), why.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        // Every change of the map is one call: it is whole whatever panics elsewhere.
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
