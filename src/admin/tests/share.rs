@@ -129,10 +129,14 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
         "{next}"
     );
     is_page(&look(&edge, next).await, 200);
+    // The timeline says it; anybody with the link could fill the audit log.
     let audit = edge.call("GET", "/v1/audit").token(VIEWER).send().await.json();
+    assert_eq!(audit["entries"][0]["action"], "share");
+    let timeline = format!("/v1/domains/{NAME}/timeline");
+    let timeline = edge.call("GET", &timeline).token(VIEWER).send().await.json();
     assert_eq!(
-        (&audit["entries"][0]["action"], &audit["entries"][0]["who"]),
-        (&json!("verify"), &json!("share link"))
+        (&timeline["entries"][0]["event"], &timeline["entries"][0]["detail"]),
+        (&json!("verify"), &json!("by share link"))
     );
     // What is not shared is not there by the link, whoever asks.
     for rest in ["/pause", "/http", "/reissue", "/share", "/history"] {
