@@ -321,7 +321,12 @@ impl EventType {
             Self::Open | Self::Click | Self::Redirect | Self::Unsubscribe | Self::Upstream | Self::VerdictCorrected => {
                 true
             }
-            Self::SslIssued | Self::SslRenewed | Self::SslFailed | Self::SslExpiring | Self::SslMoved => false,
+            Self::SslIssued
+            | Self::SslRenewed
+            | Self::SslFailed
+            | Self::SslExpiring
+            | Self::SslExpired
+            | Self::SslMoved => false,
         }
     }
 }
