@@ -77,17 +77,14 @@ pub struct SinkReport {
     /// How old the oldest of them is.
     pub lag_seconds: u64,
     /// When it took a batch last, since the start. `None`: it has not.
-    #[schemars(with = "Option<String>")]
     pub last_success: Option<Timestamp>,
     /// How many attempts have failed in a row.
     pub failures: u32,
     /// Why the last one failed. `None`: it did not.
     pub last_error: Option<String>,
     /// When the next attempt is due. `None`: nothing is waited for.
-    #[schemars(with = "Option<String>")]
     pub next_attempt: Option<Timestamp>,
     /// Since when it is stopped. `None`: it is not.
-    #[schemars(with = "Option<String>")]
     pub stopped_since: Option<Timestamp>,
     /// Events set aside that neither a replay delivered nor anybody dropped.
     pub dead_letters: u64,

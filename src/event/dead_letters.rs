@@ -58,7 +58,6 @@ pub struct DeadLetter {
     /// Its place there.
     pub seq: u64,
     /// When it was set aside.
-    #[schemars(with = "String")]
     pub at: Timestamp,
     /// What the receiver said.
     pub answer: String,
