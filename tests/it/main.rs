@@ -35,6 +35,7 @@ mod preflight;
 mod probe;
 mod reasons;
 mod renewal;
+mod sinks;
 mod store_scale;
 mod structure;
 mod suspicion;

@@ -147,3 +147,25 @@ async fn a_wrong_token_loses_nothing_and_a_reload_mends_it() {
     assert_eq!(got, ids);
     assert!(delivery.stop(DEADLINE).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_the_stream_finds_too_large_is_set_aside_and_the_others_go_on() {
+    let nats = Nats::start(TOKEN).await;
+    nats.add_stream_up_to("EVENTS", SUBJECT, 2_000).await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path(), &nats, TOKEN);
+    let clock = Clock::system();
+    let (journal, _registry) = open(&settings, &clock);
+    let mut ids = append(&journal, &clock, 5).await;
+    let mut large = Event::new(EventType::Click, clock.now(), "a.example", "a");
+    let url = format!("https://shop.example/{}", "x".repeat(3_000));
+    large.url = Some(&url);
+    let receipt = journal.append(&large).await.unwrap();
+    ids.extend(append(&journal, &clock, 5).await);
+    let delivery = Delivery::start(&journal, &settings, &Tasks::new()).unwrap();
+    let got: Vec<_> = held(&nats, &clock, 10).await.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(got, ids);
+    let letters = delivery.dead_letters("stream", None, 10).await.unwrap();
+    assert_eq!(letters.iter().map(|l| l.seq).collect::<Vec<_>>(), [receipt.seq]);
+    assert!(delivery.stop(DEADLINE).await);
+}

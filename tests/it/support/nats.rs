@@ -76,9 +76,15 @@ impl Nats {
 
     /// Makes a stream that takes a subject, and keeps all of it.
     pub(crate) async fn add_stream(&self, name: &str, subject: &str) {
+        self.add_stream_up_to(name, subject, -1).await;
+    }
+
+    /// Makes a stream that takes no message larger than `most` bytes (-1: any).
+    pub(crate) async fn add_stream_up_to(&self, name: &str, subject: &str, most: i32) {
         let config = jetstream::stream::Config {
             name: name.to_owned(),
             subjects: vec![subject.to_owned()],
+            max_message_size: most,
             ..jetstream::stream::Config::default()
         };
         let client = self.client().await.expect("it answers");
