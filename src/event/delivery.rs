@@ -744,7 +744,13 @@ mod tests {
         let second = node.boot();
         let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
         append(&second, EventType::Click, 3..6).await;
-        let retries = || second.metrics().deliveries.with_label_values(&["archive", "retry"]).get();
+        let retries = || {
+            second
+                .metrics()
+                .deliveries
+                .with_label_values(&["archive", "retry"])
+                .get()
+        };
         node.wait(|| retries() >= 1).await;
         // As the size cap does, while the feed has a batch of it at hand.
         std::fs::remove_file(&segment::segments(&folder).unwrap().remove(0).path).unwrap();

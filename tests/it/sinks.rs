@@ -85,11 +85,18 @@ async fn an_operator_sees_replays_and_drops_what_a_receiver_refuses() {
         let command = [&["events"], arguments, &["--admin", &admin]].concat();
         let output = run(&command);
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        assert!(output.status.success(), "{text} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{text} {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     };
     let list = || events(&["dead-letters", "list", "--sink", "platform"]);
-    until("both are set aside", async || (list().lines().count() == 2).then_some(())).await;
+    until("both are set aside", async || {
+        (list().lines().count() == 2).then_some(())
+    })
+    .await;
     for line in list().lines() {
         let letter: Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(letter["event"]["domain"], BAD);
