@@ -166,7 +166,10 @@ async fn a_message_that_the_stream_finds_too_large_is_set_aside_and_the_others_g
     let got: Vec<_> = held(&nats, &clock, 10).await.into_iter().map(|(id, _)| id).collect();
     assert_eq!(got, ids);
     let letters = delivery.dead_letters("stream", None, 10).await.unwrap();
-    let set_aside: Vec<_> = letters.iter().map(|l| l.event["id"].as_str().unwrap_or_default()).collect();
+    let set_aside: Vec<_> = letters
+        .iter()
+        .map(|l| l.event["id"].as_str().unwrap_or_default())
+        .collect();
     assert_eq!(set_aside, [receipt.id.to_string()]);
     assert!(delivery.stop(DEADLINE).await);
 }
