@@ -3,6 +3,11 @@
 //! Everything that decides by the time of day asks a [`Clock`]: certificate lifetimes, retries,
 //! leases, token ages, journal rotation. A moved clock keeps running; it is only ahead, and every
 //! sleeper is woken to look again when it jumps.
+//!
+//! The system's time of day is not steady: it is set, by hand or by NTP, in either direction. Who
+//! waits for a span waits on the steady clock ([`Clock::sleep`], [`Clock::uptime`]). What is stored
+//! as a time of day is read with the bound of the rule that made it ([`Timestamp::is_ahead`],
+//! [`Timestamp::is_within`]): a clock that was ahead when it was written holds nothing up.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +19,11 @@ use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::sync::Notify;
+
+/// Clocks of two nodes, and NTP at work: times so little apart are the same.
+pub const WOBBLE: Duration = Duration::from_secs(60);
+/// Longest sleep until a look at the time of day, which may have been set meanwhile.
+const SLICE: Duration = Duration::from_secs(30);
 
 /// The clock of one running edge. Clones share the same offset.
 #[derive(Clone, Default)]
@@ -60,7 +70,7 @@ impl Clock {
         Timestamp::from_millis(ms.saturating_add(self.inner.offset_ms.load(Ordering::Relaxed)))
     }
 
-    /// Moves the clock forward and wakes every sleeper.
+    /// Moves the clock forward, as if so much time had gone by, and wakes every sleeper.
     pub fn advance(&self, by: Duration) {
         let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.inner.passed_ms.fetch_add(ms, Ordering::Relaxed);
@@ -81,24 +91,35 @@ impl Clock {
         self.inner.began.elapsed() + Duration::from_millis(passed)
     }
 
-    /// Sleeps until the clock shows `deadline`, also when it gets there by a jump.
+    /// Sleeps until the time of day is `deadline`, also when it gets there by a jump.
     pub async fn sleep_until(&self, deadline: Timestamp) {
+        self.sleep_while(|| deadline.since(self.now())).await;
+    }
+
+    /// Sleeps for `span`, whatever the time of day is set to meanwhile.
+    pub async fn sleep(&self, span: Duration) {
+        let end = self.uptime().saturating_add(span);
+        let left = || Some(end.saturating_sub(self.uptime())).filter(|left| !left.is_zero());
+        self.sleep_while(left).await;
+    }
+
+    async fn sleep_while(&self, left: impl Fn() -> Option<Duration>) {
         loop {
             let moved = self.inner.moved.notified();
             tokio::pin!(moved);
             moved.as_mut().enable();
-            let Some(left) = deadline.since(self.now()) else { return };
+            let Some(left) = left() else { return };
             tokio::select! {
-                () = tokio::time::sleep(left) => {}
+                () = tokio::time::sleep(nap(left)) => {}
                 () = moved => {}
             }
         }
     }
+}
 
-    /// Sleeps for `span` of this clock's time.
-    pub async fn sleep(&self, span: Duration) {
-        self.sleep_until(self.now() + span).await;
-    }
+/// How long to sleep of what is left, until the clock is looked at again.
+fn nap(left: Duration) -> Duration {
+    left.min(SLICE)
 }
 
 impl fmt::Debug for Clock {
@@ -149,6 +170,18 @@ impl Timestamp {
     /// How long after `earlier` this is, or zero.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         self.since(earlier).unwrap_or_default()
+    }
+
+    /// Whether this deadline is still ahead. `reach`: how far ahead its rule can have set it; one
+    /// that is farther off was set by a clock that was wrong, and has come.
+    pub fn is_ahead(self, now: Self, reach: Duration) -> bool {
+        self > now && self <= now + reach.saturating_add(WOBBLE)
+    }
+
+    /// Whether this moment lies no more than `span` back. One that is still to come was noted by a
+    /// clock that was ahead: it is not known how long ago that was, so it does not.
+    pub fn is_within(self, span: Duration, now: Self) -> bool {
+        now.saturating_since(self) <= span && self <= now + WOBBLE
     }
 
     /// `span` before this moment.
@@ -254,5 +287,49 @@ mod tests {
         };
         tokio::join!(clock.sleep_until(deadline), jump);
         assert!(clock.now() >= deadline);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_delays_no_sleeper() {
+        let clock = Clock::system();
+        let (short, day) = (Duration::from_millis(200), Duration::from_secs(86_400));
+        for by_ms in [-86_400_000, 60 * 86_400_000] {
+            let begun = Instant::now();
+            let set = async {
+                tokio::task::yield_now().await;
+                clock.set(by_ms);
+            };
+            tokio::join!(clock.sleep(short), set);
+            assert!((short..day).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        }
+        // A time of day is looked at again within the minute, whatever it was before.
+        assert!(nap(day) <= Duration::from_secs(60));
+        assert_eq!(nap(short), short);
+    }
+
+    #[tokio::test]
+    async fn time_that_seems_to_go_by_shortens_a_sleep() {
+        let (clock, hour) = (Clock::system(), Duration::from_secs(3600));
+        let jump = async {
+            tokio::task::yield_now().await;
+            clock.advance(hour);
+        };
+        tokio::join!(clock.sleep(hour), jump);
+        assert!(clock.uptime() >= hour);
+    }
+
+    #[test]
+    fn a_stored_time_beyond_its_reach_counts_as_come() {
+        let (now, hour) = (Timestamp::from_secs(1_795_305_600), Duration::from_secs(3600));
+        assert!(!now.is_ahead(now, hour));
+        assert!((now + hour).is_ahead(now, hour));
+        assert!(!(now + hour * 24).is_ahead(now, hour));
+        assert!(!Timestamp::from_millis(i64::MAX).is_ahead(now, hour));
+        assert!(now.is_within(hour, now) && now.minus(hour).is_within(hour, now));
+        assert!(!now.minus(hour * 2).is_within(hour, now));
+        assert!(
+            !(now + hour * 24).is_within(hour, now),
+            "noted by a clock that was ahead"
+        );
     }
 }

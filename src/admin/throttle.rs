@@ -41,12 +41,14 @@ pub(super) struct Used(Timestamp);
 impl Used {
     /// When there is one more. `None`: now.
     pub(super) fn until(self, rate: Rate, now: Timestamp) -> Option<Timestamp> {
-        let free = self.0.minus(rate.one_per * rate.burst.saturating_sub(1));
+        // More than all of it cannot be used up: a clock that was set back must not lock anyone out.
+        let used = self.0.min(now + rate.one_per * rate.burst);
+        let free = used.minus(rate.one_per * rate.burst.saturating_sub(1));
         (free > now).then_some(free)
     }
 
     pub(super) fn take(&mut self, rate: Rate, now: Timestamp) {
-        self.0 = self.0.max(now) + rate.one_per;
+        self.0 = self.0.min(now + rate.one_per * rate.burst).max(now) + rate.one_per;
     }
 
     pub(super) fn is_full_again(self, now: Timestamp) -> bool {

@@ -77,7 +77,7 @@ impl Certificates {
     /// look. Now and then for each name, and only where there is room: nobody waits for it.
     pub fn seen_astray(&self, name: &DomainName, now: Timestamp) {
         let told = self.seen.get(name);
-        if told.is_some_and(|told| now.saturating_since(told) < SEEN_FOR) {
+        if told.is_some_and(|told| told.is_within(SEEN_FOR, now)) {
             return;
         }
         self.seen.insert(name.clone(), now);

@@ -11,6 +11,7 @@ mod dead_letters;
 mod demo;
 mod domain;
 mod events;
+mod issuer;
 mod link;
 mod output;
 mod serve;
@@ -51,6 +52,8 @@ enum Command {
     Domain(domain::Args),
     /// Call the admin API, for what has no command of its own.
     Api(Box<api::Args>),
+    /// Let orders of a running edge go on that wait for a CA.
+    Issuer(issuer::Args),
     /// Make link keys, make links, and find out why one does not work.
     #[command(subcommand)]
     Link(link::Command),
@@ -146,6 +149,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Config(command) => config::run(command),
         Command::Domain(args) => domain::run(args).await,
         Command::Api(args) => api::run(*args).await,
+        Command::Issuer(args) => issuer::run(args).await,
         Command::Link(command) => link::run(command),
         Command::Events(command) => events::run(command).await,
         Command::Store(command) => store::run(command),
@@ -227,6 +231,8 @@ mod tests {
             "linkseal api PUT /v1/issuer/freeze {",
             "linkseal domain verify a.example --all --dry-run",
             "linkseal domain verify a.example --dry-run --wait",
+            "linkseal issuer",
+            "linkseal issuer release --domain localhost",
             "linkseal link open --base https://l.example --key-file k --message-id 5",
             "linkseal link open --base ftp://l.example --key-file k",
             "linkseal link click --base https://l.example --key-file k --url javascript:x",

@@ -17,7 +17,7 @@ use crate::dns::{CaIdentity, Caa};
 use crate::domain::record::Origin;
 use crate::domain::ssl::{Failure, FailureKind};
 use crate::domain::{DomainName, DomainRecord};
-use crate::issuer::{IssueError, Issuer};
+use crate::issuer::{self, IssueError, Issuer};
 use crate::random;
 use crate::store::{BudgetAnswer, BudgetTake, CaTrouble, Fence, StoreError};
 
@@ -74,8 +74,9 @@ impl Authority {
         rules::account_budget(self.directory(), &self.limits)
     }
 
-    /// Reads its directory. Tells whether that could be read, now or before.
-    async fn identify(&self) -> bool {
+    /// Reads its directory. Tells whether that could be read, now or before; `unread` is told of
+    /// what stood in the way.
+    async fn identify(&self, unread: impl Fn(&Self, &Failure)) -> bool {
         match self.issuer.identity().await {
             Ok(identity) => {
                 self.identity.store(Arc::new(CaIdentity {
@@ -85,7 +86,8 @@ impl Authority {
                 true
             }
             Err(failure) => {
-                tracing::info!(ca = self.directory(), detail = %failure.error.detail, "the CA's directory cannot be read; CAA is left to the CA");
+                tracing::debug!(ca = self.directory(), detail = %failure.error.detail, "the CA's directory cannot be read");
+                unread(self, &failure);
                 false
             }
         }
@@ -181,18 +183,28 @@ pub(super) enum Cause {
     Account,
     /// The CA is out of use.
     Outage,
+    /// Something that is ours to put right.
+    Ours(FailureKind),
 }
 
 impl Control {
     /// Chooses the CA of an order and takes from its limits.
-    pub(super) async fn choose(&self, record: &DomainRecord) -> Result<Choice, StoreError> {
+    /// `plain`: the order is not to name what it replaces.
+    pub(super) async fn choose(&self, record: &DomainRecord, plain: bool) -> Result<Choice, StoreError> {
         let (name, now) = (&record.name, self.inner.clock.now());
         let authorities = self.tools().authorities.clone();
         let open = self.inner.store.order(name).await?.filter(|o| o.url.is_some());
         if let Some(authority) = open.as_ref().and_then(|o| authorities.find(&o.ca)) {
             // Its CA has counted it already, so no limit holds it; only an outage does.
-            if let Ok(trial) = self.entry(authority, name, now).await? {
-                return Ok(Choice::At(Chosen::new(authority, record, true, trial)));
+            if self.stands_still(authority, now).is_none()
+                && let Ok(trial) = self.entry(authority, name, now).await?
+            {
+                let chosen = Chosen::new(authority, record, plain);
+                return Ok(Choice::At(Chosen {
+                    resumes: true,
+                    trial,
+                    ..chosen
+                }));
             }
         }
         let mut wait: Option<Wait> = None;
@@ -202,7 +214,7 @@ impl Control {
                 forbidden.get_or_insert(host);
                 continue;
             }
-            match self.admit_at(authority, record, now).await? {
+            match self.admit_at(authority, record, plain, now).await? {
                 Ok(chosen) => {
                     self.give_up_turn(wait).await?;
                     return Ok(Choice::At(chosen));
@@ -230,6 +242,7 @@ impl Control {
         &self,
         authority: &Arc<Authority>,
         record: &DomainRecord,
+        plain: bool,
         now: Timestamp,
     ) -> Result<Result<Chosen, Wait>, StoreError> {
         let store = &self.inner.store;
@@ -238,8 +251,11 @@ impl Control {
             let turn = None;
             Ok(Err(Wait { until, ca, cause, turn }))
         };
-        let chosen = Chosen::new(authority, record, false, None);
-        if let Some(until) = store.held_back(authority.directory(), now).await? {
+        let chosen = Chosen::new(authority, record, plain);
+        if let Some((until, kind)) = self.stands_still(authority, now) {
+            return wait(until, Cause::Ours(kind));
+        }
+        if let Some(until) = self.held_back(authority.directory(), now).await? {
             return wait(until, Cause::Account);
         }
         let takes = match rules::gate(
@@ -304,10 +320,10 @@ impl Control {
     ) -> Result<Result<Option<Fence>, Timestamp>, StoreError> {
         let store = &self.inner.store;
         let trouble = store.ca_trouble(authority.directory()).await?;
-        let Some(until) = trouble.and_then(|t| t.out_until) else {
+        if trouble.as_ref().is_none_or(|t| t.out_until.is_none()) {
             return Ok(Ok(None));
-        };
-        if until > now {
+        }
+        if let Some(until) = rules::out_until(trouble.as_ref(), now) {
             return Ok(Err(until));
         }
         // Not the node's alone, which would get it twice.
@@ -347,7 +363,15 @@ impl Control {
             Err(IssueError::Failed { failure, .. }) => match Blame::of(failure.kind) {
                 Blame::Ca => self.fails(authority, failure).await,
                 Blame::Others => self.works(authority).await,
-                Blame::Us => Ok(()),
+                Blame::Us => {
+                    if failure.kind != FailureKind::Internal {
+                        let steady = self.inner.clock.uptime();
+                        self.inner
+                            .standstills
+                            .note(authority.directory(), failure.kind, &failure.error.detail, steady);
+                    }
+                    Ok(())
+                }
             },
             Err(_) => Ok(()),
         };
@@ -355,6 +379,7 @@ impl Control {
     }
 
     async fn works(&self, authority: &Authority) -> Result<(), StoreError> {
+        self.inner.standstills.works(authority.directory());
         let _judging = self.inner.judging.lock().await;
         if self.inner.store.ca_trouble(authority.directory()).await?.is_some() {
             self.inner.store.end_ca_trouble(authority.directory()).await?;
@@ -379,11 +404,11 @@ impl Control {
     /// Whether an order that this CA did not make, for a reason of its own, may go to another one at
     /// once. Not to one that refuses the name too: that would go round and round.
     pub(super) async fn may_go_elsewhere(&self, chosen: &Chosen, record: &DomainRecord) -> Result<bool, StoreError> {
-        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let now = self.inner.clock.now();
         let authorities = self.tools().authorities.clone();
         let here = chosen.authority.directory();
         let stays = !record.ssl.is_refused_by(here, now)
-            && store.held_back(here, now).await?.is_none()
+            && self.held_back(here, now).await?.is_none()
             && self.out_until(here, now).await?.is_none();
         if stays {
             return Ok(false);
@@ -391,7 +416,7 @@ impl Control {
         for there in authorities.iter().map(|a| a.directory()) {
             if there != here
                 && !record.ssl.is_refused_by(there, now)
-                && store.held_back(there, now).await?.is_none()
+                && self.held_back(there, now).await?.is_none()
                 && self.out_until(there, now).await?.is_none()
             {
                 return Ok(true);
@@ -403,7 +428,44 @@ impl Control {
     /// Until when a CA is out of use. `None`: it is in use, or may be tried.
     pub(super) async fn out_until(&self, directory: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let trouble = self.inner.store.ca_trouble(directory).await?;
-        Ok(trouble.and_then(|t| t.out_until).filter(|until| *until > now))
+        Ok(rules::out_until(trouble.as_ref(), now))
+    }
+
+    /// Until when a CA wants no orders at all. `None`: it takes them.
+    pub(super) async fn held_back(&self, directory: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        Ok(rules::held_back(self.inner.store.held_back(directory, now).await?, now))
+    }
+
+    /// Until when nothing is ordered from a CA for a reason that is ours, and which.
+    pub(super) fn stands_still(&self, authority: &Authority, now: Timestamp) -> Option<(Timestamp, FailureKind)> {
+        let steady = self.inner.clock.uptime();
+        let (left, kind) = self.inner.standstills.left(authority.directory(), steady)?;
+        Some((now + left, kind))
+    }
+
+    /// Says that a CA's directory cannot be read, not too often.
+    fn complain_unread(&self, authority: &Authority, failure: &Failure) {
+        self.complain(
+            authority,
+            failure,
+            "the CA's directory cannot be read; CAA is left to the CA",
+        );
+    }
+
+    /// Warns of what is wrong with a CA, or between it and us: once for each CA and cause in a
+    /// while, not for every domain. Tells whether it did.
+    pub(super) fn complain(&self, authority: &Authority, failure: &Failure, what: &str) -> bool {
+        let (ca, detail) = (authority.directory(), failure.error.detail.as_str());
+        let cause = issuer::label(failure.kind);
+        let Some(unsaid) = self.inner.complaints.due(ca, cause, self.inner.clock.uptime()) else {
+            return false;
+        };
+        if failure.kind.is_ours() {
+            tracing::error!(ca, cause, detail, unsaid, "{what}");
+        } else {
+            tracing::warn!(ca, cause, detail, unsaid, "{what}");
+        }
+        true
     }
 
     /// Reads for ever, at intervals, how CAA records name the CAs, and tells the checker. A CA that
@@ -415,7 +477,12 @@ impl Control {
                 continue;
             }
             let tools = self.tools();
-            let all = futures_util::future::join_all(tools.authorities.iter().map(|a| a.identify()));
+            let all = futures_util::future::join_all(
+                tools
+                    .authorities
+                    .iter()
+                    .map(|a| a.identify(|a, failure| self.complain_unread(a, failure))),
+            );
             let known = all.await.into_iter().all(|known| known);
             let identities = tools.authorities.iter().map(|a| a.identity().as_ref().clone());
             tools.checker.set_cas(identities.collect());
@@ -430,12 +497,13 @@ impl Control {
 }
 
 impl Chosen {
-    fn new(authority: &Arc<Authority>, record: &DomainRecord, resumes: bool, trial: Option<Fence>) -> Self {
+    fn new(authority: &Arc<Authority>, record: &DomainRecord, plain: bool) -> Self {
+        let replaces = rules::replaces(&record.ssl, authority.directory()).filter(|_| !plain);
         Self {
             authority: Arc::clone(authority),
-            resumes,
-            replaces: rules::replaces(&record.ssl, authority.directory()).map(str::to_owned),
-            trial,
+            resumes: false,
+            replaces: replaces.map(str::to_owned),
+            trial: None,
         }
     }
 }
@@ -457,7 +525,7 @@ impl Blame {
         match kind {
             Unreachable | Stuck | Refused => Self::Ca,
             Connection | WrongAnswer | CaDns | Caa | Rejected | NameLimit | AccountLimit => Self::Others,
-            Internal => Self::Us,
+            Internal | Clock | Trust | Account => Self::Us,
         }
     }
 }
@@ -483,7 +551,7 @@ pub(crate) fn one_more(
         since: now,
         why: String::new(),
     });
-    if trouble.out_until.is_some_and(|until| until > now) {
+    if rules::out_until(Some(&trouble), now).is_some() {
         return None;
     }
     trouble.failures = trouble.failures.saturating_add(1);

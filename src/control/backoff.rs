@@ -15,6 +15,12 @@ const STEPS: [Duration; 4] = [
 ];
 /// Wait while the CA does not answer: it is nobody's fault here, and it comes back.
 const UNREACHABLE: Duration = Duration::from_secs(120);
+/// Waits after failures that say nothing about the domain, which the CA or we have to put right.
+const SETBACKS: [Duration; 3] = [
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(3_600),
+];
 /// Wait after a limit for which the CA named no time.
 pub(super) const UNNAMED_LIMIT: Duration = Duration::from_secs(3_600);
 /// Jitter, so that domains that failed together do not come back together.
@@ -27,14 +33,17 @@ pub(super) fn after(status: &SslStatus, kind: FailureKind, named: bool, unit: f6
         FailureKind::Unreachable => UNREACHABLE,
         FailureKind::NameLimit | FailureKind::AccountLimit if named => Duration::ZERO,
         FailureKind::NameLimit | FailureKind::AccountLimit => UNNAMED_LIMIT,
-        _ => {
-            let step = usize::try_from(status.attempts)
-                .unwrap_or(usize::MAX)
-                .min(STEPS.len() - 1);
-            STEPS.get(step).copied().unwrap_or(UNNAMED_LIMIT)
-        }
+        _ if kind.blames_domain() => step(&STEPS, status.attempts),
+        _ => step(&SETBACKS, status.setbacks),
     };
     random::jittered(base, JITTER, unit)
+}
+
+/// The wait after so many failures in a row.
+fn step(steps: &[Duration], failures: u32) -> Duration {
+    let last = steps.len().saturating_sub(1);
+    let step = usize::try_from(failures).unwrap_or(usize::MAX).min(last);
+    steps.get(step).copied().unwrap_or(UNNAMED_LIMIT)
 }
 
 #[cfg(test)]

@@ -236,7 +236,7 @@ impl Control {
         let mut in_use = None;
         metrics.usable.reset();
         for authority in tools.authorities.iter() {
-            let held_back = self.inner.store.held_back(authority.directory(), now).await?;
+            let held_back = self.held_back(authority.directory(), now).await?;
             let usable = held_back
                 .max(self.out_until(authority.directory(), now).await?)
                 .is_none();

@@ -13,10 +13,13 @@ mod backoff;
 mod bucket;
 mod caa_watch;
 mod change;
+mod clock_watch;
 mod cname;
+mod complaints;
 mod freeze;
 mod handshake;
 mod history;
+mod holds;
 mod import;
 mod input;
 mod kills;
@@ -39,6 +42,7 @@ mod renewal_info;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
+mod standstill;
 mod strict;
 mod suspicion;
 #[cfg(test)]
@@ -61,6 +65,7 @@ pub use caa_watch::{TargetCaa, TargetVerdict};
 pub use change::{Draft, Edit};
 pub use cname::CnameSettings;
 pub use freeze::NewFreeze;
+pub use holds::Holds;
 pub use import::Import;
 pub use input::{Actor, GUEST, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
@@ -192,6 +197,8 @@ struct Inner {
     handshake_failures: HandshakeFailures,
     suspicion: suspicion::Suspicion,
     order_suspicion: suspicion::Suspicion,
+    standstills: standstill::Standstills,
+    complaints: complaints::Complaints,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -280,6 +287,8 @@ impl Control {
             handshake_failures: parts.handshake_failures,
             suspicion: suspicion::Suspicion::new(suspicion::By::Looks),
             order_suspicion: suspicion::Suspicion::new(suspicion::By::Orders),
+            standstills: standstill::Standstills::default(),
+            complaints: complaints::Complaints::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -292,6 +301,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().answer_handshakes(requests));
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().watch_rejected());
+        tasks.spawn_until_stop(self.clone().watch_clock());
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().prune_history());
         tasks.spawn_until_stop(self.clone().run_orders());
@@ -306,6 +316,8 @@ impl Control {
         self.inner.settings.store(Arc::new(settings));
         self.inner.tools.store(Arc::new(tools));
         self.inner.queue.set_slots(max_concurrent_orders);
+        // What was ours to put right may have been.
+        self.inner.standstills.forget(None);
         self.inner.identities.notify_one();
         self.inner.wake.notify_one();
     }

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::dns::DnsReport;
 use crate::domain::record::{DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent, Wish};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::{DomainName, DomainRecord, reach};
 use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
 
@@ -399,8 +399,10 @@ impl Control {
     async fn not_before(&self, authority: &Authority, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let directory = authority.directory();
-        let held = store.held_back(directory, now).await?;
+        let held = self.held_back(directory, now).await?;
         let held = held.max(self.out_until(directory, now).await?);
+        let held = held.max(self.stands_still(authority, now).map(|(until, _)| until));
+        let held = held.max(record.ssl.not_before.filter(|at| at.is_ahead(now, reach::NAME_LIMIT)));
         let domain = (&record.name, &record.ssl);
         let takes = match rules::gate(domain, directory, &authority.limits, held, false, now) {
             Gate::Wait(until) => return Ok(Some(until)),

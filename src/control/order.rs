@@ -13,12 +13,29 @@ use crate::cert::certificate::Certificate;
 use crate::domain::record::DnsVerdict;
 use crate::domain::ssl::{Failure, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
-use crate::issuer::{IssueError, Issued, Issuer, Job, Progress};
+use crate::issuer::{IssueError, Issued, Issuer, Job, Progress, Spent};
 use crate::random;
 use crate::store::{Fence, StoreError, domain_lease};
 
 /// How long one order may hold its domain: longer than all its deadlines together.
 pub(super) const ORDER_LEASE: Duration = Duration::from_secs(300);
+
+/// How often one order may be admitted anew: its predecessor is gone, and then the CA does not take
+/// it as a replacement.
+const ADMISSIONS: usize = 3;
+/// When to come back to a domain for which even that was not enough.
+const AGAIN_LATER: Duration = Duration::from_secs(3_600);
+
+/// What came of one admission.
+enum Once {
+    /// It is over; whether an order was made.
+    Done(bool),
+    /// A new order has to be admitted.
+    Again {
+        /// Not as a replacement.
+        without_replaces: bool,
+    },
+}
 
 impl Control {
     /// Runs the orders in the queue, as many at once as there are slots.
@@ -77,11 +94,32 @@ impl Control {
             .await?;
             return Ok(false);
         }
-        let chosen = match self.choose(&record).await? {
+        // Each time, a new order is admitted as if it were the first: by the CA's limits.
+        let mut plain = false;
+        for _ in 0..ADMISSIONS {
+            match self.order_once(&record, fence, plain).await? {
+                Once::Done(made) => return Ok(made),
+                Once::Again { without_replaces } => plain |= without_replaces,
+            }
+        }
+        tracing::warn!(domain = %name, "the CA takes no order for the domain as it is; it is tried again later");
+        self.transition(name, fence, |draft| {
+            let until = draft.now() + AGAIN_LATER;
+            draft.happens(SslEvent::Postponed { until });
+            Edit::Store
+        })
+        .await?;
+        Ok(false)
+    }
+
+    /// Admits an order and sees it through.
+    async fn order_once(&self, record: &DomainRecord, fence: Fence, plain: bool) -> Result<Once, StoreError> {
+        let name = &record.name;
+        let chosen = match self.choose(record, plain).await? {
             Choice::At(chosen) => chosen,
             Choice::Wait(wait) => {
                 self.hold_back(name, fence, wait).await?;
-                return Ok(false);
+                return Ok(Once::Done(false));
             }
             Choice::Forbidden { host } => {
                 self.transition(name, fence, |draft| {
@@ -89,31 +127,59 @@ impl Control {
                     Edit::Store
                 })
                 .await?;
-                return Ok(false);
+                return Ok(Once::Done(false));
             }
         };
-        let end = self.order_at(&chosen, &record, fence).await;
+        let end = self.order_at(&chosen, record, fence).await;
         self.judge(&chosen, &end).await?;
         match end {
             Ok(issued) => {
                 self.went_well();
-                self.issued(name, fence, issued).await.map(|()| true)
+                self.issued(name, fence, issued).await?;
+                Ok(Once::Done(true))
             }
-            Err(IssueError::Failed { failure, resumable }) => {
-                if !resumable && chosen.replaces.is_none() {
-                    // It has come to no certificate: the customer who repairs it need not wait.
-                    let authority = &chosen.authority;
-                    let domain = (&record.name, &record.ssl);
-                    let takes = rules::certificate_budgets(domain, authority.directory(), &authority.limits);
-                    self.inner.store.return_budgets(&takes, self.inner.clock.now()).await?;
+            Err(IssueError::Failed {
+                failure,
+                resumable,
+                spent,
+            }) => {
+                if !resumable {
+                    self.give_back(&chosen, record, spent).await?;
                 }
-                self.failed(&chosen, &record, fence, failure, resumable)
-                    .await
-                    .map(|()| true)
+                self.failed(&chosen, record, fence, failure, resumable).await?;
+                Ok(Once::Done(true))
             }
+            Err(IssueError::Gone) => {
+                self.transition(name, fence, |draft| {
+                    draft.tells("order_gone", None);
+                    draft.ends_order();
+                    Edit::Store
+                })
+                .await?;
+                Ok(Once::Again {
+                    without_replaces: false,
+                })
+            }
+            Err(IssueError::NotAsReplacement) => Ok(Once::Again { without_replaces: true }),
             Err(IssueError::Fenced) => Err(StoreError::Fenced),
             Err(IssueError::Store(error)) => Err(error),
         }
+    }
+
+    /// Gives back what a failed order took from the CA's limits and the CA did not count.
+    async fn give_back(&self, chosen: &Chosen, record: &DomainRecord, spent: Spent) -> Result<(), StoreError> {
+        if chosen.replaces.is_some() || chosen.resumes && spent == Spent::Nothing {
+            return Ok(());
+        }
+        let authority = &chosen.authority;
+        let domain = (&record.name, &record.ssl);
+        let takes = match spent {
+            Spent::Certificate => return Ok(()),
+            // It has come to no certificate: the customer who repairs it need not wait.
+            Spent::Order => rules::certificate_budgets(domain, authority.directory(), &authority.limits),
+            Spent::Nothing => rules::budgets(domain, authority.directory(), &authority.limits),
+        };
+        self.inner.store.return_budgets(&takes, self.inner.clock.now()).await
     }
 
     /// Runs the order at the CA chosen.
@@ -143,6 +209,7 @@ impl Control {
         let job = Job {
             name: record.name.clone(),
             replaces: chosen.replaces.clone(),
+            resumes: chosen.resumes,
             fence,
         };
         self.issue(&chosen.authority.issuer, &job).await
@@ -215,9 +282,17 @@ impl Control {
     ) -> Result<(), StoreError> {
         let (name, now) = (&record.name, self.inner.clock.now());
         let ca = chosen.authority.directory();
-        tracing::info!(domain = %name, ca, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
+        if failure.kind.blames_domain() {
+            tracing::info!(domain = %name, ca, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
+        } else if !self.complain(&chosen.authority, &failure, "orders at the CA fail") {
+            tracing::debug!(domain = %name, ca, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
+        }
         if let Some(until) = rules::holds_back_all(&failure, now) {
-            self.inner.store.hold_back(ca, until).await?;
+            let before = self.held_back(ca, now).await?;
+            self.inner
+                .store
+                .hold_back(ca, before.map_or(until, |b| b.max(until)))
+                .await?;
         }
         let refused = failure.kind.is_refusal_of_name();
         let doubts = self.doubts_failure(record, &failure);
@@ -245,9 +320,8 @@ impl Control {
             && record.ssl.next_attempt.is_some()
             && self.may_go_elsewhere(chosen, &record).await?
         {
-            let until = self.inner.clock.now();
             self.transition(name, fence, |draft| {
-                draft.happens(SslEvent::Postponed { until });
+                draft.happens(SslEvent::Elsewhere);
                 Edit::Store
             })
             .await?;
@@ -256,12 +330,14 @@ impl Control {
     }
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, wait: Wait) -> Result<(), StoreError> {
-        let Wait { until, ca, cause, .. } = wait;
+        let Wait { until, ca, cause, turn } = wait;
+        let in_line = turn.is_some();
         self.transition(name, fence, |draft| {
             let ca = ca.clone();
             draft.happens(match cause {
-                Cause::Name | Cause::Account => SslEvent::HeldBack { until, ca },
+                Cause::Name | Cause::Account => SslEvent::HeldBack { until, ca, in_line },
                 Cause::Outage => SslEvent::CaOut { until, ca },
+                Cause::Ours(kind) => SslEvent::OursToSolve { until, ca, kind },
             });
             draft.tells("held_back", Some(format!("until {until}")));
             Edit::Store

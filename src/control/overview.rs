@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::caa_watch::TargetCaa;
 use super::{Authority, Control, Limit, Priority, rules};
 use crate::clock::Timestamp;
-use crate::domain::ssl::Reason;
+use crate::domain::ssl::{FailureKind, Reason};
 use crate::store::{CaAccount, CaTrouble, DAY, Freeze, RenewalDay, StoreError};
 
 /// How far ahead renewals are told, in days.
@@ -44,6 +44,8 @@ pub struct AuthorityState {
     pub caa_identities: Vec<String>,
     /// Whether orders go there.
     pub standing: Standing,
+    /// What has to be put right here before it can be ordered from. `None`: nothing is known.
+    pub ours: Option<String>,
     /// The orders that failed by its fault of late. `None`: none has since the last that went well.
     pub trouble: Option<CaTrouble>,
     /// Its limits as mirrored here.
@@ -61,6 +63,8 @@ pub enum Standing {
     HeldBack(Timestamp),
     /// It keeps failing: no order goes there until then, and then one to try it.
     Out(Timestamp),
+    /// Something that is ours to put right stands in the way; it is tried again then.
+    Ours(Timestamp, FailureKind),
 }
 
 /// One limit of a CA.
@@ -158,12 +162,17 @@ impl Control {
     ) -> Result<AuthorityState, StoreError> {
         let (store, directory) = (&self.inner.store, authority.directory());
         let trouble = store.ca_trouble(directory).await?;
-        let out = trouble.as_ref().and_then(|t| t.out_until).filter(|until| *until > now);
-        let standing = match (out, store.held_back(directory, now).await?) {
-            (Some(until), _) => Standing::Out(until),
-            (None, Some(until)) => Standing::HeldBack(until),
-            (None, None) if another_is_in_use => Standing::StandsBy,
-            (None, None) => Standing::InUse,
+        let out = rules::out_until(trouble.as_ref(), now);
+        let standing = match (
+            self.stands_still(authority, now),
+            out,
+            self.held_back(directory, now).await?,
+        ) {
+            (Some((until, kind)), _, _) => Standing::Ours(until, kind),
+            (None, Some(until), _) => Standing::Out(until),
+            (None, None, Some(until)) => Standing::HeldBack(until),
+            (None, None, None) if another_is_in_use => Standing::StandsBy,
+            (None, None, None) => Standing::InUse,
         };
         let budget = |limit, of: Limit, remaining| Budget {
             limit,
@@ -178,6 +187,7 @@ impl Control {
             account: store.ca_account(directory).await?,
             caa_identities: authority.identity().identities.clone(),
             standing,
+            ours: self.inner.standstills.why(directory),
             trouble,
             budgets: [
                 budget("orders_per_account", limits.orders_per_account, Some(left)),
@@ -199,7 +209,7 @@ impl Control {
         let mut first: Option<Timestamp> = None;
         for authority in self.tools().authorities.iter() {
             let directory = authority.directory();
-            let held = self.inner.store.held_back(directory, now).await?;
+            let held = self.held_back(directory, now).await?;
             let opens = held.max(self.out_until(directory, now).await?).unwrap_or(now);
             let left = self.inner.store.budget_left(&authority.account_budget(), now).await?;
             let through = opens + rules::refill(ahead + 1, left, authority.limits.orders_per_account);
@@ -212,7 +222,7 @@ impl Control {
 /// When the first CA takes orders again, where none does.
 fn opens(authorities: &[AuthorityState]) -> Option<Timestamp> {
     let waits = authorities.iter().filter_map(|a| match a.standing {
-        Standing::HeldBack(until) | Standing::Out(until) => Some(until),
+        Standing::HeldBack(until) | Standing::Out(until) | Standing::Ours(until, _) => Some(until),
         Standing::InUse | Standing::StandsBy => None,
     });
     waits.min()

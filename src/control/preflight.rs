@@ -169,7 +169,7 @@ impl Control {
         };
         let now = self.inner.clock.now();
         let last = record.ssl.facts.preflight.as_ref();
-        if let Some(fresh) = last.filter(|p| p.through.as_deref() == through && now.saturating_since(p.at) <= FRESH) {
+        if let Some(fresh) = last.filter(|p| p.through.as_deref() == through && p.at.is_within(FRESH, now)) {
             return Ok(Some(fresh.clone()));
         }
         let Some(_place) = flight.place(through, priority, self.owners(record)).await else {

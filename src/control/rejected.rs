@@ -111,7 +111,7 @@ impl Rejected {
     fn newest(&self, limit: usize, now: Timestamp) -> Vec<RejectedName> {
         let mut names: Vec<_> = {
             let mut names = self.lock();
-            names.retain(|_, seen| now.saturating_since(seen.last) < KEPT_FOR);
+            names.retain(|_, seen| seen.last.is_within(KEPT_FOR, now));
             names
                 .iter()
                 .map(|(name, seen)| RejectedName {
@@ -135,7 +135,7 @@ impl Rejected {
             if let Some(seen) = names.get_mut(name.as_str()) {
                 seen.last = now;
                 seen.count += 1;
-                if now.saturating_since(seen.checked) < CHECKED_FOR {
+                if seen.checked.is_within(CHECKED_FOR, now) {
                     return Next::Nothing;
                 }
             } else {

@@ -8,9 +8,9 @@ use super::{Issue, Limit, Limits, backoff};
 use crate::clock::Timestamp;
 use crate::domain::name::registered_domain;
 use crate::domain::ssl::{CertificateInfo, EXPIRING_SHARE, Failure, FailureKind, Reason, SslEvent, SslStatus};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::{DomainName, DomainRecord, reach};
 use crate::issuer::RenewalInfo;
-use crate::store::BudgetTake;
+use crate::store::{BudgetTake, CaTrouble};
 
 /// When to look again at a domain for which nothing may be ordered now (issue = "off").
 pub(super) const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
@@ -117,7 +117,7 @@ pub(crate) fn looks_only(record: &DomainRecord, priority: Priority, now: Timesta
     let ssl = &record.ssl;
     let regular = ssl.reason == Reason::Ok && ssl.look_at.is_some_and(|at| at <= now);
     let astray = ssl.reason == Reason::Moved || ssl.reason.is_dns();
-    let rested = |checked| now.saturating_since(checked) >= HANDSHAKE_LOOK;
+    let rested = |checked: Timestamp| !checked.is_within(HANDSHAKE_LOOK, now);
     regular || (priority == Priority::Handshake && astray && record.dns.checked.is_none_or(rested))
 }
 
@@ -133,21 +133,14 @@ pub(crate) fn was_well(record: &DomainRecord) -> bool {
     held || (record.dns.https && !record.ssl.reason.is_dns() && record.ssl.reason != Reason::Moved)
 }
 
-/// Whether a failed order is held against its domain. A limit of the account and a CA that is down
-/// say nothing about any domain.
-pub(crate) fn blames_domain(kind: FailureKind) -> bool {
-    !matches!(kind, FailureKind::AccountLimit | FailureKind::Unreachable)
-}
-
 /// How urgent the order is: a certificate that runs out, or that the CA wants replaced at once, goes
 /// before everything.
 pub(crate) fn urgency(ssl: &SslStatus, asked: Priority, now: Timestamp) -> Priority {
     let Some(certificate) = ssl.certificate.as_ref().filter(|c| c.not_after > now) else {
         return asked;
     };
-    let life = certificate.not_after.saturating_since(certificate.not_before);
     let left = certificate.not_after.saturating_since(now);
-    if ssl.hurry || left < life / EXPIRING_SHARE {
+    if ssl.hurry || left < certificate.life() / EXPIRING_SHARE {
         Priority::Expiring
     } else {
         asked
@@ -225,11 +218,10 @@ pub(crate) fn certificate_budgets(
         limits.per_registered_domain,
     )];
     // A CA whose certificates are renewed more often than that cannot have that limit.
-    let life = |c: &CertificateInfo| c.not_after.saturating_since(c.not_before);
     let renewals = ssl
         .certificate
         .as_ref()
-        .map(|c| EXACT_SET.per.as_secs_f64() / renewed_after(life(c)));
+        .map(|c| EXACT_SET.per.as_secs_f64() / renewed_after(c.life()));
     if renewals.is_none_or(|n| n <= f64::from(EXACT_SET.count)) {
         takes.push(take(format!("exact/{directory}/{name}"), EXACT_SET));
     }
@@ -276,9 +268,21 @@ pub(crate) fn doubted(failure: &Failure, until: Timestamp) -> SslEvent {
     }
 }
 
+/// Until when orders at a CA are held back of what is stored of it. `None`: they are not.
+pub(crate) fn held_back(stored: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    stored.filter(|until| until.is_ahead(now, reach::ACCOUNT_LIMIT))
+}
+
+/// Until when a CA is out of use. `None`: it is in use, or may be tried.
+pub(crate) fn out_until(trouble: Option<&CaTrouble>, now: Timestamp) -> Option<Timestamp> {
+    let until = trouble.and_then(|t| t.out_until);
+    until.filter(|until| until.is_ahead(now, reach::OUTAGE))
+}
+
 /// Until when a failure holds back all orders at its CA. `None`: it says nothing about others.
 pub(crate) fn holds_back_all(failure: &Failure, now: Timestamp) -> Option<Timestamp> {
-    (failure.kind == FailureKind::AccountLimit).then(|| failure.retry_after.unwrap_or(now + backoff::UNNAMED_LIMIT))
+    let said = failure.retry_after.map(|at| at.min(now + reach::ACCOUNT_LIMIT));
+    (failure.kind == FailureKind::AccountLimit).then(|| said.unwrap_or(now + backoff::UNNAMED_LIMIT))
 }
 
 #[cfg(test)]
@@ -311,6 +315,7 @@ mod tests {
         ssl.certificate = Some(CertificateInfo {
             not_before: NOW,
             not_after: NOW + HOUR * 24 * days,
+            obtained: None,
             issuer: "Test CA".into(),
             serial: "01".into(),
             sans: vec!["a.example".into()],

@@ -223,7 +223,7 @@ impl Control {
 
     /// Whether a failed order says something of us rather than of its domain.
     pub(super) fn doubts_failure(&self, record: &DomainRecord, failure: &Failure) -> bool {
-        rules::blames_domain(failure.kind)
+        failure.kind.blames_domain()
             && record.ssl.last_error.is_none()
             && self.doubts(&self.inner.order_suspicion, true)
     }

@@ -35,7 +35,7 @@ impl Control {
     async fn refresh_ticket_keys(&self) -> Result<(), StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let mut rows = store.ticket_keys().await?;
-        if rows.first().is_none_or(|newest| newest.created + ROTATE <= now) {
+        if rows.first().is_none_or(|newest| !newest.created.is_within(ROTATE, now)) {
             let newest = rows.first().map(|r| r.id);
             let id = newest.unwrap_or(0) + 1;
             let key = zeroize::Zeroizing::new(random::bytes::<32>());

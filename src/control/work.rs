@@ -235,8 +235,11 @@ impl Control {
             if draft.record.ssl == before {
                 return Edit::Nothing;
             }
-            let ran_out = draft.record.ssl.reason != before.reason;
-            draft.tells(if ran_out { "expired" } else { "expiring" }, None);
+            if draft.record.ssl.reason != before.reason {
+                draft.tells("expired", None);
+            } else if draft.record.ssl.told_expiring != before.told_expiring {
+                draft.tells("expiring", None);
+            }
             Edit::Store
         })
         .await
@@ -286,7 +289,7 @@ impl Control {
     ) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
         let orders = rules::needs_order(&record.ssl, now);
-        let fresh = record.dns.checked.is_some_and(|t| now.saturating_since(t) <= DNS_FRESH);
+        let fresh = record.dns.checked.is_some_and(|t| t.is_within(DNS_FRESH, now));
         let frozen = self.frozen().await?.map(|_| self.freezes());
         let queued = SslEvent::Queued {
             eta: Some(self.expected(self.is_exempt(record), now).await?),
@@ -360,12 +363,16 @@ impl Control {
                     draft.tells("preflight", told);
                 }
                 if draft.record.dns.https && orders {
-                    next(draft);
+                    match draft.record.ssl.rests_until(draft.now()) {
+                        None => next(draft),
+                        Some(until) => drop(draft.happens(SslEvent::Postponed { until })),
+                    }
                 }
                 Edit::Store
             })
             .await?;
-        Ok(orders && frozen.is_none() && changed.is_some_and(|record| record.dns.https))
+        let goes = |record: DomainRecord| record.dns.https && record.ssl.rests_until(now).is_none();
+        Ok(orders && frozen.is_none() && changed.is_some_and(goes))
     }
 
     /// Whether an order for it names what it replaces, and so counts against no limit.

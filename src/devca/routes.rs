@@ -339,7 +339,12 @@ fn finish(core: &Core, reply: Reply) -> Response<Full<Bytes>> {
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
     let link = format!("<{}/dir>;rel=\"index\"", core.base);
-    let common = [(REPLAY_NONCE, core.state().nonces.issue()), (header::LINK, link)];
+    let date = core.clock.now().to_datetime().format(HTTP_DATE).unwrap_or_default();
+    let common = [
+        (REPLAY_NONCE, core.state().nonces.issue()),
+        (header::LINK, link),
+        (header::DATE, date),
+    ];
     for (name, value) in common.into_iter().chain(reply.headers) {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.append(name, value);

@@ -197,6 +197,15 @@ fn cause(kind: FailureKind, language: Language) -> &'static str {
         Stuck => ("the CA did not finish in time", "die CA wurde nicht rechtzeitig fertig"),
         Refused => ("the CA refused the request", "die CA lehnte die Anfrage ab"),
         Internal => ("a failure on our side", "ein Fehler auf unserer Seite"),
+        Clock => ("the clock here is wrong", "die Uhr hier geht falsch"),
+        Trust => (
+            "the server of the CA is not trusted here",
+            "dem Server der CA wird hier nicht vertraut",
+        ),
+        Account => (
+            "our account at the CA needs attention",
+            "unser Konto bei der CA braucht Aufmerksamkeit",
+        ),
     };
     match language {
         Language::En => en,
@@ -237,6 +246,14 @@ fn fix(kind: FailureKind, language: Language) -> &'static str {
             "Die CA hat eine Störung (kein Fehler bei Ihnen); bitte warten.",
         ),
         Refused | Internal => ("Contact support.", "Bitte an den Support wenden."),
+        Clock => (
+            "The clock here is wrong (not your fault); please wait.",
+            "Die Uhr hier geht falsch (kein Fehler bei Ihnen); bitte warten.",
+        ),
+        Trust | Account => (
+            "Something has to be put right on our side (not your fault); please wait.",
+            "Auf unserer Seite ist etwas zu beheben (kein Fehler bei Ihnen); bitte warten.",
+        ),
     };
     match language {
         Language::En => en,
@@ -432,6 +449,7 @@ mod tests {
         record.ssl.certificate = Some(CertificateInfo {
             not_before: T,
             not_after: T,
+            obtained: None,
             issuer: "x".into(),
             serial: "x".into(),
             sans: vec![],

@@ -1,6 +1,6 @@
 //! What in a domain's life its platform is told of, by an event each (contract, section 6).
 
-use super::ssl::{Reason, SslEvent, SslStatus, State};
+use super::ssl::{FailureKind, Reason, SslEvent, SslStatus, State};
 use crate::clock::Timestamp;
 
 /// A turn in a domain's life that is told of.
@@ -50,6 +50,8 @@ impl Milestone {
         match event {
             SslEvent::Issued(_) if before.holds(now) => Some(Self::Renewed),
             SslEvent::Issued(_) => Some(Self::Issued),
+            // What its operator has to put right is no news to the platform's customers.
+            SslEvent::Failed { failure, .. } if failure.kind.is_ours() && failure.kind != FailureKind::Internal => None,
             SslEvent::Failed { .. } => {
                 let first = before.last_error.is_none();
                 let gives_up = after.reason == Reason::GivenUp && before.reason != Reason::GivenUp;
@@ -84,6 +86,7 @@ mod tests {
         SslEvent::Issued(CertificateInfo {
             not_before: T0,
             not_after: T0 + DAY * 90,
+            obtained: None,
             issuer: "Test CA".into(),
             serial: "01".into(),
             sans: vec!["a.example".into()],

@@ -130,12 +130,28 @@ pub struct SslStatus {
     /// Failed attempts in a row.
     #[serde(default)]
     pub attempts: u32,
+    /// Failed attempts since the last certificate that say nothing about the domain: they slow the
+    /// trying down, and never end it.
+    #[serde(default)]
+    pub setbacks: u32,
     /// DNS looks in a row that found it wrong; slows the looking down.
     #[serde(default)]
     pub looks: u32,
     /// The next order or DNS check. `None`: none is planned.
     #[serde(default)]
     pub next_attempt: Option<Timestamp>,
+    /// When `next_attempt` was set; from it a clock is known to have been ahead.
+    #[serde(default)]
+    pub planned: Option<Timestamp>,
+    /// Whether `next_attempt` is a turn in the line for a limit of the CA.
+    #[serde(default)]
+    pub in_line: bool,
+    /// The CA has said that it takes no order for the name before then. `None`: it has not.
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+    /// When the last failure's back-off ends, also while DNS decides when to look. `None`: none runs.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
     /// When a queued order is expected to be through. `None`: not queued, or not known.
     #[serde(default)]
     pub eta: Option<Timestamp>,
@@ -184,6 +200,9 @@ pub struct CertificateInfo {
     pub not_before: Timestamp,
     /// End of its validity.
     pub not_after: Timestamp,
+    /// When we obtained it: CAs date back. `None`: an earlier version did not note it.
+    #[serde(default)]
+    pub obtained: Option<Timestamp>,
     /// The issuer's common name, else its whole distinguished name.
     pub issuer: String,
     /// The serial number in lower-case hexadecimal.
@@ -305,9 +324,47 @@ pub enum FailureKind {
     Refused,
     /// Something failed on our side: store, key, configuration.
     Internal,
+    /// The clock here is wrong: certificates that are valid look expired or not yet valid.
+    Clock,
+    /// The TLS certificate of the CA's server is not trusted here (`acme.ca_file`).
+    Trust,
+    /// The CA wants a person to see to our account (`userActionRequired`, a deactivated account).
+    Account,
 }
 
 impl FailureKind {
+    /// Every kind.
+    pub const ALL: [Self; 14] = [
+        Self::Connection,
+        Self::WrongAnswer,
+        Self::CaDns,
+        Self::Caa,
+        Self::Rejected,
+        Self::NameLimit,
+        Self::AccountLimit,
+        Self::Unreachable,
+        Self::Stuck,
+        Self::Refused,
+        Self::Internal,
+        Self::Clock,
+        Self::Trust,
+        Self::Account,
+    ];
+
+    /// Whether it is held against the domain: its owner can do something about it, or the CA will
+    /// not have the name.
+    pub fn blames_domain(self) -> bool {
+        matches!(
+            self,
+            Self::Connection | Self::WrongAnswer | Self::CaDns | Self::Caa | Self::Rejected | Self::NameLimit
+        )
+    }
+
+    /// Whether it is for the operator of this edge to put right.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Internal | Self::Clock | Self::Trust | Self::Account)
+    }
+
     /// Whether the CA refuses the name itself, so that another one may have it.
     pub fn is_refusal_of_name(self) -> bool {
         matches!(self, Self::Rejected | Self::Caa)
@@ -387,6 +444,8 @@ pub enum SslEvent {
         until: Timestamp,
         /// The CA, by its host name.
         ca: String,
+        /// Whether that is its turn in the line for a limit.
+        in_line: bool,
     },
     /// The CA is out of use until then, and no other can be ordered from; no fault of the domain.
     CaOut {
@@ -395,6 +454,19 @@ pub enum SslEvent {
         /// The CA, by its host name.
         ca: String,
     },
+    /// Nothing can be ordered from the CA until then, for a reason that is ours.
+    OursToSolve {
+        /// When it is tried again.
+        until: Timestamp,
+        /// The CA, by its host name.
+        ca: String,
+        /// What is wrong.
+        kind: FailureKind,
+    },
+    /// Another CA takes the order, at once.
+    Elsewhere,
+    /// An operator has ended what it waits for.
+    Released,
     /// All orders are frozen; no fault of the domain.
     Frozen {
         /// When it is looked at again, should nobody end the freeze.
@@ -453,6 +525,11 @@ impl SslStatus {
             attempts: 0,
             looks: 0,
             next_attempt: None,
+            planned: None,
+            in_line: false,
+            not_before: None,
+            retry_at: None,
+            setbacks: 0,
             eta: None,
             last_error: None,
             facts: Facts::default(),
@@ -497,9 +574,9 @@ impl SslStatus {
 }
 
 impl CertificateInfo {
-    /// From when on it should have had a successor, with little of its life left.
+    /// From when on it should have had a successor, with little of its life left. That follows from
+    /// its life alone: a renewal that is planned too late is what has to be seen.
     pub fn expiring_at(&self) -> Timestamp {
-        let life = self.not_after.saturating_since(self.not_before);
-        self.renew_at.max(self.not_after.minus(life / EXPIRING_SHARE))
+        self.not_after.minus(self.life() / EXPIRING_SHARE)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::reach;
 use super::record::DnsVerdict;
 use super::ssl::{
     CaRefusals, CertificateInfo, Facts, Failure, FailureKind, ORDER_ABANDONED_AFTER, Reason, SslEvent, SslStatus,
@@ -36,6 +37,8 @@ impl SslStatus {
     #[must_use]
     pub fn apply(&self, event: SslEvent, wish: Wish, now: Timestamp) -> Self {
         let mut next = self.clone();
+        next.keep_within_reach(now);
+        let in_line = matches!(event, SslEvent::HeldBack { in_line: true, .. });
         match event {
             SslEvent::DnsChecked(DnsVerdict::Right) => next.dns_right(now),
             // A proxy through which the challenge arrives is a warning, no obstacle.
@@ -68,18 +71,22 @@ impl SslStatus {
             SslEvent::Issued(certificate) => next.issued(certificate),
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
             SslEvent::Doubted { kind, until } => next.doubted(kind, until, now),
-            SslEvent::HeldBack { until, ca } => next.held_back(until, ca, FailureKind::AccountLimit, now),
+            SslEvent::HeldBack { until, ca, .. } => next.held_back(until, ca, FailureKind::AccountLimit, now),
             SslEvent::CaOut { until, ca } => next.held_back(until, ca, FailureKind::Unreachable, now),
+            SslEvent::OursToSolve { until, ca, kind } => next.held_back(until, ca, kind, now),
+            SslEvent::Elsewhere => next.elsewhere(now),
+            SslEvent::Released => next.released(now),
             SslEvent::Frozen { until } => next.frozen(until, now),
             SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
             SslEvent::RenewalInfo { renew_at, check_at } => next.renewal_info(renew_at, check_at, now),
-            SslEvent::LookAt { at } => next.look_at = Some(at),
+            SslEvent::LookAt { at } => next.look_at = Some(at.min(now + reach::LOOK)),
             SslEvent::Postponed { until } => next.postponed(until, now),
             SslEvent::Reissue => {
                 if let Some(certificate) = &mut next.certificate {
                     certificate.renew_at = certificate.renew_at.min(now);
                 }
-                next.next_attempt = Some(now);
+                next.retry_at = None;
+                next.next_attempt = Some(next.not_before(now));
             }
             SslEvent::Denied => next.denied(now),
             SslEvent::Resumed => next.resumed(now),
@@ -91,7 +98,30 @@ impl SslStatus {
         if next.reason != self.reason {
             next.since = now;
         }
+        next.plan(self, in_line, now);
         next
+    }
+
+    /// Notes when and how the next attempt was planned; no rule plans beyond its reach.
+    fn plan(&mut self, before: &Self, in_line: bool, now: Timestamp) {
+        if in_line || self.next_attempt != before.next_attempt {
+            self.in_line = in_line;
+            self.planned = self.next_attempt.map(|_| now);
+            let latest = now + self.reach();
+            self.next_attempt = self.next_attempt.map(|at| at.min(latest));
+        }
+    }
+
+    /// The earliest that the CA takes an order for the name: what it has said of it, else now.
+    fn not_before(&self, now: Timestamp) -> Timestamp {
+        self.not_before.map_or(now, |at| at.max(now))
+    }
+
+    /// Until when an order has to wait although DNS is right: for the CA, and for the back-off of a
+    /// renewal, which DNS that comes and goes must not end. `None`: it need not.
+    pub fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let back_off = self.retry_at.filter(|_| self.holds(now));
+        self.not_before.max(back_off).filter(|at| *at > now)
     }
 
     /// Until when no more than `allowed` authorizations have failed within `per`, so that the
@@ -100,12 +130,13 @@ impl SslStatus {
         let allowed = allowed.clamp(1, FAILURES_KEPT);
         let oldest = self.failures.len().checked_sub(allowed)?;
         let until = *self.failures.get(oldest)? + per;
-        (until > now).then_some(until)
+        until.is_ahead(now, per).then_some(until)
     }
 
     /// Whether a CA, by its directory URL, keeps refusing the name: twice in a row, and of late.
     pub fn is_refused_by(&self, ca: &str, now: Timestamp) -> bool {
-        let refuses = |r: &CaRefusals| r.ca == ca && r.times >= REFUSALS && r.last + REFUSAL_KEPT > now;
+        let refuses =
+            |r: &CaRefusals| r.ca == ca && r.times >= REFUSALS && (r.last + REFUSAL_KEPT).is_ahead(now, REFUSAL_KEPT);
         self.refusals.iter().any(refuses)
     }
 
@@ -129,7 +160,7 @@ impl SslStatus {
             if self.reason == Reason::Moved || dns_alone {
                 self.facts.cause = None;
                 self.reason = Reason::Ok;
-                self.next_attempt = None;
+                self.next_attempt = self.rests_until(now);
             }
             // A time that was set for another look: this was it.
             let renewal_is_due = self.certificate.as_ref().is_some_and(|c| c.renew_at <= now);
@@ -138,7 +169,7 @@ impl SslStatus {
             }
         } else if self.reason.is_dns() {
             self.reason = self.idle_reason();
-            self.next_attempt = None;
+            self.next_attempt = self.rests_until(now);
         }
     }
 
@@ -227,20 +258,30 @@ impl SslStatus {
     }
 
     fn failed(&mut self, failure: Failure, backoff: Duration, now: Timestamp) {
-        // A limit of the whole account, or a CA that is down, says nothing about the domain.
-        let blames_domain = !matches!(failure.kind, FailureKind::AccountLimit | FailureKind::Unreachable);
+        let blames_domain = failure.kind.blames_domain();
         if blames_domain {
             self.attempts = self.attempts.saturating_add(1);
+        } else if !matches!(failure.kind, FailureKind::AccountLimit | FailureKind::Unreachable) {
+            self.setbacks = self.setbacks.saturating_add(1);
         }
         self.count_failure(failure.kind, now);
-        let mut next = now + backoff;
+        // A CA knows its own limits best: earlier attempts would only be refused. But it is held to
+        // what limits and outages can last, and its word for an outage lets no certificate run out.
+        let said = failure.retry_after.map(|at| at.min(now + failure.kind.longest_wait()));
+        let mut next = said.map_or(now + backoff, |at| at.max(now + backoff));
         if let Some(certificate) = self.certificate.as_ref().filter(|c| c.not_after > now) {
+            let is_limit = matches!(failure.kind, FailureKind::NameLimit | FailureKind::AccountLimit);
+            let kept = is_limit && said.is_some() && next < certificate.not_after;
             let share = certificate.not_after.saturating_since(now) / RENEWAL_SHARE;
-            next = next.min(now + share.max(RENEWAL_MIN));
+            if !kept {
+                next = next.min(now + share.max(RENEWAL_MIN));
+            }
         }
-        // The CA's word goes over everything: earlier attempts would only be refused.
-        let next = failure.retry_after.map_or(next, |at| next.max(at));
         self.next_attempt = Some(next);
+        self.retry_at = Some(next);
+        // What holds the whole account back is noted with the CA.
+        let of_name = failure.kind != FailureKind::AccountLimit;
+        self.not_before = said.filter(|_| of_name).map(|at| at.min(next));
         self.eta = None;
         self.facts = Facts {
             ca: self.facts.ca.take(),
@@ -254,6 +295,7 @@ impl SslStatus {
         } else if blames_domain && self.attempts >= GIVE_UP_AFTER {
             self.reason = Reason::GivenUp;
             self.next_attempt = None;
+            self.retry_at = None;
         } else {
             self.reason = failure.kind.reason();
         }
@@ -297,6 +339,27 @@ impl SslStatus {
         }
     }
 
+    fn elsewhere(&mut self, now: Timestamp) {
+        self.not_before = None;
+        self.retry_at = None;
+        self.next_attempt = Some(now);
+    }
+
+    /// Whatever it waits for, it waits no longer; what DNS or an operator stands in the way of stays.
+    fn released(&mut self, now: Timestamp) {
+        self.not_before = None;
+        self.retry_at = None;
+        let waits_for_a_ca = matches!(
+            self.reason,
+            Reason::RateLimited | Reason::CaUnreachable | Reason::RetryScheduled | Reason::ValidationFailed
+        );
+        let renewal_waits = matches!(self.reason, Reason::Ok | Reason::RenewalFailing);
+        if (waits_for_a_ca || renewal_waits) && self.next_attempt.is_some_and(|at| at > now) {
+            self.next_attempt = Some(now);
+            self.eta = None;
+        }
+    }
+
     /// No order is on its way, so none is promised.
     fn frozen(&mut self, until: Timestamp, now: Timestamp) {
         self.next_attempt = Some(until);
@@ -313,10 +376,12 @@ impl SslStatus {
         let Some(certificate) = &mut self.certificate else {
             return;
         };
+        // A window brings a renewal forward freely, and postpones it to our own floor at most.
+        let renew_at = renew_at.min(certificate.renewal_floor());
         let jumped = renew_at <= now && certificate.renew_at > now;
         self.hurry = jumped || (self.hurry && renew_at <= now);
         certificate.renew_at = renew_at;
-        certificate.ari_check_at = Some(check_at);
+        certificate.ari_check_at = Some(check_at.min(now + reach::RENEWAL_INFO));
     }
 
     fn refused_by(&mut self, ca: String, now: Timestamp) {
@@ -393,7 +458,12 @@ impl SslStatus {
 
     fn wanted(&mut self, now: Timestamp) {
         match self.reason {
-            // It works, or is being worked on, or the CA has said when to come back.
+            // A renewal that DNS had come between waits for the end of its back-off.
+            Reason::Ok if self.retry_at.is_some() && self.next_attempt == self.retry_at => {
+                self.retry_at = None;
+                self.next_attempt = Some(self.not_before(now));
+            }
+            // It works, or is being worked on, or the CA is waited for.
             Reason::Ok
             | Reason::Renewing
             | Reason::Queued
@@ -401,16 +471,21 @@ impl SslStatus {
             | Reason::Validating
             | Reason::RateLimited
             | Reason::CaUnreachable => {}
-            Reason::Moved | Reason::RenewalFailing => self.next_attempt = Some(now),
-            Reason::RetryScheduled | Reason::ValidationFailed => self.next_attempt = Some(now),
+            // Our own back-off ends at a word; what the CA has said of the name is kept.
+            Reason::Moved | Reason::RenewalFailing | Reason::RetryScheduled | Reason::ValidationFailed => {
+                self.retry_at = None;
+                self.next_attempt = Some(self.not_before(now));
+            }
             Reason::GivenUp | Reason::Denied | Reason::Paused => {
                 self.attempts = 0;
+                self.retry_at = None;
                 self.reason = self.idle_reason();
-                self.next_attempt = Some(now);
+                self.next_attempt = Some(self.not_before(now));
             }
             _ => {
                 self.looks = 0;
-                self.next_attempt = Some(now);
+                self.retry_at = None;
+                self.next_attempt = Some(self.not_before(now));
             }
         }
     }
@@ -476,7 +551,9 @@ impl FailureKind {
             Self::Caa => Reason::CaaForbids,
             Self::NameLimit | Self::AccountLimit => Reason::RateLimited,
             Self::Unreachable => Reason::CaUnreachable,
-            Self::Stuck | Self::Refused | Self::Internal => Reason::RetryScheduled,
+            Self::Stuck | Self::Refused | Self::Internal | Self::Clock | Self::Trust | Self::Account => {
+                Reason::RetryScheduled
+            }
         }
     }
 }
@@ -503,6 +580,7 @@ mod tests {
         CertificateInfo {
             not_before: T0,
             not_after: T0 + HOUR * 24 * u32::try_from(days).unwrap(),
+            obtained: None,
             issuer: "Test CA".into(),
             serial: "01".into(),
             sans: vec!["a.example".into()],
@@ -858,6 +936,7 @@ mod tests {
         let event = SslEvent::HeldBack {
             until: T0 + HOUR,
             ca: ca(),
+            in_line: false,
         };
         let after = fresh().then(event.clone(), T0);
         assert_eq!(
@@ -994,7 +1073,8 @@ mod tests {
             }),
             Just(SslEvent::HeldBack {
                 until: T0 + HOUR,
-                ca: ca()
+                ca: ca(),
+                in_line: false
             }),
             Just(SslEvent::CaOut {
                 until: T0 + HOUR,

@@ -260,6 +260,7 @@ pub(crate) fn certificate_info(certificate: &Certificate) -> CertificateInfo {
     CertificateInfo {
         not_before: leaf.not_before,
         not_after: leaf.not_after,
+        obtained: None,
         issuer: leaf.issuer,
         serial: leaf.serial,
         sans: leaf.sans,

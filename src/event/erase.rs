@@ -205,14 +205,14 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> EraseError {
 fn begin_segment(journal: &Journal) -> Result<u64, EraseError> {
     let written = journal.published();
     let clock = Clock::system();
-    let deadline = clock.now() + ROTATION;
+    let deadline = clock.uptime() + ROTATION;
     journal.rotate();
     loop {
         let all = segment::segments(journal.folder()).map_err(at(journal.folder()))?;
         if let Some(last) = all.last().filter(|s| s.first > written) {
             return Ok(last.first);
         }
-        if clock.now() >= deadline {
+        if clock.uptime() >= deadline {
             return Err(EraseError::Stuck);
         }
         #[allow(clippy::disallowed_methods, reason = "this is called where blocking is allowed")]

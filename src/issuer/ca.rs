@@ -17,6 +17,7 @@ use super::extensions::Extensions;
 use super::problem::CallError;
 use super::renewal::RenewalInfo;
 use crate::clock::{Clock, Timestamp};
+use crate::domain::ssl::FailureKind;
 use crate::store::{CaAccount, SharedStore};
 
 /// How long a directory is used before it is read again: CAs add profiles and ARI now and then.
@@ -87,10 +88,13 @@ impl Ca {
                     .await?
             }
             None if directory.meta.external_account_required => {
-                return Err(CallError::Ours(format!(
-                    "{} takes only accounts with an external binding: set acme.eab to the key id and HMAC key it gave you",
-                    settings.directory
-                )));
+                return Err(CallError::Here(
+                    FailureKind::Account,
+                    format!(
+                        "{} takes only accounts with an external binding: set acme.eab to the key id and HMAC key it gave you",
+                        settings.directory
+                    ),
+                ));
             }
             None => self.engine.register(directory, &self.key, &settings.contact).await?,
         };
@@ -129,7 +133,7 @@ impl Ca {
 impl AcmeClient for Ca {
     async fn directory(&self) -> Result<Arc<Directory>, CallError> {
         let now = self.clock.now();
-        let fresh = |(_, read): &(Arc<Directory>, Timestamp)| now < *read + DIRECTORY_FRESH;
+        let fresh = |(_, read): &(Arc<Directory>, Timestamp)| read.is_within(DIRECTORY_FRESH, now);
         let read = async {
             Ok((
                 Arc::new(self.extensions.directory(&self.settings.directory).await?),
@@ -174,6 +178,10 @@ impl AcmeClient for Ca {
             Some(base) => self.extensions.renewal_info(base, ari_id).await,
             None => Ok(None),
         }
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        self.extensions.now()
     }
 
     async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<(), CallError> {

@@ -40,6 +40,11 @@ pub(super) trait AcmeClient: Send + Sync {
     /// The renewal information of a certificate. `None`: the CA offers none for it.
     async fn renewal_info(&self, ari_id: &str) -> Result<Option<RenewalInfo>, CallError>;
 
+    /// The present time at the CA, by its last answer. `None`: it has not said.
+    fn now(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Revokes a certificate (DER); one that is revoked already is no error.
     async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<(), CallError>;
 }

@@ -14,7 +14,7 @@ use super::http::{Answer, Http};
 use super::jws::{self, Identity};
 use super::problem::CallError;
 use super::renewal::RenewalInfo;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// How often a request is sent again with a fresh nonce. A CA that rejects half of them at random
 /// defeats this once in a million calls.
@@ -29,6 +29,11 @@ pub(super) struct Extensions {
 impl Extensions {
     pub(super) fn new(http: Http, clock: Clock) -> Self {
         Self { http, clock }
+    }
+
+    /// The present time at the CA, by its last answer. `None`: it has not said.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        self.http.now()
     }
 
     /// Reads the directory (RFC 8555 §7.1.1).

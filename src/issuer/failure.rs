@@ -29,6 +29,7 @@ impl CallError {
             Self::Refused(problem) => problem_failure(problem, Stage::Request, name, now),
             Self::NoAnswer(text) => own_failure(FailureKind::Unreachable, &text, now),
             Self::Ours(text) => own_failure(FailureKind::Internal, &text, now),
+            Self::Here(kind, text) => own_failure(kind, &text, now),
         }
     }
 }
@@ -75,7 +76,7 @@ pub(super) fn own_failure(kind: FailureKind, detail: &str, now: Timestamp) -> Fa
 }
 
 /// The word for a kind of failure in metrics and in types of our own.
-pub(super) fn label(kind: FailureKind) -> &'static str {
+pub(crate) fn label(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Connection => "connection",
         FailureKind::WrongAnswer => "wrong_answer",
@@ -88,6 +89,9 @@ pub(super) fn label(kind: FailureKind) -> &'static str {
         FailureKind::Stuck => "stuck",
         FailureKind::Refused => "refused",
         FailureKind::Internal => "internal",
+        FailureKind::Clock => "clock",
+        FailureKind::Trust => "trust",
+        FailureKind::Account => "account",
     }
 }
 
@@ -110,6 +114,11 @@ fn classify(problem: &Problem, stage: Stage, name: Option<&DomainName>) -> Failu
         ("caa", _) => FailureKind::Caa,
         ("rejectedIdentifier" | "unsupportedIdentifier", _) => FailureKind::Rejected,
         ("rateLimited", _) => limit(problem, name),
+        // A person has to accept new terms, or to talk to the CA (RFC 8555 §7.3.3, §7.3.6).
+        ("userActionRequired" | "externalAccountRequired" | "accountDoesNotExist", _) => FailureKind::Account,
+        ("unauthorized", Stage::Request) if problem.detail.to_ascii_lowercase().contains("account") => {
+            FailureKind::Account
+        }
         // badNonce: retried until it was no use.
         ("serverInternal" | "badNonce", _) => FailureKind::Unreachable,
         _ if problem.status == 429 => limit(problem, name),
@@ -200,9 +209,9 @@ mod tests {
             (400, "malformed", Request, Refused),
             (400, "badCSR", Request, Refused),
             (400, "invalidProfile", Request, Refused),
-            (403, "userActionRequired", Request, Refused),
-            (400, "externalAccountRequired", Request, Refused),
-            (400, "accountDoesNotExist", Request, Refused),
+            (403, "userActionRequired", Request, Account),
+            (400, "externalAccountRequired", Request, Account),
+            (400, "accountDoesNotExist", Request, Account),
             (400, "badNonce", Request, Unreachable),
             (500, "serverInternal", Request, Unreachable),
             (0, "serverInternal", Validation, Unreachable),

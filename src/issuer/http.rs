@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{AGE, CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::problem::{CallError, Problem};
 use crate::clock::{Clock, Timestamp};
+use crate::domain::ssl::FailureKind;
 use crate::fault::with_causes;
 
 /// Longest time one call to a CA may take, connecting included.
@@ -67,6 +68,8 @@ pub(super) struct Http {
     clock: Clock,
     /// Newest last, and used first: a CA forgets old ones.
     nonces: Mutex<Vec<String>>,
+    /// The CA's `Date`, and when it came on the steady clock. `None`: no answer so far.
+    date: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 /// What the CA answered with a status of success.
@@ -98,6 +101,22 @@ impl Http {
             client,
             clock,
             nonces: Mutex::new(Vec::new()),
+            date: Mutex::new(None),
+        }
+    }
+
+    /// The present time at the CA, by its last answer. `None`: it has not said.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        let (date, came) = (*self.date.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(date + self.clock.uptime().saturating_sub(came))
+    }
+
+    /// Takes note of the CA's time; what a cache has kept says nothing of it.
+    fn note_date(&self, headers: &HeaderMap) {
+        let date = text(headers, &DATE).filter(|_| !headers.contains_key(AGE));
+        if let Some(date) = date.and_then(|d| Timestamp::parse_http_date(&d)) {
+            let now = self.clock.uptime();
+            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, now));
         }
     }
 
@@ -165,8 +184,9 @@ impl Http {
             .client
             .request(request)
             .await
-            .map_err(|e| CallError::NoAnswer(with_causes(&e)))?;
+            .map_err(|e| no_answer(&e, self.clock.now()))?;
         let (parts, body) = response.into_parts();
+        self.note_date(&parts.headers);
         let nonce = text(&parts.headers, &NONCE_HEADER);
         let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
         let body = Limited::new(body, MAX_BODY)
@@ -200,6 +220,49 @@ impl Answer {
             .clone()
             .ok_or_else(|| CallError::NoAnswer("the answer has no Location".into()))
     }
+}
+
+/// Why a request brought no answer. That the CA's server is not trusted is no fault of the CA's.
+fn no_answer(error: &(dyn std::error::Error + 'static), now: Timestamp) -> CallError {
+    let text = with_causes(error);
+    let Some(rustls::Error::InvalidCertificate(why)) = tls_error(error) else {
+        return CallError::NoAnswer(text);
+    };
+    use rustls::CertificateError as E;
+    match why {
+        E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => CallError::Here(
+            FailureKind::Clock,
+            format!(
+                "by the clock of this machine, {now}, the TLS certificate of the CA's server is expired or not valid yet: \
+                 set the clock if it is wrong, else the CA has to renew that certificate ({text})"
+            ),
+        ),
+        _ => CallError::Here(
+            FailureKind::Trust,
+            format!(
+                "the TLS certificate of the CA's server is not trusted here: for a private CA set acme.ca_file to its \
+                 root certificate in PEM and reload; for a public one something between here and the CA answers in its \
+                 place ({text})"
+            ),
+        ),
+    }
+}
+
+/// The TLS error among the causes of an error. `None`: there is none.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        // What an I/O error wraps is no source of it.
+        let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Some(tls);
+        }
+        next = cause.source();
+    }
+    None
 }
 
 fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Timestamp>) -> CallError {

@@ -44,6 +44,7 @@ use crate::random;
 use crate::store::{Fence, SharedStore, StoreError, StoredCertificate};
 
 pub use self::account::{AccountKey, AccountKeyError};
+pub(crate) use self::failure::label;
 pub use self::renewal::RenewalInfo;
 
 /// One CA, as configured.
@@ -131,6 +132,8 @@ pub struct Job {
     pub name: DomainName,
     /// ARI id of the certificate it replaces. `None`: it is the first, or the other is not to be named.
     pub replaces: Option<String>,
+    /// Whether it was admitted as one that the CA has counted already: no new order is placed.
+    pub resumes: bool,
     /// The lease under which the order is made.
     pub fence: Fence,
 }
@@ -153,6 +156,17 @@ pub struct Issued {
     pub info: CertificateInfo,
 }
 
+/// What of the CA's limits an attempt has used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Nothing: it was not asked for an order.
+    Nothing,
+    /// An order.
+    Order,
+    /// A certificate, though none that can be used.
+    Certificate,
+}
+
 /// Why no certificate was obtained.
 #[derive(Debug)]
 pub enum IssueError {
@@ -163,7 +177,14 @@ pub enum IssueError {
         /// Whether the order lives on, so that its record is better kept: the next
         /// [`Issuer::issue`] goes on with it and spends no new order.
         resumable: bool,
+        /// What of the CA's limits it has used up.
+        spent: Spent,
     },
+    /// The order that was to be taken up is of no use any more. A new one has to be admitted first.
+    Gone,
+    /// The CA takes no order that names what it replaces. One that does not counts against its
+    /// limits, and has to be admitted first.
+    NotAsReplacement,
     /// Another node has taken the domain over and goes on with the order.
     Fenced,
     /// The store cannot be read or written; the order, if there is one, is taken up later.
@@ -280,6 +301,7 @@ impl Issuer {
             ari_check_at: ari.then(|| renewal::first_check(from, leaf.not_after, random::unit())),
             not_before: leaf.not_before,
             not_after: leaf.not_after,
+            obtained: Some(now),
             issuer: leaf.issuer,
             serial: leaf.serial,
             sans: leaf.sans,
@@ -317,6 +339,9 @@ impl Issuer {
     }
 }
 
+/// How an attempt that ended well is counted.
+const ISSUED: &str = "issued";
+
 /// What is counted of issuing.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -332,16 +357,21 @@ impl Metrics {
         );
         let orders = IntCounterVec::new(opts, &["result"])?;
         registry.register(Box::new(orders.clone()))?;
+        // From zero, so that the first of each is seen as an increase.
+        orders.with_label_values(&[ISSUED]);
+        for kind in FailureKind::ALL {
+            orders.with_label_values(&[label(kind)]);
+        }
         Ok(Self { orders })
     }
 
     fn count(&self, result: &Result<Issued, IssueError>) {
         let label = match result {
-            Ok(_) => "issued",
-            Err(IssueError::Failed { failure, .. }) => failure::label(failure.kind),
-            Err(IssueError::Store(_)) => failure::label(FailureKind::Internal),
-            // The attempt goes on elsewhere and is counted there.
-            Err(IssueError::Fenced) => return,
+            Ok(_) => ISSUED,
+            Err(IssueError::Failed { failure, .. }) => label(failure.kind),
+            Err(IssueError::Store(_)) => label(FailureKind::Internal),
+            // The attempt goes on elsewhere, or with another order, and is counted there.
+            Err(IssueError::Fenced | IssueError::Gone | IssueError::NotAsReplacement) => return,
         };
         self.orders.with_label_values(&[label]).inc();
     }

@@ -15,7 +15,7 @@ use super::client::{
 use super::failure::{Stage, own_failure, problem_failure};
 use super::patience::POLL_FIRST;
 use super::problem::{CallError, Problem};
-use super::{IssueError, Job, Progress, csr};
+use super::{IssueError, Job, Progress, Spent, csr};
 use crate::cert::certificate::{Certificate, Leaf, chain_from_pem};
 use crate::cert::sealed::Sealer;
 use crate::clock::{Clock, Timestamp};
@@ -31,6 +31,11 @@ const PROCESSING_TIME: Duration = Duration::from_secs(120);
 pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// An order older than that is not taken up any more: its authorizations may have run out.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
+
+/// A clock that is further ahead of the CA's gets no order placed.
+const CLOCK_AHEAD: Duration = Duration::from_secs(86_400);
+/// How far in the future a certificate's begin may lie: clocks differ a little.
+const NOT_YET: Duration = Duration::from_secs(300);
 
 /// What one order works with.
 pub(super) struct Driver<'a> {
@@ -80,6 +85,7 @@ impl Driver<'_> {
         };
         let (record, url, order) = match taken_up {
             Some(taken_up) => taken_up,
+            None if self.job.resumes => return Err(IssueError::Gone),
             None => self.begin().await?,
         };
         (self.progress)(Progress::Ordered);
@@ -93,7 +99,10 @@ impl Driver<'_> {
             return Ok(None);
         }
         match self.steadily(|| self.client.order(&url)).await {
-            Ok(order) if order.value.status == OrderStatus::Invalid => Ok(None),
+            // It failed while we were away: the CA has counted that, and says why.
+            Ok(order) if order.value.status == OrderStatus::Invalid => {
+                Err(self.ended(self.why_invalid(&order.value).await))
+            }
             Ok(order) => {
                 debug!(name = %self.job.name, url, status = ?order.value.status, "order taken up");
                 Ok(Some((record, url, order.value)))
@@ -114,8 +123,9 @@ impl Driver<'_> {
                 offered.join(", ")
             };
             let detail = format!("the CA has no profile `{wanted}`; it offers: {offered}. Change acme.profile");
-            return Err(self.ended(own_failure(FailureKind::Refused, &detail, self.clock.now())));
+            return Err(self.before_order(own_failure(FailureKind::Refused, &detail, self.clock.now())));
         }
+        self.check_clock()?;
         let key = csr::generate_key().map_err(|e| self.failed_before_order(e))?;
         let mut record = OrderRecord {
             name: self.job.name.clone(),
@@ -132,7 +142,7 @@ impl Driver<'_> {
             .replaces
             .as_deref()
             .filter(|_| directory.renewal_info.is_some());
-        let (url, order) = self.place(replaces).await.map_err(|e| self.failed_before_order(e))?;
+        let (url, order) = self.place(replaces).await?;
         debug!(name = %self.job.name, url, "order placed");
         record.url = Some(url.clone());
         record.step = OrderStep::Authorizing;
@@ -140,9 +150,9 @@ impl Driver<'_> {
         Ok((record, url, order))
     }
 
-    /// Sends newOrder; again without `replaces` when the CA does not want that.
-    async fn place(&self, replaces: Option<&str>) -> Result<(String, Order), CallError> {
-        let mut order = NewOrder {
+    /// Sends newOrder.
+    async fn place(&self, replaces: Option<&str>) -> Result<(String, Order), IssueError> {
+        let order = NewOrder {
             name: self.job.name.as_str(),
             profile: self.profile,
             replaces,
@@ -150,10 +160,9 @@ impl Driver<'_> {
         match self.client.new_order(&order).await {
             Err(e) if replaces.is_some() && may_concern_replaces(&e) => {
                 warn!(name = %self.job.name, error = %e, "the CA does not take the order as a replacement; ordering without");
-                order.replaces = None;
-                self.client.new_order(&order).await
+                Err(IssueError::NotAsReplacement)
             }
-            other => other,
+            other => other.map_err(|e| self.ended(e.into_failure(Some(&self.job.name), self.clock.now()))),
         }
     }
 
@@ -167,7 +176,7 @@ impl Driver<'_> {
         loop {
             order = match order.status {
                 OrderStatus::Pending => {
-                    let deadline = self.clock.now() + VALIDATION_TIME;
+                    let deadline = self.clock.uptime() + VALIDATION_TIME;
                     self.authorize(&order, deadline).await?;
                     self.poll(Duration::ZERO, deadline, fetch, |o| o.status != OrderStatus::Pending)
                         .await?
@@ -189,7 +198,7 @@ impl Driver<'_> {
     }
 
     /// Proves control of every identifier of the order (RFC 8555 §7.5); here that is one.
-    async fn authorize(&self, order: &Order, deadline: Timestamp) -> Result<(), IssueError> {
+    async fn authorize(&self, order: &Order, deadline: Duration) -> Result<(), IssueError> {
         for url in &order.authorizations {
             let fetch = || self.client.authorization(url);
             let mut authorization = self.steadily(fetch).await.map_err(|e| self.failed(e))?.value;
@@ -247,7 +256,7 @@ impl Driver<'_> {
     where
         F: Future<Output = Result<Fetched<Order>, CallError>>,
     {
-        let deadline = self.clock.now() + PROCESSING_TIME;
+        let deadline = self.clock.uptime() + PROCESSING_TIME;
         self.poll(POLL_FIRST, deadline, fetch, |o| {
             matches!(o.status, OrderStatus::Valid | OrderStatus::Invalid)
         })
@@ -256,7 +265,13 @@ impl Driver<'_> {
 
     /// Downloads the certificate and checks that it is what was ordered.
     async fn download(&self, order: &Order, key: Zeroizing<Vec<u8>>) -> Result<Obtained, IssueError> {
-        let refused = |detail: &str| self.ended(own_failure(FailureKind::Refused, detail, self.clock.now()));
+        // The CA has issued it, and counts it.
+        let used_up = |failure| IssueError::Failed {
+            failure,
+            resumable: false,
+            spent: Spent::Certificate,
+        };
+        let refused = |detail: &str| used_up(own_failure(FailureKind::Refused, detail, self.clock.now()));
         let Some(url) = &order.certificate else {
             return Err(refused("the CA calls the order valid and names no certificate"));
         };
@@ -274,10 +289,22 @@ impl Driver<'_> {
                 leaf.sans.join(", ")
             )));
         }
-        if leaf.not_after <= self.clock.now() {
-            return Err(refused(&format!(
+        let now = self.clock.now();
+        let at_ca = self.client.now().unwrap_or(now);
+        if leaf.not_after <= now {
+            if leaf.not_after > at_ca {
+                return Err(used_up(self.clock_failure(at_ca)));
+            }
+            let detail = format!(
                 "the CA's certificate ended at {}; is the clock here right?",
                 leaf.not_after
+            );
+            return Err(used_up(own_failure(FailureKind::Clock, &detail, now)));
+        }
+        if leaf.not_before > now.max(at_ca) + NOT_YET {
+            return Err(refused(&format!(
+                "the CA's certificate is valid only from {}; is the clock here right?",
+                leaf.not_before
             )));
         }
         Ok(Obtained { chain_pem, key, leaf })
@@ -334,6 +361,7 @@ impl Driver<'_> {
         IssueError::Failed {
             failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),
             resumable: true,
+            spent: Spent::Order,
         }
     }
 
@@ -342,18 +370,47 @@ impl Driver<'_> {
         let failure = error.into_failure(Some(&self.job.name), self.clock.now());
         use FailureKind::{AccountLimit, NameLimit, Unreachable};
         let resumable = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
-        IssueError::Failed { failure, resumable }
+        IssueError::Failed {
+            failure,
+            resumable,
+            spent: Spent::Order,
+        }
     }
 
     fn failed_before_order(&self, error: CallError) -> IssueError {
-        self.ended(error.into_failure(Some(&self.job.name), self.clock.now()))
+        self.before_order(error.into_failure(Some(&self.job.name), self.clock.now()))
+    }
+
+    fn before_order(&self, failure: Failure) -> IssueError {
+        IssueError::Failed {
+            failure,
+            resumable: false,
+            spent: Spent::Nothing,
+        }
     }
 
     fn ended(&self, failure: Failure) -> IssueError {
         IssueError::Failed {
             failure,
             resumable: false,
+            spent: Spent::Order,
         }
+    }
+
+    /// An order that would bring a certificate which looks expired here is not placed.
+    fn check_clock(&self) -> Result<(), IssueError> {
+        let now = self.clock.now();
+        match self.client.now().filter(|ca| now.saturating_since(*ca) > CLOCK_AHEAD) {
+            Some(ca) => Err(self.before_order(self.clock_failure(ca))),
+            None => Ok(()),
+        }
+    }
+
+    fn clock_failure(&self, ca: Timestamp) -> Failure {
+        let now = self.clock.now();
+        let detail =
+            format!("the clock of this machine is wrong: it says {now}, the CA says {ca}. Set it, and keep it by NTP");
+        own_failure(FailureKind::Clock, &detail, now)
     }
 }
 

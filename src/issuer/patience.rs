@@ -24,11 +24,11 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 impl Driver<'_> {
     /// Looks until it is `done`: after `first`, then in growing steps, not before the CA wishes,
-    /// and not beyond the deadline.
+    /// and not beyond the deadline, on the steady clock.
     pub(super) async fn poll<T, F>(
         &self,
         first: Duration,
-        deadline: Timestamp,
+        deadline: Duration,
         fetch: impl Fn() -> F,
         done: impl Fn(&T) -> bool,
     ) -> Result<T, IssueError>
@@ -42,7 +42,8 @@ impl Driver<'_> {
             let wished = wish
                 .map_or(Duration::ZERO, |w: Timestamp| w.saturating_since(now))
                 .min(POLL_WISH_MAX);
-            self.pause(delay.max(wished).min(deadline.saturating_since(now))).await;
+            let left = deadline.saturating_sub(self.clock.uptime());
+            self.clock.sleep(delay.max(wished).min(left)).await;
             let silent = match fetch().await {
                 Ok(fetched) if done(&fetched.value) => return Ok(fetched.value),
                 Ok(fetched) => {
@@ -55,7 +56,7 @@ impl Driver<'_> {
                 }
                 Err(e) => return Err(self.failed(e)),
             };
-            if self.clock.now() >= deadline {
+            if self.clock.uptime() >= deadline {
                 return Err(silent.map_or_else(|| self.stuck(), |e| self.failed(e)));
             }
             delay = (delay * 2).clamp(POLL_FIRST, POLL_MAX);
@@ -76,20 +77,13 @@ impl Driver<'_> {
                     if wait > AGAIN_MAX {
                         return Err(e);
                     }
-                    self.pause(wait).await;
+                    self.clock.sleep(wait).await;
                     delay *= 2;
                 }
                 other => return other,
             }
         }
         call().await
-    }
-
-    /// Waits on the clock; a system clock that is set back meanwhile does not lengthen it.
-    async fn pause(&self, span: Duration) {
-        if !span.is_zero() {
-            let _ = tokio::time::timeout(span, self.clock.sleep(span)).await;
-        }
     }
 }
 

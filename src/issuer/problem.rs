@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
+use crate::domain::ssl::FailureKind;
 
 /// The prefix of all problem types of ACME (RFC 8555 §6.7).
 pub(super) const ACME_ERROR: &str = "urn:ietf:params:acme:error:";
@@ -20,6 +21,9 @@ pub(super) enum CallError {
     /// It failed here, before the CA was asked.
     #[error("{0}")]
     Ours(String),
+    /// Something here has to be put right before the CA can be asked.
+    #[error("{1}")]
+    Here(FailureKind, String),
 }
 
 /// A problem document (RFC 7807, RFC 8555 §6.7).
@@ -108,7 +112,7 @@ impl CallError {
         match self {
             Self::Refused(p) => p.status >= 500,
             Self::NoAnswer(_) => true,
-            Self::Ours(_) => false,
+            Self::Ours(_) | Self::Here(..) => false,
         }
     }
 

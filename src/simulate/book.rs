@@ -25,6 +25,9 @@ pub(super) struct Domain {
     pub(super) departs: Option<Timestamp>,
     /// Whether the CA's limits hold it back.
     pub(super) held_back: bool,
+    /// When renewal information is asked for next; questions that change nothing are left out, so
+    /// that may be farther off than a CA can wish. `None`: as its SSL state says.
+    pub(super) asks_at: Option<Timestamp>,
     in_hand: bool,
 }
 
@@ -37,6 +40,7 @@ impl Domain {
             failing: false,
             departs: None,
             held_back: false,
+            asks_at: None,
             in_hand: false,
         }
     }
@@ -128,7 +132,18 @@ impl Book {
     }
 
     fn note_due(&mut self, id: Id) {
-        if let Some(at) = self.domain(id).ssl.next_due(true) {
+        let domain = self.domain(id);
+        let due = match (domain.asks_at, &domain.ssl.certificate) {
+            (Some(asks_at), Some(certificate)) if certificate.ari_check_at.is_some() => {
+                let mut ssl = domain.ssl.clone();
+                if let Some(certificate) = &mut ssl.certificate {
+                    certificate.ari_check_at = Some(asks_at);
+                }
+                ssl.next_due(true)
+            }
+            _ => domain.ssl.next_due(true),
+        };
+        if let Some(at) = due {
             self.due.push(Reverse((at, id)));
         }
     }

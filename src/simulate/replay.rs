@@ -202,11 +202,16 @@ impl<'a> Replay<'a> {
             // No order is ever interrupted here, and all are wanted.
             First::Leave | First::Postpone(_) | First::Resume => return None,
         }
-        if let Some((certificate, _)) = rules::asks_renewal_info(ssl, now) {
+        let asks = self.book.domain(id).asks_at.is_none_or(|at| at <= now);
+        let ssl = &self.book.domain(id).ssl;
+        if let Some((certificate, _)) = rules::asks_renewal_info(ssl, now).filter(|_| asks) {
             let info = self.world.renewal_info(certificate, now);
             let event = rules::renewal_info(certificate, info, now, self.dice.unit());
             let (event, asked) = world::until_it_matters(event, self.end);
             self.tally.asked_renewal_info(asked);
+            if let SslEvent::RenewalInfo { check_at, .. } = event {
+                self.book.domain(id).asks_at = Some(check_at);
+            }
             self.happens(id, event);
         }
         if !rules::is_due(&self.book.domain(id).ssl, priority, now) {
@@ -226,6 +231,9 @@ impl<'a> Replay<'a> {
     fn happens(&mut self, id: Id, event: SslEvent) {
         let now = self.now;
         let domain = self.book.domain(id);
+        if matches!(event, SslEvent::Issued(_)) {
+            domain.asks_at = None;
+        }
         domain.ssl = domain.ssl.apply(event, Wish::Wanted, now);
     }
 
@@ -259,14 +267,15 @@ impl<'a> Replay<'a> {
     /// Lets an order to the CA (`None`), or says what happens to the domain instead.
     fn admit(&mut self, id: Id) -> Option<SslEvent> {
         let (now, limits) = (self.now, &self.scenario.limits);
-        let (ca, held_back) = (CA.to_owned(), |until| SslEvent::HeldBack {
+        let (ca, held_back) = (CA.to_owned(), |until, in_line| SslEvent::HeldBack {
             until,
             ca: CA.to_owned(),
+            in_line,
         });
         let domain = self.book.domain(id);
         let replaces = rules::replaces(&domain.ssl, CA).is_some();
         let takes = match rules::gate((&domain.name, &domain.ssl), CA, limits, None, replaces, now) {
-            Gate::Wait(until) => return Some(held_back(until)),
+            Gate::Wait(until) => return Some(held_back(until, false)),
             Gate::Take(takes) => takes,
         };
         let out_until = self.book.trouble.as_ref().and_then(|trouble| trouble.out_until);
@@ -279,7 +288,7 @@ impl<'a> Replay<'a> {
             _ => {}
         }
         match self.book.take_budgets(&takes, now) {
-            BudgetAnswer::Exhausted { until, .. } => return Some(held_back(until)),
+            BudgetAnswer::Exhausted { until, .. } => return Some(held_back(until, true)),
             BudgetAnswer::Taken if takes.is_empty() => {}
             BudgetAnswer::Taken => self.tally.taken_from_account(),
         }

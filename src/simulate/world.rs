@@ -91,6 +91,7 @@ impl<'a> World<'a> {
             ari_check_at: ari.then(|| renewal::first_check(now, not_after, dice.unit())),
             not_before,
             not_after,
+            obtained: None,
             issuer: String::new(),
             serial: String::new(),
             sans: Vec::new(),

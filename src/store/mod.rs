@@ -144,7 +144,7 @@ pub trait Store: Send + Sync + 'static {
     /// What a bucket holds now, without taking.
     async fn budget_left(&self, take: &BudgetTake, now: Timestamp) -> Result<f64, StoreError>;
 
-    /// Holds back all orders at a CA until a time; a later time wins.
+    /// Holds back all orders at a CA until a time, over what was said before: earlier too.
     async fn hold_back(&self, ca: &str, until: Timestamp) -> Result<(), StoreError>;
 
     /// Until when orders at a CA are held back. `None`: they are not, or no longer at `now`.
@@ -160,6 +160,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A CA works (again).
     async fn end_ca_trouble(&self, directory: &str) -> Result<(), StoreError>;
+
+    /// Orders at a CA wait no longer: neither is it held back nor in trouble.
+    async fn release_ca(&self, directory: &str, audit: AuditEntry) -> Result<(), StoreError>;
 
     /// The freeze of all orders. `None`: they go on.
     async fn freeze(&self) -> Result<Option<Freeze>, StoreError>;

@@ -7,20 +7,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 use http::StatusCode;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::admin::Context;
 use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
-use crate::admin::input::Json;
+use crate::admin::input::{Json, Params};
 use crate::admin::problem::Problem;
 use crate::clock::Timestamp;
 use crate::config::admin::Role;
-use crate::control::{self, AuthorityState, NewFreeze, OperatorError, Overview, Standing, TargetVerdict};
+use crate::control::{self, AuthorityState, Holds, NewFreeze, OperatorError, Overview, Standing, TargetVerdict};
+use crate::domain::DomainName;
 use crate::domain::messages::Text;
 use crate::store::{self, StoreError};
 
 const FREEZE: &str = "/v1/issuer/freeze";
+const HOLDS: &str = "/v1/issuer/holds";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let freeze = Content::json::<Freeze>;
@@ -52,7 +54,33 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             thaw,
         )
         .answers(StatusCode::NO_CONTENT, Content::Empty, "Done."),
+        Endpoint::new(
+            MethodFilter::DELETE,
+            HOLDS,
+            Role::Admin,
+            "End what orders wait for: a hold-back that a CA asked for, a CA out of use, and the times at which \
+             domains that wait for it are tried again. `ca` is a directory URL or its host name, `domain` a name; \
+             neither: all. Domains in the line for a limit of the CA keep their turn.",
+            release,
+        )
+        .query::<HoldsQuery>()
+        .answers(
+            StatusCode::NO_CONTENT,
+            Content::Empty,
+            "Done; domains that waited go on by themselves.",
+        ),
     ]
+}
+
+/// Which waits to end.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct HoldsQuery {
+    /// Those at this CA: its directory URL, or its host name. Absent: at every CA, or at none where
+    /// a domain is given.
+    ca: Option<String>,
+    /// That of this domain. Absent: of every domain that waits for the CA.
+    domain: Option<DomainName>,
 }
 
 /// How the orders of this node stand.
@@ -88,11 +116,13 @@ pub(in crate::admin) struct Account {
     /// When it was made. `None`: nothing was ordered there yet.
     pub(in crate::admin) created: Option<Timestamp>,
     /// `in_use`, `standby` (one before it takes orders), `held_back` (by its own word), `out` (it
-    /// keeps failing; then one order tries it).
+    /// keeps failing; then one order tries it), `ours` (something here has to be put right first: the
+    /// clock, the trust in its server, the account).
     pub(in crate::admin) state: &'static str,
     /// Until when it takes no orders. `None`: it does.
     pub(in crate::admin) until: Option<Timestamp>,
-    /// What it said to, or did with, the last order that failed by its fault. `None`: none has of late.
+    /// What it said to, or did with, the last order that failed by its fault, or what has to be put
+    /// right here. `None`: none has failed of late.
     pub(in crate::admin) why: Option<String>,
     /// How many orders in a row failed by its fault.
     pub(in crate::admin) failures: u32,
@@ -205,6 +235,19 @@ async fn freeze_all(State(context): State<Arc<Context>>, caller: Caller, body: J
     Ok((status, axum::Json(Freeze::from(freeze))).into_response())
 }
 
+async fn release(
+    State(context): State<Arc<Context>>,
+    caller: Caller,
+    Params(query): Params<HoldsQuery>,
+) -> Result<StatusCode, Problem> {
+    let holds = Holds {
+        ca: query.ca,
+        domain: query.domain,
+    };
+    context.control.release(&holds, &caller.actor()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn thaw(State(context): State<Arc<Context>>, caller: Caller) -> Result<StatusCode, Problem> {
     match context.control.thaw(&caller.actor()).await {
         Err(OperatorError::Store(StoreError::NotFound)) => Err(Problem::not_found("orders are not frozen")),
@@ -247,6 +290,7 @@ impl From<AuthorityState> for Account {
             Standing::StandsBy => ("standby", None),
             Standing::HeldBack(until) => ("held_back", Some(until)),
             Standing::Out(until) => ("out", Some(until)),
+            Standing::Ours(until, _) => ("ours", Some(until)),
         };
         Self {
             directory: of.directory,
@@ -256,7 +300,7 @@ impl From<AuthorityState> for Account {
             state,
             until,
             failures: of.trouble.as_ref().map_or(0, |t| t.failures),
-            why: of.trouble.map(|t| t.why),
+            why: of.ours.or(of.trouble.map(|t| t.why)),
             caa_identities: of.caa_identities,
             budgets: of.budgets.map(Budget::from).into(),
         }

@@ -5,27 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::response::Response;
 use axum::routing::MethodFilter;
 use maud::{Markup, html};
+use serde::Deserialize;
 
+use super::form::Form;
 use super::visitor::Visitor;
 use super::words::{self, count};
-use super::{Html, Page, layout};
+use super::{Html, Page, layout, see_other};
 use crate::admin::Context;
 use crate::admin::api::issuer::{Account, Budget, Issuer};
 use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::config::admin::Role;
+use crate::control::Holds;
 use crate::domain::Language;
 
 pub(super) fn pages() -> Vec<Page> {
-    vec![Page::new(
-        MethodFilter::GET,
-        "/issuer",
-        Role::Viewer,
-        Reach::Fleet,
-        show,
-    )]
+    vec![
+        Page::new(MethodFilter::GET, "/issuer", Role::Viewer, Reach::Fleet, show),
+        Page::new(
+            MethodFilter::POST,
+            "/issuer/release",
+            Role::Admin,
+            Reach::Fleet,
+            release,
+        ),
+    ]
 }
 
 async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<Html, Problem> {
@@ -65,11 +72,32 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
             }
             section.card aria-labelledby="accounts" {
                 h2 #accounts { (l.pick("Certificate authorities", "Zertifizierungsstellen")) }
-                @for one in &issuer.accounts { (account(one, l)) }
+                @for one in &issuer.accounts { (account(one, &visitor)) }
             }
         }
     };
     Ok(layout::page(&visitor, visitor.say("Issuance", "Ausstellung"), body))
+}
+
+/// Which CA's waits to end.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Released {
+    /// Its directory URL.
+    ca: String,
+}
+
+async fn release(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Form(released): Form<Released>,
+) -> Result<Response, Problem> {
+    let holds = Holds {
+        ca: Some(released.ca),
+        domain: None,
+    };
+    context.control.release(&holds, &visitor.actor()).await?;
+    Ok(see_other("/issuer"))
 }
 
 /// Who waits, and until when.
@@ -154,7 +182,8 @@ fn budget(budget: &Budget, l: Language) -> Markup {
     }
 }
 
-fn account(account: &Account, l: Language) -> Markup {
+fn account(account: &Account, visitor: &Visitor) -> Markup {
+    let l = visitor.lang;
     html! {
         dl.facts {
             dt { (l.pick("Directory", "Verzeichnis")) }
@@ -165,6 +194,7 @@ fn account(account: &Account, l: Language) -> Markup {
                     "in_use" => l.pick("in use", "in Gebrauch"),
                     "standby" => l.pick("stands by", "in Bereitschaft"),
                     "held_back" => l.pick("has said to wait", "hat zu warten verlangt"),
+                    "ours" => l.pick("cannot be used from here", "von hier aus nicht nutzbar"),
                     _ => l.pick("keeps failing", "scheitert wiederholt"),
                 })
                 @if let Some(until) = account.until { " (" (l.pick("until", "bis")) " " (words::time(until)) ")" }
@@ -180,6 +210,17 @@ fn account(account: &Account, l: Language) -> Markup {
             @if let Some(created) = account.created {
                 dt { (l.pick("Since", "Seit")) }
                 dd { (words::time(created)) }
+            }
+        }
+        @if account.until.is_some() && visitor.can(Role::Admin) {
+            form.field method="post" action="/issuer/release" {
+                (layout::form_token(visitor))
+                input type="hidden" name="ca" value=(account.directory);
+                div { button { (l.pick("Order again now", "Jetzt wieder bestellen")) } }
+                span.hint {
+                    (l.pick("Ends the wait at this CA, even if it asked for it.",
+                        "Beendet das Warten bei dieser CA, auch wenn sie es verlangt hat."))
+                }
             }
         }
     }

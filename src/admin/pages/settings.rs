@@ -18,7 +18,8 @@ use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::admin::view::DomainView;
 use crate::config::admin::Role;
-use crate::control::{Patch, Reissue};
+use crate::control::{Holds, Patch, Reissue};
+use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, Language};
 
 pub(super) fn pages() -> Vec<Page> {
@@ -27,6 +28,7 @@ pub(super) fn pages() -> Vec<Page> {
         Page::new(post, "/domains/{name}/pause", Role::Support, Reach::Domain, pause),
         Page::new(post, "/domains/{name}/http", Role::Admin, Reach::Domain, http),
         Page::new(post, "/domains/{name}/reissue", Role::Admin, Reach::Domain, reissue),
+        Page::new(post, "/domains/{name}/release", Role::Admin, Reach::Fleet, release),
     ]
 }
 
@@ -41,6 +43,7 @@ pub(super) enum Done {
     HttpOn,
     HttpOff,
     Reissue,
+    Released,
 }
 
 impl Done {
@@ -54,6 +57,7 @@ impl Done {
             Self::HttpOn => "http_on",
             Self::HttpOff => "http_off",
             Self::Reissue => "reissue",
+            Self::Released => "released",
         }
     }
 
@@ -81,6 +85,7 @@ impl Done {
                 "A new certificate is on its way.",
                 "Ein neues Zertifikat ist unterwegs.",
             ),
+            Self::Released => ("The next attempt is made now.", "Der nächste Versuch läuft jetzt."),
         };
         l.pick(en, de)
     }
@@ -143,9 +148,32 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                             "Bestellt eines, was auch vorhanden ist; zählt gegen die Limits der CA."))
                     }
                 }
+                @if visitor.scope.tenant().is_none() && waits(domain) {
+                    form.field method="post" action=(visitor.domain_path(domain.name, "/release")) {
+                        (layout::form_token(visitor))
+                        div { button { (l.pick("Try now", "Jetzt versuchen")) } }
+                        span.hint {
+                            (l.pick("Ends the wait for the next attempt, even if the CA asked for it.",
+                                "Beendet das Warten auf den nächsten Versuch, auch wenn die CA es verlangt hat."))
+                        }
+                    }
+                }
             }
         }
     }
+}
+
+/// Whether the next attempt is put off by a CA, by a failure, or by something that is ours.
+fn waits(domain: &DomainView<'_>) -> bool {
+    let waits = matches!(
+        domain.ssl.reason,
+        Reason::RateLimited
+            | Reason::CaUnreachable
+            | Reason::RetryScheduled
+            | Reason::ValidationFailed
+            | Reason::RenewalFailing
+    );
+    waits && domain.ssl.next_attempt.is_some()
 }
 
 /// Whether something is to be on.
@@ -192,6 +220,19 @@ async fn http(
     context.control.patch(&name, patch, &visitor.actor()).await?;
     let done = if on { Done::HttpOn } else { Done::HttpOff };
     Ok(done.page(&visitor, &name))
+}
+
+async fn release(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Subject(name): Subject,
+) -> Result<Response, Problem> {
+    let holds = Holds {
+        ca: None,
+        domain: Some(name.clone()),
+    };
+    context.control.release(&holds, &visitor.actor()).await?;
+    Ok(Done::Released.page(&visitor, &name))
 }
 
 async fn reissue(

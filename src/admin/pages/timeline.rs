@@ -59,6 +59,11 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
             "Versuch fehlgeschlagen; die Ursache wird geprüft",
             Neutral,
         ),
+        "order_gone" => (
+            "Order no longer known to the CA",
+            "Bestellung bei der CA nicht mehr bekannt",
+        ),
+        "released" => ("Waiting ended by hand", "Warten von Hand beendet"),
         "held_back" => (
             "Held back by a limit of the CA",
             "Durch ein Limit der CA aufgehalten",

@@ -92,6 +92,7 @@ async fn a_mailer_asks_for_many_names_at_once() {
         SslEvent::Issued(CertificateInfo {
             not_before: now,
             not_after: now + Duration::from_secs(86_400),
+            obtained: None,
             issuer: "Test CA".into(),
             serial: "01".into(),
             sans: vec![],

@@ -355,6 +355,7 @@ async fn ready_means_issued_and_leading_here() {
     let info = crate::domain::ssl::CertificateInfo {
         not_before: now,
         not_after: now + Duration::from_secs(86_400),
+        obtained: None,
         issuer: "CA".to_owned(),
         serial: "01".to_owned(),
         sans: vec!["right.customer.example".to_owned()],

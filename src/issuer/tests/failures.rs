@@ -82,7 +82,7 @@ async fn a_call_that_hangs_ends_the_attempt_and_not_the_order() {
         }
     };
     let (result, (), ()) = tokio::join!(attempt, jump, fast);
-    let Err(IssueError::Failed { failure, resumable }) = result else {
+    let Err(IssueError::Failed { failure, resumable, .. }) = result else {
         panic!("{result:?}")
     };
     assert_eq!((failure.kind, resumable), (FailureKind::Stuck, true));

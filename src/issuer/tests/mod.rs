@@ -108,7 +108,7 @@ impl Bench {
 
     async fn failure(&self) -> (Failure, bool) {
         match self.issue().await {
-            Err(IssueError::Failed { failure, resumable }) => (failure, resumable),
+            Err(IssueError::Failed { failure, resumable, .. }) => (failure, resumable),
             other => panic!("{other:?}"),
         }
     }
@@ -168,6 +168,7 @@ fn job() -> Job {
     Job {
         name: DomainName::parse("links.customer.example").unwrap(),
         replaces: None,
+        resumes: false,
         fence: FENCE,
     }
 }

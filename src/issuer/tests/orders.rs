@@ -126,10 +126,6 @@ async fn an_order_of_no_use_is_replaced() {
         1
     );
     assert_eq!(
-        replaced(|b, _| b.ca.set(|s| s.orders[0].status = OrderStatus::Invalid)).await,
-        1
-    );
-    assert_eq!(
         replaced(|_, r| r.url = Some("https://ca.example/order/9".into())).await,
         1,
         "404"
@@ -138,6 +134,37 @@ async fn an_order_of_no_use_is_replaced() {
         replaced(|b, _| b.ca.refuse("order", 403, "unauthorized", "not yours")).await,
         1
     );
+}
+
+#[tokio::test]
+async fn an_order_that_failed_while_we_were_away_is_a_failure_and_no_new_order() {
+    for resumes in [true, false] {
+        let bench = Bench::new();
+        bench
+            .leave(OrderStatus::Pending, ChallengeStatus::Invalid, OrderStep::Authorizing)
+            .await;
+        bench.ca.set(|s| s.orders[0].status = OrderStatus::Invalid);
+        let ended = bench.try_issue(&Job { resumes, ..job() }).await.unwrap();
+        let Err(IssueError::Failed { spent, resumable, .. }) = ended else {
+            panic!("{ended:?}")
+        };
+        assert_eq!(
+            (spent, resumable, bench.ca.count("new_order")),
+            (Spent::Order, false, 0)
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_order_is_placed_in_the_stead_of_one_that_was_to_be_taken_up() {
+    let bench = Bench::new();
+    bench
+        .leave(OrderStatus::Ready, ChallengeStatus::Valid, OrderStep::Authorizing)
+        .await;
+    bench.ca.refuse("order", 404, "malformed", "no such order");
+    let resumed = Job { resumes: true, ..job() };
+    assert!(matches!(bench.try_issue(&resumed).await, Some(Err(IssueError::Gone))));
+    assert_eq!(bench.ca.count("new_order"), 0, "a new one has to be admitted first");
 }
 
 #[tokio::test]
@@ -208,8 +235,9 @@ async fn an_order_names_what_it_replaces_where_the_ca_knows_of_that() {
     ] {
         let bench = Bench::new();
         bench.ca.refuse("new_order", status, kind, "no");
-        bench.try_issue(&replacing).await.unwrap().unwrap();
-        assert_eq!(sent(&bench), [true, false], "{kind}");
+        let ended = bench.try_issue(&replacing).await.unwrap();
+        assert!(matches!(ended, Err(IssueError::NotAsReplacement)), "{kind}: {ended:?}");
+        assert_eq!(sent(&bench), [true], "{kind}: what counts has to be admitted first");
     }
     for (status, kind) in [
         (429, "rateLimited"),

@@ -140,6 +140,9 @@ impl Store for MemoryStore {
     async fn end_ca_trouble(&self, _: &str) -> Result<(), StoreError> {
         unused()
     }
+    async fn release_ca(&self, _: &str, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
     async fn freeze(&self) -> Result<Option<Freeze>, StoreError> {
         unused()
     }

@@ -184,11 +184,11 @@ pub(crate) async fn concurrent_takes_get_what_there_is(store: SharedStore) {
     );
 }
 
-pub(crate) async fn the_later_hold_back_wins(store: SharedStore) {
+pub(crate) async fn the_last_hold_back_counts(store: SharedStore) {
     let ca = "https://ca.example/dir";
     assert_eq!(store.held_back(ca, NOW).await.unwrap(), None);
+    store.hold_back(ca, NOW + HOUR * 24 * 365).await.unwrap();
     store.hold_back(ca, NOW + HOUR).await.unwrap();
-    store.hold_back(ca, NOW + MINUTE).await.unwrap();
     assert_eq!(store.held_back(ca, NOW).await.unwrap(), Some(NOW + HOUR));
     assert_eq!(store.held_back(ca, NOW + HOUR).await.unwrap(), None);
     assert_eq!(store.held_back("https://other.example/dir", NOW).await.unwrap(), None);

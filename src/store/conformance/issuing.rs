@@ -61,6 +61,7 @@ fn renewing_at(mut record: DomainRecord, at: Timestamp) -> DomainRecord {
     record.ssl.certificate = Some(CertificateInfo {
         not_before: NOW,
         not_after: at + DAY,
+        obtained: None,
         issuer: "x".into(),
         serial: "01".into(),
         sans: vec![],

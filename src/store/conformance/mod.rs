@@ -55,7 +55,7 @@ macro_rules! conformance_suite {
             budgets: a_clock_that_goes_back_breaks_no_bucket,
             budgets: budgets_of_any_size_answer,
             budgets: concurrent_takes_get_what_there_is,
-            budgets: the_later_hold_back_wins,
+            budgets: the_last_hold_back_counts,
             issuing: troubles_are_kept_per_ca_until_they_end,
             issuing: a_freeze_lasts_until_it_is_ended,
             issuing: renewals_are_counted_by_day,

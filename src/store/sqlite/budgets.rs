@@ -35,8 +35,7 @@ pub(super) fn left(db: &Connection, take: &BudgetTake, now: Timestamp) -> Result
 }
 
 pub(super) fn hold_back(db: &Connection, ca: &str, until: Timestamp) -> Result<(), StoreError> {
-    let sql = "INSERT INTO held_back (ca, until) VALUES (?1, ?2)
-        ON CONFLICT DO UPDATE SET until = max(until, excluded.until)";
+    let sql = "INSERT OR REPLACE INTO held_back (ca, until) VALUES (?1, ?2)";
     db.prepare_cached(sql)?.execute(params![ca, until.as_millis()])?;
     Ok(())
 }

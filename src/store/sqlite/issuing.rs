@@ -44,6 +44,13 @@ pub(super) fn end_ca_trouble(db: &Connection, directory: &str) -> Result<(), Sto
     Ok(())
 }
 
+pub(super) fn release_ca(db: &Connection, directory: &str, audit: &AuditEntry) -> Result<(), StoreError> {
+    end_ca_trouble(db, directory)?;
+    db.prepare_cached("DELETE FROM held_back WHERE ca = ?1")?
+        .execute([directory])?;
+    history::append_audit(db, audit)
+}
+
 pub(super) fn freeze(db: &Connection) -> Result<Option<Freeze>, StoreError> {
     let mut statement = db.prepare_cached("SELECT note, by, since FROM freeze")?;
     let freeze = statement.query_row([], |row| {

@@ -276,6 +276,12 @@ impl Store for SqliteStore {
             .await
     }
 
+    async fn release_ca(&self, directory: &str, audit: AuditEntry) -> Result<(), StoreError> {
+        let directory = directory.to_owned();
+        self.write("release_ca", move |db| issuing::release_ca(db, &directory, &audit))
+            .await
+    }
+
     async fn freeze(&self) -> Result<Option<Freeze>, StoreError> {
         self.read("freeze", issuing::freeze).await
     }

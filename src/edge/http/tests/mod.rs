@@ -110,6 +110,7 @@ fn record(name: &str, tenant: Option<&str>, reason: Reason) -> DomainRecord {
     record.ssl.certificate = (reason == Reason::Ok).then(|| CertificateInfo {
         not_before: now,
         not_after: now + Duration::from_secs(86_400),
+        obtained: None,
         issuer: String::new(),
         serial: String::new(),
         sans: vec![name.to_owned()],

@@ -1,0 +1,51 @@
+//! Warnings about CAs: the first at once, then one for each CA and cause in ten minutes, however
+//! many domains meet it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Between two lines about the same.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// What was complained of lately, by CA and cause. Both are few.
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    /// When, on the steady clock, and how often it was kept quiet about since.
+    last: Mutex<HashMap<(String, &'static str), (Duration, u64)>>,
+}
+
+impl Complaints {
+    /// Whether to say it now, at this moment of the steady clock: with how many that were not said
+    /// before. `None`: it was said of late.
+    pub(super) fn due(&self, ca: &str, cause: &'static str, now: Duration) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.get_mut(&(ca.to_owned(), cause)) {
+            Some((at, unsaid)) if now < *at + EVERY => {
+                *unsaid += 1;
+                None
+            }
+            Some(entry) => Some(std::mem::replace(entry, (now, 0)).1),
+            None => {
+                last.insert((ca.to_owned(), cause), (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_said_at_once_and_the_rest_are_counted() {
+        let (complaints, now) = (Complaints::default(), Duration::from_secs(1));
+        assert_eq!(complaints.due("a", "unreachable", now), Some(0));
+        assert!((0..9).all(|_| complaints.due("a", "unreachable", now).is_none()));
+        assert_eq!(complaints.due("a", "trust", now), Some(0));
+        assert_eq!(complaints.due("b", "unreachable", now), Some(0));
+        assert_eq!(complaints.due("a", "unreachable", now + EVERY), Some(9));
+        assert_eq!(complaints.due("a", "unreachable", now + EVERY * 2), Some(0));
+    }
+}

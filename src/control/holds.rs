@@ -1,0 +1,162 @@
+//! What orders wait for, ended by an operator: hold-backs that a CA has asked for, CAs out of use,
+//! and the times at which single domains are tried again.
+
+use serde_json::{Value, json};
+
+use super::input::{Actor, OperatorError};
+use super::operator::audit_entry;
+use super::{Authority, Control, Edit, Priority, rules};
+use crate::clock::Timestamp;
+use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord};
+use crate::store::{DomainQuery, StoreError};
+
+/// Domains read at once.
+const PAGE: usize = 500;
+/// What the audit log calls all CAs.
+const ALL: &str = "orders";
+
+/// Which waits to end. Neither given: all.
+#[derive(Clone, Debug, Default)]
+pub struct Holds {
+    /// Those at this CA: its directory URL, or its host name. `None`: at every CA, or at none where
+    /// a domain is given.
+    pub ca: Option<String>,
+    /// That of this domain. `None`: of every domain that waits for the CA.
+    pub domain: Option<DomainName>,
+}
+
+impl Control {
+    /// Ends waits. Domains that wait for a CA go on in the background, page by page.
+    pub async fn release(&self, holds: &Holds, actor: &Actor) -> Result<(), OperatorError> {
+        if let Some(name) = &holds.domain {
+            self.release_domain(name, actor).await?;
+        }
+        if holds.domain.is_none() || holds.ca.is_some() {
+            self.release_cas(holds.ca.as_deref(), actor).await?;
+        }
+        self.inner.wake.notify_one();
+        Ok(())
+    }
+
+    async fn release_domain(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
+        let changed = self.change(name, None, |draft| {
+            let before = draft.record.clone();
+            draft.happens(SslEvent::Released);
+            if draft.record.ssl != before.ssl {
+                draft.tells("released", Some(format!("by {}", actor.who)));
+            }
+            self.audited(draft, &before, "release", actor)
+        });
+        let record = changed.await?.ok_or(OperatorError::NotFound)?;
+        if record.ssl.next_attempt.is_some_and(|at| at <= self.inner.clock.now()) {
+            self.attend(name.clone(), Priority::Verify, None);
+        }
+        Ok(())
+    }
+
+    async fn release_cas(&self, ca: Option<&str>, actor: &Actor) -> Result<(), OperatorError> {
+        let tools = self.tools();
+        let is_meant = |a: &Authority| ca.is_none_or(|ca| ca == a.directory() || ca == a.issuer.host());
+        let meant: Vec<_> = tools.authorities.iter().filter(|a| is_meant(a)).cloned().collect();
+        if meant.is_empty() {
+            let known: Vec<_> = tools.authorities.iter().map(|a| a.directory()).collect();
+            let known = known.join(", ");
+            return Err(OperatorError::Invalid(format!(
+                "ca: no such CA is configured; there are: {known}"
+            )));
+        }
+        let now = self.inner.clock.now();
+        {
+            // An order that ends now must not write over it what it read before.
+            let _judging = self.inner.judging.lock().await;
+            for authority in &meant {
+                let before = self.waits_at(authority, now).await?;
+                let subject = if ca.is_some() { authority.directory() } else { ALL };
+                let audit = audit_entry(actor, now, "release", subject.into(), before, Value::Null);
+                self.inner.store.release_ca(authority.directory(), audit).await?;
+                self.inner.standstills.forget(Some(authority.directory()));
+                tracing::warn!(
+                    ca = authority.directory(),
+                    by = actor.who,
+                    "what orders at the CA waited for is ended by hand"
+                );
+            }
+        }
+        let hosts = ca.map(|_| meant.iter().map(|a| a.issuer.host().to_owned()).collect::<Vec<_>>());
+        let control = self.clone();
+        self.inner.tasks.spawn_until_stop(async move {
+            if let Err(error) = control.release_waiting(hosts.as_deref()).await {
+                tracing::error!(%error, "domains that waited for the CA go on only at the times they were given");
+            }
+        });
+        Ok(())
+    }
+
+    async fn waits_at(&self, authority: &Authority, now: Timestamp) -> Result<Value, StoreError> {
+        let directory = authority.directory();
+        let trouble = self.inner.store.ca_trouble(directory).await?;
+        Ok(json!({
+            "ca": directory,
+            "held_back": self.inner.store.held_back(directory, now).await?,
+            "out_until": trouble.as_ref().and_then(|t| t.out_until),
+            "why": trouble.map(|t| t.why),
+            "ours": self.stands_still(authority, now).map(|(until, _)| until),
+        }))
+    }
+
+    /// Lets the domains go on that wait for one of these CAs, by host name, or for any.
+    async fn release_waiting(&self, hosts: Option<&[String]>) -> Result<(), StoreError> {
+        for reason in [
+            Reason::RateLimited,
+            Reason::CaUnreachable,
+            Reason::RetryScheduled,
+            Reason::RenewalFailing,
+            Reason::Ok,
+        ] {
+            let mut query = DomainQuery {
+                reason: Some(reason),
+                limit: PAGE,
+                ..DomainQuery::default()
+            };
+            loop {
+                let page = self.inner.store.list(&query).await?;
+                let Some(last) = page.last() else { break };
+                query.after = Some(last.name.clone());
+                let now = self.inner.clock.now();
+                for record in page.iter().filter(|r| waits(r, hosts, now)) {
+                    self.release_waiting_one(&record.name, hosts).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn release_waiting_one(&self, name: &DomainName, hosts: Option<&[String]>) -> Result<(), StoreError> {
+        let changed = self.change(name, None, |draft| {
+            if !waits(&draft.record, hosts, draft.now()) {
+                return Edit::<StoreError>::Nothing;
+            }
+            draft.happens(SslEvent::Released);
+            Edit::Store
+        });
+        changed.await.map(drop)
+    }
+}
+
+/// Whether a domain waits for one of these CAs. Who stands in the line for a limit keeps its turn,
+/// and what its owner has to repair is not tried again for a CA's sake.
+fn waits(record: &DomainRecord, hosts: Option<&[String]>, now: Timestamp) -> bool {
+    let ssl = &record.ssl;
+    let at_ca = hosts.is_none_or(|hosts| ssl.facts.ca.as_ref().is_some_and(|ca| hosts.contains(ca)));
+    let blamed = ssl
+        .facts
+        .cause
+        .is_some_and(|cause| cause.blames_domain() && ssl.reason != Reason::RateLimited);
+    record.is_wanted()
+        && at_ca
+        && !blamed
+        && !ssl.in_line
+        && ssl.next_attempt.is_some_and(|at| at > now)
+        && rules::needs_order(ssl, now)
+}

@@ -1,0 +1,419 @@
+//! How far ahead each rule can set a time, and what becomes of a stored time that is farther off.
+//!
+//! Times are stored as times of day, and some are another's word: a CA's Retry-After, its renewal
+//! window. A clock that was ahead when they were written, or a word that nobody meant, must not
+//! stop a domain until they come. So no stored time is believed beyond the reach of the rule that
+//! made it, seen from the present: it counts as come. [`SslStatus::apply`] begins with that, and
+//! the control plane looks through all records after a start and when the clock was set back.
+
+use std::time::Duration;
+
+use super::ssl::{CertificateInfo, FailureKind, ORDER_ABANDONED_AFTER, Reason, SslStatus};
+use crate::clock::{Timestamp, WOBBLE};
+
+/// The longest back-off after a failed attempt: a day, and its jitter.
+pub(crate) const RETRY: Duration = Duration::from_secs(27 * 3600);
+/// The longest that a CA may put off one name: Let's Encrypt's longest limit.
+pub(crate) const NAME_LIMIT: Duration = Duration::from_secs(7 * 86_400);
+/// The longest that a CA may put off all orders of the account. Then orders find out whether it
+/// still means it.
+pub(crate) const ACCOUNT_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// The longest that a CA may be away by its own word, and be out of use; with the jitter.
+pub(crate) const OUTAGE: Duration = Duration::from_secs(7 * 3600);
+/// The longest that the turn in the line for a CA's limit may be away: 300 orders in three hours
+/// let some 870,000 through in a year.
+const LINE: Duration = Duration::from_secs(366 * 86_400);
+/// The longest wait for a look at DNS: that of departed names, with its spread.
+pub(crate) const LOOK: Duration = Duration::from_secs(9 * 86_400);
+/// The longest wait for renewal information (RFC 9773 §4.3.2).
+pub(crate) const RENEWAL_INFO: Duration = Duration::from_secs(24 * 3600);
+
+/// What share of its life a certificate must have left at its renewal, whatever the CA wishes:
+/// more than that with which it counts as expiring.
+const RENEWAL_FLOOR: u32 = 5;
+
+impl FailureKind {
+    /// The longest that a CA may put off the next attempt after such a failure.
+    pub(crate) fn longest_wait(self) -> Duration {
+        match self {
+            Self::NameLimit => NAME_LIMIT,
+            Self::AccountLimit => ACCOUNT_LIMIT,
+            _ => OUTAGE,
+        }
+    }
+}
+
+impl CertificateInfo {
+    /// How long it lives in our hands: CAs date back.
+    pub fn life(&self) -> Duration {
+        let from = self.obtained.map_or(self.not_before, |at| at.max(self.not_before));
+        self.not_after.saturating_since(from)
+    }
+
+    /// The latest that it is renewed, whatever the CA wishes.
+    pub fn renewal_floor(&self) -> Timestamp {
+        self.not_after.minus(self.life() / RENEWAL_FLOOR)
+    }
+}
+
+impl SslStatus {
+    /// How far ahead the rule can have set `next_attempt` that has led to the present state.
+    pub(super) fn reach(&self) -> Duration {
+        if self.in_line {
+            return LINE;
+        }
+        match self.reason {
+            Reason::RateLimited => match self.facts.cause {
+                Some(FailureKind::NameLimit) => NAME_LIMIT,
+                _ => ACCOUNT_LIMIT,
+            },
+            Reason::CaUnreachable => OUTAGE,
+            Reason::RenewalFailing if self.facts.cause == Some(FailureKind::NameLimit) => NAME_LIMIT,
+            reason if reason.is_dns() => LOOK,
+            Reason::Moved => LOOK,
+            _ => RETRY,
+        }
+    }
+
+    /// Whether `next_attempt` was set by a clock that was ahead of the present.
+    fn was_planned_ahead(&self, now: Timestamp) -> bool {
+        self.planned.is_some_and(|at| at > now + WOBBLE)
+    }
+
+    /// Takes back what no rule can have meant, seen from `now`.
+    pub(super) fn keep_within_reach(&mut self, now: Timestamp) {
+        let ahead = self.was_planned_ahead(now);
+        let far = |at: Timestamp, reach| at > now && !at.is_ahead(now, reach);
+        if self
+            .next_attempt
+            .is_some_and(|at| at > now && (ahead || far(at, self.reach())))
+        {
+            self.next_attempt = Some(now);
+            self.planned = Some(now);
+            self.eta = None;
+            self.in_line = false;
+        }
+        if self.not_before.is_some_and(|at| ahead || !at.is_ahead(now, NAME_LIMIT)) {
+            self.not_before = None;
+        }
+        if self.look_at.is_some_and(|at| far(at, LOOK)) {
+            self.look_at = Some(now);
+        }
+        let noted_ahead = |at: Timestamp| at > now + WOBBLE;
+        if noted_ahead(self.since) {
+            self.since = now;
+        }
+        if self.astray_since.is_some_and(noted_ahead) {
+            self.astray_since = Some(now);
+        }
+        self.failures.retain(|at| !noted_ahead(*at));
+        for refusals in &mut self.refusals {
+            if noted_ahead(refusals.last) {
+                refusals.last = now;
+            }
+        }
+        if self
+            .facts
+            .stand_in_until
+            .is_some_and(|at| far(at, ORDER_ABANDONED_AFTER))
+        {
+            self.facts.stand_in_until = None;
+        }
+        if let Some(certificate) = &mut self.certificate {
+            certificate.renew_at = certificate.renew_at.min(certificate.renewal_floor());
+            if certificate.ari_check_at.is_some_and(|at| far(at, RENEWAL_INFO)) {
+                certificate.ari_check_at = Some(now);
+            }
+        }
+    }
+
+    /// Whether something stored is beyond what its rule can have meant, seen from `now`.
+    pub(crate) fn is_beyond_reach(&self, now: Timestamp) -> bool {
+        let mut within = self.clone();
+        within.keep_within_reach(now);
+        within.not_before = self.not_before;
+        within != *self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::record::DnsVerdict;
+    use super::super::ssl::{Failure, LastError, SslEvent};
+    use super::*;
+
+    const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
+    const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn certificate(life: Duration, obtained: Timestamp) -> CertificateInfo {
+        CertificateInfo {
+            not_before: obtained.minus(HOUR),
+            not_after: obtained + life,
+            obtained: Some(obtained),
+            issuer: "Test CA".into(),
+            serial: "01".into(),
+            sans: vec!["a.example".into()],
+            ca: "https://ca.example/dir".into(),
+            ari_id: Some("id".into()),
+            renew_at: obtained + life * 2 / 3,
+            ari_check_at: Some(obtained + HOUR * 6),
+        }
+    }
+
+    fn failed(kind: FailureKind, retry_after: Option<Timestamp>, now: Timestamp) -> SslEvent {
+        SslEvent::Failed {
+            failure: Failure {
+                kind,
+                error: LastError {
+                    kind: "urn:x".into(),
+                    detail: "said so".into(),
+                    at: now,
+                    subproblems: vec![],
+                },
+                retry_after,
+            },
+            backoff: Duration::from_secs(60),
+        }
+    }
+
+    fn held(life: Duration) -> SslStatus {
+        SslStatus::new(T0).then(SslEvent::Issued(certificate(life, T0)), T0)
+    }
+
+    fn ordering() -> SslStatus {
+        SslStatus::new(T0).then(
+            SslEvent::OrderStarted {
+                ca: "ca.example".into(),
+            },
+            T0,
+        )
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_has_planned_is_due_once_it_is_right() {
+        let ahead = T0 + DAY * 60;
+        for event in [
+            failed(FailureKind::Unreachable, None, ahead),
+            failed(FailureKind::Connection, None, ahead),
+            failed(FailureKind::Clock, None, ahead),
+            SslEvent::CaOut {
+                until: ahead + HOUR,
+                ca: "ca.example".into(),
+            },
+            SslEvent::HeldBack {
+                until: ahead + DAY * 30,
+                ca: "ca.example".into(),
+                in_line: true,
+            },
+            SslEvent::DnsChecked(DnsVerdict::Missing),
+        ] {
+            let planned = ordering().then(event.clone(), ahead);
+            assert!(planned.next_attempt.is_some_and(|at| at > ahead));
+            assert!(planned.is_beyond_reach(T0), "{event:?}");
+            let right = planned.then(SslEvent::Tick, T0);
+            assert_eq!(right.next_due(true), Some(T0), "{event:?}");
+            assert!(right.since <= T0 && !right.is_beyond_reach(T0));
+        }
+        // Also where it was ahead by less than the rule's own reach.
+        let hours = T0 + HOUR * 5;
+        let planned = ordering().then(failed(FailureKind::Connection, None, hours), hours);
+        assert_eq!(planned.then(SslEvent::Tick, T0).next_due(true), Some(T0));
+        // What was planned by the right clock stays as it is.
+        let planned = ordering().then(failed(FailureKind::Connection, None, T0), T0);
+        assert!(!planned.is_beyond_reach(T0));
+        assert_eq!(planned.then(SslEvent::Tick, T0).next_attempt, planned.next_attempt);
+    }
+
+    #[test]
+    fn an_interrupted_order_of_a_clock_that_was_ahead_is_taken_up() {
+        let ahead = T0 + DAY * 60;
+        let status = SslStatus::new(ahead).then(
+            SslEvent::OrderStarted {
+                ca: "ca.example".into(),
+            },
+            ahead,
+        );
+        let right = status.then(SslEvent::Tick, T0);
+        assert_eq!(right.next_due(true), Some(T0 + ORDER_ABANDONED_AFTER));
+    }
+
+    #[test]
+    fn a_retry_after_is_believed_as_far_as_its_kind_of_failure_can_reach() {
+        use FailureKind::{AccountLimit, NameLimit, Refused, Unreachable};
+        for said in [
+            Timestamp::from_millis(i64::MAX),
+            T0 + Duration::from_secs(u32::MAX.into()),
+        ] {
+            for (kind, longest) in [
+                (NameLimit, NAME_LIMIT),
+                (AccountLimit, ACCOUNT_LIMIT),
+                (Unreachable, OUTAGE),
+                (Refused, OUTAGE),
+            ] {
+                let after = ordering().then(failed(kind, Some(said), T0), T0);
+                assert_eq!(after.next_attempt, Some(T0 + longest), "{kind:?}");
+            }
+        }
+        let soon = ordering().then(failed(Unreachable, Some(T0 + HOUR), T0), T0);
+        assert_eq!(soon.next_attempt, Some(T0 + HOUR));
+    }
+
+    #[test]
+    fn a_busy_ca_lets_no_certificate_run_out() {
+        let life = DAY * 6;
+        let now = T0 + DAY * 3;
+        let busy = failed(FailureKind::Unreachable, Some(now + DAY * 10), now);
+        let after = held(life).then(busy, now);
+        assert_eq!(after.next_attempt, Some(now + OUTAGE));
+        let late = T0 + life.saturating_sub(HOUR);
+        let after = held(life).then(failed(FailureKind::Unreachable, Some(late + DAY), late), late);
+        assert_eq!(after.next_attempt, Some(late + HOUR / 4));
+        // A limit is kept, unless the certificate would run out by then.
+        let limit = failed(FailureKind::NameLimit, Some(now + DAY), now);
+        assert_eq!(held(life).then(limit, now).next_attempt, Some(now + DAY));
+        let limit = failed(FailureKind::NameLimit, Some(now + DAY * 5), now);
+        assert!(
+            held(life)
+                .then(limit, now)
+                .next_attempt
+                .is_some_and(|at| at < now + DAY)
+        );
+    }
+
+    #[test]
+    fn a_time_that_the_ca_set_for_the_name_is_kept_by_verify_reissue_and_dns() {
+        let (now, said) = (T0 + DAY * 70, T0 + DAY * 71);
+        let limited = held(DAY * 90).then(failed(FailureKind::NameLimit, Some(said), now), now);
+        for event in [
+            SslEvent::Wanted,
+            SslEvent::Reissue,
+            SslEvent::DnsChecked(DnsVerdict::Right),
+        ] {
+            let after = limited.then(event.clone(), now + HOUR);
+            assert_eq!(after.next_attempt, Some(said), "{event:?}");
+        }
+        let flapped = limited
+            .then(SslEvent::DnsChecked(DnsVerdict::Missing), now + HOUR)
+            .then(SslEvent::DnsChecked(DnsVerdict::Right), now + HOUR * 2);
+        assert_eq!((flapped.reason, flapped.next_attempt), (Reason::Ok, Some(said)));
+        assert_eq!(flapped.rests_until(now + HOUR * 2), Some(said));
+        let free = limited.then(SslEvent::Released, now + HOUR);
+        assert_eq!(free.next_attempt, Some(now + HOUR), "an operator ends it");
+        assert_eq!(free.rests_until(now + HOUR), None);
+        assert_eq!(limited.then(SslEvent::Wanted, said).next_attempt, Some(said));
+    }
+
+    #[test]
+    fn dns_that_comes_and_goes_does_not_end_a_renewals_back_off() {
+        let now = T0 + DAY * 70;
+        let failing = held(DAY * 90).then(failed(FailureKind::Connection, None, now), now);
+        let retry = failing.next_attempt.unwrap();
+        let flapped = failing
+            .then(SslEvent::DnsChecked(DnsVerdict::Missing), now)
+            .then(SslEvent::DnsChecked(DnsVerdict::Right), now);
+        assert_eq!(flapped.next_attempt, Some(retry));
+        assert_eq!(
+            flapped.then(SslEvent::Wanted, now).next_attempt,
+            Some(now),
+            "a word ends it"
+        );
+    }
+
+    #[test]
+    fn renewal_information_brings_forward_freely_and_postpones_to_the_floor() {
+        let life = DAY * 90;
+        let info = |renew_at| SslEvent::RenewalInfo {
+            renew_at,
+            check_at: T0 + HOUR * 6,
+        };
+        let floor = (T0 + life).minus(life / RENEWAL_FLOOR);
+        for far in [T0 + life, T0 + DAY * 365 * 70, Timestamp::from_millis(i64::MAX)] {
+            let after = held(life).then(info(far), T0);
+            let certificate = after.certificate.unwrap();
+            assert_eq!(certificate.renew_at, floor);
+            assert_eq!(
+                certificate.expiring_at(),
+                (T0 + life).minus(life / 6),
+                "whatever the CA says"
+            );
+        }
+        let early = held(life).then(info(T0 + HOUR), T0);
+        assert_eq!(early.certificate.unwrap().renew_at, T0 + HOUR);
+        // A window that an earlier version took over is brought back.
+        let mut old = held(life);
+        if let Some(certificate) = &mut old.certificate {
+            certificate.renew_at = T0 + DAY * 365 * 70;
+        }
+        assert!(old.is_beyond_reach(T0));
+        assert_eq!(old.then(SslEvent::Tick, T0).certificate.unwrap().renew_at, floor);
+    }
+
+    fn time() -> impl Strategy<Value = Option<Timestamp>> {
+        let near = (-40_000_000i64..40_000_000).prop_map(|secs| Some(Timestamp::from_secs(T0.as_secs() + secs)));
+        let any = any::<i64>().prop_map(|ms| Some(Timestamp::from_millis(ms)));
+        prop_oneof![Just(None), near, any]
+    }
+
+    proptest! {
+        /// Whatever is stored, by whatever clock, and whenever it is looked at: nothing waits longer
+        /// than its rule.
+        #[test]
+        fn nothing_stored_waits_longer_than_its_rule(
+            reason in prop::sample::select(Reason::ALL),
+            cause in prop::option::of(prop::sample::select(FailureKind::ALL.to_vec())),
+            times in prop::collection::vec(time(), 10),
+            in_line in any::<bool>(),
+            life in 1u32..400,
+            now in -40_000_000i64..40_000_000,
+        ) {
+            let now = Timestamp::from_secs(T0.as_secs() + now);
+            let mut status = held(DAY * life);
+            status.reason = reason;
+            status.facts.cause = cause;
+            status.since = times[0].unwrap_or(T0);
+            status.next_attempt = times[1];
+            status.planned = times[2];
+            status.not_before = times[3];
+            status.look_at = times[4];
+            status.astray_since = times[5];
+            status.failures.extend(times[6]);
+            status.facts.stand_in_until = times[7];
+            status.in_line = in_line;
+            if let Some(certificate) = &mut status.certificate {
+                certificate.renew_at = times[8].unwrap_or(certificate.renew_at);
+                certificate.ari_check_at = times[9];
+            }
+            status.keep_within_reach(now);
+            let longest = status.reach() + WOBBLE;
+            let within = |at: Option<Timestamp>, reach| at.is_none_or(|at| at.saturating_since(now) <= reach);
+            prop_assert!(within(status.next_attempt, longest));
+            prop_assert!(within(status.not_before, NAME_LIMIT + WOBBLE));
+            prop_assert!(within(status.look_at, LOOK + WOBBLE));
+            prop_assert!(within(status.must_wait(1, HOUR, now), HOUR + WOBBLE));
+            prop_assert!(within(status.facts.stand_in_until, ORDER_ABANDONED_AFTER + WOBBLE));
+            prop_assert!(status.since <= now + WOBBLE);
+            let certificate = status.certificate.as_ref().unwrap();
+            prop_assert!(certificate.renew_at <= certificate.renewal_floor());
+            prop_assert!(within(certificate.ari_check_at, RENEWAL_INFO + WOBBLE));
+            if reason.is_in_progress() {
+                prop_assert!(within(status.next_due(true), ORDER_ABANDONED_AFTER + WOBBLE));
+            }
+            // And what has been put right stays so.
+            prop_assert!(!status.is_beyond_reach(now));
+            // No event plans beyond its reach either.
+            for event in [
+                failed(FailureKind::Unreachable, times[1], now),
+                failed(FailureKind::NameLimit, times[1], now),
+                SslEvent::CaOut { until: times[1].unwrap_or(now), ca: "ca".into() },
+                SslEvent::LookAt { at: times[4].unwrap_or(now) },
+                SslEvent::RenewalInfo { renew_at: times[8].unwrap_or(now), check_at: times[9].unwrap_or(now) },
+            ] {
+                let next = status.then(event, now);
+                prop_assert!(!next.is_beyond_reach(now), "{:?}", next);
+            }
+        }
+    }
+}
