@@ -178,10 +178,10 @@ impl Timestamp {
         self > now && self <= now + reach.saturating_add(WOBBLE)
     }
 
-    /// Whether this moment lies no more than `span` back. One that is still to come was noted by a
+    /// Whether this moment lies less than `span` back. One that is still to come was noted by a
     /// clock that was ahead: it is not known how long ago that was, so it does not.
     pub fn is_within(self, span: Duration, now: Self) -> bool {
-        now.saturating_since(self) <= span && self <= now + WOBBLE
+        now.saturating_since(self) < span && self <= now + WOBBLE
     }
 
     /// `span` before this moment.
@@ -325,8 +325,8 @@ mod tests {
         assert!((now + hour).is_ahead(now, hour));
         assert!(!(now + hour * 24).is_ahead(now, hour));
         assert!(!Timestamp::from_millis(i64::MAX).is_ahead(now, hour));
-        assert!(now.is_within(hour, now) && now.minus(hour).is_within(hour, now));
-        assert!(!now.minus(hour * 2).is_within(hour, now));
+        assert!(now.is_within(hour, now) && !now.minus(hour).is_within(hour, now));
+        assert!(now.minus(hour / 2).is_within(hour, now));
         assert!(
             !(now + hour * 24).is_within(hour, now),
             "noted by a clock that was ahead"

@@ -62,8 +62,9 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
         "order_gone" => (
             "Order no longer known to the CA",
             "Bestellung bei der CA nicht mehr bekannt",
+            Neutral,
         ),
-        "released" => ("Waiting ended by hand", "Warten von Hand beendet"),
+        "released" => ("Waiting ended by hand", "Warten von Hand beendet", Neutral),
         "held_back" => (
             "Held back by a limit of the CA",
             "Durch ein Limit der CA aufgehalten",
