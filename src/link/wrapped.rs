@@ -32,7 +32,7 @@ fn layer(text: &str) -> Option<(String, String)> {
     let (tail, _) = tail.split_once('#').unwrap_or((tail, ""));
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
     // A link of ours may carry a URL among its parameters.
-    let own = path.rsplit('/').any(|part| is_token(part)) && first_url(path).is_none();
+    let own = path.rsplit('/').any(is_token) && first_url(path).is_none();
     if own || LinkPath::parse(path, "").is_some() {
         return None;
     }
