@@ -247,7 +247,7 @@ fn may_be_a_person(agent: &[u8]) -> bool {
             .get(..text.len())
             .is_some_and(|a| a.eq_ignore_ascii_case(text.as_bytes()))
     };
-    if !rules::BROWSERS.iter().any(|text| begins(text)) {
+    if !rules::BROWSERS.iter().any(begins) {
         return holds_any(agent, rules::MAIL_PROGRAMS);
     }
     // `Mozilla/5.0 (compatible; …` is how programs begin that want to be taken for a browser.
