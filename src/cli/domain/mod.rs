@@ -172,7 +172,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Command::Timeline { name } => timeline(client.get(&format!("/v1/domains/{name}/timeline")).await?, args.json),
         Command::Share { name } => {
             let link = client.post(&format!("/v1/domains/{name}/share"), None).await?;
-            match (args.json, link["url"].as_str()) {
+            match (args.json, link.get("url").and_then(Value::as_str)) {
                 (false, Some(url)) => output::line(url),
                 _ => output::json(&link),
             }
@@ -203,8 +203,12 @@ fn timeline(answer: Value, json: bool) -> Result<(), Failure> {
     if json {
         return output::json(&answer);
     }
-    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-    let entries = answer["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |entry: &Value, key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let entries = answer
+        .get("entries")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let row = |entry: &Value| ["at", "event", "reason", "detail"].map(|key| text(entry, key));
     let rows: Vec<_> = entries.iter().map(row).collect();
     output::text(&output::table(Some(["TIME", "EVENT", "REASON", "DETAIL"]), &rows))
