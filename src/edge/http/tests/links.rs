@@ -120,10 +120,16 @@ async fn a_click_goes_to_its_destination() {
 async fn what_was_appended_to_a_link_does_not_break_it() {
     for via in BOTH {
         let edge = Edge::new();
-        let click = click("acme", "https://example.com/");
-        let open = format!("/o/{}", minter("acme").open(&message()));
-        let unsubscribe = format!("/u/{}", minter("old-acme").unsubscribe(&message(), 9));
-        for appended in APPENDED {
+        for (nth, appended) in APPENDED.iter().enumerate() {
+            // A message of its own: the same link over and over is written once and then counted.
+            let message = Message {
+                id: uuid::Uuid::from_u128(nth as u128 + 1),
+                ..message()
+            };
+            let destination = Destination::new("https://example.com/").unwrap();
+            let click = format!("/c/{}", minter("acme").click(&message, 3, &destination));
+            let open = format!("/o/{}", minter("acme").open(&message));
+            let unsubscribe = format!("/u/{}", minter("old-acme").unsubscribe(&message, 9));
             let got = edge.get(via, CUSTOMER, &format!("{click}{appended}")).await;
             assert_eq!(
                 (got.status, got.header(LOCATION)),
