@@ -8,11 +8,15 @@ use std::time::Duration;
 /// Between two lines about the same.
 const EVERY: Duration = Duration::from_secs(600);
 
+/// A CA and a cause.
+type Complaint = (String, &'static str);
+/// When, on the steady clock, and how often it was kept quiet about since.
+type Said = (Duration, u64);
+
 /// What was complained of lately, by CA and cause. Both are few.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    /// When, on the steady clock, and how often it was kept quiet about since.
-    last: Mutex<HashMap<(String, &'static str), (Duration, u64)>>,
+    last: Mutex<HashMap<Complaint, Said>>,
 }
 
 impl Complaints {

@@ -123,7 +123,7 @@ async fn what_was_appended_to_a_link_does_not_break_it() {
         for (nth, appended) in APPENDED.iter().enumerate() {
             // A message of its own: the same link over and over is written once and then counted.
             let message = Message {
-                id: uuid::Uuid::from_u128(nth as u128 + 1),
+                id: Uuid::from_u128(nth as u128 + 1),
                 ..message()
             };
             let destination = Destination::new("https://example.com/").unwrap();
