@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::scope::Scope;
 use crate::clock::Timestamp;
 use crate::control::{Control, MessageContext};
 use crate::dns::{DnsReport, ProviderHelp, RecordReport};
@@ -13,7 +14,7 @@ use crate::domain::ssl::Reason;
 use crate::domain::ssl::State;
 use crate::domain::view::SslView;
 use crate::domain::{DomainName, DomainRecord};
-use crate::store::Count;
+use crate::store::{Count, Freeze};
 
 /// Makes views: what the sentences and the readiness need to know, taken once for a page.
 pub(super) struct Viewer {
@@ -58,7 +59,13 @@ impl Viewer {
         SslView::of(record, self.messages.borrow())
     }
 
-    pub(super) fn report<'a>(&self, record: &'a DomainRecord, report: &'a DnsReport) -> DnsView<'a> {
+    /// `freeze`: `None` where orders go on, or where the page says it by its banner.
+    pub(super) fn report<'a>(
+        &self,
+        record: &'a DomainRecord,
+        report: &'a DnsReport,
+        freeze: Option<FreezeView<'a>>,
+    ) -> DnsView<'a> {
         DnsView {
             https: report.https,
             verified: report.verified,
@@ -78,6 +85,7 @@ impl Viewer {
                     through: found.through.as_deref(),
                     message: messages::preflight(found),
                 }),
+            freeze,
             ssl: self.ssl(record),
         }
     }
@@ -163,8 +171,34 @@ pub(super) struct DnsView<'a> {
     pub(super) provider: Option<&'a ProviderHelp>,
     /// Whether the URL of a CA's challenge gets here, tried from here. `None`: not tried.
     pub(super) preflight: Option<PreflightView<'a>>,
+    /// The stop of all orders. `None`: they go on.
+    pub(super) freeze: Option<FreezeView<'a>>,
     /// The SSL state.
     pub(super) ssl: SslView<'a>,
+}
+
+/// A stop of all orders, as far as it concerns who asks.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OrdersFrozen")]
+pub(super) struct FreezeView<'a> {
+    /// Since when.
+    pub(super) since: Timestamp,
+    /// Why. `None`: nothing was said, or it is for the platform alone.
+    pub(super) note: Option<&'a str>,
+    /// The name of the token that did it. `None`: it is for the platform alone.
+    pub(super) by: Option<&'a str>,
+}
+
+impl<'a> FreezeView<'a> {
+    /// What somebody with this scope sees of it.
+    pub(super) fn of(freeze: &'a Freeze, scope: &Scope) -> Self {
+        let is_platform = *scope == Scope::All;
+        Self {
+            since: freeze.since,
+            note: freeze.note.as_deref().filter(|_| is_platform),
+            by: Some(freeze.by.as_str()).filter(|_| is_platform),
+        }
+    }
 }
 
 /// What came of fetching the URL of a challenge from here. It is advice: it forbids no order.

@@ -17,7 +17,7 @@ use crate::admin::input::{Name, Params, cursor, cut, from_cursor, limit};
 use crate::admin::outsiders::hide_private;
 use crate::admin::problem::Problem;
 use crate::admin::scope::{Reach, Scope};
-use crate::admin::view::{DnsView, DomainView, Viewer};
+use crate::admin::view::{DnsView, DomainView, FreezeView, Viewer};
 use crate::config::admin::Role;
 use crate::control::Reissue;
 use crate::dns::DnsReport;
@@ -81,7 +81,9 @@ async fn verify(State(context): State<Arc<Context>>, caller: Caller, Name(name):
     let (record, mut report) = context.control.verify(&name, &caller.actor()).await?;
     only_for_the_platform(&caller, &mut report);
     let view = Viewer::new(&context.control);
-    Ok((StatusCode::ACCEPTED, axum::Json(view.report(&record, &report))).into_response())
+    let freeze = context.control.frozen().await?;
+    let freeze = freeze.as_ref().map(|freeze| FreezeView::of(freeze, caller.scope()));
+    Ok((StatusCode::ACCEPTED, axum::Json(view.report(&record, &report, freeze))).into_response())
 }
 
 async fn reissue(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
@@ -99,7 +101,9 @@ async fn dns(State(context): State<Arc<Context>>, caller: Caller, Name(name): Na
     let (record, mut report) = context.control.dns_report(&name, &caller.actor()).await?;
     only_for_the_platform(&caller, &mut report);
     let view = Viewer::new(&context.control);
-    Ok(axum::Json(view.report(&record, &report)).into_response())
+    let freeze = context.control.frozen().await?;
+    let freeze = freeze.as_ref().map(|freeze| FreezeView::of(freeze, caller.scope()));
+    Ok(axum::Json(view.report(&record, &report, freeze)).into_response())
 }
 
 /// Keeps back from a tenant what is the platform's alone.

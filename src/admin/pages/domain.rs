@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::settings::{self, Done};
 use super::share::Shared;
 use super::visitor::{Subject, Visitor};
-use super::{Html, Page, activity, layout, progress, records, see_other, words};
+use super::{Html, Page, activity, freeze, layout, progress, records, see_other, words};
 use crate::admin::Context;
 use crate::admin::api::checks::{self, Paging};
 use crate::admin::api::domains::not_registered;
@@ -117,9 +117,11 @@ async fn history(
     let path = visitor.domain_path(&name, "");
     let older = page.next.map(|next| format!("{path}/history?cursor={next}"));
     let title = format!("{}: {name}", visitor.say("History", "Verlauf"));
+    let banner = freeze::banner(&context, &visitor).await?;
     let body = html! {
         a.back href=(path) { "‹ " (name) }
         h1 { (title) }
+        (banner)
         (activity::history(&visitor, &page.entries, older.as_deref()))
     };
     Ok(layout::document(&visitor, &title, body).into_response())
@@ -149,6 +151,7 @@ async fn page(
     let older = history.next.filter(|_| !visitor.is_guest()).map(|_| older.as_str());
     let is_due = progress::is_due(domain.ssl.next_attempt, now) && !domain.paused && domain.retired.is_none();
     let every = progress::look_again(domain.ssl.reason, is_due);
+    let banner = freeze::banner(context, visitor).await?;
     let body = html! {
         @if !visitor.is_guest() {
             a.back href="/" { "‹ " (visitor.say("All domains", "Alle Domains")) }
@@ -159,12 +162,13 @@ async fn page(
                 @if domain.retired.is_some() { span.tag { (visitor.say("retired", "stillgelegt")) } }
             }
         }
+        (banner)
         @if let Some(done) = done { p.alert.good role="status" { (done.text(visitor.lang)) } }
         div.columns {
             div.stack {
                 (state(visitor, &domain, is_due, every))
                 @if let Some(report) = report {
-                    (records::report(visitor, &viewer.report(record, report)))
+                    (records::report(visitor, &viewer.report(record, report, None)))
                     (look_again(visitor, &record.name))
                 } @else { (verify_now(visitor, &domain)) }
                 (activity::events(visitor, &context.activity, record.name.as_str(), now))

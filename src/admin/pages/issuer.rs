@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::form::Form;
 use super::visitor::Visitor;
 use super::words::{self, count};
-use super::{Html, Page, layout, see_other};
+use super::{Html, Page, freeze, layout, see_other};
 use crate::admin::Context;
 use crate::admin::api::issuer::{Account, Budget, Issuer};
 use crate::admin::problem::Problem;
@@ -38,14 +38,9 @@ pub(super) fn pages() -> Vec<Page> {
 async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<Html, Problem> {
     let issuer = Issuer::from(context.control.overview().await?);
     let l = visitor.lang;
+    let banner = freeze::banner(&context, &visitor).await?;
     let body = html! {
-        @if let Some(freeze) = &issuer.freeze {
-            p.alert.note role="status" {
-                (l.pick("All orders are frozen since", "Alle Bestellungen sind angehalten seit")) " "
-                (words::time(freeze.since)) " (" (freeze.by) ")"
-                @if let Some(note) = &freeze.note { ": " (note) } @else { "." }
-            }
-        }
+        (banner)
         @if issuer.certificates_at_risk > 0 {
             p.alert role="status" {
                 (count(issuer.certificates_at_risk, l)) " "

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 use super::visitor::Visitor;
 use super::words::{self, count};
-use super::{Html, Page, layout};
+use super::{Html, Page, freeze, layout};
 use crate::admin::Context;
 use crate::admin::api::domains::{self, List, Listed};
 use crate::admin::input::Params;
@@ -39,6 +39,7 @@ async fn show(
         list: &list,
         counts: &counts,
     };
+    let banner = freeze::banner(&context, &visitor).await?;
     let body = html! {
         div.heading {
             h1 { (title) }
@@ -49,6 +50,7 @@ async fn show(
                 }
             }
         }
+        (banner)
         (shown.counts())
         (shown.filter())
         (shown.table(&domains))

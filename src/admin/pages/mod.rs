@@ -20,6 +20,7 @@ mod cookies;
 mod domain;
 mod form;
 mod frame;
+mod freeze;
 mod headers;
 mod icons;
 mod issuer;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::form::Form;
 use super::visitor::{Subject, Visitor};
-use super::{Html, Page, layout, words};
+use super::{Html, Page, freeze, layout, words};
 use crate::admin::Context;
 use crate::admin::api::share::{Link, Wish, make_link};
 use crate::admin::problem::Problem;
@@ -35,8 +35,9 @@ pub(super) fn pages() -> Vec<Page> {
     ]
 }
 
-async fn show(visitor: Visitor, Subject(name): Subject) -> Html {
-    page(&visitor, &name, html! {})
+async fn show(State(context): State<Arc<Context>>, visitor: Visitor, Subject(name): Subject) -> Result<Html, Problem> {
+    let banner = freeze::banner(&context, &visitor).await?;
+    Ok(page(&visitor, &name, banner))
 }
 
 async fn share(

@@ -7,6 +7,7 @@ mod bulk;
 mod domains;
 mod edge_cases;
 mod events;
+mod freeze;
 mod links;
 mod pages;
 mod service;

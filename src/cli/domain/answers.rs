@@ -53,7 +53,17 @@ pub(super) struct Report {
     pub(super) records: Vec<Record>,
     /// `None`: it was not tried, or the server is an older one.
     pub(super) preflight: Option<Preflight>,
+    /// `None`: orders go on, or the server is an older one.
+    pub(super) freeze: Option<Freeze>,
     pub(super) ssl: Ssl,
+}
+
+/// The stop of all orders.
+#[derive(Deserialize)]
+pub(super) struct Freeze {
+    pub(super) since: String,
+    pub(super) note: Option<String>,
+    pub(super) by: Option<String>,
 }
 
 /// Whether a CA's challenge gets there.
@@ -111,6 +121,15 @@ impl Report {
     /// Whether nothing has to be changed.
     pub(super) fn is_right(&self) -> bool {
         self.https && self.verified
+    }
+}
+
+impl Freeze {
+    /// Since when, by whom and why, as far as this token sees it.
+    pub(super) fn sentence(&self) -> String {
+        let by = self.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+        let note = self.note.as_ref().map_or(".".to_owned(), |note| format!(": {note}"));
+        format!("All orders have been frozen since {}{by}{note}", self.since)
     }
 }
 

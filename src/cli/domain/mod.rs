@@ -273,6 +273,21 @@ mod tests {
         assert_eq!(text.matches("Add it.").count(), 1, "{text}");
     }
 
+    #[test]
+    fn a_freeze_is_told_as_far_as_it_is_known() {
+        let freeze = |note: Value, by: Value| {
+            let freeze: answers::Freeze =
+                read(&json!({"since": "2026-11-28T10:00:00Z", "note": note, "by": by})).unwrap();
+            freeze.sentence()
+        };
+        let since = "All orders have been frozen since 2026-11-28T10:00:00Z";
+        assert_eq!(
+            freeze(json!("incident 7"), json!("ops")),
+            format!("{since} by ops: incident 7")
+        );
+        assert_eq!(freeze(Value::Null, Value::Null), format!("{since}."));
+    }
+
     /// A stand-in for the admin API: three domains on two pages, one of them not right yet.
     async fn stand_in(tasks: &crate::shutdown::Tasks) -> AdminClient {
         use axum::extract::{Path, RawQuery};
@@ -295,7 +310,10 @@ mod tests {
             let right = name == "a.example";
             (
                 StatusCode::ACCEPTED,
-                Json(json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending")})),
+                Json(
+                    json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending"),
+                            "freeze": (name == "a.example").then(|| json!({"since": "2026-11-28T10:00:00Z", "note": "incident 7", "by": "ops"}))}),
+                ),
             )
         };
         let dns = move |Path(name): Path<String>| async move {
@@ -353,6 +371,11 @@ mod tests {
             verify(&client, &wrong, None, true).await,
             Err(Failure::NotYet)
         ));
+        // A freeze may last for days: an order is not waited for.
+        let long = Instant::now() + std::time::Duration::from_secs(3_600);
+        let waited = verify(&client, &right, Some(long), false);
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waited).await;
+        assert!(matches!(waited, Ok(Err(Failure::NotYet))), "{waited:?}");
         assert!(client.delete("/v1/domains/a.example").await.is_ok());
         let error = client.get("/v1/domains/x.example").await.unwrap_err();
         assert_eq!(error.to_string(), "linkseal: there is no such domain (not_found)");

@@ -28,16 +28,17 @@ pub(super) async fn verify(
         let report: Report = read(&answer)?;
         let right = report.is_right();
         let done = right && (until.is_none() || report.ssl.state == State::Issued.as_str());
-        let goes_on = !done && until.is_some_and(|until| Instant::now() < until);
+        // No order is made during a freeze, which may last for days.
+        let goes_on = !done && report.freeze.is_none() && until.is_some_and(|until| Instant::now() < until);
         if !goes_on {
             match json {
                 true => output::json(&answer)?,
-                false => output::text(&describe(name, &report))?,
+                false => output::text(&told_of(name, &report))?,
             }
             return if done { Ok(()) } else { Err(Failure::NotYet) };
         }
         // While waiting, what changed is told once, and not on stdout: the outcome goes there.
-        let now = describe(name, &report);
+        let now = told_of(name, &report);
         if now != told {
             eprint!("{now}");
             told = now;
@@ -48,6 +49,15 @@ pub(super) async fn verify(
             sleep(VERIFY_EVERY).await;
         }
     }
+}
+
+/// What a person needs, and whether an order can follow at all.
+fn told_of(name: &DomainName, report: &Report) -> String {
+    let mut out = describe(name, report);
+    if let Some(freeze) = &report.freeze {
+        out.push_str(&format!("{}\n", freeze.sentence()));
+    }
+    out
 }
 
 /// Waits until the domain is issued, its order has ended otherwise, or the time is up.
