@@ -17,6 +17,7 @@ use super::response;
 use super::rules::Rule;
 use super::upload::{Phase, Progress, Upload};
 use crate::domain::registry::Entry;
+use crate::edge::http::forwarded::came_over_https;
 use crate::edge::http::host::Host;
 use crate::edge::http::record;
 use crate::edge::http::reply::{self, Reply};
@@ -63,7 +64,8 @@ async fn attempt(
         let settings = session.context.settings.load();
         let seen = Seen {
             client: session.connection.client.ip(),
-            tls: session.connection.tls.is_some(),
+            // A back end that is told `http` would redirect to HTTPS, and the CDN come back the same way.
+            https: session.connection.tls.is_some() || came_over_https(&head.headers),
             host: authority,
             edge: settings.edge_name.as_str(),
         };

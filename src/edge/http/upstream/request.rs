@@ -54,8 +54,8 @@ const EDGES_OWN: [HeaderName; 10] = [
 pub(super) struct Seen<'a> {
     /// Who sent it.
     pub(super) client: IpAddr,
-    /// Whether over TLS.
-    pub(super) tls: bool,
+    /// Whether over HTTPS, here or up to a CDN in front.
+    pub(super) https: bool,
     /// For which host, in lower case; with the port if it is not the scheme's own.
     pub(super) host: &'a str,
     /// The edge's name, by which loops are found.
@@ -237,7 +237,7 @@ fn passed_on(headers: &mut HeaderMap, edge: &str) -> Result<(), Refusal> {
 
 /// Who the client is and what it asked for, as the edge saw it.
 fn from_edge(headers: &mut HeaderMap, seen: &Seen<'_>) -> Result<(), Refusal> {
-    let proto = if seen.tls { "https" } else { "http" };
+    let proto = if seen.https { "https" } else { "http" };
     let client = seen.client.to_canonical();
     let mut forwarded = String::with_capacity(96);
     // RFC 7239 §4 and §6: what is no token is quoted; IPv6 stands in brackets.
@@ -293,7 +293,7 @@ mod tests {
 
     const SEEN: Seen<'static> = Seen {
         client: IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)),
-        tls: true,
+        https: true,
         host: "links.customer.example",
         edge: "track.platform.example",
     };
@@ -345,7 +345,7 @@ mod tests {
         );
         let v6 = Seen {
             client: "2001:db8::1".parse().unwrap(),
-            tls: false,
+            https: false,
             host: "links.customer.example:8080",
             ..SEEN
         };

@@ -200,6 +200,33 @@ async fn over_plain_http_only_while_a_certificate_is_pending() {
 }
 
 #[tokio::test]
+async fn a_back_end_learns_that_a_cdn_took_a_request_over_https() {
+    let back_end = BackEnd::start().await;
+    let edge = edge(rule("/", &back_end.url()));
+    for (host, name, value) in [
+        (CUSTOMER, "X-Forwarded-Proto", "https"),
+        (CUSTOMER, "CF-Visitor", "{\"scheme\":\"https\"}"),
+        (CUSTOMER, "Forwarded", "for=192.0.2.1;proto=https"),
+        (PENDING, "X-Forwarded-Proto", "https"),
+    ] {
+        let request = Request::get("/track/1").header(name, value);
+        let got = edge.send(Via::Http, host, request, "").await;
+        assert_eq!(got.status, StatusCode::OK, "{host} {name}");
+        let requests = back_end.requests();
+        let last = requests.last().unwrap();
+        assert!(last.contains("\r\nx-forwarded-proto: https\r\n"), "{last}");
+        let forwarded = format!("\r\nforwarded: for=203.0.113.9;host={host};proto=https\r\n");
+        assert!(last.contains(&forwarded), "{last}");
+        assert!(!last.contains("192.0.2.1"), "{last}");
+    }
+    // Over TLS it is HTTPS, whatever a header says.
+    let request = Request::get("/track/1").header("X-Forwarded-Proto", "http");
+    edge.send(BOTH[0], CUSTOMER, request, "").await;
+    let requests = back_end.requests();
+    assert!(requests.last().unwrap().contains("\r\nx-forwarded-proto: https\r\n"));
+}
+
+#[tokio::test]
 async fn what_the_response_says_about_its_connection_stays_there() {
     let said = b"HTTP/1.1 203 Odd\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nAlt-Svc: h3=\":443\"\r\n\
                  Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nServer: old\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n";
