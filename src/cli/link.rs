@@ -1,5 +1,6 @@
 //! `linkseal link`: keys and links by hand, for a first try and for support.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -13,7 +14,8 @@ use crate::cert::sealed::write_private;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::link::{
-    Destination, Finding, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Place, Served, explain, unwrapped, url,
+    Destination, Finding, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Pasted, Place, Served, decoded, explain,
+    unwrapped, url,
 };
 
 #[derive(Debug, Subcommand)]
@@ -181,18 +183,19 @@ fn inspect(
     tenants: Vec<String>,
     json: bool,
 ) -> Result<(), Failure> {
-    let uri = link.trim().parse::<Uri>().ok();
-    let host = uri.as_ref().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+    let pasted = Pasted::of(link);
+    let host = pasted.name();
+    let prefix = config.map(|config| config.links.prefix.as_str());
     // On edge.name the tenant is in the path.
-    let of_path = uri.as_ref().and_then(|uri| uri.path().strip_prefix("/t/"));
-    let of_path = of_path.and_then(|rest| rest.split('/').next()).map(str::to_owned);
+    let in_path = pasted.link(prefix).and_then(|link| link.tenant);
+    let of_path = in_path.and_then(decoded).map(Cow::into_owned);
     let tenants = if tenants.is_empty() {
         of_path.or(host.clone()).into_iter().collect()
     } else {
         tenants
     };
     let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
-    let mut found = explain(link, keys, &tenants, []);
+    let mut found = explain(link, prefix, keys, &tenants, []);
     if let Some(config) = config {
         let names = std::iter::once(&config.edge.name).chain(&config.edge.aliases);
         let is_edge = host.is_some_and(|host| names.into_iter().any(|name| name.as_str() == host));
@@ -203,6 +206,7 @@ fn inspect(
                 max_age: config.links.max_age.map(|age| age.get()),
                 prefix: config.links.prefix.as_str(),
                 place: if is_edge { Place::Edge } else { Place::Unknown },
+                is_served: None,
                 kills: None,
             },
         );

@@ -8,8 +8,9 @@
 
 use std::borrow::Cow;
 
+use super::destination::Destination;
 use super::slug::{MAX_SLUG, is_slug};
-use super::token::MAX_TOKEN_TEXT;
+use super::token::{Kind, MAX_TOKEN_TEXT};
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,18 @@ pub enum LinkKind {
     Unsubscribe,
     /// `/r/…`.
     Redirect,
+}
+
+impl LinkKind {
+    /// The kind of token it takes. `None`: it takes a slug.
+    pub(super) fn of_token(self) -> Option<Kind> {
+        match self {
+            Self::Open => Some(Kind::Open),
+            Self::Click => Some(Kind::Click),
+            Self::Unsubscribe => Some(Kind::Unsubscribe),
+            Self::Redirect => None,
+        }
+    }
 }
 
 /// A path that is one of a link.
@@ -124,6 +137,28 @@ fn without_slashes(mut text: &str) -> &str {
             None => return text,
         }
     }
+}
+
+/// Whether a destination is a link of ours that leads on, wherever its host is served: a stored
+/// redirect to it could lead in circles. A signed link holds its destination and so never itself;
+/// while a stored one leads to no link, there is no way round.
+pub fn comes_back(destination: &Destination<'_>, prefix: &str, is_served: impl Fn(&str) -> bool) -> bool {
+    // Its path first: most lead to no such path.
+    let path = destination.path().split(['?', '#']).next().unwrap_or_default();
+    LinkPath::parse(path, prefix).is_some_and(|link| matches!(link.kind, LinkKind::Click | LinkKind::Redirect))
+        && destination.ascii_host().is_some_and(|host| is_served(&host))
+}
+
+/// What stands after the token or slug that was found at the beginning of a text.
+pub(super) fn after<'a>(text: &'a str, found: &str) -> &'a str {
+    if let Some(rest) = text.strip_prefix(found) {
+        return rest;
+    }
+    let text = without_slashes(text);
+    found
+        .bytes()
+        .try_fold(text, |rest, _| first(rest).map(|(_, rest)| rest))
+        .unwrap_or_default()
 }
 
 /// The token that stands at the beginning of a text, without what was appended to it. `None`: there

@@ -26,7 +26,10 @@ pub fn unwrapped(text: &str) -> Option<(String, String)> {
 }
 
 fn layer(text: &str) -> Option<(String, String)> {
-    let (_, rest) = text.split_once("://")?;
+    // Where no scheme is at the beginning, the URL is a parameter of a link that has none.
+    let (_, rest) = text
+        .split_once("://")
+        .filter(|(s, _)| s.bytes().all(|b| b.is_ascii_alphanumeric()))?;
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (host, tail) = rest.split_at_checked(end)?;
     let (tail, _) = tail.split_once('#').unwrap_or((tail, ""));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
-use http::{StatusCode, Uri};
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::admin::{Context, Live};
 use crate::config::admin::Role;
 use crate::domain::DomainName;
 use crate::domain::registry::Registry;
-use crate::link::{Finding, Inspection, Place, Served, Slug, explain, slugs_in, unwrapped};
+use crate::link::{Finding, Inspection, LinkKind, Pasted, Place, Served, Slug, explain, slugs_in, unwrapped};
 use crate::store::StoredRedirect;
 
 /// Other domains' tenants that are tried, to tell a link that stands on the wrong domain from a
@@ -64,21 +64,31 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
     // Trying thousands of keys would hold up everything else on this thread.
     let found = context.tasks.spawn_blocking(move || {
         let live = this.live.load();
-        let tenants = tenants(&this.registry, &live, &url);
+        let pasted = Pasted::of(&url);
+        let place = place(&this.registry, &live, &pasted);
+        let tenants = pasted.tenants(&live.prefix, place, |host| tenants(&this.registry, &live, host));
         let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
         let others = others(&this.registry, tenant);
+        let is_served = |host: &str| this.registry.get(host).is_some();
         let served = Served {
             now: this.control.clock().now(),
             max_age: live.max_age,
             prefix: &live.prefix,
-            place: place(&this.registry, &live, &url),
+            place,
+            is_served: Some(&is_served),
             kills: Some(this.control.kills().switches()),
         };
-        let stored = stored.as_ref().map(|r| (r.url.as_str(), r.expires));
+        let stored = stored.as_ref().map(|r| (r.slug.as_str(), r.url.as_str(), r.expires));
         let tenant = tenants.first().copied().unwrap_or_default();
-        let mut found = explain(&url, &live.link_keys, &tenants, others.iter().map(String::as_str))
-            .as_served(&url, &served)
-            .as_stored(stored, tenant, &served);
+        let mut found = explain(
+            &url,
+            Some(&live.prefix),
+            &live.link_keys,
+            &tenants,
+            others.iter().map(String::as_str),
+        )
+        .as_served(&url, &served)
+        .as_stored(&url, stored, tenant, &served);
         let untried = this.registry.len().saturating_sub(others.len());
         if found.finding == Finding::Forged && untried > 0 {
             found.explanation.push_str(&format!(
@@ -99,20 +109,17 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
 
 /// What is stored, where the URL is that of a stored redirect.
 async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, Problem> {
-    let uri = pasted(url);
-    let text = uri
-        .as_ref()
-        .and_then(|uri| uri.path().rsplit_once("/r/"))
-        .map(|(_, text)| text);
-    let name = uri
-        .as_ref()
-        .and_then(host)
-        .and_then(|host| DomainName::parse(&host).ok());
+    let pasted = Pasted::of(url);
+    let link = pasted.link(Some(&context.live.load().prefix));
+    let text = link
+        .filter(|link| link.kind == LinkKind::Redirect)
+        .map(|link| link.text.to_owned());
+    let name = pasted.name().and_then(|host| DomainName::parse(&host).ok());
     let (Some(name), Some(text)) = (name, text) else {
         return Ok(None);
     };
     // As the edge does: the whole, else without what was appended.
-    for slug in slugs_in(text).filter_map(|slug| Slug::parse(&slug).ok()) {
+    for slug in slugs_in(&text).filter_map(|slug| Slug::parse(&slug).ok()) {
         if let Some(found) = context.control.redirects().served(&name, &slug).await? {
             return Ok(Some(found));
         }
@@ -120,20 +127,9 @@ async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, 
     Ok(None)
 }
 
-/// What people paste, as a URL. `None`: it is none.
-fn pasted(url: &str) -> Option<Uri> {
-    let url = url.trim().trim_matches(['<', '>', '"', '\'']);
-    // A bare word is no host: a token has no scheme.
-    url.contains("://").then(|| url.parse().ok())?
-}
-
-fn host(uri: &Uri) -> Option<String> {
-    Some(uri.host()?.trim_end_matches('.').to_ascii_lowercase())
-}
-
-/// What the host of a URL is to this edge.
-fn place(registry: &Registry, live: &Live, url: &str) -> Place {
-    match pasted(url).as_ref().and_then(host) {
+/// What the host of a link is to this edge.
+fn place(registry: &Registry, live: &Live, pasted: &Pasted<'_>) -> Place {
+    match pasted.name() {
         None => Place::Unknown,
         Some(host) if live.is_edge(&host) => Place::Edge,
         Some(host) if registry.get(&host).is_some() => Place::Domain,
@@ -142,24 +138,16 @@ fn place(registry: &Registry, live: &Live, url: &str) -> Place {
     }
 }
 
-/// The tenants whose links the URL's host serves: the present one and the former ones; on edge.name
-/// the one in the path.
-fn tenants(registry: &Registry, live: &Live, url: &str) -> Vec<String> {
-    let uri = pasted(url);
-    let Some(host) = uri.as_ref().and_then(host) else {
-        return Vec::new();
-    };
-    if live.is_edge(&host) {
-        let path = uri.as_ref().map_or("", Uri::path);
-        let tenant = path.split("/t/").nth(1).and_then(|rest| rest.split('/').next());
-        // Without one, it is the edge's own name.
-        return vec![tenant.map_or(host, str::to_owned)];
+/// The tenants of a domain, the present one and the former ones.
+fn tenants(registry: &Registry, live: &Live, host: &str) -> Vec<String> {
+    match registry.get(host) {
+        Some(entry) => {
+            let former = entry.former_tenants().iter().cloned();
+            std::iter::once(entry.tenant().to_owned()).chain(former).collect()
+        }
+        None if live.is_edge(host) => vec![host.to_owned()],
+        None => Vec::new(),
     }
-    let Some(entry) = registry.get(&host) else {
-        return Vec::new();
-    };
-    let former = entry.former_tenants().iter().cloned();
-    std::iter::once(entry.tenant().to_owned()).chain(former).collect()
 }
 
 /// Tenants to try beside those of the link's domain: the one asked for, else some.

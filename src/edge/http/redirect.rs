@@ -14,7 +14,7 @@ use super::server::Session;
 use super::{click, kill, record, upstream};
 use crate::domain::registry::Entry;
 use crate::event::Appending;
-use crate::link::{Destination, NotKnown, Target, slugs_in};
+use crate::link::{Destination, NotKnown, Target, comes_back, slugs_in};
 
 /// How long a request waits for its network's turn to look a slug up.
 const TURN: Duration = Duration::from_secs(1);
@@ -109,21 +109,10 @@ pub(super) fn answer(x: &Exchange<'_>, stored: Meant<'_>) -> Option<(Reply, Opti
     Some((reply, Some(event)))
 }
 
-/// Whether a stored redirect comes back to a link of ours. To its own host, as for signed links;
-/// and to a link on any other domain served here: a signed link holds its destination and so never
-/// itself, and while a stored one leads to none, there is no way round.
+/// Whether a stored redirect comes back to its own host, or to a link on any domain served here.
 fn leads_in_circles(x: &Exchange<'_>, destination: &Destination<'_>) -> bool {
-    if destination.leads_to(x.entry.name.as_str()) {
-        return true;
-    }
-    // Its path first: most lead to no such path.
-    let path = destination.path().split(['?', '#']).next().unwrap_or_default();
-    let is_link = matches!(
-        route(path, &x.settings.prefix),
-        Route::Click { .. } | Route::Redirect { .. }
-    );
-    is_link
-        && destination
-            .ascii_host()
-            .is_some_and(|host| x.session.context.registry.get(&host).is_some())
+    destination.leads_to(x.entry.name.as_str())
+        || comes_back(destination, &x.settings.prefix, |host| {
+            x.session.context.registry.get(host).is_some()
+        })
 }

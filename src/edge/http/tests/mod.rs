@@ -5,6 +5,7 @@ mod abuse;
 mod challenges;
 mod connection;
 mod hosts;
+mod inspecting;
 mod links;
 mod plain;
 mod redirects;
