@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use super::{Control, Draft, Priority, rules};
 use crate::clock::Timestamp;
-use crate::domain::DomainName;
+use crate::dns::DnsReport;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
 use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::{DomainName, DomainRecord};
+use crate::fault::Fault;
 use crate::random;
 
 /// Between two looks at a departed domain: next to nothing, and who comes back without a word is
@@ -52,6 +54,25 @@ impl Control {
         } else {
             self.slow_down(draft, last_look);
         }
+    }
+
+    /// The domain as a report found it, so that its state and the report say the same. Nothing is
+    /// stored and nothing is planned. A look that was noted since the report was made goes before it.
+    pub fn as_found(&self, record: DomainRecord, report: &DnsReport) -> DomainRecord {
+        let now = self.inner.clock.now();
+        let noted = record.dns.checked.filter(|at| *at <= now);
+        if noted.is_some_and(|at| at >= report.checked) {
+            return record;
+        }
+        let planned = record.ssl.next_attempt;
+        let mut draft = Draft::of(record, now);
+        // What our own resolvers could not find out says nothing about the domain.
+        if report.finding.fault != Some(Fault::Ours) {
+            self.note_dns(&mut draft, &report.finding.verdict, Some(report.verified));
+            draft.record.ssl.next_attempt = planned;
+        }
+        draft.record.dns.checked = Some(report.checked);
+        draft.record
     }
 
     /// Plans the next look at a name that leads here.

@@ -34,7 +34,7 @@ pub enum Edit<E> {
 const CONFLICTS: usize = 16;
 
 impl Draft {
-    fn of(record: DomainRecord, now: Timestamp) -> Self {
+    pub(super) fn of(record: DomainRecord, now: Timestamp) -> Self {
         Self {
             record,
             now,

@@ -23,7 +23,7 @@ use crate::store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
 const CONFLICTS: usize = 16;
 /// How often a new certificate may be ordered by hand for one name: what CAs allow for one exact set
 /// of names (Let's Encrypt: 5 in 7 days), also where an order that names what it replaces is exempt.
-const REISSUES: Limit = Limit {
+pub const REISSUES: Limit = Limit {
     count: 5,
     per: Duration::from_secs(7 * 86_400),
 };
@@ -309,6 +309,7 @@ impl Control {
                 let told = note_preflight(draft, tried.clone());
                 if !ours {
                     self.note_dns(draft, &report.finding.verdict, Some(report.verified));
+                    draft.record.dns.checked = Some(report.checked);
                 }
                 if told.is_some() {
                     draft.tells("preflight", told);
@@ -423,7 +424,7 @@ impl Control {
     }
 
     /// What the records of a domain look like now, and whether its challenge gets here. Nothing is
-    /// stored; behind a proxy, where a try may need the stand-in, the last one's result is shown.
+    /// stored, but the domain is given as it was found; behind a proxy, where a try may need the stand-in, the last one's result is shown.
     pub async fn dns_report(
         &self,
         name: &DomainName,
@@ -443,7 +444,7 @@ impl Control {
             DnsVerdict::Proxied { .. } => {}
             _ => record.ssl.facts.preflight = None,
         }
-        Ok((record, report))
+        Ok((self.as_found(record, &report), report))
     }
 
     /// Takes up a domain that was set aside, or denied: an order is planned where domains are

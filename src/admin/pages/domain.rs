@@ -75,7 +75,10 @@ pub(super) async fn dns(
 ) -> Result<Html, Problem> {
     let made = |report: &Arc<DnsReport>| which.at.as_ref().is_some_and(|at| *at == report.checked.to_string());
     let (record, report) = match context.pages.reports.get(&name).filter(made) {
-        Some(report) => (record(&context, &name).await?, report),
+        Some(report) => {
+            let record = record(&context, &name).await?;
+            (context.control.as_found(record, &report), report)
+        }
         None => {
             let _turn = visitor.turn(&context).await?;
             let (record, report) = context.control.dns_report(&name, &visitor.actor()).await?;
@@ -203,7 +206,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
             }
             p.sentence data-say { (visitor.text(&ssl.message)) }
             @if !domain.paused && domain.retired.is_none() {
-                @if let Some(steps) = progress::steps(ssl.reason, is_due, l) { (steps) }
+                @if let Some(steps) = progress::steps(ssl.reason, domain.dns.https, is_due, l) { (steps) }
             }
             @if ssl.state != SslState::Issued && ssl.next_attempt.is_some() && every == 0 {
                 p.muted {

@@ -26,8 +26,9 @@ enum Step {
 }
 
 /// The steps. `None`: nothing is on its way that could be shown, by an operator's will.
-pub(super) fn steps(reason: Reason, is_due: bool, l: Language) -> Option<Markup> {
-    let [dns, queue, order, https] = standing(reason, is_due)?;
+/// `leads_here`: what DNS said at the last look.
+pub(super) fn steps(reason: Reason, leads_here: bool, is_due: bool, l: Language) -> Option<Markup> {
+    let [dns, queue, order, https] = standing(reason, leads_here, is_due)?;
     let step = |step: Step, title: &str, text: &str| {
         let (class, icon, says) = match step {
             Step::Done => ("done", icons::check(), l.pick("done", "erledigt")),
@@ -52,7 +53,7 @@ pub(super) fn steps(reason: Reason, is_due: bool, l: Language) -> Option<Markup>
     })
 }
 
-fn standing(reason: Reason, is_due: bool) -> Option<[Step; 4]> {
+fn standing(reason: Reason, leads_here: bool, is_due: bool) -> Option<[Step; 4]> {
     use Step::{Done, Now, Stuck, Todo};
     Some(match reason {
         Reason::Ok | Reason::Renewing | Reason::RenewalFailing | Reason::Moved => [Done, Done, Done, Done],
@@ -61,6 +62,8 @@ fn standing(reason: Reason, is_due: bool) -> Option<[Step; 4]> {
         Reason::Validating => [Done, Done, Now, Todo],
         Reason::RateLimited | Reason::CaUnreachable => [Done, Stuck, Todo, Todo],
         Reason::RetryScheduled | Reason::ValidationFailed | Reason::GivenUp => [Done, Done, Stuck, Todo],
+        Reason::NeverRequested | Reason::Expired if leads_here && is_due => [Done, Now, Todo, Todo],
+        Reason::NeverRequested | Reason::Expired if leads_here => [Done, Todo, Todo, Todo],
         Reason::NeverRequested | Reason::Expired if is_due => [Now, Todo, Todo, Todo],
         Reason::NeverRequested | Reason::Expired => [Todo, Todo, Todo, Todo],
         Reason::DnsMissing
@@ -98,8 +101,8 @@ mod tests {
     #[test]
     fn every_state_has_steps_that_fit_it() {
         for &reason in Reason::ALL {
-            for is_due in [false, true] {
-                let Some(all) = standing(reason, is_due) else {
+            for (leads_here, is_due) in [(false, false), (false, true), (true, false), (true, true)] {
+                let Some(all) = standing(reason, leads_here, is_due) else {
                     assert!(matches!(reason, Reason::Denied | Reason::Paused));
                     continue;
                 };

@@ -18,7 +18,7 @@ use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::admin::view::DomainView;
 use crate::config::admin::Role;
-use crate::control::{Holds, Patch, Reissue};
+use crate::control::{Holds, Patch, REISSUES, Reissue};
 use crate::domain::ssl::Reason;
 use crate::domain::{DomainName, Language};
 
@@ -112,6 +112,20 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
             }
         }
     };
+    // A second step, without a script too: what is asked for is done by the button inside.
+    let confirmed = |id: &str, rest: &str, on: Option<bool>, text: &str, hint: Markup, yes: &str| {
+        html! {
+            details.confirm id=(id) {
+                summary { (text) }
+                form.field method="post" action=(visitor.domain_path(domain.name, rest)) {
+                    (layout::form_token(visitor))
+                    @if let Some(on) = on { input type="hidden" name="on" value=(on); }
+                    span.hint { (hint) }
+                    div { button { (yes) } }
+                }
+            }
+        }
+    };
     html! {
         section.card #settings data-part aria-labelledby="settings-title" {
             h2 #settings-title { (l.pick("Settings", "Einstellungen")) }
@@ -127,27 +141,24 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                 (switch("/pause", false, l.pick("Resume", "Fortsetzen"),
                     l.pick("Issuance is paused.", "Die Ausstellung ist angehalten.")))
             } @else {
-                (switch("/pause", true, l.pick("Pause", "Anhalten"),
-                    l.pick("No orders until it is resumed.", "Keine Bestellungen, bis es fortgesetzt wird.")))
+                (confirmed("confirm-pause", "/pause", Some(true), l.pick("Pause", "Anhalten"),
+                    html! { (l.pick("No certificate is ordered or renewed until it is resumed; the present one expires.",
+                        "Bis zum Fortsetzen wird kein Zertifikat bestellt oder erneuert; das jetzige läuft ab.")) },
+                    l.pick("Yes, pause", "Ja, anhalten")))
             }
             @if visitor.can(Role::Admin) {
                 @if domain.http_while_pending {
-                    (switch("/http", false, l.pick("Switch HTTP off", "HTTP ausschalten"),
-                        l.pick("While there is no certificate, links work over HTTP.",
-                            "Solange es kein Zertifikat gibt, funktionieren Links über HTTP.")))
+                    (confirmed("confirm-http", "/http", Some(false), l.pick("Switch HTTP off", "HTTP ausschalten"),
+                        html! { (l.pick("While there is no certificate, links work over HTTP. Without it they do not work until there is one.",
+                            "Solange es kein Zertifikat gibt, funktionieren Links über HTTP. Ohne HTTP funktionieren sie bis dahin nicht.")) },
+                        l.pick("Yes, switch HTTP off", "Ja, HTTP ausschalten")))
                 } @else {
                     (switch("/http", true, l.pick("Switch HTTP on", "HTTP einschalten"),
                         l.pick("While there is no certificate, links do not work.",
                             "Solange es kein Zertifikat gibt, funktionieren Links nicht.")))
                 }
-                form.field method="post" action=(visitor.domain_path(domain.name, "/reissue")) {
-                    (layout::form_token(visitor))
-                    div { button { (l.pick("New certificate", "Neues Zertifikat")) } }
-                    span.hint {
-                        (l.pick("Orders one whatever is held; counts against the CA’s limits.",
-                            "Bestellt eines, was auch vorhanden ist; zählt gegen die Limits der CA."))
-                    }
-                }
+                (confirmed("confirm-reissue", "/reissue", None, l.pick("New certificate", "Neues Zertifikat"),
+                    reissue_costs(l), l.pick("Yes, order a new certificate", "Ja, neues Zertifikat bestellen")))
                 @if visitor.scope.tenant().is_none() && waits(domain) {
                     form.field method="post" action=(visitor.domain_path(domain.name, "/release")) {
                         (layout::form_token(visitor))
@@ -160,6 +171,17 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What a new certificate costs of the limits.
+fn reissue_costs(l: Language) -> Markup {
+    let per = words::span(REISSUES.per, l);
+    html! {
+        (l.pick("Orders a new one even if the current one is valid. It uses up: one order of the account and one certificate under the registered domain at the CA, and one of",
+            "Stellt ein neues aus, auch wenn das jetzige noch gilt. Das verbraucht: eine Bestellung des Kontos und ein Zertifikat unter der registrierten Domain bei der CA sowie eine von"))
+        " " (REISSUES.count) " "
+        (l.pick("manual orders of this name per", "manuellen Bestellungen dieses Namens je")) " " (per) "."
     }
 }
 

@@ -265,6 +265,7 @@ async fn verify_reports_and_queues_when_right() {
             "records",
             "provider",
             "preflight",
+            "freeze",
             "ssl"
         ]
     );

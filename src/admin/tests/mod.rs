@@ -2,6 +2,7 @@
 //! CA that cannot be reached, and DNS that says what the names say (`right.…` leads here).
 
 mod access;
+mod agreement;
 mod attacks;
 mod bulk;
 mod domains;
@@ -89,6 +90,25 @@ impl Lookup for NamesTell {
             return Ok(Answer { records: vec![record] });
         }
         if name.starts_with("inside.") {
+            return Err(LookupError::NoData { ttl: Some(60) });
+        }
+        if name.starts_with("unclear.") && kind == Kind::A {
+            let record = Record {
+                owner: name.to_owned(),
+                ttl: 60,
+                data: Data::Address([104, 16, 0, 1].into()),
+            };
+            return Ok(Answer { records: vec![record] });
+        }
+        if name.starts_with("elsewhere.") && kind == Kind::Cname {
+            let record = Record {
+                owner: name.to_owned(),
+                ttl: 60,
+                data: Data::Name("other.example".to_owned()),
+            };
+            return Ok(Answer { records: vec![record] });
+        }
+        if name.starts_with("elsewhere.") || name.starts_with("unclear.") {
             return Err(LookupError::NoData { ttl: Some(60) });
         }
         if !name.starts_with("right") {
