@@ -69,6 +69,7 @@ impl SslStatus {
             },
             Reason::CaUnreachable => OUTAGE,
             Reason::RenewalFailing if self.facts.cause == Some(FailureKind::NameLimit) => NAME_LIMIT,
+            reason if reason.is_in_progress() => ORDER_ABANDONED_AFTER,
             reason if reason.is_dns() => LOOK,
             Reason::Moved => LOOK,
             _ => RETRY,
