@@ -32,8 +32,9 @@ pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// An order older than that is not taken up any more: its authorizations may have run out.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
-/// A clock that is further ahead of the CA's gets no order placed.
-const CLOCK_AHEAD: Duration = Duration::from_secs(86_400);
+/// A clock that is further ahead of the CA's gets no order placed: the shortest certificates would look
+/// expired.
+const CLOCK_AHEAD: Duration = Duration::from_secs(6 * 86_400);
 /// How far in the future a certificate's begin may lie: clocks differ a little.
 const NOT_YET: Duration = Duration::from_secs(300);
 
