@@ -24,6 +24,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -97,6 +98,7 @@ pub struct Issuer {
     sealer: Arc<Sealer>,
     clock: Clock,
     metrics: Metrics,
+    looked_expired: AtomicBool,
 }
 
 /// Why a CA cannot be used as configured.
@@ -243,6 +245,7 @@ impl Issuer {
             sealer,
             clock,
             metrics,
+            looked_expired: AtomicBool::new(false),
         })
     }
 
@@ -279,6 +282,7 @@ impl Issuer {
             clock: &self.clock,
             ca: &self.settings.directory,
             profile: self.settings.profile.as_deref(),
+            looked_expired: &self.looked_expired,
             job,
             progress,
         };

@@ -4,6 +4,7 @@
 //! order: the key before newOrder is sent, the order's URL as soon as it is known, the step before
 //! the CSR goes out. Between the CA's answer to newOrder and our note of it a crash costs one order.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -32,9 +33,9 @@ pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// An order older than that is not taken up any more: its authorizations may have run out.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
-/// A clock that is further ahead of the CA's gets no order placed: the shortest certificates would look
-/// expired.
-const CLOCK_AHEAD: Duration = Duration::from_secs(6 * 86_400);
+/// Once a certificate looked expired here, no order is placed while the clock is further ahead of the
+/// CA's than that.
+const CLOCK_AHEAD: Duration = Duration::from_secs(86_400);
 /// How far in the future a certificate's begin may lie: clocks differ a little.
 const NOT_YET: Duration = Duration::from_secs(300);
 
@@ -49,6 +50,8 @@ pub(super) struct Driver<'a> {
     /// `None`: the CA's default profile.
     pub(super) profile: Option<&'a str>,
     pub(super) job: &'a Job,
+    /// Whether the last certificate obtained looked expired by the clock here.
+    pub(super) looked_expired: &'a AtomicBool,
     pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -292,6 +295,7 @@ impl Driver<'_> {
         }
         let now = self.clock.now();
         let at_ca = self.client.now().unwrap_or(now);
+        self.looked_expired.store(leaf.not_after <= now, Ordering::Relaxed);
         if leaf.not_after <= now {
             if leaf.not_after > at_ca {
                 return Err(used_up(self.clock_failure(at_ca)));
@@ -401,7 +405,8 @@ impl Driver<'_> {
     /// An order that would bring a certificate which looks expired here is not placed.
     fn check_clock(&self) -> Result<(), IssueError> {
         let now = self.clock.now();
-        match self.client.now().filter(|ca| now.saturating_since(*ca) > CLOCK_AHEAD) {
+        let ahead = self.client.now().filter(|ca| now.saturating_since(*ca) > CLOCK_AHEAD);
+        match ahead.filter(|_| self.looked_expired.load(Ordering::Relaxed)) {
             Some(ca) => Err(self.before_order(self.clock_failure(ca))),
             None => Ok(()),
         }

@@ -338,14 +338,14 @@ async fn caa_decides_before_an_order_which_ca_it_goes_to() {
 async fn a_ca_that_alone_fails_is_tried_by_one_order_at_a_time() {
     let plan = Plan::new().await.set("acme.issue", "on_register");
     let world = plan.start().await;
-    let refusal = Problem::new(StatusCode::FORBIDDEN, "userActionRequired", "new terms of service");
+    let refusal = Problem::new(StatusCode::BAD_REQUEST, "malformed", "out of order");
     world
         .faults()
         .refuse_next(linkseal::devca::Endpoint::NewOrder, 4, refusal.into());
     let names: Vec<_> = (0..6).map(|i| format!("links.c{i}.test")).collect();
     for name in &names[..3] {
         world.edge.register(name).await;
-        world.edge.until(name, "failed", |r| r.ssl.attempts == 1).await;
+        world.edge.until(name, "failed", |r| r.ssl.setbacks == 1).await;
     }
     for name in &names[3..] {
         world.edge.register(name).await;

@@ -197,7 +197,7 @@ async fn an_order_that_is_stuck_is_taken_up_once_and_then_given_up() {
     for attempts in 1..=2 {
         let record = until("the edge loses patience", async || {
             let record = world.edge.record(name).await;
-            if record.ssl.attempts == attempts && !is_busy(&record) {
+            if record.ssl.setbacks == attempts && !is_busy(&record) {
                 return Some(record);
             }
             world.clock.advance(Duration::from_secs(5));
