@@ -165,7 +165,11 @@ async fn a_message_that_the_stream_finds_too_large_is_set_aside_and_the_others_g
     let delivery = Delivery::start(&journal, &settings, &Tasks::new()).unwrap();
     let got: Vec<_> = held(&nats, &clock, 10).await.into_iter().map(|(id, _)| id).collect();
     assert_eq!(got, ids);
-    let letters = delivery.dead_letters("stream", None, 10).await.unwrap();
+    let letters = until("it is set aside", async || {
+        let letters = delivery.dead_letters("stream", None, 10).await.unwrap();
+        (!letters.is_empty()).then_some(letters)
+    })
+    .await;
     let set_aside: Vec<_> = letters
         .iter()
         .map(|l| l.event["id"].as_str().unwrap_or_default())

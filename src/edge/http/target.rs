@@ -188,8 +188,10 @@ impl Follower {
                     taken = until(rest.get(..taken).unwrap_or(rest), b'?');
                 }
                 let target = rest.get(..taken).unwrap_or_default();
+                // One pass without a branch per byte: nearly every target has no such byte.
                 if target.iter().fold(false, |any, b| any | (*b < b' ')) {
-                    // The line ends, or hyper refuses it.
+                    // The line ends, or hyper refuses it: what follows passes as it is.
+                    taken = target.iter().position(|b| *b < b' ').unwrap_or(taken);
                     self.place = Place::Lost;
                 } else if target.ends_with(b" ") {
                     self.to(Place::Version);
