@@ -765,6 +765,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_written_before_the_first_cursors_is_delivered_after_the_restart() {
+        let node = Node::new(&[("archive", None)]);
+        let first = node.boot();
+        append(&first, EventType::Click, 0..3).await;
+        // Killed before any delivery began.
+        drop(first);
+        let second = node.boot();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        append(&second, EventType::Click, 3..5).await;
+        node.wait(|| node.held("archive") == slugs(0..5)).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
     async fn a_disk_that_hangs_under_one_cursor_holds_up_nothing_else() {
         let node = Node::new(&[("good", None), ("stuck", None)]);
         let journal = node.boot();

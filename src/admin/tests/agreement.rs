@@ -144,7 +144,7 @@ async fn registering_a_known_name_says_so() {
 async fn the_next_attempt_is_shown_after_an_error_too() {
     let edge = Harness::start(vec![]).await;
     edge.add("right.customer.example").await;
-    let (name, now) = (super::name("right.customer.example"), edge.clock.now());
+    let (name, now) = (name("right.customer.example"), edge.clock.now());
     let mut record = edge.store.domain(&name).await.unwrap().unwrap();
     let at = now + Duration::from_secs(3_600);
     let error = serde_json::json!({"type": "x", "detail": "refused", "at": now, "subproblems": []});
