@@ -263,7 +263,7 @@ pub(crate) fn failed(ssl: &SslStatus, failure: Failure, unit: f64) -> SslEvent {
 /// counts it, and tried again `until` then or when the CA says.
 pub(crate) fn doubted(failure: &Failure, until: Timestamp) -> SslEvent {
     SslEvent::Doubted {
-        kind: failure.kind,
+        failure: failure.clone(),
         until: failure.retry_after.map_or(until, |at| until.max(at)),
     }
 }

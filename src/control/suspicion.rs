@@ -224,7 +224,7 @@ impl Control {
     /// Whether a failed order says something of us rather than of its domain.
     pub(super) fn doubts_failure(&self, record: &DomainRecord, failure: &Failure) -> bool {
         failure.kind.blames_domain()
-            && record.ssl.last_error.is_none()
+            && (record.ssl.last_error.is_none() || record.ssl.doubted)
             && self.doubts(&self.inner.order_suspicion, true)
     }
 

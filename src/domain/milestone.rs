@@ -53,7 +53,8 @@ impl Milestone {
             // What its operator has to put right is no news to the platform's customers.
             SslEvent::Failed { failure, .. } if failure.kind.is_ours() && failure.kind != FailureKind::Internal => None,
             SslEvent::Failed { .. } => {
-                let first = before.last_error.is_none();
+                // What was doubted has not been told.
+                let first = before.last_error.is_none() || before.doubted;
                 let gives_up = after.reason == Reason::GivenUp && before.reason != Reason::GivenUp;
                 (first || other_cause || gives_up).then_some(Self::Failed)
             }

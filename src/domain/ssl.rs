@@ -158,6 +158,9 @@ pub struct SslStatus {
     /// The CA's own words about the last failure. `None` after a success.
     #[serde(default)]
     pub last_error: Option<LastError>,
+    /// Whether the last failure was doubted: the CA's words are kept, and nothing is concluded from them.
+    #[serde(default)]
+    pub doubted: bool,
     /// What the sentences fill in.
     #[serde(default)]
     pub facts: Facts,
@@ -431,10 +434,11 @@ pub enum SslEvent {
         /// The wait that back-off gives this attempt, jitter included.
         backoff: Duration,
     },
-    /// An attempt failed while linkseal suspected itself: nothing is concluded from it.
+    /// An attempt failed while linkseal suspected itself: it counts and its words are kept, but the
+    /// state does not follow it.
     Doubted {
-        /// What kind of failure it was: the CA counts it all the same.
-        kind: FailureKind,
+        /// What failed.
+        failure: Failure,
         /// When to try again.
         until: Timestamp,
     },
@@ -532,6 +536,7 @@ impl SslStatus {
             setbacks: 0,
             eta: None,
             last_error: None,
+            doubted: false,
             facts: Facts::default(),
             failures: Vec::new(),
             hurry: false,

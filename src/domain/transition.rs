@@ -16,6 +16,8 @@ use crate::clock::Timestamp;
 /// After that many failed attempts in a row without a certificate, linkseal stops by itself:
 /// about a month at the longest back-off.
 pub const GIVE_UP_AFTER: u32 = 30;
+/// How far doubted attempts count: a fault of our own that lasts a day gives no domain up.
+const DOUBTED_COUNT: u32 = GIVE_UP_AFTER / 2;
 /// First wait after DNS was found wrong; doubles up to [`LOOK_MAX`].
 const LOOK_FIRST: Duration = Duration::from_secs(60);
 /// Longest wait between two looks at wrong DNS: a customer who fixes it need not come back.
@@ -70,7 +72,7 @@ impl SslStatus {
             }
             SslEvent::Issued(certificate) => next.issued(certificate),
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
-            SslEvent::Doubted { kind, until } => next.doubted(kind, until, now),
+            SslEvent::Doubted { failure, until } => next.doubted(failure, until, now),
             SslEvent::HeldBack { until, ca, .. } => next.held_back(until, ca, FailureKind::AccountLimit, now),
             SslEvent::CaOut { until, ca } => next.held_back(until, ca, FailureKind::Unreachable, now),
             SslEvent::OursToSolve { until, ca, kind } => next.held_back(until, ca, kind, now),
@@ -156,7 +158,7 @@ impl SslStatus {
         };
         if self.holds(now) {
             // What DNS alone had brought it to, DNS clears; what an order met, the next order does.
-            let dns_alone = self.reason == Reason::RenewalFailing && self.last_error.is_none();
+            let dns_alone = self.reason == Reason::RenewalFailing && (self.last_error.is_none() || self.doubted);
             if self.reason == Reason::Moved || dns_alone {
                 self.facts.cause = None;
                 self.reason = Reason::Ok;
@@ -290,6 +292,7 @@ impl SslStatus {
             ..Facts::default()
         };
         self.last_error = Some(failure.error);
+        self.doubted = false;
         if self.holds(now) {
             self.reason = Reason::RenewalFailing;
         } else if blames_domain && self.attempts >= GIVE_UP_AFTER {
@@ -310,8 +313,13 @@ impl SslStatus {
         }
     }
 
-    fn doubted(&mut self, kind: FailureKind, until: Timestamp, now: Timestamp) {
-        self.count_failure(kind, now);
+    fn doubted(&mut self, failure: Failure, until: Timestamp, now: Timestamp) {
+        if failure.kind.blames_domain() && self.attempts < DOUBTED_COUNT {
+            self.attempts += 1;
+        }
+        self.count_failure(failure.kind, now);
+        self.last_error = Some(failure.error);
+        self.doubted = true;
         self.next_attempt = Some(until);
         self.eta = None;
         if self.holds(now) {
@@ -591,19 +599,23 @@ mod tests {
         }
     }
 
-    fn failure(kind: FailureKind) -> SslEvent {
+    fn refusal(kind: FailureKind) -> Failure {
         let error = LastError {
             kind: "urn:x".into(),
             detail: "said so".into(),
             at: T0,
             subproblems: vec![],
         };
+        Failure {
+            kind,
+            error,
+            retry_after: None,
+        }
+    }
+
+    fn failure(kind: FailureKind) -> SslEvent {
         SslEvent::Failed {
-            failure: Failure {
-                kind,
-                error,
-                retry_after: None,
-            },
+            failure: refusal(kind),
             backoff: Duration::from_secs(60),
         }
     }
@@ -951,17 +963,26 @@ mod tests {
 
     #[test]
     fn what_is_doubted_changes_no_state_and_counts_as_the_ca_counts() {
+        let refused = refusal(FailureKind::Connection);
         let event = || SslEvent::Doubted {
-            kind: FailureKind::Connection,
+            failure: refused.clone(),
             until: T0 + HOUR,
         };
         let renewing = issued(90).then(SslEvent::OrderStarted { ca: ca() }, T0);
         let held = renewing.then(event(), T0);
         assert_eq!(
             (held.reason, held.attempts, held.next_attempt),
-            (Reason::Ok, 0, Some(T0 + HOUR))
+            (Reason::Ok, 1, Some(T0 + HOUR))
         );
-        assert_eq!((held.last_error, held.failures.len()), (None, 1));
+        assert_eq!(
+            (&held.last_error, held.failures.len(), held.doubted),
+            (&Some(refused.error.clone()), 1, true)
+        );
+        let believed = held.then(failure(FailureKind::Connection), T0 + HOUR);
+        assert_eq!((believed.attempts, believed.doubted), (2, false));
+        let long = (0..2 * GIVE_UP_AFTER).fold(held, |s, _| s.then(event(), T0));
+        let told = long.then(failure(FailureKind::Connection), T0);
+        assert!(told.attempts < GIVE_UP_AFTER, "doubt gives no domain up");
         let ordering = fresh().then(SslEvent::OrderStarted { ca: ca() }, T0);
         let pending = ordering.then(event(), T0);
         assert_eq!((ordering.state(), pending.state()), (State::Pending, State::Pending));
@@ -1068,7 +1089,7 @@ mod tests {
             Just(failure(FailureKind::Unreachable)),
             Just(failure(FailureKind::NameLimit)),
             Just(SslEvent::Doubted {
-                kind: FailureKind::Connection,
+                failure: refusal(FailureKind::Connection),
                 until: T0 + HOUR
             }),
             Just(SslEvent::HeldBack {
