@@ -243,12 +243,57 @@ pub(crate) async fn handshake(
     name: &str,
     config: &Arc<ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let io = TcpStream::connect(edge).await?;
+    handshake_over(TcpStream::connect(edge).await?, name, config).await
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn handshake_over(
+    io: TcpStream,
+    name: &str,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let handshake = TlsConnector::from(Arc::clone(config)).connect(name, io);
     tokio::time::timeout(PATIENCE, handshake)
         .await
         .map_err(std::io::Error::other)?
+}
+
+/// A connection over HTTP/1.1 that is kept for further requests.
+pub(crate) struct Kept {
+    name: String,
+    send: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+}
+
+impl Kept {
+    /// Over this session with a name.
+    pub(crate) async fn over(session: TlsStream<TcpStream>, name: &str) -> Result<Self, String> {
+        let (send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(session))
+            .await
+            .map_err(|e| e.to_string())?;
+        tokio::spawn(connection);
+        Ok(Self {
+            name: name.to_owned(),
+            send,
+        })
+    }
+
+    /// The next request.
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, String> {
+        let request = http::Request::get(path).header("host", &self.name);
+        let request = request.body(Full::default()).map_err(|e| e.to_string())?;
+        let answer = async { read(self.send.send_request(request).await.map_err(|e| e.to_string())?).await };
+        tokio::time::timeout(PATIENCE, answer)
+            .await
+            .map_err(|_| "no answer".to_owned())?
+    }
+
+    /// Waits until the edge has closed it.
+    pub(crate) async fn closed(&mut self) {
+        while self.send.ready().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 /// One request to a name over TLS, HTTP/2 where ALPN chose it, as a recipient makes it.

@@ -9,6 +9,7 @@ pub(crate) mod origin;
 pub(crate) mod pebble;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod stall;
 pub(crate) mod world;
 
 use std::time::{Duration, Instant};

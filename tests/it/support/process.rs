@@ -34,19 +34,34 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 
 /// Starts the binary.
 pub(crate) fn spawn(arguments: &[&str]) -> Child {
-    Command::new(BINARY)
+    command(arguments).spawn().expect("the binary")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary")
+        .stderr(Stdio::piped());
+    command
 }
 
 impl Process {
     /// Starts one and waits until it listens.
     pub(crate) async fn serve(config: &Path) -> Self {
-        let mut child = spawn(&["serve", "--config", config.to_str().expect("UTF-8")]);
+        Self::serve_with(config, |_| {}).await
+    }
+
+    /// The same, in an environment of one's own making.
+    pub(crate) async fn serve_with(config: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command(&["serve", "--config", config.to_str().expect("UTF-8")]);
+        change(&mut command);
+        Self::listening(command.spawn().expect("the binary")).await
+    }
+
+    /// One that was started: waits until it listens.
+    async fn listening(mut child: Child) -> Self {
         let log = Arc::<Mutex<Vec<String>>>::default();
         let (lines, stderr) = (Arc::clone(&log), child.stderr.take().expect("piped"));
         std::thread::spawn(move || {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,12 @@ impl Plan {
 
     /// Starts the edge as a process; the CA looks for challenges there.
     pub(crate) async fn serve(&self) -> Process {
-        let process = Process::serve(&self.settings.write()).await;
+        self.serve_with(|_| {}).await
+    }
+
+    /// The same, in an environment of one's own making.
+    pub(crate) async fn serve_with(&self, change: impl FnOnce(&mut Command)) -> Process {
+        let process = Process::serve_with(&self.settings.write(), change).await;
         self.ca.set_http_port(process.http.port());
         self.ca.set_https_port(process.https.port());
         process
