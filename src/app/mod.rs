@@ -62,6 +62,8 @@ const LOOKUPS_OF_NETWORK: usize = LOOKUP_QUEUE / 4;
 const AWAITED_BODIES: usize = 4_096;
 /// Handshakes whose request waits to be looked at.
 const REQUEST_QUEUE: usize = 4_096;
+/// How long the start waits for the sinks' cursors: a disk that is away must not keep it from serving.
+const DELIVERY_BEGINS: Duration = Duration::from_secs(2);
 /// How long background work may take to end after the connections have drained.
 const BACKGROUND_END: Duration = Duration::from_secs(10);
 
@@ -338,6 +340,9 @@ impl App {
         let teller = Arc::new(lifecycle::ToJournal(self.journal.clone()));
         self.tasks
             .spawn_until_stop(self.control.clone().tell_happenings(teller));
+        if !self.delivery.begun(DELIVERY_BEGINS).await {
+            tracing::warn!("delivery has not begun yet: events of the time until it does are in the journal only");
+        }
         self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
             tracing::info!(listener = bound.kind().label(), address = %bound.local_addr(), "listening");

@@ -59,6 +59,9 @@ impl CertificateInfo {
 impl SslStatus {
     /// How far ahead the rule can have set `next_attempt` that has led to the present state.
     pub(super) fn reach(&self) -> Duration {
+        if self.reason.is_in_progress() {
+            return ORDER_ABANDONED_AFTER;
+        }
         if self.in_line {
             return LINE;
         }
@@ -69,7 +72,6 @@ impl SslStatus {
             },
             Reason::CaUnreachable => OUTAGE,
             Reason::RenewalFailing if self.facts.cause == Some(FailureKind::NameLimit) => NAME_LIMIT,
-            reason if reason.is_in_progress() => ORDER_ABANDONED_AFTER,
             reason if reason.is_dns() => LOOK,
             Reason::Moved => LOOK,
             _ => RETRY,

@@ -7,11 +7,6 @@ use std::path::{Path, PathBuf};
 
 use super::segment::sync_parent;
 
-/// What a cursor's file name begins with; the sink's name follows.
-const PREFIX: &str = "cursor-";
-/// What the name of one that is being written ends with.
-const UNFINISHED: &str = ".new";
-
 /// The cursor of one sink in one folder. All of it blocks but [`Cursor::new`].
 #[derive(Clone)]
 pub(super) struct Cursor {
@@ -32,7 +27,7 @@ impl Cursor {
     /// Names it; nothing is read.
     pub(super) fn new(folder: &Path, sink: &str) -> Self {
         Self {
-            path: folder.join(format!("{PREFIX}{sink}")),
+            path: folder.join(format!("cursor-{sink}")),
         }
     }
 
@@ -89,20 +84,6 @@ impl Place {
             offered: offered.filter(|o| *o > held),
         })
     }
-}
-
-/// Whether any sink has a cursor in a boot's folder.
-pub(super) fn has_cursors(folder: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        if name
-            .to_str()
-            .is_some_and(|n| n.starts_with(PREFIX) && !n.ends_with(UNFINISHED))
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::board::Board;
-use super::cursor::{Cursor, has_cursors};
+use super::cursor::Cursor;
 use super::folder::{END_UNKNOWN, Folder};
 use super::reader::{FolderReader, Stop, Until};
 use super::retention::Retention;
@@ -155,10 +155,6 @@ impl Keeper {
             let (at, names) = (path.to_owned(), names.clone());
             let found = self.on_disk(move || {
                 let last = last_seq(&at, boot)?;
-                // Its node was killed before the first cursor was there: no sink has any of it yet.
-                if !has_cursors(&at)? {
-                    names.iter().try_for_each(|name| Cursor::new(&at, name).save(0))?;
-                }
                 let held = |name| Cursor::new(&at, name).load().map(|held| held.unwrap_or(last));
                 let held = names.iter().map(|n| held(n)).collect::<io::Result<_>>()?;
                 Ok(Found { last, held })
