@@ -35,7 +35,7 @@ pub enum Caa {
     Allows {
         /// The records that decide.
         found: Vec<String>,
-        /// Whether some CAs refuse what the RFC allows here (see [`Grant::Doubtful`]).
+        /// Whether some CAs refuse what the RFC allows here (another case, or a hyphen in a tag).
         doubtful: bool,
     },
     /// None of the CAs may issue.
