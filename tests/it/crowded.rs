@@ -31,7 +31,7 @@ const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 9);
 const ROUNDS: usize = 10;
 /// Room is made within a second, or not at all; and what else is in the way on a busy machine.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_secs(5);
 
 async fn connect(from: Ipv4Addr, edge: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
@@ -91,16 +91,34 @@ async fn others_come_in(plan: Plan, least: usize, others: &[Ipv4Addr]) {
     .await;
     for _ in 0..ROUNDS {
         for from in others {
-            // A load balancer's check names an address.
+            // A load balancer's check names an address. Where all places are taken, a connection may be
+            // the one that goes: a client tries again, and has to be in soon.
             for (path, host, status) in [("/healthz", "127.0.0.1", "200"), (CHALLENGE, NAME, "200")] {
                 let begun = Instant::now();
-                let answer = plain(*from, process.http, path, host).await.expect("an answer");
+                let answer = loop {
+                    match plain(*from, process.http, path, host).await {
+                        Ok(answer) => break answer,
+                        Err(error) => assert!(begun.elapsed() < SOON, "{from} {path}: {error}"),
+                    }
+                };
                 assert_eq!(answer, status, "{path}");
                 assert!(begun.elapsed() < SOON, "{from} {path}: {:?}", begun.elapsed());
             }
             let begun = Instant::now();
-            let mut kept = session(*from, process.https, &client).await.expect("a handshake");
-            let robots = kept.get("/robots.txt").await.expect("an answer");
+            let robots = loop {
+                let asked = async {
+                    session(*from, process.https, &client)
+                        .await
+                        .ok()?
+                        .get("/robots.txt")
+                        .await
+                        .ok()
+                };
+                match asked.await {
+                    Some(answer) => break answer,
+                    None => assert!(begun.elapsed() < SOON, "{from}: no handshake"),
+                }
+            };
             assert_eq!(robots.status, 200);
             let took = begun.elapsed();
             println!("{from}: {took:?} beside {}", held.load(Ordering::Relaxed));
