@@ -69,6 +69,7 @@ async fn run(domains: usize, program: &Path) -> anyhow::Result<()> {
     let actor = Actor {
         who: "bench".into(),
         from: [127, 0, 0, 1].into(),
+        tenant: None,
     };
     try_join_all((0..domains).map(|n| {
         let new = DomainName::parse(&format!("links.customer-{n}.example")).map(|name| NewDomain {

@@ -27,6 +27,7 @@ use crate::config::AdminToken;
 use crate::config::admin::Role;
 use crate::control::Actor;
 use crate::domain::DomainName;
+use crate::store::StoreError;
 
 /// Who an audit line names on a tokenless loopback port.
 const LOCAL: &str = "local";
@@ -102,6 +103,7 @@ impl Caller {
         Actor {
             who: self.who.clone(),
             from: self.from,
+            tenant: self.scope.tenant().map(str::to_owned),
         }
     }
 
@@ -323,7 +325,11 @@ pub(super) async fn must_reach(
         (Scope::All, _) | (_, Reach::General | Reach::Narrowed) => Ok(()),
         (scope, Reach::Domain) => {
             let name = domain_in_path(parts).await?;
-            let record = context.control.store().domain(&name).await?;
+            let record = match context.control.store().domain(&name).await {
+                // Whose it is cannot be read: it is told to those who see all.
+                Err(StoreError::Unreadable { .. }) => None,
+                record => record?,
+            };
             match record.is_some_and(|r| scope.holds(&r)) {
                 true => Ok(()),
                 false => Err(not_registered(&name)),

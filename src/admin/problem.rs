@@ -11,12 +11,14 @@ use serde::Serialize;
 
 use super::pages;
 use crate::clock::Timestamp;
-use crate::control::OperatorError;
+use crate::control::{OperatorError, OwnerRecord};
 use crate::domain::{Language, NameError};
 use crate::store::StoreError;
 
 /// Seconds after which one who had too much under way may ask again.
 const BUSY_RETRY: u64 = 5;
+/// Seconds after which DNS servers that fail may answer again.
+const DNS_RETRY: u64 = 60;
 
 /// What went wrong, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -40,6 +42,8 @@ pub(super) enum Code {
     CaUnavailable,
     /// The store cannot be read or written now.
     StoreUnavailable,
+    /// The DNS servers of a name give no usable answer.
+    DnsUnavailable,
 }
 
 /// A refusal.
@@ -60,6 +64,8 @@ pub(super) struct Problem {
     detail: String,
     /// When it is possible. `None`: time does not help, or Retry-After tells the seconds.
     retry_at: Option<Timestamp>,
+    /// The record that the name's owner has to publish first. `None`: it is not about that.
+    record: Option<Box<OwnerRecord>>,
     /// The same in seconds from now, for Retry-After.
     #[serde(skip)]
     retry_after: Option<u64>,
@@ -81,6 +87,7 @@ impl Problem {
             code,
             detail: detail.into(),
             retry_at: None,
+            record: None,
             retry_after: None,
             on_pages: None,
         }
@@ -163,6 +170,10 @@ impl Problem {
         problem
     }
 
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -205,6 +216,18 @@ impl From<OperatorError> for Problem {
             OperatorError::Store(error) => error.into(),
             OperatorError::NotFound => Self::not_found(error.to_string()),
             OperatorError::Busy => Self::busy(error.to_string(), BUSY_RETRY),
+            OperatorError::NotShown(_, ref record) => {
+                let record = Some(record.clone());
+                Self {
+                    record,
+                    ..Self::forbidden(error.to_string())
+                }
+            }
+            OperatorError::NotAnswered { .. } => {
+                let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::DnsUnavailable, error.to_string());
+                problem.retry_after = Some(DNS_RETRY);
+                problem
+            }
             OperatorError::OtherTenant
             | OperatorError::NotForYou
             | OperatorError::FormerTenants

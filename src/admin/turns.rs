@@ -29,6 +29,18 @@ pub(super) struct Turns {
 }
 
 impl Turns {
+    /// The same for a registration, which looks at DNS for who is kept to one tenant alone.
+    pub(super) async fn for_registration(
+        &self,
+        caller: &Caller,
+        clock: &Clock,
+    ) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        match caller.scope().tenant() {
+            Some(_) => self.take(caller, clock).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Waits for the caller's turn, which lasts until it is dropped.
     pub(super) async fn take(&self, caller: &Caller, clock: &Clock) -> Result<OwnedSemaphorePermit, Problem> {
         let most = if *caller.scope() == Scope::All { FLEET } else { TENANT };

@@ -112,6 +112,7 @@ impl Demo {
         let actor = Actor {
             who: "demo".into(),
             from: Ipv4Addr::LOCALHOST.into(),
+            tenant: None,
         };
         for name in DOMAINS {
             let new = NewDomain {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::admin;
 use crate::config::acme::Issue;
-use crate::config::admission::Policy;
+use crate::config::admission::{Ownership, Policy};
 use crate::config::dns::Dmarc;
 use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use crate::config::upstream::{HostPattern, Http2};
@@ -137,6 +137,10 @@ pub(super) fn control(config: &Config) -> control::Settings {
         probe: probe(config),
         aliases: config.edge.aliases.clone(),
         cname: cname(config),
+        ownership: match config.admission.ownership {
+            Ownership::Txt => control::Ownership::Txt,
+            Ownership::None => control::Ownership::None,
+        },
         keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
     }
 }

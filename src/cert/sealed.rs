@@ -11,6 +11,8 @@ use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use crate::random;
@@ -24,6 +26,8 @@ const HEADER: usize = 1 + 4;
 pub struct Sealer {
     current: [u8; 4],
     keys: BTreeMap<[u8; 4], LessSafeKey>,
+    /// What keys for other uses are derived from (RFC 5869).
+    root: Prk,
 }
 
 /// Why a secret could not be sealed or opened.
@@ -68,6 +72,7 @@ impl Sealer {
         let mut sealer = Self {
             current: [0; 4],
             keys: BTreeMap::new(),
+            root: Salt::new(HKDF_SHA256, &[]).extract(key.as_slice()),
         };
         sealer.current = sealer.add(key);
         sealer
@@ -121,6 +126,21 @@ impl Sealer {
             [VERSION, a, b, c, d, ..] => Some([*a, *b, *c, *d]),
             _ => None,
         }
+    }
+
+    /// A key for another use, the same wherever the sealing key is: nothing of it can be told from
+    /// what is derived.
+    pub fn derive(&self, purpose: &[u8]) -> hmac::Key {
+        #[allow(
+            clippy::expect_used,
+            reason = "HKDF fails only for more than 255 blocks of output; this is one"
+        )]
+        let okm = self
+            .root
+            .expand(&[purpose], hmac::HMAC_SHA256)
+            .expect("one block")
+            .into();
+        okm
     }
 
     /// Whether it has the key of that id.

@@ -16,6 +16,8 @@ pub struct Admission {
     pub policy: Policy,
     /// The platform's endpoint for the policy `ask`. Absent: nobody is asked.
     pub ask: Option<Ask>,
+    /// What a token with a `tenant` needs to register a name that is not its tenant's yet.
+    pub ownership: Ownership,
     /// The bounds of the policy `cname`.
     pub cname: Cname,
     /// Names kept that were refused although their DNS leads here (GET /v1/rejected). 0: refused names are not looked at.
@@ -33,6 +35,17 @@ pub enum Policy {
     Ask,
     /// DNS: a CNAME that leads to edge.name is enough.
     Cname,
+}
+
+/// What a token with a `tenant` needs to register a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ownership {
+    /// A TXT record at _linkseal.NAME or at _linkseal.REGISTERED-DOMAIN; the refusal tells its value.
+    #[default]
+    Txt,
+    /// Nothing: any name that is free.
+    None,
 }
 
 /// The platform's endpoint that says whether a name may be served.
@@ -75,6 +88,7 @@ impl Default for Admission {
         Self {
             policy: Policy::default(),
             ask: None,
+            ownership: Ownership::default(),
             cname: Cname::default(),
             keep_rejected: 1_000,
         }

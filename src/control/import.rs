@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Control;
-use super::input::{Actor, NewDomain, OperatorError, Registered};
+use super::input::{Actor, NewDomain, Registered};
 use crate::domain::ssl::State;
 use crate::json;
 
@@ -23,9 +23,8 @@ pub struct Import {
 }
 
 impl Control {
-    /// Registers the domain of one line of an import. `only`: the tenant that whoever imports is
-    /// kept to; `None`: to none.
-    pub async fn import_line(&self, number: usize, text: &str, only: Option<&str>, actor: &Actor) -> Import {
+    /// Registers the domain of one line of an import.
+    pub async fn import_line(&self, number: usize, text: &str, actor: &Actor) -> Import {
         let failed = |name: Option<String>, error: String| Import {
             line: number,
             name,
@@ -33,14 +32,11 @@ impl Control {
             error: Some(error),
             state: None,
         };
-        let mut new = match read(text) {
+        let new = match read(text) {
             Ok(new) => new,
             Err(error) => return failed(None, error),
         };
         let name = new.name.to_string();
-        if let Err(error) = new.keep_to(only) {
-            return failed(Some(name), error.to_string());
-        }
         match self.register(new, actor).await {
             Ok(Registered { record, created }) => Import {
                 line: number,
@@ -49,9 +45,6 @@ impl Control {
                 error: None,
                 state: Some(record.ssl.state()),
             },
-            Err(OperatorError::OtherTenant) if only.is_some() => {
-                failed(Some(name), OperatorError::NotForYou.to_string())
-            }
             Err(error) => failed(Some(name), error.to_string()),
         }
     }

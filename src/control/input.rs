@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ownership::OwnerRecord;
 use super::strict;
 use crate::clock::Timestamp;
 use crate::domain::name::registered_domain;
@@ -20,6 +21,8 @@ pub struct Actor {
     pub who: String,
     /// The address.
     pub from: IpAddr,
+    /// The tenant whose domains alone they may have. `None`: they are kept to none.
+    pub tenant: Option<String>,
 }
 
 /// Whoever comes by the link to a domain's page. No token can be named so.
@@ -36,6 +39,7 @@ impl Actor {
         Self {
             who: "linkseal".to_owned(),
             from: Ipv4Addr::LOCALHOST.into(),
+            tenant: None,
         }
     }
 }
@@ -128,9 +132,26 @@ pub enum OperatorError {
     /// It belongs to another tenant.
     #[error("the domain belongs to another tenant; PATCH it to move it")]
     OtherTenant,
-    /// Whoever is kept to one tenant cannot have this name.
-    #[error("this name cannot be registered with this token; ask the operator of the platform")]
+    /// Whoever is kept to one tenant cannot have this name: another has it.
+    #[error("another tenant has this name; ask the operator of the platform to move it")]
     NotForYou,
+    /// Whoever is kept to one tenant has not shown that the name's owner wants it so.
+    #[error(
+        "{0} is registered with this token when its owner has published a record for that: host {host}, type TXT, value {value}; let the owner create it, wait until it can be seen, and register again",
+        host = .1.host,
+        value = .1.value
+    )]
+    NotShown(DomainName, Box<OwnerRecord>),
+    /// Whether the owner has published that record could not be found out.
+    #[error(
+        "the owner's record could not be looked up, and nothing was registered: the DNS servers of {host} gave no answer ({error}); have them put right if that stays so, and register again"
+    )]
+    NotAnswered {
+        /// Where the record was looked for.
+        host: String,
+        /// What the servers did instead.
+        error: String,
+    },
     /// The list of former tenants is full.
     #[error(
         "the domain has {MAX_LIST} former tenants, which is all there may be; take some out first: PATCH former_tenants"
@@ -185,7 +206,7 @@ impl NewDomain {
     ///
     /// # Errors
     /// When it is to be another tenant's.
-    pub fn keep_to(&mut self, only: Option<&str>) -> Result<(), OperatorError> {
+    pub(super) fn keep_to(&mut self, only: Option<&str>) -> Result<(), OperatorError> {
         match (only, &self.tenant) {
             (Some(only), Some(tenant)) if tenant != only => Err(OperatorError::NotYourTenant(only.to_owned())),
             (Some(only), _) => {

@@ -61,6 +61,11 @@ impl Looks {
         }
     }
 
+    /// Waits for a place for a look whose answer somebody waits for.
+    pub(super) async fn for_people(&self, priority: Priority, owners: Vec<Owner>) -> Place {
+        self.reports.enter(priority, owners).await
+    }
+
     /// Waits for a place. `silent`: whether the zone did not answer the last time.
     pub(super) async fn enter(&self, priority: Priority, owners: Vec<Owner>, silent: bool) -> LookPlace {
         let lanes = if silent { &self.silent } else { &self.quick };
@@ -119,7 +124,7 @@ impl Control {
     pub(super) async fn report_place(&self, record: &DomainRecord, actor: &Actor) -> Result<Place, OperatorError> {
         let mut owners = self.owners(record);
         owners.push(Owner::Token(actor.who.as_str().into()));
-        let place = self.inner.looks.reports.enter(Priority::Verify, owners);
+        let place = self.inner.looks.for_people(Priority::Verify, owners);
         timeout(REPORT_WAIT, place).await.map_err(|_| OperatorError::Busy)
     }
 }

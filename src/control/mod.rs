@@ -33,6 +33,7 @@ mod order;
 mod outbox;
 mod overview;
 mod own_names;
+mod ownership;
 mod preflight;
 mod probe;
 pub(crate) mod queue;
@@ -73,6 +74,7 @@ pub use metrics::Metrics;
 pub use operator::{REISSUES, audit_entry};
 pub use outbox::Teller;
 pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
+pub use ownership::{OwnerRecord, Ownership};
 pub use preflight::{PreflightSettings, Preflighter};
 pub use probe::ProbeSettings;
 pub use queue::Priority;
@@ -141,6 +143,8 @@ pub struct Settings {
     pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS. `None`: DNS alone admits no name.
     pub cname: Option<CnameSettings>,
+    /// What a token of one tenant needs to take a name.
+    pub ownership: Ownership,
     /// How many refused names that lead here are kept; 0: refused names are not looked at.
     pub keep_rejected: usize,
 }
@@ -191,6 +195,7 @@ struct Inner {
     renewal_info: renewal_info::Desk,
     loads: Arc<Semaphore>,
     cname: cname::CnameDesk,
+    owners: ownership::Owners,
     rejected: rejected::Rejected,
     /// Names stored as the edge's own, configured or not.
     own: std::sync::Mutex<BTreeSet<DomainName>>,
@@ -256,6 +261,7 @@ impl Control {
     pub fn new(parts: Parts) -> Self {
         let inner = Inner {
             redirects: Redirects::new(Arc::clone(&parts.store), parts.clock.clone(), parts.redirects),
+            owners: ownership::Owners::new(&parts.sealer),
             kills: KillDesk::new(Arc::clone(&parts.store), parts.clock.clone(), parts.kills),
             clock: parts.clock,
             store: parts.store,

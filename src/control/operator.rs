@@ -36,9 +36,12 @@ const REISSUE_PAUSE: Limit = Limit {
 const CESSATION_OF_OPERATION: u8 = 5;
 
 impl Control {
-    /// Registers a domain, brings a retired one back, or finds it unchanged.
-    pub async fn register(&self, new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
+    /// Registers a domain, brings a retired one back, or finds it unchanged. Whoever is kept to one
+    /// tenant registers for that one, and what its owner wants.
+    pub async fn register(&self, mut new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
+        new.keep_to(actor.tenant.as_deref())?;
         new.check()?;
+        self.must_own(&new.name, actor).await?;
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(new.name.clone(), new.tenant.clone(), Origin::Registered, now);
         record.sending_domain.clone_from(&new.sending_domain);
@@ -78,7 +81,10 @@ impl Control {
             .change(&new.name, None, |draft| {
                 let before = draft.record.clone();
                 if new.tenant.as_ref().is_some_and(|t| *t != before.tenant) {
-                    return Edit::Refuse(OperatorError::OtherTenant);
+                    return Edit::Refuse(match actor.tenant {
+                        Some(_) => OperatorError::NotForYou,
+                        None => OperatorError::OtherTenant,
+                    });
                 }
                 if let Some(sending) = &new.sending_domain {
                     draft.record.sending_domain = Some(sending.clone());
@@ -169,7 +175,10 @@ impl Control {
         // Others may change it meanwhile; what is wanted is that it goes.
         for _ in 0..CONFLICTS {
             let gone = match self.inner.store.domain(name).await {
-                Ok(Some(record)) => self.forget(&record, actor).await,
+                Ok(Some(record)) => {
+                    must_be_theirs(&record, actor)?;
+                    self.forget(&record, actor).await
+                }
                 Ok(None) => return Err(OperatorError::NotFound),
                 Err(StoreError::Unreadable { why, .. }) => self.forget_unreadable(name, &why, actor).await,
                 Err(error) => Err(error),
@@ -197,6 +206,7 @@ impl Control {
             return Err(OperatorError::OwnName);
         }
         let record = self.inner.store.domain(name).await?.ok_or(OperatorError::NotFound)?;
+        must_be_theirs(&record, actor)?;
         let mut revoked = self.revoke(&record, actor).await?;
         let (created, mut record) = (record.created, record);
         // The CA took its time: what was changed meanwhile is looked at again, and a certificate that
@@ -467,6 +477,9 @@ impl Control {
         action: &str,
         actor: &Actor,
     ) -> Edit<OperatorError> {
+        if let Err(error) = must_be_theirs(before, actor) {
+            return Edit::Refuse(error);
+        }
         if draft.record == *before && action == "create" {
             return Edit::Nothing;
         }
@@ -544,6 +557,15 @@ fn serial(record: &DomainRecord) -> Option<&str> {
 fn take<T: Clone>(place: &mut T, new: &Option<T>) {
     if let Some(new) = new {
         place.clone_from(new);
+    }
+}
+
+/// A domain that has become another tenant's since it was looked up is as unknown as one that was
+/// another's before.
+fn must_be_theirs(record: &DomainRecord, actor: &Actor) -> Result<(), OperatorError> {
+    match &actor.tenant {
+        Some(tenant) if *tenant != record.tenant => Err(OperatorError::NotFound),
+        _ => Ok(()),
     }
 }
 

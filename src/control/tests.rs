@@ -18,5 +18,6 @@ pub(super) fn actor() -> Actor {
     Actor {
         who: "ops".into(),
         from: Ipv4Addr::LOCALHOST.into(),
+        tenant: None,
     }
 }

@@ -153,6 +153,14 @@ impl Answer {
         })
     }
 
+    /// The texts that stand at this name itself, not where an alias leads.
+    pub fn texts_at(&self, owner: &str) -> impl Iterator<Item = &str> {
+        self.records.iter().filter_map(move |r| match &r.data {
+            Data::Txt(text) if normal(&r.owner) == owner => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// The longest time, in seconds, that a cache may keep any of it.
     pub fn ttl(&self) -> Option<u32> {
         self.records.iter().map(|r| r.ttl).max()

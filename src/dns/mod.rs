@@ -27,6 +27,7 @@ mod spf;
 mod spf_term;
 #[cfg(any(test, feature = "devca"))]
 pub mod testing;
+mod texts;
 mod trace;
 mod wanted;
 
@@ -40,4 +41,5 @@ pub use providers::ProviderHelp;
 pub use report::DnsReport;
 pub use resolver::{Resolver, ResolverError, ResolverSettings};
 pub use row::{Hint, Purpose, RecordReport, Word};
+pub use texts::Proof;
 pub use trace::{Alias, Target};

@@ -108,6 +108,7 @@ async fn reports_that_one_token_asks_for_take_no_place_from_orders_or_other_toke
     let viewer = Actor {
         who: "viewer".into(),
         from: Ipv4Addr::LOCALHOST.into(),
+        tenant: None,
     };
     let crowd: Vec<_> = (0..CROWD)
         .map(|_| {

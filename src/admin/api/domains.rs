@@ -17,7 +17,7 @@ use crate::admin::problem::Problem;
 use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
-use crate::control::{NewDomain, OperatorError, Patch};
+use crate::control::{NewDomain, Patch};
 use crate::domain::ssl::{Reason, State as SslState};
 use crate::domain::{DomainName, DomainRecord};
 use crate::store::DomainQuery;
@@ -173,10 +173,9 @@ pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: Lis
 }
 
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
-    let mut new: NewDomain = body.read(&["name", "sending_domain"])?;
-    new.keep_to(caller.scope().tenant())?;
-    let registered = context.control.register(new, &caller.actor()).await;
-    let registered = registered.map_err(|error| for_scope(error, caller.scope()))?;
+    let new: NewDomain = body.read(&["name", "sending_domain"])?;
+    let _turn = context.turns.for_registration(&caller, context.control.clock()).await?;
+    let registered = context.control.register(new, &caller.actor()).await?;
     let status = if registered.created {
         StatusCode::CREATED
     } else {
@@ -184,14 +183,6 @@ async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Jso
     };
     let viewer = Viewer::new(&context.control);
     Ok((status, axum::Json(viewer.domain(&registered.record))).into_response())
-}
-
-/// Whoever is kept to one tenant learns nothing of the domains of others.
-pub(in crate::admin) fn for_scope(error: OperatorError, scope: &Scope) -> OperatorError {
-    match (error, scope.tenant()) {
-        (OperatorError::OtherTenant, Some(_)) => OperatorError::NotForYou,
-        (error, _) => error,
-    }
 }
 
 async fn show(State(context): State<Arc<Context>>, Name(name): Name) -> Result<Response, Problem> {

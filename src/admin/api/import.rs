@@ -21,12 +21,14 @@ use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
 use crate::admin::input::{self, MAX_BODY};
 use crate::admin::problem::Problem;
-use crate::admin::scope::Reach;
+use crate::admin::scope::{Reach, Scope};
 use crate::config::admin::Role;
-use crate::control::{Actor, Control, Import, NewDomain};
+use crate::control::{Import, NewDomain};
 
 /// Lines registered at once: the store commits them together.
-pub(in crate::admin) const IN_FLIGHT: usize = 32;
+const IN_FLIGHT: usize = 32;
+/// And by a token of one tenant: each may have to look at DNS, which leaves places to others.
+const IN_FLIGHT_TENANT: usize = 4;
 /// How long nothing may come while more is expected.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -49,34 +51,48 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn import(State(context): State<Arc<Context>>, caller: Caller, body: Body) -> Result<Response, Problem> {
     let permit = Arc::new(context.transfers.begin(&context, &caller)?);
-    let actor = caller.actor();
-    let only = caller.scope().tenant().map(str::to_owned);
+    let at_once = in_flight(caller.scope());
     let answers = lines(body.into_data_stream(), STALL)
         .map(move |line| {
-            let (context, permit, actor, only) = (context.clone(), permit.clone(), actor.clone(), only.clone());
+            let (context, permit, caller) = (context.clone(), permit.clone(), caller.clone());
             async move {
                 // What has no answer was not registered: the connection breaks off.
                 if !permit.holds(&context) {
                     return Err(io::Error::other("the token was changed or removed"));
                 }
-                answer(&context.control, &actor, only.as_deref(), line).await
+                answer(&context, &caller, line).await
             }
         })
-        .buffered(IN_FLIGHT)
+        .buffered(at_once)
         .inspect_err(|error| tracing::warn!(%error, "an import broke off"));
     Ok(input::stream(LINES, answers))
 }
 
-async fn answer(control: &Control, actor: &Actor, only: Option<&str>, line: Line) -> Result<Bytes, io::Error> {
+/// How many lines are registered at once.
+pub(in crate::admin) fn in_flight(scope: &Scope) -> usize {
+    match scope.tenant() {
+        Some(_) => IN_FLIGHT_TENANT,
+        None => IN_FLIGHT,
+    }
+}
+
+async fn answer(context: &Context, caller: &Caller, line: Line) -> Result<Bytes, io::Error> {
+    let failed = |error: String| Import {
+        line: line.number,
+        name: None,
+        result: "error",
+        error: Some(error),
+        state: None,
+    };
     let import = match line.text {
-        Ok(text) => control.import_line(line.number, &registrable(text), only, actor).await,
-        Err(error) => Import {
-            line: line.number,
-            name: None,
-            result: "error",
-            error: Some(error.to_owned()),
-            state: None,
+        Ok(text) => match context.turns.for_registration(caller, context.control.clock()).await {
+            Ok(_turn) => {
+                let text = registrable(text);
+                context.control.import_line(line.number, &text, &caller.actor()).await
+            }
+            Err(problem) => failed(problem.detail().to_owned()),
         },
+        Err(error) => failed(error.to_owned()),
     };
     let mut out = serde_json::to_vec(&import)?;
     out.push(b'\n');

@@ -18,6 +18,7 @@ use crate::admin::scope::Reach;
 use crate::config::admin::Role;
 use crate::domain::DomainName;
 use crate::domain::registry::Entry;
+use crate::store::StoreError;
 
 /// Names in one question at most.
 const MAX_NAMES: usize = 1_000;
@@ -79,6 +80,10 @@ async fn entry(context: &Context, name: &DomainName) -> Result<Option<Arc<Entry>
     if let Some(entry) = context.registry.get(name.as_str()) {
         return Ok(Some(entry));
     }
-    let record = context.control.store().domain(name).await?;
+    let record = match context.control.store().domain(name).await {
+        // It stops no answer about others.
+        Err(StoreError::Unreadable { .. }) => None,
+        record => record?,
+    };
     Ok(record.map(|r| Arc::new(Entry::of(&r))))
 }

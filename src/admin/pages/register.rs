@@ -16,8 +16,7 @@ use super::settings::Done;
 use super::visitor::Visitor;
 use super::{Html, Page, layout, words};
 use crate::admin::Context;
-use crate::admin::api::domains::for_scope;
-use crate::admin::api::import::{IN_FLIGHT, is_comment, registrable, without_mark};
+use crate::admin::api::import::{in_flight, is_comment, registrable, without_mark};
 use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::config::admin::Role;
@@ -78,23 +77,19 @@ async fn register(
             return Ok((StatusCode::BAD_REQUEST, form(&visitor, &typed, &wrong)).into_response());
         }
     };
-    let mut new = NewDomain {
+    let new = NewDomain {
         name,
         tenant: typed.tenant.clone(),
         sending_domain,
         records: None,
     };
-    let registered = match new.keep_to(visitor.scope.tenant()) {
-        Ok(()) => context.control.register(new, &visitor.actor()).await,
-        Err(error) => Err(error),
-    };
-    match registered {
+    let _turn = visitor.registration_turn(&context).await?;
+    match context.control.register(new, &visitor.actor()).await {
         Ok(Registered { record, created }) => {
             let done = if created { Done::Registered } else { Done::Known };
             Ok(done.page(&visitor, &record.name))
         }
         Err(error) => {
-            let error = for_scope(error, &visitor.scope);
             let wrong = Wrong {
                 all: Some(words::operator_error(&error, visitor.lang)),
                 ..Wrong::default()
@@ -154,7 +149,11 @@ async fn show_import(visitor: Visitor) -> Html {
     import_page(&visitor, "", None)
 }
 
-async fn import(State(context): State<Arc<Context>>, visitor: Visitor, Form(sent): Form<Lines>) -> Response {
+async fn import(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Form(sent): Form<Lines>,
+) -> Result<Response, Problem> {
     let lines = (1..).zip(without_mark(&sent.lines).lines().map(str::trim));
     let lines: Vec<(usize, String)> = lines
         .filter(|(_, l)| !is_comment(l))
@@ -176,13 +175,13 @@ async fn import(State(context): State<Arc<Context>>, visitor: Visitor, Form(sent
             )
         };
         let alert = html! { p.alert role="alert" { (wrong) } };
-        return (StatusCode::BAD_REQUEST, import_page(&visitor, &sent.lines, Some(alert))).into_response();
+        return Ok((StatusCode::BAD_REQUEST, import_page(&visitor, &sent.lines, Some(alert))).into_response());
     }
-    let actor = visitor.actor();
-    let (control, actor, only) = (&context.control, &actor, visitor.scope.tenant());
+    let _turn = visitor.registration_turn(&context).await?;
+    let (control, actor) = (&context.control, &visitor.actor());
     let done: Vec<Import> = stream::iter(lines)
-        .map(|(number, line)| async move { control.import_line(number, &line, only, actor).await })
-        .buffered(IN_FLIGHT)
+        .map(|(number, line)| async move { control.import_line(number, &line, actor).await })
+        .buffered(in_flight(&visitor.scope))
         .collect()
         .await;
     // What failed can be mended and sent again; the rest need not be.
@@ -192,7 +191,7 @@ async fn import(State(context): State<Arc<Context>>, visitor: Visitor, Form(sent
         .filter(|(n, _)| failed(*n))
         .map(|(_, line)| line)
         .collect();
-    import_page(&visitor, &again.join("\n"), Some(results(&visitor, &done))).into_response()
+    Ok(import_page(&visitor, &again.join("\n"), Some(results(&visitor, &done))).into_response())
 }
 
 /// A line as the API takes it: a JSON object as it is; else a name, its tenant and its sending

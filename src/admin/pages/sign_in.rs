@@ -74,6 +74,7 @@ async fn sign_in(
     let actor = Actor {
         who: token.name().to_owned(),
         from: visitor.from,
+        tenant: None,
     };
     let line = audit_entry(&actor, now, "sign_in", "pages".to_owned(), Value::Null, Value::Null);
     context.control.store().append_audit(line).await?;

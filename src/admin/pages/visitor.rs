@@ -84,6 +84,7 @@ impl Visitor {
             None => Actor {
                 who: GUEST.to_owned(),
                 from: self.from,
+                tenant: None,
             },
         }
     }
@@ -120,6 +121,17 @@ impl Visitor {
     pub(super) async fn turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         match self.caller() {
             Some(caller) => Ok(Some(context.turns.take(caller, context.control.clock()).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The same for a registration: see [`Turns::for_registration`](crate::admin::turns::Turns).
+    pub(super) async fn registration_turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        match self.caller() {
+            Some(caller) => {
+                let clock = context.control.clock();
+                context.turns.for_registration(caller, clock).await
+            }
             None => Ok(None),
         }
     }

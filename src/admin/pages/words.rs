@@ -154,8 +154,15 @@ pub(in crate::admin) fn operator_error(error: &OperatorError, l: Language) -> St
             "Alle Bestellungen sind gerade angehalten; bis das aufgehoben wird, wird nichts bestellt.".to_owned()
         }
         OperatorError::NotForYou => {
-            "Dieser Name kann mit diesem Token nicht eingetragen werden; bitte wenden Sie sich an den Betreiber.".to_owned()
+            "Diesen Namen hat ein anderer Mandant; bitte wenden Sie sich an den Betreiber der Plattform.".to_owned()
         }
+        OperatorError::NotShown(name, record) => format!(
+            "{name} kann mit diesem Token eingetragen werden, sobald der Inhaber das mit einem DNS-Eintrag bestätigt: Host {}, Typ TXT, Wert {}. Lassen Sie den Eintrag anlegen und tragen Sie die Domain dann erneut ein.",
+            record.host, record.value
+        ),
+        OperatorError::NotAnswered { host, error } => format!(
+            "Der Eintrag des Inhabers konnte nicht abgefragt werden; es wurde nichts eingetragen. Die DNS-Server von {host} haben nicht brauchbar geantwortet ({error}). Bitte versuchen Sie es später erneut."
+        ),
         OperatorError::SetAside(..) => {
             "Die Domain ist pausiert oder stillgelegt; es wird kein Zertifikat bestellt. Bitte setzen Sie sie zuerst fort."
                 .to_owned()

@@ -10,15 +10,17 @@ mod edge_cases;
 mod events;
 mod freeze;
 mod links;
+mod ownership;
 mod pages;
 mod service;
 mod share;
 mod sinks;
 mod tenants;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -75,12 +77,27 @@ fn three_tokens() -> Vec<AdminToken> {
         .into()
 }
 
-/// DNS in which names that start with `right` lead to the edge, and no others exist.
-struct NamesTell;
+/// DNS in which names that start with `right` lead to the edge, and no others exist; TXT records
+/// stand where tests put them, and names below `dead.example` have servers that fail.
+#[derive(Clone, Default)]
+struct NamesTell {
+    texts: Arc<Mutex<HashMap<String, String>>>,
+}
 
 #[async_trait]
 impl Lookup for NamesTell {
     async fn lookup(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
+        if kind == Kind::Txt && name.ends_with("dead.example") {
+            return Err(LookupError::ServFail { text: None });
+        }
+        if let Some(text) = self.texts.lock().unwrap().get(name).filter(|_| kind == Kind::Txt) {
+            let record = Record {
+                owner: name.to_owned(),
+                ttl: 60,
+                data: Data::Txt(text.clone()),
+            };
+            return Ok(Answer { records: vec![record] });
+        }
         if name.starts_with("inside.") && kind == Kind::A {
             let record = Record {
                 owner: name.to_owned(),
@@ -140,6 +157,7 @@ struct Harness {
     tasks: Tasks,
     clock: Clock,
     store: SharedStore,
+    dns: NamesTell,
     dir: TempDir,
 }
 
@@ -187,8 +205,9 @@ impl Harness {
             dkim: Vec::new(),
             dmarc: None,
         };
+        let dns = NamesTell::default();
         let dns_metrics = crate::dns::Metrics::register(prometheus);
-        let checker = Checker::new(checks, Arc::new(NamesTell), clock.clone(), dns_metrics);
+        let checker = Checker::new(checks, Arc::new(dns.clone()), clock.clone(), dns_metrics);
         let (certificates, requests) = Certificates::new(100, 100);
         // Nobody loads certificates here: who asks is told at once.
         drop(requests);
@@ -226,6 +245,7 @@ impl Harness {
                 probe: None,
                 aliases: Vec::new(),
                 cname: None,
+                ownership: control::Ownership::Txt,
                 keep_rejected: 10,
             },
             node: "edge-1".to_owned(),
@@ -281,6 +301,7 @@ impl Harness {
             tasks,
             clock,
             store,
+            dns,
             dir,
         }
     }
@@ -291,6 +312,15 @@ impl Harness {
             request: Request::builder().method(method).uri(uri),
             body: Bytes::new(),
         }
+    }
+
+    /// Lets a domain's owner publish what a tenant's token needs to register names below it.
+    async fn publish_owner(&self, token: &str, domain: &str) {
+        let new = serde_json::json!({"name": domain});
+        let refused = self.call("POST", "/v1/domains").token(token).json(new).send().await;
+        let record = refused.is_problem(403, "forbidden")["record"].clone();
+        let text = |key: &str| record[key].as_str().unwrap().to_owned();
+        self.dns.texts.lock().unwrap().insert(text("host"), text("value"));
     }
 
     async fn get(&self, path: &str) -> Reply {

@@ -266,5 +266,6 @@ pub(crate) fn operator() -> Actor {
     Actor {
         who: "test".into(),
         from: std::net::Ipv4Addr::LOCALHOST.into(),
+        tenant: None,
     }
 }
