@@ -44,6 +44,14 @@ impl Scope {
         }
     }
 
+    /// A domain as it is shown: whoever sees a part does not see the time before its tenant.
+    pub(super) fn shown(&self, record: DomainRecord) -> DomainRecord {
+        match self {
+            Self::All => record,
+            Self::Tenant(_) | Self::Domain(_) => record.for_its_tenant(),
+        }
+    }
+
     /// The tenant it is kept to. `None`: to none.
     pub(super) fn tenant(&self) -> Option<&str> {
         match self {

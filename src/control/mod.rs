@@ -71,7 +71,7 @@ pub use import::Import;
 pub use input::{Actor, GUEST, NewDomain, OperatorError, Patch, Registered, Reissue};
 pub use kills::{KillDesk, NewKill};
 pub use metrics::Metrics;
-pub use operator::{REISSUES, audit_entry};
+pub use operator::{MOVED, REISSUES, audit_entry};
 pub use outbox::Teller;
 pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 pub use ownership::{OwnerRecord, Ownership};

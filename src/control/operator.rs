@@ -32,6 +32,9 @@ const REISSUE_PAUSE: Limit = Limit {
     count: 1,
     per: Duration::from_secs(60),
 };
+/// How a timeline tells that the domain has become another tenant's. What stands before is shown to
+/// those who see all.
+pub const MOVED: &str = "tenant_changed";
 /// Why a purged domain's certificate is revoked (RFC 5280 §5.3.1).
 const CESSATION_OF_OPERATION: u8 = 5;
 
@@ -115,10 +118,10 @@ impl Control {
             let before = draft.record.clone();
             let now = draft.now();
             let record = &mut draft.record;
+            let mut moved = false;
             if let Some(tenant) = patch.tenant.clone().filter(|t| *t != record.tenant) {
-                let old = std::mem::replace(&mut record.tenant, tenant);
-                record.former_tenants.retain(|t| *t != record.tenant && *t != old);
-                record.former_tenants.push(old);
+                record.move_to(tenant, now);
+                moved = true;
             }
             if patch.former_tenants.is_none() && record.former_tenants.len() > MAX_LIST {
                 return Edit::Refuse(OperatorError::FormerTenants);
@@ -130,17 +133,20 @@ impl Control {
             take(&mut record.records, &patch.records);
             take(&mut record.http_while_pending, &patch.http_while_pending);
             take(&mut record.hsts, &patch.hsts);
-            match (patch.paused, record.paused) {
+            let (was_paused, by) = (record.paused, format!("by {}", actor.who));
+            if moved {
+                self.inner.handshake_failures.forget(name);
+                draft.tells(MOVED, Some(by.clone()));
+            }
+            match (patch.paused, was_paused) {
                 (Some(true), None) => {
-                    record.paused = Some(now);
-                    draft
-                        .happens(SslEvent::SetAside)
-                        .tells("paused", Some(format!("by {}", actor.who)));
+                    draft.record.paused = Some(now);
+                    draft.happens(SslEvent::SetAside).tells("paused", Some(by));
                 }
                 (Some(false), Some(_)) => {
-                    record.paused = None;
+                    draft.record.paused = None;
                     self.resume(draft);
-                    draft.tells("resumed", Some(format!("by {}", actor.who)));
+                    draft.tells("resumed", Some(by));
                 }
                 _ => {}
             }

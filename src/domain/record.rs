@@ -44,6 +44,9 @@ pub struct DomainRecord {
     pub origin: Origin,
     /// When it was added.
     pub created: Timestamp,
+    /// Since when it is its tenant's: what came before is no business of theirs. `None`: since it was added.
+    #[serde(default)]
+    pub own_since: Option<Timestamp>,
     /// Since when issuance is paused by an operator. `None`: it is not.
     #[serde(default)]
     pub paused: Option<Timestamp>,
@@ -88,6 +91,7 @@ impl DomainRecord {
             hsts: None,
             origin,
             created: now,
+            own_since: None,
             paused: None,
             retired: None,
             share_generation: 0,
@@ -96,6 +100,33 @@ impl DomainRecord {
             probe: None,
             version: 0,
         }
+    }
+
+    /// Makes it another tenant's; the one before stays among the former ones, so that its links work.
+    pub fn move_to(&mut self, tenant: String, now: Timestamp) {
+        let old = std::mem::replace(&mut self.tenant, tenant);
+        self.former_tenants.retain(|t| *t != self.tenant && *t != old);
+        self.former_tenants.push(old);
+        self.own_since = Some(now);
+    }
+
+    /// Whether something of that time was there before its tenant was.
+    pub fn is_before_tenant(&self, at: Timestamp) -> bool {
+        self.own_since.is_some_and(|since| at <= since)
+    }
+
+    /// As its tenant may see it: without what is left of those before.
+    pub fn for_its_tenant(mut self) -> Self {
+        self.former_tenants.clear();
+        if self
+            .ssl
+            .last_error
+            .as_ref()
+            .is_some_and(|e| self.is_before_tenant(e.at))
+        {
+            self.ssl.last_error = None;
+        }
+        self
     }
 
     /// What the operators want of it.

@@ -5,6 +5,7 @@
 //! reads in a second is bounded, and after a burst it catches up. It holds no address, no message
 //! and no URL.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,7 +25,9 @@ use crate::shutdown::Tasks;
 pub const HOURS: usize = 48;
 /// How many of a domain's last events are kept.
 const LAST: usize = 12;
-/// Domains at most, those with the latest events: about 1.5 KiB each.
+/// Tenants of a domain at most: the present one, and those whose links were used last.
+const TENANTS: usize = 3;
+/// Domains at most, those with the latest events: about 1.5 KiB for each tenant.
 const MAX_DOMAINS: u64 = 20_000;
 /// Pause after all there was has been read: people need not see an event sooner.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -37,9 +40,12 @@ const HOUR_MS: i64 = 3_600_000;
 /// The table. Clones are the same one.
 #[derive(Clone)]
 pub struct Activity {
-    domains: Cache<String, Arc<Mutex<Recent>>>,
+    domains: Cache<String, Arc<Mutex<Tenants>>>,
     since: Timestamp,
 }
+
+/// What happened on one domain, by tenant, those with the latest events first.
+type Tenants = VecDeque<(String, Recent)>;
 
 /// What happened on one domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,8 +104,23 @@ impl Activity {
 
     /// What happened on a domain, by its name in lower-case ASCII.
     pub fn of(&self, domain: &str) -> Recent {
-        let found = self.domains.get(domain);
-        found.map(|recent| lock(&recent).clone()).unwrap_or_default()
+        let mut all = Recent::default();
+        if let Some(tenants) = self.domains.get(domain) {
+            lock(&tenants).iter().for_each(|(_, recent)| all.join(recent));
+        }
+        all
+    }
+
+    /// The same, of one tenant's links, since the domain is that tenant's.
+    pub fn of_tenant(&self, domain: &str, tenant: &str, since: Timestamp) -> Recent {
+        let Some(tenants) = self.domains.get(domain) else {
+            return Recent::default();
+        };
+        let tenants = lock(&tenants);
+        let own = tenants.iter().find(|(of, _)| of == tenant);
+        let mut own = own.map(|(_, recent)| recent.clone()).unwrap_or_default();
+        own.begin(since);
+        own
     }
 
     async fn read_along(self, journal: Journal) {
@@ -134,8 +155,11 @@ impl Activity {
             return;
         };
         let class = event.verdict.and_then(|v| Class::parse(v.class));
-        let recent = self.domains.entry_by_ref(event.domain).or_default().into_value();
-        let mut recent = lock(&recent);
+        let tenants = self.domains.entry_by_ref(event.domain).or_default().into_value();
+        let mut tenants = lock(&tenants);
+        let place = tenants.iter().position(|(of, _)| *of == event.tenant);
+        let own = place.and_then(|place| tenants.remove(place));
+        let (tenant, mut recent) = own.unwrap_or_else(|| (event.tenant.into_owned(), Recent::default()));
         match event.corrects {
             Some(id) => recent.correct(id, class, time, event.link.is_some()),
             None => recent.add(Seen {
@@ -145,6 +169,8 @@ impl Activity {
                 id: event.id,
             }),
         }
+        tenants.truncate(TENANTS - 1);
+        tenants.push_front((tenant, recent));
     }
 }
 
@@ -156,6 +182,9 @@ struct Looked<'j> {
     kind: &'j str,
     time: &'j str,
     domain: &'j str,
+    /// Anything may stand in it, escaped.
+    #[serde(borrow, default)]
+    tenant: Cow<'j, str>,
     link: Option<u16>,
     verdict: Option<Verdict<'j>>,
     corrects: Option<Uuid>,
@@ -179,6 +208,30 @@ impl Recent {
             })
         };
         (last + 1 - HOURS as i64..=last).map(of).collect()
+    }
+
+    /// Adds what another tenant's links have come to.
+    fn join(&mut self, other: &Self) {
+        for hour in &other.hours {
+            let at = Timestamp::from_millis(hour.hour * HOUR_MS);
+            self.at(at, |sum| {
+                sum.opens += hour.opens;
+                sum.clicks += hour.clicks;
+                sum.machines += hour.machines;
+            });
+        }
+        self.last.extend(&other.last);
+        self.last
+            .make_contiguous()
+            .sort_by_key(|seen| std::cmp::Reverse(seen.time));
+        self.last.truncate(LAST);
+    }
+
+    /// Leaves out what was before; of the hour in which it began, what is counted stays.
+    fn begin(&mut self, since: Timestamp) {
+        self.last.retain(|seen| seen.time >= since);
+        let first = since.as_millis().div_euclid(HOUR_MS);
+        self.hours.retain(|hour| hour.hour >= first);
     }
 
     fn add(&mut self, seen: Seen) {
@@ -245,8 +298,8 @@ fn is_machine(class: Class) -> bool {
     matches!(class, Class::Prefetch | Class::Scanner)
 }
 
-fn lock(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
-    recent.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(tenants: &Mutex<Tenants>) -> MutexGuard<'_, Tenants> {
+    tenants.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -308,6 +361,23 @@ mod tests {
     }
 
     #[test]
+    fn tenants_are_summed_up_and_a_time_before_is_left_out() {
+        let (mut one, mut other) = (Recent::default(), Recent::default());
+        one.add(seen(100, EventType::Open, Class::Human, 1));
+        one.add(seen(102, EventType::Open, Class::Human, 2));
+        other.add(seen(101, EventType::Click, Class::Human, 3));
+        other.add(seen(102, EventType::Open, Class::Human, 4));
+        let mut all = Recent::default();
+        all.join(&one);
+        all.join(&other);
+        assert_eq!(counts(&all), [(100, 1, 0, 0), (101, 0, 1, 0), (102, 2, 0, 0)]);
+        let ids: Vec<_> = all.last.iter().map(|s| s.id.as_u128()).collect();
+        assert_eq!((ids.len(), ids[2], ids[3]), (4, 3, 1));
+        one.begin(Timestamp::from_millis(102 * HOUR_MS));
+        assert_eq!((counts(&one), one.last.len()), (vec![(102, 1, 0, 0)], 1));
+    }
+
+    #[test]
     fn a_correction_moves_the_count() {
         let mut recent = Recent::default();
         recent.add(seen(100, EventType::Click, Class::Human, 1));
@@ -351,6 +421,9 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(activity.of("a.example").last.len(), 1);
+        let since = activity.since();
+        assert_eq!(activity.of_tenant("a.example", "a", since), activity.of("a.example"));
+        assert_eq!(activity.of_tenant("a.example", "b", since), Recent::default());
         assert_eq!(activity.of("c.example"), Recent::default());
         tasks.stop();
     }

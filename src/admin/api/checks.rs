@@ -19,10 +19,10 @@ use crate::admin::problem::Problem;
 use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{DnsView, DomainView, FreezeView, Viewer};
 use crate::config::admin::Role;
-use crate::control::Reissue;
+use crate::control::{MOVED, Reissue};
 use crate::dns::DnsReport;
 use crate::domain::DomainName;
-use crate::store::TimelineEntry;
+use crate::store::{SharedStore, StoreError, TIMELINE_KEPT, TimelineEntry};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -79,6 +79,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 async fn verify(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
     let _turn = context.turns.take(&caller, context.control.clock()).await?;
     let (record, mut report) = context.control.verify(&name, &caller.actor()).await?;
+    let record = caller.scope().shown(record);
     only_for_the_platform(&caller, &mut report);
     let view = Viewer::new(&context.control);
     let freeze = context.control.frozen().await?;
@@ -89,7 +90,7 @@ async fn verify(State(context): State<Arc<Context>>, caller: Caller, Name(name):
 async fn reissue(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
     match context.control.reissue(&name, &caller.actor()).await? {
         Reissue::Accepted(record) => {
-            let view = Viewer::new(&context.control);
+            let (view, record) = (Viewer::new(&context.control), caller.scope().shown(*record));
             Ok((StatusCode::ACCEPTED, axum::Json(view.domain(&record))).into_response())
         }
         Reissue::NotBefore(until) => Err(Problem::rate_limited(until, context.control.clock().now())),
@@ -99,6 +100,7 @@ async fn reissue(State(context): State<Arc<Context>>, caller: Caller, Name(name)
 async fn dns(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
     let _turn = context.turns.take(&caller, context.control.clock()).await?;
     let (record, mut report) = context.control.dns_report(&name, &caller.actor()).await?;
+    let record = caller.scope().shown(record);
     only_for_the_platform(&caller, &mut report);
     let view = Viewer::new(&context.control);
     let freeze = context.control.frozen().await?;
@@ -136,26 +138,49 @@ pub(in crate::admin) struct Timeline {
 
 async fn timeline(
     State(context): State<Arc<Context>>,
+    caller: Caller,
     Name(name): Name,
     Params(paging): Params<Paging>,
 ) -> Result<Response, Problem> {
-    Ok(axum::Json(timeline_page(&context, &name, &paging).await?).into_response())
+    let page = timeline_page(&context, &name, &paging, caller.scope()).await?;
+    Ok(axum::Json(page).into_response())
 }
 
-/// A page of a domain's history.
+/// A page of a domain's history, as far as this scope sees it.
 pub(in crate::admin) async fn timeline_page(
     context: &Context,
     name: &DomainName,
     paging: &Paging,
+    scope: &Scope,
 ) -> Result<Timeline, Problem> {
     let limit = limit(paging.limit.as_deref())?;
     let before = from_cursor(paging.cursor.as_deref(), |id| id.parse().ok())?;
     let store = context.control.store();
-    let mut entries = store.timeline(name, before, limit + 1).await?;
+    let mut entries = match scope {
+        Scope::All => store.timeline(name, before, limit + 1).await?,
+        _ => of_its_tenant(store, name, before).await?,
+    };
     if entries.is_empty() && store.domain(name).await?.is_none() {
         return Err(not_registered(name));
     }
     let more = cut(&mut entries, limit);
     let next = entries.last().filter(|_| more).map(|e| cursor(&e.id.to_string()));
     Ok(Timeline { entries, next })
+}
+
+/// What happened before an entry since the domain is its tenant's. All of it is read, and it is not
+/// much: a cursor of one's own making leads no farther back.
+async fn of_its_tenant(
+    store: &SharedStore,
+    name: &DomainName,
+    before: Option<u64>,
+) -> Result<Vec<TimelineEntry>, StoreError> {
+    let Some(record) = store.domain(name).await? else {
+        return Ok(Vec::new());
+    };
+    let kept = usize::try_from(TIMELINE_KEPT).unwrap_or(usize::MAX);
+    let all = store.timeline(name, None, kept).await?;
+    let is_own = |e: &TimelineEntry| e.event != MOVED && record.own_since.is_none_or(|since| e.at >= since);
+    let own = all.into_iter().take_while(is_own);
+    Ok(own.filter(|e| before.is_none_or(|before| e.id < before)).collect())
 }

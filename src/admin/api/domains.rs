@@ -169,6 +169,7 @@ pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: Lis
     let mut records = store.list(&query).await?;
     let more = cut(&mut records, limit);
     let next = records.last().filter(|_| more).map(|r| cursor(r.name.as_str()));
+    let records = records.into_iter().map(|r| scope.shown(r)).collect();
     Ok(Listed { records, next, counts })
 }
 
@@ -182,12 +183,13 @@ async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Jso
         StatusCode::OK
     };
     let viewer = Viewer::new(&context.control);
-    Ok((status, axum::Json(viewer.domain(&registered.record))).into_response())
+    let record = caller.scope().shown(registered.record);
+    Ok((status, axum::Json(viewer.domain(&record))).into_response())
 }
 
-async fn show(State(context): State<Arc<Context>>, Name(name): Name) -> Result<Response, Problem> {
+async fn show(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
     let record = context.control.store().domain(&name).await?;
-    let record = record.ok_or_else(|| not_registered(&name))?;
+    let record = caller.scope().shown(record.ok_or_else(|| not_registered(&name))?);
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }
 
@@ -218,6 +220,7 @@ async fn patch(
         patch.stays_within(&record.ok_or_else(|| not_registered(&name))?)?;
     }
     let record = context.control.patch(&name, patch, &caller.actor()).await?;
+    let record = caller.scope().shown(record);
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }
 

@@ -4,14 +4,23 @@ use maud::{Markup, html};
 
 use super::visitor::Visitor;
 use super::{chart, timeline, words};
+use crate::admin::scope::Scope;
 use crate::clock::Timestamp;
+use crate::domain::DomainRecord;
 use crate::event::Activity;
 use crate::store::TimelineEntry;
 
 /// Opens and clicks of this node, with the last events.
-pub(super) fn events(visitor: &Visitor, activity: &Activity, domain: &str, now: Timestamp) -> Markup {
+pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainRecord, now: Timestamp) -> Markup {
     let l = visitor.lang;
-    let recent = activity.of(domain);
+    let recent = match visitor.scope {
+        Scope::All => activity.of(record.name.as_str()),
+        _ => activity.of_tenant(
+            record.name.as_str(),
+            &record.tenant,
+            record.own_since.unwrap_or(record.created),
+        ),
+    };
     html! {
         section.card #events data-part aria-labelledby="events-title" {
             h2 #events-title { (l.pick("Opens and clicks", "Öffnungen und Klicks")) }
@@ -71,6 +80,5 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
 
 /// Whether it tells who of the platform did something, which is nobody else's business.
 fn by_operator(entry: &TimelineEntry, visitor: &Visitor) -> bool {
-    let told_by = ["registered", "paused", "resumed", "retired", "verify", "reissue"];
-    visitor.is_guest() && told_by.contains(&entry.event.as_str())
+    visitor.is_guest() && entry.detail.as_deref().and_then(timeline::who).is_some()
 }

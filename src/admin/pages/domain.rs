@@ -54,7 +54,7 @@ pub(super) async fn show(
     Subject(name): Subject,
     Params(before): Params<Before>,
 ) -> Result<Html, Problem> {
-    let record = record(&context, &name).await?;
+    let record = record(&context, &visitor, &name).await?;
     page(&context, &visitor, &record, None, before.done).await
 }
 
@@ -76,13 +76,13 @@ pub(super) async fn dns(
     let made = |report: &Arc<DnsReport>| which.at.as_ref().is_some_and(|at| *at == report.checked.to_string());
     let (record, report) = match context.pages.reports.get(&name).filter(made) {
         Some(report) => {
-            let record = record(&context, &name).await?;
+            let record = record(&context, &visitor, &name).await?;
             (context.control.as_found(record, &report), report)
         }
         None => {
             let _turn = visitor.turn(&context).await?;
             let (record, report) = context.control.dns_report(&name, &visitor.actor()).await?;
-            (record, Arc::new(report))
+            (visitor.scope.shown(record), Arc::new(report))
         }
     };
     let report = match visitor.scope {
@@ -116,7 +116,7 @@ async fn history(
     Subject(name): Subject,
     Params(paging): Params<Paging>,
 ) -> Result<Response, Problem> {
-    let page = checks::timeline_page(&context, &name, &paging).await?;
+    let page = checks::timeline_page(&context, &name, &paging, &visitor.scope).await?;
     let path = visitor.domain_path(&name, "");
     let older = page.next.map(|next| format!("{path}/history?cursor={next}"));
     let title = format!("{}: {name}", visitor.say("History", "Verlauf"));
@@ -130,9 +130,10 @@ async fn history(
     Ok(layout::document(&visitor, &title, body).into_response())
 }
 
-async fn record(context: &Context, name: &DomainName) -> Result<DomainRecord, Problem> {
+async fn record(context: &Context, visitor: &Visitor, name: &DomainName) -> Result<DomainRecord, Problem> {
     let record = context.control.store().domain(name).await?;
-    record.ok_or_else(|| not_registered(name))
+    let record = record.ok_or_else(|| not_registered(name))?;
+    Ok(visitor.scope.shown(record))
 }
 
 async fn page(
@@ -148,7 +149,7 @@ async fn page(
         limit: Some(LATEST.to_owned()),
         cursor: None,
     };
-    let history = checks::timeline_page(context, &record.name, &latest).await?;
+    let history = checks::timeline_page(context, &record.name, &latest, &visitor.scope).await?;
     let path = visitor.domain_path(&record.name, "");
     let older = format!("{path}/history");
     let older = history.next.filter(|_| !visitor.is_guest()).map(|_| older.as_str());
@@ -174,7 +175,7 @@ async fn page(
                     (records::report(visitor, &viewer.report(record, report, None)))
                     (look_again(visitor, &record.name))
                 } @else { (verify_now(visitor, &domain)) }
-                (activity::events(visitor, &context.activity, record.name.as_str(), now))
+                (activity::events(visitor, &context.activity, record, now))
             }
             div.stack {
                 (certificate(visitor, &domain))

@@ -74,6 +74,11 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
         "expired" => ("Certificate expired", "Zertifikat abgelaufen", Bad),
         "frozen" => ("Orders frozen", "Bestellungen eingefroren", Neutral),
         "thawed" => ("Orders released", "Bestellungen freigegeben", Neutral),
+        "tenant_changed" => (
+            "Moved to another tenant",
+            "An einen anderen Mandanten übergeben",
+            Neutral,
+        ),
         "paused" => ("Paused", "Angehalten", Neutral),
         "resumed" => ("Resumed", "Fortgesetzt", Neutral),
         "retired" => ("Retired", "Stillgelegt", Neutral),
@@ -83,12 +88,18 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
     })
 }
 
+/// Who did it, where a detail says that, and whether it was done again.
+pub(super) fn who(detail: &str) -> Option<(&str, bool)> {
+    let again = detail.strip_prefix("again, by ").map(|who| (who, true));
+    again.or_else(|| detail.strip_prefix("by ").map(|who| (who, false)))
+}
+
 /// A detail as the reader sees it: who did it in their language, times as the page writes them.
 pub(super) fn detail(text: &str, l: Language) -> String {
-    let text = match (text.strip_prefix("again, by "), text.strip_prefix("by ")) {
-        (Some(who), _) => format!("{} {who}", l.pick("again, by", "erneut, von")),
-        (_, Some(who)) => format!("{} {who}", l.pick("by", "von")),
-        _ => text.replace("until ", l.pick("until ", "bis ")),
+    let text = match who(text) {
+        Some((who, true)) => format!("{} {who}", l.pick("again, by", "erneut, von")),
+        Some((who, false)) => format!("{} {who}", l.pick("by", "von")),
+        None => text.replace("until ", l.pick("until ", "bis ")),
     };
     let word = |word: &str| {
         let end = word.len() - word.trim_end_matches([',', '.', ';', ')']).len();

@@ -10,6 +10,7 @@ mod edge_cases;
 mod events;
 mod freeze;
 mod links;
+mod moved;
 mod ownership;
 mod pages;
 mod service;
