@@ -185,31 +185,55 @@ impl Bound {
     /// Accepts until told to stop, then closes the socket. `serve` must not block: it starts a task
     /// for the connection, or drops it.
     pub async fn run(self, stop: CancellationToken, mut serve: impl FnMut(Accepted)) {
-        let each = |(stream, peer): (TcpStream, SocketAddr)| {
-            if let Some(accepted) = self.accepted(stream, peer) {
+        let Self { kind, socket, local } = self;
+        let mut each = |(stream, peer): (TcpStream, SocketAddr)| {
+            if let Some(accepted) = Accepted::of(kind, local, stream, peer) {
                 serve(accepted);
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = accept_all(self.local, || self.socket.accept(), each) => {}
+            () = accept_all(local, || socket.accept(), &mut each) => {}
         }
+        // For their clients these connections were made: closing the socket would reset them.
+        accept_waiting(socket, each);
     }
+}
 
+impl Accepted {
     /// `None`: the peer is gone already.
-    fn accepted(&self, stream: TcpStream, peer: SocketAddr) -> Option<Accepted> {
+    fn of(listener: Listener, bound: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Self> {
         // Only a listener on all addresses has to ask which one it was.
-        let local = if self.local.ip().is_unspecified() {
+        let local = if bound.ip().is_unspecified() {
             canonical(stream.local_addr().ok()?)
         } else {
-            self.local
+            bound
         };
-        Some(Accepted {
+        Some(Self {
             stream,
             peer: canonical(peer),
             local,
-            listener: self.kind,
+            listener,
         })
+    }
+}
+
+/// Accepts what waits in the system's queue, and closes the socket at once when that is empty.
+fn accept_waiting(socket: TcpListener, mut each: impl FnMut((TcpStream, SocketAddr))) {
+    // Tokio's own accept goes by what the system has told so far; this asks the system.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let accepted = match socket.accept() {
+            Ok(accepted) => accepted,
+            Err(e) if is_the_peers(&e) => continue,
+            // None waits, or there is no descriptor left for it.
+            Err(_) => return,
+        };
+        let (stream, peer) = accepted;
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            each((stream, peer));
+        }
     }
 }
 
@@ -298,6 +322,25 @@ mod tests {
         tasks.stop();
         assert!(tasks.wait(Duration::from_secs(30)).await);
         TcpStream::connect(any(&format!("127.0.0.1:{port}"))).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_the_queue_of_a_listener_that_stops_is_served() {
+        let bound = bind(Listener::Http, any("127.0.0.1:0")).unwrap();
+        let address = bound.local_addr();
+        // Made by the system alone: nothing has run since that could have noticed.
+        let clients: Vec<_> = (0..20)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let mut served = Vec::new();
+        bound.run(stop, |accepted| served.push(accepted)).await;
+        let peers: Vec<_> = served.iter().map(|a| a.peer).collect();
+        let made: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
+        assert_eq!(peers, made);
+        assert!(served.iter().all(|a| a.stream.nodelay().unwrap()));
+        std::net::TcpStream::connect(address).unwrap_err();
     }
 
     #[tokio::test]

@@ -57,6 +57,13 @@ pub struct Connection {
     pub presence: Arc<Presence>,
 }
 
+impl Connection {
+    /// Whether it speaks HTTP/2.
+    pub fn is_h2(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.h2)
+    }
+}
+
 /// The TLS side of a connection.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {

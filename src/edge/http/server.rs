@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::Instant;
 
-use http::{Request, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -52,7 +53,7 @@ pub(super) struct Session {
 }
 
 /// Serves a connection until it ends. When `drain` is cancelled it ends in good order: after the
-/// requests at hand, telling the client to come again elsewhere. The future is small; what hyper
+/// requests at hand, and one that is on its way, telling the client to come again elsewhere. The future is small; what hyper
 /// keeps for the connection is behind one allocation of its own size.
 pub fn serve<IO>(
     io: IO,
@@ -63,7 +64,7 @@ pub fn serve<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let h2 = connection.tls.as_ref().is_some_and(|tls| tls.h2);
+    let h2 = connection.is_h2();
     // Under the stand-in, a connection ends with its request: the next is to meet the real certificate.
     let keep_alive = !connection.tls.as_ref().is_some_and(|tls| tls.challenges_only) && !connection.presence.is_brief();
     let limits = if connection.presence.is_brief() {
@@ -135,7 +136,7 @@ impl Drop for AwaitsBody {
     }
 }
 
-/// Runs the connection, its tick and the drain.
+/// Runs the connection, its tick and its end.
 async fn drive(
     mut connection: Pin<Box<dyn Closable>>,
     session: Arc<Session>,
@@ -145,7 +146,7 @@ async fn drive(
     let mut drained = pin!(drain.cancelled());
     let mut evicted = pin!(session.connection.presence.evicted());
     let mut next = pin!(tokio::time::sleep(watch.tick()));
-    let (mut closing, mut leaving) = (false, false);
+    let mut stage = Stage::Open;
     loop {
         tokio::select! {
             biased;
@@ -156,28 +157,42 @@ async fn drive(
                 }
                 return;
             }
-            () = &mut drained, if !closing => {
-                closing = true;
-                watch.closing();
-                connection.as_mut().close();
-                next.as_mut().reset(tokio::time::Instant::now() + watch.tick());
+            () = &mut drained, if stage == Stage::Open => {
+                stage = Stage::Leaving;
+                next.as_mut().reset(tokio::time::Instant::now() + watch.leave(&session.activity));
             }
-            () = &mut evicted, if !leaving => {
-                leaving = true;
-                watch.closing();
-                connection.as_mut().close();
-                next.as_mut().reset(tokio::time::Instant::now() + watch.tick());
+            () = &mut evicted, if stage == Stage::Open => {
+                stage = Stage::Leaving;
+                next.as_mut().reset(tokio::time::Instant::now() + watch.make_way(&session.activity));
             }
             () = &mut next => {
-                match watch.look(&session.activity, session.context.connections.fullness()) {
-                    Found::Fine => {}
-                    Found::Idle => connection.as_mut().close(),
-                    Found::Stuck => return,
+                if stage == Stage::Leaving {
+                    stage = Stage::Closing;
+                    // What has come was read before this: the connection goes first above. A part of
+                    // a request has the rest of its time; its answer ends the connection.
+                    if !watch.awaits_rest(&session.activity) {
+                        connection.as_mut().close();
+                    }
+                } else {
+                    match watch.look(&session.activity, session.context.connections.fullness()) {
+                        Found::Fine => {}
+                        Found::Idle => connection.as_mut().close(),
+                        Found::Stuck => return,
+                    }
                 }
                 next.as_mut().reset(tokio::time::Instant::now() + watch.tick());
             }
         }
     }
+}
+
+/// How far a connection is from its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// It is to end, but what has come, or is on its way, is answered.
+    Leaving,
+    Closing,
 }
 
 /// A connection that can be told to end in good order.
@@ -289,7 +304,7 @@ impl Future for Answering {
     type Output = Result<Reply, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        let reply = match &mut self.step {
+        let mut reply = match &mut self.step {
             Step::Done(reply) => std::mem::take(reply),
             Step::Slow(reply) => ready!(reply.as_mut().poll(cx)),
         };
@@ -301,6 +316,12 @@ impl Future for Answering {
             ..
         } = &*self;
         session.activity.has_shown_itself();
+        if session.activity.is_leaving() && !session.connection.is_h2() {
+            // HTTP/2 has GOAWAY for that.
+            reply
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         session
             .context
             .metrics

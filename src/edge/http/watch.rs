@@ -13,6 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::context::Limits;
 use crate::edge::presence::Presence;
 
+/// How long a connection may take to send its first request, or another, once the edge stops: its
+/// client may just have been accepted, with the request on its way.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+/// For noticing what has come already, before a connection is closed whose place is needed.
+const A_LOOK: Duration = Duration::from_millis(20);
+
 /// What moved on a connection. Written by the connection's own tasks, read by its tick: the
 /// counters only have to differ when something happened.
 #[derive(Debug, Default)]
@@ -31,6 +37,8 @@ pub(super) struct Activity {
     bodies: AtomicU32,
     /// Whether any request was answered.
     answered: AtomicBool,
+    /// Whether the connection is to end: its next answer is its last.
+    leaving: AtomicBool,
 }
 
 impl Activity {
@@ -91,6 +99,26 @@ impl Activity {
     /// Whether any request was.
     pub(super) fn has_answered(&self) -> bool {
         self.answered.load(Relaxed)
+    }
+
+    /// The connection is to end: its next answer is its last.
+    pub(super) fn leaves(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    /// Whether it is.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// Whether any request has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
+    /// Whether a part of a request has come that is yet to be answered, over HTTP/1.1.
+    pub(super) fn has_part_of_request(&self) -> bool {
+        self.partial.load(Relaxed) && !self.presence.is_busy()
     }
 
     fn moved(&self) {
@@ -174,8 +202,36 @@ impl Watch {
         Found::Idle
     }
 
+    /// The edge stops: the connection is to end. How long it may be before it is closed.
+    pub(super) fn leave(&mut self, activity: &Activity) -> Duration {
+        let bound = if self.multiplexed && activity.has_begun() {
+            // GOAWAY makes no request fail that is on its way (RFC 9113 §6.8).
+            Duration::ZERO
+        } else {
+            LAST_REQUEST
+        };
+        self.ends(activity);
+        bound
+    }
+
+    /// The place of the connection is needed: it is to end. How long it may be before it is closed.
+    pub(super) fn make_way(&mut self, activity: &Activity) -> Duration {
+        self.ends(activity);
+        A_LOOK
+    }
+
+    fn ends(&mut self, activity: &Activity) {
+        activity.leaves();
+        self.closing();
+    }
+
+    /// Whether a part of a request has come whose rest may still come.
+    pub(super) fn awaits_rest(&self, activity: &Activity) -> bool {
+        !self.multiplexed && activity.has_part_of_request()
+    }
+
     /// The connection is being closed in good order: from now on it has [`Limits::farewell`] of quiet.
-    pub(super) fn closing(&mut self) {
+    fn closing(&mut self) {
         self.closing = true;
         self.quiet = Duration::ZERO;
         self.limits.headers = self.limits.farewell;

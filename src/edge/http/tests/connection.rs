@@ -42,6 +42,103 @@ async fn a_drain_ends_idle_connections_in_order() {
     assert!(sender.send_request(request()).await.is_err());
 }
 
+const ROBOTS: &[u8] = b"GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\n\r\n";
+
+/// What comes until the end.
+async fn rest(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut rest = String::new();
+    let ended = tokio::time::timeout(SOON, io.read_to_string(&mut rest)).await;
+    ended.expect("it ends soon").unwrap();
+    rest
+}
+
+/// Whether one request was answered, and the client is told that it was the last.
+fn is_last_answer(answer: &str) -> bool {
+    let statuses = ["HTTP/1.1 200 ", "HTTP/1.1 302 "];
+    statuses.iter().any(|s| answer.starts_with(s)) && answer.contains("\r\nconnection: close\r\n")
+}
+
+#[tokio::test]
+async fn in_a_drain_the_first_request_of_a_connection_is_still_answered() {
+    for via in [Via::Http, BOTH[0]] {
+        // Whether the drain came before the connection, before its request, or in the middle of it.
+        for (before, after) in [(0, 0), (0, 20), (20, 0)] {
+            let edge = Edge::new();
+            if (before, after) == (0, 0) {
+                edge.drain.cancel();
+            }
+            let mut io = edge.connect(via);
+            io.write_all(&ROBOTS[..before]).await.unwrap();
+            tokio::task::yield_now().await;
+            edge.drain.cancel();
+            tokio::task::yield_now().await;
+            io.write_all(&ROBOTS[before..][..after]).await.unwrap();
+            tokio::task::yield_now().await;
+            io.write_all(&ROBOTS[before + after..]).await.unwrap();
+            let answer = rest(&mut io).await;
+            assert!(is_last_answer(&answer), "{via:?} {before} {after}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn in_a_drain_a_connection_of_http_2_has_its_first_request_answered() {
+    let edge = Edge::new();
+    edge.drain.cancel();
+    let io = TokioIo::new(edge.connect(BOTH[1]));
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let connection = edge.context.tasks.spawn(connection);
+    let request = Request::get(format!("https://{CUSTOMER}/robots.txt"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    // As a client over a network would: after the server's first frames.
+    sender.ready().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(!answer.headers().contains_key("connection"));
+    drop(answer);
+    let ended = tokio::time::timeout(SOON, connection).await;
+    ended.expect("it ends soon").unwrap().unwrap();
+}
+
+/// Bytes that are in the socket's buffer, and of which nothing on this side knows yet.
+#[tokio::test]
+async fn what_the_system_has_received_is_answered_before_a_connection_is_closed() {
+    use std::io::Write as _;
+    for evicted in [false, true] {
+        for kept in [false, true] {
+            let edge = Edge::new();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            let (context, drain) = (Arc::clone(&edge.context), edge.drain.clone());
+            let connection = edge.connection(Via::Http);
+            let presence = Arc::clone(&connection.presence);
+            edge.context
+                .tasks
+                .spawn(async move { serve(server, connection, &context, drain).await });
+            let answers = client.try_clone().unwrap();
+            answers.set_nonblocking(true).unwrap();
+            let mut answers = tokio::net::TcpStream::from_std(answers).unwrap();
+            tokio::task::yield_now().await;
+            if kept {
+                client.write_all(ROBOTS).unwrap();
+                assert!(answers.read(&mut [0; 4096]).await.unwrap() > 0);
+                tokio::task::yield_now().await;
+            }
+            client.write_all(ROBOTS).unwrap();
+            if evicted {
+                presence.evict();
+            } else {
+                edge.drain.cancel();
+            }
+            let answer = rest(&mut answers).await;
+            assert!(is_last_answer(&answer), "evicted {evicted}, kept {kept}: {answer:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn clients_that_dawdle_are_let_go() {
     let brief = |c: &mut Context| {
