@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::Request;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -82,7 +83,7 @@ impl Server {
         let Ok(local) = socket.local_addr() else { return };
         let on_loopback = local.ip().to_canonical().is_loopback();
         let stop = server.tasks.token().clone();
-        let each = |(stream, peer): (TcpStream, SocketAddr)| {
+        let mut each = |(stream, peer): (TcpStream, SocketAddr)| {
             let (place, gone) = server.places.take(peer.ip(), server.share(peer.ip()));
             if let Some(network) = gone {
                 server.context.counters.closed(Closed::Displaced);
@@ -100,8 +101,9 @@ impl Server {
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = listener::accept_all(local, || socket.accept(), each) => {}
+            () = listener::accept_all(local, || socket.accept(), &mut each) => {}
         }
+        listener::accept_waiting(socket, each);
     }
 
     /// How many connections a network may hold: behind a trusted proxy and on this machine are many.
@@ -159,14 +161,21 @@ impl Server {
         let mut stopping = false;
         let result = loop {
             tokio::select! {
+                biased;
                 result = connection.as_mut() => break result,
                 () = self.tasks.stopping(), if !stopping => {
-                    connection.as_mut().graceful_shutdown();
                     stopping = true;
+                    // A request that is on its way is still answered.
+                    look.reset();
                 }
-                _ = look.tick() => if let Some(why) = life.overdue(Instant::now()) {
-                    self.context.counters.closed(Closed::Overdue);
-                    return tracing::debug!(peer = %peer.ip, why, "a connection to the admin port was closed");
+                _ = look.tick() => {
+                    if let Some(why) = life.overdue(Instant::now()) {
+                        self.context.counters.closed(Closed::Overdue);
+                        return tracing::debug!(peer = %peer.ip, why, "a connection to the admin port was closed");
+                    }
+                    if stopping {
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
             }
         };
@@ -186,7 +195,12 @@ impl Server {
         let client = self.context.live.load().proxies.client(request.headers(), peer);
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(Arc::clone(life));
-        let response = self.router.clone().call(request).await?;
+        let mut response = self.router.clone().call(request).await?;
+        if self.tasks.is_stopping() {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if response.extensions().get::<Streams>().is_some() {
             life.streams();
         }

@@ -219,7 +219,7 @@ impl Accepted {
 }
 
 /// Accepts what waits in the system's queue, and closes the socket at once when that is empty.
-fn accept_waiting(socket: TcpListener, mut each: impl FnMut((TcpStream, SocketAddr))) {
+pub(crate) fn accept_waiting(socket: TcpListener, mut each: impl FnMut((TcpStream, SocketAddr))) {
     // Tokio's own accept goes by what the system has told so far; this asks the system.
     let Ok(socket) = socket.into_std() else { return };
     for _ in 0..BACKLOG {

@@ -59,6 +59,22 @@ async fn a_stop_closes_idle_connections() {
     TcpStream::connect(edge.address).await.unwrap_err();
 }
 
+#[tokio::test]
+async fn a_stop_answers_what_was_accepted() {
+    let edge = Harness::start(vec![]).await;
+    let mut probe = TcpStream::connect(edge.address).await.unwrap();
+    edge.tasks.stop();
+    tokio::task::yield_now().await;
+    probe
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    let ended = tokio::time::timeout(PATIENT, probe.read_to_string(&mut answer));
+    ended.await.expect("it ends").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 ") && answer.contains("connection: close"), "{answer:?}");
+}
+
 /// TLS with whoever presents this certificate.
 async fn tls(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<String> {
     let mut roots = rustls::RootCertStore::empty();
