@@ -72,7 +72,10 @@ async fn a_stop_answers_what_was_accepted() {
     let mut answer = String::new();
     let ended = tokio::time::timeout(PATIENT, probe.read_to_string(&mut answer));
     ended.await.expect("it ends").unwrap();
-    assert!(answer.starts_with("HTTP/1.1 ") && answer.contains("connection: close"), "{answer:?}");
+    assert!(
+        answer.starts_with("HTTP/1.1 ") && answer.contains("connection: close"),
+        "{answer:?}"
+    );
 }
 
 /// TLS with whoever presents this certificate.
