@@ -35,13 +35,27 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|e| Problem::invalid(e.body_text()))?;
-        DomainName::parse(&text)
-            .map(Self)
-            .map_err(|e| Problem::invalid_name("the name in the path", e))
+        let Stored(text) = Stored::from_request_parts(parts, state).await?;
+        domain_name(&text).map(Self)
     }
+}
+
+/// The same as it is written there: what is stored may be no name of a domain.
+pub(super) struct Stored(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Stored {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(text)| Self(text))
+            .map_err(|e| Problem::invalid(e.body_text()))
+    }
+}
+
+/// A name that stands in a path.
+pub(super) fn domain_name(text: &str) -> Result<DomainName, Problem> {
+    DomainName::parse(text).map_err(|e| Problem::invalid_name("the name in the path", e))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

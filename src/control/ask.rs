@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use moka::future::Cache;
 use prometheus::IntCounterVec;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::domain::DomainName;
@@ -61,11 +62,6 @@ pub struct Asker {
     answers: Cache<DomainName, Answer>,
     permits: Semaphore,
     total: IntCounterVec,
-}
-
-#[derive(serde::Deserialize)]
-struct Body {
-    tenant: Option<String>,
 }
 
 impl Asker {
@@ -137,21 +133,18 @@ impl Asker {
         };
         match response.status().as_u16() {
             200..=299 => {
-                let body = Limited::new(response.into_body(), MAX_ANSWER)
-                    .collect()
-                    .await
-                    .ok()?
-                    .to_bytes();
-                let tenant = serde_json::from_slice::<Body>(&body).ok().and_then(|b| b.tenant);
-                Some(Answer::Yes {
-                    tenant: match tenant {
-                        Some(text) if !is_tenant(&text) => {
-                            tracing::warn!(domain = %name, "the ask endpoint names a tenant that cannot be one: 1 to {MAX_TENANT} bytes, no control characters, no slash; the answer is not used");
-                            return None;
-                        }
-                        tenant => tenant,
-                    },
-                })
+                let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+                let Ok(body) = body else {
+                    tracing::warn!(domain = %name, "the ask endpoint's answer broke off, or is longer than {MAX_ANSWER} bytes; it is not used");
+                    return None;
+                };
+                match tenant_in(&body.to_bytes()) {
+                    Ok(tenant) => Some(Answer::Yes { tenant }),
+                    Err(wrong) => {
+                        tracing::warn!(domain = %name, wrong, "the ask endpoint's answer is not used: a yes is a body without JSON, or {{\"tenant\": …}} with 1 to {MAX_TENANT} bytes, no control characters and no slash");
+                        None
+                    }
+                }
             }
             403 | 404 => Some(Answer::No),
             status => {
@@ -171,6 +164,21 @@ impl Asker {
     }
 }
 
+/// The tenant that a yes names. `Ok(None)`: it names none, which many endpoints' bodies do not.
+fn tenant_in(body: &[u8]) -> Result<Option<String>, &'static str> {
+    let looks_like_json = body.trim_ascii_start().starts_with(b"{");
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(mut object)) => match object.remove("tenant") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(tenant)) if is_tenant(&tenant) => Ok(Some(tenant)),
+            Some(Value::String(_)) => Err("the tenant cannot be one"),
+            Some(_) => Err("the tenant is no string"),
+        },
+        Err(_) if looks_like_json => Err("the JSON cannot be read"),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
 struct Expiry {
     answer: Duration,
 }
@@ -182,5 +190,40 @@ impl moka::Expiry<DomainName, Answer> for Expiry {
         } else {
             self.answer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yes_names_a_tenant_that_can_be_one_or_none() {
+        let of = |body: &str| tenant_in(body.as_bytes());
+        for body in [
+            "",
+            "ok",
+            "{}",
+            r#"{"tenant":null}"#,
+            r#"{"allowed":true}"#,
+            "[]",
+            "true",
+        ] {
+            assert_eq!(of(body), Ok(None), "{body}");
+        }
+        assert_eq!(of(r#" {"tenant":"acme"} "#), Ok(Some("acme".to_owned())));
+        let long = format!(r#"{{"tenant":"{}"}}"#, "x".repeat(MAX_TENANT + 1));
+        for body in [
+            r#"{"tenant":""}"#,
+            r#"{"tenant":"a/b"}"#,
+            r#"{"tenant":"a\nb"}"#,
+            r#"{"tenant":"a\u0000"}"#,
+            r#"{"tenant":7}"#,
+            r#"{"tenant":["acme"]}"#,
+            r#"{"tenant":"acme""#,
+            &long,
+        ] {
+            assert!(of(body).is_err(), "{body}");
+        }
     }
 }

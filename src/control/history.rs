@@ -13,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(3_600);
 
 impl Control {
     /// Lets old audit lines go, for ever.
-    pub(super) async fn prune_history(self) {
+    pub(crate) async fn prune_history(self) {
         loop {
             let before = self.inner.clock.now().minus(AUDIT_KEPT);
             match self.inner.store.prune_audit(before, AUDIT_LINES).await {

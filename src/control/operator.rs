@@ -173,6 +173,27 @@ impl Control {
         changed.await?.map(|_| ()).ok_or(OperatorError::NotFound)
     }
 
+    /// Forgets the domain that is stored under this name: one whose name is none is known by what
+    /// was stored alone.
+    pub async fn purge_stored(&self, stored: &str, actor: &Actor) -> Result<(), OperatorError> {
+        let name = DomainName::parse(stored);
+        let known = match &name {
+            Ok(name) => self.purge(name, actor).await,
+            Err(_) => Err(OperatorError::NotFound),
+        };
+        if !matches!(known, Err(OperatorError::NotFound)) || actor.tenant.is_some() {
+            return known;
+        }
+        let before = json!({"unreadable": stored});
+        let now = self.inner.clock.now();
+        let audit = audit_entry(actor, now, "purge", stored.to_owned(), before, Value::Null);
+        match (self.inner.store.purge_unreadable(stored, audit).await, name) {
+            (Err(StoreError::NotFound), Err(error)) => Err(error.into()),
+            (Err(StoreError::NotFound | StoreError::Conflict), Ok(_)) => Err(OperatorError::NotFound),
+            (gone, _) => Ok(gone?),
+        }
+    }
+
     /// Forgets a domain, its keys and its certificate, now.
     pub async fn purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
         if self.is_own_name(name) {

@@ -102,6 +102,25 @@ impl DomainRecord {
         }
     }
 
+    /// A record as it is stored, also by a newer version.
+    pub(crate) fn from_stored(text: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Peek<'t> {
+            #[serde(borrow)]
+            ssl: PeekSsl<'t>,
+        }
+        #[derive(Deserialize)]
+        struct PeekSsl<'t> {
+            reason: std::borrow::Cow<'t, str>,
+        }
+        let mut record: Self = serde_json::from_str(text)?;
+        let fallback = Reason::default();
+        if record.ssl.reason == fallback && serde_json::from_str::<Peek<'_>>(text)?.ssl.reason != fallback.as_str() {
+            record.ssl.of_unknown_reason();
+        }
+        Ok(record)
+    }
+
     /// Makes it another tenant's; the one before stays among the former ones, so that its links work.
     pub fn move_to(&mut self, tenant: String, now: Timestamp) {
         let old = std::mem::replace(&mut self.tenant, tenant);
@@ -365,4 +384,74 @@ pub enum DnsVerdict {
         /// What they said: SERVFAIL, REFUSED, timeout, DNSSEC bogus.
         error: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ssl::CertificateInfo;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_305_600);
+
+    fn record() -> DomainRecord {
+        let name = DomainName::parse("links.customer.example").unwrap();
+        DomainRecord::new(name, None, Origin::Registered, NOW)
+    }
+
+    fn holding(mut record: DomainRecord, until: Timestamp) -> DomainRecord {
+        record.ssl.certificate = Some(CertificateInfo {
+            not_before: NOW,
+            not_after: until,
+            obtained: None,
+            issuer: "CA".to_owned(),
+            serial: "01".to_owned(),
+            sans: Vec::new(),
+            ca: "https://ca.example/directory".to_owned(),
+            ari_id: None,
+            renew_at: until,
+            ari_check_at: None,
+        });
+        record
+    }
+
+    fn stored_with(record: &DomainRecord, reason: &str) -> DomainRecord {
+        let mut stored = serde_json::to_value(record).unwrap();
+        stored["ssl"]["reason"] = reason.into();
+        DomainRecord::from_stored(&stored.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_reason_of_a_newer_version_claims_nothing_that_is_not_known() {
+        for &reason in Reason::ALL {
+            let read = stored_with(&record(), reason.as_str());
+            assert_eq!(
+                (read.ssl.reason, read.ssl.next_attempt),
+                (reason, None),
+                "as it is stored"
+            );
+        }
+        let mut waiting = record();
+        let read = stored_with(&waiting, "quarantined");
+        assert_eq!((read.ssl.reason, read.next_due()), (Reason::NeverRequested, Some(NOW)));
+        waiting.ssl.next_attempt = Some(NOW + Duration::from_secs(60));
+        let read = stored_with(&waiting, "quarantined");
+        assert_eq!(
+            (read.ssl.state(), read.next_due()),
+            (State::Unknown, waiting.ssl.next_attempt)
+        );
+        let day = Duration::from_secs(86_400);
+        let held = stored_with(&holding(record(), NOW + day), "quarantined");
+        assert_eq!((held.ssl.state(), held.ssl.holds(NOW)), (State::Issued, true));
+        let gone = stored_with(&holding(record(), NOW.minus(day)), "quarantined");
+        assert_eq!(gone.ssl.state(), State::Unknown);
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_is_its_tenants_since_it_was_added() {
+        let mut stored = serde_json::to_value(record()).unwrap();
+        stored.as_object_mut().unwrap().remove("own_since");
+        let read = DomainRecord::from_stored(&stored.to_string()).unwrap();
+        assert_eq!(read, record());
+        assert!(!read.is_before_tenant(NOW));
+    }
 }

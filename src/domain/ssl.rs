@@ -43,12 +43,11 @@ macro_rules! reasons {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum Reason { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
 
-        /// What a stored reason is taken for that only a newer version knows. Time settles it: a
-        /// certificate that is held is renewed, and where none is, the next look at the record says
-        /// that it has run out and orders one.
+        /// What a stored reason is taken for that only a newer version knows, where nothing else is
+        /// known: it claims the least. See [`SslStatus::of_unknown_reason`].
         impl Default for Reason {
             fn default() -> Self {
-                Self::Ok
+                Self::NeverRequested
             }
         }
 
@@ -550,6 +549,16 @@ impl SslStatus {
     /// The state the reason belongs to.
     pub fn state(&self) -> State {
         self.reason.state()
+    }
+
+    /// Makes the best of a reason that only a newer version knows: the certificate is served as long
+    /// as it lives, and renewed; where there is none, the next look at the record finds out why.
+    pub(super) fn of_unknown_reason(&mut self) {
+        if self.certificate.as_ref().is_some_and(|c| c.not_after > self.since) {
+            self.reason = Reason::Ok;
+        } else if self.next_attempt.is_none() {
+            self.next_attempt = Some(self.since);
+        }
     }
 
     /// When the scheduler has to look at the domain next. `None`: never by itself.

@@ -72,6 +72,10 @@ pub trait Store: Send + Sync + 'static {
     /// for a record that cannot be read. [`StoreError::NotFound`] when there is no such domain.
     async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<(), StoreError>;
 
+    /// Forgets a domain whose name or record cannot be read, by the name as it is stored.
+    /// [`StoreError::Conflict`] when it can be read; [`StoreError::NotFound`] when there is none.
+    async fn purge_unreadable(&self, name: &str, audit: AuditEntry) -> Result<(), StoreError>;
+
     /// The records that were found unreadable: names, and why. They are passed over by all that
     /// reads many; to read one alone is [`StoreError::Unreadable`].
     fn unreadable(&self) -> Vec<(String, String)>;

@@ -206,6 +206,41 @@ async fn no_answer_is_not_a_no() {
     }
 }
 
+/// A yes for a tenant that cannot be one is no usable answer: it is said, and nothing is kept of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_yes_for_a_tenant_that_cannot_be_one_is_not_used() {
+    let tenants = [
+        "\"\"".to_owned(),
+        "\"a/b\"".to_owned(),
+        "\"a\\u0007b\"".to_owned(),
+        "7".to_owned(),
+        format!("\"{}\"", "x".repeat(254)),
+    ];
+    let bodies = tenants.clone();
+    let origin = Origin::start(move |request| {
+        let (_, rest) = request.split_once("domain=links.n")?;
+        let number: usize = rest.split('.').next()?.parse().ok()?;
+        Some((200, format!("{{\"tenant\":{}}}", bodies.get(number)?)))
+    })
+    .await;
+    let ask = format!("url = \"http://{}/allow\"", origin.address);
+    let ask: toml::Table = ask.parse().expect("TOML");
+    let plan = Plan::new().await.set("admission.policy", "ask");
+    let plan = plan.set("admission.ask", Value::Table(ask));
+    let process = plan.serve().await;
+    for (number, tenant) in tenants.iter().enumerate() {
+        let name = format!("links.n{number}.test");
+        let error = client::handshake(process.https, &name, &plan.client(&[]))
+            .await
+            .expect_err("no session");
+        assert_eq!(alert(&error), Some(AlertDescription::InternalError), "{tenant}");
+        let known = process.admin("GET", &format!("/v1/domains/{name}"), None).await;
+        assert_eq!(known.status, 404, "{tenant}: {}", known.text());
+        let said = |line: &&str| line.contains(&name) && line.contains("answer is not used");
+        assert_eq!(process.log().lines().filter(said).count(), 1, "{tenant}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_held_is_served_whatever_the_platform_says_also_after_a_restart() {
     let platform = Platform::start(Some(200)).await;

@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::{Child, Output};
 use std::sync::Arc;
 
+use linkseal::dns::Kind;
 use serde_json::{Value, json};
 
 use crate::support::client::{self, Web};
-use crate::support::edge::{EDGE_NAME, domain};
+use crate::support::edge::{EDGE_NAME, domain, private};
 use crate::support::ports::free_port;
-use crate::support::process::{run, spawn};
+use crate::support::process::{run, run_as, spawn};
 use crate::support::until;
 use crate::support::world::{Plan, World};
 
@@ -379,6 +380,74 @@ async fn domains_are_paused_resumed_shared_and_told_of_by_command() {
     let refused = run(&["domain", "--admin", &admin, "show", "nosuch.right.test"]);
     let said = text(&refused.stderr);
     assert!(said.contains("`linkseal domain add` registers it"), "{said}");
+}
+
+/// Names that tenants take, what cannot be read, and waits, by command.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_of_the_api_are_printed_with_what_to_do() {
+    let (ops, tenants) = ("ops-token-0123456789abcdef", "tenant-token-0123456789abcdef");
+    let plan = Plan::new().await;
+    let mut tokens = Vec::new();
+    for (name, secret, more) in [("ops", ops, ""), ("ours", tenants, "tenant = \"ours\"\n")] {
+        let file = plan.dir.path().join(format!("{name}.token"));
+        fs::write(&file, secret).expect("written");
+        private(&file);
+        let entry = format!("name = \"{name}\"\nrole = \"admin\"\n{more}secret_file = \"{name}.token\"");
+        tokens.push(toml::Value::Table(entry.parse().expect("TOML")));
+    }
+    let plan = plan.set("admin.tokens", tokens).set("acme.issue", "on_demand");
+    let process = plan.serve().await;
+    let admin = process.admin_url();
+    let as_ = |token: &str, arguments: &[&str]| {
+        let (command, rest) = arguments.split_first().expect("a command");
+        let all: Vec<&str> = [*command, "--admin", &admin]
+            .into_iter()
+            .chain(rest.iter().copied())
+            .collect();
+        run_as(token, &all)
+    };
+    let name = "links.customer.test";
+    let refused = as_(tenants, &["domain", "add", name]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    for part in ["_linkseal.customer.test", "TXT", "linkseal-owner=", "(forbidden)"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let value = said
+        .split("value ")
+        .nth(1)
+        .and_then(|rest| rest.split([';', ' ']).next())
+        .expect("a value");
+    plan.dns.add("_linkseal.customer.test", Kind::Txt, value);
+    printed(&as_(tenants, &["domain", "add", name]));
+    printed(&as_(ops, &["domain", "pause", name]));
+    let refused = as_(ops, &["domain", "reissue", name]);
+    assert!(text(&refused.stderr).contains("resume it first"), "{refused:?}");
+    printed(&as_(ops, &["domain", "resume", name]));
+    printed(&as_(ops, &["domain", "reissue", name]));
+    let refused = as_(ops, &["domain", "reissue", name]);
+    assert!(text(&refused.stderr).contains("(rate_limited)"), "{refused:?}");
+    assert!(printed(&as_(ops, &["issuer", "release", "--domain", name])).contains("waits no longer"));
+    printed(&as_(ops, &["issuer", "release"]));
+    for (option, unknown, said) in [
+        ("--domain", "nosuch.customer.test", "not registered"),
+        ("--ca", "other.example", "no such CA is configured"),
+    ] {
+        let refused = as_(ops, &["issuer", "release", option, unknown]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused.stderr).contains(said), "{refused:?}");
+    }
+    // Another program has written into the store.
+    let db = rusqlite::Connection::open(plan.dir.path().join("linkseal.db")).expect("the store");
+    printed(&as_(ops, &["domain", "add", "spoilt.customer.test"]));
+    let spoil = "UPDATE domains SET name = 'bad name' WHERE name = 'spoilt.customer.test'";
+    assert_eq!(db.execute(spoil, []).expect("written"), 1);
+    drop(db);
+    assert_eq!(as_(ops, &["domain", "remove", "bad name"]).status.code(), Some(64));
+    let gone = printed(&as_(ops, &["domain", "remove", "bad name", "--purge"]));
+    assert!(gone.contains("forgotten"), "{gone}");
+    let again = as_(ops, &["domain", "remove", "bad name", "--purge"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
 }
 
 /// A store that was put back without its key: told at once, and no key is made in its place.

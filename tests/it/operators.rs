@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use linkseal::control::{Patch, Reissue};
+use linkseal::control::{Actor, Holds, NewDomain, OperatorError, Patch, Reissue};
+use linkseal::devca::{Endpoint, Refusal};
+use linkseal::dns::Kind as Record;
+use linkseal::dns::testing::Failure;
+use linkseal::domain::DomainRecord;
+use linkseal::domain::record::Origin;
 use linkseal::domain::ssl::{Reason, SslEvent, State};
 use linkseal::store::{Change, Changed, Transition};
 use rustls::AlertDescription;
 
 use crate::support::client::alert;
-use crate::support::edge::{domain, operator};
+use crate::support::edge::{EDGE_NAME, domain, operator};
 use crate::support::world::{Plan, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -240,6 +245,34 @@ async fn a_retired_domain_that_waited_promises_nothing() {
     );
 }
 
+/// An alias that was dropped, and an edge.name that was renamed: found at the start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn former_names_of_the_edge_are_domains_like_others_after_a_start() {
+    let (alias, new) = ("old.edge.test", "new.edge.test");
+    let aliases = vec![toml::Value::from(alias)];
+    let mut world = Plan::new().await.set("edge.aliases", aliases).start().await;
+    world.edge.until_issued(alias).await;
+    let control = world.edge.control.clone();
+    for own in [alias, EDGE_NAME] {
+        let refused = control.purge(&domain(own), &operator()).await;
+        assert!(matches!(refused, Err(OperatorError::OwnName)), "{own}: {refused:?}");
+    }
+    drop(control);
+    world.settings.set("edge.aliases", Vec::<toml::Value>::new());
+    world.settings.set("edge.name", new);
+    world.dns.add(new, Record::A, "127.0.0.1");
+    let world = world.restart().await;
+    for former in [alias, EDGE_NAME] {
+        let known = |record: &DomainRecord| record.origin == Origin::Registered;
+        world.edge.until(former, "registered", known).await;
+        let (control, former) = (&world.edge.control, domain(former));
+        control.retire(&former, &operator()).await.expect("retired");
+        control.purge(&former, &operator()).await.expect("forgotten");
+        assert!(world.edge.find(former.as_str()).await.is_none());
+    }
+    world.edge.until_issued(new).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupted_order_rests_while_nothing_is_ordered() {
     let name = "links.interrupted.test";
@@ -265,4 +298,78 @@ async fn an_interrupted_order_rests_while_nothing_is_ordered() {
     let changes = store.changes_since(head, 100).await.expect("the store");
     let of_it = |c: &&Change| matches!(&c.what, Changed::Domain { name: n, .. } if n.as_str() == name);
     assert_eq!(changes.iter().filter(of_it).count(), 0);
+}
+
+/// What an operator ends goes on: the CA's hold-back, and what a domain waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_goes_when_its_wait_is_ended() {
+    let world = Plan::new().await.set("acme.issue", "on_register").start().await;
+    let name = "links.waiting.test";
+    let hour = Duration::from_secs(3_600);
+    world
+        .faults()
+        .refuse_next(Endpoint::NewOrder, 1, Refusal::too_many_orders(hour));
+    world.edge.register(name).await;
+    let record = world.edge.until_reason(name, Reason::RateLimited).await;
+    assert!(
+        record
+            .ssl
+            .next_attempt
+            .is_some_and(|at| at > world.clock.now() + MINUTE)
+    );
+    let orders = world.ca.name_stats(name).orders;
+    let unknown = Holds {
+        ca: Some("other.example".into()),
+        domain: None,
+    };
+    let refused = world.edge.control.release(&unknown, &operator()).await;
+    assert!(matches!(refused, Err(OperatorError::Invalid(_))), "{refused:?}");
+    assert_eq!(world.ca.name_stats(name).orders, orders);
+    let all = Holds::default();
+    world.edge.control.release(&all, &operator()).await.expect("released");
+    world.edge.until_issued(name).await;
+}
+
+/// Where the platform vouches for its tenants otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_proof_of_ownership_a_tenant_takes_what_is_free() {
+    let tenants = Actor {
+        tenant: Some("ours".to_owned()),
+        ..operator()
+    };
+    let new = |name: &str| NewDomain {
+        name: domain(name),
+        tenant: None,
+        sending_domain: None,
+        records: None,
+    };
+    let world = World::start().await;
+    let name = "links.customer.test";
+    let refused = world.edge.control.register(new(name), &tenants).await;
+    let Err(OperatorError::NotShown(_, record)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(record.host, "_linkseal.customer.test");
+    world.dns.add(&record.host, Record::Txt, &record.value);
+    let shown = world.edge.control.register(new(name), &tenants).await.expect("shown");
+    assert_eq!((shown.created, shown.record.tenant.as_str()), (true, "ours"));
+    world.dns.fail("_linkseal.dead.test", Failure::ServFail);
+    let failed = world.edge.control.register(new("links.dead.test"), &tenants).await;
+    assert!(matches!(failed, Err(OperatorError::NotAnswered { .. })), "{failed:?}");
+    // The value is the same after a restart.
+    let mut world = world.restart().await;
+    let other = "more.customer.test";
+    assert!(
+        world
+            .edge
+            .control
+            .register(new(other), &tenants)
+            .await
+            .expect("shown")
+            .created
+    );
+    world.settings.set("admission.ownership", "none");
+    let world = world.restart().await;
+    let taken = world.edge.control.register(new("links.other.test"), &tenants).await;
+    assert!(taken.expect("free").created);
 }

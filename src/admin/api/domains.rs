@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::admin::Context;
 use crate::admin::auth::Caller;
 use crate::admin::endpoint::{Content, Endpoint};
-use crate::admin::input::{Json, Name, Params, cursor, cut, from_cursor, limit};
+use crate::admin::input::{Json, Name, Params, Stored, cursor, cut, domain_name, from_cursor, limit};
 use crate::admin::problem::Problem;
 use crate::admin::scope::{Reach, Scope};
 use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
-use crate::control::{NewDomain, Patch};
+use crate::control::{NewDomain, OperatorError, Patch};
 use crate::domain::ssl::{Reason, State as SslState};
 use crate::domain::{DomainName, DomainRecord};
 use crate::store::DomainQuery;
@@ -237,7 +237,7 @@ struct Remove {
 async fn remove(
     State(context): State<Arc<Context>>,
     caller: Caller,
-    Name(name): Name,
+    Stored(stored): Stored,
     Params(how): Params<Remove>,
 ) -> Result<StatusCode, Problem> {
     let yes = |key: &str, value: Option<&str>| match value {
@@ -249,10 +249,12 @@ async fn remove(
         yes("purge", how.purge.as_deref())?,
         yes("revoke", how.revoke.as_deref())?,
     );
+    let actor = caller.actor();
     match (purge, revoke) {
-        (false, false) => context.control.retire(&name, &caller.actor()).await?,
-        (true, false) => context.control.purge(&name, &caller.actor()).await?,
-        (true, true) => context.control.revoke_and_purge(&name, &caller.actor()).await?,
+        (false, false) => context.control.retire(&domain_name(&stored)?, &actor).await?,
+        // Also one that can no longer be read.
+        (true, false) => context.control.purge_stored(&stored, &actor).await.map_err(in_path)?,
+        (true, true) => context.control.revoke_and_purge(&domain_name(&stored)?, &actor).await?,
         (false, true) => {
             return Err(Problem::invalid(
                 "revoke: only with purge=true; a retired domain is still served",
@@ -260,4 +262,12 @@ async fn remove(
         }
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is wrong with a name in a path is said of that.
+fn in_path(error: OperatorError) -> Problem {
+    match error {
+        OperatorError::Name(error) => Problem::invalid_name("the name in the path", error),
+        error => error.into(),
+    }
 }

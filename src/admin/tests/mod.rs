@@ -11,6 +11,7 @@ mod events;
 mod freeze;
 mod links;
 mod moved;
+mod operators;
 mod ownership;
 mod pages;
 mod service;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::answers::{Domain, read};
-use super::admin_client::{AdminClient, AdminOptions};
+use super::admin_client::{AdminClient, AdminOptions, query_value};
 use super::{Failure, output};
 use crate::config::{Span, argument};
 use crate::domain::DomainName;
@@ -108,7 +108,7 @@ enum Command {
     /// Retire a domain: no more orders; it is served while its certificate lives.
     Remove {
         /// Its name.
-        name: DomainName,
+        name: String,
         /// Forget it and its certificate now.
         #[arg(long)]
         purge: bool,
@@ -178,12 +178,17 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             }
         }
         Command::Remove { name, purge, revoke } => {
+            // What is to be forgotten may be stored under what is no name of a domain.
+            if !purge || revoke {
+                DomainName::parse(&name).map_err(|e| Failure::Usage(e.to_string()))?;
+            }
             let (query, what) = match (purge, revoke) {
                 (true, true) => ("?purge=true&revoke=true", "revoked and forgotten"),
                 (true, false) => ("?purge=true", "forgotten"),
                 (false, _) => ("", "retired; served while its certificate lives"),
             };
-            client.delete(&format!("/v1/domains/{name}{query}")).await?;
+            let path = query_value(&name);
+            client.delete(&format!("/v1/domains/{path}{query}")).await?;
             match args.json {
                 true => output::json(&json!({"name": name, "purged": purge, "revoked": revoke})),
                 false => output::line(&format!("{name}: {what}")),

@@ -86,6 +86,9 @@ impl Store for MemoryStore {
     async fn purge(&self, _: &DomainName, _: Option<u64>, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
+    async fn purge_unreadable(&self, _: &str, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
     async fn list(&self, _: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
         unused()
     }

@@ -27,7 +27,7 @@ pub(super) const DUE: &str = "SELECT name FROM domains WHERE next_due <= ?1 ORDE
 
 pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, StoreError> {
     let mut record = new.record;
-    if find(db, &record.name)?.is_some() {
+    if find(db, record.name.as_str())?.is_some() {
         return Err(StoreError::Exists);
     }
     let what = Changed::Domain {
@@ -87,7 +87,7 @@ pub(super) fn read(
 
 pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRecord, StoreError> {
     let mut record = change.record;
-    let row = find(db, &record.name)?.ok_or(StoreError::NotFound)?;
+    let row = find(db, record.name.as_str())?.ok_or(StoreError::NotFound)?;
     if let Some(fence) = change.fence {
         leases::check(db, &domain_lease(&record.name), fence)?;
     }
@@ -141,19 +141,13 @@ pub(super) fn purge(
     version: Option<u64>,
     audit: &AuditEntry,
 ) -> Result<(), StoreError> {
-    let row = find(db, name)?.ok_or(StoreError::NotFound)?;
+    let row = find(db, name.as_str())?.ok_or(StoreError::NotFound)?;
     if version.is_some_and(|version| version != row.version) {
         return Err(StoreError::Conflict);
     }
-    // Certificate, order, timeline and happenings go with it, by their foreign keys.
-    db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
-        .execute([row.id])?;
-    db.prepare_cached("DELETE FROM redirects WHERE domain = ?1")?
-        .execute([name.as_str()])?;
+    delete(db, name.as_str(), &row)?;
     // Whoever works on it can write no more, not even to a domain of the same name added later.
     leases::revoke(db, &domain_lease(name))?;
-    count_one_less(db, &row.tenant, &row.reason)?;
-    issuing::move_renewal(db, row.renew_day, None)?;
     history::append_audit(db, audit)?;
     history::append_change(
         db,
@@ -163,6 +157,29 @@ pub(super) fn purge(
         },
     )?;
     Ok(())
+}
+
+fn delete(db: &Connection, name: &str, row: &Row) -> Result<(), StoreError> {
+    // Certificate, order, timeline and happenings go with it, by their foreign keys.
+    db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
+        .execute([row.id])?;
+    db.prepare_cached("DELETE FROM redirects WHERE domain = ?1")?
+        .execute([name])?;
+    count_one_less(db, &row.tenant, &row.reason)?;
+    issuing::move_renewal(db, row.renew_day, None)
+}
+
+/// Forgets the row of this very name, if it is one that cannot be read.
+pub(super) fn purge_unreadable(db: &Connection, name: &str, audit: &AuditEntry) -> Result<(), StoreError> {
+    let row = find(db, name)?.ok_or(StoreError::NotFound)?;
+    let text: String = db
+        .prepare_cached("SELECT record FROM domains WHERE id = ?1")?
+        .query_row([row.id], |row| row.get(0))?;
+    if stored_name(name).is_ok() && record_of(name, &text).is_ok() {
+        return Err(StoreError::Conflict);
+    }
+    delete(db, name, &row)?;
+    history::append_audit(db, audit)
 }
 
 pub(super) fn list(
@@ -262,7 +279,7 @@ pub(super) fn certificate(db: &Connection, name: &DomainName) -> Result<Option<S
 
 /// The row id of a domain.
 pub(super) fn id_of(db: &Connection, name: &DomainName) -> Result<i64, StoreError> {
-    find(db, name)?.map(|row| row.id).ok_or(StoreError::NotFound)
+    find(db, name.as_str())?.map(|row| row.id).ok_or(StoreError::NotFound)
 }
 
 /// A limit as SQL takes it.
@@ -279,10 +296,10 @@ struct Row {
     renew_day: Option<i64>,
 }
 
-fn find(db: &Connection, name: &DomainName) -> Result<Option<Row>, StoreError> {
+fn find(db: &Connection, name: &str) -> Result<Option<Row>, StoreError> {
     let mut statement =
         db.prepare_cached("SELECT id, version, tenant, reason, renew_day FROM domains WHERE name = ?1")?;
-    let row = statement.query_row([name.as_str()], |row| {
+    let row = statement.query_row([name], |row| {
         Ok(Row {
             id: row.get(0)?,
             version: number(row.get(1)?),

@@ -155,6 +155,14 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn purge_unreadable(&self, name: &str, audit: AuditEntry) -> Result<(), StoreError> {
+        let purged = name.to_owned();
+        self.write("purge", move |db| domains::purge_unreadable(db, &purged, &audit))
+            .await?;
+        self.unreadable.forget(name);
+        Ok(())
+    }
+
     fn unreadable(&self) -> Vec<(String, String)> {
         self.unreadable.all()
     }

@@ -29,7 +29,7 @@ pub(super) fn json_of(text: String) -> serde_json::Value {
 
 /// The record of the domain of this name, or why it cannot be read.
 pub(super) fn record_of(name: &str, text: &str) -> Result<DomainRecord, String> {
-    let record: DomainRecord = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let record = DomainRecord::from_stored(text).map_err(|error| error.to_string())?;
     if record.name.as_str() == name {
         Ok(record)
     } else {
@@ -37,8 +37,14 @@ pub(super) fn record_of(name: &str, text: &str) -> Result<DomainRecord, String> 
     }
 }
 
+/// A name in the only spelling that is stored: by another one its row would not be found again.
 pub(super) fn stored_name(text: &str) -> Result<DomainName, StoreError> {
-    DomainName::parse(text).map_err(|error| unreadable(&format!("the name `{text}`"), &error))
+    let what = || format!("the name `{text}`");
+    match DomainName::parse(text) {
+        Ok(name) if name.as_str() == text => Ok(name),
+        Ok(name) => Err(unreadable(&what(), &format!("it is spelt {name}"))),
+        Err(error) => Err(unreadable(&what(), &error)),
+    }
 }
 
 pub(super) fn stored_slug(text: &str) -> Result<Slug, StoreError> {

@@ -32,6 +32,13 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
         .expect("the binary")
 }
 
+/// The same, with a token for the admin API.
+pub(crate) fn run_as(token: &str, arguments: &[&str]) -> Output {
+    let mut command = command(arguments);
+    command.env("LINKSEAL_ADMIN_TOKEN", token);
+    command.output().expect("the binary")
+}
+
 /// Starts the binary.
 pub(crate) fn spawn(arguments: &[&str]) -> Child {
     command(arguments).spawn().expect("the binary")

@@ -81,6 +81,9 @@ async fn what_a_newer_version_adds_is_read() {
     let read = store.domain(&record.name).await.unwrap().unwrap();
     assert_eq!(read.hsts, record.hsts);
     assert_eq!(read.probe, None);
+    // It claims nothing that is not known: there is no certificate.
+    assert_eq!(read.ssl.reason, Reason::NeverRequested);
+    assert!(read.next_due().is_some(), "the next look finds out");
     assert!(store.unreadable().is_empty());
     assert!(store.counts(None).await.unwrap().is_empty());
 }
