@@ -52,6 +52,7 @@ mod tickets;
 mod work;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -372,10 +373,10 @@ impl Control {
     pub fn messages(&self) -> MessageContext {
         let settings = self.inner.settings.load();
         let tools = self.tools();
-        let identities = tools.authorities.iter().map(|a| a.identity());
         MessageContext {
             target: settings.target.clone(),
-            ca_id: identities.into_iter().find_map(|i| i.identities.first().cloned()),
+            addresses: tools.checker.target().addresses.clone(),
+            ca_id: tools.checker.caa_identity(),
             ca: tools.authorities.first().issuer.host().to_owned(),
         }
     }
@@ -385,6 +386,7 @@ impl Control {
 #[derive(Clone, Debug)]
 pub struct MessageContext {
     target: DomainName,
+    addresses: Vec<IpAddr>,
     ca_id: Option<String>,
     ca: String,
 }
@@ -394,6 +396,7 @@ impl MessageContext {
     pub fn borrow(&self) -> messages::Context<'_> {
         messages::Context {
             target: self.target.as_str(),
+            addresses: &self.addresses,
             ca_id: self.ca_id.as_deref(),
             ca: &self.ca,
         }

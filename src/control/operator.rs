@@ -351,7 +351,9 @@ impl Control {
                 if told.is_some() {
                     draft.tells("preflight", told);
                 }
-                if report.https && draft.record.is_wanted() && issue != Issue::Off {
+                // Where we could not look, it is looked at again without being asked.
+                let cannot_look = report.finding.fault == Some(Fault::Ours);
+                if (report.https || cannot_look) && draft.record.is_wanted() && issue != Issue::Off {
                     draft.happens(SslEvent::Wanted);
                 }
                 draft.tells("verify", Some(format!("by {}", actor.who)));

@@ -103,6 +103,16 @@ impl Checker {
         }
     }
 
+    /// Where names have to lead.
+    pub fn target(&self) -> &Target {
+        &self.settings.target
+    }
+
+    /// How CAA records are to name our CA. `None`: no CA is known yet.
+    pub fn caa_identity(&self) -> Option<String> {
+        self.cas().iter().flat_map(|ca| &ca.identities).next().cloned()
+    }
+
     /// Tells which CAs may be ordered from, first choice first, and when that changes. One whose
     /// directory is not known yet has no identities.
     pub fn set_cas(&self, cas: Vec<CaIdentity>) {
@@ -157,10 +167,16 @@ impl Checker {
         let first = self.look_once(look, name).await;
         let finding = match first.verdict {
             DnsVerdict::Right => first,
-            DnsVerdict::Error { .. } => Finding {
-                fault: Some(self.fault().await),
-                ..first
-            },
+            DnsVerdict::Error { .. } => {
+                let fault = match first.fault {
+                    Some(known) => known,
+                    None => self.fault(&first).await,
+                };
+                Finding {
+                    fault: Some(fault),
+                    ..first
+                }
+            }
             _ => prefer(first, self.look_once(&look.fresh(), name).await, self.clock.now()),
         };
         self.metrics.count(&finding.verdict);
@@ -173,13 +189,17 @@ impl Checker {
 
     /// Whose fault a failure is. The edge's own name is one whose zone is known to be served: where
     /// not even that can be asked for, the way to DNS is broken, not the customer's zone.
-    async fn fault(&self) -> Fault {
-        let probe = self.lookup.lookup(self.settings.target.name.as_str(), Kind::A);
-        match timeout(PROBE_TIME, probe).await {
-            Ok(Ok(_)) => Fault::CustomerDns,
-            Ok(Err(e)) if e.is_absent() => Fault::CustomerDns,
-            Ok(Err(_)) | Err(_) => Fault::Ours,
-        }
+    async fn fault(&self, finding: &Finding) -> Fault {
+        let target = self.settings.target.name.as_str();
+        // Resolvers follow a CNAME for CAA too, so the edge's own zone may be the one that fails.
+        let caa = matches!(finding.caa, Caa::Error { .. }) && !finding.chain.is_empty();
+        let answers = async |kind| match timeout(PROBE_TIME, self.lookup.lookup(target, kind)).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(e)) => e.is_absent(),
+            Err(_) => false,
+        };
+        let (a, caa) = join(answers(Kind::A), async { !caa || answers(Kind::Caa).await }).await;
+        if a && caa { Fault::CustomerDns } else { Fault::Ours }
     }
 
     async fn look_once(&self, look: &Look<'_>, name: &DomainName) -> Finding {
@@ -189,6 +209,7 @@ impl Checker {
             a,
             aaaa,
             ttl,
+            fault,
         } = trace(look, name, &self.settings.target).await;
         let mut finding = Finding {
             verdict: verdict.clone(),
@@ -199,7 +220,7 @@ impl Checker {
             caa: Caa::NotJudged,
             stale: None,
             leads: verdict,
-            fault: None,
+            fault,
         };
         if finding.verdict == DnsVerdict::Right {
             finding.caa = caa::check(look, name.as_str(), &self.cas()).await;

@@ -131,7 +131,30 @@ async fn where_a_name_leads_decides() {
             vec![(NAME, A, OURS[0]), (NAME, Aaaa, "2001:db8::9")],
             DnsVerdict::StrayAaaa {
                 found: "2001:db8::9".parse().unwrap(),
+                host: NAME.into(),
             },
+        ),
+        (
+            "a stray AAAA at the end of a detour",
+            vec![
+                (NAME, Cname, "t.customer.example"),
+                ("t.customer.example", A, OURS[0]),
+                ("t.customer.example", Aaaa, "2001:db8::9"),
+            ],
+            DnsVerdict::StrayAaaa {
+                found: "2001:db8::9".parse().unwrap(),
+                host: "t.customer.example".into(),
+            },
+        ),
+        (
+            "ours and a network's",
+            vec![(NAME, A, OURS[0]), (NAME, A, "104.21.3.4")],
+            elsewhere("104.21.3.4"),
+        ),
+        (
+            "ours and an alien one, of both families",
+            vec![(NAME, A, OURS[0]), (NAME, A, "192.0.2.9"), (NAME, Aaaa, "2001:db8::9")],
+            elsewhere("192.0.2.9, 2001:db8::9"),
         ),
         (
             "an orange cloud",
@@ -246,6 +269,59 @@ async fn an_error_is_ours_when_not_even_the_edges_name_can_be_asked_for() {
     }
     let (checker, _) = checker(script(&[(NAME, Kind::Cname, EDGE)]), &[]);
     assert_eq!(checker.https(&name(NAME)).await.fault, None);
+}
+
+#[tokio::test]
+async fn it_is_our_fault_when_the_edges_own_zone_fails_or_does_not_say_where_the_edge_is() {
+    let servfail = || LookupError::ServFail { text: None };
+    // An address, and edge.name has none of the family, fails, or does not exist.
+    for (address, edge, failing, fault) in [
+        ("192.0.2.9", None, None, Some(Fault::Ours)),
+        (
+            "192.0.2.9",
+            Some((Kind::Aaaa, OURS[1])),
+            Some(Kind::A),
+            Some(Fault::Ours),
+        ),
+        ("192.0.2.9", Some((Kind::Aaaa, OURS[1])), None, None),
+        (
+            "2001:db8::9",
+            Some((Kind::A, OURS[0])),
+            Some(Kind::Aaaa),
+            Some(Fault::Ours),
+        ),
+        // An address of a known network is not ours.
+        ("104.16.0.1", None, None, None),
+    ] {
+        let ip: IpAddr = address.parse().unwrap();
+        let kind = if ip.is_ipv6() { Kind::Aaaa } else { Kind::A };
+        let script = script(&[(NAME, kind, address)]);
+        if let Some((kind, value)) = edge {
+            script.add(EDGE, kind, value);
+        }
+        if let Some(kind) = failing {
+            script.fail(EDGE, kind, servfail());
+        }
+        let (checker, _) = checker(script, &[]);
+        let finding = checker.https(&name(NAME)).await;
+        assert_eq!(finding.fault, fault, "{address} {edge:?} {failing:?} {finding:?}");
+        let is_error = matches!(finding.verdict, DnsVerdict::Error { .. });
+        assert_eq!(is_error, fault.is_some(), "{finding:?}");
+    }
+    // CAA through the CNAME: the customer's zone or ours.
+    for (ours, fault) in [(true, Fault::Ours), (false, Fault::CustomerDns)] {
+        let script = script(&[(NAME, Kind::Cname, EDGE), (EDGE, Kind::A, OURS[0])]);
+        script.fail(NAME, Kind::Caa, servfail());
+        if ours {
+            script.fail(EDGE, Kind::Caa, servfail());
+        }
+        let (checker, _) = checker(script, &[]);
+        checker.set_cas(vec![CaIdentity {
+            identities: vec!["ca.example".into()],
+            account_uri: None,
+        }]);
+        assert_eq!(checker.https(&name(NAME)).await.fault, Some(fault));
+    }
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ mod report;
 mod resolver;
 mod row;
 #[cfg(test)]
-mod script;
+pub(crate) mod script;
 mod spf;
 mod spf_term;
 #[cfg(any(test, feature = "devca"))]

@@ -18,6 +18,7 @@ use super::providers::{self, ProviderHelp};
 use super::row::{self, Hint, Purpose, RecordReport, Word};
 use super::{spf, wanted};
 use crate::clock::Timestamp;
+use crate::domain::pointing::{Pointing, is_platforms_caa};
 use crate::domain::record::{DnsSummary, DnsVerdict, WantedRecord};
 use crate::domain::{DomainName, DomainRecord};
 use crate::fault::Fault;
@@ -167,13 +168,13 @@ impl Checker {
     /// The CNAME, or the addresses of an apex, and an AAAA that has to go.
     async fn leading_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
         let target = &self.settings.target;
-        let apex = zone_of(name.as_str()) == name.as_str();
         let addresses: Vec<String> = target.addresses.iter().map(ToString::to_string).collect();
-        let row = if apex && !addresses.is_empty() {
-            RecordReport::new("A", Purpose::Https, name.as_str(), addresses)
-        } else {
-            RecordReport::new("CNAME", Purpose::Https, name.as_str(), vec![target.name.to_string()])
+        let pointing = Pointing::of(name.as_str(), target.name.as_str(), !addresses.is_empty());
+        let (kind, expected) = match pointing {
+            Pointing::Cname | Pointing::Alias => ("CNAME", vec![target.name.to_string()]),
+            Pointing::Addresses | Pointing::Target => ("A", addresses),
         };
+        let row = RecordReport::new(kind, Purpose::Https, name.as_str(), expected);
         let row = row.found(finding.found(), finding.ttl);
         let mut rows = Vec::new();
         match &finding.leads {
@@ -185,7 +186,9 @@ impl Checker {
                 .is(Word::Ok, row::still_cached(stale.until)),
                 _ => row,
             }),
-            DnsVerdict::Missing if apex => rows.push(apex_row(row, Word::Missing)),
+            DnsVerdict::Missing if pointing != Pointing::Cname => {
+                rows.push(without_cname(row, Word::Missing, pointing))
+            }
             DnsVerdict::Missing => {
                 // The error is asked for again, from memory, to tell a name entered in the wrong place.
                 let error = look.get(name.as_str(), Kind::Cname).await.err();
@@ -194,7 +197,9 @@ impl Checker {
                 let as_text = near_miss::target_as_text(look, name.as_str(), target.name.as_str()).await;
                 rows.push(row.without(look, Kind::Cname, &error).await.near(as_text));
             }
-            DnsVerdict::Elsewhere { .. } if apex => rows.push(apex_row(row, Word::Wrong)),
+            DnsVerdict::Elsewhere { .. } if pointing != Pointing::Cname => {
+                rows.push(without_cname(row, Word::Wrong, pointing));
+            }
             DnsVerdict::Elsewhere { found } => {
                 let wildcard = wildcard(look, name, finding).await;
                 rows.push(row.leads_elsewhere(found, target.name.as_str()).also(wildcard));
@@ -206,14 +211,14 @@ impl Checker {
                     format!("Schalten Sie den {provider}-Proxy für {name} aus („nur DNS“)."),
                 ),
             )),
-            DnsVerdict::StrayAaaa { found } => {
-                let extra = RecordReport::new("AAAA", Purpose::Https, name.as_str(), Vec::new());
+            DnsVerdict::StrayAaaa { found, host } => {
+                let extra = RecordReport::new("AAAA", Purpose::Https, host, Vec::new());
                 rows.push(row);
                 rows.push(extra.found([found], finding.ttl).is(
                     Word::Extra,
                     Hint::new(
-                        format!("Delete the AAAA record {found} of {name}."),
-                        format!("Löschen Sie den AAAA-Eintrag {found} von {name}."),
+                        format!("Delete the AAAA record {found} of {host}."),
+                        format!("Löschen Sie den AAAA-Eintrag {found} von {host}."),
                     ),
                 ));
             }
@@ -225,7 +230,7 @@ impl Checker {
     /// The CAA records. `None`: the CA is not known, so that nothing can be asked for.
     async fn caa_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<RecordReport> {
         let cas = self.cas();
-        let expected = format!("0 issue \"{}\"", cas.iter().flat_map(|ca| &ca.identities).next()?);
+        let expected = format!("0 issue \"{}\"", self.caa_identity()?);
         let row = |host: &str| RecordReport::new("CAA", Purpose::Https, host, vec![expected.clone()]);
         // The check before an order stops at a name that leads elsewhere; the report goes on.
         let caa = match &finding.caa {
@@ -273,8 +278,7 @@ impl Checker {
 impl Checker {
     /// Who has to add what, where CAA forbids the CA: through an alias the records may be ours.
     fn caa_hint(&self, host: &str, name: &DomainName, expected: &str) -> Hint {
-        let ours = zone_of(host) == zone_of(self.settings.target.name.as_str());
-        if ours && zone_of(name.as_str()) != zone_of(host) {
+        if is_platforms_caa(host, name.as_str(), self.settings.target.name.as_str()) {
             return Hint::new(
                 format!("The CAA record at {host} is the platform's and forbids certificates: contact support."),
                 format!(
@@ -295,23 +299,26 @@ fn visible_by(ttl: Option<u32>, checked: Timestamp) -> Option<Timestamp> {
     Some(checked + Duration::from_secs(ttl.into()))
 }
 
-/// The row of a name at the top of its zone, where a CNAME is not possible (RFC 1034 §3.6.2).
-fn apex_row(row: RecordReport, verdict: Word) -> RecordReport {
+/// The row of a name that can have no CNAME.
+fn without_cname(row: RecordReport, verdict: Word, pointing: Pointing) -> RecordReport {
     let (host, wanted) = (row.host.clone(), row.expected.join(", "));
-    let hint = if row.kind == "CNAME" {
-        Hint::new(
+    let hint = match pointing {
+        Pointing::Cname | Pointing::Alias => Hint::new(
             format!(
                 "{host} is the top of its zone, where a CNAME is not possible: use a subdomain, or an ALIAS record (CNAME flattening) to {wanted}."
             ),
             format!(
                 "{host} ist die Spitze ihrer Zone, wo ein CNAME nicht möglich ist: Nutzen Sie eine Subdomain oder einen ALIAS-Eintrag (CNAME-Flattening) auf {wanted}."
             ),
-        )
-    } else {
-        Hint::new(
+        ),
+        Pointing::Addresses => Hint::new(
             format!("Set the A and AAAA records of {host} to these addresses only: {wanted}."),
             format!("Setzen Sie die A- und AAAA-Einträge von {host} auf genau diese Adressen: {wanted}."),
-        )
+        ),
+        Pointing::Target => Hint::new(
+            format!("Create A and AAAA records of {host} with the public addresses of this edge."),
+            format!("Legen Sie A- und AAAA-Einträge von {host} mit den öffentlichen Adressen dieses Servers an."),
+        ),
     };
     row.is(verdict, hint)
 }

@@ -14,7 +14,7 @@ type Answers = Mutex<HashMap<(String, Kind), Result<Answer, LookupError>>>;
 
 /// Everything that is not scripted does not exist.
 #[derive(Default)]
-pub(super) struct Script {
+pub(crate) struct Script {
     resolvers: Answers,
     /// What the zones' own servers say; a name not here cannot be asked there.
     authority: Answers,
@@ -22,38 +22,38 @@ pub(super) struct Script {
 }
 
 /// TTL of scripted records, in seconds.
-pub(super) const TTL: u32 = 300;
+pub(crate) const TTL: u32 = 300;
 /// TTL of scripted absence, in seconds.
-pub(super) const NEGATIVE_TTL: u32 = 900;
+pub(crate) const NEGATIVE_TTL: u32 = 900;
 
 impl Script {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub(super) fn add(&self, name: &str, kind: Kind, value: &str) {
+    pub(crate) fn add(&self, name: &str, kind: Kind, value: &str) {
         self.add_at(name, name, kind, value);
     }
 
     /// A record found at `owner` when `name` is asked for.
-    pub(super) fn add_at(&self, name: &str, owner: &str, kind: Kind, value: &str) {
+    pub(crate) fn add_at(&self, name: &str, owner: &str, kind: Kind, value: &str) {
         push(&self.resolvers, name, owner, kind, value);
     }
 
     /// A record that only the zone's own servers know.
-    pub(super) fn add_fresh(&self, name: &str, kind: Kind, value: &str) {
+    pub(crate) fn add_fresh(&self, name: &str, kind: Kind, value: &str) {
         push(&self.authority, name, name, kind, value);
     }
 
-    pub(super) fn fail(&self, name: &str, kind: Kind, error: LookupError) {
+    pub(crate) fn fail(&self, name: &str, kind: Kind, error: LookupError) {
         self.resolvers.lock().unwrap().insert((normal(name), kind), Err(error));
     }
 
-    pub(super) fn fail_fresh(&self, name: &str, kind: Kind, error: LookupError) {
+    pub(crate) fn fail_fresh(&self, name: &str, kind: Kind, error: LookupError) {
         self.authority.lock().unwrap().insert((normal(name), kind), Err(error));
     }
 
-    pub(super) fn asked(&self) -> Vec<(String, Kind)> {
+    pub(crate) fn asked(&self) -> Vec<(String, Kind)> {
         self.asked.lock().unwrap().clone()
     }
 

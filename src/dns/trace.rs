@@ -12,6 +12,7 @@ use super::look::Look;
 use super::lookup::{Answer, Kind, LookupError, zone_of};
 use crate::domain::DomainName;
 use crate::domain::record::DnsVerdict;
+use crate::fault::Fault;
 
 /// How many CNAMEs are followed; a CA follows hardly more.
 const MAX_CHAIN: usize = 10;
@@ -56,6 +57,8 @@ pub(super) struct Trace {
     pub(super) aaaa: Vec<Ipv6Addr>,
     /// How long caches may keep what was found at the name, in seconds.
     pub(super) ttl: Option<u32>,
+    /// Whose fault an error is, where that is clear already.
+    pub(super) fault: Option<Fault>,
 }
 
 /// Follows a name and compares where it ends with the edge.
@@ -66,6 +69,7 @@ pub(super) async fn trace(look: &Look<'_>, name: &DomainName, target: &Target) -
         a: Vec::new(),
         aaaa: Vec::new(),
         ttl: None,
+        fault: None,
     };
     trace.verdict = match follow(look, name.as_str(), target, &mut trace).await {
         Err(verdict) => verdict,
@@ -157,22 +161,30 @@ async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Targe
     if foreign.is_empty() {
         return DnsVerdict::Right;
     }
-    let own = match own_addresses(look, target).await {
-        Ok(own) => own,
-        // What the edge is at is not known at all: nothing can be held against the customer.
-        Err(e) if target.addresses.is_empty() => return error(target.name.as_str(), &e),
-        Err(_) => Vec::new(),
-    };
-    let foreign: Vec<IpAddr> = foreign.into_iter().filter(|ip| !own.contains(ip)).collect();
+    let own = own_addresses(look, target).await;
+    let is_foreign = |ip: &IpAddr| !own.found.contains(ip);
+    let foreign: Vec<IpAddr> = foreign.into_iter().filter(is_foreign).collect();
     let Some(first) = foreign.first() else {
         return DnsVerdict::Right;
     };
-    if foreign.iter().all(IpAddr::is_ipv6) && !trace.a.is_empty() {
-        return DnsVerdict::StrayAaaa { found: *first };
-    }
-    if let Some(provider) = cdn::provider(&foreign, targets(trace)) {
+    // A proxy stands in front of all of a name's addresses; beside one of ours it is a second record.
+    if foreign.len() == found.len()
+        && let Some(provider) = cdn::provider(&foreign, targets(trace))
+    {
         return DnsVerdict::Proxied {
             provider: provider.to_owned(),
+        };
+    }
+    // Where the edge is is not known: nothing can be held against the customer.
+    let unknown = foreign.iter().find_map(|ip| own.unknown(*ip));
+    if let Some(e) = unknown.filter(|_| target.addresses.is_empty()) {
+        trace.fault = Some(Fault::Ours);
+        return error(target.name.as_str(), e);
+    }
+    if foreign.iter().all(IpAddr::is_ipv6) && !trace.a.is_empty() {
+        return DnsVerdict::StrayAaaa {
+            found: *first,
+            host: end.to_owned(),
         };
     }
     if trace.chain.is_empty() {
@@ -185,16 +197,31 @@ async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Targe
 }
 
 /// What edge.name resolves to.
-async fn own_addresses(look: &Look<'_>, target: &Target) -> Result<Vec<IpAddr>, LookupError> {
+struct Own {
+    found: Vec<IpAddr>,
+    a: Option<LookupError>,
+    aaaa: Option<LookupError>,
+}
+
+impl Own {
+    /// Why it is not known whether an address is the edge's. `None`: it is known.
+    fn unknown(&self, ip: IpAddr) -> Option<&LookupError> {
+        let error = if ip.is_ipv6() { &self.aaaa } else { &self.a };
+        // Nothing of one family says something only where there is the other.
+        error.as_ref().filter(|e| !e.is_absent() || self.found.is_empty())
+    }
+}
+
+async fn own_addresses(look: &Look<'_>, target: &Target) -> Own {
     let (a, aaaa) = join(
         look.get(target.name.as_str(), Kind::A),
         look.get(target.name.as_str(), Kind::Aaaa),
     )
     .await;
-    let own = [ips(&a), ips(&aaaa)].concat();
-    match a.and(aaaa) {
-        Err(e) if own.is_empty() => Err(e),
-        _ => Ok(own),
+    Own {
+        found: [ips(&a), ips(&aaaa)].concat(),
+        a: a.err(),
+        aaaa: aaaa.err(),
     }
 }
 

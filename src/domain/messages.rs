@@ -3,8 +3,11 @@
 //! What may stand in braces is filled in from the record; a test holds the two languages together
 //! by the placeholders used.
 
+use std::net::IpAddr;
+
 use super::DomainRecord;
 use super::language::Language;
+use super::pointing::{Pointing, is_platforms_caa};
 use super::ssl::{FailureKind, Preflight, Reason, State, Wish};
 use crate::clock::Timestamp;
 
@@ -32,6 +35,8 @@ impl Text {
 pub struct Context<'a> {
     /// The CNAME target to tell people: edge.name.
     pub target: &'a str,
+    /// The edge's public addresses, for names that can have no CNAME. Empty: not configured.
+    pub addresses: &'a [IpAddr],
     /// The CA's CAA identity, such as `letsencrypt.org`. `None`: not known; its host name is shown.
     pub ca_id: Option<&'a str>,
     /// The CA's host name, for states in which no order has named one yet.
@@ -47,7 +52,10 @@ pub fn message(record: &DomainRecord, context: Context<'_>) -> Text {
 }
 
 fn sentence(record: &DomainRecord, context: Context<'_>, language: Language) -> String {
-    let template = template(record, language);
+    filled(template(record, context, language), record, context, language)
+}
+
+fn filled(template: &str, record: &DomainRecord, context: Context<'_>, language: Language) -> String {
     let mut out = String::with_capacity(template.len() + 64);
     let mut rest = template;
     while let Some((before, tail)) = rest.split_once('{') {
@@ -68,11 +76,12 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
     let value = match key {
         "name" => Some(record.name.to_string()),
         "target" => Some(context.target.to_owned()),
+        "addresses" => Some(join(context.addresses)),
         "ca" => Some(facts.ca.clone().unwrap_or_else(|| context.ca.to_owned())),
         "ca_id" => Some(context.ca_id.unwrap_or(context.ca).to_owned()),
         "found" => Some(facts.found.clone().unwrap_or_else(|| nowhere(language).to_owned())),
         "provider" => facts.provider.clone(),
-        // A record at the name itself goes before all others.
+        // A CAA record at the name itself goes before all others.
         "host" => Some(facts.host.clone().unwrap_or_else(|| record.name.to_string())),
         "zone" => facts.zone.clone(),
         "error" => facts.error.clone(),
@@ -96,12 +105,12 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
         ),
         "fix" => Some(
             [
-                facts.cause.map_or("", |c| fix(c, language)),
-                seen_from_here(record, language),
+                filled(fix(record, context, language), record, context, language),
+                seen_from_here(record, language).to_owned(),
             ]
             .join(" ")
             .trim_end()
-            .replace("{name}", record.name.as_str()),
+            .to_owned(),
         ),
         _ => None,
     };
@@ -213,8 +222,24 @@ fn cause(kind: FailureKind, language: Language) -> &'static str {
     }
 }
 
-/// What its owner, or the operator, can do about it, as a sentence of its own.
-fn fix(kind: FailureKind, language: Language) -> &'static str {
+/// What its owner, or the operator, can do about what keeps a certificate from coming, as a sentence
+/// of its own. What a look at DNS found is said as for a domain without a certificate.
+fn fix(record: &DomainRecord, context: Context<'_>, language: Language) -> &'static str {
+    let facts = &record.ssl.facts;
+    let found_by_look = match facts.cause.filter(|_| record.ssl.reason == Reason::RenewalFailing) {
+        Some(FailureKind::CaDns) if facts.zone.is_some() => Some(Reason::DnsError),
+        Some(FailureKind::Connection) if facts.found.is_some() => Some(Reason::StrayAaaa),
+        Some(FailureKind::Caa) if facts.host.is_some() => Some(Reason::CaaForbids),
+        _ => None,
+    };
+    match (found_by_look, facts.cause) {
+        (Some(reason), _) => pick(of_record(reason, record, context), language),
+        (None, Some(cause)) => of_cause(cause, language),
+        (None, None) => "",
+    }
+}
+
+fn of_cause(kind: FailureKind, language: Language) -> &'static str {
     use FailureKind::*;
     let (en, de) = match kind {
         Connection => (
@@ -305,12 +330,64 @@ fn set_aside(record: &DomainRecord) -> Option<(&'static str, &'static str)> {
     Some(text)
 }
 
-fn template(record: &DomainRecord, language: Language) -> &'static str {
-    let (en, de) = set_aside(record).unwrap_or_else(|| of_reason(record.ssl.reason));
+fn template(record: &DomainRecord, context: Context<'_>, language: Language) -> &'static str {
+    let text = set_aside(record).unwrap_or_else(|| of_record(record.ssl.reason, record, context));
+    pick(text, language)
+}
+
+fn pick((en, de): (&'static str, &'static str), language: Language) -> &'static str {
     match language {
         Language::En => en,
         Language::De => de,
     }
+}
+
+/// The sentence for a reason, by what the record's owner can change: a name that can have no CNAME is
+/// asked for none, and a CAA record of the platform's is not the customer's to change.
+fn of_record(reason: Reason, record: &DomainRecord, context: Context<'_>) -> (&'static str, &'static str) {
+    let name = record.name.as_str();
+    let pointing = Pointing::of(name, context.target, !context.addresses.is_empty());
+    let host = record.ssl.facts.host.as_deref();
+    match (reason, pointing) {
+        (Reason::CaaForbids, _) if host.is_some_and(|h| is_platforms_caa(h, name, context.target)) => (
+            "The CAA record at {host} is the platform's and forbids certificates: contact support.",
+            "Der CAA-Eintrag bei {host} gehört der Plattform und verbietet Zertifikate: Bitte wenden Sie sich an den Support.",
+        ),
+        (Reason::DnsMissing | Reason::DnsElsewhere | Reason::Moved, Pointing::Target) => (
+            "Create A and AAAA records of {name} with the public addresses of this edge.",
+            "Legen Sie A- und AAAA-Einträge von {name} mit den öffentlichen Adressen dieses Servers an.",
+        ),
+        (Reason::DnsMissing, Pointing::Addresses) => (
+            "Set the A and AAAA records of {name} to {addresses}, then verify.",
+            "Setzen Sie die A- und AAAA-Einträge von {name} auf {addresses} und überprüfen Sie dann die Domain.",
+        ),
+        (Reason::DnsMissing, Pointing::Alias) => (
+            "Create an ALIAS record (CNAME flattening) of {name} to {target}, then verify; if your DNS provider has none, use a subdomain.",
+            "Legen Sie für {name} einen ALIAS-Eintrag (CNAME-Flattening) auf {target} an und überprüfen Sie dann die Domain; bietet Ihr DNS-Anbieter keinen, nutzen Sie eine Subdomain.",
+        ),
+        (Reason::DnsElsewhere, Pointing::Addresses) => (
+            "{name} points to {found}; set its A and AAAA records to {addresses} only.",
+            "{name} zeigt auf {found}; setzen Sie die A- und AAAA-Einträge auf genau diese Adressen: {addresses}.",
+        ),
+        (Reason::DnsElsewhere, Pointing::Alias) => (
+            "{name} points to {found}; change it to an ALIAS record (CNAME flattening) to {target}, or use a subdomain.",
+            "{name} zeigt auf {found}; ändern Sie den Eintrag auf einen ALIAS (CNAME-Flattening) auf {target}, oder nutzen Sie eine Subdomain.",
+        ),
+        (Reason::Moved, Pointing::Addresses) => (
+            "{name} now points to {found}; set its A and AAAA records back to {addresses} before {not_after}.",
+            "{name} zeigt jetzt auf {found}; bitte setzen Sie die A- und AAAA-Einträge bis {not_after} wieder auf {addresses}.",
+        ),
+        (Reason::Moved, Pointing::Alias) => (
+            "{name} now points to {found}; set it back to an ALIAS record to {target} before {not_after}.",
+            "{name} zeigt jetzt auf {found}; bitte bis {not_after} wieder einen ALIAS-Eintrag auf {target} anlegen.",
+        ),
+        _ => of_reason(reason),
+    }
+}
+
+fn join(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(", ")
 }
 
 fn of_reason(reason: Reason) -> (&'static str, &'static str) {
@@ -376,8 +453,8 @@ fn of_reason(reason: Reason) -> (&'static str, &'static str) {
             "Schalten Sie den {provider}-Proxy für {name} aus („nur DNS“).",
         ),
         Reason::StrayAaaa => (
-            "Delete the AAAA record {found} of {name}.",
-            "Löschen Sie den AAAA-Eintrag {found} von {name}.",
+            "Delete the AAAA record {found} of {host}.",
+            "Löschen Sie den AAAA-Eintrag {found} von {host}.",
         ),
         Reason::CaaForbids => (
             "Add this record at {host}: CAA 0 issue \"{ca_id}\".",
@@ -416,6 +493,7 @@ mod tests {
     const T: Timestamp = Timestamp::from_secs(1_795_305_600);
     const CONTEXT: Context<'_> = Context {
         target: "track.platform.example",
+        addresses: &[],
         ca_id: Some("ca.example"),
         ca: "acme.ca.example",
     };
@@ -548,6 +626,110 @@ mod tests {
         let mut refused = full(Reason::RenewalFailing);
         refused.ssl.facts.cause = Some(FailureKind::Caa);
         assert!(!message(&refused, CONTEXT).en.contains("our side"));
+    }
+
+    #[test]
+    fn a_name_that_can_have_no_cname_is_asked_for_none() {
+        let addresses = ["203.0.113.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        for name in ["customer.example", CONTEXT.target] {
+            for reason in [Reason::DnsMissing, Reason::DnsElsewhere, Reason::Moved] {
+                for addresses in [&addresses[..], &[]] {
+                    let mut record = full(reason);
+                    record.name = DomainName::parse(name).unwrap();
+                    let text = message(&record, Context { addresses, ..CONTEXT });
+                    for sentence in [&text.en, &text.de] {
+                        assert!(!sentence.contains(['{', '}', '…']), "{sentence}");
+                        assert!(
+                            !sentence
+                                .replace("CNAME flattening", "")
+                                .replace("CNAME-Flattening", "")
+                                .contains("CNAME"),
+                            "{sentence}"
+                        );
+                        assert_eq!(
+                            sentence.contains("203.0.113.1, 2001:db8::1"),
+                            !addresses.is_empty(),
+                            "{sentence}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_dns_keeps_from_coming_says_what_a_first_certificate_would() {
+        let mut record = full(Reason::RenewalFailing);
+        record.ssl.facts = Facts {
+            found: Some("2001:db8::9".into()),
+            host: Some("t.customer.example".into()),
+            cause: Some(FailureKind::Connection),
+            ..Facts::default()
+        };
+        let says = |record: &DomainRecord| message(record, CONTEXT).en;
+        assert!(says(&record).ends_with("Delete the AAAA record 2001:db8::9 of t.customer.example."));
+        record.ssl.facts.cause = Some(FailureKind::Caa);
+        assert!(says(&record).ends_with("Add this record at t.customer.example: CAA 0 issue \"ca.example\"."));
+        record.ssl.facts.host = Some("track.platform.example".into());
+        assert!(says(&record).ends_with("is the platform's and forbids certificates: contact support."));
+        record.ssl.facts = Facts {
+            zone: Some("customer.example".into()),
+            error: Some("SERVFAIL".into()),
+            cause: Some(FailureKind::CaDns),
+            ..Facts::default()
+        };
+        assert!(says(&record).ends_with("The DNS servers of customer.example fail (SERVFAIL): ask your DNS provider."));
+    }
+
+    #[test]
+    fn a_missed_preflight_is_told_with_the_failure_that_follows_and_no_longer_after_a_success() {
+        use crate::domain::ssl::{Failure, SslEvent};
+        let mut record = full(Reason::NeverRequested);
+        let certificate = record.ssl.certificate.take().map(|c| CertificateInfo {
+            not_after: T + std::time::Duration::from_secs(90 * 86_400),
+            ..c
+        });
+        let missed = Preflight {
+            at: T,
+            through: None,
+            miss: Some("127.0.0.1: Connection refused".to_owned()),
+        };
+        let failure = Failure {
+            kind: FailureKind::Connection,
+            error: record.ssl.last_error.clone().unwrap(),
+            retry_after: None,
+        };
+        // As an order goes: looked at, tried from here, queued, made, and refused by the CA.
+        for event in [
+            SslEvent::DnsChecked(crate::domain::record::DnsVerdict::Right),
+            SslEvent::Preflight(missed),
+            SslEvent::Queued { eta: None },
+            SslEvent::OrderStarted {
+                ca: "ca.example".into(),
+            },
+            SslEvent::Validating,
+            SslEvent::Failed {
+                failure,
+                backoff: std::time::Duration::from_secs(60),
+            },
+        ] {
+            record.happens(event, T);
+        }
+        let text = message(&record, CONTEXT);
+        assert_eq!(record.ssl.reason, Reason::ValidationFailed);
+        assert!(
+            text.en.ends_with("It does not get here from our side either."),
+            "{}",
+            text.en
+        );
+        assert!(
+            text.de.ends_with("Auch von uns aus kommt die Anfrage nicht an."),
+            "{}",
+            text.de
+        );
+        record.happens(SslEvent::Issued(certificate.unwrap()), T);
+        assert_eq!(record.ssl.facts.preflight, None);
+        assert!(!message(&record, CONTEXT).en.contains("our side"));
     }
 
     #[test]

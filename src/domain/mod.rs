@@ -8,6 +8,7 @@ mod language;
 pub mod messages;
 mod milestone;
 pub mod name;
+pub mod pointing;
 pub(crate) mod reach;
 pub mod record;
 pub mod registry;

@@ -371,6 +371,8 @@ pub enum DnsVerdict {
     StrayAaaa {
         /// The address that is wrong.
         found: IpAddr,
+        /// Where the record stands: the name, or the end of its CNAME chain.
+        host: String,
     },
     /// A CAA record forbids the CA in use.
     CaaForbids {

@@ -259,7 +259,7 @@ pub struct Facts {
     pub found: Option<String>,
     /// Whose proxy stands in front.
     pub provider: Option<String>,
-    /// Where the CAA record that decides stands.
+    /// Where the record stands that has to be changed: the CAA record that decides, or a stray AAAA.
     pub host: Option<String>,
     /// The zone whose servers fail.
     pub zone: Option<String>,

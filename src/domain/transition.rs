@@ -201,8 +201,9 @@ impl SslStatus {
                 facts.provider = Some(provider);
                 (Reason::Proxied, true)
             }
-            DnsVerdict::StrayAaaa { found } => {
+            DnsVerdict::StrayAaaa { found, host } => {
                 facts.found = Some(found.to_string());
+                facts.host = Some(host);
                 facts.cause = Some(FailureKind::Connection);
                 (Reason::StrayAaaa, false)
             }
@@ -718,6 +719,7 @@ mod tests {
             (
                 DnsVerdict::StrayAaaa {
                     found: "2001:db8::1".parse().unwrap(),
+                    host: "links.example".into(),
                 },
                 Reason::StrayAaaa,
                 Reason::RenewalFailing,

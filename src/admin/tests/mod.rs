@@ -20,7 +20,7 @@ mod sinks;
 mod tenants;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,7 +44,7 @@ use crate::clock::Clock;
 use crate::config::AdminToken;
 use crate::config::admin::Role;
 use crate::control::{self, Authorities, Authority, Control, Issue, Limit, Limits, Tools};
-use crate::dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
+use crate::dns::{Answer, CaIdentity, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
 use crate::domain::DomainName;
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
@@ -111,14 +111,6 @@ impl Lookup for NamesTell {
         if name.starts_with("inside.") {
             return Err(LookupError::NoData { ttl: Some(60) });
         }
-        if name.starts_with("unclear.") && kind == Kind::A {
-            let record = Record {
-                owner: name.to_owned(),
-                ttl: 60,
-                data: Data::Address([104, 16, 0, 1].into()),
-            };
-            return Ok(Answer { records: vec![record] });
-        }
         if name.starts_with("elsewhere.") && kind == Kind::Cname {
             let record = Record {
                 owner: name.to_owned(),
@@ -127,7 +119,7 @@ impl Lookup for NamesTell {
             };
             return Ok(Answer { records: vec![record] });
         }
-        if name.starts_with("elsewhere.") || name.starts_with("unclear.") {
+        if name.starts_with("elsewhere.") {
             return Err(LookupError::NoData { ttl: Some(60) });
         }
         if !name.starts_with("right") {
@@ -145,10 +137,21 @@ impl Lookup for NamesTell {
     }
 }
 
+/// What the checks of a harness see.
+#[derive(Default)]
+struct Dns {
+    /// `None`: what the names say.
+    lookup: Option<Arc<dyn Lookup>>,
+    /// The edge's configured addresses.
+    addresses: Vec<IpAddr>,
+    cas: Vec<CaIdentity>,
+}
+
 struct Harness {
     address: SocketAddr,
     health: SocketAddr,
     control: Control,
+    checker: Arc<Checker>,
     journal: Journal,
     delivery: Delivery,
     events: EventSettings,
@@ -168,8 +171,12 @@ impl Harness {
         Self::start_at("127.0.0.1:0", tokens, Issue::OnDemand).await
     }
 
-    /// Nothing of the control plane runs by itself, so that states stay as tests make them.
     async fn start_at(address: &str, tokens: Vec<AdminToken>, issue: Issue) -> Self {
+        Self::start_with(address, tokens, issue, Dns::default()).await
+    }
+
+    /// Nothing of the control plane runs by itself, so that states stay as tests make them.
+    async fn start_with(address: &str, tokens: Vec<AdminToken>, issue: Issue, plan: Dns) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let metrics = MetricsHub::new().unwrap();
@@ -199,7 +206,7 @@ impl Harness {
         let target = Target {
             name: name(EDGE),
             aliases: Vec::new(),
-            addresses: Vec::new(),
+            addresses: plan.addresses,
         };
         let checks = CheckerSettings {
             target,
@@ -209,7 +216,9 @@ impl Harness {
         };
         let dns = NamesTell::default();
         let dns_metrics = crate::dns::Metrics::register(prometheus);
-        let checker = Checker::new(checks, Arc::new(dns.clone()), clock.clone(), dns_metrics);
+        let lookup = plan.lookup.unwrap_or_else(|| Arc::new(dns.clone()));
+        let checker = Arc::new(Checker::new(checks, lookup, clock.clone(), dns_metrics));
+        checker.set_cas(plan.cas);
         let (certificates, requests) = Certificates::new(100, 100);
         // Nobody loads certificates here: who asks is told at once.
         drop(requests);
@@ -235,7 +244,7 @@ impl Harness {
             handshake_failures: HandshakeFailures::default(),
             tools: Tools {
                 authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
-                checker: Arc::new(checker),
+                checker: Arc::clone(&checker),
                 asker: None,
                 preflight: None,
             },
@@ -293,6 +302,7 @@ impl Harness {
             address,
             health,
             control,
+            checker,
             journal,
             delivery,
             events,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::cli::{Failure, output};
 use crate::domain::DomainName;
+use crate::domain::ssl::State;
 
 #[derive(Deserialize)]
 pub(super) struct Domain {
@@ -94,6 +95,11 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(answer: &Value) -> Result<T, Fa
 }
 
 impl Ssl {
+    /// Whether there is no certificate and no order is planned, as for a paused or a retired domain.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Unknown.as_str() && self.next_attempt.is_none()
+    }
+
     pub(super) fn word(&self) -> String {
         format!("{} ({})", self.state, self.reason)
     }

@@ -312,11 +312,12 @@ mod tests {
             Json(json!({"domains": domains, "next": next, "counts": {"issued": 3, "pending": 0, "unknown": 0}}))
         };
         let verify = move |Path(name): Path<String>| async move {
-            let right = name == "a.example";
+            let right = name != "b.example";
+            let state = if name == "paused.example" { "unknown" } else { "pending" };
             (
                 StatusCode::ACCEPTED,
                 Json(
-                    json!({"https": right, "verified": right, "records": [], "ssl": ssl("pending"),
+                    json!({"https": right, "verified": right, "records": [], "ssl": ssl(state),
                             "freeze": (name == "a.example").then(|| json!({"since": "2026-11-28T10:00:00Z", "note": "incident 7", "by": "ops"}))}),
                 ),
             )
@@ -379,6 +380,11 @@ mod tests {
         // A freeze may last for days: an order is not waited for.
         let long = Instant::now() + std::time::Duration::from_secs(3_600);
         let waited = verify(&client, &right, Some(long), false);
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waited).await;
+        assert!(matches!(waited, Ok(Err(Failure::NotYet))), "{waited:?}");
+        // So may a pause.
+        let paused = "paused.example".parse().unwrap();
+        let waited = verify(&client, &paused, Some(long), false);
         let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waited).await;
         assert!(matches!(waited, Ok(Err(Failure::NotYet))), "{waited:?}");
         assert!(client.delete("/v1/domains/a.example").await.is_ok());

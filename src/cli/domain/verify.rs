@@ -28,8 +28,11 @@ pub(super) async fn verify(
         let report: Report = read(&answer)?;
         let right = report.is_right();
         let done = right && (until.is_none() || report.ssl.state == State::Issued.as_str());
-        // No order is made during a freeze, which may last for days.
-        let goes_on = !done && report.freeze.is_none() && until.is_some_and(|until| Instant::now() < until);
+        // No order is made during a freeze, which may last for days, nor for a domain that is set aside.
+        let goes_on = !done
+            && report.freeze.is_none()
+            && !(right && report.ssl.is_idle())
+            && until.is_some_and(|until| Instant::now() < until);
         if !goes_on {
             match json {
                 true => output::json(&answer)?,
