@@ -5,6 +5,7 @@
 
 #[cfg(feature = "devca")]
 pub mod demo;
+pub mod doctor;
 mod lifecycle;
 mod reload;
 mod tools;

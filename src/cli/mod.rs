@@ -9,6 +9,7 @@ mod config;
 mod dead_letters;
 #[cfg(feature = "devca")]
 mod demo;
+mod doctor;
 mod domain;
 mod events;
 mod issuer;
@@ -48,6 +49,8 @@ enum Command {
     /// Check a configuration, or print its schema or an example.
     #[command(subcommand)]
     Config(config::Command),
+    /// Check the configuration and all that it needs: ports, files, DNS, the CA, the clock, the sinks.
+    Doctor(doctor::Args),
     /// Manage domains by the admin API of a running edge.
     Domain(domain::Args),
     /// Call the admin API, for what has no command of its own.
@@ -147,6 +150,7 @@ async fn run(command: Command) -> Result<(), Failure> {
         #[cfg(feature = "devca")]
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Config(command) => config::run(command),
+        Command::Doctor(args) => Box::pin(doctor::run(args)).await,
         Command::Domain(args) => domain::run(args).await,
         Command::Api(args) => api::run(*args).await,
         Command::Issuer(args) => issuer::run(args).await,
@@ -174,6 +178,8 @@ mod tests {
             "linkseal serve --config linkseal.toml",
             "linkseal config check linkseal.toml --json",
             "linkseal config schema",
+            "linkseal doctor",
+            "linkseal doctor --config linkseal.toml --json",
             "linkseal config example",
             "linkseal domain add links.customer.example --tenant customer --sending-domain customer.example --json",
             "linkseal domain --admin https://edge.example:9180 --ca-file ca.pem list --state pending --tenant t --prefix links",

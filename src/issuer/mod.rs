@@ -15,6 +15,7 @@ mod extensions;
 mod failure;
 mod http;
 mod jws;
+mod look;
 mod order;
 mod patience;
 mod problem;
@@ -46,6 +47,7 @@ use crate::store::{Fence, SharedStore, StoreError, StoredCertificate};
 
 pub use self::account::{AccountKey, AccountKeyError};
 pub(crate) use self::failure::label;
+pub use self::look::{AuthorityLook, look_at_directory};
 pub use self::renewal::RenewalInfo;
 
 /// One CA, as configured.

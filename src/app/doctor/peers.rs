@@ -1,0 +1,170 @@
+//! The servers the edge calls: CAs, sinks, the platform's admission endpoint. They are connected to,
+//! and nothing is ordered or delivered.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::{Finding, Surroundings, in_time, wiring};
+use crate::config::admission::Policy;
+use crate::config::events::{Sink, SinkUrl};
+
+use crate::config::{Authority, Config, HttpUrl};
+use crate::dns::{CaIdentity, Caa, Checker, Metrics, Resolver};
+use crate::issuer::look_at_directory;
+
+/// How far the clock may be from the CA's: certificates are dated back by more.
+const CLOCK: Duration = Duration::from_secs(60);
+/// From then on what a CA signs may not be valid yet, or no longer, by the clock here.
+const CLOCK_WRONG: Duration = Duration::from_secs(3_600);
+
+/// A CA's directory, the clock by it, and whether CAA records at edge.name let it issue.
+pub(super) async fn authority(config: &Config, ca: Authority<'_>, around: &Surroundings) -> Vec<Finding> {
+    let check = format!("acme.directory {}", ca.directory);
+    let look = look_at_directory(ca.directory.as_str(), ca.ca_file, around.clock.clone());
+    let look = match tokio::time::timeout(super::TIME, look).await {
+        Ok(Ok(look)) => look,
+        Ok(Err(why)) => return vec![Finding::failed(check, why)],
+        Err(_) => {
+            return vec![Finding::failed(
+                check,
+                format!("no answer within {} s", super::TIME.as_secs()),
+            )];
+        }
+    };
+    let mut found = vec![Finding::ok(check, "is reached and trusted")];
+    found.extend(look.now.map(|there| clock(around, there)));
+    let identity = CaIdentity {
+        identities: look.caa_identities,
+        account_uri: None,
+    };
+    if !identity.identities.is_empty() {
+        found.push(in_time("CAA", caa(config, identity, around)).await);
+    }
+    found
+}
+
+fn clock(around: &Surroundings, there: crate::clock::Timestamp) -> Finding {
+    const CHECK: &str = "clock";
+    let here = around.clock.now();
+    let apart = here.saturating_since(there).max(there.saturating_since(here));
+    let said = format!("it is {here} here and {there} at the CA: set the clock, and keep it by NTP");
+    if apart > CLOCK_WRONG {
+        Finding::failed(CHECK, said)
+    } else if apart > CLOCK {
+        Finding::warning(CHECK, said)
+    } else {
+        Finding::ok(CHECK, "agrees with the CA's")
+    }
+}
+
+async fn caa(config: &Config, ca: CaIdentity, around: &Surroundings) -> Finding {
+    const CHECK: &str = "CAA";
+    let resolver = match Resolver::new(wiring::resolver(config, &around.dns)) {
+        Ok(resolver) => Arc::new(resolver),
+        Err(error) => return Finding::failed(CHECK, error.to_string()),
+    };
+    let metrics = Metrics::register(&prometheus::Registry::new());
+    let checker = Checker::new(wiring::checker(config), resolver, around.clock.clone(), metrics);
+    let name = &config.edge.name;
+    let first = ca.identities.first().cloned().unwrap_or_default();
+    match checker.caa(name, &ca).await {
+        Caa::NotJudged | Caa::Allows { doubtful: false, .. } => Finding::ok(
+            CHECK,
+            format!("{first} may issue for {name} and the names that lead there"),
+        ),
+        Caa::Allows { .. } => Finding::warning(
+            CHECK,
+            format!("some CAs refuse the spelling of the CAA record of {name}: write it as 0 issue \"{first}\""),
+        ),
+        Caa::Forbids { host, .. } => Finding::failed(
+            CHECK,
+            format!("the CAA record at {host} forbids {first}, for every customer too: add CAA 0 issue \"{first}\""),
+        ),
+        Caa::Error { zone, error } => Finding::failed(
+            CHECK,
+            format!("the servers of {zone} do not answer for CAA ({error}); a CA refuses then"),
+        ),
+    }
+}
+
+/// A sink that is called.
+pub(super) async fn sink(config: &Config, at: usize, sink: &Sink) -> Vec<Finding> {
+    let Some(url) = &sink.url else {
+        return Vec::new();
+    };
+    let check = format!("events.sink {}", sink.name);
+    let trust = config
+        .secrets
+        .sinks
+        .get(at)
+        .map(|s| s.trust.as_slice())
+        .unwrap_or_default();
+    let found = match url {
+        SinkUrl::Http(url) => in_time(&check, http(&check, url, trust)).await,
+        SinkUrl::Nats(url) => in_time(&check, nats(&check, url)).await,
+    };
+    vec![found]
+}
+
+/// The platform's admission endpoint, where it is asked.
+pub(super) fn ask(config: &Config) -> Option<impl Future<Output = Vec<Finding>> + '_> {
+    const CHECK: &str = "admission.ask";
+    let ask = config.admission.ask.as_ref();
+    let ask = ask.filter(|_| config.admission.policy == Policy::Ask)?;
+    Some(async move { vec![in_time(CHECK, http(CHECK, &ask.url, &[])).await] })
+}
+
+async fn http(check: &str, url: &HttpUrl, trust: &[CertificateDer<'static>]) -> Finding {
+    let host = url.uri().host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.uri().port_u16().unwrap_or(if url.is_https() { 443 } else { 80 });
+    let reached = match url.is_https() {
+        true => tls(host, port, trust).await,
+        false => tcp(host, port).await.map(drop),
+    };
+    reached_or_not(check, url.as_str(), reached)
+}
+
+/// TCP only: NATS says before its handshake whether it wants TLS.
+async fn nats(check: &str, url: &str) -> Finding {
+    let uri: Option<http::Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    let port = uri.as_ref().and_then(http::Uri::port_u16).unwrap_or(4_222);
+    reached_or_not(check, url, tcp(host.trim_matches(['[', ']']), port).await.map(drop))
+}
+
+fn reached_or_not(check: &str, url: &str, reached: Result<(), String>) -> Finding {
+    match reached {
+        Ok(()) => Finding::ok(check, format!("{url} is reached")),
+        Err(why) => Finding::failed(check, format!("{url}: {why}")),
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, String> {
+    let connected = TcpStream::connect((host, port)).await;
+    connected.map_err(|e| format!("no connection ({e}): check the URL, that the server runs, and the firewall"))
+}
+
+async fn tls(host: &str, port: u16, trust: &[CertificateDer<'static>]) -> Result<(), String> {
+    let stream = tcp(host, port).await?;
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    roots.add_parsable_certificates(trust.iter().cloned());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
+    let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    shaken.map(drop).map_err(|e| {
+        format!("no TLS session ({e}): for a private CA name its root certificate in ca_file, else check the server's certificate")
+    })
+}

@@ -1,0 +1,167 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::config::Endpoint;
+use crate::config::events::SinkKind;
+use crate::devca::{DevCa, DevCaConfig};
+use crate::shutdown::Tasks;
+
+struct Lab {
+    dir: tempfile::TempDir,
+    tasks: Tasks,
+    ca: DevCa,
+    http: u16,
+}
+
+impl Lab {
+    async fn start() -> Self {
+        let tasks = Tasks::new();
+        let ca = DevCa::start(DevCaConfig::new(Clock::system()), &tasks).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), ca.root_pem()).unwrap();
+        std::fs::write(dir.path().join("link-1.key"), "07".repeat(32)).unwrap();
+        let http = free().await;
+        Self { dir, tasks, ca, http }
+    }
+
+    /// Everything on loopback: names in localhost need no resolver.
+    fn config(&self, more: &str) -> Config {
+        let text = format!(
+            r#"
+            [listen]
+            http = ["127.0.0.1:{}"]
+            https = ["127.0.0.1:0"]
+            admin = ["127.0.0.1:0"]
+            [edge]
+            name = "track.localhost"
+            max_connections = 100
+            [acme]
+            directory = "{}"
+            accept_terms = true
+            {more}
+            [store]
+            url = "sqlite:linkseal.db"
+            [links]
+            keys = [{{ id = 1, secret_file = "link-1.key" }}]
+            [events]
+            dir = "events"
+            [[events.sink]]
+            name = "archive"
+            kind = "file"
+            path = "archive/%Y.ndjson"
+            "#,
+            self.http,
+            self.ca.directory_url(),
+        );
+        let file = self.dir.path().join("linkseal.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::load(&file).unwrap()
+    }
+
+    fn around(&self) -> Surroundings {
+        Surroundings {
+            dns: ResolverSettings {
+                resolvers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9))],
+                ..ResolverSettings::default()
+            },
+            challenge_port: self.http,
+            ..Surroundings::default()
+        }
+    }
+}
+
+async fn free() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+fn outcome<'f>(findings: &'f [Finding], check: &str) -> (Outcome, &'f str) {
+    let mut of = findings.iter().filter(|f| f.check.starts_with(check));
+    let found = of.next().unwrap_or_else(|| panic!("{check}: {findings:?}"));
+    (found.outcome, &found.message)
+}
+
+#[tokio::test]
+async fn what_is_right_is_ok_and_what_is_wrong_says_what_to_do() {
+    let lab = Lab::start().await;
+    let mut config = lab.config("ca_file = \"ca.pem\"");
+    let good = examine(&config, &lab.around()).await;
+    let not_ok: Vec<_> = good.iter().filter(|f| f.outcome != Outcome::Ok).collect();
+    assert!(not_ok.iter().all(|f| f.check == "challenges"), "{not_ok:?}");
+    for check in [
+        "listen.http",
+        "store.key_file",
+        "edge.name",
+        "acme.directory",
+        "clock",
+        "dns.resolvers",
+    ] {
+        assert_eq!(outcome(&good, check).0, Outcome::Ok, "{check}: {good:?}");
+    }
+    // IPv6 of this machine is not listened on; IPv4 gets here.
+    let (_, way) = outcome(&good, "challenges");
+    assert!(!way.contains("127.0.0.1:"), "{way}");
+
+    // Another program has the port.
+    let taken = TcpListener::bind(("127.0.0.1", lab.http)).await.unwrap();
+    config.listen.https = vec![Endpoint::from(taken.local_addr().unwrap())];
+    let untrusted = lab.config("");
+    let bad = examine(&untrusted, &lab.around()).await;
+    for (check, says) in [
+        ("listen.http", "in use by another process"),
+        ("acme.directory", "acme.ca_file"),
+    ] {
+        let (outcome, message) = outcome(&bad, check);
+        assert_eq!(outcome, Outcome::Failed, "{bad:?}");
+        assert!(message.contains(says), "{message}");
+    }
+    lab.tasks.stop();
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_by_the_ca_is_told() {
+    let lab = Lab::start().await;
+    let config = lab.config("ca_file = \"ca.pem\"");
+    for (ahead, expected) in [(0, Outcome::Ok), (120, Outcome::Warning), (7_200, Outcome::Failed)] {
+        let around = lab.around();
+        around.clock.advance(Duration::from_secs(ahead));
+        let found = examine(&config, &around).await;
+        assert_eq!(outcome(&found, "clock").0, expected, "{found:?}");
+    }
+    lab.tasks.stop();
+}
+
+#[tokio::test]
+async fn a_resolver_that_is_not_there_and_a_sink_that_is_away_fail() {
+    let lab = Lab::start().await;
+    let mut config = lab.config("ca_file = \"ca.pem\"");
+    config.edge.name = "track.platform.test".parse().unwrap();
+    let mut sink = config.events.sink.first().unwrap().clone();
+    (sink.kind, sink.path) = (SinkKind::Webhook, None);
+    sink.url = Some(format!("http://127.0.0.1:{}/hook", free().await).parse().unwrap());
+    config.events.sink = vec![sink];
+    let found = examine(&config, &lab.around()).await;
+    for check in ["edge.name", "events.sink"] {
+        assert_eq!(outcome(&found, check).0, Outcome::Failed, "{found:?}");
+    }
+    lab.tasks.stop();
+}
+
+#[test]
+fn a_key_that_is_not_the_stores_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, key): (PathBuf, PathBuf) = (dir.path().join("a.db"), dir.path().join("a.key"));
+    assert_eq!(sealing_key(&store, &key, true).outcome, Outcome::Ok);
+    assert_eq!(sealing_key(&store, &key, false).outcome, Outcome::Failed);
+    std::fs::write(&store, "").unwrap();
+    let missing = sealing_key(&store, &key, true);
+    assert_eq!(missing.outcome, Outcome::Failed, "{missing:?}");
+    assert!(
+        missing.message.contains("put the store's own key there"),
+        "{}",
+        missing.message
+    );
+}
