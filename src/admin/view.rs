@@ -1,5 +1,7 @@
 //! What the API shows of a domain (contract, section 7). Keys are always present, null when empty.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -35,6 +37,7 @@ impl Viewer {
     pub(super) fn domain<'a>(&self, record: &'a DomainRecord) -> DomainView<'a> {
         DomainView {
             name: &record.name,
+            unicode_name: record.name.to_unicode(),
             tenant: &record.tenant,
             former_tenants: &record.former_tenants,
             sending_domain: record.sending_domain.as_ref(),
@@ -97,6 +100,8 @@ impl Viewer {
 pub(super) struct DomainView<'a> {
     /// Its name, internationalized ones as A-labels.
     pub(super) name: &'a DomainName,
+    /// Its name as people read it: labels that cannot pass for others in Unicode.
+    pub(super) unicode_name: Cow<'a, str>,
     /// Whose links are served there.
     pub(super) tenant: &'a str,
     /// Earlier tenants whose links still verify.

@@ -1,6 +1,7 @@
 //! `linkseal demo`: the whole edge on loopback, with an ACME CA in process. What it writes into
 //! its directory is what a real installation has: a configuration, keys, a store, a journal.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{App, Options};
@@ -20,6 +22,7 @@ use crate::devca::{DevCa, DevCaConfig};
 use crate::dns::ResolverSettings;
 use crate::domain::DomainName;
 use crate::edge::listener::Inherited;
+use crate::event::Follower;
 use crate::link::{Destination, Kind, LinkKey, Message, Minter, url};
 use crate::random;
 use crate::shutdown::Tasks;
@@ -150,17 +153,57 @@ impl Demo {
         })
     }
 
-    /// Serves until `stop` resolves.
+    /// Serves until `stop` resolves. `say` is given a line for each certificate and each event.
     pub async fn run(
         self,
         stop: impl Future<Output = ()>,
         reload: tokio::sync::mpsc::Receiver<()>,
+        say: impl FnMut(&str),
     ) -> anyhow::Result<()> {
-        let result = self.app.run(stop, reload).await;
+        let told = narrate(self.app.journal.follow(None), say);
+        let result = tokio::select! {
+            result = self.app.run(stop, reload) => result,
+            never = told => match never {},
+        };
         self.ca.stop();
         self.ca.wait(CA_END).await;
         result
     }
+}
+
+/// Says what comes into the journal: a line for each certificate and each event.
+async fn narrate(mut journal: Follower, mut say: impl FnMut(&str)) -> Infallible {
+    while let Ok(records) = journal.next().await {
+        for record in records {
+            if let Some(line) = serde_json::from_slice(&record.json).ok().and_then(|event| line(&event)) {
+                say(&line);
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// One event as a line. `None`: it is of no interest to a visitor.
+fn line(event: &Value) -> Option<String> {
+    let text = |key: &str| event.pointer(key).and_then(Value::as_str);
+    let domain = text("/domain")?;
+    let kind = text("/type")?;
+    Some(match kind {
+        "domain.ssl.issued" | "domain.ssl.renewed" => {
+            let until = text("/ssl/not_after")
+                .map(|t| format!(", valid until {t}"))
+                .unwrap_or_default();
+            format!("-> a certificate for {domain} was made{until}")
+        }
+        _ if kind.starts_with("domain.") => format!("-> {kind}: {domain}"),
+        _ => {
+            let class = text("/verdict/class")
+                .map(|class| format!(", by: {class}"))
+                .unwrap_or_default();
+            let url = text("/url").map(|url| format!(" to {url}")).unwrap_or_default();
+            format!("-> event: {kind} at {domain}{url}{class}")
+        }
+    })
 }
 
 fn configuration(http: u16, https: u16, admin: u16, directory: &str) -> String {
@@ -187,6 +230,7 @@ name = "{EDGE_NAME}"
 addresses = ["127.0.0.1", "::1"]
 public_https_port = {https}
 probe_address = "127.0.0.1:{https}"
+max_connections = 500
 drain_delay = "0s"
 drain = "5s"
 
@@ -233,4 +277,31 @@ fn free_port(wished: u16) -> anyhow::Result<u16> {
     (wished..wished.saturating_add(PORTS_TRIED))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .with_context(|| format!("no free port from {wished} on: give another --port-base"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_and_an_event_are_a_line_each() {
+        for (event, expected) in [
+            (
+                json!({"type": "domain.ssl.issued", "domain": "a.localhost", "ssl": {"not_after": "2026-12-01T00:00:00Z"}}),
+                "-> a certificate for a.localhost was made, valid until 2026-12-01T00:00:00Z",
+            ),
+            (
+                json!({"type": "click", "domain": "a.localhost", "url": "https://x.example/", "verdict": {"class": "scanner"}}),
+                "-> event: click at a.localhost to https://x.example/, by: scanner",
+            ),
+            (
+                json!({"type": "open", "domain": "a.localhost"}),
+                "-> event: open at a.localhost",
+            ),
+        ] {
+            assert_eq!(line(&event).as_deref(), Some(expected));
+        }
+    }
 }

@@ -40,6 +40,18 @@ pub(super) struct AdminOptions {
     ca_file: Option<PathBuf>,
 }
 
+/// A group of commands that call the admin API.
+#[derive(Debug, clap::Args)]
+pub(super) struct Group<C: clap::Subcommand> {
+    #[command(flatten)]
+    pub(super) admin: AdminOptions,
+    /// Print JSON: the API's own where there is one.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: C,
+}
+
 /// A client of one admin API.
 pub(super) struct AdminClient {
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,

@@ -48,7 +48,26 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         output::text(&for_people(&demo.info))?;
     }
     let (stop, reload) = signals()?;
-    demo.run(stop, reload).await.map_err(|e| Failure::chain(&e))
+    let say = |line: &str| {
+        if !args.json {
+            // The demo goes on where its output is closed.
+            output::line(line).ok();
+        }
+    };
+    demo.run(stop, reload, say).await.map_err(|e| Failure::chain(&e))
+}
+
+/// How this program can be called from here, whatever PATH says.
+fn program() -> String {
+    let Ok(program) = std::env::current_exe() else {
+        return "linkseal".to_owned();
+    };
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = match program.strip_prefix(&here) {
+        Ok(below) => PathBuf::from(".").join(below),
+        Err(_) => program,
+    };
+    path.display().to_string()
 }
 
 fn for_people(info: &DemoInfo) -> String {
@@ -69,8 +88,9 @@ fn for_people(info: &DemoInfo) -> String {
          # the events, delivered within a second (track.localhost is the edge's own name)\n\
          sleep 1; cat {events}\n\n\
          # the same by command\n\
-         LINKSEAL_ADMIN_TOKEN={token} linkseal domain list --admin {admin}\n\n",
+         LINKSEAL_ADMIN_TOKEN={token} {program} domain list --admin {admin}\n\n",
         token = info.token,
+        program = program(),
         admin = info.admin,
         open = info.open_url,
         click = info.click_url,

@@ -3,23 +3,14 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::admin_client::{AdminClient, AdminOptions};
+use super::admin_client::{AdminClient, Group};
 use super::{Failure, output};
 use crate::domain::DomainName;
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(flatten)]
-    admin: AdminOptions,
-    /// Print JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Args = Group<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// End what orders wait for: hold-backs that a CA asked for, CAs out of use, times of the next
     /// attempt. Without options: all of it.
     Release {

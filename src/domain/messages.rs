@@ -74,7 +74,7 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
     let facts = &ssl.facts;
     let time = |t: Option<Timestamp>| t.map(minute);
     let value = match key {
-        "name" => Some(record.name.to_string()),
+        "name" => Some(record.name.to_unicode().into_owned()),
         "target" => Some(context.target.to_owned()),
         "addresses" => Some(join(context.addresses)),
         "ca" => Some(facts.ca.clone().unwrap_or_else(|| context.ca.to_owned())),

@@ -15,6 +15,7 @@ pub mod registry;
 pub mod ssl;
 mod stored;
 mod transition;
+mod unicode;
 pub mod view;
 
 pub use language::Language;
@@ -22,3 +23,4 @@ pub use milestone::Milestone;
 pub use name::{DomainName, NameError};
 pub use record::DomainRecord;
 pub use transition::GIVE_UP_AFTER;
+pub use unicode::search_prefix;

@@ -19,8 +19,8 @@ use crate::admin::view::{Counts, DomainView, Viewer};
 use crate::config::admin::Role;
 use crate::control::{NewDomain, OperatorError, Patch};
 use crate::domain::ssl::{Reason, State as SslState};
-use crate::domain::{DomainName, DomainRecord};
-use crate::store::DomainQuery;
+use crate::domain::{DomainName, DomainRecord, search_prefix};
+use crate::store::{DomainQuery, SharedStore, StoreError};
 
 const ALL: &str = "/v1/domains";
 const ONE: &str = "/v1/domains/{name}";
@@ -81,7 +81,7 @@ pub(in crate::admin) struct List {
     /// Only this tenant's.
     #[schemars(length(min = 1, max = 253))]
     pub(in crate::admin) tenant: Option<String>,
-    /// Only names that start with this.
+    /// Only names that start with this, in A-labels or in Unicode.
     #[schemars(length(max = 253))]
     pub(in crate::admin) q: Option<String>,
     /// How many at most: 1 to 1000; 100 unless given.
@@ -157,20 +157,52 @@ pub(in crate::admin) async fn listed(context: &Context, scope: &Scope, list: Lis
     let store = context.control.store();
     let tenant = scope.narrow(list.tenant)?;
     let counts = Counts::of(&store.counts(tenant.as_deref()).await?);
+    let (prefix, unicode) = search_prefix(list.q.as_deref().unwrap_or_default());
     let query = DomainQuery {
         state: list.state,
         reason: list.reason,
         tenant,
-        prefix: list.q,
+        prefix: Some(prefix).filter(|p| !p.is_empty()),
         after,
         // One more tells whether there is a next page.
         limit: limit + 1,
     };
-    let mut records = store.list(&query).await?;
+    let mut records = match unicode {
+        None => store.list(&query).await?,
+        Some(unicode) => in_unicode(store, query, &unicode).await?,
+    };
     let more = cut(&mut records, limit);
     let next = records.last().filter(|_| more).map(|r| cursor(r.name.as_str()));
     let records = records.into_iter().map(|r| scope.shown(r)).collect();
     Ok(Listed { records, next, counts })
+}
+
+/// Names that a search in Unicode looks at in one go, and how often it does at most.
+const LOOKED_AT: usize = 1_000;
+const MAX_LOOKS: usize = 50;
+
+/// The domains whose names start with a text in Unicode. A-labels do not sort as Unicode does, so
+/// every name of the query's range is looked at.
+async fn in_unicode(
+    store: &SharedStore,
+    mut query: DomainQuery,
+    unicode: &str,
+) -> Result<Vec<DomainRecord>, StoreError> {
+    let wanted = std::mem::replace(&mut query.limit, LOOKED_AT);
+    let mut found = Vec::new();
+    for _ in 0..MAX_LOOKS {
+        let names = store.list(&query).await?;
+        let Some(last) = names.last().map(|r| r.name.clone()) else {
+            break;
+        };
+        query.after = Some(last);
+        found.extend(names.into_iter().filter(|r| r.name.starts_with_unicode(unicode)));
+        if found.len() >= wanted {
+            break;
+        }
+    }
+    found.truncate(wanted);
+    Ok(found)
 }
 
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {

@@ -119,10 +119,10 @@ async fn history(
     let page = checks::timeline_page(&context, &name, &paging, &visitor.scope).await?;
     let path = visitor.domain_path(&name, "");
     let older = page.next.map(|next| format!("{path}/history?cursor={next}"));
-    let title = format!("{}: {name}", visitor.say("History", "Verlauf"));
+    let title = format!("{}: {}", visitor.say("History", "Verlauf"), name.to_unicode());
     let banner = freeze::banner(&context, &visitor).await?;
     let body = html! {
-        a.back href=(path) { "‹ " (name) }
+        a.back href=(path) { "‹ " (name.to_unicode()) }
         h1 { (title) }
         (banner)
         (activity::history(&visitor, &page.entries, older.as_deref()))
@@ -162,9 +162,12 @@ async fn page(
         }
         div.heading {
             div.group {
-                h1 { (record.name) }
+                h1 { (domain.unicode_name) }
                 @if domain.retired.is_some() { span.tag { (visitor.say("retired", "stillgelegt")) } }
             }
+        }
+        @if domain.unicode_name != record.name.as_str() {
+            p.muted { code { (record.name) } (layout::copy(visitor, record.name.as_str(), visitor.say("name", "Name"))) }
         }
         (banner)
         @if let Some(done) = done { p.alert.good role="status" { (done.text(visitor.lang)) } }
@@ -191,7 +194,7 @@ async fn page(
             noscript { meta http-equiv="refresh" content={ (every.div_ceil(1000).max(3)) ";url=" (path) }; }
         }
     };
-    Ok(layout::with_head(visitor, record.name.as_str(), head, body))
+    Ok(layout::with_head(visitor, &record.name.to_unicode(), head, body))
 }
 
 /// The badge, the sentence and the steps; looked at again by the script every so many milliseconds.

@@ -64,13 +64,7 @@ fn pasted(text: &str) -> String {
     let text = text.trim();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
     let host = text.split(['/', ':', '?', '#']).next().unwrap_or_default();
-    // Unicode becomes A-labels where it is a whole name; a part of one stays as it is.
-    let ascii = idna::domain_to_ascii(host).unwrap_or_default();
-    if host.is_ascii() || ascii.is_empty() {
-        host.to_ascii_lowercase()
-    } else {
-        ascii
-    }
+    host.to_lowercase()
 }
 
 struct Shown<'a> {
@@ -189,7 +183,8 @@ impl Shown<'_> {
         html! {
             tr role="row" {
                 th role="rowheader" scope="row" {
-                    a href=(v.domain_path(domain.name, "")) { (domain.name) }
+                    a href=(v.domain_path(domain.name, "")) { (domain.unicode_name) }
+                    @if domain.unicode_name != domain.name.as_str() { " " span.muted.small { (domain.name) } }
                     @if domain.retired.is_some() { " " span.tag { (v.say("retired", "stillgelegt")) } }
                 }
                 td.nowrap role="cell" { (layout::badge(domain.ssl.state, v.lang)) }
@@ -280,7 +275,7 @@ mod tests {
             (" Links.Customer.example ", "links.customer.example"),
             ("https://links.customer.example/c/abc?x=1", "links.customer.example"),
             ("links.customer.example:443", "links.customer.example"),
-            ("links.b\u{fc}cher.example", "links.xn--bcher-kva.example"),
+            ("https://links.B\u{fc}cher.example/x", "links.b\u{fc}cher.example"),
             ("lin", "lin"),
             ("", ""),
         ] {

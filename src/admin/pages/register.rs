@@ -267,7 +267,7 @@ fn results(visitor: &Visitor, done: &[Import]) -> Markup {
                     @for import in done {
                         tr role="row" {
                             td.number.extra role="cell" data-label=(v.say("Line", "Zeile")) { (import.line) }
-                            td role="cell" {
+                            td.name role="cell" {
                                 @match (&import.name, import.error.is_none()) {
                                     (Some(name), true) => a href={ "/domains/" (name) } { (name) },
                                     (name, _) => (name.as_deref().unwrap_or("–")),

@@ -406,3 +406,51 @@ async fn ready_means_issued_and_leading_here() {
     edge.clock.advance(Duration::from_secs(86_400));
     assert!(!ready().await, "the certificate has run out, though nobody has noticed");
 }
+
+#[tokio::test]
+async fn internationalized_names_are_shown_and_found_in_unicode() {
+    let edge = Harness::start(vec![]).await;
+    for name in [
+        "links.bücher.example",
+        "links.böcher.example",
+        "links.buch.example",
+        "links.раypal.example",
+    ] {
+        edge.add(name).await;
+    }
+    let (ascii, unicode) = ("links.xn--bcher-kva.example", "links.bücher.example");
+    let domain = edge.get(&format!("/v1/domains/{ascii}")).await.json();
+    assert_eq!(
+        (&domain["name"], &domain["unicode_name"]),
+        (&ascii.into(), &unicode.into())
+    );
+    let query = |q: &str| form_urlencoded::byte_serialize(q.as_bytes()).collect::<String>();
+    for (q, found) in [
+        ("links.bü", vec![ascii]),
+        ("links.BÜ", vec![ascii]),
+        ("links.bücher.e", vec![ascii]),
+        ("links.bu", vec!["links.buch.example"]),
+        ("links.ü", vec![]),
+    ] {
+        let names = edge.get(&format!("/v1/domains?q={}", query(q))).await.names();
+        assert_eq!(names, found, "{q}");
+    }
+    let mut browser = pages::Browser::new(&edge);
+    let list = browser.get(&format!("/?q={}", query("https://links.bü"))).await;
+    assert!(list.text().contains(unicode) && list.text().contains(ascii), "{list:?}");
+    assert!(!list.text().contains("links.buch.example"), "{list:?}");
+    let page = browser.get(&format!("/domains/{ascii}")).await;
+    assert!(
+        page.text().contains(&format!("<h1>{unicode}</h1>")) && page.text().contains(ascii),
+        "{page:?}"
+    );
+    // What passes for another name is shown as what it is.
+    let other = edge.get("/v1/domains?q=links.xn--").await.json();
+    let hidden = other["domains"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|d| d["name"] == d["unicode_name"])
+        .count();
+    assert_eq!(hidden, 1, "{other}");
+}

@@ -22,7 +22,7 @@ impl Lab {
         let ca = DevCa::start(DevCaConfig::new(Clock::system()), &tasks).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.pem"), ca.root_pem()).unwrap();
-        std::fs::write(dir.path().join("link-1.key"), "07".repeat(32)).unwrap();
+        crate::cert::sealed::write_private(&dir.path().join("link-1.key"), "07".repeat(32).as_bytes()).unwrap();
         let http = free().await;
         Self { dir, tasks, ca, http }
     }
@@ -41,6 +41,7 @@ impl Lab {
             [acme]
             directory = "{}"
             accept_terms = true
+            contact = ["mailto:ops@platform.test"]
             {more}
             [store]
             url = "sqlite:linkseal.db"

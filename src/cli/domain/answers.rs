@@ -11,6 +11,8 @@ use crate::domain::ssl::State;
 #[derive(Deserialize)]
 pub(super) struct Domain {
     pub(super) name: String,
+    /// As people read it. `None`: the server is an older one.
+    pub(super) unicode_name: Option<String>,
     pub(super) tenant: String,
     pub(super) https_ready: bool,
     pub(super) paused: bool,
@@ -94,6 +96,16 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(answer: &Value) -> Result<T, Fa
     T::deserialize(answer).map_err(|e| Failure::Failed(format!("the admin API gave an unexpected answer: {e}")))
 }
 
+impl Domain {
+    /// The name as people read it, with the A-labels to copy where they differ.
+    pub(super) fn shown(&self) -> String {
+        match &self.unicode_name {
+            Some(unicode) if *unicode != self.name => format!("{unicode} ({})", self.name),
+            _ => self.name.clone(),
+        }
+    }
+}
+
 impl Ssl {
     /// Whether there is no certificate and no order is planned, as for a paused or a retired domain.
     pub(super) fn is_idle(&self) -> bool {
@@ -148,7 +160,7 @@ impl Record {
 
 /// What a person needs: the state, and the records to change.
 pub(super) fn describe(name: &DomainName, report: &Report) -> String {
-    let mut out = format!("{name}: {}\n", report.ssl.word());
+    let mut out = format!("{}: {}\n", name.with_ascii(), report.ssl.word());
     if let Some(message) = &report.ssl.message {
         out.push_str(&format!("{}\n", message.en));
     }

@@ -61,9 +61,10 @@ pub(super) async fn list(
 fn row(domain: &Value) -> Result<[String; 5], Failure> {
     let domain: Domain = read(domain)?;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let shown = domain.shown();
     let ssl = domain.ssl;
     Ok([
-        domain.name,
+        shown,
         ssl.state,
         ssl.reason,
         or_dash(ssl.not_after),

@@ -11,25 +11,16 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::answers::{Domain, read};
-use super::admin_client::{AdminClient, AdminOptions, query_value};
+use super::admin_client::{AdminClient, Group, query_value};
 use super::{Failure, output};
 use crate::config::{Span, argument};
 use crate::domain::DomainName;
 use crate::domain::ssl::{Reason, State};
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(flatten)]
-    admin: AdminOptions,
-    /// Print the API's JSON.
-    #[arg(long, global = true)]
-    json: bool,
-    #[command(subcommand)]
-    command: Command,
-}
+pub(super) type Args = Group<Command>;
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(super) enum Command {
     /// Register a domain. A retired one comes back.
     Add {
         /// Its name.
@@ -226,7 +217,7 @@ fn show(answer: Value, json: bool) -> Result<(), Failure> {
     let domain: Domain = read(&answer)?;
     let yes_no = |yes| if yes { "yes" } else { "no" }.to_owned();
     let mut rows = vec![
-        ["name:", &domain.name].map(str::to_owned),
+        ["name:", &domain.shown()].map(str::to_owned),
         ["tenant:", &domain.tenant].map(str::to_owned),
     ];
     rows.push(["HTTPS ready:".to_owned(), yes_no(domain.https_ready)]);
