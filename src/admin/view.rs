@@ -104,7 +104,7 @@ pub(super) struct DomainView<'a> {
     pub(super) unicode_name: Cow<'a, str>,
     /// Whose links are served there.
     pub(super) tenant: &'a str,
-    /// Earlier tenants whose links still verify.
+    /// Earlier tenants whose links still verify. Empty for who sees one tenant.
     pub(super) former_tenants: &'a [String],
     /// The domain in the sender's address. `None`: mail records are not looked at.
     pub(super) sending_domain: Option<&'a DomainName>,

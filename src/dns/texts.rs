@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 
 use super::Checker;
 use super::look::{Look, Memo};
-use super::lookup::{Kind, normal};
+use super::lookup::{Kind, LookupError, normal};
 
 /// What became of the look for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,44 +28,37 @@ impl Checker {
     /// what stands at the name itself counts: where an alias leads, another may publish.
     pub async fn proof(&self, hosts: &[String], is_it: impl Fn(&str) -> bool) -> Proof {
         let memo = Memo::default();
-        let cached = self.look(&memo);
-        let first = seek(&cached, hosts, &is_it).await;
-        if first == Proof::Shown {
-            return first;
+        let look = self.look(&memo);
+        let finds = join_all(hosts.iter().map(|host| find(&look, host, &is_it))).await;
+        if finds.iter().any(|find| matches!(find, Ok(true))) {
+            return Proof::Shown;
         }
-        // Where the resolvers fail, that the zone's own servers do not have it is an answer.
-        seek(&cached.fresh(), hosts, &is_it).await
+        let all = || hosts.iter().zip(&finds);
+        let without = all().filter(|(_, find)| find.is_ok()).map(|(host, _)| host);
+        let fresh = look.fresh();
+        let newer = join_all(without.map(|host| find(&fresh, host, &is_it))).await;
+        if newer.iter().any(|find| matches!(find, Ok(true))) {
+            return Proof::Shown;
+        }
+        // A failure of the resolvers is not second-guessed, as before orders.
+        let failed = all().find_map(|(host, find)| Some((host.clone(), find.as_ref().err()?.to_string())));
+        failed.map_or(Proof::Missing, |(host, error)| Proof::Unanswered { host, error })
     }
 }
 
-async fn seek(look: &Look<'_>, hosts: &[String], is_it: &impl Fn(&str) -> bool) -> Proof {
-    let answers = join_all(hosts.iter().map(|host| look.get(host, Kind::Txt))).await;
-    let mut proof = Proof::Missing;
-    for (host, answer) in hosts.iter().zip(answers) {
-        match answer {
-            Ok(answer) => {
-                let own = answer.texts_at(&normal(host)).any(is_it);
-                if own {
-                    return Proof::Shown;
-                }
-            }
-            Err(error) if error.is_absent() => {}
-            Err(error) => {
-                proof = Proof::Unanswered {
-                    host: host.clone(),
-                    error: error.to_string(),
-                }
-            }
-        }
+/// Whether the record stands at a name. `Err`: the servers did not say.
+async fn find(look: &Look<'_>, host: &str, is_it: &impl Fn(&str) -> bool) -> Result<bool, LookupError> {
+    match look.get(host, Kind::Txt).await {
+        Ok(answer) => Ok(answer.texts_at(&normal(host)).any(is_it)),
+        Err(error) if error.is_absent() => Ok(false),
+        Err(error) => Err(error),
     }
-    proof
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::super::lookup::LookupError;
     use super::super::script::Script;
     use super::super::{CheckerSettings, Metrics, Target};
     use super::*;
@@ -133,5 +126,9 @@ mod tests {
         let script = failing();
         script.add(HOSTS[1], Kind::Txt, "right");
         assert_eq!(proof(script).await, Proof::Shown);
+        // Nor is it second-guessed: validating resolvers may have a reason.
+        let script = failing();
+        script.add_fresh(HOSTS[0], Kind::Txt, "right");
+        assert!(matches!(proof(script).await, Proof::Unanswered { .. }));
     }
 }

@@ -32,11 +32,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .reach(Reach::Narrowed)
             .query::<List>()
             .answers(StatusCode::OK, Content::json::<Page<'_>>(), "A page."),
-        Endpoint::new(MethodFilter::POST, ALL, Role::Admin, "Register a domain.", register)
-            .reach(Reach::Narrowed)
-            .body(Content::json::<NewDomain>())
-            .answers(StatusCode::CREATED, domain(), "It is new.")
-            .answers(StatusCode::OK, domain(), "It was registered already."),
+        Endpoint::new(
+            MethodFilter::POST,
+            ALL,
+            Role::Admin,
+            "Register a domain. With a token of one tenant its owner has to show that this is wanted, by a TXT record: \
+             where it is missing, 403 tells it in `record`.",
+            register,
+        )
+        .reach(Reach::Narrowed)
+        .body(Content::json::<NewDomain>())
+        .answers(StatusCode::CREATED, domain(), "It is new.")
+        .answers(StatusCode::OK, domain(), "It was registered already."),
         Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show)
             .reach(Reach::Domain)
             .answers(StatusCode::OK, domain(), "The domain."),
