@@ -166,6 +166,8 @@ impl Driver<'_> {
                 warn!(name = %self.job.name, error = %e, "the CA does not take the order as a replacement; ordering without");
                 Err(IssueError::NotAsReplacement)
             }
+            // It never got to the CA.
+            Err(e @ (CallError::Ours(_) | CallError::Here(..))) => Err(self.failed_before_order(e)),
             other => other.map_err(|e| self.ended(e.into_failure(Some(&self.job.name), self.clock.now()))),
         }
     }
@@ -297,8 +299,13 @@ impl Driver<'_> {
         let at_ca = self.client.now().unwrap_or(now);
         self.looked_expired.store(leaf.not_after <= now, Ordering::Relaxed);
         if leaf.not_after <= now {
+            // It is good, and still there once the clock here is right.
             if leaf.not_after > at_ca {
-                return Err(used_up(self.clock_failure(at_ca)));
+                return Err(IssueError::Failed {
+                    failure: self.clock_failure(at_ca),
+                    resumable: true,
+                    spent: Spent::Certificate,
+                });
             }
             let detail = format!(
                 "the CA's certificate ended at {}; is the clock here right?",
@@ -370,11 +377,13 @@ impl Driver<'_> {
         }
     }
 
-    /// A failure of a call while there is an order: one that passes leaves the order as it was.
+    /// A failure of a call while there is an order: one that passes, and one that is ours to put
+    /// right, leave the order as it was. Only a refusal ends it.
     pub(super) fn failed(&self, error: CallError) -> IssueError {
         let failure = error.into_failure(Some(&self.job.name), self.clock.now());
         use FailureKind::{AccountLimit, NameLimit, Unreachable};
-        let resumable = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
+        let passes = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
+        let resumable = passes || failure.kind.is_ours();
         IssueError::Failed {
             failure,
             resumable,

@@ -162,3 +162,69 @@ async fn an_order_key_that_cannot_be_opened_is_our_failure() {
     assert_eq!((failure.kind, resumable), (FailureKind::Internal, false));
     assert_eq!(bench.ca.count("finalize"), 0);
 }
+
+#[tokio::test]
+async fn what_is_ours_to_put_right_leaves_the_order_as_it_was() {
+    let ours: [fn() -> CallError; 5] = [
+        || CallError::Ours("the store is away".into()),
+        || CallError::Here(FailureKind::Clock, "the clock is wrong".into()),
+        || CallError::Here(FailureKind::Trust, "not trusted".into()),
+        || CallError::Here(FailureKind::Account, "set acme.eab".into()),
+        || CallError::Refused(problem(403, "userActionRequired", "accept the new terms")),
+    ];
+    for call in ["authorization", "respond", "order", "finalize", "certificate"] {
+        for error in ours {
+            let bench = Bench::new();
+            // A call that may be repeated is.
+            (0..8).for_each(|_| bench.ca.answer(call, error()));
+            let (failure, resumable) = bench.failure().await;
+            assert!(failure.kind.is_ours() && resumable, "{call}: {failure:?}");
+            bench.ca.set(|s| s.refusals.clear());
+            bench.issue().await.unwrap_or_else(|e| panic!("{call}: {e:?}"));
+            assert_eq!(bench.ca.count("new_order"), 1, "{call}: {failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_never_got_to_the_ca_has_spent_nothing() {
+    for error in [
+        CallError::Ours("the store is away".into()),
+        CallError::Here(FailureKind::Trust, "not trusted".into()),
+    ] {
+        let bench = Bench::new();
+        bench.ca.answer("new_order", error);
+        let ended = bench.issue().await;
+        assert!(
+            matches!(
+                ended,
+                Err(IssueError::Failed {
+                    resumable: false,
+                    spent: Spent::Nothing,
+                    ..
+                })
+            ),
+            "{ended:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_only_the_clock_here_calls_expired_is_fetched_again_when_it_is_right() {
+    let bench = Bench::new();
+    bench
+        .leave(OrderStatus::Ready, ChallengeStatus::Valid, OrderStep::Finalizing)
+        .await;
+    let ahead = i64::try_from((LIFE * 2).as_millis()).unwrap();
+    bench.ca.set(|s| s.behind = LIFE * 2);
+    bench.clock.set(ahead);
+    let mut record = bench.store.order(&job().name).await.unwrap().unwrap();
+    record.created = bench.clock.now();
+    bench.store.put_order(&record, FENCE).await.unwrap();
+    let (failure, resumable) = bench.failure().await;
+    assert_eq!((failure.kind, resumable), (FailureKind::Clock, true));
+    bench.clock.set(-ahead);
+    bench.ca.set(|s| s.behind = Duration::ZERO);
+    bench.issue().await.unwrap();
+    assert_eq!((bench.ca.count("new_order"), bench.ca.count("finalize")), (0, 1));
+}

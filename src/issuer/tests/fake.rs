@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) certified_name: Option<String>,
     /// Sent with every authorization that is not decided.
     pub(super) retry_after: Option<Duration>,
+    /// By how much the CA's clock is behind ours.
+    pub(super) behind: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,8 +87,13 @@ impl FakeCa {
                 signing: Some(Ok(())),
                 certified_name: None,
                 retry_after: None,
+                behind: Duration::ZERO,
             }),
         })
+    }
+
+    fn time(&self) -> Timestamp {
+        self.clock.now().minus(self.state.lock().unwrap().behind)
     }
 
     /// Lets the next call of a kind be refused.
@@ -295,8 +302,12 @@ impl AcmeClient for FakeCa {
         .await
     }
 
+    fn now(&self) -> Option<Timestamp> {
+        Some(self.time())
+    }
+
     async fn certificate(&self, url: &str) -> Result<String, CallError> {
-        let now = self.clock.now();
+        let now = self.time();
         self.step("certificate", |state| {
             let name = state.certified_name.clone();
             let order = of(state, url)?;
