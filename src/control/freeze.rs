@@ -123,7 +123,7 @@ impl Control {
             if !waits_for_thaw(&draft.record) {
                 return Edit::<StoreError>::Nothing;
             }
-            draft.happens(SslEvent::Wanted);
+            draft.happens(SslEvent::Thawed);
             draft.tells("thawed", None);
             Edit::Store
         });
@@ -138,4 +138,36 @@ fn waits_for_thaw(record: &DomainRecord) -> bool {
 
 fn view(freeze: Option<&Freeze>) -> Value {
     freeze.map_or(Value::Null, |f| json!({"note": f.note, "by": f.by, "since": f.since}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, actor, name};
+    use super::*;
+    use crate::domain::record::Origin;
+    use crate::store::Creation;
+
+    #[tokio::test]
+    async fn after_a_thaw_every_domain_goes_on_where_it_was() {
+        let bench = Bench::new().await;
+        let (control, now) = (&bench.control, bench.clock.now());
+        let name = name("links.customer.example");
+        let mut record = DomainRecord::new(name.clone(), None, Origin::Registered, now);
+        record.happens(SslEvent::Wanted, now);
+        (record.ssl.attempts, record.ssl.setbacks) = (7, 2);
+        record.happens(control.freezes(), now);
+        assert_eq!(record.ssl.reason, Reason::Paused);
+        let creation = Creation {
+            record,
+            timeline: Vec::new(),
+            audit: None,
+        };
+        bench.store.create(creation).await.unwrap();
+        control.freeze(NewFreeze::default(), &actor()).await.unwrap();
+        control.thaw(&actor()).await.unwrap();
+        control.go_on().await.unwrap();
+        let ssl = bench.store.domain(&name).await.unwrap().unwrap().ssl;
+        assert_eq!((ssl.attempts, ssl.setbacks), (7, 2));
+        assert!(ssl.next_attempt.is_some_and(|at| at <= bench.clock.now()));
+    }
 }

@@ -96,8 +96,18 @@ impl SslStatus {
             self.eta = None;
             self.in_line = false;
         }
+        if ahead {
+            self.planned = self.next_attempt.map(|_| now);
+        }
         if self.not_before.is_some_and(|at| ahead || !at.is_ahead(now, NAME_LIMIT)) {
             self.not_before = None;
+        }
+        // Our own back-off ends within a day; what lasts longer is the CA's word, and stands there.
+        if self.retry_at.is_some_and(|at| at > now && (ahead || far(at, RETRY))) {
+            self.retry_at = self.not_before;
+        }
+        if self.eta.is_some_and(|at| at > now && (ahead || far(at, LINE))) {
+            self.eta = None;
         }
         if self.look_at.is_some_and(|at| far(at, LOOK)) {
             self.look_at = Some(now);
@@ -123,6 +133,8 @@ impl SslStatus {
             self.facts.stand_in_until = None;
         }
         if let Some(certificate) = &mut self.certificate {
+            // How long it lives in our hands is not known then; its own dates say enough.
+            certificate.obtained = certificate.obtained.filter(|at| !noted_ahead(*at));
             certificate.renew_at = certificate.renew_at.min(certificate.renewal_floor());
             if certificate.ari_check_at.is_some_and(|at| far(at, RENEWAL_INFO)) {
                 certificate.ari_check_at = Some(now);
@@ -132,6 +144,10 @@ impl SslStatus {
 
     /// Whether something stored is beyond what its rule can have meant, seen from `now`.
     pub(crate) fn is_beyond_reach(&self, now: Timestamp) -> bool {
+        // What only a clock that was ahead can have ended.
+        if self.holds(now) && self.is_out_of_step(now) {
+            return true;
+        }
         let mut within = self.clone();
         within.keep_within_reach(now);
         within.not_before = self.not_before;
@@ -142,9 +158,10 @@ impl SslStatus {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::super::record::DnsVerdict;
-    use super::super::ssl::{Failure, LastError, SslEvent};
+    use super::super::ssl::{CaRefusals, Facts, Failure, LastError, Preflight, SslEvent};
     use super::*;
 
     const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
@@ -354,10 +371,171 @@ mod tests {
         assert_eq!(old.then(SslEvent::Tick, T0).certificate.unwrap().renew_at, floor);
     }
 
-    fn time() -> impl Strategy<Value = Option<Timestamp>> {
-        let near = (-40_000_000i64..40_000_000).prop_map(|secs| Some(Timestamp::from_secs(T0.as_secs() + secs)));
-        let any = any::<i64>().prop_map(|ms| Some(Timestamp::from_millis(ms)));
-        prop_oneof![Just(None), near, any]
+    /// A status with every time there is. A new field has to be added here, and to [`reach_of`].
+    fn every_time(reason: Reason, cause: Option<FailureKind>, in_line: bool, life: Duration) -> SslStatus {
+        let preflight = Preflight {
+            at: T0,
+            through: None,
+            miss: None,
+        };
+        SslStatus {
+            reason,
+            since: T0,
+            certificate: Some(certificate(life, T0)),
+            attempts: 1,
+            setbacks: 1,
+            looks: 1,
+            next_attempt: Some(T0),
+            planned: Some(T0),
+            in_line,
+            not_before: Some(T0),
+            retry_at: Some(T0),
+            eta: Some(T0),
+            last_error: Some(LastError {
+                kind: "urn:x".into(),
+                detail: "said so".into(),
+                at: T0,
+                subproblems: vec![],
+            }),
+            doubted: false,
+            facts: Facts {
+                found: None,
+                provider: None,
+                host: None,
+                zone: None,
+                error: None,
+                ca: None,
+                cause,
+                preflight: Some(preflight),
+                stand_in_until: Some(T0),
+            },
+            failures: vec![T0, T0],
+            hurry: false,
+            refusals: vec![CaRefusals {
+                ca: "https://ca.example/dir".into(),
+                times: 2,
+                last: T0,
+            }],
+            look_at: Some(T0),
+            astray_since: Some(T0),
+            told_expiring: false,
+        }
+    }
+
+    /// How far ahead a stored time may be, by its place in the JSON of a status. `None`: it says when
+    /// something was or is valid, and nothing waits for it.
+    fn reach_of(place: &str, status: &SslStatus, now: Timestamp) -> Option<Duration> {
+        let place: String = place.chars().filter(|c| !c.is_ascii_digit()).collect();
+        match place.as_str() {
+            "/certificate/not_before" | "/certificate/not_after" => None,
+            "/last_error/at" | "/facts/preflight/at" => None,
+            "/certificate/renew_at" => {
+                let floor = status.certificate.as_ref().map(CertificateInfo::renewal_floor);
+                floor.map(|at| at.saturating_since(now))
+            }
+            "/certificate/ari_check_at" => Some(RENEWAL_INFO),
+            "/next_attempt" => Some(status.reach()),
+            "/not_before" | "/retry_at" => Some(NAME_LIMIT),
+            "/eta" => Some(LINE),
+            "/look_at" => Some(LOOK),
+            "/facts/stand_in_until" => Some(ORDER_ABANDONED_AFTER),
+            "/since" | "/planned" | "/certificate/obtained" | "/failures/" | "/refusals//last" | "/astray_since" => {
+                Some(Duration::ZERO)
+            }
+            _ => panic!("how far ahead may {place} be?"),
+        }
+    }
+
+    /// All times in it, by their places.
+    fn times_in(value: &Value, place: &str) -> Vec<(String, Timestamp)> {
+        match value {
+            Value::String(text) => Timestamp::parse_rfc3339(text)
+                .map(|at| (place.to_owned(), at))
+                .into_iter()
+                .collect(),
+            Value::Array(values) => values
+                .iter()
+                .enumerate()
+                .flat_map(|(n, value)| times_in(value, &format!("{place}/{n}")))
+                .collect(),
+            Value::Object(values) => values
+                .iter()
+                .flat_map(|(key, value)| times_in(value, &format!("{place}/{key}")))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn json_of(status: &SslStatus) -> Value {
+        serde_json::to_value(status).unwrap()
+    }
+
+    /// Each time of a status moved by so many seconds.
+    fn moved(status: &SslStatus, by: &[i64]) -> SslStatus {
+        let mut json = json_of(status);
+        for ((place, at), by) in times_in(&json_of(status), "").into_iter().zip(by.iter().cycle()) {
+            let at = Timestamp::from_secs(at.as_secs() + by);
+            *json.pointer_mut(&place).unwrap() = serde_json::to_value(at).unwrap();
+        }
+        serde_json::from_value(json).unwrap()
+    }
+
+    /// Asserts that no time is farther ahead than its rule allows.
+    fn assert_within_reach(status: &SslStatus, now: Timestamp) {
+        for (place, at) in times_in(&json_of(status), "") {
+            if let Some(reach) = reach_of(&place, status, now) {
+                assert!(
+                    at <= now + reach + WOBBLE,
+                    "{place} at {at}, seen from {now}: {status:?}"
+                );
+            }
+        }
+        assert!(
+            !status.is_beyond_reach(now),
+            "what has been put right stays so: {status:?}"
+        );
+    }
+
+    #[test]
+    fn every_time_that_a_clock_two_months_ahead_has_written_is_taken_back() {
+        let ahead = 60 * 86_400;
+        for reason in Reason::ALL {
+            for cause in [None, Some(FailureKind::Connection), Some(FailureKind::NameLimit)] {
+                for in_line in [false, true] {
+                    let written = moved(&every_time(*reason, cause, in_line, DAY * 90), &[ahead]);
+                    // The certificate is the CA's word, and valid.
+                    let written = SslStatus {
+                        certificate: Some(certificate(DAY * 90, T0)),
+                        ..written
+                    };
+                    assert!(written.is_beyond_reach(T0), "{reason:?}");
+                    let right = written.then(SslEvent::Tick, T0);
+                    assert_within_reach(&right, T0);
+                    assert_eq!((right.retry_at, right.rests_until(T0)), (None, None), "{reason:?}");
+                    assert!(right.next_attempt.is_none_or(|at| at <= T0), "{reason:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_failed_under_a_clock_that_was_ahead_waits_for_nothing_later() {
+        let ahead = T0 + DAY * 60;
+        let failing = held(DAY * 90).then(failed(FailureKind::Connection, None, ahead), ahead);
+        assert!(failing.retry_at.is_some());
+        // Whatever comes first once the clock is right.
+        for event in [
+            SslEvent::Tick,
+            SslEvent::DnsChecked(DnsVerdict::Right),
+            SslEvent::DnsChecked(DnsVerdict::Missing),
+        ] {
+            let right = failing.then(event, T0);
+            assert_eq!(right.rests_until(T0), None);
+        }
+        // Also where something was planned since, by the right clock.
+        let mut replanned = failing;
+        (replanned.planned, replanned.next_attempt) = (Some(T0), Some(T0 + HOUR));
+        assert_eq!(replanned.then(SslEvent::Tick, T0).rests_until(T0), None);
     }
 
     proptest! {
@@ -367,55 +545,48 @@ mod tests {
         fn nothing_stored_waits_longer_than_its_rule(
             reason in prop::sample::select(Reason::ALL),
             cause in prop::option::of(prop::sample::select(FailureKind::ALL.to_vec())),
-            times in prop::collection::vec(time(), 10),
+            by in prop::collection::vec(
+                prop_oneof![-40_000_000i64..40_000_000, -100_000i64..100_000, Just(200_000_000_000)], 32,
+            ),
+            absent in any::<u8>(),
             in_line in any::<bool>(),
             life in 1u32..400,
             now in -40_000_000i64..40_000_000,
         ) {
             let now = Timestamp::from_secs(T0.as_secs() + now);
-            let mut status = held(DAY * life);
-            status.reason = reason;
-            status.facts.cause = cause;
-            status.since = times[0].unwrap_or(T0);
-            status.next_attempt = times[1];
-            status.planned = times[2];
-            status.not_before = times[3];
-            status.look_at = times[4];
-            status.astray_since = times[5];
-            status.failures.extend(times[6]);
-            status.facts.stand_in_until = times[7];
-            status.in_line = in_line;
-            if let Some(certificate) = &mut status.certificate {
-                certificate.renew_at = times[8].unwrap_or(certificate.renew_at);
-                certificate.ari_check_at = times[9];
-            }
-            status.keep_within_reach(now);
-            let longest = status.reach() + WOBBLE;
+            let written = moved(&every_time(reason, cause, in_line, DAY * life), &by);
+            let is = |bit: u8| absent & (1 << bit) == 0;
+            let written = SslStatus {
+                certificate: is(0).then(|| certificate(DAY * life, T0)),
+                next_attempt: written.next_attempt.filter(|_| is(1)),
+                planned: written.planned.filter(|_| is(2)),
+                not_before: written.not_before.filter(|_| is(3)),
+                retry_at: written.retry_at.filter(|_| is(4)),
+                look_at: written.look_at.filter(|_| is(5)),
+                ..written
+            };
+            let written = if is(6) { written } else { SslStatus {
+                certificate: moved(&held(DAY * life), &by).certificate,
+                ..written
+            } };
+            let status = written.then(SslEvent::Tick, now);
+            assert_within_reach(&status, now);
             let within = |at: Option<Timestamp>, reach| at.is_none_or(|at| at.saturating_since(now) <= reach);
-            prop_assert!(within(status.next_attempt, longest));
-            prop_assert!(within(status.not_before, NAME_LIMIT + WOBBLE));
-            prop_assert!(within(status.look_at, LOOK + WOBBLE));
             prop_assert!(within(status.must_wait(1, HOUR, now), HOUR + WOBBLE));
-            prop_assert!(within(status.facts.stand_in_until, ORDER_ABANDONED_AFTER + WOBBLE));
-            prop_assert!(status.since <= now + WOBBLE);
-            let certificate = status.certificate.as_ref().unwrap();
-            prop_assert!(certificate.renew_at <= certificate.renewal_floor());
-            prop_assert!(within(certificate.ari_check_at, RENEWAL_INFO + WOBBLE));
-            if reason.is_in_progress() {
+            prop_assert!(within(status.rests_until(now), NAME_LIMIT + WOBBLE));
+            if status.reason.is_in_progress() {
                 prop_assert!(within(status.next_due(true), ORDER_ABANDONED_AFTER + WOBBLE));
             }
-            // And what has been put right stays so.
-            prop_assert!(!status.is_beyond_reach(now));
             // No event plans beyond its reach either.
+            let said = Timestamp::from_secs(T0.as_secs() + by[0]);
             for event in [
-                failed(FailureKind::Unreachable, times[1], now),
-                failed(FailureKind::NameLimit, times[1], now),
-                SslEvent::CaOut { until: times[1].unwrap_or(now), ca: "ca".into() },
-                SslEvent::LookAt { at: times[4].unwrap_or(now) },
-                SslEvent::RenewalInfo { renew_at: times[8].unwrap_or(now), check_at: times[9].unwrap_or(now) },
+                failed(FailureKind::Unreachable, Some(said), now),
+                failed(FailureKind::NameLimit, Some(said), now),
+                SslEvent::CaOut { until: said, ca: "ca".into() },
+                SslEvent::LookAt { at: said },
+                SslEvent::RenewalInfo { renew_at: said, check_at: said },
             ] {
-                let next = status.then(event, now);
-                prop_assert!(!next.is_beyond_reach(now), "{:?}", next);
+                assert_within_reach(&status.then(event, now), now);
             }
         }
     }

@@ -475,6 +475,8 @@ pub enum SslEvent {
         /// When it is looked at again, should nobody end the freeze.
         until: Timestamp,
     },
+    /// The freeze is over: what it stopped goes on where it was.
+    Thawed,
     /// A CA will not issue for the name, by its policy or by CAA; how the attempt failed is told
     /// besides.
     RefusedBy {
@@ -568,7 +570,7 @@ impl SslStatus {
         let held = self.certificate.as_ref().filter(|_| self.state() == State::Issued);
         let expiry = held.map(|c| c.not_after);
         let expiring = held.filter(|_| !self.told_expiring).map(CertificateInfo::expiring_at);
-        let renewal = || held.map(|c| c.ari_check_at.map_or(c.renew_at, |a| a.min(c.renew_at)));
+        let renewal = || held.map(|c| c.asked_about_at().map_or(c.renew_at, |at| at.min(c.renew_at)));
         let work = match self.reason {
             Reason::Ok => [self.next_attempt.or_else(renewal), self.look_at]
                 .into_iter()
@@ -588,6 +590,12 @@ impl SslStatus {
 }
 
 impl CertificateInfo {
+    /// When the CA is to be asked for renewal information. `None`: never, since there is no identifier
+    /// to ask with, or the CA offers none.
+    pub fn asked_about_at(&self) -> Option<Timestamp> {
+        self.ari_check_at.filter(|_| self.ari_id.is_some())
+    }
+
     /// From when on it should have had a successor, with little of its life left. That follows from
     /// its life alone: a renewal that is planned too late is what has to be seen.
     pub fn expiring_at(&self) -> Timestamp {

@@ -79,6 +79,7 @@ impl SslStatus {
             SslEvent::Elsewhere => next.elsewhere(now),
             SslEvent::Released => next.released(now),
             SslEvent::Frozen { until } => next.frozen(until, now),
+            SslEvent::Thawed => next.thawed(now),
             SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
             SslEvent::RenewalInfo { renew_at, check_at } => next.renewal_info(renew_at, check_at, now),
             SslEvent::LookAt { at } => next.look_at = Some(at.min(now + reach::LOOK)),
@@ -164,15 +165,27 @@ impl SslStatus {
                 self.reason = Reason::Ok;
                 self.next_attempt = self.rests_until(now);
             }
-            // A time that was set for another look: this was it.
-            let renewal_is_due = self.certificate.as_ref().is_some_and(|c| c.renew_at <= now);
-            if self.reason == Reason::Ok && !renewal_is_due {
-                self.next_attempt = None;
-            }
+            self.wants_nothing(now);
         } else if self.reason.is_dns() {
             self.reason = self.idle_reason();
             self.next_attempt = self.rests_until(now);
         }
+    }
+
+    /// A certificate that is held, that leads here and is not to be renewed yet, wants nothing: a time
+    /// that was set for another look or attempt is past, and the next order plans anew.
+    fn wants_nothing(&mut self, now: Timestamp) {
+        if !self.reason.is_in_progress() && !self.renewal_is_due(now) {
+            self.facts.cause = None;
+            self.reason = Reason::Ok;
+            self.next_attempt = None;
+            self.retry_at = None;
+            self.eta = None;
+        }
+    }
+
+    fn renewal_is_due(&self, now: Timestamp) -> bool {
+        self.certificate.as_ref().is_some_and(|c| c.renew_at <= now)
     }
 
     fn dns_wrong(&mut self, verdict: DnsVerdict, now: Timestamp) {
@@ -275,9 +288,8 @@ impl SslStatus {
         if let Some(certificate) = self.certificate.as_ref().filter(|c| c.not_after > now) {
             let is_limit = matches!(failure.kind, FailureKind::NameLimit | FailureKind::AccountLimit);
             let kept = is_limit && said.is_some() && next < certificate.not_after;
-            let share = certificate.not_after.saturating_since(now) / RENEWAL_SHARE;
             if !kept {
-                next = next.min(now + share.max(RENEWAL_MIN));
+                next = next.min(now + renewal_backoff(certificate, now));
             }
         }
         self.next_attempt = Some(next);
@@ -321,7 +333,9 @@ impl SslStatus {
         self.count_failure(failure.kind, now);
         self.last_error = Some(failure.error);
         self.doubted = true;
-        self.next_attempt = Some(until);
+        let held = self.certificate.as_ref().filter(|c| c.not_after > now);
+        let latest = held.map(|c| now + renewal_backoff(c, now));
+        self.next_attempt = Some(latest.map_or(until, |at| until.min(at)));
         self.eta = None;
         if self.holds(now) {
             if self.reason == Reason::Renewing {
@@ -377,6 +391,14 @@ impl SslStatus {
             self.reason = Reason::Paused;
         } else if self.reason == Reason::Renewing {
             self.reason = Reason::Ok;
+        }
+    }
+
+    /// Its order was due when it was stopped, so it is due now. Failures count on.
+    fn thawed(&mut self, now: Timestamp) {
+        if self.reason == Reason::Paused {
+            self.reason = self.idle_reason();
+            self.next_attempt = Some(self.rests_until(now).unwrap_or(now));
         }
     }
 
@@ -499,9 +521,19 @@ impl SslStatus {
         }
     }
 
-    /// A certificate that runs out leaves the state that its renewal had come to.
+    /// Whether the state says that a certificate is held where none is, or the other way round. Time
+    /// makes it so, and a clock that is set.
+    pub fn is_out_of_step(&self, now: Timestamp) -> bool {
+        (self.state() == State::Issued) != self.holds(now)
+    }
+
+    /// A certificate that runs out leaves the state that its renewal had come to. One that has not
+    /// run out after all, since the clock was ahead, goes back there.
     fn tick(&mut self, now: Timestamp) {
         if self.state() != State::Issued {
+            if self.holds(now) {
+                self.lives_on(now);
+            }
             return;
         }
         self.told_expiring |= self.certificate.as_ref().is_some_and(|c| c.expiring_at() <= now);
@@ -522,6 +554,27 @@ impl SslStatus {
         };
     }
 
+    /// The state that a held certificate has in the stead of one that says that there is none.
+    fn lives_on(&mut self, now: Timestamp) {
+        self.reason = match self.reason {
+            Reason::Ordering | Reason::Validating => Reason::Renewing,
+            Reason::DnsMissing | Reason::DnsElsewhere | Reason::Proxied => Reason::Moved,
+            Reason::StrayAaaa | Reason::CaaForbids | Reason::DnsError => Reason::RenewalFailing,
+            Reason::ValidationFailed | Reason::RetryScheduled | Reason::RateLimited | Reason::CaUnreachable
+                if self.renewal_is_due(now) =>
+            {
+                Reason::RenewalFailing
+            }
+            _ => {
+                self.facts.cause = None;
+                Reason::Ok
+            }
+        };
+        if self.reason == Reason::Ok {
+            self.wants_nothing(now);
+        }
+    }
+
     /// Why nothing is held, when nothing else is known.
     fn idle_reason(&self) -> Reason {
         if self.certificate.is_some() {
@@ -530,6 +583,11 @@ impl SslStatus {
             Reason::NeverRequested
         }
     }
+}
+
+/// The longest back-off of the renewal of a certificate.
+fn renewal_backoff(certificate: &CertificateInfo, now: Timestamp) -> Duration {
+    (certificate.not_after.saturating_since(now) / RENEWAL_SHARE).max(RENEWAL_MIN)
 }
 
 impl Reason {
@@ -695,8 +753,119 @@ mod tests {
             (mended.reason, mended.facts.cause, mended.next_attempt),
             (Reason::Ok, None, None)
         );
-        let failing = issued(90).then(failure(FailureKind::Connection), T0).then(stray(), T0);
-        assert_eq!(failing.then(right(), T0).reason, Reason::RenewalFailing);
+        let due = T0 + HOUR * 16 * 90;
+        let failing = issued(90)
+            .then(failure(FailureKind::Connection), due)
+            .then(stray(), due);
+        assert_eq!(failing.then(right(), due).reason, Reason::RenewalFailing);
+    }
+
+    #[test]
+    fn a_failed_renewal_that_is_not_due_any_more_is_no_trouble_once_dns_is_right() {
+        let (early, later) = (T0 + HOUR, T0 + HOUR + Duration::from_secs(30));
+        let info = |renew_at| SslEvent::RenewalInfo {
+            renew_at,
+            check_at: T0 + HOUR * 6,
+        };
+        let brought_forward = issued(90).then(info(T0), early);
+        let failing = brought_forward
+            .then(SslEvent::OrderStarted { ca: ca() }, early)
+            .then(failure(FailureKind::Connection), early);
+        assert_eq!(failing.reason, Reason::RenewalFailing);
+        let moved_back = failing.then(info(T0 + HOUR * 24 * 60), later);
+        let right = moved_back.then(SslEvent::DnsChecked(DnsVerdict::Right), later);
+        assert_eq!(
+            (right.reason, right.facts.cause, right.next_attempt, right.retry_at),
+            (Reason::Ok, None, None, None)
+        );
+        assert_eq!(right.attempts, 1, "the next failure waits longer");
+        assert!(right.next_due(true).is_some_and(|at| at > later));
+        // An operator's release has it looked at, and no more.
+        let released = moved_back.then(SslEvent::Released, later);
+        assert_eq!(released.next_due(true), Some(later));
+        let right = released.then(SslEvent::DnsChecked(DnsVerdict::Right), later);
+        assert!(right.next_due(true).is_some_and(|at| at > later));
+        // As long as the renewal is due, only its order ends it.
+        let still = failing.then(SslEvent::DnsChecked(DnsVerdict::Right), later);
+        assert_eq!(still.reason, Reason::RenewalFailing);
+    }
+
+    #[test]
+    fn a_certificate_that_only_a_wrong_clock_had_ended_is_held_again() {
+        let (ahead, right) = (T0 + HOUR * 24 * 100, SslEvent::DnsChecked(DnsVerdict::Right));
+        let expired = issued(90).then(SslEvent::Tick, ahead);
+        let ordering = expired.then(SslEvent::OrderStarted { ca: ca() }, ahead);
+        let cases = [
+            (expired.clone(), Reason::Ok),
+            (expired.then(SslEvent::Queued { eta: None }, ahead), Reason::Ok),
+            (ordering.clone(), Reason::Renewing),
+            (ordering.then(SslEvent::Validating, ahead), Reason::Renewing),
+            (ordering.then(failure(FailureKind::Clock), ahead), Reason::Ok),
+            (ordering.then(failure(FailureKind::Unreachable), ahead), Reason::Ok),
+            (
+                expired.then(SslEvent::DnsChecked(DnsVerdict::Missing), ahead),
+                Reason::Moved,
+            ),
+            (
+                expired.then(SslEvent::DnsChecked(DnsVerdict::CaaForbids { host: "x".into() }), ahead),
+                Reason::RenewalFailing,
+            ),
+            (expired.then(SslEvent::Denied, ahead), Reason::Ok),
+            (
+                expired.then(SslEvent::Frozen { until: ahead + HOUR }, ahead),
+                Reason::Ok,
+            ),
+        ];
+        for (status, reason) in cases {
+            assert!(
+                status.is_beyond_reach(T0),
+                "it is found once the clock is right: {status:?}"
+            );
+            let back = status.then(SslEvent::Tick, T0);
+            assert_eq!((back.state(), back.reason), (State::Issued, reason), "{status:?}");
+            let looked_at = back.then(right.clone(), T0);
+            if !looked_at.reason.is_in_progress() {
+                assert_eq!(
+                    (looked_at.reason, looked_at.next_attempt),
+                    (Reason::Ok, None),
+                    "{status:?}"
+                );
+                assert!(looked_at.next_due(true).is_some_and(|at| at > T0));
+            }
+        }
+        // Where its renewal is due anyway, what its order met stays.
+        let due = T0 + HOUR * 16 * 90;
+        let back = ordering
+            .then(failure(FailureKind::Unreachable), ahead)
+            .then(SslEvent::Tick, due);
+        assert_eq!((back.reason, back.next_due(true)), (Reason::RenewalFailing, Some(due)));
+        // A pause keeps what is held, and nothing is ordered for it.
+        let paused = expired.apply(SslEvent::SetAside, Wish::Paused, ahead);
+        let back = paused.apply(SslEvent::Tick, Wish::Paused, T0);
+        assert_eq!((back.reason, back.next_attempt), (Reason::Ok, None));
+    }
+
+    #[test]
+    fn after_a_thaw_failures_count_on_and_what_the_ca_said_is_kept() {
+        let failed = (0..3).fold(fresh(), |s, _| s.then(failure(FailureKind::Connection), T0));
+        let setback = failed.then(failure(FailureKind::Stuck), T0);
+        let frozen = setback.then(SslEvent::Frozen { until: T0 + HOUR }, T0 + HOUR);
+        assert_eq!(frozen.reason, Reason::Paused);
+        let thawed = frozen.then(SslEvent::Thawed, T0 + HOUR);
+        assert_eq!(
+            (thawed.reason, thawed.attempts, thawed.setbacks, thawed.next_attempt),
+            (Reason::NeverRequested, 3, 1, Some(T0 + HOUR))
+        );
+        let mut limited = frozen;
+        limited.not_before = Some(T0 + HOUR * 3);
+        let thawed = limited.then(SslEvent::Thawed, T0 + HOUR);
+        assert_eq!(thawed.next_attempt, Some(T0 + HOUR * 3));
+        // What an operator has paused is not the freeze's to end.
+        let paused = limited.apply(SslEvent::SetAside, Wish::Paused, T0);
+        let after = paused.apply(SslEvent::Thawed, Wish::Paused, T0 + HOUR);
+        assert_eq!((after.reason, after.next_attempt), (Reason::Paused, None));
+        let held = issued(90);
+        assert_eq!(held.then(SslEvent::Thawed, T0), held);
     }
 
     #[test]
@@ -1104,6 +1273,7 @@ mod tests {
                 ca: ca()
             }),
             Just(SslEvent::Frozen { until: T0 + HOUR }),
+            Just(SslEvent::Thawed),
             Just(SslEvent::RefusedBy { ca: ca() }),
             Just(SslEvent::Denied),
             Just(SslEvent::SetAside),
@@ -1126,6 +1296,35 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever a domain has come to, and however the clock was set meanwhile: a held certificate
+        /// that leads here and is not to be renewed yet is well, and is not due.
+        #[test]
+        fn a_held_certificate_that_leads_here_is_well_until_its_renewal_is_due(
+            steps in prop::collection::vec((events(), -3000i64..3000), 1..30),
+            at in 0u32..(16 * 89),
+        ) {
+            let (mut status, mut now) = (issued(90), T0);
+            for (event, hours) in steps {
+                now = Timestamp::from_secs((now.as_secs() + hours * 3600).max(T0.as_secs()));
+                status = status.then(SslEvent::Tick, now).then(event, now);
+            }
+            // At a time when it is held, by a clock that is right again.
+            status.certificate = Some(certificate(90));
+            let now = T0 + HOUR * at;
+            let ticked = status.then(SslEvent::Tick, now);
+            prop_assert_eq!(ticked.state(), State::Issued);
+            prop_assert_eq!(ticked.then(SslEvent::Tick, now), ticked.clone());
+            let right = ticked.then(SslEvent::DnsChecked(DnsVerdict::Right), now);
+            if right.reason.is_in_progress() {
+                prop_assert!(right.next_due(true) <= Some(now + ORDER_ABANDONED_AFTER));
+            } else {
+                prop_assert_eq!((right.reason, right.next_attempt, right.facts.cause), (Reason::Ok, None, None));
+                // A look that was planned is moved by the look itself.
+                let unplanned = SslStatus { look_at: None, ..right };
+                prop_assert!(unplanned.next_due(true).is_some_and(|at| at > now), "{:?}", unplanned);
+            }
+        }
+
         /// Operators change what they want between any two events of an order, a look and the clock.
         #[test]
         fn whatever_happens_state_and_certificate_agree(

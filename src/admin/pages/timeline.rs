@@ -79,6 +79,7 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
             "An einen anderen Mandanten übergeben",
             Neutral,
         ),
+        "valid_again" => ("Certificate is valid after all", "Zertifikat ist doch gültig", Good),
         "paused" => ("Paused", "Angehalten", Neutral),
         "resumed" => ("Resumed", "Fortgesetzt", Neutral),
         "retired" => ("Retired", "Stillgelegt", Neutral),
