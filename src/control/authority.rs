@@ -436,6 +436,15 @@ impl Control {
         Ok(rules::held_back(self.inner.store.held_back(directory, now).await?, now))
     }
 
+    /// Notes that a CA wants no orders at all until then, or longer if it has said so before.
+    pub(super) async fn note_hold_back(&self, directory: &str, until: Timestamp) -> Result<(), StoreError> {
+        // A release between reading and writing must not be undone.
+        let _judging = self.inner.judging.lock().await;
+        let before = self.held_back(directory, self.inner.clock.now()).await?;
+        let until = before.map_or(until, |before| before.max(until));
+        self.inner.store.hold_back(directory, until).await
+    }
+
     /// Until when nothing is ordered from a CA for a reason that is ours, and which.
     pub(super) fn stands_still(&self, authority: &Authority, now: Timestamp) -> Option<(Timestamp, FailureKind)> {
         let steady = self.inner.clock.uptime();
@@ -569,6 +578,7 @@ pub(crate) fn one_more(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{Bench, CA, name};
     use super::*;
     use crate::domain::ssl::LastError;
 
@@ -635,5 +645,33 @@ mod tests {
             assert!(matches!(Blame::of(kind), Blame::Ca), "{kind:?}");
         }
         assert!(matches!(Blame::of(Internal), Blame::Us));
+    }
+
+    #[tokio::test]
+    async fn a_release_is_not_undone_by_what_was_read_before_it() {
+        let bench = Bench::new().await;
+        let (control, now) = (&bench.control, bench.clock.now());
+        let (long, short) = (now + Duration::from_secs(7_200), now + Duration::from_secs(600));
+        bench.store.hold_back(CA, long).await.unwrap();
+        let judging = control.inner.judging.lock().await;
+        let mut noting = Box::pin(control.note_hold_back(CA, short));
+        for _ in 0..100 {
+            assert!(
+                futures_util::poll!(&mut noting).is_pending(),
+                "it waits for the release"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let audit = bench.audit("release", &name("orders.example"));
+        bench.store.release_ca(CA, audit).await.unwrap();
+        drop(judging);
+        noting.await.unwrap();
+        assert_eq!(control.held_back(CA, now).await.unwrap(), Some(short));
+        control.note_hold_back(CA, now + Duration::from_secs(60)).await.unwrap();
+        assert_eq!(
+            control.held_back(CA, now).await.unwrap(),
+            Some(short),
+            "the longer one counts"
+        );
     }
 }

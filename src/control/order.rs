@@ -288,11 +288,7 @@ impl Control {
             tracing::debug!(domain = %name, ca, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         }
         if let Some(until) = rules::holds_back_all(&failure, now) {
-            let before = self.held_back(ca, now).await?;
-            self.inner
-                .store
-                .hold_back(ca, before.map_or(until, |b| b.max(until)))
-                .await?;
+            self.note_hold_back(ca, until).await?;
         }
         let refused = failure.kind.is_refusal_of_name();
         let doubts = self.doubts_failure(record, &failure);
@@ -302,7 +298,7 @@ impl Control {
                     draft.happens(SslEvent::RefusedBy { ca: ca.to_owned() });
                 }
                 if doubts {
-                    draft.happens(rules::doubted(&failure, self.doubts_until()));
+                    draft.happens(rules::doubted(&failure, self.doubts_order_until(&draft.record)));
                 } else {
                     draft.happens(rules::failed(&draft.record.ssl, failure.clone(), random::unit()));
                 }

@@ -3,7 +3,7 @@
 //! looks worse is written down or told; it is looked at again later. What looks better goes
 //! through, renewals go on, and certificates are served as ever.
 //!
-//! Judged by this node for itself, from ten minutes of looks and orders in memory: a restart
+//! Judged by this node for itself, from the last looks and orders, in memory: a restart
 //! forgets it, and finds it again.
 
 use std::collections::VecDeque;
@@ -21,6 +21,8 @@ use crate::domain::ssl::Failure;
 
 /// How much of the past counts, in minutes.
 const WINDOW: i64 = 10;
+/// [`SETTLED`] in minutes.
+const HOUR: i64 = 60;
 /// The share of all domains that may turn for the worse within the window.
 const SHARE: f64 = 0.02;
 /// So many may always: in a small fleet, a customer who takes a handful away is no sign of ours.
@@ -28,9 +30,17 @@ const FEW: u32 = 10;
 /// From so many on it is also suspicious when more than half of all looks turn for the worse: in a
 /// large fleet the looks of ten minutes are less than its two percent.
 const MANY: u32 = 20;
-/// When what is doubted is looked at again, give or take a fifth.
+/// When what is doubted is looked at again, give or take a fifth. An order that is doubted several
+/// times in a row is tried again after twice as long each time, up to 16 times as long.
 const AGAIN: Duration = Duration::from_secs(15 * 60);
 const SPREAD: f64 = 0.2;
+const DOUBLINGS: u32 = 4;
+/// By then, all that was doubted has come again, most of it so many times: if it is only few that
+/// still fail, it is not for a fault of ours.
+const SETTLED: Duration = Duration::from_secs(3600);
+const ROUNDS: u32 = 4;
+/// The longest that orders are doubted: who has not found a fault of ours in a day hears what they say.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// How long everything is believed after an operator said that it is so.
 const TRUSTED: Duration = Duration::from_secs(3600);
 
@@ -64,11 +74,18 @@ impl By {
     fn is_over(self, turned: u32, all: u32, allowed: u32) -> bool {
         turned * 2 <= all && (self == Self::Orders || turned * 2 <= allowed)
     }
+
+    /// Whether only few have turned for the worse within [`SETTLED`], counting how often what is doubted
+    /// comes again meanwhile.
+    fn are_few(self, turned: u32, allowed: u32) -> bool {
+        let bound = if self == Self::Orders { FEW } else { allowed };
+        turned.saturating_mul(2) <= bound.saturating_mul(ROUNDS)
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The minutes in which anything came out, oldest first: [`WINDOW`] at most.
+    /// The minutes in which anything came out, oldest first: those of [`SETTLED`] at most.
     minutes: VecDeque<Minute>,
     since: Option<Timestamp>,
     trusted_until: Option<Timestamp>,
@@ -118,8 +135,12 @@ impl Suspicion {
         if state.is_trusted(now) {
             return false;
         }
-        let (turned, all) = state.sums();
+        let (turned, all) = state.sums(WINDOW, now);
         let allowed = allowed(domains);
+        let settled = self.has_settled(&state, allowed, now);
+        if self.ends_at_last(&mut state, now) {
+            return false;
+        }
         match state.since {
             None if worse && self.by.is_suspicious(turned, all, allowed) => {
                 state.since = Some(now);
@@ -133,9 +154,9 @@ impl Suspicion {
                      the network of this node. If it is true, DELETE /v1/suspicion"
                 );
             }
-            Some(since) if self.by.is_over(turned, all, allowed) => {
+            Some(since) if settled || self.by.is_over(turned, all, allowed) => {
                 state.since = None;
-                tracing::warn!(%since, doubted = state.doubted, "linkseal suspects itself no longer: looks come out right again");
+                tracing::warn!(%since, doubted = state.doubted, "linkseal suspects itself no longer: looks and orders come out right again, or few fail");
                 state.doubted = 0;
             }
             _ => {}
@@ -145,10 +166,39 @@ impl Suspicion {
         doubts
     }
 
+    /// Whether it has lasted a while, and only few have turned for the worse in that time.
+    fn has_settled(&self, state: &State, allowed: u32, now: Timestamp) -> bool {
+        let lasted = state.since.is_some_and(|since| now.saturating_since(since) >= SETTLED);
+        lasted && self.by.are_few(state.sums(HOUR, now).0, allowed)
+    }
+
+    /// Ends it when it has lasted as long as it may: orders are believed then, as by an operator's word.
+    fn ends_at_last(&self, state: &mut State, now: Timestamp) -> bool {
+        let since = state.since.filter(|_| self.by == By::Orders);
+        let Some(since) = since.filter(|since| now.saturating_since(*since) >= LONGEST) else {
+            return false;
+        };
+        tracing::error!(
+            %since,
+            doubted = state.doubted,
+            "most orders have failed for a day: what the CA says of them is believed from now on. Check port 80 and the \
+             network of this node"
+        );
+        *state = State {
+            trusted_until: Some(now + TRUSTED),
+            ..State::default()
+        };
+        true
+    }
+
     fn now(&self, domains: usize, now: Timestamp) -> Suspected {
         let mut state = self.lock();
         state.forget_old(now);
-        let (turned, looks) = state.sums();
+        let (turned, looks) = state.sums(WINDOW, now);
+        // Where nothing comes any more, there is nothing to doubt.
+        if self.has_settled(&state, allowed(domains), now) {
+            (state.since, state.doubted) = (None, 0);
+        }
         Suspected {
             since: state.since,
             turned,
@@ -193,17 +243,24 @@ impl State {
     /// Lets go of what is older than the window, and of what a clock that was set back left ahead.
     fn forget_old(&mut self, now: Timestamp) {
         let this = minute(now);
-        self.minutes.retain(|m| (this - WINDOW + 1..=this).contains(&m.number));
+        self.minutes.retain(|m| (this - HOUR + 1..=this).contains(&m.number));
     }
 
-    fn sums(&self) -> (u32, u32) {
+    /// What turned for the worse, and all, within the last so many minutes.
+    fn sums(&self, minutes: i64, now: Timestamp) -> (u32, u32) {
         let add = |(turned, all): (u32, u32), m: &Minute| (turned.saturating_add(m.turned), all.saturating_add(m.all));
-        self.minutes.iter().fold((0, 0), add)
+        let first = minute(now) - minutes + 1;
+        self.minutes.iter().filter(|m| m.number >= first).fold((0, 0), add)
     }
 
     fn is_trusted(&self, now: Timestamp) -> bool {
         self.trusted_until.is_some_and(|until| until > now)
     }
+}
+
+/// How long a doubted order waits, after so many failures before it.
+fn doubted_wait(attempts: u32) -> Duration {
+    AGAIN * (1 << attempts.min(DOUBLINGS))
 }
 
 fn minute(at: Timestamp) -> i64 {
@@ -241,6 +298,11 @@ impl Control {
     /// When to come back to what is doubted.
     pub(super) fn doubts_until(&self) -> Timestamp {
         self.inner.clock.now() + crate::random::jitter(AGAIN, SPREAD)
+    }
+
+    /// When to try an order again that is doubted.
+    pub(super) fn doubts_order_until(&self, record: &DomainRecord) -> Timestamp {
+        self.inner.clock.now() + crate::random::jitter(doubted_wait(record.ssl.attempts), SPREAD)
     }
 
     /// Whether this node suspects itself, and why.
@@ -356,5 +418,51 @@ mod tests {
         let until = T0 + TRUSTED;
         assert_eq!(suspicion.now(200, T0).trusted_until, Some(until));
         assert_eq!(doubted(&suspicion, 11, true, 200, until), 1);
+    }
+
+    #[test]
+    fn a_few_that_go_on_failing_on_a_quiet_fleet_are_believed_and_wait_longer_each_time() {
+        for by in [By::Orders, By::Looks] {
+            let suspicion = Suspicion::new(by);
+            assert_eq!(doubted(&suspicion, 11, true, 40, T0), 1, "{by:?}");
+            let day = (1..=96).map(|n| T0 + AGAIN * n);
+            let believed = day.clone().find(|at| !suspicion.weigh(true, 40, *at));
+            assert!(believed.is_some_and(|at| at <= T0 + SETTLED), "{by:?}: {believed:?}");
+            assert_eq!(suspicion.now(40, T0 + SETTLED).since, None);
+            let more = day
+                .filter(|at| *at > T0 + SETTLED && suspicion.weigh(true, 40, *at))
+                .count();
+            assert_eq!(more, 0, "{by:?}: and not doubted again");
+        }
+        let waits: Vec<_> = (0..8).map(doubted_wait).collect();
+        assert_eq!(waits[..5], [AGAIN, AGAIN * 2, AGAIN * 4, AGAIN * 8, AGAIN * 16]);
+        assert_eq!(waits[7], AGAIN * 16);
+    }
+
+    #[test]
+    fn where_nothing_comes_any_more_nothing_is_suspected() {
+        let suspicion = Suspicion::new(By::Orders);
+        doubted(&suspicion, 20, true, 40, T0);
+        assert_eq!(
+            suspicion.now(40, T0 + AGAIN).since,
+            Some(T0),
+            "what is doubted comes again first"
+        );
+        assert_eq!(suspicion.now(40, T0 + SETTLED).since, None);
+    }
+
+    #[test]
+    fn orders_that_fail_for_a_day_are_believed() {
+        let orders = Suspicion::new(By::Orders);
+        let rounds = 4 * 24;
+        doubted(&orders, 20, true, 1_000, T0);
+        for round in 1..rounds {
+            assert_eq!(doubted(&orders, 20, true, 1_000, T0 + AGAIN * round), 20, "{round}");
+        }
+        let at_last = T0 + LONGEST;
+        for later in [at_last, at_last + AGAIN, at_last + AGAIN * 3] {
+            assert_eq!(doubted(&orders, 20, true, 1_000, later), 0);
+        }
+        assert_eq!(orders.now(1_000, at_last).since, None);
     }
 }
