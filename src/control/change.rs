@@ -2,7 +2,7 @@
 
 use super::Control;
 use crate::clock::Timestamp;
-use crate::domain::ssl::{Reason, SslEvent, State};
+use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord, Milestone};
 use crate::store::{AuditEntry, Creation, Fence, StoreError, StoredCertificate, TimelineEntry, Transition};
 
@@ -53,8 +53,7 @@ impl Draft {
 
     /// Lets something happen to the domain's SSL state; what of it is told of goes with the change.
     pub fn happens(&mut self, event: SslEvent) -> &mut Self {
-        let ran_out = self.record.ssl.state() == State::Issued && !self.record.ssl.holds(self.now);
-        if ran_out && event != SslEvent::Tick {
+        if self.record.ssl.is_out_of_step(self.now) && event != SslEvent::Tick {
             self.happens(SslEvent::Tick);
         }
         let next = self.record.ssl.apply(event.clone(), self.record.wish(), self.now);
@@ -133,33 +132,46 @@ impl Control {
                 now,
             } = draft;
             let happenings = self.happenings(&record, &milestones, now);
-            let tells = !happenings.is_empty();
-            match self
-                .inner
-                .store
-                .transition(Transition {
-                    record,
-                    fence,
-                    certificate,
-                    order_ended,
-                    timeline,
-                    happenings,
-                    audit,
-                })
-                .await
-            {
-                Ok(record) => {
-                    self.publish(&record);
-                    if tells {
-                        self.inner.told.notify_one();
-                    }
-                    return Ok(Some(record));
-                }
+            let transition = Transition {
+                record,
+                fence,
+                certificate,
+                order_ended,
+                timeline,
+                happenings,
+                audit,
+            };
+            match self.store_and_publish(transition).await {
+                Ok(record) => return Ok(Some(record)),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    async fn store_and_publish(&self, transition: Transition) -> Result<DomainRecord, StoreError> {
+        let control = self.clone();
+        self.seen_through(async move {
+            let tells = !transition.happenings.is_empty();
+            let record = control.inner.store.transition(transition).await?;
+            control.publish(&record);
+            if tells {
+                control.inner.told.notify_one();
+            }
+            Ok(record)
+        })
+        .await
+    }
+
+    /// Does what is stored and then seen. Who asked for it may go away at any moment: what is stored is
+    /// seen all the same.
+    pub(super) async fn seen_through<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let broken_off = |_| Err(StoreError::Unavailable("the change was broken off".into()));
+        self.inner.tasks.spawn(work).await.unwrap_or_else(broken_off)
     }
 
     /// Adds a domain by itself, told of in its timeline by a word and its detail; where the name is
@@ -177,13 +189,25 @@ impl Control {
             timeline,
             audit: None,
         };
-        let record = match self.inner.store.create(creation).await {
-            Ok(record) => record,
-            Err(StoreError::Exists) => self.change(&name, None, edit).await?.ok_or(StoreError::NotFound)?,
-            Err(error) => return Err(error),
-        };
-        self.publish(&record);
-        Ok(record)
+        match self.create(creation).await {
+            Err(StoreError::Exists) => {
+                let record = self.change(&name, None, edit).await?.ok_or(StoreError::NotFound)?;
+                self.publish(&record);
+                Ok(record)
+            }
+            created => created,
+        }
+    }
+
+    /// Stores a new domain and lets it be seen.
+    pub(super) async fn create(&self, creation: Creation) -> Result<DomainRecord, StoreError> {
+        let control = self.clone();
+        self.seen_through(async move {
+            let record = control.inner.store.create(creation).await?;
+            control.publish(&record);
+            Ok(record)
+        })
+        .await
     }
 
     /// Lets the data plane see a record that is durable.
@@ -199,6 +223,58 @@ impl Control {
         }
         if record.next_due().is_some() {
             self.inner.wake.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::{Bench, name};
+    use super::*;
+    use crate::domain::record::Origin;
+
+    #[tokio::test]
+    async fn a_change_is_seen_though_whoever_asked_for_it_has_gone_away() {
+        let bench = Bench::new().await;
+        let control = &bench.control;
+        let url = "https://www.customer.example/";
+        for polls in 1..40 {
+            let name = name(&format!("links.c{polls}.example"));
+            let record = DomainRecord::new(name.clone(), None, Origin::Registered, bench.clock.now());
+            let record = control
+                .create_or_change(record, ("registered", "by a test"), |_| Edit::Nothing)
+                .await
+                .unwrap();
+            assert_eq!(record.fallback_url, None);
+            {
+                // Broken off at any moment of it.
+                let mut change = Box::pin(control.change(&name, None, |draft| {
+                    draft.record.fallback_url = Some(url.into());
+                    Edit::<StoreError>::Store
+                }));
+                for _ in 0..polls {
+                    if futures_util::poll!(&mut change).is_ready() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_micros(50)).await;
+                }
+            }
+            let agree = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    let stored = bench.store.domain(&name).await.unwrap().unwrap();
+                    let seen = control.inner.registry.get(name.as_str()).unwrap();
+                    if stored.fallback_url.as_deref() == seen.fallback_url() {
+                        return;
+                    }
+                }
+            };
+            let patient = Duration::from_secs(60);
+            tokio::time::timeout(patient, agree)
+                .await
+                .expect("what is stored is seen");
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::dns::Finding;
 use crate::domain::admission::Admitted;
 use crate::domain::name::registered_domain;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
+use crate::domain::registry::Entry;
 use crate::domain::ssl::SslEvent;
 use crate::domain::{DomainName, DomainRecord};
 
@@ -115,14 +116,19 @@ impl CnameDesk {
         });
     }
 
-    /// Takes a place below a registered domain for a name. `false`: all are taken.
-    fn reserve(&self, registered: &str, name: &DomainName, places: u32) -> bool {
+    /// Takes a place below a registered domain for a name. `None`: all are taken.
+    fn reserve<'a>(&'a self, registered: &str, name: &'a DomainName, places: u32) -> Option<Reserved<'a>> {
         let mut names = self.held.entry(registered.into()).or_default();
-        let room = names.contains(name) || !is_full(names.len(), places);
-        if room {
-            names.insert(name.clone());
+        let is_held = names.contains(name);
+        if !is_held && is_full(names.len(), places) {
+            return None;
         }
-        room
+        names.insert(name.clone());
+        Some(Reserved {
+            desk: self,
+            name,
+            kept: is_held,
+        })
     }
 
     /// Whether a look may be made now, and makes it count.
@@ -153,6 +159,28 @@ impl CnameDesk {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .ok()?;
         Some(Turn(&self.looking))
+    }
+}
+
+/// A name's place below its registered domain: given back when this is dropped, unless it is kept.
+struct Reserved<'a> {
+    desk: &'a CnameDesk,
+    name: &'a DomainName,
+    kept: bool,
+}
+
+impl Reserved<'_> {
+    /// The name is stored: it has the place until it is forgotten.
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.desk.forget(self.name);
+        }
     }
 }
 
@@ -223,21 +251,43 @@ impl Control {
             DnsVerdict::Error { .. } => return answer("unreachable", Admitted::Unreachable, FAILED_FOR),
             _ => return answer("no", Admitted::No, settings.refused_for),
         }
-        let now = self.inner.clock.now();
-        if !desk.reserve(registered, name, settings.per_registered_domain) {
-            return Err(Refused::Full);
+        // A handshake may go away at any moment. What is stored is also noted and told, so this is
+        // seen through without it.
+        let (control, name, places) = (self.clone(), name.clone(), settings.clone());
+        let keeping = self
+            .inner
+            .tasks
+            .spawn(async move { control.keep_by_cname(&name, &finding, &places).await });
+        match keeping.await {
+            // From now on the registry says so.
+            Ok(Ok(Some(entry))) => answer("yes", Admitted::Yes(entry), Duration::ZERO),
+            Ok(Err(refused)) => Err(refused),
+            Ok(Ok(None)) | Err(_) => answer("unreachable", Admitted::Unreachable, FAILED_FOR),
         }
+    }
+
+    /// Stores a name that was found to lead here. `None`: it cannot be stored now.
+    async fn keep_by_cname(
+        &self,
+        name: &DomainName,
+        finding: &Finding,
+        settings: &CnameSettings,
+    ) -> Result<Option<Arc<Entry>>, Refused> {
+        let (desk, now) = (&self.inner.cname, self.inner.clock.now());
+        let registered = registered_domain(name.as_str());
+        let place = desk.reserve(registered, name, settings.per_registered_domain);
+        let place = place.ok_or(Refused::Full)?;
         if !desk.new_names.take(settings.new_names, now) {
-            desk.forget(name);
             return Err(Refused::Busy);
         }
-        match self.admit(led_here(name, &finding, now), "its DNS leads here").await {
-            // From now on the registry says so.
-            Ok(entry) => answer("yes", Admitted::Yes(entry), Duration::ZERO),
+        match self.admit(led_here(name, finding, now), "its DNS leads here").await {
+            Ok(entry) => {
+                place.keep();
+                Ok(Some(entry))
+            }
             Err(error) => {
-                desk.forget(name);
                 tracing::error!(domain = %name, %error, "an admitted name cannot be stored");
-                answer("unreachable", Admitted::Unreachable, FAILED_FOR)
+                Ok(None)
             }
         }
     }
@@ -276,6 +326,7 @@ impl moka::Expiry<DomainName, Answer> for Expiry {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Bench;
     use super::*;
 
     fn name(text: &str) -> DomainName {
@@ -303,8 +354,14 @@ mod tests {
         let mut record = DomainRecord::new(a.clone(), None, Origin::Cname, now);
         desk.note(&record);
         desk.note(&record);
-        assert!(desk.reserve(registered, &b, 2) && desk.reserve(registered, &b, 2));
-        assert!(!desk.reserve(registered, &c, 2));
+        drop(desk.reserve(registered, &b, 2).expect("a place is left"));
+        for _ in 0..2 {
+            desk.reserve(registered, &b, 2)
+                .expect("what was not kept was given back")
+                .keep();
+        }
+        drop(desk.reserve(registered, &b, 2).expect("it has its place already"));
+        assert!(desk.reserve(registered, &c, 2).is_none(), "and does not lose it");
         assert!(matches!(
             desk.may_look(registered, &settings(), now),
             Err(Refused::Full)
@@ -312,7 +369,7 @@ mod tests {
         // Registered by somebody, it takes no place any more.
         record.origin = Origin::Registered;
         desk.note(&record);
-        assert!(desk.reserve(registered, &c, 2));
+        desk.reserve(registered, &c, 2).expect("a place is left").keep();
         for gone in [&b, &c] {
             desk.forget(gone);
         }
@@ -332,5 +389,43 @@ mod tests {
         assert!(turn.is_some() && desk.turn(1).is_none());
         drop(turn);
         assert!(desk.turn(1).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_goes_away_while_its_name_is_stored_leaves_no_place_without_a_name() {
+        let only = CnameSettings {
+            per_registered_domain: 1,
+            ..settings()
+        };
+        let bench = Bench::with_cname(Some(only.clone())).await;
+        let (control, a, b) = (&bench.control, name("a.shop.example"), name("b.shop.example"));
+        let desk = &control.inner.cname;
+        {
+            let mut handshake = Box::pin(control.admit_by_cname(&a, &only));
+            while desk.held.is_empty() {
+                assert!(futures_util::poll!(&mut handshake).is_pending());
+                tokio::task::yield_now().await;
+            }
+        }
+        let stored = async {
+            while control.inner.registry.get(a.as_str()).is_none() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let patient = Duration::from_secs(60);
+        tokio::time::timeout(patient, stored)
+            .await
+            .expect("what is stored is served");
+        assert!(matches!(control.admit_by_cname(&a, &only).await, Admitted::Yes(_)));
+        assert!(
+            matches!(control.admit_by_cname(&b, &only).await, Admitted::No),
+            "the place is taken"
+        );
+        // And one whose name cannot be stored gives it back.
+        desk.forget(&a);
+        bench.store.purge(&a, None, bench.audit("purge", &a)).await.unwrap();
+        bench.break_store();
+        assert!(matches!(control.admit_by_cname(&b, &only).await, Admitted::Unreachable));
+        assert!(desk.held.is_empty());
     }
 }

@@ -59,21 +59,20 @@ impl Control {
             record.ssl.reason,
             Some(format!("by {}", actor.who)),
         )];
-        match self
-            .inner
-            .store
-            .create(Creation {
-                record,
-                timeline,
-                audit: Some(audit),
-            })
-            .await
-        {
-            Ok(record) => {
-                self.inner.newcomers.add(&record, now);
-                self.publish(&record);
-                Ok(Registered { record, created: true })
-            }
+        let creation = Creation {
+            record,
+            timeline,
+            audit: Some(audit),
+        };
+        let control = self.clone();
+        let created = self.seen_through(async move {
+            let record = control.inner.store.create(creation).await?;
+            control.inner.newcomers.add(&record, now);
+            control.publish(&record);
+            Ok(record)
+        });
+        match created.await {
+            Ok(record) => Ok(Registered { record, created: true }),
             Err(StoreError::Exists) => self.register_again(new, actor).await,
             Err(error) => Err(error.into()),
         }
@@ -221,9 +220,7 @@ impl Control {
     /// Forgets a domain whose record cannot be read, by its name alone.
     async fn forget_unreadable(&self, name: &DomainName, why: &str, actor: &Actor) -> Result<(), StoreError> {
         let audit = self.audit_line(actor, "purge", name, json!({"unreadable": why}), Value::Null);
-        self.inner.store.purge(name, None, audit).await?;
-        self.is_forgotten(name, u64::MAX);
-        Ok(())
+        self.purge_and_forget(name, None, audit).await
     }
 
     /// Revokes a domain's certificate at the CA that issued it, and then forgets the domain; what is
@@ -301,9 +298,23 @@ impl Control {
     async fn forget(&self, record: &DomainRecord, actor: &Actor) -> Result<(), StoreError> {
         let name = &record.name;
         let audit = self.audit_line(actor, "purge", name, owner_view(record), Value::Null);
-        self.inner.store.purge(name, Some(record.version), audit).await?;
-        self.is_forgotten(name, record.version);
-        Ok(())
+        self.purge_and_forget(name, Some(record.version), audit).await
+    }
+
+    /// `version`: of the record that is meant. `None`: whatever there is.
+    async fn purge_and_forget(
+        &self,
+        name: &DomainName,
+        version: Option<u64>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let (control, name) = (self.clone(), name.clone());
+        self.seen_through(async move {
+            control.inner.store.purge(&name, version, audit).await?;
+            control.is_forgotten(&name, version.unwrap_or(u64::MAX));
+            Ok(())
+        })
+        .await
     }
 
     /// Lets all that is in memory of a domain go, as it was up to this version.
@@ -328,7 +339,7 @@ impl Control {
             _ => None,
         };
         let tried = if report.https || through.is_some() {
-            self.preflight(&record, through.as_deref(), None, Priority::Verify)
+            self.preflight(&record, through.as_deref(), None, &mut Priority::Verify.into())
                 .await?
         } else {
             None
@@ -474,7 +485,8 @@ impl Control {
         let mut report = self.tools().checker.report(&record).await;
         match &report.finding.verdict {
             DnsVerdict::Right => {
-                record.ssl.facts.preflight = self.preflight(&record, None, None, Priority::Bulk).await?;
+                let mut asked = Priority::Bulk.into();
+                record.ssl.facts.preflight = self.preflight(&record, None, None, &mut asked).await?;
             }
             DnsVerdict::Proxied { provider } if record.ssl.facts.arrives_through() == Some(provider.as_str()) => {
                 let provider = provider.clone();
