@@ -120,6 +120,12 @@ impl Lanes {
             owners: owners.to_vec(),
         })
     }
+
+    /// How many wait for a place.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
 }
 
 impl Inner {

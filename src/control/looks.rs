@@ -76,6 +76,12 @@ impl Looks {
             owners,
         }
     }
+
+    /// How many wait for a place among those that are not silent.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.quick.waiting()
+    }
 }
 
 impl LookPlace {

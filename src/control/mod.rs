@@ -177,7 +177,7 @@ struct Inner {
     told: Notify,
     queue: Arc<queue::Queue>,
     /// Names that are being worked on here, with the handshakes that wait for each.
-    in_hand: DashMap<DomainName, Vec<work::Waiter>>,
+    in_hand: DashMap<DomainName, work::InHand>,
     /// One change of what is known of the CAs at a time.
     judging: Mutex<()>,
     /// Woken when how CAA records name the CAs has to be read anew.

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::timeout;
 
 use super::lanes::{Lanes, Owner, Place};
-use super::queue::Priority;
+use super::work::Asked;
 use super::{Control, Edit};
 use crate::address::is_public;
 use crate::dns::{Kind, Lookup};
@@ -82,9 +82,10 @@ impl Preflighter {
 
     /// A place for a pre-flight. `None`: there is none to be had soon enough; that says nothing about
     /// the name.
-    async fn place(&self, through: Option<&str>, priority: Priority, owners: Vec<Owner>) -> Option<Place> {
+    async fn place(&self, through: Option<&str>, asked: &mut Asked, owners: Vec<Owner>) -> Option<Place> {
         let wait = through.map_or(WAIT, |_| WAIT_THROUGH_PROXY);
-        timeout(wait, self.places.enter(priority, owners)).await.ok()
+        let enter = |urgency| self.places.enter(urgency, owners.clone());
+        timeout(wait, asked.enter(enter)).await.ok()
     }
 
     /// Fetches a challenge of a name; `through`: the proxy in front of it. `None`: the name leads
@@ -161,7 +162,7 @@ impl Control {
         record: &DomainRecord,
         through: Option<&str>,
         fence: Option<Fence>,
-        priority: Priority,
+        asked: &mut Asked,
     ) -> Result<Option<Preflight>, StoreError> {
         let tools = self.tools();
         let Some(flight) = &tools.preflight else {
@@ -172,7 +173,7 @@ impl Control {
         if let Some(fresh) = last.filter(|p| p.through.as_deref() == through && p.at.is_within(FRESH, now)) {
             return Ok(Some(fresh.clone()));
         }
-        let Some(_place) = flight.place(through, priority, self.owners(record)).await else {
+        let Some(_place) = flight.place(through, asked, self.owners(record)).await else {
             return Ok(None);
         };
         if through.is_some() && !record.ssl.holds(now) {

@@ -132,6 +132,8 @@ impl Queue {
     /// Moves a waiting name up: somebody waits for it now.
     pub(crate) fn raise(&self, name: &DomainName, priority: Priority) {
         self.lock().raise(name, priority);
+        // A slot may be free that is kept for those above where it stood.
+        self.changed.notify_one();
     }
 
     /// The next name, once a slot is free; the slot is free again when the guard is dropped.
@@ -288,6 +290,8 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn name(text: &str) -> DomainName {
@@ -406,5 +410,31 @@ mod tests {
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(slot);
         assert_eq!(second.await.0.as_str(), "b.example");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moves_up_takes_a_slot_that_was_kept_for_its_new_priority() {
+        let queue = Arc::new(Queue::new(16));
+        let mut slots = Vec::new();
+        for n in 0..30 {
+            queue.push(name(&format!("d{n}.example")), &format!("t{n}"), Priority::Bulk);
+        }
+        while let Some(next) = queue.try_next() {
+            slots.push(next);
+        }
+        for (n, priority) in [
+            (20, Priority::Verify),
+            (21, Priority::Handshake),
+            (22, Priority::Expiring),
+        ] {
+            let next = queue.next();
+            tokio::pin!(next);
+            assert!(futures_util::poll!(&mut next).is_pending());
+            let raised = name(&format!("d{n}.example"));
+            queue.raise(&raised, priority);
+            let next = next.now_or_never().expect("a slot is kept for it");
+            assert_eq!(next.0, raised, "{priority:?}");
+            slots.push(next);
+        }
     }
 }

@@ -6,17 +6,17 @@
 use std::time::Duration;
 
 use dashmap::Entry;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::ask::Answer;
 use super::looks::{self, LookPlace};
 use super::queue::Priority;
 use super::rules::{self, First};
-use super::{Control, Edit};
+use super::{Control, Edit, Inner};
 use crate::cert::cache::CertificateAnswer;
 use crate::clock::Timestamp;
 use crate::domain::record::{DnsVerdict, Origin};
-use crate::domain::ssl::{Preflight, Reason, SslEvent};
+use crate::domain::ssl::{Preflight, Reason, SslEvent, State};
 use crate::domain::{DomainName, DomainRecord, messages};
 use crate::fault::Fault;
 use crate::random;
@@ -46,6 +46,63 @@ pub(super) struct Waiter {
     pub(super) joined: bool,
 }
 
+/// How urgently the work on a name is asked for. It may become more urgent while the work goes on.
+pub(super) struct Asked {
+    priority: watch::Receiver<Priority>,
+    /// What its certificate asks for by itself.
+    floor: Priority,
+}
+
+impl Asked {
+    /// As it is now.
+    fn now(&self) -> Priority {
+        *self.priority.borrow()
+    }
+
+    /// Waits for a place, by the present urgency: when it becomes more urgent, it goes on waiting
+    /// among those that are as urgent.
+    pub(super) async fn enter<F: Future>(&mut self, enter: impl Fn(Priority) -> F) -> F::Output {
+        loop {
+            let asked = *self.priority.borrow_and_update();
+            tokio::select! {
+                biased;
+                place = enter(asked.max(self.floor)) => return place,
+                Ok(()) = self.priority.changed() => {}
+            }
+        }
+    }
+}
+
+/// That stays as it is.
+impl From<Priority> for Asked {
+    fn from(priority: Priority) -> Self {
+        watch::channel(priority).1.into()
+    }
+}
+
+impl From<watch::Receiver<Priority>> for Asked {
+    fn from(priority: watch::Receiver<Priority>) -> Self {
+        let floor = Priority::Bulk;
+        Self { priority, floor }
+    }
+}
+
+/// What is known of a name in hand: how urgent it is, and which handshakes wait for it.
+pub(super) struct InHand {
+    asked: watch::Sender<Priority>,
+    waiters: Vec<Waiter>,
+}
+
+impl InHand {
+    fn raise(&self, priority: Priority) {
+        self.asked.send_if_modified(|asked| {
+            let rises = priority > *asked;
+            *asked = priority.max(*asked);
+            rises
+        });
+    }
+}
+
 /// A name in hand: let go when this is dropped, also by a panic, so that no name is lost to one.
 pub(super) struct Hand {
     pub(super) control: Control,
@@ -65,10 +122,12 @@ impl Hand {
     /// The queue has it from here on.
     fn queue(mut self, ready: &Ready) {
         self.queued = true;
-        self.control
-            .inner
-            .queue
-            .push(self.name.clone(), &ready.tenant, ready.priority);
+        let Inner { queue, in_hand, .. } = &*self.control.inner;
+        queue.push(self.name.clone(), &ready.tenant, ready.priority);
+        // It may have become more urgent since that was computed.
+        if let Some(asked) = in_hand.get(&self.name).map(|hand| *hand.asked.borrow()) {
+            queue.raise(&self.name, asked);
+        }
     }
 }
 
@@ -92,16 +151,20 @@ impl Control {
         match self.inner.in_hand.entry(name.clone()) {
             Entry::Occupied(mut hand) => {
                 // What is in hand may have been decided before what this waiter saw.
-                hand.get_mut().extend(waiter.map(|w| Waiter { joined: true, ..w }));
+                let joined = waiter.map(|w| Waiter { joined: true, ..w });
+                hand.get_mut().waiters.extend(joined);
+                hand.get().raise(priority);
                 drop(hand);
                 self.inner.queue.raise(&name, priority);
             }
             Entry::Vacant(hand) => {
-                hand.insert(waiter.into_iter().collect());
+                let (asked, asks) = watch::channel(priority);
+                let waiters = waiter.into_iter().collect();
+                hand.insert(InHand { asked, waiters });
                 let control = self.clone();
                 self.inner.tasks.spawn(async move {
                     let hand = Hand::of(control, name);
-                    match hand.control.prepare(&hand.name, priority).await {
+                    match hand.control.prepare(&hand.name, asks.into()).await {
                         Ok(Some(ready)) => hand.queue(&ready),
                         Ok(None) => {}
                         // The store has logged its name.
@@ -115,10 +178,10 @@ impl Control {
 
     /// Lets a name go: whoever waited for its certificate is answered.
     pub(super) fn done(&self, name: &DomainName) {
-        let waiters = self.inner.in_hand.remove(name).map(|(_, w)| w).unwrap_or_default();
+        let waiters = self.inner.in_hand.remove(name).map(|(_, hand)| hand.waiters);
         let held = self.inner.certificates.cached(name, self.inner.clock.now());
         let answer = held.map_or(CertificateAnswer::None, CertificateAnswer::Ready);
-        for waiter in waiters {
+        for waiter in waiters.unwrap_or_default() {
             if waiter.joined && matches!(answer, CertificateAnswer::None) {
                 self.look_again(name.clone(), waiter.reply);
             } else {
@@ -130,7 +193,7 @@ impl Control {
     }
 
     /// Whether an order is to be queued for the name, and how urgently.
-    async fn prepare(&self, name: &DomainName, asked: Priority) -> Result<Option<Ready>, StoreError> {
+    async fn prepare(&self, name: &DomainName, mut asked: Asked) -> Result<Option<Ready>, StoreError> {
         let Some(mut record) = self.expected_next(name).await? else {
             return Ok(None);
         };
@@ -143,11 +206,12 @@ impl Control {
         }
         let now = self.inner.clock.now();
         let looks = self.comes_first(&record).await? == First::Look
-            && (rules::is_due(&record.ssl, asked, now) || rules::looks_only(&record, asked, now));
+            && (rules::is_due(&record.ssl, asked.now(), now) || rules::looks_only(&record, asked.now(), now));
         let place = if looks {
-            let urgency = rules::urgency(&record.ssl, asked, now);
-            let silent = looks::was_silent(&record);
-            Some(self.inner.looks.enter(urgency, self.owners(&record), silent).await)
+            asked.floor = rules::urgency(&record.ssl, Priority::Bulk, now);
+            let (owners, silent) = (self.owners(&record), looks::was_silent(&record));
+            let enter = |urgency| self.inner.looks.enter(urgency, owners.clone(), silent);
+            Some(asked.enter(enter).await)
         } else {
             None
         };
@@ -186,7 +250,7 @@ impl Control {
         &self,
         name: &DomainName,
         fence: Fence,
-        priority: Priority,
+        mut asked: Asked,
         place: Option<LookPlace>,
     ) -> Result<Option<Ready>, StoreError> {
         let Some(record) = self.tick(name, fence).await? else {
@@ -204,9 +268,10 @@ impl Control {
                 return Ok(None);
             }
             // A crash, or a CA that went away, interrupted it.
-            First::Resume => return Ok(Some(self.ready(&record, priority))),
+            First::Resume => return Ok(Some(self.ready(&record, &asked))),
             First::Look => {}
         }
+        let priority = asked.now();
         let due = rules::is_due(&record.ssl, priority, now);
         if due && !self.still_admitted(&record, fence).await? {
             return Ok(None);
@@ -216,14 +281,14 @@ impl Control {
         }
         // It became due just now: the scheduler comes back to it.
         let Some(place) = place else { return Ok(None) };
-        let queued = self.queue_if_dns_is_right(&record, fence, priority, place).await?;
-        Ok(queued.then(|| self.ready(&record, priority)))
+        let queued = self.queue_if_dns_is_right(&record, fence, &mut asked, place).await?;
+        Ok(queued.then(|| self.ready(&record, &asked)))
     }
 
-    fn ready(&self, record: &DomainRecord, asked: Priority) -> Ready {
+    fn ready(&self, record: &DomainRecord, asked: &Asked) -> Ready {
         Ready {
             tenant: self.tenant_of(record),
-            priority: rules::urgency(&record.ssl, asked, self.inner.clock.now()),
+            priority: rules::urgency(&record.ssl, asked.now(), self.inner.clock.now()),
         }
     }
 
@@ -235,7 +300,10 @@ impl Control {
             if draft.record.ssl == before {
                 return Edit::Nothing;
             }
-            if draft.record.ssl.reason != before.reason {
+            if before.state() != State::Issued && draft.record.ssl.state() == State::Issued {
+                let detail = "the certificate is valid: the clock here had been ahead";
+                draft.tells("valid_again", Some(detail.into()));
+            } else if draft.record.ssl.reason != before.reason {
                 draft.tells("expired", None);
             } else if draft.record.ssl.told_expiring != before.told_expiring {
                 draft.tells("expiring", None);
@@ -257,9 +325,8 @@ impl Control {
                 self.transition(&record.name, fence, |draft| {
                     draft.happens(SslEvent::Denied);
                     if draft.record.ssl.reason != Reason::Denied {
-                        draft.happens(SslEvent::Postponed {
-                            until: draft.now() + rules::IDLE_RECHECK,
-                        });
+                        let until = draft.now() + rules::IDLE_RECHECK;
+                        put_off(draft, until);
                     }
                     draft.tells("denied", Some("the ask endpoint answered no".into()));
                     Edit::Store
@@ -284,7 +351,7 @@ impl Control {
         &self,
         record: &DomainRecord,
         fence: Fence,
-        asked: Priority,
+        asked: &mut Asked,
         place: LookPlace,
     ) -> Result<bool, StoreError> {
         let now = self.inner.clock.now();
@@ -302,11 +369,12 @@ impl Control {
         };
         if record.origin == Origin::Edge {
             self.transition(&record.name, fence, |draft| {
-                draft.happens(SslEvent::DnsChecked(DnsVerdict::Right));
+                let before = draft.record.clone();
+                self.note_right(draft);
                 if orders {
                     next(draft);
                 }
-                Edit::Store
+                store_unless(&before, draft)
             })
             .await?;
             return Ok(orders && frozen.is_none());
@@ -338,8 +406,7 @@ impl Control {
         };
         let leads_here = matches!(verdict, None | Some(DnsVerdict::Right));
         let tried = if through.is_some() || (leads_here && orders) {
-            let urgency = rules::urgency(&record.ssl, asked, now);
-            self.preflight(record, through, Some(fence), urgency).await?
+            self.preflight(record, through, Some(fence), asked).await?
         } else {
             None
         };
@@ -354,10 +421,11 @@ impl Control {
         }
         let changed = self
             .transition(&record.name, fence, |draft| {
+                let before = draft.record.clone();
                 let told = note_preflight(draft, tried.clone());
                 match &verdict {
                     Some(verdict) => self.note_dns(draft, verdict, None),
-                    None => drop(draft.happens(SslEvent::DnsChecked(DnsVerdict::Right))),
+                    None => self.note_right(draft),
                 }
                 if told.is_some() {
                     draft.tells("preflight", told);
@@ -368,11 +436,22 @@ impl Control {
                         Some(until) => drop(draft.happens(SslEvent::Postponed { until })),
                     }
                 }
-                Edit::Store
+                store_unless(&before, draft)
             })
             .await?;
         let goes = |record: DomainRecord| record.dns.https && record.ssl.rests_until(now).is_none();
         Ok(orders && frozen.is_none() && changed.is_some_and(goes))
+    }
+
+    /// Notes that DNS is right without a look: it was looked at a moment ago, or need not be. A look
+    /// that was planned is done with it.
+    fn note_right(&self, draft: &mut super::Draft) {
+        let now = draft.now();
+        draft.happens(SslEvent::DnsChecked(DnsVerdict::Right));
+        if draft.record.ssl.look_at.is_some_and(|at| at <= now) {
+            let at = now + random::jitter(self.inner.settings.load().recheck, SPREAD);
+            draft.happens(SslEvent::LookAt { at });
+        }
     }
 
     /// Whether an order for it names what it replaces, and so counts against no limit.
@@ -383,10 +462,7 @@ impl Control {
 
     async fn postpone(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
         self.transition(name, fence, |draft| {
-            draft.happens(SslEvent::Postponed { until });
-            if draft.record.ssl.look_at.is_some_and(|at| at < until) {
-                draft.happens(SslEvent::LookAt { at: until });
-            }
+            put_off(draft, until);
             Edit::Store
         })
         .await?;
@@ -401,6 +477,23 @@ impl Control {
         edit: impl FnMut(&mut super::Draft) -> Edit<StoreError>,
     ) -> Result<Option<DomainRecord>, StoreError> {
         self.change(name, Some(fence), edit).await
+    }
+}
+
+/// What changes nothing is not stored.
+fn store_unless(before: &DomainRecord, draft: &super::Draft) -> Edit<StoreError> {
+    if draft.record == *before {
+        Edit::Nothing
+    } else {
+        Edit::Store
+    }
+}
+
+/// Puts a domain off, with the looks that would come before.
+fn put_off(draft: &mut super::Draft, until: Timestamp) {
+    draft.happens(SslEvent::Postponed { until });
+    if draft.record.ssl.look_at.is_some_and(|at| at < until) {
+        draft.happens(SslEvent::LookAt { at: until });
     }
 }
 
@@ -421,3 +514,6 @@ pub(super) fn note_preflight(draft: &mut super::Draft, tried: Option<Preflight>)
     draft.happens(SslEvent::Preflight(tried));
     Some(text)
 }
+
+#[cfg(test)]
+mod tests;
