@@ -59,6 +59,8 @@ struct Known {
     failures: u32,
     last_error: Option<String>,
     next_attempt: Option<Timestamp>,
+    /// What an operator asks for.
+    retry: bool,
     replay: bool,
 }
 
@@ -309,10 +311,26 @@ impl SinkState {
         }
     }
 
+    /// Asks for another attempt now, also when it is stopped.
+    pub(super) fn want_retry(&self) {
+        self.known().retry = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether that was asked for since the last call.
+    pub(super) fn take_retry(&self) -> bool {
+        std::mem::take(&mut self.known().retry)
+    }
+
     /// Asks for its dead letters to be given to it again.
     pub(super) fn want_replay(&self) {
         self.known().replay = true;
         self.wake.notify_one();
+    }
+
+    /// Whether that is asked for.
+    pub(super) fn wants_replay(&self) -> bool {
+        self.known().replay
     }
 
     /// Whether that was asked for since the last call.

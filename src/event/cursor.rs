@@ -1,11 +1,10 @@
 //! How far a sink has come in one boot's folder: durable before anything is removed because of it.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::segment::sync_parent;
+use super::whole;
 
 /// The cursor of one sink in one folder. All of it blocks but [`Cursor::new`].
 #[derive(Clone)]
@@ -60,17 +59,7 @@ impl Cursor {
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
-        let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        sync_parent(&self.path)
+        whole::put(&self.path, &self.path, None, |out| out.write_all(text.as_bytes()))
     }
 }
 

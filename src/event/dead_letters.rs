@@ -10,9 +10,8 @@
 //! full, its oldest events go, counted as lost and loud. Operators list, replay and drop them
 //! (`/v1/events/sinks/{name}/dead-letters`); erasure reaches them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -21,17 +20,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Metrics;
 use super::reader::Record;
 use super::segment::sync_parent;
-use super::sink;
+use super::{Metrics, sink, whole};
 use crate::clock::Timestamp;
 
 /// What the names of the files begin and end with.
 const PREFIX: &str = "dead-letters-";
 const SUFFIX: &str = ".ndjson";
-/// What a file is called while it is written anew.
-const UNFINISHED: &str = ".new";
 /// What stands between the beginning of a line and its event. It cannot stand in the answer: quotes
 /// are escaped in there.
 const EVENT: &[u8] = br#","event":"#;
@@ -123,6 +119,17 @@ impl DeadLetters {
             Ok(())
         })?;
         Ok(count)
+    }
+
+    /// The place of the last. `None`: there is none.
+    pub(super) fn last(&self, name: &str) -> io::Result<Option<(Uuid, u64)>> {
+        let _held = self.hold();
+        let mut last = None;
+        each(&self.path(name), |bytes| {
+            last = last.max(Line::parse(bytes).map(|line| line.place()));
+            Ok(())
+        })?;
+        Ok(last)
     }
 
     /// Up to `limit` of them after a place, the oldest first.
@@ -295,23 +302,11 @@ fn each(path: &Path, mut f: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<(
     Ok(())
 }
 
-/// Writes a file anew with the lines that stay. A crash leaves the old one or the new one.
+/// Writes a file again with the lines that stay.
 fn rewrite(path: &Path, mut stays: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
-    let mut new = path.to_owned().into_os_string();
-    new.push(UNFINISHED);
-    let new = PathBuf::from(new);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    let mut out = BufWriter::new(file);
-    each(path, |line| if stays(line) { out.write_all(line) } else { Ok(()) })?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_parent(path)
+    whole::put(path, path, None, |out| {
+        each(path, |line| if stays(line) { out.write_all(line) } else { Ok(()) })
+    })
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {

@@ -81,7 +81,7 @@ impl Delivery {
             board: Board::new(journal),
             meter: tasks.child(),
         };
-        let running = Arc::new(AsyncMutex::new(Some(this.run(settings, tasks))));
+        let running = Arc::new(AsyncMutex::new(Some(this.run(settings, tasks, Begin::AsBefore))));
         this.meter.spawn_until_stop(this.board.clone().run(this.meter.clone()));
         Ok(Self { running, ..this })
     }
@@ -112,7 +112,7 @@ impl Delivery {
     /// Goes on with the latest settings, as [`Delivery::restart`] does.
     pub async fn renew(&self, tasks: &Tasks) {
         // Stopped meanwhile: the program ends.
-        self.at_rest(tasks, |_| ()).await;
+        let _stopped = self.pause(tasks, |_| (), Begin::Afresh).await;
     }
 
     /// Does something that blocks while nothing is delivered, and goes on with the settings as they
@@ -121,6 +121,15 @@ impl Delivery {
         &self,
         tasks: &Tasks,
         work: impl FnOnce(&EventSettings) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.pause(tasks, work, Begin::AsBefore).await
+    }
+
+    async fn pause<T: Send + 'static>(
+        &self,
+        tasks: &Tasks,
+        work: impl FnOnce(&EventSettings) -> T + Send + 'static,
+        begin: Begin,
     ) -> Option<T> {
         let mut running = self.running.lock().await;
         let old = running.as_ref()?;
@@ -138,14 +147,13 @@ impl Delivery {
             }
         });
         let worked = worked.await;
-        *running = Some(self.run(&self.settings.load(), tasks));
+        *running = Some(self.run(&self.settings.load(), tasks, begin));
         // A panic in it, or the end of the program.
         worked.ok()
     }
 
     /// Runs one delivery; it begins as soon as the disk lets it.
-    fn run(&self, settings: &EventSettings, tasks: &Tasks) -> Tasks {
-        let (start, first) = self.journal.start_of_delivery();
+    fn run(&self, settings: &EventSettings, tasks: &Tasks, begin: Begin) -> Tasks {
         let tasks = tasks.child();
         self.board.set_sinks(&settings.sinks);
         let max_bytes = i64::try_from(settings.max_bytes).unwrap_or(i64::MAX);
@@ -155,8 +163,8 @@ impl Delivery {
             board: self.board.clone(),
             settings: settings.clone(),
             tasks: tasks.clone(),
-            start,
-            first,
+            start: self.journal.start_of_delivery(),
+            begin,
         };
         tasks.spawn(run.run());
         tasks
@@ -200,7 +208,7 @@ impl Delivery {
     /// When there is no such sink.
     pub fn retry(&self, name: &str) -> Result<SinkReport, SinkCallError> {
         let sink = self.board.sink(name).ok_or_else(|| unknown(name))?;
-        sink.wake.notify_one();
+        sink.want_retry();
         Ok(self.board.report(&sink))
     }
 
@@ -225,6 +233,7 @@ impl Delivery {
     pub async fn replay_dead_letters(&self, name: &str) -> Result<u64, SinkCallError> {
         let count = self.with_letters(name, |letters, name| letters.count(name)).await?;
         if count > 0 {
+            // One that is stopped gets them once it is retried.
             self.board.sink(name).ok_or_else(|| unknown(name))?.want_replay();
         }
         Ok(count)
@@ -263,8 +272,16 @@ struct Run {
     tasks: Tasks,
     /// Where sinks begin that have no cursor yet in this boot's folder.
     start: u64,
-    /// Whether this is the first delivery of the boot.
-    first: bool,
+    begin: Begin,
+}
+
+/// What becomes of sinks that their endpoints have stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// They stay stopped.
+    AsBefore,
+    /// They run again: an operator has reloaded the configuration.
+    Afresh,
 }
 
 impl Run {
@@ -325,7 +342,7 @@ impl Run {
 
     /// Makes cursors where there are none, and takes in what there is.
     async fn try_prepare(&self) -> io::Result<()> {
-        let (journal, board, start, first) = (self.journal.clone(), self.board.clone(), self.start, self.first);
+        let (journal, board, start, begin) = (self.journal.clone(), self.board.clone(), self.start, self.begin);
         let sinks = self.settings.sinks.clone();
         let prepared = self.tasks.spawn_blocking(move || {
             for settings in &sinks {
@@ -334,8 +351,7 @@ impl Run {
                 if held.is_none() {
                     cursor.save(start)?;
                 }
-                if !first {
-                    // Whoever reloads has looked at it.
+                if begin == Begin::Afresh {
                     Stopped::new(journal.dir(), settings).clear()?;
                 }
                 board.letters().look(&settings.name)?;
@@ -343,6 +359,7 @@ impl Run {
                     board.set_held(&sink, journal.boot(), held.unwrap_or(start));
                 }
             }
+            journal.delivery_has_begun();
             Ok(())
         });
         prepared.await.map_err(io::Error::other)?
@@ -618,7 +635,11 @@ mod tests {
         node.wait(|| node.held("dead") == slugs(0..3) && lag() == 0).await;
         assert_eq!(segments(&node.settings.dir, boot), 1, "it is kept for replay");
         node.clock.advance(node.settings.keep * 2);
-        node.wait(|| !node.settings.dir.join(boot.to_string()).exists()).await;
+        let gone = || {
+            node.clock.advance(Duration::from_secs(60));
+            !node.settings.dir.join(boot.to_string()).exists()
+        };
+        node.wait(gone).await;
         assert!(delivery.stop(DEADLINE).await);
         assert_eq!(second.metrics().lost.get(), 0);
     }
@@ -709,6 +730,62 @@ mod tests {
         append(&journal, EventType::Click, 0..3).await;
         std::fs::remove_dir(&in_the_way).unwrap();
         node.wait(|| node.held("archive") == slugs(0..3)).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_reload_while_the_disk_takes_no_cursor_leaves_no_event_out() {
+        let node = Node::new(&[("archive", None)]);
+        let journal = node.boot();
+        let in_the_way = journal.folder().join("cursor-archive.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let tasks = Tasks::new();
+        let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
+        append(&journal, EventType::Click, 0..3).await;
+        delivery.renew(&tasks).await;
+        append(&journal, EventType::Click, 3..6).await;
+        std::fs::remove_dir(&in_the_way).unwrap();
+        node.wait(|| node.held("archive") == slugs(0..6)).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_locked_holds_up_nothing() {
+        let node = Node::new(&[("archive", None)]);
+        let first = node.boot();
+        append(&first, EventType::Click, 0..3).await;
+        let lock = segment::lock_path(first.folder());
+        drop(first);
+        // A directory where the lock should be cannot be opened, not by root either.
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::create_dir(&lock).unwrap();
+        let second = node.boot();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        append(&second, EventType::Click, 3..6).await;
+        node.wait(|| node.held("archive") == slugs(3..6)).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_ahead_at_the_start_removes_nothing() {
+        let node = Node::new(&[("archive", None)]);
+        let first = node.boot();
+        let boot = first.boot();
+        let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+        append(&first, EventType::Click, 0..3).await;
+        node.wait(|| node.held("archive") == slugs(0..3)).await;
+        assert!(delivery.stop(DEADLINE).await);
+        drop(first);
+        let ahead = i64::try_from(node.settings.keep.as_millis()).unwrap() * 2;
+        node.clock.set(ahead);
+        let second = node.boot();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        let end = node.clock.uptime() + 5 * RETENTION_EVERY;
+        node.wait(|| node.clock.uptime() > end).await;
+        node.clock.set(-ahead);
+        let end = node.clock.uptime() + 5 * RETENTION_EVERY;
+        node.wait(|| node.clock.uptime() > end).await;
+        assert_eq!(segments(&node.settings.dir, boot), 1, "it is kept for replay");
         assert!(delivery.stop(DEADLINE).await);
     }
 

@@ -15,9 +15,8 @@
 //! reader of the event stream has seen, blocks of the disk that are not overwritten yet; and events
 //! that come after the call. Stop the tenant's or message's links first if they shall not come.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,8 +24,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::frame::{self, Parsed};
-use super::segment::{self, Found, MAGIC, sync_parent};
-use super::{Delivery, EventSettings, Journal, dead_letters, sink};
+use super::segment::{self, Found, MAGIC};
+use super::{Delivery, EventSettings, Journal, dead_letters, sink, whole};
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
@@ -36,8 +35,6 @@ pub(super) const BLANK: &[u8] = br#"{"erased":true}"#;
 const ROTATION: Duration = Duration::from_secs(10);
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// What a file is called while it is written anew.
-const UNFINISHED: &str = ".erasing";
 
 /// Erases on a running node. Clones share it.
 #[derive(Clone)]
@@ -170,6 +167,7 @@ pub fn erase(settings: &EventSettings, journal: Option<&Journal>, selector: &Sel
     }
     for sink in &settings.sinks {
         for path in sink::files(sink)?.map_err(at(dir))? {
+            whole::remove_unfinished(&sink::compressed(&path)).map_err(at(&path))?;
             let count = erase_lines(&path, |line| selector.takes(line)).map_err(at(&path))?;
             erased.file_events += count;
             erased.files += u64::from(count > 0);
@@ -239,7 +237,7 @@ impl Selector {
 
 /// Blanks the matching events of a segment that is no longer written; how many there were.
 fn erase_segment(path: &Path, selector: &Selector) -> io::Result<u64> {
-    forget_attempt(path)?;
+    whole::remove_unfinished(path)?;
     let mut data = match fs::read(path) {
         Ok(data) => data,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -270,7 +268,7 @@ fn erase_segment(path: &Path, selector: &Selector) -> io::Result<u64> {
         }
     }
     if count > 0 {
-        replace(path, |out| out.write_all(&data))?;
+        rewrite(path, |out| out.write_all(&data))?;
     }
     Ok(count)
 }
@@ -289,7 +287,7 @@ pub(super) fn is_blank(json: &[u8]) -> bool {
 
 /// Removes the matching lines of a file; how many there were.
 fn erase_lines(path: &Path, takes: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
-    forget_attempt(path)?;
+    whole::remove_unfinished(path)?;
     let mut count = 0;
     each_line(path, |line| {
         count += u64::from(takes(line));
@@ -297,7 +295,7 @@ fn erase_lines(path: &Path, takes: impl Fn(&[u8]) -> bool) -> io::Result<u64> {
     })?;
     if count > 0 {
         let packed = is_packed(path);
-        replace(path, |out| {
+        rewrite(path, |out| {
             let write =
                 |out: &mut dyn Write| each_line(path, |line| if takes(line) { Ok(()) } else { out.write_all(line) });
             if packed {
@@ -345,38 +343,10 @@ fn is_packed(path: &Path) -> bool {
         .ends_with(sink::COMPRESSED.as_bytes())
 }
 
-fn attempt(path: &Path) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(UNFINISHED);
-    name.into()
-}
-
-/// Removes what a crash in the middle of an earlier attempt left.
-fn forget_attempt(path: &Path) -> io::Result<()> {
-    match fs::remove_file(attempt(path)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
-}
-
-/// Writes a file anew beside the old one, with its age, and puts it in its place.
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+/// Writes a file again, with its age: what is kept by age stays no longer for this.
+fn rewrite(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let modified = fs::metadata(path)?.modified()?;
-    let new = attempt(path);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    let mut out = BufWriter::new(file);
-    write(&mut out)?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    // What is kept by age stays no longer for this.
-    file.set_modified(modified)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    sync_parent(path)
+    whole::put(path, path, Some(modified), write)
 }
 
 #[cfg(test)]
@@ -554,7 +524,7 @@ mod tests {
         fs::write(&old, zstd::encode_all(text.as_bytes(), 0).unwrap()).unwrap();
         let before = fs::metadata(&old).unwrap().modified().unwrap();
         // What a crash left of an earlier attempt.
-        fs::write(attempt(&old), "acme").unwrap();
+        fs::write(whole::with_suffix(&old, ".new"), "acme").unwrap();
 
         let erased = erase(&node.settings, None, &tenant("acme")).unwrap();
         assert_eq!((erased.journal_events, erased.file_events, erased.files), (1, 2, 2));

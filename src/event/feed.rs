@@ -186,7 +186,9 @@ impl Feed {
                         }
                         continue;
                     }
-                    self.wait_for_more(last).await;
+                    if !self.is_replaying() {
+                        self.wait_for_more(last).await;
+                    }
                 }
             }
         }
@@ -365,9 +367,11 @@ impl Feed {
 
     /// Waits until an operator has the sink retried; `true` when the program stops.
     async fn wait_stopped(&mut self) -> bool {
-        tokio::select! {
-            () = self.tasks.stopping() => return true,
-            () = self.state.wake.notified() => {}
+        while !self.state.take_retry() {
+            tokio::select! {
+                () = self.tasks.stopping() => return true,
+                () = self.state.wake.notified() => {}
+            }
         }
         tracing::info!(
             sink = self.state.name,
@@ -436,7 +440,10 @@ impl Feed {
         tokio::select! {
             biased;
             () = self.tasks.stopping() => true,
-            () = self.state.wake.notified() => false,
+            () = self.state.wake.notified() => {
+                self.state.take_retry();
+                false
+            }
             () = self.journal.clock().sleep(time) => false,
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::queue::{Content, Handed, Member, Outcome, Queue};
+use super::repeats::Counts;
 use super::{Event, Metrics, frame};
 
 /// A group's buffer that grew beyond this in a burst is given back.
@@ -16,7 +17,7 @@ pub(super) struct Group {
     /// Events that no request waits for.
     loose: Vec<Content>,
     /// Events that were never in the queue.
-    counts: Content,
+    counts: Counts,
     bytes: usize,
     frames: Vec<u8>,
 }
@@ -28,7 +29,7 @@ impl Group {
         Self {
             batches: Vec::new(),
             loose: Vec::new(),
-            counts: Content::default(),
+            counts: Counts::default(),
             bytes: 0,
             frames: buffer,
         }
@@ -44,10 +45,10 @@ impl Group {
         self.loose.push(content);
     }
 
-    /// Adds events that the journal's thread has made itself.
-    pub(super) fn add_counts(&mut self, content: Content) {
-        self.bytes += content.bodies.len();
-        self.counts = content;
+    /// Adds the counts of events that were not written one by one.
+    pub(super) fn add_counts(&mut self, counts: Counts) {
+        self.bytes += counts.content.bodies.len();
+        self.counts = counts;
     }
 
     /// How large its events are, before they are frames.
@@ -66,7 +67,7 @@ impl Group {
 
     fn contents(&self) -> impl Iterator<Item = &Content> {
         let batches = self.batches.iter().map(|handed| &handed.content);
-        batches.chain(&self.loose).chain(std::iter::once(&self.counts))
+        batches.chain(&self.loose).chain(std::iter::once(&self.counts.content))
     }
 
     /// Makes frames of its events, numbered from `seq` on; the number after the last.
@@ -107,8 +108,8 @@ impl Group {
     /// It could not be written: counts what is lost by that and tells those who wait.
     pub(super) fn lose(self, queue: &Queue, cause: Option<&str>) -> Vec<u8> {
         self.count_out(queue);
-        let loose = self.loose.iter().map(|c| c.events.len()).sum::<usize>() + self.counts.events.len();
-        queue.losses.add(loose as u64, cause);
+        let loose = self.loose.iter().map(|c| c.events.len() as u64).sum::<u64>();
+        queue.losses.add(loose + self.counts.requests, cause);
         for handed in &self.batches {
             handed.batch.lose(Outcome::Lost, &queue.losses, cause);
         }

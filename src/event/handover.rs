@@ -202,6 +202,9 @@ impl Feed {
         };
         // Also events before the witness are to be taken.
         self.sink.begin_anew();
+        if taken {
+            self.succeeded();
+        }
         match taken {
             true if of_batch => Fault::EventNextTaken,
             true => Fault::Event,
@@ -301,6 +304,8 @@ impl Feed {
     /// Stops feeding a sink that wants no more.
     pub(super) async fn stop(&self, error: &SinkError) -> Ended {
         self.count("gone");
+        // What was asked for before it said so is no reason to ask it again.
+        self.state.take_retry();
         let now = self.journal.clock().now();
         self.show_stopped(Some(now), Some(&error.cause));
         tracing::error!(

@@ -244,13 +244,18 @@ impl Journal {
     /// Where a sink starts in this folder that has no cursor in it: at the beginning, when sinks
     /// are started for the first time; later, for sinks added by a reload, at the present.
     ///
-    /// Also tells whether this is the first time.
-    pub(super) fn start_of_delivery(&self) -> (u64, bool) {
-        if self.handle.delivered.swap(true, Ordering::Relaxed) {
-            (self.published(), false)
+    /// [`Journal::delivery_has_begun`] tells which.
+    pub(super) fn start_of_delivery(&self) -> u64 {
+        if self.handle.delivered.load(Ordering::Acquire) {
+            self.published()
         } else {
-            (0, true)
+            0
         }
+    }
+
+    /// Sinks have their places in this folder now.
+    pub(super) fn delivery_has_begun(&self) {
+        self.handle.delivered.store(true, Ordering::Release);
     }
 
     /// Tells what is delivered, and to which sinks: what all of them hold goes first where room is

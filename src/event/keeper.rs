@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::shutdown::Tasks;
 
 /// How often a folder that another process holds is looked at.
 pub(super) const LOCK_EVERY: Duration = Duration::from_secs(1);
-/// How often the end of a folder that cannot be read is tried, before it is delivered all the same.
+/// How often a folder's lock or end that the disk does not give is tried, before it goes on without.
 const END_TRIES: u32 = 5;
 /// How often it is looked whether old segments are due.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -45,10 +46,14 @@ struct Found {
 
 impl Keeper {
     pub(super) async fn run(self) {
-        tokio::select! {
-            () = self.tasks.stopping() => return,
-            () = self.take_folders() => {}
-        }
+        let own = Arc::new(Folder::new(
+            self.journal.boot(),
+            self.journal.folder().to_owned(),
+            None,
+            None,
+        ));
+        let mut taking = pin!(self.take_folders(&own));
+        let mut taken = false;
         let clock = self.journal.clock().clone();
         let mut retention = Retention::new(&self.journal, &self.settings);
         let mut passed = None;
@@ -56,7 +61,12 @@ impl Keeper {
             let now = clock.now();
             if passed.is_none_or(|at| elapsed(at, now) >= RETENTION_EVERY) {
                 passed = Some(now);
-                let folders = self.folders.borrow().clone();
+                // Also what is written now has to stay below the size cap while an earlier folder
+                // cannot be had.
+                let mut folders = self.folders.borrow().clone();
+                if !folders.iter().any(|f| f.boot == own.boot) {
+                    folders.push(Arc::clone(&own));
+                }
                 let pass = self.tasks.spawn_blocking(move || {
                     retention.pass(&folders);
                     retention
@@ -69,14 +79,18 @@ impl Keeper {
             }
             tokio::select! {
                 () = self.tasks.stopping() => return,
+                () = &mut taking, if !taken => {
+                    taken = true;
+                    // Their age counts from when they are all there.
+                    passed = None;
+                }
                 () = clock.sleep(LOOK_EVERY) => {}
             }
         }
     }
 
     /// Publishes the folders of earlier boots, as their locks come free, and then this boot's.
-    async fn take_folders(&self) {
-        let own = self.journal.boot();
+    async fn take_folders(&self, own: &Arc<Folder>) {
         let boots = self.earlier_boots().await;
         for boot in boots {
             let path = self.journal.dir().join(boot.to_string());
@@ -96,9 +110,9 @@ impl Keeper {
                     self.board.set_held(&sink, boot, held);
                 }
             }
-            self.publish(Folder::new(boot, path, Some(last), Some(lock)));
+            self.publish(Arc::new(Folder::new(boot, path, Some(last), Some(lock))));
         }
-        self.publish(Folder::new(own, self.journal.folder().to_owned(), None, None));
+        self.publish(Arc::clone(own));
     }
 
     async fn earlier_boots(&self) -> Vec<Uuid> {
@@ -120,9 +134,10 @@ impl Keeper {
         }
     }
 
-    /// Takes the lock of a folder. `None`: the other process has delivered and removed it.
+    /// Takes the lock of a folder. `None`: the other process has delivered and removed it, or the
+    /// disk does not let us have it: then it is passed until the next start.
     async fn lock(&self, path: &Path, boot: Uuid) -> Option<std::fs::File> {
-        let mut trouble = Trouble::default();
+        let (mut trouble, mut errors) = (Trouble::default(), 0);
         loop {
             let path = path.to_owned();
             let now = self.journal.clock().now();
@@ -138,10 +153,15 @@ impl Keeper {
                 Ok(None) if trouble.failed("held", now) => {
                     tracing::info!(%boot, "an earlier process still writes its events; ours are delivered after them");
                 }
-                Err(error) if trouble.failed("error", now) => {
-                    tracing::error!(%error, path = %path.display(), "a folder of the journal cannot be locked; trying again");
+                Err(error) => {
+                    trouble.failed("error", now);
+                    errors += 1;
+                    if errors >= END_TRIES {
+                        tracing::error!(%error, path = %path.display(), "a folder of the journal cannot be locked and is passed: its events stay there undelivered until the next start; let this user read and write it");
+                        return None;
+                    }
                 }
-                _ => {}
+                Ok(None) => {}
             }
             self.journal.clock().sleep(LOCK_EVERY).await;
         }
@@ -182,8 +202,8 @@ impl Keeper {
         self.tasks.spawn_blocking(work).await.map_err(io::Error::other)?
     }
 
-    fn publish(&self, folder: Folder) {
-        self.folders.send_modify(|all| all.push(Arc::new(folder)));
+    fn publish(&self, folder: Arc<Folder>) {
+        self.folders.send_modify(|all| all.push(folder));
     }
 }
 

@@ -50,6 +50,7 @@ mod stopped;
 mod trouble;
 pub mod verdict;
 mod watch;
+mod whole;
 mod writer;
 
 pub use activity::{Activity, HOURS, Hour, Recent, Seen};

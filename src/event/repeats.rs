@@ -52,6 +52,16 @@ pub(super) enum Fate {
     Counted { first: bool },
 }
 
+/// Counts that are to be written.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) content: Content,
+    /// How many events they stand for.
+    pub(super) requests: u64,
+    /// Whether there will be more.
+    pub(super) more: bool,
+}
+
 #[derive(Default)]
 struct Shard {
     /// Made when the first event comes.
@@ -139,9 +149,9 @@ impl Repeats {
         }
     }
 
-    /// The counts that are to be written now, or all; and whether there will be more.
-    pub(super) fn due(&self, now: Instant, all: bool) -> (Content, bool) {
-        let (mut content, mut more) = (Content::default(), false);
+    /// The counts that are to be written now, or all.
+    pub(super) fn due(&self, now: Instant, all: bool) -> Counts {
+        let mut counts = Counts::default();
         for shard in &self.shards {
             let mut shard = lock(shard);
             let mut due = std::mem::take(&mut shard.due);
@@ -154,12 +164,15 @@ impl Repeats {
                     // As long as it goes on, only counts are written.
                     slot.since = Some(now);
                 }
-                more |= slot.count.is_some();
+                counts.more |= slot.count.is_some();
             }
             drop(shard);
-            due.into_iter().for_each(|count| count.write(&mut content));
+            for count in due {
+                counts.requests += count.requests;
+                count.write(&mut counts.content);
+            }
         }
-        (content, more)
+        counts
     }
 }
 
@@ -300,9 +313,17 @@ mod tests {
         for other in [click(2, [203, 0, 113, 9]), click(1, [203, 0, 114, 9]), open] {
             assert_eq!(see(&repeats, &other, start), Fate::Written);
         }
-        assert_eq!(counts(&repeats.due(start, false).0), Vec::<serde_json::Value>::new());
+        assert_eq!(
+            counts(&repeats.due(start, false).content),
+            Vec::<serde_json::Value>::new()
+        );
         let later = start + PERIOD;
-        let (content, more) = repeats.due(later, false);
+        let Counts {
+            content,
+            more,
+            requests,
+        } = repeats.due(later, false);
+        assert_eq!(requests, 20_000 - u64::from(OF_MESSAGE));
         let found = counts(&content);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0]["repeated"], 20_000 - u64::from(OF_MESSAGE));
@@ -314,7 +335,7 @@ mod tests {
         assert!(!more);
         // While it goes on, only counts are written; after a quiet period it begins again.
         assert_eq!(see(&repeats, &replayed, later), Fate::Counted { first: true });
-        assert_eq!(counts(&repeats.due(later + PERIOD, false).0)[0]["repeated"], 1);
+        assert_eq!(counts(&repeats.due(later + PERIOD, false).content)[0]["repeated"], 1);
         assert_eq!(see(&repeats, &replayed, later + 2 * PERIOD), Fate::Written);
         assert_eq!(repeats.total.get(), 20_001 - u64::from(OF_MESSAGE));
     }
@@ -337,7 +358,7 @@ mod tests {
             assert_eq!(see(&repeats, &click(message, [192, 0, 2, 1]), now), Fate::Written);
         }
         assert_eq!((written, counted), (most / 8 * u128::from(OF_MESSAGE), most / 8 * 2));
-        let found: u64 = counts(&repeats.due(start, true).0)
+        let found: u64 = counts(&repeats.due(start, true).content)
             .iter()
             .map(|c| c["repeated"].as_u64().unwrap())
             .sum();

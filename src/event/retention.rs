@@ -40,7 +40,7 @@ pub(super) struct Retention {
 /// When a held segment was first looked at.
 #[derive(Clone, Copy)]
 struct Seen {
-    /// Its age then, by the time of day; no more than `keep`.
+    /// Its age then, by the time of day; less than `keep`.
     age: Duration,
     /// The moment, by [`crate::clock::Clock::uptime`].
     at: Duration,
@@ -74,7 +74,7 @@ impl Retention {
     pub(super) fn pass(&mut self, folders: &[Arc<Folder>]) {
         self.journal.set_delivered(&self.sinks, folders);
         let (now, uptime) = (self.journal.clock().now(), self.journal.clock().uptime());
-        if uptime.saturating_sub(self.rotated) >= ROTATE_EVERY.min(self.keep / ROTATE_SHARE) {
+        if uptime.saturating_sub(self.rotated) >= self.rotation() {
             self.rotated = uptime;
             self.journal.rotate();
         }
@@ -87,6 +87,11 @@ impl Retention {
         if let Err(error) = self.cap(folders) {
             tracing::error!(%error, "the journal's size cannot be kept below events.max_bytes");
         }
+    }
+
+    /// Longest time that one segment is written.
+    fn rotation(&self) -> Duration {
+        ROTATE_EVERY.min(self.keep / ROTATE_SHARE)
     }
 
     fn pass_folder(
@@ -104,8 +109,9 @@ impl Retention {
                 continue;
             }
             let age = now.saturating_since(old.since);
+            // A clock that is ahead at the first look removes nothing before it can be set right.
             let first = Seen {
-                age: age.min(self.keep),
+                age: age.min(self.keep - self.rotation()),
                 at: uptime,
             };
             let seen = before.get(&old.path).copied().unwrap_or(first);

@@ -20,7 +20,7 @@ const SUFFIX: &str = ".log";
 /// Events are about people: the owner's eyes only.
 const DIR_MODE: u32 = 0o700;
 /// As above.
-const FILE_MODE: u32 = 0o600;
+pub(super) const FILE_MODE: u32 = 0o600;
 
 /// How much a full segment grows before another attempt to begin a new one, in bytes.
 const GROWTH: u64 = 8 << 20;

@@ -3,15 +3,14 @@
 //!
 //! What happens meanwhile stays in the journal, up to the journal's size cap.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
-use super::segment::sync_parent;
-use super::{SinkKind, SinkSettings};
+use super::{SinkKind, SinkSettings, whole};
 use crate::clock::Timestamp;
 
 /// Where the note of one sink is, or would be.
@@ -45,7 +44,7 @@ impl Stopped {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
-        // A torn note is none: the endpoint will say again what it said.
+        // A damaged note is none: the endpoint will say again what it said.
         let note: Option<Note> = serde_json::from_slice(&text).ok();
         Ok(note.filter(|n| n.settings == self.settings).map(|n| n.since))
     }
@@ -56,11 +55,9 @@ impl Stopped {
             since,
             settings: self.settings.clone(),
         };
-        let mut file = File::create(&self.path)?;
-        serde_json::to_writer(&mut file, &note)?;
-        file.flush()?;
-        file.sync_all()?;
-        sync_parent(&self.path)
+        whole::put(&self.path, &self.path, None, |out| {
+            Ok(serde_json::to_writer(out, &note)?)
+        })
     }
 
     /// Ends it.

@@ -252,9 +252,9 @@ impl Thread {
     /// Takes along the counts of repetitions whose time is over.
     fn add_repeats(&mut self, group: &mut Group, all: bool) {
         if all || self.repeats_due.is_some_and(|due| due <= Instant::now()) {
-            let (content, more) = self.writer.repeats.due(Instant::now(), all);
-            group.add_counts(content);
-            self.repeats_due = more.then(|| Instant::now() + REPEATS_EVERY);
+            let counts = self.writer.repeats.due(Instant::now(), all);
+            self.repeats_due = counts.more.then(|| Instant::now() + REPEATS_EVERY);
+            group.add_counts(counts);
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct FileSink {
     files: Option<Files>,
     pattern: Pattern,
     settings: FileSettings,
+    /// The next batch is taken even if the file ends with a later event.
+    earlier: bool,
     /// What it writes has been written when these have ended: another one may open the files then.
     tasks: Tasks,
 }
@@ -52,6 +54,7 @@ impl FileSink {
             files: None,
             pattern,
             settings: settings.clone(),
+            earlier: false,
             tasks: tasks.clone(),
         }
     }
@@ -65,9 +68,9 @@ impl Sink for FileSink {
             max_bytes: self.settings.max_bytes.unwrap_or(u64::MAX),
             open: None,
         });
-        let batch = batch.to_vec();
+        let (batch, earlier) = (batch.to_vec(), std::mem::take(&mut self.earlier));
         let written = self.tasks.spawn_blocking(move || {
-            let result = files.write(&batch);
+            let result = files.write(&batch, earlier);
             (files, result)
         });
         let (files, result) = written.await.map_err(|e| SinkError::later(e.to_string()))?;
@@ -78,6 +81,10 @@ impl Sink for FileSink {
 
     fn batch(&self) -> usize {
         BATCH
+    }
+
+    fn expect_earlier(&mut self) {
+        self.earlier = true;
     }
 
     async fn tend(&mut self, now: Timestamp) {
@@ -121,7 +128,8 @@ struct Last {
 }
 
 impl Files {
-    fn write(&mut self, batch: &[Record]) -> Result<(), String> {
+    /// `earlier`: also what happened before the file's last event.
+    fn write(&mut self, batch: &[Record], earlier: bool) -> Result<(), String> {
         let mut lines = Vec::new();
         let Some(first) = batch.first() else { return Ok(()) };
         self.look_at_open();
@@ -136,11 +144,8 @@ impl Files {
                 _ => self.turn_to(&time, minute, first, &mut lines)?,
             };
             // Written before a crash, or before an error.
-            if open
-                .holds
-                .as_ref()
-                .is_some_and(|h| h.boot == record.boot && h.seq >= record.seq)
-            {
+            let is_held = |h: &Last| h.boot == record.boot && h.seq >= record.seq;
+            if !earlier && open.holds.as_ref().is_some_and(is_held) {
                 continue;
             }
             lines.extend_from_slice(&record.json);
@@ -374,6 +379,24 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(seqs(&path), [1, 2, 3, 4, 2]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_was_set_aside_is_written_behind_later_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sink = sink(dir.path(), "e.ndjson");
+        let boot = Uuid::max();
+        sink.deliver(&[record(boot, 3, TIME), record(boot, 7, TIME)])
+            .await
+            .unwrap();
+        sink.expect_earlier();
+        sink.deliver(&[record(boot, 5, TIME)]).await.unwrap();
+        sink.deliver(&[record(boot, 8, TIME)]).await.unwrap();
+        // A batch that comes again is still known.
+        sink.deliver(&[record(boot, 8, TIME), record(boot, 9, TIME)])
+            .await
+            .unwrap();
+        assert_eq!(seqs(&dir.path().join("e.ndjson")), [3, 7, 5, 8, 9]);
     }
 
     #[tokio::test]

@@ -5,9 +5,8 @@
 //! reference implementation in C (like SQLite and the cryptography, built from its own source):
 //! what is compressed here is read by others years later, and pure Rust encoders were not there yet.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,14 +14,13 @@ use super::pattern::{COMPRESSED, Pattern, part};
 use crate::clock::Timestamp;
 use crate::event::FileSettings;
 use crate::event::segment::sync_parent;
+use crate::event::whole;
 
 /// A file named after another time than the present is finished when nothing came for this long.
 /// Events that come even later become a part of their own.
 const SETTLED: Duration = Duration::from_secs(10 * 60);
 /// zstd's own default: about a tenth of the size, at hundreds of MB a second.
 const LEVEL: i32 = 3;
-/// What a file is called until it is compressed as a whole.
-const UNFINISHED: &str = ".new";
 
 /// Gives a file that is written no more the next free number.
 pub(super) fn put_away(path: &Path) -> io::Result<()> {
@@ -82,23 +80,12 @@ fn compress(path: &Path, modified: SystemTime) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    let mut new = target.clone().into_os_string();
-    new.push(UNFINISHED);
-    let new = PathBuf::from(new);
-    let out = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    let mut encoder = encoder(out)?;
-    io::copy(&mut File::open(path)?, &mut encoder)?;
-    let out = encoder.finish()?;
     // Its age is that of its last event.
-    out.set_modified(modified)?;
-    out.sync_all()?;
-    fs::rename(&new, &target)?;
-    sync_parent(&target)?;
+    whole::put(&target, path, Some(modified), |out| {
+        let mut encoder = encoder(out)?;
+        io::copy(&mut File::open(path)?, &mut encoder)?;
+        encoder.finish().map(drop)
+    })?;
     remove(path)
 }
 
@@ -114,10 +101,9 @@ fn remove(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
-fn compressed(path: &Path) -> PathBuf {
-    let mut name = path.to_owned().into_os_string();
-    name.push(COMPRESSED);
-    name.into()
+/// What a file is called once it is compressed.
+pub(in crate::event) fn compressed(path: &Path) -> PathBuf {
+    whole::with_suffix(path, COMPRESSED)
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {

@@ -3,7 +3,7 @@
 //!
 //! | kind | holds a batch when | an event comes twice when | is told of failures |
 //! |---|---|---|---|
-//! | `file` | it is on disk (fdatasync) | never: the file tells what it holds | log, metrics |
+//! | `file` | it is on disk (fdatasync) | a crash comes right after a dead letter was given again; else never: the file tells what it holds | log, metrics |
 //! | `webhook` | the endpoint answered 2xx | an answer got lost; same `webhook-id`, same body | log, metrics, and the endpoint by retries |
 //! | `nats` | the stream acknowledged each event | an acknowledgement got lost and the stream's duplicate window is over | log, metrics |
 //!
@@ -27,7 +27,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 pub(super) use self::file::open_lines;
-pub(super) use self::finished::encoder;
+pub(super) use self::finished::{compressed, encoder};
 pub(super) use self::pattern::COMPRESSED;
 use super::reader::Record;
 use super::{SinkKind, SinkSettings};
@@ -54,6 +54,10 @@ pub(super) trait Sink: Send + Sync {
     /// What is given next is not a batch that comes again: it is to be taken even if it was given
     /// before.
     fn begin_anew(&mut self) {}
+
+    /// The next batch happened before what the sink may hold already, and is to be taken all the
+    /// same: it was set aside then.
+    fn expect_earlier(&mut self) {}
 
     /// Puts its house in order. Called now and then, when it holds all that it was given.
     async fn tend(&mut self, _now: Timestamp) {}

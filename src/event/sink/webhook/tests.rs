@@ -858,3 +858,76 @@ async fn a_stopped_sink_shows_its_lag_and_goes_on_when_it_is_retried() {
     assert!(!stopped(&second));
     assert!(delivery.stop(DEADLINE).await);
 }
+
+#[tokio::test]
+async fn many_dead_letters_are_replayed_while_nothing_happens() {
+    let endpoint = Poison::start("poison", 400).await;
+    let node = endpoint.node();
+    let journal = node.boot();
+    let delivery = node.deliver(&journal);
+    let slugs: Vec<_> = (0..50).flat_map(|n| [format!("poison{n}"), format!("a{n}")]).collect();
+    let slugs: Vec<_> = slugs.iter().map(String::as_str).collect();
+    append_slugs(&journal, &slugs).await;
+    node.wait(STILL, || dead(&journal) == 50 && endpoint.taken().len() == 50)
+        .await;
+    *endpoint.state.text.lock().unwrap() = "none".into();
+    assert_eq!(delivery.replay_dead_letters("platform").await.unwrap(), 50);
+    // No time passes, and no event comes.
+    node.wait(STILL, || endpoint.taken().len() == 100).await;
+    let left = || {
+        let gauge = &journal.metrics().dead_letters_waiting;
+        gauge.with_label_values(&["platform"]).get()
+    };
+    node.wait(STILL, || left() == 0).await;
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn a_receiver_that_takes_every_other_event_is_seen_to_take_some() {
+    let endpoint = Poison::start("poison", 403).await;
+    let node = endpoint.node();
+    let journal = node.boot();
+    let slugs: Vec<_> = (0..30).flat_map(|n| [format!("poison{n}"), format!("a{n}")]).collect();
+    let slugs: Vec<_> = slugs.iter().map(String::as_str).collect();
+    append_slugs(&journal, &slugs).await;
+    let delivery = node.deliver(&journal);
+    node.wait(SECOND, || dead(&journal) == 30 && endpoint.taken().len() == 30)
+        .await;
+    let report = delivery.sinks().into_iter().find(|s| s.name == "platform").unwrap();
+    assert_eq!(report.state, crate::event::SinkCondition::Running);
+    assert_eq!((report.failures, report.next_attempt), (0, None));
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn a_sink_that_is_stopped_stays_so_until_it_is_retried_or_reloaded() {
+    let endpoint = Endpoint::start().await;
+    let node = Node::new(endpoint.settings());
+    let journal = node.boot();
+    let tasks = Tasks::new();
+    let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
+    // Asked for while all is well: that is no word for what comes later.
+    let held = append(&journal, 1).await;
+    node.wait(STILL, || consumed(&endpoint, 0) == held).await;
+    delivery.retry("platform").unwrap();
+    endpoint.answer(410, &[]);
+    let mut ids = append(&journal, 1).await;
+    let stopped = || journal.metrics().stopped.with_label_values(&["platform"]).get() == 1;
+    node.wait(STILL, stopped).await;
+    let before = endpoint.got().len();
+    // A replay or an erasure changes nothing about it.
+    let eraser = crate::event::Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
+    let other = crate::event::Selector::Tenant("nosuch".into());
+    eraser.erase(other).await.unwrap();
+    ids.extend(append(&journal, 1).await);
+    let running = || journal.metrics().running.get() == 1;
+    node.wait(STILL, || running() && stopped()).await;
+    let end = node.clock.uptime() + SECOND * 300;
+    node.wait(SECOND * 5, || node.clock.uptime() > end).await;
+    assert!(stopped());
+    assert_eq!(endpoint.got().len(), before);
+    delivery.renew(&tasks).await;
+    node.wait(STILL, || consumed(&endpoint, before) == ids).await;
+    assert!(!stopped());
+    assert!(delivery.stop(DEADLINE).await);
+}

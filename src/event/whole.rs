@@ -1,0 +1,108 @@
+//! Files that are written as a whole and put in the place of what was there: a crash leaves the old
+//! one or the new one, never a mixture.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::segment::{FILE_MODE, sync_parent};
+
+/// What the name of a file ends with until it is whole.
+const UNFINISHED: &str = ".new";
+
+/// Writes a file and puts it in its place.
+///
+/// It gets the owner and the mode of `like`, where that is there: the service still reads what an
+/// operator rewrote as root. `modified` is its age; `None`: it is new.
+pub(super) fn put(
+    path: &Path,
+    like: &Path,
+    modified: Option<SystemTime>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let new = unfinished(path);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(&new)?;
+    take_over(&file, like)?;
+    let mut out = BufWriter::new(file);
+    write(&mut out)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    if let Some(modified) = modified {
+        file.set_modified(modified)?;
+    }
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_parent(path)
+}
+
+/// Removes what a crash in the middle of [`put`] left of a file.
+pub(super) fn remove_unfinished(path: &Path) -> io::Result<()> {
+    match fs::remove_file(unfinished(path)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// A path with something behind its name.
+pub(super) fn with_suffix(path: &Path, suffix: impl AsRef<OsStr>) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    with_suffix(path, UNFINISHED)
+}
+
+fn take_over(file: &File, like: &Path) -> io::Result<()> {
+    let (old, new) = match fs::metadata(like) {
+        Ok(old) => (old, file.metadata()?),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        fchown(file, Some(old.uid()), Some(old.gid()))?;
+    }
+    file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_owner_and_mode_and_leaves_the_old_file_when_writing_fails() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e.ndjson");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        // Only root may give files away; others see their own owner kept.
+        let owner = match fs::metadata(&path).unwrap().uid() {
+            0 => {
+                std::os::unix::fs::chown(&path, Some(4321), Some(4322)).unwrap();
+                (4321, 4322)
+            }
+            uid => (uid, fs::metadata(&path).unwrap().gid()),
+        };
+        let broken = put(&path, &path, None, |out| {
+            out.write_all(b"half")?;
+            Err(io::Error::other("no more"))
+        });
+        assert!(broken.is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        put(&path, &path, Some(SystemTime::UNIX_EPOCH), |out| out.write_all(b"new")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), owner);
+        assert_eq!(meta.mode() & 0o7777, 0o640);
+        assert_eq!(meta.modified().unwrap(), SystemTime::UNIX_EPOCH);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
