@@ -147,6 +147,9 @@ impl App {
         let (tasks, edge_tasks) = (Tasks::new(), Tasks::new());
         let metrics = MetricsHub::new()?;
         let registry = metrics.registry();
+        if let Some(log) = &options.log {
+            log.register(registry)?;
+        }
 
         descriptors::raise();
         if let Some(warning) = descriptors::warning(&config, descriptors::allowed()) {

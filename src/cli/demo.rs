@@ -32,7 +32,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         },
         ..Log::default()
     };
-    let _log = logs::install(&quiet).map_err(Failure::failed)?;
+    let (_, _lines) = logs::install(&quiet).map_err(Failure::failed)?;
     let (_temporary, dir) = match args.dir {
         Some(dir) => (None, dir),
         None => {

@@ -22,7 +22,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let config = Config::load(&args.config)?;
-    let log = logs::install(&config.log).map_err(Failure::failed)?;
+    let (log, _lines) = logs::install(&config.log).map_err(Failure::failed)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = %args.config.display(),

@@ -1,9 +1,17 @@
 //! The log: lines of text or JSON on stderr, at levels that can change while the edge runs.
+//!
+//! A thread of its own writes the lines: whoever reads them (a journal, a container's driver, a
+//! file on a disk) may hang, and no connection waits for that. Lines that find its queue full are
+//! dropped and counted.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::panic;
 
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, Registry as Metrics};
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -12,10 +20,21 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 use super::bounded::Bounded;
 use crate::config::log::{Format, Levels, Log};
 
+/// Most lines that may wait to be written: some 3 MiB.
+const LINES: usize = 16_384;
+
 /// Changes the levels of the log that was installed.
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     levels: reload::Handle<Targets, Registry>,
+    dropped: ErrorCounter,
+}
+
+/// Writes what waits when it is dropped, for a second at most: to be held to the end of the process.
+#[must_use]
+#[derive(Debug)]
+pub struct LogGuard {
+    _worker: WorkerGuard,
 }
 
 /// Why there is no log.
@@ -31,11 +50,11 @@ pub enum LogError {
 }
 
 /// Installs the log of this process, and logs panics from then on.
-pub fn install(config: &Log) -> Result<LogHandle, LogError> {
+pub fn install(config: &Log) -> Result<(LogHandle, LogGuard), LogError> {
     let (levels, handle) = reload::Layer::new(targets(&config.level));
-    let lines = fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
+    let (writer, guard) = queue(io::stderr());
+    let dropped = writer.error_counter();
+    let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
         // journald has the time of each line already.
         Format::Text if under_journald() => Box::new(lines.without_time()),
@@ -48,7 +67,20 @@ pub fn install(config: &Log) -> Result<LogHandle, LogError> {
         .with(lines)
         .try_init()?;
     log_panics();
-    Ok(LogHandle { levels: handle })
+    let handle = LogHandle {
+        levels: handle,
+        dropped,
+    };
+    Ok((handle, LogGuard { _worker: guard }))
+}
+
+/// A queue of lines, and the thread that writes them.
+fn queue(to: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES)
+        .lossy(true)
+        .thread_name("log")
+        .finish(to)
 }
 
 /// Whether stderr goes to systemd's journal.
@@ -60,6 +92,39 @@ impl LogHandle {
     /// Takes over new levels. The format stays until a restart.
     pub fn set_levels(&self, levels: &Levels) -> Result<(), LogError> {
         Ok(self.levels.reload(targets(levels))?)
+    }
+
+    /// Shows how many lines were dropped.
+    ///
+    /// # Errors
+    /// When the registry has such a metric already.
+    pub fn register(&self, metrics: &Metrics) -> Result<(), prometheus::Error> {
+        let total = IntCounter::new(
+            "linkseal_log_lines_dropped_total",
+            "Lines of the log that were dropped because stderr was not read in time.",
+        )?;
+        metrics.register(Box::new(Dropped {
+            total,
+            counter: self.dropped.clone(),
+        }))
+    }
+}
+
+/// Reads the count when metrics are collected.
+struct Dropped {
+    total: IntCounter,
+    counter: ErrorCounter,
+}
+
+impl Collector for Dropped {
+    fn desc(&self) -> Vec<&Desc> {
+        self.total.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let dropped = u64::try_from(self.counter.dropped_lines()).unwrap_or(u64::MAX);
+        self.total.inc_by(dropped.saturating_sub(self.total.get()));
+        self.total.collect()
     }
 }
 
@@ -124,6 +189,48 @@ mod tests {
     use tracing::Level;
 
     use super::*;
+
+    /// What nobody reads.
+    struct Stuck(std::sync::mpsc::Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            // Until the test lets it go.
+            let _ = self.0.recv();
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_hangs_holds_up_no_thread_and_what_is_dropped_is_counted() {
+        let (go, stuck) = std::sync::mpsc::channel();
+        let (writer, guard) = queue(Stuck(stuck));
+        let (_, levels) = reload::Layer::new(targets(&Levels::default()));
+        let handle = LogHandle {
+            levels,
+            dropped: writer.error_counter(),
+        };
+        let metrics = Metrics::new();
+        handle.register(&metrics).unwrap();
+        let shown = || metrics.gather()[0].get_metric()[0].get_counter().get_value();
+        assert_eq!(shown(), 0.0, "from the start");
+        let lines = tracing_subscriber::registry().with(fmt::layer().with_writer(writer));
+        tracing::subscriber::with_default(lines, || {
+            for n in 0..LINES + 1000 {
+                tracing::info!(n, "a line");
+            }
+        });
+        // One is being written.
+        let dropped = shown();
+        assert!((990.0..=1000.0).contains(&dropped), "{dropped}");
+        assert_eq!(shown(), dropped);
+        drop(go);
+        drop(guard);
+    }
 
     fn enabled(levels: &str, target: &str, level: Level) -> bool {
         targets(&levels.parse().unwrap()).would_enable(target, &level)
