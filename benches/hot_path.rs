@@ -93,7 +93,7 @@ fn click_of(bencher: Bencher<'_, '_>, kind: &str) {
         // Dropping it hands it to the journal's thread.
         drop(rules.append(&journal, event));
     });
-    journal.close();
+    journal.close(Duration::from_secs(5));
 }
 
 /// Serialising one click and having it written down, by one task: to the journal's thread and back.
@@ -108,7 +108,7 @@ fn journal(bencher: Bencher<'_, '_>, durability: &str) {
         let event = click(&clock);
         runtime.block_on(journal.append(&event)).unwrap()
     });
-    journal.close();
+    journal.close(Duration::from_secs(5));
 }
 
 /// A journal in the build's directory, on the disk that is measured.

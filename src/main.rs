@@ -8,7 +8,7 @@ use std::time::Duration;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long work that blocks may take to end when all else has ended.
-const END: Duration = Duration::from_secs(2);
+const END: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // As many workers as cores.

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 mod lifecycle;
 mod reload;
+mod stopping;
 mod tools;
 pub(crate) mod wiring;
 
@@ -15,7 +16,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -65,8 +66,6 @@ const AWAITED_BODIES: usize = 4_096;
 const REQUEST_QUEUE: usize = 4_096;
 /// How long the start waits for the sinks' cursors: a disk that is away must not keep it from serving.
 const DELIVERY_BEGINS: Duration = Duration::from_secs(2);
-/// How long background work may take to end after the connections have drained.
-const BACKGROUND_END: Duration = Duration::from_secs(10);
 
 /// What of an edge does not come from its configuration.
 #[derive(Clone, Debug, Default)]
@@ -369,40 +368,6 @@ impl App {
         }
         self.drain().await;
         Ok(())
-    }
-
-    /// Ends in the order in which others depend on it.
-    async fn drain(self) {
-        let config = self.config.load_full();
-        let (delay, deadline) = (config.edge.drain_delay.get(), config.edge.drain.get());
-        tracing::info!(
-            ?delay,
-            ?deadline,
-            open = self.limits.open(),
-            "draining: health checks are told first"
-        );
-        self.draining.store(true, Ordering::Release);
-        tokio::time::sleep(delay).await;
-        self.edge_tasks.stop();
-        if self.edge_tasks.wait(deadline).await {
-            tracing::info!("drained: every connection has ended");
-        } else {
-            tracing::warn!(
-                open = self.limits.open(),
-                "the drain's deadline has passed: what is still open is cut"
-            );
-        }
-        if !self.delivery.stop(BACKGROUND_END).await {
-            tracing::info!("some events are delivered after the next start: they are in the journal");
-        }
-        self.tasks.stop();
-        if !self.tasks.wait(BACKGROUND_END).await {
-            tracing::warn!("background work has not ended in time; it is taken up again at the next start");
-        }
-        let journal = self.journal;
-        if tokio::task::spawn_blocking(move || journal.close()).await.is_err() {
-            tracing::error!("the journal could not be closed in order");
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, SinkReport};
 use super::cursor::Cursor;
@@ -26,8 +27,6 @@ use super::trouble::Trouble;
 use super::{EventSettings, Journal, SinkSettings};
 use crate::shutdown::Tasks;
 
-/// Between two looks at whether delivery has begun.
-const BEGUN_EVERY: Duration = Duration::from_millis(5);
 /// How long a delivery that ends may take before that is said.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before another attempt to start.
@@ -41,6 +40,8 @@ pub struct Delivery {
     settings: Arc<ArcSwap<EventSettings>>,
     journal: Journal,
     board: Board,
+    /// Cancelled when a delivery has begun.
+    begun: CancellationToken,
     /// Measures lags, also while nothing is delivered.
     meter: Tasks,
 }
@@ -79,6 +80,7 @@ impl Delivery {
             settings: Arc::new(ArcSwap::from_pointee(settings.clone())),
             journal: journal.clone(),
             board: Board::new(journal),
+            begun: CancellationToken::new(),
             meter: tasks.child(),
         };
         let running = Arc::new(AsyncMutex::new(Some(this.run(settings, tasks, Begin::AsBefore))));
@@ -162,6 +164,7 @@ impl Delivery {
             journal: self.journal.clone(),
             board: self.board.clone(),
             settings: settings.clone(),
+            begun: self.begun.clone(),
             tasks: tasks.clone(),
             start: self.journal.start_of_delivery(),
             begin,
@@ -174,12 +177,7 @@ impl Delivery {
     /// before a crash is theirs; no longer than `patience`, for a disk may be away. `false`: they have
     /// none yet.
     pub async fn begun(&self, patience: Duration) -> bool {
-        let begun = async {
-            while self.journal.metrics().running.get() == 0 {
-                tokio::time::sleep(BEGUN_EVERY).await;
-            }
-        };
-        tokio::time::timeout(patience, begun).await.is_ok()
+        tokio::time::timeout(patience, self.begun.cancelled()).await.is_ok()
     }
 
     /// Delivers what is left to the sinks that take it at once, and stops; tells whether that was
@@ -269,6 +267,8 @@ struct Run {
     journal: Journal,
     board: Board,
     settings: EventSettings,
+    /// Cancelled when it has begun.
+    begun: CancellationToken,
     tasks: Tasks,
     /// Where sinks begin that have no cursor yet in this boot's folder.
     start: u64,
@@ -314,6 +314,7 @@ impl Run {
         // A delivery that is told to stop at this moment is shown as stopped by who tells it.
         if !self.tasks.is_stopping() {
             self.journal.metrics().running.set(1);
+            self.begun.cancel();
         }
         keeper.run().await;
     }

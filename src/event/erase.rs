@@ -467,7 +467,7 @@ mod tests {
         let earlier = node.boot();
         append(&earlier, "acme", 1, "old-acme").await;
         append(&earlier, "other", 2, "old-other").await;
-        earlier.close();
+        earlier.close(PATIENT);
         drop(earlier);
         let tasks = Tasks::new();
         let journal = node.boot();
@@ -515,7 +515,7 @@ mod tests {
         let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
         until(|| node.archived().len() == 2).await;
         assert!(delivery.stop(PATIENT).await);
-        journal.close();
+        journal.close(PATIENT);
         drop(journal);
 
         // A file of last year, compressed.

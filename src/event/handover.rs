@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// By how much pauses differ at random, so that a fleet does not come back as one.
 const JITTER: f64 = 0.2;
 /// How long a batch that is on its way when the program stops may still take.
-const STOP_GRACE: Duration = Duration::from_secs(8);
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// How many failures in a row that another attempt may cure are waited out with the whole batch,
 /// before it is halved: some two minutes.
 const WHOLE_TRIES: u32 = 5;

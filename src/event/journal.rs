@@ -30,7 +30,7 @@ use crate::clock::Clock;
 /// How long the start waits for the disk; past this the edge starts with a journal that takes no
 /// events until it does.
 const START: Duration = Duration::from_secs(2);
-/// How long the end waits for the disk; past this the edge ends without it.
+/// How long the last of the journal's users waits for the disk, where it was not closed before.
 const END: Duration = Duration::from_secs(5);
 /// Largest segment, in bytes: small enough to go one at a time at the size cap, large enough that
 /// making files is rare (about 100,000 events).
@@ -215,10 +215,11 @@ impl Journal {
     }
 
     /// Writes what is queued, makes it durable and stops taking events. Blocks for as long as
-    /// that takes, five seconds at most; call it where blocking is allowed, when nothing appends
-    /// any more. Tells whether it was done: a disk that does not answer is left alone.
-    pub fn close(&self) -> bool {
-        self.handle.close()
+    /// that takes, but no longer than `patience`; call it where blocking is allowed, when nothing
+    /// appends any more. Tells whether it was done: a disk that does not answer is left alone, and
+    /// what waits for it is counted as lost.
+    pub fn close(&self, patience: Duration) -> bool {
+        self.handle.close(patience)
     }
 
     /// The id of this boot: the name of its folder.
@@ -284,16 +285,18 @@ impl Journal {
 }
 
 impl Handle {
-    fn close(&self) -> bool {
+    fn close(&self, patience: Duration) -> bool {
         let Some(ending) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return true;
         };
         let queue = &self.writer.queue;
         queue.set_gate(Gate::Closed);
         queue.send(Message::Close);
-        if ending.ended.recv_timeout(END) == Err(RecvTimeoutError::Timeout) {
+        if ending.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let waiting = queue.waiting();
+            self.metrics.lost.inc_by(waiting);
             tracing::error!(
-                waiting = queue.waiting(), dir = %self.writer.home.dir().display(),
+                waiting, dir = %self.writer.home.dir().display(),
                 "the journal could not be closed: its disk does not answer; what waits for it is lost"
             );
             return false;
@@ -307,7 +310,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.close();
+        self.close(END);
     }
 }
 

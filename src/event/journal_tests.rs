@@ -20,6 +20,9 @@ use super::{
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
+/// Longer than any disk of these tests takes.
+const PATIENT: Duration = Duration::from_secs(30);
+
 /// A disk whose writes and syncs fail, tear or block as told.
 #[derive(Clone, Default)]
 struct TestDisk {
@@ -179,7 +182,7 @@ async fn what_is_acknowledged_is_in_the_journal_in_order() {
         for handle in handles {
             acknowledged.extend(handle.await.unwrap());
         }
-        assert!(journal.close());
+        assert!(journal.close(PATIENT));
         let ids: HashSet<_> = acknowledged.iter().map(|(r, _)| r.id).collect();
         assert_eq!(ids.len(), 64 * 20);
         assert!(ids.iter().all(|id| id.get_version_num() == 7));
@@ -226,7 +229,7 @@ async fn what_must_survive_the_machine_is_synced_whatever_is_configured() {
         assert_eq!(disk.failing_syncs.load(Ordering::Relaxed), 0, "it was synced");
         // Handed in again, it has its id still.
         assert_eq!(journal.begin_synced(&kept).written().await.unwrap().id, id);
-        journal.close();
+        journal.close(PATIENT);
         assert_eq!(written(&journal).len(), 3);
         assert!(journal.begin_synced(&kept).written().await.is_err(), "it is closed");
         assert_eq!(journal.metrics().lost.get(), 0, "its maker has it still");
@@ -248,7 +251,7 @@ async fn full_segments_are_followed_by_new_ones() {
         for _ in 0..200 {
             journal.append(&event(&url)).await.unwrap();
         }
-        journal.close();
+        journal.close(PATIENT);
         assert_eq!(written(&journal).len(), 200);
         let count = segment::segments(journal.folder()).unwrap().len();
         assert!((2..=5).contains(&count), "{count} segments for {durability:?}");
@@ -269,7 +272,7 @@ async fn a_torn_write_or_failed_sync_moves_to_a_new_segment_and_loses_nothing() 
             }
             journal.append(&event(&format!("https://x.example/{i}"))).await.unwrap();
         }
-        journal.close();
+        journal.close(PATIENT);
         let expected: Vec<_> = (0..9).map(|i| (i + 1, format!("https://x.example/{i}"))).collect();
         assert_eq!(written(&journal), expected, "{durability:?}");
         assert_eq!(journal.metrics().lost.get(), 0);
@@ -297,7 +300,7 @@ async fn a_full_disk_refuses_at_once_counts_and_recovers() {
             }
         };
         tokio::time::timeout(Duration::from_secs(30), after).await.unwrap();
-        journal.close();
+        journal.close(PATIENT);
         let urls: Vec<_> = written(&journal).into_iter().map(|(_, url)| url).collect();
         assert_eq!(urls, ["https://x.example/before", "https://x.example/after"]);
     }
@@ -346,7 +349,7 @@ async fn a_stuck_disk_keeps_nobody_waiting_for_long_and_its_queue_is_bounded() {
         }
         assert_eq!(journal.metrics().lost.get(), before + 1);
         disk.unblock();
-        assert!(journal.close());
+        assert!(journal.close(PATIENT));
         assert_eq!(
             written(&journal).len(),
             taken + if waits { 3 } else { 2 },
@@ -381,8 +384,10 @@ async fn a_stuck_disk_does_not_keep_the_journal_from_closing() {
     drop(journal.begin(&event("https://x.example/")));
     let start = Instant::now();
     let closing = journal.clone();
-    assert!(!tokio::task::spawn_blocking(move || closing.close()).await.unwrap());
-    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    let patience = Duration::from_millis(100);
+    assert!(!tokio::task::spawn_blocking(move || closing.close(patience)).await.unwrap());
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_eq!(journal.metrics().lost.get(), 1, "it is counted");
     disk.unblock();
 }
 
@@ -399,7 +404,7 @@ async fn what_its_maker_keeps_waits_for_a_slow_disk_and_is_not_lost() {
         assert!(tokio::time::timeout(longer, waiting.as_mut()).await.is_err());
         disk.unblock();
         waiting.await.unwrap();
-        journal.close();
+        journal.close(PATIENT);
         assert_eq!(written(&journal).len(), 1, "{durability:?}: once, and not again");
         assert_eq!(journal.metrics().lost.get(), 0);
     }
@@ -416,7 +421,7 @@ async fn what_is_ready_together_is_written_by_one_write() {
         let all = futures_util::future::join_all((0..200).map(|_| journal.append(&event))).await;
         assert!(all.iter().all(Result::is_ok));
         assert_eq!(disk.writes.load(Ordering::Relaxed) - before, 1);
-        journal.close();
+        journal.close(PATIENT);
         assert_eq!(written(&journal).len(), 200);
     }
 }
@@ -492,7 +497,7 @@ async fn an_edge_starts_on_a_disk_that_takes_nothing_and_goes_on_when_it_does() 
         assert_eq!(journal.metrics().lost.get(), 1, "{ill}");
         heal(&disk);
         heals(&journal).await;
-        assert!(journal.close());
+        assert!(journal.close(PATIENT));
         let urls: Vec<_> = written(&journal).into_iter().map(|(_, url)| url).collect();
         assert_eq!(urls, ["https://x.example/after"], "{ill}");
         assert_eq!(segment::boots(journal.dir()).unwrap(), [journal.boot()], "{ill}");
@@ -509,7 +514,7 @@ async fn a_directory_that_vanished_is_made_again() {
     assert_eq!(journal.append(&event("https://x.example/lost")).await, Err(Lost));
     disk.full.store(false, Ordering::Relaxed);
     heals(&journal).await;
-    journal.close();
+    journal.close(PATIENT);
     assert_eq!(written(&journal).len(), 1);
     assert!(segment::lock(journal.folder()).unwrap().is_none(), "it is locked again");
 }
@@ -521,7 +526,7 @@ async fn earlier_boot(settings: &EventSettings) -> (Uuid, u64) {
     for _ in 0..50 {
         earlier.append(&event(&url)).await.unwrap();
     }
-    earlier.close();
+    earlier.close(PATIENT);
     (earlier.boot(), 50)
 }
 
@@ -601,7 +606,7 @@ async fn what_follows_another_event_is_written_after_it_whichever_thread_is_firs
     };
     otherwise.await;
     first.written().await.unwrap();
-    journal.close();
+    journal.close(PATIENT);
     let urls: Vec<_> = written(&journal).into_iter().map(|(_, url)| url).collect();
     let expected = ["other", "first", "follows"].map(|u| format!("https://x.example/{u}"));
     assert_eq!(urls, expected);
@@ -646,7 +651,7 @@ async fn a_replayed_link_is_counted_and_takes_no_room_from_others() {
             });
         });
     });
-    assert!(journal.close());
+    assert!(journal.close(PATIENT));
     let damaged = prometheus::IntCounter::new("d", "d").unwrap();
     let mut reader = FolderReader::new(journal.folder(), journal.boot(), 0, damaged);
     let mut records = Vec::new();

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +19,9 @@ use crate::store::StoreError;
 const QUEUE: usize = 1024;
 /// How long a call waits for a place in a full queue before it is told that the disk is too slow.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end waits for a thread that is at the disk, and how often it looks.
+const END: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_millis(1);
 /// Writes in one transaction: bounds what the first of them waits for the last.
 const GROUP: usize = 256;
 
@@ -92,8 +95,14 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.queue = None;
+        let until = Instant::now() + END;
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
+            while !thread.is_finished() && Instant::now() < until {
+                thread::sleep(LOOK);
+            }
+            if !thread.is_finished() {
+                tracing::error!("the store could not be closed: its disk does not answer");
+            } else if thread.join().is_err() {
                 tracing::error!("a thread of the store had panicked");
             }
         }
@@ -264,5 +273,23 @@ mod tests {
         for call in calls {
             call.await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_the_disk_keeps_does_not_keep_the_end() {
+        let writer = Workers::writer(Connection::open_in_memory().unwrap()).unwrap();
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let mut held = Box::pin(writer.call(END, move |_| {
+            let _waiting = begun.send(());
+            let _opened = gate.recv();
+            Ok(())
+        }));
+        assert!(futures_util::poll!(&mut held).is_pending());
+        has_begun.await.unwrap();
+        drop(held);
+        // It would wait for ever.
+        drop(writer);
+        drop(go);
     }
 }

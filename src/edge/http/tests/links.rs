@@ -54,7 +54,7 @@ async fn an_answer_waits_for_the_disk_where_that_is_asked_for() {
 #[tokio::test]
 async fn a_closed_journal_breaks_no_redirect() {
     let edge = Edge::new();
-    edge.context.journal.close();
+    edge.context.journal.close(Duration::from_secs(30));
     let got = edge
         .get(BOTH[1], CUSTOMER, &click("acme", "https://example.com/"))
         .await;
