@@ -385,7 +385,11 @@ async fn a_stuck_disk_does_not_keep_the_journal_from_closing() {
     let start = Instant::now();
     let closing = journal.clone();
     let patience = Duration::from_millis(100);
-    assert!(!tokio::task::spawn_blocking(move || closing.close(patience)).await.unwrap());
+    assert!(
+        !tokio::task::spawn_blocking(move || closing.close(patience))
+            .await
+            .unwrap()
+    );
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_eq!(journal.metrics().lost.get(), 1, "it is counted");
     disk.unblock();
