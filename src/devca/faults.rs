@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::flood::Flood;
 use super::problem::Problem;
 use crate::clock::Timestamp;
 
@@ -88,6 +89,7 @@ struct Set {
     refusals: HashMap<Endpoint, Counted>,
     refused_names: HashMap<String, Counted>,
     losses: HashMap<(Endpoint, Lost), u32>,
+    floods: HashMap<Endpoint, (u32, Flood)>,
     hanging: HashSet<Endpoint>,
     down: bool,
     maintenance: Option<RetryAfter>,
@@ -227,6 +229,11 @@ impl Faults {
         self.lock().losses.insert((endpoint, lost), times);
     }
 
+    /// Floods the clients of the next `times` requests to an endpoint, which take effect.
+    pub fn flood_next(&self, endpoint: Endpoint, flood: Flood, times: u32) {
+        self.lock().floods.insert(endpoint, (times, flood));
+    }
+
     /// Whether requests to an endpoint are taken and never answered.
     pub fn set_hangs(&self, endpoint: Endpoint, hangs: bool) {
         let hanging = &mut self.lock().hanging;
@@ -356,6 +363,13 @@ impl Faults {
         let loses = *left > 0;
         *left = left.saturating_sub(1);
         loses
+    }
+
+    pub(super) fn floods(&self, endpoint: Endpoint) -> Option<Flood> {
+        let mut set = self.lock();
+        let (left, flood) = set.floods.get_mut(&endpoint)?;
+        *left = left.checked_sub(1)?;
+        Some(*flood)
     }
 
     pub(super) fn hangs(&self, endpoint: Endpoint) -> bool {

@@ -13,6 +13,7 @@ mod ca;
 mod certificates;
 mod csr;
 mod faults;
+mod flood;
 mod jws;
 mod nonces;
 mod orders;
@@ -42,6 +43,7 @@ use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
 pub use faults::{Endpoint, Faults, Lost, Refusal, RetryAfter, Window};
+pub use flood::Flood;
 pub use problem::{Identifier, Problem, Subproblem};
 pub use stats::{NameStats, Stats};
 pub use validation::Hosts;

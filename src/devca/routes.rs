@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -15,6 +15,7 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 
 use super::faults::{Endpoint, Lost, Refusal, RetryAfter};
+use super::flood::AnswerBody;
 use super::jws::{AccountKey, Jwk, Jws};
 use super::problem::Problem;
 use super::state::put;
@@ -114,16 +115,17 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
 }
 
 /// Answers one request.
-pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Dropped> {
+pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Dropped> {
     let path = request.uri().path().to_owned();
     if path == TERMS {
-        return Ok(finish(&core, Reply::text("text/plain", TERMS_TEXT.to_owned())));
+        return Ok(finish(&core, Reply::text("text/plain", TERMS_TEXT.to_owned())).map(Either::Left));
     }
     let Some((endpoint, id)) = route(&path) else {
         return Ok(finish(
             &core,
             Refusal::of(Problem::not_found("no such resource")).into(),
-        ));
+        )
+        .map(Either::Left));
     };
     if core.faults.is_down() || core.faults.loses(endpoint, Lost::Request) {
         return Err(Dropped);
@@ -144,7 +146,11 @@ pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Resul
     if core.faults.loses(endpoint, Lost::Answer) {
         return Err(Dropped);
     }
-    Ok(finish(&core, reply))
+    let answer = finish(&core, reply);
+    Ok(match core.faults.floods(endpoint) {
+        Some(flood) => flood.spoil(&core, answer),
+        None => answer.map(Either::Left),
+    })
 }
 
 fn route(path: &str) -> Option<(Endpoint, &str)> {

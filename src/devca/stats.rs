@@ -37,6 +37,8 @@ pub struct Stats {
     pub rate_limited: u64,
     /// renewalInfo answers.
     pub renewal_infos: u64,
+    /// Bytes of answers without an end that clients took.
+    pub flooded: u64,
     /// Orders per profile asked for.
     pub profiles: BTreeMap<String, u64>,
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use zeroize::Zeroizing;
 
 use super::acme;
 use crate::cert::sealed::{SealError, Sealer};
@@ -15,7 +14,6 @@ const SECRET: &str = "acme_account_key";
 /// The account key of the fleet. Any node that holds it can answer any challenge: the answer is
 /// the token, a dot, and the thumbprint (RFC 8555 §8.3).
 pub struct AccountKey {
-    pkcs8: Zeroizing<Vec<u8>>,
     pair: EcdsaKeyPair,
     thumbprint: String,
 }
@@ -46,27 +44,19 @@ impl AccountKey {
                     .await?
             }
         };
-        Ok(Arc::new(Self::from_pkcs8(sealer.open(SECRET, &sealed)?)?))
+        Ok(Arc::new(Self::from_pkcs8(&sealer.open(SECRET, &sealed)?)?))
     }
 
-    pub(super) fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, AccountKeyError> {
-        let thumbprint = acme::thumbprint(&pkcs8).ok_or(AccountKeyError::Format)?;
+    pub(super) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, AccountKeyError> {
+        let thumbprint = acme::thumbprint(pkcs8).ok_or(AccountKeyError::Format)?;
         let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| AccountKeyError::Format)?;
-        Ok(Self {
-            pkcs8,
-            pair,
-            thumbprint,
-        })
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| AccountKeyError::Format)?;
+        Ok(Self { pair, thumbprint })
     }
 
     /// The thumbprint (RFC 7638), base64url without padding.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
-    }
-
-    pub(super) fn pkcs8(&self) -> &[u8] {
-        &self.pkcs8
     }
 
     pub(super) fn pair(&self) -> &EcdsaKeyPair {

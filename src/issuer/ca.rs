@@ -1,5 +1,4 @@
-//! One CA: its directory, our account there, and the division of labour between rustls-acme
-//! ([`super::acme`]) and our own calls ([`super::extensions`]).
+//! One CA: its directory, our account there, and the calls under it ([`super::extensions`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use tracing::{info, warn};
 
 use super::CaSettings;
 use super::account::AccountKey;
-use super::acme::Engine;
 use super::client::{AcmeClient, Authorization, Directory, Fetched, NewOrder, Order, Registered};
 use super::extensions::Extensions;
 use super::problem::CallError;
@@ -29,7 +27,6 @@ pub(super) struct Ca {
     key: Arc<AccountKey>,
     store: SharedStore,
     clock: Clock,
-    engine: Engine,
     extensions: Extensions,
     directory: Flight<(Arc<Directory>, Timestamp)>,
     account: Flight<Registered>,
@@ -41,8 +38,7 @@ impl Ca {
         key: Arc<AccountKey>,
         store: SharedStore,
         clock: Clock,
-        engine: Engine,
-        extensions: Extensions,
+            extensions: Extensions,
     ) -> Self {
         let (directory, account) = (Flight::default(), Flight::default());
         Self {
@@ -50,7 +46,6 @@ impl Ca {
             key,
             store,
             clock,
-            engine,
             extensions,
             directory,
             account,
@@ -81,23 +76,19 @@ impl Ca {
         if let Some(account) = stored.filter(|a| Some(a.kid.as_str()) != lost) {
             return Ok(account.kid);
         }
-        let kid = match &settings.eab {
-            Some(eab) => {
-                self.extensions
-                    .register(directory, &self.key, &settings.contact, eab)
-                    .await?
-            }
-            None if directory.meta.external_account_required => {
-                return Err(CallError::Here(
-                    FailureKind::Account,
-                    format!(
-                        "{} takes only accounts with an external binding: set acme.eab to the key id and HMAC key it gave you",
-                        settings.directory
-                    ),
-                ));
-            }
-            None => self.engine.register(directory, &self.key, &settings.contact).await?,
-        };
+        if settings.eab.is_none() && directory.meta.external_account_required {
+            return Err(CallError::Here(
+                FailureKind::Account,
+                format!(
+                    "{} takes only accounts with an external binding: set acme.eab to the key id and HMAC key it gave you",
+                    settings.directory
+                ),
+            ));
+        }
+        let kid = self
+            .extensions
+            .register(directory, &self.key, &settings.contact, settings.eab.as_ref())
+            .await?;
         info!(ca = settings.directory, kid, "account registered");
         let account = CaAccount {
             directory: settings.directory.clone(),
@@ -159,17 +150,17 @@ impl AcmeClient for Ca {
     }
 
     async fn respond(&self, challenge_url: &str) -> Result<(), CallError> {
-        self.under_account(|a| async move { self.engine.respond(&a, challenge_url).await })
+        self.under_account(|a| async move { self.extensions.respond(&a, challenge_url).await })
             .await
     }
 
     async fn finalize(&self, finalize_url: &str, csr: &[u8]) -> Result<(), CallError> {
-        self.under_account(|a| async move { self.engine.finalize(&a, finalize_url, csr).await })
+        self.under_account(|a| async move { self.extensions.finalize(&a, finalize_url, csr).await })
             .await
     }
 
     async fn certificate(&self, url: &str) -> Result<String, CallError> {
-        self.under_account(|a| async move { self.engine.certificate(&a, url).await })
+        self.under_account(|a| async move { self.extensions.certificate(&a, url).await })
             .await
     }
 

@@ -1,6 +1,5 @@
-//! What rustls-acme cannot say (RFC 8555 and RFC 9773): newOrder with `profile` and `replaces`,
-//! polling with Retry-After and subproblems, accounts with an external binding, renewal
-//! information, revocation. Same account key, own connections, which are used again.
+//! The calls of ACME (RFC 8555 and RFC 9773), signed with the account key. Each is bounded in
+//! time and in what is read of its answer (see [`super::http`]), whatever the CA sends.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use super::Eab;
 use super::account::AccountKey;
 use super::client::{Directory, Fetched, NewOrder, Order, Registered};
-use super::http::{Answer, Http};
+use super::http::{Answer, CALL_TIMEOUT, Http};
 use super::jws::{self, Identity};
 use super::problem::CallError;
 use super::renewal::RenewalInfo;
@@ -18,9 +17,9 @@ use crate::clock::{Clock, Timestamp};
 
 /// How often a request is sent again with a fresh nonce. A CA that rejects half of them at random
 /// defeats this once in a million calls.
-pub(super) const NONCE_TRIES: usize = 20;
+const NONCE_TRIES: usize = 20;
 
-/// Our own ACME calls at one CA.
+/// The ACME calls at one CA.
 pub(super) struct Extensions {
     http: Http,
     clock: Clock,
@@ -41,17 +40,21 @@ impl Extensions {
         self.http.get(url).await?.json()
     }
 
-    /// Registers the account under an external one; returns its URL (RFC 8555 §7.3.4).
+    /// Registers the account, or finds the one that the key has already (RFC 8555 §7.3); returns its
+    /// URL. `eab`: the external account that it is bound to, where the CA wants one.
     pub(super) async fn register(
         &self,
         directory: &Directory,
         key: &AccountKey,
         contact: &[String],
-        eab: &Eab,
+        eab: Option<&Eab>,
     ) -> Result<String, CallError> {
-        let binding = jws::external_account_binding(eab, key.pair(), &directory.new_account).map_err(ours)?;
-        let payload = json!({"termsOfServiceAgreed": true, "contact": contact, "externalAccountBinding": binding});
         let url = &directory.new_account;
+        let mut payload = json!({"termsOfServiceAgreed": true, "contact": contact});
+        if let (Some(eab), Some(object)) = (eab, payload.as_object_mut()) {
+            let binding = jws::external_account_binding(eab, key.pair(), url).map_err(ours)?;
+            object.insert("externalAccountBinding".to_owned(), binding);
+        }
         self.send(directory, key, Identity::Key, url, payload.to_string().as_bytes())
             .await?
             .located()
@@ -69,7 +72,8 @@ impl Extensions {
                 object.insert(member.to_owned(), Value::from(value));
             }
         }
-        let answer = self.post(account, &account.directory.new_order, &payload).await?;
+        let url = &account.directory.new_order;
+        let answer = self.post(account, url, payload.to_string().as_bytes()).await?;
         Ok((answer.located()?, answer.json()?))
     }
 
@@ -79,13 +83,27 @@ impl Extensions {
         account: &Registered,
         url: &str,
     ) -> Result<Fetched<T>, CallError> {
-        let answer = self
-            .send(&account.directory, &account.key, Identity::Kid(&account.kid), url, b"")
-            .await?;
+        let answer = self.post(account, url, b"").await?;
         Ok(Fetched {
             value: answer.json()?,
             retry_after: answer.retry_after,
         })
+    }
+
+    /// Tells the CA that a challenge can be looked at (RFC 8555 §7.5.1).
+    pub(super) async fn respond(&self, account: &Registered, challenge_url: &str) -> Result<(), CallError> {
+        self.post(account, challenge_url, b"{}").await.map(drop)
+    }
+
+    /// Sends the CSR (RFC 8555 §7.4).
+    pub(super) async fn finalize(&self, account: &Registered, url: &str, csr: &[u8]) -> Result<(), CallError> {
+        let payload = json!({"csr": URL_SAFE_NO_PAD.encode(csr)});
+        self.post(account, url, payload.to_string().as_bytes()).await.map(drop)
+    }
+
+    /// Downloads the chain (RFC 8555 §7.4.2).
+    pub(super) async fn certificate(&self, account: &Registered, url: &str) -> Result<String, CallError> {
+        self.post(account, url, b"").await?.text()
     }
 
     /// Asks when a certificate should be renewed (RFC 9773 §4.1). `None`: the CA does not know it.
@@ -109,25 +127,21 @@ impl Extensions {
         reason: u8,
     ) -> Result<(), CallError> {
         let payload = json!({"certificate": URL_SAFE_NO_PAD.encode(certificate), "reason": reason});
-        match self.post(account, url, &payload).await {
+        match self.post(account, url, payload.to_string().as_bytes()).await {
             Err(e) if e.is("alreadyRevoked") => Ok(()),
             other => other.map(drop),
         }
     }
 
-    async fn post(&self, account: &Registered, url: &str, payload: &Value) -> Result<Answer, CallError> {
+    /// Sends a request under our account; without a payload it is a POST-as-GET (RFC 8555 §6.3).
+    async fn post(&self, account: &Registered, url: &str, payload: &[u8]) -> Result<Answer, CallError> {
         let identity = Identity::Kid(&account.kid);
-        self.send(
-            &account.directory,
-            &account.key,
-            identity,
-            url,
-            payload.to_string().as_bytes(),
-        )
-        .await
+        self.send(&account.directory, &account.key, identity, url, payload)
+            .await
     }
 
-    /// Sends a signed request, again when the CA rejects its nonce (RFC 8555 §6.5).
+    /// Sends a signed request, again when the CA rejects its nonce (RFC 8555 §6.5), as long as one
+    /// call may take in all.
     async fn send(
         &self,
         directory: &Directory,
@@ -136,13 +150,14 @@ impl Extensions {
         url: &str,
         payload: &[u8],
     ) -> Result<Answer, CallError> {
+        let deadline = self.clock.uptime() + CALL_TIMEOUT;
         let mut tries = 0;
         loop {
             let nonce = self.http.nonce(&directory.new_nonce).await?;
             let body = jws::sign(key.pair(), identity, &nonce, url, payload).map_err(ours)?;
             tries += 1;
             match self.http.post(url, body).await {
-                Err(e) if e.is("badNonce") && tries < NONCE_TRIES => {}
+                Err(e) if e.is("badNonce") && tries < NONCE_TRIES && self.clock.uptime() < deadline => {}
                 other => return other,
             }
         }

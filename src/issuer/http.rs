@@ -1,5 +1,5 @@
-//! The HTTPS side of our own ACME calls: one connection pool per CA, every call bounded in time
-//! and size, the CA's nonces kept for the next request.
+//! The HTTPS side of the ACME calls: one connection pool per CA, every call bounded in time and size
+//! (hyper bounds the headers), the CA's nonces kept for the next request.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +34,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_IDLE: usize = 16;
 /// Most nonces kept; each call brings one and uses one.
 const MAX_NONCES: usize = 64;
+/// Longest nonce and longest URL in a header that are taken, in bytes; they are kept.
+const MAX_HEADER: usize = 2048;
 const NONCE_HEADER: HeaderName = HeaderName::from_static("replay-nonce");
 const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
 
@@ -66,6 +68,8 @@ pub(super) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String>
 pub(super) struct Http {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     clock: Clock,
+    /// Longest time one call may take.
+    time: Duration,
     /// Newest last, and used first: a CA forgets old ones.
     nonces: Mutex<Vec<String>>,
     /// The CA's `Date`, and when it came on the steady clock. `None`: no answer so far.
@@ -75,7 +79,7 @@ pub(super) struct Http {
 /// What the CA answered with a status of success.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// The `Location` header. `None`: there was none.
+    /// The `Location` header. `None`: there was none that can be used.
     pub(super) location: Option<String>,
     /// The `Retry-After` header. `None`: there was none.
     pub(super) retry_after: Option<Timestamp>,
@@ -100,9 +104,17 @@ impl Http {
         Self {
             client,
             clock,
+            time: CALL_TIMEOUT,
             nonces: Mutex::new(Vec::new()),
             date: Mutex::new(None),
         }
+    }
+
+    /// With less time for a call.
+    #[cfg(all(test, feature = "devca"))]
+    pub(super) fn within(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
     }
 
     /// The present time at the CA, by its last answer. `None`: it has not said.
@@ -162,14 +174,11 @@ impl Http {
     }
 
     async fn call(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
-        timeout(CALL_TIMEOUT, self.call_unbounded(method, url, body))
-            .await
-            .unwrap_or_else(|_| {
-                Err(CallError::NoAnswer(format!(
-                    "no answer within {} s",
-                    CALL_TIMEOUT.as_secs()
-                )))
-            })
+        let in_time = timeout(self.time, self.call_unbounded(method, url, body)).await;
+        in_time.unwrap_or_else(|_| {
+            let seconds = self.time.as_secs();
+            Err(CallError::NoAnswer(format!("no whole answer within {seconds} s")))
+        })
     }
 
     async fn call_unbounded(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
@@ -187,7 +196,9 @@ impl Http {
             .map_err(|e| no_answer(&e, self.clock.now()))?;
         let (parts, body) = response.into_parts();
         self.note_date(&parts.headers);
-        let nonce = text(&parts.headers, &NONCE_HEADER);
+        // What is no base64url is none (RFC 8555 §6.5.1).
+        let base64url = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        let nonce = text(&parts.headers, &NONCE_HEADER).filter(|n| !n.is_empty() && n.bytes().all(base64url));
         let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
         let body = Limited::new(body, MAX_BODY)
             .collect()
@@ -214,11 +225,16 @@ impl Answer {
             .map_err(|e| CallError::NoAnswer(format!("the answer is not what RFC 8555 wants: {e}")))
     }
 
+    /// The body as text.
+    pub(super) fn text(self) -> Result<String, CallError> {
+        String::from_utf8(self.body.into()).map_err(|_| CallError::NoAnswer("the answer is not text".into()))
+    }
+
     /// The `Location` header, where the protocol wants one.
     pub(super) fn located(&self) -> Result<String, CallError> {
         self.location
             .clone()
-            .ok_or_else(|| CallError::NoAnswer("the answer has no Location".into()))
+            .ok_or_else(|| CallError::NoAnswer("the answer has no Location of a usable length".into()))
     }
 }
 
@@ -255,12 +271,11 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        // What an I/O error wraps is no source of it.
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref());
-        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Some(tls);
-        }
-        next = cause.source();
+        // What an I/O error wraps, another one at times, is not its source.
+        next = match cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
     }
     None
 }
@@ -274,7 +289,8 @@ fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Timestamp>) -> C
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
+    let value = headers.get(name).filter(|v| v.len() <= MAX_HEADER)?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 /// Seconds, or an HTTP date (RFC 9110 §10.2.3; its obsolete forms aside).
@@ -323,6 +339,33 @@ mod tests {
         let ca = rcgen::generate_simple_self_signed(["ca.example".into()]).unwrap();
         std::fs::write(&path, ca.cert.pem()).unwrap();
         tls_config(Some(&path)).unwrap();
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_taken_is_blamed_on_what_is_wrong_here() {
+        use rustls::CertificateError as E;
+        let now = Timestamp::from_secs(1_795_305_600);
+        let kind = |why: E| {
+            let tls = rustls::Error::InvalidCertificate(why);
+            // As the connector wraps it: twice.
+            let once = std::io::Error::new(std::io::ErrorKind::InvalidData, tls);
+            match no_answer(&std::io::Error::other(once), now) {
+                CallError::Here(kind, text) => (kind, text),
+                other => panic!("{other:?}"),
+            }
+        };
+        for of_time in [E::Expired, E::NotValidYet] {
+            let (kind, text) = kind(of_time);
+            assert_eq!(kind, FailureKind::Clock);
+            assert!(text.contains(&now.to_string()), "{text}");
+        }
+        for of_trust in [E::UnknownIssuer, E::NotValidForName, E::BadSignature] {
+            let (kind, text) = kind(of_trust);
+            assert_eq!(kind, FailureKind::Trust);
+            assert!(text.contains("acme.ca_file"), "{text}");
+        }
+        let broken = no_answer(&std::io::Error::other("reset"), now);
+        assert!(matches!(broken, CallError::NoAnswer(_)), "{broken:?}");
     }
 
     #[tokio::test]

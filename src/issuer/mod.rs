@@ -2,9 +2,9 @@
 //! resumably. The control plane decides when; nothing here does.
 //!
 //! [`Issuer`] is what it uses. Inside: `order` drives an order (its waits: `patience`) through the
-//! trait `client::AcmeClient`; `ca` is that trait for a real CA, by rustls-acme (`acme`) and by
-//! calls of our own for what that cannot say (`extensions`, `jws`, `http`); `problem` reads a
-//! refusal, `failure` tells whose fault it is; `renewal` says when a certificate is due.
+//! trait `client::AcmeClient`; `ca` is that trait for a real CA, by signed calls that are bounded in
+//! time and size (`extensions`, `jws`, `http`); `acme` has the account key by rustls-acme; `problem`
+//! reads a refusal, `failure` tells whose fault it is; `renewal` says when a certificate is due.
 
 mod account;
 mod acme;
@@ -220,9 +220,8 @@ impl Issuer {
                 .to_string(),
             reason,
         })?;
-        let engine = acme::Engine::new(tls.clone());
         let extensions = Extensions::new(Http::new(tls, clock.clone()), clock.clone());
-        let client = Ca::new(settings.clone(), key, store.clone(), clock.clone(), engine, extensions);
+        let client = Ca::new(settings.clone(), key, store.clone(), clock.clone(), extensions);
         Self::with_client(Arc::new(client), settings, store, sealer, clock, metrics)
     }
 

@@ -1,5 +1,4 @@
-//! What a CA says when it refuses, read from an HTTP answer or back from an error text of
-//! rustls-acme. [`super::failure`] makes of it whose fault it is.
+//! What a CA says when it refuses. [`super::failure`] makes of it whose fault it is.
 
 use serde::Deserialize;
 
@@ -88,20 +87,6 @@ impl std::fmt::Display for Problem {
 }
 
 impl CallError {
-    /// Reads the error text of rustls-acme, which keeps the status and the body of a refusal in
-    /// its text only: `non 2xx http status: 429 "…"`, the body written as Rust's `Debug` does.
-    pub(super) fn from_rustls_acme_text(text: &str) -> Self {
-        const MARK: &str = "non 2xx http status: ";
-        let refusal = text.split_once(MARK).and_then(|(_, rest)| {
-            let (status, body) = rest.split_once(' ')?;
-            Some((status.parse().ok()?, unescape_debug(body.trim())?))
-        });
-        match refusal {
-            Some((status, body)) => Self::Refused(Problem::from_response(status, &body, None)),
-            None => Self::NoAnswer(text.to_owned()),
-        }
-    }
-
     /// Whether the CA refused with this ACME problem type.
     pub(super) fn is(&self, acme_type: &str) -> bool {
         matches!(self, Self::Refused(p) if p.short() == acme_type)
@@ -127,78 +112,4 @@ impl CallError {
 /// A problem type without the prefix of ACME.
 pub(super) fn short(kind: &str) -> &str {
     kind.strip_prefix(ACME_ERROR).unwrap_or(kind)
-}
-
-/// Reads a string as `{:?}` writes it, with its quotes. `None`: it is not one.
-fn unescape_debug(quoted: &str) -> Option<String> {
-    let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
-    let mut out = String::with_capacity(inner.len());
-    let mut chars = inner.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next()? {
-            'n' => out.push('\n'),
-            'r' => out.push('\r'),
-            't' => out.push('\t'),
-            '0' => out.push('\0'),
-            'u' => {
-                let digits: String = chars
-                    .by_ref()
-                    .skip_while(|c| *c == '{')
-                    .take_while(|c| *c != '}')
-                    .collect();
-                out.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
-            }
-            plain => out.push(plain),
-        }
-    }
-    Some(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn the_error_text_of_rustls_acme_is_read_back() {
-        let body =
-            "{\"type\":\"urn:ietf:params:acme:error:rateLimited\",\n\"detail\":\"say \\\"no\\\" \u{7f}\u{1f600}\"}";
-        let text = format!("http request error: non 2xx http status: 429 {body:?}");
-        let CallError::Refused(problem) = CallError::from_rustls_acme_text(&text) else {
-            panic!("{text}")
-        };
-        assert_eq!((problem.status, problem.short()), (429, "rateLimited"));
-        assert_eq!(problem.detail, "say \"no\" \u{7f}\u{1f600}");
-        let html = CallError::from_rustls_acme_text("non 2xx http status: 502 \"<html>\"");
-        assert!(
-            matches!(&html, CallError::Refused(p) if p.status == 502 && p.detail == "<html>"),
-            "{html:?}"
-        );
-        for other in [
-            "io error: Kind(TimedOut)",
-            "non 2xx http status: x \"\"",
-            "non 2xx http status: 400 \"cut",
-        ] {
-            assert!(
-                matches!(CallError::from_rustls_acme_text(other), CallError::NoAnswer(_)),
-                "{other}"
-            );
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn unescaping_undoes_debug(text in "\\PC*|[\\x00-\\x20\"'\\\\]*") {
-            prop_assert_eq!(unescape_debug(&format!("{text:?}")), Some(text));
-        }
-
-        #[test]
-        fn no_text_makes_the_reader_panic(text in ".*") {
-            let _ = CallError::from_rustls_acme_text(&format!("non 2xx http status: 400 {text}"));
-        }
-    }
 }

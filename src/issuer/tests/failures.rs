@@ -149,6 +149,45 @@ async fn a_certificate_that_was_not_ordered_is_not_taken() {
     assert_eq!((failure.kind, resumable), (FailureKind::Refused, false));
 }
 
+/// What of the CA's limits a failed attempt has used up.
+async fn spent(bench: &Bench) -> (Spent, FailureKind) {
+    match bench.issue().await {
+        Err(IssueError::Failed { failure, spent, .. }) => (spent, failure.kind),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_spent_all_the_same() {
+    // For another name.
+    let bench = Bench::new();
+    bench.ca.set(|s| s.certified_name = Some("other.example".into()));
+    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Refused));
+    // For another key.
+    let bench = Bench::new();
+    bench
+        .leave(OrderStatus::Valid, ChallengeStatus::Valid, OrderStep::Finalizing)
+        .await;
+    let foreign = csr::request(job().name.as_str(), &csr::generate_key().unwrap()).unwrap();
+    bench.ca.set(|s| s.orders[0].csr = Some(foreign));
+    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Refused));
+    // Not valid yet: it is not handed out to be served.
+    let bench = Bench::new();
+    bench.ca.set(|s| s.begins_in = Some(Duration::from_secs(86_400)));
+    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Refused));
+    // Clocks that differ by a minute are taken.
+    let bench = Bench::new();
+    bench.ca.set(|s| s.begins_in = Some(Duration::from_secs(60)));
+    bench.issue().await.unwrap();
+    // An order that came to none has spent the order alone.
+    let bench = Bench::new();
+    bench.ca.set(|s| s.verdict = Some(Err(problem(400, "connection", "closed"))));
+    assert_eq!(spent(&bench).await, (Spent::Order, FailureKind::Connection));
+    let bench = Bench::new();
+    bench.ca.answer("directory", CallError::NoAnswer("down".into()));
+    assert_eq!(spent(&bench).await, (Spent::Nothing, FailureKind::Unreachable));
+}
+
 #[tokio::test]
 async fn an_order_key_that_cannot_be_opened_is_our_failure() {
     let bench = Bench::new();

@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) signing: Option<Result<(), Problem>>,
     /// For whom certificates are made. `None`: as the CSR says.
     pub(super) certified_name: Option<String>,
+    /// How far in the future certificates begin. `None`: an hour ago, as CAs date back.
+    pub(super) begins_in: Option<Duration>,
     /// Sent with every authorization that is not decided.
     pub(super) retry_after: Option<Duration>,
     /// By how much the CA's clock is behind ours.
@@ -86,6 +88,7 @@ impl FakeCa {
                 verdict: Some(Ok(())),
                 signing: Some(Ok(())),
                 certified_name: None,
+                begins_in: None,
                 retry_after: None,
                 behind: Duration::ZERO,
             }),
@@ -310,11 +313,14 @@ impl AcmeClient for FakeCa {
         let now = self.time();
         self.step("certificate", |state| {
             let name = state.certified_name.clone();
+            let begin = state
+                .begins_in
+                .map_or(now.minus(Duration::from_secs(3600)), |span| now + span);
             let order = of(state, url)?;
             Ok(sign(
                 order.csr.as_ref().unwrap(),
                 name.as_ref().unwrap_or(&order.name),
-                now,
+                (begin, now + LIFE),
             ))
         })
         .await
@@ -352,7 +358,7 @@ impl PublicKeyData for Spki {
     }
 }
 
-fn sign(csr: &[u8], name: &str, now: Timestamp) -> String {
+fn sign(csr: &[u8], name: &str, (begin, end): (Timestamp, Timestamp)) -> String {
     let (_, csr) = X509CertificationRequest::from_der(csr).unwrap();
     let key = Spki(
         csr.certification_request_info
@@ -367,8 +373,7 @@ fn sign(csr: &[u8], name: &str, now: Timestamp) -> String {
     let root = root.self_signed(&root_key).unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.use_authority_key_identifier_extension = true;
-    // Dated back by an hour, as CAs do.
-    params.not_before = now.minus(Duration::from_secs(3600)).to_datetime();
-    params.not_after = (now + LIFE).to_datetime();
+    params.not_before = begin.to_datetime();
+    params.not_after = end.to_datetime();
     params.signed_by(&key, &root, &root_key).unwrap().pem()
 }

@@ -1,4 +1,4 @@
-//! The whole issuer, rustls-acme included, over TLS against the CA in process.
+//! The whole issuer over TLS against the CA in process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -15,18 +15,18 @@ use crate::shutdown::Tasks;
 const HMAC_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
 /// A CA, a web server that every name leads to, and what an issuer needs.
-struct Live {
-    clock: Clock,
-    ca: DevCa,
-    store: SharedStore,
-    sealer: Arc<Sealer>,
-    key: Arc<AccountKey>,
-    ca_file: tempfile::NamedTempFile,
+pub(super) struct Live {
+    pub(super) clock: Clock,
+    pub(super) ca: DevCa,
+    pub(super) store: SharedStore,
+    pub(super) sealer: Arc<Sealer>,
+    pub(super) key: Arc<AccountKey>,
+    pub(super) ca_file: tempfile::NamedTempFile,
     tasks: Tasks,
 }
 
 impl Live {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
@@ -52,7 +52,7 @@ impl Live {
         }
     }
 
-    fn settings(&self) -> CaSettings {
+    pub(super) fn settings(&self) -> CaSettings {
         CaSettings {
             directory: self.ca.directory_url(),
             contact: vec!["mailto:ops@platform.example".into()],
@@ -63,7 +63,7 @@ impl Live {
     }
 
     /// A new issuer on the same store, as after a restart.
-    fn issuer(&self) -> Issuer {
+    pub(super) fn issuer(&self) -> Issuer {
         self.issuer_of(self.settings())
     }
 
@@ -99,7 +99,7 @@ async fn answer_challenges(tasks: &Tasks, thumbprint: String) -> u16 {
     port
 }
 
-fn job_of(name: &str) -> Job {
+pub(super) fn job_of(name: &str) -> Job {
     Job {
         name: DomainName::parse(name).unwrap(),
         replaces: None,
@@ -108,11 +108,11 @@ fn job_of(name: &str) -> Job {
     }
 }
 
-async fn issue(issuer: &Issuer, name: &str) -> Result<Issued, IssueError> {
+pub(super) async fn issue(issuer: &Issuer, name: &str) -> Result<Issued, IssueError> {
     issuer.issue(&job_of(name), &|_| {}).await
 }
 
-async fn failure(issuer: &Issuer, name: &str) -> (Failure, bool) {
+pub(super) async fn failure(issuer: &Issuer, name: &str) -> (Failure, bool) {
     match issue(issuer, name).await {
         Err(IssueError::Failed { failure, resumable, .. }) => (failure, resumable),
         other => panic!("{other:?}"),
@@ -258,10 +258,26 @@ async fn limits_and_outages_come_with_kind_and_time() {
         ..live.settings()
     };
     let (failure, _) = failure(&live.issuer_of(distrusting), name).await;
-    assert!(failure.error.detail.contains("certificate"), "{}", failure.error.detail);
-    assert_eq!(failure.kind, FailureKind::Unreachable);
+    assert!(failure.error.detail.contains("acme.ca_file"), "{}", failure.error.detail);
+    assert_eq!(failure.kind, FailureKind::Trust);
     assert_eq!(live.ca.stats().orders, 0);
     issue(&issuer, name).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_certificate_that_looks_expired_is_taken_for_a_wrong_clock_here() {
+    // Its certificates for itself last twenty years.
+    let years = 30 * 365 * 86_400_000;
+    let live = Live::with(|config| {
+        config.clock = Clock::system();
+        config.clock.set(-years);
+    })
+    .await;
+    let (failure, resumable) = failure(&live.issuer(), "links.customer.example").await;
+    assert_eq!(failure.kind, FailureKind::Clock, "{:?}", failure.error);
+    let detail = &failure.error.detail;
+    assert!(detail.contains("clock of this machine"), "{detail}");
+    assert_eq!((resumable, live.ca.stats().orders), (false, 0));
 }
 
 #[tokio::test]

@@ -1,0 +1,87 @@
+//! Answers that a client must not read to their end: endless ones, ones that trickle, and headers
+//! larger than any client takes.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Response};
+use http_body::{Body, Frame};
+use http_body_util::{Either, Full};
+use tokio::time::{Interval, interval};
+
+use super::Core;
+
+/// One piece of an endless answer.
+const PIECE: &[u8] = &[b' '; 64 * 1024];
+/// How long an answer that trickles waits before each byte.
+const DRIP: Duration = Duration::from_millis(20);
+/// The larger headers, together larger than what any client takes.
+const HEADERS: usize = 64;
+const HEADER_LENGTH: usize = 32 * 1024;
+const HEADER: HeaderName = HeaderName::from_static("x-flood");
+
+/// What a CA sends that floods its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// A body without an end, as fast as it is read.
+    Endless,
+    /// A body without an end, a byte at a time.
+    Trickle,
+    /// Two megabytes of headers.
+    Headers,
+}
+
+/// The body of an answer.
+pub(super) type AnswerBody = Either<Full<Bytes>, Spaces>;
+
+/// Spaces without an end, which JSON and PEM allow before what matters.
+pub(super) struct Spaces {
+    core: Arc<Core>,
+    drip: Option<Interval>,
+}
+
+impl Flood {
+    /// Makes an answer flood.
+    pub(super) fn spoil(self, core: &Arc<Core>, answer: Response<Full<Bytes>>) -> Response<AnswerBody> {
+        let spaces = |drip| Either::Right(Spaces { core: core.clone(), drip });
+        match self {
+            Self::Endless => answer.map(|_| spaces(None)),
+            Self::Trickle => answer.map(|_| spaces(Some(interval(DRIP)))),
+            Self::Headers => {
+                let mut answer = answer.map(Either::Left);
+                add_headers(answer.headers_mut());
+                answer
+            }
+        }
+    }
+}
+
+fn add_headers(headers: &mut HeaderMap) {
+    if let Ok(value) = HeaderValue::try_from("x".repeat(HEADER_LENGTH)) {
+        for _ in 0..HEADERS {
+            headers.append(HEADER, value.clone());
+        }
+    }
+}
+
+impl Body for Spaces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = match &mut self.drip {
+            Some(drip) => {
+                ready!(drip.poll_tick(context));
+                Bytes::from_static(b" ")
+            }
+            None => Bytes::from_static(PIECE),
+        };
+        self.core.stats.count(|s| s.flooded += piece.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
