@@ -12,7 +12,9 @@ use super::{Failure, output};
 use crate::app::wiring;
 use crate::config::acme::Limits;
 use crate::config::{Config, Span, argument};
-use crate::simulate::{self, DAY, MONTH, Onboarding, Outcome, Scenario, Window, span_words, thousands};
+use crate::simulate::{
+    self, DAY, MONTH, Move, MoveTo, Onboarding, Outcome, Scenario, Window, span_words, thousands,
+};
 
 /// Most that is replayed: beyond, memory and time run out before anything new is learnt.
 const MOST_DOMAINS: u64 = 1_000_000;
@@ -72,6 +74,19 @@ pub(super) struct Args {
     /// When the CA does not answer, as start and length: 10d+6h. May be repeated.
     #[arg(long, value_name = "START+LENGTH", value_parser = window)]
     outage: Vec<Window>,
+    /// Limits that the CA enforces, where they are not those that linkseal counts by; written as in --limits.
+    #[arg(long, value_name = "LIMITS")]
+    ca_limits: Option<String>,
+    /// What the CA asks for whenever it refuses or is away, instead of what would do, such as 36500d.
+    #[arg(long, value_name = "SPAN", value_parser = argument::<Span>)]
+    retry_after: Option<Span>,
+    /// Share of the certificates whose renewal windows the CA moves to the past, as before a mass
+    /// revocation, and when: 20%@30d. May be repeated.
+    #[arg(long, value_name = "SHARE@TIME", value_parser = share_at)]
+    ari_past: Vec<(f64, Duration)>,
+    /// The same for windows that the CA moves beyond the certificates' end.
+    #[arg(long, value_name = "SHARE@TIME", value_parser = share_at)]
+    ari_beyond: Vec<(f64, Duration)>,
     /// The same seed gives the same outcome.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -112,6 +127,10 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         Some(text) => changed_limits(&acme.limits, text).map_err(|e| Failure::Usage(format!("--limits: {e}")))?,
         None => acme.limits,
     };
+    let ca_limits = match &args.ca_limits {
+        Some(text) => changed_limits(&limits, text).map_err(|e| Failure::Usage(format!("--ca-limits: {e}")))?,
+        None => limits.clone(),
+    };
     let slots = args.max_concurrent_orders.unwrap_or(acme.max_concurrent_orders.get());
     if args.order_time.is_zero() {
         return Err(Failure::Usage(
@@ -126,6 +145,8 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         span: span.min(LONGEST),
         lifetimes: args.lifetime.0.clone(),
         limits: wiring::limits(&limits),
+        ca_limits: wiring::limits(&ca_limits),
+        retry_after: args.retry_after.map(Span::get),
         ari: args.ari == "on",
         max_concurrent_orders: usize::try_from(slots).unwrap_or(usize::MAX),
         order_time: args.order_time.get(),
@@ -133,6 +154,7 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         flaky: args.flaky,
         departing: args.departing,
         outages: args.outage.clone(),
+        moves: moves(args),
         seed: args.seed,
     })
 }
@@ -187,6 +209,21 @@ fn share(text: &str) -> Result<f64, String> {
         .filter(|percent| (0.0..=100.0).contains(percent))
         .map(|percent| percent / 100.0)
         .ok_or_else(|| "must be a share from 0% to 100%, such as 2% or 0.5%".to_owned())
+}
+
+fn share_at(text: &str) -> Result<(f64, Duration), String> {
+    text.split_once('@')
+        .and_then(|(of, at)| Some((share(of).ok()?, span(at)?)))
+        .ok_or_else(|| "must be a share and a time, counted from the start of the replay, such as 20%@30d".to_owned())
+}
+
+/// The moves of renewal windows, in their order.
+fn moves(args: &Args) -> Vec<Move> {
+    let to = |to| move |&(share, at): &(f64, Duration)| Move { at, share, to };
+    let past = args.ari_past.iter().map(to(MoveTo::Past));
+    let mut moves: Vec<_> = past.chain(args.ari_beyond.iter().map(to(MoveTo::BeyondExpiry))).collect();
+    moves.sort_by_key(|m| m.at);
+    moves
 }
 
 fn window(text: &str) -> Result<Window, String> {
@@ -246,6 +283,15 @@ fn report(scenario: &Scenario, outcome: &Outcome) -> String {
                 n(outcome.failed_validations + outcome.failed_unreachable),
                 n(outcome.failed_validations),
                 n(outcome.failed_unreachable)
+            ),
+        ),
+        row(
+            "refused by the CA's limits",
+            format!(
+                "{} ({} for the account, {} for a name)",
+                n(outcome.refused_account + outcome.refused_name),
+                n(outcome.refused_account),
+                n(outcome.refused_name)
             ),
         ),
         row(
@@ -313,7 +359,19 @@ fn report(scenario: &Scenario, outcome: &Outcome) -> String {
         },
     ));
     rows.push(row("renewal information asked", n(outcome.renewal_info_requests)));
+    if outcome.replaced_after_move > 0 {
+        let last = about(outcome.longest_after_move);
+        let text = format!("{} certificates, the last after {last}", n(outcome.replaced_after_move));
+        rows.push(row("replaced early at the CA's word", text));
+    }
     let mut text = output::table(None, &rows);
+    let refused = outcome.refused_account + outcome.refused_name;
+    if refused > 0 {
+        text.push_str(&format!(
+            "\nTHE CA REFUSED {} ORDERS: its limits are tighter than those that acme.limits counts by.\n",
+            n(refused)
+        ));
+    }
     if outcome.expired > 0 {
         text.push_str(&format!(
             "\nCERTIFICATES EXPIRE: {} ran out before they were replaced.\n",
@@ -369,6 +427,8 @@ mod tests {
                 length: DAY / 4
             })
         );
+        assert_eq!(share_at("20%@30d"), Ok((0.2, DAY * 30)));
+        assert!(["20%", "20@30d", "20%@", "20%@x"].iter().all(|t| share_at(t).is_err()));
         assert!(["10d", "10d+", "10d+0s", "a+b"].iter().all(|t| window(t).is_err()));
     }
 

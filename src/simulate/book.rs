@@ -19,6 +19,10 @@ pub(super) struct Domain {
     pub(super) name: DomainName,
     pub(super) ssl: SslStatus,
     pub(super) registered: Timestamp,
+    /// Which registered domain it belongs to.
+    pub(super) registered_domain: u32,
+    /// Where it falls among all, in `0.0..1.0`, when a share of them is chosen.
+    pub(super) lot: f64,
     /// Whether the CA can never reach it.
     pub(super) failing: bool,
     /// When its DNS leads elsewhere. `None`: not in our time.
@@ -37,6 +41,8 @@ impl Domain {
             name,
             ssl,
             registered,
+            registered_domain: 0,
+            lot: 0.0,
             failing: false,
             departs: None,
             held_back: false,
@@ -60,6 +66,8 @@ pub(super) struct Book {
     due: BinaryHeap<Reverse<(Timestamp, Id)>>,
     in_hand: usize,
     levels: HashMap<String, Level>,
+    /// Until when the CA takes no orders, by its own word. `None`: it has not said.
+    pub(super) held_back: Option<Timestamp>,
     /// The CA's troubles. `None`: it works.
     pub(super) trouble: Option<CaTrouble>,
     /// Whose order tries the CA after an outage.

@@ -12,7 +12,8 @@
 //! | the CA's limits as token buckets | [`crate::store::bucket`] |
 //!
 //! Its own are only what stands around that in production: the book of records (`book`), the CA
-//! and the customers (`world`), and the order of events in virtual time (`replay`). DNS checks and
+//! (`world`) with limits that it counts and enforces itself (`refusals`), the customers, and the
+//! order of events in virtual time (`replay`). DNS checks and
 //! the store take no time here; there is one node and one CA, and nobody knocks or verifies.
 //!
 //! [`SslStatus::apply`]: crate::domain::ssl::SslStatus::apply
@@ -21,6 +22,9 @@
 mod book;
 mod dice;
 mod plot;
+mod refusals;
+#[cfg(test)]
+mod refusals_tests;
 mod replay;
 mod tally;
 #[cfg(test)]
@@ -57,6 +61,11 @@ pub(crate) struct Scenario {
     pub(crate) lifetimes: Vec<(Duration, Duration)>,
     /// The CA's limits, as configured.
     pub(crate) limits: Limits,
+    /// The CA's limits, as it enforces them.
+    pub(crate) ca_limits: Limits,
+    /// What the CA asks for when it refuses or is away, whatever would do. `None`: what it takes
+    /// until there is room again, and nothing while it is away.
+    pub(crate) retry_after: Option<Duration>,
     /// Whether the CA has renewal information (RFC 9773), and its renewals are exempt from its limits.
     pub(crate) ari: bool,
     /// Orders on their way at once.
@@ -71,8 +80,30 @@ pub(crate) struct Scenario {
     pub(crate) departing: f64,
     /// When the CA does not answer.
     pub(crate) outages: Vec<Window>,
+    /// When the CA moves the renewal windows of certificates; sorted.
+    pub(crate) moves: Vec<Move>,
     /// The same seed gives the same outcome.
     pub(crate) seed: u64,
+}
+
+/// The CA moves the renewal windows of a share of the certificates there are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Move {
+    /// When, counted from the start.
+    pub(crate) at: Duration,
+    /// Of how many.
+    pub(crate) share: f64,
+    /// Where to.
+    pub(crate) to: MoveTo,
+}
+
+/// Where a CA moves a renewal window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MoveTo {
+    /// To the past, as before a mass revocation (RFC 9773 §4.2).
+    Past,
+    /// Beyond the certificate's end, by mistake.
+    BeyondExpiry,
 }
 
 /// How domains come.

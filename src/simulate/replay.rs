@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::book::{Book, Domain, Id};
 use super::dice::Dice;
 use super::tally::{Outcome, Tally};
-use super::world::{self, CA, World};
-use super::{DAY, MONTH, Onboarding, Scenario};
+use super::world::{CA, World};
+use super::{DAY, MONTH, MoveTo, Onboarding, Scenario};
 use crate::clock::Timestamp;
 use crate::control::authority::{self, Blame, TRIAL_RETRY};
 use crate::control::queue::{Queue, Slot};
@@ -43,6 +43,16 @@ enum Event {
     OrderEnds(Id),
 }
 
+/// An order on its way.
+struct Running {
+    slot: Slot,
+    begun: Timestamp,
+    /// Whether it names what it replaces.
+    replaces: bool,
+    /// Whether the CA took it.
+    taken: Result<(), Failure>,
+}
+
 struct Replay<'a> {
     scenario: &'a Scenario,
     world: World<'a>,
@@ -54,7 +64,7 @@ struct Replay<'a> {
     book: Book,
     rounds: Rounds<Id>,
     queue: Arc<Queue>,
-    running: HashMap<Id, (Slot, Timestamp)>,
+    running: HashMap<Id, Running>,
     events: BinaryHeap<Reverse<(Timestamp, Event)>>,
     /// When the scheduler's next round begins.
     round_at: Timestamp,
@@ -141,6 +151,10 @@ impl<'a> Replay<'a> {
         let name = format!("links{}.customer{}.example", number % share, number / share);
         let Ok(name) = DomainName::parse(&name) else { return };
         let mut domain = Domain::new(name, ssl, registered);
+        domain.registered_domain = number / share;
+        if !self.scenario.moves.is_empty() {
+            domain.lot = self.dice.unit();
+        }
         domain.failing = self.dice.happens(self.scenario.failing);
         if self.scenario.departing > 0.0 {
             let stays = self.dice.next_after(MONTH.div_f64(self.scenario.departing));
@@ -202,12 +216,14 @@ impl<'a> Replay<'a> {
             // No order is ever interrupted here, and all are wanted.
             First::Leave | First::Postpone(_) | First::Resume => return None,
         }
-        let asks = self.book.domain(id).asks_at.is_none_or(|at| at <= now);
-        let ssl = &self.book.domain(id).ssl;
-        if let Some((certificate, _)) = rules::asks_renewal_info(ssl, now).filter(|_| asks) {
-            let info = self.world.renewal_info(certificate, now);
-            let event = rules::renewal_info(certificate, info, now, self.dice.unit());
-            let (event, asked) = world::until_it_matters(event, self.end);
+        let domain = &*self.book.domain(id);
+        let asks = domain.asks_at.is_none_or(|at| at <= now);
+        if let Some((certificate, _)) = rules::asks_renewal_info(&domain.ssl, now).filter(|_| asks) {
+            let event = match self.world.renewal_info(domain, certificate, now) {
+                Ok(info) => rules::renewal_info(certificate, Some(info), now, self.dice.unit()),
+                Err(retry_after) => rules::no_renewal_info(certificate, retry_after, now),
+            };
+            let (event, asked) = self.world.until_it_matters(event, now, self.end);
             self.tally.asked_renewal_info(asked);
             if let SslEvent::RenewalInfo { check_at, .. } = event {
                 self.book.domain(id).asks_at = Some(check_at);
@@ -260,7 +276,15 @@ impl<'a> Replay<'a> {
             self.happens(id, SslEvent::OrderStarted { ca: CA.to_owned() });
             let takes = self.scenario.order_time.mul_f64(0.5 + self.dice.unit());
             self.events.push(Reverse((self.now + takes, Event::OrderEnds(id))));
-            self.running.insert(id, (slot, self.now));
+            let (domain, now) = (self.book.domain(id), self.now);
+            let replaces = rules::replaces(&domain.ssl, CA).is_some();
+            let order = Running {
+                slot,
+                begun: now,
+                replaces,
+                taken: self.world.new_order(id, domain, replaces, now),
+            };
+            self.running.insert(id, order);
         }
     }
 
@@ -272,9 +296,10 @@ impl<'a> Replay<'a> {
             ca: CA.to_owned(),
             in_line,
         });
+        let stays_away = rules::held_back(self.book.held_back, now);
         let domain = self.book.domain(id);
         let replaces = rules::replaces(&domain.ssl, CA).is_some();
-        let takes = match rules::gate((&domain.name, &domain.ssl), CA, limits, None, replaces, now) {
+        let takes = match rules::gate((&domain.name, &domain.ssl), CA, limits, stays_away, replaces, now) {
             Gate::Wait(until) => return Some(held_back(until, false)),
             Gate::Take(takes) => takes,
         };
@@ -317,24 +342,38 @@ impl<'a> Replay<'a> {
 
     fn end_order(&mut self, id: Id) {
         let now = self.now;
-        let Some((slot, begun)) = self.running.remove(&id) else {
+        let Some(order) = self.running.remove(&id) else {
             return;
         };
-        let end = self.world.order(self.book.domain(id), begun, now, &mut self.dice);
+        let end = match order.taken {
+            Ok(()) => self
+                .world
+                .order(id, self.book.domain(id), order.replaces, now, &mut self.dice),
+            Err(refused) => Err(refused),
+        };
         self.judge(id, end.as_ref().err());
         let domain = self.book.domain(id);
         match end {
             Ok(certificate) => {
                 match &domain.ssl.certificate {
-                    Some(old) => self.tally.renewed(old, now),
+                    Some(old) => {
+                        if let Some((MoveTo::Past, at)) = self.world.moved(domain, old, now) {
+                            self.tally.replaced_after_move(now.saturating_since(at));
+                        }
+                        self.tally.renewed(old, now);
+                    }
                     None => self.tally.first(now.saturating_since(domain.registered), now),
                 }
                 self.happens(id, SslEvent::Issued(certificate));
             }
             Err(failure) => {
                 self.tally.failed(failure.kind, now);
+                if let Some(until) = rules::holds_back_all(&failure, now) {
+                    self.book.held_back = self.book.held_back.max(Some(until));
+                }
+                let domain = self.book.domain(id);
                 let event = rules::failed(&domain.ssl, failure, self.dice.unit());
-                if rules::replaces(&domain.ssl, CA).is_none() {
+                if !order.replaces {
                     let limits = &self.scenario.limits;
                     let takes = rules::certificate_budgets((&domain.name, &domain.ssl), CA, limits);
                     self.book.return_budgets(&takes, now);
@@ -342,8 +381,8 @@ impl<'a> Replay<'a> {
                 self.happens(id, event);
             }
         }
-        self.queue.took(now.saturating_since(begun));
-        drop(slot);
+        self.queue.took(now.saturating_since(order.begun));
+        drop(order.slot);
         self.done(id);
     }
 

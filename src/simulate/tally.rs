@@ -29,10 +29,20 @@ pub(crate) struct Outcome {
     pub(crate) failed_validations: u64,
     /// Orders that failed because the CA did not answer.
     pub(crate) failed_unreachable: u64,
+    /// Orders that the CA refused because a limit of its own for the account was used up.
+    pub(crate) refused_account: u64,
+    /// Orders that the CA refused because a limit of its own for the name, or for its registered
+    /// domain, was used up.
+    pub(crate) refused_name: u64,
     /// How often an order was put off because a limit was used up.
     pub(crate) held_back: u64,
     /// Times that the CA was asked for renewal information.
     pub(crate) renewal_info_requests: u64,
+    /// Certificates that were replaced after the CA had moved their windows to the past.
+    pub(crate) replaced_after_move: u64,
+    /// The longest that one of those took.
+    #[serde(rename = "longest_after_move_seconds", serialize_with = "seconds")]
+    pub(crate) longest_after_move: Duration,
     /// Times that a certificate ran out, of customers who were still here and could be reached.
     pub(crate) expired: u64,
     /// The longest that one of those was without a certificate.
@@ -117,8 +127,12 @@ impl Tally {
                 busiest_day: 0,
                 failed_validations: 0,
                 failed_unreachable: 0,
+                refused_account: 0,
+                refused_name: 0,
                 held_back: 0,
                 renewal_info_requests: 0,
+                replaced_after_move: 0,
+                longest_after_move: Duration::ZERO,
                 expired: 0,
                 longest_expired: Duration::ZERO,
                 expired_departed: 0,
@@ -200,6 +214,8 @@ impl Tally {
         self.order(now);
         match kind {
             FailureKind::Unreachable => self.outcome.failed_unreachable += 1,
+            FailureKind::AccountLimit => self.outcome.refused_account += 1,
+            FailureKind::NameLimit => self.outcome.refused_name += 1,
             _ => self.outcome.failed_validations += 1,
         }
         let step = self.step(now);
@@ -229,6 +245,12 @@ impl Tally {
             self.outcome.least_left = Some(left);
             self.outcome.least_left_share = Some(left.div_duration_f64(life));
         }
+    }
+
+    /// A certificate was replaced, so long after the CA had moved its window to the past.
+    pub(super) fn replaced_after_move(&mut self, after: Duration) {
+        self.outcome.replaced_after_move += 1;
+        self.outcome.longest_after_move = self.outcome.longest_after_move.max(after);
     }
 
     /// A domain whose customer is here was without a certificate from `from` until `to`.

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::*;
 use crate::control::Limit;
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         orders_per_account: Limit {
             count: 300,
@@ -21,7 +21,7 @@ fn limits() -> Limits {
     }
 }
 
-fn fleet(domains: u32, life: Duration) -> Scenario {
+pub(super) fn fleet(domains: u32, life: Duration) -> Scenario {
     Scenario {
         domains,
         names_per_registered_domain: 1,
@@ -29,6 +29,8 @@ fn fleet(domains: u32, life: Duration) -> Scenario {
         span: DAY * 100,
         lifetimes: vec![(Duration::ZERO, life)],
         limits: limits(),
+        ca_limits: limits(),
+        retry_after: None,
         ari: true,
         max_concurrent_orders: 16,
         order_time: Duration::from_secs(8),
@@ -36,6 +38,7 @@ fn fleet(domains: u32, life: Duration) -> Scenario {
         flaky: 0.0,
         departing: 0.0,
         outages: vec![],
+        moves: vec![],
         seed: 1,
     }
 }

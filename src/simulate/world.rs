@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::book::Domain;
+use super::book::{Domain, Id};
 use super::dice::Dice;
-use super::{DAY, Scenario};
+use super::refusals::Enforced;
+use super::{DAY, Move, MoveTo, Scenario};
 use crate::clock::Timestamp;
 use crate::domain::record::DnsVerdict;
 use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, LastError, SslEvent};
@@ -26,11 +27,17 @@ const DATED_BACK: Duration = Duration::from_secs(3600);
 pub(super) struct World<'a> {
     scenario: &'a Scenario,
     start: Timestamp,
+    enforced: Enforced,
 }
 
 impl<'a> World<'a> {
     pub(super) fn new(scenario: &'a Scenario, start: Timestamp) -> Self {
-        Self { scenario, start }
+        let enforced = Enforced::new(&scenario.ca_limits);
+        Self {
+            scenario,
+            start,
+            enforced,
+        }
     }
 
     fn answers(&self, now: Timestamp) -> bool {
@@ -54,31 +61,40 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What becomes of an order that began at `begun` and ends now.
+    /// Whether the CA takes an order. `exempt`: it names what it replaces.
+    pub(super) fn new_order(&mut self, id: Id, domain: &Domain, exempt: bool, now: Timestamp) -> Result<(), Failure> {
+        if !self.answers(now) {
+            return Err(failure(FailureKind::Unreachable, self.said(now), now));
+        }
+        if exempt {
+            return Ok(());
+        }
+        let taken = self.enforced.order(id, domain, now);
+        taken.map_err(|(kind, until)| failure(kind, self.said(now).or(Some(until)), now))
+    }
+
+    /// What becomes of an order that it took. `exempt`: it names what it replaces.
     pub(super) fn order(
-        &self,
+        &mut self,
+        id: Id,
         domain: &Domain,
-        begun: Timestamp,
+        exempt: bool,
         now: Timestamp,
         dice: &mut Dice,
     ) -> Result<CertificateInfo, Failure> {
-        let failure = |kind| Failure {
-            kind,
-            error: LastError {
-                kind: String::new(),
-                detail: String::new(),
-                at: now,
-                subproblems: Vec::new(),
-            },
-            retry_after: None,
-        };
-        if !self.answers(begun) {
-            return Err(failure(FailureKind::Unreachable));
-        }
         if domain.failing || !domain.is_here(now) || dice.happens(self.scenario.flaky) {
-            return Err(failure(FailureKind::Connection));
+            self.enforced.failed(id, now);
+            return Err(failure(FailureKind::Connection, None, now));
+        }
+        if !exempt {
+            self.enforced.issued(id, domain, self.lifetime(now), now);
         }
         Ok(self.certificate(now, now, dice))
+    }
+
+    /// The Retry-After of a CA that asks for the same whatever happens.
+    fn said(&self, now: Timestamp) -> Option<Timestamp> {
+        self.scenario.retry_after.map(|span| now + span)
     }
 
     /// A certificate issued at `issued`, obtained now.
@@ -100,38 +116,86 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The CA's renewal information.
-    pub(super) fn renewal_info(&self, certificate: &CertificateInfo, now: Timestamp) -> Option<RenewalInfo> {
+    /// The last move of a certificate's window, and when it was.
+    pub(super) fn moved(
+        &self,
+        domain: &Domain,
+        certificate: &CertificateInfo,
+        now: Timestamp,
+    ) -> Option<(MoveTo, Timestamp)> {
+        let issued = certificate.not_before + DATED_BACK;
+        let come = self.scenario.moves.iter().map(|m: &Move| (m, self.start + m.at));
+        let come = come.take_while(|(_, at)| *at <= now);
+        let (last, at) = come.filter(|(m, at)| domain.lot < m.share && *at >= issued).last()?;
+        Some((last.to, at))
+    }
+
+    /// When the next move comes. `None`: there is none.
+    fn next_move(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut moves = self.scenario.moves.iter().map(|m| self.start + m.at);
+        moves.find(|at| *at > now)
+    }
+
+    /// The CA's renewal information; without any, the time that it asks for.
+    pub(super) fn renewal_info(
+        &self,
+        domain: &Domain,
+        certificate: &CertificateInfo,
+        now: Timestamp,
+    ) -> Result<RenewalInfo, Option<Timestamp>> {
         if !self.answers(now) {
-            return None;
+            return Err(self.said(now));
+        }
+        let check_at = now + ASK_AGAIN;
+        if let Some((to, at)) = self.moved(domain, certificate, now) {
+            let start = match to {
+                MoveTo::Past => at.minus(DAY),
+                MoveTo::BeyondExpiry => certificate.not_after + DAY * 30,
+            };
+            let end = start + DAY / 2;
+            return Ok(RenewalInfo { start, end, check_at });
         }
         let life = certificate.not_after.saturating_since(certificate.not_before);
         let left = if life < SHORT_LIVED { life / 2 } else { life / 3 };
         let ideal = certificate.not_after.minus(left);
-        Some(RenewalInfo {
+        Ok(RenewalInfo {
             start: ideal.minus(life.mul_f64(WINDOW)),
             end: ideal + life.mul_f64(WINDOW),
-            check_at: now + ASK_AGAIN,
+            check_at,
         })
+    }
+
+    /// The next answer to a question for renewal information that may change something, and how many
+    /// there are until then, or until the end. A moment chosen in a window stays until the window
+    /// moves: what is asked in between, a hundred times for each certificate, is counted and not
+    /// replayed.
+    pub(super) fn until_it_matters(&self, answer: SslEvent, now: Timestamp, end: Timestamp) -> (SslEvent, u64) {
+        let SslEvent::RenewalInfo { renew_at, check_at } = answer else {
+            return (answer, 1);
+        };
+        let times = |until: Timestamp| {
+            let span = until.saturating_since(check_at);
+            span.as_secs().div_ceil(ASK_AGAIN.as_secs())
+        };
+        let matters = self.next_move(now).map_or(renew_at, |at| at.min(renew_at));
+        let skipped = times(matters);
+        let event = SslEvent::RenewalInfo {
+            renew_at,
+            check_at: check_at + Duration::from_secs(skipped * ASK_AGAIN.as_secs()),
+        };
+        (event, 1 + skipped.min(times(end)))
     }
 }
 
-/// The next answer to a question for renewal information that may change something, and how many
-/// there are until then, or until the end. The CA made up here never moves a window, and a moment
-/// chosen in it stays: what is asked in between, a hundred times for each certificate, is counted
-/// and not replayed.
-pub(super) fn until_it_matters(answer: SslEvent, end: Timestamp) -> (SslEvent, u64) {
-    let SslEvent::RenewalInfo { renew_at, check_at } = answer else {
-        return (answer, 1);
-    };
-    let times = |until: Timestamp| {
-        let span = until.saturating_since(check_at);
-        span.as_secs().div_ceil(ASK_AGAIN.as_secs())
-    };
-    let skipped = times(renew_at);
-    let event = SslEvent::RenewalInfo {
-        renew_at,
-        check_at: check_at + Duration::from_secs(skipped * ASK_AGAIN.as_secs()),
-    };
-    (event, 1 + skipped.min(times(end)))
+fn failure(kind: FailureKind, retry_after: Option<Timestamp>, now: Timestamp) -> Failure {
+    Failure {
+        kind,
+        error: LastError {
+            kind: String::new(),
+            detail: String::new(),
+            at: now,
+            subproblems: Vec::new(),
+        },
+        retry_after,
+    }
 }
