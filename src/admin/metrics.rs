@@ -21,9 +21,9 @@ use super::problem::Problem;
 use super::streams::Permit;
 use super::{Context, input};
 use crate::config::admin::Role;
+use crate::domain::DomainRecord;
 use crate::domain::handshakes::HandshakeFailures;
-use crate::domain::{DomainName, DomainRecord};
-use crate::store::DomainQuery;
+use crate::store::{DomainQuery, Pages};
 use crate::telemetry::metrics::MetricsHub;
 
 /// How long the snapshots may take: less than Prometheus waits for a scrape (10 s).
@@ -86,7 +86,12 @@ const FAILED: &str = "# HELP linkseal_domain_handshakes_failed_total TLS handsha
 
 async fn domains(State(context): State<Arc<Context>>, caller: Caller) -> Result<Response, Problem> {
     let permit = context.transfers.begin(&context, &caller)?;
+    let all = DomainQuery {
+        limit: PAGE,
+        ..DomainQuery::default()
+    };
     let walk = Walk {
+        pages: Pages::of(context.control.store(), all),
         context,
         permit,
         part: Part::Begin,
@@ -107,6 +112,7 @@ async fn domains(State(context): State<Arc<Context>>, caller: Caller) -> Result<
 struct Walk {
     context: Arc<Context>,
     permit: Permit,
+    pages: Pages,
     part: Part,
     later: Later,
 }
@@ -114,8 +120,8 @@ struct Walk {
 /// What comes next.
 enum Part {
     Begin,
-    /// The states of the domains after this one.
-    States(DomainName),
+    /// The states of more domains.
+    States,
     /// The other families, from this byte of the names kept on.
     Rest(usize),
     End,
@@ -139,26 +145,19 @@ impl Walk {
             return Err(io::Error::other("the token was changed or removed"));
         }
         match std::mem::replace(&mut self.part, Part::End) {
-            Part::Begin => self.states(None).await.map(Some),
-            Part::States(after) => self.states(Some(after)).await.map(Some),
+            Part::Begin => self.states(STATE.to_owned()).await.map(Some),
+            Part::States => self.states(String::new()).await.map(Some),
             Part::Rest(at) => Ok(Some(self.rest(at).into())),
             Part::End => Ok(None),
         }
     }
 
-    async fn states(&mut self, after: Option<DomainName>) -> io::Result<Bytes> {
-        let mut text = if after.is_none() {
-            STATE.to_owned()
-        } else {
-            String::new()
-        };
-        let query = DomainQuery {
-            after,
-            limit: PAGE,
-            ..DomainQuery::default()
+    async fn states(&mut self, mut text: String) -> io::Result<Bytes> {
+        let Some(page) = self.pages.next().await.map_err(io::Error::other)? else {
+            self.part = Part::Rest(0);
+            return Ok(text.into());
         };
         let control = &self.context.control;
-        let page = control.store().list(&query).await.map_err(io::Error::other)?;
         for record in &page {
             self.later.note(record, control.handshake_failures());
             let (name, state) = (&record.name, record.ssl.state().as_str());
@@ -167,10 +166,7 @@ impl Walk {
                 "linkseal_domain_ssl_state{{domain=\"{name}\",state=\"{state}\"}} 1\n"
             ));
         }
-        self.part = match page.last().filter(|_| page.len() == PAGE) {
-            Some(last) => Part::States(last.name.clone()),
-            None => Part::Rest(0),
-        };
+        self.part = Part::States;
         Ok(text.into())
     }
 

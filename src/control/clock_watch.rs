@@ -9,7 +9,7 @@ use super::{Control, Edit};
 use crate::clock::{Timestamp, WOBBLE};
 use crate::domain::DomainName;
 use crate::domain::ssl::SslEvent;
-use crate::store::{DomainQuery, StoreError};
+use crate::store::{DomainQuery, Pages, StoreError};
 
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(15);
@@ -65,20 +65,19 @@ impl Control {
     }
 
     async fn keep_all_within_reach(&self) -> Result<(), StoreError> {
-        let mut query = DomainQuery {
+        let all = DomainQuery {
             limit: PAGE,
             ..DomainQuery::default()
         };
-        loop {
-            let page = self.inner.store.list(&query).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            query.after = Some(last.name.clone());
+        let mut pages = Pages::of(&self.inner.store, all);
+        while let Some(page) = pages.next().await? {
             let now = self.inner.clock.now();
             for record in page.iter().filter(|r| r.ssl.is_beyond_reach(now)) {
                 tracing::info!(domain = %record.name, next_attempt = ?record.ssl.next_attempt, "a stored time is farther off than its rule allows; it counts as come");
                 self.keep_within_reach(&record.name).await?;
             }
         }
+        Ok(())
     }
 
     async fn keep_within_reach(&self, name: &DomainName) -> Result<(), StoreError> {

@@ -14,7 +14,7 @@ use super::{Control, Edit};
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::random;
-use crate::store::{DomainQuery, Freeze, StoreError};
+use crate::store::{DomainQuery, Freeze, Pages, StoreError};
 
 /// The longest note, in bytes.
 const MAX_NOTE: usize = 1_024;
@@ -103,19 +103,18 @@ impl Control {
 
     /// Plans the orders that were stopped, page by page. What is due goes first come, first served.
     async fn go_on(&self) -> Result<(), StoreError> {
-        let mut query = DomainQuery {
+        let paused = DomainQuery {
             reason: Some(Reason::Paused),
             limit: PAGE,
             ..DomainQuery::default()
         };
-        loop {
-            let page = self.inner.store.list(&query).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            query.after = Some(last.name.clone());
+        let mut pages = Pages::of(&self.inner.store, paused);
+        while let Some(page) = pages.next().await? {
             for record in page.iter().filter(|r| waits_for_thaw(r)) {
                 self.go_on_with(&record.name).await?;
             }
         }
+        Ok(())
     }
 
     async fn go_on_with(&self, name: &DomainName) -> Result<(), StoreError> {

@@ -7,9 +7,9 @@ use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
 use super::{Authority, Control, Edit, Priority, rules};
 use crate::clock::Timestamp;
-use crate::domain::ssl::{Reason, SslEvent};
+use crate::domain::ssl::{FailureKind, Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
-use crate::store::{DomainQuery, StoreError};
+use crate::store::{DomainQuery, Pages, StoreError};
 
 /// Domains read at once.
 const PAGE: usize = 500;
@@ -86,7 +86,7 @@ impl Control {
         let hosts = ca.map(|_| meant.iter().map(|a| a.issuer.host().to_owned()).collect::<Vec<_>>());
         let control = self.clone();
         self.inner.tasks.spawn_until_stop(async move {
-            if let Err(error) = control.release_waiting(hosts.as_deref()).await {
+            if let Err(error) = control.release_waiting(|r, now| waits(r, hosts.as_deref(), now)).await {
                 tracing::error!(%error, "domains that waited for the CA go on only at the times they were given");
             }
         });
@@ -105,8 +105,21 @@ impl Control {
         }))
     }
 
-    /// Lets the domains go on that wait for one of these CAs, by host name, or for any.
-    async fn release_waiting(&self, hosts: Option<&[String]>) -> Result<(), StoreError> {
+    /// Lets the domains go on that wait for something here to be put right: it may have been.
+    pub(super) fn release_what_waits_for_us(&self) {
+        let control = self.clone();
+        self.inner.tasks.spawn_until_stop(async move {
+            if let Err(error) = control.release_waiting(waits_for_us).await {
+                tracing::error!(%error, "domains that waited for the configuration go on only at the times they were given");
+            }
+        });
+    }
+
+    /// Lets the domains go on for which `waits` holds.
+    async fn release_waiting(
+        &self,
+        waits: impl Fn(&DomainRecord, Timestamp) -> bool + Send + Sync,
+    ) -> Result<(), StoreError> {
         for reason in [
             Reason::RateLimited,
             Reason::CaUnreachable,
@@ -114,27 +127,29 @@ impl Control {
             Reason::RenewalFailing,
             Reason::Ok,
         ] {
-            let mut query = DomainQuery {
+            let waiting = DomainQuery {
                 reason: Some(reason),
                 limit: PAGE,
                 ..DomainQuery::default()
             };
-            loop {
-                let page = self.inner.store.list(&query).await?;
-                let Some(last) = page.last() else { break };
-                query.after = Some(last.name.clone());
+            let mut pages = Pages::of(&self.inner.store, waiting);
+            while let Some(page) = pages.next().await? {
                 let now = self.inner.clock.now();
-                for record in page.iter().filter(|r| waits(r, hosts, now)) {
-                    self.release_waiting_one(&record.name, hosts).await?;
+                for record in page.iter().filter(|r| waits(r, now)) {
+                    self.release_waiting_one(&record.name, &waits).await?;
                 }
             }
         }
         Ok(())
     }
 
-    async fn release_waiting_one(&self, name: &DomainName, hosts: Option<&[String]>) -> Result<(), StoreError> {
+    async fn release_waiting_one(
+        &self,
+        name: &DomainName,
+        waits: &(impl Fn(&DomainRecord, Timestamp) -> bool + Sync),
+    ) -> Result<(), StoreError> {
         let changed = self.change(name, None, |draft| {
-            if !waits(&draft.record, hosts, draft.now()) {
+            if !waits(&draft.record, draft.now()) {
                 return Edit::<StoreError>::Nothing;
             }
             draft.happens(SslEvent::Released);
@@ -142,6 +157,12 @@ impl Control {
         });
         changed.await.map(drop)
     }
+}
+
+/// Whether a domain waits for what is ours to put right. What a CA has said of it is kept.
+fn waits_for_us(record: &DomainRecord, now: Timestamp) -> bool {
+    let ssl = &record.ssl;
+    waits(record, None, now) && ssl.not_before.is_none() && ssl.facts.cause.is_none_or(FailureKind::is_ours)
 }
 
 /// Whether a domain waits for one of these CAs. Who stands in the line for a limit keeps its turn,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Control;
 use crate::domain::ssl::Reason;
-use crate::store::{DomainQuery, StoreError};
+use crate::store::{DomainQuery, Pages, StoreError};
 
 /// Records read at once.
 const PAGE: usize = 1_000;
@@ -27,14 +27,12 @@ impl Control {
     }
 
     async fn load_all(&self) -> Result<(), StoreError> {
-        let mut query = DomainQuery {
+        let all = DomainQuery {
             limit: PAGE,
             ..DomainQuery::default()
         };
-        loop {
-            let page = self.inner.store.list(&query).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            query.after = Some(last.name.clone());
+        let mut pages = Pages::of(&self.inner.store, all);
+        while let Some(page) = pages.next().await? {
             page.iter().for_each(|record| self.note_own_name(record));
             for record in page.iter().filter(|r| r.ssl.reason != Reason::Denied) {
                 // A change made meanwhile has put a newer entry in: it stays.
@@ -43,5 +41,6 @@ impl Control {
                 }
             }
         }
+        Ok(())
     }
 }

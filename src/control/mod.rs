@@ -324,7 +324,9 @@ impl Control {
         self.inner.tools.store(Arc::new(tools));
         self.inner.queue.set_slots(max_concurrent_orders);
         // What was ours to put right may have been.
-        self.inner.standstills.forget(None);
+        if self.inner.standstills.forget(None) {
+            self.release_what_waits_for_us();
+        }
         self.inner.identities.notify_one();
         self.inner.wake.notify_one();
     }

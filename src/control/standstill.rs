@@ -71,9 +71,13 @@ impl Standstills {
         self.lock().remove(directory);
     }
 
-    /// All may be tried: the configuration has changed, or an operator wants it.
-    pub(super) fn forget(&self, directory: Option<&str>) {
-        self.lock().retain(|known, _| directory.is_some_and(|d| d != known));
+    /// All may be tried: the configuration has changed, or an operator wants it. Tells whether any
+    /// stood still.
+    pub(super) fn forget(&self, directory: Option<&str>) -> bool {
+        let mut known = self.lock();
+        let before = known.len();
+        known.retain(|known, _| directory.is_some_and(|d| d != known));
+        known.len() < before
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Standstill>> {

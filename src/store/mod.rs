@@ -22,11 +22,13 @@ pub(crate) mod bucket;
 pub(crate) mod conformance;
 mod error;
 pub mod metrics;
+mod pages;
 mod query;
 pub mod sqlite;
 mod unreadable;
 
 pub use error::StoreError;
+pub use pages::Pages;
 pub use query::DomainQuery;
 
 /// How many lines of a domain's timeline are kept: the newest. A line is at most some hundred

@@ -20,11 +20,9 @@ use crate::admin::problem::Problem;
 use crate::admin::scope::Reach;
 use crate::admin::streams::Bounds;
 use crate::config::admin::Role;
-use crate::control::Control;
-use crate::domain::DomainName;
 use crate::domain::record::WantedRecord;
-use crate::domain::ssl;
-use crate::store::DomainQuery;
+use crate::domain::{DomainName, DomainRecord, ssl};
+use crate::store::{DomainQuery, Pages};
 
 /// The media type of a JSON value a line.
 pub(super) const LINES: &str = "application/x-ndjson";
@@ -70,38 +68,29 @@ struct Exported<'a> {
 
 async fn export(State(context): State<Arc<Context>>, caller: Caller) -> Result<Response, Problem> {
     let permit = context.transfers.begin(&context, &caller)?;
-    let whose = caller.scope().tenant().map(str::to_owned);
-    let walk = Some((context, permit, whose, None));
-    let pages = stream::try_unfold(walk, |walk| async move {
-        let Some((context, permit, whose, after)) = walk else {
-            return Ok(None);
-        };
+    let own = DomainQuery {
+        tenant: caller.scope().tenant().map(str::to_owned),
+        limit: PAGE,
+        ..DomainQuery::default()
+    };
+    let walk = (Pages::of(context.control.store(), own), context, permit);
+    let pages = stream::try_unfold(walk, |(mut pages, context, permit)| async move {
         if !permit.holds(&context) {
             return Err(io::Error::other("the token was changed or removed"));
         }
-        let (page, last) = page(&context.control, whose.clone(), after).await?;
-        Ok(Some((page, last.map(|last| (context, permit, whose, Some(last))))))
+        let page = pages.next().await.map_err(io::Error::other)?;
+        let lines = page.map(|page| lines(&page)).transpose()?;
+        Ok(lines.map(|lines| (lines, (pages, context, permit))))
     });
     // A part would look like all there is: the connection breaks off.
     let pages = pages.inspect_err(|error: &io::Error| tracing::warn!(%error, "an export broke off"));
     Ok(input::stream(LINES, pages))
 }
 
-/// A page, and the name it ends with. `None`: it is the last.
-async fn page(
-    control: &Control,
-    tenant: Option<String>,
-    after: Option<DomainName>,
-) -> Result<(Bytes, Option<DomainName>), io::Error> {
-    let query = DomainQuery {
-        tenant,
-        after,
-        limit: PAGE,
-        ..DomainQuery::default()
-    };
-    let records = control.store().list(&query).await.map_err(io::Error::other)?;
+/// The lines of a page.
+fn lines(records: &[DomainRecord]) -> io::Result<Bytes> {
     let mut out = Vec::new();
-    for record in &records {
+    for record in records {
         let line = Exported {
             name: &record.name,
             tenant: &record.tenant,
@@ -112,6 +101,5 @@ async fn page(
         serde_json::to_writer(&mut out, &line)?;
         out.push(b'\n');
     }
-    let last = records.last().filter(|_| records.len() == PAGE).map(|r| r.name.clone());
-    Ok((out.into(), last))
+    Ok(out.into())
 }
