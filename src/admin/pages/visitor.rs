@@ -117,15 +117,8 @@ impl Visitor {
         }
     }
 
-    /// Waits for the turn of the visitor's token; a share link has bounds of its own.
-    pub(super) async fn turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        match self.caller() {
-            Some(caller) => Ok(Some(context.turns.take(caller, context.control.clock()).await?)),
-            None => Ok(None),
-        }
-    }
-
-    /// The same for a registration: see [`Turns::for_registration`](crate::admin::turns::Turns).
+    /// Waits for the turn of the visitor's token to register a domain; see
+    /// [`Turns::for_registration`](crate::admin::turns::Turns).
     pub(super) async fn registration_turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         match self.caller() {
             Some(caller) => {
