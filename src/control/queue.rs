@@ -3,8 +3,9 @@
 //! The higher priority goes first; within one, tenants take turns, so that an import of many
 //! domains does not keep another tenant's one waiting; within a tenant, who came first. An order may
 //! take minutes at a CA that is slow, so each priority leaves some of the slots to those above it, and
-//! each tenant some to the others (why, and who is a tenant: [`super::lanes`]). Every operation costs
-//! the same however many wait.
+//! each tenant some to the others (why, and who is a tenant: [`super::lanes`]). A tenant that has long
+//! been alone has those too, while orders are quick: then the next tenant's first waits for a moment
+//! only. Every operation costs the same however many wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -49,6 +50,11 @@ const FIRST_GUESS: Duration = Duration::from_secs(10);
 /// With fewer slots, none is left.
 const RESERVED: usize = 16;
 const SPARED: usize = 8;
+/// A tenant is alone once so many orders in a row were its own.
+const ALONE: u32 = 64;
+/// Orders are quick while they take no longer than this on average: of a dozen that run, one then
+/// ends within seconds.
+const QUICK: Duration = Duration::from_secs(30);
 
 /// The queue in front of the order slots.
 pub(crate) struct Queue {
@@ -66,6 +72,8 @@ struct State {
     running: usize,
     /// The same by tenant.
     running_of: HashMap<Arc<str>, usize>,
+    /// The tenant of the last order, and how many in a row were its own.
+    last: (Arc<str>, u32),
     /// How many orders may run at once.
     slots: usize,
     arrivals: u64,
@@ -101,6 +109,7 @@ impl Queue {
             places: HashMap::new(),
             running: 0,
             running_of: HashMap::new(),
+            last: ("".into(), 0),
             slots: slots.max(1),
             arrivals: 0,
             typical: FIRST_GUESS,
@@ -152,6 +161,10 @@ impl Queue {
         let mut state = self.lock();
         let (name, tenant) = state.take()?;
         state.running += 1;
+        state.last = match &state.last {
+            (last, times) if *last == tenant => (Arc::clone(&tenant), times.saturating_add(1)),
+            _ => (Arc::clone(&tenant), 1),
+        };
         *state.running_of.entry(Arc::clone(&tenant)).or_default() += 1;
         let queue = Arc::clone(self);
         Some((name, Slot { queue, tenant }))
@@ -223,11 +236,16 @@ impl State {
                 return None;
             }
             let of_one = slots - self.slots / SPARED;
+            let others_wait = self.lane(priority).turns.len() > 1;
+            let alone = Some(&self.last)
+                .filter(|(_, times)| *times >= ALONE && !others_wait && self.typical <= QUICK)
+                .map(|(tenant, _)| Arc::clone(tenant));
             loop {
                 let running_of = std::mem::take(&mut self.running_of);
-                let next = self
-                    .lane(priority)
-                    .take(|tenant| running_of.get(tenant).is_none_or(|n| *n < of_one));
+                let next = self.lane(priority).take(|tenant| {
+                    let most = if alone.as_ref() == Some(tenant) { slots } else { of_one };
+                    running_of.get(tenant).is_none_or(|n| *n < most)
+                });
                 self.running_of = running_of;
                 let Some((arrival, name)) = next else { break };
                 if self.places.get(&name).is_some_and(|p| p.arrival == arrival) {
@@ -381,6 +399,42 @@ mod tests {
         let left = std::iter::from_fn(|| queue.try_next().map(|(name, _)| name)).count();
         assert_eq!(left, 39 + 1, "none is lost");
         assert!(queue.lock().running_of.is_empty());
+    }
+
+    #[test]
+    fn a_tenant_that_is_alone_has_what_is_spared_for_others_until_one_comes() {
+        let queue = Arc::new(Queue::new(16));
+        let push = |tenant: &str, n: u32| queue.push(name(&format!("d{n}.{tenant}.example")), tenant, Priority::Bulk);
+        (0..200).for_each(|n| push("big", n));
+        // Takes what can be had beside what runs.
+        let fill = |slots: &mut VecDeque<Slot>| slots.extend(std::iter::from_fn(|| queue.try_next().map(|(_, s)| s)));
+        let mut slots = VecDeque::new();
+        fill(&mut slots);
+        assert_eq!(slots.len(), 11);
+        for _ in 0..ALONE {
+            slots.pop_front();
+            fill(&mut slots);
+        }
+        assert_eq!(slots.len(), 13, "all that bulk may have");
+        // The next one of another waits for one order, and then the shares are kept again.
+        push("small", 0);
+        assert!(queue.try_next().is_none());
+        slots.pop_front();
+        let (first, small) = queue.try_next().unwrap();
+        assert_eq!(first.as_str(), "d0.small.example");
+        slots.pop_front();
+        assert!(queue.try_next().is_none(), "11 run, and the small one");
+        drop(small);
+        slots.pop_front();
+        fill(&mut slots);
+        assert_eq!(slots.len(), 11);
+        // While orders take long, what is spared stays free.
+        (0..50).for_each(|_| queue.took(Duration::from_secs(90)));
+        for _ in 0..ALONE {
+            slots.pop_front();
+            fill(&mut slots);
+        }
+        assert_eq!(slots.len(), 11);
     }
 
     #[test]
