@@ -12,9 +12,7 @@ use super::{Failure, output};
 use crate::app::wiring;
 use crate::config::acme::Limits;
 use crate::config::{Config, Span, argument};
-use crate::simulate::{
-    self, DAY, MONTH, Move, MoveTo, Onboarding, Outcome, Scenario, Window, span_words, thousands,
-};
+use crate::simulate::{self, DAY, MONTH, Move, MoveTo, Onboarding, Outcome, Scenario, Window, span_words, thousands};
 
 /// Most that is replayed: beyond, memory and time run out before anything new is learnt.
 const MOST_DOMAINS: u64 = 1_000_000;
@@ -221,7 +219,9 @@ fn share_at(text: &str) -> Result<(f64, Duration), String> {
 fn moves(args: &Args) -> Vec<Move> {
     let to = |to| move |&(share, at): &(f64, Duration)| Move { at, share, to };
     let past = args.ari_past.iter().map(to(MoveTo::Past));
-    let mut moves: Vec<_> = past.chain(args.ari_beyond.iter().map(to(MoveTo::BeyondExpiry))).collect();
+    let mut moves: Vec<_> = past
+        .chain(args.ari_beyond.iter().map(to(MoveTo::BeyondExpiry)))
+        .collect();
     moves.sort_by_key(|m| m.at);
     moves
 }

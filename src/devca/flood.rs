@@ -48,7 +48,12 @@ pub(super) struct Spaces {
 impl Flood {
     /// Makes an answer flood.
     pub(super) fn spoil(self, core: &Arc<Core>, answer: Response<Full<Bytes>>) -> Response<AnswerBody> {
-        let spaces = |drip| Either::Right(Spaces { core: core.clone(), drip });
+        let spaces = |drip| {
+            Either::Right(Spaces {
+                core: core.clone(),
+                drip,
+            })
+        };
         match self {
             Self::Endless => answer.map(|_| spaces(None)),
             Self::Trickle => answer.map(|_| spaces(Some(interval(DRIP)))),
@@ -73,7 +78,10 @@ impl Body for Spaces {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match &mut self.drip {
             Some(drip) => {
                 ready!(drip.poll_tick(context));

@@ -121,11 +121,7 @@ pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Resul
         return Ok(finish(&core, Reply::text("text/plain", TERMS_TEXT.to_owned())).map(Either::Left));
     }
     let Some((endpoint, id)) = route(&path) else {
-        return Ok(finish(
-            &core,
-            Refusal::of(Problem::not_found("no such resource")).into(),
-        )
-        .map(Either::Left));
+        return Ok(finish(&core, Refusal::of(Problem::not_found("no such resource")).into()).map(Either::Left));
     };
     if core.faults.is_down() || core.faults.loses(endpoint, Lost::Request) {
         return Err(Dropped);

@@ -38,7 +38,7 @@ impl Ca {
         key: Arc<AccountKey>,
         store: SharedStore,
         clock: Clock,
-            extensions: Extensions,
+        extensions: Extensions,
     ) -> Self {
         let (directory, account) = (Flight::default(), Flight::default());
         Self {

@@ -131,7 +131,11 @@ fn a_retry_after_of_a_century_expires_none() {
             lifetimes: vec![(Duration::ZERO, life)],
             ..refused.clone()
         });
-        assert_eq!((outcome.expired, outcome.still_waiting), (0, 0), "{life:?}: {outcome:?}");
+        assert_eq!(
+            (outcome.expired, outcome.still_waiting),
+            (0, 0),
+            "{life:?}: {outcome:?}"
+        );
     }
 }
 
@@ -150,7 +154,11 @@ fn windows_moved_to_the_past_are_followed_within_hours() {
     let followed = outcome.replaced_after_move;
     assert!((150..=250).contains(&followed), "{followed}");
     // The CA is asked four times a day.
-    assert!(outcome.longest_after_move < HOUR * 8, "{:?}", outcome.longest_after_move);
+    assert!(
+        outcome.longest_after_move < HOUR * 8,
+        "{:?}",
+        outcome.longest_after_move
+    );
     assert_eq!((outcome.expired, outcome.refused_account), (0, 0));
     assert_eq!(run(&Scenario { moves: vec![], ..moved }).replaced_after_move, 0);
 }

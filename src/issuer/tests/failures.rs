@@ -181,7 +181,9 @@ async fn a_certificate_that_cannot_be_used_is_spent_all_the_same() {
     bench.issue().await.unwrap();
     // An order that came to none has spent the order alone.
     let bench = Bench::new();
-    bench.ca.set(|s| s.verdict = Some(Err(problem(400, "connection", "closed"))));
+    bench
+        .ca
+        .set(|s| s.verdict = Some(Err(problem(400, "connection", "closed"))));
     assert_eq!(spent(&bench).await, (Spent::Order, FailureKind::Connection));
     let bench = Bench::new();
     bench.ca.answer("directory", CallError::NoAnswer("down".into()));

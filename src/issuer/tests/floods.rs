@@ -135,5 +135,8 @@ async fn a_ca_that_takes_no_nonce_is_not_asked_for_ever() {
     assert_eq!(refused.kind, FailureKind::Unreachable, "{:?}", refused.error);
     assert_eq!(live.ca.stats().bad_nonces, 20);
     live.ca.faults().bad_nonce_every(None);
-    live.issuer().issue(&job_of("links.customer.example"), &|_| {}).await.unwrap();
+    live.issuer()
+        .issue(&job_of("links.customer.example"), &|_| {})
+        .await
+        .unwrap();
 }

@@ -258,7 +258,11 @@ async fn limits_and_outages_come_with_kind_and_time() {
         ..live.settings()
     };
     let (failure, _) = failure(&live.issuer_of(distrusting), name).await;
-    assert!(failure.error.detail.contains("acme.ca_file"), "{}", failure.error.detail);
+    assert!(
+        failure.error.detail.contains("acme.ca_file"),
+        "{}",
+        failure.error.detail
+    );
     assert_eq!(failure.kind, FailureKind::Trust);
     assert_eq!(live.ca.stats().orders, 0);
     issue(&issuer, name).await.unwrap();

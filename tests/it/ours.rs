@@ -1,0 +1,73 @@
+//! What is ours to put right: said aloud at once, blamed on nobody, over as soon as it is put right.
+
+use std::time::{Duration, Instant};
+
+use linkseal::clock::Clock;
+use linkseal::domain::ssl::FailureKind;
+
+use crate::support::until;
+use crate::support::world::Plan;
+
+/// Far less than what a CA that is not trusted is left alone for.
+const AT_ONCE: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ca_that_is_not_trusted_is_told_at_once_and_goes_on_with_the_reload_that_trusts_it() {
+    let plan = Plan::new().await.set("acme.issue", "on_register");
+    let ca_file = plan.dir.path().join("ca.pem");
+    let stranger = Plan::new().await;
+    std::fs::write(&ca_file, stranger.ca.root_pem()).expect("written");
+    let process = plan.serve().await;
+    let names: Vec<_> = (0..5).map(|n| format!("links.c{n}.test")).collect();
+    for name in &names {
+        process.register(name).await;
+    }
+    process.until_logged("\"cause\":\"trust\"").await;
+    for name in &names {
+        until(&format!("{name} says what is wrong"), async || {
+            let ssl = process.domain(name).await["ssl"].clone();
+            let text = ssl.to_string();
+            // An order that has failed waits, and so does one that was not begun for it.
+            (text.contains("acme.ca_file") || ssl["next_attempt"].is_string()).then_some(())
+        })
+        .await;
+    }
+    let log = process.log();
+    let lines: Vec<_> = log.lines().filter(|l| l.contains("\"cause\":\"trust\"")).collect();
+    assert_eq!(lines.len(), 1, "one line for all of them: {lines:#?}");
+    assert!(lines[0].contains("acme.ca_file"), "{}", lines[0]);
+    assert!(lines[0].contains("\"level\":\"ERROR\""), "{}", lines[0]);
+    assert_eq!(plan.ca.stats().orders, 0);
+
+    std::fs::write(&ca_file, plan.ca.root_pem()).expect("written");
+    let begun = Instant::now();
+    process.signal("HUP");
+    for name in &names {
+        let domain = process.until_state(name, "issued").await;
+        assert!(domain["ssl"]["last_error"].is_null(), "{domain}");
+    }
+    assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ca_that_looks_expired_is_blamed_on_the_clock_here() {
+    let plan = Plan::with_ca(|ca| {
+        // Its own certificates last twenty years.
+        ca.clock = Clock::system();
+        ca.clock.set(-30 * 365 * 86_400_000);
+    });
+    let world = plan.await.set("acme.issue", "on_register").start_at_once().await;
+    let name = "links.clock.test";
+    world.edge.register(name).await;
+    let record = world
+        .edge
+        .until(name, "it waits", |r| r.ssl.facts.cause == Some(FailureKind::Clock))
+        .await;
+    assert_eq!((record.ssl.attempts, record.ssl.failures.len()), (0, 0));
+    let directory = world.ca.directory_url();
+    let store = world.edge.control.store();
+    assert_eq!(store.ca_trouble(&directory).await.expect("the store"), None);
+    let overview = world.edge.control.overview().await.expect("the store");
+    let text = format!("{overview:?}");
+    assert!(text.contains("clock of this machine"), "{text}");
+}
