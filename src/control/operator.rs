@@ -415,7 +415,6 @@ impl Control {
 
     /// Takes one of the orders by hand that a name may have. `Some`: when the next may be.
     async fn takes_reissue(&self, name: &DomainName) -> Result<Option<Timestamp>, StoreError> {
-        let (store, now) = (&self.inner.store, self.inner.clock.now());
         let take = |key: &str, limit: Limit| BudgetTake {
             key: format!("{key}/{name}"),
             size: limit.count,
@@ -424,13 +423,29 @@ impl Control {
             few: false,
         };
         let takes = [take("reissue", REISSUES), take("reissue_pause", REISSUE_PAUSE)];
-        let BudgetAnswer::Exhausted { key, until } = store.take_budgets(&takes, now).await? else {
-            return Ok(None);
-        };
-        // Nobody waits in line: it is asked for again, or not.
-        let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::turn);
-        store.return_budgets(&turn.collect::<Vec<_>>(), now).await?;
-        Ok(Some(until))
+        self.ask_budgets(takes.to_vec(), true).await
+    }
+
+    /// Asks whether limits have something to spare, and takes it, to be kept or not. `Some`: when they
+    /// will. It stands in no line: who asks asks again, or not, or goes away at any moment.
+    async fn ask_budgets(&self, takes: Vec<BudgetTake>, keep: bool) -> Result<Option<Timestamp>, StoreError> {
+        let (control, now) = (self.clone(), self.inner.clock.now());
+        self.seen_through(async move {
+            let store = &control.inner.store;
+            let (back, until) = match store.take_budgets(&takes, now).await? {
+                BudgetAnswer::Exhausted { key, until } => {
+                    let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::turn);
+                    (turn.collect(), Some(until))
+                }
+                BudgetAnswer::Taken if keep => (Vec::new(), None),
+                BudgetAnswer::Taken => (takes, None),
+            };
+            if !back.is_empty() {
+                store.return_budgets(&back, now).await?;
+            }
+            Ok(until)
+        })
+        .await
     }
 
     /// When a new order for the domain is allowed at the first CA that allows it. `None`: now.
@@ -448,7 +463,7 @@ impl Control {
 
     /// When one CA allows a new order for the domain. `None`: now.
     async fn not_before(&self, authority: &Authority, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
-        let (store, now) = (&self.inner.store, self.inner.clock.now());
+        let now = self.inner.clock.now();
         let directory = authority.directory();
         let held = self.held_back(directory, now).await?;
         let held = held.max(self.out_until(directory, now).await?);
@@ -460,17 +475,7 @@ impl Control {
             Gate::Take(takes) => self.in_its_line(takes, record).await?,
         };
         // Asked without taking: the order itself takes, when it is made.
-        match store.take_budgets(&takes, now).await? {
-            BudgetAnswer::Exhausted { key, until } => {
-                let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::turn);
-                store.return_budgets(&turn.collect::<Vec<_>>(), now).await?;
-                Ok(Some(until))
-            }
-            BudgetAnswer::Taken => {
-                store.return_budgets(&takes, now).await?;
-                Ok(None)
-            }
-        }
+        self.ask_budgets(takes, false).await
     }
 
     /// What the records of a domain look like now, and whether its challenge gets here. Nothing is
