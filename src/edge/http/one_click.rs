@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
+use crate::link::decoded;
+
 const KEY: &str = "list-unsubscribe";
 const VALUE: &str = "oneclick";
 
@@ -29,13 +31,24 @@ pub(super) fn says_otherwise(headers: &HeaderMap, body: &[u8]) -> bool {
     let mut values = values
         .iter()
         .map(|value| plain(value))
-        .filter(|value| !value.is_empty());
-    let Some(first) = values.next() else { return false };
-    first != VALUE && values.all(|value| value != VALUE)
+        .filter(|value| !value.is_empty())
+        .peekable();
+    // What stands around it was added on the way: `One-Click;a=b`, `3DOne-Click`.
+    values.peek().is_some() && !values.any(|value| value.contains(VALUE))
 }
 
-/// Letters and digits, in lower case: `One-Click`, `"one click"`.
+/// How often a value is decoded that was encoded more than once.
+const DECODED: usize = 3;
+
+/// Letters and digits, in lower case: `One-Click`, `"one click"`, `One%252DClick`.
 fn plain(value: &str) -> String {
+    let mut value = Cow::Borrowed(value);
+    for _ in 0..DECODED {
+        match decoded(&value).filter(|decoded| *decoded != value) {
+            Some(decoded) => value = decoded.into_owned().into(),
+            None => break,
+        }
+    }
     let letters = value.chars().filter(|c| c.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
 }
@@ -45,8 +58,9 @@ fn is_key(name: &str) -> bool {
 }
 
 /// As a form, the `=` encoded too or written as a header's colon; also one pair a line, as in
-/// `text/plain`.
+/// `text/plain`. Lines may have been broken as in quoted-printable.
 fn form(body: &str) -> Vec<String> {
+    let body = body.replace("=\r\n", "").replace("=\n", "");
     let mut values = Vec::new();
     for (name, value) in body.lines().flat_map(|line| form_urlencoded::parse(line.as_bytes())) {
         if is_key(&name) {
@@ -72,8 +86,20 @@ fn json(body: &str) -> Vec<String> {
     let pairs = objects.iter().filter_map(serde_json::Value::as_object).flatten();
     pairs
         .filter(|(name, _)| is_key(name))
-        .map(|(_, value)| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        .flat_map(|(_, value)| leaves(value))
         .collect()
+}
+
+/// The plain values in a value; `null` is none. serde_json bounds the depth.
+fn leaves(value: &serde_json::Value) -> Vec<String> {
+    use serde_json::Value;
+    match value {
+        Value::Null => Vec::new(),
+        Value::String(text) => vec![text.clone()],
+        Value::Array(all) => all.iter().flat_map(leaves).collect(),
+        Value::Object(all) => all.values().flat_map(leaves).collect(),
+        Value::Bool(_) | Value::Number(_) => vec![value.to_string()],
+    }
 }
 
 /// As multipart/form-data (RFC 7578): lines may end in a bare LF, the end may be missing. The
@@ -185,6 +211,18 @@ mod tests {
             ("application/json", r#"{"List-Unsubscribe":"One-Click"}"#),
             ("", r#"{"List-Unsubscribe":"One-Click"}"#),
             ("application/json", "{"),
+            (FORM, "List-Unsubscribe=One-Click;a=b"),
+            (FORM, "List-Unsubscribe=One-Click, foo"),
+            (FORM, "List-Unsubscribe=3DOne-Click"),
+            (FORM, "List-Unsubscribe=One-=\r\nClick"),
+            (FORM, "List-Unsubscribe=List-Unsubscribe%3DOne-Click"),
+            (FORM, "List-Unsubscribe=One%252DClick"),
+            (FORM, "List-Unsubscribe=One%25252DClick"),
+            (FORM, "List-Unsubscribe=One-Click%00"),
+            ("application/json", r#"{"List-Unsubscribe":{"value":"One-Click"}}"#),
+            ("application/json", r#"{"List-Unsubscribe":["a",{"b":["One-Click"]}]}"#),
+            ("application/json", r#"{"List-Unsubscribe":null}"#),
+            ("application/json", r#"{"List-Unsubscribe":{}}"#),
             (MULTIPART, "List-Unsubscribe=One-Click"),
             (MULTIPART, ""),
             (MULTIPART, "--x\r\n"),
@@ -233,6 +271,9 @@ mod tests {
             ("text/plain", "List-Unsubscribe: no"),
             ("application/json", r#"{"list-unsubscribe":"No"}"#),
             ("application/json", r#"{"List-Unsubscribe":false}"#),
+            ("application/json", r#"{"List-Unsubscribe":{"value":"No"}}"#),
+            (FORM, "List-Unsubscribe=No;a=b"),
+            (FORM, "List-Unsubscribe=%254E%256F"),
             ("", r#"[{"List-Unsubscribe":"No"}]"#),
         ] {
             assert!(otherwise(kind, body.as_bytes()), "{kind}: {body}");
