@@ -20,7 +20,6 @@ const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED: &str = "x-forwarded-";
 
 /// Headers about one connection only (RFC 9110 §7.6.1), and those of proxies.
 pub(super) const HOP_BY_HOP: [HeaderName; 9] = [
@@ -35,20 +34,37 @@ pub(super) const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// What only the edge may say: where a request comes from and is for. `Proxy` becomes HTTP_PROXY in
-/// CGI (CVE-2016-5385); the URL headers change the path in some frameworks.
-const EDGES_OWN: [HeaderName; 10] = [
-    FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("x-cluster-client-ip"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("cf-connecting-ip"),
-    HeaderName::from_static("fastly-client-ip"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("proxy"),
+/// What only the edge may say: where a request comes from, over what, and what it is for. Back ends
+/// believe some of these when a proxy they know sends them. `Proxy` becomes HTTP_PROXY in CGI
+/// (CVE-2016-5385); the URL headers change the path in some frameworks.
+#[rustfmt::skip]
+const EDGES_OWN: [&str; 53] = [
+    "forwarded", "x-real-ip", "x-real-port", "x-client-ip", "x-cluster-client-ip",
+    "client-ip", "x-remote-ip", "x-remote-addr", "remote-addr", "x-originating-ip",
+    "x-proxyuser-ip", "x-original-forwarded-for", "x-original-host", "x-original-proto", "x-host",
+    "true-client-ip", "cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "cf-visitor",
+    "cloudfront-viewer-address", "cloudfront-forwarded-proto", "fastly-client-ip", "fastly-ssl", "fly-client-ip",
+    "do-connecting-ip", "incap-client-ip", "ali-cdn-real-ip", "cdn-src-ip", "x-nf-client-connection-ip",
+    "x-sucuri-clientip", "x-vercel-forwarded-for", "x-azure-clientip", "x-azure-socketip", "x-envoy-external-address",
+    "x-envoy-internal", "x-appengine-user-ip", "x-appengine-remote-addr", "proxy-client-ip", "wl-proxy-client-ip",
+    "front-end-https", "x-scheme", "x-url-scheme", "x-arr-ssl", "x-arr-clientcert",
+    "client-cert", "client-cert-chain", "x-client-cert", "remote-user", "x-remote-user",
+    "x-original-url", "x-rewrite-url", "proxy",
 ];
+/// The same, by how their names begin.
+const EDGES_OWN_STARTS: [&str; 6] = [
+    "x-forwarded-",
+    "ssl-client-",
+    "x-ssl-",
+    "x-amzn-mtls-",
+    "x-goog-authenticated-user-",
+    "x-ms-client-principal",
+];
+
+/// Whether a header is the edge's own to say.
+fn is_edges_own(name: &str) -> bool {
+    EDGES_OWN.contains(&name) || EDGES_OWN_STARTS.iter().any(|start| name.starts_with(start))
+}
 
 /// What the edge knows of a request's sender and target.
 pub(super) struct Seen<'a> {
@@ -200,8 +216,7 @@ fn end_to_end(all: &HeaderMap) -> HeaderMap {
             || *name == EXPECT
             || *name == HeaderName::from_static("http2-settings")
             || HOP_BY_HOP.contains(name)
-            || EDGES_OWN.contains(name)
-            || name.as_str().starts_with(X_FORWARDED)
+            || is_edges_own(name.as_str())
             // `X_Forwarded_For` is the same as `X-Forwarded-For` to CGI and its heirs.
             || name.as_str().contains('_')
             || named.contains(name);
@@ -328,6 +343,23 @@ mod tests {
             ("x_forwarded_for", "1.2.3.4"),
             ("forwarded", "for=1.2.3.4"),
             ("x-real-ip", "1.2.3.4"),
+            ("fly-client-ip", "1"),
+            ("cf-connecting-ipv6", "1"),
+            ("x-azure-clientip", "1"),
+            ("x-envoy-external-address", "1"),
+            ("x-appengine-user-ip", "1"),
+            ("wl-proxy-client-ip", "1"),
+            ("x-original-forwarded-for", "1"),
+            ("x-remote-ip", "1"),
+            ("x-original-host", "1"),
+            ("x-host", "1"),
+            ("front-end-https", "1"),
+            ("x-scheme", "1"),
+            ("x-url-scheme", "1"),
+            ("ssl-client-cert", "1"),
+            ("x-ssl-client-cert", "1"),
+            ("client-ip", "1"),
+            ("client-cert", "1"),
             ("true-client-ip", "1.2.3.4"),
             ("proxy", "http://evil.example"),
             ("user-agent", "A/1"),
