@@ -71,7 +71,7 @@ impl<'a> LinkPath<'a> {
         Self::new(letter, tenant, text)
     }
 
-    /// With slashes that were doubled or encoded, or letters of the other case.
+    /// With slashes that were doubled, letters of the other case, or either of them encoded.
     fn respelled(path: &'a str, prefix: &str) -> Option<Self> {
         let rest = after_slashes(path)?;
         let plain = prefix.split('/').filter(|segment| !segment.is_empty());
@@ -89,11 +89,9 @@ impl<'a> LinkPath<'a> {
     }
 
     fn after_letter(rest: &'a str, tenant: Option<&'a str>) -> Option<Self> {
-        let (letter, rest) = rest.split_at_checked(1)?;
-        let mut buffer = [0];
-        let letter = char::from(*letter.as_bytes().first()?)
-            .to_ascii_lowercase()
-            .encode_utf8(&mut buffer);
+        let (letter, rest) = first(rest)?;
+        let mut buffer = [0; 2];
+        let letter = char::from(letter).to_ascii_lowercase().encode_utf8(&mut buffer);
         Self::new(letter, tenant, after_slashes(rest)?)
     }
 
@@ -113,10 +111,14 @@ impl<'a> LinkPath<'a> {
     }
 }
 
-/// What follows a segment, whatever its case, and the slashes after it.
+/// What follows a segment, whatever its case and encoding, and the slashes after it.
 fn after_segment<'a>(rest: &'a str, segment: &str) -> Option<&'a str> {
-    let (found, rest) = rest.split_at_checked(segment.len())?;
-    found.eq_ignore_ascii_case(segment).then(|| after_slashes(rest))?
+    let rest = segment.bytes().try_fold(rest, |rest, byte| {
+        first(rest)
+            .filter(|(found, _)| found.eq_ignore_ascii_case(&byte))
+            .map(|(_, rest)| rest)
+    })?;
+    after_slashes(rest)
 }
 
 /// What follows one slash or more, encoded or not. `None`: there is none.
@@ -140,7 +142,7 @@ fn without_slashes(mut text: &str) -> &str {
 }
 
 /// Whether a destination is a link of ours that leads on, wherever its host is served: a stored
-/// redirect to it could lead in circles. A signed link holds its destination and so never itself;
+/// redirect or a fallback to it could lead in circles. A signed link holds its destination and so never itself;
 /// while a stored one leads to no link, there is no way round.
 pub fn comes_back(destination: &Destination<'_>, prefix: &str, is_served: impl Fn(&str) -> bool) -> bool {
     // Its path first: most lead to no such path.
@@ -170,21 +172,32 @@ pub fn token_in(text: &str) -> Option<Cow<'_, str>> {
     (!token.is_empty() && token != text).then_some(token)
 }
 
-/// The slugs that a text may mean: itself, without what was appended to it, and that without dots at
-/// its end. In this order: a slug may end in a dot.
+/// Dots at the end of a text that are taken off one by one: a full stop, an ellipsis. More are taken
+/// off together, as each slug may be a look-up.
+const DOTS: usize = 3;
+
+/// The slugs that a text may mean: itself, without what was appended to it, and that with ever fewer
+/// dots at its end. In this order: a slug may end in a dot.
 pub fn slugs_in(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~' | b'.');
     let cut = beginning(text, MAX_SLUG, allowed);
-    let undotted = match &cut {
-        Cow::Borrowed(cut) => Cow::Borrowed(cut.trim_end_matches('.')),
-        Cow::Owned(cut) => Cow::Owned(cut.trim_end_matches('.').to_owned()),
-    };
-    let undotted = Some(undotted).filter(|undotted| *undotted != cut);
+    let dots = cut.len() - cut.trim_end_matches('.').len();
+    let fewer = (1..=DOTS.min(dots)).chain((dots > DOTS).then_some(dots));
+    let undotted: Vec<_> = fewer.map(|dots| shortened(&cut, dots)).collect();
     let cut = Some(cut).filter(|cut| cut != text);
-    [Some(Cow::Borrowed(text)), cut, undotted]
-        .into_iter()
-        .flatten()
+    std::iter::once(Cow::Borrowed(text))
+        .chain(cut)
+        .chain(undotted)
         .filter(|slug| is_slug(slug))
+}
+
+/// Without so many bytes of ASCII at its end.
+fn shortened<'a>(text: &Cow<'a, str>, bytes: usize) -> Cow<'a, str> {
+    let end = text.len().saturating_sub(bytes);
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
+        Cow::Owned(text) => Cow::Owned(text.get(..end).unwrap_or_default().to_owned()),
+    }
 }
 
 /// What stands before the first byte that is not allowed, raw or percent-encoded; slashes before it
@@ -257,6 +270,9 @@ mod tests {
             "/c%2FAb",
             "%2fc%2fAb",
             "/%2Fc%2F/Ab",
+            "/%63/Ab",
+            "/%43%2fAb",
+            "//%63//Ab",
         ] {
             assert_eq!(LinkPath::parse(path, ""), Some(click(None)), "{path}");
         }
@@ -315,7 +331,14 @@ mod tests {
         for (text, slugs) in [
             ("sale", &["sale"][..]),
             ("sale.", &["sale.", "sale"]),
-            ("sale...", &["sale...", "sale"]),
+            ("sale..", &["sale..", "sale.", "sale"]),
+            ("sale...", &["sale...", "sale..", "sale.", "sale"]),
+            (
+                "sale......",
+                &["sale......", "sale.....", "sale....", "sale...", "sale"],
+            ),
+            ("s%61le..", &["sale..", "sale.", "sale"]),
+            ("sale..%22", &["sale..", "sale.", "sale"]),
             ("sale.%22", &["sale.", "sale"]),
             ("sale,", &["sale"]),
             ("/sale/", &["sale"]),
