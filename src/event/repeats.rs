@@ -26,6 +26,12 @@ const PERIOD: Duration = Duration::from_secs(60);
 const OF_MESSAGE: u32 = 50;
 /// The same for what is everybody's: stored redirects, paths of a back end.
 const OF_ALL: u32 = 500;
+/// What is everybody's is there on every domain. Of one network so many events of it are written one
+/// by one, over all domains; as many more links get a count of their own, and the rest is a number in
+/// the metrics only.
+const OF_NETWORK: u32 = 2_000;
+/// Parts of the networks' table: 4,096 networks.
+const NETWORK_SHARDS: usize = 16;
 /// Parts with a lock of their own.
 const SHARDS: usize = 64;
 /// Sets of links in a part.
@@ -38,6 +44,8 @@ const TRIES: usize = 64;
 /// The table.
 pub(super) struct Repeats {
     shards: Box<[Mutex<Shard>]>,
+    /// What each network has had of what is everybody's. Apart, so that many links push out none.
+    networks: Box<[Mutex<Shard>]>,
     /// Keyed at random, so that nobody can choose what shares a place.
     hash: RandomState,
     total: IntCounter,
@@ -95,6 +103,7 @@ impl Repeats {
     pub(super) fn new(total: IntCounter) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            networks: (0..NETWORK_SHARDS).map(|_| Mutex::default()).collect(),
             hash: RandomState::new(),
             total,
         }
@@ -106,13 +115,21 @@ impl Repeats {
             return Fate::Written;
         };
         let (key, most) = self.key(event, ip);
+        let of_network = event.message_id.is_none().then(|| memory::network(ip));
+        let had = of_network.map_or(0, |network| self.had(network, now, 0));
         #[allow(clippy::indexing_slicing, reason = "there are SHARDS of them")]
         let Some(mut shard) = try_lock(&self.shards[(key >> 32) as usize % SHARDS]) else {
             return Fate::Written;
         };
+        if had >= 2 * OF_NETWORK && !shard.counts(key) {
+            self.total.inc();
+            return Fate::Counted { first: false };
+        }
         let slot = shard.slot(key, now);
-        if slot.written < most && slot.count.is_none() {
+        if slot.written < most && slot.count.is_none() && had < OF_NETWORK {
             slot.written += 1;
+            drop(shard);
+            self.has_more(of_network, now);
             return Fate::Written;
         }
         self.total.inc();
@@ -130,7 +147,27 @@ impl Repeats {
             body,
             requests: 1,
         });
+        drop(shard);
+        self.has_more(of_network, now);
         Fate::Counted { first: true }
+    }
+
+    fn has_more(&self, network: Option<u64>, now: Instant) {
+        if let Some(network) = network {
+            self.had(network, now, 1);
+        }
+    }
+
+    /// How much of what is everybody's a network has had in its period, and so much more.
+    fn had(&self, network: u64, now: Instant, more: u32) -> u32 {
+        let key = self.hash.hash_one(network);
+        #[allow(clippy::indexing_slicing, reason = "there are NETWORK_SHARDS of them")]
+        let shard = try_lock(&self.networks[(key >> 32) as usize % NETWORK_SHARDS]);
+        shard.map_or(0, |mut shard| {
+            let slot = shard.slot(key, now);
+            slot.written = slot.written.saturating_add(more);
+            slot.written
+        })
     }
 
     /// What is the same link from the same network, and how many events of it are written.
@@ -202,6 +239,13 @@ impl Count {
 }
 
 impl Shard {
+    /// Whether a link is being counted.
+    fn counts(&self, key: u64) -> bool {
+        let at = key as usize % SETS * WAYS;
+        let set = self.slots.get(at..at + WAYS).unwrap_or_default();
+        set.iter().any(|slot| slot.key == key && slot.count.is_some())
+    }
+
     /// The link's slot, in its present period. A new link takes a free slot, or that of the link
     /// whose period began first.
     fn slot(&mut self, key: u64, now: Instant) -> &mut Slot {
@@ -338,6 +382,41 @@ mod tests {
         assert_eq!(counts(&repeats.due(later + PERIOD, false).content)[0]["repeated"], 1);
         assert_eq!(see(&repeats, &replayed, later + 2 * PERIOD), Fate::Written);
         assert_eq!(repeats.total.get(), 20_001 - u64::from(OF_MESSAGE));
+    }
+
+    #[test]
+    fn what_is_everybodys_has_a_bound_per_network_over_all_domains() {
+        let (repeats, start) = (table(), Instant::now());
+        let on = |domain: &'static str, ip: [u8; 4]| {
+            let mut event = click(1, ip);
+            (event.message_id, event.link, event.url) = (None, None, Some("/track/"));
+            (event.kind, event.domain) = (EventType::Upstream, domain);
+            event
+        };
+        let domains: Vec<&'static str> = (0..30_000).map(|n| &*format!("d{n}.example").leak()).collect();
+        let mut fates = [0; 3];
+        for domain in domains.iter().chain(&domains) {
+            fates[match see(&repeats, &on(*domain, [192, 0, 2, 1]), start) {
+                Fate::Written => 0,
+                Fate::Counted { first: true } => 1,
+                Fate::Counted { first: false } => 2,
+            }] += 1;
+        }
+        assert_eq!(fates[..2], [OF_NETWORK, OF_NETWORK]);
+        assert_eq!(repeats.total.get(), 60_000 - u64::from(OF_NETWORK));
+        let written = counts(&repeats.due(start + PERIOD, true).0).len();
+        assert!(written <= OF_NETWORK as usize, "{written}");
+        // Others, and what is a message's, are not concerned.
+        assert_eq!(
+            see(&repeats, &on("d1.example", [198, 51, 100, 1]), start),
+            Fate::Written
+        );
+        assert_eq!(see(&repeats, &click(2, [192, 0, 2, 1]), start), Fate::Written);
+        // In its next period it begins again.
+        assert_eq!(
+            see(&repeats, &on("new.example", [192, 0, 2, 1]), start + PERIOD),
+            Fate::Written
+        );
     }
 
     #[test]
