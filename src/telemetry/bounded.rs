@@ -4,6 +4,8 @@
 //! acknowledgement of a ping that was not sent, for example. So each place in a library has a few
 //! lines a minute, and one line that says how many were left out.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -26,6 +28,12 @@ pub(super) struct Bounded {
     places: DashMap<Identifier, Window>,
 }
 
+/// Panics, of each place in the code, in the same bounds: a request may cause one.
+#[derive(Debug, Default)]
+pub(super) struct Panics {
+    places: Mutex<HashMap<String, Window>>,
+}
+
 #[derive(Debug)]
 struct Window {
     since: Instant,
@@ -34,7 +42,7 @@ struct Window {
 
 /// What becomes of a line.
 #[derive(Debug, PartialEq, Eq)]
-enum Passed {
+pub(super) enum Passed {
     Yes,
     No,
     /// It goes out, and so many before it did not.
@@ -54,6 +62,20 @@ impl Window {
             _ if self.lines <= LINES => Passed::Yes,
             _ => Passed::No,
         }
+    }
+}
+
+impl Panics {
+    /// One more at a place.
+    pub(super) fn line(&self, place: &str, now: Instant) -> Passed {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(window) = places.get_mut(place) {
+            return window.line(now);
+        }
+        let mut window = Window { since: now, lines: 0 };
+        let passed = window.line(now);
+        places.insert(place.to_owned(), window);
+        passed
     }
 }
 
@@ -90,7 +112,7 @@ fn is_ours(target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -129,6 +151,17 @@ mod tests {
             assert_eq!(text.matches(what).count(), lines, "{what}");
         }
         assert!(is_ours("linkseal") && !is_ours("linksealed::x"));
+    }
+
+    #[test]
+    fn panics_of_each_place_have_a_bound_of_their_own() {
+        let (panics, start) = (Panics::default(), Instant::now());
+        let passed = (0..1_000)
+            .filter(|_| panics.line("a.rs:1:1", start) == Passed::Yes)
+            .count();
+        assert_eq!(passed, LINES as usize);
+        assert_eq!(panics.line("b.rs:1:1", start), Passed::Yes);
+        assert_eq!(panics.line("a.rs:1:1", start + WINDOW), Passed::After(1_000 - LINES));
     }
 
     #[test]

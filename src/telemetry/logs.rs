@@ -6,6 +6,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
+use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -17,7 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, Panics, Passed};
 use crate::config::log::{Format, Levels, Log};
 
 /// Most lines that may wait to be written: some 3 MiB.
@@ -130,7 +131,8 @@ impl Collector for Dropped {
 
 /// Logs a panic of any task as an error: tokio keeps it in the task's handle, which nobody may ask.
 fn log_panics() {
-    panic::set_hook(Box::new(|info| {
+    let panics = Panics::default();
+    panic::set_hook(Box::new(move |info| {
         let payload = info.payload();
         let message = payload.downcast_ref::<&str>().copied();
         let message = message
@@ -139,12 +141,18 @@ fn log_panics() {
         let place = info
             .location()
             .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        let left_out = match panics.line(&place, Instant::now()) {
+            Passed::Yes => None,
+            Passed::No => return,
+            Passed::After(lines) => Some(lines),
+        };
         let thread = std::thread::current();
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(
             target: "linkseal::panic",
             place,
             thread = thread.name().unwrap_or("unnamed"),
+            left_out,
             backtrace = matches!(backtrace.status(), std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string()),
             "panicked: {message}"
         );
