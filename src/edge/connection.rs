@@ -163,7 +163,7 @@ impl<H: ServeHttp> Inner<H> {
             // room in a connection that lives long.
             Listener::Https => {
                 let session = {
-                    let accept = Box::pin(self.acceptor.accept(stream));
+                    let accept = Box::pin(self.acceptor.accept(stream, client.ip()));
                     tokio::select! {
                         biased;
                         session = accept => session,

@@ -5,6 +5,7 @@
 //! bounded: the admission's answer and the certificate, together up to `handshake_wait`.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -203,9 +204,9 @@ impl Acceptor {
     }
 
     /// Makes a session, or tells the client why not and closes.
-    pub async fn accept(&self, io: TcpStream) -> Result<(TlsIo, TlsInfo), Refusal> {
+    pub async fn accept(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
         let started = Instant::now();
-        let outcome = self.handshake(io).await;
+        let outcome = self.handshake(io, client).await;
         match &outcome {
             Ok((io, _)) => {
                 let session = io.get_ref().1;
@@ -220,7 +221,7 @@ impl Acceptor {
         outcome
     }
 
-    async fn handshake(&self, io: TcpStream) -> Result<(TlsIo, TlsInfo), Refusal> {
+    async fn handshake(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
         let handshake_timeout = self.settings.load().handshake_timeout;
         // One timer for all steps: it is moved only when something had to be waited for.
         let mut deadline = pin!(sleep(handshake_timeout));
@@ -259,7 +260,7 @@ impl Acceptor {
                         .reset(tokio::time::Instant::now() + settings.handshake_wait);
                     let found = tokio::select! {
                         biased;
-                        found = self.find(&name) => found,
+                        found = self.find(&name, client) => found,
                         () = gone(&start.io) => Err(Refusal::Gone),
                         () = &mut deadline => Err(Refusal::CertificateTimeout),
                     };
@@ -338,13 +339,18 @@ impl Acceptor {
         Some((entry, config))
     }
 
-    async fn find(&self, name: &DomainName) -> Result<Found, Refusal> {
+    async fn find(&self, name: &DomainName, client: IpAddr) -> Result<Found, Refusal> {
         let entry = self.admitted(name).await?;
         if let Some(certificate) = self.parts.certificates.cached(&entry.name, self.parts.clock.now()) {
             return Ok((entry, certificate));
         }
-        let _wait = self.waiting.enter(&entry.name).ok_or(Refusal::Busy)?;
-        match self.parts.certificates.request(entry.name.clone()).await {
+        let wait = self.waiting.enter(&entry.name, client).ok_or(Refusal::Busy)?;
+        let answer = tokio::select! {
+            biased;
+            answer = self.parts.certificates.request(entry.name.clone()) => answer,
+            () = wait.taken_away() => return Err(Refusal::Busy),
+        };
+        match answer {
             CertificateAnswer::Ready(certificate) => Ok((entry, certificate)),
             CertificateAnswer::None => Err(Refusal::NoCertificate),
             CertificateAnswer::Busy => Err(Refusal::Busy),

@@ -172,12 +172,12 @@ async fn when_no_certificate_comes_the_client_is_told_internal_error() {
 }
 
 #[tokio::test]
-async fn only_so_many_wait_for_one_name() {
+async fn only_so_many_of_one_network_wait_for_one_name() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |_| {});
     let hello = client_hello(&edge.client(), Some(A));
     let mut waiting = Vec::new();
-    for _ in 0..super::waiting::MAX_PER_NAME {
+    for _ in 0..super::waiting::OF_NETWORK_PER_NAME {
         let mut socket = TcpStream::connect(edge.https).await.unwrap();
         socket.write_all(&hello).await.unwrap();
         waiting.push((socket, edge.request().await));
