@@ -28,6 +28,9 @@ const NETWORK_SHARE: usize = 2;
 /// What is kept for port 80, as a share of all; none where there are only a few connections.
 const RESERVE_SHARE: usize = 20;
 const FEW: usize = 8;
+/// What one address and one network may have of it.
+const BRIEF_ADDRESS_SHARE: usize = 16;
+const BRIEF_NETWORK_SHARE: usize = 8;
 /// How long a connection waits for others to make room.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How many wait at once, in all and of one network.
@@ -69,9 +72,14 @@ impl Bounds {
         }
     }
 
-    /// Those of the reserve.
+    /// Those of the reserve, in finer shares: few networks must not take it together.
     fn brief(self) -> Self {
-        Self::of(self.reserve())
+        let max = self.reserve();
+        Self {
+            max,
+            per_address: max.div_ceil(BRIEF_ADDRESS_SHARE).max(2),
+            per_network: max.div_ceil(BRIEF_NETWORK_SHARE).max(2),
+        }
     }
 
     /// All others.
@@ -531,6 +539,25 @@ mod tests {
         assert_eq!(limits.open(), 0);
         let calm = open(&limits, Listener::Http, "198.51.100.1").unwrap();
         assert!(!calm.presence().unwrap().is_brief());
+    }
+
+    #[test]
+    fn few_networks_do_not_take_what_is_kept_together() {
+        let limits = Limits::new(1_000);
+        let mut held = Vec::new();
+        // Two networks fill it, then take what they can get on port 80.
+        for listener in [Listener::Https, Listener::Http] {
+            for n in 0..1_000 {
+                held.extend(open(&limits, listener, &format!("198.51.{}.{}", n % 2, n / 2 % 250)).ok());
+            }
+        }
+        assert_eq!(limits.permit(Listener::Https).unwrap_err(), LimitReached::All);
+        let reserved = held.iter().filter(|p| p.presence().unwrap().is_brief()).count();
+        assert_eq!(reserved, 14, "an eighth for each");
+        let challenges: Vec<_> = (0..5)
+            .filter_map(|n| open(&limits, Listener::Http, &format!("192.0.{n}.1")).ok())
+            .collect();
+        assert_eq!(challenges.len(), 5);
     }
 
     #[test]
