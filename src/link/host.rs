@@ -25,6 +25,25 @@ pub(super) fn address(host: &str) -> Result<Option<IpAddr>, ()> {
     v4(host).map(|v4| Some(v4.into())).ok_or(())
 }
 
+/// The IPv4 address that an IPv6 address leads to by way of a translator or tunnel, besides the mapped
+/// ones: NAT64 (RFC 6052 §2.1, RFC 8215), 6to4 (RFC 3056 §2), Teredo (RFC 4380 §4), ISATAP (RFC 5214
+/// §6.1), IPv4-translated (RFC 2765 §2.1) and IPv4-compatible addresses (RFC 4291 §2.5.5.1).
+pub(super) fn wrapped_v4(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(v6) = address else { return None };
+    let bits = v6.to_bits();
+    let [low, upper] = [0, 80].map(|shift| Ipv4Addr::from((bits >> shift & 0xffff_ffff) as u32));
+    match v6.segments() {
+        [0x64, 0xff9b, 0 | 1, ..] => Some(low),
+        [0x2002, ..] => Some(upper),
+        [0x2001, 0, ..] => Some(Ipv4Addr::from(!low.to_bits())),
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(low),
+        [0, 0, 0, 0, 0xffff, 0, ..] => Some(low),
+        // `::` and `::1` are what they are.
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(low),
+        _ => None,
+    }
+}
+
 /// An address in its one spelling as a host.
 pub(super) fn spelled(address: IpAddr) -> String {
     match address {
@@ -143,6 +162,28 @@ pub(super) mod tests {
             "[fe80::1%25eth0]",
         ] {
             assert_eq!(address(text), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_may_lead_to_an_ipv4_address() {
+        for (text, v4) in [
+            ("64:ff9b::203.0.113.5", Some("203.0.113.5")),
+            ("64:ff9b:1::203.0.113.5", Some("203.0.113.5")),
+            ("2002:cb00:7105::", Some("203.0.113.5")),
+            ("2002:cb00:7105:1::1", Some("203.0.113.5")),
+            ("2001:0:4136:e378:8000:63bf:34ff:8efa", Some("203.0.113.5")),
+            ("fe80::5efe:203.0.113.5", Some("203.0.113.5")),
+            ("2001:db8::200:5efe:203.0.113.5", Some("203.0.113.5")),
+            ("::203.0.113.5", Some("203.0.113.5")),
+            ("::ffff:0:203.0.113.5", Some("203.0.113.5")),
+            ("::1", None),
+            ("::", None),
+            ("2001:db8::203.0.113.5", None),
+            ("192.0.2.1", None),
+        ] {
+            let found = wrapped_v4(text.parse().unwrap()).map(|v4| v4.to_string());
+            assert_eq!(found.as_deref(), v4, "{text}");
         }
     }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::destination::Destination;
+use super::host::wrapped_v4;
 
 /// The longest tenant, in bytes, as for domains.
 const MAX_TENANT: usize = 253;
@@ -156,9 +157,10 @@ impl Kills {
         let Some(host) = destination.ascii_host() else {
             return true;
         };
-        if destination.address().is_some() {
+        if let Some(address) = destination.address() {
             // Nothing is below an address.
-            return self.hosts.contains(host.as_ref());
+            let wrapped = || wrapped_v4(address).map(|v4| v4.to_string());
+            return self.hosts.contains(host.as_ref()) || wrapped().is_some_and(|v4| self.hosts.contains(&v4));
         }
         let mut rest = host.as_ref();
         loop {
@@ -311,6 +313,35 @@ mod tests {
         assert_eq!(kills.hit("other", None, &Destination::new(url).unwrap()), None);
         kills.set(Kills::default());
         assert_eq!(hit(&kills, "acme", 7, "https://evil.example/"), None);
+    }
+
+    #[test]
+    fn a_killed_ipv4_address_is_killed_inside_ipv6_addresses_too() {
+        let kills = KillSwitches::new();
+        kills.set(
+            [Kill::new(KillKind::Host, "203.0.113.5").unwrap()]
+                .into_iter()
+                .collect(),
+        );
+        for (host, killed) in [
+            ("[::ffff:203.0.113.5]", true),
+            ("[64:ff9b::cb00:7105]", true),
+            ("[2002:cb00:7105::1]", true),
+            ("[::203.0.113.5]", true),
+            ("[64:ff9b::cb00:7106]", false),
+            ("[2001:db8::203.0.113.5]", false),
+        ] {
+            let found = hit(&kills, "acme", 7, &format!("http://{host}/"));
+            assert_eq!(found.is_some(), killed, "{host}");
+        }
+        // Who kills one of them means that one.
+        kills.set(
+            [Kill::new(KillKind::Host, "64:ff9b::cb00:7105").unwrap()]
+                .into_iter()
+                .collect(),
+        );
+        assert!(hit(&kills, "acme", 7, "http://[64:ff9b::203.0.113.5]/").is_some());
+        assert!(hit(&kills, "acme", 7, "http://203.0.113.5/").is_none());
     }
 
     #[test]

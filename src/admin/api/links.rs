@@ -69,7 +69,7 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
         let tenants = pasted.tenants(&live.prefix, place, |host| tenants(&this.registry, &live, host));
         let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
         let others = others(&this.registry, tenant);
-        let is_served = |host: &str| this.registry.get(host).is_some();
+        let is_served = |host: &str| live.is_edge(host) || this.registry.get(host).is_some();
         let served = Served {
             now: this.control.clock().now(),
             max_age: live.max_age,

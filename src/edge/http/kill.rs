@@ -1,12 +1,13 @@
 //! Where a kill switch holds: a warning instead of a redirect ([`crate::link::KillSwitches`]).
 
-use http::StatusCode;
+use http::header::LOCATION;
+use http::{StatusCode, response};
 use uuid::Uuid;
 
 use super::pages::{killed, language};
 use super::reply::{self, Reply};
 use super::respond::Exchange;
-use crate::link::{Destination, KillKind};
+use crate::link::{Destination, KillKind, decoded};
 
 /// Which switch holds a link. `message`: `None` for a stored redirect.
 pub(super) fn hit(
@@ -22,4 +23,70 @@ pub(super) fn hit(
 /// where the link did.
 pub(super) fn warning(x: &Exchange<'_>) -> Reply {
     reply::page(StatusCode::GONE, &killed(language(x.headers)))
+}
+
+/// Whether a back end's response leads to where a switch forbids: its own links go on to be followed
+/// through this edge. What stays on the host is held by nothing.
+pub(super) fn holds(x: &Exchange<'_>, response: &response::Parts) -> bool {
+    let location = response
+        .headers
+        .get(LOCATION)
+        .filter(|_| response.status.is_redirection());
+    let Some(url) = location.and_then(|l| origin(&String::from_utf8_lossy(l.as_bytes()))) else {
+        return false;
+    };
+    Destination::new(&url).is_ok_and(|destination| {
+        !destination.leads_to(x.entry.name.as_str()) && hit(x, x.entry.tenant(), None, &destination).is_some()
+    })
+}
+
+/// Where browsers go for a `Location`, without path (WHATWG URL standard, "URL parsing"). `None`: it
+/// stays on the host, or is of another scheme.
+fn origin(location: &str) -> Option<String> {
+    let plain: String = location.chars().filter(|c| !c.is_control()).collect();
+    let plain = plain.trim().replace('\\', "/");
+    let scheme = ["https:", "http:"].into_iter().find(|scheme| {
+        let start = plain.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
+    let rest = plain.get(scheme.map_or(0, str::len)..)?;
+    if scheme.is_none() && !rest.starts_with("//") {
+        return None;
+    }
+    let authority = rest.trim_start_matches('/').split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    Some(format!("https://{}/", decoded(host)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_browsers_go() {
+        for location in [
+            "https://evil.example/x?y",
+            "HTTP://evil.example#z",
+            "//evil.example/",
+            "/\\evil.example/",
+            "\\\\evil.example",
+            "https:/evil.example/",
+            "https:evil.example",
+            " https:///evil.example",
+            "https://good.example@evil.example/",
+            "https://%65vil.example/",
+            "ht\ttps://evil.example/",
+        ] {
+            assert_eq!(origin(location).as_deref(), Some("https://evil.example/"), "{location}");
+        }
+        for location in [
+            "/evil.example",
+            "evil.example",
+            "?https://evil.example/",
+            "mailto:a@evil.example",
+            "",
+        ] {
+            assert_eq!(origin(location), None, "{location}");
+        }
+    }
 }

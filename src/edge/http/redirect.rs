@@ -97,10 +97,11 @@ pub(super) fn answer(x: &Exchange<'_>, stored: Meant<'_>) -> Option<(Reply, Opti
     let (slug, target) = stored?;
     // What is stored was checked, and stays a destination.
     let destination = Destination::new(target.url()).ok()?;
-    if target.is_expired(x.now) || leads_in_circles(x, &destination) {
-        return Some((click::fallback(x), None));
-    }
     let killed = kill::hit(x, x.entry.tenant(), None, &destination);
+    if target.is_expired(x.now) || leads_in_circles(x, &destination) {
+        let reply = killed.map_or_else(|| click::fallback(x), |_| kill::warning(x));
+        return Some((reply, None));
+    }
     let event = record::redirect(x, &slug, target.url(), killed);
     let reply = match killed {
         Some(_) => kill::warning(x),
@@ -111,8 +112,5 @@ pub(super) fn answer(x: &Exchange<'_>, stored: Meant<'_>) -> Option<(Reply, Opti
 
 /// Whether a stored redirect comes back to its own host, or to a link on any domain served here.
 fn leads_in_circles(x: &Exchange<'_>, destination: &Destination<'_>) -> bool {
-    destination.leads_to(x.entry.name.as_str())
-        || comes_back(destination, &x.settings.prefix, |host| {
-            x.session.context.registry.get(host).is_some()
-        })
+    destination.leads_to(x.entry.name.as_str()) || comes_back(destination, &x.settings.prefix, |host| x.is_served(host))
 }

@@ -397,6 +397,13 @@ impl Exchange<'_> {
             | Route::Other => self
                 .settings
                 .upstreams
+    /// Whether a host, in lower-case ASCII, is served here.
+    pub(super) fn is_served(&self, host: &str) -> bool {
+        host == self.entry.name.as_str()
+            || self.settings.is_edge(host)
+            || self.session.context.registry.get(host).is_some()
+    }
+
                 .find(self.entry.name.as_str(), self.uri.path())
                 .map(Arc::clone),
             _ => None,

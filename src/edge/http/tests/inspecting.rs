@@ -27,7 +27,7 @@ fn inspect(edge: &Edge, text: &str) -> Inspection {
         std::iter::once(entry.tenant().to_owned()).chain(former).collect()
     });
     let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
-    let is_served = |host: &str| registry.get(host).is_some();
+    let is_served = |host: &str| settings.is_edge(host) || registry.get(host).is_some();
     let served = Served {
         now: edge.context.clock.now(),
         max_age: settings.max_age,

@@ -18,8 +18,10 @@ use super::rules::Rule;
 use super::upload::{Phase, Progress, Upload};
 use crate::domain::registry::Entry;
 use crate::edge::http::forwarded::came_over_https;
+use crate::edge::http::context::Settings;
 use crate::edge::http::host::Host;
 use crate::edge::http::record;
+use crate::edge::http::kill;
 use crate::edge::http::reply::{self, Reply};
 use crate::edge::http::respond::Exchange;
 use crate::edge::http::server::{Session, Waiting};
@@ -79,24 +81,25 @@ async fn attempt(
         body,
         backend: Arc::clone(&rule.backend),
         link: (!outgoing.has_odd_body()).then_some(link),
+    let warning = {
+        let settings = session.context.settings.load();
+        let x = exchange_of(session, &settings, head, entry);
+        kill::holds(&x, &answered).then(|| kill::warning(&x))
+    };
         idle: rule.idle_timeout,
         place,
     };
-    let body = Download::new(source, session);
-    let reply = response::passed_on(answered, &head.method, body).ok_or(Failure::NotAsked)?;
+    let reply = match warning {
+        Some(warning) => reply::for_method(warning, &head.method),
+        None => {
+            let body = Download::new(source, session);
+            response::passed_on(answered, &head.method, body).ok_or(Failure::NotAsked)?
+        }
+    };
     if rule.events {
         let event = {
             let settings = session.context.settings.load();
-            let x = Exchange {
-                session,
-                settings: &settings,
-                method: &head.method,
-                uri: &head.uri,
-                version: head.version,
-                headers: &head.headers,
-                now: session.context.clock.now(),
-                entry,
-            };
+            let x = exchange_of(session, &settings, head, entry);
             record::upstream(&x, authority, &rule.prefix)
         };
         // Serving beats counting: the journal has counted and logged what it could not take.
@@ -109,6 +112,47 @@ async fn attempt(
 async fn exchange(
     rule: &Rule,
     outgoing: &Outgoing,
+/// Waits for the client, where it has to be waited for, before anything is taken at the back end.
+async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) -> Result<(), Failure> {
+    let mut read = pin!(upload.read_first(rule.idle_timeout));
+    let read = match at_hand(read.as_mut()).await {
+        Some(read) => read,
+        None => {
+            let waits = session.wait_for_client().ok_or(Failure::Busy)?;
+            tokio::select! {
+                biased;
+                read = read => read,
+                () = waits.taken_away() => return Err(Failure::Busy),
+            }
+        }
+    };
+    let status = match read {
+        Ok(()) => return Ok(()),
+        Err(ReadFirst::Late) => StatusCode::REQUEST_TIMEOUT,
+        Err(ReadFirst::Ended(UploadError::TooLong)) => StatusCode::PAYLOAD_TOO_LARGE,
+        Err(ReadFirst::Ended(UploadError::BrokenOff(_))) => StatusCode::BAD_REQUEST,
+    };
+    Err(Failure::Refused(Refusal::Status(status)))
+}
+
+fn exchange_of<'r>(
+    session: &'r Session,
+    settings: &'r Settings,
+    head: &'r request::Parts,
+    entry: &'r Entry,
+) -> Exchange<'r> {
+    Exchange {
+        session,
+        settings,
+        method: &head.method,
+        uri: &head.uri,
+        version: head.version,
+        headers: &head.headers,
+        now: session.context.clock.now(),
+        entry,
+    }
+}
+
     upload: Upload,
     progress: &Arc<Progress>,
 ) -> Result<(Response<Incoming>, Link), Failure> {

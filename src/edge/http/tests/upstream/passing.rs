@@ -1,6 +1,7 @@
 //! What is passed on, and how it looks on the other side.
 
 use super::*;
+use crate::link::{Kill, KillKind};
 
 #[tokio::test]
 async fn the_back_end_sees_path_host_and_client_as_they_are() {
@@ -51,6 +52,7 @@ async fn the_port_a_client_writes_is_not_passed_on() {
         for host in ["links.customer.example:1337", "links.customer.example:443"] {
             edge.get(via, host, "/x").await;
         }
+        assert_eq!(back_end.requests().len(), 2);
         for seen in back_end.requests() {
             for line in [
                 "host: links.customer.example",
@@ -264,11 +266,11 @@ async fn bodies_stream_both_ways() {
     let back_end = Tasks::new().spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut seen = Vec::new();
-        while !seen.ends_with(b"first") {
+        while !seen.ends_with(b"first\r\n") {
             assert!(socket.read_buf(&mut seen).await.unwrap() > 0);
         }
         tell.send(()).await.unwrap();
-        while !seen.ends_with(b"second") {
+        while !seen.ends_with(b"second\r\n0\r\n\r\n") {
             assert!(socket.read_buf(&mut seen).await.unwrap() > 0);
         }
         socket
@@ -279,10 +281,10 @@ async fn bodies_stream_both_ways() {
     });
     let edge = edge(rule("/", &url));
     let mut io = edge.connect(BOTH[0]);
-    let head = format!("POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nContent-Length: 11\r\n\r\nfirst");
+    let head = format!("POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
     io.write_all(head.as_bytes()).await.unwrap();
     told.recv().await.unwrap();
-    io.write_all(b"second").await.unwrap();
+    io.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"hello") {
         assert!(io.read_buf(&mut answer).await.unwrap() > 0);
@@ -359,4 +361,36 @@ async fn an_event_when_the_rule_says_so() {
     assert_eq!(event["url"], "https://links.customer.example/track/");
     assert_eq!(event["verdict"]["class"], "scanner");
     assert!(!event.to_string().contains("secret-token"));
+}
+
+#[tokio::test]
+async fn a_back_ends_redirect_is_held_by_kill_switches_too() {
+    let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: ";
+    for (location, killed) in [
+        ("https://login.evil.example/", true),
+        ("//evil.example/", true),
+        ("https://good.example/", false),
+        ("/evil.example", false),
+    ] {
+        let answer = format!("{head}{location}\r\n\r\n").into_bytes();
+        let back_end = BackEnd::with(move |_, _| Act::Say(answer.clone())).await;
+        let edge = edge(rule("/old/", &back_end.url()));
+        let kill = Kill::new(KillKind::Host, "evil.example").unwrap();
+        edge.context.kills.set([kill].into_iter().collect());
+        let got = edge.get(BOTH[0], CUSTOMER, "/old/1").await;
+        let right = if killed {
+            (StatusCode::GONE, "")
+        } else {
+            (StatusCode::FOUND, location)
+        };
+        assert_eq!((got.status, got.header(LOCATION)), right);
+        let kill = Kill::new(KillKind::Tenant, "acme").unwrap();
+        edge.context.kills.set([kill].into_iter().collect());
+        let got = edge.get(BOTH[0], CUSTOMER, "/old/1").await;
+        assert_eq!(
+            got.status == StatusCode::GONE,
+            location != "/evil.example",
+            "{location}"
+        );
+    }
 }
