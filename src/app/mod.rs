@@ -36,10 +36,11 @@ use crate::dns::ResolverSettings;
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::Registry;
 use crate::edge::connection::{Connections, ServeHttp};
+use crate::edge::fair::FairRoom;
 use crate::edge::limits::Limits;
 use crate::edge::listener::{Bound, Inherited};
 use crate::edge::proxy_protocol::Balancers;
-use crate::edge::shares::{Room, Turns};
+use crate::edge::shares::Turns;
 use crate::edge::tls::acceptor::Acceptor;
 use crate::edge::tls::tickets::TicketKeys;
 use crate::edge::{Connection, Listener, http, tls};
@@ -239,13 +240,14 @@ impl App {
             journal: journal.clone(),
             redirects,
             lookups: Turns::new(LOOKUPS_OF_NETWORK),
-            bodies: Room::new(AWAITED_BODIES, AWAITED_BODIES / 4),
+            bodies: FairRoom::new(AWAITED_BODIES, AWAITED_BODIES / 4),
             kills,
             rules,
             clock: clock.clone(),
             metrics: http_metrics,
             draining: Arc::clone(&draining),
             limits: http::Limits::default(),
+            brief: http::BRIEF,
             connections: limits.clone(),
             tasks: edge_tasks.clone(),
         });

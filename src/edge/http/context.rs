@@ -13,12 +13,16 @@ use crate::clock::Clock;
 use crate::domain::DomainName;
 use crate::domain::admission::Admission;
 use crate::domain::registry::Registry;
-use crate::edge::shares::Room;
+use crate::edge::fair::FairRoom;
 use crate::edge::shares::Turns;
 use crate::event::Journal;
 use crate::event::verdict::Rules;
 use crate::link::{KillSwitches, LinkKeys, RedirectCache};
 use crate::shutdown::Tasks;
+
+/// How long a connection may last that has a place of the reserve: a few round trips. CAs and balancers
+/// send their request at once.
+pub const BRIEF: Duration = Duration::from_secs(2);
 
 /// Everything a request may need. One for the whole edge.
 pub struct Context {
@@ -39,7 +43,7 @@ pub struct Context {
     /// The share of each network in looking them up.
     pub lookups: Turns,
     /// Room for requests whose body is waited for.
-    pub bodies: Room,
+    pub bodies: FairRoom,
     /// What is no longer led to.
     pub kills: KillSwitches,
     /// What tells machines from people.
@@ -52,6 +56,8 @@ pub struct Context {
     pub draining: Arc<AtomicBool>,
     /// Bounds of a connection.
     pub limits: Limits,
+    /// How long one may last that has a place of the reserve; [`BRIEF`] but in tests.
+    pub brief: Duration,
     /// How many connections there are and may be.
     pub connections: crate::edge::limits::Limits,
     /// Where the tasks of HTTP/2 streams belong.
@@ -101,20 +107,6 @@ pub struct Limits {
     pub body: Duration,
     /// From the word that a connection is being closed to its end, when nothing is being answered.
     pub farewell: Duration,
-}
-
-impl Limits {
-    /// Those of a connection that has a place of the reserve: time for one short request.
-    pub(super) fn brief(self) -> Self {
-        let second = Duration::from_secs(1);
-        Self {
-            tick: self.tick.min(second),
-            headers: self.headers.min(2 * second),
-            stall: self.stall.min(10 * second),
-            body: self.body.min(2 * second),
-            ..self
-        }
-    }
 }
 
 impl Default for Limits {

@@ -32,6 +32,6 @@ mod well_known;
 mod tests;
 
 pub use challenge::{ChallengeUpstream, UpstreamError};
-pub use context::{Context, Limits, Settings};
+pub use context::{BRIEF, Context, Limits, Settings};
 pub use metrics::Metrics;
 pub use server::serve;

@@ -32,6 +32,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// For what would have to be waited for on a connection that has no time for it.
+    fn come_again(route: RouteLabel, headers: &HeaderMap) -> Self {
+        let step = Step::Done(upstream::come_again(headers));
+        Self { route, step }
+    }
+
     /// Adds what the domain promises of HTTPS; over a back end's own word.
     fn with_hsts(mut self, hsts: HeaderValue) -> Self {
         self.step = match self.step {
@@ -105,6 +111,7 @@ pub(super) fn respond(session: &Arc<Session>, request: Request<Incoming>) -> Ans
             route,
             step: Step::Done(reply),
         },
+        Gate::Ask(_) if session.is_brief() => Answer::come_again(found.label(), request.headers()),
         Gate::Ask(name) => Answer {
             route: found.label(),
             step: Step::Slow(Box::pin(ask(Arc::clone(session), request, name))),
@@ -273,6 +280,7 @@ fn serve(session: &Arc<Session>, settings: &Settings, request: Request<Incoming>
         Route::Unsubscribe { tenant, token } => unsubscribe::ask(&x, tenant, token).map(|page| (page, None)),
         Route::Redirect { slug } => match redirect::cached(&x, slug) {
             Some(meant) => redirect::answer(&x, meant),
+            None if session.is_brief() => return Answer::come_again(label, x.headers),
             None => {
                 let (session, entry) = (Arc::clone(session), Arc::clone(entry));
                 let step = Step::Slow(Box::pin(redirect::look_up(session, request, entry)));
@@ -306,6 +314,9 @@ fn passed_on(
     entry: &Arc<Entry>,
     rule: &Arc<upstream::Rule>,
 ) -> Answer {
+    if session.is_brief() {
+        return Answer::come_again(RouteLabel::Upstream, request.headers());
+    }
     let (session, entry, rule) = (Arc::clone(session), Arc::clone(entry), Arc::clone(rule));
     Answer {
         route: RouteLabel::Upstream,
@@ -386,6 +397,13 @@ impl Exchange<'_> {
         self.settings.max_age.is_some_and(|most| age() > most)
     }
 
+    /// Whether a host, in lower-case ASCII, is served here.
+    pub(super) fn is_served(&self, host: &str) -> bool {
+        host == self.entry.name.as_str()
+            || self.settings.is_edge(host)
+            || self.session.context.registry.get(host).is_some()
+    }
+
     /// The upstream rule for what this edge does not answer itself: other paths, and links whose
     /// token does not verify. `None`: there is none, or the route is the edge's own in any case.
     pub(super) fn rule_for(&self, found: Route<'_>) -> Option<Arc<upstream::Rule>> {
@@ -397,13 +415,6 @@ impl Exchange<'_> {
             | Route::Other => self
                 .settings
                 .upstreams
-    /// Whether a host, in lower-case ASCII, is served here.
-    pub(super) fn is_served(&self, host: &str) -> bool {
-        host == self.entry.name.as_str()
-            || self.settings.is_edge(host)
-            || self.session.context.registry.get(host).is_some()
-    }
-
                 .find(self.entry.name.as_str(), self.uri.path())
                 .map(Arc::clone),
             _ => None,

@@ -23,7 +23,7 @@ use super::router::RouteLabel;
 use super::target::Encoded;
 use super::watch::{Activity, Found, Watch, Watched};
 use crate::edge::Connection;
-use crate::edge::shares::Entered;
+use crate::edge::fair::FairPlace;
 use crate::shutdown::Tasks;
 
 /// Most bytes of a request's head: the longest token (5.5 KiB) twice, as the page it leads to may be
@@ -67,11 +67,6 @@ where
     let h2 = connection.is_h2();
     // Under the stand-in, a connection ends with its request: the next is to meet the real certificate.
     let keep_alive = !connection.tls.as_ref().is_some_and(|tls| tls.challenges_only) && !connection.presence.is_brief();
-    let limits = if connection.presence.is_brief() {
-        context.limits.brief()
-    } else {
-        context.limits
-    };
     let session = Arc::new(Session {
         context: Arc::clone(context),
         activity: Activity::of(Arc::clone(&connection.presence)),
@@ -107,27 +102,65 @@ where
                 .serve_connection(TokioIo::new(Encoded::new(watched)), service),
         )
     };
-    drive(connection, session, Watch::new(limits, h2), drain)
+    let connection: Pin<Box<dyn Closable>> = if session.is_brief() {
+        Box::pin(Brief {
+            connection,
+            over: Box::pin(tokio::time::sleep(context.brief)),
+        })
+    } else {
+        connection
+    };
+    drive(connection, session, Watch::new(context.limits, h2), drain)
 }
 
 impl Session {
+    /// Whether it has a place of the reserve: it is answered from what is at hand, or told to come again.
+    pub(super) fn is_brief(&self) -> bool {
+        self.connection.presence.is_brief()
+    }
+
     /// Room to wait for the body of a request. `None`: too many do, of all, of this client's
     /// network, or on this connection, which has yet to show that it does something else.
     pub(super) fn wait_for_client(self: &Arc<Self>) -> Option<AwaitsBody> {
+        if self.is_brief() {
+            return None;
+        }
         let place = self.context.bodies.try_enter(self.connection.client.ip())?;
         let awaits = AwaitsBody {
             session: Arc::clone(self),
-            _place: place,
+            place,
         };
         let before = self.activity.awaits_body();
         (before < BODIES_AT_FIRST || self.activity.has_answered()).then_some(awaits)
     }
 }
 
+/// How often a connection is let run for what it has read already: over HTTP/1.1 a body comes once it
+/// was asked for.
+const LOOKS: usize = 8;
+
+/// What is there without waiting for a client. `None`: it has yet to come.
+pub(super) async fn at_hand<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    for _ in 0..LOOKS {
+        if let Poll::Ready(output) = futures_util::poll!(future.as_mut()) {
+            return Some(output);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
 /// A request's body is waited for, until this is dropped.
 pub(super) struct AwaitsBody {
     session: Arc<Session>,
-    _place: Entered,
+    place: FairPlace,
+}
+
+impl AwaitsBody {
+    /// Resolves when others need the room more.
+    pub(super) async fn taken_away(&self) {
+        self.place.taken_away().await;
+    }
 }
 
 impl Drop for AwaitsBody {
@@ -211,6 +244,29 @@ where
 {
     fn close(self: Pin<&mut Self>) {
         self.graceful_shutdown();
+    }
+}
+
+/// A connection that is cut when its time is over, whatever moves on it.
+struct Brief {
+    connection: Pin<Box<dyn Closable>>,
+    over: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Future for Brief {
+    type Output = hyper::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        match self.connection.as_mut().poll(cx) {
+            Poll::Pending => self.over.as_mut().poll(cx).map(Ok),
+            ended => ended,
+        }
+    }
+}
+
+impl Closable for Brief {
+    fn close(mut self: Pin<&mut Self>) {
+        self.connection.as_mut().close();
     }
 }
 

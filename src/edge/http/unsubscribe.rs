@@ -1,12 +1,12 @@
 //! Unsubscribing: GET asks, only POST does it (RFC 8058), because scanners follow every link. It
 //! works whatever was killed and however old the link is: nobody may be kept on a list.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT_LANGUAGE, CONTENT_TYPE, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
-use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
@@ -17,7 +17,7 @@ use super::record;
 use super::reply::{self, Reply};
 use super::respond::{Exchange, Step};
 use super::router::{Route, route};
-use super::server::Session;
+use super::server::{Session, at_hand};
 use super::upstream;
 use crate::domain::registry::Entry;
 use crate::event::Appending;
@@ -49,16 +49,21 @@ pub(super) async fn post(session: Arc<Session>, request: Request<Incoming>, entr
             return x.not_found();
         }
     }
-    let _waits = if body.is_end_stream() {
-        None
-    } else {
-        match session.wait_for_client() {
-            Some(waits) => Some(waits),
-            None => return upstream::come_again(&head.headers),
+    let mut read = pin!(Limited::new(body, MAX_BODY).collect());
+    let read = match at_hand(read.as_mut()).await {
+        Some(read) => Ok(read),
+        None => {
+            let Some(waits) = session.wait_for_client() else {
+                return upstream::come_again(&head.headers);
+            };
+            tokio::select! {
+                biased;
+                read = tokio::time::timeout(session.context.limits.body, read) => read,
+                () = waits.taken_away() => return upstream::come_again(&head.headers),
+            }
         }
     };
-    let read = Limited::new(body, MAX_BODY).collect();
-    let body = match tokio::time::timeout(session.context.limits.body, read).await {
+    let body = match read {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             return reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
@@ -102,14 +107,15 @@ impl Kept {
         let mut headers = HeaderMap::new();
         for name in Self::HEADERS {
             let value = head.headers.get(&name);
-            // A copy: the value itself holds on to all that came with it.
+            // Copies, here and below: the values themselves hold on to all that came with them.
             if let Some(value) = value.and_then(|v| HeaderValue::from_bytes(v.as_bytes()).ok()) {
                 headers.insert(name, value);
             }
         }
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
         Self {
             method: head.method,
-            uri: head.uri,
+            uri: Uri::try_from(target).unwrap_or_default(),
             version: head.version,
             headers,
         }

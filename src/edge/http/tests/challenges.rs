@@ -95,15 +95,22 @@ async fn a_flood_of_challenges_does_not_keep_the_older_system_from_the_ca() {
         io.write_all(head.as_bytes()).await.unwrap();
         flood.push(io);
     }
-    while arrived.load(Ordering::Relaxed) < 8 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let started = std::time::Instant::now();
+    let shared = async {
+        while arrived.load(Ordering::Relaxed) < 8 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), shared)
+        .await
+        .expect("its share of the flood arrives");
     let got = edge
         .get(Via::Http, "moving.example", "/.well-known/acme-challenge/real")
         .await;
-    assert_eq!(&got.body[..], b"older");
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(
+        &got.body[..],
+        b"older",
+        "one that had to wait its turn would get our own answer in the end"
+    );
     assert_eq!(arrived.load(Ordering::Relaxed), 9, "of the flood, its own share");
 }
 

@@ -38,7 +38,8 @@ use crate::domain::record::{AppLinks, Origin};
 use crate::domain::registry::{Entry, Registry};
 use crate::domain::ssl::{CertificateInfo, Reason};
 use crate::domain::{DomainName, DomainRecord};
-use crate::edge::shares::{Room, Turns};
+use crate::edge::fair::FairRoom;
+use crate::edge::shares::Turns;
 use crate::edge::{Connection, Listener, TlsInfo};
 use crate::event::verdict::Rules;
 use crate::event::{Durability, EventSettings, IpPrivacy, Journal};
@@ -169,7 +170,7 @@ impl Edge {
             journal: journal(dir.path(), Durability::Written),
             redirects,
             lookups: Turns::new(16),
-            bodies: Room::new(256, 64),
+            bodies: FairRoom::new(256, 64),
             connections: crate::edge::limits::Limits::new(10_000),
             kills: KillSwitches::new(),
             rules: Rules::builtin().unwrap(),
@@ -177,6 +178,7 @@ impl Edge {
             metrics: Metrics::register(&metrics).unwrap(),
             draining: Arc::new(AtomicBool::new(false)),
             limits: Limits::default(),
+            brief: BRIEF,
             tasks: Tasks::new(),
         };
         context(&mut made);

@@ -1,5 +1,6 @@
 //! One request to a back end, from its rule to the reply.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +16,16 @@ use super::pool::{Link, Sent};
 use super::request::{ALLOW, Outgoing, Refusal, Seen};
 use super::response;
 use super::rules::Rule;
-use super::upload::{Phase, Progress, Upload};
+use super::upload::{Phase, Progress, ReadFirst, Upload, UploadError};
 use crate::domain::registry::Entry;
-use crate::edge::http::forwarded::came_over_https;
 use crate::edge::http::context::Settings;
+use crate::edge::http::forwarded::came_over_https;
 use crate::edge::http::host::Host;
-use crate::edge::http::record;
 use crate::edge::http::kill;
+use crate::edge::http::record;
 use crate::edge::http::reply::{self, Reply};
 use crate::edge::http::respond::Exchange;
-use crate::edge::http::server::{Session, Waiting};
+use crate::edge::http::server::{Session, Waiting, at_hand};
 
 /// How long after a failed connection it is tried once more: a restart often takes no longer.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
@@ -61,7 +62,7 @@ async fn attempt(
     entry: &Entry,
     rule: &Rule,
 ) -> Result<Reply, Failure> {
-    let (upload, progress) = Upload::new(body, rule.max_body);
+    let (mut upload, progress) = Upload::new(body, rule.max_body);
     let outgoing = {
         let settings = session.context.settings.load();
         let seen = Seen {
@@ -73,19 +74,22 @@ async fn attempt(
         };
         Outgoing::new(head, upload.length(), rule.max_body, &seen).map_err(Failure::Refused)?
     };
+    read_first(session, rule, &mut upload).await?;
     let client = session.connection.client.ip();
     let place = rule.backend.place(client).await.ok_or(Failure::Busy)?;
+    let uploading = upload.is_to_come().then(|| rule.backend.uploads(client, &progress));
     let (response, link) = exchange(rule, &outgoing, upload, &progress).await?;
+    drop(uploading);
     let (answered, body) = response.into_parts();
-    let source = Source {
-        body,
-        backend: Arc::clone(&rule.backend),
-        link: (!outgoing.has_odd_body()).then_some(link),
     let warning = {
         let settings = session.context.settings.load();
         let x = exchange_of(session, &settings, head, entry);
         kill::holds(&x, &answered).then(|| kill::warning(&x))
     };
+    let source = Source {
+        body,
+        backend: Arc::clone(&rule.backend),
+        link: (!outgoing.has_odd_body()).then_some(link),
         idle: rule.idle_timeout,
         place,
     };
@@ -108,10 +112,6 @@ async fn attempt(
     Ok(reply)
 }
 
-/// Sends a request until there is a response, or none is to be had.
-async fn exchange(
-    rule: &Rule,
-    outgoing: &Outgoing,
 /// Waits for the client, where it has to be waited for, before anything is taken at the back end.
 async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) -> Result<(), Failure> {
     let mut read = pin!(upload.read_first(rule.idle_timeout));
@@ -153,6 +153,10 @@ fn exchange_of<'r>(
     }
 }
 
+/// Sends a request until there is a response, or none is to be had.
+async fn exchange(
+    rule: &Rule,
+    outgoing: &Outgoing,
     upload: Upload,
     progress: &Arc<Progress>,
 ) -> Result<(Response<Incoming>, Link), Failure> {
@@ -206,6 +210,7 @@ async fn wait(
         tokio::select! {
             biased;
             sent = &mut sent => return Ok(sent),
+            () = progress.displaced() => return Err(Failure::Busy),
             () = sleep_until(until) => {}
         }
         if deadline() <= Instant::now() {

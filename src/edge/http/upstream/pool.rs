@@ -1,5 +1,7 @@
 //! The connections to one back end: made when they are needed, kept while they are of use.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,11 +16,12 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::{ConnectError, Connected, Connector};
 use super::health::{Change, Health, PAUSE};
-use super::upload::Upload;
+use super::upload::{Progress, Upload};
 use super::{Origin, UpstreamError};
 use crate::edge::shares::Room;
 use crate::edge::shares::Turn;
 use crate::edge::shares::Turns;
+use crate::edge::shares::network;
 use crate::shutdown::Tasks;
 
 /// How long an unused connection is kept. Common servers close theirs after 60 to 75 s: ours go
@@ -30,6 +33,8 @@ const MAX_IDLE: usize = 64;
 const UNTIL_READY: Duration = Duration::from_secs(1);
 /// How long a request waits while its network has its share: a page's pictures come one after another.
 const TURN: Duration = Duration::from_secs(5);
+/// How long a request waits for the place of one that makes way.
+const WAY_MADE: Duration = Duration::from_secs(1);
 /// Answers that wait for their clients, each of at most some 64 KiB.
 const MAX_PARKED: usize = 1024;
 /// Largest head of a response, in bytes: room for many cookies.
@@ -60,6 +65,8 @@ pub(super) struct Backend {
     room: Arc<Semaphore>,
     /// The share of each client network in it.
     turns: Turns,
+    /// Requests whose client has yet to send a part of the body; they make way for others.
+    uploads: Mutex<Vec<(IpAddr, Arc<Progress>)>>,
     /// Answers that are here in whole and that their clients have yet to take.
     pub(super) parked: Room,
     pub(super) tasks: Tasks,
@@ -70,6 +77,18 @@ pub(super) struct Place {
     pub(super) client: IpAddr,
     _turn: Turn,
     _room: OwnedSemaphorePermit,
+}
+
+/// A request that may have to make way.
+pub(super) struct Uploading<'a> {
+    backend: &'a Backend,
+    progress: Arc<Progress>,
+}
+
+impl Drop for Uploading<'_> {
+    fn drop(&mut self) {
+        lock(&self.backend.uploads).retain(|(_, other)| !Arc::ptr_eq(other, &self.progress));
+    }
 }
 
 struct Idle {
@@ -117,24 +136,65 @@ impl Backend {
             speaks_h2: AtomicBool::new(false),
             room: Arc::new(Semaphore::new(origin.max_concurrent.min(Semaphore::MAX_PERMITS))),
             turns: Turns::new(origin.max_per_network),
+            uploads: Mutex::default(),
             parked: Room::new(MAX_PARKED, MAX_PARKED / 4),
             tasks: tasks.clone(),
             origin,
         })
     }
 
-    /// A place for one request; those of a network that has its share wait for it. `None`: as many
-    /// as may are under way.
+    /// A place for one request; those of a network that has its share wait for it. When all are
+    /// taken, a request that waits for its client makes way. `None`: as many as may are under way.
     pub(super) async fn place(&self, client: IpAddr) -> Option<Place> {
-        if self.room.available_permits() == 0 {
+        if self.room.available_permits() == 0 && lock(&self.uploads).is_empty() {
             return None;
         }
         let turn = timeout(TURN, self.turns.take(client)).await.ok()??;
+        let room = match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(room) => room,
+            Err(_) if self.makes_way(network(client)) => {
+                let room = Arc::clone(&self.room).acquire_owned();
+                timeout(WAY_MADE, room).await.ok()?.ok()?
+            }
+            Err(_) => return None,
+        };
         Some(Place {
             client,
             _turn: turn,
-            _room: Arc::clone(&self.room).try_acquire_owned().ok()?,
+            _room: room,
         })
+    }
+
+    /// Of the other networks, the one that has most requests waiting for their clients gives up the one
+    /// that waits for longest.
+    fn makes_way(&self, newcomer: IpAddr) -> bool {
+        let mut uploads = lock(&self.uploads);
+        let waiting: Vec<_> = uploads
+            .iter()
+            .enumerate()
+            .filter(|(_, (network, _))| *network != newcomer)
+            .filter_map(|(at, (network, progress))| Some((at, *network, progress.awaits_client()?)))
+            .collect();
+        let mut counts = HashMap::<IpAddr, usize>::new();
+        for (_, network, _) in &waiting {
+            *counts.entry(*network).or_default() += 1;
+        }
+        let chosen = waiting
+            .iter()
+            .min_by_key(|(_, network, since)| (Reverse(counts.get(network)), *since));
+        let Some((at, ..)) = chosen else { return false };
+        let (_, progress) = uploads.swap_remove(*at);
+        progress.displace();
+        true
+    }
+
+    /// Has a request make way for others while it waits for its client, until the result is dropped.
+    pub(super) fn uploads(&self, client: IpAddr, progress: &Arc<Progress>) -> Uploading<'_> {
+        lock(&self.uploads).push((network(client), Arc::clone(progress)));
+        Uploading {
+            backend: self,
+            progress: Arc::clone(progress),
+        }
     }
 
     /// A connection: one that is there, unless `fresh`, else a new one.

@@ -1,23 +1,33 @@
-//! A request's body on its way to a back end: counted, never kept, never longer than allowed.
+//! A request's body on its way to a back end: counted, never longer than allowed. Its beginning is
+//! read before a place at the back end is taken, the rest is never kept.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Longest time a whole body may take, however steadily it dribbles in.
 const LONGEST: Duration = Duration::from_secs(300);
-/// What must come of it at least, in bytes a second, once the rule's `idle_timeout` is over.
+/// What must come of it at least, in bytes a second, after a while in which the client may think.
 const LEAST: u64 = 1024;
+const AT_FIRST: Duration = Duration::from_secs(10);
+/// Bytes of a body of known length that are here before a back end's place is taken for it. One of
+/// unknown length goes on as it comes: its client may wait for an answer in between.
+const READ_FIRST: u64 = 16 * 1024;
 
 /// The body. Trailers are left out: nothing says whether the back end may merge them.
 pub(super) struct Upload {
+    /// What was read before there was a place for it.
+    kept: VecDeque<Bytes>,
     /// `None`: there is no body.
     body: Option<Incoming>,
     left: u64,
@@ -26,9 +36,16 @@ pub(super) struct Upload {
 
 /// How far a body is, for whoever waits for the response.
 pub(super) struct Progress {
-    started: Instant,
     received: AtomicU64,
-    state: Mutex<(Phase, Instant)>,
+    state: Mutex<State>,
+    displaced: Notify,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    started: Instant,
+    phase: Phase,
+    since: Instant,
 }
 
 /// What is being waited for.
@@ -44,6 +61,15 @@ pub(super) enum Phase {
     TooLong,
     /// The client broke off.
     BrokenOff,
+}
+
+/// Why the beginning of a body is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadFirst {
+    #[error("it did not come in time")]
+    Late,
+    #[error(transparent)]
+    Ended(#[from] UploadError),
 }
 
 /// Why a body ends early.
@@ -62,11 +88,16 @@ impl Upload {
         let phase = if body.is_some() { Phase::ToBackEnd } else { Phase::Done };
         let now = Instant::now();
         let progress = Arc::new(Progress {
-            started: now,
             received: AtomicU64::new(0),
-            state: Mutex::new((phase, now)),
+            state: Mutex::new(State {
+                started: now,
+                phase,
+                since: now,
+            }),
+            displaced: Notify::new(),
         });
         let this = Self {
+            kept: VecDeque::new(),
             body,
             left: max,
             progress: Arc::clone(&progress),
@@ -77,10 +108,38 @@ impl Upload {
     /// No body, for a request sent a second time.
     pub(super) fn none(progress: &Arc<Progress>) -> Self {
         Self {
+            kept: VecDeque::new(),
             body: None,
             left: 0,
             progress: Arc::clone(progress),
         }
+    }
+
+    /// Reads all of a short body, or the beginning of a long one. When it fails, the progress says why.
+    pub(super) async fn read_first(&mut self, idle: Duration) -> Result<(), ReadFirst> {
+        let Some(length) = self.length() else { return Ok(()) };
+        let (mut first, mut read) = (VecDeque::new(), 0);
+        while read < length.min(READ_FIRST) {
+            self.progress.set(Phase::FromClient);
+            let until = self.progress.deadline(idle, idle);
+            let frame = tokio::time::timeout_at(until, self.frame()).await;
+            match frame.map_err(|_| ReadFirst::Late)? {
+                Some(Ok(frame)) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    read += data.len() as u64;
+                    first.push_back(data);
+                }
+                Some(Err(error)) => return Err(error.into()),
+                None => break,
+            }
+        }
+        self.kept = first;
+        Ok(())
+    }
+
+    /// Whether a part of it has yet to come from the client.
+    pub(super) fn is_to_come(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| !body.is_end_stream())
     }
 
     /// Its length. `None`: not known before its end.
@@ -90,35 +149,57 @@ impl Upload {
 }
 
 impl Progress {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, phase: Phase) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0 != phase || phase == Phase::ToBackEnd {
-            *state = (phase, Instant::now());
+        let mut state = self.state();
+        if state.phase != phase || phase == Phase::ToBackEnd {
+            (state.phase, state.since) = (phase, Instant::now());
         }
     }
 
     pub(super) fn phase(&self) -> Phase {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.state().phase
+    }
+
+    /// Since when the client is waited for. `None`: it is not.
+    pub(super) fn awaits_client(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.phase == Phase::FromClient).then_some(state.since)
+    }
+
+    /// Tells who waits for the response that the place is needed.
+    pub(super) fn displace(&self) {
+        self.displaced.notify_one();
+    }
+
+    /// Resolves when it is.
+    pub(super) async fn displaced(&self) {
+        self.displaced.notified().await;
     }
 
     /// Until when something must have happened. `response`: from the body's end to the response;
     /// `idle`: between two pieces of the body.
     pub(super) fn deadline(&self, response: Duration, idle: Duration) -> Instant {
-        let (phase, since) = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { started, phase, since } = *self.state();
         match phase {
-            Phase::ToBackEnd => (since + idle).min(self.started + LONGEST),
+            Phase::ToBackEnd => (since + idle).min(started + LONGEST),
             Phase::FromClient => {
                 let earned = Duration::from_secs(self.received.load(Ordering::Relaxed) / LEAST);
-                (since + idle).min(self.started + (idle + earned).min(LONGEST))
+                (since + idle).min(started + (idle.min(AT_FIRST) + earned).min(LONGEST))
             }
             Phase::Done | Phase::TooLong | Phase::BrokenOff => since + response,
         }
     }
 
-    /// The body's own time starts over: a connection had to be made first.
+    /// The body's own time starts over: a place and a connection had to be had first. What was read
+    /// before earns nothing.
     pub(super) fn restart(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.1 = Instant::now();
+        let mut state = self.state();
+        (state.started, state.since) = (Instant::now(), Instant::now());
+        self.received.store(0, Ordering::Relaxed);
     }
 }
 
@@ -128,6 +209,11 @@ impl Body for Upload {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let this = self.get_mut();
+        if let Some(data) = this.kept.pop_front() {
+            let done = this.kept.is_empty() && !this.is_to_come();
+            this.progress.set(if done { Phase::Done } else { Phase::ToBackEnd });
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
@@ -162,12 +248,18 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.kept.is_empty() && !self.is_to_come()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let rest = self.body.as_ref();
+        let mut hint = rest.map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        let kept = self.kept.iter().map(Bytes::len).sum::<usize>() as u64;
+        // The upper bound first: it may not be less than the lower one.
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(kept));
+        }
+        hint.set_lower(hint.lower().saturating_add(kept));
+        hint
     }
 }

@@ -100,7 +100,7 @@ async fn what_is_too_much_at_once_is_told_to_come_again() {
 
 #[tokio::test]
 async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
-    let tick = Duration::from_millis(20);
+    let tick = Duration::from_millis(50);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     Tasks::new().spawn(async move {
@@ -186,8 +186,9 @@ async fn an_answer_that_is_not_taken_holds_no_place_at_the_back_end() {
         };
         held.push((n, answer));
     }
+    // Else they would be held for as long as idle_timeout.
     let took = until_served(&edge).await;
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < PATIENT / 2, "{took:?}");
     assert_eq!(back_end.connections(), 1, "its connection is given back too");
 }
 
@@ -207,7 +208,7 @@ async fn who_takes_nothing_of_a_long_answer_is_given_up_whatever_else_moves() {
     let held = sender.send_request(get_x()).await.unwrap();
     assert_eq!(held.status(), StatusCode::OK);
     let took = until_served(&edge).await;
-    assert!(took < SHORT * 20, "{took:?}");
+    assert!(took < PATIENT / 2, "{took:?}");
     drop(held);
 }
 
@@ -228,9 +229,8 @@ async fn a_network_has_its_share_of_a_back_end_and_no_more() {
         held.push(io);
     }
     until(|| back_end.requests().len() == 2).await;
-    let started = std::time::Instant::now();
+    // One that had to wait its turn would be refused in the end.
     assert_eq!(edge.get(BOTH[1], CUSTOMER, "/x").await.status, StatusCode::OK);
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     assert_eq!(back_end.requests().len(), 3, "the others of that network wait");
 }
 
@@ -258,4 +258,71 @@ async fn a_body_that_dribbles_in_is_not_waited_for_as_long_as_it_likes() {
         answered = tokio::time::timeout(SHORT * 50, answered) => answered.expect("it is let go").unwrap(),
     }
     assert_eq!(&answer, b"HTTP/1.1 408");
+}
+
+/// A request of another network, which begins with these bytes.
+async fn begun(edge: &Edge, client: &str, bytes: &str) -> DuplexStream {
+    let mut connection = edge.connection(BOTH[0]);
+    connection.client = client.parse().unwrap();
+    let mut io = edge.accept(connection);
+    io.write_all(bytes.as_bytes()).await.unwrap();
+    io
+}
+
+#[tokio::test]
+async fn while_only_the_client_is_waited_for_no_place_is_held() {
+    let back_end = BackEnd::start().await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 2;
+    let edge = edge(narrow);
+    let mut held = Vec::new();
+    for (n, length) in [(1, 10), (2, 10), (3, 60_000), (4, 60_000)] {
+        let head = format!("POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nContent-Length: {length}\r\n\r\nx");
+        held.push(begun(&edge, &format!("198.51.{n}.1:1"), &head).await);
+    }
+    until(|| edge.context.bodies.taken() == 4).await;
+    assert_eq!(edge.get(BOTH[1], CUSTOMER, "/x").await.status, StatusCode::OK);
+    assert_eq!(back_end.requests().len(), 1);
+    // The rest of one comes, and it is passed on whole.
+    held[0].write_all(b"123456789").await.unwrap();
+    let mut answer = [0; 12];
+    tokio::time::timeout(PATIENT, held[0].read_exact(&mut answer))
+        .await
+        .expect("it is answered")
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert!(back_end.requests()[1].ends_with("\r\n\r\nx123456789"));
+    assert_eq!(edge.context.bodies.taken(), 3);
+}
+
+#[tokio::test]
+async fn a_body_whose_client_is_slow_makes_way_for_another_network() {
+    let back_end = BackEnd::start().await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 2;
+    let edge = edge(narrow);
+    let head = format!("POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\n");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    let long = format!("{head}Content-Length: 60000\r\n\r\n{}", "x".repeat(20_000));
+    let mut slow = [
+        begun(&edge, "198.51.1.1:1", &chunked).await,
+        begun(&edge, "198.51.2.1:1", &long).await,
+    ];
+    until(|| back_end.connections() == 2).await;
+    for _ in 0..2 {
+        // Until the edge has noticed that their clients are waited for.
+        until_served(&edge).await;
+    }
+    let mut answers = Vec::new();
+    for io in &mut slow {
+        let mut answer = [0; 12];
+        if tokio::time::timeout(SHORT, io.read_exact(&mut answer)).await.is_ok() {
+            answers.push(answer);
+        }
+    }
+    assert_eq!(
+        answers,
+        [*b"HTTP/1.1 503"],
+        "one made way, its place was enough for both"
+    );
 }

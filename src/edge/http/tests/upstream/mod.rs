@@ -134,7 +134,7 @@ fn whole(buffer: &[u8]) -> Option<usize> {
 }
 
 /// A rule for all hosts.
-fn rule(prefix: &str, to: &str) -> RuleSettings {
+pub(super) fn rule(prefix: &str, to: &str) -> RuleSettings {
     RuleSettings {
         host: None,
         prefix: prefix.to_owned(),
