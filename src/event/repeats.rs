@@ -404,7 +404,7 @@ mod tests {
         }
         assert_eq!(fates[..2], [OF_NETWORK, OF_NETWORK]);
         assert_eq!(repeats.total.get(), 60_000 - u64::from(OF_NETWORK));
-        let written = counts(&repeats.due(start + PERIOD, true).0).len();
+        let written = counts(&repeats.due(start + PERIOD, true).content).len();
         assert!(written <= OF_NETWORK as usize, "{written}");
         // Others, and what is a message's, are not concerned.
         assert_eq!(
