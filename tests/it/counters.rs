@@ -15,7 +15,10 @@ use crate::support::world::{Plan, World};
 
 /// Counters of single domains, as many as there are names, on a page of their own; and that of the
 /// log, which a process has and an edge in a test has not.
-const ELSEWHERE: [&str; 2] = ["linkseal_domain_handshakes_failed_total", "linkseal_log_lines_dropped_total"];
+const ELSEWHERE: [&str; 2] = [
+    "linkseal_domain_handshakes_failed_total",
+    "linkseal_log_lines_dropped_total",
+];
 
 async fn scrape(world: &World) -> String {
     let url = format!("http://{}/metrics", world.edge.admin);
