@@ -396,7 +396,7 @@ mod tests {
         let domains: Vec<&'static str> = (0..30_000).map(|n| &*format!("d{n}.example").leak()).collect();
         let mut fates = [0; 3];
         for domain in domains.iter().chain(&domains) {
-            fates[match see(&repeats, &on(*domain, [192, 0, 2, 1]), start) {
+            fates[match see(&repeats, &on(domain, [192, 0, 2, 1]), start) {
                 Fate::Written => 0,
                 Fate::Counted { first: true } => 1,
                 Fate::Counted { first: false } => 2,
