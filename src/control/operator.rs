@@ -195,12 +195,10 @@ impl Control {
 
     /// Forgets a domain, its keys and its certificate, now.
     pub async fn purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
-        if self.is_own_name(name) {
-            return Err(OperatorError::OwnName);
-        }
         // Others may change it meanwhile; what is wanted is that it goes.
         for _ in 0..CONFLICTS {
             let gone = match self.inner.store.domain(name).await {
+                Ok(Some(_)) if self.is_own_name(name) => return Err(OperatorError::OwnName),
                 Ok(Some(record)) => {
                     must_be_theirs(&record, actor)?;
                     self.forget(&record, actor).await
@@ -217,10 +215,20 @@ impl Control {
         Err(StoreError::Conflict.into())
     }
 
-    /// Forgets a domain whose record cannot be read, by its name alone.
-    async fn forget_unreadable(&self, name: &DomainName, why: &str, actor: &Actor) -> Result<(), StoreError> {
+    /// Forgets a domain whose record cannot be read, by its name alone. The edge's own name is
+    /// registered again at once.
+    pub(super) async fn forget_unreadable(
+        &self,
+        name: &DomainName,
+        why: &str,
+        actor: &Actor,
+    ) -> Result<(), StoreError> {
         let audit = self.audit_line(actor, "purge", name, json!({"unreadable": why}), Value::Null);
-        self.purge_and_forget(name, None, audit).await
+        self.purge_and_forget(name, None, audit).await?;
+        if self.is_own_name(name) {
+            self.own_name(name).await?;
+        }
+        Ok(())
     }
 
     /// Revokes a domain's certificate at the CA that issued it, and then forgets the domain; what is
@@ -310,8 +318,8 @@ impl Control {
     ) -> Result<(), StoreError> {
         let (control, name) = (self.clone(), name.clone());
         self.seen_through(async move {
-            control.inner.store.purge(&name, version, audit).await?;
-            control.is_forgotten(&name, version.unwrap_or(u64::MAX));
+            let gone = control.inner.store.purge(&name, version, audit).await?;
+            control.is_forgotten(&name, gone);
             Ok(())
         })
         .await

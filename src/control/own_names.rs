@@ -3,7 +3,7 @@
 
 use std::sync::PoisonError;
 
-use super::{Control, Edit, Issue};
+use super::{Actor, Control, Edit, Issue};
 use crate::domain::record::Origin;
 use crate::domain::ssl::SslEvent;
 use crate::domain::{DomainName, DomainRecord};
@@ -13,7 +13,15 @@ impl Control {
     /// Makes sure that the edge's own names are known and have certificates.
     pub async fn own_names(&self, names: &[DomainName]) {
         for name in names {
-            if let Err(error) = self.own_name(name).await {
+            let known = match self.own_name(name).await {
+                // The edge cannot do without it, and its certificate is ordered again by itself.
+                Err(StoreError::Unreadable { why, .. }) => {
+                    tracing::error!(domain = %name, why, "the record of the edge's own name cannot be read: it is forgotten, and the name is registered again");
+                    self.forget_unreadable(name, &why, &Actor::own()).await
+                }
+                known => known,
+            };
+            if let Err(error) = known {
                 tracing::error!(domain = %name, %error, "the edge's own name cannot be stored");
             }
         }
@@ -22,7 +30,8 @@ impl Control {
         }
     }
 
-    async fn own_name(&self, name: &DomainName) -> Result<(), StoreError> {
+    /// Registers one, unless it is.
+    pub(super) async fn own_name(&self, name: &DomainName) -> Result<(), StoreError> {
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(name.clone(), None, Origin::Edge, now);
         if self.inner.settings.load().issue != Issue::Off {

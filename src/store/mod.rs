@@ -71,8 +71,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets a domain, if it still has the version it was read with: record, certificate, order,
     /// timeline, lease, redirects, happenings. The audit log keeps the entry given. `version`: `None`
-    /// for a record that cannot be read. [`StoreError::NotFound`] when there is no such domain.
-    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<(), StoreError>;
+    /// for a record that cannot be read. [`StoreError::NotFound`] when there is no such domain. Returns
+    /// a version between those that the domain had and those of one that is added later by this name.
+    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<u64, StoreError>;
 
     /// Forgets a domain whose name or record cannot be read, by the name as it is stored.
     /// [`StoreError::Conflict`] when it can be read; [`StoreError::NotFound`] when there is none.

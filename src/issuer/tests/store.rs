@@ -83,7 +83,7 @@ impl Store for MemoryStore {
     async fn prune_audit(&self, _: Timestamp, _: u64) -> Result<u64, StoreError> {
         unused()
     }
-    async fn purge(&self, _: &DomainName, _: Option<u64>, _: AuditEntry) -> Result<(), StoreError> {
+    async fn purge(&self, _: &DomainName, _: Option<u64>, _: AuditEntry) -> Result<u64, StoreError> {
         unused()
     }
     async fn purge_unreadable(&self, _: &str, _: AuditEntry) -> Result<(), StoreError> {

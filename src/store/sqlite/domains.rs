@@ -65,12 +65,12 @@ pub(super) fn read(
     name: &DomainName,
     unreadable: &Unreadable,
 ) -> Result<Option<DomainRecord>, StoreError> {
-    let text: Option<String> = db
-        .prepare_cached("SELECT record FROM domains WHERE name = ?1")?
-        .query_row([name.as_str()], |row| row.get(0))
+    let row: Option<(String, i64)> = db
+        .prepare_cached("SELECT record, version FROM domains WHERE name = ?1")?
+        .query_row([name.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(text) = text else { return Ok(None) };
-    match record_of(name.as_str(), &text) {
+    let Some((text, version)) = row else { return Ok(None) };
+    match record_of(name.as_str(), &text, number(version)) {
         Ok(record) => {
             unreadable.forget(name.as_str());
             Ok(Some(record))
@@ -140,7 +140,7 @@ pub(super) fn purge(
     name: &DomainName,
     version: Option<u64>,
     audit: &AuditEntry,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     let row = find(db, name.as_str())?.ok_or(StoreError::NotFound)?;
     if version.is_some_and(|version| version != row.version) {
         return Err(StoreError::Conflict);
@@ -155,8 +155,7 @@ pub(super) fn purge(
             name: name.clone(),
             certificate: true,
         },
-    )?;
-    Ok(())
+    )
 }
 
 fn delete(db: &Connection, name: &str, row: &Row) -> Result<(), StoreError> {
@@ -175,7 +174,7 @@ pub(super) fn purge_unreadable(db: &Connection, name: &str, audit: &AuditEntry) 
     let text: String = db
         .prepare_cached("SELECT record FROM domains WHERE id = ?1")?
         .query_row([row.id], |row| row.get(0))?;
-    if stored_name(name).is_ok() && record_of(name, &text).is_ok() {
+    if stored_name(name).is_ok() && record_of(name, &text, row.version).is_ok() {
         return Err(StoreError::Conflict);
     }
     delete(db, name, &row)?;
@@ -198,10 +197,10 @@ pub(super) fn list(
         let is_last = rows.len() < missing;
         after = rows.last().map(|(name, _)| name.clone());
         for (name, id) in rows {
-            let text: String = snapshot
-                .prepare_cached("SELECT record FROM domains WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))?;
-            match record_of(&name, &text) {
+            let (text, version): (String, i64) = snapshot
+                .prepare_cached("SELECT record, version FROM domains WHERE id = ?1")?
+                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            match record_of(&name, &text, number(version)) {
                 Ok(record) => records.push(record),
                 Err(why) => unreadable.note(&name, &why),
             }
@@ -369,13 +368,26 @@ fn count_one_more(db: &Connection, tenant: &str, reason: &str) -> Result<(), Sto
     Ok(())
 }
 
+/// A count that is too low (a hand in the file, a restored table) is counted again: it must not
+/// stand in the way of a change.
 fn count_one_less(db: &Connection, tenant: &str, reason: &str) -> Result<(), StoreError> {
-    db.prepare_cached("UPDATE counts SET n = n - 1 WHERE tenant = ?1 AND reason = ?2")?
+    let counted = db
+        .prepare_cached("UPDATE counts SET n = n - 1 WHERE tenant = ?1 AND reason = ?2 AND n > 0")?
         .execute([tenant, reason])?;
+    if counted == 0 {
+        let sql = "INSERT OR REPLACE INTO counts (tenant, reason, n)
+            SELECT ?1, ?2, count(*) FROM domains WHERE tenant = ?1 AND reason = ?2";
+        db.prepare_cached(sql)?.execute([tenant, reason])?;
+    }
     // Tenants come and go; a row of zero would stay for ever.
     db.prepare_cached("DELETE FROM counts WHERE tenant = ?1 AND reason = ?2 AND n = 0")?
         .execute([tenant, reason])?;
-    db.prepare_cached("UPDATE totals SET n = n - 1 WHERE reason = ?1")?
+    let counted = db
+        .prepare_cached("UPDATE totals SET n = n - 1 WHERE reason = ?1 AND n > 0")?
         .execute([reason])?;
+    if counted == 0 {
+        let sql = "INSERT OR REPLACE INTO totals (reason, n) SELECT ?1, count(*) FROM domains WHERE reason = ?1";
+        db.prepare_cached(sql)?.execute([reason])?;
+    }
     Ok(())
 }

@@ -147,12 +147,13 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<(), StoreError> {
+    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<u64, StoreError> {
         let purged = name.clone();
-        self.write("purge", move |db| domains::purge(db, &purged, version, &audit))
+        let gone = self
+            .write("purge", move |db| domains::purge(db, &purged, version, &audit))
             .await?;
         self.unreadable.forget(name.as_str());
-        Ok(())
+        Ok(gone)
     }
 
     async fn purge_unreadable(&self, name: &str, audit: AuditEntry) -> Result<(), StoreError> {

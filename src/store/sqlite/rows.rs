@@ -27,10 +27,12 @@ pub(super) fn json_of(text: String) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
 }
 
-/// The record of the domain of this name, or why it cannot be read.
-pub(super) fn record_of(name: &str, text: &str) -> Result<DomainRecord, String> {
-    let record = DomainRecord::from_stored(text).map_err(|error| error.to_string())?;
+/// The record of the domain of this name, or why it cannot be read. The row's version counts: one
+/// that differs from it in the text would refuse every change.
+pub(super) fn record_of(name: &str, text: &str, version: u64) -> Result<DomainRecord, String> {
+    let mut record = DomainRecord::from_stored(text).map_err(|error| error.to_string())?;
     if record.name.as_str() == name {
+        record.version = version;
         Ok(record)
     } else {
         Err(format!("it is the record of {}", record.name))
