@@ -53,7 +53,7 @@ impl KnownNames {
                 match self.control.admit(record, "the ask endpoint answered yes").await {
                     Ok(entry) => Admitted::Yes(entry),
                     Err(error) => {
-                        tracing::error!(domain = %name, %error, "an admitted name cannot be stored");
+                        self.control.store_fails("store admitted names", Some(name), &error);
                         Admitted::Unreachable
                     }
                 }
@@ -71,7 +71,7 @@ impl KnownNames {
             Ok(Some(record)) if record.ssl.reason != Reason::Denied => Admitted::Yes(Arc::new(Entry::of(&record))),
             Ok(_) => Admitted::No,
             Err(error) => {
-                tracing::error!(%error, "a name cannot be looked up");
+                self.control.store_fails("look names up", Some(name), &error);
                 Admitted::Unreachable
             }
         }

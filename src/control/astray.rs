@@ -124,7 +124,7 @@ impl Control {
                 self.attend(name, Priority::Handshake, None);
             }
             Ok(_) => {}
-            Err(error) => tracing::error!(domain = %name, %error, "a domain cannot be read for a handshake"),
+            Err(error) => self.store_fails("read domains for handshakes", Some(&name), &error),
         }
     }
 }

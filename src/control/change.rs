@@ -106,7 +106,7 @@ pub(super) fn line(at: Timestamp, event: &str, reason: Reason, detail: Option<St
 impl Control {
     /// Changes a domain. `edit` may be called several times, when others change it meanwhile.
     /// `None`: there is no such domain.
-    pub(super) async fn change<E: From<StoreError>>(
+    pub(crate) async fn change<E: From<StoreError>>(
         &self,
         name: &DomainName,
         fence: Option<Fence>,
@@ -144,6 +144,8 @@ impl Control {
             match self.store_and_publish(transition).await {
                 Ok(record) => return Ok(Some(record)),
                 Err(StoreError::Conflict) => {}
+                // Purged since it was read.
+                Err(StoreError::NotFound) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -5,20 +5,16 @@
 
 use std::time::Duration;
 
-use super::{Control, Edit};
+use super::{Control, Draft, Edit};
 use crate::clock::{Timestamp, WOBBLE};
-use crate::domain::DomainName;
+use crate::domain::DomainRecord;
 use crate::domain::ssl::SslEvent;
-use crate::store::{DomainQuery, Pages, StoreError};
+use crate::store::DomainQuery;
 
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(15);
 /// How often all records are looked through at least.
 const ALL: Duration = Duration::from_secs(6 * 3600);
-/// Records read at once.
-const PAGE: usize = 500;
-/// Wait after the store failed.
-const RETRY: Duration = Duration::from_secs(10);
 
 /// By how much the time of day was set between two looks, in milliseconds: what it went on beyond
 /// the steady clock. Zero: by no more than NTP and two readings make of it.
@@ -39,13 +35,8 @@ impl Control {
         let mut due = Duration::ZERO;
         loop {
             if seen.1 >= due {
-                due = match self.keep_all_within_reach().await {
-                    Ok(()) => clock.uptime() + ALL,
-                    Err(error) => {
-                        tracing::error!(%error, "stored times could not be looked through; trying again");
-                        clock.uptime() + RETRY
-                    }
-                };
+                self.keep_all_within_reach().await;
+                due = clock.uptime() + ALL;
             }
             clock.sleep(LOOK).await;
             let now = (clock.now(), clock.uptime());
@@ -64,31 +55,19 @@ impl Control {
         }
     }
 
-    async fn keep_all_within_reach(&self) -> Result<(), StoreError> {
-        let all = DomainQuery {
-            limit: PAGE,
-            ..DomainQuery::default()
-        };
-        let mut pages = Pages::of(&self.inner.store, all);
-        while let Some(page) = pages.next().await? {
-            let now = self.inner.clock.now();
-            for record in page.iter().filter(|r| r.ssl.is_beyond_reach(now)) {
-                tracing::info!(domain = %record.name, next_attempt = ?record.ssl.next_attempt, "a stored time is farther off than its rule allows; it counts as come");
-                self.keep_within_reach(&record.name).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn keep_within_reach(&self, name: &DomainName) -> Result<(), StoreError> {
-        let changed = self.change(name, None, |draft| {
+    async fn keep_all_within_reach(&self) {
+        let edit = |draft: &mut Draft| {
             if !draft.record.ssl.is_beyond_reach(draft.now()) {
-                return Edit::<StoreError>::Nothing;
+                return Edit::Nothing;
             }
+            let (name, at) = (&draft.record.name, draft.record.ssl.next_attempt);
+            tracing::info!(domain = %name, next_attempt = ?at, "a stored time is farther off than its rule allows; it counts as come");
             draft.happens(SslEvent::Tick);
             Edit::Store
-        });
-        changed.await.map(drop)
+        };
+        let is_meant = |record: &DomainRecord, now| record.ssl.is_beyond_reach(now);
+        self.change_all("bring stored times within reach", DomainQuery::default(), is_meant, edit)
+            .await;
     }
 }
 

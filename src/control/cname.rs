@@ -286,7 +286,7 @@ impl Control {
                 Ok(Some(entry))
             }
             Err(error) => {
-                tracing::error!(domain = %name, %error, "an admitted name cannot be stored");
+                self.store_fails("store admitted names", Some(name), &error);
                 Ok(None)
             }
         }

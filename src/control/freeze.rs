@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
-use super::{Control, Edit};
+use super::{Control, Draft, Edit};
 use crate::domain::ssl::{Reason, SslEvent};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::DomainRecord;
 use crate::random;
-use crate::store::{DomainQuery, Freeze, Pages, StoreError};
+use crate::store::{DomainQuery, Freeze, StoreError};
 
 /// The longest note, in bytes.
 const MAX_NOTE: usize = 1_024;
@@ -23,8 +23,6 @@ const MAX_NOTE: usize = 1_024;
 const LOOK: Duration = Duration::from_secs(3_600);
 /// Jitter of that.
 const JITTER: f64 = 0.3;
-/// Domains read at once at the thaw.
-const PAGE: usize = 500;
 /// What the audit log calls all orders.
 const SUBJECT: &str = "orders";
 
@@ -73,9 +71,7 @@ impl Control {
         tracing::warn!(by = actor.who, "orders go on");
         let control = self.clone();
         self.inner.tasks.spawn_until_stop(async move {
-            if let Err(error) = control.go_on().await {
-                tracing::error!(%error, "domains that waited for the thaw go on only when they are looked at next");
-            }
+            control.go_on().await;
         });
         Ok(())
     }
@@ -93,7 +89,7 @@ impl Control {
     }
 
     /// Writes that a freeze stops a domain's order into a draft.
-    pub(super) fn note_freeze(draft: &mut super::Draft, event: &SslEvent) {
+    pub(super) fn note_freeze(draft: &mut Draft, event: &SslEvent) {
         let before = draft.record.ssl.reason;
         draft.happens(event.clone());
         if draft.record.ssl.reason != before {
@@ -101,32 +97,22 @@ impl Control {
         }
     }
 
-    /// Plans the orders that were stopped, page by page. What is due goes first come, first served.
-    async fn go_on(&self) -> Result<(), StoreError> {
-        let paused = DomainQuery {
+    /// Plans the orders that were stopped. What is due goes first come, first served.
+    async fn go_on(&self) {
+        let stopped = DomainQuery {
             reason: Some(Reason::Paused),
-            limit: PAGE,
             ..DomainQuery::default()
         };
-        let mut pages = Pages::of(&self.inner.store, paused);
-        while let Some(page) = pages.next().await? {
-            for record in page.iter().filter(|r| waits_for_thaw(r)) {
-                self.go_on_with(&record.name).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn go_on_with(&self, name: &DomainName) -> Result<(), StoreError> {
-        let changed = self.change(name, None, |draft| {
+        let edit = |draft: &mut Draft| {
             if !waits_for_thaw(&draft.record) {
-                return Edit::<StoreError>::Nothing;
+                return Edit::Nothing;
             }
             draft.happens(SslEvent::Thawed);
             draft.tells("thawed", None);
             Edit::Store
-        });
-        changed.await.map(drop)
+        };
+        self.change_all("let domains go on after the thaw", stopped, |r, _| waits_for_thaw(r), edit)
+            .await;
     }
 }
 
@@ -164,7 +150,7 @@ mod tests {
         bench.store.create(creation).await.unwrap();
         control.freeze(NewFreeze::default(), &actor()).await.unwrap();
         control.thaw(&actor()).await.unwrap();
-        control.go_on().await.unwrap();
+        control.go_on().await;
         let ssl = bench.store.domain(&name).await.unwrap().unwrap().ssl;
         assert_eq!((ssl.attempts, ssl.setbacks), (7, 2));
         assert!(ssl.next_attempt.is_some_and(|at| at <= bench.clock.now()));

@@ -51,7 +51,7 @@ impl Control {
                     .cached(&name, self.inner.clock.now())
                     .map_or(CertificateAnswer::None, CertificateAnswer::Ready),
                 Err(error) => {
-                    tracing::error!(domain = %name, %error, "a domain cannot be read for a handshake");
+                    self.store_fails("read domains for handshakes", Some(&name), &error);
                     CertificateAnswer::Busy
                 }
             },

@@ -5,14 +5,12 @@ use serde_json::{Value, json};
 
 use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
-use super::{Authority, Control, Edit, Priority, rules};
+use super::{Authority, Control, Draft, Edit, Priority, rules};
 use crate::clock::Timestamp;
 use crate::domain::ssl::{FailureKind, Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
-use crate::store::{DomainQuery, Pages, StoreError};
+use crate::store::{DomainQuery, StoreError};
 
-/// Domains read at once.
-const PAGE: usize = 500;
 /// What the audit log calls all CAs.
 const ALL: &str = "orders";
 
@@ -86,9 +84,7 @@ impl Control {
         let hosts = ca.map(|_| meant.iter().map(|a| a.issuer.host().to_owned()).collect::<Vec<_>>());
         let control = self.clone();
         self.inner.tasks.spawn_until_stop(async move {
-            if let Err(error) = control.release_waiting(|r, now| waits(r, hosts.as_deref(), now)).await {
-                tracing::error!(%error, "domains that waited for the CA go on only at the times they were given");
-            }
+            control.release_waiting(|r, now| waits(r, hosts.as_deref(), now)).await;
         });
         Ok(())
     }
@@ -108,18 +104,13 @@ impl Control {
     /// Lets the domains go on that wait for something here to be put right: it may have been.
     pub(super) fn release_what_waits_for_us(&self) {
         let control = self.clone();
-        self.inner.tasks.spawn_until_stop(async move {
-            if let Err(error) = control.release_waiting(waits_for_us).await {
-                tracing::error!(%error, "domains that waited for the configuration go on only at the times they were given");
-            }
-        });
+        self.inner
+            .tasks
+            .spawn_until_stop(async move { control.release_waiting(waits_for_us).await });
     }
 
     /// Lets the domains go on for which `waits` holds.
-    async fn release_waiting(
-        &self,
-        waits: impl Fn(&DomainRecord, Timestamp) -> bool + Send + Sync,
-    ) -> Result<(), StoreError> {
+    async fn release_waiting(&self, waits: impl Fn(&DomainRecord, Timestamp) -> bool + Send + Sync) {
         for reason in [
             Reason::RateLimited,
             Reason::CaUnreachable,
@@ -129,33 +120,18 @@ impl Control {
         ] {
             let waiting = DomainQuery {
                 reason: Some(reason),
-                limit: PAGE,
                 ..DomainQuery::default()
             };
-            let mut pages = Pages::of(&self.inner.store, waiting);
-            while let Some(page) = pages.next().await? {
-                let now = self.inner.clock.now();
-                for record in page.iter().filter(|r| waits(r, now)) {
-                    self.release_waiting_one(&record.name, &waits).await?;
+            let edit = |draft: &mut Draft| {
+                if !waits(&draft.record, draft.now()) {
+                    return Edit::Nothing;
                 }
-            }
+                draft.happens(SslEvent::Released);
+                Edit::Store
+            };
+            self.change_all("release domains that wait", waiting, &waits, edit)
+                .await;
         }
-        Ok(())
-    }
-
-    async fn release_waiting_one(
-        &self,
-        name: &DomainName,
-        waits: &(impl Fn(&DomainRecord, Timestamp) -> bool + Sync),
-    ) -> Result<(), StoreError> {
-        let changed = self.change(name, None, |draft| {
-            if !waits(&draft.record, draft.now()) {
-                return Edit::<StoreError>::Nothing;
-            }
-            draft.happens(SslEvent::Released);
-            Edit::Store
-        });
-        changed.await.map(drop)
     }
 }
 

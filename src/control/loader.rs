@@ -17,7 +17,7 @@ impl Control {
     pub(super) async fn load_registry(self) {
         let begun = self.inner.clock.now();
         while let Err(error) = self.load_all().await {
-            tracing::error!(%error, "the domains cannot be loaded yet");
+            self.store_fails("load the domains", None, &error);
             tokio::time::sleep(RETRY).await;
         }
         self.inner.registry.set_loaded();

@@ -13,6 +13,7 @@ mod backoff;
 mod bucket;
 mod caa_watch;
 mod change;
+mod change_all;
 mod clock_watch;
 mod cname;
 mod complaints;
@@ -205,6 +206,8 @@ struct Inner {
     order_suspicion: suspicion::Suspicion,
     standstills: standstill::Standstills,
     complaints: complaints::Complaints,
+    /// What the store did not do, as far as it was logged.
+    store_complaints: complaints::Complaints,
 }
 
 /// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
@@ -295,7 +298,8 @@ impl Control {
             suspicion: suspicion::Suspicion::new(suspicion::By::Looks),
             order_suspicion: suspicion::Suspicion::new(suspicion::By::Orders),
             standstills: standstill::Standstills::default(),
-            complaints: complaints::Complaints::default(),
+            complaints: complaints::Complaints::every(complaints::OF_CAS),
+            store_complaints: complaints::Complaints::every(complaints::OF_THE_STORE),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -53,10 +53,10 @@ impl Control {
                         .queue
                         .took(control.inner.clock.now().saturating_since(begun)),
                     Ok(false) => {}
-                    Err(StoreError::Fenced) => {
+                    Err(StoreError::Fenced | StoreError::NotFound) => {
                         tracing::info!(domain = %name, "the domain was forgotten, or another node sees its order through");
                     }
-                    Err(error) => tracing::error!(domain = %name, %error, "an order could not be seen through"),
+                    Err(error) => control.store_fails("see orders through", Some(name), &error),
                 }
                 drop(slot);
             });

@@ -40,7 +40,7 @@ impl Control {
             let pause = match self.tell_some(&*teller).await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::error!(%error, "what happened to domains cannot be told yet");
+                    self.store_fails("tell the journal what happened to domains", None, &error);
                     RETRY
                 }
             };

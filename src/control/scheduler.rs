@@ -113,7 +113,7 @@ impl Control {
             let wait = match self.round(&mut rounds).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    tracing::error!(%error, "the scheduler cannot read the store");
+                    self.store_fails("find what is due", None, &error);
                     STORE_RETRY
                 }
             };

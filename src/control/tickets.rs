@@ -25,7 +25,7 @@ impl Control {
             match self.refresh_ticket_keys().await {
                 Ok(()) => self.inner.clock.sleep(LOOK).await,
                 Err(error) => {
-                    tracing::error!(%error, "session ticket keys cannot be read or made");
+                    self.store_fails("read or make session ticket keys", None, &error);
                     tokio::time::sleep(RETRY).await;
                 }
             }

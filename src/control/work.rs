@@ -167,9 +167,9 @@ impl Control {
                     match hand.control.prepare(&hand.name, asks.into()).await {
                         Ok(Some(ready)) => hand.queue(&ready),
                         Ok(None) => {}
-                        // The store has logged its name.
-                        Err(StoreError::Unreadable { .. }) => {}
-                        Err(error) => tracing::error!(domain = %hand.name, %error, "a domain could not be seen to"),
+                        // The store has logged its name; or it was purged meanwhile.
+                        Err(StoreError::Unreadable { .. } | StoreError::Fenced | StoreError::NotFound) => {}
+                        Err(error) => hand.control.store_fails("see to domains", Some(&hand.name), &error),
                     }
                 });
             }

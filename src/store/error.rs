@@ -55,3 +55,22 @@ pub enum StoreError {
     #[error("the store failed: {0}")]
     Unavailable(String),
 }
+
+impl StoreError {
+    /// The kind, as one word: what is alike in the log is told once.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Exists => "exists",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::Fenced => "fenced",
+            Self::Unreadable { .. } => "unreadable",
+            Self::TooMany(_) => "too_many",
+            Self::Locked { .. } => "locked",
+            Self::Newer { .. } => "newer",
+            Self::Full => "full",
+            Self::NotCopied(_) => "not_copied",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}

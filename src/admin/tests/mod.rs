@@ -14,6 +14,7 @@ mod moved;
 mod operators;
 mod ownership;
 mod pages;
+mod repair;
 mod service;
 mod share;
 mod sinks;
