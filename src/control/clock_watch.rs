@@ -66,8 +66,13 @@ impl Control {
             Edit::Store
         };
         let is_meant = |record: &DomainRecord, now| record.ssl.is_beyond_reach(now);
-        self.change_all("bring stored times within reach", DomainQuery::default(), is_meant, edit)
-            .await;
+        self.change_all(
+            "bring stored times within reach",
+            DomainQuery::default(),
+            is_meant,
+            edit,
+        )
+        .await;
     }
 }
 

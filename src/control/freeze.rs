@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
 use super::{Control, Draft, Edit};
-use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::DomainRecord;
+use crate::domain::ssl::{Reason, SslEvent};
 use crate::random;
 use crate::store::{DomainQuery, Freeze, StoreError};
 
@@ -111,8 +111,13 @@ impl Control {
             draft.tells("thawed", None);
             Edit::Store
         };
-        self.change_all("let domains go on after the thaw", stopped, |r, _| waits_for_thaw(r), edit)
-            .await;
+        self.change_all(
+            "let domains go on after the thaw",
+            stopped,
+            |r, _| waits_for_thaw(r),
+            edit,
+        )
+        .await;
     }
 }
 

@@ -117,7 +117,9 @@ async fn counts_that_are_too_low_refuse_no_change() {
     edge.add("a.example").await;
     edge.add("b.example").await;
     edge.by_hand("UPDATE counts SET n = 0; UPDATE totals SET n = 0; UPDATE renewals SET n = 0;");
-    let paused = edge.call("PATCH", "/v1/domains/a.example").json(json!({"paused": true}));
+    let paused = edge
+        .call("PATCH", "/v1/domains/a.example")
+        .json(json!({"paused": true}));
     assert_eq!(paused.send().await.status, 200);
     let counts = edge.store.counts(None).await.unwrap();
     let of = |reason| counts.iter().find(|c| c.reason == reason).map(|c| c.domains);
@@ -132,7 +134,9 @@ async fn a_version_that_differs_within_a_row_refuses_no_change() {
     let edge = Harness::start(Vec::new()).await;
     edge.add("a.example").await;
     edge.by_hand("UPDATE domains SET version = version + 5 WHERE name = 'a.example'");
-    let paused = edge.call("PATCH", "/v1/domains/a.example").json(json!({"paused": true}));
+    let paused = edge
+        .call("PATCH", "/v1/domains/a.example")
+        .json(json!({"paused": true}));
     assert_eq!(paused.send().await.status, 200);
     let purge = edge.call("DELETE", "/v1/domains/a.example?purge=true").send().await;
     assert_eq!(purge.status, 204);
@@ -156,7 +160,14 @@ async fn one_unreadable_record_leaves_the_answers_about_others() {
     assert_eq!(exported.text().lines().count(), 2);
     let listed = edge.get("/v1/domains").await.json();
     assert_eq!(listed["domains"].as_array().unwrap().len(), 2);
-    for path in ["/v1/issuer", "/v1/audit", "/metrics", "/metrics/domains", "/", "/issuer"] {
+    for path in [
+        "/v1/issuer",
+        "/v1/audit",
+        "/metrics",
+        "/metrics/domains",
+        "/",
+        "/issuer",
+    ] {
         assert_eq!(edge.get(path).await.status, 200, "{path}");
     }
 }
