@@ -7,6 +7,7 @@
 pub mod demo;
 pub mod doctor;
 mod lifecycle;
+mod meanwhile;
 mod reload;
 mod stopping;
 mod tools;
@@ -14,7 +15,7 @@ pub(crate) mod wiring;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -173,7 +174,13 @@ impl App {
         let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;
         let health_sockets = admin::bind(&wiring::addresses(&config.listen.health))?;
 
-        let (sealer, store) = open_store(&config, registry)?;
+        let (kept, measured) = (config.store.clone(), registry.clone());
+        let journal_dir = config.events.dir.clone();
+        let opening = tasks.spawn_blocking(move || open_store(&kept, &journal_dir, &measured));
+        let other: Vec<_> = admin_sockets.iter().chain(&health_sockets).collect();
+        let (sealer, store) = meanwhile::answered(opening, &bound, &other)
+            .await
+            .context("the store")??;
         let sealer = Arc::new(sealer);
         let key = AccountKey::load_or_create(&store, &sealer)
             .await
@@ -338,7 +345,10 @@ impl App {
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> anyhow::Result<()> {
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
-        self.control.kills().load().await.context("the kill switches")?;
+        if let Err(error) = self.control.kills().load().await {
+            tracing::error!(%error, "the kill switches cannot be read yet: what is killed is not, until they can be");
+            self.tasks.spawn_until_stop(self.control.clone().load_kills());
+        }
         self.control.own_names(&wiring::own_names(&self.config.load())).await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);
@@ -382,9 +392,12 @@ fn local(bound: &[Bound], kind: Listener) -> Vec<SocketAddr> {
 }
 
 /// Opens the sealing key and the store.
-fn open_store(config: &Config, registry: &prometheus::Registry) -> anyhow::Result<(Sealer, SharedStore)> {
+fn open_store(
+    config: &crate::config::store::Store,
+    journal: &Path,
+    registry: &prometheus::Registry,
+) -> anyhow::Result<(Sealer, SharedStore)> {
     let path = config
-        .store
         .sqlite_path()
         .context("store.url: only sqlite: can be used here")?;
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
@@ -398,9 +411,55 @@ fn open_store(config: &Config, registry: &prometheus::Registry) -> anyhow::Resul
         tracing::info!(directory = %dir.display(), "made the directory of the store");
     }
     // The key first, and never beside a store that is there: its secrets were sealed by another.
-    let (key_file, create) = config.store.key_path();
+    let (key_file, create) = config.key_path();
+    not_lost(path, (&key_file, create), journal)?;
     let sealer = Sealer::from_file(&key_file, create && !path.exists())?;
     let metrics = crate::store::metrics::Metrics::register(registry);
-    let store = SqliteStore::open(path, Some(metrics))?;
+    let store = SqliteStore::open_to_serve(path, Some(metrics))?;
     Ok((sealer, Arc::new(store)))
+}
+
+/// Refuses to begin with an empty store where there was one: its domains, its certificates and the
+/// account at the CA would be gone without a word. `key`: the sealing key's file, and whether
+/// linkseal makes it; one that an operator brings along is there before the first start.
+fn not_lost(store: &Path, key: (&Path, bool), journal: &Path) -> anyhow::Result<()> {
+    if store.exists() {
+        return Ok(());
+    }
+    let has_events = std::fs::read_dir(journal).is_ok_and(|mut entries| entries.next().is_some());
+    let left = match key {
+        (file, true) if file.exists() => file,
+        _ if has_events => journal,
+        _ => return Ok(()),
+    };
+    anyhow::bail!(
+        "the store {store} is not there, but {left} of an earlier start is: mount its disk, correct store.url, or put a backup back (linkseal store restore); to begin with an empty store, make an empty file first: install -m 600 /dev/null {store}",
+        store = store.display(),
+        left = left.display(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_store_is_not_begun_where_there_was_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (store, key, journal) = (at("linkseal.db"), at("linkseal.key"), at("events"));
+        not_lost(&store, (&key, true), &journal).unwrap();
+        fs::create_dir(&journal).unwrap();
+        fs::write(&key, "key").unwrap();
+        not_lost(&store, (&key, false), &journal).unwrap();
+        let told = not_lost(&store, (&key, true), &journal).unwrap_err().to_string();
+        assert!(told.contains("linkseal.key of an earlier start is"), "{told}");
+        fs::write(journal.join("1.journal"), "").unwrap();
+        let told = not_lost(&store, (&key, false), &journal).unwrap_err().to_string();
+        assert!(told.contains("events of an earlier start is"), "{told}");
+        fs::write(&store, "").unwrap();
+        not_lost(&store, (&key, true), &journal).unwrap();
+    }
 }

@@ -36,7 +36,7 @@ pub struct CertificateRequest {
 /// What the control plane answers.
 #[derive(Clone, Debug)]
 pub enum CertificateAnswer {
-    /// Here it is; it is in the cache too.
+    /// Here it is; it is in the cache too. Expired only where no other will come now.
     Ready(Arc<Certificate>),
     /// None is held, and none will come now: what happened and what comes next is in the domain's state.
     None,
@@ -61,6 +61,12 @@ impl Certificates {
     /// The certificate in memory, if it has not expired.
     pub fn cached(&self, name: &DomainName, now: Timestamp) -> Option<Arc<Certificate>> {
         self.cache.get(name).filter(|c| c.not_after > now)
+    }
+
+    /// The certificate in memory, also one that has expired: what is presented where nothing better
+    /// is held, for it is the client that judges, and our clock may be the one that is wrong.
+    pub fn held(&self, name: &DomainName) -> Option<Arc<Certificate>> {
+        self.cache.get(name)
     }
 
     /// Asks the control plane: loads what is stored, else waits for the order where one runs or

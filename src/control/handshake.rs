@@ -7,10 +7,32 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::work::Waiter;
-use super::{Control, Priority, rules};
+use super::{Control, Edit, Issue, Priority, rules};
 use crate::cert::cache::{CertificateAnswer, CertificateRequest};
+use crate::cert::certificate::Certificate;
 use crate::domain::ssl::SslEvent;
 use crate::domain::{DomainName, DomainRecord};
+use crate::store::StoreError;
+
+/// What the store has of a certificate.
+enum Loaded {
+    /// It, expired or not.
+    Certificate(Arc<Certificate>),
+    /// None.
+    Missing,
+    /// One that is damaged, for this reason.
+    Unreadable(String),
+}
+
+/// What a handshake can be answered with.
+enum Found {
+    /// This, expired only where nothing else will come now.
+    Held(Arc<Certificate>),
+    /// Its order runs or is due now.
+    MayCome,
+    /// Nothing.
+    Nothing,
+}
 
 impl Control {
     /// Answers requests for ever. The channel bounds how many wait to be looked at.
@@ -32,51 +54,95 @@ impl Control {
         if reply.is_closed() {
             return self.seen_astray(name).await;
         }
-        let answer = match self.inner.certificates.cached(&name, self.inner.clock.now()) {
-            // Another handshake's request has loaded it meanwhile.
-            Some(certificate) => Ok(Some(certificate)),
-            None => self.load(&name).await,
-        };
-        let answer = match answer {
-            Ok(Some(certificate)) => CertificateAnswer::Ready(certificate),
-            Ok(None) => match self.inner.store.domain(&name).await {
-                Ok(Some(record)) if self.may_come_now(&record) => {
+        // Another handshake's request may have loaded it meanwhile.
+        let cached = self.inner.certificates.cached(&name, self.inner.clock.now());
+        let answer = match cached {
+            Some(certificate) => CertificateAnswer::Ready(certificate),
+            None => match self.look_for(&name).await {
+                Ok(Found::Held(certificate)) => CertificateAnswer::Ready(certificate),
+                Ok(Found::MayCome) => {
                     let waiter = Waiter { reply, joined: false };
                     return self.attend(name, Priority::Handshake, Some(waiter));
                 }
-                // Its order may have ended between the two looks.
-                Ok(_) => self
-                    .inner
-                    .certificates
-                    .cached(&name, self.inner.clock.now())
-                    .map_or(CertificateAnswer::None, CertificateAnswer::Ready),
+                Ok(Found::Nothing) => CertificateAnswer::None,
                 Err(error) => {
-                    self.store_fails("read domains for handshakes", Some(&name), &error);
-                    CertificateAnswer::Busy
+                    self.store_fails("read certificates for handshakes", Some(&name), &error);
+                    let held = self.inner.certificates.held(&name);
+                    held.map_or(CertificateAnswer::Busy, CertificateAnswer::Ready)
                 }
             },
-            Err(error) => {
-                tracing::error!(domain = %name, %error, "a certificate cannot be loaded for a handshake");
-                CertificateAnswer::Busy
-            }
         };
         // A handshake that has given up is not told.
         drop(reply.send(answer));
     }
 
-    /// Loads a certificate from the store into memory. `None`: none is stored, or it has expired.
-    pub(super) async fn load(
-        &self,
-        name: &DomainName,
-    ) -> Result<Option<Arc<crate::cert::certificate::Certificate>>, String> {
-        let stored = self.inner.store.certificate(name).await.map_err(|e| e.to_string())?;
-        let Some(stored) = stored else { return Ok(None) };
-        let certificate = Arc::new(self.open_certificate(name, &stored)?);
-        if certificate.not_after <= self.inner.clock.now() {
-            return Ok(None);
+    /// Looks in the store for what a handshake can be answered with.
+    async fn look_for(&self, name: &DomainName) -> Result<Found, StoreError> {
+        let loaded = self.load(name).await?;
+        if let Loaded::Certificate(certificate) = &loaded
+            && certificate.not_after > self.inner.clock.now()
+        {
+            return Ok(Found::Held(Arc::clone(certificate)));
         }
-        self.inner.certificates.put(name.clone(), Arc::clone(&certificate));
-        Ok(Some(certificate))
+        let record = self.inner.store.domain(name).await?;
+        if let Some(mut record) = record {
+            if !matches!(loaded, Loaded::Certificate(_)) && record.ssl.holds(self.inner.clock.now()) {
+                record = self.lost(record).await?;
+            }
+            if self.may_come_now(&record) {
+                return Ok(Found::MayCome);
+            }
+        }
+        // Its order may have ended between the two looks. An expired one is better than none.
+        let held = self.inner.certificates.held(name);
+        Ok(held.map_or(Found::Nothing, Found::Held))
+    }
+
+    /// Loads a certificate from the store into memory, expired or not.
+    async fn load(&self, name: &DomainName) -> Result<Loaded, StoreError> {
+        let Some(stored) = self.inner.store.certificate(name).await? else {
+            return Ok(Loaded::Missing);
+        };
+        Ok(match self.open_certificate(name, &stored) {
+            Ok(certificate) => {
+                let certificate = Arc::new(certificate);
+                self.inner.certificates.put(name.clone(), Arc::clone(&certificate));
+                Loaded::Certificate(certificate)
+            }
+            Err(why) => Loaded::Unreadable(why),
+        })
+    }
+
+    /// Notes that the certificate which a record tells of is not in the store, or cannot be read: the
+    /// domain holds none, and a new one is ordered. Returns the record as it is then.
+    async fn lost(&self, record: DomainRecord) -> Result<DomainRecord, StoreError> {
+        let name = &record.name;
+        // Looked at again: it was stored in one step with its record, perhaps between the two reads.
+        let why = match self.load(name).await? {
+            Loaded::Certificate(_) => return Ok(record),
+            Loaded::Missing => "it is not there".to_owned(),
+            Loaded::Unreadable(why) => why,
+        };
+        let orders = self.inner.settings.load().issue != Issue::Off;
+        let mut noted = false;
+        let changed = self.change(name, None, |draft| {
+            noted = draft.record.ssl.certificate == record.ssl.certificate;
+            if !noted {
+                return Edit::<StoreError>::Nothing;
+            }
+            draft.happens(SslEvent::Lost { why: why.clone() });
+            if orders {
+                draft.happens(SslEvent::Wanted);
+            }
+            draft.tells("certificate_lost", Some(why.clone()));
+            Edit::Store
+        });
+        let changed = changed.await?;
+        if noted {
+            self.inner.metrics.lost.inc();
+            tracing::error!(domain = %name, why, "the domain's certificate cannot be read from the store: a new one is ordered; look at the disk, and at what was changed in the store by hand");
+        }
+        Ok(changed.unwrap_or(record))
     }
 
     /// Answers a handshake for which the name's work at hand came too early: the schedule is asked

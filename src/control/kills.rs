@@ -1,11 +1,13 @@
 //! Kill switches: what operators stop, so that the data plane stops it within the same moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
+use super::Control;
 use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
 use crate::clock::Clock;
@@ -33,6 +35,20 @@ pub struct KillDesk {
     switches: KillSwitches,
     /// One change at a time, so that the last snapshot put in force is the newest.
     changing: Arc<Mutex<()>>,
+}
+
+/// Wait after the store failed.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl Control {
+    /// Puts the stored switches in force as soon as the store answers.
+    pub(crate) async fn load_kills(self) {
+        while let Err(error) = self.kills().load().await {
+            self.store_fails("read the kill switches", None, &error);
+            tokio::time::sleep(RETRY).await;
+        }
+        tracing::info!("the kill switches are in force");
+    }
 }
 
 impl KillDesk {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
-use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::Control;
 use crate::clock::Timestamp;
@@ -38,6 +38,8 @@ pub struct Metrics {
     /// Questions to the `ask` endpoint, by result.
     pub ask: IntCounterVec,
     rejected: IntGauge,
+    /// Certificates that could not be read from the store.
+    pub(super) lost: IntCounter,
     /// Unknown names under the policy `cname`, by result.
     pub(super) cname: IntCounterVec,
 }
@@ -104,6 +106,10 @@ impl Metrics {
             "linkseal_issuer_frozen",
             "Whether all orders are frozen by an operator.",
         )?;
+        let lost = IntCounter::new(
+            "linkseal_certificates_lost_total",
+            "Certificates that were missing or damaged in the store; each is ordered again.",
+        )?;
         let ask = IntCounterVec::new(
             Opts::new(
                 "linkseal_ask_total",
@@ -138,6 +144,7 @@ impl Metrics {
             Box::new(ask.clone()),
             Box::new(cname.clone()),
             Box::new(rejected.clone()),
+            Box::new(lost.clone()),
             Box::new(remaining.clone()),
         ] {
             registry.register(collector)?;
@@ -172,6 +179,7 @@ impl Metrics {
             ask,
             cname,
             rejected,
+            lost,
         })
     }
 }

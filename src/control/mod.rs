@@ -45,6 +45,7 @@ pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
 mod standstill;
+mod store_watch;
 mod strict;
 mod suspicion;
 #[cfg(test)]
@@ -313,6 +314,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().load_registry());
         tasks.spawn_until_stop(self.clone().watch_rejected());
         tasks.spawn_until_stop(self.clone().watch_clock());
+        tasks.spawn_until_stop(self.clone().watch_store());
         tasks.spawn_until_stop(self.clone().run_scheduler());
         tasks.spawn_until_stop(self.clone().prune_history());
         tasks.spawn_until_stop(self.clone().run_orders());

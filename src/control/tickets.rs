@@ -35,6 +35,8 @@ impl Control {
     async fn refresh_ticket_keys(&self) -> Result<(), StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let mut rows = store.ticket_keys().await?;
+        // Those there are first: a store that takes no new one must not cost them.
+        self.set_ticket_keys(&rows, now);
         if rows.first().is_none_or(|newest| !newest.created.is_within(ROTATE, now)) {
             let newest = rows.first().map(|r| r.id);
             let id = newest.unwrap_or(0) + 1;
@@ -47,10 +49,14 @@ impl Control {
             // One node of a fleet wins; the others read what it made.
             store.add_ticket_key(&row, newest, now.minus(KEEP)).await?;
             rows = store.ticket_keys().await?;
+            self.set_ticket_keys(&rows, now);
         }
+        Ok(())
+    }
+
+    fn set_ticket_keys(&self, rows: &[TicketKeyRow], now: Timestamp) {
         let keys = rows.iter().filter_map(|row| self.open_ticket_key(row, now)).collect();
         self.inner.tickets.set(keys);
-        Ok(())
     }
 
     fn open_ticket_key(&self, row: &TicketKeyRow, now: Timestamp) -> Option<TicketKey> {

@@ -180,9 +180,12 @@ impl Control {
     pub(super) fn done(&self, name: &DomainName) {
         let waiters = self.inner.in_hand.remove(name).map(|(_, hand)| hand.waiters);
         let held = self.inner.certificates.cached(name, self.inner.clock.now());
+        let came = held.is_some();
+        // One that has expired is better than none.
+        let held = held.or_else(|| self.inner.certificates.held(name));
         let answer = held.map_or(CertificateAnswer::None, CertificateAnswer::Ready);
         for waiter in waiters.unwrap_or_default() {
-            if waiter.joined && matches!(answer, CertificateAnswer::None) {
+            if waiter.joined && !came {
                 self.look_again(name.clone(), waiter.reply);
             } else {
                 // A handshake that has given up is not told.

@@ -508,6 +508,11 @@ pub enum SslEvent {
     SetAside,
     /// An operator resumed it, or brought it back.
     Resumed,
+    /// The certificate held cannot be read from the store, or is not there.
+    Lost {
+        /// What is wrong with it.
+        why: String,
+    },
     /// It is wanted (again): registered, resumed, admitted, or asked for by hand.
     Wanted,
     /// Time went by.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::reach;
 use super::record::DnsVerdict;
 use super::ssl::{
-    CaRefusals, CertificateInfo, Facts, Failure, FailureKind, ORDER_ABANDONED_AFTER, Reason, SslEvent, SslStatus,
-    State, Wish,
+    CaRefusals, CertificateInfo, Facts, Failure, FailureKind, LastError, ORDER_ABANDONED_AFTER, Reason, SslEvent,
+    SslStatus, State, Wish,
 };
 use crate::clock::Timestamp;
 
@@ -94,6 +94,7 @@ impl SslStatus {
             SslEvent::Denied => next.denied(now),
             SslEvent::Resumed => next.resumed(now),
             SslEvent::Wanted => next.wanted(now),
+            SslEvent::Lost { why } => next.lost(why, now),
             SslEvent::Tick => next.tick(now),
             SslEvent::SetAside => {}
         }
@@ -518,6 +519,25 @@ impl SslStatus {
                 self.retry_at = None;
                 self.next_attempt = Some(self.not_before(now));
             }
+        }
+    }
+
+    /// There is none any more, by a fault of ours; a new one is due at once.
+    fn lost(&mut self, why: String, now: Timestamp) {
+        self.certificate = None;
+        self.told_expiring = false;
+        self.hurry = false;
+        self.tick(now);
+        if self.reason == Reason::Expired {
+            self.reason = Reason::RetryScheduled;
+            self.facts.cause = Some(FailureKind::Internal);
+            self.next_attempt = Some(self.not_before(now));
+            self.last_error = Some(LastError {
+                kind: "about:blank".to_owned(),
+                detail: format!("the certificate could not be read from the store: {why}"),
+                at: now,
+                subproblems: Vec::new(),
+            });
         }
     }
 

@@ -177,6 +177,11 @@ impl Bound {
         self.kind
     }
 
+    /// The socket, to accept from before it is run.
+    pub fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
     /// The address it listens on, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.local

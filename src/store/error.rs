@@ -48,6 +48,9 @@ pub enum StoreError {
     /// The disk is full.
     #[error("the disk of the store is full: nothing is lost, free some space")]
     Full,
+    /// The disk takes no writes.
+    #[error("the disk of the store is read-only: look at the system's log, repair it and mount it writable again")]
+    ReadOnly,
     /// A backup or restore was not begun, or not finished; the store itself is as it was.
     #[error("{0}")]
     NotCopied(String),
@@ -69,6 +72,7 @@ impl StoreError {
             Self::Locked { .. } => "locked",
             Self::Newer { .. } => "newer",
             Self::Full => "full",
+            Self::ReadOnly => "read_only",
             Self::NotCopied(_) => "not_copied",
             Self::Unavailable(_) => "unavailable",
         }

@@ -201,7 +201,43 @@ async fn a_certificate_that_runs_out_leaves_the_cause_of_it() {
     world
         .handshake(name)
         .await
-        .expect_err("an expired certificate is never served");
+        .expect_err("no client takes an expired certificate");
+    // But it is the client that judges, by its own clock: what is held last is presented, also when
+    // the store had to be read for it.
+    let world = world.restart().await;
+    let anybody = Arc::new(client::tls_to_anybody());
+    let presented = client::handshake(world.edge.https, name, &anybody).await;
+    assert_eq!(client::serial(&presented.expect("a handshake")), first.serial);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_is_damaged_or_missing_in_the_store_is_ordered_again() {
+    let (damaged, missing) = ("links.damaged.test", "links.missing.test");
+    let (world, first) = issued(damaged, false).await;
+    world.edge.register(missing).await;
+    world.handshake(missing).await.expect("a certificate is made");
+    world.edge.until_issued(missing).await;
+    let world = world
+        .restart_after(|dir| {
+            let db = rusqlite::Connection::open(dir.join("linkseal.db")).expect("the store");
+            let of = "domain = (SELECT id FROM domains WHERE name = ?1)";
+            let changed = db.execute(
+                &format!("UPDATE certificates SET sealed_key = x'00' WHERE {of}"),
+                [damaged],
+            );
+            assert_eq!(changed, Ok(1));
+            let changed = db.execute(&format!("DELETE FROM certificates WHERE {of}"), [missing]);
+            assert_eq!(changed, Ok(1));
+        })
+        .await;
+    // Found by a handshake, which waits for the new one.
+    assert_ne!(world.served(damaged).await, first.serial);
+    world.served(missing).await;
+    for name in [damaged, missing] {
+        assert_eq!(world.edge.record(name).await.ssl.reason, Reason::Ok);
+        assert!(world.edge.timeline(name).await.contains(&"certificate_lost".to_owned()));
+        assert_eq!(world.ca.name_stats(name).certificates, 2, "one order, for {name}");
+    }
 }
 
 /// Runs certificates of a minute through several generations while a client connects all the time.

@@ -190,3 +190,59 @@ async fn cursors_of_sinks_on_a_disk_that_never_syncs_keep_nobody_waiting() {
     assert!(after < FIRST_CLICKS, "{after:?}");
     stalled.ends().await;
 }
+
+/// The store is on such a disk: a start answers health checks meanwhile, serves as soon as the disk
+/// goes on, and a write that hangs does not keep the process from ending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_disk_of_the_store_keeps_neither_the_start_silent_nor_the_process_alive() {
+    let _alone = heavy().await;
+    let plan = Plan::new()
+        .await
+        .set("store.url", "sqlite:store/linkseal.db")
+        .set("edge.drain", DRAIN);
+    let on = plan.dir.path().join("store");
+    std::fs::create_dir(&on).expect("a directory");
+    let disk = StallingDisk::new(&on, plan.dir.path());
+    let mut process = plan.serve_with(|command| disk.below(command)).await;
+    process.register(NAME).await;
+    let client = plan.client(&[]);
+    let session = client::handshake(process.https, NAME, &client).await;
+    let serial = client::serial(&session.expect("a certificate"));
+    process.signal("TERM");
+    assert!(process.ended().await.success());
+
+    disk.stall();
+    let mut process = plan.serve_with(|command| disk.below(command)).await;
+    let web = Web::plain();
+    let (edge, admin) = (process.http, process.admin);
+    let get = async |at, path: &str| {
+        let url = format!("http://{at}{path}");
+        let answer = web.call("GET", &url, None, &[("host", "127.0.0.1")]).await;
+        answer.expect("an answer").status
+    };
+    for at in [edge, admin] {
+        assert_eq!(get(at, "/healthz").await, 200);
+    }
+    assert_eq!(get(admin, "/readyz").await, 503);
+    assert_eq!(get(admin, "/v1/domains").await, 503);
+    let refused = client::handshake(process.https, NAME, &client).await;
+    assert!(client::alert(&refused.expect_err("no certificate yet")).is_some());
+    disk.heal();
+    until("it serves", async || (get(admin, "/readyz").await == 200).then_some(())).await;
+    let session = client::handshake(process.https, NAME, &client).await;
+    assert_eq!(client::serial(&session.expect("a certificate")), serial);
+
+    // A write hangs.
+    disk.stall();
+    let url = format!("http://{admin}/v1/domains");
+    let hanging = tokio::spawn(async move {
+        let body = serde_json::json!({"name": "links.hangs.test"}).to_string();
+        drop(Web::plain().call("POST", &url, Some(body), &[]).await);
+    });
+    disk.until_held("store-writer").await;
+    let begun = Instant::now();
+    process.signal("TERM");
+    process.ended().await;
+    assert!(begun.elapsed() < END, "{:?}", begun.elapsed());
+    hanging.abort();
+}

@@ -264,7 +264,7 @@ impl Acceptor {
                         () = gone(&start.io) => Err(Refusal::Gone),
                         () = &mut deadline => Err(Refusal::CertificateTimeout),
                     };
-                    match found {
+                    match self.or_last_held(&name, found) {
                         Ok((entry, certificate)) => {
                             deadline.as_mut().reset(tokio::time::Instant::now() + handshake_timeout);
                             (entry, self.serving(&certificate), false)
@@ -355,6 +355,18 @@ impl Acceptor {
             CertificateAnswer::None => Err(Refusal::NoCertificate),
             CertificateAnswer::Busy => Err(Refusal::Busy),
         }
+    }
+
+    /// Where no certificate comes, the last one held, though it has expired: the client judges, and
+    /// it may be our clock that is wrong.
+    fn or_last_held(&self, name: &DomainName, found: Result<Found, Refusal>) -> Result<Found, Refusal> {
+        let why = match found {
+            Err(why @ (Refusal::NoCertificate | Refusal::CertificateTimeout | Refusal::Busy)) => why,
+            found => return found,
+        };
+        let entry = self.parts.registry.get(name.as_str()).ok_or(why)?;
+        let certificate = self.parts.certificates.held(name).ok_or(why)?;
+        Ok((entry, certificate))
     }
 
     async fn admitted(&self, name: &DomainName) -> Result<Arc<Entry>, Refusal> {

@@ -331,14 +331,21 @@ async fn a_name_admitted_now_gets_its_certificate() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_not_served_but_asked_for_again() {
+async fn an_expired_certificate_is_presented_only_where_no_other_comes() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);
     edge.clock.advance(Duration::from_secs(3000 * 365 * 86_400));
     let hello = client_hello(&edge.client(), Some(A));
     let mut socket = TcpStream::connect(edge.https).await.unwrap();
     socket.write_all(&hello).await.unwrap();
-    assert_eq!(edge.request().await.name, name(A));
+    let request = edge.request().await;
+    assert_eq!(request.name, name(A));
+    request.reply.send(CertificateAnswer::None).unwrap();
+    assert_eq!(
+        socket.read_u8().await.unwrap(),
+        0x16,
+        "a ServerHello: the client judges"
+    );
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ pub(super) struct Opened {
 pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::StorageFull => StoreError::Full,
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
         _ => StoreError::Unavailable(format!(
             "{} cannot be opened ({error}); its directory must exist and be writable for linkseal",
             path.display()
@@ -78,12 +79,43 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     open().map_err(|error| at(path, error))
 }
 
+/// Takes the write-ahead log of a private copy in and brings it to the newest schema, so that it can
+/// be read by itself.
+pub(super) fn take_in(path: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags)?;
+    settings(&db)?;
+    if schema_of(&db)? == 0 {
+        return Err(StoreError::Unavailable("there is nothing in it".into()));
+    }
+    migrate(&mut db, MIGRATIONS)?;
+    let _mode: String = db.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
+    Ok(())
+}
+
+/// Opens a file that nothing writes, by its URI.
+pub(super) fn open_immutable(uri: &str) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let reader = Connection::open_with_flags(uri, flags)?;
+    settings(&reader)?;
+    // Reads the schema: from here on the file need not have a name.
+    schema_of(&reader)?;
+    Ok(reader)
+}
+
+/// Whether another process has the store open.
+pub(super) fn is_locked(path: &Path) -> bool {
+    let beside = File::open(with_suffix(path, ".lock"));
+    beside.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Holds the store against other processes; the operating system gives the lock back when this
 /// one ends, however it ends. The empty lock file stays: to remove it would be a race.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let beside = with_suffix(path, ".lock");
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::StorageFull => StoreError::Full,
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
         _ => StoreError::Unavailable(format!("{} cannot be locked ({error})", beside.display())),
     };
     let file = OpenOptions::new()
@@ -197,6 +229,7 @@ impl From<rusqlite::Error> for StoreError {
         };
         match code.code {
             ErrorCode::DiskFull => Self::Full,
+            ErrorCode::ReadOnly => Self::ReadOnly,
             // The shared-memory file could not be made longer.
             _ if code.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::Full,
             ErrorCode::NotADatabase => {

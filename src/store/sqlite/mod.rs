@@ -6,6 +6,7 @@
 //!   transition sent twice meets `Conflict`, since the first bumped the version.
 //! - A torn write-ahead log: SQLite checks every frame and drops the tail after the last whole
 //!   commit; what was answered lies before it.
+//! - A full or read-only disk at the start: see [`held`].
 //! - A full disk: `Full`. The transaction is rolled back, also for the calls that shared it; reads
 //!   go on, and writes do as soon as there is room. [`Store::probe`] finds out beforehand.
 //! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
@@ -19,6 +20,7 @@ mod backup;
 mod budgets;
 mod connection;
 mod domains;
+mod held;
 mod history;
 mod issuing;
 mod leases;
@@ -35,10 +37,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
+use self::held::Identity;
 use self::worker::Workers;
 use super::metrics::Metrics;
 use super::unreadable::Unreadable;
@@ -60,18 +64,61 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a backup may take.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3600);
 
+/// Between two tries to open a store that could not be written at the start.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
+/// How often that is told in the log.
+const TOLD: u32 = 60;
+
 /// A store in one file. Dropping it waits for the write in progress, then gives the file back.
 pub struct SqliteStore {
-    // In the order in which they must end: the writer's connection closes last, which tidies the
-    // write-ahead log up, and the lock outlives every connection.
-    readers: Workers,
-    writer: Workers,
-    _lock: File,
-    interrupts: Vec<InterruptHandle>,
+    live: Arc<ArcSwap<Live>>,
     /// One backup at a time, so that it keeps one reader busy at most.
     backing_up: Arc<Semaphore>,
     unreadable: Arc<Unreadable>,
     metrics: Option<Metrics>,
+}
+
+/// What answers: the file itself, or a copy of it that can only be read.
+struct Live {
+    // In the order in which they must end: the writer's connection closes last, which tidies the
+    // write-ahead log up, and the lock outlives every connection.
+    readers: Workers,
+    writer: Result<Workers, StoreError>,
+    _lock: Option<File>,
+    interrupts: Vec<InterruptHandle>,
+    /// The file that was opened. `None`: a copy.
+    file: Option<Identity>,
+}
+
+impl Live {
+    fn open(path: &Path) -> Result<Self, StoreError> {
+        let opened = connection::open(path)?;
+        let file = Identity::of(&opened.path).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let readers = (0..READERS).map(|_| connection::open_reader(&opened.path));
+        let readers: Vec<_> = readers.collect::<Result<_, _>>()?;
+        Ok(Self {
+            interrupts: interrupts(&readers),
+            readers: Workers::readers(readers)?,
+            writer: Ok(Workers::writer(opened.writer)?),
+            _lock: Some(opened.lock),
+            file: Some(file),
+        })
+    }
+
+    /// Only reads; whoever writes is told why not.
+    fn reading(readers: Vec<Connection>, why: StoreError) -> Result<Self, StoreError> {
+        Ok(Self {
+            interrupts: interrupts(&readers),
+            readers: Workers::readers(readers)?,
+            writer: Err(why),
+            _lock: None,
+            file: None,
+        })
+    }
+}
+
+fn interrupts(readers: &[Connection]) -> Vec<InterruptHandle> {
+    readers.iter().map(Connection::get_interrupt_handle).collect()
 }
 
 impl SqliteStore {
@@ -79,21 +126,67 @@ impl SqliteStore {
     /// is an older one's. Blocks until that is done: call it before serving.
     /// `metrics`: `None` when nobody measures, as in a command that only copies.
     pub fn open(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
-        let opened = connection::open(path.as_ref())?;
-        let mut readers = Vec::with_capacity(READERS);
-        for _ in 0..READERS {
-            readers.push(connection::open_reader(&opened.path)?);
-        }
-        let interrupts = readers.iter().map(Connection::get_interrupt_handle).collect();
-        Ok(Self {
-            readers: Workers::readers(readers)?,
-            writer: Workers::writer(opened.writer)?,
-            _lock: opened.lock,
-            interrupts,
+        Ok(Self::of(Live::open(path.as_ref())?, metrics))
+    }
+
+    /// Opens it as [`Self::open`] does; where it can be read but not written, what it holds is
+    /// served all the same, changes are refused, and it is opened again until that works.
+    pub fn open_to_serve(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let why = match Live::open(path) {
+            Ok(live) => return Ok(Self::of(live, metrics)),
+            Err(error @ (StoreError::Locked { .. } | StoreError::Newer { .. })) => return Err(error),
+            Err(error) => error,
+        };
+        let Some(readers) = held::open(path, READERS) else {
+            return Err(why);
+        };
+        tracing::error!(
+            error = %why,
+            "the store cannot be written: what it holds is served, nothing is ordered or changed until it can be; free or repair its disk, linkseal tries again by itself"
+        );
+        let store = Self::of(Live::reading(readers, why)?, metrics);
+        store.note_writable(false);
+        store.open_again(path.to_owned());
+        Ok(store)
+    }
+
+    fn of(live: Live, metrics: Option<Metrics>) -> Self {
+        Self {
+            live: Arc::new(ArcSwap::from_pointee(live)),
             backing_up: Arc::new(Semaphore::new(1)),
             unreadable: Arc::default(),
             metrics,
-        })
+        }
+    }
+
+    /// Tries to open the file again, on a thread of its own, until that works or the store is dropped.
+    fn open_again(&self, path: PathBuf) {
+        let live = Arc::downgrade(&self.live);
+        let again = move || {
+            for tries in 1u32.. {
+                std::thread::sleep(OPEN_AGAIN);
+                if live.strong_count() == 0 {
+                    return;
+                }
+                match Live::open(&path) {
+                    Ok(opened) => {
+                        if let Some(live) = live.upgrade() {
+                            live.store(Arc::new(opened));
+                            tracing::warn!("the store can be written again");
+                        }
+                        return;
+                    }
+                    Err(error) if tries % TOLD == 0 => {
+                        tracing::error!(%error, "the store still cannot be written; what it holds is served");
+                    }
+                    Err(_) => {}
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("store-opener".into()).spawn(again) {
+            tracing::error!(%error, "no thread could be started to open the store again; restart linkseal once its disk is writable");
+        }
     }
 
     async fn read<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
@@ -101,7 +194,8 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.measured(operation, self.readers.call(DEADLINE, work)).await
+        let live = self.live.load_full();
+        self.measured(operation, live.readers.call(DEADLINE, work)).await
     }
 
     async fn write<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
@@ -109,7 +203,22 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.measured(operation, self.writer.call(DEADLINE, work)).await
+        let live = self.live.load_full();
+        let writer = live.writer.as_ref().map_err(Clone::clone)?;
+        let answer = self.measured(operation, writer.call(DEADLINE, work)).await;
+        match &answer {
+            Ok(_) => self.note_writable(true),
+            Err(StoreError::Full | StoreError::ReadOnly | StoreError::Unavailable(_)) => self.note_writable(false),
+            // It was refused for what it is.
+            Err(_) => {}
+        }
+        answer
+    }
+
+    fn note_writable(&self, writable: bool) {
+        if let Some(metrics) = &self.metrics {
+            metrics.writable(writable);
+        }
     }
 
     async fn measured<T>(&self, operation: &'static str, call: impl Future<Output = T>) -> T {
@@ -122,10 +231,9 @@ impl SqliteStore {
     }
 }
 
-impl Drop for SqliteStore {
+impl Drop for Live {
     fn drop(&mut self) {
-        // No caller is left, as a call borrows the store: what still runs, such as a backup,
-        // runs for nobody.
+        // No caller is left: what still runs, such as a backup, runs for nobody.
         self.interrupts.iter().for_each(InterruptHandle::interrupt);
     }
 }
@@ -433,15 +541,22 @@ impl Store for SqliteStore {
     }
 
     async fn probe(&self) -> Result<(), StoreError> {
-        let id = self.write("probe", secrets::write_probe).await?;
-        self.readers.call(DEADLINE, move |db| secrets::read_probe(db, id)).await
+        let live = self.live.load_full();
+        let file = live.file.clone();
+        let write = move |db: &Connection| {
+            file.as_ref().map_or(Ok(()), Identity::check)?;
+            secrets::write_probe(db)
+        };
+        let id = self.write("probe", write).await?;
+        live.readers.call(DEADLINE, move |db| secrets::read_probe(db, id)).await
     }
 
     async fn backup(&self, to: &Path) -> Result<(), StoreError> {
         let busy = || StoreError::NotCopied("a backup is being written already; wait until it has ended".into());
         let permit = Arc::clone(&self.backing_up).try_acquire_owned().map_err(|_| busy())?;
         let to: PathBuf = to.to_owned();
-        let copy = self.readers.call(BACKUP_DEADLINE, move |db| {
+        let live = self.live.load_full();
+        let copy = live.readers.call(BACKUP_DEADLINE, move |db| {
             // Until it has ended, also when the caller has gone.
             let _permit = permit;
             backup::copy(db, &to)

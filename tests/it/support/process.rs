@@ -19,7 +19,7 @@ pub(crate) struct Process {
     log: Arc<Mutex<Vec<String>>>,
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     web: Web,
 }
 

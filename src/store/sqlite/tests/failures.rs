@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::{hold, open, place};
 use crate::domain::ssl::Reason;
@@ -101,6 +102,78 @@ async fn a_full_disk_loses_nothing_and_passes() {
     store.probe().await.unwrap();
     store.transition(change()).await.unwrap();
     assert_eq!(store.certificate(&domain.name).await.unwrap(), Some(big));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_written_serves_what_it_holds_until_it_can() {
+    let (dir, path) = place();
+    let store = open(&path);
+    let first = add(&store, "a.example", "acme", Reason::Queued).await;
+    // As a crash leaves it: the newest is in the write-ahead log alone.
+    let crashed = dir.path().join("crashed.db");
+    fs::copy(&path, &crashed).unwrap();
+    let log = connection::with_suffix(&path, "-wal");
+    fs::copy(log, connection::with_suffix(&crashed, "-wal")).unwrap();
+    // No room for the file that a writer needs.
+    let in_the_way = connection::with_suffix(&crashed, "-shm");
+    fs::create_dir(&in_the_way).unwrap();
+    assert!(SqliteStore::open(&crashed, None).is_err());
+    let metrics = prometheus::Registry::new();
+    let told = |value: u8| {
+        let text = prometheus::TextEncoder::new()
+            .encode_to_string(&metrics.gather())
+            .unwrap();
+        assert!(text.contains(&format!("linkseal_store_writable {value}")), "{text}");
+    };
+    let held = SqliteStore::open_to_serve(&crashed, Some(Metrics::register(&metrics))).unwrap();
+    assert_eq!(held.domain(&first.name).await.unwrap().as_ref(), Some(&first));
+    let new = || creation(record("b.example", "acme", Reason::Queued));
+    held.create(new()).await.unwrap_err();
+    assert!(held.probe().await.is_err());
+    told(0);
+    // It is tried again by itself.
+    fs::remove_dir(&in_the_way).unwrap();
+    let writable = async {
+        while held.probe().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), writable).await.unwrap();
+    held.create(new()).await.unwrap();
+    assert_eq!(held.domain(&first.name).await.unwrap().as_ref(), Some(&first));
+    told(1);
+    drop(held);
+    assert!(open(&crashed).domain(&name("b.example")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_is_not_served() {
+    let (dir, path) = place();
+    let nowhere = dir.path().join("no/such/dir.db");
+    assert!(SqliteStore::open_to_serve(nowhere, None).is_err());
+    let store = open(&path);
+    let locked = SqliteStore::open_to_serve(&path, None);
+    assert!(matches!(locked, Err(StoreError::Locked { .. })));
+    drop(store);
+    let text = dir.path().join("text.db");
+    fs::write(&text, "this is no database, but it is long enough: ".repeat(200)).unwrap();
+    assert!(SqliteStore::open_to_serve(&text, None).is_err());
+}
+
+#[tokio::test]
+async fn a_file_that_is_removed_or_replaced_while_it_is_in_use_is_noticed() {
+    let (dir, path) = place();
+    let store = open(&path);
+    store.probe().await.unwrap();
+    let aside = dir.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    let told = store.probe().await.unwrap_err().to_string();
+    assert!(told.contains("was removed while it is in use"), "{told}");
+    fs::write(&path, b"").unwrap();
+    let told = store.probe().await.unwrap_err().to_string();
+    assert!(told.contains("was replaced while it is in use"), "{told}");
+    fs::rename(&aside, &path).unwrap();
+    store.probe().await.unwrap();
 }
 
 #[tokio::test]

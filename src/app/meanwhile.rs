@@ -1,0 +1,132 @@
+//! What is answered while the store's disk keeps the start waiting: health checks, so that nothing
+//! restarts the process or takes its host for dead, and to all else that it cannot be served yet. No
+//! connection is left without a word.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+use crate::edge::Listener;
+use crate::edge::listener::Bound;
+use crate::edge::tls::alert;
+
+/// How long the store may take before anything is answered in its place.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Connections at once on each port, and how long each may take.
+const OPEN: usize = 256;
+const TIME: Duration = Duration::from_secs(5);
+/// The longest head of a request that is read, in bytes.
+const HEAD: usize = 8 * 1024;
+/// How long accepting rests when it fails.
+const REST: Duration = Duration::from_millis(100);
+/// The first byte of a TLS client.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Waits for the store; answers on these sockets while that takes long.
+pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound], other: &[&TcpListener]) -> T {
+    tokio::pin!(opening);
+    if let Ok(opened) = timeout(PATIENCE, &mut opening).await {
+        return opened;
+    }
+    let edge = bound.iter().map(|b| (b.socket(), b.kind().label()));
+    for (socket, listener) in edge.chain(other.iter().map(|socket| (*socket, "admin"))) {
+        if let Ok(address) = socket.local_addr() {
+            tracing::info!(listener, %address, "listening");
+        }
+    }
+    tracing::error!(
+        "the disk of the store does not answer: health checks are answered, all else is served as soon as it does; look at the disk"
+    );
+    let edge = bound.iter().map(|b| accept(b.socket(), b.kind() == Listener::Https));
+    let answering = join_all(edge.chain(other.iter().map(|socket| accept(socket, false))));
+    let opened = tokio::select! {
+        opened = &mut opening => opened,
+        // Never, as long as there is a socket.
+        _ = answering => opening.await,
+    };
+    tracing::warn!("the disk of the store answers again");
+    opened
+}
+
+async fn accept(socket: &TcpListener, tls: bool) {
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            accepted = socket.accept(), if open.len() < OPEN => match accepted {
+                Ok(accepted) => open.push(timeout(TIME, answer(accepted, tls))),
+                Err(_) => sleep(REST).await,
+            },
+            Some(_) = open.next() => {}
+        }
+    }
+}
+
+async fn answer((mut io, _): (TcpStream, SocketAddr), tls: bool) {
+    if tls {
+        return alert::send_and_close(io, &alert::INTERNAL_ERROR).await;
+    }
+    let mut head = Vec::new();
+    while head.len() < HEAD && !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match io.read_buf(&mut head).await {
+            Ok(1..) if head.first() != Some(&TLS_HANDSHAKE) => {}
+            Ok(1..) => return alert::send_and_close(io, &alert::INTERNAL_ERROR).await,
+            _ => return,
+        }
+    }
+    // A client that has gone is not told.
+    drop(io.write_all(response(&head).as_bytes()).await);
+    drop(io.shutdown().await);
+}
+
+fn response(head: &[u8]) -> String {
+    let line = String::from_utf8_lossy(head.split(|b| *b == b'\r').next().unwrap_or_default()).into_owned();
+    let target = line.split(' ').nth(1).unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default();
+    let (status, kind, body) = match path {
+        "/healthz" => ("200 OK", "application/json", r#"{"alive":true}"#),
+        "/readyz" => (
+            "503 Service Unavailable",
+            "application/json",
+            r#"{"ready":false,"missing":[{"what":"store","detail":"the disk of the store does not answer"}],"suspects_itself":false}"#,
+        ),
+        _ => (
+            "503 Service Unavailable",
+            "application/problem+json",
+            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"store_unavailable","detail":"the disk of the store does not answer; try again later"}"#,
+        ),
+    };
+    let retry = if status.starts_with("200") {
+        ""
+    } else {
+        "Retry-After: 5\r\n"
+    };
+    let sent = if line.starts_with("HEAD ") { "" } else { body };
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{retry}Connection: close\r\n\r\n{sent}",
+        body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_checks_are_answered_and_all_else_comes_again() {
+        let of = |request: &str| response(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        assert!(of("GET /healthz").starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(of("GET /healthz?x=1").ends_with(r#"{"alive":true}"#));
+        assert!(of("HEAD /healthz").ends_with("\r\n\r\n"));
+        for request in ["GET /readyz", "GET /c/token", "POST /v1/domains", "nonsense"] {
+            let answer = of(request);
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(answer.contains("Retry-After: 5\r\n"), "{answer}");
+        }
+    }
+}
