@@ -236,6 +236,35 @@ pub(super) fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
+/// Whether a text in that form can be the name of something: a target that was pasted as a URL, or
+/// with a blank or comma, is none.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_label = |l: &str| {
+        let letters = l.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b));
+        letters && (1..=63).contains(&l.len())
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// A name as it was typed: without the backslashes of a zone file (RFC 1035 §5.1), for sentences.
+pub(super) fn plain(name: &str) -> String {
+    let mut typed = String::new();
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once('\\') {
+        typed.push_str(before);
+        let code = after.get(..3).and_then(|c| c.parse::<u8>().ok());
+        let (c, length) = match (code, after.chars().next()) {
+            (Some(code), _) => (char::from(code), 3),
+            (None, Some(c)) => (c, c.len_utf8()),
+            (None, None) => break,
+        };
+        typed.push(c);
+        rest = after.get(length..).unwrap_or_default();
+    }
+    typed.push_str(rest);
+    typed.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// Whether the name lies in `localhost`, which is loopback without a question (RFC 6761 §6.3).
 pub(super) fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")

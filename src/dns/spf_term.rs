@@ -20,8 +20,19 @@ pub(super) enum Kind<'a> {
         /// Whether a match passes: no qualifier, or `+`.
         passes: bool,
     },
-    /// `a`, `mx`, `ptr` and `exists`, each of which costs a look-up.
-    Lookup,
+    /// `a` or `mx`: the addresses of a host, or of a domain's mail hosts.
+    Hosts {
+        mx: bool,
+        /// `None`: the domain that the record stands at.
+        name: Option<&'a str>,
+        /// The dual CIDR length from its first slash on; empty: none.
+        length: &'a str,
+    },
+    Exists {
+        target: &'a str,
+    },
+    Ptr,
+    /// `ip4` or `ip6`: the one mechanism beside `all` that costs no look-up.
     Address,
     Redirect {
         target: &'a str,
@@ -35,10 +46,7 @@ pub(super) fn terms(record: &str) -> Vec<Result<Term<'_>, &str>> {
     let texts = record.split(' ').filter(|t| !t.is_empty()).skip(1);
     let mut seen = Vec::new();
     let read = texts.map(|text| {
-        let term = Term {
-            text,
-            kind: kind(text).ok_or(text)?,
-        };
+        let term = term(text).ok_or(text)?;
         // Twice is an error (§6).
         if let Some(name) = ["redirect=", "exp="].into_iter().find(|n| begins(text, n)) {
             if seen.contains(&name) {
@@ -49,6 +57,11 @@ pub(super) fn terms(record: &str) -> Vec<Result<Term<'_>, &str>> {
         Ok(term)
     });
     read.collect()
+}
+
+/// One term. `None`: receivers cannot read it.
+pub(super) fn term(text: &str) -> Option<Term<'_>> {
+    kind(text).map(|kind| Term { text, kind })
 }
 
 fn begins(text: &str, name: &str) -> bool {
@@ -75,12 +88,20 @@ fn kind(text: &str) -> Option<Kind<'_>> {
             target,
             passes: !text.starts_with(['-', '~', '?']),
         }),
-        "exists" => domain(value?).map(|_| Kind::Lookup),
-        "ptr" => (rest.is_empty() || domain(value?).is_some()).then_some(Kind::Lookup),
+        "exists" => domain(value?).map(|target| Kind::Exists { target }),
+        "ptr" => (rest.is_empty() || domain(value?).is_some()).then_some(Kind::Ptr),
         "a" | "mx" => {
-            let (host, length) = rest.split_once('/').map_or((rest, None), |(h, l)| (h, Some(l)));
-            let host = host.is_empty() || domain(host.strip_prefix(':')?).is_some();
-            (host && length.is_none_or(dual_length)).then_some(Kind::Lookup)
+            let (host, length) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let name = match host.strip_prefix(':') {
+                Some(name) => Some(domain(name)?),
+                None => None,
+            };
+            let readable = length.strip_prefix('/').is_none_or(dual_length);
+            readable.then_some(Kind::Hosts {
+                mx: bare == "mx",
+                name,
+                length,
+            })
         }
         "ip4" => network::<Ipv4Addr>(value?, 32).then_some(Kind::Address),
         "ip6" => network::<Ipv6Addr>(value?, 128).then_some(Kind::Address),

@@ -1,0 +1,194 @@
+//! What receivers come to when they follow an SPF record with all its includes (RFC 7208 §4.6.4).
+
+use futures_util::future::{join, join_all};
+
+use super::look::Look;
+use super::lookup::{Kind, LookupError, is_name, normal};
+use super::spf_term::{Kind as Term, terms};
+
+/// The look-ups a receiver makes before it gives up (§4.6.4).
+pub(super) const MAX_LOOKUPS: usize = 10;
+/// How many of them may find nothing (§4.6.4).
+pub(super) const MAX_VOIDS: usize = 2;
+/// How many mail hosts an `mx` may lead to (§4.6.4).
+const MAX_EXCHANGES: usize = 10;
+
+/// What following a record came to.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    pub(super) lookups: usize,
+    /// The names of the look-ups that find nothing.
+    pub(super) voids: Vec<String>,
+    /// The names whose records were read, or should have been.
+    pub(super) reached: Vec<String>,
+    /// Whether mail that the include asked for lets pass, passes.
+    pub(super) included: bool,
+    /// An include that has no single valid record: a permanent error (§5.2).
+    pub(super) broken: Option<String>,
+    /// An `mx` with too many hosts: a permanent error, too.
+    pub(super) crowded: Option<String>,
+    /// A name whose servers fail, and how.
+    pub(super) failed: Option<(String, LookupError)>,
+}
+
+impl Walk {
+    /// Whether receivers ignore the record for good, whatever it says.
+    pub(super) fn is_ignored(&self) -> bool {
+        self.lookups > MAX_LOOKUPS || self.voids.len() > MAX_VOIDS || self.broken.is_some() || self.crowded.is_some()
+    }
+}
+
+/// The SPF records among the texts of a name (§4.5).
+pub(super) async fn records(look: &Look<'_>, name: &str) -> Result<Vec<String>, LookupError> {
+    let answer = look.get(name, Kind::Txt).await?;
+    Ok(answer.texts().filter(|t| is_record(t)).map(printable).collect())
+}
+
+pub(super) fn is_record(text: &str) -> bool {
+    text.split(' ').next().is_some_and(|v| v.eq_ignore_ascii_case("v=spf1"))
+}
+
+/// Texts come from anywhere and go into sentences.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Follows `record` as it stands at `domain`, looking for an include of `ours`.
+pub(super) async fn walk(look: &Look<'_>, domain: &str, record: &str, ours: &str) -> Walk {
+    let mut walk = Walk::default();
+    let mut hosts = Vec::new();
+    let mut waiting = vec![Level {
+        domain: domain.to_owned(),
+        record: record.to_owned(),
+        passes: true,
+    }];
+    while let Some(level) = waiting.pop() {
+        for step in steps(&level.record) {
+            walk.lookups += 1;
+            let Step::Record { target, passes } = step else {
+                hosts.extend(step.host(&level.domain).filter(|_| walk.lookups <= MAX_LOOKUPS));
+                continue;
+            };
+            let passes = passes && level.passes;
+            walk.included |= passes && target == ours;
+            // Past the limit receivers stop, and so do we. Macros (§7) depend on the mail at hand.
+            if walk.lookups > MAX_LOOKUPS || target.contains('%') {
+                continue;
+            }
+            walk.reached.push(target.clone());
+            if !is_name(&target) {
+                walk.broken.get_or_insert(target);
+                continue;
+            }
+            match records(look, &target).await {
+                Ok(texts) => match texts.as_slice() {
+                    [text] if terms(text).iter().all(Result::is_ok) => waiting.push(Level {
+                        domain: target,
+                        record: text.clone(),
+                        passes,
+                    }),
+                    _ => {
+                        walk.broken.get_or_insert(target);
+                    }
+                },
+                Err(e) if e.is_absent() || e == LookupError::Loop => {
+                    walk.broken.get_or_insert(target);
+                }
+                Err(e) => {
+                    walk.failed.get_or_insert((target, e));
+                }
+            }
+        }
+        if walk.lookups > MAX_LOOKUPS {
+            break;
+        }
+    }
+    for (host, found) in join_all(hosts.into_iter().map(|h| found(look, h))).await {
+        match found {
+            Found::Nothing => walk.voids.push(host),
+            Found::TooMuch => walk.crowded = Some(host),
+            Found::Something => {}
+        }
+    }
+    walk
+}
+
+struct Level {
+    domain: String,
+    record: String,
+    /// Whether every include on the way here passes.
+    passes: bool,
+}
+
+/// A look-up that a record asks for.
+pub(super) enum Step {
+    /// Of another record.
+    Record { target: String, passes: bool },
+    /// Of hosts; `None`: those of the domain itself.
+    Hosts { mx: bool, name: Option<String> },
+    /// Of whether a name has an address.
+    Exists(String),
+    /// Of the name of the client's address.
+    Ptr,
+}
+
+impl Step {
+    /// The name that is looked up, and whether for its mail hosts. `None`: that depends on the mail.
+    fn host(self, domain: &str) -> Option<(String, bool)> {
+        let (name, mx) = match self {
+            Self::Hosts { mx, name } => (name.unwrap_or_else(|| domain.to_owned()), mx),
+            Self::Exists(name) => (name, false),
+            Self::Record { .. } | Self::Ptr => return None,
+        };
+        (!name.contains('%')).then_some((name, mx))
+    }
+}
+
+/// The look-ups of a record. What follows `all` is never read (§5.1), nor a redirect beside one,
+/// wherever it stands (§6.1).
+pub(super) fn steps(record: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut redirect = None;
+    for term in terms(record).into_iter().flatten() {
+        match term.kind {
+            Term::All => return steps,
+            Term::Include { target, passes } => steps.push(Step::Record {
+                target: normal(target),
+                passes,
+            }),
+            Term::Redirect { target } => redirect = Some(normal(target)),
+            Term::Hosts { mx, name, .. } => steps.push(Step::Hosts {
+                mx,
+                name: name.map(normal),
+            }),
+            Term::Exists { target } => steps.push(Step::Exists(normal(target))),
+            Term::Ptr => steps.push(Step::Ptr),
+            Term::Address | Term::Modifier => {}
+        }
+    }
+    steps.extend(redirect.map(|target| Step::Record { target, passes: true }));
+    steps
+}
+
+enum Found {
+    Nothing,
+    TooMuch,
+    Something,
+}
+
+async fn found(look: &Look<'_>, (name, mx): (String, bool)) -> (String, Found) {
+    let found = if !is_name(&name) {
+        Found::Nothing
+    } else if mx {
+        match look.get(&name, Kind::Mx).await {
+            Ok(answer) if answer.records.len() > MAX_EXCHANGES => Found::TooMuch,
+            Err(e) if e.is_absent() => Found::Nothing,
+            _ => Found::Something,
+        }
+    } else {
+        let (a, aaaa) = join(look.get(&name, Kind::A), look.get(&name, Kind::Aaaa)).await;
+        let absent = [a, aaaa].iter().all(|r| r.as_ref().is_err_and(LookupError::is_absent));
+        if absent { Found::Nothing } else { Found::Something }
+    };
+    (name, found)
+}
