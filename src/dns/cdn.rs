@@ -4,8 +4,11 @@
 //! than a less telling sentence ("points elsewhere"). Where the lists are published:
 //! - Cloudflare: <https://www.cloudflare.com/ips/>
 //! - Fastly: <https://api.fastly.com/public-ip-list>
-//! - Amazon CloudFront: <https://d7uri8nf7uskq.cloudfront.net/tools/list-cloudfront-ips> (its larger blocks)
-//! - Akamai, Azure Front Door, Imperva and others publish no stable blocks: CNAME targets only.
+//! - Amazon CloudFront: <https://ip-ranges.amazonaws.com/ip-ranges.json>, service CLOUDFRONT (its larger
+//!   blocks, less those it shares with other services; IPv6 is left to the CNAME target)
+//! - Imperva: <https://my.imperva.com/api/integration/v1/ips>
+//! - Sucuri: <https://docs.sucuri.net/>, and the block its customers' names lead to
+//! - Akamai publishes none, Azure Front Door, Bunny and Gcore change theirs weekly: CNAME targets only.
 
 use std::net::IpAddr;
 
@@ -20,15 +23,17 @@ struct Cdn {
     blocks: &'static [&'static str],
 }
 
-/// The network an address or one of the CNAME targets belongs to.
+/// The network that one of the CNAME targets belongs to, or that all the addresses do: with one of
+/// them elsewhere, switching off a proxy would not be enough.
 pub(super) fn provider<'a>(addresses: &[IpAddr], mut targets: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     let by_target = targets.find_map(|t| CDNS.iter().find(|c| c.suffixes.iter().any(|s| ends_in(t, s))));
     let by_address = || {
         CDNS.iter().find(|c| {
-            c.blocks
-                .iter()
-                .filter_map(|b| b.parse::<IpNet>().ok())
-                .any(|b| addresses.iter().any(|a| b.contains(a)))
+            let blocks: Vec<IpNet> = c.blocks.iter().filter_map(|b| b.parse().ok()).collect();
+            // Where only IPv4 blocks are known, IPv6 says nothing.
+            let all_known = blocks.iter().any(|b| b.addr().is_ipv6());
+            let mut judged = addresses.iter().filter(|a| all_known || a.is_ipv4()).peekable();
+            judged.peek().is_some() && judged.all(|a| blocks.iter().any(|b| b.contains(a)))
         })
     };
     by_target.or_else(by_address).map(|c| c.name)
@@ -43,7 +48,11 @@ pub(super) fn ends_in(name: &str, suffix: &str) -> bool {
 const CDNS: &[Cdn] = &[
     Cdn {
         name: "Cloudflare",
-        suffixes: &["cdn.cloudflare.net", "cdn.cloudflareanycast.net"],
+        suffixes: &[
+            "cdn.cloudflare.net",
+            "cdn.cloudflareanycast.net",
+            "cdn.cloudflarecn.net",
+        ],
         blocks: &[
             "173.245.48.0/20",
             "103.21.244.0/22",
@@ -101,25 +110,45 @@ const CDNS: &[Cdn] = &[
         suffixes: &["cloudfront.net"],
         blocks: &[
             "3.160.0.0/14",
+            "3.164.0.0/14",
+            "3.168.0.0/14",
+            "3.172.0.0/17",
+            "3.173.0.0/16",
+            "3.174.0.0/15",
             "13.32.0.0/15",
             "13.35.0.0/16",
             "13.224.0.0/14",
             "13.249.0.0/16",
+            "15.158.0.0/16",
             "18.64.0.0/14",
+            "18.68.0.0/16",
             "18.154.0.0/15",
             "18.160.0.0/15",
             "18.164.0.0/15",
             "18.172.0.0/15",
             "18.238.0.0/15",
             "18.244.0.0/15",
+            "23.91.0.0/19",
+            "23.234.192.0/18",
+            "24.110.32.0/19",
+            "24.110.128.0/17",
+            "51.74.192.0/18",
+            "52.46.0.0/18",
+            "52.82.128.0/19",
             "52.84.0.0/15",
+            "52.124.128.0/17",
             "52.222.128.0/17",
             "54.182.0.0/16",
             "54.192.0.0/16",
             "54.230.0.0/16",
             "54.239.128.0/18",
+            "54.239.192.0/19",
+            "54.240.128.0/18",
+            "64.252.64.0/18",
+            "64.252.128.0/18",
             "65.8.0.0/16",
             "65.9.0.0/17",
+            "65.9.128.0/18",
             "70.132.0.0/18",
             "71.152.0.0/17",
             "99.84.0.0/16",
@@ -131,9 +160,15 @@ const CDNS: &[Cdn] = &[
             "144.220.0.0/16",
             "204.246.164.0/22",
             "204.246.168.0/22",
-            "205.251.192.0/19",
+            "204.246.176.0/20",
+            "205.251.202.0/23",
+            "205.251.204.0/22",
+            "205.251.208.0/20",
+            "205.251.249.0/24",
+            "205.251.250.0/23",
+            "205.251.252.0/23",
+            "205.251.254.0/24",
             "216.137.32.0/19",
-            "2600:9000::/28",
         ],
     },
     Cdn {
@@ -144,6 +179,7 @@ const CDNS: &[Cdn] = &[
             "akamaiedge.net",
             "akamai.net",
             "akamaized.net",
+            "akamaihd.net",
         ],
         blocks: &[],
     },
@@ -155,7 +191,32 @@ const CDNS: &[Cdn] = &[
     Cdn {
         name: "Imperva",
         suffixes: &["incapdns.net", "impervadns.net"],
-        blocks: &[],
+        blocks: &[
+            "199.83.128.0/21",
+            "198.143.32.0/19",
+            "149.126.72.0/21",
+            "103.28.248.0/22",
+            "185.11.124.0/22",
+            "192.230.64.0/18",
+            "45.64.64.0/22",
+            "107.154.0.0/16",
+            "45.60.0.0/16",
+            "45.223.0.0/16",
+            "131.125.128.0/17",
+            "2a02:e980::/29",
+        ],
+    },
+    Cdn {
+        name: "Sucuri",
+        suffixes: &["sucuri.net"],
+        blocks: &[
+            "192.88.134.0/23",
+            "185.93.228.0/22",
+            "66.248.200.0/22",
+            "208.109.0.0/22",
+            "192.124.249.0/24",
+            "2a02:fe80::/29",
+        ],
     },
     Cdn {
         name: "Bunny",
@@ -196,6 +257,26 @@ mod tests {
             (ip("2606:4700:3030::1"), "", Some("Cloudflare")),
             (ip("151.101.1.57"), "", Some("Fastly")),
             (ip("13.225.0.1"), "", Some("Amazon CloudFront")),
+            (ip("18.68.1.1"), "", Some("Amazon CloudFront")),
+            (ip("3.164.1.1"), "", Some("Amazon CloudFront")),
+            (ip("205.251.253.1"), "", Some("Amazon CloudFront")),
+            // A name server of Route 53.
+            (ip("205.251.193.1"), "", None),
+            (ip("2600:9000:5301::1"), "", None),
+            (ip("45.60.1.1"), "", Some("Imperva")),
+            (ip("2a02:e980::1"), "", Some("Imperva")),
+            (ip("192.124.249.10"), "", Some("Sucuri")),
+            (Vec::new(), "x.sucuri.net", Some("Sucuri")),
+            (Vec::new(), "x.cdn.cloudflarecn.net", Some("Cloudflare")),
+            (Vec::new(), "x.akamaihd.net", Some("Akamai")),
+            (ip("203.0.113.7"), "x.sucuri.net", Some("Sucuri")),
+            (
+                [ip("13.32.0.1"), ip("2600:9000:5301::1")].concat(),
+                "",
+                Some("Amazon CloudFront"),
+            ),
+            ([ip("104.21.3.4"), ip("203.0.113.7")].concat(), "", None),
+            ([ip("104.21.3.4"), ip("2606:4700::1")].concat(), "", Some("Cloudflare")),
             (Vec::new(), "d111.cloudfront.net", Some("Amazon CloudFront")),
             (Vec::new(), "links.customer.example.edgekey.net", Some("Akamai")),
             (Vec::new(), "notcloudfront.net", None),

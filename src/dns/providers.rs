@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::cdn::ends_in;
+use super::provider_table::PROVIDERS;
 use super::row::Hint;
 
 /// The host of a zone, as a report shows it.
@@ -13,187 +14,70 @@ use super::row::Hint;
 pub struct ProviderHelp {
     /// Its name.
     pub name: &'static str,
-    /// Where to sign in.
-    pub url: &'static str,
+    /// Where to sign in, or to edit this very zone.
+    pub url: String,
     /// Where to click.
     pub steps: Hint,
 }
 
-/// The host whose name servers these are. `None`: not one of those known here.
-pub(super) fn detect<'a>(name_servers: impl Iterator<Item = &'a str>) -> Option<ProviderHelp> {
+/// The host of `zone`, whose name servers these are. `None`: not one of those known here.
+pub(super) fn detect<'a>(zone: &str, name_servers: impl Iterator<Item = &'a str>) -> Option<ProviderHelp> {
     let provider = name_servers
         .into_iter()
         .find_map(|ns| PROVIDERS.iter().find(|p| p.serves(ns)))?;
     Some(ProviderHelp {
         name: provider.name,
-        url: provider.url,
+        url: provider.url.replace("{zone}", zone),
         steps: Hint::new(provider.en, provider.de),
     })
 }
 
-struct Provider {
-    name: &'static str,
-    url: &'static str,
-    /// Its name servers lie in one of these.
-    zones: &'static [&'static str],
-    /// A label of its name servers starts like this. `None`: the zones tell enough.
-    label: Option<&'static str>,
-    en: &'static str,
-    de: &'static str,
+/// A host of zones.
+pub(super) struct Provider {
+    pub(super) name: &'static str,
+    /// `{zone}` stands for the zone.
+    pub(super) url: &'static str,
+    /// Its name servers: `*.` is any name below, `*` in a label anything, `#` a number.
+    pub(super) servers: &'static [&'static str],
+    pub(super) en: &'static str,
+    pub(super) de: &'static str,
 }
 
 impl Provider {
     fn serves(&self, name_server: &str) -> bool {
-        self.zones.iter().any(|z| ends_in(name_server, z))
-            || self
-                .label
-                .is_some_and(|l| name_server.split('.').any(|label| label.starts_with(l)))
+        self.servers.iter().any(|pattern| is_like(name_server, pattern))
     }
 }
 
-const PROVIDERS: &[Provider] = &[
-    Provider {
-        name: "Cloudflare",
-        url: "https://dash.cloudflare.com/",
-        zones: &["ns.cloudflare.com"],
-        label: None,
-        en: "Choose the domain, then DNS > Records > Add record. Set the proxy status to “DNS only”: the cloud must be grey.",
-        de: "Wählen Sie die Domain, dann DNS > Einträge > Eintrag hinzufügen. Stellen Sie den Proxy-Status auf „Nur DNS“: Die Wolke muss grau sein.",
-    },
-    Provider {
-        name: "GoDaddy",
-        url: "https://dcc.godaddy.com/",
-        zones: &["domaincontrol.com"],
-        label: None,
-        en: "Open Domain Portfolio, choose the domain, then DNS > DNS Records > Add New Record.",
-        de: "Öffnen Sie das Domain-Portfolio, wählen Sie die Domain, dann DNS > DNS-Einträge > Neuen Eintrag hinzufügen.",
-    },
-    Provider {
-        name: "Namecheap",
-        url: "https://ap.www.namecheap.com/",
-        zones: &["registrar-servers.com"],
-        label: None,
-        en: "Open Domain List, click Manage beside the domain, then Advanced DNS > Add New Record.",
-        de: "Öffnen Sie Domain List, klicken Sie neben der Domain auf Manage, dann Advanced DNS > Add New Record.",
-    },
-    Provider {
-        name: "Amazon Route 53",
-        url: "https://console.aws.amazon.com/route53/v2/hostedzones",
-        zones: &[],
-        label: Some("awsdns-"),
-        en: "Open Hosted zones, choose the zone, then Create record.",
-        de: "Öffnen Sie Gehostete Zonen, wählen Sie die Zone, dann Datensatz erstellen.",
-    },
-    Provider {
-        name: "IONOS",
-        url: "https://my.ionos.com/domains",
-        zones: &["ui-dns.com", "ui-dns.de", "ui-dns.org", "ui-dns.biz"],
-        label: None,
-        en: "Open Domains & SSL, choose the domain, then DNS > Add record. Take off a forwarding of the subdomain, if there is one.",
-        de: "Öffnen Sie Domains & SSL, wählen Sie die Domain, dann DNS > Record hinzufügen. Entfernen Sie eine Weiterleitung der Subdomain, falls vorhanden.",
-    },
-    Provider {
-        name: "Strato",
-        url: "https://www.strato.de/apps/CustomerService",
-        zones: &["rzone.de"],
-        label: None,
-        en: "Open Domains > Manage domains, create the subdomain, then choose DNS under its gear and edit the CNAME or TXT records.",
-        de: "Öffnen Sie Domains > Domainverwaltung, legen Sie die Subdomain an, wählen Sie unter dem Zahnrad DNS und bearbeiten Sie CNAME- oder TXT-Einträge.",
-    },
-    Provider {
-        name: "Hetzner",
-        url: "https://console.hetzner.com/",
-        zones: &[
-            "ns.hetzner.com",
-            "ns.hetzner.de",
-            "your-server.de",
-            "second-ns.com",
-            "second-ns.de",
-            "first-ns.de",
-        ],
-        label: None,
-        en: "Open DNS, choose the zone, then Records > Add record. End the target of a CNAME with a dot.",
-        de: "Öffnen Sie DNS, wählen Sie die Zone, dann Records > Record hinzufügen. Beenden Sie das Ziel eines CNAME mit einem Punkt.",
-    },
-    Provider {
-        name: "OVHcloud",
-        url: "https://www.ovh.com/manager/",
-        zones: &["ovh.net", "ovh.ca", "anycast.me"],
-        label: None,
-        en: "Open Web Cloud > Domain names, choose the domain, then DNS zone > Add an entry. End the target of a CNAME with a dot.",
-        de: "Öffnen Sie Web Cloud > Domainnamen, wählen Sie die Domain, dann DNS-Zone > Eintrag hinzufügen. Beenden Sie das Ziel eines CNAME mit einem Punkt.",
-    },
-    Provider {
-        name: "Squarespace (Google Domains)",
-        url: "https://account.squarespace.com/domains",
-        zones: &["googledomains.com", "squarespacedns.com"],
-        label: None,
-        en: "Choose the domain, then DNS > DNS settings > Custom records > Add record. A zone in Google Cloud DNS is edited in its console.",
-        de: "Wählen Sie die Domain, dann DNS > DNS-Einstellungen > Benutzerdefinierte Einträge > Eintrag hinzufügen. Eine Zone in Google Cloud DNS bearbeiten Sie in deren Konsole.",
-    },
-    Provider {
-        name: "Wix",
-        url: "https://manage.wix.com/account/domains",
-        zones: &["wixdns.net"],
-        label: None,
-        en: "Open Domains, choose Manage DNS records under the dots beside the domain, then Add record.",
-        de: "Öffnen Sie Domains, wählen Sie unter den Punkten neben der Domain DNS-Einträge verwalten, dann Eintrag hinzufügen.",
-    },
-    Provider {
-        name: "ALL-INKL.COM",
-        url: "https://kas.all-inkl.com/",
-        zones: &["kasserver.com"],
-        label: None,
-        en: "In the KAS open Tools > DNS settings, edit the domain, then create a new DNS entry.",
-        de: "Öffnen Sie im KAS Tools > DNS-Einstellungen, bearbeiten Sie die Domain, dann Neuen DNS-Eintrag erstellen.",
-    },
-    Provider {
-        name: "united-domains",
-        url: "https://www.united-domains.de/portfolio/",
-        zones: &["udag.de", "udag.net", "udag.org", "udagdns.de", "udagdns.net"],
-        label: None,
-        en: "Open the portfolio, click DNS beside the domain, then add the subdomain with its record.",
-        de: "Öffnen Sie das Portfolio, klicken Sie neben der Domain auf DNS und ergänzen Sie die Subdomain mit ihrem Eintrag.",
-    },
-    Provider {
-        name: "netcup",
-        url: "https://www.customercontrolpanel.de/",
-        zones: &["netcup.net"],
-        label: None,
-        en: "In the CCP open Domains, click the magnifier beside the domain, then DNS and add the record.",
-        de: "Öffnen Sie im CCP Domains, klicken Sie neben der Domain auf die Lupe, dann DNS, und ergänzen Sie den Eintrag.",
-    },
-    Provider {
-        name: "Mittwald",
-        url: "https://studio.mittwald.de/",
-        zones: &[
-            "agenturserver.de",
-            "agenturserver.it",
-            "agenturserver.co",
-            "agenturserver.eu",
-            "mittwald.de",
-        ],
-        label: None,
-        en: "In mStudio open the project's Domains, choose the (sub)domain, then DNS and edit the records.",
-        de: "Öffnen Sie im mStudio die Domains des Projekts, wählen Sie die (Sub-)Domain, dann DNS, und bearbeiten Sie die Einträge.",
-    },
-    Provider {
-        name: "Hostpoint",
-        url: "https://admin.hostpoint.ch/",
-        zones: &["hostpoint.ch"],
-        label: None,
-        en: "Open Domains, choose the domain, then Edit DNS zone > Add record.",
-        de: "Öffnen Sie Domains, wählen Sie die Domain, dann DNS-Zone bearbeiten > Eintrag hinzufügen.",
-    },
-    Provider {
-        name: "World4You",
-        url: "https://my.world4you.com/",
-        zones: &["world4you.at", "world4you.com"],
-        label: None,
-        en: "Choose the domain, then Domain > DNS and add the record.",
-        de: "Wählen Sie die Domain, dann Domain > DNS, und fügen Sie den Eintrag hinzu.",
-    },
-];
+fn is_like(name: &str, pattern: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(zone) => ends_in(name, zone),
+        None => {
+            let (labels, patterns) = (name.split('.'), pattern.split('.'));
+            labels.clone().count() == patterns.clone().count() && labels.zip(patterns).all(|(l, p)| is_label_like(l, p))
+        }
+    }
+}
+
+fn is_label_like(label: &str, pattern: &str) -> bool {
+    let Some(at) = pattern.find(['*', '#']) else {
+        return label == pattern;
+    };
+    let (start, rest) = pattern.split_at(at);
+    let Some(label) = label.strip_prefix(start) else {
+        return false;
+    };
+    match rest.strip_prefix('#') {
+        Some(rest) => {
+            let digits = label.bytes().take_while(u8::is_ascii_digit).count();
+            digits > 0 && label.get(digits..).is_some_and(|l| is_label_like(l, rest))
+        }
+        None => {
+            let rest = rest.get(1..).unwrap_or_default();
+            (0..=label.len()).any(|n| label.get(n..).is_some_and(|l| is_label_like(l, rest)))
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -201,39 +85,154 @@ mod tests {
 
     #[test]
     fn hosts_are_known_by_their_servers() {
+        let mut seen = Vec::new();
         for (server, name) in [
             ("ada.ns.cloudflare.com", "Cloudflare"),
+            ("blue.foundationdns.org", "Cloudflare"),
             ("ns37.domaincontrol.com", "GoDaddy"),
             ("dns1.registrar-servers.com", "Namecheap"),
+            ("freedns2.registrar-servers.com", "Namecheap"),
+            ("dns2.namecheaphosting.com", "Namecheap hosting"),
             ("ns-1536.awsdns-00.co.uk", "Amazon Route 53"),
             ("ns1045.ui-dns.org", "IONOS"),
+            ("ns1017.ui-dns.de", "IONOS"),
             ("docks18.rzone.de", "Strato"),
+            ("shades07.rzone.de", "Strato"),
+            ("ns-strato.ui-dns.de", "Strato"),
+            ("ns-strato.ui-dns.biz", "Strato"),
+            ("ns-fh.ui-dns.com", "Fasthosts"),
+            ("ns2.livedns.co.uk", "Fasthosts"),
             ("hydrogen.ns.hetzner.com", "Hetzner"),
+            ("helium.ns.hetzner.de", "Hetzner"),
+            ("ns1.your-server.de", "Hetzner konsoleH"),
+            ("ns.second-ns.com", "Hetzner konsoleH"),
+            ("ns3.second-ns.de", "Hetzner konsoleH"),
+            ("ns1.first-ns.de", "Hetzner Robot"),
+            ("robotns2.second-ns.de", "Hetzner Robot"),
+            ("robotns3.second-ns.com", "Hetzner Robot"),
             ("dns104.ovh.net", "OVHcloud"),
+            ("ns200.anycast.me", "OVHcloud"),
             ("ns-cloud-b1.googledomains.com", "Squarespace (Google Domains)"),
+            ("ns02.squarespacedns.com", "Squarespace (Google Domains)"),
+            ("ns1.systemdns.com", "Squarespace (Google Domains)"),
             ("ns8.wixdns.net", "Wix"),
             ("ns5.kasserver.com", "ALL-INKL.COM"),
             ("ns.udag.de", "united-domains"),
+            ("solar.dns-parking.com", "Hostinger"),
             ("second-dns.netcup.net", "netcup"),
+            ("ns01.agenturserver.it", "Mittwald"),
             ("ns1.agenturserver.de", "Mittwald"),
             ("ns2.hostpoint.ch", "Hostpoint"),
             ("ns1.world4you.at", "World4You"),
+            ("ns11.infomaniak.ch", "Infomaniak"),
+            ("ns2.hans.hosteurope.de", "Host Europe"),
+            ("ns.namespace4you.de", "domainfactory"),
+            ("ns2.123-reg.co.uk", "123-reg"),
+            ("ns02.one.com", "one.com"),
+            ("ns3.inwx.eu", "INWX"),
+            ("ns2.checkdomain.de", "checkdomain"),
+            ("ns1.cyon.ch", "cyon"),
+            ("ns3.hosttech.ch", "Hosttech"),
+            ("ns1-03.azure-dns.info", "Azure DNS"),
+            ("ns2.vercel-dns.com", "Vercel"),
+            ("ns3.digitalocean.com", "DigitalOcean"),
+            ("ns-212-a.gandi.net", "Gandi"),
+            ("maceio.ns.porkbun.com", "Porkbun"),
+            ("ns41.worldnic.com", "Network Solutions"),
+            ("ns1fkl.name.com", "Name.com"),
+            ("ns1.bdm.microsoftonline.com", "Microsoft 365"),
+            ("ns4.linode.com", "Linode"),
+            ("ns2.dnsimple-edge.net", "DNSimple"),
+            ("ns1.dreamhost.com", "DreamHost"),
+            ("ns1.bluehost.com", "Bluehost"),
+            ("ns7.websitewelcome.com", "HostGator"),
+            ("ns1.transip.nl", "TransIP"),
+            ("ns3.combell.net", "Combell"),
+            ("dns2.technorail.com", "Aruba"),
         ] {
-            assert_eq!(detect([server].into_iter()).unwrap().name, name, "{server}");
+            let help = detect("customer.example", [server].into_iter()).expect(server);
+            assert_eq!(help.name, name, "{server}");
+            seen.push(name);
         }
-        assert!(detect(["ns1.customer.example", "notovh.net"].into_iter()).is_none());
+        // No row of the table without one of its servers here.
+        for p in PROVIDERS {
+            assert!(seen.contains(&p.name), "{}", p.name);
+        }
+    }
+
+    #[test]
+    fn servers_that_only_look_like_a_hosts_are_not() {
+        for server in [
+            "ns1.customer.example",
+            "notovh.net",
+            // Brands of the same house, and a customer's server in its zone.
+            "ns-arsys.ui-dns.com",
+            "ns-gmx.ui-dns.de",
+            "ns-1and1.ui-dns.com",
+            "vps12.ovh.net",
+            // Shared by several hosts, or by resellers.
+            "dns1.p01.nsone.net",
+            "a.ns14.net",
+            "ns1.rrpproxy.net",
+            "ns.your-server.de.evil.example",
+            "ns-x.awsdns-00.com",
+        ] {
+            assert!(detect("customer.example", [server].into_iter()).is_none(), "{server}");
+        }
+    }
+
+    #[test]
+    fn every_pattern_has_one_host() {
+        for p in PROVIDERS {
+            for pattern in p.servers {
+                let server = pattern.replacen("*.", "a1.", usize::from(pattern.starts_with("*.")));
+                let server = server.replace('#', "17").replace('*', "2-b");
+                let serving: Vec<&str> = PROVIDERS.iter().filter(|p| p.serves(&server)).map(|p| p.name).collect();
+                assert_eq!(serving, [p.name], "{pattern}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_the_zone_where_there_is_one() {
+        let help = detect("customer.example", ["ns37.domaincontrol.com"].into_iter()).unwrap();
+        assert_eq!(
+            help.url,
+            "https://dcc.godaddy.com/control/portfolio/customer.example/settings?tab=dns"
+        );
     }
 
     #[test]
     fn every_host_says_where_to_click_in_both_languages() {
+        // What these panels append to a target without a final dot, and where TXT needs quotation marks.
+        const DOT: [&str; 9] = [
+            "Strato",
+            "ALL-INKL.COM",
+            "Hetzner",
+            "Hetzner konsoleH",
+            "Hetzner Robot",
+            "OVHcloud",
+            "Gandi",
+            "DigitalOcean",
+            "123-reg",
+        ];
+        const QUOTES: [&str; 4] = ["Hetzner", "Hetzner konsoleH", "Hetzner Robot", "Amazon Route 53"];
         for p in PROVIDERS {
             assert!(
-                p.url.starts_with("https://") && p.en.ends_with('.') && p.de.ends_with('.'),
+                p.url.starts_with("https://") && p.en.ends_with(['.', ')']) && p.de.ends_with(['.', ')']),
                 "{}",
                 p.name
             );
-            assert!(!p.zones.is_empty() || p.label.is_some(), "{}", p.name);
-            assert_ne!(p.en, p.de);
+            assert!(!p.servers.is_empty(), "{}", p.name);
+            assert!(p.en != p.de || p.name == "Combell", "{}", p.name);
+            assert_eq!(p.en.contains("with a dot"), DOT.contains(&p.name), "{}", p.name);
+            assert_eq!(p.de.contains("mit einem Punkt"), DOT.contains(&p.name), "{}", p.name);
+            assert_eq!(
+                p.en.contains("in quotation marks"),
+                QUOTES.contains(&p.name),
+                "{}",
+                p.name
+            );
         }
     }
 }
