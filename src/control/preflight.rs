@@ -8,20 +8,21 @@
 //! A customer's zone says where to connect to, so only public addresses, the edge's own and the
 //! configured one are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::lanes::{Lanes, Owner, Place};
 use super::work::Asked;
 use super::{Control, Edit};
 use crate::address::is_public;
-use crate::dns::{Kind, Lookup};
+use crate::dns::{Kind, Lookup, is_synthesized};
 use crate::domain::ssl::{Preflight, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::http01::{self, Miss, NoWay, Way};
@@ -41,6 +42,8 @@ const WAIT: Duration = Duration::from_secs(4);
 const WAIT_THROUGH_PROXY: Duration = Duration::from_secs(20);
 /// Addresses of one host that are tried, of each family.
 const MAX_ADDRESSES: usize = 2;
+/// Addresses of a name behind a proxy that are tried.
+const MAX_FOREIGN: usize = 16;
 /// How long the stand-in answers for a name whose pre-flight is made through a proxy: its own time,
 /// and that for other nodes to hear of it.
 const STAND_IN: Duration = Duration::from_secs(30);
@@ -91,15 +94,46 @@ impl Preflighter {
     /// Fetches a challenge of a name; `through`: the proxy in front of it. `None`: the name leads
     /// where nothing may be tried.
     async fn attempt(&self, name: &DomainName, through: Option<&str>) -> Option<Result<(), String>> {
+        if through.is_none() {
+            return self.fetch(name, self.settings.address).await;
+        }
+        // Clients go to any of the addresses, so each of them has to bring the challenge here.
+        let addresses = self.foreign(name).await;
+        if addresses.iter().any(|ip| !self.is_allowed(ip)) {
+            return None;
+        }
+        let reachable = addresses.into_iter().filter(|ip| has_route(*ip));
+        let port = self.settings.ports.0;
+        let tries = reachable.map(|ip| self.fetch(name, Some(SocketAddr::new(ip, port))));
+        let mut tried = join_all(tries).await;
+        if tried.is_empty() {
+            return self.fetch(name, None).await;
+        }
+        let missed = tried.iter().position(|t| !matches!(t, Some(Ok(()))));
+        tried.swap_remove(missed.unwrap_or_default())
+    }
+
+    /// Where a name leads, less the edge's own addresses and those that a resolver makes up for
+    /// networks without IPv4.
+    async fn foreign(&self, name: &DomainName) -> Vec<IpAddr> {
+        let ask = |kind| self.lookup.lookup(name.as_str(), kind);
+        let (a, aaaa) = futures_util::join!(ask(Kind::A), ask(Kind::Aaaa));
+        let found = [a, aaaa].into_iter().flatten().flat_map(|answer| answer.addresses());
+        let foreign = found.filter(|ip| !self.settings.own.contains(ip) && !is_synthesized(*ip));
+        foreign.take(MAX_FOREIGN).collect()
+    }
+
+    fn is_allowed(&self, ip: &IpAddr) -> bool {
+        self.settings.private || is_public(*ip) || self.settings.own.contains(ip)
+    }
+
+    /// Fetches a challenge of a name; `instead`: at this address, not at those it resolves to.
+    async fn fetch(&self, name: &DomainName, instead: Option<SocketAddr>) -> Option<Result<(), String>> {
         let token = URL_SAFE_NO_PAD.encode(random::bytes::<32>());
         let expected = format!("{token}.{}", self.thumbprint);
         let way = Hops {
             flight: self,
-            instead: self
-                .settings
-                .address
-                .filter(|_| through.is_none())
-                .map(|address| (name, address)),
+            instead: instead.map(|address| (name, address)),
         };
         match timeout(TIME, http01::fetch(&way, name.as_str(), &token, &expected, HOP)).await {
             Ok(Ok(())) => Some(Ok(())),
@@ -108,6 +142,16 @@ impl Preflighter {
             Err(_) => Some(Err(format!("no answer within {} s", TIME.as_secs()))),
         }
     }
+}
+
+/// Whether this node can send to an address at all: without IPv6 here, its world may still be well.
+/// Connecting a UDP socket sends nothing.
+fn has_route(ip: IpAddr) -> bool {
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((ip, 9)).is_ok())
 }
 
 /// Where the hosts of one pre-flight are.
@@ -131,13 +175,11 @@ impl Way for Hops<'_> {
             let absent = [&v6, &v4].iter().all(|r| r.as_ref().is_err_and(|e| e.is_absent()));
             return Err(if absent { NoWay::NoAddress } else { NoWay::NotTried });
         }
-        let settings = &self.flight.settings;
-        let allowed = |ip: &IpAddr| settings.private || is_public(*ip) || settings.own.contains(ip);
         // IPv6 first, as CAs do.
         let found = [v6, v4].into_iter().flatten();
         let found: Vec<_> = found
             .flat_map(|answer| answer.addresses().into_iter().take(MAX_ADDRESSES))
-            .filter(allowed)
+            .filter(|ip| self.flight.is_allowed(ip))
             .map(|ip| SocketAddr::new(ip, port))
             .collect();
         if found.is_empty() {
@@ -291,6 +333,36 @@ mod tests {
                 Some(words) => assert!(tried.as_ref().is_err_and(|e| e.contains(words)), "{tried:?}"),
             }
         }
+        tasks.stop();
+    }
+
+    #[tokio::test]
+    async fn behind_a_proxy_every_address_has_to_bring_the_challenge() {
+        let (tasks, name) = (Tasks::new(), DomainName::parse(NAME).unwrap());
+        let dns = DnsServer::start(&tasks).await.unwrap();
+        dns.add(NAME, Kind::A, "127.0.0.1");
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 49\r\n\r\n{token}.print";
+        let open = PreflightSettings {
+            private: true,
+            ..settings(server(answer).await.port())
+        };
+        let flight = preflighter(&dns, open.clone()).await;
+        assert_eq!(flight.attempt(&name, Some("CDN")).await, Some(Ok(())));
+        // Nothing listens on the other one: some clients would never get here.
+        dns.add(NAME, Kind::A, "127.0.0.2");
+        let missed = flight.attempt(&name, Some("CDN")).await;
+        assert!(matches!(missed, Some(Err(_))), "{missed:?}");
+        // Unless that is the edge itself.
+        let own = vec![IpAddr::from([127, 0, 0, 2])];
+        let flight = preflighter(&dns, PreflightSettings { own, ..open.clone() }).await;
+        assert_eq!(flight.attempt(&name, Some("CDN")).await, Some(Ok(())));
+        // An address that may not be connected to says nothing, so the name is not let through.
+        let closed = PreflightSettings {
+            own: vec![IpAddr::from([127, 0, 0, 1])],
+            private: false,
+            ..open
+        };
+        assert_eq!(preflighter(&dns, closed).await.attempt(&name, Some("CDN")).await, None);
         tasks.stop();
     }
 
