@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dkim_key::{self, Key};
 use super::look::Look;
-use super::lookup::{Answer, Kind, normal};
+use super::lookup::{Answer, Kind, normal, plain};
 use super::near_miss::{self, NearMiss};
 use super::row::{Hint, Purpose, RecordReport, Word};
 
@@ -31,7 +31,7 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: &Dkim) -> Recor
             if found == target || has_our_key(look, &host, &target).await {
                 return row;
             }
-            row.leads_elsewhere(&found, &target)
+            row.leads_elsewhere(&plain(&found), &target)
         }
         Err(e) if e.is_absent() => match look.get(&host, Kind::Txt).await {
             // Some providers write the alias's text instead of the alias; some people copy it.
@@ -112,7 +112,11 @@ async fn has_our_key(look: &Look<'_>, host: &str, target: &str) -> bool {
 
 /// A record that was entered without `_domainkey`, or without its underscore.
 async fn misplaced(look: &Look<'_>, selector: &str, domain: &str, host_short: &str) -> Option<NearMiss> {
-    for at in [format!("{selector}.{domain}"), format!("{selector}.domainkey.{domain}")] {
+    for at in [
+        format!("{selector}.{domain}"),
+        format!("{selector}.domainkey.{domain}"),
+        format!("{selector}_domainkey.{domain}"),
+    ] {
         for kind in [Kind::Cname, Kind::Txt] {
             let Ok(answer) = look.get(&at, kind).await else {
                 continue;

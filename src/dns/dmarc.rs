@@ -49,11 +49,18 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) ->
     };
     // Without one of its own, the organizational domain's holds (RFC 7489 §6.6.3).
     let organization = zone_of(domain);
-    if organization != domain
-        && let Ok(p) = published(look, &format!("_dmarc.{organization}")).await
-        && !p.texts.is_empty()
-    {
-        return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, true);
+    if organization != domain {
+        let inherited = format!("_dmarc.{organization}");
+        match published(look, &inherited).await {
+            // Receivers take none of several (§6.6.3): that is to be put right where they are.
+            Ok(p) if p.texts.len() > 1 => {
+                let row = RecordReport::new("TXT", Purpose::Mail, &inherited, row.expected);
+                return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, true);
+            }
+            Ok(p) if !p.texts.is_empty() => return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, true),
+            Err(e) if !e.is_absent() => return row.failed(&e),
+            Ok(_) | Err(_) => {}
+        }
     }
     let near = match near {
         Some(near) => Some(near),
@@ -64,7 +71,12 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) ->
 
 /// A record that was entered at the domain itself, or without the underscore.
 async fn misplaced(look: &Look<'_>, domain: &str, host_short: &str) -> Option<NearMiss> {
-    for at in [domain.to_owned(), format!("dmarc.{domain}")] {
+    for at in [
+        domain.to_owned(),
+        format!("dmarc.{domain}"),
+        format!("_dmark.{domain}"),
+        format!("_dmarc.www.{domain}"),
+    ] {
         let Ok(answer) = look.get(&at, Kind::Txt).await else {
             continue;
         };
@@ -105,6 +117,13 @@ async fn published(look: &Look<'_>, name: &str) -> Result<Published, LookupError
 fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {
     let (host, asked) = (row.host.clone(), wanted.policy());
     let [text] = texts else {
+        // The strictest they have, so that nothing of it is lost.
+        let strictest = texts.iter().filter(|t| policy(t, inherited) >= Some(wanted));
+        let keep = strictest.max_by_key(|t| policy(t, inherited)).cloned();
+        let row = RecordReport {
+            expected: keep.map_or(row.expected, |keep| vec![keep]),
+            ..row
+        };
         return row.is(
             Word::Wrong,
             Hint::new(
@@ -229,6 +248,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn several_of_the_organization_are_put_right_where_they_are() {
+        let script = Script::new();
+        script.add("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=none");
+        script.add(
+            "_dmarc.customer.example",
+            Kind::Txt,
+            "v=DMARC1; p=reject; rua=mailto:a@customer.example",
+        );
+        let row = report(&script, "mail.customer.example", DmarcWanted::Present).await;
+        assert_eq!(
+            (row.verdict, row.host.as_str()),
+            (Word::Wrong, "_dmarc.customer.example")
+        );
+        assert_eq!(row.expected, ["v=DMARC1; p=reject; rua=mailto:a@customer.example"]);
+        assert!(
+            row.hint.en.contains("keep one at _dmarc.customer.example"),
+            "{}",
+            row.hint.en
+        );
+    }
+
+    #[tokio::test]
+    async fn an_organization_whose_servers_fail_is_not_one_without_a_record() {
+        let script = Script::new();
+        script.fail(
+            "_dmarc.customer.example",
+            Kind::Txt,
+            LookupError::ServFail { text: None },
+        );
+        let row = report(&script, "mail.customer.example", DmarcWanted::Present).await;
+        assert_eq!(row.verdict, Word::Error);
+        assert!(
+            row.hint.en.contains("customer.example fail (SERVFAIL)"),
+            "{}",
+            row.hint.en
+        );
+    }
+
+    #[tokio::test]
     async fn near_misses_are_shown() {
         for (at, text, word) in [
             ("_dmarc.customer.example", "\"v=DMARC1; p=none\"", "quotation marks"),
@@ -237,6 +295,11 @@ mod tests {
             ("_dmarc.customer.example", "V=DMARC1; p=none", "upper and lower case"),
             ("_dmarc.customer.example", " v=DMARC1; p=none", "begins with a space"),
             ("customer.example", "v=DMARC1; p=none", "the host has to be _dmarc"),
+            (
+                "_dmark.customer.example",
+                "v=DMARC1; p=none",
+                "the host has to be _dmarc",
+            ),
             (
                 "dmarc.customer.example",
                 "v=DMARC1; p=none",
