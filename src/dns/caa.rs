@@ -5,9 +5,9 @@
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::caa_value::{Grant, grant};
+use super::caa_value::{Flaw, Grant, flaw, grant};
 use super::look::Look;
-use super::lookup::{Answer, Data, Kind, LookupError, zone_of};
+use super::lookup::{Answer, Data, Kind, LookupError, is_name, zone_of};
 
 /// Tags whose critical flag does not matter, for CAs know them. A CA that meets another critical
 /// one must refuse (RFC 8659 §4.1).
@@ -44,12 +44,19 @@ pub enum Caa {
         host: String,
         /// The records that decide.
         found: Vec<String>,
+        /// Those of them that forbid it to every CA that does not know their tag: they have to go,
+        /// whatever else is there.
+        critical: Vec<String>,
+        /// Whether one of the CAs would be let in without these.
+        granted: bool,
+        /// A record that looks as if it let one of the CAs in, and why it does not.
+        near: Option<(String, Flaw)>,
         /// How long caches may keep them, in seconds.
         ttl: Option<u32>,
     },
     /// The records cannot be had; a CA refuses then (RFC 8659 §6.1).
     Error {
-        /// The zone whose servers fail.
+        /// The zone whose servers fail: of the name, a parent, or where an alias leads.
         zone: String,
         /// How.
         error: LookupError,
@@ -74,11 +81,11 @@ pub(super) async fn check(look: &Look<'_>, name: &str, cas: &[CaIdentity]) -> Ca
             Err(e) if e.is_absent() => {}
             // An alias in a circle has no records (RFC 8659 §3 leaves its address check to fail).
             Err(LookupError::Loop) => {}
+            // Resolvers that look for a circle's end themselves fail without a reason.
+            Err(error) if matches!(error, LookupError::ServFail { .. }) && is_circle(look, level).await => {}
             Err(error) => {
-                return Caa::Error {
-                    zone: zone_of(level).to_owned(),
-                    error,
-                };
+                let zone = failing(look, level, &error).await;
+                return Caa::Error { zone, error };
             }
         }
     }
@@ -90,6 +97,47 @@ pub(super) async fn check(look: &Look<'_>, name: &str, cas: &[CaIdentity]) -> Ca
 
 async fn records_at<'n>(look: &Look<'_>, level: &'n str) -> (&'n str, Result<Answer, LookupError>) {
     (level, look.get(level, Kind::Caa).await)
+}
+
+/// How many aliases are followed to find what fails.
+const MAX_ALIASES: usize = 10;
+
+/// The names that an alias leads to, one after the other; the last is none, or one met before.
+async fn aliases(look: &Look<'_>, name: &str) -> Vec<String> {
+    let mut names = vec![name.to_owned()];
+    while names.len() <= MAX_ALIASES {
+        let last = names.last().map_or(name, String::as_str);
+        let Ok(answer) = look.get(last, Kind::Cname).await else {
+            break;
+        };
+        let Some(next) = answer.names().next().map(str::to_owned) else {
+            break;
+        };
+        let met = names.contains(&next);
+        names.push(next);
+        if met {
+            break;
+        }
+    }
+    names
+}
+
+async fn is_circle(look: &Look<'_>, level: &str) -> bool {
+    let mut names = aliases(look, level).await;
+    names.pop().is_some_and(|last| names.contains(&last))
+}
+
+/// The zone whose servers fail: where `level` is an alias, that of the first name behind it that
+/// fails when it is asked by itself.
+async fn failing(look: &Look<'_>, level: &str, error: &LookupError) -> String {
+    let mut zone = zone_of(level).to_owned();
+    for name in aliases(look, level).await.into_iter().skip(1).filter(|n| is_name(n)) {
+        match look.get(&name, Kind::Caa).await {
+            Err(e) if e == *error => zone = zone_of(&name).to_owned(),
+            _ => break,
+        }
+    }
+    zone
 }
 
 /// The name and its parents, down to the top-level domain.
@@ -104,24 +152,32 @@ fn judge(answer: &Answer, level: &str, cas: &[CaIdentity]) -> Caa {
     let found: Vec<String> = answer.records.iter().map(|r| r.data.to_string()).collect();
     let mut restricted = false;
     let mut granted = Grant::No;
-    let mut unknown_critical = false;
+    let mut unknown = Vec::new();
+    let mut near = None;
     for record in &answer.records {
         let Data::Caa { critical, tag, value } = &record.data else {
             continue;
         };
-        unknown_critical |= *critical && !KNOWN_TAGS.contains(&tag.as_str());
+        if *critical && !KNOWN_TAGS.contains(&tag.as_str()) {
+            unknown.push(record.data.to_string());
+        }
         // `issuewild` speaks of wildcards only (RFC 8659 §4.3), which linkseal never asks for.
         if tag == "issue" {
             restricted = true;
             let best = cas.iter().map(|ca| grant(value, ca)).max();
             granted = granted.max(best.unwrap_or(Grant::No));
+            let flaw = cas.iter().find_map(|ca| flaw(value, ca));
+            near = near.or(flaw.map(|flaw| (record.data.to_string(), flaw)));
         }
     }
-    if unknown_critical || (restricted && granted == Grant::No) {
+    if !unknown.is_empty() || (restricted && granted == Grant::No) {
         let host = answer.records.first().map_or(level, |r| r.owner.as_str()).to_owned();
         return Caa::Forbids {
             host,
             found,
+            critical: unknown,
+            granted: !restricted || granted > Grant::No,
+            near: near.filter(|_| granted == Grant::No),
             ttl: answer.ttl(),
         };
     }

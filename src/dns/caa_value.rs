@@ -44,6 +44,50 @@ pub(super) fn grant(value: &str, ca: &CaIdentity) -> Grant {
     }
 }
 
+/// What keeps a value that looks as if it let a CA in from doing so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Characters that do not belong there: quotation marks, a final dot, `https://`.
+    Spelling,
+    /// A parameter that cannot be read, or stands twice.
+    Parameters,
+    /// `accounturi` names another account.
+    Account,
+    /// `validationmethods` leaves out HTTP-01.
+    Method,
+}
+
+/// What is wrong with a value that is meant for `ca`, but does not let it in. `None`: it is meant for
+/// another, or lets it in.
+pub(super) fn flaw(value: &str, ca: &CaIdentity) -> Option<Flaw> {
+    if grant(value, ca) > Grant::No {
+        return None;
+    }
+    let lower = value.to_ascii_lowercase();
+    let mut ids = ca
+        .identities
+        .iter()
+        .map(|id| id.trim_end_matches('.').to_ascii_lowercase());
+    let id = ids.find(|id| lower.contains(id.as_str()))?;
+    let issuer = lower.split(';').next().unwrap_or_default().trim_matches([' ', '\t']);
+    if issuer != id {
+        // Another CA's name may end like ours.
+        let around = issuer.split_once(id.as_str())?;
+        let apart = |s: &str| !s.contains(|c: char| c.is_ascii_alphanumeric());
+        let scheme = around.0.trim_end_matches(['/', ':']);
+        let before = apart(around.0) || ["http", "https", "issue", "issue \""].contains(&scheme.trim_matches('"'));
+        return (before && !around.0.ends_with('.') && apart(around.1)).then_some(Flaw::Spelling);
+    }
+    let Some(value) = IssueValue::parse(value) else {
+        return Some(Flaw::Parameters);
+    };
+    match (value.parameter("accounturi"), value.parameter("validationmethods")) {
+        (Ok(_), Ok(Some(methods))) if !lists_ours(methods) => Some(Flaw::Method),
+        (Ok(Some(_)), Ok(_)) => Some(Flaw::Account),
+        _ => Some(Flaw::Parameters),
+    }
+}
+
 /// Whether a list of validation methods has ours; a malformed list has none.
 fn lists_ours(methods: &str) -> bool {
     let is_label = |m: &str| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');

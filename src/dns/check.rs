@@ -17,7 +17,7 @@ use super::caa::{self, CaIdentity, Caa};
 use super::dkim::Dkim;
 use super::dmarc::DmarcWanted;
 use super::look::{Look, Memo};
-use super::lookup::{Answer, Kind, Lookup};
+use super::lookup::{Answer, Kind, Lookup, plain};
 use super::metrics::Metrics;
 use super::trace::{Alias, Target, Trace, error, trace};
 use crate::clock::{Clock, Timestamp};
@@ -66,6 +66,10 @@ pub struct Finding {
     pub a: Vec<Ipv4Addr>,
     /// IPv6 addresses, likewise.
     pub aaaa: Vec<Ipv6Addr>,
+    /// The chain's end, which has these addresses.
+    pub end: String,
+    /// Those of the addresses that have to go, where the others lead here.
+    pub strays: Vec<IpAddr>,
     /// How many seconds caches may keep what was found, absence included. `None`: not known.
     pub ttl: Option<u32>,
     /// What CAA says; [`Caa::NotJudged`] too when the name does not lead here.
@@ -208,6 +212,8 @@ impl Checker {
             chain,
             a,
             aaaa,
+            end,
+            strays,
             ttl,
             fault,
         } = trace(look, name, &self.settings.target).await;
@@ -216,6 +222,8 @@ impl Checker {
             chain,
             a,
             aaaa,
+            end,
+            strays,
             ttl,
             caa: Caa::NotJudged,
             stale: None,
@@ -258,7 +266,7 @@ impl Finding {
     /// What stands at the name itself: the CNAME's target, or the addresses.
     pub fn found(&self) -> Vec<String> {
         match self.chain.first() {
-            Some(first) => vec![first.to.clone()],
+            Some(first) => vec![plain(&first.to)],
             None => self
                 .a
                 .iter()

@@ -17,6 +17,7 @@ mod lookup;
 mod message;
 mod metrics;
 mod near_miss;
+mod provider_table;
 mod providers;
 mod report;
 mod resolver;
@@ -24,7 +25,10 @@ mod row;
 #[cfg(test)]
 pub(crate) mod script;
 mod spf;
+mod spf_draft;
+mod spf_repair;
 mod spf_term;
+mod spf_walk;
 #[cfg(any(test, feature = "devca"))]
 pub mod testing;
 mod texts;
@@ -32,6 +36,7 @@ mod trace;
 mod wanted;
 
 pub use caa::{CaIdentity, Caa};
+pub use caa_value::Flaw;
 pub use check::{CHECK_TIME, Checker, CheckerSettings, Finding, Stale};
 pub use dkim::Dkim;
 pub use dmarc::DmarcWanted;
@@ -42,4 +47,4 @@ pub use report::DnsReport;
 pub use resolver::{Resolver, ResolverError, ResolverSettings};
 pub use row::{Hint, Purpose, RecordReport, Word};
 pub use texts::Proof;
-pub use trace::{Alias, Target};
+pub use trace::{Alias, Target, is_synthesized};

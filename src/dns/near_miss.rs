@@ -1,8 +1,10 @@
 //! TXT records that are meant as the one asked for, but that receivers do not take for one: their
 //! owner sees a record there, so the report shows it and says what is wrong with it.
 
+use futures_util::future::join;
+
 use super::look::Look;
-use super::lookup::{Kind, normal};
+use super::lookup::Kind;
 use super::row::Hint;
 
 /// What a TXT record is meant to be.
@@ -135,13 +137,47 @@ pub(super) fn elsewhere(found: &str, at: &str, host_short: &str) -> NearMiss {
 /// A CNAME's target that was entered as text at `host`.
 pub(super) async fn target_as_text(look: &Look<'_>, host: &str, target: &str) -> Option<NearMiss> {
     let answer = look.get(host, Kind::Txt).await.ok()?;
-    let found = answer.texts().find(|t| normal(t.trim_matches('"')) == target)?;
+    let found = answer.texts().find(|t| is_target(t, target))?;
     Some(NearMiss {
         found: found.to_owned(),
         hint: Hint::new(
             "The target was entered as a TXT record: delete that and choose the type CNAME.",
             "Das Ziel wurde als TXT-Eintrag angelegt: Löschen Sie diesen und wählen Sie den Typ CNAME.",
         ),
+    })
+}
+
+/// Whether a text is a target with no more than what people paste with it: `https://…/`, quotation
+/// marks, the type before it or a remark behind it.
+fn is_target(text: &str, target: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    let Some((before, after)) = text.split_once(target) else {
+        return false;
+    };
+    let apart = |c: Option<char>| c.is_none_or(|c| !(c.is_ascii_alphanumeric() || "-_@=:".contains(c)));
+    let before_ok = before.ends_with("://") || apart(before.chars().last()) && !before.ends_with('.');
+    let after_ok = apart(after.chars().next())
+        && !after
+            .strip_prefix('.')
+            .is_some_and(|a| a.starts_with(char::is_alphanumeric));
+    // Of a longer text the name is only a part.
+    before.len() + after.len() <= 40 && before_ok && after_ok && !before.contains('=')
+}
+
+/// What stands at a name where a CNAME is to be, which tolerates no other record (RFC 1034 §3.6.2).
+pub(super) async fn in_the_way(look: &Look<'_>, host: &str) -> Option<Hint> {
+    let (txt, mx) = join(look.get(host, Kind::Txt), look.get(host, Kind::Mx)).await;
+    let kinds: Vec<&str> = [(txt, "TXT"), (mx, "MX")]
+        .into_iter()
+        .filter(|(answer, _)| answer.is_ok())
+        .map(|(_, kind)| kind)
+        .collect();
+    let (en, de) = (kinds.join(" and "), kinds.join(" und "));
+    (!kinds.is_empty()).then(|| {
+        Hint::new(
+            format!("{host} has other records ({en}), beside which a CNAME is not possible: delete them first, or use another subdomain."),
+            format!("{host} hat andere Einträge ({de}), neben denen kein CNAME möglich ist: Löschen Sie diese zuerst, oder nutzen Sie eine andere Subdomain."),
+        )
     })
 }
 

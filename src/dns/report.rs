@@ -1,5 +1,6 @@
 //! The whole report on a domain's DNS: every record asked for, what is there, what to change.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
@@ -8,11 +9,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::caa::Caa;
+use super::caa_value::Flaw;
 use super::check::{Checker, Finding};
 use super::dkim::{self, Dkim};
 use super::dmarc::{self, DmarcWanted};
 use super::look::{Look, Memo};
-use super::lookup::{Kind, zone_of};
+use super::lookup::{Kind, LookupError, zone_of};
 use super::near_miss;
 use super::providers::{self, ProviderHelp};
 use super::row::{self, Hint, Purpose, RecordReport, Word};
@@ -160,7 +162,11 @@ impl Checker {
 
     /// The rows HTTPS depends on.
     async fn https_rows(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
-        let (mut leads, caa) = join(self.leading_row(look, name, finding), self.caa_row(look, name, finding)).await;
+        let (mut leads, caa) = join(
+            self.leading_row(look, name, finding),
+            self.caa_rows(look, name, finding),
+        )
+        .await;
         leads.extend(caa);
         leads
     }
@@ -168,11 +174,12 @@ impl Checker {
     /// The CNAME, or the addresses of an apex, and an AAAA that has to go.
     async fn leading_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
         let target = &self.settings.target;
-        let addresses: Vec<String> = target.addresses.iter().map(ToString::to_string).collect();
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = target.addresses.iter().partition(|ip| ip.is_ipv4());
+        let (family, addresses) = if v4.is_empty() { ("AAAA", v6) } else { ("A", v4) };
         let pointing = Pointing::of(name.as_str(), target.name.as_str(), !addresses.is_empty());
         let (kind, expected) = match pointing {
             Pointing::Cname | Pointing::Alias => ("CNAME", vec![target.name.to_string()]),
-            Pointing::Addresses | Pointing::Target => ("A", addresses),
+            Pointing::Addresses | Pointing::Target => (family, addresses.iter().map(ToString::to_string).collect()),
         };
         let row = RecordReport::new(kind, Purpose::Https, name.as_str(), expected);
         let row = row.found(finding.found(), finding.ttl);
@@ -187,18 +194,23 @@ impl Checker {
                 _ => row,
             }),
             DnsVerdict::Missing if pointing != Pointing::Cname => {
-                rows.push(without_cname(row, Word::Missing, pointing))
+                rows.push(without_cname(row, Word::Missing, pointing, &target.addresses))
             }
             DnsVerdict::Missing => {
                 // The error is asked for again, from memory, to tell a name entered in the wrong place.
                 let error = look.get(name.as_str(), Kind::Cname).await.err();
-                let absent = super::lookup::LookupError::NoData { ttl: finding.ttl };
+                let absent = LookupError::NoData { ttl: finding.ttl };
                 let error = error.filter(|e| e.is_absent()).unwrap_or(absent);
                 let as_text = near_miss::target_as_text(look, name.as_str(), target.name.as_str()).await;
-                rows.push(row.without(look, Kind::Cname, &error).await.near(as_text));
+                let in_the_way = match (&as_text, &error) {
+                    (None, LookupError::NoData { .. }) => near_miss::in_the_way(look, name.as_str()).await,
+                    _ => None,
+                };
+                let row = row.without(look, Kind::Cname, &error).await;
+                rows.push(row.near(as_text).also(in_the_way));
             }
             DnsVerdict::Elsewhere { .. } if pointing != Pointing::Cname => {
-                rows.push(without_cname(row, Word::Wrong, pointing));
+                rows.push(without_cname(row, Word::Wrong, pointing, &target.addresses));
             }
             DnsVerdict::Elsewhere { found } => {
                 let wildcard = wildcard(look, name, finding).await;
@@ -211,34 +223,41 @@ impl Checker {
                     format!("Schalten Sie den {provider}-Proxy für {name} aus („nur DNS“)."),
                 ),
             )),
-            DnsVerdict::StrayAaaa { found, host } => {
-                let extra = RecordReport::new("AAAA", Purpose::Https, host, Vec::new());
+            // Another's zone cannot be edited, the way there can.
+            DnsVerdict::StrayAaaa { found, host } if zone_of(host) != zone_of(name.as_str()) => {
+                let row = match pointing {
+                    Pointing::Cname => row.leads_elsewhere(&finding.found().join(", "), target.name.as_str()),
+                    _ => without_cname(row, Word::Wrong, pointing, &target.addresses),
+                };
+                rows.push(row.also(Some(Hint::new(
+                    format!("{host} has the AAAA record {found}, which leads elsewhere."),
+                    format!("{host} hat den AAAA-Eintrag {found}, der woanders hinführt."),
+                ))));
+            }
+            DnsVerdict::StrayAaaa { .. } => {
                 rows.push(row);
-                rows.push(extra.found([found], finding.ttl).is(
-                    Word::Extra,
-                    Hint::new(
-                        format!("Delete the AAAA record {found} of {host}."),
-                        format!("Löschen Sie den AAAA-Eintrag {found} von {host}."),
-                    ),
-                ));
+                rows.push(stray_row(finding));
             }
             DnsVerdict::Error { zone, error } => rows.push(row.is(Word::Error, row::servers_fail(zone, error))),
         }
         rows
     }
 
-    /// The CAA records. `None`: the CA is not known, so that nothing can be asked for.
-    async fn caa_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<RecordReport> {
+    /// The CAA records; none where the CA is not known, so that nothing can be asked for.
+    async fn caa_rows(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
         let cas = self.cas();
-        let expected = format!("0 issue \"{}\"", self.caa_identity()?);
+        let Some(identity) = self.caa_identity() else {
+            return Vec::new();
+        };
+        let expected = format!("0 issue \"{identity}\"");
         let row = |host: &str| RecordReport::new("CAA", Purpose::Https, host, vec![expected.clone()]);
         // The check before an order stops at a name that leads elsewhere; the report goes on.
         let caa = match &finding.caa {
             Caa::NotJudged => super::caa::check(look, name.as_str(), &cas).await,
             known => known.clone(),
         };
-        Some(match caa {
-            Caa::NotJudged => return None,
+        let row = match caa {
+            Caa::NotJudged => return Vec::new(),
             Caa::Allows { found, .. } if found.is_empty() => row(name.as_str()).is(
                 Word::Ok,
                 Hint::new(
@@ -264,33 +283,96 @@ impl Checker {
                     _ => row,
                 }
             }
-            Caa::Forbids { host, found, ttl } => {
-                let row = row(&host).found(found, ttl);
-                row.is(Word::Wrong, self.caa_hint(&host, name, &expected))
+            Caa::Forbids { host, found, ttl, .. } if self.is_ours(&host, name) => {
+                row(&host).found(found, ttl).is(Word::Wrong, ours_forbids(&host))
+            }
+            Caa::Forbids {
+                host,
+                found,
+                critical,
+                granted,
+                near,
+                ttl,
+            } => {
+                let mut rows = Vec::new();
+                if !granted {
+                    let hint = add_caa(&host, &expected, near);
+                    rows.push(row(&host).found(found, ttl).is(Word::Wrong, hint));
+                }
+                if !critical.is_empty() {
+                    let row = RecordReport::new("CAA", Purpose::Https, &host, Vec::new());
+                    let hint = delete_critical(&host, &critical);
+                    rows.push(row.found(critical, ttl).is(Word::Extra, hint));
+                }
+                return rows;
             }
             Caa::Error { zone, error } => {
                 row(name.as_str()).is(Word::Error, row::servers_fail(&zone, &error.to_string()))
             }
-        })
+        };
+        vec![row]
     }
 }
 
 impl Checker {
-    /// Who has to add what, where CAA forbids the CA: through an alias the records may be ours.
-    fn caa_hint(&self, host: &str, name: &DomainName, expected: &str) -> Hint {
-        if is_platforms_caa(host, name.as_str(), self.settings.target.name.as_str()) {
-            return Hint::new(
-                format!("The CAA record at {host} is the platform's and forbids certificates: contact support."),
-                format!(
-                    "Der CAA-Eintrag bei {host} gehört der Plattform und verbietet Zertifikate: Bitte wenden Sie sich an den Support."
-                ),
-            );
-        }
-        Hint::new(
-            format!("Add this record at {host}: CAA {expected}."),
-            format!("Ergänzen Sie bei {host} den Eintrag CAA {expected}."),
-        )
+    /// Whether records at `host`, which decide about `name` through an alias, are the platform's.
+    fn is_ours(&self, host: &str, name: &DomainName) -> bool {
+        is_platforms_caa(host, name.as_str(), self.settings.target.name.as_str())
     }
+}
+
+fn ours_forbids(host: &str) -> Hint {
+    Hint::new(
+        format!("The CAA record at {host} is the platform's and forbids certificates: contact support."),
+        format!(
+            "Der CAA-Eintrag bei {host} gehört der Plattform und verbietet Zertifikate: Bitte wenden Sie sich an den Support."
+        ),
+    )
+}
+
+fn delete_critical(host: &str, critical: &[String]) -> Hint {
+    let named = critical.join(", ");
+    Hint::new(
+        format!(
+            "Delete this record at {host}: CAA {named}. It is marked as critical (128) and the CA does not know it, so that it refuses every certificate."
+        ),
+        format!(
+            "Löschen Sie bei {host} diesen Eintrag: CAA {named}. Er ist als kritisch markiert (128) und der Zertifizierungsstelle unbekannt, sie lehnt daher jedes Zertifikat ab."
+        ),
+    )
+}
+
+/// Which record to add, and what is wrong with one that looks like it.
+fn add_caa(host: &str, expected: &str, near: Option<(String, Flaw)>) -> Hint {
+    let add = Hint::new(
+        format!("Add this record at {host}: CAA {expected}."),
+        format!("Ergänzen Sie bei {host} den Eintrag CAA {expected}."),
+    );
+    let Some((record, flaw)) = near else {
+        return add;
+    };
+    let (en, de) = match flaw {
+        Flaw::Spelling => (
+            "has characters that do not belong there (quotation marks, a final dot or https://)",
+            "enthält Zeichen, die dort nicht hingehören (Anführungszeichen, einen Punkt am Ende oder https://)",
+        ),
+        Flaw::Parameters => (
+            "has a parameter that cannot be read or stands twice",
+            "hat einen Parameter, der nicht lesbar ist oder doppelt vorkommt",
+        ),
+        Flaw::Account => (
+            "allows another account only (accounturi)",
+            "erlaubt nur ein anderes Konto (accounturi)",
+        ),
+        Flaw::Method => (
+            "leaves out the method http-01 (validationmethods)",
+            "erlaubt die Methode http-01 nicht (validationmethods)",
+        ),
+    };
+    add.and(Some(Hint::new(
+        format!("The record there, CAA {record}, {en}."),
+        format!("Der vorhandene Eintrag CAA {record} {de}."),
+    )))
 }
 
 /// When a change made now is seen everywhere. `None`: not known, or at once.
@@ -300,8 +382,10 @@ fn visible_by(ttl: Option<u32>, checked: Timestamp) -> Option<Timestamp> {
 }
 
 /// The row of a name that can have no CNAME.
-fn without_cname(row: RecordReport, verdict: Word, pointing: Pointing) -> RecordReport {
+fn without_cname(row: RecordReport, verdict: Word, pointing: Pointing, addresses: &[IpAddr]) -> RecordReport {
     let (host, wanted) = (row.host.clone(), row.expected.join(", "));
+    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let all = all.join(", ");
     let hint = match pointing {
         Pointing::Cname | Pointing::Alias => Hint::new(
             format!(
@@ -312,8 +396,8 @@ fn without_cname(row: RecordReport, verdict: Word, pointing: Pointing) -> Record
             ),
         ),
         Pointing::Addresses => Hint::new(
-            format!("Set the A and AAAA records of {host} to these addresses only: {wanted}."),
-            format!("Setzen Sie die A- und AAAA-Einträge von {host} auf genau diese Adressen: {wanted}."),
+            format!("Set the A and AAAA records of {host} to these addresses only: {all}."),
+            format!("Setzen Sie die A- und AAAA-Einträge von {host} auf genau diese Adressen: {all}."),
         ),
         Pointing::Target => Hint::new(
             format!("Create A and AAAA records of {host} with the public addresses of this edge."),
@@ -321,6 +405,25 @@ fn without_cname(row: RecordReport, verdict: Word, pointing: Pointing) -> Record
         ),
     };
     row.is(verdict, hint)
+}
+
+/// The row of the AAAA records that have to go, at the name that has them.
+fn stray_row(finding: &Finding) -> RecordReport {
+    let (host, strays) = (&finding.end, &finding.strays);
+    let named: Vec<String> = strays.iter().map(ToString::to_string).collect();
+    let named = named.join(", ");
+    let (records, entries) = match strays.len() {
+        1 => ("record", "den AAAA-Eintrag"),
+        _ => ("records", "die AAAA-Einträge"),
+    };
+    let row = RecordReport::new("AAAA", Purpose::Https, host, Vec::new()).found(strays, finding.ttl);
+    row.is(
+        Word::Extra,
+        Hint::new(
+            format!("Delete the AAAA {records} {named} of {host}."),
+            format!("Löschen Sie {entries} {named} von {host}."),
+        ),
+    )
 }
 
 /// Something asked for beside HTTPS.
@@ -370,8 +473,9 @@ async fn wildcard(look: &Look<'_>, name: &DomainName, finding: &Finding) -> Opti
 }
 
 async fn provider(look: &Look<'_>, name: &DomainName) -> Option<ProviderHelp> {
-    let servers = look.get(zone_of(name.as_str()), Kind::Ns).await.ok()?;
-    providers::detect(servers.names())
+    let zone = zone_of(name.as_str());
+    let servers = look.get(zone, Kind::Ns).await.ok()?;
+    providers::detect(zone, servers.names())
 }
 
 #[cfg(test)]

@@ -438,3 +438,249 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_target_that_is_no_host_name_is_the_customers_slip_not_a_failure() {
+    let tasks = Tasks::new();
+    let dns = DnsServer::start(&tasks).await.unwrap();
+    dns.add(EDGE, Kind::A, "203.0.113.1");
+    let resolver = Resolver::new(ResolverSettings {
+        resolvers: vec![dns.address()],
+        timeout: Duration::from_secs(20),
+        ..Default::default()
+    });
+    let checker = checker(Arc::new(resolver.unwrap()), &[]);
+    for (target, typed) in [
+        ("https\\:\\/\\/track.platform.example", "https://track.platform.example"),
+        ("track.platform.example\\/", "track.platform.example/"),
+        ("track.platform.example\\,", "track.platform.example,"),
+        ("CNAME\\032track.platform.example", "cname track.platform.example"),
+    ] {
+        dns.remove(NAME, Kind::Cname);
+        dns.add(NAME, Kind::Cname, target);
+        let report = checker.report(&record(NAME, None)).await;
+        let row = &report.records[0];
+        assert_eq!(
+            (row.verdict, row.found.as_slice()),
+            (Word::Wrong, [typed.to_owned()].as_slice()),
+            "{}",
+            row.hint.en
+        );
+        assert!(
+            row.hint.en.contains("enter only track.platform.example as the target"),
+            "{}",
+            row.hint.en
+        );
+        assert!(row.hint.de.contains("nur track.platform.example"), "{}", row.hint.de);
+        assert_eq!(rows(&report)[1], ("CAA", NAME, Word::Ok), "{target}");
+    }
+    tasks.stop();
+}
+
+#[tokio::test]
+async fn strays_are_named_all_at_once_and_where_they_are() {
+    for (records, row_is, hint) in [
+        (
+            vec![
+                (NAME, Kind::A, "203.0.113.1"),
+                (NAME, Kind::Aaaa, "2001:db8::5"),
+                (NAME, Kind::Aaaa, "2001:db8::6"),
+            ],
+            ("AAAA", NAME, Word::Extra),
+            "Delete the AAAA records 2001:db8::5, 2001:db8::6 of links.customer.example.",
+        ),
+        (
+            vec![
+                (NAME, Kind::Cname, "a.customer.example"),
+                ("a.customer.example", Kind::A, "203.0.113.1"),
+                ("a.customer.example", Kind::Aaaa, "2001:db8::5"),
+            ],
+            ("AAAA", "a.customer.example", Word::Extra),
+            "Delete the AAAA record 2001:db8::5 of a.customer.example.",
+        ),
+        (
+            vec![
+                (NAME, Kind::Cname, "a.vendor.example"),
+                ("a.vendor.example", Kind::A, "203.0.113.1"),
+                ("a.vendor.example", Kind::Aaaa, "2001:db8::5"),
+            ],
+            ("CNAME", NAME, Word::Wrong),
+            "change it to CNAME track.platform.example",
+        ),
+        // The resolver's own, for networks without IPv4.
+        (
+            vec![(NAME, Kind::A, "203.0.113.1"), (NAME, Kind::Aaaa, "64:ff9b::cb00:7101")],
+            ("CNAME", NAME, Word::Ok),
+            "right",
+        ),
+    ] {
+        let script = Script::new();
+        script.add(EDGE, Kind::A, "203.0.113.1");
+        records
+            .iter()
+            .for_each(|(name, kind, value)| script.add(name, *kind, value));
+        let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+        let row = report
+            .records
+            .iter()
+            .find(|r| (r.kind.as_str(), r.host.as_str(), r.verdict) == row_is);
+        let row = row.unwrap_or_else(|| panic!("{row_is:?}: {:?}", rows(&report)));
+        assert!(row.hint.en.contains(hint), "{}", row.hint.en);
+        assert_eq!(report.https, row_is.2 == Word::Ok);
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_caa_from_allowing_is_named() {
+    for (values, expected, words) in [
+        (
+            vec!["128 tbs x", "0 issue ca.example"],
+            vec![(Word::Extra, vec!["128 tbs \"x\""])],
+            "Delete this record at customer.example: CAA 128 tbs \"x\"",
+        ),
+        (
+            vec!["128 issuevmc ;"],
+            vec![(Word::Extra, vec!["128 issuevmc \";\""])],
+            "marked as critical",
+        ),
+        (
+            vec!["128 tbs x", "0 issue other.example"],
+            vec![
+                (Word::Wrong, vec!["128 tbs \"x\"", "0 issue \"other.example\""]),
+                (Word::Extra, vec!["128 tbs \"x\""]),
+            ],
+            "Add this record at customer.example: CAA 0 issue \"ca.example\".",
+        ),
+        (
+            vec!["0 issue ca.example."],
+            vec![(Word::Wrong, vec!["0 issue \"ca.example.\""])],
+            "a final dot",
+        ),
+        (
+            vec!["0 issue \"ca.example\""],
+            vec![(Word::Wrong, vec!["0 issue \"\"ca.example\"\""])],
+            "quotation marks",
+        ),
+        (
+            vec!["0 issue ca.example; validationmethods=dns-01"],
+            vec![(Word::Wrong, vec!["0 issue \"ca.example; validationmethods=dns-01\""])],
+            "leaves out the method http-01",
+        ),
+        (
+            vec!["0 issue ca.example; bogus"],
+            vec![(Word::Wrong, vec!["0 issue \"ca.example; bogus\""])],
+            "cannot be read",
+        ),
+    ] {
+        let script = Script::new();
+        script.add(NAME, Kind::Cname, EDGE);
+        values
+            .iter()
+            .for_each(|value| script.add("customer.example", Kind::Caa, value));
+        let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+        let caa: Vec<&RecordReport> = report.records.iter().filter(|r| r.kind == "CAA").collect();
+        let got: Vec<(Word, Vec<&str>)> = caa
+            .iter()
+            .map(|r| (r.verdict, r.found.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(got, expected, "{values:?}");
+        assert!(
+            caa.iter().any(|r| r.hint.en.contains(words)),
+            "{values:?}: {}",
+            caa[0].hint.en
+        );
+
+        // What is suggested is right once it is done.
+        let after = Script::new();
+        after.add(NAME, Kind::Cname, EDGE);
+        let extra: Vec<&str> = caa
+            .iter()
+            .filter(|r| r.verdict == Word::Extra)
+            .flat_map(|r| &r.found)
+            .map(String::as_str)
+            .collect();
+        let plain = |value: &&&str| !extra.iter().any(|e| e.replace('"', "") == value.replace('"', ""));
+        values
+            .iter()
+            .filter(plain)
+            .for_each(|value| after.add("customer.example", Kind::Caa, value));
+        if caa.iter().any(|r| r.verdict == Word::Wrong) {
+            after.add("customer.example", Kind::Caa, "0 issue ca.example");
+        }
+        let again = checker(Arc::new(after), &[]).report(&record(NAME, None)).await;
+        assert!(again.https && again.verified, "{values:?}: {:?}", rows(&again));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_caa_names_the_zone_that_fails_and_a_circle_is_none() {
+    let servfail = || LookupError::ServFail { text: None };
+    let behind = Script::new();
+    behind.add(NAME, Kind::Cname, "a.mid.example");
+    behind.add("a.mid.example", Kind::Cname, EDGE);
+    behind.fail(NAME, Kind::Caa, servfail());
+    behind.fail("a.mid.example", Kind::Caa, servfail());
+    let report = checker(Arc::new(behind), &[]).report(&record(NAME, None)).await;
+    let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
+    assert!(
+        row.hint.en.contains("The DNS servers of mid.example fail"),
+        "{}",
+        row.hint.en
+    );
+
+    let circle = Script::new();
+    circle.add(NAME, Kind::Cname, "a.customer.example");
+    circle.add("a.customer.example", Kind::Cname, NAME);
+    circle.fail(NAME, Kind::Caa, servfail());
+    let report = checker(Arc::new(circle), &[]).report(&record(NAME, None)).await;
+    assert_eq!(rows(&report), [("CNAME", NAME, Word::Wrong), ("CAA", NAME, Word::Ok)]);
+}
+
+#[tokio::test]
+async fn names_typed_wrong_and_records_in_the_way_are_shown() {
+    for (records, hint) in [
+        (
+            vec![("_links.customer.example", Kind::Cname, EDGE)],
+            "entered as _links.customer.example",
+        ),
+        (
+            vec![("www.links.customer.example", Kind::Cname, EDGE)],
+            "entered as www.links.customer.example",
+        ),
+        (
+            vec![("link.customer.example", Kind::Cname, EDGE)],
+            "entered as link.customer.example",
+        ),
+        (
+            vec![(NAME, Kind::Txt, "https://track.platform.example/")],
+            "choose the type CNAME",
+        ),
+        (
+            vec![(NAME, Kind::Txt, "CNAME track.platform.example")],
+            "choose the type CNAME",
+        ),
+        (
+            vec![(NAME, Kind::Txt, "hello"), (NAME, Kind::Mx, "10 mail.example")],
+            "other records (TXT and MX)",
+        ),
+    ] {
+        let script = Script::new();
+        records
+            .iter()
+            .for_each(|(name, kind, value)| script.add(name, *kind, value));
+        let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
+        let row = &report.records[0];
+        assert_eq!(row.verdict, Word::Missing);
+        assert!(row.hint.en.contains(hint), "{records:?}: {}", row.hint.en);
+    }
+    let script = Script::new();
+    let report = checker(Arc::new(script), &["203.0.113.1", "2001:db8::1"])
+        .report(&record("customer.example", None))
+        .await;
+    let row = &report.records[0];
+    assert_eq!(
+        (row.kind.as_str(), row.expected.as_slice()),
+        ("A", ["203.0.113.1".to_owned()].as_slice())
+    );
+    assert!(row.hint.en.contains("203.0.113.1, 2001:db8::1"), "{}", row.hint.en);
+}

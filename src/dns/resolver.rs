@@ -24,7 +24,7 @@ use hickory_resolver::system_conf::read_system_conf;
 use tokio::time::{Instant, timeout};
 
 use super::authority::Authorities;
-use super::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, is_localhost, normal};
+use super::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, is_localhost, is_name, normal};
 use super::message;
 
 /// How many resolvers are tried: as many as resolv.conf takes.
@@ -228,6 +228,10 @@ impl Resolver {
             match message::read(&message, &current, kind) {
                 message::Reading::Records(records) => return Some(Ok(Answer { records })),
                 message::Reading::Absent(error) => return Some(Err(error)),
+                // Nothing can be there.
+                message::Reading::EndsAt(target) if !is_name(&target) => {
+                    return Some(Err(LookupError::NxDomain { ttl: None }));
+                }
                 message::Reading::EndsAt(target) if passed.contains(&target) => return Some(Err(LookupError::Loop)),
                 message::Reading::EndsAt(target) => {
                     passed.push(current);

@@ -1,11 +1,12 @@
 //! One record of a report: where it stands, what it should hold, what it holds, what to change.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::look::Look;
-use super::lookup::{Kind, LookupError, zone_of};
+use super::lookup::{Kind, LookupError, is_name, normal, zone_of};
 use super::near_miss::NearMiss;
 use crate::clock::Timestamp;
 
@@ -78,7 +79,8 @@ impl Hint {
         }
     }
 
-    fn and(mut self, more: Option<Self>) -> Self {
+    /// The same with a further sentence.
+    pub(super) fn and(mut self, more: Option<Self>) -> Self {
         if let Some(more) = more {
             self.en = format!("{} {}", self.en, more.en);
             self.de = format!("{} {}", self.de, more.de);
@@ -170,11 +172,18 @@ impl RecordReport {
             return self.failed(error);
         }
         let value = self.expected.first().cloned().unwrap_or_default();
+        let wanted = normal(&value);
+        // A semicolon or a final full stop is not the sentence's.
+        let value = if kind == Kind::Txt {
+            format!("\"{value}\"")
+        } else {
+            value
+        };
         let hint = Hint::new(
             format!("Create the record {} {} {value}.", self.host, self.kind),
             format!("Legen Sie den Eintrag {} {} {value} an.", self.host, self.kind),
         );
-        let misplaced = misplaced(look, &self.host, kind, error).await.map(|at| {
+        let misplaced = misplaced(look, &self.host, kind, &wanted, error).await.map(|at| {
             let short = &self.host_short;
             Hint::new(
                 format!("It was entered as {at}: enter only {short} as the host, the provider adds the rest."),
@@ -199,6 +208,15 @@ impl RecordReport {
     /// The row of an alias that leads elsewhere.
     pub(super) fn leads_elsewhere(self, found: &str, target: &str) -> Self {
         let host = self.host.clone();
+        if !is_name(&found.to_ascii_lowercase()) && found.parse::<IpAddr>().is_err() && !found.contains(", ") {
+            return self.is(
+                Word::Wrong,
+                Hint::new(
+                    format!("{host} points to \"{found}\", which is no host name: enter only {target} as the target, without https://, slashes, blanks, commas or other words."),
+                    format!("{host} zeigt auf \"{found}\", das ist kein Hostname: Geben Sie als Ziel nur {target} ein, ohne https://, Schrägstriche, Leerzeichen, Kommas oder weitere Wörter."),
+                ),
+            );
+        }
         let hint = Hint::new(
             format!("{host} points to {found}; change it to CNAME {target}."),
             format!("{host} zeigt auf {found}; ändern Sie den Eintrag auf CNAME {target}."),
@@ -206,7 +224,8 @@ impl RecordReport {
         let doubled = found
             .strip_prefix(target)
             .and_then(|r| r.strip_prefix('.'))
-            .is_some_and(|r| r == zone_of(&host));
+            // Some providers append the zone, others what the record stands at.
+            .is_some_and(|r| r == host || host.strip_suffix(r).is_some_and(|rest| rest.ends_with('.')));
         let dot = doubled.then(|| {
             Hint::new(
                 format!("The provider added its own zone: enter the target with a final dot, {target}."),
@@ -260,12 +279,44 @@ pub(super) fn still_cached(until: Option<Timestamp>) -> Hint {
 /// Where a record stands that was entered with the zone's name twice, a common slip: forms add
 /// the zone to what is typed. Only when the right name does not exist at all, else a wildcard
 /// would look like it.
-async fn misplaced(look: &Look<'_>, host: &str, kind: Kind, error: &LookupError) -> Option<String> {
+async fn misplaced(look: &Look<'_>, host: &str, kind: Kind, wanted: &str, error: &LookupError) -> Option<String> {
     if !matches!(error, LookupError::NxDomain { .. }) {
         return None;
     }
     let at = format!("{host}.{}", zone_of(host));
-    look.get(&at, kind).await.is_ok().then_some(at)
+    if look.get(&at, kind).await.is_ok() {
+        return Some(at);
+    }
+    if kind != Kind::Cname {
+        return None;
+    }
+    // Names that are easily typed instead; only where they lead to the very target.
+    for at in slips(host) {
+        if let Ok(answer) = look.get(&at, kind).await
+            && answer.names().any(|n| n == wanted)
+        {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// A host as it is misspelt: `_links`, `www.links`, `link`, a label twice, or one left out.
+fn slips(host: &str) -> Vec<String> {
+    let Some((first, rest)) = host.split_once('.') else {
+        return Vec::new();
+    };
+    let plural = match first.strip_suffix('s') {
+        Some(singular) if !singular.is_empty() => singular.to_owned(),
+        _ => format!("{first}s"),
+    };
+    let mut slips = vec![format!("_{host}"), format!("www.{host}"), format!("{plural}.{rest}")];
+    // Below a label of its own, that is typed twice or not at all.
+    if let (Some((label, zone)), false) = (rest.split_once('.'), zone_of(host) == rest) {
+        slips.push(format!("{first}.{label}.{rest}"));
+        slips.push(format!("{first}.{zone}"));
+    }
+    slips
 }
 
 /// The host relative to its zone's top, which the public suffix list tells.

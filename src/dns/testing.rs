@@ -17,7 +17,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::lookup::{Kind, normal};
+use super::lookup::{Kind, normal, plain};
 use super::resolver::record_type;
 use crate::shutdown::Tasks;
 
@@ -281,7 +281,12 @@ const KINDS: [Kind; 7] = [
 ];
 
 fn absolute(name: &str) -> Result<Name, hickory_resolver::proto::ProtoError> {
-    let mut name = Name::from_ascii(name)?;
+    // A backslash stands before a character that no host name has: any is possible in a zone.
+    let mut name = if name.contains('\\') {
+        Name::from_labels(name.split('.').map(|label| plain(label).into_bytes()))?
+    } else {
+        Name::from_ascii(name)?
+    };
     name.set_fqdn(true);
     Ok(name)
 }

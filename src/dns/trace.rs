@@ -9,7 +9,7 @@ use futures_util::future::join;
 
 use super::cdn;
 use super::look::Look;
-use super::lookup::{Answer, Kind, LookupError, zone_of};
+use super::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};
 use crate::domain::DomainName;
 use crate::domain::record::DnsVerdict;
 use crate::fault::Fault;
@@ -55,6 +55,10 @@ pub(super) struct Trace {
     pub(super) chain: Vec<Alias>,
     pub(super) a: Vec<Ipv4Addr>,
     pub(super) aaaa: Vec<Ipv6Addr>,
+    /// The name that has these addresses: the chain's end.
+    pub(super) end: String,
+    /// Those of them that have to go, where the others lead here.
+    pub(super) strays: Vec<IpAddr>,
     /// How long caches may keep what was found at the name, in seconds.
     pub(super) ttl: Option<u32>,
     /// Whose fault an error is, where that is clear already.
@@ -68,12 +72,17 @@ pub(super) async fn trace(look: &Look<'_>, name: &DomainName, target: &Target) -
         chain: Vec::new(),
         a: Vec::new(),
         aaaa: Vec::new(),
+        end: name.to_string(),
+        strays: Vec::new(),
         ttl: None,
         fault: None,
     };
     trace.verdict = match follow(look, name.as_str(), target, &mut trace).await {
         Err(verdict) => verdict,
-        Ok(end) => addresses(look, &end, name, target, &mut trace).await,
+        Ok(end) => {
+            trace.end.clone_from(&end);
+            addresses(look, &end, name, target, &mut trace).await
+        }
     };
     trace
 }
@@ -98,7 +107,8 @@ async fn follow(look: &Look<'_>, name: &str, target: &Target, trace: &mut Trace)
                 if target.is_edge(&to) {
                     return Err(DnsVerdict::Right);
                 }
-                if circle || trace.chain.len() > MAX_CHAIN {
+                // A target such as `https://…` is in the zone, but no server can be asked for it.
+                if circle || trace.chain.len() > MAX_CHAIN || !is_name(&to) {
                     return Err(elsewhere(trace));
                 }
                 current = to;
@@ -182,6 +192,7 @@ async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Targe
         return error(target.name.as_str(), e);
     }
     if foreign.iter().all(IpAddr::is_ipv6) && !trace.a.is_empty() {
+        trace.strays.clone_from(&foreign);
         return DnsVerdict::StrayAaaa {
             found: *first,
             host: end.to_owned(),
@@ -225,8 +236,16 @@ async fn own_addresses(look: &Look<'_>, target: &Target) -> Own {
     }
 }
 
+/// The addresses in an answer, less those that a resolver makes up for networks without IPv4
+/// (DNS64, RFC 6147): no zone holds these.
 fn ips(answer: &Result<Answer, LookupError>) -> Vec<IpAddr> {
-    answer.as_ref().map(Answer::addresses).unwrap_or_default()
+    let found = answer.as_ref().map(Answer::addresses).unwrap_or_default();
+    found.into_iter().filter(|ip| !is_synthesized(*ip)).collect()
+}
+
+/// Whether an address lies in 64:ff9b::/96 (RFC 6052 §2.1).
+pub fn is_synthesized(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.segments().starts_with(&[0x64, 0xff9b, 0, 0, 0, 0]))
 }
 
 fn targets(trace: &Trace) -> impl Iterator<Item = &str> {
@@ -245,7 +264,7 @@ fn leaves(trace: &Trace) -> DnsVerdict {
 
 fn elsewhere(trace: &Trace) -> DnsVerdict {
     DnsVerdict::Elsewhere {
-        found: trace.chain.first().map(|a| a.to.clone()).unwrap_or_default(),
+        found: trace.chain.first().map(|a| plain(&a.to)).unwrap_or_default(),
     }
 }
 

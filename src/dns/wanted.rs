@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::look::Look;
-use super::lookup::{Answer, Data, Kind, normal};
+use super::lookup::{Answer, Data, Kind, normal, plain};
 use super::near_miss;
 use super::row::{Hint, Purpose, RecordReport, Word};
 use crate::domain::record::WantedRecord;
@@ -38,7 +38,7 @@ pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordRepor
     }
     if kind == Kind::Cname {
         let found = row.found.first().cloned().unwrap_or_default();
-        return row.leads_elsewhere(&found, &normal(value));
+        return row.leads_elsewhere(&plain(&found), &normal(value));
     }
     if row.found.is_empty() {
         // Other texts at the name do no harm, they are just not this one.
