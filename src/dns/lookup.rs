@@ -247,12 +247,13 @@ pub(super) fn is_name(text: &str) -> bool {
 }
 
 /// A name as it was typed: without the backslashes of a zone file (RFC 1035 §5.1), for sentences.
+/// The DNS library writes the codes of other characters in octal, where zone files have decimals.
 pub(super) fn plain(name: &str) -> String {
     let mut typed = String::new();
     let mut rest = name;
     while let Some((before, after)) = rest.split_once('\\') {
         typed.push_str(before);
-        let code = after.get(..3).and_then(|c| c.parse::<u8>().ok());
+        let code = after.get(..3).and_then(|c| u8::from_str_radix(c, 8).ok());
         let (c, length) = match (code, after.chars().next()) {
             (Some(code), _) => (char::from(code), 3),
             (None, Some(c)) => (c, c.len_utf8()),

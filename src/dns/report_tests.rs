@@ -454,7 +454,7 @@ async fn a_target_that_is_no_host_name_is_the_customers_slip_not_a_failure() {
         ("https\\:\\/\\/track.platform.example", "https://track.platform.example"),
         ("track.platform.example\\/", "track.platform.example/"),
         ("track.platform.example\\,", "track.platform.example,"),
-        ("CNAME\\032track.platform.example", "cname track.platform.example"),
+        ("CNAME\\040track.platform.example", "cname track.platform.example"),
     ] {
         dns.remove(NAME, Kind::Cname);
         dns.add(NAME, Kind::Cname, target);
