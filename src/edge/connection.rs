@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use prometheus::IntCounter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, debug_span, field, warn};
@@ -11,7 +12,9 @@ use tracing::{Instrument, Span, debug, debug_span, field, warn};
 use super::limits::{Limits, Permit};
 use super::listener::{Accepted, Bound};
 use super::metrics::{Metrics, Open};
+use super::presence::Presence;
 use super::proxy_protocol::{self, Balancers, Header};
+use super::shares::Entered;
 use super::tls::acceptor::Acceptor;
 use super::{Connection, Listener};
 use crate::shutdown::Tasks;
@@ -75,8 +78,8 @@ impl<H: ServeHttp> Connections<H> {
             .spawn(bound.run(stop, move |accepted| this.start(accepted)));
     }
 
-    /// Starts serving a connection. When too many are open, those that were idle for longest make
-    /// room; if none can, or too many wait for that, it is closed.
+    /// Starts serving a connection. When too many are open, another makes way; if none does, or too
+    /// many wait for that, it is closed.
     pub fn start(&self, accepted: Accepted) {
         let counts = self.inner.metrics.of(accepted.listener);
         counts.total.inc();
@@ -85,32 +88,28 @@ impl<H: ServeHttp> Connections<H> {
             if limits.is_to_be_told() {
                 warn!(
                     open = limits.open(),
-                    "{limit}: idle connections are closed to make room; raise edge.max_connections if this lasts"
+                    "{limit}: connections are closed to make room for others; raise edge.max_connections if this lasts"
                 );
             }
-            (limit, limits.newcomer(accepted.peer.ip()))
+            let peer = accepted.peer.ip();
+            (
+                limit,
+                limits.newcomer(Some(peer).filter(|ip| !self.inner.balancers.contain(*ip))),
+            )
         });
         if let Err((limit, None)) = &permit {
             counts.refused.inc();
             debug!(peer = %accepted.peer, "{limit}: closed");
             return;
         }
+        // Boxed: most connections have a permit, and live long.
+        let permit = permit.map_err(|(_, newcomer)| newcomer.map(Box::new));
         let open = Open::new(&counts.open);
         let span = debug_span!("connection", peer = %accepted.peer, client = field::Empty, sni = field::Empty);
         let inner = Arc::clone(&self.inner);
-        self.inner.tasks.spawn(
-            async move {
-                let permit = match permit {
-                    Ok(permit) => Some(permit),
-                    Err(_newcomer) => Box::pin(inner.limits.permit_soon(accepted.listener)).await,
-                };
-                match permit {
-                    Some(permit) => inner.serve(accepted, permit, open).await,
-                    None => inner.metrics.of(accepted.listener).refused.inc(),
-                }
-            }
-            .instrument(span),
-        );
+        self.inner
+            .tasks
+            .spawn(async move { inner.serve(accepted, permit, open).await }.instrument(span));
     }
 }
 
@@ -122,8 +121,23 @@ impl<H> Clone for Connections<H> {
     }
 }
 
+/// Counts a connection that ends because its place was needed.
+struct End {
+    presence: Arc<Presence>,
+    evicted: IntCounter,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if self.presence.is_evicted() {
+            self.evicted.inc();
+        }
+    }
+}
+
 impl<H: ServeHttp> Inner<H> {
-    async fn serve(&self, accepted: Accepted, mut permit: Permit, _open: Open) {
+    /// `permit`: that, or a place among those who wait for one.
+    async fn serve(&self, accepted: Accepted, permit: Result<Permit, Option<Box<Entered>>>, _open: Open) {
         let Accepted {
             mut stream,
             peer,
@@ -133,8 +147,17 @@ impl<H: ServeHttp> Inner<H> {
         let Some((client, local)) = self.ends(&mut stream, peer, local).await else {
             return;
         };
+        let permit = match permit {
+            Ok(permit) => Some(permit),
+            Err(_newcomer) => Box::pin(self.limits.permit_soon(listener, client.ip())).await,
+        };
+        let Some(mut permit) = permit else {
+            self.metrics.of(listener).refused.inc();
+            debug!(%client, "max_connections is reached: closed");
+            return;
+        };
         if let Err(limit) = permit.count_for(client.ip()) {
-            let room = match self.limits.newcomer(client.ip()) {
+            let room = match self.limits.newcomer(Some(client.ip())) {
                 Some(_newcomer) => Box::pin(permit.count_for_soon(client.ip(), limit)).await,
                 None => false,
             };
@@ -146,6 +169,10 @@ impl<H: ServeHttp> Inner<H> {
         }
         let Some(presence) = permit.presence().map(Arc::clone) else {
             return;
+        };
+        let _end = End {
+            presence: Arc::clone(&presence),
+            evicted: self.metrics.of(listener).evicted.clone(),
         };
         let drain = self.tasks.token();
         match listener {
@@ -271,7 +298,7 @@ mod tests {
             listener: Listener::Https,
         };
         let open = Open::new(&inner.metrics.of(Listener::Https).open);
-        let whole = size_of_val(&inner.serve(accepted, edge.limits.permit(Listener::Https).unwrap(), open));
+        let whole = size_of_val(&inner.serve(accepted, Ok(edge.limits.permit(Listener::Https).unwrap()), open));
         assert!(whole <= 1024, "{whole} bytes");
     }
 
@@ -368,10 +395,12 @@ mod tests {
             echoed(&mut socket).await;
             held.push(socket);
         }
+        limits.all_are_busy();
         assert!(closes(open(V1).await).await, "the third of one address");
         crate::edge::testing::until(|| limits.open() == 2).await;
         let mut third = open(other).await;
         echoed(&mut third).await;
+        limits.all_are_busy();
         assert!(closes(open(other).await).await, "the fourth of all");
         assert_eq!((limits.open(), limits.addresses()), (3, 2));
         assert_eq!(edge.metric("linkseal_connections_refused_total", "http"), 2.0);

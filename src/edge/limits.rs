@@ -1,11 +1,9 @@
-//! How many connections there may be: in all, of one address, of one network; and which of them
-//! make room when there are too many.
+//! How many connections there may be: in all, of one address, of one network.
 //!
-//! A part of all is kept for port 80: a connection there that finds everything taken gets one
-//! request and little time, so that challenges and health checks always get in.
+//! Where there are too many, others make way: see [`super::displace`]. A part of all is kept for
+//! port 80: a connection there that finds everything taken gets one request and little time, so
+//! that challenges and health checks always get in.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Listener;
+use super::displace::{Holders, LOOK_EVERY};
 use super::presence::Presence;
 use super::shares::{Entered, Room, client, network};
 
@@ -36,10 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How many wait at once, in all and of one network.
 const NEWCOMERS: usize = 1024;
 const NEWCOMERS_OF_NETWORK: usize = 32;
-/// Only what has had nothing to do for so long makes room.
-const IDLE: Duration = Duration::from_secs(1);
-/// How often connections are looked through for those that can make room.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often it is said that there are too many.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -107,14 +102,14 @@ struct Inner {
     brief: AtomicUsize,
     /// Only owners that hold a connection are here, so `open` bounds it.
     owners: DashMap<Owner, usize>,
-    /// Who is here, by the place in memory of its presence.
-    present: DashMap<usize, Arc<Presence>>,
+    holders: Holders,
     newcomers: Room,
+    /// As `newcomers`, for addresses that hold no connection: those that hold many, of the same
+    /// network or of others, cannot take these.
+    strangers: Room,
     freed: Notify,
     start: Instant,
-    /// When connections were last looked through, and when it was last said that there are too
-    /// many; in milliseconds since `start`.
-    looked: AtomicU64,
+    /// When it was last said that there are too many, in milliseconds since `start`.
     told: AtomicU64,
 }
 
@@ -176,11 +171,11 @@ impl Limits {
             open: 0.into(),
             brief: 0.into(),
             owners: DashMap::new(),
-            present: DashMap::new(),
+            holders: Holders::default(),
             newcomers: Room::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
+            strangers: Room::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
             freed: Notify::new(),
             start: Instant::now(),
-            looked: 0.into(),
             told: 0.into(),
         };
         Self { inner: Arc::new(inner) }
@@ -196,30 +191,44 @@ impl Limits {
     /// A permit for one more connection, from wherever it is.
     pub fn permit(&self, listener: Listener) -> Result<Permit, LimitReached> {
         let bounds = self.inner.bounds();
-        let permit = |brief| Permit {
-            inner: Arc::clone(&self.inner),
-            listener,
-            brief,
-            counted: None,
-        };
         if more(&self.inner.open, bounds.ordinary().max) {
-            return Ok(permit(false));
+            return Ok(self.permit_of(listener, false));
         }
         if listener == Listener::Http && more(&self.inner.brief, bounds.reserve()) {
-            return Ok(permit(true));
+            return Ok(self.permit_of(listener, true));
         }
         Err(LimitReached::All)
     }
 
-    /// A place among those that wait for room. `None`: too many do.
-    pub fn newcomer(&self, client: IpAddr) -> Option<Entered> {
-        self.inner.newcomers.try_enter(client)
+    fn permit_of(&self, listener: Listener, brief: bool) -> Permit {
+        Permit {
+            inner: Arc::clone(&self.inner),
+            listener,
+            brief,
+            counted: None,
+        }
     }
 
-    /// As [`Limits::permit`], once idle connections have made room.
-    pub async fn permit_soon(&self, listener: Listener) -> Option<Permit> {
-        let take = || self.permit(listener).ok();
-        self.inner.soon(&Scope::All, take).await
+    /// A place among those that wait for room. `None`: too many do. `peer`: `None` where it is a
+    /// balancer, whose clients are not known yet.
+    pub fn newcomer(&self, peer: Option<IpAddr>) -> Option<Entered> {
+        match peer {
+            Some(from) if self.inner.held(from, false) > 0 => self.inner.newcomers.try_enter(from),
+            Some(from) => self.inner.strangers.try_enter(from),
+            None => self.inner.strangers.try_enter_unnamed(),
+        }
+    }
+
+    /// As [`Limits::permit`], once another makes way for one of `peer`.
+    pub async fn permit_soon(&self, listener: Listener, peer: IpAddr) -> Option<Permit> {
+        let take = |beyond: bool| {
+            if beyond {
+                self.inner.open.fetch_add(1, Ordering::Relaxed);
+                return Some(self.permit_of(listener, false));
+            }
+            self.permit(listener).ok()
+        };
+        self.inner.soon(LimitReached::All, peer, take).await
     }
 
     /// Whether it is time to say again that there are too many.
@@ -238,6 +247,12 @@ impl Limits {
         self.inner.open.load(Ordering::Relaxed) + self.inner.brief.load(Ordering::Relaxed)
     }
 
+    /// Has all who are here have something to do.
+    #[cfg(test)]
+    pub(super) fn all_are_busy(&self) {
+        self.inner.holders.each(Presence::begins);
+    }
+
     /// How many addresses hold a connection.
     pub fn addresses(&self) -> usize {
         self.inner.owners.iter().filter(|o| !o.key().is_network).count()
@@ -248,31 +263,6 @@ impl Limits {
 fn more(count: &AtomicUsize, max: usize) -> bool {
     let more = |n: usize| (n < max).then_some(n + 1);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-}
-
-/// Among which connections room is to be made.
-enum Scope {
-    All,
-    Address(IpAddr),
-    Network(IpAddr),
-}
-
-impl Scope {
-    fn of(limit: LimitReached, from: IpAddr) -> Self {
-        match limit {
-            LimitReached::All => Self::All,
-            LimitReached::Address => Self::Address(client(from)),
-            LimitReached::Network => Self::Network(network(from)),
-        }
-    }
-
-    fn holds(&self, from: IpAddr) -> bool {
-        match self {
-            Self::All => true,
-            Self::Address(address) => client(from) == *address,
-            Self::Network(of) => network(from) == *of,
-        }
-    }
 }
 
 impl Inner {
@@ -288,6 +278,10 @@ impl Inner {
     fn count(&self, from: IpAddr, brief: bool) -> Result<(), LimitReached> {
         let bounds = self.bounds();
         let bounds = if brief { bounds.brief() } else { bounds };
+        self.count_within(from, brief, bounds)
+    }
+
+    fn count_within(&self, from: IpAddr, brief: bool, bounds: Bounds) -> Result<(), LimitReached> {
         let [address, whole] = owners(from, brief);
         if !self.add(address, bounds.per_address) {
             return Err(LimitReached::Address);
@@ -321,15 +315,19 @@ impl Inner {
         }
     }
 
-    /// Has idle connections make room until there is what `take` wants, for a while.
-    async fn soon<T>(&self, scope: &Scope, mut take: impl FnMut() -> Option<T>) -> Option<T> {
+    /// Takes what there is, or what another makes way for, within a while. `take` is told whether it
+    /// may go beyond the limit: the other is about to go.
+    async fn soon<T>(&self, limit: LimitReached, from: IpAddr, mut take: impl FnMut(bool) -> Option<T>) -> Option<T> {
         let until = Instant::now() + PATIENCE;
         loop {
             let freed = self.freed.notified();
-            if let Some(taken) = take() {
+            if let Some(taken) = take(false) {
                 return Some(taken);
             }
-            self.make_room(scope);
+            let held = |from, is_network| self.held(from, is_network);
+            if self.holders.make_way(limit, from, held) {
+                return take(true);
+            }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
@@ -339,28 +337,11 @@ impl Inner {
         }
     }
 
-    /// Closes those that were idle for longest: a hundredth of all.
-    fn make_room(&self, scope: &Scope) {
-        if !self.is_due(&self.looked, LOOK_EVERY) {
-            return;
-        }
-        let wanted = (self.bounds().max / 100).clamp(1, 64);
-        let mut longest = BinaryHeap::with_capacity(wanted + 1);
-        for entry in &self.present {
-            let presence = entry.value();
-            let idle = presence.idle().filter(|idle| *idle >= IDLE);
-            if let Some(idle) = idle.filter(|_| scope.holds(presence.client())) {
-                longest.push(Reverse((idle, *entry.key())));
-                if longest.len() > wanted {
-                    longest.pop();
-                }
-            }
-        }
-        for Reverse((_, place)) in longest {
-            if let Some(presence) = self.present.get(&place) {
-                presence.evict();
-            }
-        }
+    /// How many connections an address or its network holds, those of the reserve aside.
+    fn held(&self, from: IpAddr, is_network: bool) -> usize {
+        let [address, whole] = owners(from, false);
+        let owner = if is_network { whole } else { address };
+        self.owners.get(&owner).map_or(0, |count| *count)
     }
 
     fn is_due(&self, last: &AtomicU64, every: Duration) -> bool {
@@ -402,10 +383,22 @@ impl Permit {
         Ok(())
     }
 
-    /// As [`Permit::count_for`], once idle connections of that client or network have made room.
+    /// As [`Permit::count_for`], once another of that client or network makes way.
     pub async fn count_for_soon(&mut self, from: IpAddr, limit: LimitReached) -> bool {
-        let (inner, scope) = (Arc::clone(&self.inner), Scope::of(limit, from));
-        inner.soon(&scope, || self.count_for(from).ok()).await.is_some()
+        let inner = Arc::clone(&self.inner);
+        let take = |beyond: bool| {
+            if !beyond {
+                return self.count_for(from).ok();
+            }
+            let all = Bounds {
+                max: usize::MAX,
+                per_address: usize::MAX,
+                per_network: usize::MAX,
+            };
+            let counted = self.inner.count_within(from, self.brief, all).ok();
+            counted.inspect(|()| self.is_counted(from))
+        };
+        inner.soon(limit, from, take).await.is_some()
     }
 
     /// What is known of the connection, for all who look after it. `None`: it is not counted.
@@ -415,8 +408,7 @@ impl Permit {
 
     fn is_counted(&mut self, from: IpAddr) {
         let presence = Arc::new(Presence::new(from, self.brief));
-        let place = Arc::as_ptr(&presence).addr();
-        self.inner.present.insert(place, Arc::clone(&presence));
+        self.inner.holders.enter(&presence);
         self.counted = Some((from, presence));
     }
 }
@@ -430,7 +422,7 @@ impl Drop for Permit {
         };
         count.fetch_sub(1, Ordering::Relaxed);
         if let Some((from, presence)) = &self.counted {
-            self.inner.present.remove(&Arc::as_ptr(presence).addr());
+            self.inner.holders.leave(presence);
             for owner in owners(*from, self.brief) {
                 self.inner.remove(owner);
             }
@@ -469,7 +461,7 @@ mod tests {
         let four = https(&limits, "192.0.2.1").unwrap();
         drop((two, three, four));
         assert_eq!((limits.open(), limits.addresses()), (0, 0));
-        assert!(limits.inner.owners.is_empty() && limits.inner.present.is_empty());
+        assert!(limits.inner.owners.is_empty() && limits.inner.holders.is_empty());
     }
 
     #[test]
@@ -588,7 +580,9 @@ mod tests {
             held.remove(1)
         };
         let started = Instant::now();
-        let (came, gone) = tokio::join!(limits.permit_soon(Listener::Https), async { drop(victim.await) });
+        let (came, gone) = tokio::join!(limits.permit_soon(Listener::Https, ip("192.0.2.9")), async {
+            drop(victim.await)
+        });
         assert!(came.is_some());
         let () = gone;
         assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
@@ -602,9 +596,117 @@ mod tests {
         let held = https(&limits, "192.0.2.1").unwrap();
         held.presence().unwrap().begins();
         let started = Instant::now();
-        assert!(limits.permit_soon(Listener::Https).await.is_none());
+        assert!(limits.permit_soon(Listener::Https, ip("192.0.2.9")).await.is_none());
         assert!(started.elapsed() < 3 * PATIENCE);
         assert!(limits.is_to_be_told());
         assert!(!limits.is_to_be_told(), "once a minute");
+    }
+
+    #[test]
+    fn a_crowd_that_knocks_leaves_places_to_wait_for_those_of_its_network_that_hold_nothing() {
+        let limits = Limits::new(100);
+        let _held: Vec<_> = (0..50)
+            .map(|n| https(&limits, &format!("192.0.2.{}", n % 4)).unwrap())
+            .collect();
+        let knocking: Vec<_> = (0..200)
+            .map_while(|n| limits.newcomer(Some(ip(&format!("192.0.2.{}", n % 4)))))
+            .collect();
+        assert_eq!(knocking.len(), NEWCOMERS_OF_NETWORK);
+        assert!(limits.newcomer(Some(ip("192.0.2.1"))).is_none());
+        assert!(limits.newcomer(Some(ip("192.0.2.77"))).is_some());
+    }
+
+    /// `n` connections of each address, all of them idle for so long.
+    fn crowd(limits: &Limits, addresses: &[&str], n: usize, idle: Duration) -> Vec<Permit> {
+        let ago = Instant::now() - idle;
+        let permits = addresses.iter().flat_map(|a| (0..n).map(|_| https(limits, a).unwrap()));
+        permits
+            .inspect(|permit| {
+                let presence = permit.presence().unwrap();
+                presence.is_since(ago);
+            })
+            .collect()
+    }
+
+    fn gone(permits: &[Permit]) -> usize {
+        permits.iter().filter(|p| p.presence().unwrap().is_evicted()).count()
+    }
+
+    fn soon(limits: &Limits, from: &str) -> Option<Permit> {
+        use futures_util::FutureExt as _;
+        let mut permit = Box::pin(limits.permit_soon(Listener::Https, ip(from))).now_or_never()??;
+        permit.count_for(ip(from)).ok()?;
+        Some(permit)
+    }
+
+    #[tokio::test]
+    async fn two_busy_networks_make_way_for_a_third_at_once() {
+        let limits = Limits::with_address_limit(80, 80);
+        let addresses = ["192.0.2.1", "192.0.2.2", "198.51.100.1", "198.51.100.2"];
+        // They have asked for something just now.
+        let mut held = crowd(&limits, &addresses, 19, Duration::ZERO);
+        let busy = &held[0..76];
+        busy.iter().for_each(|p| p.presence().unwrap().begins());
+        let bystander = soon(&limits, "203.0.113.1").expect("a place");
+        assert_eq!(gone(&held), 1);
+        // Nor does what they ask for next displace it.
+        for _ in 0..50 {
+            for from in addresses {
+                drop(soon(&limits, from));
+            }
+        }
+        assert!(!bystander.presence().unwrap().is_evicted());
+        held.retain(|p| !p.presence().unwrap().is_evicted());
+        assert!(
+            held.len() >= 70,
+            "a crowd does not displace itself while it is busy: {}",
+            held.len()
+        );
+    }
+
+    #[tokio::test]
+    async fn the_only_one_of_its_address_stays_in_the_network_of_a_crowd_too() {
+        let limits = Limits::new(80);
+        let bystander = https(&limits, "192.0.2.77").unwrap();
+        bystander
+            .presence()
+            .unwrap()
+            .is_since(Instant::now() - Duration::from_secs(60));
+        let held = crowd(&limits, &["192.0.2.1", "192.0.2.2"], 19, Duration::from_secs(5));
+        let mut permit = limits.permit(Listener::Https).unwrap();
+        assert_eq!(permit.count_for(ip("192.0.2.78")), Ok(()));
+        let mut another = limits.permit(Listener::Https).unwrap();
+        assert_eq!(another.count_for(ip("192.0.2.79")), Err(LimitReached::Network));
+        assert!(another.count_for_soon(ip("192.0.2.79"), LimitReached::Network).await);
+        assert_eq!(gone(&held), 1);
+        for _ in 0..20 {
+            let mut permit = limits.permit(Listener::Https).unwrap();
+            if permit.count_for(ip("192.0.2.1")).is_err() {
+                permit.count_for_soon(ip("192.0.2.1"), LimitReached::Network).await;
+            }
+        }
+        assert!(!bystander.presence().unwrap().is_evicted());
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_for_room_of_their_own_use_up_no_look_of_others() {
+        let limits = Limits::with_address_limit(40, 20);
+        let busy = crowd(&limits, &["192.0.2.1"], 20, Duration::from_secs(9));
+        busy.iter().for_each(|p| p.presence().unwrap().begins());
+        let idle = crowd(&limits, &["198.51.100.1"], 18, Duration::from_secs(9));
+        let mut waiting = Vec::new();
+        for _ in 0..8 {
+            use futures_util::FutureExt as _;
+            let limits = limits.clone();
+            let mut wait = Box::pin(async move {
+                limits.inner.open.fetch_add(1, Ordering::Relaxed);
+                let mut permit = limits.permit_of(Listener::Https, false);
+                permit.count_for_soon(ip("192.0.2.1"), LimitReached::Address).await
+            });
+            assert!(wait.as_mut().now_or_never().is_none());
+            waiting.push(wait);
+        }
+        assert!(soon(&limits, "203.0.113.1").is_some());
+        assert_eq!(gone(&idle) + gone(&busy), 1);
     }
 }

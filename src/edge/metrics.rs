@@ -17,6 +17,7 @@ pub(super) struct Counts {
     pub(super) open: IntGauge,
     pub(super) total: IntCounter,
     pub(super) refused: IntCounter,
+    pub(super) evicted: IntCounter,
 }
 
 impl Metrics {
@@ -31,14 +32,19 @@ impl Metrics {
             "linkseal_connections_refused_total",
             "Connections closed at once because a limit was reached.",
         );
+        let evicted = Opts::new(
+            "linkseal_connections_evicted_total",
+            "Connections closed to make room for others.",
+        );
         #[allow(
             clippy::expect_used,
             reason = "the names are constants, registered once per registry"
         )]
-        let (open, total, refused) = (
+        let (open, total, refused, evicted) = (
             IntGaugeVec::new(open, &["listener"]).expect("valid"),
             IntCounterVec::new(total, &["listener"]).expect("valid"),
             IntCounterVec::new(refused, &["listener"]).expect("valid"),
+            IntCounterVec::new(evicted, &["listener"]).expect("valid"),
         );
         #[allow(
             clippy::expect_used,
@@ -48,11 +54,13 @@ impl Metrics {
             registry.register(Box::new(open.clone())).expect("registered once");
             registry.register(Box::new(total.clone())).expect("registered once");
             registry.register(Box::new(refused.clone())).expect("registered once");
+            registry.register(Box::new(evicted.clone())).expect("registered once");
         }
         let counts = |listener: Listener| Counts {
             open: open.with_label_values(&[listener.label()]),
             total: total.with_label_values(&[listener.label()]),
             refused: refused.with_label_values(&[listener.label()]),
+            evicted: evicted.with_label_values(&[listener.label()]),
         };
         Self {
             http: counts(Listener::Http),

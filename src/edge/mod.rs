@@ -5,6 +5,7 @@
 //! writes are two queues (the journal, certificate requests).
 
 pub mod connection;
+mod displace;
 pub mod fair;
 pub mod http;
 pub mod limits;

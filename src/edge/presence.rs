@@ -20,9 +20,10 @@ pub struct Presence {
     brief: bool,
     /// Requests that are being answered, bodies included.
     busy: AtomicU32,
-    /// When the last request came; at first, when the connection did.
+    /// When the last request came or was answered; at first, when the connection came.
     last: AtomicU32,
     evicted: AtomicBool,
+    displaced: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -35,6 +36,7 @@ impl Presence {
             busy: 0.into(),
             last: since_start(Instant::now()).into(),
             evicted: false.into(),
+            displaced: false.into(),
             waker: AtomicWaker::new(),
         }
     }
@@ -61,7 +63,8 @@ impl Presence {
     }
 
     /// It is done.
-    pub(super) fn ends(&self) {
+    pub(super) fn ends(&self, now: Instant) {
+        self.last.store(since_start(now), Ordering::Relaxed);
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -70,7 +73,7 @@ impl Presence {
         self.busy.load(Ordering::Relaxed) > 0
     }
 
-    /// Since when no request came. `None`: one is being answered, or it is about to go.
+    /// For how long nothing was to be done. `None`: one is being answered, or it is about to go.
     pub fn idle(&self) -> Option<Duration> {
         if self.is_busy() || self.evicted.load(Ordering::Relaxed) {
             return None;
@@ -87,13 +90,21 @@ impl Presence {
 
     #[cfg(test)]
     pub(super) fn is_since(&self, last: Instant) {
-        // Before the first of all: as far back as can be told.
-        let now = since_start(Instant::now());
-        let age = u32::try_from(last.elapsed().as_millis()).unwrap();
-        self.last.store(now.wrapping_sub(age), Ordering::Relaxed);
+        self.last.store(before_start(last), Ordering::Relaxed);
     }
 
-    #[cfg(test)]
+    /// Tells it that its place goes to another, also while something is to be done.
+    pub(super) fn displace(&self) {
+        self.displaced.store(true, Ordering::Relaxed);
+        self.evict();
+    }
+
+    /// Whether its place has gone to another, so that nothing of it is waited for.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.displaced.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has been told to go.
     pub(super) fn is_evicted(&self) -> bool {
         self.evicted.load(Ordering::Acquire)
     }
@@ -129,4 +140,11 @@ impl Default for Presence {
 )]
 fn since_start(now: Instant) -> u32 {
     now.saturating_duration_since(*START).as_millis() as u32
+}
+
+/// As [`since_start`], also for instants before the first of all.
+#[cfg(test)]
+fn before_start(at: Instant) -> u32 {
+    let age = u32::try_from(at.elapsed().as_millis()).unwrap();
+    since_start(Instant::now()).wrapping_sub(age)
 }

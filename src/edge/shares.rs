@@ -141,7 +141,7 @@ pub struct Room {
 /// A place in a [`Room`]; given back when dropped.
 #[derive(Debug)]
 pub struct Entered {
-    _turn: Turn,
+    _turn: Option<Turn>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -157,7 +157,15 @@ impl Room {
     /// A place. `None`: there is none for this client now.
     pub fn try_enter(&self, client: IpAddr) -> Option<Entered> {
         Some(Entered {
-            _turn: self.turns.try_take(client)?,
+            _turn: Some(self.turns.try_take(client)?),
+            _place: Arc::clone(&self.all).try_acquire_owned().ok()?,
+        })
+    }
+
+    /// A place for one whose network is not known.
+    pub fn try_enter_unnamed(&self) -> Option<Entered> {
+        Some(Entered {
+            _turn: None,
             _place: Arc::clone(&self.all).try_acquire_owned().ok()?,
         })
     }

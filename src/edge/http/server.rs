@@ -199,11 +199,16 @@ async fn drive(
                 next.as_mut().reset(tokio::time::Instant::now() + watch.make_way(&session.activity));
             }
             () = &mut next => {
+                let displaced = session.connection.presence.is_displaced();
                 if stage == Stage::Leaving {
+                    // Its place has gone to another: what is under way ends here.
+                    if displaced && session.connection.presence.is_busy() {
+                        return;
+                    }
                     stage = Stage::Closing;
                     // What has come was read before this: the connection goes first above. A part of
                     // a request has the rest of its time; its answer ends the connection.
-                    if !watch.awaits_rest(&session.activity) {
+                    if displaced || !watch.awaits_rest(&session.activity) {
                         connection.as_mut().close();
                     }
                 } else {

@@ -60,7 +60,7 @@ impl Activity {
     pub(super) fn answered(&self) {
         // What came since was the request's body.
         self.partial.store(false, Relaxed);
-        self.presence.ends();
+        self.presence.ends(Instant::now());
     }
 
     /// A reply's head is out, its body streams.
