@@ -21,6 +21,9 @@ use crate::random;
 /// Between two looks at a departed domain: next to nothing, and who comes back without a word is
 /// found within days.
 const DEPARTED_LOOK: Duration = Duration::from_secs(7 * 86_400);
+/// How long a name whose zone does not answer is taken to lead where it led before: mailers need not
+/// leave HTTPS for a name server that fails for an hour.
+pub(super) const SILENCE_ALLOWED: Duration = Duration::from_secs(86_400);
 /// Looks are spread by this share of their wait: domains that came together are not looked at together.
 const SPREAD: f64 = 0.2;
 
@@ -28,9 +31,25 @@ impl Control {
     /// Writes the outcome of a DNS check into a draft. `verified`: whether all that was asked for
     /// is published. `None`: that was not looked at.
     pub(super) fn note_dns(&self, draft: &mut Draft, verdict: &DnsVerdict, verified: Option<bool>) {
+        self.note_look(draft, verdict, verified, SslEvent::DnsChecked(verdict.clone()));
+    }
+
+    /// The same of a look that was asked for.
+    pub(super) fn note_dns_by_hand(&self, draft: &mut Draft, verdict: &DnsVerdict, verified: bool) {
+        self.note_look(draft, verdict, Some(verified), SslEvent::DnsCheckedByHand(verdict.clone()));
+    }
+
+    fn note_look(&self, draft: &mut Draft, verdict: &DnsVerdict, verified: Option<bool>, event: SslEvent) {
         let before = draft.record.ssl.reason;
         let (was_https, last_look) = (draft.record.dns.https, draft.record.dns.checked);
-        draft.happens(SslEvent::DnsChecked(verdict.clone()));
+        draft.happens(event);
+        let since = |at: Timestamp| draft.now().saturating_since(at);
+        let led_here = match (was_https, draft.record.still_leads_here) {
+            (true, _) => last_look.is_some_and(|at| since(at) < SILENCE_ALLOWED + self.inner.settings.load().recheck),
+            (false, true) => draft.record.ssl.astray_since.is_some_and(|at| since(at) < SILENCE_ALLOWED),
+            (false, false) => false,
+        };
+        draft.record.still_leads_here = led_here && matches!(verdict, DnsVerdict::Error { .. });
         let facts = &draft.record.ssl.facts;
         let https = match verdict {
             DnsVerdict::Right => true,

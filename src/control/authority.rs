@@ -532,7 +532,7 @@ impl Blame {
     pub(crate) fn of(kind: FailureKind) -> Self {
         use FailureKind::*;
         match kind {
-            Unreachable | Stuck | Refused => Self::Ca,
+            Unreachable | Stuck | Refused | Unusable => Self::Ca,
             Connection | WrongAnswer | CaDns | Caa | Rejected | NameLimit | AccountLimit => Self::Others,
             Internal | Clock | Trust | Account => Self::Us,
         }

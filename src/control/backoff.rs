@@ -23,6 +23,10 @@ const SETBACKS: [Duration; 3] = [
 ];
 /// Wait after a limit for which the CA named no time.
 pub(super) const UNNAMED_LIMIT: Duration = Duration::from_secs(3_600);
+/// The shortest wait after a limit for which the CA named a time: some name none that is ahead. It
+/// doubles with each failure of the name in a row, this often.
+const LIMIT_FLOOR: Duration = Duration::from_secs(60);
+const LIMIT_DOUBLINGS: u32 = 4;
 /// Jitter, so that domains that failed together do not come back together.
 const JITTER: f64 = 0.1;
 
@@ -31,7 +35,9 @@ const JITTER: f64 = 0.1;
 pub(super) fn after(status: &SslStatus, kind: FailureKind, named: bool, unit: f64) -> Duration {
     let base = match kind {
         FailureKind::Unreachable => UNREACHABLE,
-        FailureKind::NameLimit | FailureKind::AccountLimit if named => Duration::ZERO,
+        FailureKind::NameLimit | FailureKind::AccountLimit if named => {
+            LIMIT_FLOOR * (1 << status.attempts.min(LIMIT_DOUBLINGS))
+        }
         FailureKind::NameLimit | FailureKind::AccountLimit => UNNAMED_LIMIT,
         _ if kind.blames_domain() => step(&STEPS, status.attempts),
         _ => step(&SETBACKS, status.setbacks),
@@ -62,10 +68,13 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_lasts_as_long_as_the_ca_says() {
-        let status = SslStatus::new(Timestamp::from_secs(0));
+    fn a_limit_lasts_as_long_as_the_ca_says_and_a_growing_minute_at_least() {
+        let mut status = SslStatus::new(Timestamp::from_secs(0));
         for kind in [FailureKind::NameLimit, FailureKind::AccountLimit] {
-            assert_eq!(after(&status, kind, true, 0.5), Duration::ZERO);
+            for (attempts, secs) in [(0, 60), (1, 120), (4, 960), (400, 960)] {
+                status.attempts = attempts;
+                assert_eq!(after(&status, kind, true, 0.5), Duration::from_secs(secs));
+            }
             assert!(after(&status, kind, false, 0.0) >= UNNAMED_LIMIT.mul_f64(1.0 - JITTER));
         }
     }

@@ -74,6 +74,7 @@ impl Control {
                 let audit = audit_entry(actor, now, "release", subject.into(), before, Value::Null);
                 self.inner.store.release_ca(authority.directory(), audit).await?;
                 self.inner.standstills.forget(Some(authority.directory()));
+                self.inner.throttles.works(authority.directory());
                 tracing::warn!(
                     ca = authority.directory(),
                     by = actor.who,
@@ -146,10 +147,9 @@ fn waits_for_us(record: &DomainRecord, now: Timestamp) -> bool {
 fn waits(record: &DomainRecord, hosts: Option<&[String]>, now: Timestamp) -> bool {
     let ssl = &record.ssl;
     let at_ca = hosts.is_none_or(|hosts| ssl.facts.ca.as_ref().is_some_and(|ca| hosts.contains(ca)));
-    let blamed = ssl
-        .facts
-        .cause
-        .is_some_and(|cause| cause.blames_domain() && ssl.reason != Reason::RateLimited);
+    // A limit on the name is the CA's wait, and no repair ends it.
+    let repairs = |cause: FailureKind| cause.blames_domain() && cause != FailureKind::NameLimit;
+    let blamed = ssl.facts.cause.is_some_and(repairs);
     record.is_wanted()
         && at_ca
         && !blamed

@@ -364,7 +364,7 @@ impl Control {
                 let before = draft.record.clone();
                 let told = note_preflight(draft, tried.clone());
                 if !ours {
-                    self.note_dns(draft, &report.finding.verdict, Some(report.verified));
+                    self.note_dns_by_hand(draft, &report.finding.verdict, report.verified);
                     draft.record.dns.checked = Some(report.checked);
                 }
                 if told.is_some() {

@@ -135,6 +135,7 @@ impl Control {
         match end {
             Ok(issued) => {
                 self.went_well();
+                self.inner.throttles.works(chosen.authority.directory());
                 self.issued(name, fence, issued).await?;
                 Ok(Once::Done(true))
             }
@@ -288,7 +289,11 @@ impl Control {
             tracing::debug!(domain = %name, ca, kind = ?failure.kind, detail = %failure.error.detail, "an order failed");
         }
         if let Some(until) = rules::holds_back_all(&failure, now) {
-            self.note_hold_back(ca, until).await?;
+            // Some CAs name a time that is past: then the limit lasts a growing while.
+            let (throttles, steady) = (&self.inner.throttles, self.inner.clock.uptime());
+            throttles.note(ca, failure.kind, &failure.error.detail, steady);
+            let floor = throttles.left(ca, steady).map(|(left, _)| now + left);
+            self.note_hold_back(ca, until.max(floor.unwrap_or(until))).await?;
         }
         let refused = failure.kind.is_refusal_of_name();
         let doubts = self.doubts_failure(record, &failure);

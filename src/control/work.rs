@@ -9,6 +9,7 @@ use dashmap::Entry;
 use tokio::sync::{oneshot, watch};
 
 use super::ask::Answer;
+use super::astray::SILENCE_ALLOWED;
 use super::looks::{self, LookPlace};
 use super::queue::Priority;
 use super::rules::{self, First};
@@ -393,9 +394,10 @@ impl Control {
                 self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
                 return Ok(false);
             }
-            if !orders && matches!(finding.verdict, DnsVerdict::Error { .. }) {
+            let recheck = self.inner.settings.load().recheck;
+            let is_news = record.still_leads_here || silence(record, recheck, now) >= SILENCE_ALLOWED;
+            if !orders && !is_news && matches!(finding.verdict, DnsVerdict::Error { .. }) {
                 // Servers fail now and then; until a renewal depends on them that is no news.
-                let recheck = self.inner.settings.load().recheck;
                 let wait = random::jitter(failing_zone_retry(record, recheck, now), SPREAD);
                 self.postpone(&record.name, fence, now + wait).await?;
                 return Ok(false);
@@ -503,10 +505,13 @@ fn put_off(draft: &mut super::Draft, until: Timestamp) {
 /// How long to leave a zone alone whose servers fail: as long as they have failed already.
 /// `recheck`: how long after a look that was answered the next one comes.
 fn failing_zone_retry(record: &DomainRecord, recheck: Duration, now: Timestamp) -> Duration {
-    let silence = record.dns.checked.map_or(Duration::ZERO, |at| now.saturating_since(at));
-    silence
-        .saturating_sub(recheck)
-        .clamp(FAILING_ZONE_RETRY, FAILING_ZONE_RETRY_MAX)
+    silence(record, recheck, now).clamp(FAILING_ZONE_RETRY, FAILING_ZONE_RETRY_MAX)
+}
+
+/// How long a zone has not answered, counted from the look that it should have answered.
+fn silence(record: &DomainRecord, recheck: Duration, now: Timestamp) -> Duration {
+    let last = record.dns.checked.map_or(Duration::ZERO, |at| now.saturating_since(at));
+    last.saturating_sub(recheck)
 }
 
 /// Writes what a pre-flight found into a draft, before the DNS check that it belongs to; returns

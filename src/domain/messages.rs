@@ -95,7 +95,7 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
         "retired" => time(record.retired),
         "eta" => time(ssl.eta.or(ssl.next_attempt)),
         "next_attempt" => time(ssl.next_attempt),
-        "renew_at" => time(ssl.certificate.as_ref().map(|c| c.renew_at)),
+        "renew_at" => time(ssl.renewal_planned()),
         "not_after" => time(ssl.certificate.as_ref().map(|c| c.not_after)),
         "cause" => Some(
             facts
@@ -205,6 +205,10 @@ fn cause(kind: FailureKind, language: Language) -> &'static str {
         Unreachable => ("the CA does not answer", "die CA antwortet nicht"),
         Stuck => ("the CA did not finish in time", "die CA wurde nicht rechtzeitig fertig"),
         Refused => ("the CA refused the request", "die CA lehnte die Anfrage ab"),
+        Unusable => (
+            "the CA issued a certificate that cannot be used",
+            "die CA stellte ein unbrauchbares Zertifikat aus",
+        ),
         Internal => ("a failure on our side", "ein Fehler auf unserer Seite"),
         Clock => ("the clock here is wrong", "die Uhr hier geht falsch"),
         Trust => (
@@ -266,7 +270,7 @@ fn of_cause(kind: FailureKind, language: Language) -> &'static str {
             "A limit of the CA is reached; please wait.",
             "Ein Limit der CA ist erreicht; bitte warten.",
         ),
-        Unreachable | Stuck => (
+        Unreachable | Stuck | Unusable => (
             "The CA has a problem (not your fault); please wait.",
             "Die CA hat eine Störung (kein Fehler bei Ihnen); bitte warten.",
         ),

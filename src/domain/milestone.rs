@@ -52,13 +52,17 @@ impl Milestone {
             SslEvent::Issued(_) => Some(Self::Issued),
             // What its operator has to put right is no news to the platform's customers.
             SslEvent::Failed { failure, .. } if failure.kind.is_ours() && failure.kind != FailureKind::Internal => None,
+            // A replacement by hand that fails leaves all as it was; who has asked for it sees it.
+            SslEvent::Failed { .. } if after.reason == Reason::Ok => None,
             SslEvent::Failed { .. } => {
-                // What was doubted has not been told.
-                let first = before.last_error.is_none() || before.doubted;
+                // What was doubted, and what has come before the renewal was due, has not been told.
+                let due = before.renewal_planned().filter(|_| before.holds(now));
+                let untold = |at: Timestamp| due.is_some_and(|due| at < due);
+                let first = before.doubted || before.last_error.as_ref().is_none_or(|e| untold(e.at));
                 let gives_up = after.reason == Reason::GivenUp && before.reason != Reason::GivenUp;
                 (first || other_cause || gives_up).then_some(Self::Failed)
             }
-            SslEvent::DnsChecked(_) => match after.reason {
+            SslEvent::DnsChecked(_) | SslEvent::DnsCheckedByHand(_) => match after.reason {
                 Reason::Moved => (before.reason != Reason::Moved).then_some(Self::Moved),
                 Reason::RenewalFailing => {
                     (before.reason != Reason::RenewalFailing || other_cause).then_some(Self::Failed)
@@ -202,5 +206,21 @@ mod tests {
         assert_eq!(told(steps), expected);
         let after_it_ran_out = [(issued(), 0), tick(76), tick(91), (issued(), 91)];
         assert_eq!(told(after_it_ran_out).last(), Some(&Some(Milestone::Issued)));
+    }
+
+    #[test]
+    fn a_replacement_by_hand_that_fails_is_told_only_once_the_renewal_is_due() {
+        let held = SslStatus::new(T0).then(issued(), T0).then(SslEvent::Reissue, T0 + DAY);
+        let event = failed(FailureKind::Connection);
+        let early = held.then(event.clone(), T0 + DAY);
+        assert_eq!(Milestone::of(&held, &event, &early, T0 + DAY), None);
+        let due = early.then(event.clone(), T0 + DAY * 61);
+        assert_eq!(Milestone::of(&early, &event, &due, T0 + DAY * 61), Some(Milestone::Failed));
+        let servfail = SslEvent::DnsCheckedByHand(DnsVerdict::Error {
+            zone: "z".into(),
+            error: "SERVFAIL".into(),
+        });
+        let silent = held.then(servfail.clone(), T0 + DAY);
+        assert_eq!(Milestone::of(&held, &servfail, &silent, T0 + DAY), None);
     }
 }

@@ -22,7 +22,7 @@ pub(crate) const ACCOUNT_LIMIT: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const OUTAGE: Duration = Duration::from_secs(7 * 3600);
 /// The longest that the turn in the line for a CA's limit may be away: 300 orders in three hours
 /// let some 870,000 through in a year.
-const LINE: Duration = Duration::from_secs(366 * 86_400);
+pub(crate) const LINE: Duration = Duration::from_secs(366 * 86_400);
 /// The longest wait for a look at DNS: that of departed names, with its spread.
 pub(crate) const LOOK: Duration = Duration::from_secs(9 * 86_400);
 /// The longest wait for renewal information (RFC 9773 §4.3.2).
@@ -71,7 +71,7 @@ impl SslStatus {
                 _ => ACCOUNT_LIMIT,
             },
             Reason::CaUnreachable => OUTAGE,
-            Reason::RenewalFailing if self.facts.cause == Some(FailureKind::NameLimit) => NAME_LIMIT,
+            Reason::RenewalFailing | Reason::Ok if self.facts.cause == Some(FailureKind::NameLimit) => NAME_LIMIT,
             reason if reason.is_dns() => LOOK,
             Reason::Moved => LOOK,
             _ => RETRY,
@@ -135,7 +135,9 @@ impl SslStatus {
         if let Some(certificate) = &mut self.certificate {
             // How long it lives in our hands is not known then; its own dates say enough.
             certificate.obtained = certificate.obtained.filter(|at| !noted_ahead(*at));
-            certificate.renew_at = certificate.renew_at.min(certificate.renewal_floor());
+            let floor = certificate.renewal_floor();
+            certificate.renew_at = certificate.renew_at.min(floor);
+            self.replaced_by_hand = self.replaced_by_hand.map(|at| at.min(floor));
             if certificate.ari_check_at.is_some_and(|at| far(at, RENEWAL_INFO)) {
                 certificate.ari_check_at = Some(now);
             }
@@ -419,6 +421,8 @@ mod tests {
             look_at: Some(T0),
             astray_since: Some(T0),
             told_expiring: false,
+            replaced_by_hand: Some(T0),
+            brought_forward: false,
         }
     }
 
@@ -429,7 +433,7 @@ mod tests {
         match place.as_str() {
             "/certificate/not_before" | "/certificate/not_after" => None,
             "/last_error/at" | "/facts/preflight/at" => None,
-            "/certificate/renew_at" => {
+            "/certificate/renew_at" | "/replaced_by_hand" => {
                 let floor = status.certificate.as_ref().map(CertificateInfo::renewal_floor);
                 floor.map(|at| at.saturating_since(now))
             }
@@ -563,6 +567,10 @@ mod tests {
                 not_before: written.not_before.filter(|_| is(3)),
                 retry_at: written.retry_at.filter(|_| is(4)),
                 look_at: written.look_at.filter(|_| is(5)),
+                ..written
+            };
+            let written = SslStatus {
+                replaced_by_hand: written.replaced_by_hand.filter(|_| written.certificate.is_some()),
                 ..written
             };
             let written = if is(6) { written } else { SslStatus {

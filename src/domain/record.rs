@@ -61,6 +61,10 @@ pub struct DomainRecord {
     /// What its DNS looked like the last time.
     #[serde(default)]
     pub dns: DnsSummary,
+    /// Whether it is taken to lead here though its zone's servers fail: it did before, less than a day
+    /// ago.
+    #[serde(default)]
+    pub still_leads_here: bool,
     /// What the last handshake with it from outside found. `None`: it was not probed yet.
     #[serde(default, deserialize_with = "stored::known")]
     pub probe: Option<Probe>,
@@ -97,6 +101,7 @@ impl DomainRecord {
             share_generation: 0,
             ssl: SslStatus::new(now),
             dns: DnsSummary::default(),
+            still_leads_here: false,
             probe: None,
             version: 0,
         }
@@ -176,7 +181,8 @@ impl DomainRecord {
     /// The same, while the certificate lives. The edge's own name is where others lead; its DNS
     /// need not be looked at.
     pub(super) fn https_works(&self) -> bool {
-        let leads_here = self.dns.https || (self.origin == Origin::Edge && self.dns.checked.is_none());
+        let never_looked_at = self.origin == Origin::Edge && self.dns.checked.is_none();
+        let leads_here = self.dns.https || self.still_leads_here || never_looked_at;
         self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved && leads_here
     }
 

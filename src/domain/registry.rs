@@ -141,10 +141,15 @@ fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
         return record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at);
     }
     record.renewal_due()?;
-    if record.ssl.reason == Reason::RenewalFailing {
-        return Some(record.ssl.since);
-    }
-    record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at)
+    let certificate = record.ssl.certificate.as_ref()?;
+    // A renewal that fails early has time; one that the CA wants at once, since it will revoke, has none.
+    let failing = (record.ssl.reason == Reason::RenewalFailing).then_some(record.ssl.since);
+    let failing = failing.map(|since| match record.ssl.hurry {
+        true => since,
+        false => since.max(certificate.renewal_of_old_age()),
+    });
+    let expiring = certificate.expiring_at();
+    Some(failing.map_or(expiring, |from| from.min(expiring)))
 }
 
 /// How many names that were taken out are remembered, and how long: a record that was read before
@@ -287,6 +292,35 @@ mod tests {
         record.version = 3;
         record.http_while_pending = true;
         assert!(registry.put(&record).http_while_pending);
+    }
+
+    #[test]
+    fn risk_follows_the_life_of_the_certificate() {
+        let (t0, day) = (Timestamp::from_secs(1_795_305_600), Duration::from_secs(86_400));
+        let name = DomainName::parse("a.example").unwrap();
+        let mut record = DomainRecord::new(name, None, Origin::Registered, t0);
+        record.ssl.reason = Reason::RenewalFailing;
+        record.ssl.certificate = Some(CertificateInfo {
+            not_before: t0,
+            not_after: t0 + day * 90,
+            obtained: None,
+            issuer: "Test CA".into(),
+            serial: "01".into(),
+            sans: vec!["a.example".into()],
+            ca: "https://ca.example/dir".into(),
+            ari_id: None,
+            renew_at: t0 + day,
+            ari_check_at: None,
+        });
+        let at_risk = |record: &DomainRecord, days| Entry::of(record).is_at_risk(t0 + day * days);
+        assert!(!at_risk(&record, 59) && at_risk(&record, 60));
+        record.ssl.since = t0 + day * 70;
+        assert!(!at_risk(&record, 69) && at_risk(&record, 70));
+        record.ssl.reason = Reason::Ok;
+        assert!(!at_risk(&record, 74) && at_risk(&record, 75), "a sixth is left");
+        // A CA that wants it replaced at once is about to revoke it.
+        (record.ssl.reason, record.ssl.since, record.ssl.hurry) = (Reason::RenewalFailing, t0 + day, true);
+        assert!(at_risk(&record, 1));
     }
 
     #[test]

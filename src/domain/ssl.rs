@@ -182,6 +182,14 @@ pub struct SslStatus {
     /// Whether it was told that the certificate nears its end without a successor.
     #[serde(default)]
     pub told_expiring: bool,
+    /// When the renewal of the certificate held was due, before an operator wanted it replaced at
+    /// once. `None`: no operator does.
+    #[serde(default)]
+    pub replaced_by_hand: Option<Timestamp>,
+    /// Whether the certificate held is here because the CA's renewal information had brought the one
+    /// before forward to its first third: that is done once, not with each successor.
+    #[serde(default)]
+    pub brought_forward: bool,
 }
 
 /// How often a CA refused a name by its policy.
@@ -324,6 +332,8 @@ pub enum FailureKind {
     Stuck,
     /// The CA refused something that we did (`malformed`, `badCSR`, `unauthorized` account).
     Refused,
+    /// What the CA issued cannot be used: run out, not valid yet, for another name or key.
+    Unusable,
     /// Something failed on our side: store, key, configuration.
     Internal,
     /// The clock here is wrong: certificates that are valid look expired or not yet valid.
@@ -336,7 +346,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Connection,
         Self::WrongAnswer,
         Self::CaDns,
@@ -347,6 +357,7 @@ impl FailureKind {
         Self::Unreachable,
         Self::Stuck,
         Self::Refused,
+        Self::Unusable,
         Self::Internal,
         Self::Clock,
         Self::Trust,
@@ -405,6 +416,8 @@ pub enum Wish {
 pub enum SslEvent {
     /// DNS was looked at.
     DnsChecked(DnsVerdict),
+    /// DNS was looked at because a person or the platform asked for it: a reason to expect a change.
+    DnsCheckedByHand(DnsVerdict),
     /// The challenge's URL was fetched from here.
     Preflight(Preflight),
     /// The challenge's URL is about to be fetched through a proxy that may come on port 443.
@@ -550,12 +563,19 @@ impl SslStatus {
             look_at: None,
             astray_since: None,
             told_expiring: false,
+            replaced_by_hand: None,
+            brought_forward: false,
         }
     }
 
     /// The state the reason belongs to.
     pub fn state(&self) -> State {
         self.reason.state()
+    }
+
+    /// When the renewal of the certificate is due by itself, whatever an operator wants of it.
+    pub fn renewal_planned(&self) -> Option<Timestamp> {
+        self.certificate.as_ref().map(|c| self.replaced_by_hand.unwrap_or(c.renew_at))
     }
 
     /// Makes the best of a reason that only a newer version knows: the certificate is served as long
@@ -599,6 +619,16 @@ impl CertificateInfo {
     /// to ask with, or the CA offers none.
     pub fn asked_about_at(&self) -> Option<Timestamp> {
         self.ari_check_at.filter(|_| self.ari_id.is_some())
+    }
+
+    /// Until when it is young: it has used a third of its life.
+    pub fn young_until(&self) -> Timestamp {
+        self.not_after.minus(self.life() * 2 / 3)
+    }
+
+    /// When its renewal is due by its life alone: a third is left.
+    pub fn renewal_of_old_age(&self) -> Timestamp {
+        self.not_after.minus(self.life() / 3)
     }
 
     /// From when on it should have had a successor, with little of its life left. That follows from

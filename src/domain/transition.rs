@@ -42,14 +42,16 @@ impl SslStatus {
         next.keep_within_reach(now);
         let in_line = matches!(event, SslEvent::HeldBack { in_line: true, .. });
         match event {
-            SslEvent::DnsChecked(DnsVerdict::Right) => next.dns_right(now),
-            // A proxy through which the challenge arrives is a warning, no obstacle.
-            SslEvent::DnsChecked(DnsVerdict::Proxied { provider })
-                if next.facts.arrives_through() == Some(provider.as_str()) =>
-            {
-                next.dns_right(now);
+            SslEvent::DnsChecked(verdict) => next.dns_checked(verdict, now),
+            SslEvent::DnsCheckedByHand(verdict) => {
+                next.looks = 0;
+                next.dns_checked(verdict, now);
+                // Who looks by hand, however often, puts off no look that was planned.
+                let planned = self.next_attempt.filter(|at| *at > now);
+                if next.looks > 0 && planned.is_some() {
+                    next.next_attempt = next.next_attempt.min(planned);
+                }
             }
-            SslEvent::DnsChecked(wrong) => next.dns_wrong(wrong, now),
             SslEvent::Preflight(found) => next.facts.preflight = Some(found),
             SslEvent::StandIn { until } => next.facts.stand_in_until = Some(until).filter(|_| !next.holds(now)),
             SslEvent::Queued { eta } => next.queued(eta, now),
@@ -70,12 +72,12 @@ impl SslStatus {
                     next.reason = Reason::Validating;
                 }
             }
-            SslEvent::Issued(certificate) => next.issued(certificate),
+            SslEvent::Issued(certificate) => next.issued(certificate, now),
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
             SslEvent::Doubted { failure, until } => next.doubted(failure, until, now),
-            SslEvent::HeldBack { until, ca, .. } => next.held_back(until, ca, FailureKind::AccountLimit, now),
-            SslEvent::CaOut { until, ca } => next.held_back(until, ca, FailureKind::Unreachable, now),
-            SslEvent::OursToSolve { until, ca, kind } => next.held_back(until, ca, kind, now),
+            SslEvent::HeldBack { until, ca, .. } => next.held_back(until, in_line, ca, FailureKind::AccountLimit, now),
+            SslEvent::CaOut { until, ca } => next.held_back(until, false, ca, FailureKind::Unreachable, now),
+            SslEvent::OursToSolve { until, ca, kind } => next.held_back(until, false, ca, kind, now),
             SslEvent::Elsewhere => next.elsewhere(now),
             SslEvent::Released => next.released(now),
             SslEvent::Frozen { until } => next.frozen(until, now),
@@ -86,6 +88,7 @@ impl SslStatus {
             SslEvent::Postponed { until } => next.postponed(until, now),
             SslEvent::Reissue => {
                 if let Some(certificate) = &mut next.certificate {
+                    next.replaced_by_hand.get_or_insert(certificate.renew_at);
                     certificate.renew_at = certificate.renew_at.min(now);
                 }
                 next.retry_at = None;
@@ -108,11 +111,27 @@ impl SslStatus {
 
     /// Notes when and how the next attempt was planned; no rule plans beyond its reach.
     fn plan(&mut self, before: &Self, in_line: bool, now: Timestamp) {
-        if in_line || self.next_attempt != before.next_attempt {
+        let planned = in_line || self.next_attempt != before.next_attempt;
+        if planned {
             self.in_line = in_line;
+        }
+        // The reason may have come to one that reaches less far.
+        let latest = now + self.reach();
+        let far = self.next_attempt.is_some_and(|at| at > latest);
+        if planned || far {
             self.planned = self.next_attempt.map(|_| now);
-            let latest = now + self.reach();
             self.next_attempt = self.next_attempt.map(|at| at.min(latest));
+        }
+    }
+
+    /// A proxy through which the challenge arrives is a warning, no obstacle.
+    fn dns_checked(&mut self, verdict: DnsVerdict, now: Timestamp) {
+        match verdict {
+            DnsVerdict::Right => self.dns_right(now),
+            DnsVerdict::Proxied { provider } if self.facts.arrives_through() == Some(provider.as_str()) => {
+                self.dns_right(now);
+            }
+            wrong => self.dns_wrong(wrong, now),
         }
     }
 
@@ -189,6 +208,12 @@ impl SslStatus {
         self.certificate.as_ref().is_some_and(|c| c.renew_at <= now)
     }
 
+    /// Whether the certificate held is due by itself, so that what stands in the way of its renewal
+    /// puts it at risk. One that an operator wants replaced sooner is as good as before.
+    fn needs_renewal(&self, now: Timestamp) -> bool {
+        self.renewal_planned().is_some_and(|at| at <= now)
+    }
+
     fn dns_wrong(&mut self, verdict: DnsVerdict, now: Timestamp) {
         self.looks = self.looks.saturating_add(1);
         let wait = LOOK_FIRST.saturating_mul(1 << (self.looks - 1).min(10)).min(LOOK_MAX);
@@ -241,7 +266,9 @@ impl SslStatus {
         self.reason = match (self.holds(now), left) {
             (false, _) => unheld,
             (true, true) => Reason::Moved,
-            (true, false) => Reason::RenewalFailing,
+            (true, false) if self.needs_renewal(now) => Reason::RenewalFailing,
+            // Nothing of it is to be renewed: what DNS lacks is in the report on it.
+            (true, false) => Reason::Ok,
         };
     }
 
@@ -253,7 +280,8 @@ impl SslStatus {
         }
     }
 
-    fn issued(&mut self, certificate: CertificateInfo) {
+    fn issued(&mut self, certificate: CertificateInfo, now: Timestamp) {
+        let brought_forward = self.is_brought_forward(now);
         let through = self.facts.arrives_through().is_some();
         let facts = Facts {
             ca: self.facts.ca.take(),
@@ -270,8 +298,19 @@ impl SslStatus {
             facts,
             failures,
             refusals,
+            brought_forward,
             ..Self::new(self.since)
         };
+    }
+
+    /// Whether a certificate that comes now replaces one that the CA's renewal information alone has
+    /// brought forward to its first third, or one in a row of such.
+    fn is_brought_forward(&self, now: Timestamp) -> bool {
+        let by_the_ca = self.holds(now) && self.replaced_by_hand.is_none();
+        self.certificate.as_ref().filter(|_| by_the_ca).is_some_and(|c| {
+            let told = c.renew_at < c.renewal_of_old_age();
+            told && (now < c.young_until() || (self.brought_forward && now < c.renewal_of_old_age()))
+        })
     }
 
     fn failed(&mut self, failure: Failure, backoff: Duration, now: Timestamp) {
@@ -308,7 +347,12 @@ impl SslStatus {
         self.last_error = Some(failure.error);
         self.doubted = false;
         if self.holds(now) {
-            self.reason = Reason::RenewalFailing;
+            // A replacement that only an operator wants leaves what is held as good as it was.
+            self.reason = if self.needs_renewal(now) {
+                Reason::RenewalFailing
+            } else {
+                Reason::Ok
+            };
         } else if blames_domain && self.attempts >= GIVE_UP_AFTER {
             self.reason = Reason::GivenUp;
             self.next_attempt = None;
@@ -348,9 +392,10 @@ impl SslStatus {
         }
     }
 
-    fn held_back(&mut self, until: Timestamp, ca: String, cause: FailureKind, now: Timestamp) {
+    fn held_back(&mut self, until: Timestamp, in_line: bool, ca: String, cause: FailureKind, now: Timestamp) {
         self.facts.ca = Some(ca);
-        self.next_attempt = Some(until);
+        let latest = now + if in_line { reach::LINE } else { cause.longest_wait() };
+        self.next_attempt = Some(until.min(latest));
         if self.holds(now) {
             if self.reason == Reason::Renewing {
                 self.reason = Reason::Ok;
@@ -359,7 +404,7 @@ impl SslStatus {
             self.facts.cause = Some(cause);
             self.reason = cause.reason();
             // When a CA that is down can be used again, nobody knows.
-            self.eta = (cause == FailureKind::AccountLimit).then_some(until);
+            self.eta = self.next_attempt.filter(|_| cause == FailureKind::AccountLimit);
         }
     }
 
@@ -408,11 +453,22 @@ impl SslStatus {
         let Some(certificate) = &mut self.certificate else {
             return;
         };
-        // A window brings a renewal forward freely, and postpones it to our own floor at most.
-        let renew_at = renew_at.min(certificate.renewal_floor());
-        let jumped = renew_at <= now && certificate.renew_at > now;
+        // A window brings a renewal forward freely, and postpones it to our own floor at most. Where
+        // that has brought this certificate already, another one comes to nothing better so soon.
+        let earliest = if self.brought_forward {
+            renew_at.max(certificate.young_until())
+        } else {
+            renew_at
+        };
+        let renew_at = earliest.min(certificate.renewal_floor());
+        let planned = self.replaced_by_hand.unwrap_or(certificate.renew_at);
+        let jumped = renew_at <= now && planned > now;
         self.hurry = jumped || (self.hurry && renew_at <= now);
-        certificate.renew_at = renew_at;
+        // What an operator wants stays wanted.
+        match &mut self.replaced_by_hand {
+            Some(planned) => *planned = renew_at,
+            None => certificate.renew_at = renew_at,
+        }
         certificate.ari_check_at = Some(check_at.min(now + reach::RENEWAL_INFO));
     }
 
@@ -579,9 +635,14 @@ impl SslStatus {
         self.reason = match self.reason {
             Reason::Ordering | Reason::Validating => Reason::Renewing,
             Reason::DnsMissing | Reason::DnsElsewhere | Reason::Proxied => Reason::Moved,
-            Reason::StrayAaaa | Reason::CaaForbids | Reason::DnsError => Reason::RenewalFailing,
-            Reason::ValidationFailed | Reason::RetryScheduled | Reason::RateLimited | Reason::CaUnreachable
-                if self.renewal_is_due(now) =>
+            Reason::StrayAaaa
+            | Reason::CaaForbids
+            | Reason::DnsError
+            | Reason::ValidationFailed
+            | Reason::RetryScheduled
+            | Reason::RateLimited
+            | Reason::CaUnreachable
+                if self.needs_renewal(now) =>
             {
                 Reason::RenewalFailing
             }
@@ -638,7 +699,7 @@ impl FailureKind {
             Self::Caa => Reason::CaaForbids,
             Self::NameLimit | Self::AccountLimit => Reason::RateLimited,
             Self::Unreachable => Reason::CaUnreachable,
-            Self::Stuck | Self::Refused | Self::Internal | Self::Clock | Self::Trust | Self::Account => {
+            Self::Stuck | Self::Refused | Self::Unusable | Self::Internal | Self::Clock | Self::Trust | Self::Account => {
                 Reason::RetryScheduled
             }
         }
@@ -1263,6 +1324,124 @@ mod tests {
         assert_eq!((status.reason, status.next_due(true)), (Reason::Ok, Some(T0 + HOUR)));
     }
 
+    fn servfail() -> DnsVerdict {
+        DnsVerdict::Error {
+            zone: "z".into(),
+            error: "SERVFAIL".into(),
+        }
+    }
+
+    #[test]
+    fn a_look_by_hand_puts_off_no_look_and_starts_their_schedule_afresh() {
+        let mut status = fresh();
+        let mut now = T0;
+        for _ in 0..12 {
+            status = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), now);
+            now = status.next_attempt.unwrap();
+        }
+        let seldom = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), now);
+        assert_eq!(seldom.next_attempt, Some(now + LOOK_MAX));
+        let mut polled = seldom.then(SslEvent::DnsCheckedByHand(DnsVerdict::Missing), now);
+        assert_eq!(polled.next_attempt, Some(now + LOOK_FIRST));
+        for seconds in 1..LOOK_FIRST.as_secs() {
+            let at = now + Duration::from_secs(seconds);
+            polled = polled.then(SslEvent::DnsCheckedByHand(DnsVerdict::Missing), at);
+            assert_eq!(polled.next_attempt, Some(now + LOOK_FIRST), "whoever looks how often");
+        }
+        let right = polled.then(SslEvent::DnsCheckedByHand(DnsVerdict::Right), now);
+        assert_eq!((right.reason, right.next_attempt), (Reason::NeverRequested, None));
+    }
+
+    #[test]
+    fn dns_that_fails_long_before_the_renewal_is_no_failing_renewal() {
+        let caa = DnsVerdict::CaaForbids { host: "a.example".into() };
+        for verdict in [servfail(), caa] {
+            for event in [
+                SslEvent::DnsChecked(verdict.clone()),
+                SslEvent::DnsCheckedByHand(verdict.clone()),
+            ] {
+                let early = issued(90).then(event.clone(), T0 + HOUR);
+                assert_eq!((early.reason, early.last_error.as_ref()), (Reason::Ok, None));
+                assert_eq!(early.next_due(true), Some(T0 + HOUR + LOOK_FIRST), "it is looked at again");
+                assert_eq!(early.then(SslEvent::Tick, T0 + HOUR).reason, Reason::Ok);
+                let due = T0 + HOUR * 24 * 60;
+                assert_eq!(issued(90).then(event, due).reason, Reason::RenewalFailing);
+            }
+        }
+        let elsewhere = SslEvent::DnsChecked(DnsVerdict::Elsewhere { found: "x".into() });
+        assert_eq!(issued(90).then(elsewhere, T0 + HOUR).reason, Reason::Moved);
+    }
+
+    #[test]
+    fn a_replacement_by_hand_that_fails_leaves_what_is_held_as_good_as_it_was() {
+        let wanted = issued(90).then(SslEvent::Reissue, T0 + HOUR);
+        let until = T0 + HOUR * 24 * 7;
+        let limit = SslEvent::Failed {
+            failure: Failure {
+                retry_after: Some(until),
+                ..refusal(FailureKind::NameLimit)
+            },
+            backoff: Duration::from_secs(60),
+        };
+        let started = wanted.then(SslEvent::OrderStarted { ca: ca() }, T0 + HOUR);
+        let after = started.then(limit, T0 + HOUR);
+        assert_eq!((after.reason, after.next_attempt), (Reason::Ok, Some(until)));
+        assert!(after.last_error.is_some() && after.facts.cause == Some(FailureKind::NameLimit));
+        let free = after.then(SslEvent::Released, T0 + HOUR * 2);
+        assert_eq!(free.next_attempt, Some(T0 + HOUR * 2));
+        // The CA's renewal information neither ends what an operator wants, nor calls it overdue.
+        let later = T0 + HOUR * 24 * 60;
+        let info = SslEvent::RenewalInfo { renew_at: later, check_at: later };
+        let told = after.then(info, T0 + HOUR * 2);
+        assert_eq!(told.renewal_planned(), Some(later));
+        assert!(told.renewal_is_due(T0 + HOUR * 2) && !told.hurry);
+        // Once the renewal is due by itself, it fails like any other.
+        let due = after.then(failure(FailureKind::Connection), later);
+        assert_eq!(due.reason, Reason::RenewalFailing);
+        let replaced = after.then(SslEvent::Issued(certificate(90)), later);
+        assert_eq!((replaced.reason, replaced.replaced_by_hand), (Reason::Ok, None));
+    }
+
+    #[test]
+    fn a_young_certificate_is_brought_forward_once_and_its_successors_at_a_third_of_their_lives() {
+        let day = HOUR * 24;
+        let of = |from: Timestamp| CertificateInfo {
+            not_before: from,
+            not_after: from + day * 90,
+            renew_at: from + day * 60,
+            ..certificate(90)
+        };
+        let past = |now: Timestamp| SslEvent::RenewalInfo {
+            renew_at: now.minus(HOUR),
+            check_at: now + HOUR * 6,
+        };
+        let mut status = fresh().then(SslEvent::Issued(of(T0)), T0);
+        let mut now = T0 + HOUR * 4;
+        status = status.then(past(now), now);
+        assert!(status.renewal_is_due(now) && status.hurry, "as RFC 9773 wants it");
+        let mut orders = 0;
+        while now < T0 + day * 90 {
+            if status.renewal_is_due(now) {
+                orders += 1;
+                status = status.then(SslEvent::Issued(of(now)), now);
+                assert!(status.brought_forward);
+            }
+            now = now + HOUR * 6;
+            status = status.then(past(now), now);
+        }
+        assert_eq!(orders, 3, "one at once, and then one in 30 days");
+        // A renewal in due time forgets it.
+        let late = now + day * 89;
+        let old = status.then(SslEvent::Issued(of(late)), late);
+        assert!(!old.brought_forward);
+        // One by hand brings nothing forward.
+        let by_hand = fresh()
+            .then(SslEvent::Issued(of(T0)), T0)
+            .then(SslEvent::Reissue, T0 + HOUR)
+            .then(SslEvent::Issued(of(T0 + HOUR)), T0 + HOUR);
+        assert!(!by_hand.brought_forward);
+    }
+
     fn events() -> impl Strategy<Value = SslEvent> {
         prop_oneof![
             Just(SslEvent::DnsChecked(DnsVerdict::Right)),
@@ -1272,6 +1451,7 @@ mod tests {
                 zone: "z".into(),
                 error: "SERVFAIL".into()
             })),
+            Just(SslEvent::DnsCheckedByHand(DnsVerdict::Missing)),
             Just(SslEvent::Queued { eta: None }),
             Just(SslEvent::OrderStarted { ca: ca() }),
             Just(SslEvent::Validating),

@@ -88,6 +88,7 @@ pub(crate) fn label(kind: FailureKind) -> &'static str {
         FailureKind::Unreachable => "unreachable",
         FailureKind::Stuck => "stuck",
         FailureKind::Refused => "refused",
+        FailureKind::Unusable => "unusable",
         FailureKind::Internal => "internal",
         FailureKind::Clock => "clock",
         FailureKind::Trust => "trust",

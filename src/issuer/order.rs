@@ -277,27 +277,42 @@ impl Driver<'_> {
             resumable: false,
             spent: Spent::Certificate,
         };
-        let refused = |detail: &str| used_up(own_failure(FailureKind::Refused, detail, self.clock.now()));
+        let unusable = |detail: &str| used_up(own_failure(FailureKind::Unusable, detail, self.clock.now()));
         let Some(url) = &order.certificate else {
-            return Err(refused("the CA calls the order valid and names no certificate"));
+            return Err(unusable("the CA calls the order valid and names no certificate"));
         };
         let chain_pem = self
             .steadily(|| self.client.certificate(url))
             .await
             .map_err(|e| self.failed(e))?;
-        Certificate::new(&chain_pem, &key).map_err(|e| refused(&format!("the CA's certificate is not usable: {e}")))?;
+        Certificate::new(&chain_pem, &key).map_err(|e| unusable(&format!("the CA's certificate is not usable: {e}")))?;
         let leaf = chain_from_pem(&chain_pem)
             .and_then(|chain| Leaf::of(&chain))
-            .map_err(|e| refused(&e.to_string()))?;
+            .map_err(|e| unusable(&e.to_string()))?;
         if !leaf.sans.iter().any(|s| s.eq_ignore_ascii_case(self.job.name.as_str())) {
-            return Err(refused(&format!(
+            return Err(unusable(&format!(
                 "the CA's certificate is for {} only",
                 leaf.sans.join(", ")
             )));
         }
+        self.check_validity(&leaf, used_up)?;
+        Ok(Obtained { chain_pem, key, leaf })
+    }
+
+    /// A certificate that does not hold now: by the CA's own time, either the clock here is wrong or
+    /// the CA is.
+    fn check_validity(&self, leaf: &Leaf, used_up: impl Fn(Failure) -> IssueError) -> Result<(), IssueError> {
         let now = self.clock.now();
-        let at_ca = self.client.now().unwrap_or(now);
+        let said = self.client.now();
+        let at_ca = said.unwrap_or(now);
         self.looked_expired.store(leaf.not_after <= now, Ordering::Relaxed);
+        let wrong = |detail: &str| {
+            let detail = match said {
+                Some(ca) => format!("{detail}, and by its own clock it is {ca}"),
+                None => format!("{detail}; the clock here says {now}, and the CA does not tell the time"),
+            };
+            used_up(own_failure(FailureKind::Unusable, &detail, now))
+        };
         if leaf.not_after <= now {
             // It is good, and still there once the clock here is right.
             if leaf.not_after > at_ca {
@@ -307,19 +322,15 @@ impl Driver<'_> {
                     spent: Spent::Certificate,
                 });
             }
-            let detail = format!(
-                "the CA's certificate ended at {}; is the clock here right?",
-                leaf.not_after
-            );
-            return Err(used_up(own_failure(FailureKind::Clock, &detail, now)));
+            return Err(wrong(&format!("the CA issued a certificate that ended at {}", leaf.not_after)));
         }
         if leaf.not_before > now.max(at_ca) + NOT_YET {
-            return Err(refused(&format!(
-                "the CA's certificate is valid only from {}; is the clock here right?",
+            return Err(wrong(&format!(
+                "the CA issued a certificate that is valid only from {}",
                 leaf.not_before
             )));
         }
-        Ok(Obtained { chain_pem, key, leaf })
+        Ok(())
     }
 
     async fn note(&self, record: &OrderRecord) -> Result<(), IssueError> {

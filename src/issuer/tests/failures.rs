@@ -136,7 +136,7 @@ async fn a_certificate_that_was_not_ordered_is_not_taken() {
     let bench = Bench::new();
     bench.ca.set(|s| s.certified_name = Some("other.example".into()));
     let (failure, _) = bench.failure().await;
-    assert_eq!(failure.kind, FailureKind::Refused);
+    assert_eq!(failure.kind, FailureKind::Unusable);
     assert!(failure.error.detail.contains("other.example"));
 
     let bench = Bench::new();
@@ -146,7 +146,7 @@ async fn a_certificate_that_was_not_ordered_is_not_taken() {
     let foreign = csr::request(job().name.as_str(), &csr::generate_key().unwrap()).unwrap();
     bench.ca.set(|s| s.orders[0].csr = Some(foreign));
     let (failure, resumable) = bench.failure().await;
-    assert_eq!((failure.kind, resumable), (FailureKind::Refused, false));
+    assert_eq!((failure.kind, resumable), (FailureKind::Unusable, false));
 }
 
 /// What of the CA's limits a failed attempt has used up.
