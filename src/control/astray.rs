@@ -36,7 +36,12 @@ impl Control {
 
     /// The same of a look that was asked for.
     pub(super) fn note_dns_by_hand(&self, draft: &mut Draft, verdict: &DnsVerdict, verified: bool) {
-        self.note_look(draft, verdict, Some(verified), SslEvent::DnsCheckedByHand(verdict.clone()));
+        self.note_look(
+            draft,
+            verdict,
+            Some(verified),
+            SslEvent::DnsCheckedByHand(verdict.clone()),
+        );
     }
 
     fn note_look(&self, draft: &mut Draft, verdict: &DnsVerdict, verified: Option<bool>, event: SslEvent) {
@@ -46,7 +51,11 @@ impl Control {
         let since = |at: Timestamp| draft.now().saturating_since(at);
         let led_here = match (was_https, draft.record.still_leads_here) {
             (true, _) => last_look.is_some_and(|at| since(at) < SILENCE_ALLOWED + self.inner.settings.load().recheck),
-            (false, true) => draft.record.ssl.astray_since.is_some_and(|at| since(at) < SILENCE_ALLOWED),
+            (false, true) => draft
+                .record
+                .ssl
+                .astray_since
+                .is_some_and(|at| since(at) < SILENCE_ALLOWED),
             (false, false) => false,
         };
         draft.record.still_leads_here = led_here && matches!(verdict, DnsVerdict::Error { .. });

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Between two lines about the same: of a CA, and of the store.
+/// Between two lines about the same: of a CA, of the store, and of our own resolvers.
 pub(super) const OF_CAS: Duration = Duration::from_secs(600);
 pub(super) const OF_THE_STORE: Duration = Duration::from_secs(60);
+pub(super) const OF_RESOLVERS: Duration = Duration::from_secs(60);
 
 /// A CA, or a kind of the store's failures, and a cause.
 type Complaint = (String, &'static str);

@@ -1,9 +1,11 @@
 //! Registering many domains, a line each.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::Control;
-use super::input::{Actor, NewDomain, Registered};
+use super::input::{Actor, NewDomain, OperatorError, Registered};
 use crate::domain::ssl::State;
 use crate::json;
 
@@ -20,6 +22,18 @@ pub struct Import {
     pub error: Option<String>,
     /// The state the domain is in. `None`: it is not registered.
     pub state: Option<State>,
+    /// Why not, for pages, which say it in the reader's language. `None`: it worked, or the line
+    /// could not be read.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub refused: Option<Arc<OperatorError>>,
+}
+
+impl Import {
+    fn in_words(mut self) -> Self {
+        self.error = self.refused.as_ref().map(ToString::to_string);
+        self
+    }
 }
 
 impl Control {
@@ -31,6 +45,7 @@ impl Control {
             result: "error",
             error: Some(error),
             state: None,
+            refused: None,
         };
         let new = match read(text) {
             Ok(new) => new,
@@ -44,8 +59,13 @@ impl Control {
                 result: if created { "created" } else { "unchanged" },
                 error: None,
                 state: Some(record.ssl.state()),
+                refused: None,
             },
-            Err(error) => failed(Some(name), error.to_string()),
+            Err(error) => Import {
+                refused: Some(Arc::new(error)),
+                ..failed(Some(name), String::new())
+            }
+            .in_words(),
         }
     }
 }

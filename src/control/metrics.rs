@@ -40,6 +40,8 @@ pub struct Metrics {
     rejected: IntGauge,
     /// Certificates that could not be read from the store.
     pub(super) lost: IntCounter,
+    /// Renewal windows that were not followed: the certificate before had been brought forward by one.
+    pub(super) windows_put_off: IntCounter,
     /// Unknown names under the policy `cname`, by result.
     pub(super) cname: IntCounterVec,
 }
@@ -128,6 +130,10 @@ impl Metrics {
             "linkseal_rejected_names",
             "Names refused here although their DNS leads here: a CNAME was set, the domain never added.",
         )?;
+        let windows_put_off = IntCounter::new(
+            "linkseal_renewal_windows_put_off_total",
+            "Renewal windows that would renew a young certificate whose predecessor was brought forward by one already.",
+        )?;
         let remaining = Remaining::new()?;
         for collector in [
             Box::new(domains.clone()) as Box<dyn Collector>,
@@ -145,6 +151,7 @@ impl Metrics {
             Box::new(cname.clone()),
             Box::new(rejected.clone()),
             Box::new(lost.clone()),
+            Box::new(windows_put_off.clone()),
             Box::new(remaining.clone()),
         ] {
             registry.register(collector)?;
@@ -180,6 +187,7 @@ impl Metrics {
             cname,
             rejected,
             lost,
+            windows_put_off,
         })
     }
 }

@@ -209,6 +209,8 @@ struct Inner {
     complaints: complaints::Complaints,
     /// What the store did not do, as far as it was logged.
     store_complaints: complaints::Complaints,
+    /// How our own resolvers fail, as far as it was logged.
+    dns_complaints: complaints::Complaints,
     /// CAs that refuse all orders by a limit: the shortest wait grows while they do.
     throttles: standstill::Standstills,
 }
@@ -303,6 +305,7 @@ impl Control {
             standstills: standstill::Standstills::default(),
             complaints: complaints::Complaints::every(complaints::OF_CAS),
             store_complaints: complaints::Complaints::every(complaints::OF_THE_STORE),
+            dns_complaints: complaints::Complaints::every(complaints::OF_RESOLVERS),
             throttles: standstill::Standstills::default(),
         };
         Self { inner: Arc::new(inner) }

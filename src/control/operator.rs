@@ -358,12 +358,19 @@ impl Control {
         }
         let issue = self.inner.settings.load().issue;
         // What our own resolvers could not find out says nothing about the domain.
-        let ours = report.finding.fault == Some(Fault::Ours) || self.doubts_look(&record, report.https);
+        let cannot_look = report.finding.fault == Some(Fault::Ours);
+        if cannot_look {
+            self.complain_of_resolvers(name, &report.finding.verdict);
+        }
+        let ours = cannot_look || self.doubts_look(&record, report.https);
+        let frozen = self.frozen().await?.map(|_| self.freezes());
         let record = self
             .change(name, None, |draft| {
                 let before = draft.record.clone();
                 let told = note_preflight(draft, tried.clone());
-                if !ours {
+                if ours {
+                    draft.happens(SslEvent::LookFailed);
+                } else {
                     self.note_dns_by_hand(draft, &report.finding.verdict, report.verified);
                     draft.record.dns.checked = Some(report.checked);
                 }
@@ -371,9 +378,14 @@ impl Control {
                     draft.tells("preflight", told);
                 }
                 // Where we could not look, it is looked at again without being asked.
-                let cannot_look = report.finding.fault == Some(Fault::Ours);
-                if (report.https || cannot_look) && draft.record.is_wanted() && issue != Issue::Off {
-                    draft.happens(SslEvent::Wanted);
+                let not_known = cannot_look || (ours && draft.record.ssl.reason == Reason::NeverRequested);
+                if (report.https || not_known) && draft.record.is_wanted() && issue != Issue::Off {
+                    match &frozen {
+                        Some(frozen) if rules::needs_order(&draft.record.ssl, draft.now()) => {
+                            Self::note_freeze(draft, frozen);
+                        }
+                        _ => drop(draft.happens(SslEvent::Wanted)),
+                    }
                 }
                 draft.tells("verify", Some(format!("by {}", actor.who)));
                 if actor.is_guest() {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::lanes::Lanes;
 use super::queue::Priority;
 use super::{Authority, Control, Edit, rules};
+use crate::clock::Timestamp;
 use crate::domain::ssl::{CertificateInfo, SslEvent};
 use crate::domain::{DomainName, DomainRecord};
 use crate::random;
@@ -185,7 +186,32 @@ impl Control {
             })
             .await;
         store.release_lease(&lease, fence).await?;
-        changed.map(drop)
+        if let (SslEvent::RenewalInfo { renew_at, .. }, Some(after)) = (&event, changed?) {
+            self.note_put_off(*renew_at, record, &after);
+        }
+        Ok(())
+    }
+
+    /// Tells of a window that is not followed, once for each certificate.
+    fn note_put_off(&self, wished: Timestamp, before: &DomainRecord, after: &DomainRecord) {
+        let planned = after.ssl.renewal_planned();
+        let is_new = before.ssl.renewal_planned() != planned;
+        if !is_new || !after.ssl.brought_forward || planned.is_none_or(|at| at <= wished) {
+            return;
+        }
+        self.inner.metrics.windows_put_off.inc();
+        let ca = after.ssl.certificate.as_ref().map_or("", |c| c.ca.as_str());
+        let due = self
+            .inner
+            .complaints
+            .due(ca, "renewal window", self.inner.clock.uptime());
+        if let (Some(unsaid), Some(planned)) = (due, planned) {
+            tracing::warn!(
+                domain = %after.name, ca, %wished, %planned, unsaid,
+                "the CA wants a young certificate renewed whose predecessor it had brought forward as well; that waits, \
+                 else each certificate would be renewed at once. If the CA does revoke it: linkseal domain reissue"
+            );
+        }
     }
 }
 

@@ -275,7 +275,16 @@ fn allowed(domains: usize) -> u32 {
 impl Control {
     /// Whether what DNS says of a domain is to be doubted. `right`: whether it leads here.
     pub(super) fn doubts_look(&self, record: &DomainRecord, right: bool) -> bool {
-        (right || rules::was_well(record)) && self.doubts(&self.inner.suspicion, !right)
+        if right || rules::was_well(record) {
+            return self.doubts(&self.inner.suspicion, !right);
+        }
+        // Of one that was never looked at, nothing is concluded meanwhile either.
+        record.dns.checked.is_none() && self.suspects_looks()
+    }
+
+    fn suspects_looks(&self) -> bool {
+        let (domains, now) = (self.inner.registry.len(), self.inner.clock.now());
+        self.inner.suspicion.now(domains, now).since.is_some()
     }
 
     /// Whether a failed order says something of us rather than of its domain.

@@ -390,8 +390,8 @@ impl Control {
             let finding = place.spend(tools.checker.https(&record.name)).await;
             if finding.fault == Some(Fault::Ours) {
                 // Our own resolvers fail: that says nothing about the domain.
-                tracing::error!(domain = %record.name, verdict = ?finding.verdict, "DNS cannot be looked at from here");
-                self.postpone(&record.name, fence, now + OUR_DNS_RETRY).await?;
+                self.complain_of_resolvers(&record.name, &finding.verdict);
+                self.look_failed(&record.name, fence, now + OUR_DNS_RETRY).await?;
                 return Ok(false);
             }
             let recheck = self.inner.settings.load().recheck;
@@ -421,7 +421,7 @@ impl Control {
                 None => record.ssl.facts.arrives_through() == through,
             };
         if verdict.is_some() && self.doubts_look(record, leads_here || arrives) {
-            self.postpone(&record.name, fence, self.doubts_until()).await?;
+            self.look_failed(&record.name, fence, self.doubts_until()).await?;
             return Ok(false);
         }
         let changed = self
@@ -463,6 +463,30 @@ impl Control {
     fn is_exempt(&self, record: &DomainRecord) -> bool {
         let ca = record.ssl.certificate.as_ref().map(|c| c.ca.as_str());
         ca.is_some_and(|ca| self.tools().authorities.find(ca).is_some() && rules::replaces(&record.ssl, ca).is_some())
+    }
+
+    /// Says that our own resolvers fail: once a minute, however many domains are looked at.
+    pub(super) fn complain_of_resolvers(&self, name: &DomainName, verdict: &DnsVerdict) {
+        let now = self.inner.clock.uptime();
+        let due = self.inner.dns_complaints.due("dns", "resolvers", now);
+        if let Some(unsaid) = due {
+            tracing::error!(
+                domain = %name, ?verdict, unsaid,
+                "the DNS resolvers do not answer, so that nothing new is ordered: check dns.resolvers and the network of \
+                 this node"
+            );
+        }
+    }
+
+    /// A look said nothing about the domain: it is looked at again then.
+    async fn look_failed(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
+        self.transition(name, fence, |draft| {
+            draft.happens(SslEvent::LookFailed);
+            put_off(draft, until);
+            Edit::Store
+        })
+        .await?;
+        Ok(())
     }
 
     async fn postpone(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {

@@ -183,11 +183,8 @@ impl Checker {
             }
             _ => prefer(first, self.look_once(&look.fresh(), name).await, self.clock.now()),
         };
-        self.metrics.count(&finding.verdict);
-        match finding.fault {
-            Some(Fault::Ours) => tracing::warn!(%name, verdict = ?finding.verdict, "the DNS resolvers do not answer"),
-            _ => tracing::debug!(%name, verdict = ?finding.verdict, stale = finding.stale.is_some(), "dns checked"),
-        }
+        self.metrics.count(&finding.verdict, finding.fault == Some(Fault::Ours));
+        tracing::debug!(%name, verdict = ?finding.verdict, fault = ?finding.fault, stale = finding.stale.is_some(), "dns checked");
         finding
     }
 

@@ -189,7 +189,7 @@ pub enum LookupError {
         text: Option<String>,
     },
     /// The zone's signatures do not hold; validating resolvers, a CA's too, see nothing of it.
-    #[error("DNSSEC bogus{}", detail(.text))]
+    #[error("DNSSEC bogus{}", detail(&.text.as_ref().filter(|t| !t.eq_ignore_ascii_case("DNSSEC Bogus")).cloned()))]
     DnssecBogus {
         /// The extended error (RFC 8914). `None`: found by asking with checking disabled.
         text: Option<String>,

@@ -36,12 +36,17 @@ impl Metrics {
         Self { checks }
     }
 
-    pub(super) fn count(&self, verdict: &DnsVerdict) {
-        self.checks.with_label_values(&[label(verdict)]).inc();
+    /// `ours`: whether our own resolvers did not answer.
+    pub(super) fn count(&self, verdict: &DnsVerdict, ours: bool) {
+        let result = if ours { OURS } else { label(verdict) };
+        self.checks.with_label_values(&[result]).inc();
     }
 }
 
-const RESULTS: [&str; 7] = [
+/// Our own resolvers did not answer.
+const OURS: &str = "no_resolver";
+
+const RESULTS: [&str; 8] = [
     "right",
     "missing",
     "elsewhere",
@@ -49,6 +54,7 @@ const RESULTS: [&str; 7] = [
     "stray_aaaa",
     "caa_forbids",
     "error",
+    OURS,
 ];
 
 fn label(verdict: &DnsVerdict) -> &'static str {

@@ -80,6 +80,7 @@ fn fill(key: &str, record: &DomainRecord, context: Context<'_>, language: Langua
         "ca" => Some(facts.ca.clone().unwrap_or_else(|| context.ca.to_owned())),
         "ca_id" => Some(context.ca_id.unwrap_or(context.ca).to_owned()),
         "found" => Some(facts.found.clone().unwrap_or_else(|| nowhere(language).to_owned())),
+        "points" => Some(points(facts.found.as_deref(), language)),
         "provider" => facts.provider.clone(),
         // A CAA record at the name itself goes before all others.
         "host" => Some(facts.host.clone().unwrap_or_else(|| record.name.to_string())),
@@ -169,6 +170,16 @@ pub fn minute(t: Timestamp) -> String {
         t.hour(),
         t.minute()
     )
+}
+
+/// Where a name that has left points now.
+fn points(found: Option<&str>, language: Language) -> String {
+    match (found, language) {
+        (Some(found), Language::En) => format!("now points to {found}"),
+        (None, Language::En) => "now points to nothing".to_owned(),
+        (Some(found), Language::De) => format!("zeigt jetzt auf {found}"),
+        (None, Language::De) => "hat keinen DNS-Eintrag mehr".to_owned(),
+    }
 }
 
 fn nowhere(language: Language) -> &'static str {
@@ -316,6 +327,14 @@ fn set_aside(record: &DomainRecord) -> Option<(&'static str, &'static str)> {
             "Stillgelegt am {retired}: Es wird kein Zertifikat bestellt. Um die Domain wieder zu nutzen, fügen Sie sie erneut hinzu.",
         ),
         Wish::Wanted if ssl.next_attempt.is_none() => return None,
+        Wish::Wanted if ssl.reason == Reason::NeverRequested && ssl.facts.not_seen => (
+            "DNS cannot be checked reliably from here at the moment (not your fault); {name} is checked again at {next_attempt}.",
+            "DNS lässt sich von hier aus gerade nicht zuverlässig prüfen (kein Fehler bei Ihnen); {name} wird um {next_attempt} erneut geprüft.",
+        ),
+        Wish::Wanted if ssl.reason == Reason::NeverRequested && record.dns.https => (
+            "{name} points to the right place; the certificate will be ordered automatically in a moment, from {next_attempt} on.",
+            "{name} zeigt auf das richtige Ziel; das Zertifikat wird gleich automatisch bestellt, ab {next_attempt}.",
+        ),
         Wish::Wanted if ssl.reason == Reason::NeverRequested => (
             "The certificate will be ordered automatically in a moment, from {next_attempt} on, once {name} points to {target}.",
             "Das Zertifikat wird gleich automatisch bestellt, ab {next_attempt}, sobald {name} auf {target} zeigt.",
@@ -378,12 +397,12 @@ fn of_record(reason: Reason, record: &DomainRecord, context: Context<'_>) -> (&'
             "{name} zeigt auf {found}; ändern Sie den Eintrag auf einen ALIAS (CNAME-Flattening) auf {target}, oder nutzen Sie eine Subdomain.",
         ),
         (Reason::Moved, Pointing::Addresses) => (
-            "{name} now points to {found}; set its A and AAAA records back to {addresses} before {not_after}.",
-            "{name} zeigt jetzt auf {found}; bitte setzen Sie die A- und AAAA-Einträge bis {not_after} wieder auf {addresses}.",
+            "{name} {points}; set its A and AAAA records back to {addresses} before {not_after}.",
+            "{name} {points}; bitte setzen Sie die A- und AAAA-Einträge bis {not_after} wieder auf {addresses}.",
         ),
         (Reason::Moved, Pointing::Alias) => (
-            "{name} now points to {found}; set it back to an ALIAS record to {target} before {not_after}.",
-            "{name} zeigt jetzt auf {found}; bitte bis {not_after} wieder einen ALIAS-Eintrag auf {target} anlegen.",
+            "{name} {points}; set it back to an ALIAS record to {target} before {not_after}.",
+            "{name} {points}; bitte bis {not_after} wieder einen ALIAS-Eintrag auf {target} anlegen.",
         ),
         _ => of_reason(reason),
     }
@@ -409,8 +428,8 @@ fn of_reason(reason: Reason) -> (&'static str, &'static str) {
             "Gesichert bis {not_after}, aber die Erneuerung scheitert: {fix}",
         ),
         Reason::Moved => (
-            "{name} now points to {found}; set it back to CNAME {target} before {not_after}.",
-            "{name} zeigt jetzt auf {found}; bitte bis {not_after} wieder CNAME {target} eintragen.",
+            "{name} {points}; set it back to CNAME {target} before {not_after}.",
+            "{name} {points}; bitte bis {not_after} wieder CNAME {target} eintragen.",
         ),
         Reason::Queued => (
             "DNS is right; the certificate is expected by {eta}.",
@@ -569,6 +588,34 @@ mod tests {
             says(Reason::Ok).de,
             "Gesichert; wird am 2026-11-22 00:00 UTC automatisch erneuert."
         );
+    }
+
+    #[test]
+    fn what_is_about_to_be_ordered_says_what_the_last_look_found() {
+        let mut record = full(Reason::NeverRequested);
+        let says = |record: &DomainRecord| message(record, CONTEXT);
+        assert!(says(&record).en.contains("once links.customer.example points to"));
+        record.dns.https = true;
+        assert!(
+            says(&record)
+                .en
+                .starts_with("links.customer.example points to the right place;")
+        );
+        assert!(
+            says(&record)
+                .de
+                .starts_with("links.customer.example zeigt auf das richtige Ziel;")
+        );
+        record.dns.https = false;
+        record.happens(super::super::ssl::SslEvent::LookFailed, T);
+        record.ssl.certificate = None;
+        assert!(says(&record).en.contains("(not your fault)") && !says(&record).en.contains("ordered"));
+        // The next look that is believed ends that.
+        record.happens(
+            super::super::ssl::SslEvent::DnsChecked(crate::domain::record::DnsVerdict::Right),
+            T,
+        );
+        assert!(!record.ssl.facts.not_seen);
     }
 
     #[test]

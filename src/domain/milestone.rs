@@ -215,7 +215,10 @@ mod tests {
         let early = held.then(event.clone(), T0 + DAY);
         assert_eq!(Milestone::of(&held, &event, &early, T0 + DAY), None);
         let due = early.then(event.clone(), T0 + DAY * 61);
-        assert_eq!(Milestone::of(&early, &event, &due, T0 + DAY * 61), Some(Milestone::Failed));
+        assert_eq!(
+            Milestone::of(&early, &event, &due, T0 + DAY * 61),
+            Some(Milestone::Failed)
+        );
         let servfail = SslEvent::DnsCheckedByHand(DnsVerdict::Error {
             zone: "z".into(),
             error: "SERVFAIL".into(),

@@ -410,6 +410,7 @@ mod tests {
                 cause,
                 preflight: Some(preflight),
                 stand_in_until: Some(T0),
+                not_seen: false,
             },
             failures: vec![T0, T0],
             hurry: false,

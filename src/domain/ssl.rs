@@ -282,6 +282,8 @@ pub struct Facts {
     pub preflight: Option<Preflight>,
     /// Until when a handshake may be answered by the stand-in that serves challenges only.
     pub stand_in_until: Option<Timestamp>,
+    /// Whether the last look at DNS failed on our side, or is not believed.
+    pub not_seen: bool,
 }
 
 impl Facts {
@@ -418,6 +420,8 @@ pub enum SslEvent {
     DnsChecked(DnsVerdict),
     /// DNS was looked at because a person or the platform asked for it: a reason to expect a change.
     DnsCheckedByHand(DnsVerdict),
+    /// A look at DNS failed on our side, or is not believed: it says nothing about the domain.
+    LookFailed,
     /// The challenge's URL was fetched from here.
     Preflight(Preflight),
     /// The challenge's URL is about to be fetched through a proxy that may come on port 443.
@@ -575,7 +579,9 @@ impl SslStatus {
 
     /// When the renewal of the certificate is due by itself, whatever an operator wants of it.
     pub fn renewal_planned(&self) -> Option<Timestamp> {
-        self.certificate.as_ref().map(|c| self.replaced_by_hand.unwrap_or(c.renew_at))
+        self.certificate
+            .as_ref()
+            .map(|c| self.replaced_by_hand.unwrap_or(c.renew_at))
     }
 
     /// Makes the best of a reason that only a newer version knows: the certificate is served as long

@@ -52,6 +52,7 @@ impl SslStatus {
                     next.next_attempt = next.next_attempt.min(planned);
                 }
             }
+            SslEvent::LookFailed => next.facts.not_seen = true,
             SslEvent::Preflight(found) => next.facts.preflight = Some(found),
             SslEvent::StandIn { until } => next.facts.stand_in_until = Some(until).filter(|_| !next.holds(now)),
             SslEvent::Queued { eta } => next.queued(eta, now),
@@ -699,9 +700,13 @@ impl FailureKind {
             Self::Caa => Reason::CaaForbids,
             Self::NameLimit | Self::AccountLimit => Reason::RateLimited,
             Self::Unreachable => Reason::CaUnreachable,
-            Self::Stuck | Self::Refused | Self::Unusable | Self::Internal | Self::Clock | Self::Trust | Self::Account => {
-                Reason::RetryScheduled
-            }
+            Self::Stuck
+            | Self::Refused
+            | Self::Unusable
+            | Self::Internal
+            | Self::Clock
+            | Self::Trust
+            | Self::Account => Reason::RetryScheduled,
         }
     }
 }
@@ -889,7 +894,7 @@ mod tests {
             ),
             (
                 expired.then(SslEvent::DnsChecked(DnsVerdict::CaaForbids { host: "x".into() }), ahead),
-                Reason::RenewalFailing,
+                Reason::Ok,
             ),
             (expired.then(SslEvent::Denied, ahead), Reason::Ok),
             (
@@ -989,7 +994,9 @@ mod tests {
             ),
         ] {
             let event = SslEvent::DnsChecked(verdict);
-            let (a, b) = (fresh().then(event.clone(), T0), issued(90).then(event, T0));
+            // When the renewal is due; before that, only a move is of any concern.
+            let due = T0 + HOUR * 16 * 90;
+            let (a, b) = (fresh().then(event.clone(), T0), issued(90).then(event, due));
             assert_eq!((a.reason, b.reason), (unheld, held));
             assert!(a.next_due(true).is_some() && b.next_due(true).is_some());
             // And the fix clears it.
@@ -1033,7 +1040,7 @@ mod tests {
             assert_eq!(after.reason, reason);
             assert_eq!(after.last_error.as_ref().unwrap().detail, "said so");
             assert!(after.next_attempt.unwrap() > T0);
-            let held = issued(90).then(failure(kind), T0);
+            let held = issued(90).then(failure(kind), T0 + HOUR * 16 * 90);
             assert_eq!(held.reason, Reason::RenewalFailing);
             assert_eq!(held.then(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, reason);
             assert_eq!(held.then(SslEvent::Issued(certificate(91)), T0).last_error, None);
@@ -1120,7 +1127,7 @@ mod tests {
             (retired.reason, retired.next_attempt, retired.next_due(false)),
             (Reason::Paused, None, None)
         );
-        let held = issued(90).then(failure(FailureKind::Unreachable), T0);
+        let held = issued(90).then(failure(FailureKind::Unreachable), T0 + HOUR * 16 * 90);
         assert_eq!(held.reason, Reason::RenewalFailing);
         let retired = held.apply(SslEvent::SetAside, Wish::Retired, T0);
         assert_eq!((retired.reason, retired.next_attempt), (Reason::Ok, None));
@@ -1354,7 +1361,9 @@ mod tests {
 
     #[test]
     fn dns_that_fails_long_before_the_renewal_is_no_failing_renewal() {
-        let caa = DnsVerdict::CaaForbids { host: "a.example".into() };
+        let caa = DnsVerdict::CaaForbids {
+            host: "a.example".into(),
+        };
         for verdict in [servfail(), caa] {
             for event in [
                 SslEvent::DnsChecked(verdict.clone()),
@@ -1362,7 +1371,11 @@ mod tests {
             ] {
                 let early = issued(90).then(event.clone(), T0 + HOUR);
                 assert_eq!((early.reason, early.last_error.as_ref()), (Reason::Ok, None));
-                assert_eq!(early.next_due(true), Some(T0 + HOUR + LOOK_FIRST), "it is looked at again");
+                assert_eq!(
+                    early.next_due(true),
+                    Some(T0 + HOUR + LOOK_FIRST),
+                    "it is looked at again"
+                );
                 assert_eq!(early.then(SslEvent::Tick, T0 + HOUR).reason, Reason::Ok);
                 let due = T0 + HOUR * 24 * 60;
                 assert_eq!(issued(90).then(event, due).reason, Reason::RenewalFailing);
@@ -1391,7 +1404,10 @@ mod tests {
         assert_eq!(free.next_attempt, Some(T0 + HOUR * 2));
         // The CA's renewal information neither ends what an operator wants, nor calls it overdue.
         let later = T0 + HOUR * 24 * 60;
-        let info = SslEvent::RenewalInfo { renew_at: later, check_at: later };
+        let info = SslEvent::RenewalInfo {
+            renew_at: later,
+            check_at: later,
+        };
         let told = after.then(info, T0 + HOUR * 2);
         assert_eq!(told.renewal_planned(), Some(later));
         assert!(told.renewal_is_due(T0 + HOUR * 2) && !told.hurry);

@@ -285,7 +285,8 @@ impl Driver<'_> {
             .steadily(|| self.client.certificate(url))
             .await
             .map_err(|e| self.failed(e))?;
-        Certificate::new(&chain_pem, &key).map_err(|e| unusable(&format!("the CA's certificate is not usable: {e}")))?;
+        Certificate::new(&chain_pem, &key)
+            .map_err(|e| unusable(&format!("the CA's certificate is not usable: {e}")))?;
         let leaf = chain_from_pem(&chain_pem)
             .and_then(|chain| Leaf::of(&chain))
             .map_err(|e| unusable(&e.to_string()))?;
@@ -322,7 +323,10 @@ impl Driver<'_> {
                     spent: Spent::Certificate,
                 });
             }
-            return Err(wrong(&format!("the CA issued a certificate that ended at {}", leaf.not_after)));
+            return Err(wrong(&format!(
+                "the CA issued a certificate that ended at {}",
+                leaf.not_after
+            )));
         }
         if leaf.not_before > now.max(at_ca) + NOT_YET {
             return Err(wrong(&format!(

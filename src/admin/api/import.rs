@@ -83,6 +83,7 @@ async fn answer(context: &Context, caller: &Caller, line: Line) -> Result<Bytes,
         result: "error",
         error: Some(error),
         state: None,
+        refused: None,
     };
     let import = match line.text {
         Ok(text) => match context.turns.for_registration(caller, context.control.clock()).await {

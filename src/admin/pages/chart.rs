@@ -68,6 +68,13 @@ pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
 }
 
 fn not_counted(machines: u64, l: Language) -> String {
+    if machines == 1 {
+        let (en, de) = (
+            "1 automated request is not counted.",
+            "1 automatischer Abruf ist nicht mitgezählt.",
+        );
+        return l.pick(en, de).to_owned();
+    }
     let count = words::count(machines, l);
     l.pick(
         format!("{count} automated requests are not counted."),

@@ -198,6 +198,9 @@ async fn page(
 /// The badge, the sentence and the steps; looked at again by the script every so many milliseconds.
 fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -> Markup {
     let (l, ssl) = (visitor.lang, &domain.ssl);
+    let issued = ssl.state == SslState::Issued;
+    // The edge's own name need not be looked at.
+    let leads_here = domain.dns.https || (issued && domain.dns.checked.is_none());
     html! {
         section.card #state data-part data-live=(visitor.domain_path(domain.name, "")) data-every=(every)
             aria-labelledby="state-title" {
@@ -208,9 +211,9 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
             }
             p.sentence data-say { (visitor.text(&ssl.message)) }
             @if !domain.paused && domain.retired.is_none() {
-                @if let Some(steps) = progress::steps(ssl.reason, domain.dns.https, is_due, l) { (steps) }
+                @if let Some(steps) = progress::steps(ssl.reason, leads_here, is_due, l) { (steps) }
             }
-            @if ssl.state != SslState::Issued && ssl.next_attempt.is_some() && every == 0 {
+            @if !(issued && leads_here) && ssl.next_attempt.is_some() && every == 0 {
                 p.muted {
                     (l.pick("We look again by ourselves at", "Wir sehen von selbst wieder nach, um")) " "
                     @if let Some(t) = ssl.next_attempt { (words::time(t)) }

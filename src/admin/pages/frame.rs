@@ -25,6 +25,7 @@ use crate::admin::{Context, Live};
 use crate::clock::Timestamp;
 use crate::config::pages::Origin;
 use crate::domain::Language;
+use crate::domain::messages::minute;
 
 /// Set on an answer: the session ends, or another begins.
 #[derive(Clone)]
@@ -221,7 +222,13 @@ impl<'c> Visit<'c> {
         }
         let shared = self.context.pages.shared.get(&(method(parts), path.to_owned()));
         let kind = *shared.ok_or_else(|| Problem::method("this page is not made for that"))?;
-        let late = |until| Problem::later(format!("too often by this link; try again at {until}"), until, self.now);
+        let late = |until| {
+            let (problem, at) = (format!("too often by this link; try again at {until}"), minute(until));
+            Problem::later(problem, until, self.now).on_pages(
+                format!("This link was used too often; please try again after {at}."),
+                format!("Dieser Link wurde zu oft verwendet; bitte versuchen Sie es nach {at} erneut."),
+            )
+        };
         shares.take(&token, kind, self.now).map_err(late)?;
         self.visitor.scope = Scope::Domain(link.name);
         self.visitor.csrf = shares.form_token(&token);

@@ -56,7 +56,11 @@ pub(super) fn steps(reason: Reason, leads_here: bool, is_due: bool, l: Language)
 fn standing(reason: Reason, leads_here: bool, is_due: bool) -> Option<[Step; 4]> {
     use Step::{Done, Now, Stuck, Todo};
     Some(match reason {
-        Reason::Ok | Reason::Renewing | Reason::RenewalFailing | Reason::Moved => [Done, Done, Done, Done],
+        Reason::Ok | Reason::Renewing | Reason::RenewalFailing | Reason::Moved if leads_here => {
+            [Done, Done, Done, Done]
+        }
+        // What is held is served, but DNS stands in the way of the next.
+        Reason::Ok | Reason::Renewing | Reason::RenewalFailing | Reason::Moved => [Stuck, Done, Done, Done],
         Reason::Queued => [Done, Now, Todo, Todo],
         Reason::Ordering => [Done, Now, Todo, Todo],
         Reason::Validating => [Done, Done, Now, Todo],
@@ -106,11 +110,12 @@ mod tests {
                     assert!(matches!(reason, Reason::Denied | Reason::Paused));
                     continue;
                 };
-                assert_eq!(
-                    all.iter().all(|s| *s == Step::Done),
-                    reason.state() == State::Issued,
-                    "{reason:?}"
-                );
+                if reason.state() == State::Issued {
+                    assert_eq!(all[0], if leads_here { Step::Done } else { Step::Stuck }, "{reason:?}");
+                    assert!(all[1..].iter().all(|s| *s == Step::Done), "{reason:?}");
+                    continue;
+                }
+                assert!(all.iter().any(|s| *s != Step::Done), "{reason:?}");
                 // At most one is going on or held up; all before it are done, none after it is.
                 let at = all.iter().position(|s| matches!(s, Step::Now | Step::Stuck));
                 let done = all.iter().take_while(|s| **s == Step::Done).count();
@@ -119,11 +124,15 @@ mod tests {
                 assert_eq!(
                     look_again(reason, is_due) > 0,
                     match reason.state() {
-                        State::Issued => reason == Reason::Renewing,
-                        State::Pending => true,
+                        State::Issued | State::Pending => true,
                         State::Unknown => is_due,
                     }
                 );
+            }
+        }
+        for &reason in Reason::ALL.iter().filter(|r| r.state() == State::Issued) {
+            for is_due in [false, true] {
+                assert_eq!(look_again(reason, is_due) > 0, reason == Reason::Renewing);
             }
         }
     }

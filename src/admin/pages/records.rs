@@ -8,6 +8,7 @@ use super::{icons, words};
 use crate::admin::view::DnsView;
 use crate::dns::{Hint, ProviderHelp, Purpose, RecordReport, Word};
 use crate::domain::Language;
+use crate::domain::ssl::State as SslState;
 
 /// What was found, with what to do about it.
 pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
@@ -23,6 +24,10 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
         (false, _) if not_known => l.pick(
             "DNS cannot be looked at from here at the moment; this says nothing about your records.",
             "DNS kann von hier aus gerade nicht abgefragt werden; über Ihre Einträge sagt das nichts.",
+        ),
+        (false, _) if report.ssl.state == SslState::Issued => l.pick(
+            "A certificate is held, but something has to be changed so that HTTPS goes on working.",
+            "Ein Zertifikat ist vorhanden; damit HTTPS weiter funktioniert, ist aber etwas zu ändern.",
         ),
         (false, _) => l.pick(
             "Something has to be changed before HTTPS can work.",

@@ -283,8 +283,9 @@ fn results(visitor: &Visitor, done: &[Import]) -> Markup {
 }
 
 fn result(visitor: &Visitor, import: &Import) -> Markup {
+    let why = import.refused.as_ref().map(|e| words::operator_error(e, visitor.lang));
     html! {
-        @match &import.error {
+        @match why.as_ref().or(import.error.as_ref()) {
             Some(error) => { span.badge.bad { (visitor.say("not taken", "nicht übernommen")) } " " (error) },
             None if import.result == "created" => span.badge.ok { (visitor.say("registered", "eingetragen")) },
             None => span.badge { (visitor.say("known already", "schon bekannt")) },

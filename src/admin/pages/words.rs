@@ -195,7 +195,15 @@ pub(in crate::admin) fn operator_error(error: &OperatorError, l: Language) -> St
 /// An error's words as a sentence of their own.
 pub(in crate::admin) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
-    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    // A name is written as it is.
+    let is_name = text
+        .split(' ')
+        .next()
+        .is_some_and(|word| word.trim_end_matches('.').contains('.'));
+    let first: String = match chars.next() {
+        Some(first) if is_name => first.to_string(),
+        first => first.into_iter().flat_map(char::to_uppercase).collect(),
+    };
     let end = if text.ends_with('.') { "" } else { "." };
     format!("{first}{}{end}", chars.as_str())
 }

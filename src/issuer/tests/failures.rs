@@ -162,7 +162,7 @@ async fn a_certificate_that_cannot_be_used_is_spent_all_the_same() {
     // For another name.
     let bench = Bench::new();
     bench.ca.set(|s| s.certified_name = Some("other.example".into()));
-    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Refused));
+    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Unusable));
     // For another key.
     let bench = Bench::new();
     bench
@@ -170,11 +170,11 @@ async fn a_certificate_that_cannot_be_used_is_spent_all_the_same() {
         .await;
     let foreign = csr::request(job().name.as_str(), &csr::generate_key().unwrap()).unwrap();
     bench.ca.set(|s| s.orders[0].csr = Some(foreign));
-    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Refused));
+    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Unusable));
     // Not valid yet: it is not handed out to be served.
     let bench = Bench::new();
     bench.ca.set(|s| s.begins_in = Some(Duration::from_secs(86_400)));
-    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Refused));
+    assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Unusable));
     // Clocks that differ by a minute are taken.
     let bench = Bench::new();
     bench.ca.set(|s| s.begins_in = Some(Duration::from_secs(60)));
@@ -268,4 +268,17 @@ async fn a_certificate_that_only_the_clock_here_calls_expired_is_fetched_again_w
     bench.ca.set(|s| s.behind = Duration::ZERO);
     bench.issue().await.unwrap();
     assert_eq!((bench.ca.count("new_order"), bench.ca.count("finalize")), (0, 1));
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_run_out_by_the_cas_own_time_is_the_cas_failure() {
+    let bench = Bench::new();
+    bench.ca.set(|s| s.ended = Some(Duration::from_secs(60)));
+    let (failure, resumable) = bench.failure().await;
+    assert_eq!((failure.kind, resumable), (FailureKind::Unusable, false));
+    let detail = &failure.error.detail;
+    assert!(
+        detail.contains("the CA issued a certificate that ended at") && !detail.contains("is wrong"),
+        "{detail}"
+    );
 }

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) certified_name: Option<String>,
     /// How far in the future certificates begin. `None`: an hour ago, as CAs date back.
     pub(super) begins_in: Option<Duration>,
+    /// How long certificates have run out already when they are made. `None`: they live.
+    pub(super) ended: Option<Duration>,
     /// Sent with every authorization that is not decided.
     pub(super) retry_after: Option<Duration>,
     /// By how much the CA's clock is behind ours.
@@ -89,6 +91,7 @@ impl FakeCa {
                 signing: Some(Ok(())),
                 certified_name: None,
                 begins_in: None,
+                ended: None,
                 retry_after: None,
                 behind: Duration::ZERO,
             }),
@@ -316,11 +319,12 @@ impl AcmeClient for FakeCa {
             let begin = state
                 .begins_in
                 .map_or(now.minus(Duration::from_secs(3600)), |span| now + span);
+            let end = state.ended.map_or(now + LIFE, |span| now.minus(span));
             let order = of(state, url)?;
             Ok(sign(
                 order.csr.as_ref().unwrap(),
                 name.as_ref().unwrap_or(&order.name),
-                (begin, now + LIFE),
+                (begin, end),
             ))
         })
         .await
