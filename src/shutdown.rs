@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,6 +14,8 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// Where they run. `None`: where they are spawned.
+    runtime: Option<Handle>,
 }
 
 impl Tasks {
@@ -26,6 +29,15 @@ impl Tasks {
         Self {
             tracker: TaskTracker::new(),
             stop: self.stop.child_token(),
+            runtime: self.runtime.clone(),
+        }
+    }
+
+    /// The same set, whose tasks run on a runtime wherever they are spawned from.
+    pub fn on(&self, runtime: Handle) -> Self {
+        Self {
+            runtime: Some(runtime),
+            ..self.clone()
         }
     }
 
@@ -35,7 +47,10 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tracker.spawn(task)
+        match &self.runtime {
+            Some(runtime) => self.tracker.spawn_on(task, runtime),
+            None => self.tracker.spawn(task),
+        }
     }
 
     /// Runs a task that is dropped, wherever it waits, when the set is told to stop.
@@ -44,7 +59,7 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let stop = self.stop.clone();
-        self.tracker.spawn(async move {
+        self.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = task => {}
@@ -58,7 +73,10 @@ impl Tasks {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.tracker.spawn_blocking(work)
+        match &self.runtime {
+            Some(runtime) => self.tracker.spawn_blocking_on(work, runtime),
+            None => self.tracker.spawn_blocking(work),
+        }
     }
 
     /// Resolves when the set is told to stop.

@@ -103,6 +103,11 @@ impl Life {
         self.closed.is_cancelled()
     }
 
+    /// Whether it showed a right token and takes what it asked for.
+    pub(super) fn is_vouched(&self) -> bool {
+        self.vouched.load(Relaxed) && self.marks().waits.is_none()
+    }
+
     /// The higher, the longer it is kept: when it last moved, and `bonus` for a right token unless
     /// what was asked for is not taken.
     pub(super) fn worth(&self, bonus: Duration) -> Instant {

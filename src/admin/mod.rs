@@ -113,13 +113,14 @@ pub struct Parts {
     pub health_sockets: Vec<TcpListener>,
     /// Where it runs.
     pub tasks: Tasks,
+    /// Where the health port runs: beside the edge, whose health it tells.
+    pub health_tasks: Tasks,
 }
 
 /// The admin port, bound.
 pub struct Admin {
     context: Arc<Context>,
-    servers: Vec<(Server, TcpListener)>,
-    tasks: Tasks,
+    servers: Vec<(Server, TcpListener, Tasks)>,
 }
 
 /// What the endpoints need.
@@ -136,6 +137,7 @@ struct Context {
     event_streams: Arc<streams::Streams>,
     transfers: Arc<streams::Streams>,
     turns: turns::Turns,
+    lists: turns::Turns,
     live: ArcSwap<Live>,
     /// Told when `live` is another.
     reloaded: Notify,
@@ -195,7 +197,8 @@ impl Admin {
             eraser: parts.eraser,
             event_streams: streams::Streams::new("event streams", api::EVENT_STREAMS),
             transfers: streams::Streams::new("imports and exports", api::TRANSFERS),
-            turns: turns::Turns::default(),
+            turns: turns::Turns::new(turns::CHECKS),
+            lists: turns::Turns::new(turns::LISTS),
             live: ArcSwap::from_pointee(parts.settings.into()),
             reloaded: Notify::new(),
             counters,
@@ -209,25 +212,23 @@ impl Admin {
         });
         let router = endpoint::router(endpoints, &context).merge(pages::router(&context));
         let (admin, health) = (tls::acceptor(&context).map(Port::Admin)?, health::router(&context));
-        let server = |router: &Router, port: &Port, socket| {
-            let server = Server::new(&context, router.clone(), port.clone(), &parts.tasks);
-            (server, socket)
+        let server = |router: &Router, port: &Port, socket, tasks: &Tasks| {
+            let server = Server::new(&context, router.clone(), port.clone(), tasks);
+            (server, socket, tasks.clone())
         };
-        let sockets = parts.sockets.into_iter().map(|socket| server(&router, &admin, socket));
+        let (tasks, health_tasks) = (&parts.tasks, &parts.health_tasks);
+        let sockets = parts.sockets.into_iter();
+        let sockets = sockets.map(|socket| server(&router, &admin, socket, tasks));
         let health_sockets = parts.health_sockets.into_iter();
-        let health_sockets = health_sockets.map(|socket| server(&health, &Port::Health, socket));
+        let health_sockets = health_sockets.map(|socket| server(&health, &Port::Health, socket, health_tasks));
         let servers = sockets.chain(health_sockets).collect();
-        Ok(Self {
-            context,
-            servers,
-            tasks: parts.tasks,
-        })
+        Ok(Self { context, servers })
     }
 
     /// Starts serving, until the tasks are told to stop; requests at hand are finished then.
     pub fn start(&mut self) {
-        for (server, socket) in self.servers.drain(..) {
-            self.tasks.spawn(server.run(socket));
+        for (server, socket, tasks) in self.servers.drain(..) {
+            tasks.spawn(server.run(socket));
         }
     }
 

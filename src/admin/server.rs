@@ -22,7 +22,7 @@ use super::Context;
 use super::client::Peer;
 use super::counters::Closed;
 use super::life::{Answer, Life, Streams, Watched};
-use super::places::{self, Places};
+use super::places::{self, From, Places};
 use super::tls;
 use crate::edge::listener::{self, BindError};
 use crate::shutdown::Tasks;
@@ -84,7 +84,7 @@ impl Server {
         let on_loopback = local.ip().to_canonical().is_loopback();
         let stop = server.tasks.token().clone();
         let mut each = |(stream, peer): (TcpStream, SocketAddr)| {
-            let (place, gone) = server.places.take(peer.ip(), server.share(peer.ip()));
+            let (place, gone) = server.places.take(server.from(peer.ip()));
             if let Some(network) = gone {
                 server.context.counters.closed(Closed::Displaced);
                 tracing::debug!(%peer, %network, "a connection to the admin port had to go for another");
@@ -106,10 +106,19 @@ impl Server {
         listener::accept_waiting(socket, each);
     }
 
-    /// How many connections a network may hold: behind a trusted proxy and on this machine are many.
-    fn share(&self, peer: IpAddr) -> usize {
-        let many = peer.to_canonical().is_loopback() || self.context.live.load().proxies.contain(peer);
-        if many { places::MAX } else { places::SHARE }
+    /// Behind a trusted proxy and on this machine are many.
+    fn from(&self, peer: IpAddr) -> From {
+        let is_proxy = self.context.live.load().proxies.contain(peer);
+        let on_this_machine = peer.to_canonical().is_loopback();
+        From {
+            peer,
+            share: if on_this_machine || is_proxy {
+                places::MAX
+            } else {
+                places::SHARE
+            },
+            is_local: on_this_machine && !is_proxy,
+        }
     }
 
     async fn connection(&self, mut stream: TcpStream, peer: SocketAddr, on_loopback: bool, life: &Arc<Life>) {

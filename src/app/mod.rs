@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 mod lifecycle;
 mod meanwhile;
+mod office;
 mod reload;
 mod stopping;
 mod tools;
@@ -25,6 +26,7 @@ use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
 use tokio_util::sync::CancellationToken;
 
+use self::office::Office;
 use self::tools::Workshop;
 use crate::admin::{self, Admin, PagesKey};
 use crate::cert::cache::Certificates;
@@ -117,6 +119,8 @@ pub struct App {
     connections: Connections<Http>,
     limits: Limits,
     admin: Admin,
+    /// Ends after all tasks.
+    _office: Office,
     journal: Journal,
     delivery: Delivery,
     edge_tasks: Tasks,
@@ -145,7 +149,10 @@ impl App {
     /// served yet.
     pub async fn bind(config: Config, options: Options) -> anyhow::Result<Self> {
         let clock = options.clock.clone();
-        let (tasks, edge_tasks) = (Tasks::new(), Tasks::new());
+        // Work stays on this runtime also where the admin port, which has its own, begins it.
+        let here = tokio::runtime::Handle::current();
+        let (tasks, edge_tasks) = (Tasks::new().on(here.clone()), Tasks::new().on(here));
+        let office = Office::new()?;
         let metrics = MetricsHub::new()?;
         let registry = metrics.registry();
         if let Some(log) = &options.log {
@@ -171,7 +178,7 @@ impl App {
             tracing::warn!(%address, "a socket that was handed in is none of listen.http and listen.https: it is not used; give the address there or leave it out of the .socket unit");
         }
 
-        let admin_sockets = admin::bind(&wiring::addresses(&config.listen.admin))?;
+        let admin_sockets = office.enter(|| admin::bind(&wiring::addresses(&config.listen.admin)))?;
         let health_sockets = admin::bind(&wiring::addresses(&config.listen.health))?;
 
         let (kept, measured) = (config.store.clone(), registry.clone());
@@ -302,7 +309,8 @@ impl App {
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
             health_sockets,
-            tasks: tasks.clone(),
+            tasks: office.tasks(&tasks),
+            health_tasks: tasks.clone(),
         })?;
         Ok(Self {
             config: ArcSwap::from_pointee(config),
@@ -314,6 +322,7 @@ impl App {
             connections,
             limits,
             admin,
+            _office: office,
             journal,
             delivery,
             edge_tasks,

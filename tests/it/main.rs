@@ -10,6 +10,7 @@
 
 mod support;
 
+mod admin_flood;
 mod admission;
 mod authorities;
 mod clear;

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodFilter;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -139,22 +140,32 @@ async fn list(
     caller: Caller,
     Params(list): Params<List>,
 ) -> Result<Response, Problem> {
+    let turn = context.lists.take(&caller, context.control.clock()).await?;
     let Listed { records, next, counts } = listed(&context, caller.scope(), list).await?;
-    let viewer = Viewer::new(&context.control);
-    let domains = records.iter().map(|r| viewer.domain(r)).collect();
     let unreadable = match caller.scope() {
         Scope::All => context.control.store().unreadable(),
         _ => Vec::new(),
     };
-    let unreadable = unreadable.into_iter().map(|(name, why)| Unreadable { name, why });
-    let unreadable = unreadable.collect();
-    Ok(axum::Json(Page {
-        domains,
-        next,
-        counts,
-        unreadable,
-    })
-    .into_response())
+    let this = Arc::clone(&context);
+    // A thousand records take a while: what else this port answers does not wait for them.
+    let written = context.tasks.spawn_blocking(move || {
+        let _turn = turn;
+        let viewer = Viewer::new(&this.control);
+        let unreadable = unreadable.into_iter().map(|(name, why)| Unreadable { name, why });
+        serde_json::to_vec(&Page {
+            domains: records.iter().map(|r| viewer.domain(r)).collect(),
+            next,
+            counts,
+            unreadable: unreadable.collect(),
+        })
+    });
+    match written.await {
+        Ok(Ok(page)) => Ok(([(CONTENT_TYPE, "application/json")], page).into_response()),
+        failed => {
+            tracing::error!(?failed, "a list could not be written");
+            Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+        }
+    }
 }
 
 /// A page of the domains within a scope.

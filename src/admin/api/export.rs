@@ -79,6 +79,8 @@ async fn export(State(context): State<Arc<Context>>, caller: Caller) -> Result<R
             return Err(io::Error::other("the token was changed or removed"));
         }
         let page = pages.next().await.map_err(io::Error::other)?;
+        // Each page is a lot at once: others get their turn before it is written.
+        tokio::task::yield_now().await;
         let lines = page.map(|page| lines(&page)).transpose()?;
         Ok(lines.map(|lines| (lines, (pages, context, permit))))
     });

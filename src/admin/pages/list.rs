@@ -30,6 +30,7 @@ async fn show(
     // People paste what they have at hand.
     list.q = list.q.map(|q| pasted(&q)).filter(|q| !q.is_empty());
     list.tenant = list.tenant.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
+    let _turn = visitor.list_turn(&context).await?;
     let Listed { records, next, counts } = domains::listed(&context, &visitor.scope, list.clone()).await?;
     let viewer = Viewer::new(&context.control);
     let domains: Vec<_> = records.iter().map(|r| viewer.domain(r)).collect();

@@ -117,6 +117,14 @@ impl Visitor {
         }
     }
 
+    /// Waits for the turn of the visitor's token at a list.
+    pub(super) async fn list_turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        match self.caller() {
+            Some(caller) => Ok(Some(context.lists.take(caller, context.control.clock()).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// Waits for the turn of the visitor's token to register a domain; see
     /// [`Turns::for_registration`](crate::admin::turns::Turns).
     pub(super) async fn registration_turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {

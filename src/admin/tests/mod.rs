@@ -258,6 +258,7 @@ impl Harness {
                 aliases: Vec::new(),
                 cname: None,
                 ownership: control::Ownership::Txt,
+                max_domains_per_tenant: Some(100),
                 keep_rejected: 10,
             },
             node: "edge-1".to_owned(),
@@ -296,6 +297,7 @@ impl Harness {
             sockets,
             health_sockets,
             tasks: tasks.clone(),
+            health_tasks: tasks.clone(),
         })
         .unwrap();
         admin.start();
