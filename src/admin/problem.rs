@@ -231,6 +231,7 @@ impl From<OperatorError> for Problem {
             OperatorError::OtherTenant
             | OperatorError::NotForYou
             | OperatorError::FormerTenants
+            | OperatorError::TenantFull { .. }
             | OperatorError::SetAside(..)
             | OperatorError::OwnName
             | OperatorError::IssueOff

@@ -141,6 +141,7 @@ pub(super) fn control(config: &Config) -> control::Settings {
             Ownership::Txt => control::Ownership::Txt,
             Ownership::None => control::Ownership::None,
         },
+        max_domains_per_tenant: Some(config.admission.max_domains_per_tenant).filter(|most| *most > 0),
         keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
     }
 }

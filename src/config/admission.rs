@@ -18,6 +18,8 @@ pub struct Admission {
     pub ask: Option<Ask>,
     /// What a token with a `tenant` needs to register a name that is not its tenant's yet.
     pub ownership: Ownership,
+    /// Domains of one tenant, from which on a token with that `tenant` registers no more; tokens without one are not bound. 0: no bound.
+    pub max_domains_per_tenant: u64,
     /// The bounds of the policy `cname`.
     pub cname: Cname,
     /// Names kept that were refused although their DNS leads here (GET /v1/rejected). 0: refused names are not looked at.
@@ -89,6 +91,7 @@ impl Default for Admission {
             policy: Policy::default(),
             ask: None,
             ownership: Ownership::default(),
+            max_domains_per_tenant: 10_000,
             cname: Cname::default(),
             keep_rejected: 1_000,
         }

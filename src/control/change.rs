@@ -1,6 +1,8 @@
 //! The one way a domain's record changes: read, compute, store, and then let it be seen.
 
 use super::Control;
+use super::input::Actor;
+use super::lines::Rank;
 use crate::clock::Timestamp;
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::domain::{DomainName, DomainRecord, Milestone};
@@ -30,7 +32,7 @@ pub enum Edit<E> {
     Refuse(E),
 }
 
-/// Reads again at most so often when others change the same record at the same time.
+/// Reads again at most so often when other nodes change the same record at the same time.
 const CONFLICTS: usize = 16;
 
 impl Draft {
@@ -110,8 +112,29 @@ impl Control {
         &self,
         name: &DomainName,
         fence: Option<Fence>,
+        edit: impl FnMut(&mut Draft) -> Edit<E>,
+    ) -> Result<Option<DomainRecord>, E> {
+        self.change_in_turn(Rank::First, name, fence, edit).await
+    }
+
+    /// The same for a person or the platform's back end.
+    pub(super) async fn change_by<E: From<StoreError>>(
+        &self,
+        actor: &Actor,
+        name: &DomainName,
+        edit: impl FnMut(&mut Draft) -> Edit<E>,
+    ) -> Result<Option<DomainRecord>, E> {
+        self.change_in_turn(Rank::of(actor), name, None, edit).await
+    }
+
+    async fn change_in_turn<E: From<StoreError>>(
+        &self,
+        rank: Rank,
+        name: &DomainName,
+        fence: Option<Fence>,
         mut edit: impl FnMut(&mut Draft) -> Edit<E>,
     ) -> Result<Option<DomainRecord>, E> {
+        let _turn = self.inner.changing.enter(name.clone(), rank).await;
         for _ in 0..CONFLICTS {
             let Some(record) = self.inner.store.domain(name).await? else {
                 return Ok(None);

@@ -166,6 +166,18 @@ pub enum OperatorError {
     /// Whoever registers it is kept to one tenant.
     #[error("this token registers domains of the tenant \"{0}\" only; leave tenant out, or give that one")]
     NotYourTenant(String),
+    /// The tenant that whoever registers it is kept to has as many domains as it may.
+    #[error(
+        "the tenant \"{tenant}\" has {most} domains, which is all that a token of one tenant may register \
+         (admission.max_domains_per_tenant): forget some that are not needed any more (DELETE /v1/domains/NAME?purge=true), \
+         or have an operator raise the limit"
+    )]
+    TenantFull {
+        /// The tenant.
+        tenant: String,
+        /// How many it may have.
+        most: u64,
+    },
     /// Certificates are not ordered at all.
     #[error("acme.issue is \"off\": no certificates are ordered")]
     IssueOff,

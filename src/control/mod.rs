@@ -25,6 +25,7 @@ mod import;
 mod input;
 mod kills;
 mod lanes;
+mod lines;
 mod loader;
 mod looks;
 mod metrics;
@@ -41,6 +42,7 @@ pub(crate) mod queue;
 mod redirects;
 mod rejected;
 mod renewal_info;
+mod room;
 pub(crate) mod rules;
 pub(crate) mod scheduler;
 mod share;
@@ -148,6 +150,8 @@ pub struct Settings {
     pub cname: Option<CnameSettings>,
     /// What a token of one tenant needs to take a name.
     pub ownership: Ownership,
+    /// How many domains a tenant may have for its own tokens to register more. `None`: any number.
+    pub max_domains_per_tenant: Option<u64>,
     /// How many refused names that lead here are kept; 0: refused names are not looked at.
     pub keep_rejected: usize,
 }
@@ -192,6 +196,10 @@ struct Inner {
     at_risk: std::sync::Mutex<Option<(Timestamp, u64)>>,
     /// Names just registered, which may be taken up before what waits to be.
     newcomers: newcomers::Newcomers,
+    /// Changes of one name follow one another.
+    changing: lines::Lines<DomainName>,
+    /// Registrations by tenants, each tenant's one after the other: they are counted.
+    registering: lines::Lines<String>,
     /// The places in which DNS is looked at.
     looks: looks::Looks,
     /// The places in which CAs are asked when to renew.
@@ -293,6 +301,8 @@ impl Control {
             target_caa: ArcSwap::default(),
             at_risk: std::sync::Mutex::default(),
             newcomers: newcomers::Newcomers::new(),
+            changing: lines::Lines::default(),
+            registering: lines::Lines::default(),
             looks: looks::Looks::new(),
             renewal_info: renewal_info::Desk::default(),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),

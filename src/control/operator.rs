@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::change::line;
 use super::input::{Actor, MAX_LIST, NewDomain, OperatorError, Patch, Registered, Reissue};
+use super::lines::Rank;
 use super::rules::{self, Gate};
 use super::work::note_preflight;
 use super::{Authority, Control, Edit, Issue, Limit, Priority};
@@ -19,7 +20,7 @@ use crate::domain::{DomainName, DomainRecord, reach};
 use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
 
-/// Reads again at most so often when others change the same domain at the same time.
+/// Reads again at most so often when other nodes change the same domain at the same time.
 const CONFLICTS: usize = 16;
 /// How often a new certificate may be ordered by hand for one name: what CAs allow for one exact set
 /// of names (Let's Encrypt: 5 in 7 days), also where an order that names what it replaces is exempt.
@@ -44,7 +45,9 @@ impl Control {
     pub async fn register(&self, mut new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
         new.keep_to(actor.tenant.as_deref())?;
         new.check()?;
+        self.must_have_room(&new.name, actor).await?;
         self.must_own(&new.name, actor).await?;
+        let _room = self.takes_room(&new.name, actor).await?;
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(new.name.clone(), new.tenant.clone(), Origin::Registered, now);
         record.sending_domain.clone_from(&new.sending_domain);
@@ -80,7 +83,7 @@ impl Control {
 
     async fn register_again(&self, new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
         let record = self
-            .change(&new.name, None, |draft| {
+            .change_by(actor, &new.name, |draft| {
                 let before = draft.record.clone();
                 if new.tenant.as_ref().is_some_and(|t| *t != before.tenant) {
                     return Edit::Refuse(match actor.tenant {
@@ -113,7 +116,7 @@ impl Control {
     pub async fn patch(&self, name: &DomainName, patch: Patch, actor: &Actor) -> Result<DomainRecord, OperatorError> {
         patch.check()?;
         let patch = patch.trimmed();
-        let changed = self.change(name, None, |draft| {
+        let changed = self.change_by(actor, name, |draft| {
             let before = draft.record.clone();
             let now = draft.now();
             let record = &mut draft.record;
@@ -156,7 +159,7 @@ impl Control {
 
     /// Retires a domain: no more orders; served while its certificate lives.
     pub async fn retire(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
-        let changed = self.change(name, None, |draft| {
+        let changed = self.change_by(actor, name, |draft| {
             if self.is_own_name(&draft.record.name) {
                 return Edit::Refuse(OperatorError::OwnName);
             }
@@ -195,7 +198,8 @@ impl Control {
 
     /// Forgets a domain, its keys and its certificate, now.
     pub async fn purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
-        // Others may change it meanwhile; what is wanted is that it goes.
+        let _turn = self.inner.changing.enter(name.clone(), Rank::of(actor)).await;
+        // Other nodes may change it meanwhile; what is wanted is that it goes.
         for _ in 0..CONFLICTS {
             let gone = match self.inner.store.domain(name).await {
                 Ok(Some(_)) if self.is_own_name(name) => return Err(OperatorError::OwnName),
@@ -243,6 +247,8 @@ impl Control {
         let (created, mut record) = (record.created, record);
         // The CA took its time: what was changed meanwhile is looked at again, and a certificate that
         // came meanwhile is revoked too. One that was added since under the same name stays.
+        let turn = || self.inner.changing.enter(name.clone(), Rank::of(actor));
+        let mut own = Some(turn().await);
         for _ in 0..CONFLICTS {
             let failed = match self.forget(&record, actor).await {
                 Ok(()) => return Ok(()),
@@ -256,7 +262,10 @@ impl Control {
             let now = failed.map_err(only)?.filter(|now| now.created == created);
             let now = now.ok_or(StoreError::Conflict).map_err(only)?;
             if serial(&now) != serial(&record) {
+                // Others need not wait for the CA.
+                drop(own.take());
                 revoked |= self.revoke(&now, actor).await?;
+                own = Some(turn().await);
             }
             record = now;
         }
@@ -365,7 +374,7 @@ impl Control {
         let ours = cannot_look || self.doubts_look(&record, report.https);
         let frozen = self.frozen().await?.map(|_| self.freezes());
         let record = self
-            .change(name, None, |draft| {
+            .change_by(actor, name, |draft| {
                 let before = draft.record.clone();
                 let told = note_preflight(draft, tried.clone());
                 if ours {
@@ -418,7 +427,7 @@ impl Control {
         if let Some(until) = self.takes_reissue(name).await? {
             return Ok(Reissue::NotBefore(until));
         }
-        let changed = self.change(name, None, |draft| {
+        let changed = self.change_by(actor, name, |draft| {
             if let Err(error) = refuse_set_aside(&draft.record) {
                 return Edit::Refuse(error);
             }

@@ -26,7 +26,7 @@ impl Control {
 
     /// Takes back all links to a domain's page that were made so far.
     pub async fn end_shares(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
-        let changed = self.change(name, None, |draft| {
+        let changed = self.change_by(actor, name, |draft| {
             let before = draft.record.clone();
             draft.record.share_generation = before.share_generation.wrapping_add(1);
             self.audited(draft, &before, "end_shares", actor)

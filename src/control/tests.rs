@@ -157,6 +157,7 @@ impl Bench {
                 aliases: Vec::new(),
                 cname,
                 ownership: Ownership::default(),
+                max_domains_per_tenant: Some(100),
                 keep_rejected: 0,
             },
             node: "edge-1".to_owned(),

@@ -150,6 +150,9 @@ pub(in crate::admin) fn operator_error(error: &OperatorError, l: Language) -> St
         OperatorError::NotYourTenant(tenant) => {
             format!("Dieses Token trägt nur Domains des Mandanten \"{tenant}\" ein.")
         }
+        OperatorError::TenantFull { tenant, most } => format!(
+            "Der Mandant „{tenant}“ hat {most} Domains; mehr kann dieses Token nicht eintragen. Löschen Sie Domains, die Sie nicht mehr brauchen, oder wenden Sie sich an den Betreiber der Plattform."
+        ),
         OperatorError::Frozen => {
             "Alle Bestellungen sind gerade angehalten; bis das aufgehoben wird, wird nichts bestellt.".to_owned()
         }
