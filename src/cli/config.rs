@@ -1,10 +1,11 @@
 //! `linkseal config`: check a configuration, print its schema or an example.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::{io, thread};
 
 use clap::Subcommand;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use serde_json::json;
 
 use super::{Failure, output};
@@ -89,39 +90,61 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
 
 /// Runs the same check as another user: what root may read and write says nothing about the service.
 fn check_as(user: &str, file: &Path, json: bool) -> Result<(), Failure> {
-    let (uid, gid) = ids_of(user)?;
-    let mut check = process::Command::new(std::env::current_exe().map_err(Failure::failed)?);
-    check.args(["config", "check"]).arg(file).uid(uid).gid(gid);
-    if json {
-        check.arg("--json");
-    }
-    let status = check.status().map_err(|e| {
-        Failure::Failed(format!(
-            "cannot run as {user} ({e}): only root can, and {user} must be able to run this program"
-        ))
-    })?;
-    match status.code() {
-        Some(0) => Ok(()),
-        // What is wrong was printed.
-        Some(code) => Err(Failure::Printed(u8::try_from(code).unwrap_or(1))),
-        None => Err(Failure::Failed(format!("the check as {user} was ended: {status}"))),
-    }
-}
-
-/// A user's ids, from the file that has the system's own users.
-fn ids_of(user: &str) -> Result<(u32, u32), Failure> {
-    let users = std::fs::read_to_string("/etc/passwd").map_err(Failure::failed)?;
-    let ids = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let found = fields.next() == Some(user);
-        let (uid, gid) = (fields.nth(1)?, fields.next()?);
-        found.then_some((uid.parse().ok()?, gid.parse().ok()?))
-    });
-    ids.ok_or_else(|| {
+    let read = |path| std::fs::read_to_string(path).map_err(Failure::failed);
+    let ids = Ids::of(user, &read("/etc/passwd")?, &read("/etc/group")?).ok_or_else(|| {
         Failure::Usage(format!(
             "--user: /etc/passwd has no user {user}; `useradd --system {user}` makes one"
         ))
+    })?;
+    ids.act(|| check(file, json)).unwrap_or_else(|error| {
+        Err(Failure::Failed(format!(
+            "cannot check as {user} ({error}): only root can"
+        )))
     })
+}
+
+/// Whose rights a thread has.
+#[derive(Debug, PartialEq, Eq)]
+struct Ids {
+    uid: Uid,
+    gid: Gid,
+    /// The groups that a user is in beside its own: a service has their rights as well.
+    others: Vec<Gid>,
+}
+
+impl Ids {
+    /// A user's, from the files that have the system's own users and groups.
+    fn of(user: &str, users: &str, groups: &str) -> Option<Self> {
+        let (uid, gid) = users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let found = fields.next() == Some(user);
+            let (uid, gid) = (fields.nth(1)?, fields.next()?);
+            found.then_some((Uid::from_raw(uid.parse().ok()?), Gid::from_raw(gid.parse().ok()?)))
+        })?;
+        let others = groups.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let (id, mut members) = (fields.nth(2)?, fields.next()?.split(','));
+            let is_member = members.any(|member| member.trim() == user);
+            is_member.then_some(Gid::from_raw(id.parse().ok()?))
+        });
+        let others = others.collect();
+        Some(Self { uid, gid, others })
+    }
+
+    /// Does something with these rights and no others, on a thread that ends with it: the system
+    /// keeps rights by thread.
+    fn act<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+        let done = thread::scope(|scope| {
+            let acting = scope.spawn(|| {
+                set_thread_groups(&self.others)?;
+                set_thread_gid(self.gid)?;
+                set_thread_uid(self.uid)?;
+                Ok(work())
+            });
+            acting.join()
+        });
+        done.unwrap_or_else(|_| Err(io::Error::other("the check broke off")))
+    }
 }
 
 /// Whether a process may have as many files open as the configuration needs, as far as this one can
@@ -133,4 +156,44 @@ fn files(config: &Config) -> Option<String> {
 fn list(problems: &[Problem]) -> Vec<serde_json::Value> {
     let entry = |p: &Problem| json!({"place": p.place.to_string(), "key": p.key, "message": p.message});
     problems.iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    use super::*;
+
+    const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nlinkseal:x:990:980::/nonexistent:/usr/sbin/nologin\n";
+    const GROUPS: &str = "root:x:0:\nlinkseal:x:980:\nssl-cert:x:112:postgres,linkseal\nlinks:x:113:linkseals\n";
+
+    #[test]
+    fn a_user_has_the_rights_of_all_groups_it_is_in() {
+        let ids = Ids::of("linkseal", USERS, GROUPS).unwrap();
+        assert_eq!((ids.uid.as_raw(), ids.gid.as_raw()), (990, 980));
+        assert_eq!(ids.others, [Gid::from_raw(112)]);
+        assert_eq!(Ids::of("nobody", USERS, GROUPS), None);
+        let Ok(()) = ids.act(|| ()) else {
+            // Only root can have others' rights.
+            assert!(!rustix::process::getuid().is_root());
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        for (group, mode, is_readable) in [
+            (112, 0o640, true),
+            (113, 0o640, false),
+            (980, 0o640, true),
+            (112, 0o600, false),
+        ] {
+            let file = dir.path().join("secret");
+            fs::write(&file, "secret").unwrap();
+            chown(&file, Some(0), Some(group)).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            let read = ids.act(|| fs::read(&file).is_ok()).unwrap();
+            assert_eq!(read, is_readable, "group {group}, mode {mode:o}");
+        }
+        assert!(rustix::process::getuid().is_root(), "this process keeps its own");
+    }
 }

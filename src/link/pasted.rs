@@ -84,7 +84,14 @@ impl<'a> Pasted<'a> {
         if let Some(link) = LinkPath::parse(path, prefix.unwrap_or_default()) {
             return Some(link);
         }
-        let below = path.match_indices('/').filter_map(|(at, _)| path.get(at..));
+        // Only where a segment begins: the slashes before it, plain or encoded, say nothing more.
+        let begins = |at: &usize| {
+            let before = path.get(..*at).unwrap_or_default();
+            let encoded = before.len().checked_sub(3).and_then(|from| before.get(from..));
+            !before.ends_with('/') && !encoded.is_some_and(|slash| slash.eq_ignore_ascii_case("%2f"))
+        };
+        let slashes = path.match_indices('/').map(|(at, _)| at).filter(begins);
+        let below = slashes.filter_map(|at| path.get(at..));
         let mut links = below.filter_map(|rest| LinkPath::parse(rest, ""));
         links.next()
     }
@@ -184,6 +191,19 @@ mod tests {
             let pasted = Pasted::of(text);
             assert_eq!(pasted.name().as_deref(), host, "{text}");
             assert_eq!(pasted.link(None).map(|link| link.text), token, "{text}");
+        }
+    }
+
+    #[test]
+    fn slashes_without_end_are_read_once() {
+        for slashes in ["/", "/%2F", "%2f/"] {
+            let text = format!("https://links.a.example/x{}", slashes.repeat(1_000_000));
+            let begun = std::time::Instant::now();
+            assert_eq!(Pasted::of(&text).link(None), None);
+            // Read from each of them on, this takes hours.
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+            let text = format!("{text}c/Ab");
+            assert_eq!(Pasted::of(&text).link(None).map(|link| link.text), Some("Ab"));
         }
     }
 }

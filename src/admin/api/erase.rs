@@ -62,12 +62,37 @@ async fn erase(State(context): State<Arc<Context>>, caller: Caller, body: Json) 
         } => (Selector::Message(id), format!("message {id}")),
         _ => return Err(Problem::invalid("give either tenant or message_id")),
     };
-    let erased = context.eraser.erase(selector).await.map_err(|error| {
-        tracing::error!(%error, subject, "events could not be erased");
-        Problem::unavailable(error.to_string())
-    })?;
-    let (now, after) = (context.control.clock().now(), json!(erased));
-    let line = audit_entry(&caller.actor(), now, "erase_events", subject, Value::Null, after);
-    context.control.store().append_audit(line).await?;
-    Ok(axum::Json(erased).into_response())
+    // The erasure goes on to its end when the client leaves, and so does what is told of it.
+    let this = Arc::clone(&context);
+    let erasing = context.tasks.spawn(async move {
+        let actor = caller.actor();
+        let line = |word: &str, after: Value| {
+            let now = this.control.clock().now();
+            audit_entry(&actor, now, word, subject.clone(), Value::Null, after)
+        };
+        // What cannot be audited is not begun.
+        this.control
+            .store()
+            .append_audit(line("erase_events_begun", Value::Null))
+            .await?;
+        let erased = this.eraser.erase(selector).await;
+        let outcome = match &erased {
+            Ok(erased) => json!(erased),
+            Err(error) => {
+                tracing::error!(%error, subject, "events could not be erased");
+                json!({"failed": error.to_string()})
+            }
+        };
+        let told = this.control.store().append_audit(line("erase_events", outcome)).await;
+        if let Err(error) = &told {
+            tracing::error!(%error, subject, who = actor.who, "what came of an erasure is not in the audit log");
+        }
+        let erased = erased.map_err(|error| Problem::unavailable(error.to_string()))?;
+        told?;
+        Ok(axum::Json(erased).into_response())
+    });
+    erasing.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an erasure broke off");
+        Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    })
 }

@@ -25,6 +25,9 @@ use crate::store::StoredRedirect;
 /// forged one: all of a small platform's. Each costs some microseconds of this machine.
 const MAX_OTHERS: usize = 256;
 
+/// The longest text looked at: a link, within the redirects of several mail filters.
+const MAX_PASTED: usize = 16 * 1024;
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::new(
@@ -45,6 +48,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[schemars(example = json!({"url": "https://links.customer.example/c/EgFrC…"}))]
 struct Inspect {
     /// The link as it stands in the message, or a bare token.
+    #[schemars(length(max = MAX_PASTED))]
     url: String,
     /// A tenant to try beside those of the link's domain: whether it was minted for this one.
     /// `None`: some others are tried.
@@ -54,6 +58,12 @@ struct Inspect {
 
 async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
     let Inspect { url, tenant } = body.read(&[])?;
+    if url.len() > MAX_PASTED {
+        return Err(Problem::invalid(format!(
+            "url: at most {MAX_PASTED} bytes, and this has {}; no link is so long: give one link",
+            url.len()
+        )));
+    }
     let (url, around) = match unwrapped(&url) {
         Some((inner, around)) => (inner, Some(around)),
         None => (url, None),

@@ -165,3 +165,21 @@ async fn events_are_erased_and_the_audit_says_so() {
     .unwrap();
     assert_eq!(left.count(), 1);
 }
+
+#[tokio::test]
+async fn an_erasure_is_in_the_audit_though_its_client_leaves() {
+    let harness = Harness::start(Vec::new()).await;
+    let audit_has = async |text: &str| {
+        while !harness.get("/v1/audit").await.text().contains(text) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let erase = |tenant: &str| harness.post("/v1/events/erase", serde_json::json!({"tenant": tenant}));
+    tokio::select! {
+        // It may be done before its client leaves.
+        _ = erase("gone") => {}
+        () = audit_has("erase_events_begun") => {}
+    }
+    let outcome = audit_has("journal_segments");
+    tokio::time::timeout(PATIENT, outcome).await.expect("what came of it");
+}

@@ -33,8 +33,12 @@ pub(super) fn redirects(db: &Connection, query: &RedirectQuery) -> Result<Vec<St
         None => (column(query.domain.as_ref()), ""),
     };
     let mut found = Vec::new();
+    // What cannot be read is passed over, and its place filled by what is behind it: rows are read
+    // until there are enough.
     let mut take = |rows: &mut rusqlite::Rows<'_>| -> Result<(), StoreError> {
-        while let Some(row) = rows.next()? {
+        while found.len() < query.limit
+            && let Some(row) = rows.next()?
+        {
             match redirect_of(row) {
                 Ok(redirect) => found.push(redirect),
                 Err(error) => tracing::error!(%error, "a stored redirect is passed over"),
@@ -42,7 +46,6 @@ pub(super) fn redirects(db: &Connection, query: &RedirectQuery) -> Result<Vec<St
         }
         Ok(())
     };
-    let limit = limit_of(query.limit);
     match &query.domain {
         Some(only) => {
             // A cursor of another list begins before the domain's first or after its last.
@@ -52,13 +55,13 @@ pub(super) fn redirects(db: &Connection, query: &RedirectQuery) -> Result<Vec<St
                 std::cmp::Ordering::Greater => return Ok(found),
             };
             let sql = "SELECT domain, slug, url, expires, changed FROM redirects
-                WHERE domain = ?1 AND slug > ?2 ORDER BY slug LIMIT ?3";
-            take(&mut db.prepare_cached(sql)?.query(params![only.as_str(), slug, limit])?)?;
+                WHERE domain = ?1 AND slug > ?2 ORDER BY slug";
+            take(&mut db.prepare_cached(sql)?.query(params![only.as_str(), slug])?)?;
         }
         None => {
             let sql = "SELECT domain, slug, url, expires, changed FROM redirects
-                WHERE (domain, slug) > (?1, ?2) ORDER BY domain, slug LIMIT ?3";
-            take(&mut db.prepare_cached(sql)?.query(params![domain, slug, limit])?)?;
+                WHERE (domain, slug) > (?1, ?2) ORDER BY domain, slug";
+            take(&mut db.prepare_cached(sql)?.query(params![domain, slug])?)?;
         }
     }
     Ok(found)
@@ -168,7 +171,8 @@ pub(super) fn delete_kill(db: &Connection, kill: &Kill, audit: &AuditEntry) -> R
         .collect::<Result<_, _>>()?;
     let mut gone = 0;
     for value in stored {
-        if stored_kill(kind, &value)? == *kill {
+        // One that cannot be read is none that was asked for.
+        if stored_kill(kind, &value).is_ok_and(|stored| stored == *kill) {
             gone += db
                 .prepare_cached("DELETE FROM kills WHERE kind = ?1 AND value = ?2")?
                 .execute([kind, &value])?;

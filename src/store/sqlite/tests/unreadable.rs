@@ -4,8 +4,9 @@ use rusqlite::Connection;
 
 use super::{open, place};
 use crate::domain::ssl::Reason;
+use crate::link::{Kill, KillKind};
 use crate::store::conformance::{NOW, add, audit, name, to};
-use crate::store::{DomainQuery, StoreError};
+use crate::store::{DomainQuery, RedirectQuery, StoreError};
 
 #[tokio::test]
 async fn a_record_that_cannot_be_read_stops_its_own_domain_alone() {
@@ -86,4 +87,37 @@ async fn what_a_newer_version_adds_is_read() {
     assert!(read.next_due().is_some(), "the next look finds out");
     assert!(store.unreadable().is_empty());
     assert!(store.counts(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_or_kill_that_cannot_be_read_hides_no_other() {
+    let (_dir, path) = place();
+    drop(open(&path));
+    let db = Connection::open(&path).unwrap();
+    for slug in ["a", "not a slug", "o", "p", "q"] {
+        let sql = "INSERT INTO redirects (domain, slug, url, expires, changed) VALUES ('', ?1, 'https://x.example/', NULL, 0)";
+        db.execute(sql, [slug]).unwrap();
+    }
+    for (kind, value) in [("host", ""), ("host", "shop.example"), ("planet", "shop.example")] {
+        let sql = "INSERT INTO kills (kind, value, note, by, since) VALUES (?1, ?2, NULL, 'ops', 0)";
+        db.execute(sql, [kind, value]).unwrap();
+    }
+    drop(db);
+    let store = open(&path);
+    let query = RedirectQuery {
+        domain: None,
+        after: None,
+        limit: 3,
+    };
+    let found = store.redirects(&query).await.unwrap();
+    let slugs: Vec<_> = found.iter().map(|r| r.slug.as_str()).collect();
+    assert_eq!(slugs, ["a", "o", "p"], "a page is full, so that the next is asked for");
+    let kill = Kill::new(KillKind::Host, "shop.example").unwrap();
+    let all = store.kills().await.unwrap();
+    assert_eq!(all.len(), 2, "but the one of a kind that only a newer version knows");
+    for stored in &all {
+        store.delete_kill(&stored.kill, audit("unkill", "x")).await.unwrap();
+    }
+    assert!(all.iter().any(|stored| stored.kill == kill));
+    assert!(store.kills().await.unwrap().is_empty());
 }
