@@ -2,8 +2,8 @@
 //!
 //! A newcomer always gets in, in place of another connection: of its own client when that has its
 //! share already, else of all. Connections that showed a right token, and those from this machine,
-//! stay while there are others, as long as they hold no more than half of the places. Of those that
-//! are left, the one goes whose network (the /48 of IPv6, the /24 of IPv4) holds most, then whose
+//! stay as long as they hold no more than half of the places; where they hold more, one of them goes.
+//! Of those that may go it is one whose network (the /48 of IPv6, the /24 of IPv4) holds most, then whose
 //! client does, and among equals the one that moves least. So neither many connections that do
 //! nothing nor many from one network close the port to others.
 
@@ -104,7 +104,8 @@ impl Held {
     fn let_go(&mut self, set: impl Fn(&Holder) -> bool, kept: usize) -> Option<IpAddr> {
         let of_set = || self.all.iter().filter(|(_, holder)| set(holder));
         let spare = of_set().filter(|(_, holder)| holder.is_kept()).count() <= kept;
-        let candidates = || of_set().filter(|(_, holder)| !(spare && holder.is_kept()));
+        // Where there are more of those, one of them goes: newcomers cannot have shown a token yet.
+        let candidates = || of_set().filter(|(_, holder)| holder.is_kept() != spare);
         let (mut networks, mut clients) = (HashMap::<_, usize>::new(), HashMap::<_, usize>::new());
         for (_, holder) in candidates() {
             *networks.entry(network(holder.client)).or_default() += 1;

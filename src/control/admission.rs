@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::ask::Answer;
 use super::{Control, Edit};
-use crate::domain::admission::{Admission, Admitted};
+use crate::domain::admission::{Admission, Admitted, Asking};
 use crate::domain::record::Origin;
 use crate::domain::registry::Entry;
 use crate::domain::ssl::{Reason, SslEvent};
@@ -33,7 +33,7 @@ impl KnownNames {
         })
     }
 
-    async fn decide(&self, name: &DomainName) -> Admitted {
+    async fn decide(&self, name: &DomainName, asking: Asking) -> Admitted {
         if !self.control.inner.registry.is_loaded() {
             match self.stored(name).await {
                 Admitted::No => {}
@@ -41,7 +41,7 @@ impl KnownNames {
             }
         }
         if let Some(cname) = &self.control.inner.settings.load_full().cname {
-            return self.control.admit_by_cname(name, cname).await;
+            return self.control.admit_by_cname(name, asking, cname).await;
         }
         let tools = self.control.tools();
         let Some(asker) = &tools.asker else {
@@ -80,8 +80,8 @@ impl KnownNames {
 
 #[async_trait]
 impl Admission for KnownNames {
-    async fn admit(&self, name: &DomainName) -> Admitted {
-        let answer = self.decide(name).await;
+    async fn admit(&self, name: &DomainName, asking: Asking) -> Admitted {
+        let answer = self.decide(name, asking).await;
         if matches!(answer, Admitted::No) {
             self.control.note_rejected(name);
         }

@@ -25,9 +25,15 @@ impl Bucket {
         })
     }
 
-    /// Whether there is a token.
-    pub(super) fn has(&self, limit: Limit, now: Timestamp) -> bool {
-        self.with(limit, now, |taken| *taken + 1.0 <= f64::from(limit.count))
+    /// Whether there is a token, beside so many that are left to others.
+    pub(super) fn has(&self, limit: Limit, left: u32, now: Timestamp) -> bool {
+        let most = f64::from(limit.count.saturating_sub(left));
+        self.with(limit, now, |taken| *taken + 1.0 <= most)
+    }
+
+    /// Whether it is as good as full.
+    pub(super) fn is_full(&self, limit: Limit, now: Timestamp) -> bool {
+        self.with(limit, now, |taken| *taken < 1.0)
     }
 
     fn with<T>(&self, limit: Limit, now: Timestamp, f: impl FnOnce(&mut f64) -> T) -> T {
@@ -55,9 +61,14 @@ mod tests {
             per: Duration::from_secs(60),
         };
         assert_eq!((0..5).filter(|_| bucket.take(limit, t0)).count(), 3);
-        assert!(!bucket.has(limit, t0 + Duration::from_secs(19)));
+        assert!(!bucket.has(limit, 0, t0 + Duration::from_secs(19)));
         let later = t0 + Duration::from_secs(21);
-        assert!(bucket.has(limit, later) && bucket.take(limit, later) && !bucket.take(limit, later));
+        assert!(
+            bucket.has(limit, 0, later)
+                && !bucket.has(limit, 1, later)
+                && bucket.take(limit, later)
+                && !bucket.take(limit, later)
+        );
         // A clock set back gives nothing and breaks nothing.
         assert!(!bucket.take(limit, t0));
         assert_eq!(
@@ -68,6 +79,6 @@ mod tests {
         );
         // A smaller bucket holds at once.
         let one = Limit { count: 1, ..limit };
-        assert!(!bucket.has(one, t0 + Duration::from_secs(3601)));
+        assert!(!bucket.has(one, 0, t0 + Duration::from_secs(3601)));
     }
 }

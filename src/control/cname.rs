@@ -2,12 +2,11 @@
 //!
 //! Whoever sends ClientHellos decides how many names are asked for, and whoever owns a wildcard
 //! that leads here decides how many of them are right. So everything is bounded: the names of one
-//! registered domain and the looks below it, the looks and the new names of this node, the looks at
-//! once, the answers remembered. A name that is past a bound leaves nothing behind and costs no look.
+//! registered domain and the looks below it, the looks and the new names of this node and of each
+//! network that names come from, the looks at once, the answers remembered. A name that is past a bound leaves nothing behind and costs no look.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -15,10 +14,11 @@ use moka::future::Cache as Answers;
 use moka::sync::Cache;
 
 use super::bucket::Bucket;
+use super::newcomer_shares::{AtOnce, Shared};
 use super::{Control, Issue, Limit};
 use crate::clock::Timestamp;
 use crate::dns::Finding;
-use crate::domain::admission::Admitted;
+use crate::domain::admission::{Admitted, Asking};
 use crate::domain::name::registered_domain;
 use crate::domain::record::{DnsSummary, DnsVerdict, Origin};
 use crate::domain::registry::Entry;
@@ -58,9 +58,9 @@ pub(super) struct CnameDesk {
     answers: Answers<DomainName, Answer>,
     /// Looks below each registered domain.
     below: Cache<String, Arc<Bucket>>,
-    looks: Bucket,
-    new_names: Bucket,
-    looking: AtomicUsize,
+    looks: Shared,
+    new_names: Shared,
+    looking: AtOnce,
 }
 
 /// An answer and how long it holds.
@@ -88,9 +88,9 @@ impl CnameDesk {
                 .max_capacity(COUNTED_DOMAINS)
                 .time_to_idle(COUNTED_FOR)
                 .build(),
-            looks: Bucket::default(),
-            new_names: Bucket::default(),
-            looking: AtomicUsize::new(0),
+            looks: Shared::new(),
+            new_names: Shared::new(),
+            looking: AtOnce::new(),
         }
     }
 
@@ -132,12 +132,19 @@ impl CnameDesk {
     }
 
     /// Whether a look may be made now, and makes it count.
-    fn may_look(&self, registered: &str, settings: &CnameSettings, now: Timestamp) -> Result<(), Refused> {
+    fn may_look(
+        &self,
+        registered: &str,
+        asking: Asking,
+        settings: &CnameSettings,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         let places = settings.per_registered_domain;
         if self.held.get(registered).is_some_and(|n| is_full(n.len(), places)) {
             return Err(Refused::Full);
         }
-        if !self.new_names.has(settings.new_names, now) {
+        // What a network has used up costs a registered domain nothing.
+        if !self.new_names.has(settings.new_names, asking, now) || !self.looks.has(settings.lookups, asking, now) {
             return Err(Refused::Busy);
         }
         let below = self.below.get_with_by_ref(registered, Arc::default);
@@ -145,20 +152,11 @@ impl CnameDesk {
             count: places,
             per: settings.refused_for,
         };
-        if below.take(per_domain, now) && self.looks.take(settings.lookups, now) {
+        if below.take(per_domain, now) && self.looks.take(settings.lookups, asking, now) {
             Ok(())
         } else {
             Err(Refused::Busy)
         }
-    }
-
-    /// One of the places for looks at once. `None`: all are taken.
-    fn turn(&self, places: usize) -> Option<Turn<'_>> {
-        let more = |n: usize| (n < places).then_some(n + 1);
-        self.looking
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .ok()?;
-        Some(Turn(&self.looking))
     }
 }
 
@@ -184,21 +182,13 @@ impl Drop for Reserved<'_> {
     }
 }
 
-struct Turn<'a>(&'a AtomicUsize);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn is_full(names: usize, places: u32) -> bool {
     u32::try_from(names).unwrap_or(u32::MAX) >= places
 }
 
 impl Control {
     /// Whether a name's DNS leads here; if so it is kept, and its order is due.
-    pub(super) async fn admit_by_cname(&self, name: &DomainName, settings: &CnameSettings) -> Admitted {
+    pub(super) async fn admit_by_cname(&self, name: &DomainName, asking: Asking, settings: &CnameSettings) -> Admitted {
         let desk = &self.inner.cname;
         let registered = registered_domain(name.as_str());
         let in_front = name.label_count().saturating_sub(registered.split('.').count());
@@ -217,7 +207,7 @@ impl Control {
         if let Some(entry) = self.inner.registry.get(name.as_str()) {
             return Admitted::Yes(entry);
         }
-        let look = Box::pin(self.look_for_cname(name, registered, settings));
+        let look = Box::pin(self.look_for_cname(name, registered, asking, settings));
         match desk.answers.try_get_with_by_ref(name, look).await {
             Ok(answer) => answer.admitted,
             Err(why) => {
@@ -234,11 +224,15 @@ impl Control {
         &self,
         name: &DomainName,
         registered: &str,
+        asking: Asking,
         settings: &CnameSettings,
     ) -> Result<Answer, Refused> {
         let desk = &self.inner.cname;
-        let _turn = desk.turn(settings.lookups_at_once).ok_or(Refused::Busy)?;
-        desk.may_look(registered, settings, self.inner.clock.now())?;
+        let _turn = desk
+            .looking
+            .turn(settings.lookups_at_once, asking)
+            .ok_or(Refused::Busy)?;
+        desk.may_look(registered, asking, settings, self.inner.clock.now())?;
         let finding = self.tools().checker.https(name).await;
         let answer = |word, admitted, keep| {
             Ok(Answer {
@@ -257,7 +251,7 @@ impl Control {
         let keeping = self
             .inner
             .tasks
-            .spawn(async move { control.keep_by_cname(&name, &finding, &places).await });
+            .spawn(async move { control.keep_by_cname(&name, asking, &finding, &places).await });
         match keeping.await {
             // From now on the registry says so.
             Ok(Ok(Some(entry))) => answer("yes", Admitted::Yes(entry), Duration::ZERO),
@@ -270,6 +264,7 @@ impl Control {
     async fn keep_by_cname(
         &self,
         name: &DomainName,
+        asking: Asking,
         finding: &Finding,
         settings: &CnameSettings,
     ) -> Result<Option<Arc<Entry>>, Refused> {
@@ -277,7 +272,7 @@ impl Control {
         let registered = registered_domain(name.as_str());
         let place = desk.reserve(registered, name, settings.per_registered_domain);
         let place = place.ok_or(Refused::Full)?;
-        if !desk.new_names.take(settings.new_names, now) {
+        if !desk.new_names.take(settings.new_names, asking, now) {
             return Err(Refused::Busy);
         }
         match self.admit(led_here(name, finding, now), "its DNS leads here").await {
@@ -333,6 +328,10 @@ mod tests {
         DomainName::parse(text).unwrap()
     }
 
+    fn from(network: u8) -> Asking {
+        Asking::of([192, 0, network, 0].into())
+    }
+
     fn settings() -> CnameSettings {
         let minute = Duration::from_secs(60);
         CnameSettings {
@@ -363,7 +362,7 @@ mod tests {
         drop(desk.reserve(registered, &b, 2).expect("it has its place already"));
         assert!(desk.reserve(registered, &c, 2).is_none(), "and does not lose it");
         assert!(matches!(
-            desk.may_look(registered, &settings(), now),
+            desk.may_look(registered, from(1), &settings(), now),
             Err(Refused::Full)
         ));
         // Registered by somebody, it takes no place any more.
@@ -379,16 +378,21 @@ mod tests {
     #[test]
     fn looks_are_bounded_below_one_domain_in_all_and_at_once() {
         let (desk, now) = (CnameDesk::new(), Timestamp::from_secs(1_795_305_600));
-        let may = |domain: &str, now| desk.may_look(domain, &settings(), now).is_ok();
+        // Each from a network of its own.
+        let networks = std::cell::Cell::new(0);
+        let may = |domain: &str, now| {
+            networks.set(networks.get() + 1);
+            desk.may_look(domain, from(networks.get()), &settings(), now).is_ok()
+        };
         assert_eq!((0..10).filter(|_| may("a.example", now)).count(), 2);
         assert_eq!((0..10).filter(|i| may(&format!("b{i}.example"), now)).count(), 3);
         let later = now + Duration::from_secs(60);
         assert!(!may("a.example", later), "two in ten minutes");
         assert!(may("c.example", later));
-        let turn = desk.turn(1);
-        assert!(turn.is_some() && desk.turn(1).is_none());
+        let turn = desk.looking.turn(1, from(1));
+        assert!(turn.is_some() && desk.looking.turn(1, from(2)).is_none());
         drop(turn);
-        assert!(desk.turn(1).is_some());
+        assert!(desk.looking.turn(1, from(2)).is_some());
     }
 
     #[tokio::test]
@@ -401,7 +405,7 @@ mod tests {
         let (control, a, b) = (&bench.control, name("a.shop.example"), name("b.shop.example"));
         let desk = &control.inner.cname;
         {
-            let mut handshake = Box::pin(control.admit_by_cname(&a, &only));
+            let mut handshake = Box::pin(control.admit_by_cname(&a, from(1), &only));
             while desk.held.is_empty() {
                 assert!(futures_util::poll!(&mut handshake).is_pending());
                 tokio::task::yield_now().await;
@@ -416,16 +420,53 @@ mod tests {
         tokio::time::timeout(patient, stored)
             .await
             .expect("what is stored is served");
-        assert!(matches!(control.admit_by_cname(&a, &only).await, Admitted::Yes(_)));
+        assert!(matches!(
+            control.admit_by_cname(&a, from(1), &only).await,
+            Admitted::Yes(_)
+        ));
         assert!(
-            matches!(control.admit_by_cname(&b, &only).await, Admitted::No),
+            matches!(control.admit_by_cname(&b, from(2), &only).await, Admitted::No),
             "the place is taken"
         );
         // And one whose name cannot be stored gives it back.
         desk.forget(&a);
         bench.store.purge(&a, None, bench.audit("purge", &a)).await.unwrap();
         bench.break_store();
-        assert!(matches!(control.admit_by_cname(&b, &only).await, Admitted::Unreachable));
+        assert!(matches!(
+            control.admit_by_cname(&b, from(2), &only).await,
+            Admitted::Unreachable
+        ));
         assert!(desk.held.is_empty());
+    }
+
+    #[tokio::test]
+    async fn names_of_one_network_without_end_leave_room_for_another() {
+        let minute = Duration::from_secs(60);
+        let only = CnameSettings {
+            new_names: Limit { count: 60, per: minute },
+            lookups: Limit {
+                count: 300,
+                per: minute,
+            },
+            lookups_at_once: 16,
+            ..settings()
+        };
+        let bench = Bench::with_cname(Some(only.clone())).await;
+        let control = &bench.control;
+        let mut admitted = 0;
+        for n in 0..400 {
+            let name = name(&format!("links.c{n}.example"));
+            let answer = control.admit_by_cname(&name, from(1), &only).await;
+            admitted += u32::from(matches!(answer, Admitted::Yes(_)));
+        }
+        // Some seconds may have passed, in which there is room for more.
+        assert!((30..60).contains(&admitted), "{admitted}");
+        for n in 0..400 {
+            let name = name(&format!("missing.c{n}.example"));
+            control.admit_by_cname(&name, from(2), &only).await;
+        }
+        let bystander = name("links.bystander.example");
+        let answer = control.admit_by_cname(&bystander, from(3), &only).await;
+        assert!(matches!(answer, Admitted::Yes(_)));
     }
 }

@@ -29,6 +29,7 @@ mod lines;
 mod loader;
 mod looks;
 mod metrics;
+mod newcomer_shares;
 mod newcomers;
 mod operator;
 mod order;

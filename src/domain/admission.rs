@@ -1,5 +1,6 @@
 //! Which names may have a certificate, and who is asked.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,9 +19,21 @@ pub enum Admitted {
     Unreachable,
 }
 
+/// Whose question it is: the network of the client that sent the name. What a question may cost is
+/// counted by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Asking(IpAddr);
+
+impl Asking {
+    /// For clients of one network, which is named by an address of it.
+    pub fn of(network: IpAddr) -> Self {
+        Self(network)
+    }
+}
+
 /// Who answers when the registry does not know a name.
 #[async_trait]
 pub trait Admission: Send + Sync + 'static {
     /// Asks for a name. Bounded in time and number; never leaves state for a name that is refused.
-    async fn admit(&self, name: &DomainName) -> Admitted;
+    async fn admit(&self, name: &DomainName, asking: Asking) -> Admitted;
 }

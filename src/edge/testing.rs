@@ -29,7 +29,7 @@ use crate::cert::cache::{CertificateRequest, Certificates};
 use crate::cert::certificate::{Certificate, Leaf};
 use crate::clock::Clock;
 use crate::domain::DomainName;
-use crate::domain::admission::{Admission, Admitted};
+use crate::domain::admission::{Admission, Admitted, Asking};
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::record::{DomainRecord, Origin};
 use crate::domain::registry::Registry;
@@ -346,7 +346,7 @@ impl StubAdmission {
 
 #[async_trait]
 impl Admission for StubAdmission {
-    async fn admit(&self, _: &DomainName) -> Admitted {
+    async fn admit(&self, _: &DomainName, _: Asking) -> Admitted {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.answer.lock().unwrap().clone().unwrap_or(Admitted::No)
     }

@@ -84,11 +84,11 @@ impl<'a> Pasted<'a> {
         if let Some(link) = LinkPath::parse(path, prefix.unwrap_or_default()) {
             return Some(link);
         }
-        // Only where a segment begins: the slashes before it, plain or encoded, say nothing more.
+        // From the first of several slashes on, the others are passed over anyway.
+        let mut read_to = None;
         let begins = |at: &usize| {
-            let before = path.get(..*at).unwrap_or_default();
-            let encoded = before.len().checked_sub(3).and_then(|from| before.get(from..));
-            !before.ends_with('/') && !encoded.is_some_and(|slash| slash.eq_ignore_ascii_case("%2f"))
+            let between = read_to.replace(*at + 1).and_then(|from| path.get(from..*at));
+            !between.is_some_and(is_slashes)
         };
         let slashes = path.match_indices('/').map(|(at, _)| at).filter(begins);
         let below = slashes.filter_map(|at| path.get(at..));
@@ -125,6 +125,12 @@ impl<'a> Pasted<'a> {
     pub(super) fn tail(&self) -> &'a str {
         self.tail
     }
+}
+
+/// Whether there is nothing but encoded slashes, if anything.
+fn is_slashes(text: &str) -> bool {
+    let mut thirds = text.as_bytes().chunks(3);
+    thirds.all(|slash| slash.eq_ignore_ascii_case(b"%2f"))
 }
 
 /// Without blanks, and without the pairs of quotes that people and programs put around.

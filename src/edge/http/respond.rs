@@ -18,10 +18,11 @@ use super::server::Session;
 use super::{challenge, click, open, record, redirect, unsubscribe, upstream, well_known};
 use crate::clock::Timestamp;
 use crate::domain::DomainName;
-use crate::domain::admission::Admitted;
+use crate::domain::admission::{Admitted, Asking};
 use crate::domain::registry::Entry;
 use crate::domain::ssl::Reason;
 use crate::edge::TlsInfo;
+use crate::edge::shares::network;
 use crate::event::Appending;
 use crate::link::{Kind, Token, VerifiedToken, decoded, encoded_target, token_in};
 
@@ -184,7 +185,8 @@ fn in_the_clear(session: &Session, settings: &Settings, request: &Request<Incomi
 
 /// Port 80, for a name that is not in memory.
 async fn ask(session: Arc<Session>, request: Request<Incoming>, name: DomainName) -> Reply {
-    let entry = match session.context.admission.admit(&name).await {
+    let asking = Asking::of(network(session.connection.client.ip()));
+    let entry = match session.context.admission.admit(&name, asking).await {
         Admitted::Yes(entry) => entry,
         Admitted::No => return reply::empty(StatusCode::NOT_FOUND),
         Admitted::Unreachable => return reply::empty(StatusCode::SERVICE_UNAVAILABLE),

@@ -27,11 +27,12 @@ use crate::cert::cache::{CertificateAnswer, Certificates};
 use crate::cert::certificate::Certificate;
 use crate::clock::{Clock, Timestamp};
 use crate::domain::DomainName;
-use crate::domain::admission::{Admission, Admitted};
+use crate::domain::admission::{Admission, Admitted, Asking};
 use crate::domain::handshakes::HandshakeFailures;
 use crate::domain::registry::{Entry, Registry};
 use crate::domain::ssl::{Reason, Wish};
 use crate::edge::TlsInfo;
+use crate::edge::shares::network;
 use crate::fault::Fault;
 
 /// How long a client may take for its ClientHello, and, when nothing had to be waited for, for the
@@ -340,7 +341,7 @@ impl Acceptor {
     }
 
     async fn find(&self, name: &DomainName, client: IpAddr) -> Result<Found, Refusal> {
-        let entry = self.admitted(name).await?;
+        let entry = self.admitted(name, client).await?;
         if let Some(certificate) = self.parts.certificates.cached(&entry.name, self.parts.clock.now()) {
             return Ok((entry, certificate));
         }
@@ -369,7 +370,7 @@ impl Acceptor {
         Ok((entry, certificate))
     }
 
-    async fn admitted(&self, name: &DomainName) -> Result<Arc<Entry>, Refusal> {
+    async fn admitted(&self, name: &DomainName, client: IpAddr) -> Result<Arc<Entry>, Refusal> {
         let now = self.parts.clock.now();
         match self.parts.registry.get(name.as_str()) {
             Some(entry) if holds_certificate(&entry, now) => return Ok(entry),
@@ -377,7 +378,7 @@ impl Acceptor {
             Some(entry) if entry.reason != Reason::Denied => return Ok(entry),
             _ => {}
         }
-        let why = match self.parts.admission.admit(name).await {
+        let why = match self.parts.admission.admit(name, Asking::of(network(client))).await {
             Admitted::Yes(entry) => return Ok(entry),
             Admitted::No => Refusal::UnrecognizedName,
             Admitted::Unreachable => Refusal::AdmissionUnreachable,

@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Clock;
-use crate::domain::admission::{Admission, Admitted};
+use crate::domain::admission::{Admission, Admitted, Asking};
 use crate::domain::record::{AppLinks, Origin};
 use crate::domain::registry::{Entry, Registry};
 use crate::domain::ssl::{CertificateInfo, Reason};
@@ -58,7 +58,7 @@ struct OnlyPending {
 
 #[async_trait]
 impl Admission for OnlyPending {
-    async fn admit(&self, name: &DomainName) -> Admitted {
+    async fn admit(&self, name: &DomainName, _: Asking) -> Admitted {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if *name == self.entry.name {
             Admitted::Yes(Arc::clone(&self.entry))
