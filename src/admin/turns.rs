@@ -114,10 +114,18 @@ mod tests {
         let turns = Turns::new(CHECKS);
         let taken: Vec<_> = join_all((0..CHECKS.tenant).map(|_| turns.turn("crowd", CHECKS.tenant))).await;
         assert!(taken.iter().all(Option::is_some));
-        let mut waiting: Vec<Pin<Box<_>>> = (0..1_000).map(|_| Box::pin(turns.turn("crowd", CHECKS.tenant))).collect();
+        let mut waiting: Vec<Pin<Box<_>>> = (0..1_000)
+            .map(|_| Box::pin(turns.turn("crowd", CHECKS.tenant)))
+            .collect();
         assert!(waiting.iter_mut().all(|w| w.as_mut().now_or_never().is_none()));
         // Another token's turn comes at once.
-        assert!(turns.turn("bystander", CHECKS.tenant).now_or_never().flatten().is_some());
+        assert!(
+            turns
+                .turn("bystander", CHECKS.tenant)
+                .now_or_never()
+                .flatten()
+                .is_some()
+        );
         let mut taken = taken;
         drop(taken.pop());
         let first = waiting.remove(0).now_or_never().flatten();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use linkseal::control::KnownNames;
 use linkseal::dns::Kind as Record;
 use linkseal::dns::testing::Failure;
-use linkseal::domain::admission::{Admission, Admitted};
+use linkseal::domain::admission::{Admission, Admitted, Asking};
 use linkseal::domain::record::Origin;
 use linkseal::domain::ssl::{Reason, State};
 use rustls::AlertDescription;
@@ -88,6 +88,12 @@ async fn dns_that_fails_is_not_a_no_and_takes_nothing_away() {
     until("DNS is asked again", async || world.handshake(name).await.ok()).await;
 }
 
+/// A client of a network of its own, so that no network's share is the bound.
+fn from(network: usize) -> Asking {
+    let network = u32::try_from(network).expect("few") << 8;
+    Asking::of(std::net::Ipv4Addr::from_bits(network).into())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_below_a_wildcard_that_leads_here_stops_at_the_cap() {
     let cap = 5;
@@ -101,7 +107,7 @@ async fn a_flood_below_a_wildcard_that_leads_here_stops_at_the_cap() {
             1 => format!("git.git.r{i}.flood.test"),
             _ => format!("r{i}.flood.test"),
         };
-        yes += usize::from(matches!(door.admit(&domain(&name)).await, Admitted::Yes(_)));
+        yes += usize::from(matches!(door.admit(&domain(&name), from(i)).await, Admitted::Yes(_)));
     }
     assert_eq!(yes, cap);
     assert_eq!(domains(&world).await, 1 + cap as u64);
@@ -120,7 +126,7 @@ async fn a_flood_of_names_from_everywhere_costs_a_bounded_number_of_looks() {
     let door = KnownNames::new(world.edge.control.clone());
     let asked = world.dns.asked_in_all();
     for i in 0..FLOOD / 5 {
-        let answer = door.admit(&domain(&format!("r{i}.random{i}.example"))).await;
+        let answer = door.admit(&domain(&format!("r{i}.random{i}.example")), from(i)).await;
         assert!(!matches!(answer, Admitted::Yes(_)));
     }
     let asked = world.dns.asked_in_all() - asked;
@@ -136,7 +142,8 @@ async fn a_flood_of_names_from_everywhere_costs_a_bounded_number_of_looks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_names_come_at_a_bounded_rate() {
-    let world = world("new_names = \"2/1h\"").await;
+    // One network gets half of them.
+    let world = world("new_names = \"4/1h\"").await;
     for name in ["a.one.test", "a.two.test"] {
         world.handshake(name).await.expect("admitted");
     }
