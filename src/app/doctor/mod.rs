@@ -4,7 +4,8 @@
 mod names;
 mod peers;
 mod ports;
-#[cfg(all(test, feature = "devca"))]
+#[cfg(test)]
+#[cfg(feature = "devca")]
 mod tests;
 
 use std::future::Future;

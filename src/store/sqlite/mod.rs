@@ -165,6 +165,7 @@ impl SqliteStore {
         let live = Arc::downgrade(&self.live);
         let again = move || {
             for tries in 1u32.. {
+                #[allow(clippy::disallowed_methods, reason = "this is a thread of its own")]
                 std::thread::sleep(OPEN_AGAIN);
                 if live.strong_count() == 0 {
                     return;

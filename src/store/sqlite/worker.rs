@@ -98,6 +98,7 @@ impl Drop for Workers {
         let until = Instant::now() + END;
         for thread in self.threads.drain(..) {
             while !thread.is_finished() && Instant::now() < until {
+                #[allow(clippy::disallowed_methods, reason = "nothing tells when a thread has ended")]
                 thread::sleep(LOOK);
             }
             if !thread.is_finished() {
