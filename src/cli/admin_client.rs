@@ -29,6 +29,16 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer in bytes: a page of 1000 domains is about 2 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
+/// Longest pause in an answer that is handed on as it comes: a line of an import may wait for DNS.
+const STALL: Duration = Duration::from_secs(60);
+
+/// A body as it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct RawBody {
+    pub(super) media_type: &'static str,
+    pub(super) bytes: Bytes,
+}
+
 /// Where the admin API is. Its bearer token comes from the environment: arguments show in `ps`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminOptions {
@@ -162,6 +172,55 @@ impl AdminClient {
         Err(refusal(head.status, &body.map(|b| b.to_bytes()).unwrap_or_default()))
     }
 
+    /// One call whose answer is handed on as it comes, whatever it is: metrics, the lines of an export
+    /// or of an import, events. JSON is handed on whole, as a line.
+    pub(super) async fn passed_on(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<RawBody>,
+        mut print: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut request = self.request(method, path)?;
+        if let Some(body) = &body {
+            request = request.header(header::CONTENT_TYPE, body.media_type);
+        }
+        let request = request
+            .body(Full::new(body.map(|body| body.bytes).unwrap_or_default()))
+            .map_err(|e| Failure::Usage(e.to_string()))?;
+        let answer = tokio::time::timeout(TIMEOUT, self.http.request(request))
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(|e| self.unreachable(&e))?;
+        let (head, mut body) = answer.into_parts();
+        let media_type = head.headers.get(header::CONTENT_TYPE).map_or(&[][..], |v| v.as_bytes());
+        if !head.status.is_success() || media_type.starts_with(b"application/json") {
+            let read = Limited::new(body, LARGEST_ANSWER).collect();
+            let read = tokio::time::timeout(TIMEOUT, read).await.map_err(|_| self.silent())?;
+            let read = read.map_err(|e| self.broke_off(&e))?.to_bytes();
+            if !head.status.is_success() {
+                return Err(refusal(head.status, &read));
+            }
+            print(&read)?;
+            return if read.ends_with(b"\n") { Ok(()) } else { print(b"\n") };
+        }
+        loop {
+            let frame = tokio::time::timeout(STALL, body.frame()).await;
+            match frame.map_err(|_| self.silent())? {
+                None => return Ok(()),
+                Some(frame) => {
+                    if let Ok(data) = frame.map_err(|e| self.broke_off(&e))?.into_data() {
+                        print(&data)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn broke_off(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::Failed(format!("{} broke off its answer: {error}", self.base))
+    }
+
     fn request(&self, method: Method, path: &str) -> Result<http::request::Builder, Failure> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
@@ -198,9 +257,7 @@ impl AdminClient {
         let answer = self.http.request(request).await.map_err(|e| self.unreachable(&e))?;
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-        let body = body
-            .map_err(|e| Failure::Failed(format!("{} broke off its answer: {e}", self.base)))?
-            .to_bytes();
+        let body = body.map_err(|e| self.broke_off(&e))?.to_bytes();
         if !head.status.is_success() {
             return Err(refusal(head.status, &body));
         }

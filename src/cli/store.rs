@@ -1,5 +1,6 @@
 //! `linkseal store`: copies of the embedded store, taken while it is in use, and put back.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -18,7 +19,8 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Make the store from a copy, where there is none yet.
+    /// Make the store from a copy, where there is none yet. It gets the owner of its folder, so that
+    /// the service can open it also when root restores it.
     Restore {
         /// The copy to read.
         file: PathBuf,
@@ -43,12 +45,20 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Backup { file, which } => {
             let (store, key) = which.store()?;
             sqlite::backup(&store, &file).map_err(Failure::failed)?;
-            which.done(&store, &file, &key, "written; its secrets open only with the key")
+            which.done(
+                &store,
+                &file,
+                &key,
+                "written, readable for this user only; its secrets open only with the key",
+            )
         }
         Command::Restore { file, which } => {
             let (store, key) = which.store()?;
             sqlite::restore(&file, &store).map_err(Failure::failed)?;
-            which.done(&file, &store, &key, "restored; its secrets open only with the key")?;
+            let owner = std::fs::metadata(&store).map_err(Failure::failed)?;
+            let (user, group) = (owner.uid(), owner.gid());
+            let what = format!("restored for user {user}, group {group}; its secrets open only with the key");
+            which.done(&file, &store, &key, &what)?;
             check_key(&store, &key)
         }
     }

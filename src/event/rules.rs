@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::verdict::Class;
 
 /// The version of these rules; each event's verdict names it.
-pub(super) const VERSION: &str = "2026-11.3";
+pub(super) const VERSION: &str = "2026-11.4";
 
 /// The weight from which signs together mean a program.
 pub(super) const CERTAIN: u32 = 100;
@@ -89,6 +89,10 @@ signs! {
     AgentCrawler = "agent_crawler", Scanner, 100;
     /// An HTTP library or tool.
     AgentTool = "agent_tool", Scanner, 100;
+    /// Calls itself a checker, a scanner or a filter.
+    AgentChecker = "agent_checker", Scanner, 100;
+    /// Calls itself a proxy for images.
+    AgentImageProxy = "agent_image_proxy", Proxy, 0;
     /// No browser and no mail program, by the form of its name.
     AgentProgram = "agent_program", Scanner, 100;
     /// Microsoft Office asks what a link is before it hands it to the browser.
@@ -116,6 +120,9 @@ signs! {
     /// The same link from two networks at once: one of the two fetched it for the other, as
     /// gateways do that look when a person clicks, and it cannot be told which.
     TwoNetworks = "two_networks", Unknown, 40;
+    /// Unsubscribes with the right token by POST (RFC 8058): scanners do not, so a person asked for
+    /// it, whatever program sends it for them. It outweighs every other sign.
+    OneClick = "one_click", Human, 0;
     /// A changed copy of this link came just before it, from the same network.
     ChangedTokenBefore = "changed_token_before", Scanner, 100;
 }
@@ -224,15 +231,104 @@ pub(super) const OFFICE: &[&str] = &["ms-office", "msoffice", "microsoft office"
 /// Before the address of the page about a program, as crawlers name it (RFC 9309 §2.2.1).
 pub(super) const ABOUT: &[&str] = &["+http://", "+https://"];
 
+/// Words by which programs say what they are, wherever they stand and whatever else the agent
+/// says: gateways put theirs behind a browser's. Looked for where no rule above knows the agent.
+pub(super) const TRADES: &[(&str, Sign)] = &[
+    ("scanner", Sign::AgentChecker),
+    ("checker", Sign::AgentChecker),
+    ("resolver", Sign::AgentChecker),
+    ("validator", Sign::AgentChecker),
+    ("siphon", Sign::AgentChecker),
+    ("harvest", Sign::AgentChecker),
+    ("link scan", Sign::AgentChecker),
+    ("linkscan", Sign::AgentChecker),
+    ("link-scan", Sign::AgentChecker),
+    ("url scan", Sign::AgentChecker),
+    ("urlscan", Sign::AgentChecker),
+    ("url-scan", Sign::AgentChecker),
+    ("link check", Sign::AgentChecker),
+    ("linkcheck", Sign::AgentChecker),
+    ("link-check", Sign::AgentChecker),
+    ("mailcheck", Sign::AgentChecker),
+    ("mail-check", Sign::AgentChecker),
+    ("mail check", Sign::AgentChecker),
+    ("mailsecurity", Sign::AgentChecker),
+    ("mail-security", Sign::AgentChecker),
+    ("mail security", Sign::AgentChecker),
+    ("mailgateway", Sign::AgentChecker),
+    ("mail-gateway", Sign::AgentChecker),
+    ("mail gateway", Sign::AgentChecker),
+    ("securitygateway", Sign::AgentChecker),
+    ("security gateway", Sign::AgentChecker),
+    // Makers and programs that check mail.
+    ("ironport", Sign::AgentChecker),
+    ("trellix", Sign::AgentChecker),
+    ("fireeye", Sign::AgentChecker),
+    ("fortimail", Sign::AgentChecker),
+    ("fortiguard", Sign::AgentChecker),
+    ("fortisandbox", Sign::AgentChecker),
+    ("hornetsecurity", Sign::AgentChecker),
+    ("messagelabs", Sign::AgentChecker),
+    ("cloudmark", Sign::AgentChecker),
+    ("ironscales", Sign::AgentChecker),
+    ("avanan", Sign::AgentChecker),
+    ("retarus", Sign::AgentChecker),
+    ("spamassassin", Sign::AgentChecker),
+    ("rspamd", Sign::AgentChecker),
+    ("virustotal", Sign::AgentChecker),
+    // Proxies of mail providers.
+    ("imageproxy", Sign::AgentImageProxy),
+    ("image-proxy", Sign::AgentImageProxy),
+    ("image proxy", Sign::AgentImageProxy),
+    ("imgproxy", Sign::AgentImageProxy),
+    ("mailproxy", Sign::AgentImageProxy),
+    ("mail-proxy", Sign::AgentImageProxy),
+    ("mail proxy", Sign::AgentImageProxy),
+    // Previews.
+    ("link preview", Sign::AgentLinkPreview),
+    ("link-preview", Sign::AgentLinkPreview),
+    ("linkpreview", Sign::AgentLinkPreview),
+    ("url preview", Sign::AgentLinkPreview),
+    ("url-preview", Sign::AgentLinkPreview),
+    ("urlpreview", Sign::AgentLinkPreview),
+];
+
+/// The same, where the agent is no browser's: browsers of people have names with these in them.
+pub(super) const TRADES_OF_PROGRAMS: &[(&str, Sign)] = &[
+    ("scan", Sign::AgentChecker),
+    ("check", Sign::AgentChecker),
+    ("spam", Sign::AgentChecker),
+    ("virus", Sign::AgentChecker),
+    ("filter", Sign::AgentChecker),
+    ("security", Sign::AgentChecker),
+    ("gateway", Sign::AgentChecker),
+    ("sandbox", Sign::AgentChecker),
+    ("proxy", Sign::AgentImageProxy),
+    ("preview", Sign::AgentLinkPreview),
+];
+
 /// How browsers begin, and what shows a browser's engine in an agent that says `compatible`.
-pub(super) const BROWSERS: &[&str] = &["mozilla/", "opera/"];
+pub(super) const BROWSERS: &[&str] = &[
+    "mozilla/",
+    "opera/",
+    // Browsers that do not say they are Mozilla: those of terminals, small ones, and old phones'.
+    "lynx/",
+    "w3m/",
+    "elinks/",
+    "elinks (",
+    "links (",
+    "links/",
+    "netsurf/",
+    "dillo/",
+    "blackberry",
+];
 /// See [`BROWSERS`].
 pub(super) const ENGINES: &[&str] = &["gecko", "webkit", "khtml", "trident", "msie", "presto"];
 
-/// What mail programs and the systems they run on call themselves: an agent with one of these that
-/// does not begin like a browser's may still show a message to a person.
+/// What mail programs and the systems they run on call themselves: an agent with one of these as a
+/// word that does not begin like a browser's may still show a message to a person. A link it leaves
+/// to a browser, so that clicks under such a name are a program's.
 pub(super) const MAIL_PROGRAMS: &[&str] = &[
-    "mail",
     "outlook",
     "microsoft office",
     "ms-office",
@@ -241,9 +337,15 @@ pub(super) const MAIL_PROGRAMS: &[&str] = &[
     "notes",
     "em client",
     "spark",
-    "dalvik/",
-    "blackberry",
+    "mailspring",
+    "mailbird",
+    "mailmate",
+    "dalvik",
 ];
+
+/// What the names of mail programs end in: `YahooMobileMail/1.0`, but neither `EmailSiphon` nor
+/// `MailScanner`.
+pub(super) const MAIL_END: &str = "mail";
 
 /// What ends an ambiguous agent: WebKit's engine and no browser after it, whatever the platform.
 pub(super) const AMBIGUOUS_END: &str = "applewebkit/605.1.15 (khtml, like gecko)";

@@ -75,12 +75,14 @@ impl Verdict {
     }
 
     /// What signs come to: the class furthest from a person that one of them means, and
-    /// `scanner` when together they say enough.
+    /// `scanner` when together they say enough. A person's own decision outweighs them all.
     pub(super) fn of(signs: Signs) -> Self {
         let class = signs.iter().map(Sign::class).max().unwrap_or(Class::Human);
         let weight: u32 = signs.iter().map(Sign::weight).sum();
         Self {
-            class: if weight >= rules::CERTAIN {
+            class: if signs.has(Sign::OneClick) {
+                Class::Human
+            } else if weight >= rules::CERTAIN {
                 Class::Scanner
             } else {
                 class
@@ -195,6 +197,11 @@ impl Rules {
         {
             found.signs.add(Sign::HeaderPurpose);
         }
+        if kind == EventType::Unsubscribe && method == Method::POST {
+            // Mail providers send it for a person, without an agent or under that of their proxies.
+            found.signs = Signs::default();
+            found.signs.add(Sign::OneClick);
+        }
         // Opens are left out: a mail program may show a message the moment it arrives.
         if kind == EventType::Click && since_issue.is_some_and(|t| t < rules::SOONEST_READ) {
             found.signs.add(Sign::RightAfterIssue);
@@ -226,34 +233,68 @@ impl Rules {
         if ends_with_ignoring_case(agent, rules::AMBIGUOUS_END.as_bytes()) {
             found.signs.add(Sign::AgentAmbiguous);
         }
-        if matches!(kind, EventType::Click | EventType::Redirect) && holds_any(searched, rules::OFFICE) {
+        let follows = matches!(kind, EventType::Click | EventType::Redirect);
+        if follows && holds_any(searched, rules::OFFICE) {
             found.signs.add(Sign::AgentOfficeLookup);
         }
         // Whose name is known needs no guess.
-        if found.signs == Signs::default() {
-            if holds_any(searched, rules::ABOUT) {
-                found.signs.add(Sign::AgentCrawler);
-            } else if !may_be_a_person(searched) {
-                found.signs.add(Sign::AgentProgram);
-            }
+        if found.signs == Signs::default()
+            && let Some(sign) = guess(searched, follows)
+        {
+            found.signs.add(sign);
         }
     }
 }
 
-/// Whether an agent has the form of a browser's, or names a mail program.
-fn may_be_a_person(agent: &[u8]) -> bool {
+/// What an agent is that no rule knows by name. `follows`: it follows a link, which mail programs
+/// leave to browsers. `None`: nothing speaks against a person.
+fn guess(agent: &[u8], follows: bool) -> Option<Sign> {
+    let trade = |words: &[(&str, Sign)]| {
+        words
+            .iter()
+            .find(|(word, _)| holds_any(agent, &[*word]))
+            .map(|(_, sign)| *sign)
+    };
+    if let Some(sign) = trade(rules::TRADES) {
+        return Some(sign);
+    }
+    if holds_any(agent, rules::ABOUT) {
+        return Some(Sign::AgentCrawler);
+    }
+    if is_browser(agent) {
+        return None;
+    }
+    trade(rules::TRADES_OF_PROGRAMS).or_else(|| (follows || !names_mail_program(agent)).then_some(Sign::AgentProgram))
+}
+
+/// Whether an agent has the form of a browser's.
+fn is_browser(agent: &[u8]) -> bool {
     let begins = |text: &&str| {
         agent
             .get(..text.len())
             .is_some_and(|a| a.eq_ignore_ascii_case(text.as_bytes()))
     };
     if !rules::BROWSERS.iter().any(begins) {
-        return holds_any(agent, rules::MAIL_PROGRAMS);
+        return false;
     }
     // `Mozilla/5.0 (compatible; …` is how programs begin that want to be taken for a browser.
     let comment = agent.iter().position(|b| *b == b'(').and_then(|at| agent.get(at..));
     let compatible = comment.is_some_and(|c| c.get(..11).is_some_and(|c| c.eq_ignore_ascii_case(b"(compatible")));
-    !compatible || holds_any(agent, rules::ENGINES) || holds_any(agent, rules::MAIL_PROGRAMS)
+    !compatible || holds_any(agent, rules::ENGINES)
+}
+
+/// Whether a mail program's name is in an agent, as words of their own.
+fn names_mail_program(agent: &[u8]) -> bool {
+    let letter = |at: Option<usize>| at.and_then(|at| agent.get(at)).is_some_and(u8::is_ascii_alphabetic);
+    let found = |word: &str, starts: bool| {
+        let mut places = agent.windows(word.len()).enumerate();
+        places.any(|(at, w)| {
+            w.eq_ignore_ascii_case(word.as_bytes())
+                && !letter(at.checked_add(word.len()))
+                && !(starts && letter(at.checked_sub(1)))
+        })
+    };
+    rules::MAIL_PROGRAMS.iter().any(|word| found(word, true)) || found(rules::MAIL_END, false)
 }
 
 fn holds_any(agent: &[u8], words: &[&str]) -> bool {
@@ -346,6 +387,81 @@ mod tests {
         let mac = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15) AppleWebKit/537.36 (KHTML, like Gecko) Microsoft Outlook/16.78 Chrome/116.0.0.0 Safari/537.36";
         let j = judge(EventType::Click, Method::GET, &[("user-agent", mac)], 60_000);
         assert_eq!(j.verdict.class, Class::Human);
+    }
+
+    #[test]
+    fn mail_in_a_name_makes_no_person_of_a_program() {
+        const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+        for (agent, class) in [
+            ("MailScanner/5.5.3", Class::Scanner),
+            ("EmailSecurityGateway/2.0 (link scan)", Class::Scanner),
+            ("mail-link-checker/1.0", Class::Scanner),
+            ("Mailgun/1.0", Class::Scanner),
+            ("EmailSiphon", Class::Scanner),
+            ("SpamAssassin-MailCheck/1", Class::Scanner),
+            ("Email-Link-Preview/1.0", Class::Prefetch),
+            ("Rspamd/3.8 mail url resolver", Class::Scanner),
+            ("Mozilla/5.0 (compatible; EmailWolf 1.00)", Class::Scanner),
+            ("Outlook-Link-Filter/1.0", Class::Scanner),
+            ("Sparkle/2.0", Class::Scanner),
+            ("SeznamEmailProxy/2.0.156", Class::Proxy),
+            (
+                "Yahoo Link Preview; https://help.yahoo.com/kb/mail/yahoo-link-preview-SLN23615.html",
+                Class::Prefetch,
+            ),
+            (&format!("{CHROME} Cisco-IronPort"), Class::Scanner),
+            (&format!("{CHROME} Trellix"), Class::Scanner),
+            (&format!("{CHROME} ImageProxy"), Class::Proxy),
+        ] {
+            for kind in [EventType::Click, EventType::Redirect, EventType::Open] {
+                let j = judge(kind, Method::GET, &[("user-agent", agent)], 3_600_000);
+                assert_eq!(j.verdict.class, class, "{agent} {kind:?} {:?}", j.verdict);
+            }
+        }
+        // A mail program shows a message, and leaves links to a browser.
+        for agent in [
+            "Mail/3774.300.61.1.2 CFNetwork/1490.0.4 Darwin/23.2.0",
+            "YahooMobileMail/1.0 (Android Mail; 7.41.1)",
+            "Evolution/3.52.3",
+            "Dalvik/2.1.0 (Linux; U; Android 14; SM-S918B Build/UP1A.231005.007)",
+        ] {
+            let of = |kind| judge(kind, Method::GET, &[("user-agent", agent)], 3_600_000).verdict;
+            assert_eq!(of(EventType::Open).class, Class::Human, "{agent}");
+            assert_eq!(of(EventType::Click).reasons().collect::<Vec<_>>(), ["agent_program"]);
+        }
+        for agent in [
+            "Lynx/2.8.9rel.1 libwww-FM/2.14 SSL-MM/1.4.1 GNUTLS/3.6.13",
+            "w3m/0.5.3+git20230121",
+            "ELinks/0.13.2 (textmode; Linux 5.10.0 x86_64; 80x24-2)",
+            "BlackBerry9700/5.0.0.862 Profile/MIDP-2.1 Configuration/CLDC-1.1 VendorID/331",
+            CHROME,
+        ] {
+            for kind in [EventType::Click, EventType::Open] {
+                let j = judge(kind, Method::GET, &[("user-agent", agent)], 3_600_000);
+                assert_eq!(j.verdict.class, Class::Human, "{agent}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_unsubscribes_is_a_person_whatever_sends_it() {
+        let yahoo = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html";
+        for agent in ["Google-UnsubscribeBot", "", yahoo, "Mozilla/5.0", "curl/8.5.0"] {
+            let purpose = ("sec-purpose", "prefetch");
+            let j = judge(
+                EventType::Unsubscribe,
+                Method::POST,
+                &[("user-agent", agent), purpose],
+                100,
+            );
+            assert_eq!(j.verdict.class, Class::Human, "{agent}");
+            assert_eq!(j.verdict.reasons().collect::<Vec<_>>(), ["one_click"], "{agent}");
+            assert_eq!(j.proxy, (agent == yahoo).then_some("yahoo"));
+            // Nor does what is known of its network change that.
+            let mut signs = j.verdict.signs();
+            signs.add(Sign::NetworkScanner);
+            assert_eq!(Verdict::of(signs).class, Class::Human);
+        }
     }
 
     #[test]

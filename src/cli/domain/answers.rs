@@ -173,6 +173,9 @@ pub(super) fn describe(name: &DomainName, report: &Report) -> String {
     if report.is_right() {
         return out;
     }
+    if report.https {
+        out.push_str("HTTPS is right and waits for none of these records, which are not as they should be:\n");
+    }
     let list = |values: &[String]| {
         if values.is_empty() {
             "nothing".to_owned()

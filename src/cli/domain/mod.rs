@@ -53,12 +53,13 @@ pub(super) enum Command {
         name: DomainName,
     },
     /// Check a domain's DNS now, and have its certificate issued when it is right. Exits with 2
-    /// when it is not right yet, and tells which record to change.
+    /// when it is not right for HTTPS yet, and tells which record to change. Records for mail and
+    /// those asked for with the domain are told too, but nothing waits for them.
     Verify {
         /// Its name.
         #[arg(required_unless_present = "all")]
         name: Option<DomainName>,
-        /// Look at every domain, as before a cut-over. Exits with 2 when any is not right.
+        /// Look at every domain, as before a cut-over. Exits with 2 when any is not right for HTTPS.
         #[arg(long, conflicts_with = "name", requires = "dry_run")]
         all: bool,
         /// Only look at DNS: nothing is changed and nothing is ordered.
@@ -304,7 +305,17 @@ mod tests {
         };
         let verify = move |Path(name): Path<String>| async move {
             let right = name != "b.example";
-            let state = if name == "paused.example" { "unknown" } else { "pending" };
+            let state = match name.as_str() {
+                "paused.example" => "unknown",
+                "mail.example" => "issued",
+                _ => "pending",
+            };
+            if name == "mail.example" {
+                let spf = json!({"type": "TXT", "host": name, "expected": ["v=spf1 …"], "found": [], "verdict": "missing",
+                                 "hint": {"en": "Add it.", "de": "Anlegen."}});
+                let report = json!({"https": true, "verified": false, "records": [spf], "ssl": ssl(state)});
+                return (StatusCode::ACCEPTED, Json(report));
+            }
             (
                 StatusCode::ACCEPTED,
                 Json(
@@ -378,6 +389,19 @@ mod tests {
         let waited = verify(&client, &paused, Some(long), false);
         let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waited).await;
         assert!(matches!(waited, Ok(Err(Failure::NotYet))), "{waited:?}");
+        // What is no gate is not waited for.
+        let mail = "mail.example".parse().unwrap();
+        for until in [None, Some(long)] {
+            let waited = verify(&client, &mail, until, false);
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(5), waited).await;
+            assert!(matches!(waited, Ok(Ok(()))), "{waited:?}");
+        }
+        // The time given is what is waited at most, also where looks are farther apart.
+        let started = Instant::now();
+        let short = started + std::time::Duration::from_millis(200);
+        let waited = verify(&client, &wrong, Some(short), false).await;
+        assert!(matches!(waited, Err(Failure::NotYet)), "{waited:?}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
         assert!(client.delete("/v1/domains/a.example").await.is_ok());
         let error = client.get("/v1/domains/x.example").await.unwrap_err();
         assert_eq!(error.to_string(), "linkseal: there is no such domain (not_found)");

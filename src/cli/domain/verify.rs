@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answers::{Domain, Report, describe, read};
 use crate::cli::admin_client::AdminClient;
@@ -23,10 +24,17 @@ pub(super) async fn verify(
     json: bool,
 ) -> Result<(), Failure> {
     let mut told = String::new();
+    let mut last: Option<Value> = None;
     loop {
-        let answer = client.post(&format!("/v1/domains/{name}/verify"), None).await?;
+        let path = format!("/v1/domains/{name}/verify");
+        let look = client.post(&path, None);
+        // The first look has the time DNS takes; a later one may not outlast what is left.
+        let answer = match (last.take(), until) {
+            (Some(before), Some(until)) => timeout_at(until, look).await.unwrap_or(Ok(before))?,
+            _ => look.await?,
+        };
         let report: Report = read(&answer)?;
-        let right = report.is_right();
+        let right = report.https;
         let done = right && (until.is_none() || report.ssl.state == State::Issued.as_str());
         // No order is made during a freeze, which may last for days, nor for a domain that is set aside.
         let goes_on = !done
@@ -49,9 +57,16 @@ pub(super) async fn verify(
         if right {
             await_order(client, name, until).await?;
         } else {
-            sleep(VERIFY_EVERY).await;
+            pause(VERIFY_EVERY, until).await;
         }
+        last = Some(answer);
     }
+}
+
+/// Waits, and no longer than there is time.
+async fn pause(time: Duration, until: Option<Instant>) {
+    let end = Instant::now() + time;
+    sleep_until(until.map_or(end, |until| until.min(end))).await;
 }
 
 /// What a person needs, and whether an order can follow at all.
@@ -67,7 +82,7 @@ fn told_of(name: &DomainName, report: &Report) -> String {
 async fn await_order(client: &AdminClient, name: &DomainName, until: Option<Instant>) -> Result<(), Failure> {
     let again = Instant::now() + VERIFY_EVERY;
     loop {
-        sleep(LOOK_EVERY).await;
+        pause(LOOK_EVERY, until).await;
         let domain: Domain = read(&client.get(&format!("/v1/domains/{name}")).await?)?;
         let now = Instant::now();
         if domain.ssl.state == State::Issued.as_str() || now >= again || until.is_some_and(|until| now >= until) {
@@ -84,9 +99,5 @@ pub(super) async fn look(client: &AdminClient, name: &DomainName, json: bool) ->
         true => output::json(&answer)?,
         false => output::text(&describe(name, &report))?,
     }
-    if report.is_right() {
-        Ok(())
-    } else {
-        Err(Failure::NotYet)
-    }
+    if report.https { Ok(()) } else { Err(Failure::NotYet) }
 }

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -19,7 +19,7 @@ use crate::store::StoreError;
 pub fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
     let reader = open_existing(from)?;
     schema_of(&reader).map_err(|error| refused(from, error))?;
-    copy(&reader, to)
+    copy(&reader, to, Owner::Caller)
 }
 
 /// Makes the store `to` from the backup `from`, once the backup is known to be whole and of a
@@ -29,7 +29,7 @@ pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
     if let Some(dir) = to.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
         fs::create_dir(dir).map_err(|error| failed(dir, &error))?;
     }
-    let _lock = lock(to)?;
+    let lock = lock(to)?;
     // A log left behind would be played into the new file, which it was not written for.
     for there in [to.to_owned(), with_suffix(to, "-wal"), with_suffix(to, "-journal")] {
         if there.exists() {
@@ -41,7 +41,39 @@ pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
         return Err(refused(from, StoreError::Unavailable("it is empty".into())));
     }
     check(&reader).map_err(|error| refused(from, error))?;
-    copy(&reader, to)
+    copy(&reader, to, Owner::OfFolder)?;
+    Owner::OfFolder
+        .give(&lock, to)
+        .map_err(|error| failed(&with_suffix(to, ".lock"), &error))
+}
+
+/// Whose a copy is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// That of the process which makes it.
+    Caller,
+    /// That of the folder it stands in: a store must open for the service, also when root restores it.
+    OfFolder,
+}
+
+impl Owner {
+    /// Gives an open file that stands beside `to` its owner.
+    fn give(self, file: &File, to: &Path) -> io::Result<()> {
+        if self == Self::Caller {
+            return Ok(());
+        }
+        let absolute = std::path::absolute(to)?;
+        let folder = fs::metadata(absolute.parent().unwrap_or(&absolute))?;
+        let now = file.metadata()?;
+        if (now.uid(), now.gid()) == (folder.uid(), folder.gid()) {
+            return Ok(());
+        }
+        match fchown(file, Some(folder.uid()), Some(folder.gid())) {
+            // Only root may give files away. For anyone else the file is right as it is: their own.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            given => given,
+        }
+    }
 }
 
 /// A sealed secret of the store at `path`, which tells the key that it needs. `None`: it holds none.
@@ -57,7 +89,7 @@ pub fn sealed_secret(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 }
 
 /// Writes what `db` sees now to a new file.
-pub(super) fn copy(db: &Connection, to: &Path) -> Result<(), StoreError> {
+pub(super) fn copy(db: &Connection, to: &Path, owner: Owner) -> Result<(), StoreError> {
     // An absolute path is never taken for a URI by SQLite.
     let to = std::path::absolute(to).map_err(|error| failed(to, &error))?;
     if to.exists() {
@@ -71,7 +103,7 @@ pub(super) fn copy(db: &Connection, to: &Path) -> Result<(), StoreError> {
     // Takes one snapshot, and leaves deleted rows behind.
     db.execute("VACUUM INTO ?1", [name])
         .map_err(|error| failed(&to, &error))?;
-    partial.publish(&to)
+    partial.publish(&to, owner)
 }
 
 /// A copy that is not whole yet; removed when it does not become so.
@@ -92,9 +124,11 @@ impl Partial {
         Ok(Self { path })
     }
 
-    fn publish(self, to: &Path) -> Result<(), StoreError> {
+    fn publish(self, to: &Path, owner: Owner) -> Result<(), StoreError> {
         let finish = || {
-            File::open(&self.path)?.sync_all()?;
+            let file = File::open(&self.path)?;
+            owner.give(&file, to)?;
+            file.sync_all()?;
             // A link, unlike a rename, fails when somebody made the target meanwhile.
             match fs::hard_link(&self.path, to) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !to.exists() => {

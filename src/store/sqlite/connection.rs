@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,8 +47,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
         io::ErrorKind::StorageFull => StoreError::Full,
         io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
         _ => StoreError::Unavailable(format!(
-            "{} cannot be opened ({error}); its directory must exist and be writable for linkseal",
-            path.display()
+            "{} cannot be opened ({error}); {}",
+            path.display(),
+            what_it_needs(path)
         )),
     };
     // SQLite gives its two side files the mode of the main one.
@@ -66,6 +67,21 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     // The file's own entry must last as its contents do.
     path.parent().map_or(Ok(()), sync_directory).map_err(cannot)?;
     Ok(Opened { writer, path, lock })
+}
+
+/// What has to be put right where a file cannot be opened.
+pub(super) fn what_it_needs(path: &Path) -> String {
+    let Ok(there) = fs::metadata(path) else {
+        return "its directory must exist and be writable for linkseal".to_owned();
+    };
+    if !there.is_file() {
+        return "it must be a file".to_owned();
+    }
+    let (owner, user) = (there.uid(), rustix::process::geteuid().as_raw());
+    if owner == user {
+        return "linkseal must be able to read and write it".to_owned();
+    }
+    format!("it belongs to user {owner} and linkseal runs as user {user}: give it the service's owner (chown)")
 }
 
 /// A further connection that only reads.
@@ -116,7 +132,11 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::StorageFull => StoreError::Full,
         io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly,
-        _ => StoreError::Unavailable(format!("{} cannot be locked ({error})", beside.display())),
+        _ => StoreError::Unavailable(format!(
+            "{} cannot be locked ({error}); {}",
+            beside.display(),
+            what_it_needs(&beside)
+        )),
     };
     let file = OpenOptions::new()
         .append(true)

@@ -560,7 +560,7 @@ impl Store for SqliteStore {
         let copy = live.readers.call(BACKUP_DEADLINE, move |db| {
             // Until it has ended, also when the caller has gone.
             let _permit = permit;
-            backup::copy(db, &to)
+            backup::copy(db, &to, backup::Owner::Caller)
         });
         self.measured("backup", copy).await
     }

@@ -1,6 +1,7 @@
 //! Backups, and putting them back.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -124,4 +125,49 @@ async fn only_a_whole_backup_is_restored() {
     assert!(refused(&copy).to_string().contains("-wal exists already"));
     fs::remove_file(&stale).unwrap();
     restore(&copy, &to).unwrap();
+}
+
+#[tokio::test]
+async fn a_restored_store_belongs_to_whom_its_folder_does() {
+    let (dir, path) = place();
+    let store = open(&path);
+    add(&store, "a.example", "acme", Reason::Queued).await;
+    let copy = dir.path().join("copy.db");
+    store.backup(&copy).await.unwrap();
+    let folder = dir.path().join("var");
+    fs::create_dir(&folder).unwrap();
+    // Only root can give files away; for others the owner is their own.
+    let is_root = fs::metadata(&folder).unwrap().uid() == 0;
+    if is_root {
+        chown(&folder, Some(61_234), Some(61_235)).unwrap();
+    }
+    let restored = folder.join("linkseal.db");
+    restore(&copy, &restored).unwrap();
+    let of = |path: &Path| {
+        let there = fs::metadata(path).unwrap();
+        (there.uid(), there.gid())
+    };
+    assert_eq!(of(&restored), of(&folder));
+    assert_eq!(of(&connection::with_suffix(&restored, ".lock")), of(&folder));
+    assert_eq!(fs::metadata(&restored).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_cannot_be_opened_is_said_to_be_the_file_or_its_directory() {
+    let (dir, _) = place();
+    let refused = |path: &Path| connection::open(path).err().map(|e| e.to_string()).unwrap_or_default();
+    let missing = refused(&dir.path().join("missing/linkseal.db"));
+    assert!(missing.contains("its directory must exist"), "{missing}");
+    let folder = refused(dir.path());
+    assert!(folder.contains("it must be a file"), "{folder}");
+    let file = dir.path().join("of_another.db");
+    fs::write(&file, b"").unwrap();
+    if fs::metadata(&file).unwrap().uid() == 0 {
+        chown(&file, Some(61_234), Some(61_235)).unwrap();
+        let needs = connection::what_it_needs(&file);
+        assert!(
+            needs.contains("belongs to user 61234 and linkseal runs as user 0"),
+            "{needs}"
+        );
+    }
 }
