@@ -362,3 +362,6 @@ impl Control {
         Certificate::new(&stored.chain_pem, &key).map_err(|e| e.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

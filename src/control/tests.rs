@@ -49,7 +49,7 @@ const EDGE: &str = "track.platform.example";
 pub(super) const CA: &str = "https://127.0.0.1:9/directory";
 
 /// DNS in which every name leads to the edge, but those of which the first label is `missing` or
-/// `failing`.
+/// `failing`. Questions about `panics` panic.
 struct NamesTell;
 
 #[async_trait]
@@ -58,6 +58,7 @@ impl Lookup for NamesTell {
         if name.starts_with("missing") {
             return Err(LookupError::NxDomain { ttl: Some(60) });
         }
+        assert!(!name.starts_with("panics"), "as the test wants it");
         if name.starts_with("failing") {
             return Err(LookupError::ServFail { text: None });
         }

@@ -80,6 +80,8 @@ pub struct Seen {
     /// Who did it. `None`: that is not a question here.
     pub class: Option<Class>,
     id: Uuid,
+    /// How many requests it stands for.
+    requests: u32,
 }
 
 impl Activity {
@@ -167,6 +169,7 @@ impl Activity {
                 kind,
                 class,
                 id: event.id,
+                requests: event.repeated.map_or(1, |n| u32::try_from(n).unwrap_or(u32::MAX)),
             }),
         }
         tenants.truncate(TENANTS - 1);
@@ -188,6 +191,7 @@ struct Looked<'j> {
     link: Option<u16>,
     verdict: Option<Verdict<'j>>,
     corrects: Option<Uuid>,
+    repeated: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -215,9 +219,9 @@ impl Recent {
         for hour in &other.hours {
             let at = Timestamp::from_millis(hour.hour * HOUR_MS);
             self.at(at, |sum| {
-                sum.opens += hour.opens;
-                sum.clicks += hour.clicks;
-                sum.machines += hour.machines;
+                sum.opens = sum.opens.saturating_add(hour.opens);
+                sum.clicks = sum.clicks.saturating_add(hour.clicks);
+                sum.machines = sum.machines.saturating_add(hour.machines);
             });
         }
         self.last.extend(&other.last);
@@ -237,7 +241,10 @@ impl Recent {
     fn add(&mut self, seen: Seen) {
         if matches!(seen.kind, EventType::Open | EventType::Click | EventType::Redirect) {
             let (is_click, machine) = (seen.kind != EventType::Open, seen.class.is_some_and(is_machine));
-            self.at(seen.time, |hour| *hour.count(is_click, machine) += 1);
+            self.at(seen.time, |hour| {
+                let count = hour.count(is_click, machine);
+                *count = count.saturating_add(seen.requests);
+            });
         }
         self.last.push_front(seen);
         self.last.truncate(LAST);
@@ -259,7 +266,8 @@ impl Recent {
         self.at(time, |hour| {
             if before != after && *hour.count(is_click, before) > 0 {
                 *hour.count(is_click, before) -= 1;
-                *hour.count(is_click, after) += 1;
+                let count = hour.count(is_click, after);
+                *count = count.saturating_add(1);
             }
         });
     }
@@ -304,9 +312,12 @@ fn lock(tenants: &Mutex<Tenants>) -> MutexGuard<'_, Tenants> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::Path;
+
     use prometheus::Registry;
 
-    use super::super::{Durability, Event, EventSettings, IpPrivacy, Metrics};
+    use super::super::{Client, Durability, Event, EventSettings, IpPrivacy, Metrics};
     use super::*;
     use crate::clock::Clock;
 
@@ -316,6 +327,7 @@ mod tests {
             kind,
             class: Some(class),
             id: Uuid::from_u128(id),
+            requests: 1,
         }
     }
 
@@ -393,11 +405,9 @@ mod tests {
         assert_eq!(counts(&recent), [(100, 0, 0, 2)]);
     }
 
-    #[tokio::test]
-    async fn it_reads_along_behind_the_journal() {
-        let dir = tempfile::tempdir().unwrap();
+    fn journal(dir: &Path) -> Journal {
         let settings = EventSettings {
-            dir: dir.path().to_owned(),
+            dir: dir.to_owned(),
             durability: Durability::Written,
             keep: Duration::from_secs(3600),
             max_bytes: 1 << 30,
@@ -405,7 +415,46 @@ mod tests {
             sinks: Vec::new(),
         };
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        let journal = Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap();
+        Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_event_that_stands_for_many_requests_counts_as_many() {
+        const CLICKS: u32 = 1_000;
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
+        let mut click = Event::new(EventType::Click, journal.clock().now(), "a.example", "a");
+        click.message_id = Some(Uuid::from_u128(1));
+        click.link = Some(1);
+        click.client = Some(Client {
+            ip: Some(Ipv4Addr::new(203, 0, 113, 9).into()),
+            user_agent: None,
+            referer: None,
+            proxy: None,
+            network: None,
+            opted_out: false,
+        });
+        for _ in 0..CLICKS {
+            if !journal.is_repeated(&click) {
+                journal.append(&click).await.unwrap();
+            }
+        }
+        // What is being counted is written now.
+        assert!(journal.close(Duration::from_secs(60)));
+        let tasks = Tasks::new();
+        let activity = Activity::start(&journal, &tasks);
+        while !activity.of("a.example").last.iter().any(|seen| seen.requests > 1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let counted: u32 = activity.of("a.example").hours.iter().map(|h| h.clicks).sum();
+        assert_eq!(counted, CLICKS);
+        tasks.stop();
+    }
+
+    #[tokio::test]
+    async fn it_reads_along_behind_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal(dir.path());
         let append = async |domain: &str| {
             let event = Event::new(EventType::Open, journal.clock().now(), domain, "a");
             journal.append(&event).await.unwrap();

@@ -274,7 +274,7 @@ pub(super) const AGENTS: &[(&str, Class, &[&str], Option<&str>)] = &[
     (
         "Mozilla/5.0 (compatible; SomeChecker/1.0)",
         Class::Scanner,
-        &["agent_program"],
+        &["agent_checker"],
         None,
     ),
     (

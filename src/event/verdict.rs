@@ -446,7 +446,13 @@ mod tests {
     #[test]
     fn who_unsubscribes_is_a_person_whatever_sends_it() {
         let yahoo = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html";
-        for agent in ["Google-UnsubscribeBot", "", yahoo, "Mozilla/5.0", "curl/8.5.0"] {
+        for (agent, proxy) in [
+            ("Google-UnsubscribeBot", None),
+            ("", None),
+            (yahoo, Some("yahoo")),
+            ("Mozilla/5.0", Some("apple")),
+            ("curl/8.5.0", None),
+        ] {
             let purpose = ("sec-purpose", "prefetch");
             let j = judge(
                 EventType::Unsubscribe,
@@ -456,7 +462,7 @@ mod tests {
             );
             assert_eq!(j.verdict.class, Class::Human, "{agent}");
             assert_eq!(j.verdict.reasons().collect::<Vec<_>>(), ["one_click"], "{agent}");
-            assert_eq!(j.proxy, (agent == yahoo).then_some("yahoo"));
+            assert_eq!(j.proxy, proxy, "{agent}");
             // Nor does what is known of its network change that.
             let mut signs = j.verdict.signs();
             signs.add(Sign::NetworkScanner);

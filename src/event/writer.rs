@@ -339,11 +339,15 @@ impl Thread {
     /// Tries to make a segment after a time without.
     fn mend(&mut self) {
         self.writer.queue.set_busy(true);
-        let attempt = self.begin().and_then(|mut segment| match segment.prove() {
-            Ok(()) => Ok(segment),
-            Err(e) => {
-                segment.abandon();
-                Err(e)
+        // A disk may have room for a segment and none for the proof: what all sinks hold goes then too.
+        let attempt = self.with_room(|this| {
+            let mut segment = this.begin()?;
+            match segment.prove() {
+                Ok(()) => Ok(segment),
+                Err(e) => {
+                    segment.abandon();
+                    Err(e)
+                }
             }
         });
         let output = match attempt {

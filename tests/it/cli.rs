@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::client::{self, Web};
 use crate::support::edge::{EDGE_NAME, domain, private};
 use crate::support::ports::free_port;
-use crate::support::process::{run, run_as, spawn};
+use crate::support::process::{run, run_as, run_with_files, spawn};
 use crate::support::until;
 use crate::support::world::{Plan, World};
 
@@ -264,6 +264,25 @@ fn the_example_is_a_good_configuration_but_for_what_only_the_user_knows() {
         said.contains("cannot be read") || said.contains("only root can"),
         "{said}"
     );
+    // Fewer open files are allowed than it needs: it can run, and the user learns what to raise.
+    let few = run_with_files(512, &["config", "check", utf8(&file)]);
+    printed(&few);
+    let said = text(&few.stderr);
+    for part in ["warning:", "edge.max_connections", "512 are allowed", "LimitNOFILE"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let few = printed(&run_with_files(512, &["config", "check", utf8(&file), "--json"]));
+    let few: Value = serde_json::from_str(&few).expect("JSON");
+    assert_eq!(few["ok"], true, "{few}");
+    let keys = |few: &Value| {
+        few["warnings"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|w| w["key"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert!(keys(&few).contains(&json!("edge.max_connections")), "{few}");
     let missing = run(&["config", "check", utf8(&file), "--user", "no-such-user"]);
     assert_eq!(missing.status.code(), Some(64));
     // Where the journal cannot be made, it is told before the start.

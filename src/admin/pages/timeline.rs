@@ -79,6 +79,11 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
             "An einen anderen Mandanten übergeben",
             Neutral,
         ),
+        "certificate_lost" => (
+            "Stored certificate cannot be used",
+            "Gespeichertes Zertifikat nicht verwendbar",
+            Bad,
+        ),
         "valid_again" => ("Certificate is valid after all", "Zertifikat ist doch gültig", Good),
         "paused" => ("Paused", "Angehalten", Neutral),
         "resumed" => ("Resumed", "Fortgesetzt", Neutral),

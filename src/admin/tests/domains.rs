@@ -20,6 +20,7 @@ async fn a_domain_is_shown_as_in_the_contract() {
         keys(&domain),
         [
             "name",
+            "unicode_name",
             "tenant",
             "former_tenants",
             "sending_domain",

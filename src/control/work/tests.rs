@@ -188,3 +188,36 @@ async fn a_handshake_for_a_name_that_waits_in_bulk_takes_it_along() {
     control.attend(name, Priority::Bulk, None);
     assert!(queued(Priority::Handshake));
 }
+
+/// A name that is wanted.
+async fn wanted(bench: &Bench, text: &str) -> DomainName {
+    let (name, now) = (name(text), bench.clock.now());
+    let mut record = DomainRecord::new(name.clone(), None, Origin::Registered, now);
+    record.happens(SslEvent::Wanted, now);
+    keep(bench, &record).await;
+    name
+}
+
+/// What ends in order gives its lease back; what panics does not.
+async fn assert_it_panicked(bench: &Bench, name: &DomainName) {
+    let (lease, now) = (domain_lease(name), bench.clock.now());
+    let free = bench.store.acquire_lease(&lease, "edge-2", HOUR, now).await.unwrap();
+    assert!(free.is_none(), "{name}");
+}
+
+#[tokio::test]
+async fn a_panic_in_a_turn_frees_the_name_and_answers_who_waits() {
+    let bench = Bench::new().await;
+    let name = wanted(&bench, "panics.customer.example").await;
+    // Each turn panics, and each finds the name free.
+    for _ in 0..3 {
+        let (reply, answer) = oneshot::channel();
+        let waiter = Waiter { reply, joined: false };
+        bench.control.attend(name.clone(), Priority::Handshake, Some(waiter));
+        let answer = tokio::time::timeout(PATIENT, answer).await.expect("an answer");
+        assert!(matches!(answer, Ok(CertificateAnswer::None)));
+        assert!(bench.control.inner.in_hand.is_empty());
+        assert_it_panicked(&bench, &name).await;
+        bench.clock.advance(HOUR);
+    }
+}

@@ -39,6 +39,17 @@ pub(crate) fn run_as(token: &str, arguments: &[&str]) -> Output {
     command.output().expect("the binary")
 }
 
+/// The same where at most so many files may be open.
+pub(crate) fn run_with_files(most: u32, arguments: &[&str]) -> Output {
+    let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script, BINARY])
+        .args(arguments)
+        .stdin(Stdio::null());
+    command.output().expect("the binary")
+}
+
 /// Starts the binary.
 pub(crate) fn spawn(arguments: &[&str]) -> Child {
     command(arguments).spawn().expect("the binary")

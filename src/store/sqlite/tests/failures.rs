@@ -82,7 +82,7 @@ async fn a_full_disk_loses_nothing_and_passes() {
         ..to(&domain, Reason::Ok)
     };
     // The small call shares a transaction with the large one, and is not harmed by it.
-    let (held, go) = hold(&store);
+    let (held, go) = hold(&store).await;
     let release = async { go.send(()).unwrap() };
     let (held, large, small, ()) = tokio::join!(
         held,
@@ -185,8 +185,8 @@ async fn a_transaction_that_cannot_be_committed_is_nobodys() {
         db.execute_batch("PRAGMA defer_foreign_keys = ON; INSERT INTO certificates VALUES (99, '', x'00')")?;
         Ok(())
     });
-    let (held, go) = hold(&store);
-    // All three may be one group; the two behind the first are.
+    let (held, go) = hold(&store).await;
+    // The two behind the first are one group.
     let release = async { go.send(()).unwrap() };
     let (_, dangling, neighbour, ()) = tokio::join!(held, dangling, store.hold_back("ca", NOW + MINUTE), release);
     assert!(matches!(dangling, Err(StoreError::Unavailable(_))));
@@ -204,7 +204,7 @@ async fn writes_that_wait_share_a_transaction() {
     let (_dir, path) = place();
     let metrics_of = prometheus::Registry::new();
     let store = SqliteStore::open(&path, Some(Metrics::register(&metrics_of))).unwrap();
-    let (held, go) = hold(&store);
+    let (held, go) = hold(&store).await;
     let frames = |path: &Path| fs::metadata(connection::with_suffix(path, "-wal")).unwrap().len();
     let before = frames(&path);
     let names: Vec<String> = (0..100).map(|n| format!("d{n}.example")).collect();
@@ -234,7 +234,7 @@ async fn writes_that_wait_share_a_transaction() {
 async fn a_call_whose_caller_has_gone_is_not_done() {
     let (_dir, path) = place();
     let store = SqliteStore::open(&path, None).unwrap();
-    let (held, go) = hold(&store);
+    let (held, go) = hold(&store).await;
     let abandoned = async {
         let mut create = Box::pin(store.create(creation(record("a.example", "acme", Reason::Queued))));
         // Polled once, it stands in the queue.

@@ -46,13 +46,17 @@ fn failure(result: Result<SqliteStore, StoreError>) -> StoreError {
     error
 }
 
-/// Holds the writer, once polled, until the sender is used: what is polled after it queues up.
-fn hold(store: &SqliteStore) -> (impl Future<Output = Result<(), StoreError>>, mpsc::Sender<()>) {
+/// Holds the writer until the sender is used: what is polled meanwhile queues up behind it.
+async fn hold(store: &SqliteStore) -> (impl Future<Output = Result<(), StoreError>>, mpsc::Sender<()>) {
     let (go, gate) = mpsc::channel();
-    let held = store.write("test", move |_| {
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let mut held = Box::pin(store.write("test", move |_| {
+        let _waiting = begun.send(());
         let _opened = gate.recv();
         Ok(())
-    });
+    }));
+    assert!(futures_util::poll!(&mut held).is_pending());
+    has_begun.await.unwrap();
     (held, go)
 }
 

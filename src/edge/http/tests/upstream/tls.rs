@@ -7,6 +7,20 @@ use super::*;
 /// What came over HTTP/2 or 1.1: version, authority or Host, path.
 type Seen = Arc<Mutex<Vec<(http::Version, String, String)>>>;
 
+/// TLS with a certificate of its own for a name.
+fn certified(name: &str) -> (rustls::ServerConfig, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ServerConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (config, made.cert.der().clone())
+}
+
 /// A back end that speaks what hyper speaks. `tls`: the name in its certificate, and its ALPN.
 async fn back_end(tls: Option<(&str, &[u8])>) -> (SocketAddr, Seen, Vec<CertificateDer<'static>>, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -14,16 +28,8 @@ async fn back_end(tls: Option<(&str, &[u8])>) -> (SocketAddr, Seen, Vec<Certific
     let (seen, connections) = (Seen::default(), Arc::new(AtomicU32::new(0)));
     let mut trust = Vec::new();
     let acceptor = tls.map(|(name, alpn)| {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        trust.push(made.cert.der().clone());
-        let key = PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let mut config = rustls::ServerConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
+        let (mut config, certificate) = certified(name);
+        trust.push(certificate);
         config.alpn_protocols = vec![alpn.to_vec()];
         (tokio_rustls::TlsAcceptor::from(Arc::new(config)), alpn == b"h2")
     });
@@ -130,4 +136,62 @@ async fn a_certificate_that_is_not_trusted_or_anothers_is_refused() {
     let mut rule = rule("/", &to(address));
     rule.origin.trust = trust;
     assert_eq!(edge(rule).get(BOTH[0], CUSTOMER, "/x").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_back_end_that_speaks_http2_no_more_gets_its_connections_in_parallel_again() {
+    const TOGETHER: usize = 3;
+    let (config, certificate) = certified("localhost");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut rule = rule(
+        "/",
+        &format!("https://localhost:{}", listener.local_addr().unwrap().port()),
+    );
+    rule.origin.trust = vec![certificate];
+    let (seen, over) = (Seen::default(), [(); 2].map(|()| CancellationToken::new()));
+    let (all, ends) = (Arc::clone(&seen), over.clone());
+    Tasks::new().spawn(async move {
+        // All but the first two connections are only made together.
+        let together = Arc::new(tokio::sync::Barrier::new(TOGETHER));
+        for number in 0usize.. {
+            let Ok((socket, _)) = listener.accept().await else {
+                return;
+            };
+            let (mut config, h2) = (config.clone(), number == 0);
+            config.alpn_protocols = vec![if h2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+            let (all, together, ends) = (Arc::clone(&all), Arc::clone(&together), ends.get(number).cloned());
+            Tasks::new().spawn(async move {
+                if ends.is_none() {
+                    together.wait().await;
+                }
+                let Ok(io) = acceptor.accept(socket).await else { return };
+                tokio::select! {
+                    () = speak(io, h2, all) => {}
+                    () = ends.unwrap_or_default().cancelled_owned() => {}
+                }
+            });
+        }
+    });
+    let edge = edge(rule);
+    let versions = || {
+        seen.lock()
+            .unwrap()
+            .iter()
+            .map(|(version, ..)| *version)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(edge.get(BOTH[0], CUSTOMER, "/x").await.status, StatusCode::OK);
+    assert_eq!(versions(), [http::Version::HTTP_2]);
+    over[0].cancel();
+    while versions().last() != Some(&http::Version::HTTP_11) {
+        edge.get(BOTH[0], CUSTOMER, "/x").await;
+    }
+    over[1].cancel();
+    let before = versions().len();
+    let asked = (0..TOGETHER).map(|_| edge.get(BOTH[0], CUSTOMER, "/x"));
+    for got in futures_util::future::join_all(asked).await {
+        assert_eq!(got.status, StatusCode::OK);
+    }
+    assert_eq!(versions().len(), before + TOGETHER);
 }
