@@ -78,7 +78,9 @@ impl Presence {
         if self.is_busy() || self.evicted.load(Ordering::Relaxed) {
             return None;
         }
-        let age = since_start(Instant::now()).wrapping_sub(self.last.load(Ordering::Relaxed));
+        // Read before the clock: a request that comes in between must not make it old.
+        let last = self.last.load(Ordering::Relaxed);
+        let age = since_start(Instant::now()).wrapping_sub(last);
         Some(Duration::from_millis(age.into()))
     }
 

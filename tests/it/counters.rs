@@ -109,6 +109,7 @@ async fn every_counter_is_there_before_anything_has_happened() {
                 "stray_aaaa",
                 "caa_forbids",
                 "error",
+                "no_resolver",
             ],
         ),
         ("linkseal_dead_letters_total", &["archive", "lives"]),

@@ -394,7 +394,7 @@ async fn after_issuance() -> Vec<Reason> {
     // A replacement that fails leaves the certificate as good as it was, until its renewal is due.
     let failed = |r: &DomainRecord| r.ssl.reason == Reason::Ok && r.ssl.last_error.is_some();
     stage.edge.until(NAME, "failed, and well", failed).await;
-    stage.clock.advance(61 * DAY);
+    stage.clock.advance(1_250 * DAY);
     stage.comes_to(NAME, Reason::RenewalFailing).await;
     stage.challenges.open(stage.edge.http);
     stage.pass_to_next(NAME).await;

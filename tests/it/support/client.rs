@@ -282,7 +282,11 @@ impl Kept {
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, String> {
         let request = http::Request::get(path).header("host", &self.name);
         let request = request.body(Full::default()).map_err(|e| e.to_string())?;
-        let answer = async { read(self.send.send_request(request).await.map_err(|e| e.to_string())?).await };
+        let answer = async {
+            // The connection may still be seeing to the end of the answer before.
+            self.send.ready().await.map_err(|e| e.to_string())?;
+            read(self.send.send_request(request).await.map_err(|e| e.to_string())?).await
+        };
         tokio::time::timeout(PATIENCE, answer)
             .await
             .map_err(|_| "no answer".to_owned())?
