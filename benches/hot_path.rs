@@ -73,7 +73,7 @@ fn verdict(bencher: Bencher<'_, '_>) {
 }
 
 /// One click as the edge records it, behaviour remembered and the journal `written`: of a message
-/// nobody else follows, and of one whose eight links are followed at once (with the corrections).
+/// no one else follows, and of one whose eight links are followed at once (with the corrections).
 /// This is the share of the thread that records it.
 #[divan::bench(args = ["alone", "burst"])]
 fn click_of(bencher: Bencher<'_, '_>, kind: &str) {

@@ -1,5 +1,5 @@
-//! Who may do what: bearer tokens (RFC 6750) with roles, or, without any, whoever is on this
-//! machine. Decides before every request, also about what the browser of somebody on this machine
+//! Who may do what: bearer tokens (RFC 6750) with roles, or, without any, anyone who is on this
+//! machine. Decides before every request, also about what the browser of someone on this machine
 //! is made to send.
 
 use std::net::IpAddr;
@@ -68,7 +68,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Whoever shows a token.
+    /// Anyone who shows a token.
     pub(super) fn of(token: &Token, from: IpAddr) -> Self {
         Self {
             who: token.name.clone(),
@@ -175,7 +175,7 @@ impl Access {
         self.tokens.is_empty()
     }
 
-    /// Whoever is on this machine, where there are no tokens.
+    /// Anyone who is on this machine, where there are no tokens.
     pub(super) fn local(&self, from: IpAddr) -> Result<Caller, Problem> {
         // The configuration allows this on loopback only; a reload does not move the socket.
         if !from.is_loopback() {
@@ -192,7 +192,7 @@ impl Access {
         })
     }
 
-    /// Whether somebody who was let in would be let in now, to no less: for what goes on for long.
+    /// Whether someone who was let in would be let in now, to no less: for what goes on for long.
     pub(super) fn still_lets_in(&self, caller: &Caller) -> bool {
         let Some(digest) = &caller.digest else {
             return self.is_open();
@@ -203,7 +203,7 @@ impl Access {
         })
     }
 
-    /// The token that somebody shows. `None`: it is not known here.
+    /// The token that someone shows. `None`: it is not known here.
     pub(super) fn find(&self, given: &[u8]) -> Option<&Token> {
         let given = digest(&SHA256, given);
         let mut found = None;
@@ -347,8 +347,8 @@ async fn domain_in_path(parts: &mut Parts) -> Result<DomainName, Problem> {
 }
 
 /// Without tokens only this machine is let in, and everything on it may do everything. So a proxy
-/// must not carry others' requests in here, nor must the browser of somebody on this machine be led
-/// here under a name that was rebound to loopback: only names that nobody else can give count as
+/// must not carry others' requests in here, nor must the browser of someone on this machine be led
+/// here under a name that was rebound to loopback: only names that no one else can give count as
 /// Host.
 pub(super) fn check_direct(parts: &Parts) -> Result<(), Problem> {
     if let Some(header) = forwarding_header(&parts.headers) {

@@ -144,7 +144,7 @@ impl Problem {
     pub(super) fn later(detail: impl Into<String>, until: Timestamp, now: Timestamp) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         problem.retry_at = Some(until);
-        // Rounded up: whoever comes back then is not turned away again.
+        // Rounded up: anyone who comes back then is not turned away again.
         problem.retry_after = Some(until.saturating_since(now).as_millis().div_ceil(1000) as u64);
         problem
     }

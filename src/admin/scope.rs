@@ -1,9 +1,9 @@
-//! How far somebody sees: the whole fleet, one tenant's domains, or one domain.
+//! How far someone sees: the whole fleet, one tenant's domains, or one domain.
 
 use super::problem::Problem;
 use crate::domain::{DomainName, DomainRecord};
 
-/// What somebody may see of all domains.
+/// What someone may see of all domains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     /// Everything.
@@ -44,7 +44,7 @@ impl Scope {
         }
     }
 
-    /// A domain as it is shown: whoever sees a part does not see the time before its tenant.
+    /// A domain as it is shown: anyone who sees a part does not see the time before its tenant.
     pub(super) fn shown(&self, record: DomainRecord) -> DomainRecord {
         match self {
             Self::All => record,

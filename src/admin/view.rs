@@ -195,7 +195,7 @@ pub(super) struct FreezeView<'a> {
 }
 
 impl<'a> FreezeView<'a> {
-    /// What somebody with this scope sees of it.
+    /// What someone with this scope sees of it.
     pub(super) fn of(freeze: &'a Freeze, scope: &Scope) -> Self {
         let is_platform = *scope == Scope::All;
         Self {

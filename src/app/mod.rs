@@ -85,7 +85,7 @@ pub struct Options {
     pub loopback: bool,
     /// Listening sockets that were handed in.
     pub inherited: Inherited,
-    /// The log, whose levels a reload changes. `None`: the log is somebody else's.
+    /// The log, whose levels a reload changes. `None`: the log is another's.
     pub log: Option<LogHandle>,
 }
 
@@ -340,7 +340,7 @@ impl App {
         &self.addresses
     }
 
-    /// The control plane, for whoever runs an edge inside a program of their own.
+    /// The control plane, for anyone who runs an edge inside a program of their own.
     pub fn control(&self) -> &Control {
         &self.control
     }

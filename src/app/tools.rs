@@ -1,5 +1,5 @@
 //! Whom the control plane asks (CA, DNS, the platform), made from the configuration: at the start,
-//! and anew at every reload.
+//! and again at every reload.
 
 use std::sync::Arc;
 

@@ -71,7 +71,7 @@ impl Certificate {
     /// The edge's TLS configuration that presents this certificate.
     ///
     /// It is kept here because it lives and dies with the certificate. The template of the first
-    /// call is the one used: the edge has one. Whoever serves the same certificate otherwise (the
+    /// call is the one used: the edge has one. Anyone who serves the same certificate otherwise (the
     /// admin port) makes a configuration of its own from [`Certificate::key`].
     pub fn served_with(&self, template: &ServerConfig) -> &Arc<ServerConfig> {
         self.served.get_or_init(|| {

@@ -185,7 +185,7 @@ async fn sinks(client: &AdminClient, json: bool) -> Result<(), Failure> {
     output::text(&output::table(Some(heading), &rows))
 }
 
-/// Prints events until nobody reads them any more, or the first stream cannot be opened.
+/// Prints events until no one reads them any more, or the first stream cannot be opened.
 async fn tail(
     client: &AdminClient,
     domain: Option<&DomainName>,

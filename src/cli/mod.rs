@@ -91,7 +91,7 @@ enum Failure {
     /// The link does not work; why was printed.
     #[error("the link is not right")]
     NotRight,
-    /// Nobody reads the output any more.
+    /// No one reads the output any more.
     #[error("the output was closed")]
     OutputClosed,
 }

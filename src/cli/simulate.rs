@@ -246,7 +246,7 @@ fn changed_limits(configured: &Limits, text: &str) -> Result<Limits, String> {
         .unwrap_or(inner);
     let told = |error: toml::de::Error| {
         format!(
-            "{}; allowed: orders_per_account, per_registered_domain and failed_per_name, each so many in so much \
+            "{}; allowed: orders_per_account, per_registered_domain and failed_per_name, each a count in a time \
              time: 'orders_per_account = \"300/3h\", failed_per_name = \"5/1h\"'",
             error.message()
         )

@@ -34,7 +34,7 @@ pub struct Acme {
     pub max_concurrent_orders: NonZeroU32,
     /// The CA's limits, to be changed when it granted you others.
     pub limits: Limits,
-    /// Whether the challenge's URL is tried from here before an order. What is found is told, and forbids nothing.
+    /// Whether the challenge's URL is tried from here before an order. What is found is reported, and forbids nothing.
     pub preflight: bool,
     /// Where names that lead here are tried instead, when the edge's public addresses cannot be reached from inside (hairpin NAT). Absent: at what they resolve to.
     pub preflight_address: Option<PortEighty>,
@@ -257,7 +257,7 @@ impl Acme {
         }
     }
 
-    /// Names from an example, which a public CA would refuse, or register with somebody else's
+    /// Names from an example, which a public CA would refuse, or register with another party's
     /// address.
     pub(super) fn check_names(&self, edge: &Edge, found: &mut Findings<'_>) {
         let directories = std::iter::once(&self.directory).chain(self.fallback.iter().map(|f| &f.directory));

@@ -14,7 +14,7 @@ use super::text::{HttpUrl, Limit, Span};
 pub struct Admission {
     /// Who decides about a name that is not registered.
     pub policy: Policy,
-    /// The platform's endpoint for the policy `ask`. Absent: nobody is asked.
+    /// The platform's endpoint for the policy `ask`. Absent: no one is asked.
     pub ask: Option<Ask>,
     /// What a token with a `tenant` needs to register a name that is not its tenant's yet.
     pub ownership: Ownership,
@@ -30,7 +30,7 @@ pub struct Admission {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// Nobody: only registered names are served.
+    /// No one: only registered names are served.
     #[default]
     Registered,
     /// The platform, by an HTTP request.
@@ -134,7 +134,7 @@ impl Admission {
             (Policy::Ask, Some(ask)) if !ask.url.is_https() && !ask.url.is_loopback() => {
                 found.warn(
                     "admission.ask.url",
-                    "is plain http: whoever sits between can allow any name; prefer https",
+                    "is plain http: anyone on the network path can allow any name; prefer https",
                 );
             }
             _ => {}

@@ -119,7 +119,7 @@ pub struct Sink {
     /// nats: who logs in with `password_file`. Absent: what that holds is a token.
     #[serde(default)]
     pub user: Option<String>,
-    /// nats: file of the password or the token. Absent: nobody logs in.
+    /// nats: file of the password or the token. Absent: no one logs in.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
 }

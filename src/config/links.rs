@@ -33,7 +33,7 @@ pub struct LinkKey {
     pub id: u8,
     /// The file that holds its 32 bytes as 64 hexadecimal digits.
     pub secret_file: PathBuf,
-    /// Whether it is revoked, because somebody else got hold of it: its links then lead where
+    /// Whether it is revoked, because another got hold of it: its links then lead where
     /// broken ones do. Takes effect by a reload.
     #[serde(default)]
     pub revoked: bool,

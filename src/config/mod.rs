@@ -179,7 +179,7 @@ impl Config {
     /// The JSON Schema of the file.
     pub fn schema() -> serde_json::Value {
         let mut schema = schemars::schema_for!(Self).to_value();
-        // This machine's name is nobody else's default.
+        // This machine's name is no one else's default.
         if let Some(node) = schema
             .pointer_mut("/$defs/Edge/properties/node")
             .and_then(|n| n.as_object_mut())

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, told so that whoever wrote it can put it right: where it
+//! What can be wrong with a configuration, reported so that its author can put it right: where it
 //! stands (file and line, or the environment variable), which key, and what is allowed.
 
 use std::fmt;

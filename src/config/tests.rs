@@ -90,7 +90,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[admission.cname]\nlookups = \"0/1m\"\n",
-            "dir/linkseal.toml:6: admission.cname.lookups: must be a limit such as \"300/3h\" (so many in so much time, both above zero), not string \"0/1m\"",
+            "dir/linkseal.toml:6: admission.cname.lookups: must be a limit such as \"300/3h\" (a count and a time, both above zero), not string \"0/1m\"",
         ),
         (
             "[admission]\npolicy = \"ask\"\n",
@@ -337,7 +337,7 @@ fn example_dir() -> tempfile::TempDir {
     dir
 }
 
-/// What the example leaves to its reader: the names are nobody's, the terms not agreed to.
+/// What the example leaves to its reader: the names are no one's, the terms not agreed to.
 fn filled_in() -> Vec<Variable> {
     [
         ("LINKSEAL_ACME__ACCEPT_TERMS", "true"),

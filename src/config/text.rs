@@ -292,7 +292,7 @@ impl fmt::Display for Limit {
 
 written_as_text!(
     Limit,
-    "a limit such as \"300/3h\" (so many in so much time, both above zero)",
+    "a limit such as \"300/3h\" (a count and a time, both above zero)",
     "300/3h"
 );
 

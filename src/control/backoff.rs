@@ -13,7 +13,7 @@ const STEPS: [Duration; 4] = [
     Duration::from_secs(6_000),
     Duration::from_secs(86_400),
 ];
-/// Wait while the CA does not answer: it is nobody's fault here, and it comes back.
+/// Wait while the CA does not answer: it is no one's fault here, and it comes back.
 const UNREACHABLE: Duration = Duration::from_secs(120);
 /// Waits after failures that say nothing about the domain, which the CA or we have to put right.
 const SETBACKS: [Duration; 3] = [

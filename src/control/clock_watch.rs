@@ -1,6 +1,6 @@
 //! Watches the system's clock. When it is set, times that were stored by the old one may stand far
 //! in the future: every record is looked through, and what no rule can have meant counts as come.
-//! The same after a start, when nobody knows by which clock they were stored, and now and then,
+//! The same after a start, when no one knows by which clock they were stored, and now and then,
 //! for the sake of other nodes' clocks.
 
 use std::time::Duration;

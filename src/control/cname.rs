@@ -1,6 +1,6 @@
 //! Admission by `cname`: a name whose DNS leads here is admitted, and kept as long as it does.
 //!
-//! Whoever sends ClientHellos decides how many names are asked for, and whoever owns a wildcard
+//! Anyone who sends ClientHellos decides how many names are asked for, and anyone who owns a wildcard
 //! that leads here decides how many of them are right. So everything is bounded: the names of one
 //! registered domain and the looks below it, the looks and the new names of this node and of each
 //! network that names come from, the looks at once, the answers remembered. A name that is past a bound leaves nothing behind and costs no look.
@@ -27,7 +27,7 @@ use crate::domain::{DomainName, DomainRecord};
 
 /// Answers kept at most; beyond, the least used go.
 const ANSWERS: u64 = 10_000;
-/// Registered domains whose looks are counted; one that is dropped starts anew.
+/// Registered domains whose looks are counted; one that is dropped starts again.
 const COUNTED_DOMAINS: u64 = 10_000;
 /// How long a registered domain's count is kept after its last look.
 const COUNTED_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -192,7 +192,7 @@ impl Control {
         let desk = &self.inner.cname;
         let registered = registered_domain(name.as_str());
         let in_front = name.label_count().saturating_sub(registered.split('.').count());
-        // Where nothing is ordered, nothing can come of a new name. A public suffix is nobody's.
+        // Where nothing is ordered, nothing can come of a new name. A public suffix is no one's.
         if in_front > settings.max_labels
             || self.inner.settings.load().issue == Issue::Off
             || psl::domain_str(name.as_str()).is_none()
@@ -365,7 +365,7 @@ mod tests {
             desk.may_look(registered, from(1), &settings(), now),
             Err(Refused::Full)
         ));
-        // Registered by somebody, it takes no place any more.
+        // Registered by someone, it takes no place any more.
         record.origin = Origin::Registered;
         desk.note(&record);
         desk.reserve(registered, &c, 2).expect("a place is left").keep();

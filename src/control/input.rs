@@ -25,11 +25,11 @@ pub struct Actor {
     pub tenant: Option<String>,
 }
 
-/// Whoever comes by the link to a domain's page. No token can be named so.
+/// Anyone who comes by the link to a domain's page. No token can be named so.
 pub const GUEST: &str = "share link";
 
 impl Actor {
-    /// Whether it is somebody with a link alone.
+    /// Whether it is someone with a link alone.
     pub(super) fn is_guest(&self) -> bool {
         self.who == GUEST
     }
@@ -132,10 +132,10 @@ pub enum OperatorError {
     /// It belongs to another tenant.
     #[error("the domain belongs to another tenant; PATCH it to move it")]
     OtherTenant,
-    /// Whoever is kept to one tenant cannot have this name: another has it.
+    /// The caller is kept to one tenant and cannot have this name: another has it.
     #[error("another tenant has this name; ask the operator of the platform to move it")]
     NotForYou,
-    /// Whoever is kept to one tenant has not shown that the name's owner wants it so.
+    /// The caller is kept to one tenant and has not shown that the name's owner wants it so.
     #[error(
         "{0} is registered with this token when its owner has published a record for that: host {host}, type TXT, value {value}; let the owner create it, wait until it can be seen, and register again",
         host = .1.host,
@@ -163,7 +163,7 @@ pub enum OperatorError {
     /// The edge's own name cannot be retired or purged.
     #[error("this is the edge's own name; it stays")]
     OwnName,
-    /// Whoever registers it is kept to one tenant.
+    /// The caller is kept to one tenant.
     #[error("this token registers domains of the tenant \"{0}\" only; leave tenant out, or give that one")]
     NotYourTenant(String),
     /// The tenant that whoever registers it is kept to has as many domains as it may.
@@ -184,7 +184,7 @@ pub enum OperatorError {
     /// All orders are frozen.
     #[error("all orders are frozen; DELETE /v1/issuer/freeze lets them go on")]
     Frozen,
-    /// Whoever asks has more looks under way than others leave room for.
+    /// The caller has more looks under way than others leave room for.
     #[error("too many looks at DNS are under way for this token, tenant or zone; try again in a few seconds")]
     Busy,
     /// The CA has not revoked the certificate; nothing was forgotten.
@@ -214,7 +214,7 @@ const MAX_APP_LINKS: usize = 64 * 1024;
 const MAX_HSTS: u32 = 63_072_000;
 
 impl NewDomain {
-    /// Makes it a domain of the tenant that whoever registers it is kept to. `None`: to none.
+    /// Makes it a domain of the tenant that anyone who registers it is kept to. `None`: to none.
     ///
     /// # Errors
     /// When it is to be another tenant's.
@@ -239,7 +239,7 @@ impl NewDomain {
 }
 
 impl Patch {
-    /// Whether somebody who is kept to one tenant may change `record` so.
+    /// Whether someone who is kept to one tenant may change `record` so.
     ///
     /// # Errors
     /// When names of others would be looked at.

@@ -61,7 +61,7 @@ impl Looks {
         }
     }
 
-    /// Waits for a place for a look whose answer somebody waits for.
+    /// Waits for a place for a look whose answer someone waits for.
     pub(super) async fn for_people(&self, priority: Priority, owners: Vec<Owner>) -> Place {
         self.reports.enter(priority, owners).await
     }
@@ -126,7 +126,7 @@ impl Control {
         vec![Owner::Tenant(self.tenant_of(record).into()), zone(record)]
     }
 
-    /// A place for a report that somebody asks for.
+    /// A place for a report that someone asks for.
     pub(super) async fn report_place(&self, record: &DomainRecord, actor: &Actor) -> Result<Place, OperatorError> {
         let mut owners = self.owners(record);
         owners.push(Owner::Token(actor.who.as_str().into()));

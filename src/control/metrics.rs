@@ -15,7 +15,7 @@ use crate::domain::record::ProbeResult;
 use crate::domain::ssl::{Reason, Wish};
 use crate::store::StoreError;
 
-/// How long the count of certificates at risk is shown without counting anew.
+/// How long the count of certificates at risk is shown without counting again.
 const AT_RISK_FRESH: Duration = Duration::from_secs(30);
 
 /// Handles of the control plane's metrics.
@@ -73,7 +73,7 @@ impl Metrics {
         )?;
         let suspects = IntGauge::new(
             "linkseal_suspects_itself",
-            "1 while so many domains turn for the worse that linkseal suspects itself and believes nothing worse.",
+            "1 while domains turn for the worse in such numbers that linkseal suspects itself and believes nothing worse.",
         )?;
         let probe_failing = IntGauge::new(
             "linkseal_probe_failing",
@@ -268,7 +268,7 @@ impl Control {
         Ok(())
     }
 
-    /// How many certificates are at risk, counted anew at most twice a minute.
+    /// How many certificates are at risk, counted again at most twice a minute.
     pub(super) fn at_risk(&self) -> u64 {
         let now = self.inner.clock.now();
         let mut known = self.inner.at_risk.lock().unwrap_or_else(PoisonError::into_inner);

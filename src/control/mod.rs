@@ -106,7 +106,7 @@ use crate::store::SharedStore;
 pub enum Issue {
     /// As soon as a domain is registered.
     OnRegister,
-    /// At the first handshake, or when somebody verifies.
+    /// At the first handshake, or when someone verifies.
     OnDemand,
     /// Never: what is held is served.
     Off,
@@ -187,7 +187,7 @@ struct Inner {
     in_hand: DashMap<DomainName, work::InHand>,
     /// One change of what is known of the CAs at a time.
     judging: Mutex<()>,
-    /// Woken when how CAA records name the CAs has to be read anew.
+    /// Woken when how CAA records name the CAs has to be read again.
     identities: Notify,
     /// Woken when they were read.
     identified: Notify,
@@ -224,7 +224,7 @@ struct Inner {
     throttles: standstill::Standstills,
 }
 
-/// Whom the control plane asks. A reload makes them anew; work at hand ends with those it began with.
+/// Whom the control plane asks. A reload makes them again; work at hand ends with those it began with.
 #[derive(Clone)]
 pub struct Tools {
     /// The CAs, in their order.
@@ -233,7 +233,7 @@ pub struct Tools {
     pub checker: Arc<Checker>,
     /// Asks the platform about unknown names. `None`: only registered names are admitted.
     pub asker: Option<Arc<Asker>>,
-    /// Tries the challenge's URL before an order. `None`: nobody does.
+    /// Tries the challenge's URL before an order. `None`: no one does.
     pub preflight: Option<Arc<Preflighter>>,
 }
 

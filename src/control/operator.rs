@@ -40,7 +40,7 @@ pub const MOVED: &str = "tenant_changed";
 const CESSATION_OF_OPERATION: u8 = 5;
 
 impl Control {
-    /// Registers a domain, brings a retired one back, or finds it unchanged. Whoever is kept to one
+    /// Registers a domain, brings a retired one back, or finds it unchanged. Anyone who is kept to one
     /// tenant registers for that one, and what its owner wants.
     pub async fn register(&self, mut new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
         new.keep_to(actor.tenant.as_deref())?;
@@ -299,7 +299,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Forgets a domain that nobody has registered and that leads here no longer.
+    /// Forgets a domain that no one has registered and that leads here no longer.
     pub(super) async fn forget_unregistered(&self, record: &DomainRecord) -> Result<(), StoreError> {
         match self.forget(record, &Actor::own()).await {
             Ok(()) => {

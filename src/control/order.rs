@@ -20,7 +20,7 @@ use crate::store::{Fence, StoreError, domain_lease};
 /// How long one order may hold its domain: longer than all its deadlines together.
 pub(super) const ORDER_LEASE: Duration = Duration::from_secs(300);
 
-/// How often one order may be admitted anew: its predecessor is gone, and then the CA does not take
+/// How often one order may be admitted again: its predecessor is gone, and then the CA does not take
 /// it as a replacement.
 const ADMISSIONS: usize = 3;
 /// When to come back to a domain for which even that was not enough.
@@ -309,7 +309,7 @@ impl Control {
                 }
                 let word = if doubts { "doubted" } else { "failed" };
                 draft.tells(word, Some(failure.error.detail.clone()));
-                // What the CA only did not get to is taken up again, not ordered anew.
+                // What the CA only did not get to is taken up again, not ordered again.
                 if !resumable {
                     draft.ends_order();
                 }

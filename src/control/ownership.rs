@@ -85,7 +85,7 @@ fn is_value(text: &str, value: &str) -> bool {
 }
 
 impl Control {
-    /// Refuses a name to whoever is kept to one tenant and neither holds it nor shows its owner's word.
+    /// Refuses a name to anyone who is kept to one tenant and neither holds it nor shows its owner's word.
     pub(super) async fn must_own(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
         let Some(tenant) = actor.tenant.as_deref() else {
             return Ok(());

@@ -19,9 +19,9 @@ use crate::domain::DomainName;
 /// Why a domain is worked on; the higher goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// Registered or imported; nobody waits.
+    /// Registered or imported; no one waits.
     Bulk,
-    /// Somebody pressed "verify".
+    /// Someone pressed "verify".
     Verify,
     /// A handshake waits.
     Handshake,
@@ -138,7 +138,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Moves a waiting name up: somebody waits for it now.
+    /// Moves a waiting name up: someone waits for it now.
     pub(crate) fn raise(&self, name: &DomainName, priority: Priority) {
         self.lock().raise(name, priority);
         // A slot may be free that is kept for those above where it stood.
@@ -223,7 +223,7 @@ impl State {
     fn raise(&mut self, name: &DomainName, priority: Priority) {
         if let Some(place) = self.places.get(name).filter(|p| p.priority < priority) {
             let (from, tenant) = (place.priority, Arc::clone(&place.tenant));
-            // What stands in the lane below is left behind: its arrival is nobody's any more.
+            // What stands in the lane below is left behind: its arrival is no one's any more.
             self.lane(from).waiting -= 1;
             self.add(name.clone(), tenant, priority);
         }

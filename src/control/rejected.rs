@@ -1,5 +1,5 @@
 //! Names that handshakes were refused for although their DNS leads here: customers that have set
-//! their CNAME, and that nobody has added.
+//! their CNAME, and that no one has added.
 //!
 //! Anybody can send any name, so the data plane's part is one bounded queue that drops what it has
 //! no room for. Behind it names are looked up one by one, at a low rate in all and below each
@@ -32,7 +32,7 @@ const BELOW: Limit = Limit {
 };
 /// A name on the list is looked up again after that, when it is asked for again.
 const CHECKED_FOR: Duration = Duration::from_secs(3600);
-/// A name that nobody has asked for so long leaves the list.
+/// A name that no one has asked for so long leaves the list.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
 /// Names remembered that do not lead here, and for how long.
 const ELSEWHERE: u64 = 4_096;
@@ -267,7 +267,7 @@ mod tests {
         rejected.judge(name("a.four.example"), true, 2, later);
         assert!(
             listed(&rejected, later + KEPT_FOR).is_empty(),
-            "nobody asks for it any more"
+            "it is not asked for any more"
         );
     }
 

@@ -101,7 +101,7 @@ pub(crate) fn no_renewal_info(
     }
 }
 
-/// Whether something may be ordered now. A handshake or a "verify" starts what nobody has asked
+/// Whether something may be ordered now. A handshake or a "verify" starts what no one has asked
 /// for yet; it never starts what waits for its time.
 pub(crate) fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> bool {
     match (ssl.next_attempt, &ssl.certificate) {

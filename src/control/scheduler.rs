@@ -47,7 +47,7 @@ impl<N> Default for Rounds<N> {
 
 impl<N: Clone + Eq + Hash> Rounds<N> {
     /// Begins a round: how many of the names that are due to read. `None`: the hands are full, and
-    /// whoever is done wakes us.
+    /// anyone who is done wakes us.
     pub(crate) fn begin(&mut self, in_hand: usize, now: Instant) -> Option<usize> {
         self.recent
             .retain(|_, taken| now.saturating_duration_since(*taken) < REST);

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::domain::{DomainName, DomainRecord};
 
 impl Control {
-    /// Writes down that somebody makes a link to a domain's page. Returns the domain.
+    /// Writes down that someone makes a link to a domain's page. Returns the domain.
     pub async fn share(
         &self,
         name: &DomainName,

@@ -115,7 +115,7 @@ pub struct Suspected {
     pub allowed: u32,
     /// How often something was doubted since it began.
     pub doubted: u64,
-    /// Until when everything is believed, by an operator's word. `None`: nobody said so.
+    /// Until when everything is believed, by an operator's word. `None`: no one said so.
     pub trusted_until: Option<Timestamp>,
 }
 
@@ -218,7 +218,7 @@ impl Suspicion {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Counters are counters, whoever panicked.
+        // Counters stay valid after a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

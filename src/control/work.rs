@@ -177,7 +177,7 @@ impl Control {
         }
     }
 
-    /// Lets a name go: whoever waited for its certificate is answered.
+    /// Lets a name go: anyone who waited for its certificate is answered.
     pub(super) fn done(&self, name: &DomainName) {
         let waiters = self.inner.in_hand.remove(name).map(|(_, hand)| hand.waiters);
         let held = self.inner.certificates.cached(name, self.inner.clock.now());
@@ -349,7 +349,7 @@ impl Control {
     }
 
     /// Looks whether the name leads here, and writes down what was found and, in one step with it,
-    /// that its order is queued: a crash in between would leave a name that nobody comes back to.
+    /// that its order is queued: a crash in between would leave a name that no one comes back to.
     /// A certificate that is not to be renewed yet is not: the look was all that was wanted.
     async fn queue_if_dns_is_right(
         &self,

@@ -20,7 +20,7 @@ use crate::cert::certificate::chain_from_pem;
 use crate::clock::Timestamp;
 use crate::random;
 
-/// Root, intermediate and listener certificates begin here, 2020-01-01: whoever checks them by the
+/// Root, intermediate and listener certificates begin here, 2020-01-01: anyone who checks them by the
 /// system's clock accepts them too when the CA's own clock was moved.
 const INFRASTRUCTURE_SINCE: Timestamp = Timestamp::from_secs(1_577_836_800);
 /// …and end this long after the start, which no test of renewals outlives.

@@ -93,7 +93,7 @@ pub(super) fn by_ari_id<'a>(core: &Core, state: &'a State, ari_id: &str) -> Opti
 }
 
 /// Begins with the last third of the certificate's life and ends half way from there to its end,
-/// so that whoever picks the last moment still has time for retries; now, when it was revoked.
+/// so that a client that picks the last moment still has time for retries; now, when it was revoked.
 fn usual_window(core: &Core, issued: &Issued) -> Window {
     if issued.revoked.is_some() {
         let now = core.clock.now();

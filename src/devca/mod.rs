@@ -1,7 +1,7 @@
 //! An ACME CA (RFC 8555, RFC 9773) in process: for `linkseal demo`, whose `*.localhost` names it
 //! really validates over HTTP-01, and, with faults injected, for the tests.
 //!
-//! It listens on loopback only, since whoever reaches it gets certificates under its root. All it
+//! It listens on loopback only, since anyone who reaches it gets certificates under its root. All it
 //! knows is in memory and bounded (see `state`, `nonces` and `stats` for the numbers); only the
 //! root may be kept in a folder, so that clients go on trusting it after a restart.
 //!

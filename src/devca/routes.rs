@@ -27,7 +27,7 @@ const MAX_BODY: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where the terms of service are.
 const TERMS: &str = "/terms";
-const TERMS_TEXT: &str = "A development CA: nobody but you should trust its certificates.\n";
+const TERMS_TEXT: &str = "A development CA: trust its certificates on this machine only.\n";
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 /// RFC 9110 §5.6.7.
 const HTTP_DATE: &[FormatItem<'static>] =
@@ -360,7 +360,7 @@ fn finish(core: &Core, reply: Reply) -> Response<Full<Bytes>> {
 }
 
 fn seconds(span: Duration) -> String {
-    // Up, so that nobody comes too early.
+    // Up, so that no one comes too early.
     span.as_millis().div_ceil(1000).to_string()
 }
 

@@ -72,13 +72,13 @@ struct Counts {
 }
 
 impl Counters {
-    /// Changes totals and wakes whoever waits for them.
+    /// Changes totals and wakes anyone who waits for them.
     pub(super) fn count(&self, change: impl FnOnce(&mut Stats)) {
         change(&mut self.lock().totals);
         self.changed.notify_waiters();
     }
 
-    /// Changes names' totals and wakes whoever waits for them.
+    /// Changes names' totals and wakes anyone who waits for them.
     pub(super) fn count_names<'a>(&self, names: impl IntoIterator<Item = &'a str>, change: impl Fn(&mut NameStats)) {
         let mut counts = self.lock();
         for name in names {

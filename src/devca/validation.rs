@@ -100,7 +100,7 @@ pub(super) async fn validate(core: Arc<Core>, authorization: String) {
             };
         }
     }
-    // After the change, so that whoever waits sees it.
+    // After the change, so that anyone who waits sees it.
     core.stats.count(|_| {});
 }
 

@@ -43,8 +43,8 @@ pub struct CheckerSettings {
     pub dmarc: Option<DmarcWanted>,
 }
 
-/// Checks names. Cheap to share behind an `Arc`. Each check has a handful of sockets open: whoever
-/// asks bounds how many run at once, and knows whose turn it is.
+/// Checks names. Cheap to share behind an `Arc`. Each check has a handful of sockets open: the caller
+/// bounds how many run at once, and knows whose turn it is.
 pub struct Checker {
     pub(super) settings: CheckerSettings,
     pub(super) lookup: Arc<dyn Lookup>,
@@ -130,7 +130,7 @@ impl Checker {
     }
 
     /// Whether a name leads here by what the resolvers say; fewer questions than [`Checker::https`]
-    /// asks, for names that nobody has added. `None`: they do not say.
+    /// asks, for names that no one has added. `None`: they do not say.
     pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
         let memo = Memo::default();
         match trace(&self.look(&memo), name, &self.settings.target).await.verdict {

@@ -457,7 +457,7 @@ impl Wish<'_> {
 }
 
 /// The sentence about a wildcard, when it is one that answers for the name: its owner will look
-/// for a record that is not there. Told by a label that nobody has.
+/// for a record that is not there. Told by a label that no one has.
 async fn wildcard(look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<Hint> {
     let (_, parent) = name.as_str().split_once('.')?;
     let nobody = format!("x{}.{parent}", hex::encode(random::bytes::<8>()));

@@ -37,7 +37,7 @@ const REST: Duration = Duration::from_secs(30);
 const MAX_ALIASES: usize = 12;
 /// UDP payload announced (RFC 9715 §3: no fragments anywhere).
 const UDP_PAYLOAD: u16 = 1232;
-/// TTL given to names in `localhost`, which nobody published.
+/// TTL given to names in `localhost`, which no one published.
 const LOCALHOST_TTL: u32 = 0;
 
 /// Where and how patiently to ask.

@@ -15,7 +15,7 @@ pub enum Admitted {
     Yes(Arc<Entry>),
     /// It may not.
     No,
-    /// Whoever must be asked does not answer.
+    /// The endpoint that must be asked does not answer.
     Unreachable,
 }
 

@@ -1,4 +1,4 @@
-//! Handshakes that failed for a domain that is known, since this node's start: what somebody looks
+//! Handshakes that failed for a domain that is known, since this node's start: what someone looks
 //! for first when "HTTPS does not work". The data plane notes them, the admin API shows them.
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub struct Failures {
 }
 
 impl HandshakeFailures {
-    /// Notes a failure. Only for domains that are known: nobody else is to have state here.
+    /// Notes a failure. Only for domains that are known: no one else is to have state here.
     pub fn note(&self, name: &DomainName, error: &str, now: Timestamp) {
         let room = self.domains.len() < MAX_DOMAINS;
         let error = || error.chars().take(MAX_TEXT).collect();

@@ -187,7 +187,7 @@ mod tests {
         ];
         use Milestone::{Issued, Moved};
         assert_eq!(told(steps), [Some(Issued), Some(Moved), None, None, Some(Moved)]);
-        // Where none is held, nobody has moved.
+        // Where none is held, no one has moved.
         assert_eq!(told([(elsewhere("x"), 0)]), [None]);
     }
 

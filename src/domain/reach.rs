@@ -1,7 +1,7 @@
 //! How far ahead each rule can set a time, and what becomes of a stored time that is farther off.
 //!
 //! Times are stored as times of day, and some are another's word: a CA's Retry-After, its renewal
-//! window. A clock that was ahead when they were written, or a word that nobody meant, must not
+//! window. A clock that was ahead when they were written, or a word that no one meant, must not
 //! stop a domain until they come. So no stored time is believed beyond the reach of the rule that
 //! made it, seen from the present: it counts as come. [`SslStatus::apply`] begins with that, and
 //! the control plane looks through all records after a start and when the clock was set back.

@@ -335,7 +335,7 @@ mod tests {
         registry.put(&old);
         assert!(!registry.put_if_absent(&old));
         assert!(registry.get("a.example").is_none());
-        // Registered again, for somebody else: a late removal of the old one leaves it.
+        // Registered again, for another: a late removal of the old one leaves it.
         let mut new = DomainRecord::new(name.clone(), Some("other".into()), Origin::Registered, now);
         new.version = 9;
         registry.put(&new);

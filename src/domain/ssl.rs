@@ -91,7 +91,7 @@ reasons! {
     RateLimited = "rate_limited" in Pending;
     /// The CA does not answer.
     CaUnreachable = "ca_unreachable" in Pending;
-    /// Nobody has asked for a certificate.
+    /// No one has asked for a certificate.
     NeverRequested = "never_requested" in Unknown;
     /// No record at the name.
     DnsMissing = "dns_missing" in Unknown;
@@ -489,7 +489,7 @@ pub enum SslEvent {
     Released,
     /// All orders are frozen; no fault of the domain.
     Frozen {
-        /// When it is looked at again, should nobody end the freeze.
+        /// When it is looked at again, should no one end the freeze.
         until: Timestamp,
     },
     /// The freeze is over: what it stopped goes on where it was.
@@ -595,7 +595,7 @@ impl SslStatus {
     }
 
     /// When the scheduler has to look at the domain next. `None`: never by itself.
-    /// `wanted`: whether certificates are ordered and renewed for it at all. Whoever looks lets
+    /// `wanted`: whether certificates are ordered and renewed for it at all. Anyone who looks lets
     /// [`SslEvent::Tick`] happen first.
     pub fn next_due(&self, wanted: bool) -> Option<Timestamp> {
         let held = self.certificate.as_ref().filter(|_| self.state() == State::Issued);

@@ -47,7 +47,7 @@ pub struct Accepted {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Somebody else does.
+    /// Another does.
     #[error(
         "cannot listen on {0}: the address is in use by another process; stop it, or set another address under `listen`"
     )]

@@ -4,7 +4,7 @@
 //! Folders of earlier boots come first. A folder is delivered by the process that holds its lock,
 //! so that an old and a new process that overlap never deliver one together: the new one waits
 //! until the old one is gone. Within a folder each sink has its own durable cursor, which passes
-//! only what the sink holds. A sink that fails is tried again, and stands in nobody's way.
+//! only what the sink holds. A sink that fails is tried again, and stands in no one's way.
 
 use std::io;
 use std::sync::Arc;
@@ -631,7 +631,7 @@ mod tests {
             .await;
         assert_eq!(segments(&node.settings.dir, boot), 1);
         node.heal_sink("dead");
-        // Its cursor too: until that is saved, the segment's time starts anew.
+        // Its cursor too: until that is saved, the segment's time starts again.
         let lag = || second.metrics().lag.with_label_values(&["dead"]).get();
         node.wait(|| node.held("dead") == slugs(0..3) && lag() == 0).await;
         assert_eq!(segments(&node.settings.dir, boot), 1, "it is kept for replay");
@@ -860,7 +860,7 @@ mod tests {
     async fn a_disk_that_hangs_under_one_cursor_holds_up_nothing_else() {
         let node = Node::new(&[("good", None), ("stuck", None)]);
         let journal = node.boot();
-        // Opening a pipe that nobody reads hangs, as a dead disk does. This runtime has one thread.
+        // Opening a pipe that no one reads hangs, as a dead disk does. This runtime has one thread.
         let pipe = node.dir.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());

@@ -1,9 +1,9 @@
 //! Erasing what the journal and file sinks hold of a tenant or a message.
 //!
-//! The journal: segments are written anew beside the old ones, with the matching events blanked
+//! The journal: segments are rewritten beside the old ones, with the matching events blanked
 //! out, and take their place by a rename. A blanked frame is as long as before and keeps its
 //! sequence number, so that readers in the middle of a segment and all cursors stay right; readers
-//! pass it. File sinks: files are written anew without the matching lines; so are the
+//! pass it. File sinks: files are rewritten without the matching lines; so are the
 //! dead letters of sinks. After a crash the old
 //! file or the new one is there, whole; erasing again does the rest.
 //!
@@ -55,7 +55,7 @@ impl Eraser {
     }
 
     /// Stops the delivery, erases, and starts it again; the journal takes events all the while.
-    /// It goes on to its end when nobody waits for it any more.
+    /// It goes on to its end when no one waits for it any more.
     ///
     /// # Errors
     /// When something could not be reached.
@@ -84,11 +84,11 @@ pub enum Selector {
 pub struct Erased {
     /// Events blanked in the journal.
     pub journal_events: u64,
-    /// Segments of the journal written anew.
+    /// Segments of the journal rewritten.
     pub journal_segments: u64,
     /// Lines removed from files of sinks.
     pub file_events: u64,
-    /// Files of sinks written anew.
+    /// Files of sinks rewritten.
     pub files: u64,
     /// Dead letters removed: events that were set aside because a receiver refused them.
     pub dead_letters: u64,

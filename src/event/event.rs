@@ -45,9 +45,9 @@ pub struct Event<'a> {
     pub killed: Option<&'static str>,
     /// When the link was minted; `since_issue_ms` is made from it. `None`: not known.
     pub issued_at: Option<Timestamp>,
-    /// Who asked. `None`: nobody, it happened by itself.
+    /// Who asked. `None`: no one, it happened by itself.
     pub client: Option<Client<'a>>,
-    /// How it was asked. `None`: nobody asked.
+    /// How it was asked. `None`: no one asked.
     pub request: Option<Request<'a>>,
     /// Whether a person or a machine did it. `None`: not a question here.
     pub verdict: Option<Verdict>,
@@ -260,7 +260,7 @@ pub enum EventType {
     Click,
     /// A stored redirect was followed.
     Redirect,
-    /// Somebody unsubscribed.
+    /// Someone unsubscribed.
     Unsubscribe,
     /// A request went to a back end.
     Upstream,

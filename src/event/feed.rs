@@ -206,7 +206,7 @@ impl Feed {
                 Ok(Some(place)) => return Ok(place),
                 // The sink was not configured yet when its events happened.
                 Ok(None) if folder.last.is_some() => return Err(Ended::Done),
-                // It was when this delivery began: somebody removed it.
+                // It was when this delivery began: someone removed it.
                 Ok(None) => {
                     let held = self.state.held(folder.boot).unwrap_or(0);
                     return Ok(Place { held, offered: None });

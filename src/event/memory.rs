@@ -9,7 +9,7 @@
 //! written anywhere.
 //!
 //! An event is seen twice: [`Memory::observe`] before it is written, and [`Memory::written`] when
-//! it has an id. Between the two others may find that it belongs to a burst; whoever comes last
+//! it has an id. Between the two others may find that it belongs to a burst; anyone who comes last
 //! gets the correction to write.
 
 use std::hash::{BuildHasher, RandomState};
@@ -30,7 +30,7 @@ const SETS: usize = 64;
 /// messages a second.
 const WAYS: usize = 4;
 /// Events remembered of a message: twice what makes a burst, so that one that is mixed with
-/// somebody else's clicks is found too.
+/// another's clicks is found too.
 const EVENTS: usize = 2 * rules::BURST_LINKS;
 /// Changed tokens remembered in a part.
 const PROBES: usize = 16;
@@ -38,7 +38,7 @@ const PROBES: usize = 16;
 /// The memory.
 pub(super) struct Memory {
     shards: Box<[Mutex<Shard>]>,
-    /// Keyed at random, so that nobody can choose what shares a place.
+    /// Keyed at random, so that no one can choose what shares a place.
     hash: RandomState,
 }
 

@@ -34,7 +34,7 @@ impl Replay {
     /// # Errors
     /// When it cannot be read.
     pub fn open(dir: &Path, from: Timestamp) -> io::Result<Self> {
-        // Damage is logged; nobody collects metrics here.
+        // Damage is logged; no one collects metrics here.
         let damaged = IntCounter::new("damaged", "not registered").map_err(io::Error::other)?;
         // Said here, because a directory that is missing looks like an empty one below.
         std::fs::read_dir(dir)?;
@@ -96,7 +96,7 @@ impl Iterator for Replay {
 }
 
 /// Follows this boot's events as they are written; made by [`Journal::follow`]. However slow its
-/// reader is, it holds up nobody and buffers nothing: it reads from the journal.
+/// reader is, it holds up no one and buffers nothing: it reads from the journal.
 pub struct Follower {
     journal: Journal,
     /// What earlier boots left, oldest first.
@@ -125,7 +125,7 @@ impl Journal {
     /// When the journal's directory cannot be read.
     pub fn resume(&self, boot: Uuid, seq: u64) -> io::Result<Follower> {
         if boot >= self.boot() {
-            // A later boot's is not of this journal: whoever has it lacks all of this one.
+            // A later boot's is not of this journal: anyone who has it lacks all of this one.
             return Ok(self.follow(Some(if boot == self.boot() { seq } else { 0 })));
         }
         let mut follower = self.follow(Some(0));

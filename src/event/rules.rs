@@ -1,5 +1,5 @@
 //! The rules by which machines are told from people: data only, with their sources.
-//! [`super::verdict`] and [`super::memory`] apply them. Whoever changes a rule changes [`VERSION`].
+//! [`super::verdict`] and [`super::memory`] apply them. Anyone who changes a rule changes [`VERSION`].
 //!
 //! Serve always, annotate only: no rule here ever changes what is answered. A sign that people
 //! give off too (behind a company's one address, through a relay) is weak: alone it makes a
@@ -101,7 +101,7 @@ signs! {
     AgentEmpty = "agent_empty", Scanner, 100;
     /// A header says that the fetch is ahead of a person.
     HeaderPurpose = "header_purpose", Prefetch, 0;
-    /// Nobody sees what HEAD answers.
+    /// No one sees what HEAD answers.
     MethodHead = "method_head", Scanner, 100;
     /// A click before a person could have the message in hand.
     RightAfterIssue = "right_after_issue", Unknown, 50;

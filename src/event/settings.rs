@@ -102,7 +102,7 @@ pub struct WebhookSettings {
     pub batch: usize,
     /// Certificates to trust beside the public ones.
     pub trust: Vec<CertificateDer<'static>>,
-    /// Whether it may be in a network that is not public: otherwise nobody who may change its DNS
+    /// Whether it may be in a network that is not public: otherwise no one who may change its DNS
     /// can point our requests into ours.
     pub allow_private: bool,
 }

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 
 impl Rules {
     /// Completes an event's verdict and hands the event to the journal; then the corrections that
-    /// follow from it. Nobody waits for those: the answer does not depend on them.
+    /// follow from it. No one waits for those: the answer does not depend on them.
     pub fn append(&self, journal: &Journal, event: Event<'_>) -> Appending {
         let ip = event.client.as_ref().and_then(|c| c.ip);
         let mut signs = event.verdict.map(|v| v.signs()).unwrap_or_default();

@@ -98,7 +98,7 @@ pub(crate) fn label(kind: FailureKind) -> &'static str {
 
 /// What kind of failure a problem is.
 fn classify(problem: &Problem, stage: Stage, name: Option<&DomainName>) -> FailureKind {
-    // A busy CA answers 503, some with `rateLimited`: nobody's limit is reached then.
+    // A busy CA answers 503, some with `rateLimited`: no one's limit is reached then.
     if problem.status >= 500 {
         return FailureKind::Unreachable;
     }

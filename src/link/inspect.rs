@@ -53,7 +53,7 @@ pub enum Finding {
     Circle,
     /// A kill switch holds it.
     Killed,
-    /// A stored redirect, and whoever inspects it does not know what is stored.
+    /// A stored redirect, and anyone who inspects it does not know what is stored.
     StoredRedirect,
     /// No redirect of this slug is stored for the domain or for all.
     UnknownRedirect,

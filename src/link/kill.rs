@@ -1,4 +1,4 @@
-//! Kill switches: what is no longer led to, whoever signed it. For phishing that got out.
+//! Kill switches: what is no longer led to, no matter who signed it. For phishing that got out.
 //!
 //! A tenant, a message or a destination host is killed by an operator; the control plane stores
 //! that and fills the snapshot here, the data plane reads it for every click and stored redirect.
@@ -6,7 +6,7 @@
 //!
 //! What a switch does: a click or stored redirect is answered with a warning page, and its event
 //! says so (`killed`); the verdict stays what it was, so that the platform learns who followed.
-//! Opens are served and recorded as ever: they harm nobody and tell who has seen the message.
+//! Opens are served and recorded as ever: they harm no one and tell who has seen the message.
 //! Unsubscribing always works.
 
 use std::collections::HashSet;

@@ -201,7 +201,7 @@ impl Inner {
 }
 
 /// A request for what is stored, for the control plane. Dropped unanswered, those who wait are told
-/// to come again, and the next one asks anew.
+/// to come again, and the next one asks again.
 pub struct Lookup {
     key: Box<str>,
     /// How many changes there were when it was asked.
@@ -352,7 +352,7 @@ mod tests {
             let at_once = cache.look_up(DOMAIN, &slugs[4]).now_or_never();
             assert_eq!(at_once, Some(Err(NotKnown)), "the fifth does not wait");
         };
-        // Nobody answers.
+        // No one answers.
         let (found, ()) = tokio::join!(futures_util::future::join_all(four), fifth);
         assert!(found.into_iter().all(|f| f == Err(NotKnown)));
         assert_eq!(cache.inner.flights.len(), 4, "the next one would join them");

@@ -219,7 +219,7 @@ impl Repr {
     }
 }
 
-/// A token whose tag is right: somebody who holds the tenant's key minted it.
+/// A token whose tag is right: someone who holds the tenant's key minted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedToken<'a> {
     /// The tenant it was minted for, of those it was verified for.

@@ -96,7 +96,7 @@ impl Book {
         self.ids.get(name).copied()
     }
 
-    /// Those that are due and in nobody's hand, most overdue first.
+    /// Those that are due and in no one's hand, most overdue first.
     pub(super) fn due(&mut self, now: Timestamp, limit: usize) -> Vec<Id> {
         let mut due = Vec::new();
         while due.len() < limit
@@ -109,7 +109,7 @@ impl Book {
         due
     }
 
-    /// When one that is in nobody's hand is due.
+    /// When one that is in no one's hand is due.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.peek().map(|Reverse((at, _))| *at)
     }

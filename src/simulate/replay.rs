@@ -59,7 +59,7 @@ struct Replay<'a> {
     dice: Dice,
     now: Timestamp,
     end: Timestamp,
-    /// Stands for the start where the scheduler counts in a clock that nobody moves.
+    /// Stands for the start where the scheduler counts in a clock that no one moves.
     origin: Instant,
     book: Book,
     rounds: Rounds<Id>,

@@ -11,7 +11,7 @@ use crate::domain::record::DnsVerdict;
 use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, LastError, SslEvent};
 use crate::issuer::{RenewalInfo, renewal};
 
-/// The CA's directory URL and host. Empty, as all texts here: nobody reads them, and a text of no
+/// The CA's directory URL and host. Empty, as all texts here: no one reads them, and a text of no
 /// length costs nothing to copy, which happens millions of times.
 pub(super) const CA: &str = "";
 /// Let's Encrypt's Retry-After for renewal information.

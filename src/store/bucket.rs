@@ -5,7 +5,7 @@
 //! told the same time, thousands would come for each token. The turns given out are kept as a
 //! bucket too, whose tokens are the turns still owed, below zero, and which fills up to none.
 //! Tenants with only a few domains waiting have a line of their own, so that they do not stand
-//! behind somebody's import; where both lines claim a token, who comes first has it, and the other
+//! behind someone's import; where both lines claim a token, who comes first has it, and the other
 //! is given the next turn of its line.
 
 use super::{BudgetAnswer, BudgetTake};
@@ -276,7 +276,7 @@ mod tests {
                 BudgetAnswer::Exhausted { until, .. } => Some(until),
             }
         };
-        // Each finds its token, and nobody is sent away twice.
+        // Each finds its token, and no one is sent away twice.
         assert!(turns.iter().all(|turn| ask(*turn).is_none()));
         assert_eq!(ask(now + second * 1000), Some(now + second * 1001), "the line has gone");
     }

@@ -11,9 +11,9 @@ pub enum StoreError {
     #[error("no such record")]
     NotFound,
     /// The record has changed since it was read: read it again.
-    #[error("the record was changed by somebody else in the meantime")]
+    #[error("the record was changed in the meantime")]
     Conflict,
-    /// The lease went to somebody else: stop working on it.
+    /// The lease went to another: stop working on it.
     #[error("the lease on this domain was lost")]
     Fenced,
     /// The record cannot be read by this version.

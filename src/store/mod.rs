@@ -66,7 +66,7 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces a domain's record, if it still has the version it was read with and the fence
     /// still holds; everything in the change becomes durable together or not at all. Returns the
     /// record with its new version. A fence holds while it is the newest grant of
-    /// [`domain_lease`], also past its time: nobody else has begun.
+    /// [`domain_lease`], also past its time: no one else has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
     /// Forgets a domain, if it still has the version it was read with: record, certificate, order,
@@ -125,7 +125,7 @@ pub trait Store: Send + Sync + 'static {
     // --- leases --------------------------------------------------------------------------------
 
     /// Takes the lease `key` for `owner` when it is free, has expired, or is `owner`'s already.
-    /// Every grant has a larger fence than the one before. `None`: somebody else holds it.
+    /// Every grant has a larger fence than the one before. `None`: another holds it.
     async fn acquire_lease(
         &self,
         key: &str,
@@ -264,7 +264,7 @@ pub trait Store: Send + Sync + 'static {
     async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError>;
 
     /// Changes after `seq`, oldest first: what another node's caches must follow. Only the newest
-    /// [`CHANGES_KEPT`] are kept: who is further behind [`Store::change_head`] reads everything anew.
+    /// [`CHANGES_KEPT`] are kept: who is further behind [`Store::change_head`] reads everything again.
     async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
 
     /// The sequence of the newest change; 0 when there was none.
@@ -417,7 +417,7 @@ pub struct CaTrouble {
 /// A stop of all orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freeze {
-    /// Why, for other operators. `None`: nobody said.
+    /// Why, for other operators. `None`: no one said.
     pub note: Option<String>,
     /// Who did it: the name of a token.
     pub by: String,
@@ -479,7 +479,7 @@ pub struct RedirectQuery {
 pub struct StoredKill {
     /// What is killed.
     pub kill: Kill,
-    /// Why, for other operators. `None`: nobody said.
+    /// Why, for other operators. `None`: no one said.
     pub note: Option<String>,
     /// Who did it: the name of a token.
     pub by: String,
@@ -513,8 +513,8 @@ pub struct BudgetTake {
 }
 
 impl BudgetTake {
-    /// The turn that whoever takes this and finds the bucket empty is given: it can be given back
-    /// by [`Store::return_budgets`], where nobody will come for it.
+    /// The turn that anyone who takes this and finds the bucket empty is given: it can be given back
+    /// by [`Store::return_budgets`], where no one will come for it.
     #[must_use]
     pub fn turn(&self) -> Self {
         Self {

@@ -129,7 +129,7 @@ impl Collector for Dropped {
     }
 }
 
-/// Logs a panic of any task as an error: tokio keeps it in the task's handle, which nobody may ask.
+/// Logs a panic of any task as an error: tokio keeps it in the task's handle, which no one may ask.
 fn log_panics() {
     let panics = Panics::default();
     panic::set_hook(Box::new(move |info| {

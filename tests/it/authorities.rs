@@ -78,7 +78,7 @@ async fn the_second_takes_over_from_one_that_is_down_and_gives_back() {
     let trouble = world.edge.control.store().ca_trouble(&world.ca.directory_url()).await;
     let trouble = trouble.expect("the store").expect("a trouble");
     let until = trouble.out_until.expect("out of use");
-    assert!(until > world.clock.now(), "nobody waits for the first any more");
+    assert!(until > world.clock.now(), "no order waits for the first any more");
     assert_eq!(second.stats().certificates, 2);
 
     // It is back, but not tried before its time; a restart forgets nothing of that.
@@ -240,7 +240,7 @@ async fn a_name_that_one_keeps_refusing_goes_to_the_next() {
     world.edge.register(name).await;
     assert_eq!(ca(&world.pass_until_issued(name).await), second.directory_url());
     assert_eq!(world.ca.name_stats(name).refused, 2);
-    // Where both refuse, nobody is asked again and again.
+    // Where both refuse, no one is asked again and again.
     let nowhere = "links.nowhere.test";
     world.faults().refuse_name(nowhere, None, refusal.clone());
     second.faults().refuse_name(nowhere, None, refusal);

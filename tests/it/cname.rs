@@ -1,4 +1,4 @@
-//! Admission by DNS: a name that leads here is served, and whoever floods the edge with names, be
+//! Admission by DNS: a name that leads here is served, and anyone who floods the edge with names, be
 //! it below a wildcard of their own that leads here, costs it next to nothing.
 
 use std::time::Duration;
@@ -115,7 +115,7 @@ async fn a_flood_below_a_wildcard_that_leads_here_stops_at_the_cap() {
     println!("{FLOOD} names below one wildcard: {asked} questions");
     assert!(asked <= cap * QUESTIONS, "{asked} questions");
     assert!(world.ca.stats().orders - orders <= cap as u64);
-    // The others below the public suffix are nobody's fault.
+    // The others below the public suffix are no one's fault.
     world.handshake("links.innocent.test").await.expect("admitted");
 }
 

@@ -40,7 +40,7 @@ async fn an_order_that_a_crash_interrupts_is_taken_up_again() {
     let pending = first.until_state(name, "pending").await;
     assert!(pending["ssl"]["not_after"].is_null());
     first.kill();
-    assert!(!waiting.await.expect("no panic"), "whoever waited is cut off");
+    assert!(!waiting.await.expect("no panic"), "the one that waited is cut off");
 
     let second = plan.serve().await;
     second.until_logged("all domains are known").await;

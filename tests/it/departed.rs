@@ -13,7 +13,7 @@ use crate::support::until;
 use crate::support::world::{Plan, World};
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// An address that is nobody's.
+/// An address that is no one's.
 const ELSEWHERE: &str = "203.0.113.9";
 
 /// A domain that was issued, in a world whose CA offers no renewal information.
@@ -94,7 +94,7 @@ async fn a_move_is_noticed_early_slows_down_stops_and_is_over_at_a_handshake() {
     assert_eq!(world.ca.name_stats(name).orders, 1);
     assert_eq!(world.served(name).await, certificate.serial);
 
-    // It leads here again. Nobody says so, but somebody comes.
+    // It leads here again. No one says so, but someone comes.
     world.dns.remove(name, Record::A);
     world.clock.advance(Duration::from_secs(1_200));
     world.handshake(name).await.expect("served");

@@ -68,7 +68,7 @@ async fn kill_one(process: Process) -> Vec<Uuid> {
     })
     .await;
     process.kill();
-    // Answers that stood in the socket were read by somebody too.
+    // Answers that stood in the socket were read by someone too.
     while let Some(client) = clients.join_next().await {
         // A connection that was reset is what is to be expected.
         drop(client.expect("no panic"));

@@ -58,7 +58,7 @@ async fn name_servers_of_one_tenant_that_do_not_answer_keep_no_other_waiting() {
     silent_crowd(&world, Some("crowd"), |n| format!("links.c{n}.test")).await;
     let took = bystander(&world, Some("small"), "links.small.test").await;
     assert!(took < SOON, "{took:?}");
-    // Nor a visitor who waits, of a domain that nobody has looked at yet.
+    // Nor a visitor who waits, of a domain that no one has looked at yet.
     let begun = Instant::now();
     world.edge.register_for(Some("other"), "links.other.test").await;
     world
@@ -217,7 +217,7 @@ async fn a_zone_that_never_answers_is_looked_at_about_once_a_week_in_the_end() {
     assert!(wait > 5 * DAY, "{wait:?}");
     let timeline = world.edge.timeline(name).await;
     assert_eq!(timeline.iter().filter(|word| *word == "departed").count(), 1);
-    // It answers again, and somebody says so.
+    // It answers again, and someone says so.
     world.dns.heal(name);
     world.dns.remove(name, Record::A);
     world.edge.verify(name).await;

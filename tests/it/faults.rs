@@ -352,7 +352,7 @@ async fn however_often_anybody_asks_no_more_than_four_authorizations_fail_in_an_
     world.faults().reject_challenge(name, Some(connection_refused(name)));
     world.edge.register(name).await;
     let mut failures: Vec<Timestamp> = Vec::new();
-    // Five hours in steps of four minutes; at every step somebody does all that can be done.
+    // Five hours in steps of four minutes; at every step someone does all that can be done.
     for _ in 0..75 {
         drop(world.handshake(name).await);
         world.edge.verify(name).await;

@@ -1,4 +1,4 @@
-//! A name that nobody has asked for yet: its first handshake gets it a certificate.
+//! A name that no one has asked for yet: its first handshake gets it a certificate.
 
 use std::time::Duration;
 

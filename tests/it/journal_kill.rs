@@ -131,7 +131,7 @@ fn kill_one(dir: &Path, durability: &str, most: u64) -> Vec<Uuid> {
     std::thread::sleep(Duration::from_micros(any(3_000)));
     child.kill().unwrap();
     child.wait().unwrap();
-    // What stood in the pipe was read by somebody too.
+    // What stood in the pipe was read by someone too.
     acknowledged.extend(ids.iter());
     acknowledged
 }
@@ -178,7 +178,7 @@ fn take(mut child: Child, ids: &mpsc::Receiver<Uuid>, count: usize) -> Vec<Uuid>
 }
 
 /// The kernel refuses to let a file grow (EFBIG, in the middle of a write): the rest of the group
-/// is in the next segment, and nobody notices.
+/// is in the next segment, and no one notices.
 #[test]
 fn a_file_that_may_not_grow_is_left_for_a_new_one_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();

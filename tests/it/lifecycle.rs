@@ -104,7 +104,7 @@ async fn what_was_stored_and_not_told_before_a_crash_is_told_after_it() {
         left.is_empty().then_some(())
     })
     .await;
-    // As the crashed process left it: stored, and nobody was woken.
+    // As the crashed process left it: stored, and no one was woken.
     let id = Uuid::now_v7();
     let happening = Happening {
         seq: 0,

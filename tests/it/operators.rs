@@ -59,7 +59,7 @@ async fn what_is_forgotten_while_its_order_runs_stays_forgotten() {
             .expect("the store")
             .is_empty()
     );
-    // The next one that is registered under that name starts anew, and gets its certificate.
+    // The next one that is registered under that name starts again, and gets its certificate.
     world.faults().set_validation_delay(Duration::ZERO);
     world.edge.register(name).await;
     world.edge.until_issued(name).await;

@@ -85,7 +85,7 @@ async fn traffic(world: &World) {
         // As a mailing goes: much at first, then less and less.
         let opens = 14 / (hour + 1) + 1 + (hour * 7) % 3;
         for i in 0..opens {
-            // Each to somebody else: one who does it all would be a machine.
+            // Each to another: one who does it all would be a machine.
             let links = world.links(name);
             visit(world, name, &links.open()).await;
             if i % 3 == 0 {
@@ -96,7 +96,7 @@ async fn traffic(world: &World) {
     }
 }
 
-/// Somebody with a browser.
+/// Someone with a browser.
 async fn visit(world: &World, name: &str, path: &str) {
     let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
     let config = world.client(&[b"h2"]);

@@ -124,7 +124,7 @@ async fn switched_off_it_tries_nothing() {
 async fn a_failed_validation_says_whether_it_arrives_from_here() {
     let world = World::start().await;
     let name = "links.firewall.test";
-    // The CA finds nobody there.
+    // The CA finds no one there.
     world.ca.hosts().set(name, Some(IpAddr::from([127, 0, 0, 3])));
     world.edge.register(name).await;
     world.handshake(name).await.expect_err("no certificate");
@@ -142,7 +142,7 @@ async fn a_proxy_that_passes_the_challenge_on_is_a_warning() {
     let name = "links.proxied.example";
     put_behind(&world, name);
     world.edge.register(name).await;
-    // Nobody listens at the proxy yet.
+    // No one listens at the proxy yet.
     world.edge.verify(name).await;
     let record = world.edge.record(name).await;
     assert_eq!(record.ssl.reason, Reason::Proxied);

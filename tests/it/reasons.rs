@@ -128,7 +128,7 @@ impl Stage {
     }
 }
 
-/// DNS is wrong, no order is made and the state says why; DNS is repaired, and nobody needs to come
+/// DNS is wrong, no order is made and the state says why; DNS is repaired, and no one needs to come
 /// back: the certificate is there.
 async fn wrong_dns(reason: Reason, breaks: impl Fn(&DnsServer), repairs: impl Fn(&DnsServer)) -> Vec<Reason> {
     let mut stage = Stage::new().await.quiet().await;
@@ -191,7 +191,7 @@ async fn dns_reasons() -> Vec<Reason> {
     [missing, wrong, proxied, stray, error].concat()
 }
 
-/// Nobody asks: nothing happens until somebody verifies.
+/// No one asks: nothing happens until someone verifies.
 async fn never_requested() -> Vec<Reason> {
     let mut stage = Stage::with(Options::default(), |s| {
         s.set("acme.issue", "on_demand");
@@ -234,7 +234,7 @@ async fn steps_of_an_order() -> Vec<Reason> {
 }
 
 /// Port 80 is closed to the CA: its own words are shown; once it is open, the next attempt works.
-/// Closed for a month, linkseal stops; then somebody has to say that it is repaired.
+/// Closed for a month, linkseal stops; then someone has to say that it is repaired.
 async fn closed_port() -> Vec<Reason> {
     let mut stage = Stage::new().await.quiet().await;
     stage.right(NAME);
@@ -361,7 +361,7 @@ async fn denied() -> Vec<Reason> {
     stage.shown
 }
 
-/// Somebody pauses it, and lets it go on.
+/// Someone pauses it, and lets it go on.
 async fn paused() -> Vec<Reason> {
     let mut stage = Stage::new().await.quiet().await;
     let before = stage.orders();

@@ -55,7 +55,7 @@ async fn without_renewal_information_a_third_of_the_life_is_left() {
     pass_to(&world, first.renew_at.minus(MINUTE));
     assert_eq!(world.served(name).await, first.serial);
     assert_eq!(world.ca.name_stats(name).orders, 1, "not before its time");
-    // Nobody connects: it is renewed all the same, and so is the edge's own.
+    // No one connects: it is renewed all the same, and so is the edge's own.
     world.clock.advance(2 * MINUTE);
     let second = until_renewed(&world, name, &first).await;
     assert!(second.not_after > first.not_after);

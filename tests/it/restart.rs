@@ -129,14 +129,14 @@ async fn over_restarts_with_sockets_handed_in_no_connection_is_refused() {
     let checks = tokio::spawn(checks(http, stop.clone()));
     let handshakes = tokio::spawn(handshakes(https, Arc::clone(&client), stop.clone()));
     for _ in 0..RESTARTS {
-        // One that is in nobody's way, and in the middle of nothing.
+        // One that is in no one's way, and in the middle of nothing.
         let session = client::handshake(https, NAME, &client).await.expect("a session");
         let mut kept = Kept::over(session, NAME).await.expect("HTTP/1.1");
         assert_eq!(kept.get("/robots.txt").await.expect("an answer").status, 200);
         process.signal("TERM");
         let status = process.ended().await;
         assert!(status.success(), "{status}: {}", process.log());
-        // Nobody is there who would accept it: it waits for the next.
+        // No one is there who would accept it: it waits for the next.
         let waiting = connect(http).await.expect("not refused");
         process = parent.serve().await;
         health(waiting).await.expect("an answer from the next one");

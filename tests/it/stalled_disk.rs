@@ -102,7 +102,7 @@ impl Stalled {
         assert!(begun.elapsed() < SOON, "a handshake: {:?}", begun.elapsed());
     }
 
-    /// Nobody waits for clicks that wait for the disk; the longest of those.
+    /// No one waits for clicks that wait for the disk; the longest of those.
     async fn bystanders_beside_clicks(&mut self) -> Duration {
         let mut clicks = self.clicks();
         let mut longest = Duration::ZERO;

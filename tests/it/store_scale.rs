@@ -57,5 +57,5 @@ async fn twenty_thousand_domains_do_not_slow_the_start_down() {
     client::handshake(edge.https, EDGE_NAME, &config)
         .await
         .expect("the edge's own name");
-    assert_eq!(world.ca.stats().orders, orders, "nobody has asked for the others");
+    assert_eq!(world.ca.stats().orders, orders, "the others were not asked for");
 }

@@ -1,5 +1,5 @@
-//! When everything turns for the worse at once, linkseal suspects itself: nobody's state changes and
-//! nobody is told, until it comes out right again.
+//! When everything turns for the worse at once, linkseal suspects itself: no one's state changes and
+//! no one is told, until it comes out right again.
 
 use std::time::Duration;
 

@@ -421,7 +421,7 @@ const scenarios = {
     await page.getByRole("link", { name: "Verify now" }).click();
     await page.getByRole("button", { name: "Verify domain" }).click();
     assert.equal(await page.locator("button[data-copy]:visible").count(), 0);
-    // The page comes anew by itself while something is on its way.
+    // The page comes again by itself while something is on its way.
     await page.locator("#state .badge", { hasText: "SSL issued" }).waitFor();
     await page.context().close();
 

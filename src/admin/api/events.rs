@@ -1,9 +1,9 @@
 //! `GET /v1/events`: this node's events as they are written, as server-sent events (WHATWG HTML
 //! §9.2), for dashboards and for debugging; platforms take them from a sink.
 //!
-//! Each has `boot:seq` as its id: whoever comes back with it as `Last-Event-ID` misses nothing that
-//! the journal still has, also over a restart of the edge. A reader that is slow holds up nobody
-//! and is held up by nobody: what it gets is read from the journal when it takes it.
+//! Each has `boot:seq` as its id: anyone who comes back with it as `Last-Event-ID` misses nothing that
+//! the journal still has, also over a restart of the edge. A reader that is slow holds up no one
+//! and is held up by no one: what it gets is read from the journal when it takes it.
 
 use std::borrow::Cow;
 use std::future::Future;

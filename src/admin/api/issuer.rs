@@ -139,7 +139,7 @@ pub(in crate::admin) struct Queue {
     pub(in crate::admin) expiring: usize,
     /// A handshake waits for them.
     pub(in crate::admin) handshake: usize,
-    /// Somebody verified.
+    /// Someone verified.
     pub(in crate::admin) verify: usize,
     /// All others.
     pub(in crate::admin) bulk: usize,
@@ -161,7 +161,7 @@ pub(in crate::admin) struct Budget {
 /// A stop of all orders.
 #[derive(Serialize, JsonSchema)]
 pub(in crate::admin) struct Freeze {
-    /// Why. `None`: nobody said.
+    /// Why. `None`: no one said.
     pub(in crate::admin) note: Option<String>,
     /// Who did it: the name of a token.
     pub(in crate::admin) by: String,

@@ -68,7 +68,7 @@ struct KillView {
     kind: KillKind,
     /// The tenant, message id or host.
     value: String,
-    /// Why. `None`: nobody said.
+    /// Why. `None`: no one said.
     note: Option<String>,
     /// Who did it: the name of a token.
     by: String,

@@ -1,4 +1,4 @@
-//! `GET /v1/rejected`: names that nobody has added and whose DNS leads here.
+//! `GET /v1/rejected`: names that no one has added and whose DNS leads here.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/v1/rejected",
             Role::Viewer,
-            "Names that handshakes were refused for although their DNS leads here: a CNAME was set, and nobody has \
+            "Names that handshakes were refused for although their DNS leads here: a CNAME was set, and the domain was never \
              added the domain. As seen by this node since its start, the last one first.",
             list,
         )

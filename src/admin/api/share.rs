@@ -36,7 +36,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::POST,
             PATH,
             Role::Support,
-            "Make a link to the page of this one domain, for its owner: whoever has it sees the domain and may \
+            "Make a link to the page of this one domain, for its owner: anyone with it sees the domain and may \
              have it verified, without a token. The body may be left out.",
             share,
         )
@@ -110,7 +110,7 @@ pub(in crate::admin) async fn make_link(
     let expires = Timestamp::from_secs((context.control.clock().now() + lifetime).as_secs());
     let record = context.control.share(name, expires, actor).await?;
     let path = context.pages.shares.path(&record, expires, language);
-    // Not the request's Host: whoever asks would choose where the customer is led.
+    // Not the request's Host: the caller would choose where the customer is led.
     let live = context.live.load();
     let origin = live.pages.url.as_ref().map_or("", |url| url.as_str());
     let url = format!("{origin}{path}");

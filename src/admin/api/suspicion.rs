@@ -54,7 +54,7 @@ struct Suspicion {
     allowed: u32,
     /// How often something was doubted since it began.
     doubted: u64,
-    /// Until when everything is believed, by an operator's word. `None`: nobody said so.
+    /// Until when everything is believed, by an operator's word. `None`: no one said so.
     trusted_until: Option<Timestamp>,
 }
 

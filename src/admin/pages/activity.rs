@@ -78,7 +78,7 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
     }
 }
 
-/// Whether it tells who of the platform did something, which is nobody else's business.
+/// Whether it tells who of the platform did something, which is no one else's business.
 fn by_operator(entry: &TimelineEntry, visitor: &Visitor) -> bool {
     visitor.is_guest() && entry.detail.as_deref().and_then(timeline::who).is_some()
 }

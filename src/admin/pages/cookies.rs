@@ -1,4 +1,4 @@
-//! The two cookies: the session's, which nobody but the server reads, and the language's.
+//! The two cookies: the session's, which no one but the server reads, and the language's.
 
 use std::time::Duration;
 

@@ -186,7 +186,7 @@ async fn page(
             }
         }
     };
-    // Without the script, the page is loaded anew while something is on its way.
+    // Without the script, the page is reloaded while something is on its way.
     let head = html! {
         @if every > 0 {
             noscript { meta http-equiv="refresh" content={ (every.div_ceil(1000).max(3)) ";url=" (path) }; }

@@ -34,7 +34,7 @@ pub(super) enum SessionChange {
     End,
 }
 
-/// Why somebody is not let in.
+/// Why someone is not let in.
 enum Refusal {
     /// They may sign in.
     Stranger,
@@ -52,7 +52,7 @@ pub(super) async fn frame(State(context): State<Arc<Context>>, request: Request,
     around(&context, request, |request| next.run(request)).await
 }
 
-/// Whether somebody looks for a page where there is no endpoint: a browser, outside of the API.
+/// Whether someone looks for a page where there is no endpoint: a browser, outside of the API.
 pub(in crate::admin) fn is_for_people(request: &Request) -> bool {
     let accept = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok());
     let html = accept.is_some_and(|a| a.contains("text/html"));
@@ -98,7 +98,7 @@ struct Visit<'c> {
     live: Arc<Live>,
     now: Timestamp,
     visitor: Visitor,
-    /// The address; `None` when it is not known, which lets nobody in.
+    /// The address; `None` when it is not known, which lets no one in.
     from: Option<IpAddr>,
     /// Whether it came under TLS, here or at a proxy in front.
     secure: bool,
@@ -115,7 +115,7 @@ impl<'c> Visit<'c> {
     fn begin(context: &'c Context, parts: &mut Parts) -> Self {
         let live = context.live.load_full();
         let peer = parts.extensions.get::<Peer>().copied();
-        // A proxy in front is known by the configured name; whoever pretends to it gains nothing.
+        // A proxy in front is known by the configured name; anyone who pretends to it gains nothing.
         let by_proxy = |url: &Origin| url.is_https() && text(&parts.headers, HOST.as_str()) == Some(url.authority());
         let secure = peer.is_some_and(|p| p.tls) || live.pages.url.as_ref().is_some_and(by_proxy);
         let asked = take_language(&mut parts.uri);
@@ -182,12 +182,12 @@ impl<'c> Visit<'c> {
         let is_stranger = matches!(self.visitor.who, Who::Stranger);
         let max = if is_stranger { form::MAX_SMALL } else { form::MAX_FORM };
         let read = form::read(parts, body, max, self.visitor.lang, is_right).await;
-        // Whoever left the sign-in open for too long gets it anew.
+        // Anyone who left the sign-in open for too long gets it again.
         read.map_err(|problem| if is_stranger { Refusal::Stranger } else { problem.into() })
     }
 
-    /// Lets in whoever has a share link. No cookie is read or set: in a frame on another site there is
-    /// none, and whoever is signed in beside it is somebody else here.
+    /// Lets in anyone who has a share link. No cookie is read or set: in a frame on another site there is
+    /// none, and anyone who is signed in beside it is a stranger here.
     async fn admit_guest(&mut self, path: &str, parts: &mut Parts, body: Body) -> Result<Body, Refusal> {
         self.is_shared = true;
         self.cookies.clear();
@@ -250,7 +250,7 @@ impl<'c> Visit<'c> {
         form::check_source(headers, &own)
     }
 
-    /// What is not in the table is nobody's page, but whoever is signed in is told so.
+    /// What is not in the table is no one's page, but a signed-in visitor gets to know that.
     fn rule(&self, parts: &Parts) -> Rule {
         let Some(path) = parts.extensions.get::<MatchedPath>() else {
             return Rule::UNKNOWN;

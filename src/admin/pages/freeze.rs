@@ -9,7 +9,7 @@ use crate::admin::problem::Problem;
 use crate::admin::view::FreezeView;
 
 /// The banner; empty while orders go on. Its place is there all the time, so that the script can
-/// show a freeze that begins while somebody looks.
+/// show a freeze that begins while someone looks.
 pub(super) async fn banner(context: &Context, visitor: &Visitor) -> Result<Markup, Problem> {
     let freeze = context.control.frozen().await?;
     let freeze = freeze.as_ref().map(|freeze| FreezeView::of(freeze, &visitor.scope));

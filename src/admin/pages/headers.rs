@@ -8,7 +8,7 @@ use http::header::{
 
 use crate::config::pages::Origin;
 
-/// Everything comes from this server, in files: a page that was made to hold somebody else's
+/// Everything comes from this server, in files: a page that was made to hold another's
 /// script or style does not run it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors";

@@ -104,7 +104,7 @@ fn queue(issuer: &Issuer, l: Language) -> Markup {
             queue.expiring,
         ),
         (l.pick("A visitor waits", "Ein Besucher wartet"), queue.handshake),
-        (l.pick("Somebody verified", "Jemand hat überprüft"), queue.verify),
+        (l.pick("Verified by hand", "Manuell überprüft"), queue.verify),
         (l.pick("All others", "Alle anderen"), queue.bulk),
     ];
     html! {

@@ -99,7 +99,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// A page for whoever has this role and sees as far as it shows. GET or POST.
+    /// A page for anyone who has this role and sees as far as it shows. GET or POST.
     fn new<H, T>(filter: MethodFilter, path: impl Into<String>, role: Role, reach: Reach, handler: H) -> Self
     where
         H: Handler<T, Arc<Context>>,
@@ -117,13 +117,13 @@ impl Page {
         }
     }
 
-    /// Opens a page below `/domains/{name}` to whoever has a share link, under [`share::PREFIX`].
+    /// Opens a page below `/domains/{name}` to anyone who has a share link, under [`share::PREFIX`].
     fn shared(mut self, shared: Shared) -> Self {
         self.shared = shared;
         self
     }
 
-    /// Its path for whoever has a share link. `None`: it is not for them.
+    /// Its path for anyone who has a share link. `None`: it is not for them.
     fn shared_path(&self) -> Option<String> {
         let rest = self.path.strip_prefix("/domains/{name}")?;
         (self.shared != Shared::No).then(|| format!("{}{rest}", share::PREFIX))

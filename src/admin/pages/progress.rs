@@ -89,7 +89,7 @@ pub(super) fn is_due(next: Option<Timestamp>, now: Timestamp) -> bool {
 pub(super) fn look_again(reason: Reason, is_due: bool) -> u64 {
     let wait = match reason {
         Reason::Queued | Reason::Ordering | Reason::Validating | Reason::Renewing => SOON,
-        // A renewal that is due is of no concern to whoever looks.
+        // A renewal that is due is of no concern to the visitor.
         Reason::Ok | Reason::RenewalFailing | Reason::Moved => return 0,
         _ if is_due => SOON,
         reason if reason.state() == State::Pending => LATER,

@@ -1,7 +1,7 @@
-//! Sessions: a signed cookie that says since when, and by which token somebody is signed in. What
+//! Sessions: a signed cookie that says since when, and by which token someone is signed in. What
 //! they may do is looked up by that token with every request, so that a role that was changed and
 //! a token that was taken away hold at once. No list of sessions is kept: any node of a fleet knows
-//! them, and nobody can fill a memory with them. Only those that were ended before their time are
+//! them, and no one can fill a memory with them. Only those that were ended before their time are
 //! remembered, on the node that ended them.
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use crate::random;
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// How long nothing may be done.
 const IDLE: Duration = Duration::from_secs(3600);
-/// How old the note of the last request may get before the cookie is written anew.
+/// How old the note of the last request may get before the cookie is rewritten.
 const NOTED: Duration = Duration::from_secs(60);
 /// Ended sessions that are remembered; each at most for [`LIFETIME`].
 const MAX_ENDED: usize = 10_000;
@@ -36,13 +36,13 @@ pub(super) struct Sessions {
     ended: Mutex<HashMap<[u8; ID_LEN], Timestamp>>,
 }
 
-/// A session; also that of somebody who has not signed in, whose forms it guards.
+/// A session; also that of someone who has not signed in, whose forms it guards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::admin) struct Session {
     id: [u8; ID_LEN],
     started: Timestamp,
     seen: Timestamp,
-    /// The token it was begun with. `None`: nobody is signed in.
+    /// The token it was begun with. `None`: no one is signed in.
     by: Option<By>,
 }
 
@@ -63,7 +63,7 @@ impl Sessions {
         }
     }
 
-    /// A new session, with an id that nobody knew before. `by`: `None` for one that is not signed in.
+    /// A new session, with an id that no one knew before. `by`: `None` for one that is not signed in.
     pub(super) fn begin(&self, by: Option<&Token>, now: Timestamp) -> Session {
         Session {
             id: random::bytes(),
@@ -87,7 +87,7 @@ impl Sessions {
         (session.by.is_none() || self.token(&session, access).is_some()).then_some(session)
     }
 
-    /// The token a session was begun with. `None`: nobody is signed in.
+    /// The token a session was begun with. `None`: no one is signed in.
     pub(super) fn token<'a>(&self, session: &Session, access: &'a Access) -> Option<&'a Token> {
         let by = session.by.as_ref()?;
         let token = access.named(&by.name)?;
@@ -95,7 +95,7 @@ impl Sessions {
         Some(token)
     }
 
-    /// The cookie, when it is due to be written anew.
+    /// The cookie, when it is due to be rewritten.
     pub(super) fn refreshed(&self, session: &Session, now: Timestamp) -> Option<String> {
         if now < session.seen + NOTED {
             return None;
@@ -148,7 +148,7 @@ impl Sessions {
 }
 
 impl Session {
-    /// `id || started || seen || mark || name`; the last two only where somebody is signed in.
+    /// `id || started || seen || mark || name`; the last two only where someone is signed in.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.id.to_vec();
         bytes.extend_from_slice(&self.started.as_millis().to_be_bytes());

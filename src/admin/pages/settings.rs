@@ -1,5 +1,5 @@
 //! What may be done with a domain: pause and resume, a new certificate, tracking over HTTP while
-//! none is held. What is not within somebody's role is not shown to them.
+//! none is held. What is not within someone's role is not shown to them.
 
 use std::sync::Arc;
 

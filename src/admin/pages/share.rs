@@ -1,9 +1,9 @@
-//! Share links: whoever has one sees one domain's page and may have it verified, without a token,
+//! Share links: anyone who has one sees one domain's page and may have it verified, without a token,
 //! a session or a cookie, so that it works in a frame on another site too.
 //!
 //! A link is the domain and its end, signed. It stands for the domain as it was shared: it opens
 //! nothing any more when the links were taken back, when the domain was moved to another tenant, or
-//! forgotten and registered anew. Nothing is stored for it.
+//! forgotten and registered again. Nothing is stored for it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -36,7 +36,7 @@ const CHECKS: Rate = Rate {
 /// Links counted at a time; each for some minutes after its last use.
 const MAX_IN_USE: usize = 10_000;
 
-/// How much of somebody with a share link a page takes.
+/// How much of someone with a share link a page takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shared {
     /// It is not for them.

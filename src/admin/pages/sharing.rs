@@ -91,7 +91,7 @@ fn page(visitor: &Visitor, name: &DomainName, above: Markup) -> Html {
         (above)
         form.card.form.narrow method="post" action={ (path) "/share" } {
             (layout::form_token(v))
-            p { (v.say("Whoever has the link sees this one domain, with what to change, and may have it verified. No token is needed.",
+            p { (v.say("Anyone with the link can see this one domain, with what to change, and have it verified. No token is needed.",
                 "Wer den Link hat, sieht diese eine Domain und was zu ändern ist, und kann sie überprüfen lassen. Ein Token braucht es nicht.")) }
             div.field {
                 label for="expires_in" { (v.say("It works for", "Er gilt")) }

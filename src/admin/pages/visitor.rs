@@ -38,18 +38,18 @@ pub(in crate::admin) struct Visitor {
 
 #[derive(Clone)]
 pub(super) enum Who {
-    /// Nobody is signed in.
+    /// No one is signed in.
     Stranger,
-    /// Somebody on this machine, where no tokens are configured.
+    /// Someone on this machine, where no tokens are configured.
     Local(Caller),
-    /// Somebody who signed in with a token.
+    /// Someone who signed in with a token.
     SignedIn(Caller),
-    /// Somebody with a share link: its token.
+    /// Someone with a share link: its token.
     Guest(String),
 }
 
 impl Visitor {
-    /// Their role. `None`: somebody with a share link, or nobody who is known.
+    /// Their role. `None`: someone with a share link, or no one who is known.
     pub(in crate::admin) fn role(&self) -> Option<Role> {
         self.caller().map(Caller::role)
     }

@@ -112,7 +112,7 @@ pub(super) fn class(class: Class, l: Language) -> &'static str {
     l.pick(en, de)
 }
 
-/// Why a text is no name, for whoever typed it.
+/// Why a text is no name, for anyone who typed it.
 pub(super) fn name_error(error: NameError, l: Language) -> String {
     let german = match &error {
         NameError::NotHostOnly(host) => {
@@ -141,7 +141,7 @@ pub(super) fn name_error(error: NameError, l: Language) -> String {
     l.pick(sentence(&error.to_string()), german.to_owned())
 }
 
-/// Why something was not done, for whoever pressed the button.
+/// Why something was not done, for anyone who pressed the button.
 pub(in crate::admin) fn operator_error(error: &OperatorError, l: Language) -> String {
     let german = match error {
         OperatorError::Name(error) => return name_error(error.clone(), l),

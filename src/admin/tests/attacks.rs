@@ -338,7 +338,7 @@ async fn only_a_trusted_proxy_names_the_client() {
         call.json(json!({})).send()
     };
     freeze("x-forwarded-for", "198.51.100.7").await;
-    assert_eq!(audited().await, "127.0.0.1", "nobody is trusted yet");
+    assert_eq!(audited().await, "127.0.0.1", "no proxy is trusted yet");
     edge.admin.set_settings(Settings {
         trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
         ..settings_with(three_tokens())

@@ -405,7 +405,10 @@ async fn ready_means_issued_and_leading_here() {
     assert!(!ready().await, "it leads elsewhere");
     change(&|r| r.ssl.reason = Reason::Ok).await;
     edge.clock.advance(Duration::from_secs(86_400));
-    assert!(!ready().await, "the certificate has run out, though nobody has noticed");
+    assert!(
+        !ready().await,
+        "the certificate has run out, though no event says so yet"
+    );
 }
 
 #[tokio::test]

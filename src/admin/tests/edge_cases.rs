@@ -78,7 +78,7 @@ async fn a_stop_answers_what_was_accepted() {
     );
 }
 
-/// TLS with whoever presents this certificate.
+/// TLS with anyone who presents this certificate.
 async fn tls(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();

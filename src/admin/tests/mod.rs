@@ -186,7 +186,7 @@ impl Harness {
         let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
         let pages_key = PagesKey::load_or_create(&store, &sealer).await.unwrap();
         let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
-        // Port 9 (discard) of loopback: nobody listens.
+        // Port 9 (discard) of loopback: no one listens.
         let settings = CaSettings {
             directory: "https://127.0.0.1:9/directory".to_owned(),
             contact: Vec::new(),
@@ -221,7 +221,7 @@ impl Harness {
         let checker = Arc::new(Checker::new(checks, lookup, clock.clone(), dns_metrics));
         checker.set_cas(plan.cas);
         let (certificates, requests) = Certificates::new(100, 100);
-        // Nobody loads certificates here: who asks is told at once.
+        // No one loads certificates here: who asks is told at once.
         drop(requests);
         let registry = Registry::new();
         let limit = |count| Limit {

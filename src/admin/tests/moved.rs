@@ -1,4 +1,4 @@
-//! A domain that has become another tenant's: what the new one, and whoever it shares the page with,
+//! A domain that has become another tenant's: what the new one, and anyone it shares the page with,
 //! sees of the time before.
 
 use serde_json::json;

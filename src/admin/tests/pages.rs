@@ -171,7 +171,7 @@ async fn signing_in_begins_a_new_session_and_signing_out_ends_it() {
     let home = browser.get("/").await;
     assert!(home.text().contains("Sign out"), "{home:?}");
     assert_ne!(csrf(&home), csrf_before);
-    // Whoever knew the cookie from before has nothing.
+    // Anyone who knew the cookie from before has nothing.
     let mut planter = Browser::new(&edge);
     planter.cookies = before;
     assert_eq!(planter.get("/").await.status, 303);
@@ -506,5 +506,5 @@ async fn a_sign_in_left_open_for_too_long_is_shown_anew() {
     edge.clock.advance(Duration::from_secs(3_600));
     let late = browser.post("/sign-in", &[("csrf", &token), ("token", ADMIN)]).await;
     assert_eq!((late.status.as_u16(), late.header("location")), (303, "/sign-in"));
-    assert_eq!(browser.get("/").await.status, 303, "nobody is signed in");
+    assert_eq!(browser.get("/").await.status, 303, "the session has ended");
 }

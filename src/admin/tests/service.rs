@@ -305,7 +305,7 @@ async fn orders_are_frozen_and_go_on() {
         (&domain["ssl"]["state"], &domain["ssl"]["eta"]),
         (&json!("unknown"), &Value::Null)
     );
-    assert_eq!(domain["paused"], false, "nobody has paused this one");
+    assert_eq!(domain["paused"], false, "this one is not paused");
     let sentence = domain["ssl"]["message"]["en"].as_str().unwrap();
     assert!(
         sentence.starts_with("All orders have been stopped since "),
@@ -321,7 +321,7 @@ async fn orders_are_frozen_and_go_on() {
     let thaw = || edge.call("DELETE", "/v1/issuer/freeze").token(ADMIN);
     assert_eq!(thaw().send().await.status, 204);
     thaw().send().await.is_problem(404, "not_found");
-    // It goes on by itself: planned again, though nobody asks.
+    // It goes on by itself: planned again, though no one asks.
     let look = async {
         while edge.call("GET", path).token(VIEWER).send().await.json()["ssl"]["reason"] == "paused" {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -24,7 +24,7 @@ fn share(edge: &Harness, token: &str) -> Call {
 async fn a_link_is_made_by_support_and_written_down() {
     let edge = with_domain().await;
     share(&edge, VIEWER).send().await.is_problem(403, "forbidden");
-    // Whoever asks does not choose where the customer is led.
+    // The caller does not choose where the customer is led.
     let made = share(&edge, SUPPORT).header("host", "evil.example").send().await;
     assert_eq!(made.status, 201, "{made:?}");
     let link = made.json();
@@ -138,7 +138,7 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
         (&timeline["entries"][0]["event"], &timeline["entries"][0]["detail"]),
         (&json!("verify"), &json!("by share link"))
     );
-    // What is not shared is not there by the link, whoever asks.
+    // What is not shared is not there by the link, for any caller.
     for rest in ["/pause", "/http", "/reissue", "/share", "/history"] {
         for method in ["GET", "POST"] {
             let call = edge

@@ -128,7 +128,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_answer_has() {
         .await
         .err()
         .unwrap();
-    // The certificate is there for whoever takes the order up again.
+    // The certificate is there for anyone who takes the order up again.
     let order = raw.post(&created.header("location"), "").await.json();
     assert_eq!(order["status"], "valid");
     assert!(order["certificate"].is_string());

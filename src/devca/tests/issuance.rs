@@ -143,7 +143,7 @@ async fn failed_challenges_say_why_as_lets_encrypt_does() {
         "{detail}"
     );
 
-    // An address of which nobody listens on that port.
+    // An address of which no one listens on that port.
     lab.ca
         .hosts()
         .set("refused.localhost", Some("127.0.0.2".parse().unwrap()));
@@ -163,7 +163,7 @@ async fn failed_challenges_say_why_as_lets_encrypt_does() {
 
 #[tokio::test]
 async fn a_validation_ends_in_time() {
-    // A listener that nobody accepts from: the connection is made, and no answer comes.
+    // A listener that no one accepts from: the connection is made, and no answer comes.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let lab = Lab::with(|c| {
         c.validation_timeout = Duration::from_millis(100);
@@ -194,7 +194,7 @@ async fn redirects_are_followed_to_known_ports_of_names_only() {
             .any(|(host, path)| host == "to.localhost" && path.starts_with("/elsewhere/"))
     );
 
-    // To HTTPS, whose certificate is nobody's.
+    // To HTTPS, whose certificate is no one's.
     let own = rcgen::generate_simple_self_signed(["old.example".to_owned()]).unwrap();
     let acceptor = server::acceptor(ca::ListenerCertificate {
         chain: vec![own.cert.der().clone()],

@@ -1,5 +1,5 @@
-//! The open pixel: the same for every token, so that nobody learns which are right. Kill switches
-//! do not concern it: a pixel harms nobody, and its event tells who has seen the message.
+//! The open pixel: the same for every token, so that no one learns which are right. Kill switches
+//! do not concern it: a pixel harms no one, and its event tells who has seen the message.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};

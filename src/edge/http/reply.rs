@@ -91,7 +91,7 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     reply
 }
 
-/// A redirect that nobody keeps: neither caches nor crawlers.
+/// A redirect that no one keeps: neither caches nor crawlers.
 pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Reply {
     let mut reply = empty(status);
     reply.headers_mut().insert(X_ROBOTS_TAG, NOINDEX);

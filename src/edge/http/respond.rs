@@ -126,7 +126,7 @@ enum Gate {
     Serve(Arc<Entry>),
     /// That was all.
     Answered(RouteLabel, Reply),
-    /// Whoever decides on admission must be asked.
+    /// Admission has to be asked for first.
     Ask(DomainName),
 }
 
@@ -392,7 +392,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Whether a link is older than links may be. Not asked for unsubscribing: whoever wants to
+    /// Whether a link is older than links may be. Not asked for unsubscribing: anyone who wants to
     /// leave a list may do so as long as the key lives.
     pub(super) fn is_too_old(&self, token: &VerifiedToken<'_>) -> bool {
         let age = || self.now.saturating_since(token.issued_at);

@@ -357,7 +357,7 @@ struct Answering {
     route: RouteLabel,
     started: Instant,
     session: InFlight,
-    /// What the log shows. `None`: nobody listens.
+    /// What the log shows. `None`: no one listens.
     shown: Option<Box<Shown>>,
 }
 
@@ -453,7 +453,7 @@ impl Shown {
     /// Enough of a token to find it by, not enough to use it.
     const SEGMENT: usize = 8;
 
-    /// `None`: nobody listens.
+    /// `None`: no one listens.
     fn of(request: &Request<Incoming>) -> Option<Box<Self>> {
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return None;

@@ -1,5 +1,5 @@
 //! Unsubscribing: GET asks, only POST does it (RFC 8058), because scanners follow every link. It
-//! works whatever was killed and however old the link is: nobody may be kept on a list.
+//! works whatever was killed and however old the link is: no one may be kept on a list.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::link::Kind;
 /// Largest body, in bytes: one short pair, with what multipart wraps around it.
 const MAX_BODY: usize = 4 * 1024;
 
-/// GET: a page that asks. Nobody is unsubscribed, nothing is recorded. `None`: the token is not right.
+/// GET: a page that asks. No one is unsubscribed, nothing is recorded. `None`: the token is not right.
 pub(super) fn ask(x: &Exchange<'_>, tenant: Option<&str>, token: &str) -> Option<Reply> {
     x.verified(Kind::Unsubscribe, tenant, token, |_| {
         Some(reply::page(StatusCode::OK, &confirm_unsubscribe(language(x.headers))))

@@ -96,7 +96,7 @@ pub enum Refusal {
     /// The name is none, or not admitted: `unrecognized_name`.
     #[error("the name is not served here")]
     UnrecognizedName,
-    /// Whoever must be asked about the name does not answer: `internal_error`.
+    /// The endpoint that must be asked about the name does not answer: `internal_error`.
     #[error("admission does not answer, and no certificate is held")]
     AdmissionUnreachable,
     /// There is no certificate, and none on its way: `internal_error`.

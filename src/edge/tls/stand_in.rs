@@ -11,7 +11,7 @@ use super::server_config::ALPN_HTTP1;
 use super::tickets::TicketKeys;
 use crate::cert::certificate::Certificate;
 
-/// The name in it: nobody's (RFC 2606 §2).
+/// The name in it: no one's (RFC 2606 §2).
 const NAME: &str = "stand-in.invalid";
 
 /// One for all names of this node, made at its first use, never stored.

@@ -153,7 +153,7 @@ async fn when_no_certificate_comes_the_client_is_told_internal_error() {
     edge.until_counted(HANDSHAKES, "certificate_timeout", 1.0).await;
     assert!(
         edge.request().await.reply.is_closed(),
-        "the control plane sees that nobody waits"
+        "the control plane sees that no handshake waits"
     );
 
     let mut edge = TestEdge::start(Options::default());
@@ -306,7 +306,7 @@ async fn a_certificate_held_is_served_whatever_admission_says() {
         .unwrap();
     assert_eq!((told.await.unwrap(), edge.admission.asked()), (0x16, 0));
 
-    // Nothing is held, and nobody can say whether anything should be.
+    // Nothing is held, and no one can say whether anything should be.
     let unknown = client_hello(&client, Some("links.c.example"));
     assert_eq!(raw(edge.https, &unknown).await, INTERNAL_ERROR);
     edge.until_counted(HANDSHAKES, "admission_unreachable", 1.0).await;
@@ -453,7 +453,7 @@ async fn the_stand_in_serves_challenges_only_waits_for_nothing_and_is_not_resume
 async fn failures_are_noted_for_known_domains_only() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);
-    // A client that trusts nobody.
+    // A client that trusts no one.
     let client = edge.client_with(&[&TLS13], DEFAULT_KX_GROUPS);
     let mut nobody = client.clone();
     nobody.alpn_protocols.clear();

@@ -214,7 +214,7 @@ impl Files {
             // Opening it again tells what is wrong.
             _ => "it cannot be looked at",
         };
-        tracing::warn!(path = %open.path.display(), change, "a sink's file was changed by somebody else; it is opened again");
+        tracing::warn!(path = %open.path.display(), change, "a sink's file was changed from outside; it is opened again");
         self.open = None;
     }
 }
@@ -373,7 +373,7 @@ mod tests {
             sink(dir.path(), "e.ndjson").deliver(&again).await.unwrap();
             assert_eq!(seqs(&path), [1, 2, 3, 4], "cut at {cut}");
         }
-        // Another boot counts anew.
+        // Another boot counts again.
         sink(dir.path(), "e.ndjson")
             .deliver(&[record(Uuid::from_u128(7), 2, TIME)])
             .await

@@ -84,7 +84,7 @@ pub(super) enum Again {
     /// It refuses this batch, and perhaps any other: it may be its address or our credentials that
     /// are wrong, rather than an event.
     RefusedAll,
-    /// Not before somebody changes something: it says that it is gone for good.
+    /// Not before someone changes something: it says that it is gone for good.
     Never,
 }
 

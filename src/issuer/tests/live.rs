@@ -324,7 +324,7 @@ async fn a_validation_that_a_restart_finds_hanging_ends_in_time() {
     live.ca.faults().set_stuck_validations(&[]);
     let stats = live.ca.name_stats(name);
     assert_eq!((stats.orders, stats.certificates), (1, 0));
-    // The CA never decides what it had begun: the attempt ends in time, and the next orders anew.
+    // The CA never decides what it had begun: the attempt ends in time, and the next orders again.
     let issuer = live.issuer();
     let jump = async {
         loop {
@@ -432,7 +432,7 @@ async fn renewal_information_is_asked_for_and_the_replaced_named() {
             ..job_of("links.customer.example")
         };
         match issuer.issue(&job, &|_| {}).await {
-            // Admitted anew by who orders; what counts against the CA's limits is not placed by itself.
+            // Admitted again by who orders; what counts against the CA's limits is not placed by itself.
             Err(IssueError::NotAsReplacement) => drop(issue(issuer, "links.customer.example").await.unwrap()),
             other => drop(other.unwrap()),
         }

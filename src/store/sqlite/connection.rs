@@ -22,7 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
 
 /// Marks the file as a linkseal store (`PRAGMA application_id`): "lsea" in ASCII.
 const APPLICATION_ID: i64 = 0x6c73_6561;
-/// Keys, even sealed, are nobody else's business.
+/// Keys, even sealed, are no one else's business.
 const FILE_MODE: u32 = 0o600;
 /// How long a connection waits for another of its own process, or for a backup tool.
 const BUSY: Duration = Duration::from_secs(5);
@@ -207,7 +207,7 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
     writer.pragma_update(None, "foreign_keys", true)?;
     writer.pragma_update(None, "journal_size_limit", WAL_KEPT)?;
     migrate(&mut writer, MIGRATIONS)?;
-    // Nobody else has the store open, so whoever held a lease is gone: an order that a crash
+    // No one else has the store open, so anyone who held a lease is gone: an order that a crash
     // interrupted is taken up at once. The counter of fences goes on, so the dead cannot write.
     writer.execute("DELETE FROM leases", [])?;
     Ok(writer)

@@ -146,7 +146,7 @@ pub(super) fn purge(
         return Err(StoreError::Conflict);
     }
     delete(db, name.as_str(), &row)?;
-    // Whoever works on it can write no more, not even to a domain of the same name added later.
+    // Anyone who works on it can write no more, not even to a domain of the same name added later.
     leases::revoke(db, &domain_lease(name))?;
     history::append_audit(db, audit)?;
     history::append_change(

@@ -43,14 +43,14 @@ pub(super) fn release(db: &Connection, key: &str, fence: Fence) -> Result<(), St
     Ok(())
 }
 
-/// Takes a lease from whoever holds it.
+/// Takes a lease from its holder.
 pub(super) fn revoke(db: &Connection, key: &str) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM leases WHERE key = ?1")?.execute([key])?;
     Ok(())
 }
 
-/// Whether the fence is still the newest grant. Its time does not matter here: as long as nobody
-/// else was granted the lease, nobody else has begun.
+/// Whether the fence is still the newest grant. Its time does not matter here: as long as no one
+/// else was granted the lease, no one else has begun.
 pub(super) fn check(db: &Connection, key: &str, fence: Fence) -> Result<(), StoreError> {
     let newest: Option<i64> = db
         .prepare_cached("SELECT fence FROM leases WHERE key = ?1")?

@@ -11,7 +11,7 @@
 //!   go on, and writes do as soon as there is room. [`Store::probe`] finds out beforehand.
 //! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
 //!   `Unavailable`. Calls whose caller has gone are skipped.
-//! - A sync that fails: `Unavailable`. SQLite forgets the transaction and writes its pages anew
+//! - A sync that fails: `Unavailable`. SQLite forgets the transaction and writes its pages again
 //!   with the next one, so no page is taken for durable that the kernel dropped.
 //! - A second process: `Locked`, until the first has ended, however it ended.
 //! - A damaged file: one sentence that says so; restore a backup.
@@ -124,7 +124,7 @@ fn interrupts(readers: &[Connection]) -> Vec<InterruptHandle> {
 impl SqliteStore {
     /// Opens the store at `path`, made when it is not there, brought to the newest schema when it
     /// is an older one's. Blocks until that is done: call it before serving.
-    /// `metrics`: `None` when nobody measures, as in a command that only copies.
+    /// `metrics`: `None` when no one measures, as in a command that only copies.
     pub fn open(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
         Ok(Self::of(Live::open(path.as_ref())?, metrics))
     }

@@ -112,7 +112,7 @@ impl Drop for Workers {
 
 /// A call, as the threads see it.
 trait Job: Send {
-    /// Whether somebody still waits for it.
+    /// Whether someone still waits for it.
     fn is_wanted(&self) -> bool;
     /// Does it and keeps the outcome; repeats the error, if it is one.
     fn run(&mut self, db: &Connection) -> Result<(), StoreError>;

@@ -248,7 +248,7 @@ pub(crate) fn next_attempt(record: &DomainRecord) -> Timestamp {
         .unwrap_or_else(|| panic!("no next attempt: {:?}", record.ssl))
 }
 
-/// Whether somebody works on it, or is about to.
+/// Whether someone works on it, or is about to.
 pub(crate) fn is_busy(record: &DomainRecord) -> bool {
     record.ssl.reason.is_in_progress() || record.ssl.reason == Reason::Queued
 }

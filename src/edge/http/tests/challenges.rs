@@ -161,7 +161,7 @@ async fn challenges_without_an_order_of_ours_go_to_the_upstream() {
         );
         seen.recv().await.unwrap();
     }
-    // An order of ours runs: nobody else is asked.
+    // An order of ours runs: no one else is asked.
     edge.context.registry.put(&record(PENDING, None, Reason::Validating));
     assert_eq!(&edge.get(Via::Http, PENDING, path).await.body[..], b"abc.thumb");
     assert!(seen.try_recv().is_err());

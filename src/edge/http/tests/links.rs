@@ -341,7 +341,7 @@ async fn unsubscribing_takes_a_post() {
             StatusCode::PAYLOAD_TOO_LARGE
         );
         assert_eq!(edge.events().len(), 1, "another value asks");
-        // Whoever posts to a link that verifies wants to leave.
+        // Anyone who posts to a link that verifies wants to leave.
         for body in [
             "",
             "hello",

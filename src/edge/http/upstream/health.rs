@@ -82,10 +82,10 @@ mod tests {
         }
         assert!(!health.admits(start + PAUSE / 2));
         assert!(health.admits(start + PAUSE), "the probe");
-        assert!(!health.admits(start + PAUSE), "and nobody beside it");
+        assert!(!health.admits(start + PAUSE), "and no other request");
         assert!(
             health.admits(start + PAUSE * 2),
-            "a probe that was given up blocks nobody"
+            "a probe that was given up blocks no request"
         );
         assert_eq!(health.failed(start + PAUSE * 2), Change::None);
         assert!(!health.admits(start + PAUSE * 3 - Duration::from_millis(1)));

@@ -1,7 +1,7 @@
 //! Upstream rules: existing back ends behind this edge (contract, sections 3 and 4).
 //!
 //! Requests that are none of the edge's own, and links whose token does not verify, go to the rule
-//! that matches ([`Upstreams`], `rules`). What goes out is written anew from the parsed request
+//! that matches ([`Upstreams`], `rules`). What goes out is rewritten from the parsed request
 //! (`request`): one length, no header that means one connection only, no say of the client's about
 //! who it is. Bodies stream both ways (`upload`, `download`, `pipe`), over connections that are kept
 //! (`pool`, `connect`) as long as the back end is well (`health`); `forward` holds it together.

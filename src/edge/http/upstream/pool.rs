@@ -55,7 +55,7 @@ pub(super) struct Backend {
     health: Mutex<Health>,
     /// Unused connections of HTTP/1.1, the one used last at the end.
     idle: Mutex<Vec<Idle>>,
-    /// Whether somebody looks after unused connections.
+    /// Whether someone looks after unused connections.
     reaped: AtomicBool,
     /// The connection of HTTP/2, shared by all. `None`: there is none yet, or HTTP/1.1 is spoken.
     h2: Mutex<Option<http2::SendRequest<Upload>>>,
@@ -207,7 +207,7 @@ impl Backend {
         }
         let _turn = self.h2_turn.lock().await;
         match self.kept() {
-            // Made by whoever had the turn before.
+            // Made by the holder of the turn before.
             Some(link) => Ok(link),
             None => self.connect().await,
         }
@@ -306,7 +306,7 @@ impl Backend {
         if sender.is_ready() {
             return self.keep(sender);
         }
-        // Its task has yet to see the end; or it still sends a body that nobody waits for.
+        // Its task has yet to see the end; or it still sends a body that no one waits for.
         let pool = Arc::downgrade(self);
         self.tasks.spawn_until_stop(async move {
             if let Ok(Ok(())) = timeout(UNTIL_READY, sender.ready()).await
@@ -332,7 +332,7 @@ impl Backend {
     }
 }
 
-/// Closes connections that nobody uses, until there are none.
+/// Closes connections that no one uses, until there are none.
 async fn reap(pool: Weak<Backend>) {
     loop {
         tokio::time::sleep(IDLE).await;
@@ -340,7 +340,7 @@ async fn reap(pool: Weak<Backend>) {
         let mut idle = lock(&pool.idle);
         idle.retain(|i| i.since.elapsed() < IDLE && !i.sender.is_closed());
         if idle.is_empty() {
-            // Under the lock: whoever keeps the next one starts another.
+            // Under the lock: keeping the next one starts another.
             pool.reaped.store(false, Ordering::Release);
             return;
         }

@@ -1,4 +1,4 @@
-//! The head of a request as it goes to a back end: written anew, so that it means one thing only,
+//! The head of a request as it goes to a back end: rewritten, so that it means one thing only,
 //! and so that who the client is, is what the edge says.
 
 use std::fmt::Write as _;
@@ -235,7 +235,7 @@ pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .iter()
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        // RFC 8586 §2: nobody takes it away.
+        // RFC 8586 §2: no one takes it away.
         .filter(|name| *name != CDN_LOOP)
         .collect()
 }

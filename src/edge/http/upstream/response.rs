@@ -10,7 +10,7 @@ use super::request::{HOP_BY_HOP, named_by_connection};
 use crate::edge::http::pages::{language, unavailable};
 use crate::edge::http::reply::{self, Body, Reply};
 
-/// When whoever met a full or dead back end may come again, in seconds.
+/// When a client that met a full or dead back end may come again, in seconds.
 const COME_AGAIN: HeaderValue = HeaderValue::from_static("5");
 
 /// A back end's response. `None`: it answers something that was not asked (101).

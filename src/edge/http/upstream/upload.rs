@@ -34,7 +34,7 @@ pub(super) struct Upload {
     progress: Arc<Progress>,
 }
 
-/// How far a body is, for whoever waits for the response.
+/// How far a body is, for anyone who waits for the response.
 pub(super) struct Progress {
     received: AtomicU64,
     state: Mutex<State>,

@@ -17,7 +17,7 @@ use crate::event::reader::Record;
 use crate::event::sink::event_id;
 
 /// Most bytes of events in one body, unless a single one is larger. With what is around them it
-/// stays below 1 MiB, the limit of a reverse proxy that nobody configured.
+/// stays below 1 MiB, the limit of a reverse proxy that no one configured.
 const BYTES_MAX: usize = 768 << 10;
 
 /// One request's content.

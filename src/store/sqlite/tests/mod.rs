@@ -1,5 +1,5 @@
 //! SQLite against the suite, and what only a file can go through: being reopened, shared and
-//! somebody else's; torn and full ([`failures`]); copied ([`copies`]); large ([`growth`]).
+//! another's; torn and full ([`failures`]); copied ([`copies`]); large ([`growth`]).
 
 mod copies;
 mod failures;
@@ -103,7 +103,7 @@ async fn what_was_answered_is_there_after_a_restart() {
     assert_eq!(store.certificate(&domain.name).await.unwrap(), Some(certificate));
     assert_eq!(store.change_head().await.unwrap(), head);
     assert_eq!(store.counts(None).await.unwrap().len(), 1);
-    // Whoever held a lease is gone: it is free at once, and the dead cannot write.
+    // Anyone who held a lease is gone: it is free at once, and the dead cannot write.
     let next = lease(&store, &domain.name, "after", NOW).await.unwrap();
     assert!(next > fence);
     let stale = Transition {

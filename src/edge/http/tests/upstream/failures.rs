@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_dead_back_end_is_a_page_and_soon_fails_at_once() {
-    // A port that nobody listens on, for as long as this is held.
+    // A port that no one listens on, for as long as this is held.
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = held.local_addr().unwrap();
     drop(held);

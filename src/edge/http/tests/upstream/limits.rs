@@ -91,7 +91,7 @@ async fn what_is_too_much_at_once_is_told_to_come_again() {
         (StatusCode::SERVICE_UNAVAILABLE, "5")
     );
     assert_eq!(counted(&registry, "busy"), 1);
-    // Whoever gives up makes room, and is not waited for at the back end either.
+    // Anyone who gives up makes room, and is not waited for at the back end either.
     drop(first);
     let mut second = edge.connect(BOTH[0]);
     second.write_all(head.as_bytes()).await.unwrap();
