@@ -44,7 +44,7 @@ macro_rules! reasons {
         pub enum Reason { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
 
         /// What a stored reason is taken for that only a newer version knows, where nothing else is
-        /// known: it claims the least. See [`SslStatus::of_unknown_reason`].
+        /// known: it claims the least. See `SslStatus::of_unknown_reason`.
         impl Default for Reason {
             fn default() -> Self {
                 Self::NeverRequested

@@ -1,6 +1,6 @@
 //! How many connections there may be: in all, of one address, of one network.
 //!
-//! Where there are too many, others make way: see [`super::displace`]. A part of all is kept for
+//! Where there are too many, others make way: see `displace`. A part of all is kept for
 //! port 80: a connection there that finds everything taken gets one request and little time, so
 //! that challenges and health checks always get in.
 

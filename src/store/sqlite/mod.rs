@@ -6,7 +6,7 @@
 //!   transition sent twice meets `Conflict`, since the first bumped the version.
 //! - A torn write-ahead log: SQLite checks every frame and drops the tail after the last whole
 //!   commit; what was answered lies before it.
-//! - A full or read-only disk at the start: see [`held`].
+//! - A full or read-only disk at the start: see `held`.
 //! - A full disk: `Full`. The transaction is rolled back, also for the calls that shared it; reads
 //!   go on, and writes do as soon as there is room. [`Store::probe`] finds out beforehand.
 //! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
