@@ -92,6 +92,12 @@ impl Turns {
         Some(turn)
     }
 
+    /// How many turns the network of a client has.
+    pub fn held(&self, client: IpAddr) -> usize {
+        let turns = self.inner.networks.get(&network(client));
+        turns.map_or(0, |turns| self.inner.each.saturating_sub(turns.available_permits()))
+    }
+
     /// How many networks have or wait for a turn.
     pub fn networks(&self) -> usize {
         self.inner.networks.len()

@@ -75,6 +75,7 @@ impl Source {
     /// Reads the body to its end, no farther ahead of the client than the pipe allows.
     async fn fill(mut self, pipe: Arc<Pipe>) {
         let mut pace = Pace::new(self.idle);
+        let yielding = self.backend.yields(self.place.client, Arc::<Pipe>::clone(&pipe));
         let end = loop {
             match pipe.room(&mut pace).await {
                 Ok(()) => {}
@@ -115,16 +116,17 @@ impl Source {
         };
         let held = match parked {
             Some(_) => {
+                drop(yielding);
                 self.ended();
                 None
             }
             // Too much waits for clients already: this one's place waits with it.
-            None => Some(self),
+            None => Some((self, yielding)),
         };
         if pipe.emptied(&mut pace).await == Err(Lost::Stuck) {
             pipe.give_up();
         }
-        if let Some(source) = held {
+        if let Some((source, _yielding)) = held {
             source.ended();
         }
         drop(parked);

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::download::DownloadError;
+use super::pool::Yields;
 use crate::edge::http::server::Ongoing;
 
 /// What is kept of a body before the back end has to wait, in bytes: small answers fit in whole.
@@ -38,6 +39,10 @@ struct State {
     end: Option<Result<(), DownloadError>>,
     reader: Option<Waker>,
     gone: bool,
+    /// Since when the client is waited for. `None`: it is not.
+    waits: Option<Instant>,
+    /// The place at the back end goes to another.
+    displaced: bool,
     /// Tells the client's connection that an answer is under way.
     ongoing: Option<Ongoing>,
 }
@@ -142,13 +147,18 @@ impl Pipe {
         loop {
             let moved = self.moved.notified();
             {
-                let state = self.state();
+                let mut state = self.state();
                 if state.gone {
                     return Err(Lost::Gone);
                 }
                 if done(&state) {
+                    state.waits = None;
                     return Ok(());
                 }
+                if state.displaced {
+                    return Err(Lost::Stuck);
+                }
+                state.waits.get_or_insert_with(Instant::now);
             }
             let started = Instant::now();
             // Whichever it was is seen by looking.
@@ -203,6 +213,22 @@ impl Pipe {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Yields for Pipe {
+    fn awaits_client(&self) -> Option<Instant> {
+        self.state().waits
+    }
+
+    fn displace(&self) {
+        self.state().displaced = true;
+        self.moved.notify_one();
+    }
+
+    /// A long answer that is cut begins anew: the only one of a network stays.
+    fn more_than_newcomer(&self) -> usize {
+        2
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::connect::{ConnectError, Connected, Connector};
 use super::health::{Change, Health, PAUSE};
-use super::upload::{Progress, Upload};
+use super::upload::Upload;
 use super::{Origin, UpstreamError};
 use crate::edge::shares::Room;
 use crate::edge::shares::Turn;
@@ -65,8 +65,8 @@ pub(super) struct Backend {
     room: Arc<Semaphore>,
     /// The share of each client network in it.
     turns: Turns,
-    /// Requests whose client has yet to send a part of the body; they make way for others.
-    uploads: Mutex<Vec<(IpAddr, Arc<Progress>)>>,
+    /// Requests that may have to wait for their clients; they make way for others.
+    by_clients: Mutex<Vec<(IpAddr, Arc<dyn Yields>)>>,
     /// Answers that are here in whole and that their clients have yet to take.
     pub(super) parked: Room,
     pub(super) tasks: Tasks,
@@ -79,15 +79,25 @@ pub(super) struct Place {
     _room: OwnedSemaphorePermit,
 }
 
-/// A request that may have to make way.
-pub(super) struct Uploading<'a> {
-    backend: &'a Backend,
-    progress: Arc<Progress>,
+/// A part of a request that goes as fast as its client does, and makes way where places are short.
+pub(super) trait Yields: Send + Sync {
+    /// Since when the client is waited for. `None`: it is not.
+    fn awaits_client(&self) -> Option<Instant>;
+    /// Gives the place up.
+    fn displace(&self);
+    /// How many more places than a newcomer's its network must have before it makes way.
+    fn more_than_newcomer(&self) -> usize;
 }
 
-impl Drop for Uploading<'_> {
+/// A request that may have to make way.
+pub(super) struct Yielding {
+    backend: Arc<Backend>,
+    part: Arc<dyn Yields>,
+}
+
+impl Drop for Yielding {
     fn drop(&mut self) {
-        lock(&self.backend.uploads).retain(|(_, other)| !Arc::ptr_eq(other, &self.progress));
+        lock(&self.backend.by_clients).retain(|(_, other)| !Arc::ptr_eq(other, &self.part));
     }
 }
 
@@ -136,7 +146,7 @@ impl Backend {
             speaks_h2: AtomicBool::new(false),
             room: Arc::new(Semaphore::new(origin.max_concurrent.min(Semaphore::MAX_PERMITS))),
             turns: Turns::new(origin.max_per_network),
-            uploads: Mutex::default(),
+            by_clients: Mutex::default(),
             parked: Room::new(MAX_PARKED, MAX_PARKED / 4),
             tasks: tasks.clone(),
             origin,
@@ -146,13 +156,13 @@ impl Backend {
     /// A place for one request; those of a network that has its share wait for it. When all are
     /// taken, a request that waits for its client makes way. `None`: as many as may are under way.
     pub(super) async fn place(&self, client: IpAddr) -> Option<Place> {
-        if self.room.available_permits() == 0 && lock(&self.uploads).is_empty() {
+        if self.room.available_permits() == 0 && lock(&self.by_clients).is_empty() {
             return None;
         }
         let turn = timeout(TURN, self.turns.take(client)).await.ok()??;
         let room = match Arc::clone(&self.room).try_acquire_owned() {
             Ok(room) => room,
-            Err(_) if self.makes_way(network(client)) => {
+            Err(_) if self.makes_way(client) => {
                 let room = Arc::clone(&self.room).acquire_owned();
                 timeout(WAY_MADE, room).await.ok()?.ok()?
             }
@@ -165,35 +175,41 @@ impl Backend {
         })
     }
 
-    /// Of the other networks, the one that has most requests waiting for their clients gives up the one
-    /// that waits for longest.
+    /// Of the networks that have more places than the newcomer's, the one that has most requests
+    /// waiting for their clients gives up the one that waits for longest.
     fn makes_way(&self, newcomer: IpAddr) -> bool {
-        let mut uploads = lock(&self.uploads);
-        let waiting: Vec<_> = uploads
+        // The newcomer has its turn already.
+        let own = self.turns.held(newcomer).saturating_sub(1);
+        let mut by_clients = lock(&self.by_clients);
+        let waiting: Vec<_> = by_clients
             .iter()
             .enumerate()
-            .filter(|(_, (network, _))| *network != newcomer)
-            .filter_map(|(at, (network, progress))| Some((at, *network, progress.awaits_client()?)))
+            .filter_map(|(at, (network, part))| Some((at, *network, part.awaits_client()?)))
             .collect();
         let mut counts = HashMap::<IpAddr, usize>::new();
         for (_, network, _) in &waiting {
             *counts.entry(*network).or_default() += 1;
         }
+        let has = |network| counts.get(network).copied().unwrap_or_default();
         let chosen = waiting
             .iter()
-            .min_by_key(|(_, network, since)| (Reverse(counts.get(network)), *since));
+            .filter(|(at, network, _)| {
+                let more = by_clients.get(*at).map_or(0, |(_, part)| part.more_than_newcomer());
+                has(network) >= own + more
+            })
+            .min_by_key(|(_, network, since)| (Reverse(has(network)), *since));
         let Some((at, ..)) = chosen else { return false };
-        let (_, progress) = uploads.swap_remove(*at);
-        progress.displace();
+        let (_, part) = by_clients.swap_remove(*at);
+        part.displace();
         true
     }
 
     /// Has a request make way for others while it waits for its client, until the result is dropped.
-    pub(super) fn uploads(&self, client: IpAddr, progress: &Arc<Progress>) -> Uploading<'_> {
-        lock(&self.uploads).push((network(client), Arc::clone(progress)));
-        Uploading {
-            backend: self,
-            progress: Arc::clone(progress),
+    pub(super) fn yields(self: &Arc<Self>, client: IpAddr, part: Arc<dyn Yields>) -> Yielding {
+        lock(&self.by_clients).push((network(client), Arc::clone(&part)));
+        Yielding {
+            backend: Arc::clone(self),
+            part,
         }
     }
 

@@ -15,6 +15,8 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::pool::Yields;
+
 /// Longest time a whole body may take, however steadily it dribbles in.
 const LONGEST: Duration = Duration::from_secs(300);
 /// What must come of it at least, in bytes a second, after a while in which the client may think.
@@ -164,18 +166,7 @@ impl Progress {
         self.state().phase
     }
 
-    /// Since when the client is waited for. `None`: it is not.
-    pub(super) fn awaits_client(&self) -> Option<Instant> {
-        let state = self.state();
-        (state.phase == Phase::FromClient).then_some(state.since)
-    }
-
-    /// Tells who waits for the response that the place is needed.
-    pub(super) fn displace(&self) {
-        self.displaced.notify_one();
-    }
-
-    /// Resolves when it is.
+    /// Resolves when the place is needed.
     pub(super) async fn displaced(&self) {
         self.displaced.notified().await;
     }
@@ -200,6 +191,21 @@ impl Progress {
         let mut state = self.state();
         (state.started, state.since) = (Instant::now(), Instant::now());
         self.received.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Yields for Progress {
+    fn awaits_client(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.phase == Phase::FromClient).then_some(state.since)
+    }
+
+    fn displace(&self) {
+        self.displaced.notify_one();
+    }
+
+    fn more_than_newcomer(&self) -> usize {
+        1
     }
 }
 

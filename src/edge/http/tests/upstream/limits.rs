@@ -157,6 +157,69 @@ fn get_x() -> Request<Full<Bytes>> {
         .unwrap()
 }
 
+/// A back end whose first answers are longer than what is kept of them; so many of them.
+async fn long_answers(of: usize) -> BackEnd {
+    let long = [
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 4 << 20).into_bytes(),
+        vec![b'x'; 4 << 20],
+    ]
+    .concat();
+    BackEnd::with(move |number, _| if number < of { Act::Say(long.clone()) } else { Act::ok() }).await
+}
+
+/// A client that asks for a long answer and takes its beginning only.
+async fn reads_slowly(edge: &Edge, client: &str) -> DuplexStream {
+    let mut io = begun(edge, client, &format!("GET /x HTTP/1.1\r\nHost: {CUSTOMER}\r\n\r\n")).await;
+    let mut answer = [0; 12];
+    tokio::time::timeout(PATIENT, io.read_exact(&mut answer))
+        .await
+        .expect("in time")
+        .unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    io
+}
+
+#[tokio::test]
+async fn networks_of_slow_readers_make_way_for_another_network() {
+    let back_end = long_answers(4).await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 4;
+    narrow.origin.max_per_network = 2;
+    let edge = edge(narrow);
+    let mut held = Vec::new();
+    for client in ["198.51.1.1:1", "198.51.1.2:1", "198.51.2.1:1", "198.51.2.2:1"] {
+        held.push(reads_slowly(&edge, client).await);
+    }
+    let took = until_served(&edge).await;
+    assert!(took < PATIENT / 2, "well before idle_timeout is over: {took:?}");
+}
+
+#[tokio::test]
+async fn the_only_long_answer_of_a_network_is_not_cut_for_another() {
+    let back_end = long_answers(2).await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 2;
+    let edge = edge(narrow);
+    let mut held = Vec::new();
+    for client in ["198.51.1.1:1", "198.51.2.1:1"] {
+        held.push(reads_slowly(&edge, client).await);
+    }
+    until(|| back_end.connections() == 2).await;
+    for _ in 0..3 {
+        let got = edge.get(BOTH[0], CUSTOMER, "/x").await;
+        assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    for io in &mut held {
+        let (mut all, mut buffer) = (12, vec![0; 1 << 16]);
+        while all < 4 << 20 {
+            let read = tokio::time::timeout(PATIENT, io.read(&mut buffer)).await;
+            let read = read.expect("in time").unwrap();
+            assert_ne!(read, 0, "cut after {all} bytes");
+            all += read;
+        }
+    }
+}
+
 /// Asks until the answer is 200, and tells how long that took.
 async fn until_served(edge: &Edge) -> Duration {
     let started = std::time::Instant::now();
@@ -194,12 +257,7 @@ async fn an_answer_that_is_not_taken_holds_no_place_at_the_back_end() {
 
 #[tokio::test]
 async fn who_takes_nothing_of_a_long_answer_is_given_up_whatever_else_moves() {
-    let long = [
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 4 << 20).into_bytes(),
-        vec![b'x'; 4 << 20],
-    ]
-    .concat();
-    let back_end = BackEnd::with(move |number, _| if number == 0 { Act::Say(long.clone()) } else { Act::ok() }).await;
+    let back_end = long_answers(1).await;
     let mut narrow = rule("/", &back_end.url());
     narrow.origin.max_concurrent = 1;
     narrow.idle_timeout = SHORT;
@@ -293,6 +351,31 @@ async fn while_only_the_client_is_waited_for_no_place_is_held() {
     assert_eq!(&answer, b"HTTP/1.1 200");
     assert!(back_end.requests()[1].ends_with("\r\n\r\nx123456789"));
     assert_eq!(edge.context.bodies.taken(), 3);
+}
+
+/// One who has bodies waiting himself does not have another's cut.
+#[tokio::test]
+async fn a_body_makes_no_way_for_a_network_that_has_as_many() {
+    let back_end = BackEnd::start().await;
+    let mut narrow = rule("/", &back_end.url());
+    narrow.origin.max_concurrent = 2;
+    let edge = edge(narrow);
+    let chunked = format!("POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+    let mut slow = begun(&edge, "198.51.1.1:1", &chunked).await;
+    let _crowd = begun(&edge, "198.51.2.1:1", &chunked).await;
+    until(|| back_end.connections() == 2).await;
+    for n in 2..6 {
+        let mut more = begun(&edge, &format!("198.51.2.{n}:1"), &chunked).await;
+        let mut answer = [0; 12];
+        let answered = tokio::time::timeout(PATIENT, more.read_exact(&mut answer)).await;
+        answered.expect("in time").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 503");
+    }
+    slow.write_all(b"0\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    let answered = tokio::time::timeout(PATIENT, slow.read_exact(&mut answer)).await;
+    answered.expect("in time").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[tokio::test]
