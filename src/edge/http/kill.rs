@@ -28,16 +28,16 @@ pub(super) fn warning(x: &Exchange<'_>) -> Reply {
 /// Whether a back end's response leads to where a switch forbids: its own links go on to be followed
 /// through this edge. What stays on the host is held by nothing.
 pub(super) fn holds(x: &Exchange<'_>, response: &response::Parts) -> bool {
-    let location = response
-        .headers
-        .get(LOCATION)
-        .filter(|_| response.status.is_redirection());
-    let Some(url) = location.and_then(|l| origin(&String::from_utf8_lossy(l.as_bytes()))) else {
-        return false;
-    };
-    Destination::new(&url).is_ok_and(|destination| {
-        !destination.leads_to(x.entry.name.as_str()) && hit(x, x.entry.tenant(), None, &destination).is_some()
-    })
+    // Of several, clients take the one or the other.
+    let mut locations = response.headers.get_all(LOCATION).iter();
+    response.status.is_redirection()
+        && locations.any(|location| {
+            let url = origin(&String::from_utf8_lossy(location.as_bytes()));
+            let destination = url.as_deref().and_then(|url| Destination::new(url).ok());
+            destination.is_some_and(|destination| {
+                !destination.leads_to(x.entry.name.as_str()) && hit(x, x.entry.tenant(), None, &destination).is_some()
+            })
+        })
 }
 
 /// Where browsers go for a `Location`, without path (WHATWG URL standard, "URL parsing"). `None`: it
@@ -54,8 +54,10 @@ fn origin(location: &str) -> Option<String> {
         return None;
     }
     let authority = rest.trim_start_matches('/').split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    Some(format!("https://{}/", decoded(host)?))
+    let host = decoded(authority.rsplit('@').next()?)?;
+    // Browsers take signs that no destination may have; a host above is the same without them.
+    let odd = |c: char| c.is_ascii_punctuation() && !matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    Some(format!("https://{}/", host.replace(odd, "-")))
 }
 
 #[cfg(test)]
@@ -79,6 +81,10 @@ mod tests {
         ] {
             assert_eq!(origin(location).as_deref(), Some("https://evil.example/"), "{location}");
         }
+        assert_eq!(
+            origin("https://a!b.evil.example/").as_deref(),
+            Some("https://a-b.evil.example/")
+        );
         for location in [
             "/evil.example",
             "evil.example",

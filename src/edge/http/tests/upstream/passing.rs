@@ -369,6 +369,8 @@ async fn a_back_ends_redirect_is_held_by_kill_switches_too() {
     for (location, killed) in [
         ("https://login.evil.example/", true),
         ("//evil.example/", true),
+        ("https://a!$b.evil.example/", true),
+        ("https://good.example/\r\nLocation: https://evil.example/", true),
         ("https://good.example/", false),
         ("/evil.example", false),
     ] {
