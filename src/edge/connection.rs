@@ -1,7 +1,7 @@
 //! One connection, from the accepted socket to the end of its HTTP: permit, PROXY header, TLS.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use prometheus::IntCounter;
@@ -9,12 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, debug_span, field, warn};
 
-use super::limits::{Limits, Permit};
+use super::limits::{Limits, Newcomer, Permit};
 use super::listener::{Accepted, Bound};
 use super::metrics::{Metrics, Open};
 use super::presence::Presence;
 use super::proxy_protocol::{self, Balancers, Header};
-use super::shares::Entered;
 use super::tls::acceptor::Acceptor;
 use super::{Connection, Listener};
 use crate::shutdown::Tasks;
@@ -137,7 +136,7 @@ impl Drop for End {
 
 impl<H: ServeHttp> Inner<H> {
     /// `permit`: that, or a place among those who wait for one.
-    async fn serve(&self, accepted: Accepted, permit: Result<Permit, Option<Box<Entered>>>, _open: Open) {
+    async fn serve(&self, accepted: Accepted, permit: Result<Permit, Option<Box<Newcomer>>>, _open: Open) {
         let Accepted {
             mut stream,
             peer,
@@ -149,7 +148,7 @@ impl<H: ServeHttp> Inner<H> {
         };
         let permit = match permit {
             Ok(permit) => Some(permit),
-            Err(_newcomer) => Box::pin(self.limits.permit_soon(listener, client.ip())).await,
+            Err(place) => Box::pin(self.permit_soon(listener, client.ip(), place)).await,
         };
         let Some(mut permit) = permit else {
             self.metrics.of(listener).refused.inc();
@@ -158,7 +157,7 @@ impl<H: ServeHttp> Inner<H> {
         };
         if let Err(limit) = permit.count_for(client.ip()) {
             let room = match self.limits.newcomer(Some(client.ip())) {
-                Some(_newcomer) => Box::pin(permit.count_for_soon(client.ip(), limit)).await,
+                Some(place) => Box::pin(place.unless_taken_away(permit.count_for_soon(client.ip(), limit))).await,
                 None => false,
             };
             if !room {
@@ -215,6 +214,16 @@ impl<H: ServeHttp> Inner<H> {
                 }
             }
         }
+    }
+
+    /// A permit, once another makes way. `place`: where it waits for that.
+    async fn permit_soon(&self, listener: Listener, from: IpAddr, place: Option<Box<Newcomer>>) -> Option<Permit> {
+        let place = match *place? {
+            // Its balancer has said who it is: from now on it waits among its own.
+            Newcomer::Unnamed(_) => self.limits.newcomer(Some(from))?,
+            named @ Newcomer::Named(_) => named,
+        };
+        place.unless_taken_away(self.limits.permit_soon(listener, from)).await
     }
 
     /// Who is at the two ends. `None`: a balancer did not say.

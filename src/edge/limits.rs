@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::Listener;
 use super::displace::{Holders, LOOK_EVERY};
+use super::fair::{FairPlace, FairRoom};
 use super::presence::Presence;
 use super::shares::{Entered, Room, client, network};
 
@@ -103,10 +104,12 @@ struct Inner {
     /// Only owners that hold a connection are here, so `open` bounds it.
     owners: DashMap<Owner, usize>,
     holders: Holders,
-    newcomers: Room,
+    newcomers: FairRoom,
     /// As `newcomers`, for addresses that hold no connection: those that hold many, of the same
     /// network or of others, cannot take these.
-    strangers: Room,
+    strangers: FairRoom,
+    /// As `newcomers`, for clients whose balancer has yet to say who they are.
+    unnamed: Room,
     freed: Notify,
     start: Instant,
     /// When it was last said that there are too many, in milliseconds since `start`.
@@ -131,6 +134,29 @@ pub struct Permit {
     brief: bool,
     /// `None`: not counted for its client (yet).
     counted: Option<(IpAddr, Arc<Presence>)>,
+}
+
+/// A place among those who wait for room; given back when dropped.
+#[derive(Debug)]
+pub enum Newcomer {
+    /// Of a client; it goes to another network when too many wait.
+    Named(FairPlace),
+    /// Of one whose balancer has yet to say who it is.
+    Unnamed(Entered),
+}
+
+impl Newcomer {
+    /// What comes of waiting for room; nothing, when the place to wait goes to another.
+    pub async fn unless_taken_away<T: Default>(&self, room: impl Future<Output = T>) -> T {
+        match self {
+            Self::Unnamed(_) => room.await,
+            Self::Named(place) => tokio::select! {
+                biased;
+                found = room => found,
+                () = place.taken_away() => T::default(),
+            },
+        }
+    }
 }
 
 /// Which limit is reached.
@@ -172,8 +198,9 @@ impl Limits {
             brief: 0.into(),
             owners: DashMap::new(),
             holders: Holders::default(),
-            newcomers: Room::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
-            strangers: Room::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
+            newcomers: FairRoom::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
+            strangers: FairRoom::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
+            unnamed: Room::new(NEWCOMERS, NEWCOMERS),
             freed: Notify::new(),
             start: Instant::now(),
             told: 0.into(),
@@ -211,12 +238,15 @@ impl Limits {
 
     /// A place among those that wait for room. `None`: too many do. `peer`: `None` where it is a
     /// balancer, whose clients are not known yet.
-    pub fn newcomer(&self, peer: Option<IpAddr>) -> Option<Entered> {
-        match peer {
-            Some(from) if self.inner.held(from, false) > 0 => self.inner.newcomers.try_enter(from),
-            Some(from) => self.inner.strangers.try_enter(from),
-            None => self.inner.strangers.try_enter_unnamed(),
-        }
+    pub fn newcomer(&self, peer: Option<IpAddr>) -> Option<Newcomer> {
+        let Some(from) = peer else {
+            return self.inner.unnamed.try_enter_unnamed().map(Newcomer::Unnamed);
+        };
+        let room = match self.inner.held(from, false) {
+            0 => &self.inner.strangers,
+            _ => &self.inner.newcomers,
+        };
+        room.try_enter(from).map(Newcomer::Named)
     }
 
     /// As [`Limits::permit`], once another makes way for one of `peer`.
@@ -433,6 +463,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
@@ -616,6 +648,34 @@ mod tests {
         assert!(limits.newcomer(Some(ip("192.0.2.77"))).is_some());
     }
 
+    #[tokio::test]
+    async fn crowds_of_many_networks_leave_places_to_wait_for_another() {
+        let limits = Limits::new(100);
+        for held in [0, 1] {
+            let address = |n: usize| format!("198.51.{}.{}", n / NEWCOMERS_OF_NETWORK, n % NEWCOMERS_OF_NETWORK);
+            // Those that hold a connection wait apart.
+            limits.set(Bounds::of(4 * NEWCOMERS));
+            let _held: Vec<_> = (0..held * NEWCOMERS)
+                .map(|n| https(&limits, &address(n)).unwrap())
+                .collect();
+            let own = (held > 0).then(|| https(&limits, "192.0.2.1").unwrap());
+            let knocking: Vec<_> = (0..NEWCOMERS)
+                .map(|n| limits.newcomer(Some(ip(&address(n)))).expect("room"))
+                .collect();
+            let bystander = limits.newcomer(Some(ip("192.0.2.1")));
+            let bystander = bystander.expect("a place that another network had too many of");
+            assert!(bystander.unless_taken_away(async { true }).await);
+            let gone = |place: &Newcomer| match place {
+                Newcomer::Named(place) => place.taken_away().now_or_never().is_some(),
+                Newcomer::Unnamed(_) => false,
+            };
+            assert_eq!(knocking.iter().filter(|place| gone(place)).count(), 1);
+            // Nor do they take that of a client whose balancer is yet to name it.
+            assert!(limits.newcomer(None).is_some());
+            drop(own);
+        }
+    }
+
     /// `n` connections of each address, all of them idle for so long.
     fn crowd(limits: &Limits, addresses: &[&str], n: usize, idle: Duration) -> Vec<Permit> {
         let ago = Instant::now() - idle;
@@ -633,7 +693,6 @@ mod tests {
     }
 
     fn soon(limits: &Limits, from: &str) -> Option<Permit> {
-        use futures_util::FutureExt as _;
         let mut permit = Box::pin(limits.permit_soon(Listener::Https, ip(from))).now_or_never()??;
         permit.count_for(ip(from)).ok()?;
         Some(permit)
@@ -696,7 +755,6 @@ mod tests {
         let idle = crowd(&limits, &["198.51.100.1"], 18, Duration::from_secs(9));
         let mut waiting = Vec::new();
         for _ in 0..8 {
-            use futures_util::FutureExt as _;
             let limits = limits.clone();
             let mut wait = Box::pin(async move {
                 limits.inner.open.fetch_add(1, Ordering::Relaxed);
