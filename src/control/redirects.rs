@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
+use super::complaints::{Complaints, OF_THE_STORE};
 use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
 use crate::clock::{Clock, Timestamp};
@@ -38,6 +39,7 @@ pub struct Redirects {
     cache: RedirectCache,
     /// One change at a time, so that each audit line tells what it changed.
     changing: Arc<Mutex<()>>,
+    complaints: Arc<Complaints>,
 }
 
 impl Redirects {
@@ -48,6 +50,7 @@ impl Redirects {
             clock,
             cache,
             changing: Arc::default(),
+            complaints: Arc::new(Complaints::every(OF_THE_STORE)),
         }
     }
 
@@ -132,13 +135,21 @@ impl Redirects {
             };
             let this = self.clone();
             tasks.spawn(async move {
-                // Dropped unanswered when the store fails: those who wait go to the fallback.
+                // Dropped unanswered when the store fails: those who wait are told to come again.
                 match this.read_both(&lookup).await {
                     Ok(both) => lookup.answer(both),
-                    Err(error) => tracing::error!(%error, "a stored redirect cannot be read"),
+                    Err(error) => this.complain(&error),
                 }
                 drop(permit);
             });
+        }
+    }
+
+    /// Anyone can ask for slugs without end: it is told once in a while.
+    fn complain(&self, error: &StoreError) {
+        let now = self.clock.uptime();
+        if let Some(left_out) = self.complaints.due(error.kind(), "read a stored redirect", now) {
+            tracing::error!(%error, left_out, "a stored redirect cannot be read");
         }
     }
 

@@ -110,7 +110,7 @@ struct Inner {
 
 impl RedirectCache {
     /// A cache of at most so many bytes, about; at most `at_once` look-ups are handed to the
-    /// receiver at a time.
+    /// receiver at a time, in the order in which they were asked for.
     pub fn new(bytes: u64, at_once: usize) -> (Self, mpsc::Receiver<Lookup>) {
         let (lookups, receiver) = mpsc::channel(at_once);
         let known = Cache::<Box<str>, Found>::builder()
@@ -152,9 +152,14 @@ impl RedirectCache {
     /// When it took too long, too many wait, or the store cannot be read.
     pub async fn look_up(&self, domain: &str, slug: &str) -> Result<Found, NotKnown> {
         let _waiting = self.inner.waiting.try_acquire().map_err(|_| NotKnown)?;
-        let flight = self.flight(domain, slug).ok_or(NotKnown)?;
-        let answered = tokio::time::timeout(PATIENCE, flight).await;
-        answered.map_err(|_| NotKnown)?.map_err(|_| NotKnown)
+        let answered = async {
+            self.flight(domain, slug)
+                .await
+                .ok_or(NotKnown)?
+                .await
+                .map_err(|_| NotKnown)
+        };
+        tokio::time::timeout(PATIENCE, answered).await.map_err(|_| NotKnown)?
     }
 
     /// Notes that a redirect was changed in the store. `domain`: `None` for the one for all domains.
@@ -171,13 +176,18 @@ impl RedirectCache {
         self.inner.known.invalidate_all();
     }
 
-    /// Joins the look-up under way, or begins one. `None`: too many are under way.
-    fn flight(&self, domain: &str, slug: &str) -> Option<Shared<oneshot::Receiver<Found>>> {
+    /// Joins the look-up under way, or begins one, once it is its turn: those who came before are
+    /// handed over first. `None`: the control plane is gone.
+    async fn flight(&self, domain: &str, slug: &str) -> Option<Shared<oneshot::Receiver<Found>>> {
         let key: Box<str> = format!("{domain}/{slug}").into();
+        if let Some(flight) = self.inner.flights.get(&key) {
+            return Some(flight.clone());
+        }
+        let permit = self.lookups.reserve().await.ok()?;
         match self.inner.flights.entry(key.clone()) {
+            // Another began it meanwhile.
             Entry::Occupied(flight) => Some(flight.get().clone()),
             Entry::Vacant(place) => {
-                let permit = self.lookups.try_reserve().ok()?;
                 let (reply, answer) = oneshot::channel();
                 let flight = answer.shared();
                 place.insert(flight.clone());
@@ -345,20 +355,44 @@ mod tests {
     #[tokio::test]
     async fn waiting_is_bounded_in_time_and_number() {
         let (cache, mut lookups) = new();
-        let slugs: Vec<String> = (0..5).map(|n| format!("s{n}")).collect();
-        let four = slugs[..4].iter().map(|slug| cache.look_up(DOMAIN, slug));
-        let fifth = async {
+        let slugs: Vec<String> = (0..=WAITING).map(|n| format!("s{n}")).collect();
+        let waiting = slugs[..WAITING].iter().map(|slug| cache.look_up(DOMAIN, slug));
+        let one_more = async {
             tokio::task::yield_now().await;
-            let at_once = cache.look_up(DOMAIN, &slugs[4]).now_or_never();
-            assert_eq!(at_once, Some(Err(NotKnown)), "the fifth does not wait");
+            let at_once = cache.look_up(DOMAIN, &slugs[WAITING]).now_or_never();
+            assert_eq!(at_once, Some(Err(NotKnown)), "it does not wait");
         };
         // No one answers.
-        let (found, ()) = tokio::join!(futures_util::future::join_all(four), fifth);
+        let (found, ()) = tokio::join!(futures_util::future::join_all(waiting), one_more);
         assert!(found.into_iter().all(|f| f == Err(NotKnown)));
         assert_eq!(cache.inner.flights.len(), 4, "the next one would join them");
         while let Ok(lookup) = lookups.try_recv() {
             drop(lookup);
         }
+        assert!(cache.inner.flights.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_finds_the_queue_full_waits_its_turn() {
+        let (cache, mut lookups) = new();
+        let flood: Vec<String> = (0..6).map(|n| format!("made-up-{n}")).collect();
+        let flood = futures_util::future::join_all(flood.iter().map(|slug| cache.look_up(DOMAIN, slug)));
+        let bystander = async {
+            tokio::task::yield_now().await;
+            cache.look_up(DOMAIN, "sale").await
+        };
+        let control = async {
+            tokio::task::yield_now().await;
+            for n in 0..7 {
+                let lookup = lookups.recv().await.unwrap();
+                let common = target("https://all.example/").filter(|_| lookup.slug() == "sale");
+                assert_eq!(common.is_some(), n == 6, "those who came before go first");
+                lookup.answer(Both { own: None, common });
+            }
+        };
+        let (found, sale, ()) = tokio::join!(flood, bystander, control);
+        assert!(found.into_iter().all(|f| f == Ok(None)));
+        assert_eq!(url(sale.unwrap()).as_deref(), Some("https://all.example/"));
         assert!(cache.inner.flights.is_empty());
     }
 

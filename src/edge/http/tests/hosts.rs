@@ -189,6 +189,10 @@ async fn requests_without_one_clear_host_are_bad() {
             "GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\nHost: evil.example\r\nConnection: close\r\n",
             "400",
         ),
+        (
+            "GET http://links.customer.example/robots.txt HTTP/1.1\r\nHost: links.customer.example\r\nHost: evil.example\r\nConnection: close\r\n",
+            "400",
+        ),
         ("GET /robots.txt HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n", "400"),
         ("GET /robots.txt HTTP/1.0\r\n", "200"),
         (
