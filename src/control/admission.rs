@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
 
 use super::ask::Answer;
+use super::newcomer_shares::AtOnce;
 use super::{Control, Edit};
 use crate::domain::admission::{Admission, Admitted, Asking};
 use crate::domain::record::Origin;
@@ -21,7 +21,7 @@ const CONCURRENT_LOOKUPS: usize = 32;
 /// Admission by what is stored, and by asking the platform.
 pub struct KnownNames {
     control: Control,
-    lookups: Semaphore,
+    lookups: AtOnce,
 }
 
 impl KnownNames {
@@ -29,13 +29,13 @@ impl KnownNames {
     pub fn new(control: Control) -> Arc<Self> {
         Arc::new(Self {
             control,
-            lookups: Semaphore::new(CONCURRENT_LOOKUPS),
+            lookups: AtOnce::new(),
         })
     }
 
     async fn decide(&self, name: &DomainName, asking: Asking) -> Admitted {
         if !self.control.inner.registry.is_loaded() {
-            match self.stored(name).await {
+            match self.stored(name, asking).await {
                 Admitted::No => {}
                 known => return known,
             }
@@ -47,7 +47,7 @@ impl KnownNames {
         let Some(asker) = &tools.asker else {
             return Admitted::No;
         };
-        match asker.ask(name).await {
+        match asker.ask_for(name, asking).await {
             Answer::Yes { tenant } => {
                 let record = DomainRecord::new(name.clone(), tenant, Origin::Asked, self.control.inner.clock.now());
                 match self.control.admit(record, "the ask endpoint answered yes").await {
@@ -63,8 +63,8 @@ impl KnownNames {
         }
     }
 
-    async fn stored(&self, name: &DomainName) -> Admitted {
-        let Ok(_permit) = self.lookups.try_acquire() else {
+    async fn stored(&self, name: &DomainName, asking: Asking) -> Admitted {
+        let Some(_turn) = self.lookups.turn(CONCURRENT_LOOKUPS, asking) else {
             return Admitted::Unreachable;
         };
         match self.control.inner.store.domain(name).await {

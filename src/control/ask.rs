@@ -1,11 +1,12 @@
 //! The platform's `ask` endpoint: whether a name that is not registered may have a certificate.
 //!
 //! Answers are cached both ways, in bounds; many handshakes for one name make one question;
-//! questions are bounded in number and time. "No" and "no answer" are different things: a
-//! certificate that is held is never taken away by either.
+//! questions are bounded in number and time, and each client network has a share of them. "No" and
+//! "no answer" are different things: a certificate that is held is never taken away by either.
 
+use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -18,8 +19,11 @@ use prometheus::IntCounterVec;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::complaints::Complaints;
 use crate::domain::DomainName;
+use crate::domain::admission::Asking;
 use crate::domain::record::{MAX_TENANT, is_tenant};
+use crate::edge::shares::Turns;
 
 /// Answers kept at most; beyond, the least used go.
 const CACHED_ANSWERS: u64 = 100_000;
@@ -27,6 +31,10 @@ const CACHED_ANSWERS: u64 = 100_000;
 const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
 /// Questions at once; more wait, bounded by their own timeout.
 const CONCURRENT: usize = 32;
+/// And for the names that come from one client network.
+const OF_NETWORK: usize = CONCURRENT / 4;
+/// Between two lines of the log about the same: anyone can send names without end.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// The largest answer read: a tenant's name.
 const MAX_ANSWER: usize = 4_096;
 
@@ -61,6 +69,9 @@ pub struct Asker {
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     answers: Cache<DomainName, Answer>,
     permits: Semaphore,
+    turns: Turns,
+    complaints: Complaints,
+    began: Instant,
     total: IntCounterVec,
 }
 
@@ -85,8 +96,25 @@ impl Asker {
             client,
             answers,
             permits: Semaphore::new(CONCURRENT),
+            turns: Turns::new(OF_NETWORK),
+            complaints: Complaints::every(COMPLAIN_EVERY),
+            began: Instant::now(),
             total,
         })
+    }
+
+    /// The answer for a name that a client sent, from memory or from the platform. The names of one
+    /// network wait for each other, and no other's wait with them.
+    pub(super) async fn ask_for(&self, name: &DomainName, asking: Asking) -> Answer {
+        if let Some(answer) = self.answers.get(name).await {
+            return answer;
+        }
+        let turn = self.turns.take(asking.network());
+        match tokio::time::timeout(self.settings.timeout, turn).await {
+            Ok(Some(_turn)) => self.ask(name).await,
+            // Not kept: another network's turn may come sooner.
+            _ => Answer::Unreachable,
+        }
     }
 
     /// The answer for a name, from memory or from the platform.
@@ -127,7 +155,7 @@ impl Asker {
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(error) => {
-                tracing::warn!(domain = %name, %error, "the ask endpoint cannot be reached");
+                self.complain(name, "the ask endpoint cannot be reached", &error);
                 return None;
             }
         };
@@ -135,22 +163,41 @@ impl Asker {
             200..=299 => {
                 let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
                 let Ok(body) = body else {
-                    tracing::warn!(domain = %name, "the ask endpoint's answer broke off, or is longer than {MAX_ANSWER} bytes; it is not used");
+                    let most = format_args!("{MAX_ANSWER} bytes are read");
+                    self.complain(
+                        name,
+                        "the ask endpoint's answer broke off, or is too long; it is not used",
+                        &most,
+                    );
                     return None;
                 };
                 match tenant_in(&body.to_bytes()) {
                     Ok(tenant) => Some(Answer::Yes { tenant }),
                     Err(wrong) => {
-                        tracing::warn!(domain = %name, wrong, "the ask endpoint's answer is not used: a yes is a body without JSON, or {{\"tenant\": …}} with 1 to {MAX_TENANT} bytes, no control characters and no slash");
+                        let why = format_args!(
+                            "{wrong}: a yes is a body without JSON, or {{\"tenant\": …}} with 1 to {MAX_TENANT} bytes, no control characters and no slash"
+                        );
+                        self.complain(name, "the ask endpoint's answer is not used", &why);
                         None
                     }
                 }
             }
             403 | 404 => Some(Answer::No),
             status => {
-                tracing::warn!(domain = %name, status, "the ask endpoint answers neither yes nor no (2xx, 403, 404)");
+                self.complain(
+                    name,
+                    "the ask endpoint answers neither yes nor no (2xx, 403, 404)",
+                    &status,
+                );
                 None
             }
+        }
+    }
+
+    /// Tells it for one name, then counts for a while.
+    fn complain(&self, name: &DomainName, what: &'static str, why: &dyn Display) {
+        if let Some(left_out) = self.complaints.due("ask", what, self.began.elapsed()) {
+            tracing::warn!(domain = %name, why = %why, left_out, "{what}");
         }
     }
 
@@ -195,7 +242,103 @@ impl moka::Expiry<DomainName, Answer> for Expiry {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Mutex, PoisonError};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    const PATIENT: Duration = Duration::from_secs(30);
+
+    fn asker(port: u16) -> Arc<Asker> {
+        let settings = AskSettings {
+            url: format!("http://127.0.0.1:{port}/ask").parse().unwrap(),
+            timeout: PATIENT * 2,
+            cache: PATIENT,
+        };
+        let total = IntCounterVec::new(prometheus::Opts::new("asked", "asked"), &["result"]).unwrap();
+        Asker::new(settings, total)
+    }
+
+    fn name(text: &str) -> DomainName {
+        DomainName::parse(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_without_end_from_one_network_keep_no_other_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let asker = asker(listener.local_addr().unwrap().port());
+        let asked = Arc::new(Mutex::new(0));
+        let tasks = crate::shutdown::Tasks::new();
+        let counted = Arc::clone(&asked);
+        tasks.spawn(async move {
+            // It answers for one name, and is slow about all others.
+            let mut slow = Vec::new();
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") && socket.read_buf(&mut head).await.unwrap_or(0) > 0 {}
+                *counted.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                if String::from_utf8_lossy(&head).contains("domain=links.bystander.example") {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                    socket.write_all(answer).await.unwrap();
+                }
+                slow.push(socket);
+            }
+        });
+        for n in 0..200 {
+            let asker = Arc::clone(&asker);
+            let from = Asking::of([198, 51, 100, 0].into());
+            tasks.spawn(async move { asker.ask_for(&name(&format!("n{n}.attacker.example")), from).await });
+        }
+        let full = async {
+            while *asked.lock().unwrap() < OF_NETWORK {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENT, full).await.expect("its share is asked");
+        let bystander = name("links.bystander.example");
+        let answer = asker.ask_for(&bystander, Asking::of([192, 0, 2, 0].into()));
+        let answer = tokio::time::timeout(PATIENT, answer).await;
+        assert_eq!(answer.expect("at once"), Answer::Yes { tenant: None });
+        assert_eq!(*asked.lock().unwrap(), OF_NETWORK + 1);
+        // Nor does work that is due wait for it.
+        let answer = tokio::time::timeout(PATIENT, asker.ask(&bystander)).await;
+        assert_eq!(answer.expect("at once"), Answer::Yes { tenant: None });
+    }
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn names_without_end_make_one_line() {
+        // Nothing listens there once it is dropped.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let asker = asker(listener.local_addr().unwrap().port());
+        drop(listener);
+        let written = Written::default();
+        let to = written.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).finish();
+        let _logs = tracing::subscriber::set_default(subscriber);
+        for n in 0..20 {
+            let answer = asker.ask_for(&name(&format!("n{n}.example.com")), Asking::of([192, 0, 2, 0].into()));
+            assert_eq!(answer.await, Answer::Unreachable);
+        }
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches("the ask endpoint cannot be reached").count(), 1, "{text}");
+    }
 
     #[test]
     fn a_yes_names_a_tenant_that_can_be_one_or_none() {

@@ -29,6 +29,11 @@ impl Asking {
     pub fn of(network: IpAddr) -> Self {
         Self(network)
     }
+
+    /// An address of the network.
+    pub fn network(self) -> IpAddr {
+        self.0
+    }
 }
 
 /// Who answers when the registry does not know a name.
