@@ -2,6 +2,8 @@
 //! that programs tell apart and a `detail` that says what is allowed.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -11,6 +13,7 @@ use serde::Serialize;
 
 use super::pages;
 use crate::clock::Timestamp;
+use crate::control::complaints::{self, Complaints};
 use crate::control::{OperatorError, OwnerRecord};
 use crate::domain::{Language, NameError};
 use crate::store::StoreError;
@@ -198,7 +201,7 @@ impl From<StoreError> for Problem {
                 format!("{error}; nothing was changed, try again"),
             ),
             error => {
-                tracing::error!(%error, "the store did not answer the admin API");
+                complain(&error);
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     Code::StoreUnavailable,
@@ -206,6 +209,16 @@ impl From<StoreError> for Problem {
                 )
             }
         }
+    }
+}
+
+/// Visitors of a shared page ask as often as they like: it is told once in a while.
+fn complain(error: &StoreError) {
+    static SAID: LazyLock<(Instant, Complaints)> =
+        LazyLock::new(|| (Instant::now(), Complaints::every(complaints::OF_THE_STORE)));
+    let (began, said) = &*SAID;
+    if let Some(left_out) = said.due(error.kind(), "answer the admin API", began.elapsed()) {
+        tracing::error!(%error, left_out, "the store did not answer the admin API");
     }
 }
 
@@ -261,5 +274,46 @@ impl IntoResponse for Problem {
         // On a page it is said as a page.
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn requests_without_end_for_what_cannot_be_read_make_one_line() {
+        let written = Written::default();
+        let to = written.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for _ in 0..20 {
+                let error = StoreError::Unreadable {
+                    name: "links.a.example".into(),
+                    why: "a test".into(),
+                };
+                assert_eq!(Problem::from(error).status(), StatusCode::SERVICE_UNAVAILABLE);
+            }
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        // Another test of this process may have been told of it before.
+        assert!(text.matches("did not answer").count() <= 1, "{text}");
     }
 }

@@ -60,7 +60,7 @@ use crate::telemetry::metrics::MetricsHub;
 const CACHED_CERTIFICATES: u64 = 100_000;
 /// Memory for stored redirects, in bytes: some 50,000 of a common length.
 const CACHED_REDIRECTS: u64 = 16 * 1024 * 1024;
-/// Look-ups of stored redirects that wait to be answered; requests beyond are told to come again.
+/// Look-ups of stored redirects that wait to be answered; those beyond wait until there is room.
 const LOOKUP_QUEUE: usize = 64;
 /// How many of them may be for one client network.
 const LOOKUPS_OF_NETWORK: usize = LOOKUP_QUEUE / 4;

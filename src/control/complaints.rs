@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Between two lines about the same: of a CA, of the store, and of our own resolvers.
 pub(super) const OF_CAS: Duration = Duration::from_secs(600);
-pub(super) const OF_THE_STORE: Duration = Duration::from_secs(60);
+pub(crate) const OF_THE_STORE: Duration = Duration::from_secs(60);
 pub(super) const OF_RESOLVERS: Duration = Duration::from_secs(60);
 
 /// A CA, or a kind of the store's failures, and a cause.
@@ -17,14 +17,14 @@ type Said = (Duration, u64);
 
 /// What was complained of lately, by subject and cause. Both are few.
 #[derive(Debug)]
-pub(super) struct Complaints {
+pub(crate) struct Complaints {
     every: Duration,
     last: Mutex<HashMap<Complaint, Said>>,
 }
 
 impl Complaints {
     /// With so long between two lines about the same.
-    pub(super) fn every(every: Duration) -> Self {
+    pub(crate) fn every(every: Duration) -> Self {
         Self {
             every,
             last: Mutex::default(),
@@ -33,7 +33,7 @@ impl Complaints {
 
     /// Whether to say it now, at this moment of the steady clock: with how many that were not said
     /// before. `None`: it was said of late.
-    pub(super) fn due(&self, subject: &str, cause: &'static str, now: Duration) -> Option<u64> {
+    pub(crate) fn due(&self, subject: &str, cause: &'static str, now: Duration) -> Option<u64> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match last.get_mut(&(subject.to_owned(), cause)) {
             Some((at, unsaid)) if now < *at + self.every => {

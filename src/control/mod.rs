@@ -16,7 +16,7 @@ mod change;
 mod change_all;
 mod clock_watch;
 mod cname;
-mod complaints;
+pub(crate) mod complaints;
 mod freeze;
 mod handshake;
 mod history;
