@@ -155,7 +155,7 @@ impl Asker {
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(error) => {
-                self.complain(name, "the ask endpoint cannot be reached", &error);
+                self.complain(name, "the ask endpoint cannot be reached", "", &error);
                 return None;
             }
         };
@@ -167,6 +167,7 @@ impl Asker {
                     self.complain(
                         name,
                         "the ask endpoint's answer broke off, or is too long; it is not used",
+                        "",
                         &most,
                     );
                     return None;
@@ -177,7 +178,7 @@ impl Asker {
                         let why = format_args!(
                             "{wrong}: a yes is a body without JSON, or {{\"tenant\": …}} with 1 to {MAX_TENANT} bytes, no control characters and no slash"
                         );
-                        self.complain(name, "the ask endpoint's answer is not used", &why);
+                        self.complain(name, "the ask endpoint's answer is not used", wrong, &why);
                         None
                     }
                 }
@@ -187,6 +188,7 @@ impl Asker {
                 self.complain(
                     name,
                     "the ask endpoint answers neither yes nor no (2xx, 403, 404)",
+                    "",
                     &status,
                 );
                 None
@@ -194,9 +196,9 @@ impl Asker {
         }
     }
 
-    /// Tells it for one name, then counts for a while.
-    fn complain(&self, name: &DomainName, what: &'static str, why: &dyn Display) {
-        if let Some(left_out) = self.complaints.due("ask", what, self.began.elapsed()) {
+    /// Tells it for the first name that has this cause, then counts for a while.
+    fn complain(&self, name: &DomainName, what: &str, cause: &'static str, why: &dyn Display) {
+        if let Some(left_out) = self.complaints.due(what, cause, self.began.elapsed()) {
             tracing::warn!(domain = %name, why = %why, left_out, "{what}");
         }
     }
@@ -231,7 +233,7 @@ struct Expiry {
 }
 
 impl moka::Expiry<DomainName, Answer> for Expiry {
-    fn expire_after_create(&self, _: &DomainName, answer: &Answer, _: std::time::Instant) -> Option<Duration> {
+    fn expire_after_create(&self, _: &DomainName, answer: &Answer, _: Instant) -> Option<Duration> {
         Some(if *answer == Answer::Unreachable {
             UNREACHABLE_FOR
         } else {
@@ -333,8 +335,8 @@ mod tests {
         let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).finish();
         let _logs = tracing::subscriber::set_default(subscriber);
         for n in 0..20 {
-            let answer = asker.ask_for(&name(&format!("n{n}.example.com")), Asking::of([192, 0, 2, 0].into()));
-            assert_eq!(answer.await, Answer::Unreachable);
+            let (name, from) = (name(&format!("n{n}.example.com")), Asking::of([192, 0, 2, 0].into()));
+            assert_eq!(asker.ask_for(&name, from).await, Answer::Unreachable);
         }
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches("the ask endpoint cannot be reached").count(), 1, "{text}");

@@ -22,8 +22,10 @@ use super::shares::{client, network};
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many a look finds at most.
 const FOUND: usize = 64;
-/// How many targets are remembered; beyond, none is looked for until some are old.
-const TARGETS: usize = 256;
+/// For how many networks and addresses there is a look at a time. Each goes through all connections,
+/// and those of many networks may wait at once: the others have to wait until some are old. The looks
+/// that are for all come in any case.
+const TARGETS: usize = 16;
 /// Between equals, only what has had nothing to do for so long makes way.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -116,10 +118,8 @@ impl Holders {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let is_old = |look: &Look| now.duration_since(look.at) >= LOOK_EVERY;
         if looks.get(&target).is_none_or(is_old) {
-            if looks.len() >= TARGETS {
-                looks.retain(|_, look| !is_old(look));
-            }
-            if looks.len() >= TARGETS {
+            looks.retain(|_, look| !is_old(look));
+            if looks.len() >= TARGETS && !matches!(target, Target::Most | Target::Idle) {
                 return false;
             }
             looks.insert(target, self.look(target, now));

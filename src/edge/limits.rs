@@ -724,6 +724,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn networks_without_end_that_look_among_their_own_leave_the_look_for_all() {
+        let limits = Limits::with_address_limit(80, 80);
+        let held = crowd(&limits, &["192.0.2.1", "192.0.2.2"], 38, Duration::from_secs(9));
+        for n in 0..300 {
+            let from = ip(&format!("10.{}.{}.1", n / 256, n % 256));
+            let made = limits.inner.holders.make_way(LimitReached::Network, from, |_, _| 1);
+            assert!(!made, "no one of that network is here");
+        }
+        assert!(soon(&limits, "203.0.113.1").is_some());
+        assert_eq!(gone(&held), 1);
+    }
+
+    #[tokio::test]
     async fn the_only_one_of_its_address_stays_in_the_network_of_a_crowd_too() {
         let limits = Limits::new(80);
         let bystander = https(&limits, "192.0.2.77").unwrap();

@@ -236,8 +236,14 @@ async fn a_yes_for_a_tenant_that_cannot_be_one_is_not_used() {
         assert_eq!(alert(&error), Some(AlertDescription::InternalError), "{tenant}");
         let known = process.admin("GET", &format!("/v1/domains/{name}"), None).await;
         assert_eq!(known.status, 404, "{tenant}: {}", known.text());
+        // Once in a while for each cause: one that cannot be a tenant, and what is no string.
         let said = |line: &&str| line.contains(&name) && line.contains("answer is not used");
-        assert_eq!(process.log().lines().filter(said).count(), 1, "{tenant}");
+        let first = matches!(number, 0 | 3);
+        assert_eq!(
+            process.log().lines().filter(said).count(),
+            usize::from(first),
+            "{tenant}"
+        );
     }
 }
 
