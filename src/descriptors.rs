@@ -5,10 +5,23 @@ use std::collections::HashSet;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::admin::CONNECTIONS_OF_PORT;
 use crate::config::Config;
+use crate::config::admission::Policy;
+use crate::control;
+use crate::dns::SOCKETS_OF_LOOK;
+use crate::edge::http::CHALLENGES_HANDED_ON;
+use crate::edge::limits::NEWCOMERS;
 
-/// For all else: journal, store, admin port, DNS, sinks.
+/// For all else: journal, store, sinks, listening sockets, the renewal information of CAs.
 const RESERVE: u64 = 256;
+/// Of an order: its connection to the CA, and a new one where that is closed.
+const OF_ORDER: u64 = 2;
+/// Those that wait for room have at most this part of what is allowed.
+const NEWCOMERS_SHARE: u64 = 8;
+/// There are three rooms to wait in: for those who hold connections, for those who do not, and for
+/// those whose balancer has yet to name them.
+const ROOMS: u64 = 3;
 /// Unused connections that a back end may have beside those in use.
 const UNUSED_OF_BACK_END: u64 = 64;
 
@@ -39,18 +52,27 @@ pub(crate) fn raise() {
 
 /// How many connections a configuration can have where so many descriptors are allowed.
 pub(crate) fn connections(config: &Config, allowed: u64) -> usize {
-    let fit = fit(config.edge.max_connections.get().into(), beside(config), allowed);
+    let fit = fit(
+        config.edge.max_connections.get().into(),
+        beside(config, allowed),
+        allowed,
+    );
     usize::try_from(fit).unwrap_or(usize::MAX)
+}
+
+/// How many connections may wait for room in each of the three rooms.
+pub(crate) fn newcomers(allowed: u64) -> usize {
+    usize::try_from(allowed / NEWCOMERS_SHARE / ROOMS).map_or(NEWCOMERS, |most| most.min(NEWCOMERS))
 }
 
 /// What to tell an operator where a configuration wants more than is allowed. `None`: it fits.
 pub(crate) fn warning(config: &Config, allowed: u64) -> Option<String> {
-    let (wanted, beside) = (u64::from(config.edge.max_connections.get()), beside(config));
+    let (wanted, beside) = (u64::from(config.edge.max_connections.get()), beside(config, allowed));
     let fit = fit(wanted, beside, allowed);
     (fit < wanted).then(|| {
         format!(
-            "{wanted} connections, the back ends and all else need {} open files, and {allowed} are allowed: at most \
-             {fit} connections are taken; raise LimitNOFILE (systemd) or the hard limit of `ulimit -n`, or lower \
+            "{wanted} connections of clients and all else (back ends, DNS, the admin port, those that wait for room) \
+             need {} open files, and {allowed} are allowed: at most {fit} connections are taken; raise LimitNOFILE (systemd) or the hard limit of `ulimit -n`, or lower \
              edge.max_connections",
             wanted.saturating_add(beside)
         )
@@ -62,15 +84,38 @@ fn fit(wanted: u64, beside: u64, allowed: u64) -> u64 {
     wanted.min(allowed.saturating_sub(beside).max(allowed / 2)).max(1)
 }
 
-/// What is needed beside the connections of clients.
-fn beside(config: &Config) -> u64 {
+/// What is needed beside the connections of clients that have a place.
+fn beside(config: &Config, allowed: u64) -> u64 {
     let mut seen = HashSet::new();
     let rules = config
         .upstream
         .iter()
         .filter(|rule| seen.insert(rule.to.uri().to_string()));
     let back_ends = rules.map(|rule| u64::from(rule.max_concurrent.get()) + UNUSED_OF_BACK_END);
-    back_ends.sum::<u64>().saturating_add(RESERVE)
+    let ports = config.listen.admin.len() + config.listen.health.len();
+    let challenges = config
+        .acme
+        .challenge_upstream
+        .as_ref()
+        .map_or(0, |_| CHALLENGES_HANDED_ON);
+    let cname = match config.admission.policy {
+        Policy::Cname => u64::from(config.admission.cname.lookups_at_once.get()) * count(SOCKETS_OF_LOOK),
+        Policy::Registered | Policy::Ask => 0,
+    };
+    let parts = [
+        RESERVE,
+        count(newcomers(allowed)) * ROOMS,
+        count(ports) * count(CONNECTIONS_OF_PORT),
+        u64::from(config.acme.max_concurrent_orders.get()) * OF_ORDER,
+        count(control::SOCKETS),
+        count(challenges),
+        cname,
+    ];
+    back_ends.chain(parts).fold(0, u64::saturating_add)
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -97,10 +142,40 @@ mod tests {
         let config = Config::new("track.platform.example".parse().unwrap());
         assert_eq!(warning(&config, 200_000), None);
         let told = warning(&config, 1_024).unwrap();
-        for part in ["50256", "1024", "768", "LimitNOFILE"] {
+        let needed = (50_000 + beside(&config, 1_024)).to_string();
+        for part in [needed.as_str(), "1024", "512", "LimitNOFILE"] {
             assert!(told.contains(part), "{part}: {told}");
         }
-        assert_eq!(connections(&config, 1_024), 768);
+        assert_eq!(connections(&config, 1_024), 512);
+    }
+
+    #[test]
+    fn all_that_can_be_open_is_counted() {
+        let mut config = Config::new("track.platform.example".parse().unwrap());
+        let mut before = beside(&config, 200_000);
+        // All rooms full, the admin port, looks at DNS.
+        assert!(before > 3 * 1024 + 256 + 1_920, "{before}");
+        let mut grows_by = |config: &Config, by: u64, what: &str| {
+            let now = beside(config, 200_000);
+            assert_eq!(now - before, by, "{what}");
+            before = now;
+        };
+        config.listen.health.push("127.0.0.1:0".parse().unwrap());
+        grows_by(&config, 256, "a health port");
+        config.acme.max_concurrent_orders = 26.try_into().unwrap();
+        grows_by(&config, 20, "orders");
+        config.acme.challenge_upstream = Some("http://10.0.0.5".parse().unwrap());
+        grows_by(&config, 64, "challenges that are handed on");
+        config.admission.policy = Policy::Cname;
+        grows_by(&config, 48, "looks at unknown names");
+        let rule = |prefix: &str| {
+            let rule = serde_json::json!({"host": "*", "prefix": prefix, "to": "http://10.0.0.5:8080"});
+            serde_json::from_value(rule).unwrap()
+        };
+        config.upstream = vec![rule("/a/"), rule("/b/")];
+        grows_by(&config, 256 + 64, "a back end, however many rules lead to it");
+        assert!(beside(&config, 1_024) < before, "fewer wait where less is allowed");
+        assert_eq!((newcomers(1_024), newcomers(200_000)), (42, 1024));
     }
 
     #[test]

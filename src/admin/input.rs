@@ -98,7 +98,11 @@ impl<S: Send + Sync> FromRequest<S> for Json {
             true => Problem::too_large(format!("the body is larger than {MAX_BODY} bytes")),
             false => Problem::invalid("the body broke off"),
         })?;
-        let value = serde_json::from_slice(&bytes.to_bytes());
+        let bytes = bytes.to_bytes();
+        if bytes.is_empty() {
+            return Err(Problem::invalid("the body is empty; it must be a JSON object"));
+        }
+        let value = serde_json::from_slice(&bytes);
         value
             .map(Self)
             .map_err(|e| Problem::invalid(format!("the body is not JSON: {e}")))

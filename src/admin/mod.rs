@@ -45,6 +45,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 pub use pages::{PagesKey, PagesKeyError};
+pub(crate) use places::MAX as CONNECTIONS_OF_PORT;
 pub use server::bind;
 
 use crate::cert::cache::Certificates;

@@ -19,7 +19,7 @@ use super::life::Life;
 use crate::edge::shares::{client, network};
 
 /// Connections at a time; people and back ends need few, and each may hold a body.
-pub(super) const MAX: usize = 256;
+pub(crate) const MAX: usize = 256;
 /// Of these, how many a client may hold; a trusted proxy and this machine all.
 pub(super) const SHARE: usize = 64;
 /// The part of the places whose holders stay while there are others.

@@ -123,6 +123,14 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, detail)
     }
 
+    /// A domain that the caller has just named.
+    fn not_registered() -> Self {
+        Self::not_found("the domain is not registered; POST /v1/domains registers it").on_pages(
+            "The domain is not registered.".to_owned(),
+            "Die Domain ist nicht eingetragen.".to_owned(),
+        )
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
     }
@@ -193,7 +201,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NotFound => Self::not_found("the domain is not registered"),
+            StoreError::NotFound => Self::not_registered(),
             StoreError::TooMany(_) => Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string()),
             StoreError::Exists | StoreError::Conflict | StoreError::Fenced => Self::new(
                 StatusCode::CONFLICT,
@@ -227,7 +235,7 @@ impl From<OperatorError> for Problem {
         let [en, de] = [Language::En, Language::De].map(|l| pages::operator_error(&error, l));
         let problem = match error {
             OperatorError::Store(error) => error.into(),
-            OperatorError::NotFound => Self::not_found(error.to_string()),
+            OperatorError::NotFound => Self::not_registered(),
             OperatorError::Busy => Self::busy(error.to_string(), BUSY_RETRY),
             OperatorError::NotShown(_, ref record) => {
                 let record = Some(record.clone());

@@ -72,7 +72,12 @@ pub struct Demo {
 impl Demo {
     /// Sets a demo up in a directory: everything in it is made when it is not there yet.
     pub async fn bind(dir: &Path, port_base: u16) -> anyhow::Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("the demo's directory {}", dir.display()))?;
+        fs::create_dir_all(dir).with_context(|| {
+            format!(
+                "--dir: {} cannot be made; give a folder that this user may write to",
+                dir.display()
+            )
+        })?;
         let dir = dir.canonicalize()?;
         let clock = Clock::system();
         let http = free_port(port_base)?;

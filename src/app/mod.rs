@@ -244,7 +244,8 @@ impl App {
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;
         let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
-        let limits = Limits::with(wiring::connections(&config));
+        let newcomers = descriptors::newcomers(descriptors::allowed());
+        let limits = Limits::with_newcomers(wiring::connections(&config), newcomers);
         let context = Arc::new(http::Context {
             settings: ArcSwap::from_pointee(wiring::http(&config, upstreams)?),
             registry: known.clone(),
@@ -413,7 +414,8 @@ fn open_store(
         // Only the last part: a path mistyped further up is not made for real.
         std::fs::create_dir(dir).with_context(|| {
             format!(
-                "the directory of the store, {}, is not there and cannot be made",
+                "the directory of the store, {}, is not there and cannot be made; make it for the service's user, or set \
+                 store.url",
                 dir.display()
             )
         })?;

@@ -32,6 +32,17 @@ const LARGEST_ANSWER: usize = 64 << 20;
 /// Longest pause in an answer that is handed on as it comes: a line of an import may wait for DNS.
 const STALL: Duration = Duration::from_secs(60);
 
+/// The API's sentences name its own calls; here these commands are at hand.
+const AT_HAND: [(&str, &str); 4] = [
+    ("POST /v1/domains registers it", "`linkseal domain add` registers it"),
+    ("PATCH {\"paused\": false}", "`linkseal domain resume`"),
+    ("DELETE /v1/issuer/freeze", "`linkseal api DELETE /v1/issuer/freeze`"),
+    (
+        "DELETE /v1/domains/NAME?purge=true",
+        "`linkseal domain remove NAME --purge`",
+    ),
+];
+
 /// A body as it is sent.
 #[derive(Clone, Debug)]
 pub(super) struct RawBody {
@@ -93,8 +104,12 @@ impl AdminClient {
                 ))
             };
             let text = std::fs::read(file).map_err(|e| bad(&e))?;
+            let before = roots.len();
             for certificate in CertificateDer::pem_slice_iter(&text) {
                 roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+            }
+            if roots.len() == before {
+                return Err(bad(&"it holds none"));
             }
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -169,7 +184,7 @@ impl AdminClient {
             return Ok(body);
         }
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-        Err(refusal(head.status, &body.map(|b| b.to_bytes()).unwrap_or_default()))
+        Err(self.refusal(head.status, &body.map(|b| b.to_bytes()).unwrap_or_default()))
     }
 
     /// One call whose answer is handed on as it comes, whatever it is: metrics, the lines of an export
@@ -199,7 +214,7 @@ impl AdminClient {
             let read = tokio::time::timeout(TIMEOUT, read).await.map_err(|_| self.silent())?;
             let read = read.map_err(|e| self.broke_off(&e))?.to_bytes();
             if !head.status.is_success() {
-                return Err(refusal(head.status, &read));
+                return Err(self.refusal(head.status, &read));
             }
             print(&read)?;
             return if read.ends_with(b"\n") { Ok(()) } else { print(b"\n") };
@@ -225,8 +240,11 @@ impl AdminClient {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             let bearer = format!("Bearer {}", token.expose_secret());
-            let mut bearer = http::HeaderValue::try_from(bearer)
-                .map_err(|_| Failure::Usage(format!("{ADMIN_TOKEN_VARIABLE} holds what no token can hold")))?;
+            let mut bearer = http::HeaderValue::try_from(bearer).map_err(|_| {
+                Failure::Usage(format!(
+                    "{ADMIN_TOKEN_VARIABLE} must hold a token alone: visible ASCII characters, no line break"
+                ))
+            })?;
             bearer.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, bearer);
         }
@@ -259,13 +277,42 @@ impl AdminClient {
         let body = Limited::new(body, LARGEST_ANSWER).collect().await;
         let body = body.map_err(|e| self.broke_off(&e))?.to_bytes();
         if !head.status.is_success() {
-            return Err(refusal(head.status, &body));
+            return Err(self.refusal(head.status, &body));
         }
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        let no_json = |_| Failure::Failed(format!("{} answers, but is no linkseal admin API", self.base));
+        let no_json = |_| {
+            Failure::Failed(format!(
+                "{} answers, but is no linkseal admin API; --admin names another address",
+                self.base
+            ))
+        };
         serde_json::from_slice(&body).map_err(no_json)
+    }
+
+    /// What the API refused, in one sentence.
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let value = serde_json::from_slice::<Value>(body).ok();
+        // Every refusal of the API has a code: what has none is another program's.
+        let problem = value.and_then(|value| crate::json::read::<Problem>(value).ok());
+        let Some(problem) = problem.filter(|problem| problem.code.is_some()) else {
+            return Failure::Failed(format!(
+                "{} answers {status}, but not as a linkseal admin API does: --admin names another address; a proxy in \
+                 front may not reach it",
+                self.base
+            ));
+        };
+        let text = problem.detail.or(problem.title).unwrap_or_else(|| status.to_string());
+        let text = AT_HAND
+            .iter()
+            .fold(text, |text, (call, command)| text.replace(call, command));
+        let advice = match status {
+            StatusCode::UNAUTHORIZED => format!("; put a token of the edge into {ADMIN_TOKEN_VARIABLE}"),
+            _ => String::new(),
+        };
+        let code = problem.code.map(|c| format!(" ({c})")).unwrap_or_default();
+        Failure::Failed(format!("{}{code}{advice}", text.trim_end_matches('.')))
     }
 
     fn unreachable(&self, error: &dyn std::error::Error) -> Failure {
@@ -288,21 +335,6 @@ impl AdminClient {
     }
 }
 
-/// What the API refused, in one sentence.
-fn refusal(status: StatusCode, body: &[u8]) -> Failure {
-    let problem: Option<Problem> = serde_json::from_slice(body).ok();
-    let (text, code) = problem.map_or((None, None), |p| (p.detail.or(p.title), p.code));
-    let text = text.unwrap_or_else(|| format!("the admin API answered {status}"));
-    // The API names its own calls; here the command is what is at hand.
-    let text = text.replace("POST /v1/domains registers it", "`linkseal domain add` registers it");
-    let advice = match status {
-        StatusCode::UNAUTHORIZED => format!("; put a token of the edge into {ADMIN_TOKEN_VARIABLE}"),
-        _ => String::new(),
-    };
-    let code = code.map(|c| format!(" ({c})")).unwrap_or_default();
-    Failure::Failed(format!("{}{code}{advice}", text.trim_end_matches('.')))
-}
-
 /// Encodes a value of a query (RFC 3986 §3.4).
 pub(super) fn query_value(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -317,19 +349,54 @@ pub(super) fn query_value(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::control::OperatorError;
 
     #[test]
     fn refusals_are_one_sentence() {
-        let body = br#"{"type":"about:blank","title":"Conflict","status":409,"detail":"x belongs to tenant y.","code":"conflict"}"#;
+        let client = AdminClient::at("http://127.0.0.1:9180".to_owned());
+        let said = |status, body: &str| client.refusal(status, body.as_bytes()).to_string();
+        let body = r#"{"type":"about:blank","title":"Conflict","status":409,"detail":"x belongs to tenant y.","code":"conflict"}"#;
         assert_eq!(
-            refusal(StatusCode::CONFLICT, body).to_string(),
+            said(StatusCode::CONFLICT, body),
             "linkseal: x belongs to tenant y (conflict)"
         );
+        let body = r#"{"detail":"the domain is not registered; POST /v1/domains registers it","code":"not_found"}"#;
         assert_eq!(
-            refusal(StatusCode::UNAUTHORIZED, b"").to_string(),
-            "linkseal: the admin API answered 401 Unauthorized; put a token of the edge into LINKSEAL_ADMIN_TOKEN"
+            said(StatusCode::NOT_FOUND, body),
+            "linkseal: the domain is not registered; `linkseal domain add` registers it (not_found)"
         );
+        let body = r#"{"detail":"this token is not known here","code":"unauthorized"}"#;
+        assert_eq!(
+            said(StatusCode::UNAUTHORIZED, body),
+            "linkseal: this token is not known here (unauthorized); put a token of the edge into LINKSEAL_ADMIN_TOKEN"
+        );
+        let frozen = json!({"detail": OperatorError::Frozen.to_string(), "code": "conflict"}).to_string();
+        assert_eq!(
+            said(StatusCode::CONFLICT, &frozen),
+            "linkseal: all orders are frozen; `linkseal api DELETE /v1/issuer/freeze` lets them go on (conflict)"
+        );
+        // The edge's own port, another program, a proxy: it is no use to try again there.
+        for body in ["", "<html>", "[]", "{}", r#"{"error":"not found"}"#] {
+            let said = said(StatusCode::NOT_FOUND, body);
+            assert!(said.contains("404") && said.contains("--admin names another"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_none_to_trust() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "root:x:0:0\n").unwrap();
+        let options = AdminOptions {
+            admin: "http://127.0.0.1:9180".parse().unwrap(),
+            ca_file: Some(file.path().to_owned()),
+        };
+        let Err(error) = AdminClient::new(&options) else {
+            panic!("it is no bundle");
+        };
+        assert!(error.to_string().contains("certificates in PEM form"), "{error}");
     }
 
     #[test]

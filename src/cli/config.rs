@@ -9,7 +9,7 @@ use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use serde_json::json;
 
 use super::{Failure, output};
-use crate::config::{Config, EXAMPLE, Problem};
+use crate::config::{Config, ConfigError, EXAMPLE, Problem};
 use crate::descriptors;
 
 #[derive(Debug, Subcommand)]
@@ -48,44 +48,49 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
 }
 
 fn check(file: &Path, json: bool) -> Result<(), Failure> {
-    let loaded = Config::load(file);
-    let unwritable = loaded.as_ref().map(Config::unwritable).unwrap_or_default();
+    let checked = Checked::of(file);
     if json {
-        let (problems, warnings) = match &loaded {
-            Ok(config) => (&[][..], &config.warnings[..]),
-            Err(error) => (&error.problems[..], &[][..]),
-        };
-        let mut problems = list(problems);
-        problems.extend(unwritable.iter().map(|u| {
-            let place = file.display().to_string();
-            json!({"place": place, "key": u.key, "message": u.message})
-        }));
-        let mut warnings = list(warnings);
-        warnings.extend(loaded.as_ref().ok().and_then(files).map(|message| {
-            let place = file.display().to_string();
-            json!({"place": place, "key": "edge.max_connections", "message": message})
-        }));
+        let (problems, warnings) = (list(&checked.problems), list(&checked.warnings));
         output::json(&json!({"ok": problems.is_empty(), "problems": problems, "warnings": warnings}))?;
-    }
-    let config = loaded?;
-    if !json {
-        for warning in &config.warnings {
+    } else {
+        for warning in &checked.warnings {
             eprintln!("warning: {warning}");
         }
-        if let Some(warning) = files(&config) {
-            eprintln!("warning: {}: edge.max_connections: {warning}", file.display());
-        }
     }
-    if !unwritable.is_empty() {
-        let lines = unwritable
-            .iter()
-            .map(|u| format!("{}: {}: {}", file.display(), u.key, u.message));
-        return Err(Failure::Usage(lines.collect::<Vec<_>>().join("\nlinkseal: ")));
+    if !checked.problems.is_empty() {
+        return Err(ConfigError::new(checked.problems).into());
     }
-    if !json {
-        output::line(&format!("{}: ok", file.display()))?;
+    if json {
+        Ok(())
+    } else {
+        output::line(&format!("{}: ok", file.display()))
     }
-    Ok(())
+}
+
+/// What is wrong with a configuration, and what is odd.
+struct Checked {
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Checked {
+    fn of(file: &Path) -> Self {
+        let config = match Config::load(file) {
+            Ok(config) => config,
+            Err(error) => {
+                return Self {
+                    problems: error.problems,
+                    warnings: Vec::new(),
+                };
+            }
+        };
+        let unusable = config.unusable().into_iter();
+        let problems = unusable.map(|u| Problem::of_file(file, u.key, u.message)).collect();
+        let mut warnings = config.warnings.clone();
+        let few = files(&config).map(|message| Problem::of_file(file, "edge.max_connections", message));
+        warnings.extend(few);
+        Self { problems, warnings }
+    }
 }
 
 /// Runs the same check as another user: what root may read and write says nothing about the service.
@@ -167,6 +172,71 @@ mod tests {
 
     const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nlinkseal:x:990:980::/nonexistent:/usr/sbin/nologin\n";
     const GROUPS: &str = "root:x:0:\nlinkseal:x:980:\nssl-cert:x:112:postgres,linkseal\nlinks:x:113:linkseals\n";
+
+    /// A sink, a store and a journal as a run has left them, each file with another owner in turn.
+    #[test]
+    fn files_of_another_user_are_named_before_the_start() {
+        let ids = Ids::of("linkseal", USERS, GROUPS).unwrap();
+        if ids.act(|| ()).is_err() {
+            // Only root can have others' rights.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut config = Config::new("track.platform.test".parse().unwrap());
+        config.store.url = format!("sqlite:{}", at("linkseal.db").display()).parse().unwrap();
+        config.events.dir = at("events");
+        config.events.networks_file = Some(at("networks"));
+        let sink = json!({"name": "archive", "kind": "file", "path": at("archive/%Y.ndjson")});
+        config.events.sink.push(serde_json::from_value(sink).unwrap());
+        let files = [
+            ("linkseal.db", "store.url"),
+            ("linkseal.db-wal", "store.url"),
+            ("linkseal.db.lock", "store.url"),
+            ("linkseal.key", "store.key_file"),
+            ("events/boot/segment", "events.dir"),
+            ("archive/2026.ndjson", "events.sink[0].path"),
+            ("networks", "events.networks_file"),
+        ];
+        fs::create_dir_all(at("events/boot")).unwrap();
+        fs::create_dir_all(at("archive")).unwrap();
+        let own = |path: &Path, uid: u32, mode: u32| {
+            chown(path, Some(uid), Some(uid)).unwrap();
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        for (name, _) in files {
+            let content = if name == "linkseal.key" {
+                "0a".repeat(32)
+            } else {
+                String::new()
+            };
+            fs::write(at(name), content).unwrap();
+            own(&at(name), 990, 0o600);
+        }
+        let folders = ["", "events", "events/boot", "archive"].map(at);
+        for folder in &folders {
+            own(folder, 990, 0o700);
+        }
+        let unusable = || ids.act(|| config.unusable()).unwrap();
+        assert!(unusable().is_empty(), "{:?}", unusable());
+        for (name, key) in files {
+            own(&at(name), 0, 0o600);
+            let found = unusable();
+            own(&at(name), 990, 0o600);
+            assert!(found.len() == 1 && found[0].key == key, "{name}: {found:?}");
+            assert!(found[0].message.contains(at(name).to_str().unwrap()), "{found:?}");
+        }
+        // Files that are the service's own in a folder that is not.
+        for (folder, key) in folders
+            .iter()
+            .zip(["store.url", "events.dir", "events.dir", "events.sink[0].path"])
+        {
+            own(folder, 0, 0o755);
+            let found = unusable();
+            own(folder, 990, 0o700);
+            assert!(found.iter().any(|u| u.key == key), "{folder:?}: {found:?}");
+        }
+    }
 
     #[test]
     fn a_user_has_the_rights_of_all_groups_it_is_in() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::serve::signals;
-use super::{Failure, output};
+use super::{Failure, output, whole};
 use crate::app::demo::{Demo, DemoInfo};
 use crate::config::log::{Levels, Log};
 use crate::telemetry::logs;
@@ -15,7 +15,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// HTTP on this port, HTTPS on +363, admin on +1000; or the next free ones.
-    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = whole::<u16>(0..=64_000))]
     port_base: u16,
     /// Print one line of JSON.
     #[arg(long)]

@@ -74,7 +74,7 @@ pub(super) enum Command {
         #[arg(long)]
         tenant: Option<String>,
         /// All events of the message with this id.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", value_parser = super::message_id)]
         message: Option<Uuid>,
         /// The configuration that names the journal and the sinks.
         #[arg(long, value_name = "FILE", default_value = "linkseal.toml")]

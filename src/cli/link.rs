@@ -1,14 +1,15 @@
 //! `linkseal link`: keys and links by hand, for a first try and for support.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::Uri;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Failure, output};
+use super::{Failure, output, whole};
 use crate::app::wiring::link_keys;
 use crate::cert::sealed::write_private;
 use crate::clock::Clock;
@@ -42,7 +43,7 @@ pub(super) enum Command {
         #[arg(long, value_parser = destination)]
         url: String,
         /// Its number in the message.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = whole::<u16>(0..=0xffff))]
         link: u16,
     },
     /// Make an unsubscribe link.
@@ -50,7 +51,7 @@ pub(super) enum Command {
         #[command(flatten)]
         mint: Mint,
         /// The list to leave.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = whole::<u16>(0..=0xffff))]
         list: u16,
     },
     /// Tell what is in a link and why it works or not.
@@ -61,7 +62,7 @@ pub(super) enum Command {
         #[arg(long)]
         key_file: Option<PathBuf>,
         /// The id of that key.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = whole::<u8>(0..=0xff))]
         key_id: u8,
         /// The configuration of the edge: its keys with their revocations, links.prefix and
         /// links.max_age. What is stored or killed only POST /v1/links/inspect can tell.
@@ -83,7 +84,7 @@ pub(super) struct Mint {
     #[arg(long)]
     key_file: PathBuf,
     /// The id of the key.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u8>(0..=0xff))]
     key_id: u8,
     /// The domain, with links.prefix if there is one: https://links.customer.example
     #[arg(long, value_parser = base)]
@@ -92,7 +93,7 @@ pub(super) struct Mint {
     #[arg(long)]
     tenant: Option<String>,
     /// The message's id: a UUID or 32 hexadecimal digits. Without: a new UUIDv7.
-    #[arg(long)]
+    #[arg(long, value_parser = super::message_id)]
     message_id: Option<Uuid>,
     /// Print URL, token and message id as JSON.
     #[arg(long)]
@@ -110,8 +111,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Keygen { out: Some(file), .. } => {
             let key = LinkKey::generate();
-            write_private(&file, format!("{}\n", key.as_str()).as_bytes())
-                .map_err(|e| Failure::Failed(format!("{}: {e}; a key file is never written over", file.display())))
+            write_private(&file, format!("{}\n", key.as_str()).as_bytes()).map_err(|e| no_key_file(&file, &e))
         }
         Command::Keygen { json: true, .. } => output::json(&json!({"key": LinkKey::generate().as_str()})),
         Command::Keygen { .. } => output::line(&LinkKey::generate()),
@@ -151,6 +151,17 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             inspect(link, around, &keys, config.as_ref(), tenant, json)
         }
     }
+}
+
+/// Why a new key has no file, and what to do.
+fn no_key_file(file: &Path, error: &io::Error) -> Failure {
+    let file = file.display();
+    Failure::Failed(match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{file} is there already, and a key file is never written over: give another name")
+        }
+        _ => format!("{file} cannot be written ({error}): give a file in a folder that this user may write to"),
+    })
 }
 
 impl Mint {

@@ -19,9 +19,14 @@ mod serve;
 mod simulate;
 mod store;
 
+use std::any::TypeId;
+use std::ffi::OsString;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use uuid::Uuid;
 
 use crate::config::ConfigError;
 
@@ -115,9 +120,49 @@ impl Failure {
     }
 }
 
+/// Reads the arguments, the program's name first.
+fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
+    let mut command = taking_hyphens(Cli::command());
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// Has options take `-5` and `-5s` as their values, so that what is told is what they allow, and not
+/// that there is no option `-5`. Those that take any text are left alone.
+fn taking_hyphens(command: clap::Command) -> clap::Command {
+    let texts = [TypeId::of::<String>(), TypeId::of::<PathBuf>()];
+    command
+        .mut_args(|arg| {
+            let is_text = texts.iter().any(|text| arg.get_value_parser().type_id() == *text);
+            let takes = arg.get_long().is_some() && arg.get_action().takes_values() && !is_text;
+            if takes { arg.allow_hyphen_values(true) } else { arg }
+        })
+        .mut_subcommands(taking_hyphens)
+}
+
+/// Reads a whole number, and says which are allowed where it is none of those.
+fn whole<T>(allowed: RangeInclusive<u64>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
+where
+    T: TryFrom<u64> + 'static,
+{
+    move |text: &str| {
+        let number = text.parse().ok().filter(|n| allowed.contains(n));
+        let number = number.and_then(|n| T::try_from(n).ok());
+        number.ok_or_else(|| format!("must be a whole number from {} to {}", allowed.start(), allowed.end()))
+    }
+}
+
+/// Reads a message's id.
+fn message_id(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| {
+        "must be a message's id: a UUID such as 0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506, or its 32 hexadecimal digits"
+            .to_owned()
+    })
+}
+
 /// Runs the command that the arguments of this process name.
 pub async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors. Where neither can be printed, nothing can be told.
@@ -163,12 +208,10 @@ async fn run(command: Command) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
+        super::parse(line.split_whitespace())
     }
 
     #[test]
@@ -272,6 +315,23 @@ mod tests {
         for (line, allowed) in [
             ("linkseal domain verify a.example --wait --timeout 5x", "must be"),
             ("linkseal domain --admin 127.0.0.1:9080 list", "http"),
+            (
+                "linkseal domain verify a.example --wait --timeout -5s",
+                "must be a duration",
+            ),
+            ("linkseal simulate --domains -5", "from 1 to 1000000"),
+            ("linkseal simulate --days many", "from 1 to 3660"),
+            ("linkseal simulate --seed -1", "from 0"),
+            ("linkseal simulate --failing -5%", "a share"),
+            (
+                "linkseal link click --base https://l.example --key-file k --url https://d.example/ --link -1",
+                "from 0 to 65535",
+            ),
+            (
+                "linkseal link open --base https://l.example --key-file k --message-id zz",
+                "UUID",
+            ),
+            ("linkseal events erase --message zz", "UUID"),
         ] {
             let error = parse(line).unwrap_err().to_string();
             assert!(
@@ -279,6 +339,13 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[cfg(feature = "devca")]
+    #[test]
+    fn the_demo_needs_room_above_its_port() {
+        let error = parse("linkseal demo --port-base 65000").unwrap_err().to_string();
+        assert!(error.contains("64000"), "{error}");
     }
 
     #[test]

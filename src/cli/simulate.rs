@@ -1,14 +1,15 @@
 //! `linkseal simulate`: months of a fleet in a minute, to see what a CA's limits and lifetimes mean
 //! for it.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 
-use super::{Failure, output};
+use super::{Failure, output, whole};
 use crate::app::wiring;
 use crate::config::acme::Limits;
 use crate::config::{Config, Span, argument};
@@ -26,13 +27,13 @@ const SHORTEST_LIFE: Duration = Duration::from_secs(3_600);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// How many domains (1 to 1000000).
-    #[arg(long, default_value_t = 10_000, value_parser = RangedU64ValueParser::<u32>::new().range(1..=MOST_DOMAINS))]
+    #[arg(long, default_value_t = 10_000, value_parser = whole::<u32>(1..=MOST_DOMAINS))]
     domains: u32,
     /// How many months of 30 days to replay (1 to 120).
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=120))]
+    #[arg(long, default_value_t = 6, value_parser = whole::<u32>(1..=120))]
     months: u32,
     /// How many days to replay instead (1 to 3660).
-    #[arg(long, conflicts_with = "months", value_parser = clap::value_parser!(u32).range(1..=3660))]
+    #[arg(long, conflicts_with = "months", value_parser = whole::<u32>(1..=3660))]
     days: Option<u32>,
     /// How long certificates live: 45d, 160h; or, with times counted from the start, 90d,64d@60d,45d@120d.
     #[arg(long, default_value = "90d")]
@@ -42,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "import", value_parser = onboarding)]
     onboard: Onboarding,
     /// How many names share a registered domain (1 to 10000).
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u32>(1..=10_000))]
     names_per_registered_domain: u32,
     /// Take acme.limits and acme.max_concurrent_orders from this configuration.
     #[arg(long, value_name = "FILE")]
@@ -55,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "on", value_parser = ["on", "off"])]
     ari: String,
     /// Orders on their way at once (1 to 10000). Without: as configured, else 16.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_parser = whole::<u32>(1..=10_000))]
     max_concurrent_orders: Option<u32>,
     /// How long an order takes, on average.
     #[arg(long, default_value = "8s", value_parser = argument::<Span>)]
@@ -86,7 +87,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "SHARE@TIME", value_parser = share_at)]
     ari_beyond: Vec<(f64, Duration)>,
     /// The same seed gives the same outcome.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = whole::<u64>(0..=u64::MAX))]
     seed: u64,
     /// Also draw it, as SVG, into this file.
     #[arg(long, value_name = "FILE")]
@@ -98,12 +99,16 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let scenario = scenario(args)?;
+    if let Some(file) = &args.svg {
+        // Before the work, which may take minutes.
+        let opened = OpenOptions::new().append(true).create(true).open(file);
+        opened.map_err(|error| no_plot(file, &error))?;
+    }
     let begun = Instant::now();
     let outcome = simulate::run(&scenario);
     let took = begun.elapsed();
     if let Some(file) = &args.svg {
-        std::fs::write(file, simulate::plot(&scenario, &outcome))
-            .map_err(|error| Failure::Failed(format!("{} cannot be written: {error}", file.display())))?;
+        std::fs::write(file, simulate::plot(&scenario, &outcome)).map_err(|error| no_plot(file, &error))?;
     }
     if args.json {
         let mut value = serde_json::to_value(&outcome).map_err(Failure::failed)?;
@@ -116,6 +121,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     output::text(&report(&scenario, &outcome))?;
     eprintln!("replayed in {:.1} s", took.as_secs_f64());
     Ok(())
+}
+
+fn no_plot(file: &Path, error: &io::Error) -> Failure {
+    Failure::Failed(format!(
+        "--svg: {} cannot be written ({error}): give a file in a folder that this user may write to",
+        file.display()
+    ))
 }
 
 fn scenario(args: &Args) -> Result<Scenario, Failure> {
@@ -246,8 +258,8 @@ fn changed_limits(configured: &Limits, text: &str) -> Result<Limits, String> {
         .unwrap_or(inner);
     let told = |error: toml::de::Error| {
         format!(
-            "{}; allowed: orders_per_account, per_registered_domain and failed_per_name, each a count in a time \
-             time: 'orders_per_account = \"300/3h\", failed_per_name = \"5/1h\"'",
+            "{}; allowed: orders_per_account, per_registered_domain and failed_per_name, each a count in a time: \
+             'orders_per_account = \"300/3h\", failed_per_name = \"5/1h\"'",
             error.message()
         )
     };

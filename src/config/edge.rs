@@ -36,8 +36,8 @@ pub struct Edge {
     /// How long open connections then have to end.
     #[serde(default = "drain")]
     pub drain: Span,
-    /// Connections open at once, over all listeners. When there are more, those that were idle for longest are closed;
-    /// a twentieth is kept for port 80, so that challenges and health checks get in.
+    /// Connections open at once, over all listeners. When there are more, those who hold most make way; a twentieth
+    /// is kept for port 80, so that challenges and health checks get in.
     #[serde(default = "max_connections")]
     pub max_connections: NonZeroU32,
     /// How many of them one address may hold; an IPv6 /64 is one. Default: a quarter. Set it to max_connections where a

@@ -6,13 +6,13 @@
 
 mod check;
 mod env;
+mod files;
 mod problem;
 mod read;
 mod reload;
 mod secrets;
 mod text;
 mod tree;
-mod writable;
 
 pub mod acme;
 pub mod admin;
@@ -37,6 +37,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use env::{ADMIN_TOKEN_VARIABLE, Variable, admin_token};
+pub use files::Unusable;
 pub use problem::{ConfigError, Place, Problem};
 pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
 pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets, SinkSecrets};
@@ -44,7 +45,6 @@ pub use text::{
     Address, ByteSize, DnsName, Endpoint, HttpUrl, Interval, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix,
     PortEighty, Span, Tenant, Written, argument,
 };
-pub use writable::Unwritable;
 
 use check::Findings;
 use problem::{KeyPath, Segment};

@@ -41,6 +41,17 @@ pub enum Place {
     },
 }
 
+impl Problem {
+    /// About a key of a file, no line in particular.
+    pub fn of_file(path: &Path, key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            place: Place::of_file(path),
+            key: key.into(),
+            message: message.into(),
+        }
+    }
+}
+
 impl Place {
     /// Somewhere in the file, no line in particular.
     pub(super) fn of_file(path: &Path) -> Self {
@@ -60,7 +71,7 @@ impl Place {
 
 impl ConfigError {
     /// Sorts the problems as a reader of the file meets them.
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|p| p.place.order());
         Self { problems }
     }

@@ -246,7 +246,8 @@ impl Config {
     }
 }
 
-fn link_key(text: &str) -> Option<Zeroizing<[u8; LINK_KEY_LEN]>> {
+/// Reads 64 hexadecimal digits, as keys of links and the sealing key are written.
+pub(super) fn link_key(text: &str) -> Option<Zeroizing<[u8; LINK_KEY_LEN]>> {
     let mut key = Zeroizing::new([0; LINK_KEY_LEN]);
     hex::decode_to_slice(text.trim(), key.as_mut_slice()).ok().map(|()| key)
 }

@@ -58,7 +58,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[listen]\nhttp = [\n  \"[::]:80\",\n  \"80\",\n]\n",
-            "dir/linkseal.toml:8: listen.http[1]: must be an IP address and port such as \"[::]:443\" or \"127.0.0.1:9180\", not string \"80\"",
+            "dir/linkseal.toml:8: listen.http[1]: must be an IP address with a port, such as \"[::]:443\" or \"192.0.2.53:53\", not string \"80\"",
         ),
         (
             "[listen]\nhttps = []\n",
@@ -178,7 +178,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[dns]\nresolvers = [\"9.9.9.9\"]\n",
-            "dir/linkseal.toml:6: dns.resolvers[0]: must be an IP address and port such as \"[::]:443\" or \"127.0.0.1:9180\", not string \"9.9.9.9\"",
+            "dir/linkseal.toml:6: dns.resolvers[0]: must be an IP address with a port, such as \"[::]:443\" or \"192.0.2.53:53\", not string \"9.9.9.9\"",
         ),
         (
             "[admin]\ntokens = [{ name = \"ops\", role = \"root\", secret_file = \"t\" }]\n",

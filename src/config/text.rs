@@ -337,7 +337,7 @@ impl fmt::Display for Endpoint {
 
 written_as_text!(
     Endpoint,
-    "an IP address and port such as \"[::]:443\" or \"127.0.0.1:9180\"",
+    "an IP address with a port, such as \"[::]:443\" or \"192.0.2.53:53\"",
     "[::]:443"
 );
 

@@ -30,7 +30,7 @@ const CACHED_ANSWERS: u64 = 100_000;
 /// A missing answer is kept that long, so that a dead endpoint is not hammered.
 const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
 /// Questions at once; more wait, bounded by their own timeout.
-const CONCURRENT: usize = 32;
+pub(super) const CONCURRENT: usize = 32;
 /// And for the names that come from one client network.
 const OF_NETWORK: usize = CONCURRENT / 4;
 /// Between two lines of the log about the same: anyone can send names without end.

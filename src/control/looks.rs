@@ -27,10 +27,12 @@ const QUICK: usize = 64;
 /// Looks at once that are silent: what the quick places hand on in the nine seconds that a look can
 /// still take.
 const SILENT: usize = 576;
+/// Looks at once, quick and silent ones.
+pub(super) const AT_ONCE: usize = QUICK + SILENT;
 /// How long a look has a quick place.
 const SLICE: Duration = Duration::from_secs(1);
 /// Reports at once.
-const REPORTS: usize = 32;
+pub(super) const REPORTS: usize = 32;
 /// How long a report waits for a place: together with its ten seconds, what people wait.
 const REPORT_WAIT: Duration = Duration::from_secs(5);
 /// The part of the places that each priority leaves to the one above it.

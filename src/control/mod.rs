@@ -273,6 +273,12 @@ pub struct Parts {
 
 /// Certificates loaded from the store at once for handshakes.
 const CONCURRENT_LOADS: usize = 64;
+/// Sockets that are open at most, those of orders and of the policy `cname` aside.
+pub(crate) const SOCKETS: usize = looks::AT_ONCE * crate::dns::SOCKETS_OF_LOOK
+    + looks::REPORTS * crate::dns::SOCKETS_OF_REPORT
+    + preflight::AT_ONCE
+    + probe::CONCURRENT
+    + ask::CONCURRENT;
 
 impl Control {
     /// Puts a control plane together; nothing runs yet.

@@ -34,7 +34,7 @@ const TIME: Duration = Duration::from_secs(4);
 /// How long one hop of it may take.
 const HOP: Duration = Duration::from_secs(3);
 /// Pre-flights at once, and how many of these places each priority leaves to the one above it.
-const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = 32;
 const RESERVED: usize = 2;
 /// How long one waits for a place: it is advice, which an order does not wait for long. Through a
 /// proxy it decides whether there is an order.

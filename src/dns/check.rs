@@ -27,6 +27,9 @@ use crate::fault::Fault;
 
 /// The time one check has in all (contract, section 7).
 pub const CHECK_TIME: Duration = Duration::from_secs(10);
+/// Sockets that a check has open at most: questions for A, AAAA and CAA side by side, or for the
+/// addresses of a zone's three servers.
+pub(crate) const SOCKETS_OF_LOOK: usize = 3;
 /// The part of it kept for finding out whose fault a failure is.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 

@@ -37,6 +37,7 @@ mod wanted;
 
 pub use caa::{CaIdentity, Caa};
 pub use caa_value::Flaw;
+pub(crate) use check::SOCKETS_OF_LOOK;
 pub use check::{CHECK_TIME, Checker, CheckerSettings, Finding, Stale};
 pub use dkim::Dkim;
 pub use dmarc::DmarcWanted;
@@ -44,6 +45,7 @@ pub use lookup::{Answer, Data, Kind, Lookup, LookupError, Record};
 pub use metrics::Metrics;
 pub use providers::ProviderHelp;
 pub use report::DnsReport;
+pub(crate) use report::SOCKETS_OF_REPORT;
 pub use resolver::{Resolver, ResolverError, ResolverSettings};
 pub use row::{Hint, Purpose, RecordReport, Word};
 pub use texts::Proof;

@@ -28,6 +28,8 @@ use crate::random;
 
 /// How many records of one report are looked at at a time.
 const AT_ONCE: usize = 8;
+/// Sockets that a report has open at most: two questions for each record, for HTTPS and for the provider.
+pub(crate) const SOCKETS_OF_REPORT: usize = 2 * (AT_ONCE + 2);
 /// How many of a domain's own records are looked at; the others are listed as not checked.
 const MAX_WANTED: usize = 50;
 

@@ -33,8 +33,8 @@ const BRIEF_ADDRESS_SHARE: usize = 16;
 const BRIEF_NETWORK_SHARE: usize = 8;
 /// How long a connection waits for others to make room.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How many wait at once, in all and of one network.
-const NEWCOMERS: usize = 1024;
+/// How many wait at once in each of the three rooms, in all and of one network.
+pub const NEWCOMERS: usize = 1024;
 const NEWCOMERS_OF_NETWORK: usize = 32;
 /// How often it is said that there are too many.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -190,6 +190,12 @@ impl Limits {
 
     /// With these bounds.
     pub fn with(bounds: Bounds) -> Self {
+        Self::with_newcomers(bounds, NEWCOMERS)
+    }
+
+    /// With these bounds, and so many that wait for room in each of the three rooms: they are open
+    /// beside those that the bounds count.
+    pub fn with_newcomers(bounds: Bounds, newcomers: usize) -> Self {
         let inner = Inner {
             max: bounds.max.into(),
             per_address: bounds.per_address.into(),
@@ -198,9 +204,9 @@ impl Limits {
             brief: 0.into(),
             owners: DashMap::new(),
             holders: Holders::default(),
-            newcomers: FairRoom::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
-            strangers: FairRoom::new(NEWCOMERS, NEWCOMERS_OF_NETWORK),
-            unnamed: Room::new(NEWCOMERS, NEWCOMERS),
+            newcomers: FairRoom::new(newcomers, NEWCOMERS_OF_NETWORK),
+            strangers: FairRoom::new(newcomers, NEWCOMERS_OF_NETWORK),
+            unnamed: Room::new(newcomers, newcomers),
             freed: Notify::new(),
             start: Instant::now(),
             told: 0.into(),
@@ -673,6 +679,15 @@ mod tests {
             // Nor do they take that of a client whose balancer is yet to name it.
             assert!(limits.newcomer(None).is_some());
             drop(own);
+        }
+    }
+
+    #[test]
+    fn no_more_wait_than_there_are_descriptors_for() {
+        let limits = Limits::with_newcomers(Bounds::of(1), 5);
+        for peer in [None, Some(ip("192.0.2.1"))] {
+            let waiting: Vec<_> = (0..20).map_while(|_| limits.newcomer(peer)).collect();
+            assert_eq!(waiting.len(), 5, "{peer:?}");
         }
     }
 

@@ -71,6 +71,14 @@ pub enum NetworksError {
     },
 }
 
+impl NetworksError {
+    /// What it says, where the key is named beside it.
+    pub(crate) fn without_key(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("events.networks_file ").unwrap_or(&text).to_owned()
+    }
+}
+
 impl Networks {
     /// Reads a file.
     ///

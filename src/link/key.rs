@@ -37,7 +37,7 @@ pub struct LinkKey {
 #[non_exhaustive]
 pub enum KeyError {
     /// The file cannot be read.
-    #[error("the link key {path}: {source}")]
+    #[error("the link key {path} cannot be read ({source}); `linkseal link keygen --out FILE` makes one")]
     File {
         /// Its path.
         path: String,

@@ -387,6 +387,8 @@ async fn domains_are_paused_resumed_shared_and_told_of_by_command() {
     process.register(name).await;
     let domain = |command: &str| printed(&run(&["domain", "--admin", &admin, command, name]));
     assert!(domain("pause").contains("paused"), "{}", domain("show"));
+    let listed = printed(&run(&["domain", "--admin", &admin, "list"]));
+    assert!(listed.contains("paused"), "{listed}");
     assert!(!domain("resume").contains("paused:"), "{}", domain("show"));
     let told = domain("timeline");
     for event in ["EVENT", "paused", "resumed", "registered"] {
@@ -399,6 +401,15 @@ async fn domains_are_paused_resumed_shared_and_told_of_by_command() {
     let refused = run(&["domain", "--admin", &admin, "show", "nosuch.right.test"]);
     let said = text(&refused.stderr);
     assert!(said.contains("`linkseal domain add` registers it"), "{said}");
+    for command in ["pause", "verify", "reissue", "share", "remove"] {
+        let refused = run(&["domain", "--admin", &admin, command, "nosuch.right.test"]);
+        let said = text(&refused.stderr);
+        assert!(said.contains("`linkseal domain add` registers it"), "{command}: {said}");
+    }
+    // The edge's port for the world is no admin API, whatever it answers.
+    let elsewhere = run(&["domain", "--admin", &format!("http://{}", process.http), "list"]);
+    let said = text(&elsewhere.stderr);
+    assert!(said.contains("--admin names another address"), "{said}");
 }
 
 /// Names that tenants take, what cannot be read, and waits, by command.

@@ -56,6 +56,9 @@ const RULES: [(&str, &[&str]); 9] = [
     ("control", &["admin", "app", "cli", "config", "event", "devca"]),
 ];
 
+/// Names that look like metrics and are none: the cookie of the pages' language.
+const NO_METRICS: [&str; 1] = ["linkseal_lang"];
+
 /// All files of a module that are not tests.
 fn files(dir: &Path, into: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).expect("a folder") {
@@ -146,4 +149,40 @@ fn rustls_acme_is_known_in_the_files_of_the_issuer_alone() {
             file.display()
         );
     }
+}
+
+/// The name of a metric wherever the source has one in quotation marks.
+fn metrics(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('"').skip(1).step_by(2);
+    quoted.filter(|name| {
+        let is_named = name.starts_with("linkseal_") || name.starts_with("process_");
+        is_named
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    })
+}
+
+#[test]
+fn every_metric_stands_in_the_readme() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("UTF-8");
+    let mut all = Vec::new();
+    files(&root.join("src"), &mut all);
+    let mut found = 0;
+    for file in all {
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        for (number, line) in code(&text) {
+            for name in metrics(line).filter(|name| !NO_METRICS.contains(name)) {
+                found += 1;
+                let is_told = [format!("`{name}`"), format!("`{name}{{")];
+                assert!(
+                    is_told.iter().any(|told| readme.contains(told.as_str())),
+                    "{}:{number}: README.md lacks {name}",
+                    file.display()
+                );
+            }
+        }
+    }
+    assert!(found > 50, "{found}");
 }

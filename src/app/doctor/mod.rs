@@ -27,6 +27,8 @@ use crate::store::sqlite;
 
 /// The time each check has.
 const TIME: Duration = Duration::from_secs(10);
+/// The key of the configuration that names the sealing key.
+const KEY_FILE: &str = "store.key_file";
 
 /// What came of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -145,13 +147,16 @@ fn offline(config: &Config) -> Vec<Finding> {
         Some(message) => Finding::warning("edge.max_connections", message),
         None => Finding::ok("edge.max_connections", "this user may have enough files open"),
     });
-    let unwritable = config.unwritable();
-    let writable = unwritable.is_empty();
-    found.extend(unwritable.into_iter().map(|u| Finding::failed(u.key, u.message)));
-    if writable {
-        found.push(Finding::ok("store.url, events.dir", "can be written to by this user"));
+    let unusable = config.unusable();
+    let has_key = unusable.iter().all(|u| u.key != KEY_FILE);
+    if unusable.is_empty() {
+        found.push(Finding::ok(
+            "store.url, events.dir, events.sink",
+            "what is written can be written by this user",
+        ));
     }
-    if let Some(store) = config.store.sqlite_path() {
+    found.extend(unusable.into_iter().map(|u| Finding::failed(u.key, u.message)));
+    if let Some(store) = config.store.sqlite_path().filter(|_| has_key) {
         let (key, may_be_made) = config.store.key_path();
         found.push(sealing_key(store, &key, may_be_made));
     }
@@ -160,29 +165,31 @@ fn offline(config: &Config) -> Vec<Finding> {
 
 /// Whether the sealing key is there and opens what the store holds.
 fn sealing_key(store: &Path, key: &Path, may_be_made: bool) -> Finding {
-    const CHECK: &str = "store.key_file";
     if !store.exists() && !key.exists() && may_be_made {
-        return Finding::ok(CHECK, "is made with the store, at the first start");
+        return Finding::ok(KEY_FILE, "is made with the store, at the first start");
     }
     let sealer = match Sealer::from_file(key, false) {
         Ok(sealer) => sealer,
-        Err(error) => return Finding::failed(CHECK, format!("{error}: put the store's own key there")),
+        Err(error) => return Finding::failed(KEY_FILE, format!("{error}: put the store's own key there")),
     };
     if !store.exists() {
-        return Finding::ok(CHECK, "can be read");
+        return Finding::ok(KEY_FILE, "can be read");
     }
     match sqlite::sealed_secret(store) {
-        Ok(None) => Finding::ok(CHECK, "can be read; the store holds no secret yet"),
+        Ok(None) => Finding::ok(KEY_FILE, "can be read; the store holds no secret yet"),
         Ok(Some(blob)) if Sealer::key_of(&blob).is_some_and(|id| sealer.has(id)) => {
-            Finding::ok(CHECK, "opens what the store holds")
+            Finding::ok(KEY_FILE, "opens what the store holds")
         }
         Ok(Some(_)) => Finding::failed(
-            CHECK,
+            KEY_FILE,
             format!(
                 "{} is not the key that sealed the store: put the store's own key there",
                 key.display()
             ),
         ),
-        Err(error) => Finding::warning(CHECK, format!("can be read; the store cannot be looked into ({error})")),
+        Err(error) => Finding::warning(
+            KEY_FILE,
+            format!("can be read; the store cannot be looked into ({error})"),
+        ),
     }
 }

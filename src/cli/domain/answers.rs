@@ -16,6 +16,8 @@ pub(super) struct Domain {
     pub(super) tenant: String,
     pub(super) https_ready: bool,
     pub(super) paused: bool,
+    /// Since when. `None`: it is not, or the server is an older one.
+    pub(super) retired: Option<String>,
     pub(super) ssl: Ssl,
 }
 
@@ -102,6 +104,17 @@ impl Domain {
         match &self.unicode_name {
             Some(unicode) if *unicode != self.name => format!("{unicode} ({})", self.name),
             _ => self.name.clone(),
+        }
+    }
+
+    /// The reason of its state, and what an operator has done to it: a certificate is held and `ok`,
+    /// and yet it is not renewed.
+    pub(super) fn reason(&self) -> String {
+        let reason = self.ssl.reason.as_str();
+        match (self.retired.is_some(), self.paused) {
+            (true, _) => format!("{reason}, retired"),
+            (false, true) if reason != "paused" => format!("{reason}, paused"),
+            _ => reason.to_owned(),
         }
     }
 }

@@ -61,12 +61,12 @@ pub(super) async fn list(
 fn row(domain: &Value) -> Result<[String; 5], Failure> {
     let domain: Domain = read(domain)?;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    let shown = domain.shown();
+    let (shown, reason) = (domain.shown(), domain.reason());
     let ssl = domain.ssl;
     Ok([
         shown,
         ssl.state,
-        ssl.reason,
+        reason,
         or_dash(ssl.not_after),
         or_dash(ssl.next_attempt),
     ])

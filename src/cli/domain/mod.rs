@@ -225,6 +225,9 @@ fn show(answer: Value, json: bool) -> Result<(), Failure> {
     if domain.paused {
         rows.push(["paused:".to_owned(), yes_no(true)]);
     }
+    if let Some(since) = &domain.retired {
+        rows.push(["retired:".to_owned(), since.clone()]);
+    }
     rows.extend(domain.ssl.rows());
     output::text(&output::table(None, &rows))
 }
@@ -236,6 +239,23 @@ mod tests {
     use super::survey::survey;
     use super::verify::verify;
     use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_renewed_shows_in_the_list() {
+        for (paused, retired, reason, shown) in [
+            (false, None, "ok", "ok"),
+            (true, None, "ok", "ok, paused"),
+            (true, None, "paused", "paused"),
+            (true, Some("2026-11-29T02:24:55Z"), "ok", "ok, retired"),
+        ] {
+            let domain: Domain = read(&json!({
+                "name": "links.customer.example", "tenant": "t", "https_ready": true, "paused": paused,
+                "retired": retired, "ssl": {"state": "issued", "reason": reason},
+            }))
+            .unwrap();
+            assert_eq!(domain.reason(), shown);
+        }
+    }
 
     #[test]
     fn a_report_tells_the_record_to_change() {

@@ -36,7 +36,7 @@ pub struct ProbeSettings {
 }
 
 /// Handshakes at once.
-const CONCURRENT: usize = 16;
+pub(super) const CONCURRENT: usize = 16;
 /// Domains taken up at once: a small part of all, so that probes are spread over the interval.
 const PAGE: usize = 50;
 const PARTS: usize = 20;

@@ -31,7 +31,7 @@ const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(8);
 const UPSTREAM_BODY: usize = 4 * 1024;
 /// Challenges that may be with the upstream at once; the others wait for their turn, as this edge's
 /// answer would fail a validation of the older system's.
-const UPSTREAM_AT_ONCE: usize = 64;
+pub(crate) const UPSTREAM_AT_ONCE: usize = 64;
 /// How many of them one client network may have: a CA asks from several.
 const UPSTREAM_OF_NETWORK: usize = 8;
 

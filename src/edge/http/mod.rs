@@ -31,6 +31,7 @@ mod well_known;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use challenge::UPSTREAM_AT_ONCE as CHALLENGES_HANDED_ON;
 pub use challenge::{ChallengeUpstream, UpstreamError};
 pub use context::{BRIEF, Context, Limits, Settings};
 pub use metrics::Metrics;

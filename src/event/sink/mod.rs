@@ -149,6 +149,16 @@ pub(super) fn files(settings: &SinkSettings) -> Result<io::Result<Vec<PathBuf>>,
     }
 }
 
+/// As [`files`], of a file sink's path.
+///
+/// # Errors
+/// When the path is none of a sink, or a folder cannot be listed.
+pub(crate) fn sink_files(path: &str) -> io::Result<Vec<PathBuf>> {
+    let pattern = pattern::Pattern::parse(path);
+    let unknown = |field| io::Error::other(format!("{field} stands for no part of a time"));
+    pattern.map_err(unknown)?.files()
+}
+
 /// Makes a sink as configured.
 /// `tasks`: where its blocking work runs, so that it has ended when they have.
 pub(super) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Result<Box<dyn Sink>, SinkSetupError> {
