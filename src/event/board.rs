@@ -1,21 +1,25 @@
 //! How each sink is: what it holds, what it lacks and since when, and what an operator asks of it.
 //!
 //! It outlives any one delivery, which a reload or an erasure ends and begins again: lags are
-//! measured and shown also while nothing is delivered.
+//! measured and shown also while nothing is delivered, from what the folders and cursors on disk
+//! say where no delivery has begun since the start.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::dead_letters::DeadLetters;
 use super::event::head;
 use super::reader::{FolderReader, Until};
-use super::{Journal, SinkKind, SinkSettings};
+use super::trouble::Trouble;
+use super::{Journal, SinkKind, SinkSettings, keeper, segment};
 use crate::clock::Timestamp;
 use crate::shutdown::Tasks;
 
@@ -31,6 +35,8 @@ pub(super) struct Board {
 struct Inner {
     journal: Journal,
     sinks: Mutex<Vec<Arc<SinkState>>>,
+    /// Whether a delivery runs.
+    is_running: AtomicBool,
     /// The last sequence numbers of earlier boots' folders.
     ends: Mutex<BTreeMap<Uuid, u64>>,
     letters: Arc<DeadLetters>,
@@ -59,6 +65,8 @@ struct Known {
     failures: u32,
     last_error: Option<String>,
     next_attempt: Option<Timestamp>,
+    /// How our own disk holds it up.
+    disk: Trouble,
     /// What an operator asks for.
     retry: bool,
     replay: bool,
@@ -102,7 +110,7 @@ pub enum SinkCondition {
     Retrying,
     /// Its endpoint said that it is gone (410).
     Stopped,
-    /// Nothing is delivered at present: a reload or an erasure runs, or the disk fails.
+    /// Nothing is delivered to it at present: a reload or an erasure runs, or our own disk fails.
     Waiting,
 }
 
@@ -113,6 +121,7 @@ impl Board {
             inner: Arc::new(Inner {
                 journal: journal.clone(),
                 sinks: Mutex::default(),
+                is_running: AtomicBool::new(false),
                 ends: Mutex::default(),
                 letters: Arc::new(letters),
             }),
@@ -154,6 +163,20 @@ impl Board {
         lock(&self.inner.sinks).iter().find(|s| s.name == name).cloned()
     }
 
+    /// Takes in whether a delivery runs.
+    pub(super) fn set_running(&self, is_running: bool) {
+        self.inner.is_running.store(is_running, Ordering::Release);
+        self.show_running();
+    }
+
+    /// Shows whether events are delivered: a delivery runs, and our disk holds up none of its sinks.
+    pub(super) fn show_running(&self) {
+        // Held until it is shown, so that the latest state is what stays.
+        let sinks = lock(&self.inner.sinks);
+        let runs = self.inner.is_running.load(Ordering::Acquire) && !sinks.iter().any(|s| s.is_held_up());
+        self.inner.journal.metrics().running.set(runs.into());
+    }
+
     pub(super) fn letters(&self) -> &Arc<DeadLetters> {
         &self.inner.letters
     }
@@ -171,26 +194,73 @@ impl Board {
         }
     }
 
+    /// What all sinks hold of a folder. `None`: that is not known.
+    pub(super) fn least_held(&self, boot: Uuid) -> Option<u64> {
+        lock(&self.inner.sinks).iter().filter_map(|sink| sink.held(boot)).min()
+    }
+
     /// Measures all lags now and then, until the program stops.
     pub(super) async fn run(self, tasks: Tasks) {
+        // What looks at the disk. One that hangs holds up no more than what only the disk knows.
+        let mut looking: Option<JoinHandle<()>> = None;
         loop {
             let sinks = lock(&self.inner.sinks).clone();
-            for sink in sinks {
-                if let Some((boot, after)) = self.show(&sink) {
-                    let journal = &self.inner.journal;
-                    let until = match boot == journal.boot() {
-                        true => Until::Published(journal.published()),
-                        false => Until::End,
-                    };
-                    let folder = journal.dir().join(boot.to_string());
-                    let reader = FolderReader::new(&folder, boot, after, journal.metrics().damaged.clone());
-                    let found = tasks.spawn_blocking(move || first_time(reader, until));
-                    let time = found.await.ok().flatten();
-                    sink.set_oldest(Some(time.unwrap_or_else(|| journal.clock().now())));
-                    self.show(&sink);
-                }
-            }
+            let unknown = sinks.into_iter().filter_map(|s| Some((self.show(&s)?, s)));
+            let unknown: Vec<_> = unknown.collect();
+            // After a pause: by then delivery has looked at the folders, if it can.
             self.inner.journal.clock().sleep(LAG_EVERY).await;
+            if looking.as_ref().is_none_or(JoinHandle::is_finished) {
+                let board = self.clone();
+                looking = Some(tasks.spawn_blocking(move || board.look(&unknown)));
+            }
+        }
+    }
+
+    /// Finds out what only the disk knows: where earlier boots end that no delivery has taken yet, and
+    /// how old the oldest events are that sinks lack after these places. Blocks.
+    fn look(&self, unknown: &[((Uuid, u64), Arc<SinkState>)]) {
+        self.look_at_earlier();
+        let sinks = lock(&self.inner.sinks).clone();
+        for sink in sinks {
+            self.letters().look_for_removed(&sink.name);
+        }
+        let journal = &self.inner.journal;
+        for ((boot, after), sink) in unknown {
+            let until = match *boot == journal.boot() {
+                true => Until::Published(journal.published()),
+                false => Until::End,
+            };
+            let folder = journal.dir().join(boot.to_string());
+            let reader = FolderReader::new(&folder, *boot, *after, journal.metrics().damaged.clone());
+            let time = first_time(reader, until);
+            // It may have moved meanwhile.
+            if self.lag(sink).1 == Some((*boot, *after)) {
+                sink.set_oldest(Some(time.unwrap_or_else(|| journal.clock().now())));
+            }
+            self.show(sink);
+        }
+    }
+
+    /// Looks at earlier boots' folders that no delivery has taken, as none does while the disk takes no
+    /// cursor. Those that another process holds are its own.
+    fn look_at_earlier(&self) {
+        let journal = &self.inner.journal;
+        let boots = segment::boots(journal.dir()).unwrap_or_default();
+        let sinks = lock(&self.inner.sinks).clone();
+        let names: Vec<_> = sinks.iter().map(|s| s.name.clone()).collect();
+        for boot in boots.into_iter().filter(|boot| *boot < journal.boot()) {
+            let folder = journal.dir().join(boot.to_string());
+            if lock(&self.inner.ends).contains_key(&boot) || !segment::is_free(&folder) {
+                continue;
+            }
+            let Ok(found) = keeper::look_at(&folder, boot, &names) else {
+                continue;
+            };
+            // A delivery that has taken it meanwhile knows better.
+            for (sink, held) in sinks.iter().zip(found.held) {
+                sink.known().held.entry(boot).or_insert(held);
+            }
+            lock(&self.inner.ends).entry(boot).or_insert(found.last);
         }
     }
 
@@ -251,7 +321,8 @@ impl Board {
         let known = sink.known();
         let state = match known.stopped {
             Some(_) => SinkCondition::Stopped,
-            None if metrics.running.get() == 0 => SinkCondition::Waiting,
+            None if known.disk.failures() > 0 => SinkCondition::Waiting,
+            None if !self.inner.is_running.load(Ordering::Acquire) => SinkCondition::Waiting,
             None if known.failures > 0 => SinkCondition::Retrying,
             None => SinkCondition::Running,
         };
@@ -299,6 +370,27 @@ impl SinkState {
         known.failures = failures;
         known.last_error = Some(cause.to_owned());
         known.next_attempt = Some(next);
+    }
+
+    /// Our own disk lets it go no further; tells whether that belongs into the log.
+    pub(super) fn disk_failed(&self, cause: &str, now: Timestamp) -> bool {
+        let mut known = self.known();
+        known.last_error = Some(format!("events.dir: {cause}"));
+        known.disk.failed(cause, now)
+    }
+
+    /// It does: how often it failed and for how long, if that was told.
+    pub(super) fn disk_works(&self, now: Timestamp) -> Option<(u32, Duration)> {
+        let mut known = self.known();
+        if known.disk.failures() > 0 {
+            known.last_error = None;
+        }
+        known.disk.over(now)
+    }
+
+    /// Whether our own disk holds it up.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.known().disk.failures() > 0
     }
 
     /// Since when it is stopped. `None`: it is not.

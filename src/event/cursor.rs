@@ -1,9 +1,11 @@
 //! How far a sink has come in one boot's folder: durable before anything is removed because of it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::segment::FILE_MODE;
 use super::whole;
 
 /// The cursor of one sink in one folder. All of it blocks but [`Cursor::new`].
@@ -44,6 +46,21 @@ impl Cursor {
                 Place { held: 0, offered: None }
             }))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Makes it, unless it is there. Not as [`Cursor::save`] does, which another thread may be doing;
+    /// what a crash leaves of it counts as 0.
+    pub(super) fn begin(&self, held: u64) -> io::Result<()> {
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(&self.path);
+        match made {
+            Ok(mut file) => file.write_all(format!("{held}\n").as_bytes()),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(e) => Err(e),
         }
     }
@@ -94,6 +111,11 @@ mod tests {
         cursor.save(19).unwrap();
         assert_eq!(cursor.load().unwrap(), Some(19));
         assert_eq!(Cursor::new(dir.path(), "other").load().unwrap(), None);
+        cursor.begin(7).unwrap();
+        assert_eq!(cursor.load().unwrap(), Some(19), "it was there");
+        let begun = Cursor::new(dir.path(), "begun");
+        begun.begin(7).unwrap();
+        assert_eq!(begun.load().unwrap(), Some(7));
         cursor.offer(19, 25).unwrap();
         let place = Place {
             held: 19,

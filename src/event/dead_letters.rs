@@ -95,6 +95,7 @@ impl DeadLetters {
     pub(super) fn add(&self, name: &str, record: &Record, answer: &str, now: Timestamp) -> io::Result<()> {
         let _held = self.hold();
         let path = self.path(name);
+        self.count_removed(name, &path);
         let line = line(record, answer, now)?;
         if fs::metadata(&path).is_ok_and(|m| m.len() + line.len() as u64 > MAX_BYTES) {
             self.make_room(&path, name)?;
@@ -183,6 +184,7 @@ impl DeadLetters {
     pub(super) fn remove(&self, name: &str, gone: impl Fn(Uuid, u64) -> bool) -> io::Result<u64> {
         let _held = self.hold();
         let path = self.path(name);
+        self.count_removed(name, &path);
         let (mut removed, mut stay) = (0, 0);
         rewrite(&path, |bytes| {
             let goes = Line::parse(bytes).is_some_and(|l| gone(l.head.boot, l.head.seq));
@@ -201,6 +203,27 @@ impl DeadLetters {
         let count = self.count(name)?;
         self.show(name, count);
         Ok(())
+    }
+
+    /// Looks whether someone removed a sink's file.
+    pub(super) fn look_for_removed(&self, name: &str) {
+        let _held = self.hold();
+        self.count_removed(name, &self.path(name));
+    }
+
+    /// Counts what was in a file that someone removed. Only [`DeadLetters::remove`] does so here.
+    fn count_removed(&self, name: &str, path: &Path) {
+        let waiting = self.metrics.dead_letters_waiting.with_label_values(&[name]).get();
+        let lost = u64::try_from(waiting).unwrap_or(0);
+        if lost == 0 || !matches!(fs::exists(path), Ok(false)) {
+            return;
+        }
+        self.metrics.lost.inc_by(lost);
+        self.show(name, 0);
+        tracing::error!(
+            lost, sink = name, path = %path.display(),
+            "a sink's dead letters are lost: their file was removed; drop them with: linkseal events dead-letters drop"
+        );
     }
 
     fn show(&self, name: &str, count: u64) {
@@ -371,6 +394,36 @@ mod tests {
         assert_eq!(letters.remove("platform", |_, _| true).unwrap(), 3);
         assert!(files(dir.path()).unwrap().is_empty());
         assert_eq!(letters.remove("platform", |_, _| true).unwrap(), 0);
+    }
+
+    #[test]
+    fn those_whose_file_was_removed_are_counted_as_lost() {
+        let (dir, letters) = letters();
+        let (lost, waiting) = (
+            &letters.metrics.lost,
+            letters.metrics.dead_letters_waiting.with_label_values(&["platform"]),
+        );
+        letters.look_for_removed("platform");
+        assert_eq!(lost.get(), 0);
+        for (remove, expected) in [(true, 2), (false, 4)] {
+            for seq in 1..=2 {
+                letters.add("platform", &record(seq, "a"), "no", AT).unwrap();
+            }
+            fs::remove_file(dir.path().join("dead-letters-platform.ndjson")).unwrap();
+            if remove {
+                letters.look_for_removed("platform");
+                letters.look_for_removed("platform");
+                assert_eq!(waiting.get(), 0);
+            } else {
+                letters.add("platform", &record(3, "a"), "no", AT).unwrap();
+                assert_eq!(waiting.get(), 1);
+            }
+            assert_eq!(lost.get(), expected);
+        }
+        // Dropped as an operator should.
+        assert_eq!(letters.remove("platform", |_, _| true).unwrap(), 1);
+        letters.look_for_removed("platform");
+        assert_eq!(lost.get(), 4);
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Delivery {
     ) -> Option<T> {
         let mut running = self.running.lock().await;
         let old = running.as_ref()?;
-        self.journal.metrics().running.set(0);
+        self.board.set_running(false);
         old.stop();
         while !old.wait(PATIENCE).await {
             tracing::warn!("the delivery of events takes its time to end; what is to come after it waits");
@@ -187,7 +187,7 @@ impl Delivery {
             let Some(running) = self.running.lock().await.take() else {
                 return true;
             };
-            self.journal.metrics().running.set(0);
+            self.board.set_running(false);
             running.stop();
             self.meter.stop();
             running.wait(deadline).await && self.meter.wait(deadline).await
@@ -313,7 +313,7 @@ impl Run {
         };
         // A delivery that is told to stop at this moment is shown as stopped by who tells it.
         if !self.tasks.is_stopping() {
-            self.journal.metrics().running.set(1);
+            self.board.set_running(true);
             self.begun.cancel();
         }
         keeper.run().await;
@@ -357,7 +357,12 @@ impl Run {
                 }
                 board.letters().look(&settings.name)?;
                 if let Some(sink) = board.sink(&settings.name) {
-                    board.set_held(&sink, journal.boot(), held.unwrap_or(start));
+                    let held = held.unwrap_or(start);
+                    if let Some(known) = sink.held(journal.boot()) {
+                        // The cursor is a new one, of a folder that was made anew.
+                        journal.pass_removed(&(known + 1..held + 1), &sink.name);
+                    }
+                    board.set_held(&sink, journal.boot(), held);
                 }
             }
             journal.delivery_has_begun();
@@ -423,6 +428,7 @@ mod tests {
     use prometheus::Registry;
     use uuid::Uuid;
 
+    use super::super::journal_tests::remove_all;
     use super::super::keeper::{LOCK_EVERY, RETENTION_EVERY};
     use super::super::segment;
     use super::super::{Durability, Event, EventType, FileSettings, IpPrivacy, Metrics, SinkKind, SinkSettings};
@@ -791,6 +797,164 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_journal_that_is_removed_while_it_runs_is_delivered_on() {
+        for whole in [true, false] {
+            let node = Node::new(&[("good", None), ("dead", None)]);
+            node.break_sink("dead");
+            let journal = node.boot();
+            let tasks = Tasks::new();
+            let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
+            append(&journal, EventType::Click, 0..5).await;
+            let lag = |sink: &str| journal.metrics().lag.with_label_values(&[sink]).get();
+            let retries = || journal.metrics().deliveries.with_label_values(&["dead", "retry"]).get();
+            node.wait(|| node.held("good") == slugs(0..5) && lag("good") == 0 && retries() > 0)
+                .await;
+            remove(&journal, whole);
+            append(&journal, EventType::Click, 5..8).await;
+            node.wait(|| node.held("good") == slugs(0..8) && lag("good") == 0).await;
+            assert_eq!(lag("dead"), 8);
+            // It has its first batch in hand and the segment open.
+            node.heal_sink("dead");
+            node.wait(|| node.held("dead") == slugs(0..8) && lag("dead") == 0).await;
+            node.wait(|| journal.metrics().running.get() == 1).await;
+            assert_eq!(journal.metrics().lost.get(), 0);
+            // All sinks have cursors in what there is now, and go on after a restart.
+            assert!(delivery.stop(DEADLINE).await);
+            append(&journal, EventType::Click, 8..10).await;
+            drop(journal);
+            let second = node.boot();
+            let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+            node.wait(|| node.held("good") == slugs(0..10) && node.held("dead") == slugs(0..10))
+                .await;
+            assert!(delivery.stop(DEADLINE).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_sinks_lack_of_a_removed_journal_is_counted_once() {
+        for (whole, reload) in [(true, true), (false, true), (false, false)] {
+            let node = Node::new(&[("dead", None), ("late", None)]);
+            node.break_sink("dead");
+            node.break_sink("late");
+            let journal = node.boot();
+            let tasks = Tasks::new();
+            let mut delivery = Some(Delivery::start(&journal, &node.settings, &tasks).unwrap());
+            append(&journal, EventType::Click, 0..5).await;
+            let lag = |sink: &str| journal.metrics().lag.with_label_values(&[sink]).get();
+            let retries = |sink: &str| journal.metrics().deliveries.with_label_values(&[sink, "retry"]).get();
+            node.wait(|| retries("dead") > 0 && retries("late") > 0).await;
+            if !reload {
+                // What is open is closed before.
+                assert!(delivery.take().unwrap().stop(DEADLINE).await);
+            }
+            remove(&journal, whole);
+            append(&journal, EventType::Click, 5..8).await;
+            let delivery = match delivery {
+                Some(delivery) => {
+                    delivery.renew(&tasks).await;
+                    delivery
+                }
+                None => Delivery::start(&journal, &node.settings, &tasks).unwrap(),
+            };
+            node.heal_sink("dead");
+            node.wait(|| node.held("dead") == slugs(5..8) && lag("dead") == 0).await;
+            node.heal_sink("late");
+            node.wait(|| node.held("late") == slugs(5..8) && lag("late") == 0).await;
+            assert_eq!(journal.metrics().lost.get(), 5, "whole: {whole}, reload: {reload}");
+            assert!(delivery.stop(DEADLINE).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_is_removed_before_its_first_event_is_delivered_after_a_restart() {
+        let node = Node::new(&[("archive", None)]);
+        node.break_sink("archive");
+        let first = node.boot();
+        let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+        node.wait(|| first.metrics().running.get() == 1).await;
+        remove(&first, true);
+        append(&first, EventType::Click, 0..3).await;
+        assert!(delivery.stop(DEADLINE).await);
+        drop(first);
+        node.heal_sink("archive");
+        let second = node.boot();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        node.wait(|| node.held("archive") == slugs(0..3)).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    /// Removes a journal's directory, or the open segment only.
+    fn remove(journal: &Journal, whole: bool) {
+        if whole {
+            return remove_all(journal.dir());
+        }
+        let open = segment::segments(journal.folder()).unwrap().pop().unwrap();
+        std::fs::remove_file(open.path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_cursor_that_cannot_be_moved_is_shown_and_heals() {
+        let node = Node::new(&[("archive", None), ("other", None)]);
+        let journal = node.boot();
+        let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+        let running = || journal.metrics().running.get();
+        node.wait(|| running() == 1).await;
+        let in_the_way = journal.folder().join("cursor-archive.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        append(&journal, EventType::Click, 0..3).await;
+        // It has a first batch, and comes no further.
+        node.wait(|| running() == 0 && !node.held("archive").is_empty()).await;
+        let reports = delivery.sinks();
+        assert_eq!(reports[0].state, super::super::SinkCondition::Waiting);
+        let why = reports[0].last_error.clone().unwrap();
+        assert!(why.starts_with("events.dir: "), "{why}");
+        assert_eq!(reports[1].state, super::super::SinkCondition::Running);
+        append(&journal, EventType::Click, 3..6).await;
+        let lag = |sink: &str| journal.metrics().lag.with_label_values(&[sink]).get();
+        node.wait(|| node.held("other") == slugs(0..6) && lag("archive") == 6)
+            .await;
+        assert_eq!(running(), 0);
+        std::fs::remove_dir(&in_the_way).unwrap();
+        node.wait(|| running() == 1 && node.held("archive") == slugs(0..6) && lag("archive") == 0)
+            .await;
+        assert_eq!(delivery.sinks()[0].last_error, None);
+        assert!(delivery.stop(DEADLINE).await);
+        assert_eq!(running(), 0);
+    }
+
+    #[tokio::test]
+    async fn lags_are_known_after_a_start_on_a_disk_that_takes_no_cursor() {
+        let node = Node::new(&[("archive", None), ("new", None)]);
+        node.break_sink("archive");
+        let first = node.boot();
+        let mut settings = node.settings.clone();
+        settings.sinks.truncate(1);
+        let delivery = Delivery::start(&first, &settings, &Tasks::new()).unwrap();
+        node.wait(|| first.metrics().running.get() == 1).await;
+        append(&first, EventType::Click, 0..3).await;
+        assert!(delivery.stop(DEADLINE).await);
+        let second = node.boot();
+        let in_the_way = second.folder().join("cursor-archive.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+        let lag = |sink: &str| second.metrics().lag.with_label_values(&[sink]).get();
+        let seconds = |sink: &str| second.metrics().lag_seconds.with_label_values(&[sink]).get();
+        let start = node.clock.now();
+        node.wait(|| node.clock.now().saturating_since(start) > Duration::from_secs(30))
+            .await;
+        assert_eq!(lag("archive"), 0, "the first process still runs, and tells its own lag");
+        drop(first);
+        node.wait(|| lag("archive") == 3 && seconds("archive") > 30).await;
+        assert_eq!(lag("new"), 0, "it has no part in what was before it");
+        assert_eq!(second.metrics().running.get(), 0);
+        node.heal_sink("archive");
+        std::fs::remove_dir(&in_the_way).unwrap();
+        node.wait(|| node.held("archive") == slugs(0..3) && lag("archive") == 0 && seconds("archive") == 0)
+            .await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
     async fn a_folder_that_went_while_its_batch_was_under_way_ends_nothing() {
         let node = Node::new(&[("archive", None)]);
         node.break_sink("archive");
@@ -819,6 +983,39 @@ mod tests {
         node.wait(|| node.held("archive") == slugs(0..6)).await;
         let lag = || second.metrics().lag.with_label_values(&["archive"]).get();
         node.wait(|| lag() == 0).await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn what_sinks_lack_of_removed_earlier_folders_is_counted_once() {
+        let node = Node::new(&[("archive", None), ("other", None)]);
+        node.break_sink("archive");
+        node.break_sink("other");
+        let mut folders = Vec::new();
+        for n in 0..3 {
+            let earlier = node.boot();
+            let delivery = Delivery::start(&earlier, &node.settings, &Tasks::new()).unwrap();
+            node.wait(|| earlier.metrics().running.get() == 1).await;
+            append(&earlier, EventType::Click, n * 3..n * 3 + 3).await;
+            assert!(delivery.stop(DEADLINE).await);
+            folders.push(earlier.folder().to_owned());
+        }
+        let journal = node.boot();
+        let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+        append(&journal, EventType::Click, 9..12).await;
+        let retries = |sink: &str| journal.metrics().deliveries.with_label_values(&[sink, "retry"]).get();
+        let lag = |sink: &str| journal.metrics().lag.with_label_values(&[sink]).get();
+        // All folders are known by then.
+        node.wait(|| retries("archive") > 0 && retries("other") > 0 && lag("archive") == 12)
+            .await;
+        // They are in the first folder; the second one goes.
+        std::fs::remove_dir_all(&folders[1]).unwrap();
+        let rest = [slugs(0..3), slugs(6..12)].concat();
+        for sink in ["archive", "other"] {
+            node.heal_sink(sink);
+            node.wait(|| node.held(sink) == rest).await;
+            assert_eq!(journal.metrics().lost.get(), 3);
+        }
         assert!(delivery.stop(DEADLINE).await);
     }
 
@@ -869,15 +1066,19 @@ mod tests {
         let new = journal.folder().join("cursor-stuck.new");
         std::fs::hard_link(&pipe, &new).unwrap();
         append(&journal, EventType::Click, 0..3).await;
-        node.wait(|| node.held("good") == slugs(0..3) && node.held("stuck") == slugs(0..3))
+        // It has a first batch, of whatever had come by then.
+        node.wait(|| node.held("good") == slugs(0..3) && !node.held("stuck").is_empty())
             .await;
+        let first = node.held("stuck");
         append(&journal, EventType::Click, 3..6).await;
         node.wait(|| node.held("good") == slugs(0..6)).await;
-        assert_eq!(node.held("stuck"), slugs(0..3), "it waits for its cursor");
+        assert_eq!(node.held("stuck"), first, "it waits for its cursor");
+        node.wait(|| journal.metrics().running.get() == 0).await;
         // The disk comes back.
         std::fs::remove_file(&new).unwrap();
         let reader = std::thread::spawn(move || std::fs::read(&pipe));
-        node.wait(|| node.held("stuck") == slugs(0..6)).await;
+        node.wait(|| node.held("stuck") == slugs(0..6) && journal.metrics().running.get() == 1)
+            .await;
         reader.join().unwrap().unwrap();
         assert!(delivery.stop(DEADLINE).await);
     }

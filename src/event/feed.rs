@@ -1,8 +1,11 @@
 //! Feeds one sink from the folders of the journal, in order, until the program stops.
 //!
-//! No file is touched on the thread that runs this: a disk that hangs holds up this sink only.
+//! No file is touched on the thread that runs this: a disk that hangs holds up this sink only. While
+//! our disk lets a sink go no further, as when it takes no cursor, that is tried again until it does,
+//! and shown: the sink waits, and `linkseal_delivery_running` is 0.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ use super::reader::{FolderReader, Record, Stop, Until};
 use super::replaying::Replaying;
 use super::sink::Sink;
 use super::stopped::Stopped;
-use super::trouble::{Trouble, elapsed};
+use super::trouble::elapsed;
 use super::{EventType, Journal, segment};
 use crate::clock::Timestamp;
 use crate::shutdown::Tasks;
@@ -33,6 +36,8 @@ const READ_TRIES: u32 = 60;
 const TEND_EVERY: Duration = Duration::from_secs(60);
 /// How often a cursor is saved that only passes events which the sink does not get.
 const PASS_EVERY: Duration = Duration::from_secs(60);
+/// How long our disk may take to note something before that is shown as a failure.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
 
 /// Feeds one sink.
 pub(super) struct Feed {
@@ -110,7 +115,12 @@ impl Feed {
         let cursor = Cursor::new(&folder.path, &self.state.name);
         let place = match self.place(&cursor, folder).await {
             Ok(place) => place,
-            Err(ended) => return ended,
+            Err(ended) => {
+                if let Some(held) = self.state.held(folder.boot) {
+                    self.count_removed(folder, held).await;
+                }
+                return ended;
+            }
         };
         let mut at = At {
             folder: Arc::clone(folder),
@@ -132,7 +142,7 @@ impl Feed {
         self.board.set_held(&self.state, folder.boot, at.held);
         let mut reader = Some(self.reader(&folder, at.held));
         let mut repeat = at.offered.filter(|_| self.sink.repeats());
-        let mut trouble = Trouble::default();
+        let mut failures = 0;
         loop {
             if let Ended::Stopped = self.replay_some().await {
                 return Ended::Stopped;
@@ -144,19 +154,22 @@ impl Feed {
                 (None, None) => (Until::Published(self.journal.published()), self.sink.batch()),
             };
             let (records, last, stop) = match self.read(&mut reader, until, limit).await {
-                Ok(read) => {
-                    trouble.over(self.journal.clock().now());
-                    read
+                Ok((records, last, stop)) => {
+                    failures = 0;
+                    self.disk_works();
+                    let last = self.pass_removed(at, &records, last, stop);
+                    (records, last, stop)
                 }
                 Err(error) => {
-                    if trouble.failed(&error.to_string(), self.journal.clock().now()) {
+                    failures += 1;
+                    if self.disk_failed(&error) {
                         tracing::error!(%error, path = %folder.path.display(), sink = self.state.name, "the journal cannot be read; trying again");
                     }
                     if self.pause(PAUSE).await {
                         return Ended::Stopping;
                     }
-                    if trouble.failures() >= READ_TRIES {
-                        trouble = Trouble::default();
+                    if failures >= READ_TRIES {
+                        failures = 0;
                         if let Some(ended) = self.pass_unreadable(at).await {
                             return ended;
                         }
@@ -177,7 +190,10 @@ impl Feed {
             match (stop, folder.last) {
                 (Stop::Enough, _) => {}
                 (Stop::End, _) if repeat.take().is_some() => {}
-                (Stop::End, Some(_)) => return Ended::Done,
+                (Stop::End, Some(_)) => {
+                    self.count_removed(&folder, at.held).await;
+                    return Ended::Done;
+                }
                 (Stop::End, None) => {
                     if self.tasks.is_stopping() {
                         // What came meanwhile still goes out.
@@ -196,7 +212,6 @@ impl Feed {
 
     /// What the cursor in a folder says. `Err`: there is nothing to do in it, or the program stops.
     async fn place(&self, cursor: &Cursor, folder: &Folder) -> Result<Place, Ended> {
-        let mut trouble = Trouble::default();
         loop {
             let read = self.on_disk({
                 let cursor = cursor.clone();
@@ -212,7 +227,7 @@ impl Feed {
                     return Ok(Place { held, offered: None });
                 }
                 Err(error) => {
-                    if trouble.failed(&error.to_string(), self.journal.clock().now()) {
+                    if self.disk_failed(&error) {
                         tracing::error!(%error, sink = self.state.name, "a sink's cursor cannot be read; trying again");
                     }
                     if self.pause(PAUSE).await {
@@ -309,28 +324,87 @@ impl Feed {
         folder: &Folder,
         work: impl Fn() -> io::Result<()> + Clone + Send + 'static,
     ) -> Ended {
-        let mut trouble = Trouble::default();
-        while let Err(error) = self.on_disk(work.clone()).await {
+        while let Err(error) = self.on_disk_in_time(work.clone()).await {
             // Retention took what the sink had not got: its time was over.
             if error.kind() == io::ErrorKind::NotFound && self.is_removed(folder).await {
                 return Ended::Done;
             }
-            if trouble.failed(&error.to_string(), self.journal.clock().now()) {
+            if self.disk_failed(&error) {
                 tracing::error!(%error, sink = self.state.name, path = %folder.path.display(), "what a sink holds cannot be noted beside the journal; trying again");
             }
             if self.pause(PAUSE).await {
                 return Ended::Stopping;
             }
         }
-        if let Some((failures, lasted)) = trouble.over(self.journal.clock().now()) {
+        self.disk_works();
+        Ended::Done
+    }
+
+    /// Does something on our disk; what takes long is shown as a failure before it has ended.
+    async fn on_disk_in_time(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+        let mut working = pin!(self.on_disk(work));
+        tokio::select! {
+            biased;
+            done = &mut working => return done,
+            () = self.journal.clock().sleep(HANGS_AFTER) => {}
+        }
+        let error = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+        if self.disk_failed(&error) {
+            tracing::error!(%error, sink = self.state.name, dir = %self.journal.dir().display(), "what a sink holds cannot be noted beside the journal; waiting for the disk");
+        }
+        working.await
+    }
+
+    /// Our disk lets this sink go no further; tells whether that belongs into the log.
+    fn disk_failed(&self, error: &io::Error) -> bool {
+        let tell = self.state.disk_failed(&error.to_string(), self.journal.clock().now());
+        self.board.show_running();
+        tell
+    }
+
+    /// It does.
+    fn disk_works(&self) {
+        if !self.state.is_held_up() {
+            return;
+        }
+        if let Some((failures, lasted)) = self.state.disk_works(self.journal.clock().now()) {
             tracing::info!(
                 failures,
                 ?lasted,
                 sink = self.state.name,
-                "what a sink holds is noted again"
+                "the disk of events.dir serves a sink again"
             );
         }
-        Ended::Done
+        self.board.show_running();
+    }
+
+    /// After a read: goes past what others removed from this boot's folder, which is lost to this
+    /// sink. Answers up to where there is nothing more to read.
+    fn pass_removed(&self, at: &At, records: &[Record], last: u64, stop: Stop) -> u64 {
+        let removed = self.journal.removed();
+        if at.folder.last.is_some() || removed.is_empty() {
+            return last;
+        }
+        let mut next = at.held + 1;
+        for record in records {
+            self.journal.pass_removed(&(next..record.seq), &self.state.name);
+            next = record.seq + 1;
+        }
+        let last = last.max(at.held);
+        let end = match stop {
+            Stop::Enough => last + 1,
+            Stop::End => removed.end(last + 1),
+        };
+        self.journal.pass_removed(&(next..end), &self.state.name);
+        end - 1
+    }
+
+    /// Counts what this sink lacks of an earlier boot's folder that someone removed.
+    async fn count_removed(&self, folder: &Folder, held: u64) {
+        if folder.last.is_none_or(|last| held >= last) || !self.is_removed(folder).await {
+            return;
+        }
+        self.journal.count_removed(folder, held);
     }
 
     /// Whether an earlier boot's folder is gone.

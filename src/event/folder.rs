@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub(super) struct Folder {
     pub(super) last: Option<u64>,
     /// How many feeds are in it.
     feeds: AtomicUsize,
+    /// What is after this is counted as lost, or is no one's loss.
+    counted: AtomicU64,
     /// `None`: the journal itself holds this boot's.
     _lock: Option<File>,
 }
@@ -34,6 +36,7 @@ impl Folder {
             path,
             last,
             feeds: AtomicUsize::new(0),
+            counted: AtomicU64::new(u64::MAX),
             _lock: lock,
         }
     }
@@ -42,6 +45,19 @@ impl Folder {
     pub(super) fn enter(self: &Arc<Self>) -> Inside {
         self.feeds.fetch_add(1, Ordering::AcqRel);
         Inside(Arc::clone(self))
+    }
+
+    /// The folder is gone, and a sink holds it up to here only: how many events are lost that were
+    /// not counted for another sink.
+    pub(super) fn lose_after(&self, held: u64) -> u64 {
+        let last = self.last.filter(|last| *last != END_UNKNOWN).unwrap_or(0);
+        let counted = self.counted.fetch_min(held, Ordering::AcqRel);
+        counted.min(last).saturating_sub(held)
+    }
+
+    /// It was removed because its time was over: nothing is lost by that.
+    pub(super) fn set_over(&self) {
+        self.counted.store(0, Ordering::Release);
     }
 
     /// Whether a feed is in it.

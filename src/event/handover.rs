@@ -291,7 +291,10 @@ impl Feed {
                 "a sink takes its events again"
             );
         }
-        self.row = Row::default();
+        self.row = Row {
+            trouble: std::mem::take(&mut self.row.trouble),
+            ..Row::default()
+        };
         self.state.succeeded(now);
         let gauge = self
             .journal

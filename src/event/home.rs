@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use uuid::Uuid;
 
-use super::segment::{self, Disk};
+use super::segment::{self, Disk, Identity};
 use crate::clock::Clock;
 use crate::random;
 
@@ -47,6 +47,10 @@ impl Home {
         &self.dir
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Makes the directory and this boot's folder, as far as they are not there, and locks it.
     pub(super) fn prepare(&self, disk: &dyn Disk) -> io::Result<()> {
         disk.create_dir(&self.dir)?;
@@ -61,7 +65,10 @@ impl Home {
         let folder = self.folder();
         disk.create_dir(&folder)?;
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock.is_none() || !segment::lock_path(&folder).exists() {
+        if !lock
+            .as_ref()
+            .is_some_and(|lock| is_at(lock, &segment::lock_path(&folder)))
+        {
             *lock = Some(segment::lock(&folder)?.ok_or(io::ErrorKind::ResourceBusy)?);
         }
         Ok(())
@@ -77,6 +84,14 @@ impl Home {
     /// The size of all boots' segments, for the gauge. `None`: it cannot be found out.
     pub(super) fn size(&self) -> Option<i64> {
         i64::try_from(size(&self.dir).ok()?).ok()
+    }
+}
+
+/// Whether a file is the one under a path: a folder that was removed or renamed took its lock along.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.metadata()) {
+        (Ok(ours), Ok(there)) => Identity::of(&ours) == Identity::of(&there),
+        _ => false,
     }
 }
 

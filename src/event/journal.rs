@@ -5,6 +5,7 @@
 //! events come to the journal's thread is in `queue`, how it writes them in `writer`.
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use super::appending::{Appending, Lost, Receipt};
 use super::folder::Folder;
+use super::gone::Gone;
 use super::home::Home;
 use super::losses::Losses;
 use super::queue::{Gate, Message, Queue};
@@ -235,6 +237,37 @@ impl Journal {
     /// Told when more can be read. Enable it, look at [`Journal::published`], then wait.
     pub(super) fn changed(&self) -> &tokio::sync::Notify {
         self.handle.writer.changed()
+    }
+
+    /// A sink goes past events of this boot without having got them. Those that someone removed from
+    /// the folder are counted as lost.
+    pub(super) fn pass_removed(&self, numbers: &Range<u64>, sink: &str) {
+        let lost = self.handle.writer.gone.pass(numbers);
+        if lost > 0 {
+            self.metrics().lost.inc_by(lost);
+            tracing::error!(
+                lost, sink, folder = %self.folder().display(),
+                "events are lost: they were removed from events.dir before this sink had them"
+            );
+        }
+    }
+
+    /// An earlier boot's folder was removed, and some sink holds it up to here only: counts what is
+    /// lost by that, once for all sinks.
+    pub(super) fn count_removed(&self, folder: &Folder, held: u64) {
+        let lost = folder.lose_after(held);
+        if lost > 0 {
+            self.metrics().lost.inc_by(lost);
+            tracing::error!(
+                lost, path = %folder.path.display(),
+                "events are lost: their folder was removed from events.dir before all sinks had them"
+            );
+        }
+    }
+
+    /// What others removed from this boot's folder.
+    pub(super) fn removed(&self) -> &Gone {
+        &self.handle.writer.gone
     }
 
     /// Asks for a new segment, so that the present one can be removed in time.

@@ -37,11 +37,11 @@ pub(super) struct Keeper {
     pub(super) tasks: Tasks,
 }
 
-/// What there is to know of a folder when its lock is taken.
-struct Found {
-    last: u64,
-    /// How far each sink has come in it, in the order of the settings.
-    held: Vec<u64>,
+/// What there is to know of an earlier boot's folder.
+pub(super) struct Found {
+    pub(super) last: u64,
+    /// How far each sink has come in it, in the order of their names.
+    pub(super) held: Vec<u64>,
 }
 
 impl Keeper {
@@ -173,12 +173,7 @@ impl Keeper {
         let names: Vec<_> = self.settings.sinks.iter().map(|s| s.name.clone()).collect();
         for attempt in 1..=END_TRIES {
             let (at, names) = (path.to_owned(), names.clone());
-            let found = self.on_disk(move || {
-                let last = last_seq(&at, boot)?;
-                let held = |name| Cursor::new(&at, name).load().map(|held| held.unwrap_or(last));
-                let held = names.iter().map(|n| held(n)).collect::<io::Result<_>>()?;
-                Ok(Found { last, held })
-            });
+            let found = self.on_disk(move || look_at(&at, boot, &names));
             match found.await {
                 Ok(found) => return Some(found),
                 Err(error) if attempt == END_TRIES => {
@@ -190,11 +185,21 @@ impl Keeper {
         None
     }
 
-    /// Forgets the ends of folders that retention has removed.
+    /// Forgets the ends of folders that are gone, and counts what sinks lack of those that someone
+    /// else removed. A feed that is in one may have its segment open, and reads it to its end.
     async fn forget_removed(&self) {
-        let dir = self.journal.dir().to_owned();
+        let (dir, own) = (self.journal.dir().to_owned(), self.journal.boot());
         if let Ok(there) = self.on_disk(move || segment::boots(&dir)).await {
-            self.board.keep_ends(|boot| there.contains(&boot));
+            let folders = self.folders.borrow().clone();
+            let is_in_use = |boot: Uuid| folders.iter().any(|f| f.boot == boot && f.is_in_use());
+            // This boot's own goes on, also while someone has removed its folder.
+            let stays = |boot: Uuid| boot == own || there.contains(&boot) || is_in_use(boot);
+            for folder in folders.iter().filter(|folder| !stays(folder.boot)) {
+                if let Some(held) = self.board.least_held(folder.boot) {
+                    self.journal.count_removed(folder, held);
+                }
+            }
+            self.board.keep_ends(stays);
         }
     }
 
@@ -205,6 +210,15 @@ impl Keeper {
     fn publish(&self, folder: Arc<Folder>) {
         self.folders.send_modify(|all| all.push(folder));
     }
+}
+
+/// Reads a folder's end and cursors. Blocks.
+pub(super) fn look_at(folder: &Path, boot: Uuid, sinks: &[String]) -> io::Result<Found> {
+    let last = last_seq(folder, boot)?;
+    // A sink without a cursor has no part in it.
+    let held = |name| Cursor::new(folder, name).load().map(|held| held.unwrap_or(last));
+    let held = sinks.iter().map(|n| held(n)).collect::<io::Result<_>>()?;
+    Ok(Found { last, held })
 }
 
 /// The last sequence number in a folder that is no longer written.

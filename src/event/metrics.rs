@@ -114,7 +114,7 @@ impl Metrics {
             )?,
             running: IntGauge::new(
                 "linkseal_delivery_running",
-                "1 while events are delivered to the sinks; 0 while that cannot start or go on.",
+                "1 while events are delivered to the sinks; 0 while that cannot start or go on, to all or to one, because of our own disk.",
             )?,
             max_bytes: IntGauge::new(
                 "linkseal_journal_max_bytes",

@@ -21,6 +21,7 @@ mod event;
 mod feed;
 mod folder;
 mod frame;
+mod gone;
 mod group;
 mod handover;
 mod home;

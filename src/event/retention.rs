@@ -123,6 +123,7 @@ impl Retention {
         }
         let is_over = folder.last.is_some() && !folder.is_in_use();
         if is_over && folder.path.exists() && segment::segments(&folder.path)?.is_empty() {
+            folder.set_over();
             fs::remove_dir_all(&folder.path)?;
         }
         Ok(())

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use uuid::Uuid;
 
+use super::cursor::Cursor;
 use super::folder::Folder;
 use super::home::Home;
 use super::keeper::last_seq;
@@ -43,6 +44,15 @@ impl Room {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.sinks = sinks.to_vec();
         known.folders = folders.iter().map(Arc::downgrade).collect();
+    }
+
+    /// Gives each sink its part in this boot's folder when that was made anew: a sink without a
+    /// cursor in it would get nothing of it after a restart. Next comes event `next`.
+    pub(super) fn begin_cursors(&self, folder: &Path, next: u64) -> io::Result<()> {
+        let first = segment::segments(folder)?.first().map_or(next, |oldest| oldest.first);
+        let sinks = self.known.lock().unwrap_or_else(PoisonError::into_inner).sinks.clone();
+        let mut cursors = sinks.iter().map(|sink| Cursor::new(folder, sink));
+        cursors.try_for_each(|cursor| cursor.begin(first.saturating_sub(1)))
     }
 
     /// Removes the oldest segment that all sinks hold; tells whether there was one.

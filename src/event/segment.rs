@@ -8,7 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -26,6 +26,8 @@ pub(super) const FILE_MODE: u32 = 0o600;
 const GROWTH: u64 = 8 << 20;
 /// How much room a disk that was full must have before it counts as usable, in bytes.
 const PROOF: usize = 64 << 10;
+
+const REMOVED: &str = "the segment was removed or renamed while it was written";
 
 /// Where segments are made: the disk, or a test's.
 pub(super) trait Disk: Send + Sync {
@@ -81,6 +83,10 @@ impl SegmentFile for File {
 pub(super) struct Segment {
     file: Box<dyn SegmentFile>,
     path: PathBuf,
+    /// No frame in it has a lower sequence number.
+    first: u64,
+    /// Which file it is, whatever stands under its name later.
+    identity: Identity,
     /// How long it is with whole frames only.
     good: u64,
     /// The length from which a new one is begun.
@@ -92,9 +98,12 @@ impl Segment {
     pub(super) fn create(disk: &dyn Disk, folder: &Path, first: u64, limit: u64) -> io::Result<Self> {
         let path = folder.join(segment_name(first));
         let file = disk.create(&path)?;
+        let identity = Identity::of(&fs::metadata(&path)?);
         let mut segment = Self {
             file,
             path,
+            first,
+            identity,
             good: 0,
             limit,
         };
@@ -121,6 +130,29 @@ impl Segment {
         self.file
             .sync()
             .inspect_err(|_| self.good = self.good.saturating_sub(unsure as u64))
+    }
+
+    /// Fails when its name leads to it no more: it was removed or renamed, alone or with its folder,
+    /// and no reader would find what is written to it.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(there) if Identity::of(&there) != self.identity => Err(io::Error::other(REMOVED)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Err(io::Error::other(REMOVED))
+            }
+            // Where the system does not say, it is taken to be there.
+            _ => Ok(()),
+        }
+    }
+
+    /// Where it is, or was.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// No frame in it has a lower sequence number.
+    pub(super) fn first(&self) -> u64 {
+        self.first
     }
 
     /// Its length.
@@ -155,6 +187,22 @@ impl Segment {
         let _ = self.file.truncate(self.good);
         if self.is_empty() {
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Which file a file is: what another one does not have while it is open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(super) fn of(file: &fs::Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
         }
     }
 }
@@ -228,6 +276,14 @@ pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
 /// The file whose lock is a folder's.
 pub(super) fn lock_path(folder: &Path) -> PathBuf {
     folder.join("lock")
+}
+
+/// Whether a folder's lock is free. Makes nothing, so that it can be told on a full disk.
+pub(super) fn is_free(folder: &Path) -> bool {
+    match File::open(lock_path(folder)) {
+        Ok(file) => file.try_lock_shared().is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Takes the lock of a folder, without waiting. `None`: another process holds it.

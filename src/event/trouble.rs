@@ -14,7 +14,10 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 pub(super) struct Trouble {
     failures: u32,
     since: Timestamp,
-    /// When a line was written last, and what about. `None`: none was.
+    /// Whether a line was written about this row.
+    is_told: bool,
+    /// When a line was written last, and what about, also of earlier rows: what fails in turns with
+    /// what works fills no log either. `None`: none was.
     told: Option<(Timestamp, String)>,
 }
 
@@ -30,6 +33,7 @@ impl Trouble {
             passed >= AGAIN_AFTER || (told != cause && passed >= CHANGE_AFTER)
         });
         if tell {
+            self.is_told = true;
             self.told = Some((now, cause.to_owned()));
         }
         tell
@@ -40,10 +44,12 @@ impl Trouble {
         self.failures
     }
 
-    /// Ends the row: how many failures it had and how long it lasted. `None`: there was none.
+    /// Ends the row: how many failures it had and how long it lasted. `None`: there was none, or
+    /// none that was told.
     pub(super) fn over(&mut self, now: Timestamp) -> Option<(u32, Duration)> {
-        let ended = std::mem::take(self);
-        (ended.failures > 0).then(|| (ended.failures, now.saturating_since(ended.since)))
+        let failures = std::mem::take(&mut self.failures);
+        let told = std::mem::take(&mut self.is_told);
+        told.then(|| (failures, now.saturating_since(self.since)))
     }
 }
 
@@ -75,6 +81,18 @@ mod tests {
             .filter(|n| trouble.failed(["a", "b"][*n as usize % 2], second(*n)))
             .count();
         assert!(lines <= 5, "{lines}");
+    }
+
+    #[test]
+    fn what_fails_in_turns_with_what_works_makes_few_lines() {
+        let mut trouble = Trouble::default();
+        let (mut lines, mut ends) = (0, 0);
+        for n in 0..3600 {
+            let now = Timestamp::from_secs(1_000_000 + n);
+            lines += u32::from(trouble.failed("refused", now));
+            ends += u32::from(trouble.over(now).is_some());
+        }
+        assert_eq!((lines, ends), (6, 6), "an end is told of what was told");
     }
 
     #[test]

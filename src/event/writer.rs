@@ -14,6 +14,13 @@
 //! events are refused at once instead of keeping people waiting. Sequence numbers of lost events
 //! are not used again: a gap in them is a loss. A journal that cannot be written when the edge
 //! starts begins in that state.
+//!
+//! Others may remove or rename the segment that is written, its folder or the whole directory. After
+//! each write, before it is answered, and once a second it is looked whether the segment's name still
+//! leads to it. If not, that is an error like those above: the group goes to a new segment, in a new
+//! folder where needed, and nothing is answered that no reader finds. What was in the old one is
+//! logged, and what sinks lack of it is counted as lost when they go past it (`gone`). What followers
+//! had not read is lost to them, without a count.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,16 +31,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::gone::Gone;
 use super::group::{Arrivals, Group};
 use super::home::Home;
 use super::queue::{Content, Gate, Message, Queue};
 use super::repeats::Repeats;
 use super::room::Room;
 use super::segment::{Disk, Segment};
-use super::{Durability, Metrics};
+use super::trouble::Trouble;
+use super::{Durability, Metrics, segment};
 
 /// How long after a failed attempt to make a segment the next one is made.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the segment is still there, while nothing is written.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often repetitions whose time is over are looked for, while there are any.
 const REPEATS_EVERY: Duration = Duration::from_secs(1);
 /// How long an event waits for batches that were opened before it.
@@ -49,6 +60,8 @@ pub(super) struct Writer {
     pub(super) repeats: Repeats,
     pub(super) room: Room,
     pub(super) home: Home,
+    /// What others removed from this boot's folder.
+    pub(super) gone: Gone,
     /// [`Durability`] as a number; a reload changes it.
     durability: AtomicU8,
     metrics: Metrics,
@@ -69,8 +82,14 @@ pub(super) struct Thread {
     after: VecDeque<(u64, Instant, Content)>,
     rotate: bool,
     closing: bool,
+    /// Whether there has been a segment: a folder that is not there was removed by others.
+    has_begun: bool,
     /// When repetitions are looked at. `None`: there are none.
     repeats_due: Option<Instant>,
+    /// When it is looked next whether the segment is still there.
+    look_due: Instant,
+    /// What others remove, for the log.
+    removals: Trouble,
     /// A buffer to use again.
     spare: Vec<u8>,
 }
@@ -97,6 +116,7 @@ impl Writer {
             repeats,
             room,
             home,
+            gone: Gone::default(),
             durability: AtomicU8::new(durability as u8),
             metrics,
             published: AtomicU64::new(0),
@@ -139,7 +159,10 @@ impl Thread {
             after: VecDeque::new(),
             rotate: false,
             closing: false,
+            has_begun: false,
             repeats_due: None,
+            look_due: Instant::now() + LOOK_EVERY,
+            removals: Trouble::default(),
             spare: Vec::new(),
         }
     }
@@ -150,7 +173,7 @@ impl Thread {
     /// When that cannot be done now; [`Thread::run`] tries again.
     pub(super) fn start(&mut self) -> io::Result<()> {
         self.writer.queue.set_busy(true);
-        let started = self.begin();
+        let started = self.begin(self.next_seq);
         self.writer.queue.set_busy(false);
         match started {
             Ok(segment) => {
@@ -171,6 +194,9 @@ impl Thread {
             let group = self.gather();
             self.write(group);
             self.writer.queue.losses.log();
+            if self.look_due <= Instant::now() {
+                self.look();
+            }
             if matches!(self.output, Output::Broken(due) if due <= Instant::now()) {
                 self.mend();
             }
@@ -181,13 +207,8 @@ impl Thread {
     /// Waits until something is to be done; what has come until then, up to what is written at once.
     fn gather(&mut self) -> Group {
         let mut group = Group::new(std::mem::take(&mut self.spare));
-        let first = match self.due() {
-            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => self
-                .messages
-                .recv_timeout(due.saturating_duration_since(Instant::now())),
-        };
-        match first {
+        let wait = self.due().saturating_duration_since(Instant::now());
+        match self.messages.recv_timeout(wait) {
             Ok(message) => self.take(message, &mut group),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.closing = true,
@@ -202,16 +223,17 @@ impl Thread {
         group
     }
 
-    /// When something is to be done although nothing comes. `None`: never.
-    fn due(&self) -> Option<Instant> {
+    /// When something is to be done although nothing comes.
+    fn due(&self) -> Instant {
         let now = Instant::now();
-        let broken = match self.output {
-            Output::Broken(due) => Some(due),
-            Output::Open(_) => None,
+        let output = match self.output {
+            Output::Broken(due) => due,
+            Output::Open(_) => self.look_due,
         };
         let losses = self.writer.queue.losses.log_due().map(|wait| now + wait);
         let after = (!self.after.is_empty()).then(|| now + AFTER_MAX);
-        [broken, losses, after, self.repeats_due].into_iter().flatten().min()
+        let others = [losses, after, self.repeats_due];
+        others.into_iter().flatten().fold(output, Ord::min)
     }
 
     fn take_all(&mut self, group: &mut Group) {
@@ -279,6 +301,9 @@ impl Thread {
         let first = self.next_seq;
         self.next_seq = group.encode(first, self.writer.home.id());
         if (std::mem::take(&mut self.rotate) && !segment.is_empty()) || segment.is_full() {
+            if let Err(error) = segment.check() {
+                return self.save(segment, group, first, &error);
+            }
             match self.next_segment(first) {
                 Ok(next) => segment = next,
                 // Too many open files, for example: no reason to lose anything.
@@ -305,14 +330,19 @@ impl Thread {
         if group.is_kept() || self.writer.durability() == Durability::Synced {
             segment.sync(group.frames().len())?;
         }
-        Ok(())
+        segment.check()
     }
 
     /// After an error: leaves the segment, and writes the group to a new one.
     fn save(&mut self, segment: Segment, group: Group, first: u64, error: &io::Error) -> Output {
-        segment.abandon();
+        let removed = segment.check().is_err();
+        if removed {
+            self.tell_removed(&segment);
+        } else {
+            segment.abandon();
+        }
         let attempt = self.with_room(|this| {
-            let mut next = this.create_segment(first)?;
+            let mut next = this.begin(first)?;
             match this.commit(&mut next, &group) {
                 Ok(()) => Ok(next),
                 Err(e) => {
@@ -323,7 +353,9 @@ impl Thread {
         });
         match attempt {
             Ok(next) => {
-                tracing::error!(%error, folder = %self.writer.home.folder().display(), "a segment of the journal could not be written; its last events are in a new one");
+                if !removed {
+                    tracing::error!(%error, folder = %self.writer.home.folder().display(), "a segment of the journal could not be written; its last events are in a new one");
+                }
                 self.complete(group);
                 Output::Open(next)
             }
@@ -336,12 +368,48 @@ impl Thread {
         }
     }
 
+    /// Looks whether the segment is still there, and goes on in a new one if not.
+    fn look(&mut self) {
+        self.look_due = Instant::now() + LOOK_EVERY;
+        self.writer.queue.set_busy(true);
+        match std::mem::replace(&mut self.output, Output::Broken(Instant::now())) {
+            Output::Open(segment) => {
+                let output = match segment.check() {
+                    Ok(()) => Output::Open(segment),
+                    Err(error) => self.save(segment, Group::new(Vec::new()), self.next_seq, &error),
+                };
+                self.set(output);
+            }
+            broken @ Output::Broken(_) => self.output = broken,
+        }
+        self.writer.queue.set_busy(false);
+    }
+
+    /// Someone removed or renamed the segment. Takes in what sinks may lack because of that.
+    fn tell_removed(&mut self, segment: &Segment) {
+        let folder = self.writer.home.folder();
+        // Where no segment is left, those before it went too.
+        let alone = segment::segments(&folder).is_ok_and(|left| !left.is_empty());
+        let first = if alone { segment.first() } else { 1 };
+        let last = self.writer.published();
+        self.writer.gone.add(first..last + 1);
+        let path = segment.path().display().to_string();
+        if self.removals.failed(&path, self.writer.home.clock().now()) {
+            tracing::error!(
+                path,
+                first,
+                last,
+                "the journal's open segment was removed or renamed, alone or with its folder; the journal goes on in a new one as soon as that can be made. Its events are lost to sinks that neither hold them nor have it open, and are counted as lost when those go on. Leave the files in events.dir to linkseal: events.keep and events.max_bytes bound them"
+            );
+        }
+    }
+
     /// Tries to make a segment after a time without.
     fn mend(&mut self) {
         self.writer.queue.set_busy(true);
         // A disk may have room for a segment and none for the proof: what all sinks hold goes then too.
         let attempt = self.with_room(|this| {
-            let mut segment = this.begin()?;
+            let mut segment = this.begin(this.next_seq)?;
             match segment.prove() {
                 Ok(()) => Ok(segment),
                 Err(e) => {
@@ -368,11 +436,14 @@ impl Thread {
         self.writer.queue.set_busy(false);
     }
 
-    /// The folder, when it is not there, and a segment in it.
-    fn begin(&mut self) -> io::Result<Segment> {
-        let first = self.next_seq;
+    /// The folder, when it is not there, and a segment in it for events from `first` on.
+    fn begin(&mut self, first: u64) -> io::Result<Segment> {
         self.with_room(|this| {
-            this.writer.home.prepare(&*this.disk)?;
+            let writer = &this.writer;
+            writer.home.prepare(&*this.disk)?;
+            if this.has_begun {
+                writer.room.begin_cursors(&writer.home.folder(), first)?;
+            }
             this.create_segment(first)
         })
         .inspect(|_| {
@@ -420,6 +491,7 @@ impl Thread {
     }
 
     fn set(&mut self, output: Output) {
+        self.has_begun |= matches!(output, Output::Open(_));
         self.writer.queue.set_gate(match output {
             Output::Open(_) => Gate::Open,
             Output::Broken(_) => Gate::Broken,
@@ -441,10 +513,12 @@ impl Thread {
             }
         }
         self.writer.queue.losses.log();
-        if let Output::Open(segment) = &mut self.output
-            && let Err(error) = segment.sync(0)
-        {
-            tracing::error!(%error, "the journal's last events may not survive the machine");
+        if let Output::Open(mut segment) = std::mem::replace(&mut self.output, Output::Broken(Instant::now())) {
+            if segment.check().is_err() {
+                self.tell_removed(&segment);
+            } else if let Err(error) = segment.sync(0) {
+                tracing::error!(%error, "the journal's last events may not survive the machine");
+            }
         }
     }
 }
