@@ -40,7 +40,7 @@ pub(super) struct Holders {
 /// Among whose connections one is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Target {
-    /// Of the network that holds most, the address that holds most.
+    /// Of the networks that hold most, in each the address that holds most.
     Most,
     /// Of this network, the address that holds most.
     MostOf(IpAddr),
@@ -56,11 +56,17 @@ enum Target {
 #[derive(Debug)]
 struct Look {
     at: Instant,
-    /// How many connections the network and the address hold that are to make way.
+    /// The last one goes first.
+    going: Vec<Going>,
+}
+
+/// A connection that can make way.
+#[derive(Debug)]
+struct Going {
+    presence: Arc<Presence>,
+    /// How many connections its network and its address hold once those have gone that go before it.
     network: usize,
     address: usize,
-    /// The last one goes first.
-    going: Vec<Arc<Presence>>,
 }
 
 impl Holders {
@@ -88,13 +94,13 @@ impl Holders {
     /// an address, or its network, holds.
     pub(super) fn make_way(&self, limit: LimitReached, from: IpAddr, held: impl Fn(IpAddr, bool) -> usize) -> bool {
         let (of_network, of_address) = (held(from, true), held(from, false));
-        let more_in_network = |look: &Look| of_network + 1 < look.network;
-        let more_in_address = |look: &Look| of_address + 1 < look.address;
+        let more_in_network = |going: &Going| of_network + 1 < going.network;
+        let more_in_address = |going: &Going| of_address + 1 < going.address;
         let own = network(from);
         // A connection of an address that holds less than the newcomer's stays.
         let is_equal = |presence: &Presence| held(presence.client(), false) >= of_address;
         let displaces =
-            |target, holds_more: &dyn Fn(&Look) -> bool| self.take(target, holds_more, |_| true, Presence::displace);
+            |target, holds_more: &dyn Fn(&Going) -> bool| self.take(target, holds_more, |_| true, Presence::displace);
         let succeeds = |target| self.take(target, &|_| true, is_equal, Presence::evict);
         match limit {
             LimitReached::All => {
@@ -110,7 +116,7 @@ impl Holders {
     fn take(
         &self,
         target: Target,
-        fits: &dyn Fn(&Look) -> bool,
+        fits: &dyn Fn(&Going) -> bool,
         is_meant: impl Fn(&Presence) -> bool,
         tell: impl Fn(&Presence),
     ) -> bool {
@@ -124,80 +130,94 @@ impl Holders {
             }
             looks.insert(target, self.look(target, now));
         }
-        let Some(look) = looks.get_mut(&target).filter(|look| fits(look)) else {
+        let Some(look) = looks.get_mut(&target) else {
             return false;
         };
         // Some have gone by themselves meanwhile.
         let is_here = |p: &Arc<Presence>| !p.is_evicted() && self.present.contains_key(&Arc::as_ptr(p).addr());
-        let Some(place) = look.going.iter().rposition(|p| is_here(p) && is_meant(p)) else {
+        let goes = |going: &Going| fits(going) && is_here(&going.presence) && is_meant(&going.presence);
+        let Some(place) = look.going.iter().rposition(goes) else {
             return false;
         };
-        let going = look.going.remove(place);
-        look.network = look.network.saturating_sub(1);
-        look.address = look.address.saturating_sub(1);
-        tell(&going);
+        tell(&look.going.remove(place).presence);
         true
     }
 
     fn look(&self, target: Target, now: Instant) -> Look {
-        let (of_network, of_address) = match target {
-            Target::Most | Target::MostOf(_) => self.counts(target),
-            _ => ((None, 0), (None, 0)),
-        };
-        let is_meant = |presence: &Presence| match target {
-            Target::Most | Target::MostOf(_) => Some(client(presence.client())) == of_address.0,
-            Target::Idle => true,
-            Target::IdleOf(of) => network(presence.client()) == of,
-            Target::IdleOfAddress(of) => client(presence.client()) == of,
-        };
+        let most = self.most(target);
         let busy_too = matches!(target, Target::Most | Target::MostOf(_));
-        let mut found = BinaryHeap::with_capacity(FOUND + 1);
+        // The longest idle of each address that is to make way, or of all who are idle.
+        let mut found: HashMap<Option<IpAddr>, BinaryHeap<_>> = HashMap::new();
         for entry in &self.present {
             let presence = entry.value();
-            if presence.is_evicted() || !is_meant(presence) {
+            let from = client(presence.client());
+            let is_meant = match target {
+                Target::Most | Target::MostOf(_) => most.contains_key(&from),
+                Target::Idle => true,
+                Target::IdleOf(of) => network(from) == of,
+                Target::IdleOfAddress(of) => from == of,
+            };
+            if presence.is_evicted() || !is_meant {
                 continue;
             }
             // Of those with something to do, none is idle.
             let idle = presence.idle().unwrap_or_default();
             if busy_too || idle >= IDLE {
+                let found = found.entry(busy_too.then_some(from)).or_default();
                 found.push(Reverse((idle, *entry.key())));
                 if found.len() > FOUND {
                     found.pop();
                 }
             }
         }
-        // The longest idle last.
-        let mut found: Vec<_> = found.into_iter().map(|Reverse(one)| one).collect();
-        found.sort_unstable();
-        let present = |(_, place): &(Duration, usize)| self.present.get(place).map(|p| Arc::clone(&p));
-        Look {
-            at: now,
-            network: of_network.1,
-            address: of_address.1,
-            going: found.iter().filter_map(present).collect(),
+        let mut going = Vec::new();
+        for (of, found) in found {
+            let (network, address) = of
+                .and_then(|of| most.get(&of).copied())
+                .unwrap_or((usize::MAX, usize::MAX));
+            for (nth, Reverse((_, place))) in found.into_sorted_vec().into_iter().enumerate() {
+                going.extend(self.present.get(&place).map(|presence| Going {
+                    presence: Arc::clone(&presence),
+                    network: network.saturating_sub(nth),
+                    address: address.saturating_sub(nth),
+                }));
+            }
         }
+        going.sort_by_key(|going| match target {
+            Target::MostOf(_) => (going.address, going.network),
+            _ => (going.network, going.address),
+        });
+        let going = going.split_off(going.len().saturating_sub(FOUND));
+        Look { at: now, going }
     }
 
-    /// The network that holds most, or the one that is asked for, and the address in it that does.
-    fn counts(&self, target: Target) -> ((Option<IpAddr>, usize), (Option<IpAddr>, usize)) {
+    /// The addresses that are to make way, with what their networks and they themselves hold: of the
+    /// networks that hold most, in each the one that does; or those of the network that is asked for.
+    fn most(&self, target: Target) -> HashMap<IpAddr, (usize, usize)> {
         let mut networks: HashMap<IpAddr, HashMap<IpAddr, usize>> = HashMap::new();
         for entry in &self.present {
             let from = entry.value().client();
-            if entry.value().is_evicted() || matches!(target, Target::MostOf(of) if network(from) != of) {
-                continue;
+            let is_meant = match target {
+                Target::Most => true,
+                Target::MostOf(of) => network(from) == of,
+                _ => return HashMap::new(),
+            };
+            if is_meant && !entry.value().is_evicted() {
+                let addresses = networks.entry(network(from)).or_default();
+                *addresses.entry(client(from)).or_default() += 1;
             }
-            *networks
-                .entry(network(from))
-                .or_default()
-                .entry(client(from))
-                .or_default() += 1;
         }
-        let sum = |addresses: &HashMap<IpAddr, usize>| addresses.values().sum::<usize>();
-        let Some((whole, addresses)) = networks.iter().max_by_key(|(_, addresses)| sum(addresses)) else {
-            return ((None, 0), (None, 0));
-        };
-        let most = addresses.iter().max_by_key(|(_, count)| **count);
-        let (address, count) = most.map_or((None, 0), |(address, count)| (Some(*address), *count));
-        ((Some(*whole), sum(addresses)), (address, count))
+        let mut all = Vec::new();
+        for addresses in networks.values() {
+            let sum = addresses.values().sum::<usize>();
+            let held = addresses.iter().map(|(address, count)| (sum, *count, *address));
+            match target {
+                Target::Most => all.extend(held.max()),
+                _ => all.extend(held),
+            }
+        }
+        all.sort_unstable();
+        let all = all.into_iter().rev().take(FOUND);
+        all.map(|(sum, count, address)| (address, (sum, count))).collect()
     }
 }

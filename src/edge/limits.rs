@@ -739,6 +739,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_crowd_of_single_connections_makes_way_for_many_at_once() {
+        let limits = Limits::with_address_limit(80, 80);
+        let addresses: Vec<_> = (0..76).map(|n| format!("198.51.{}.{}", n / 2, n % 2)).collect();
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        let held = crowd(&limits, &addresses, 1, Duration::ZERO);
+        held.iter().for_each(|p| p.presence().unwrap().begins());
+        let strangers: Vec<_> = (0..10).filter_map(|n| soon(&limits, &format!("203.0.{n}.1"))).collect();
+        assert_eq!((strangers.len(), gone(&held)), (10, 10));
+        // One of each network at most: the others have no more than a newcomer would.
+        let mut left: Vec<_> = held.iter().map(|p| p.presence().unwrap()).collect();
+        left.retain(|p| !p.is_evicted());
+        let networks: std::collections::HashSet<_> = left.iter().map(|p| network(p.client())).collect();
+        assert_eq!(networks.len(), 38);
+    }
+
+    #[tokio::test]
     async fn networks_without_end_that_look_among_their_own_leave_the_look_for_all() {
         let limits = Limits::with_address_limit(80, 80);
         let held = crowd(&limits, &["192.0.2.1", "192.0.2.2"], 38, Duration::from_secs(9));
