@@ -48,7 +48,9 @@ impl Control {
                     "the system's clock was set, or the machine slept; check that it keeps its time by NTP"
                 );
                 // What was wrong with a CA may have been our clock.
-                self.inner.standstills.forget(None);
+                if self.inner.standstills.forget(None) {
+                    self.release_what_waits_for_us();
+                }
                 self.inner.wake.notify_one();
                 due = Duration::ZERO;
             }
@@ -56,12 +58,14 @@ impl Control {
     }
 
     async fn keep_all_within_reach(&self) {
+        let mut found = 0u64;
         let edit = |draft: &mut Draft| {
             if !draft.record.ssl.is_beyond_reach(draft.now()) {
                 return Edit::Nothing;
             }
             let (name, at) = (&draft.record.name, draft.record.ssl.next_attempt);
-            tracing::info!(domain = %name, next_attempt = ?at, "a stored time is farther off than its rule allows; it counts as come");
+            tracing::debug!(domain = %name, next_attempt = ?at, "a stored time is farther off than its rule allows; it counts as come");
+            found += 1;
             draft.happens(SslEvent::Tick);
             Edit::Store
         };
@@ -73,6 +77,13 @@ impl Control {
             edit,
         )
         .await;
+        // One line for all: a clock that was ahead has written every one of them.
+        if found > 0 {
+            tracing::info!(
+                domains = found,
+                "stored times were farther off than their rules allow; they count as come"
+            );
+        }
     }
 }
 
