@@ -244,6 +244,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use super::super::queue::Priority;
+    use super::super::tests::Bench;
     use super::*;
     use crate::dns::testing::DnsServer;
     use crate::dns::{Resolver, ResolverSettings};
@@ -332,6 +334,39 @@ mod tests {
                 None => assert_eq!(tried, Ok(())),
                 Some(words) => assert!(tried.as_ref().is_err_and(|e| e.contains(words)), "{tried:?}"),
             }
+        }
+        tasks.stop();
+    }
+
+    /// The queue here is no fault of the customer's: waiting takes none of a try's time, and what finds
+    /// no place is not tried.
+    #[tokio::test]
+    async fn a_try_that_finds_no_place_is_no_miss() {
+        let (tasks, bench) = (Tasks::new(), Bench::new().await);
+        let dns = DnsServer::start(&tasks).await.unwrap();
+        let flight = Arc::new(preflighter(&dns, settings(9)).await);
+        let tools = super::super::Tools {
+            preflight: Some(Arc::clone(&flight)),
+            ..bench.control.tools().as_ref().clone()
+        };
+        bench.control.inner.tools.store(Arc::new(tools));
+        let now = bench.clock.now();
+        let name = DomainName::parse(NAME).unwrap();
+        let record = DomainRecord::new(name, None, crate::domain::record::Origin::Registered, now);
+        tokio::time::pause();
+        let mut taken = Vec::new();
+        for n in 0.. {
+            let owner = Owner::Tenant(format!("t{n}").into());
+            match flight.place(None, &mut Priority::Bulk.into(), vec![owner]).await {
+                Some(place) => taken.push(place),
+                None => break,
+            }
+        }
+        assert!(taken.len() <= AT_ONCE);
+        for through in [None, Some("CDN")] {
+            let mut asked = Priority::Bulk.into();
+            let tried = bench.control.preflight(&record, through, None, &mut asked).await;
+            assert_eq!(tried.unwrap(), None, "{through:?}");
         }
         tasks.stop();
     }

@@ -409,6 +409,48 @@ mod tests {
     }
 
     #[test]
+    fn what_a_ca_is_said_to_wait_for_is_believed_within_its_reach() {
+        let far = NOW + HOUR * 24 * 60;
+        assert_eq!(held_back(Some(NOW + HOUR), NOW), Some(NOW + HOUR));
+        assert_eq!(held_back(Some(far), NOW), None, "a clock that was ahead has said so");
+        let out = |until| {
+            let trouble = CaTrouble {
+                directory: "https://ca.example/dir".into(),
+                failures: 3,
+                outages: 1,
+                out_until: Some(until),
+                since: NOW,
+                why: "no answer".into(),
+            };
+            out_until(Some(&trouble), NOW)
+        };
+        assert_eq!((out(NOW + HOUR), out(far)), (Some(NOW + HOUR), None));
+        let limit = |retry_after| {
+            let error = crate::domain::ssl::LastError {
+                kind: "urn:x".into(),
+                detail: "said so".into(),
+                at: NOW,
+                subproblems: Vec::new(),
+            };
+            holds_back_all(
+                &Failure {
+                    kind: FailureKind::AccountLimit,
+                    error,
+                    retry_after,
+                },
+                NOW,
+            )
+        };
+        assert_eq!(
+            limit(Some(far)),
+            Some(NOW + reach::ACCOUNT_LIMIT),
+            "a Retry-After of two months"
+        );
+        assert_eq!(limit(Some(NOW + HOUR)), Some(NOW + HOUR));
+        assert_eq!(limit(None), Some(NOW + backoff::UNNAMED_LIMIT));
+    }
+
+    #[test]
     fn a_chosen_moment_stays_while_the_window_holds_it() {
         let ssl = held(45);
         assert!(asks_renewal_info(&ssl, NOW).is_none(), "not before its time");

@@ -180,7 +180,7 @@ async fn a_new_certificate_on_demand_replaces_the_old_one_as_far_as_limits_allow
             })
             .await;
         let serial = new.ssl.certificate.expect("a certificate").serial;
-        assert_eq!(world.served(name).await, serial);
+        world.until_served(name, &serial).await;
         serials.push(serial);
         // Two at once would be one too many.
         assert!(matches!(

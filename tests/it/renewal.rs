@@ -59,7 +59,7 @@ async fn without_renewal_information_a_third_of_the_life_is_left() {
     world.clock.advance(2 * MINUTE);
     let second = until_renewed(&world, name, &first).await;
     assert!(second.not_after > first.not_after);
-    assert_eq!(world.served(name).await, second.serial);
+    world.until_served(name, &second.serial).await;
     world.clock.advance(10 * DAY);
     world
         .edge
@@ -183,7 +183,7 @@ async fn a_failing_renewal_is_told_and_recovers() {
     world.faults().reject_challenge(name, None);
     pass_to(&world, failing.ssl.next_attempt.expect("another attempt"));
     let second = until_renewed(&world, name, &first).await;
-    assert_eq!(world.served(name).await, second.serial);
+    world.until_served(name, &second.serial).await;
     assert_eq!(world.edge.record(name).await.ssl.attempts, 0);
 }
 

@@ -212,6 +212,14 @@ impl World {
         client::serial(&self.handshake(name).await.expect("a handshake"))
     }
 
+    /// Waits until this certificate is served: it comes into memory just after it is stored.
+    pub(crate) async fn until_served(&self, name: &str, serial: &str) {
+        until(&format!("the new certificate of {name} is served"), async || {
+            (self.served(name).await == serial).then_some(())
+        })
+        .await;
+    }
+
     /// Moves the clock to a domain's next attempt.
     pub(crate) async fn pass_to_next_attempt(&self, name: &str) {
         let at = next_attempt(&self.edge.record(name).await);
