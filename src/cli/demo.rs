@@ -54,7 +54,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             output::line(line).ok();
         }
     };
-    demo.run(stop, reload, say).await.map_err(|e| Failure::chain(&e))
+    Box::pin(demo.run(stop, reload, say))
+        .await
+        .map_err(|e| Failure::chain(&e))
 }
 
 /// How this program can be called from here, whatever PATH says.

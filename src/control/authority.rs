@@ -15,8 +15,8 @@ use super::{Control, Issue, Limits};
 use crate::clock::Timestamp;
 use crate::dns::{CaIdentity, Caa};
 use crate::domain::record::Origin;
-use crate::domain::ssl::{Failure, FailureKind};
-use crate::domain::{DomainName, DomainRecord};
+use crate::domain::ssl::{Failure, FailureKind, SslStatus, Turn};
+use crate::domain::{DomainName, DomainRecord, reach};
 use crate::issuer::{self, IssueError, Issuer};
 use crate::random;
 use crate::store::{BudgetAnswer, BudgetTake, CaTrouble, Fence, StoreError};
@@ -288,8 +288,45 @@ impl Control {
         }
     }
 
+    /// Who has a turn in a line already keeps it, whatever has brought it here before its time: a later
+    /// one in the same line is given back, and so is one that it had in another.
+    pub(super) async fn in_its_turn(&self, record: &DomainRecord, wait: Wait) -> Result<Wait, StoreError> {
+        let (Some(turn), Some(new)) = (self.turn_ahead(&record.ssl), &wait.turn) else {
+            return Ok(wait);
+        };
+        if turn.line != new.key {
+            self.leave_line(&record.name, &record.ssl).await?;
+            return Ok(wait);
+        }
+        self.give_up_turn(Some(wait.clone())).await?;
+        let until = turn.at;
+        Ok(Wait { until, ..wait })
+    }
+
+    /// Gives back the turn that a domain has in a line and does not come for.
+    pub(super) async fn leave_line(&self, name: &DomainName, ssl: &SslStatus) -> Result<(), StoreError> {
+        let Some(turn) = self.turn_ahead(ssl) else {
+            return Ok(());
+        };
+        let tools = self.tools();
+        let all = tools.authorities.iter();
+        let takes = all.flat_map(|a| rules::budgets((name, ssl), a.directory(), &a.limits));
+        let turns = takes.flat_map(|take| [false, true].map(|few| BudgetTake { few, ..take.clone() }.turn()));
+        // Of a CA that is configured no more, none is kept.
+        let left: Vec<_> = turns.filter(|t| t.key == turn.line).take(1).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.inner.store.return_budgets(&left, self.inner.clock.now()).await
+    }
+
+    fn turn_ahead<'a>(&self, ssl: &'a SslStatus) -> Option<&'a Turn> {
+        let now = self.inner.clock.now();
+        ssl.turn.as_ref().filter(|turn| turn.at.is_ahead(now, reach::LINE))
+    }
+
     /// Leaves a turn at a CA to others: the order goes elsewhere, or waits for a sooner one.
-    async fn give_up_turn(&self, wait: Option<Wait>) -> Result<(), StoreError> {
+    pub(super) async fn give_up_turn(&self, wait: Option<Wait>) -> Result<(), StoreError> {
         let turns: Vec<_> = wait.and_then(|wait| wait.turn).into_iter().collect();
         if turns.is_empty() {
             return Ok(());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
-use super::{Control, Draft, Edit};
+use super::{Control, Draft, Edit, Issue};
 use crate::domain::DomainRecord;
 use crate::domain::ssl::{Reason, SslEvent};
 use crate::random;
@@ -97,23 +97,33 @@ impl Control {
         }
     }
 
+    /// Plans the orders that a freeze which is over, or `acme.issue = "off"`, had stopped: after a
+    /// start, and when a reload switches orders on again.
+    pub(super) async fn go_on_unless_stopped(self) {
+        let off = self.inner.settings.load().issue == Issue::Off;
+        // Where the store does not say whether orders are frozen, each of them finds out.
+        if !off && !matches!(self.frozen().await, Ok(Some(_))) {
+            self.go_on().await;
+        }
+    }
+
     /// Plans the orders that were stopped. What is due goes first come, first served.
     async fn go_on(&self) {
-        let stopped = DomainQuery {
-            reason: Some(Reason::Paused),
-            ..DomainQuery::default()
-        };
         let edit = |draft: &mut Draft| {
             if !waits_for_thaw(&draft.record) {
                 return Edit::Nothing;
             }
+            let was_told = draft.record.ssl.reason == Reason::Paused;
             draft.happens(SslEvent::Thawed);
-            draft.tells("thawed", None);
+            if was_told {
+                draft.tells("thawed", None);
+            }
             Edit::Store
         };
+        // Renewals were stopped too, in any state.
         self.change_all(
             "let domains go on after the thaw",
-            stopped,
+            DomainQuery::default(),
             |r, _| waits_for_thaw(r),
             edit,
         )
@@ -121,9 +131,9 @@ impl Control {
     }
 }
 
-/// Whether a domain is stopped by the freeze, not set aside by an operator.
+/// Whether a domain is stopped with all others, not set aside by an operator.
 fn waits_for_thaw(record: &DomainRecord) -> bool {
-    record.ssl.reason == Reason::Paused && record.is_wanted()
+    record.is_wanted() && (record.ssl.stopped || record.ssl.reason == Reason::Paused)
 }
 
 fn view(freeze: Option<&Freeze>) -> Value {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::work::Waiter;
-use super::{Control, Edit, Issue, Priority, rules};
+use super::{Control, Edit, Inner, Issue, Priority, rules};
 use crate::cert::cache::{CertificateAnswer, CertificateRequest};
 use crate::cert::certificate::Certificate;
 use crate::domain::ssl::SslEvent;
@@ -106,11 +106,23 @@ impl Control {
         Ok(match self.open_certificate(name, &stored) {
             Ok(certificate) => {
                 let certificate = Arc::new(certificate);
-                self.inner.certificates.put(name.clone(), Arc::clone(&certificate));
+                self.serve(name, Arc::clone(&certificate));
                 Loaded::Certificate(certificate)
             }
             Err(why) => Loaded::Unreadable(why),
         })
+    }
+
+    /// Lets a certificate be served from memory, unless its domain was forgotten since it was read.
+    pub(super) fn serve(&self, name: &DomainName, certificate: Arc<Certificate>) {
+        let Inner {
+            certificates, registry, ..
+        } = &*self.inner;
+        certificates.put(name.clone(), certificate);
+        // In the other order than a purge, which takes the certificate out last.
+        if registry.is_loaded() && registry.get(name.as_str()).is_none() {
+            certificates.remove(name);
+        }
     }
 
     /// Notes that the certificate which a record tells of is not in the store, or cannot be read: the

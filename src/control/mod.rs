@@ -339,6 +339,7 @@ impl Control {
         tasks.spawn_until_stop(self.clone().watch_clock());
         tasks.spawn_until_stop(self.clone().watch_store());
         tasks.spawn_until_stop(self.clone().run_scheduler());
+        tasks.spawn_until_stop(self.clone().go_on_unless_stopped());
         tasks.spawn_until_stop(self.clone().prune_history());
         tasks.spawn_until_stop(self.clone().run_orders());
         tasks.spawn_until_stop(self.clone().run_probes());
@@ -349,12 +350,16 @@ impl Control {
 
     /// Takes over new settings after a reload.
     pub fn set_settings(&self, settings: Settings, tools: Tools, max_concurrent_orders: usize) {
-        self.inner.settings.store(Arc::new(settings));
+        let goes_on = settings.issue != Issue::Off;
+        let before = self.inner.settings.swap(Arc::new(settings));
         self.inner.tools.store(Arc::new(tools));
         self.inner.queue.set_slots(max_concurrent_orders);
         // What was ours to put right may have been.
         if self.inner.standstills.forget(None) {
             self.release_what_waits_for_us();
+        }
+        if goes_on && before.issue == Issue::Off {
+            self.inner.tasks.spawn_until_stop(self.clone().go_on_unless_stopped());
         }
         self.inner.identities.notify_one();
         self.inner.wake.notify_one();

@@ -15,7 +15,7 @@ use super::{Authority, Control, Edit, Issue, Limit, Priority};
 use crate::clock::Timestamp;
 use crate::dns::DnsReport;
 use crate::domain::record::{DnsVerdict, Origin};
-use crate::domain::ssl::{Reason, SslEvent, Wish};
+use crate::domain::ssl::{Reason, SslEvent, SslStatus, Wish};
 use crate::domain::{DomainName, DomainRecord, reach};
 use crate::fault::Fault;
 use crate::store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
@@ -48,6 +48,17 @@ impl Control {
         self.must_have_room(&new.name, actor).await?;
         self.must_own(&new.name, actor).await?;
         let _room = self.takes_room(&new.name, actor).await?;
+        for _ in 0..CONFLICTS {
+            match self.create_or_find(&new, actor).await {
+                // There when it was to be added, and purged when it was to be changed.
+                Err(OperatorError::NotFound) => {}
+                done => return done,
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    async fn create_or_find(&self, new: &NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(new.name.clone(), new.tenant.clone(), Origin::Registered, now);
         record.sending_domain.clone_from(&new.sending_domain);
@@ -81,7 +92,7 @@ impl Control {
         }
     }
 
-    async fn register_again(&self, new: NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
+    async fn register_again(&self, new: &NewDomain, actor: &Actor) -> Result<Registered, OperatorError> {
         let record = self
             .change_by(actor, &new.name, |draft| {
                 let before = draft.record.clone();
@@ -116,8 +127,10 @@ impl Control {
     pub async fn patch(&self, name: &DomainName, patch: Patch, actor: &Actor) -> Result<DomainRecord, OperatorError> {
         patch.check()?;
         let patch = patch.trimmed();
+        let mut was = None;
         let changed = self.change_by(actor, name, |draft| {
             let before = draft.record.clone();
+            was = Some(before.ssl.clone());
             let now = draft.now();
             let record = &mut draft.record;
             let mut moved = false;
@@ -154,16 +167,30 @@ impl Control {
             }
             self.audited(draft, &before, "update", actor)
         });
-        changed.await?.ok_or(OperatorError::NotFound)
+        let record = changed.await?.ok_or(OperatorError::NotFound)?;
+        if let Some(was) = was.filter(|_| !record.is_wanted()) {
+            self.gives_turn_back(name, &was).await;
+        }
+        Ok(record)
+    }
+
+    /// What is set aside or forgotten leaves its turn in a line to others.
+    async fn gives_turn_back(&self, name: &DomainName, was: &SslStatus) {
+        if let Err(error) = self.leave_line(name, was).await {
+            // It is done all the same; others wait a little longer.
+            tracing::debug!(domain = %name, %error, "a turn in the line for a limit could not be given back");
+        }
     }
 
     /// Retires a domain: no more orders; served while its certificate lives.
     pub async fn retire(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
+        let mut was = None;
         let changed = self.change_by(actor, name, |draft| {
             if self.is_own_name(&draft.record.name) {
                 return Edit::Refuse(OperatorError::OwnName);
             }
             let before = draft.record.clone();
+            was = Some(before.ssl.clone());
             let now = draft.now();
             draft.record.retired.get_or_insert(now);
             draft.happens(SslEvent::SetAside);
@@ -172,7 +199,11 @@ impl Control {
             }
             self.audited(draft, &before, "retire", actor)
         });
-        changed.await?.map(|_| ()).ok_or(OperatorError::NotFound)
+        changed.await?.ok_or(OperatorError::NotFound)?;
+        if let Some(was) = was {
+            self.gives_turn_back(name, &was).await;
+        }
+        Ok(())
     }
 
     /// Forgets the domain that is stored under this name: one whose name is none is known by what
@@ -252,6 +283,8 @@ impl Control {
         for _ in 0..CONFLICTS {
             let failed = match self.forget(&record, actor).await {
                 Ok(()) => return Ok(()),
+                // Someone else has forgotten it meanwhile.
+                Err(StoreError::NotFound) if revoked => return Ok(()),
                 Err(StoreError::Conflict) => self.inner.store.domain(name).await,
                 Err(error) => Err(error),
             };
@@ -315,7 +348,9 @@ impl Control {
     async fn forget(&self, record: &DomainRecord, actor: &Actor) -> Result<(), StoreError> {
         let name = &record.name;
         let audit = self.audit_line(actor, "purge", name, owner_view(record), Value::Null);
-        self.purge_and_forget(name, Some(record.version), audit).await
+        self.purge_and_forget(name, Some(record.version), audit).await?;
+        self.gives_turn_back(name, &record.ssl).await;
+        Ok(())
     }
 
     /// `version`: of the record that is meant. `None`: whatever there is.

@@ -11,7 +11,7 @@ use super::work::Hand;
 use super::{Control, Edit, rules};
 use crate::cert::certificate::Certificate;
 use crate::domain::record::DnsVerdict;
-use crate::domain::ssl::{Failure, SslEvent};
+use crate::domain::ssl::{Failure, SslEvent, Turn};
 use crate::domain::{DomainName, DomainRecord};
 use crate::issuer::{IssueError, Issued, Issuer, Job, Progress, Spent};
 use crate::random;
@@ -115,9 +115,16 @@ impl Control {
     /// Admits an order and sees it through.
     async fn order_once(&self, record: &DomainRecord, fence: Fence, plain: bool) -> Result<Once, StoreError> {
         let name = &record.name;
+        // A certificate that could not be stored must not be ordered, nor cost anything of a limit.
+        self.inner.store.probe().await?;
         let chosen = match self.choose(record, plain).await? {
-            Choice::At(chosen) => chosen,
+            Choice::At(chosen) => {
+                // It goes before its turn.
+                self.leave_line(name, &record.ssl).await?;
+                chosen
+            }
             Choice::Wait(wait) => {
+                let wait = self.in_its_turn(record, wait).await?;
                 self.hold_back(name, fence, wait).await?;
                 return Ok(Once::Done(false));
             }
@@ -130,7 +137,14 @@ impl Control {
                 return Ok(Once::Done(false));
             }
         };
-        let end = self.order_at(&chosen, record, fence).await;
+        let end = match self.begin(&chosen, record, fence).await {
+            Ok(job) => self.issue(&chosen.authority.issuer, &job).await,
+            Err(error) => {
+                // Nothing of it got to the CA.
+                self.give_back(&chosen, record, Spent::Nothing).await?;
+                Err(error)
+            }
+        };
         self.judge(&chosen, &end).await?;
         match end {
             Ok(issued) => {
@@ -183,10 +197,8 @@ impl Control {
         self.inner.store.return_budgets(&takes, self.inner.clock.now()).await
     }
 
-    /// Runs the order at the CA chosen.
-    async fn order_at(&self, chosen: &Chosen, record: &DomainRecord, fence: Fence) -> Result<Issued, IssueError> {
-        // A certificate that could not be stored must not be ordered.
-        self.inner.store.probe().await?;
+    /// Notes that the order is made at the CA chosen.
+    async fn begin(&self, chosen: &Chosen, record: &DomainRecord, fence: Fence) -> Result<Job, IssueError> {
         let ca = chosen.authority.issuer.host();
         let word = if chosen.resumes {
             "order_resumed"
@@ -207,13 +219,12 @@ impl Control {
         if begun.is_none() {
             return Err(IssueError::Fenced);
         }
-        let job = Job {
+        Ok(Job {
             name: record.name.clone(),
             replaces: chosen.replaces.clone(),
             resumes: chosen.resumes,
             fence,
-        };
-        self.issue(&chosen.authority.issuer, &job).await
+        })
     }
 
     /// Runs the order; its progress becomes transitions as it comes.
@@ -265,7 +276,7 @@ impl Control {
             })
             .await?;
         match served {
-            Ok(certificate) if changed.is_some() => self.inner.certificates.put(name.clone(), Arc::new(certificate)),
+            Ok(certificate) if changed.is_some() => self.serve(name, Arc::new(certificate)),
             Ok(_) => {}
             Err(error) => tracing::error!(domain = %name, %error, "the CA's certificate cannot be served"),
         }
@@ -331,20 +342,31 @@ impl Control {
     }
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, wait: Wait) -> Result<(), StoreError> {
-        let Wait { until, ca, cause, turn } = wait;
+        let Wait { until, ca, cause, turn } = wait.clone();
         let in_line = turn.is_some();
-        self.transition(name, fence, |draft| {
+        let turn = turn.map(|take| Turn {
+            line: take.key,
+            at: until,
+        });
+        let changed = self.transition(name, fence, |draft| {
             let ca = ca.clone();
             draft.happens(match cause {
                 Cause::Name | Cause::Account => SslEvent::HeldBack { until, ca, in_line },
                 Cause::Outage => SslEvent::CaOut { until, ca },
                 Cause::Ours(kind) => SslEvent::OursToSolve { until, ca, kind },
             });
+            if let Some(turn) = turn.clone() {
+                draft.happens(SslEvent::InLine(turn));
+            }
             draft.tells("held_back", Some(format!("until {until}")));
             Edit::Store
-        })
-        .await?;
-        Ok(())
+        });
+        let changed = changed.await;
+        if !matches!(&changed, Ok(Some(record)) if record.ssl.turn.is_some()) {
+            // Set aside or forgotten meanwhile: it does not come for its turn.
+            self.give_up_turn(Some(wait)).await?;
+        }
+        changed.map(drop)
     }
 
     /// Opens a stored certificate for serving.

@@ -268,7 +268,11 @@ impl Control {
         match self.comes_first(&record).await? {
             First::Leave => return Ok(None),
             First::Postpone(until) => {
-                self.postpone(name, fence, until).await?;
+                self.transition(name, fence, |draft| {
+                    put_off_by(draft, SslEvent::SwitchedOff { until }, until);
+                    Edit::Store
+                })
+                .await?;
                 return Ok(None);
             }
             // A crash, or a CA that went away, interrupted it.
@@ -520,7 +524,11 @@ fn store_unless(before: &DomainRecord, draft: &super::Draft) -> Edit<StoreError>
 
 /// Puts a domain off, with the looks that would come before.
 fn put_off(draft: &mut super::Draft, until: Timestamp) {
-    draft.happens(SslEvent::Postponed { until });
+    put_off_by(draft, SslEvent::Postponed { until }, until);
+}
+
+fn put_off_by(draft: &mut super::Draft, event: SslEvent, until: Timestamp) {
+    draft.happens(event);
     if draft.record.ssl.look_at.is_some_and(|at| at < until) {
         draft.happens(SslEvent::LookAt { at: until });
     }

@@ -109,6 +109,13 @@ impl SslStatus {
         if self.eta.is_some_and(|at| at > now && (ahead || far(at, LINE))) {
             self.eta = None;
         }
+        if self
+            .turn
+            .as_ref()
+            .is_some_and(|t| t.at > now && (ahead || far(t.at, LINE)))
+        {
+            self.turn = None;
+        }
         if self.look_at.is_some_and(|at| far(at, LOOK)) {
             self.look_at = Some(now);
         }
@@ -163,7 +170,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::record::DnsVerdict;
-    use super::super::ssl::{CaRefusals, Facts, Failure, LastError, Preflight, SslEvent};
+    use super::super::ssl::{CaRefusals, Facts, Failure, LastError, Preflight, SslEvent, Turn};
     use super::*;
 
     const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
@@ -390,6 +397,11 @@ mod tests {
             next_attempt: Some(T0),
             planned: Some(T0),
             in_line,
+            turn: Some(Turn {
+                line: "line/x".into(),
+                at: T0,
+            }),
+            stopped: false,
             not_before: Some(T0),
             retry_at: Some(T0),
             eta: Some(T0),
@@ -441,7 +453,7 @@ mod tests {
             "/certificate/ari_check_at" => Some(RENEWAL_INFO),
             "/next_attempt" => Some(status.reach()),
             "/not_before" | "/retry_at" => Some(NAME_LIMIT),
-            "/eta" => Some(LINE),
+            "/eta" | "/turn/at" => Some(LINE),
             "/look_at" => Some(LOOK),
             "/facts/stand_in_until" => Some(ORDER_ABANDONED_AFTER),
             "/since" | "/planned" | "/certificate/obtained" | "/failures/" | "/refusals//last" | "/astray_since" => {

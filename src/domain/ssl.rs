@@ -145,6 +145,13 @@ pub struct SslStatus {
     /// Whether `next_attempt` is a turn in the line for a limit of the CA.
     #[serde(default)]
     pub in_line: bool,
+    /// The turn it has in the line for a limit of the CA, whatever it waits for now. `None`: none.
+    #[serde(default)]
+    pub turn: Option<Turn>,
+    /// Whether `next_attempt` was put off by operators for all domains: orders were frozen, or switched
+    /// off. It is due once they go on.
+    #[serde(default)]
+    pub stopped: bool,
     /// The CA has said that it takes no order for the name before then. `None`: it has not.
     #[serde(default)]
     pub not_before: Option<Timestamp>,
@@ -190,6 +197,15 @@ pub struct SslStatus {
     /// before forward to its first third: that is done once, not with each successor.
     #[serde(default)]
     pub brought_forward: bool,
+}
+
+/// A turn in the line for a limit of a CA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The line, by the name under which its turns are kept.
+    pub line: String,
+    /// When it comes.
+    pub at: Timestamp,
 }
 
 /// How often a CA refused a name by its policy.
@@ -467,6 +483,8 @@ pub enum SslEvent {
         /// Whether that is its turn in the line for a limit.
         in_line: bool,
     },
+    /// It has a turn in the line for a limit of the CA.
+    InLine(Turn),
     /// The CA is out of use until then, and no other can be ordered from; no fault of the domain.
     CaOut {
         /// When it is tried again.
@@ -492,7 +510,12 @@ pub enum SslEvent {
         /// When it is looked at again, should no one end the freeze.
         until: Timestamp,
     },
-    /// The freeze is over: what it stopped goes on where it was.
+    /// Nothing is ordered by the configuration (`acme.issue`).
+    SwitchedOff {
+        /// When it is looked at again, should nothing be said of it before.
+        until: Timestamp,
+    },
+    /// Orders go on, after a freeze or switched on again: what was stopped goes on where it was.
     Thawed,
     /// A CA will not issue for the name, by its policy or by CAA; how the attempt failed is told
     /// besides.
@@ -554,6 +577,8 @@ impl SslStatus {
             next_attempt: None,
             planned: None,
             in_line: false,
+            turn: None,
+            stopped: false,
             not_before: None,
             retry_at: None,
             setbacks: 0,

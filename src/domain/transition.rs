@@ -9,7 +9,7 @@ use super::reach;
 use super::record::DnsVerdict;
 use super::ssl::{
     CaRefusals, CertificateInfo, Facts, Failure, FailureKind, LastError, ORDER_ABANDONED_AFTER, Reason, SslEvent,
-    SslStatus, State, Wish,
+    SslStatus, State, Turn, Wish,
 };
 use crate::clock::Timestamp;
 
@@ -41,6 +41,7 @@ impl SslStatus {
         let mut next = self.clone();
         next.keep_within_reach(now);
         let in_line = matches!(event, SslEvent::HeldBack { in_line: true, .. });
+        let stops = matches!(event, SslEvent::Frozen { .. } | SslEvent::SwitchedOff { .. });
         match event {
             SslEvent::DnsChecked(verdict) => next.dns_checked(verdict, now),
             SslEvent::DnsCheckedByHand(verdict) => {
@@ -59,6 +60,7 @@ impl SslStatus {
             SslEvent::OrderStarted { ca } => {
                 next.facts.ca = Some(ca);
                 next.next_attempt = None;
+                next.turn = None;
                 next.eta = None;
                 if next.holds(now) {
                     next.reason = Reason::Renewing;
@@ -77,6 +79,10 @@ impl SslStatus {
             SslEvent::Failed { failure, backoff } => next.failed(failure, backoff, now),
             SslEvent::Doubted { failure, until } => next.doubted(failure, until, now),
             SslEvent::HeldBack { until, ca, .. } => next.held_back(until, in_line, ca, FailureKind::AccountLimit, now),
+            SslEvent::InLine(turn) => {
+                let at = turn.at.min(now + reach::LINE);
+                next.turn = Some(Turn { at, ..turn });
+            }
             SslEvent::CaOut { until, ca } => next.held_back(until, false, ca, FailureKind::Unreachable, now),
             SslEvent::OursToSolve { until, ca, kind } => next.held_back(until, false, ca, kind, now),
             SslEvent::Elsewhere => next.elsewhere(now),
@@ -86,7 +92,7 @@ impl SslStatus {
             SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
             SslEvent::RenewalInfo { renew_at, check_at } => next.renewal_info(renew_at, check_at, now),
             SslEvent::LookAt { at } => next.look_at = Some(at.min(now + reach::LOOK)),
-            SslEvent::Postponed { until } => next.postponed(until, now),
+            SslEvent::Postponed { until } | SslEvent::SwitchedOff { until } => next.postponed(until, now),
             SslEvent::Reissue => {
                 if let Some(certificate) = &mut next.certificate {
                     next.replaced_by_hand.get_or_insert(certificate.renew_at);
@@ -106,15 +112,16 @@ impl SslStatus {
         if next.reason != self.reason {
             next.since = now;
         }
-        next.plan(self, in_line, now);
+        next.plan(self, in_line, stops, now);
         next
     }
 
     /// Notes when and how the next attempt was planned; no rule plans beyond its reach.
-    fn plan(&mut self, before: &Self, in_line: bool, now: Timestamp) {
-        let planned = in_line || self.next_attempt != before.next_attempt;
+    fn plan(&mut self, before: &Self, in_line: bool, stops: bool, now: Timestamp) {
+        let planned = in_line || stops || self.next_attempt != before.next_attempt;
         if planned {
             self.in_line = in_line;
+            self.stopped = stops && self.next_attempt.is_some();
         }
         // The reason may have come to one that reaches less far.
         let latest = now + self.reach();
@@ -419,12 +426,17 @@ impl SslStatus {
     fn released(&mut self, now: Timestamp) {
         self.not_before = None;
         self.retry_at = None;
-        let waits_for_a_ca = matches!(
+        let waits = matches!(
             self.reason,
-            Reason::RateLimited | Reason::CaUnreachable | Reason::RetryScheduled | Reason::ValidationFailed
+            Reason::RateLimited
+                | Reason::CaUnreachable
+                | Reason::RetryScheduled
+                | Reason::ValidationFailed
+                | Reason::NeverRequested
+                | Reason::Expired
         );
         let renewal_waits = matches!(self.reason, Reason::Ok | Reason::RenewalFailing);
-        if (waits_for_a_ca || renewal_waits) && self.next_attempt.is_some_and(|at| at > now) {
+        if (waits || renewal_waits) && self.next_attempt.is_some_and(|at| at > now) {
             self.next_attempt = Some(now);
             self.eta = None;
         }
@@ -445,8 +457,10 @@ impl SslStatus {
     fn thawed(&mut self, now: Timestamp) {
         if self.reason == Reason::Paused {
             self.reason = self.idle_reason();
-            self.next_attempt = Some(self.rests_until(now).unwrap_or(now));
+        } else if !self.stopped {
+            return;
         }
+        self.next_attempt = Some(self.rests_until(now).unwrap_or(now));
     }
 
     /// A window that has jumped to the past means that the CA is about to revoke (RFC 9773 §4.2).
@@ -518,6 +532,7 @@ impl SslStatus {
             return;
         }
         self.next_attempt = None;
+        self.turn = None;
         self.eta = None;
         if self.holds(now) {
             if matches!(self.reason, Reason::Renewing | Reason::RenewalFailing) {
@@ -952,6 +967,45 @@ mod tests {
         assert_eq!((after.reason, after.next_attempt), (Reason::Paused, None));
         let held = issued(90);
         assert_eq!(held.then(SslEvent::Thawed, T0), held);
+    }
+
+    #[test]
+    fn what_was_stopped_for_all_is_due_once_orders_go_on() {
+        let (now, until) = (T0 + HOUR * 24 * 61, T0 + HOUR * (24 * 61 + 6));
+        let expired = issued(1).then(SslEvent::Tick, now);
+        let looked_for = fresh().then(SslEvent::DnsChecked(DnsVerdict::Missing), T0);
+        for before in [issued(90), expired, looked_for, fresh().then(SslEvent::Wanted, T0)] {
+            for event in [SslEvent::Frozen { until }, SslEvent::SwitchedOff { until }] {
+                let stopped = before.then(event.clone(), now);
+                assert_eq!(stopped.next_attempt, Some(until), "{event:?}");
+                let thawed = stopped.then(SslEvent::Thawed, now + HOUR);
+                assert_eq!(thawed.next_due(true), Some(now + HOUR), "{event:?}: {before:?}");
+                assert!(!thawed.stopped);
+            }
+        }
+        // A back-off that runs is kept, and what waits for something else too.
+        let failing = issued(90).then(failure(FailureKind::Connection), now);
+        let stopped = failing.then(SslEvent::Frozen { until }, now);
+        assert_eq!(stopped.then(SslEvent::Thawed, now).next_attempt, failing.next_attempt);
+        let put_off = issued(90).then(SslEvent::Postponed { until }, now);
+        assert_eq!(put_off.then(SslEvent::Thawed, now), put_off);
+        // Another plan is not theirs to end.
+        let replanned = stopped.then(SslEvent::Postponed { until: until + HOUR }, now);
+        assert_eq!(replanned.then(SslEvent::Thawed, now), replanned);
+    }
+
+    #[test]
+    fn whatever_a_domain_without_a_certificate_waits_for_an_operator_ends() {
+        let (now, until) = (T0 + HOUR * 48, T0 + HOUR * 54);
+        for before in [issued(1).then(SslEvent::Tick, now), fresh()] {
+            let waits = before.then(SslEvent::Postponed { until }, now);
+            assert_eq!(waits.next_due(true), Some(until));
+            assert_eq!(
+                waits.then(SslEvent::Released, now).next_due(true),
+                Some(now),
+                "{before:?}"
+            );
+        }
     }
 
     #[test]
@@ -1496,6 +1550,7 @@ mod tests {
             Just(SslEvent::Resumed),
             Just(SslEvent::Reissue),
             Just(SslEvent::Postponed { until: T0 + HOUR }),
+            Just(SslEvent::SwitchedOff { until: T0 + HOUR }),
             Just(SslEvent::LookAt { at: T0 + HOUR }),
             Just(SslEvent::Wanted),
             Just(SslEvent::Tick),
@@ -1556,7 +1611,7 @@ mod tests {
                     status = status.apply(event, wish, now);
                 }
                 let postponed = match &event {
-                    SslEvent::Postponed { until } => Some(*until),
+                    SslEvent::Postponed { until } | SslEvent::SwitchedOff { until } => Some(*until),
                     _ => None,
                 };
                 status = status.apply(event, wish, now).apply(SslEvent::Tick, wish, now);

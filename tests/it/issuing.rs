@@ -5,6 +5,7 @@ use std::time::Duration;
 use linkseal::control::{NewDomain, NewFreeze, OperatorError, Standing, TargetVerdict};
 use linkseal::devca::{Problem, RetryAfter, Window};
 use linkseal::dns::Kind as Record;
+use linkseal::domain::DomainRecord;
 use linkseal::domain::ssl::{Reason, State};
 
 use crate::support::edge::{EDGE_NAME, domain, operator};
@@ -54,8 +55,7 @@ async fn an_import_does_not_keep_another_tenants_domain_waiting_for_the_limit() 
     }
     let mut last = world.clock.now();
     for name in &names {
-        let settled =
-            |r: &linkseal::domain::DomainRecord| r.ssl.reason == Reason::RateLimited || r.ssl.state() == State::Issued;
+        let settled = |r: &DomainRecord| r.ssl.reason == Reason::RateLimited || r.ssl.state() == State::Issued;
         let record = world.edge.until(name, "issued or waiting", settled).await;
         if record.ssl.state() != State::Issued {
             assert_eq!(record.ssl.eta, record.ssl.next_attempt, "each has its own turn");
@@ -114,6 +114,43 @@ async fn a_freeze_stops_every_order_outlives_a_restart_and_ends() {
     }
 }
 
+fn serial(record: &DomainRecord) -> Option<String> {
+    record.ssl.certificate.as_ref().map(|c| c.serial.clone())
+}
+
+/// Lets its renewal become due and be stopped; returns the certificate it is the renewal of.
+async fn stopped_renewal(world: &World, name: &str) -> Option<String> {
+    let record = world.edge.until_issued(name).await;
+    let due = record.ssl.certificate.as_ref().expect("a certificate").renew_at + DAY;
+    world.clock.advance(due.saturating_since(world.clock.now()));
+    world.edge.until(name, "stopped", |r| r.ssl.stopped).await;
+    serial(&record)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_that_was_stopped_goes_on_when_orders_do_and_not_hours_later() {
+    let plan = Plan::new().await.set("acme.issue", "on_register");
+    // It would move renewals to another day.
+    plan.faults().set_ari_off(true);
+    let world = plan.start().await;
+    let name = "links.held.test";
+    world.edge.register(name).await;
+    world.edge.until_issued(name).await;
+    let control = &world.edge.control;
+    control.freeze(NewFreeze::default(), &operator()).await.expect("frozen");
+    let old = stopped_renewal(&world, name).await;
+    control.thaw(&operator()).await.expect("thawed");
+    world.edge.until(name, "renewed", |r| serial(r) != old).await;
+    // The same where the configuration switches orders off and on.
+    let mut world = world;
+    world.settings.set("acme.issue", "off");
+    let mut world = world.restart().await;
+    let old = stopped_renewal(&world, name).await;
+    world.settings.set("acme.issue", "on_register");
+    let world = world.restart().await;
+    world.edge.until(name, "renewed", |r| serial(r) != old).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_about_to_be_revoked_is_replaced_at_once_past_all_limits() {
     let mut limits = toml::Table::new();
@@ -137,7 +174,7 @@ async fn a_certificate_about_to_be_revoked_is_replaced_at_once_past_all_limits()
         .set_ari_window_of(first.ari_id.as_deref().expect("an id"), Some(window));
     let asked_at = first.ari_check_at.expect("a time to look");
     world.clock.advance(asked_at.saturating_since(now));
-    let renewed = |r: &linkseal::domain::DomainRecord| {
+    let renewed = |r: &DomainRecord| {
         r.ssl.reason == Reason::Ok && r.ssl.certificate.as_ref().is_some_and(|c| c.serial != first.serial)
     };
     let record = world.edge.until(name, "replaced", renewed).await;
@@ -155,9 +192,7 @@ async fn renewal_information_is_asked_again_when_the_ca_wants_it() {
     let first = world.edge.until_issued(name).await.ssl.certificate.expect("one");
     let at = first.ari_check_at.expect("a time to look");
     world.clock.advance(at.saturating_since(world.clock.now()));
-    let looked = |after| {
-        move |r: &linkseal::domain::DomainRecord| r.ssl.certificate.as_ref().is_some_and(|c| c.ari_check_at > after)
-    };
+    let looked = |after| move |r: &DomainRecord| r.ssl.certificate.as_ref().is_some_and(|c| c.ari_check_at > after);
     let record = world.edge.until(name, "looked", looked(Some(at))).await;
     let next = record.ssl.certificate.expect("one").ari_check_at.expect("a time");
     let wait = next.saturating_since(at);
@@ -203,7 +238,7 @@ async fn what_fails_to_be_renewed_or_is_overdue_is_at_risk() {
     .await;
     let first_end = world.clock.now() + 30 * DAY;
     for name in [stopped, EDGE_NAME] {
-        let renewed = |r: &linkseal::domain::DomainRecord| {
+        let renewed = |r: &DomainRecord| {
             r.ssl.reason == Reason::Ok && r.ssl.certificate.as_ref().is_some_and(|c| c.not_after > first_end)
         };
         world.edge.until(name, "renewed", renewed).await;

@@ -202,6 +202,19 @@ async fn a_name_is_reissued_once_a_minute_and_five_times_a_week() {
 }
 
 #[tokio::test]
+async fn a_time_that_the_ca_has_set_for_a_name_is_kept_by_reissue_until_it_is_ended_by_hand() {
+    let edge = edge().await;
+    let later = edge.clock.now() + DAY;
+    change(&edge, |record| record.ssl.not_before = Some(later)).await;
+    let reissue = || edge.call("POST", &format!("{PATH}/reissue")).token(ADMIN).send();
+    let refused = reissue().await.is_problem(429, "rate_limited");
+    assert_eq!(refused["retry_at"], json!(later));
+    let path = format!("/v1/issuer/holds?domain={NAME}");
+    assert_eq!(edge.call("DELETE", &path).token(ADMIN).send().await.status, 204);
+    assert_eq!(reissue().await.status, 202);
+}
+
+#[tokio::test]
 async fn a_former_name_of_the_edge_is_a_domain_like_others() {
     let edge = Harness::start(three_tokens()).await;
     let old = "old.platform.example";

@@ -1,11 +1,12 @@
 //! What stands wrong in the store stops one domain alone, and can be put right from outside.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
-use crate::control::Edit;
+use crate::control::{Actor, Edit, NewDomain, OperatorError};
 use crate::domain::ssl::{Reason, SslEvent, SslStatus};
 use crate::store::StoreError;
 
@@ -64,6 +65,35 @@ async fn a_domain_that_cannot_be_changed_holds_up_no_other_after_a_thaw() {
     // And is itself not forgotten.
     edge.by_hand("DROP TRIGGER t");
     edge.goes_on("b.example").await;
+}
+
+/// Who adds a domain is not answered that there is none, though it is purged at the same time.
+#[tokio::test]
+async fn a_domain_that_is_purged_while_it_is_added_is_added() {
+    let edge = Harness::start(Vec::new()).await;
+    let actor = Actor {
+        who: "ops".into(),
+        from: Ipv4Addr::LOCALHOST.into(),
+        tenant: None,
+    };
+    let adds = async {
+        for _ in 0..100 {
+            let new = NewDomain {
+                name: name("a.example"),
+                tenant: None,
+                sending_domain: None,
+                records: None,
+            };
+            edge.control.register(new, &actor).await.expect("added");
+        }
+    };
+    let purges = async {
+        for _ in 0..200 {
+            let purged = edge.control.purge(&name("a.example"), &actor).await;
+            assert!(matches!(purged, Ok(()) | Err(OperatorError::NotFound)), "{purged:?}");
+        }
+    };
+    futures_util::join!(adds, purges);
 }
 
 #[tokio::test]

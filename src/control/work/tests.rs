@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -5,6 +6,7 @@ use tokio::sync::oneshot;
 use super::super::lanes::Owner;
 use super::super::tests::{Bench, name};
 use super::*;
+use crate::cert::certificate::Certificate;
 use crate::domain::record::DnsSummary;
 use crate::domain::ssl::{CertificateInfo, FailureKind, LastError, SslStatus};
 use crate::store::Creation;
@@ -220,4 +222,40 @@ async fn a_panic_in_a_turn_frees_the_name_and_answers_who_waits() {
         assert_it_panicked(&bench, &name).await;
         bench.clock.advance(HOUR);
     }
+}
+
+/// Whoever has changed a name since it was decided to be forgotten goes over that.
+#[tokio::test]
+async fn what_was_registered_since_it_was_read_is_not_forgotten() {
+    let bench = Bench::new().await;
+    let (name, now) = (name("links.customer.example"), bench.clock.now());
+    let record = DomainRecord::new(name.clone(), None, Origin::Cname, now);
+    keep(&bench, &record).await;
+    let read = bench.store.domain(&name).await.unwrap().unwrap();
+    let edit = |draft: &mut crate::control::Draft| {
+        draft.record.origin = Origin::Registered;
+        Edit::<StoreError>::Store
+    };
+    bench.control.change(&name, None, edit).await.unwrap();
+    bench.control.forget_unregistered(&read).await.unwrap();
+    let left = bench.store.domain(&name).await.unwrap().unwrap();
+    assert_eq!(left.origin, Origin::Registered);
+    bench.control.forget_unregistered(&left).await.unwrap();
+    assert_eq!(bench.store.domain(&name).await.unwrap(), None);
+}
+
+/// A certificate that was read before its domain was purged is not served to who comes after.
+#[tokio::test]
+async fn a_certificate_of_a_domain_that_was_forgotten_is_not_kept_in_memory() {
+    let bench = Bench::new().await;
+    let (control, name) = (&bench.control, name("links.customer.example"));
+    let made = rcgen::generate_simple_self_signed([name.to_string()]).unwrap();
+    let certificate = Certificate::new(&made.cert.pem(), &made.key_pair.serialize_der()).unwrap();
+    let certificate = Arc::new(certificate);
+    control.serve(&name, Arc::clone(&certificate));
+    assert!(control.inner.certificates.held(&name).is_none());
+    let record = DomainRecord::new(name.clone(), None, Origin::Registered, bench.clock.now());
+    control.inner.registry.put(&record);
+    control.serve(&name, certificate);
+    assert!(control.inner.certificates.held(&name).is_some());
 }
