@@ -286,7 +286,7 @@ impl App {
             crate::edge::metrics::Metrics::register(registry),
             edge_tasks.clone(),
         );
-        let reloads = crate::config::Metrics::register(registry)?;
+        let reloads = crate::config::Metrics::register(registry, clock.now())?;
         let addresses = Addresses {
             http: local(&bound, Listener::Http),
             https: local(&bound, Listener::Https),

@@ -27,7 +27,7 @@ impl App {
                 false
             }
         };
-        self.reloads.reloaded(ok);
+        self.reloads.reloaded(ok, self.options.clock.now());
     }
 
     async fn try_reload(&self) -> anyhow::Result<()> {

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 use super::{Config, ConfigError};
+use crate::clock::Timestamp;
 
 /// A configuration read again by a running edge.
 #[derive(Debug)]
@@ -50,31 +51,72 @@ pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> 
         .collect()
 }
 
-/// How often the configuration was reloaded. Clones share the same counter.
+/// How reloads of the configuration went. Clones share the same series.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     reloads: IntCounterVec,
+    successful: IntGauge,
+    read: IntGauge,
 }
 
 impl Metrics {
-    /// Registers `linkseal_config_reloads_total`.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Registers the `linkseal_config_*` family. `now`: when the first configuration was read.
+    ///
+    /// # Errors
+    /// When a metric of that name is registered already.
+    pub fn register(registry: &Registry, now: Timestamp) -> Result<Self, prometheus::Error> {
         let about = Opts::new(
             "linkseal_config_reloads_total",
             "Reloads of the configuration by result: ok or refused.",
         );
         let reloads = IntCounterVec::new(about, &["result"])?;
+        let successful = IntGauge::new(
+            "linkseal_config_last_reload_successful",
+            "Whether the last reload of the configuration was taken over; 1 before the first.",
+        )?;
+        let read = IntGauge::new(
+            "linkseal_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read, in seconds since 1970.",
+        )?;
         registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(successful.clone()))?;
+        registry.register(Box::new(read.clone()))?;
         for result in ["ok", "refused"] {
             reloads.with_label_values(&[result]);
         }
-        Ok(Self { reloads })
+        successful.set(1);
+        read.set(now.as_secs());
+        Ok(Self {
+            reloads,
+            successful,
+            read,
+        })
     }
 
     /// Counts one reload.
-    pub fn reloaded(&self, ok: bool) {
-        self.reloads
-            .with_label_values(&[if ok { "ok" } else { "refused" }])
-            .inc();
+    pub fn reloaded(&self, ok: bool, now: Timestamp) {
+        let result = if ok { "ok" } else { "refused" };
+        self.reloads.with_label_values(&[result]).inc();
+        self.successful.set(ok.into());
+        if ok {
+            self.read.set(now.as_secs());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_reload_shows_and_leaves_the_time_of_what_is_in_force() {
+        let at = Timestamp::from_secs;
+        let metrics = Metrics::register(&Registry::new(), at(100)).unwrap();
+        let shown = || (metrics.successful.get(), metrics.read.get());
+        assert_eq!(shown(), (1, 100));
+        metrics.reloaded(false, at(200));
+        assert_eq!(shown(), (0, 100));
+        metrics.reloaded(true, at(300));
+        assert_eq!(shown(), (1, 300));
     }
 }

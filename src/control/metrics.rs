@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::Control;
 use crate::clock::Timestamp;
@@ -31,6 +31,7 @@ pub struct Metrics {
     /// Probes of issued domains, by result.
     pub(super) probes: IntCounterVec,
     queue: IntGaugeVec,
+    queue_oldest: Gauge,
     budget: GaugeVec,
     usable: IntGaugeVec,
     frozen: IntGauge,
@@ -90,12 +91,16 @@ impl Metrics {
             Opts::new("linkseal_issuer_queue", "Orders that wait for a slot, by priority."),
             &["priority"],
         )?;
+        let queue_oldest = Gauge::new(
+            "linkseal_issuer_queue_oldest_seconds",
+            "How long the order that has waited longest for a slot has done so; 0 while none waits.",
+        )?;
         let budget = GaugeVec::new(
             Opts::new(
                 "linkseal_acme_budget_remaining",
-                "Tokens left in the account-wide limits of the CA in use, as mirrored here.",
+                "Tokens left in the account-wide limits of each CA, by its directory, as mirrored here.",
             ),
-            &["limit"],
+            &["ca", "limit"],
         )?;
         let usable = IntGaugeVec::new(
             Opts::new(
@@ -144,6 +149,7 @@ impl Metrics {
             Box::new(probe_failing.clone()),
             Box::new(probes.clone()),
             Box::new(queue.clone()),
+            Box::new(queue_oldest.clone()),
             Box::new(budget.clone()),
             Box::new(usable.clone()),
             Box::new(frozen.clone()),
@@ -179,6 +185,7 @@ impl Metrics {
             probe_failing,
             probes,
             queue,
+            queue_oldest,
             budget,
             usable,
             frozen,
@@ -219,6 +226,8 @@ impl Control {
                 .with_label_values(&[priority.label()])
                 .set(i64::try_from(waiting).unwrap_or(i64::MAX));
         }
+        let oldest = self.inner.queue.longest_wait().unwrap_or_default();
+        metrics.queue_oldest.set(oldest.as_secs_f64());
         let now = self.inner.clock.now();
         let rejected = i64::try_from(self.inner.rejected.len()).unwrap_or(i64::MAX);
         metrics.rejected.set(rejected);
@@ -246,11 +255,12 @@ impl Control {
         Ok(())
     }
 
-    /// The CAs that take orders, and what is left at the first of them.
+    /// The CAs: which take orders, and what is left at each.
     async fn refresh_authorities(&self, now: Timestamp) -> Result<(), StoreError> {
         let (metrics, tools) = (&self.inner.metrics, self.tools());
-        let mut in_use = None;
+        // A reload may have taken one away.
         metrics.usable.reset();
+        metrics.budget.reset();
         for authority in tools.authorities.iter() {
             let held_back = self.held_back(authority.directory(), now).await?;
             let usable = held_back
@@ -258,13 +268,10 @@ impl Control {
                 .is_none();
             let label = [authority.directory()];
             metrics.usable.with_label_values(&label).set(i64::from(usable));
-            if usable {
-                in_use.get_or_insert(authority);
-            }
+            let left = self.inner.store.budget_left(&authority.account_budget(), now).await?;
+            let label = [authority.directory(), "orders_per_account"];
+            metrics.budget.with_label_values(&label).set(left);
         }
-        let orders = in_use.unwrap_or(tools.authorities.first()).account_budget();
-        let left = self.inner.store.budget_left(&orders, now).await?;
-        metrics.budget.with_label_values(&["orders_per_account"]).set(left);
         Ok(())
     }
 

@@ -7,9 +7,9 @@
 //! been alone has those too, while orders are quick: then the next tenant's first waits for a moment
 //! only. Every operation costs the same however many wait.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -69,6 +69,8 @@ struct State {
     bulk: Lane,
     /// Where each name stands that waits.
     places: HashMap<DomainName, Place>,
+    /// Since when each waits, by the number of its first arrival.
+    since: BTreeMap<u64, Instant>,
     running: usize,
     /// The same by tenant.
     running_of: HashMap<Arc<str>, usize>,
@@ -97,6 +99,8 @@ struct Place {
     priority: Priority,
     tenant: Arc<str>,
     arrival: u64,
+    /// Its first arrival: it may have moved up since.
+    first: u64,
 }
 
 impl Queue {
@@ -107,6 +111,7 @@ impl Queue {
             verify: Lane::default(),
             bulk: Lane::default(),
             places: HashMap::new(),
+            since: BTreeMap::new(),
             running: 0,
             running_of: HashMap::new(),
             last: ("".into(), 0),
@@ -132,7 +137,7 @@ impl Queue {
         if state.places.contains_key(&name) {
             state.raise(&name, priority);
         } else {
-            state.add(name, tenant.into(), priority);
+            state.add(name, tenant.into(), priority, None);
         }
         drop(state);
         self.changed.notify_one();
@@ -192,6 +197,11 @@ impl Queue {
         Priority::ALL.map(|p| (p, state.lane(p).waiting))
     }
 
+    /// How long the one that came first has waited. `None`: none waits.
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
+        self.lock().since.first_key_value().map(|(_, since)| since.elapsed())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic while the lock was held leaves at worst a name that is skipped.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -208,24 +218,30 @@ impl State {
         }
     }
 
-    fn add(&mut self, name: DomainName, tenant: Arc<str>, priority: Priority) {
+    /// `first`: the number of its first arrival. `None`: it comes now.
+    fn add(&mut self, name: DomainName, tenant: Arc<str>, priority: Priority, first: Option<u64>) {
         self.arrivals += 1;
         let arrival = self.arrivals;
         self.lane(priority).add(arrival, name.clone(), &tenant);
+        let first = first.unwrap_or_else(|| {
+            self.since.insert(arrival, Instant::now());
+            arrival
+        });
         let place = Place {
             priority,
             tenant,
             arrival,
+            first,
         };
         self.places.insert(name, place);
     }
 
     fn raise(&mut self, name: &DomainName, priority: Priority) {
         if let Some(place) = self.places.get(name).filter(|p| p.priority < priority) {
-            let (from, tenant) = (place.priority, Arc::clone(&place.tenant));
+            let (from, tenant, first) = (place.priority, Arc::clone(&place.tenant), place.first);
             // What stands in the lane below is left behind: its arrival is no one's any more.
             self.lane(from).waiting -= 1;
-            self.add(name.clone(), tenant, priority);
+            self.add(name.clone(), tenant, priority, Some(first));
         }
     }
 
@@ -250,7 +266,9 @@ impl State {
                 let Some((arrival, name)) = next else { break };
                 if self.places.get(&name).is_some_and(|p| p.arrival == arrival) {
                     self.lane(priority).waiting -= 1;
-                    return self.places.remove(&name).map(|place| (name, place.tenant));
+                    let place = self.places.remove(&name)?;
+                    self.since.remove(&place.first);
+                    return Some((name, place.tenant));
                 }
             }
         }
@@ -319,6 +337,23 @@ mod tests {
     /// Takes all that wait, in order.
     fn drain(queue: &Arc<Queue>) -> Vec<String> {
         std::iter::from_fn(|| queue.try_next().map(|(name, _)| name.to_string())).collect()
+    }
+
+    #[test]
+    fn the_longest_wait_is_that_of_who_came_first_also_after_it_moved_up() {
+        let queue = Arc::new(Queue::new(1));
+        assert_eq!(queue.longest_wait(), None);
+        queue.push(name("first.example"), "t", Priority::Bulk);
+        let between = Instant::now();
+        queue.push(name("second.example"), "t", Priority::Verify);
+        queue.raise(&name("first.example"), Priority::Handshake);
+        assert!(queue.longest_wait().unwrap() >= between.elapsed());
+        let (taken, slot) = queue.try_next().unwrap();
+        assert_eq!(taken, name("first.example"));
+        assert!(queue.longest_wait().unwrap() <= between.elapsed());
+        drop(slot);
+        drop(queue.try_next());
+        assert_eq!(queue.longest_wait(), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use prometheus::Histogram;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -70,6 +71,8 @@ pub(super) struct Http {
     clock: Clock,
     /// Longest time one call may take.
     time: Duration,
+    /// What calls take, in seconds. `None`: that is not measured.
+    seconds: Option<Histogram>,
     /// Newest last, and used first: a CA forgets old ones.
     nonces: Mutex<Vec<String>>,
     /// The CA's `Date`, and when it came on the steady clock. `None`: no answer so far.
@@ -105,8 +108,17 @@ impl Http {
             client,
             clock,
             time: CALL_TIMEOUT,
+            seconds: None,
             nonces: Mutex::new(Vec::new()),
             date: Mutex::new(None),
+        }
+    }
+
+    /// With a measure of what calls take.
+    pub(super) fn measured(self, seconds: Histogram) -> Self {
+        Self {
+            seconds: Some(seconds),
+            ..self
         }
     }
 
@@ -174,6 +186,8 @@ impl Http {
     }
 
     async fn call(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        // Those that fail or take too long count too.
+        let _timer = self.seconds.as_ref().map(Histogram::start_timer);
         let in_time = timeout(self.time, self.call_unbounded(method, url, body)).await;
         in_time.unwrap_or_else(|_| {
             let seconds = self.time.as_secs();
@@ -315,6 +329,14 @@ mod tests {
         for bad in ["", "-1", "soon", "99999999999999", "1994-11-06"] {
             assert_eq!(parse_retry_after(bad, now), None, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_fails_is_measured_too() {
+        let seconds = Histogram::with_opts(prometheus::HistogramOpts::new("s", "s")).unwrap();
+        let http = Http::new(tls_config(None).unwrap(), Clock::system()).measured(seconds.clone());
+        http.get("https://127.0.0.1:9/directory").await.unwrap_err();
+        assert_eq!(seconds.get_sample_count(), 1);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 use zeroize::Zeroizing;
 
 use self::ca::Ca;
@@ -220,7 +220,8 @@ impl Issuer {
                 .to_string(),
             reason,
         })?;
-        let extensions = Extensions::new(Http::new(tls, clock.clone()), clock.clone());
+        let http = Http::new(tls, clock.clone()).measured(metrics.seconds_of(&settings.directory));
+        let extensions = Extensions::new(http, clock.clone());
         let client = Ca::new(settings.clone(), key, store.clone(), clock.clone(), extensions);
         Self::with_client(Arc::new(client), settings, store, sealer, clock, metrics)
     }
@@ -347,27 +348,45 @@ impl Issuer {
 /// How an attempt that ended well is counted.
 const ISSUED: &str = "issued";
 
+/// From a CA near by to one that is given up, in seconds.
+const REQUEST_BUCKETS: [f64; 7] = [0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
 /// What is counted of issuing.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     orders: IntCounterVec,
+    seconds: HistogramVec,
 }
 
 impl Metrics {
-    /// Registers `linkseal_acme_orders_total`; once per registry, for all CAs.
+    /// Registers `linkseal_acme_orders_total` and `linkseal_acme_request_seconds`; once per registry,
+    /// for all CAs.
+    ///
+    /// # Errors
+    /// When a metric of that name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let opts = Opts::new(
             "linkseal_acme_orders_total",
             "Attempts to obtain a certificate, by how they ended.",
         );
         let orders = IntCounterVec::new(opts, &["result"])?;
+        let opts = HistogramOpts::new(
+            "linkseal_acme_request_seconds",
+            "Time from a request to a CA, by its directory, to its whole answer, or until it was given up.",
+        );
+        let seconds = HistogramVec::new(opts.buckets(REQUEST_BUCKETS.to_vec()), &["ca"])?;
         registry.register(Box::new(orders.clone()))?;
+        registry.register(Box::new(seconds.clone()))?;
         // From zero, so that the first of each is seen as an increase.
         orders.with_label_values(&[ISSUED]);
         for kind in FailureKind::ALL {
             orders.with_label_values(&[label(kind)]);
         }
-        Ok(Self { orders })
+        Ok(Self { orders, seconds })
+    }
+
+    fn seconds_of(&self, directory: &str) -> Histogram {
+        self.seconds.with_label_values(&[directory])
     }
 
     fn count(&self, result: &Result<Issued, IssueError>) {

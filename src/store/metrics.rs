@@ -4,21 +4,25 @@ use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntGauge, Registry};
 
-/// From a read out of the cache to a disk that has stopped answering, in seconds.
-const BUCKETS: [f64; 12] = [
-    0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 30.0,
-];
+use crate::clock::Timestamp;
+
+/// From a read out of the cache to a disk that has stopped answering, in seconds. Few: there is a
+/// series of each for every operation.
+const BUCKETS: [f64; 7] = [0.0005, 0.0025, 0.01, 0.05, 0.25, 1.0, 5.0];
 
 /// The store's metrics. Clones share the same series.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     seconds: Option<HistogramVec>,
     writable: Option<IntGauge>,
+    bytes: Option<IntGauge>,
+    backed_up: Option<IntGauge>,
 }
 
 impl Metrics {
     /// Registers `linkseal_store_seconds{operation}`: from a call to its answer, queueing included;
-    /// and `linkseal_store_writable`: whether the last write worked.
+    /// `linkseal_store_writable`: whether the last write worked; and of the file its size and when it
+    /// was last copied.
     pub fn register(registry: &Registry) -> Self {
         let opts = HistogramOpts::new("linkseal_store_seconds", "Time from a call of the store to its answer")
             .buckets(BUCKETS.to_vec());
@@ -28,16 +32,41 @@ impl Metrics {
         });
         // A store without its metric still stores: only a second store in one process gets here.
         let seconds = registered.inspect_err(|error| tracing::error!(%error, "linkseal_store_seconds is not measured"));
-        let writable =
-            IntGauge::new("linkseal_store_writable", "Whether the last write to the store worked").and_then(|gauge| {
+        let gauge = |name: &str, help: &str, first: i64| {
+            let registered = IntGauge::new(name, help).and_then(|gauge| {
                 registry.register(Box::new(gauge.clone()))?;
-                gauge.set(1);
+                gauge.set(first);
                 Ok(gauge)
             });
-        let writable = writable.inspect_err(|error| tracing::error!(%error, "linkseal_store_writable is not measured"));
+            registered
+                .inspect_err(|error| tracing::error!(%error, name, "this is not measured"))
+                .ok()
+        };
         Self {
             seconds: seconds.ok(),
-            writable: writable.ok(),
+            writable: gauge(
+                "linkseal_store_writable",
+                "Whether the last write to the store worked",
+                1,
+            ),
+            bytes: gauge(
+                "linkseal_store_bytes",
+                "Size of the store's file and its write-ahead log, in bytes; looked at every half minute",
+                0,
+            ),
+            backed_up: gauge(
+                "linkseal_store_backup_timestamp_seconds",
+                "When linkseal store backup last made a copy, in seconds since 1970; 0: never",
+                0,
+            ),
+        }
+    }
+
+    /// Notes what was found of the store's file.
+    pub(super) fn file(&self, bytes: u64, backed_up: Option<Timestamp>) {
+        if let (Some(size), Some(backup)) = (&self.bytes, &self.backed_up) {
+            size.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            backup.set(backed_up.map_or(0, Timestamp::as_secs));
         }
     }
 

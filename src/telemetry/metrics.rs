@@ -5,6 +5,12 @@ use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
 use super::process::ProcessCollector;
 
+/// The commit it was built from, as its builder said.
+const COMMIT: &str = match option_env!("LINKSEAL_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// The metrics of one process. Clones share the same registry.
 #[derive(Clone, Debug)]
 pub struct MetricsHub {
@@ -16,7 +22,10 @@ impl MetricsHub {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let about = Opts::new("linkseal_build_info", "Which linkseal this is; always 1.");
-        let build = IntGauge::with_opts(about.const_label("version", env!("CARGO_PKG_VERSION")))?;
+        let about = about
+            .const_label("version", env!("CARGO_PKG_VERSION"))
+            .const_label("commit", COMMIT);
+        let build = IntGauge::with_opts(about)?;
         build.set(1);
         registry.register(Box::new(build))?;
         registry.register(Box::new(ProcessCollector::new()?))?;
@@ -44,7 +53,10 @@ mod tests {
     #[test]
     fn the_program_tells_about_itself() {
         let text = MetricsHub::new().unwrap().encode().unwrap();
-        assert!(text.contains("linkseal_build_info{version=\"0.1.0\"} 1"), "{text}");
+        assert!(
+            text.contains("version=\"0.1.0\"} 1") && text.contains("linkseal_build_info{commit="),
+            "{text}"
+        );
         let value = |name: &str| -> f64 {
             let line = text
                 .lines()

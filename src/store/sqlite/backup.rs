@@ -4,22 +4,54 @@
 //! file with the right name is whole. Neither way is an existing file ever written over.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use super::connection::{lock, open_reader, schema_of, sync_directory, with_suffix};
+use crate::clock::{Clock, Timestamp};
 use crate::random;
 use crate::store::StoreError;
+
+/// What the name of the file ends with that says when the store was copied last.
+const BACKED_UP: &str = "-backup";
 
 /// Writes a consistent copy of the store at `from`, also while another process has it open.
 /// Takes as long as the disk does: not for a tokio thread.
 pub fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
     let reader = open_existing(from)?;
     schema_of(&reader).map_err(|error| refused(from, error))?;
-    copy(&reader, to, Owner::Caller)
+    copy(&reader, to, Owner::Caller)?;
+    note(from);
+    Ok(())
+}
+
+/// Notes beside the store that it was copied just now, for its metrics. Where that cannot be written
+/// the copy is as good as it is, and the time before stays.
+pub(super) fn note(store: &Path) {
+    let to = with_suffix(store, BACKED_UP);
+    let text = format!("{}\n", Clock::system().now());
+    let write = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&to)?;
+        file.write_all(text.as_bytes())?;
+        Owner::OfFolder.give(&file, &to)
+    };
+    if let Err(error) = write() {
+        tracing::warn!(%error, path = %to.display(), "when the store was copied cannot be noted");
+    }
+}
+
+/// When the store was copied last. `None`: never, or that is not noted.
+pub(super) fn last(store: &Path) -> Option<Timestamp> {
+    let noted = fs::read_to_string(with_suffix(store, BACKED_UP)).ok()?;
+    Timestamp::parse_rfc3339(noted.trim())
 }
 
 /// Makes the store `to` from the backup `from`, once the backup is known to be whole and of a

@@ -79,6 +79,17 @@ impl Identity {
         })
     }
 
+    /// Its size in bytes, with its write-ahead log; 0: it is not there.
+    pub(super) fn bytes(&self) -> u64 {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        size(&self.path) + size(&with_suffix(&self.path, "-wal"))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Fails when the file was removed or replaced: what is written would be gone with the process.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let gone = |what: &str| {

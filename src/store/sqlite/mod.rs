@@ -544,8 +544,14 @@ impl Store for SqliteStore {
     async fn probe(&self) -> Result<(), StoreError> {
         let live = self.live.load_full();
         let file = live.file.clone();
+        let metrics = self.metrics.clone();
         let write = move |db: &Connection| {
-            file.as_ref().map_or(Ok(()), Identity::check)?;
+            if let Some(file) = &file {
+                file.check()?;
+                if let Some(metrics) = &metrics {
+                    metrics.file(file.bytes(), backup::last(file.path()));
+                }
+            }
             secrets::write_probe(db)
         };
         let id = self.write("probe", write).await?;
@@ -557,10 +563,15 @@ impl Store for SqliteStore {
         let permit = Arc::clone(&self.backing_up).try_acquire_owned().map_err(|_| busy())?;
         let to: PathBuf = to.to_owned();
         let live = self.live.load_full();
+        let file = live.file.clone();
         let copy = live.readers.call(BACKUP_DEADLINE, move |db| {
             // Until it has ended, also when the caller has gone.
             let _permit = permit;
-            backup::copy(db, &to, backup::Owner::Caller)
+            backup::copy(db, &to, backup::Owner::Caller)?;
+            if let Some(file) = &file {
+                backup::note(file.path());
+            }
+            Ok(())
         });
         self.measured("backup", copy).await
     }

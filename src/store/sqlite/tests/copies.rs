@@ -9,8 +9,9 @@ use rusqlite::Connection;
 use super::{open, place};
 use crate::domain::ssl::Reason;
 use crate::store::conformance::{add, to};
-use crate::store::sqlite::{backup, connection, restore};
-use crate::store::{DomainQuery, StoreError};
+use crate::store::metrics::Metrics;
+use crate::store::sqlite::{SqliteStore, backup, connection, restore};
+use crate::store::{DomainQuery, Store, StoreError};
 
 #[tokio::test]
 async fn a_backup_taken_while_writing_restores() {
@@ -170,4 +171,30 @@ fn what_cannot_be_opened_is_said_to_be_the_file_or_its_directory() {
             "{needs}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_size_of_a_store_and_its_last_copy_are_measured() {
+    let (dir, path) = place();
+    let registry = prometheus::Registry::new();
+    let store = SqliteStore::open(&path, Some(Metrics::register(&registry))).unwrap();
+    let shown = async |name: &str| {
+        store.probe().await.unwrap();
+        let families = registry.gather();
+        let found = families.iter().find(|family| family.name() == name).unwrap();
+        found.get_metric()[0].get_gauge().get_value()
+    };
+    assert!(shown("linkseal_store_bytes").await >= 4096.0);
+    assert_eq!(shown("linkseal_store_backup_timestamp_seconds").await, 0.0);
+    let begun = crate::clock::Clock::system().now().as_secs() as f64;
+    backup(&path, &dir.path().join("copy.db")).unwrap();
+    let noted = shown("linkseal_store_backup_timestamp_seconds").await;
+    assert!(noted >= begun, "{noted} {begun}");
+    // A copy that is refused is none.
+    fs::write(dir.path().join("linkseal.db-backup"), "2026-01-01T00:00:00Z").unwrap();
+    backup(&path, &dir.path().join("copy.db")).unwrap_err();
+    let noted = shown("linkseal_store_backup_timestamp_seconds").await;
+    assert_eq!(noted, 1_767_225_600.0);
+    store.backup(&dir.path().join("another.db")).await.unwrap();
+    assert!(shown("linkseal_store_backup_timestamp_seconds").await >= begun);
 }
