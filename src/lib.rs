@@ -46,6 +46,7 @@ pub mod domain;
 pub mod edge;
 pub mod event;
 pub mod fault;
+mod file_id;
 mod http01;
 pub mod issuer;
 mod json;

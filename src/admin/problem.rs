@@ -220,7 +220,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Visitors of a shared page ask as often as they like: it is told once in a while.
+/// Visitors of a shared page ask as often as they like: the log has one line a minute for each cause.
 fn complain(error: &StoreError) {
     static SAID: LazyLock<(Instant, Complaints)> =
         LazyLock::new(|| (Instant::now(), Complaints::every(complaints::OF_THE_STORE)));
@@ -287,30 +287,13 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::telemetry::testing::Written;
 
     #[test]
     fn requests_without_end_for_what_cannot_be_read_make_one_line() {
         let written = Written::default();
-        let to = written.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).finish();
+        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
             for _ in 0..20 {
                 let error = StoreError::Unreadable {
@@ -320,7 +303,7 @@ mod tests {
                 assert_eq!(Problem::from(error).status(), StatusCode::SERVICE_UNAVAILABLE);
             }
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         // Another test of this process may have been told of it before.
         assert!(text.matches("did not answer").count() <= 1, "{text}");
     }

@@ -164,7 +164,7 @@ impl HandshakesView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DnsReport")]
 pub(super) struct DnsView<'a> {
-    /// Whether the name leads here, so that HTTPS can work.
+    /// Whether the name points here, so that HTTPS can work.
     pub(super) https: bool,
     /// Whether everything that is asked for is published.
     pub(super) verified: bool,

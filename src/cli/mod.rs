@@ -127,7 +127,7 @@ fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// Has options take `-5` and `-5s` as their values, so that what is told is what they allow, and not
+/// Has options take `-5` and `-5s` as their values, so that the error says what they allow, and not
 /// that there is no option `-5`. Those that take any text are left alone.
 fn taking_hyphens(command: clap::Command) -> clap::Command {
     let texts = [TypeId::of::<String>(), TypeId::of::<PathBuf>()];

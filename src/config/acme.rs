@@ -36,7 +36,7 @@ pub struct Acme {
     pub limits: Limits,
     /// Whether the challenge's URL is tried from here before an order. What is found is reported, and forbids nothing.
     pub preflight: bool,
-    /// Where names that lead here are tried instead, when the edge's public addresses cannot be reached from inside (hairpin NAT). Absent: at what they resolve to.
+    /// Where names that point here are tried instead, when the edge's public addresses cannot be reached from inside (hairpin NAT). Absent: at what they resolve to.
     pub preflight_address: Option<PortEighty>,
     /// While moving in: where challenges for names without an order of ours are passed on to. Absent: 404.
     pub challenge_upstream: Option<HttpUrl>,

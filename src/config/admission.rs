@@ -22,7 +22,7 @@ pub struct Admission {
     pub max_domains_per_tenant: u64,
     /// The bounds of the policy `cname`.
     pub cname: Cname,
-    /// Names kept that were refused although their DNS leads here (GET /v1/rejected). 0: refused names are not looked at.
+    /// Names kept that were refused although their DNS points here (GET /v1/rejected). 0: refused names are not looked at.
     pub keep_rejected: u32,
 }
 
@@ -78,7 +78,7 @@ pub struct Cname {
     pub lookups: Limit,
     /// Unknown names looked up at once.
     pub lookups_at_once: NonZeroU32,
-    /// How long a name that does not lead here is refused without another look.
+    /// How long a name that does not point here is refused without another look.
     pub refused_for: Span,
 }
 

@@ -244,13 +244,13 @@ impl moka::Expiry<DomainName, Answer> for Expiry {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::{Mutex, PoisonError};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::telemetry::testing::Written;
 
     const PATIENT: Duration = Duration::from_secs(30);
 
@@ -310,20 +310,6 @@ mod tests {
         assert_eq!(answer.expect("at once"), Answer::Yes { tenant: None });
     }
 
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn names_without_end_make_one_line() {
         // Nothing listens there once it is dropped.
@@ -331,14 +317,13 @@ mod tests {
         let asker = asker(listener.local_addr().unwrap().port());
         drop(listener);
         let written = Written::default();
-        let to = written.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || to.clone()).finish();
+        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
         let _logs = tracing::subscriber::set_default(subscriber);
         for n in 0..20 {
             let (name, from) = (name(&format!("n{n}.example.com")), Asking::of([192, 0, 2, 0].into()));
             assert_eq!(asker.ask_for(&name, from).await, Answer::Unreachable);
         }
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         assert_eq!(text.matches("the ask endpoint cannot be reached").count(), 1, "{text}");
     }
 

@@ -1,8 +1,8 @@
-//! Names that do not lead here (any more), or whose zones do not answer: how often they are looked
+//! Names that do not point here (any more), or whose zones do not answer: how often they are looked
 //! at, and what brings them back.
 //!
 //! A domain that holds a certificate is looked at every `dns.recheck`, spread out, so that a move
-//! is known before its renewal. One that does not lead here is looked at after a minute, and at
+//! is known before its renewal. One that does not point here is looked at after a minute, and at
 //! doubling waits up to six hours; after `dns.departed_after` it has departed, and is looked at
 //! about once a week. Orders are made for none of them. A handshake for the name has it looked at
 //! at once, and "verify" has always.
@@ -103,7 +103,7 @@ impl Control {
         draft.record
     }
 
-    /// Plans the next look at a name that leads here.
+    /// Plans the next look at a name that points here.
     pub(super) fn plan_look(&self, draft: &mut Draft) {
         // Where the edge's own name is, others follow: it is not looked at.
         if draft.record.origin != Origin::Edge {
@@ -130,15 +130,15 @@ impl Control {
         if !last_look.is_some_and(has_departed) {
             let what = match draft.record.ssl.facts.zone.clone() {
                 Some(zone) => format!("the name servers of {zone} have not answered since {since}"),
-                None => format!("it has not led here since {since}"),
+                None => format!("it has not pointed here since {since}"),
             };
             let detail = format!("{what}; it is looked at about once a week, and at every verify or handshake");
             draft.tells("departed", Some(detail));
         }
     }
 
-    /// A handshake came for a name that did not lead here at the last look, and was served what is
-    /// held: perhaps it leads here again.
+    /// A handshake came for a name that did not point here at the last look, and was served what is
+    /// held: perhaps it points here again.
     pub(super) async fn seen_astray(&self, name: DomainName) {
         let is_moved = |name: &DomainName| {
             let entry = self.inner.registry.get(name.as_str());

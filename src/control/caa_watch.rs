@@ -1,4 +1,4 @@
-//! CAA at the edge's own names. A record there speaks for every customer whose own name leads here
+//! CAA at the edge's own names. A record there speaks for every customer whose own name points here
 //! and has none (RFC 8659 §3): one line can stop all certificates, so it is looked at before a CA
 //! refuses.
 

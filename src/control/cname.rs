@@ -1,7 +1,7 @@
-//! Admission by `cname`: a name whose DNS leads here is admitted, and kept as long as it does.
+//! Admission by `cname`: a name whose DNS points here is admitted, and kept as long as it does.
 //!
 //! Anyone who sends ClientHellos decides how many names are asked for, and anyone who owns a wildcard
-//! that leads here decides how many of them are right. So everything is bounded: the names of one
+//! that points here decides how many of them are right. So everything is bounded: the names of one
 //! registered domain and the looks below it, the looks and the new names of this node and of each
 //! network that names come from, the looks at once, the answers remembered. A name that is past a bound leaves nothing behind and costs no look.
 
@@ -47,7 +47,7 @@ pub struct CnameSettings {
     pub lookups: Limit,
     /// Unknown names looked up at once.
     pub lookups_at_once: usize,
-    /// How long a name that does not lead here is refused without another look.
+    /// How long a name that does not point here is refused without another look.
     pub refused_for: Duration,
 }
 
@@ -187,7 +187,7 @@ fn is_full(names: usize, places: u32) -> bool {
 }
 
 impl Control {
-    /// Whether a name's DNS leads here; if so it is kept, and its order is due.
+    /// Whether a name's DNS points here; if so it is kept, and its order is due.
     pub(super) async fn admit_by_cname(&self, name: &DomainName, asking: Asking, settings: &CnameSettings) -> Admitted {
         let desk = &self.inner.cname;
         let registered = registered_domain(name.as_str());
@@ -260,7 +260,7 @@ impl Control {
         }
     }
 
-    /// Stores a name that was found to lead here. `None`: it cannot be stored now.
+    /// Stores a name that was found to point here. `None`: it cannot be stored now.
     async fn keep_by_cname(
         &self,
         name: &DomainName,
@@ -275,7 +275,7 @@ impl Control {
         if !desk.new_names.take(settings.new_names, asking, now) {
             return Err(Refused::Busy);
         }
-        match self.admit(led_here(name, finding, now), "its DNS leads here").await {
+        match self.admit(led_here(name, finding, now), "its DNS points here").await {
             Ok(entry) => {
                 place.keep();
                 Ok(Some(entry))
@@ -293,7 +293,7 @@ impl Control {
     }
 }
 
-/// The record of a name found to lead here: its order is due, unless CAA forbids it.
+/// The record of a name found to point here: its order is due, unless CAA forbids it.
 fn led_here(name: &DomainName, finding: &Finding, now: Timestamp) -> DomainRecord {
     let mut record = DomainRecord::new(name.clone(), None, Origin::Cname, now);
     let https = finding.verdict == DnsVerdict::Right;

@@ -133,7 +133,7 @@ impl Metrics {
         )?;
         let rejected = IntGauge::new(
             "linkseal_rejected_names",
-            "Names refused here although their DNS leads here: a CNAME was set, the domain never added.",
+            "Names refused here although their DNS points here: a CNAME was set, the domain never added.",
         )?;
         let windows_put_off = IntCounter::new(
             "linkseal_renewal_windows_put_off_total",

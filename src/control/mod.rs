@@ -153,7 +153,7 @@ pub struct Settings {
     pub ownership: Ownership,
     /// How many domains a tenant may have for its own tokens to register more. `None`: any number.
     pub max_domains_per_tenant: Option<u64>,
-    /// How many refused names that lead here are kept; 0: refused names are not looked at.
+    /// How many refused names that point here are kept; 0: refused names are not looked at.
     pub keep_rejected: usize,
 }
 

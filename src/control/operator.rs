@@ -332,7 +332,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Forgets a domain that no one has registered and that leads here no longer.
+    /// Forgets a domain that no one has registered and that points here no longer.
     pub(super) async fn forget_unregistered(&self, record: &DomainRecord) -> Result<(), StoreError> {
         match self.forget(record, &Actor::own()).await {
             Ok(()) => {

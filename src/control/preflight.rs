@@ -53,7 +53,7 @@ const FRESH: Duration = Duration::from_secs(30);
 /// How the challenge's URL is tried.
 #[derive(Clone, Debug)]
 pub struct PreflightSettings {
-    /// Where names that lead here are tried instead. `None`: at what they resolve to.
+    /// Where names that point here are tried instead. `None`: at what they resolve to.
     pub address: Option<SocketAddr>,
     /// The edge's own addresses: they need not be public.
     pub own: Vec<IpAddr>,
@@ -157,7 +157,7 @@ fn has_route(ip: IpAddr) -> bool {
 /// Where the hosts of one pre-flight are.
 struct Hops<'a> {
     flight: &'a Preflighter,
-    /// The name that leads here, and where it is tried instead.
+    /// The name that points here, and where it is tried instead.
     instead: Option<(&'a DomainName, SocketAddr)>,
 }
 

@@ -145,7 +145,7 @@ impl Redirects {
         }
     }
 
-    /// Anyone can ask for slugs without end: it is told once in a while.
+    /// Anyone can ask for slugs without end: the log has one line a minute for each cause.
     fn complain(&self, error: &StoreError) {
         let now = self.clock.uptime();
         if let Some(left_out) = self.complaints.due(error.kind(), "read a stored redirect", now) {

@@ -1,9 +1,9 @@
-//! Names that handshakes were refused for although their DNS leads here: customers that have set
+//! Names that handshakes were refused for although their DNS points here: customers that have set
 //! their CNAME, and that no one has added.
 //!
 //! Anybody can send any name, so the data plane's part is one bounded queue that drops what it has
 //! no room for. Behind it names are looked up one by one, at a low rate in all and below each
-//! registered domain. Only those that lead here are kept, a bounded number of them.
+//! registered domain. Only those that point here are kept, a bounded number of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,13 +34,13 @@ const BELOW: Limit = Limit {
 const CHECKED_FOR: Duration = Duration::from_secs(3600);
 /// A name that no one has asked for so long leaves the list.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
-/// Names remembered that do not lead here, and for how long.
+/// Names remembered that do not point here, and for how long.
 const ELSEWHERE: u64 = 4_096;
 const ELSEWHERE_FOR: Duration = Duration::from_secs(3600);
 /// Registered domains whose looks are counted.
 const COUNTED_DOMAINS: u64 = 4_096;
 
-/// A name that was refused, and leads here.
+/// A name that was refused, and points here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedName {
     /// The name.
@@ -186,7 +186,7 @@ impl Rejected {
 }
 
 impl Control {
-    /// The refused names whose DNS leads here, as this node has seen them, newest first.
+    /// The refused names whose DNS points here, as this node has seen them, newest first.
     pub fn rejected(&self, limit: usize) -> Vec<RejectedName> {
         self.inner.rejected.newest(limit, self.inner.clock.now())
     }

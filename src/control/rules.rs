@@ -16,7 +16,7 @@ use crate::store::{BudgetTake, CaTrouble};
 pub(super) const IDLE_RECHECK: Duration = Duration::from_secs(6 * 3600);
 /// When to ask for renewal information again after the CA gave none.
 const ARI_RETRY: Duration = Duration::from_secs(6 * 3600);
-/// A handshake has a name that does not lead here looked at again no sooner after the last look:
+/// A handshake has a name that does not point here looked at again no sooner after the last look:
 /// clients that still come, and scanners, cost a check each ten minutes at most.
 const HANDSHAKE_LOOK: Duration = Duration::from_secs(600);
 /// Longest wait for renewal information that a CA which gave none may ask for.
@@ -112,7 +112,7 @@ pub(crate) fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> boo
 }
 
 /// Whether DNS is looked at though nothing may be ordered: a regular look at an issued domain is
-/// due, or a handshake came for a name that did not lead here at the last look.
+/// due, or a handshake came for a name that did not point here at the last look.
 pub(crate) fn looks_only(record: &DomainRecord, priority: Priority, now: Timestamp) -> bool {
     let ssl = &record.ssl;
     let regular = ssl.reason == Reason::Ok && ssl.look_at.is_some_and(|at| at <= now);

@@ -273,7 +273,7 @@ fn allowed(domains: usize) -> u32 {
 }
 
 impl Control {
-    /// Whether what DNS says of a domain is to be doubted. `right`: whether it leads here.
+    /// Whether what DNS says of a domain is to be doubted. `right`: whether it points here.
     pub(super) fn doubts_look(&self, record: &DomainRecord, right: bool) -> bool {
         if right || rules::was_well(record) {
             return self.doubts(&self.inner.suspicion, !right);

@@ -352,7 +352,7 @@ impl Control {
         }
     }
 
-    /// Looks whether the name leads here, and writes down what was found and, in one step with it,
+    /// Looks whether the name points here, and writes down what was found and, in one step with it,
     /// that its order is queued: a crash in between would leave a name that no one comes back to.
     /// A certificate that is not to be renewed yet is not: the look was all that was wanted.
     async fn queue_if_dns_is_right(

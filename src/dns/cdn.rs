@@ -1,6 +1,6 @@
 //! Content delivery networks that customers put in front, by address or by CNAME target.
 //!
-//! Only a name that does not lead here is looked up in this list; a missing entry costs no more
+//! Only a name that does not point here is looked up in this list; a missing entry costs no more
 //! than a less telling sentence ("points elsewhere"). Where the lists are published:
 //! - Cloudflare: <https://www.cloudflare.com/ips/>
 //! - Fastly: <https://api.fastly.com/public-ip-list>

@@ -1,4 +1,4 @@
-//! The check before every order: does the name lead here, and may our CA issue for it?
+//! The check before every order: does the name point here, and may our CA issue for it?
 //!
 //! Asked are the recursive resolvers first. When what they say is wrong, the zone's own servers
 //! are asked behind them: a resolver may hold for hours what the customer has just repaired. The
@@ -61,7 +61,7 @@ pub struct Checker {
 /// What a check found.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// Whether the name leads here, CAA included.
+    /// Whether the name points here, CAA included.
     pub verdict: DnsVerdict,
     /// The CNAMEs from the name on, up to the edge's name if it is met.
     pub chain: Vec<Alias>,
@@ -71,11 +71,11 @@ pub struct Finding {
     pub aaaa: Vec<Ipv6Addr>,
     /// The chain's end, which has these addresses.
     pub end: String,
-    /// Those of the addresses that have to go, where the others lead here.
+    /// Those of the addresses that have to go, where the others point here.
     pub strays: Vec<IpAddr>,
     /// How many seconds caches may keep what was found, absence included. `None`: not known.
     pub ttl: Option<u32>,
-    /// What CAA says; [`Caa::NotJudged`] too when the name does not lead here.
+    /// What CAA says; [`Caa::NotJudged`] too when the name does not point here.
     pub caa: Caa,
     /// What the resolvers still hold instead. `None`: they agree with the zone's own servers.
     pub stale: Option<Stale>,
@@ -126,13 +126,13 @@ impl Checker {
         self.cas.store(Arc::new(cas));
     }
 
-    /// Whether a name leads here and one of our CAs may issue for it: the check before every order.
+    /// Whether a name points here and one of our CAs may issue for it: the check before every order.
     pub async fn https(&self, name: &DomainName) -> Finding {
         let memo = Memo::default();
         self.https_with(&self.look(&memo), name).await
     }
 
-    /// Whether a name leads here by what the resolvers say; fewer questions than [`Checker::https`]
+    /// Whether a name points here by what the resolvers say; fewer questions than [`Checker::https`]
     /// asks, for names that no one has added. `None`: they do not say.
     pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
         let memo = Memo::default();

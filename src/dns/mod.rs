@@ -1,6 +1,6 @@
 //! What a name's DNS says, and what its owner has to change.
 //!
-//! [`Checker::https`] decides before every order whether the name leads here and the CA may issue;
+//! [`Checker::https`] decides before every order whether the name points here and the CA may issue;
 //! [`Checker::report`] explains everything that is asked of a domain, for the admin API and the
 //! people behind it. Both see DNS through [`Lookup`] only.
 

@@ -36,7 +36,7 @@ const MAX_WANTED: usize = 50;
 /// What a domain's DNS holds and should hold (contract, section 7, `GET …/dns`).
 #[derive(Clone, Debug, Serialize)]
 pub struct DnsReport {
-    /// Whether the name leads here, so that HTTPS can work.
+    /// Whether the name points here, so that HTTPS can work.
     pub https: bool,
     /// Whether everything that is asked for is published.
     pub verified: bool,

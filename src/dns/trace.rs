@@ -57,7 +57,7 @@ pub(super) struct Trace {
     pub(super) aaaa: Vec<Ipv6Addr>,
     /// The name that has these addresses: the chain's end.
     pub(super) end: String,
-    /// Those of them that have to go, where the others lead here.
+    /// Those of them that have to go, where the others point here.
     pub(super) strays: Vec<IpAddr>,
     /// How long caches may keep what was found at the name, in seconds.
     pub(super) ttl: Option<u32>,

@@ -17,7 +17,7 @@ pub enum Milestone {
     Expiring,
     /// The certificate ran out without a successor. Once for each.
     Expired,
-    /// DNS no longer leads here. Told when it is noticed, and again only after it was right.
+    /// DNS no longer points here. Told when it is noticed, and again only after it was right.
     Moved,
 }
 

@@ -61,7 +61,7 @@ pub struct DomainRecord {
     /// What its DNS looked like the last time.
     #[serde(default)]
     pub dns: DnsSummary,
-    /// Whether it is taken to lead here though its zone's servers fail: it did before, less than a day
+    /// Whether it is taken to point here though its zone's servers fail: it did before, less than a day
     /// ago.
     #[serde(default)]
     pub still_leads_here: bool,
@@ -264,7 +264,7 @@ pub enum Origin {
     Registered,
     /// Allowed by the platform's `ask` endpoint at a handshake.
     Asked,
-    /// Admitted because its CNAME leads here.
+    /// Admitted because its CNAME points here.
     Cname,
 }
 
@@ -299,7 +299,7 @@ pub struct AppLinks {
 pub struct DnsSummary {
     /// When it was looked at. `None`: never.
     pub checked: Option<Timestamp>,
-    /// Whether the name leads here, so that HTTPS can work.
+    /// Whether the name points here, so that HTTPS can work.
     #[serde(default)]
     pub https: bool,
     /// Whether everything that was asked for is published.
@@ -356,7 +356,7 @@ impl ProbeResult {
     }
 }
 
-/// The verdict of a DNS check on whether a name leads here; what an order depends on.
+/// The verdict of a DNS check on whether a name points here; what an order depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsVerdict {
     /// The CNAME chain or the addresses lead to this edge.

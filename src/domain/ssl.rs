@@ -75,7 +75,7 @@ reasons! {
     Renewing = "renewing" in Issued;
     /// Served; the last renewal failed.
     RenewalFailing = "renewal_failing" in Issued;
-    /// Served; DNS no longer leads here.
+    /// Served; DNS no longer points here.
     Moved = "moved" in Issued;
     /// DNS is right, an order waits for its turn.
     Queued = "queued" in Pending;
@@ -182,7 +182,7 @@ pub struct SslStatus {
     /// When DNS is looked at next while nothing is to be ordered. `None`: only before orders.
     #[serde(default)]
     pub look_at: Option<Timestamp>,
-    /// Since when every look found that the name does not lead here, or that its zone does not
+    /// Since when every look found that the name does not point here, or that its zone does not
     /// answer. `None`: the last one found it here.
     #[serde(default)]
     pub astray_since: Option<Timestamp>,

@@ -200,7 +200,7 @@ impl SslStatus {
         }
     }
 
-    /// A certificate that is held, that leads here and is not to be renewed yet, wants nothing: a time
+    /// A certificate that is held, that points here and is not to be renewed yet, wants nothing: a time
     /// that was set for another look or attempt is past, and the next order plans anew.
     fn wants_nothing(&mut self, now: Timestamp) {
         if !self.reason.is_in_progress() && !self.renewal_is_due(now) {
@@ -1568,7 +1568,7 @@ mod tests {
 
     proptest! {
         /// Whatever a domain has come to, and however the clock was set meanwhile: a held certificate
-        /// that leads here and is not to be renewed yet is well, and is not due.
+        /// that points here and is not to be renewed yet is well, and is not due.
         #[test]
         fn a_held_certificate_that_leads_here_is_well_until_its_renewal_is_due(
             steps in prop::collection::vec((events(), -3000i64..3000), 1..30),

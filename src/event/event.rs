@@ -276,7 +276,7 @@ pub enum EventType {
     SslExpiring,
     /// A certificate ran out without a successor.
     SslExpired,
-    /// A domain's DNS no longer leads here.
+    /// A domain's DNS no longer points here.
     SslMoved,
 }
 

@@ -8,8 +8,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use uuid::Uuid;
 
-use super::segment::{self, Disk, Identity};
+use super::segment::{self, Disk};
 use crate::clock::Clock;
+use crate::file_id::FileId;
 use crate::random;
 
 /// This boot's place in the journal's directory.
@@ -90,7 +91,7 @@ impl Home {
 /// Whether a file is the one under a path: a folder that was removed or renamed took its lock along.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.metadata()) {
-        (Ok(ours), Ok(there)) => Identity::of(&ours) == Identity::of(&there),
+        (Ok(ours), Ok(there)) => FileId::of(&ours) == FileId::of(&there),
         _ => false,
     }
 }

@@ -8,10 +8,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
+
+use crate::file_id::FileId;
 
 /// What each segment begins with: its kind and the version of its format.
 pub(super) const MAGIC: &[u8; 8] = b"lsjrnl1\n";
@@ -86,7 +88,7 @@ pub(super) struct Segment {
     /// No frame in it has a lower sequence number.
     first: u64,
     /// Which file it is, whatever stands under its name later.
-    identity: Identity,
+    id: FileId,
     /// How long it is with whole frames only.
     good: u64,
     /// The length from which a new one is begun.
@@ -98,12 +100,12 @@ impl Segment {
     pub(super) fn create(disk: &dyn Disk, folder: &Path, first: u64, limit: u64) -> io::Result<Self> {
         let path = folder.join(segment_name(first));
         let file = disk.create(&path)?;
-        let identity = Identity::of(&fs::metadata(&path)?);
+        let id = FileId::of(&fs::metadata(&path)?);
         let mut segment = Self {
             file,
             path,
             first,
-            identity,
+            id,
             good: 0,
             limit,
         };
@@ -136,7 +138,7 @@ impl Segment {
     /// and no reader would find what is written to it.
     pub(super) fn check(&self) -> io::Result<()> {
         match fs::metadata(&self.path) {
-            Ok(there) if Identity::of(&there) != self.identity => Err(io::Error::other(REMOVED)),
+            Ok(there) if FileId::of(&there) != self.id => Err(io::Error::other(REMOVED)),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Err(io::Error::other(REMOVED))
             }
@@ -187,22 +189,6 @@ impl Segment {
         let _ = self.file.truncate(self.good);
         if self.is_empty() {
             let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Which file a file is: what another one does not have while it is open.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    pub(super) fn of(file: &fs::Metadata) -> Self {
-        Self {
-            device: file.dev(),
-            inode: file.ino(),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Domain {
         }
     }
 
-    /// Whether its DNS leads here.
+    /// Whether its DNS points here.
     pub(super) fn is_here(&self, now: Timestamp) -> bool {
         self.departs.is_none_or(|at| at > now)
     }

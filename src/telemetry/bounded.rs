@@ -111,32 +111,15 @@ fn is_ours(target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Arc;
-
     use tracing_subscriber::layer::SubscriberExt;
 
+    use super::super::testing::Written;
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn a_library_has_a_few_lines_a_minute_and_ours_are_all_written() {
         let written = Written::default();
-        let to = written.clone();
-        let lines = tracing_subscriber::fmt::layer().with_writer(move || to.clone());
+        let lines = tracing_subscriber::fmt::layer().with_writer(written.clone());
         let subscriber = tracing_subscriber::registry().with(Bounded::default()).with(lines);
         tracing::subscriber::with_default(subscriber, || {
             for n in 0..1_000 {
@@ -146,7 +129,7 @@ mod tests {
                 tracing::warn!(target: "linkseal::edge", n, "ours");
             }
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = written.text();
         for (what, lines) in [("ping", 10), ("answer", 10), ("asked for", 1_000), ("ours", 1_000)] {
             assert_eq!(text.matches(what).count(), lines, "{what}");
         }

@@ -4,3 +4,5 @@ mod bounded;
 pub mod logs;
 pub mod metrics;
 mod process;
+#[cfg(test)]
+pub(crate) mod testing;

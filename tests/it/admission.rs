@@ -139,7 +139,7 @@ async fn a_flood_of_random_names_costs_no_order_few_queries_and_no_memory() {
     );
     assert!(growth < MAX_GROWTH, "{} KiB more", growth >> 10);
     assert_eq!(world.ca.stats().orders, orders);
-    // All of them lead here, by the wildcard of these tests: they are looked at, at a low rate.
+    // All of them point here, by the wildcard of these tests: they are looked at, at a low rate.
     let (asked, looks) = (
         world.dns.asked_in_all() - asked,
         LOOKS + LOOKS * begun.elapsed().as_secs() as usize / 60,

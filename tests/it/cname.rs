@@ -1,5 +1,5 @@
-//! Admission by DNS: a name that leads here is served, and anyone who floods the edge with names, be
-//! it below a wildcard of their own that leads here, costs it next to nothing.
+//! Admission by DNS: a name that points here is served, and anyone who floods the edge with names, be
+//! it below a wildcard of their own that points here, costs it next to nothing.
 
 use std::time::Duration;
 

@@ -94,7 +94,7 @@ async fn a_move_is_noticed_early_slows_down_stops_and_is_over_at_a_handshake() {
     assert_eq!(world.ca.name_stats(name).orders, 1);
     assert_eq!(world.served(name).await, certificate.serial);
 
-    // It leads here again. No one says so, but someone comes.
+    // It points here again. No one says so, but someone comes.
     world.dns.remove(name, Record::A);
     world.clock.advance(Duration::from_secs(1_200));
     world.handshake(name).await.expect("served");

@@ -274,7 +274,7 @@ async fn a_caa_record_at_the_target_is_told_before_a_ca_refuses() {
     for text in [&message.en, &message.de] {
         assert!(text.contains("CAA 0 issue \"ca.test\""), "{text}");
     }
-    // Every customer whose name leads here has it too.
+    // Every customer whose name points here has it too.
     world.edge.register("links.customer.test").await;
     let record = world.edge.until_reason("links.customer.test", Reason::CaaForbids).await;
     assert_eq!(record.ssl.facts.host.as_deref(), Some(EDGE_NAME));

@@ -94,7 +94,7 @@ impl Stage {
         self.pebble.log().matches("Added order").count()
     }
 
-    /// The name leads here, as it should.
+    /// The name points here, as it should.
     fn right(&self, name: &str) {
         self.dns.add(name, Record::Cname, EDGE_NAME);
     }

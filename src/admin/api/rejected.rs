@@ -1,4 +1,4 @@
-//! `GET /v1/rejected`: names that no one has added and whose DNS leads here.
+//! `GET /v1/rejected`: names that no one has added and whose DNS points here.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/v1/rejected",
             Role::Viewer,
-            "Names that handshakes were refused for although their DNS leads here: a CNAME was set, and the domain was never \
+            "Names that handshakes were refused for although their DNS points here: a CNAME was set, and the domain was never \
              added the domain. As seen by this node since its start, the last one first.",
             list,
         )
@@ -41,14 +41,14 @@ struct List {
     limit: Option<String>,
 }
 
-/// Refused names that lead here.
+/// Refused names that point here.
 #[derive(Serialize, JsonSchema)]
 struct Rejected {
     /// The names, the last refused first.
     names: Vec<RejectedName>,
 }
 
-/// A refused name that leads here.
+/// A refused name that points here.
 #[derive(Serialize, JsonSchema)]
 struct RejectedName {
     /// The name; POST /v1/domains adds it.

@@ -45,7 +45,7 @@ pub(super) fn steps(reason: Reason, leads_here: bool, is_due: bool, l: Language)
     };
     Some(html! {
         ol.steps aria-label=(l.pick("Steps to HTTPS", "Schritte zu HTTPS")) {
-            (step(dns, "DNS", l.pick("Records that lead here", "Einträge, die hierher führen")))
+            (step(dns, "DNS", l.pick("Records that point here", "Einträge, die hierher führen")))
             (step(queue, l.pick("Order", "Bestellung"), l.pick("A certificate is ordered", "Ein Zertifikat wird bestellt")))
             (step(order, l.pick("Check", "Prüfung"), l.pick("The CA checks the domain", "Die CA prüft die Domain")))
             (step(https, "HTTPS", l.pick("The certificate is in use", "Das Zertifikat ist im Einsatz")))

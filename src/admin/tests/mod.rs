@@ -1,5 +1,5 @@
 //! The admin port over real sockets, on a control plane made of its real parts: a SQLite store, a
-//! CA that cannot be reached, and DNS that says what the names say (`right.…` leads here).
+//! CA that cannot be reached, and DNS that says what the names say (`right.…` points here).
 
 mod access;
 mod agreement;
@@ -221,7 +221,7 @@ impl Harness {
         let checker = Arc::new(Checker::new(checks, lookup, clock.clone(), dns_metrics));
         checker.set_cas(plan.cas);
         let (certificates, requests) = Certificates::new(100, 100);
-        // No one loads certificates here: who asks is told at once.
+        // No one loads certificates here: a request for one is answered at once.
         drop(requests);
         let registry = Registry::new();
         let limit = |count| Limit {

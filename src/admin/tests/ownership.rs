@@ -13,7 +13,7 @@ const OURS: &str = "our-admin-token-0123456789";
 const FREE: &str = "links.free.example";
 const HELD: &str = "links.held.example";
 const RETIRED: &str = "links.retired.example";
-/// Admitted at a handshake, since its DNS leads here.
+/// Admitted at a handshake, since its DNS points here.
 const ADMITTED: &str = "links.admitted.example";
 
 /// The tenant "ours" has a token; "theirs" has a name, and had another.

@@ -29,6 +29,7 @@ use crate::event::event::head;
 use crate::event::frame;
 use crate::event::reader::Record;
 use crate::event::segment::{create_dir, sync_parent};
+use crate::file_id::FileId;
 use crate::shutdown::Tasks;
 
 /// Most events between two fsyncs.
@@ -207,7 +208,7 @@ impl Files {
     fn look_at_open(&mut self) {
         let Some(open) = &self.open else { return };
         let change = match (fs::metadata(&open.path), open.file.metadata()) {
-            (Ok(there), Ok(ours)) if (there.dev(), there.ino()) != (ours.dev(), ours.ino()) => "it was replaced",
+            (Ok(there), Ok(ours)) if FileId::of(&there) != FileId::of(&ours) => "it was replaced",
             (Ok(there), Ok(_)) if there.len() < open.size => "it was cut",
             (Ok(_), Ok(_)) => return,
             (Err(e), _) if e.kind() == io::ErrorKind::NotFound => "it was removed or renamed",

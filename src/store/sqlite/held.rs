@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::connection::{self, with_suffix};
+use crate::file_id::FileId;
 use crate::random;
 use crate::store::StoreError;
 
@@ -63,19 +64,15 @@ fn escaped(path: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    id: FileId,
 }
 
 impl Identity {
     /// Of the file that is there now.
     pub(super) fn of(path: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let found = fs::metadata(path)?;
         Ok(Self {
             path: path.to_owned(),
-            device: found.dev(),
-            inode: found.ino(),
+            id: FileId::of(&fs::metadata(path)?),
         })
     }
 
