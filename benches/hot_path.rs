@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderValue, Method};
-use linkseal::clock::Clock;
-use linkseal::edge::http::router::route;
-use linkseal::event::verdict::Rules;
-use linkseal::event::{Client, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, Request};
-use linkseal::link::{Destination, LinkKey, LinkKeys, Message, Minter, Token};
+use linkseal_base::clock::Clock;
+use linkseal_edge::http::router::route;
+use linkseal_event::verdict::Rules;
+use linkseal_event::{Client, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, Request};
+use linkseal_link::{Destination, LinkKey, LinkKeys, Message, Minter, Token};
 use uuid::Uuid;
 
 #[global_allocator]

@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use linkseal::app::{App, Options};
-use linkseal::config::Config;
-use linkseal::control::{Actor, Control, NewDomain};
-use linkseal::domain::DomainName;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_config::Config;
+use linkseal_control::{Actor, Control, NewDomain};
+use linkseal_domain::DomainName;
+use linkseal_domain::ssl::{Reason, State};
 use serde_json::json;
 
 #[global_allocator]

@@ -12,12 +12,12 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use linkseal::cert::sealed::{Sealer, write_private};
-use linkseal::clock::Clock;
-use linkseal::domain::record::Origin;
-use linkseal::domain::{DomainName, DomainRecord};
-use linkseal::store::sqlite::SqliteStore;
-use linkseal::store::{Creation, Store, StoreError};
+use linkseal_base::clock::Clock;
+use linkseal_domain::cert::sealed::{Sealer, write_private};
+use linkseal_domain::record::Origin;
+use linkseal_domain::{DomainName, DomainRecord};
+use linkseal_store::sqlite::SqliteStore;
+use linkseal_store::{Creation, Store, StoreError};
 
 /// Registrations on their way at once: as many as the store groups into one transaction.
 const AT_ONCE: usize = 256;
@@ -57,7 +57,7 @@ async fn export(dir: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
 
 /// The sealing key beside the store, as the configuration of the directory has it.
 fn key_file(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
-    let config = linkseal::config::Config::load(&dir.join("linkseal.toml"))?;
+    let config = linkseal_config::Config::load(&dir.join("linkseal.toml"))?;
     Ok(config.store.key_path().0)
 }
 

@@ -9,8 +9,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use linkseal::clock::Clock;
-use linkseal::link::{Destination, Kind, LinkKey, Message, Minter, url};
+use linkseal_base::clock::Clock;
+use linkseal_link::{Destination, Kind, LinkKey, Message, Minter, url};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -3,15 +3,13 @@
 
 use std::collections::HashSet;
 
+use linkseal_admin::CONNECTIONS_OF_PORT;
+use linkseal_config::Config;
+use linkseal_config::admission::Policy;
+use linkseal_dns::SOCKETS_OF_LOOK;
+use linkseal_edge::http::CHALLENGES_HANDED_ON;
+use linkseal_edge::limits::NEWCOMERS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-use crate::admin::CONNECTIONS_OF_PORT;
-use crate::config::Config;
-use crate::config::admission::Policy;
-use crate::control;
-use crate::dns::SOCKETS_OF_LOOK;
-use crate::edge::http::CHALLENGES_HANDED_ON;
-use crate::edge::limits::NEWCOMERS;
 
 /// For all else: journal, store, sinks, listening sockets, the renewal information of CAs.
 const RESERVE: u64 = 256;
@@ -107,7 +105,7 @@ fn beside(config: &Config, allowed: u64) -> u64 {
         count(newcomers(allowed)) * ROOMS,
         count(ports) * count(CONNECTIONS_OF_PORT),
         u64::from(config.acme.max_concurrent_orders.get()) * OF_ORDER,
-        count(control::SOCKETS),
+        count(linkseal_control::SOCKETS),
         count(challenges),
         cname,
     ];

@@ -30,30 +30,8 @@
 //! Data runs one way: the data plane imports nothing of the control plane; they meet in snapshots
 //! that the control plane fills, and in two queues that the data plane writes.
 
-pub mod address;
-pub mod admin;
 pub mod app;
-pub mod cert;
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod control;
 mod descriptors;
-#[cfg(feature = "devca")]
-pub mod devca;
-pub mod dns;
-pub mod domain;
-pub mod edge;
-pub mod event;
-pub mod fault;
-mod file_id;
-mod http01;
-pub mod issuer;
-mod json;
-pub mod link;
-pub mod random;
-pub mod shutdown;
 mod simulate;
-pub mod store;
 pub mod telemetry;
-mod unverified;

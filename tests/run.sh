@@ -34,4 +34,4 @@ fi
 # What drives the browser through the pages, as the lock file has it; nothing of it runs at install.
 (cd tests/pages && npm ci --silent --no-audit --no-fund --ignore-scripts)
 
-cargo test --locked "$@"
+cargo test --locked --workspace "$@"

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use linkseal::link::{Destination, LinkKey, LinkKeys, Message, Minter, Token, explain};
+use linkseal_link::{Destination, LinkKey, LinkKeys, Message, Minter, Token, explain};
 
 const TENANT: &str = "links.customer.example";
 const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";

@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use linkseal_base::clock::Clock;
+use linkseal_base::random;
+use linkseal_base::shutdown::Tasks;
+use linkseal_config::Config;
+use linkseal_control::{Actor, NewDomain};
+use linkseal_devca::{DevCa, DevCaConfig};
+use linkseal_dns::ResolverSettings;
+use linkseal_domain::DomainName;
+use linkseal_domain::cert::sealed::write_private;
+use linkseal_event::Follower;
+use linkseal_link::{Destination, Kind, LinkKey, Message, Minter, url};
+use linkseal_net::listener::Inherited;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{App, Options};
-use crate::cert::sealed::write_private;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::control::{Actor, NewDomain};
-use crate::devca::{DevCa, DevCaConfig};
-use crate::dns::ResolverSettings;
-use crate::domain::DomainName;
-use crate::edge::listener::Inherited;
-use crate::event::Follower;
-use crate::link::{Destination, Kind, LinkKey, Message, Minter, url};
-use crate::random;
-use crate::shutdown::Tasks;
 
 /// The demo's customers; every name in `localhost` is loopback (RFC 6761 §6.3).
 const DOMAINS: [&str; 3] = ["links.acme.localhost", "go.shop.localhost", "news.club.localhost"];

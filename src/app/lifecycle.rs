@@ -2,11 +2,10 @@
 //! plane and the event plane meet.
 
 use async_trait::async_trait;
-
-use crate::control::Teller;
-use crate::domain::Milestone;
-use crate::event::{Event, EventType, Journal};
-use crate::store::Happening;
+use linkseal_control::Teller;
+use linkseal_domain::Milestone;
+use linkseal_event::{Event, EventType, Journal};
+use linkseal_store::Happening;
 
 /// Writes happenings to the journal.
 pub(super) struct ToJournal(pub(super) Journal);

@@ -8,13 +8,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use linkseal_edge::tls::alert;
+use linkseal_net::listener::Bound;
+use linkseal_net::listener::Listener;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-
-use crate::edge::Listener;
-use crate::edge::listener::Bound;
-use crate::edge::tls::alert;
 
 /// How long the store may take before anything is answered in its place.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -24,37 +24,38 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use arc_swap::ArcSwapOption;
+use linkseal_admin::{Admin, PagesKey};
+use linkseal_base::clock::Clock;
+use linkseal_base::metrics::MetricsHub;
+use linkseal_base::shutdown::Tasks;
+use linkseal_config::Config;
+use linkseal_control::{Control, KnownNames};
+use linkseal_dns::ResolverSettings;
+use linkseal_domain::cert::cache::Certificates;
+use linkseal_domain::cert::sealed::Sealer;
+use linkseal_domain::cert::tickets::TicketKeys;
+use linkseal_domain::handshakes::HandshakeFailures;
+use linkseal_domain::links::{KillSwitches, RedirectCache};
+use linkseal_domain::registry::Registry;
+use linkseal_edge::connection::{Connections, ServeHttp};
+use linkseal_edge::fair::FairRoom;
+use linkseal_edge::limits::Limits;
+use linkseal_edge::tls::acceptor::Acceptor;
+use linkseal_edge::{Connection, http, tls};
+use linkseal_event::{Activity, Delivery, Eraser, Journal};
+use linkseal_issuer::AccountKey;
+use linkseal_net::listener::Listener;
+use linkseal_net::listener::{Bound, Inherited};
+use linkseal_net::proxy_protocol::Balancers;
+use linkseal_net::shares::Turns;
+use linkseal_store::SharedStore;
+use linkseal_store::sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
 use self::office::Office;
 use self::tools::Workshop;
-use crate::admin::{self, Admin, PagesKey};
-use crate::cert::cache::Certificates;
-use crate::cert::sealed::Sealer;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::control::{self, Control, KnownNames};
 use crate::descriptors;
-use crate::dns::ResolverSettings;
-use crate::domain::handshakes::HandshakeFailures;
-use crate::domain::registry::Registry;
-use crate::edge::connection::{Connections, ServeHttp};
-use crate::edge::fair::FairRoom;
-use crate::edge::limits::Limits;
-use crate::edge::listener::{Bound, Inherited};
-use crate::edge::proxy_protocol::Balancers;
-use crate::edge::shares::Turns;
-use crate::edge::tls::acceptor::Acceptor;
-use crate::edge::tls::tickets::TicketKeys;
-use crate::edge::{Connection, Listener, http, tls};
-use crate::event::{Activity, Delivery, Eraser, Journal};
-use crate::issuer::AccountKey;
-use crate::link::{KillSwitches, RedirectCache};
-use crate::shutdown::Tasks;
-use crate::store::SharedStore;
-use crate::store::sqlite::SqliteStore;
 use crate::telemetry::logs::LogHandle;
-use crate::telemetry::metrics::MetricsHub;
 
 /// Certificates in memory at most: about 10 KiB each.
 const CACHED_CERTIFICATES: u64 = 100_000;
@@ -91,7 +92,7 @@ pub struct Options {
 
 /// What the journal and its sinks are told by a configuration; for commands that work on a stopped
 /// node's.
-pub fn event_settings(config: &Config) -> anyhow::Result<crate::event::EventSettings> {
+pub fn event_settings(config: &Config) -> anyhow::Result<linkseal_event::EventSettings> {
     wiring::events(config)
 }
 
@@ -126,10 +127,10 @@ pub struct App {
     edge_tasks: Tasks,
     tasks: Tasks,
     bound: Vec<Bound>,
-    requests: tokio::sync::mpsc::Receiver<crate::cert::cache::CertificateRequest>,
-    lookups: tokio::sync::mpsc::Receiver<crate::link::Lookup>,
+    requests: tokio::sync::mpsc::Receiver<linkseal_domain::cert::cache::CertificateRequest>,
+    lookups: tokio::sync::mpsc::Receiver<linkseal_domain::links::Lookup>,
     draining: Arc<AtomicBool>,
-    reloads: crate::config::Metrics,
+    reloads: linkseal_config::Metrics,
 }
 
 /// The edge's HTTP, as the connections want it.
@@ -178,8 +179,8 @@ impl App {
             tracing::warn!(%address, "a socket that was handed in is none of listen.http and listen.https: it is not used; give the address there or leave it out of the .socket unit");
         }
 
-        let admin_sockets = office.enter(|| admin::bind(&wiring::addresses(&config.listen.admin)))?;
-        let health_sockets = admin::bind(&wiring::addresses(&config.listen.health))?;
+        let admin_sockets = office.enter(|| linkseal_admin::bind(&wiring::addresses(&config.listen.admin)))?;
+        let health_sockets = linkseal_admin::bind(&wiring::addresses(&config.listen.health))?;
 
         let (kept, measured) = (config.store.clone(), registry.clone());
         let journal_dir = config.events.dir.clone();
@@ -194,15 +195,15 @@ impl App {
             .context("the ACME account key")?;
         let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
-        let control_metrics = control::Metrics::register(registry)?;
+        let control_metrics = linkseal_control::Metrics::register(registry)?;
         let workshop = Arc::new(Workshop {
             key,
             store: Arc::clone(&store),
             sealer: Arc::clone(&sealer),
             clock: clock.clone(),
             dns: options.dns.clone(),
-            issuer_metrics: crate::issuer::Metrics::register(registry)?,
-            dns_metrics: crate::dns::Metrics::register(registry),
+            issuer_metrics: linkseal_issuer::Metrics::register(registry)?,
+            dns_metrics: linkseal_dns::Metrics::register(registry),
             ask_total: control_metrics.ask.clone(),
             loopback_ports: options.loopback.then(|| {
                 let port = |kind| local(&bound, kind).first().map_or(0, SocketAddr::port);
@@ -215,7 +216,7 @@ impl App {
         let kills = KillSwitches::new();
         let (known, tickets) = (Registry::new(), TicketKeys::new());
         let handshake_failures = HandshakeFailures::default();
-        let control = Control::new(control::Parts {
+        let control = Control::new(linkseal_control::Parts {
             clock: clock.clone(),
             store: Arc::clone(&store),
             sealer,
@@ -235,11 +236,11 @@ impl App {
         let admission = KnownNames::new(control.clone());
 
         let event_settings = wiring::events(&config)?;
-        let event_metrics = crate::event::Metrics::register(registry)?;
+        let event_metrics = linkseal_event::Metrics::register(registry)?;
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
         let eraser = Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
-        let rules = crate::event::verdict::Rules::builtin()?;
+        let rules = linkseal_event::verdict::Rules::builtin()?;
         rules.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;
@@ -283,10 +284,10 @@ impl App {
             Balancers::new(wiring::balancers(&config)),
             acceptor,
             Http(Arc::clone(&context)),
-            crate::edge::metrics::Metrics::register(registry),
+            linkseal_edge::metrics::Metrics::register(registry),
             edge_tasks.clone(),
         );
-        let reloads = crate::config::Metrics::register(registry, clock.now())?;
+        let reloads = linkseal_config::Metrics::register(registry, clock.now())?;
         let addresses = Addresses {
             http: local(&bound, Listener::Http),
             https: local(&bound, Listener::Https),
@@ -296,7 +297,7 @@ impl App {
                 .map(|s| s.local_addr())
                 .collect::<Result<_, _>>()?,
         };
-        let admin = Admin::new(admin::Parts {
+        let admin = Admin::new(linkseal_admin::Parts {
             control: control.clone(),
             registry: known,
             metrics,
@@ -403,7 +404,7 @@ fn local(bound: &[Bound], kind: Listener) -> Vec<SocketAddr> {
 
 /// Opens the sealing key and the store.
 fn open_store(
-    config: &crate::config::store::Store,
+    config: &linkseal_config::store::Store,
     journal: &Path,
     registry: &prometheus::Registry,
 ) -> anyhow::Result<(Sealer, SharedStore)> {
@@ -425,7 +426,7 @@ fn open_store(
     let (key_file, create) = config.key_path();
     not_lost(path, (&key_file, create), journal)?;
     let sealer = Sealer::from_file(&key_file, create && !path.exists())?;
-    let metrics = crate::store::metrics::Metrics::register(registry);
+    let metrics = linkseal_store::metrics::Metrics::register(registry);
     let store = SqliteStore::open_to_serve(path, Some(metrics))?;
     Ok((sealer, Arc::new(store)))
 }

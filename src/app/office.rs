@@ -3,9 +3,8 @@
 
 use std::io;
 
+use linkseal_base::shutdown::Tasks;
 use tokio::runtime::{Builder, Runtime};
-
-use crate::shutdown::Tasks;
 
 /// Two: while one answers something large, the other answers the rest.
 const WORKERS: usize = 2;

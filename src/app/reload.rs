@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use linkseal_control::Tools;
 
 use super::{App, wiring};
-use crate::config;
-use crate::control::Tools;
 use crate::descriptors;
-use crate::event;
 
 /// What is read from files for a reload.
 struct Read {
-    reloaded: config::Reloaded,
-    networks: event::Networks,
+    reloaded: linkseal_config::Reloaded,
+    networks: linkseal_event::Networks,
     tools: Tools,
 }
 
@@ -37,7 +35,7 @@ impl App {
         // Elsewhere: a disk that hangs must not keep the program from being stopped.
         let (old, workshop) = (self.config.load_full(), Arc::clone(&self.workshop));
         let read = self.tasks.spawn_blocking(move || {
-            let reloaded = config::reload(&old, &file)?;
+            let reloaded = linkseal_config::reload(&old, &file)?;
             Ok::<_, anyhow::Error>(Read {
                 networks: wiring::networks(&reloaded.config)?,
                 tools: workshop.make(&reloaded.config)?,
@@ -45,7 +43,7 @@ impl App {
             })
         });
         let Read {
-            reloaded: config::Reloaded { config, needs_restart },
+            reloaded: linkseal_config::Reloaded { config, needs_restart },
             networks,
             tools,
         } = read.await.context("reading broke off")??;
@@ -55,7 +53,7 @@ impl App {
         let http = wiring::http(&config, upstreams)?;
         let challenge_upstream = wiring::challenge_upstream(&config)?;
         let events = wiring::events(&config)?;
-        event::sink::check(&events.sinks)?;
+        linkseal_event::sink::check(&events.sinks)?;
         for key in needs_restart {
             tracing::warn!(key, "this key was changed; it takes effect by a restart only");
         }

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use linkseal_base::clock::Clock;
+use linkseal_config::Config;
+use linkseal_control::{Asker, Authorities, Authority, Preflighter, Tools};
+use linkseal_dns::{Checker, Resolver, ResolverSettings};
+use linkseal_domain::cert::sealed::Sealer;
+use linkseal_issuer::{AccountKey, Issuer};
+use linkseal_store::SharedStore;
 
 use super::wiring;
-use crate::cert::sealed::Sealer;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::control::{Asker, Authorities, Authority, Preflighter, Tools};
-use crate::dns::{self, Checker, Resolver, ResolverSettings};
-use crate::issuer::{self, AccountKey, Issuer};
-use crate::store::SharedStore;
 
 /// What stays the same over reloads.
 pub(super) struct Workshop {
@@ -21,8 +21,8 @@ pub(super) struct Workshop {
     pub(super) sealer: Arc<Sealer>,
     pub(super) clock: Clock,
     pub(super) dns: ResolverSettings,
-    pub(super) issuer_metrics: issuer::Metrics,
-    pub(super) dns_metrics: dns::Metrics,
+    pub(super) issuer_metrics: linkseal_issuer::Metrics,
+    pub(super) dns_metrics: linkseal_dns::Metrics,
     pub(super) ask_total: prometheus::IntCounterVec,
     /// What stands for the world's ports 80 and 443 where everything is on loopback. `None`: it is not.
     pub(super) loopback_ports: Option<(u16, u16)>,

@@ -5,29 +5,28 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-
-use crate::admin;
-use crate::config::acme::Issue;
-use crate::config::admission::{Ownership, Policy};
-use crate::config::dns::Dmarc;
-use crate::config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
-use crate::config::upstream::{HostPattern, Http2};
-use crate::config::{Config, Endpoint};
-use crate::control::{self, AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
-use crate::descriptors;
-use crate::dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
-use crate::domain::DomainName;
-use crate::edge::http;
-use crate::edge::http::upstream::{self, Upstreams};
-use crate::edge::limits::Bounds;
-use crate::edge::tls::acceptor;
-use crate::event::{
+use linkseal_base::shutdown::Tasks;
+use linkseal_config::acme::Issue;
+use linkseal_config::admission::{Ownership, Policy};
+use linkseal_config::dns::Dmarc;
+use linkseal_config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
+use linkseal_config::upstream::{HostPattern, Http2};
+use linkseal_config::{Config, Endpoint};
+use linkseal_control::{AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
+use linkseal_dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
+use linkseal_domain::DomainName;
+use linkseal_edge::http;
+use linkseal_edge::http::upstream::{self, Upstreams};
+use linkseal_edge::limits::Bounds;
+use linkseal_edge::tls::acceptor;
+use linkseal_event::{
     self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, Networks, Privacy, SinkSettings,
     WebhookSettings,
 };
-use crate::issuer::{CaSettings, Eab};
-use crate::link::{KeyError, LinkKey, LinkKeys};
-use crate::shutdown::Tasks;
+use linkseal_issuer::{CaSettings, Eab};
+use linkseal_link::{KeyError, LinkKey, LinkKeys};
+
+use crate::descriptors;
 
 pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
@@ -117,19 +116,19 @@ pub(super) fn ask(config: &Config) -> Option<AskSettings> {
     })
 }
 
-fn limit(limit: crate::config::Limit) -> Limit {
+fn limit(limit: linkseal_config::Limit) -> Limit {
     Limit {
         count: limit.count,
         per: limit.per.get(),
     }
 }
 
-pub(super) fn control(config: &Config) -> control::Settings {
-    control::Settings {
+pub(super) fn control(config: &Config) -> linkseal_control::Settings {
+    linkseal_control::Settings {
         issue: match config.acme.issue {
-            Issue::OnRegister => control::Issue::OnRegister,
-            Issue::OnDemand => control::Issue::OnDemand,
-            Issue::Off => control::Issue::Off,
+            Issue::OnRegister => linkseal_control::Issue::OnRegister,
+            Issue::OnDemand => linkseal_control::Issue::OnDemand,
+            Issue::Off => linkseal_control::Issue::Off,
         },
         target: config.edge.name.clone(),
         recheck: config.dns.recheck.get(),
@@ -138,8 +137,8 @@ pub(super) fn control(config: &Config) -> control::Settings {
         aliases: config.edge.aliases.clone(),
         cname: cname(config),
         ownership: match config.admission.ownership {
-            Ownership::Txt => control::Ownership::Txt,
-            Ownership::None => control::Ownership::None,
+            Ownership::Txt => linkseal_control::Ownership::Txt,
+            Ownership::None => linkseal_control::Ownership::None,
         },
         max_domains_per_tenant: Some(config.admission.max_domains_per_tenant).filter(|most| *most > 0),
         keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
@@ -147,7 +146,7 @@ pub(super) fn control(config: &Config) -> control::Settings {
 }
 
 /// A CA's limits, as configured.
-pub(crate) fn limits(limits: &crate::config::acme::Limits) -> Limits {
+pub(crate) fn limits(limits: &linkseal_config::acme::Limits) -> Limits {
     Limits {
         orders_per_account: limit(limits.orders_per_account),
         per_registered_domain: limit(limits.per_registered_domain),
@@ -168,9 +167,9 @@ fn cname(config: &Config) -> Option<CnameSettings> {
     })
 }
 
-fn probe(config: &Config) -> Option<control::ProbeSettings> {
+fn probe(config: &Config) -> Option<linkseal_control::ProbeSettings> {
     let edge = &config.edge;
-    Some(control::ProbeSettings {
+    Some(linkseal_control::ProbeSettings {
         every: edge.probe.get()?.get(),
         address: edge.probe_address.map(|a| a.get()),
         port: edge.public_https_port.get(),
@@ -274,21 +273,21 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         let kind = match (sink.kind, &sink.url) {
             (SinkKind::File, _) => {
                 let path = sink.path.as_ref().context("events.sink.path is missing")?;
-                event::SinkKind::File(FileSettings {
+                linkseal_event::SinkKind::File(FileSettings {
                     path: path.display().to_string(),
                     max_bytes: sink.max_bytes.map(|b| b.bytes()),
                     compress: sink.compress.is_some(),
                     keep: sink.keep.map(|k| k.get()),
                 })
             }
-            (SinkKind::Webhook, Some(SinkUrl::Http(url))) => event::SinkKind::Webhook(WebhookSettings {
+            (SinkKind::Webhook, Some(SinkUrl::Http(url))) => linkseal_event::SinkKind::Webhook(WebhookSettings {
                 url: url.uri().clone(),
                 secrets: secrets.webhook.clone(),
                 batch: usize::try_from(sink.webhook_batch().get()).unwrap_or(usize::MAX),
                 trust: secrets.trust.clone(),
                 allow_private: sink.allow_private == Some(true),
             }),
-            (SinkKind::Nats, Some(SinkUrl::Nats(url))) => event::SinkKind::Nats(NatsSettings {
+            (SinkKind::Nats, Some(SinkUrl::Nats(url))) => linkseal_event::SinkKind::Nats(NatsSettings {
                 url: url.clone(),
                 subject: sink.nats_subject().to_owned(),
                 login: match (sink.user.clone(), secrets.password.clone()) {
@@ -309,9 +308,9 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
     Ok(EventSettings {
         dir: events.dir.clone(),
         durability: match events.durability {
-            Durability::Queued => event::Durability::Queued,
-            Durability::Written => event::Durability::Written,
-            Durability::Synced => event::Durability::Synced,
+            Durability::Queued => linkseal_event::Durability::Queued,
+            Durability::Written => linkseal_event::Durability::Written,
+            Durability::Synced => linkseal_event::Durability::Synced,
         },
         keep: events.keep.get(),
         max_bytes: events.max_bytes.bytes(),
@@ -341,8 +340,8 @@ pub(super) fn networks(config: &Config) -> anyhow::Result<Networks> {
 }
 
 /// The admin port shows what the edge uses: call it when that is in force.
-pub(super) fn admin(config: &Config, context: &http::Context) -> admin::Settings {
-    admin::Settings {
+pub(super) fn admin(config: &Config, context: &http::Context) -> linkseal_admin::Settings {
+    linkseal_admin::Settings {
         plain: config.admin.plain,
         tokens: config.secrets.admin_tokens.clone(),
         trusted_proxies: config.admin.trusted_proxies.iter().map(|n| n.get()).collect(),

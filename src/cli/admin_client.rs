@@ -13,6 +13,8 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use linkseal_config::ADMIN_TOKEN_VARIABLE;
+use linkseal_config::{HttpUrl, argument};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -21,8 +23,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Failure;
-use crate::config::ADMIN_TOKEN_VARIABLE;
-use crate::config::{HttpUrl, argument};
 
 /// Longest wait for an answer: a verify looks at DNS for up to 10 s.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -126,7 +126,7 @@ impl AdminClient {
         Ok(Self {
             http: Client::builder(TokioExecutor::new()).build(connector),
             base: options.admin.as_str().trim_end_matches('/').to_owned(),
-            token: crate::config::admin_token(),
+            token: linkseal_config::admin_token(),
         })
     }
 
@@ -295,7 +295,7 @@ impl AdminClient {
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
         let value = serde_json::from_slice::<Value>(body).ok();
         // Every refusal of the API has a code: what has none is another program's.
-        let problem = value.and_then(|value| crate::json::read::<Problem>(value).ok());
+        let problem = value.and_then(|value| linkseal_base::json::read::<Problem>(value).ok());
         let Some(problem) = problem.filter(|problem| problem.code.is_some()) else {
             return Failure::Failed(format!(
                 "{} answers {status}, but not as a linkseal admin API does: --admin names another address; a proxy in \
@@ -349,10 +349,10 @@ pub(super) fn query_value(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use linkseal_control::OperatorError;
     use serde_json::json;
 
     use super::*;
-    use crate::control::OperatorError;
 
     #[test]
     fn refusals_are_one_sentence() {

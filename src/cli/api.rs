@@ -124,7 +124,7 @@ mod tests {
         use axum::Router;
         use axum::http::{StatusCode, header};
         use axum::routing::{get, post};
-        let tasks = crate::shutdown::Tasks::new();
+        let tasks = linkseal_base::shutdown::Tasks::new();
         let app = Router::new()
             .route("/metrics", get(|| async { "# HELP x y\nx 1\n" }))
             .route("/v1/issuer", get(|| async { axum::Json(serde_json::json!({"a": 1})) }))

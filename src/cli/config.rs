@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::{io, thread};
 
 use clap::Subcommand;
+use linkseal_config::{Config, ConfigError, EXAMPLE, Problem};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use serde_json::json;
 
 use super::{Failure, output};
-use crate::config::{Config, ConfigError, EXAMPLE, Problem};
 use crate::descriptors;
 
 #[derive(Debug, Subcommand)]

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use linkseal_config::log::{Levels, Log};
+
 use super::serve::signals;
 use super::{Failure, output, whole};
 use crate::app::demo::{Demo, DemoInfo};
-use crate::config::log::{Levels, Log};
 use crate::telemetry::logs;
 
 /// Run a whole edge on loopback, with an ACME CA in process.

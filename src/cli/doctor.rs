@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use linkseal_config::Config;
 use serde_json::json;
 
 use super::{Failure, output};
 use crate::app::doctor::{Finding, Outcome, Surroundings, examine};
-use crate::config::Config;
 
 /// Check the configuration, and all that it needs: ports, files, DNS, the CA, the clock, the sinks.
 /// Nothing is changed, ordered or delivered. Run it as the service's user.

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use http_body_util::BodyExt;
+use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_config::{Config, Span};
+use linkseal_domain::DomainName;
+use linkseal_event::{Replay, Selector};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::admin_client::{AdminClient, AdminOptions, query_value};
 use super::{Failure, output};
-use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Span};
-use crate::domain::DomainName;
-use crate::event::{self, Replay, Selector};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -284,7 +284,7 @@ fn replay(from: Since, domain: Option<&DomainName>, config: &Path) -> Result<(),
 /// What webhooks and NATS were given is out of reach; the command says so.
 fn erase(selector: &Selector, config: &Path, json: bool) -> Result<(), Failure> {
     let settings = crate::app::event_settings(&Config::load(config)?).map_err(Failure::failed)?;
-    let erased = event::erase(&settings, None, selector).map_err(Failure::failed)?;
+    let erased = linkseal_event::erase(&settings, None, selector).map_err(Failure::failed)?;
     if json {
         return output::text(&format!(
             "{}\n",
@@ -347,8 +347,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_tail_goes_on_where_it_was_after_a_break() {
-        use axum::extract::State;
         use std::sync::{Arc, Mutex};
+
+        use axum::extract::State;
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -364,7 +365,7 @@ mod tests {
             format!("id: b:{0}\ndata: {{\"n\":{0}}}\n\nid: torn", asked.len())
         };
         let app = axum::Router::new().fallback(handler).with_state(asked.clone());
-        let tasks = crate::shutdown::Tasks::new();
+        let tasks = linkseal_base::shutdown::Tasks::new();
         tasks.spawn_until_stop(async move { axum::serve(listener, app).await.unwrap() });
         let mut printed = Vec::new();
         let name = "a.example".parse().unwrap();

@@ -1,11 +1,11 @@
 //! `linkseal issuer`: the orders of a running edge, by its admin API.
 
 use clap::Subcommand;
+use linkseal_domain::DomainName;
 use serde_json::json;
 
 use super::admin_client::{AdminClient, Group};
 use super::{Failure, output};
-use crate::domain::DomainName;
 
 pub(super) type Args = Group<Command>;
 

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use http::Uri;
+use linkseal_base::clock::Clock;
+use linkseal_config::Config;
+use linkseal_domain::cert::sealed::write_private;
+use linkseal_link::{
+    Destination, Finding, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Pasted, Place, Served, decoded, explain,
+    unwrapped, url,
+};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Failure, output, whole};
 use crate::app::wiring::link_keys;
-use crate::cert::sealed::write_private;
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::link::{
-    Destination, Finding, KeyError, Kind, LinkKey, LinkKeys, Message, Minter, Pasted, Place, Served, decoded, explain,
-    unwrapped, url,
-};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -213,7 +213,7 @@ fn inspect(
         found = found.as_served(
             link,
             &Served {
-                now: Clock::system().now(),
+                now: Clock::system().now().unix(),
                 max_age: config.links.max_age.map(|age| age.get()),
                 prefix: config.links.prefix.as_str(),
                 place: if is_edge { Place::Edge } else { Place::Unknown },

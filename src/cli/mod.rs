@@ -26,9 +26,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use linkseal_config::ConfigError;
 use uuid::Uuid;
-
-use crate::config::ConfigError;
 
 /// Exit status for wrong use and for a bad configuration (EX_USAGE of sysexits.h).
 const EXIT_USAGE: u8 = 64;

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use linkseal_config::Config;
+use linkseal_net::listener::Inherited;
 use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::Failure;
 use crate::app::{App, Options};
-use crate::config::Config;
-use crate::edge::listener::Inherited;
 use crate::telemetry::logs;
 
 /// Run the edge.

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use linkseal_config::acme::Limits;
+use linkseal_config::{Config, Span, argument};
 use serde_json::json;
 
 use super::{Failure, output, whole};
 use crate::app::wiring;
-use crate::config::acme::Limits;
-use crate::config::{Config, Span, argument};
 use crate::simulate::{self, DAY, MONTH, Move, MoveTo, Onboarding, Outcome, Scenario, Window, span_words, thousands};
 
 /// Most that is replayed: beyond, memory and time run out before anything new is learnt.

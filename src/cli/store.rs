@@ -4,11 +4,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use linkseal_config::Config;
+use linkseal_domain::cert::sealed::Sealer;
+use linkseal_store::sqlite;
 
 use super::{Failure, output};
-use crate::cert::sealed::Sealer;
-use crate::config::Config;
-use crate::store::sqlite;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

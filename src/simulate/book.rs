@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::convert::Infallible;
 
-use crate::clock::Timestamp;
-use crate::domain::DomainName;
-use crate::domain::ssl::SslStatus;
-use crate::store::bucket::{self, Bucket, Level};
-use crate::store::{BudgetAnswer, BudgetTake, CaTrouble};
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::DomainName;
+use linkseal_domain::ssl::SslStatus;
+use linkseal_store::bucket::{self, Bucket, Level};
+use linkseal_store::{BudgetAnswer, BudgetTake, CaTrouble};
 
 /// Numbers a domain.
 pub(super) type Id = u32;

@@ -3,21 +3,21 @@
 //!
 //! | what | whose |
 //! |---|---|
-//! | which names are taken up, when | [`crate::control::scheduler::Rounds`] |
-//! | what is due, how urgent, how limits hold back, what a failure leads to | [`crate::control::rules`] |
-//! | whose order goes first, order slots, expected times | [`crate::control::queue::Queue`] |
-//! | when a CA that fails is out of use | [`crate::control::authority::one_more`] |
+//! | which names are taken up, when | [`linkseal_control::scheduler::Rounds`] |
+//! | what is due, how urgent, how limits hold back, what a failure leads to | [`linkseal_control::rules`] |
+//! | whose order goes first, order slots, expected times | [`linkseal_control::queue::Queue`] |
+//! | when a CA that fails is out of use | [`linkseal_control::authority::one_more`] |
 //! | what becomes of a state, when it is due again | [`SslStatus::apply`], [`SslStatus::next_due`] |
-//! | when to renew, when to ask for renewal information | [`crate::issuer::renewal`] |
-//! | the CA's limits as token buckets | [`crate::store::bucket`] |
+//! | when to renew, when to ask for renewal information | [`linkseal_issuer::renewal`] |
+//! | the CA's limits as token buckets | [`linkseal_store::bucket`] |
 //!
 //! Its own are only what stands around that in production: the book of records (`book`), the CA
 //! (`world`) with limits that it counts and enforces itself (`refusals`), the customers, and the
 //! order of events in virtual time (`replay`). DNS checks and
 //! the store take no time here; there is one node and one CA, and nobody knocks or verifies.
 //!
-//! [`SslStatus::apply`]: crate::domain::ssl::SslStatus::apply
-//! [`SslStatus::next_due`]: crate::domain::ssl::SslStatus::next_due
+//! [`SslStatus::apply`]: linkseal_domain::ssl::SslStatus::apply
+//! [`SslStatus::next_due`]: linkseal_domain::ssl::SslStatus::next_due
 
 mod book;
 mod dice;
@@ -36,9 +36,9 @@ use std::time::Duration;
 pub(crate) use self::plot::{plot, span_words, thousands};
 pub(crate) use self::replay::run;
 pub(crate) use self::tally::Outcome;
-use crate::clock::Timestamp;
-use crate::control::Limits;
-use crate::issuer::renewal;
+use linkseal_base::clock::Timestamp;
+use linkseal_control::Limits;
+use linkseal_issuer::renewal;
 
 /// A day.
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use linkseal_base::clock::Timestamp;
+use linkseal_control::{Limit, Limits};
+use linkseal_domain::ssl::FailureKind;
+
 use super::book::{Domain, Id};
-use crate::clock::Timestamp;
-use crate::control::{Limit, Limits};
-use crate::domain::ssl::FailureKind;
 
 /// Certificates for one exact set of names (Let's Encrypt).
 const EXACT_SET: Limit = Limit {

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use linkseal_control::Limit;
+
 use super::tests::{HOUR, fleet, limits};
 use super::*;
-use crate::control::Limit;
 
 const CENTURY: Duration = Duration::from_secs(36_500 * 86_400);
 

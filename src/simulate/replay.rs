@@ -6,6 +6,16 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
+use linkseal_base::clock::Timestamp;
+use linkseal_control::authority::{self, Blame, TRIAL_RETRY};
+use linkseal_control::queue::{Queue, Slot};
+use linkseal_control::rules::{self, First, Gate};
+use linkseal_control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
+use linkseal_control::{Issue, Priority};
+use linkseal_domain::DomainName;
+use linkseal_domain::record::DnsVerdict;
+use linkseal_domain::ssl::{Failure, SslEvent, SslStatus, Wish};
+use linkseal_store::BudgetAnswer;
 use tokio::time::Instant;
 
 use super::book::{Book, Domain, Id};
@@ -13,16 +23,6 @@ use super::dice::Dice;
 use super::tally::{Outcome, Tally};
 use super::world::{CA, World};
 use super::{DAY, MONTH, MoveTo, Onboarding, Scenario};
-use crate::clock::Timestamp;
-use crate::control::authority::{self, Blame, TRIAL_RETRY};
-use crate::control::queue::{Queue, Slot};
-use crate::control::rules::{self, First, Gate};
-use crate::control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
-use crate::control::{Issue, Priority};
-use crate::domain::DomainName;
-use crate::domain::record::DnsVerdict;
-use crate::domain::ssl::{Failure, SslEvent, SslStatus, Wish};
-use crate::store::BudgetAnswer;
 
 /// When the replay begins: any moment will do.
 const START: Timestamp = Timestamp::from_secs(1_798_761_600);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::ssl::{CertificateInfo, FailureKind};
 use serde::{Serialize, Serializer};
 
 use super::{DAY, Scenario};
-use crate::clock::Timestamp;
-use crate::domain::ssl::{CertificateInfo, FailureKind};
 
 /// Lengths of the plot's steps, in hours: the shortest that makes at most [`STEPS`] of them.
 const STEP_HOURS: [u32; 7] = [1, 2, 3, 6, 12, 24, 168];

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use linkseal_control::Limit;
+
 use super::*;
-use crate::control::Limit;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 

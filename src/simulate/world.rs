@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::record::DnsVerdict;
+use linkseal_domain::ssl::{CertificateInfo, Failure, FailureKind, LastError, SslEvent};
+use linkseal_issuer::{RenewalInfo, renewal};
+
 use super::book::{Domain, Id};
 use super::dice::Dice;
 use super::refusals::Enforced;
 use super::{DAY, Move, MoveTo, Scenario};
-use crate::clock::Timestamp;
-use crate::domain::record::DnsVerdict;
-use crate::domain::ssl::{CertificateInfo, Failure, FailureKind, LastError, SslEvent};
-use crate::issuer::{RenewalInfo, renewal};
 
 /// The CA's directory URL and host. Empty, as all texts here: no one reads them, and a text of no
 /// length costs nothing to copy, which happens millions of times.

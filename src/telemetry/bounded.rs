@@ -111,9 +111,9 @@ fn is_ours(target: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use linkseal_base::testing::Written;
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::super::testing::Written;
     use super::*;
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
                 tracing::warn!(target: "h2::proto", n, "ping");
                 tracing::info!(target: "hickory_resolver", n, "answer");
                 tracing::debug!(target: "rustls", n, "asked for");
-                tracing::warn!(target: "linkseal::edge", n, "ours");
+                tracing::warn!(target: "linkseal_edge", n, "ours");
             }
         });
         let text = written.text();

@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use std::panic;
 use std::time::Instant;
 
+use linkseal_config::log::{Format, Levels, Log};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, Registry as Metrics};
@@ -19,7 +20,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::bounded::{Bounded, Panics, Passed};
-use crate::config::log::{Format, Levels, Log};
 
 /// Most lines that may wait to be written: some 3 MiB.
 const LINES: usize = 16_384;
@@ -40,7 +40,6 @@ pub struct LogGuard {
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum LogError {
     /// This process has one already.
     #[error("the log cannot be set up: {0}")]
@@ -170,14 +169,20 @@ const SECRETIVE: &str = "rustls_acme";
 /// The filter for the levels configured. The longest target that matches decides.
 fn targets(levels: &Levels) -> Targets {
     let mut all = LevelFilter::ERROR;
-    let mut asked: Vec<(&str, LevelFilter)> = Vec::new();
+    let mut asked: Vec<(String, LevelFilter)> = Vec::new();
     for (target, level) in levels.directives() {
         let level = level.parse().unwrap_or(LevelFilter::INFO);
         match target {
             "" => all = level,
             // LevelFilter orders the talkative ones as greater.
-            target if target.starts_with(SECRETIVE) => asked.push((target, level.min(LevelFilter::INFO))),
-            target => asked.push((target, level)),
+            target if target.starts_with(SECRETIVE) => asked.push((target.to_owned(), level.min(LevelFilter::INFO))),
+            target => {
+                // Parts of linkseal that have become crates keep their old names as targets.
+                if let Some(part) = target.strip_prefix("linkseal::") {
+                    asked.push((format!("linkseal_{part}"), level));
+                }
+                asked.push((target.to_owned(), level));
+            }
         }
     }
     let capped = QUIET.map(|target| (target, all.min(LevelFilter::WARN)));
@@ -186,7 +191,7 @@ fn targets(levels: &Levels) -> Targets {
         .chain([(OF_CLIENTS, all.min(LevelFilter::ERROR))])
         .filter(|(quiet, _)| !asked.iter().any(|(target, _)| target == quiet));
     let mut filter = Targets::new().with_default(all).with_targets(capped);
-    if !asked.iter().any(|(target, _)| *target == SECRETIVE) {
+    if !asked.iter().any(|(target, _)| target == SECRETIVE) {
         filter = filter.with_target(SECRETIVE, all.min(LevelFilter::INFO));
     }
     filter.with_targets(asked)
@@ -246,17 +251,23 @@ mod tests {
 
     #[test]
     fn libraries_are_quiet_unless_asked() {
-        assert!(enabled("info", "linkseal::edge", Level::INFO));
-        assert!(!enabled("info", "linkseal::edge", Level::DEBUG));
+        assert!(enabled("info", "linkseal_edge", Level::INFO));
+        assert!(!enabled("info", "linkseal_edge", Level::DEBUG));
         assert!(!enabled("debug", "hyper_util::client", Level::INFO));
         assert!(enabled("debug", "hyper_util::client", Level::WARN));
         assert!(enabled("info,hyper=debug", "hyper::proto", Level::DEBUG));
         assert!(enabled(
-            "warn,linkseal::issuer=debug",
-            "linkseal::issuer::order",
+            "warn,linkseal_issuer=debug",
+            "linkseal_issuer::order",
             Level::DEBUG
         ));
-        assert!(!enabled("warn,linkseal::issuer=debug", "linkseal::edge", Level::INFO));
+        assert!(enabled(
+            "warn,linkseal::issuer=debug",
+            "linkseal_issuer::order",
+            Level::DEBUG
+        ));
+        assert!(enabled("warn,linkseal=debug", "linkseal_issuer::order", Level::DEBUG));
+        assert!(!enabled("warn,linkseal_issuer=debug", "linkseal_edge", Level::INFO));
         assert!(!enabled("off", "hyper", Level::ERROR));
         assert!(
             !enabled("trace", "h2::proto::ping_pong", Level::WARN),

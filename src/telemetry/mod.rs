@@ -1,8 +1,4 @@
-//! Logs and metrics.
+//! The log of the process.
 
 mod bounded;
 pub mod logs;
-pub mod metrics;
-mod process;
-#[cfg(test)]
-pub(crate) mod testing;

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use linkseal::dns::Kind as Record;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_dns::Kind as Record;
+use linkseal_domain::ssl::{Reason, State};
 use rustls::AlertDescription;
 use toml::Value;
 

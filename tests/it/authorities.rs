@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use linkseal::control::Standing;
-use linkseal::devca::{DevCa, DevCaConfig, EabKey, Problem, Profile, Refusal};
-use linkseal::dns::Kind as Record;
-use linkseal::domain::ssl::{Reason, State};
-use linkseal::domain::{DomainRecord, messages};
-use linkseal::shutdown::Tasks;
+use linkseal_base::shutdown::Tasks;
+use linkseal_control::Standing;
+use linkseal_devca::{DevCa, DevCaConfig, EabKey, Problem, Profile, Refusal};
+use linkseal_dns::Kind as Record;
+use linkseal_domain::ssl::{Reason, State};
+use linkseal_domain::{DomainRecord, messages};
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
@@ -152,7 +152,7 @@ async fn an_accounts_limit_at_one_does_not_hold_the_other() {
     let world = start_well(plan, &second).await;
     world
         .faults()
-        .refuse_next(linkseal::devca::Endpoint::NewOrder, 1, Refusal::too_many_orders(HOUR));
+        .refuse_next(linkseal_devca::Endpoint::NewOrder, 1, Refusal::too_many_orders(HOUR));
     for name in ["links.first.test", "links.other.test"] {
         world.edge.register(name).await;
         assert_eq!(ca(&world.edge.until_issued(name).await), second.directory_url());
@@ -341,7 +341,7 @@ async fn a_ca_that_alone_fails_is_tried_by_one_order_at_a_time() {
     let refusal = Problem::new(StatusCode::BAD_REQUEST, "malformed", "out of order");
     world
         .faults()
-        .refuse_next(linkseal::devca::Endpoint::NewOrder, 4, refusal.into());
+        .refuse_next(linkseal_devca::Endpoint::NewOrder, 4, refusal.into());
     let names: Vec<_> = (0..6).map(|i| format!("links.c{i}.test")).collect();
     for name in &names[..3] {
         world.edge.register(name).await;

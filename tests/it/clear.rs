@@ -1,9 +1,9 @@
 //! Port 80, and what a connection is good for: no link breaks while a certificate is pending, and
 //! none is served under another name's certificate.
 
-use linkseal::control::Patch;
-use linkseal::domain::record::Hsts;
-use linkseal::domain::ssl::Reason;
+use linkseal_control::Patch;
+use linkseal_domain::record::Hsts;
+use linkseal_domain::ssl::Reason;
 
 use crate::support::client::{self, Web};
 use crate::support::edge::{EDGE_NAME, domain, operator};

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Output};
 use std::sync::Arc;
 
-use linkseal::dns::Kind;
+use linkseal_dns::Kind;
 use serde_json::{Value, json};
 
 use crate::support::client::{self, Web};
@@ -498,7 +498,7 @@ async fn a_restored_store_asks_for_its_own_key() {
         .parent()
         .expect("the edge's folder")
         .join("linkseal.db");
-    linkseal::store::sqlite::backup(&source, &copy).expect("a backup");
+    linkseal_store::sqlite::backup(&source, &copy).expect("a backup");
 
     let restored = run(&["store", "restore", utf8(&copy), "--config", utf8(&file)]);
     let said = text(&restored.stderr);

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use linkseal::control::KnownNames;
-use linkseal::dns::Kind as Record;
-use linkseal::dns::testing::Failure;
-use linkseal::domain::admission::{Admission, Admitted, Asking};
-use linkseal::domain::record::Origin;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_control::KnownNames;
+use linkseal_dns::Kind as Record;
+use linkseal_dns::testing::Failure;
+use linkseal_domain::admission::{Admission, Admitted, Asking};
+use linkseal_domain::record::Origin;
+use linkseal_domain::ssl::{Reason, State};
 use rustls::AlertDescription;
 use toml::Value;
 

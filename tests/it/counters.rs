@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use linkseal::control::Patch;
-use linkseal::domain::record::ProbeResult;
-use linkseal::domain::ssl::FailureKind;
+use linkseal_control::Patch;
+use linkseal_domain::record::ProbeResult;
+use linkseal_domain::ssl::FailureKind;
 
 use crate::support::edge::{domain, operator};
 use crate::support::until;
@@ -69,7 +69,9 @@ async fn every_counter_is_there_before_anything_has_happened() {
     let text = scrape(&world).await;
     let samples = samples(&text);
     let mut named = BTreeSet::new();
-    counters(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut named);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    counters(&root.join("src"), &mut named);
+    counters(&root.join("crates"), &mut named);
     assert!(named.len() > 15, "{named:?}");
     let missing: Vec<_> = named
         .iter()

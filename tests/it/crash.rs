@@ -147,13 +147,13 @@ async fn a_reload_takes_over_a_new_link_key_and_a_bad_one_changes_nothing() {
     let name = "links.reload.test";
     process.register(name).await;
     let secret = "ff".repeat(32);
-    let key = linkseal::link::LinkKey::from_hex(2, &secret).expect("a key");
-    let destination = linkseal::link::Destination::new("https://shop.example/").expect("a destination");
-    let message = linkseal::link::Message {
+    let key = linkseal_link::LinkKey::from_hex(2, &secret).expect("a key");
+    let destination = linkseal_link::Destination::new("https://shop.example/").expect("a destination");
+    let message = linkseal_link::Message {
         id: uuid::Uuid::new_v4(),
         issued_at: 1_795_305_600,
     };
-    let minter = linkseal::link::Minter::new(&key, name);
+    let minter = linkseal_link::Minter::new(&key, name);
     let path = format!("/c/{}", minter.click(&message, 1, &destination));
     let click = async || {
         let answer = client::fetch(process.https, name, &path, &plan.client(&[b"h2"])).await;

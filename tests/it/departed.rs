@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use linkseal::clock::Timestamp;
-use linkseal::dns::Kind as Record;
-use linkseal::domain::DomainRecord;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_base::clock::Timestamp;
+use linkseal_dns::Kind as Record;
+use linkseal_domain::DomainRecord;
+use linkseal_domain::ssl::{Reason, State};
 
 use crate::support::edge::{domain, operator};
 use crate::support::until;

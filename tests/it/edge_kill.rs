@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use linkseal::clock::{Clock, Timestamp};
-use linkseal::event::Replay;
-use linkseal::link::{LinkKey, Message, Minter};
+use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_event::Replay;
+use linkseal_link::{LinkKey, Message, Minter};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -61,7 +61,7 @@ async fn kill_one(process: Process) -> Vec<Uuid> {
     for _ in 0..CLIENTS {
         clients.spawn(open_messages(process.http, Arc::clone(&answered)));
     }
-    let enough = u64::from_be_bytes(linkseal::random::bytes()) % MOST_ANSWERS + 1;
+    let enough = u64::from_be_bytes(linkseal_base::random::bytes()) % MOST_ANSWERS + 1;
     until("answers", async || {
         let so_far = u64::try_from(answered.lock().expect("not poisoned").len()).expect("few");
         (so_far >= enough).then_some(())

@@ -4,12 +4,12 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use linkseal::control::{Actor, OperatorError};
-use linkseal::devca::Endpoint;
-use linkseal::dns::Kind as Record;
-use linkseal::dns::testing::Failure;
-use linkseal::domain::DomainRecord;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_control::{Actor, OperatorError};
+use linkseal_devca::Endpoint;
+use linkseal_dns::Kind as Record;
+use linkseal_dns::testing::Failure;
+use linkseal_domain::DomainRecord;
+use linkseal_domain::ssl::{Reason, State};
 
 use crate::support::edge::{domain, operator};
 use crate::support::world::{Plan, World};

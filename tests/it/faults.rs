@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use linkseal::clock::Timestamp;
-use linkseal::devca::{Endpoint, Lost, Problem, Refusal, RetryAfter};
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_base::clock::Timestamp;
+use linkseal_devca::{Endpoint, Lost, Problem, Refusal, RetryAfter};
+use linkseal_domain::ssl::{Reason, State};
 use rustls::AlertDescription;
 
 use crate::support::client::alert;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_domain::ssl::{Reason, State};
 use rustls::AlertDescription;
 use serde_json::Value;
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use linkseal::domain::ssl::State;
+use linkseal_domain::ssl::State;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

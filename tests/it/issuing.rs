@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use linkseal::control::{NewDomain, NewFreeze, OperatorError, Standing, TargetVerdict};
-use linkseal::devca::{Problem, RetryAfter, Window};
-use linkseal::dns::Kind as Record;
-use linkseal::domain::DomainRecord;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_control::{NewDomain, NewFreeze, OperatorError, Standing, TargetVerdict};
+use linkseal_devca::{Problem, RetryAfter, Window};
+use linkseal_dns::Kind as Record;
+use linkseal_domain::DomainRecord;
+use linkseal_domain::ssl::{Reason, State};
 
 use crate::support::edge::{EDGE_NAME, domain, operator};
 use crate::support::until;

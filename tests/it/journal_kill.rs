@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use linkseal::clock::{Clock, Timestamp};
-use linkseal::event::{Durability, Event, EventSettings, EventType, Journal, Metrics, Privacy, Replay};
+use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_event::{Durability, Event, EventSettings, EventType, Journal, Metrics, Privacy, Replay};
 use uuid::Uuid;
 
 /// Tells the child its directory and durability.
@@ -114,7 +114,7 @@ fn written(dir: &Path) -> HashSet<Uuid> {
 
 /// A number below `end`, other for each kill and in each run.
 fn any(end: u64) -> u64 {
-    u64::from_be_bytes(linkseal::random::bytes()) % end
+    u64::from_be_bytes(linkseal_base::random::bytes()) % end
 }
 
 /// Kills a child after a random number of acknowledged events and a little more; all of those the

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use linkseal::devca::Problem;
-use linkseal::domain::Milestone;
-use linkseal::domain::ssl::Reason;
-use linkseal::store::{Happening, Transition};
+use linkseal_devca::Problem;
+use linkseal_domain::Milestone;
+use linkseal_domain::ssl::Reason;
+use linkseal_store::{Happening, Transition};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ async fn issued_renewed_failed_and_expiring_are_each_told_once() {
     world.clock.advance(61 * DAY);
     for attempts in 1..4 {
         let failed =
-            |r: &linkseal::domain::DomainRecord| r.ssl.attempts >= attempts && r.ssl.reason == Reason::RenewalFailing;
+            |r: &linkseal_domain::DomainRecord| r.ssl.attempts >= attempts && r.ssl.reason == Reason::RenewalFailing;
         world.edge.until(name, "failed again", failed).await;
         world.clock.advance(3 * DAY);
     }
@@ -80,7 +80,7 @@ async fn issued_renewed_failed_and_expiring_are_each_told_once() {
     assert_eq!(events[2]["ssl"]["reason"], "renewal_failing");
     assert_eq!(events[2]["ssl"]["last_error"]["detail"], "Connection refused");
     // No order is on its way, which the clock's next jump would let run out of time.
-    let waits = |r: &linkseal::domain::DomainRecord| {
+    let waits = |r: &linkseal_domain::DomainRecord| {
         r.ssl.reason == Reason::RenewalFailing && r.ssl.next_attempt > Some(world.clock.now())
     };
     world.edge.until(name, "waits", waits).await;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use linkseal::clock::Timestamp;
-use linkseal::domain::ssl::State;
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::ssl::State;
 use toml::{Table, Value};
 
 use crate::support::world::{Plan, World};

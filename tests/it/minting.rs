@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use linkseal::link::{Destination, LinkKey, LinkKeys, Token, TokenBody};
+use linkseal_link::{Destination, LinkKey, LinkKeys, Token, TokenBody};
 use serde_json::{Value, json};
 
 use crate::support::edge::LINK_SECRET;
@@ -83,7 +83,7 @@ fn unpadded(url: &str) -> &str {
 }
 
 fn all_vectors_come_out(mint: fn(&[Value]) -> Vec<Option<String>>) {
-    let all: Value = serde_json::from_str(include_str!("../link_vectors.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("../../crates/linkseal-link/tests/link_vectors.json")).unwrap();
     let vectors = all["vectors"].as_array().unwrap();
     assert!(vectors.len() >= 7);
     for (vector, token) in vectors.iter().zip(mint(vectors)) {
@@ -113,7 +113,7 @@ fn what_is_minted_verifies(mint: fn(&[Value]) -> Vec<Option<String>>) {
     for (job, text) in jobs.iter().zip(mint(&jobs)) {
         let token = Token::decode(&text.unwrap_or_else(|| panic!("{job} was refused"))).unwrap();
         let verified = token.verify(&keys, ["kö x"]).unwrap();
-        assert_eq!(verified.issued_at.as_secs(), i64::from(u32::MAX));
+        assert_eq!(verified.issued_at, u32::MAX);
         match verified.body {
             TokenBody::Click { link, destination } => {
                 assert_eq!(

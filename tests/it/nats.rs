@@ -4,12 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use linkseal::clock::Clock;
-use linkseal::event::{
+use linkseal_base::clock::Clock;
+use linkseal_base::shutdown::Tasks;
+use linkseal_event::{
     Delivery, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, NatsLogin, NatsSettings,
     SinkKind, SinkSettings,
 };
-use linkseal::shutdown::Tasks;
 use prometheus::Registry;
 use secrecy::SecretString;
 

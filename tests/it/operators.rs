@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use linkseal::control::{Actor, Holds, NewDomain, OperatorError, Patch, Reissue};
-use linkseal::devca::{Endpoint, Refusal};
-use linkseal::dns::Kind as Record;
-use linkseal::dns::testing::Failure;
-use linkseal::domain::DomainRecord;
-use linkseal::domain::record::Origin;
-use linkseal::domain::ssl::{Reason, SslEvent, State};
-use linkseal::store::{Change, Changed, Transition};
+use linkseal_control::{Actor, Holds, NewDomain, OperatorError, Patch, Reissue};
+use linkseal_devca::{Endpoint, Refusal};
+use linkseal_dns::Kind as Record;
+use linkseal_dns::testing::Failure;
+use linkseal_domain::DomainRecord;
+use linkseal_domain::record::Origin;
+use linkseal_domain::ssl::{Reason, SslEvent, State};
+use linkseal_store::{Change, Changed, Transition};
 use rustls::AlertDescription;
 
 use crate::support::client::alert;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use linkseal::clock::Clock;
-use linkseal::domain::ssl::FailureKind;
+use linkseal_base::clock::Clock;
+use linkseal_domain::ssl::FailureKind;
 
 use crate::support::until;
 use crate::support::world::Plan;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use linkseal::control::NewDomain;
-use linkseal::devca::{Endpoint, Refusal};
-use linkseal::dns::Kind as Record;
-use linkseal::domain::ssl::Reason;
+use linkseal_control::NewDomain;
+use linkseal_devca::{Endpoint, Refusal};
+use linkseal_dns::Kind as Record;
+use linkseal_domain::ssl::Reason;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;

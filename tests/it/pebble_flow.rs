@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use linkseal::clock::Clock;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_base::clock::Clock;
+use linkseal_domain::ssl::{Reason, State};
 use rustls::ClientConfig;
 use serde_json::json;
 use tempfile::TempDir;

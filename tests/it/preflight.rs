@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkseal::dns::{Kind as Record, Word};
-use linkseal::domain::messages::message;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_dns::{Kind as Record, Word};
+use linkseal_domain::messages::message;
+use linkseal_domain::ssl::{Reason, State};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::client;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkseal::domain::record::ProbeResult;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_domain::record::ProbeResult;
+use linkseal_domain::ssl::{Reason, State};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::net::{TcpListener, TcpStream};

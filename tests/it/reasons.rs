@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use linkseal::clock::Clock;
-use linkseal::control::Patch;
-use linkseal::dns::Kind as Record;
-use linkseal::dns::testing::{DnsServer, Failure};
-use linkseal::domain::ssl::{Reason, State};
-use linkseal::domain::{DomainRecord, messages};
-use linkseal::shutdown::Tasks;
+use linkseal_base::clock::Clock;
+use linkseal_base::shutdown::Tasks;
+use linkseal_control::Patch;
+use linkseal_dns::Kind as Record;
+use linkseal_dns::testing::{DnsServer, Failure};
+use linkseal_domain::ssl::{Reason, State};
+use linkseal_domain::{DomainRecord, messages};
 use tempfile::TempDir;
 use toml::Value;
 

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use linkseal::clock::Timestamp;
-use linkseal::devca::{Problem, Refusal, Window};
-use linkseal::domain::DomainRecord;
-use linkseal::domain::ssl::{CertificateInfo, Reason, State};
+use linkseal_base::clock::Timestamp;
+use linkseal_devca::{Problem, Refusal, Window};
+use linkseal_domain::DomainRecord;
+use linkseal_domain::ssl::{CertificateInfo, Reason, State};
 
 use crate::support::client;
 use crate::support::edge::EDGE_NAME;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use linkseal::domain::DomainRecord;
-use linkseal::domain::record::Origin;
-use linkseal::store::Creation;
+use linkseal_domain::DomainRecord;
+use linkseal_domain::record::Origin;
+use linkseal_store::Creation;
 
 use crate::support::client;
 use crate::support::edge::{EDGE_NAME, domain};

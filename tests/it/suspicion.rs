@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use linkseal::devca::Problem;
-use linkseal::dns::Kind as Record;
-use linkseal::domain::ssl::{Reason, State};
+use linkseal_devca::Problem;
+use linkseal_dns::Kind as Record;
+use linkseal_domain::ssl::{Reason, State};
 
 use crate::support::edge::{domain, operator};
 use crate::support::until;
@@ -139,6 +139,6 @@ async fn a_closed_port_fails_no_renewal_of_the_many_and_an_operator_may_say_that
         .verify(&domain(record.name.as_str()), &operator())
         .await
         .expect("verified");
-    let renewed = |r: &linkseal::domain::DomainRecord| r.ssl.state() == State::Issued && r.ssl.reason == Reason::Ok;
+    let renewed = |r: &linkseal_domain::DomainRecord| r.ssl.state() == State::Issued && r.ssl.reason == Reason::Ok;
     world.edge.until(record.name.as_str(), "renewed", renewed).await;
 }

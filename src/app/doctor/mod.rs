@@ -14,16 +14,16 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use linkseal_base::clock::Clock;
+use linkseal_config::Config;
+use linkseal_dns::ResolverSettings;
+use linkseal_domain::cert::sealed::Sealer;
+use linkseal_store::sqlite;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::wiring;
-use crate::cert::sealed::Sealer;
-use crate::clock::Clock;
-use crate::config::Config;
 use crate::descriptors;
-use crate::dns::ResolverSettings;
-use crate::store::sqlite;
 
 /// The time each check has.
 const TIME: Duration = Duration::from_secs(10);

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use futures_util::future::join_all;
+use linkseal_config::Config;
+use linkseal_dns::{Kind, Lookup, LookupError, Resolver, ResolverSettings};
 
 use super::{Finding, Surroundings, in_time, wiring};
-use crate::config::Config;
-use crate::dns::{Kind, Lookup, LookupError, Resolver, ResolverSettings};
 
 pub(super) async fn check(config: &Config, around: &Surroundings) -> Vec<Finding> {
     let settings = wiring::resolver(config, &around.dns);

@@ -5,18 +5,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkseal_config::admission::Policy;
+use linkseal_config::events::{Sink, SinkUrl};
+use linkseal_config::{Authority, Config, HttpUrl};
+use linkseal_dns::{CaIdentity, Caa, Checker, Metrics, Resolver};
+use linkseal_issuer::look_at_directory;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{Finding, Surroundings, in_time, wiring};
-use crate::config::admission::Policy;
-use crate::config::events::{Sink, SinkUrl};
-
-use crate::config::{Authority, Config, HttpUrl};
-use crate::dns::{CaIdentity, Caa, Checker, Metrics, Resolver};
-use crate::issuer::look_at_directory;
 
 /// How far the clock may be from the CA's: certificates are dated back by more.
 const CLOCK: Duration = Duration::from_secs(60);
@@ -49,7 +48,7 @@ pub(super) async fn authority(config: &Config, ca: Authority<'_>, around: &Surro
     found
 }
 
-fn clock(around: &Surroundings, there: crate::clock::Timestamp) -> Finding {
+fn clock(around: &Surroundings, there: linkseal_base::clock::Timestamp) -> Finding {
     const CHECK: &str = "clock";
     let here = around.clock.now();
     let apart = here.saturating_since(there).max(there.saturating_since(here));

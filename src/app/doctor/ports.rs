@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use linkseal_base::random;
+use linkseal_config::Config;
+use linkseal_dns::{Kind, Lookup, Resolver};
+use linkseal_net::listener::{BindError, bind_socket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::{Finding, Surroundings, wiring};
-use crate::config::Config;
-use crate::dns::{Kind, Lookup, Resolver};
-use crate::edge::listener::{BindError, bind_socket};
-use crate::random;
 
 /// The time one connection has.
 const CONNECTION: Duration = Duration::from_secs(4);

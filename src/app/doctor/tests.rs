@@ -1,13 +1,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use linkseal_base::shutdown::Tasks;
+use linkseal_config::Endpoint;
+use linkseal_config::events::SinkKind;
+use linkseal_devca::{DevCa, DevCaConfig};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::Endpoint;
-use crate::config::events::SinkKind;
-use crate::devca::{DevCa, DevCaConfig};
-use crate::shutdown::Tasks;
 
 struct Lab {
     dir: tempfile::TempDir,
@@ -22,7 +22,8 @@ impl Lab {
         let ca = DevCa::start(DevCaConfig::new(Clock::system()), &tasks).await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.pem"), ca.root_pem()).unwrap();
-        crate::cert::sealed::write_private(&dir.path().join("link-1.key"), "07".repeat(32).as_bytes()).unwrap();
+        linkseal_domain::cert::sealed::write_private(&dir.path().join("link-1.key"), "07".repeat(32).as_bytes())
+            .unwrap();
         let http = free().await;
         Self { dir, tasks, ca, http }
     }

@@ -1,12 +1,12 @@
 //! What the commands read of the API's answers, and how people are shown it; each answer is printed
 //! whole with --json.
 
+use linkseal_domain::DomainName;
+use linkseal_domain::ssl::State;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::cli::{Failure, output};
-use crate::domain::DomainName;
-use crate::domain::ssl::State;
 
 #[derive(Deserialize)]
 pub(super) struct Domain {

@@ -1,9 +1,10 @@
 //! `linkseal domain list`.
 
+use serde_json::Value;
+
 use super::answers::{Domain, Page, read};
 use crate::cli::admin_client::{AdminClient, query_value};
 use crate::cli::{Failure, output};
-use serde_json::Value;
 
 /// Domains on a page: the most the API gives.
 const PAGE: usize = 1000;

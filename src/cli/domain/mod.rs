@@ -7,15 +7,15 @@ mod verify;
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
+use linkseal_config::{Span, argument};
+use linkseal_domain::DomainName;
+use linkseal_domain::ssl::{Reason, State};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::answers::{Domain, read};
 use super::admin_client::{AdminClient, Group, query_value};
 use super::{Failure, output};
-use crate::config::{Span, argument};
-use crate::domain::DomainName;
-use crate::domain::ssl::{Reason, State};
 
 pub(super) type Args = Group<Command>;
 
@@ -306,7 +306,7 @@ mod tests {
     }
 
     /// A stand-in for the admin API: three domains on two pages, one of them not right yet.
-    async fn stand_in(tasks: &crate::shutdown::Tasks) -> AdminClient {
+    async fn stand_in(tasks: &linkseal_base::shutdown::Tasks) -> AdminClient {
         use axum::extract::{Path, RawQuery};
         use axum::http::StatusCode;
         use axum::routing::{get, post};
@@ -373,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn pages_are_followed_and_refusals_told() {
-        let tasks = crate::shutdown::Tasks::new();
+        let tasks = linkseal_base::shutdown::Tasks::new();
         let client = stand_in(&tasks).await;
         let mut lines = Vec::new();
         let tenant = [("tenant", Some("a&b".to_owned()))];
@@ -430,7 +430,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_survey_tells_what_is_not_right_and_counts() {
-        let tasks = crate::shutdown::Tasks::new();
+        let tasks = linkseal_base::shutdown::Tasks::new();
         let client = stand_in(&tasks).await;
         let mut told = Vec::new();
         let outcome = survey(&client, false, |text| {

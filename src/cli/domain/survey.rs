@@ -2,12 +2,12 @@
 //! Nothing is changed and nothing ordered; what is said is what the API and the page say.
 
 use futures_util::stream::{self, StreamExt};
+use linkseal_domain::DomainName;
 use serde_json::{Value, json};
 
 use super::answers::{Domain, Page, Report, describe, read};
 use crate::cli::Failure;
 use crate::cli::admin_client::{AdminClient, query_value};
-use crate::domain::DomainName;
 
 /// Domains looked at at once: a quarter of what the edge looks at, which has its own to see to.
 const CONCURRENT: usize = 16;

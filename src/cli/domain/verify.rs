@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use linkseal_domain::DomainName;
+use linkseal_domain::ssl::State;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answers::{Domain, Report, describe, read};
 use crate::cli::admin_client::AdminClient;
 use crate::cli::{Failure, output};
-use crate::domain::DomainName;
-use crate::domain::ssl::State;
 
 /// Between two looks at DNS while waiting: changes take minutes to spread.
 const VERIFY_EVERY: Duration = Duration::from_secs(10);

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use linkseal::app::{App, Options};
-use linkseal::clock::Clock;
-use linkseal::config::Config;
-use linkseal::control::{Actor, Control, NewDomain};
-use linkseal::domain::ssl::{Reason, State};
-use linkseal::domain::{DomainName, DomainRecord};
+use linkseal_base::clock::Clock;
+use linkseal_config::Config;
+use linkseal_control::{Actor, Control, NewDomain};
+use linkseal_domain::ssl::{Reason, State};
+use linkseal_domain::{DomainName, DomainRecord};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use toml::{Table, Value};

@@ -1,0 +1,73 @@
+//! `GET /v1/rejected`: names that no one has added and whose DNS points here.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+use http::StatusCode;
+use linkseal_base::clock::Timestamp;
+use linkseal_config::admin::Role;
+use linkseal_domain::DomainName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Context;
+use crate::endpoint::{Content, Endpoint};
+use crate::input::{Params, limit};
+use crate::problem::Problem;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::new(
+            MethodFilter::GET,
+            "/v1/rejected",
+            Role::Viewer,
+            "Names that handshakes were refused for although their DNS points here: a CNAME was set, and the domain was never \
+             added the domain. As seen by this node since its start, the last one first.",
+            list,
+        )
+        .query::<List>()
+        .answers(StatusCode::OK, Content::json::<Rejected>(), "The names."),
+    ]
+}
+
+/// How many of them are wanted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct List {
+    /// How many at most: 1 to 1000; 100 unless given.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
+    limit: Option<String>,
+}
+
+/// Refused names that point here.
+#[derive(Serialize, JsonSchema)]
+struct Rejected {
+    /// The names, the last refused first.
+    names: Vec<RejectedName>,
+}
+
+/// A refused name that points here.
+#[derive(Serialize, JsonSchema)]
+struct RejectedName {
+    /// The name; POST /v1/domains adds it.
+    name: DomainName,
+    /// When it was first refused.
+    first_seen: Timestamp,
+    /// When it was refused last.
+    last_seen: Timestamp,
+    /// How many handshakes were refused.
+    count: u64,
+}
+
+async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -> Result<Response, Problem> {
+    let names = context.control.rejected(limit(list.limit.as_deref())?);
+    let names = names.into_iter().map(|n| RejectedName {
+        name: n.name,
+        first_seen: n.first_seen,
+        last_seen: n.last_seen,
+        count: n.count,
+    });
+    Ok(axum::Json(Rejected { names: names.collect() }).into_response())
+}

@@ -1,0 +1,84 @@
+//! What happened on a domain: its history, and opens and clicks of late.
+
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::DomainRecord;
+use linkseal_event::Activity;
+use linkseal_store::TimelineEntry;
+use maud::{Markup, html};
+
+use super::visitor::Visitor;
+use super::{chart, timeline, words};
+use crate::scope::Scope;
+
+/// Opens and clicks of this node, with the last events.
+pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainRecord, now: Timestamp) -> Markup {
+    let l = visitor.lang;
+    let recent = match visitor.scope {
+        Scope::All => activity.of(record.name.as_str()),
+        _ => activity.of_tenant(
+            record.name.as_str(),
+            &record.tenant,
+            record.own_since.unwrap_or(record.created),
+        ),
+    };
+    html! {
+        section.card #events data-part aria-labelledby="events-title" {
+            h2 #events-title { (l.pick("Opens and clicks", "Öffnungen und Klicks")) }
+            @if recent.last.is_empty() {
+                p.muted { (l.pick("Nothing has come in yet.", "Es ist noch nichts eingegangen.")) }
+            } @else {
+                (chart::chart(&recent, now, l))
+                details #last-events {
+                    summary { (l.pick("The last events", "Die letzten Ereignisse")) }
+                    ul.events {
+                        @for seen in &recent.last {
+                            li {
+                                span {
+                                    (words::event(seen.kind, l))
+                                    @if let Some(class) = seen.class { span.muted { " · " (words::class(class, l)) } }
+                                }
+                                (words::second(seen.time))
+                            }
+                        }
+                    }
+                }
+            }
+            @if !visitor.is_guest() {
+                p.muted.small {
+                    (l.pick("Of this node, since", "Von diesem Knoten, seit")) " " (words::time(activity.since()))
+                    (l.pick(", at most 48 hours.", ", höchstens 48 Stunden."))
+                }
+            }
+        }
+    }
+}
+
+/// The latest of what happened, the newest first. `more`: where older entries are.
+pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option<&str>) -> Markup {
+    let l = visitor.lang;
+    html! {
+        section.card #history data-part aria-labelledby="history-title" {
+            h2 #history-title { (l.pick("History", "Verlauf")) }
+            ol.history {
+                @for entry in entries {
+                    @let (event, tone) = timeline::event(&entry.event, l);
+                    li class=(tone.class()) {
+                        strong { (event) }
+                        (words::second(entry.at))
+                        @if let Some(detail) = entry.detail.as_ref().filter(|_| !by_operator(entry, visitor)) {
+                            span.detail { (timeline::detail(detail, l)) }
+                        }
+                    }
+                }
+            }
+            @if let Some(more) = more {
+                p { a href=(more) { (l.pick("Older entries", "Ältere Einträge")) } }
+            }
+        }
+    }
+}
+
+/// Whether it tells who of the platform did something, which is no one else's business.
+fn by_operator(entry: &TimelineEntry, visitor: &Visitor) -> bool {
+    visitor.is_guest() && entry.detail.as_deref().and_then(timeline::who).is_some()
+}

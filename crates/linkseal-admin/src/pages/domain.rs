@@ -1,0 +1,336 @@
+//! A domain's page: its state and what to do, its DNS records, certificate, history, and what may
+//! be done with it. Customers see it by a share link, without anything of the fleet.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+use linkseal_config::admin::Role;
+use linkseal_dns::DnsReport;
+use linkseal_domain::ssl::State as SslState;
+use linkseal_domain::{DomainName, DomainRecord};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::settings::{self, Done};
+use super::share::Shared;
+use super::visitor::{Subject, Visitor};
+use super::{Html, Page, activity, freeze, layout, progress, records, see_other, words};
+use crate::Context;
+use crate::api::checks::{self, Paging};
+use crate::api::domains::not_registered;
+use crate::input::Params;
+use crate::outsiders::hide_private;
+use crate::problem::Problem;
+use crate::scope::{Reach, Scope};
+use crate::view::{DomainView, Viewer};
+
+/// Entries of the history on the domain's own page.
+const LATEST: &str = "10";
+
+pub(super) fn pages() -> Vec<Page> {
+    let (get, post) = (MethodFilter::GET, MethodFilter::POST);
+    vec![
+        Page::new(get, "/domains/{name}", Role::Viewer, Reach::Domain, show).shared(Shared::Looks),
+        Page::new(get, "/domains/{name}/dns", Role::Viewer, Reach::Domain, dns).shared(Shared::Checks),
+        Page::new(get, "/domains/{name}/history", Role::Viewer, Reach::Domain, history),
+        Page::new(post, "/domains/{name}/verify", Role::Support, Reach::Domain, verify).shared(Shared::Checks),
+    ]
+}
+
+/// What came before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Before {
+    /// What was done, by a button of the page. `None`: nothing.
+    done: Option<Done>,
+}
+
+/// The domain as it is known.
+pub(super) async fn show(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Subject(name): Subject,
+    Params(before): Params<Before>,
+) -> Result<Html, Problem> {
+    let record = record(&context, &visitor, &name).await?;
+    page(&context, &visitor, &record, None, before.done).await
+}
+
+/// Which report is meant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Which {
+    /// When the one was made that "verify" has left behind. `None`: a new one.
+    at: Option<String>,
+}
+
+/// The domain with its DNS records, looked at now.
+pub(super) async fn dns(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Subject(name): Subject,
+    Params(which): Params<Which>,
+) -> Result<Html, Problem> {
+    let made = |report: &Arc<DnsReport>| which.at.as_ref().is_some_and(|at| *at == report.checked.to_string());
+    let (record, report) = match context.pages.reports.get(&name).filter(made) {
+        Some(report) => {
+            let record = record(&context, &visitor, &name).await?;
+            (context.control.as_found(record, &report), report)
+        }
+        None => {
+            let (record, report) = context.control.dns_report(&name, &visitor.actor()).await?;
+            (visitor.scope.shown(record), Arc::new(report))
+        }
+    };
+    let report = match visitor.scope {
+        Scope::All => report,
+        _ => {
+            let mut shown = DnsReport::clone(&report);
+            hide_private(&mut shown);
+            Arc::new(shown)
+        }
+    };
+    page(&context, &visitor, &record, Some(&report), None).await
+}
+
+/// Looks at DNS, and has the certificate issued when it is right; what was found is shown next.
+pub(super) async fn verify(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Subject(name): Subject,
+) -> Result<Response, Problem> {
+    let (_, report) = context.control.verify(&name, &visitor.actor()).await?;
+    let rest = format!("/dns?at={}", report.checked);
+    context.pages.reports.insert(name.clone(), Arc::new(report));
+    Ok(see_other(&visitor.domain_path(&name, &rest)))
+}
+
+/// All that happened, page by page.
+async fn history(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Subject(name): Subject,
+    Params(paging): Params<Paging>,
+) -> Result<Response, Problem> {
+    let page = checks::timeline_page(&context, &name, &paging, &visitor.scope).await?;
+    let path = visitor.domain_path(&name, "");
+    let older = page.next.map(|next| format!("{path}/history?cursor={next}"));
+    let title = format!("{}: {}", visitor.say("History", "Verlauf"), name.to_unicode());
+    let banner = freeze::banner(&context, &visitor).await?;
+    let body = html! {
+        a.back href=(path) { "‹ " (name.to_unicode()) }
+        h1 { (title) }
+        (banner)
+        (activity::history(&visitor, &page.entries, older.as_deref()))
+    };
+    Ok(layout::document(&visitor, &title, body).into_response())
+}
+
+async fn record(context: &Context, visitor: &Visitor, name: &DomainName) -> Result<DomainRecord, Problem> {
+    let record = context.control.store().domain(name).await?;
+    let record = record.ok_or_else(|| not_registered(name))?;
+    Ok(visitor.scope.shown(record))
+}
+
+async fn page(
+    context: &Context,
+    visitor: &Visitor,
+    record: &DomainRecord,
+    report: Option<&DnsReport>,
+    done: Option<Done>,
+) -> Result<Html, Problem> {
+    let (viewer, now) = (Viewer::new(&context.control), context.control.clock().now());
+    let domain = viewer.domain(record);
+    let latest = Paging {
+        limit: Some(LATEST.to_owned()),
+        cursor: None,
+    };
+    let history = checks::timeline_page(context, &record.name, &latest, &visitor.scope).await?;
+    let path = visitor.domain_path(&record.name, "");
+    let older = format!("{path}/history");
+    let older = history.next.filter(|_| !visitor.is_guest()).map(|_| older.as_str());
+    let is_due = progress::is_due(domain.ssl.next_attempt, now) && !domain.paused && domain.retired.is_none();
+    let every = progress::look_again(domain.ssl.reason, is_due);
+    let banner = freeze::banner(context, visitor).await?;
+    let body = html! {
+        @if !visitor.is_guest() {
+            a.back href="/" { "‹ " (visitor.say("All domains", "Alle Domains")) }
+        }
+        div.heading {
+            div.group {
+                h1 { (domain.unicode_name) }
+                @if domain.retired.is_some() { span.tag { (visitor.say("retired", "stillgelegt")) } }
+            }
+        }
+        @if domain.unicode_name != record.name.as_str() {
+            p.muted { code { (record.name) } (layout::copy(visitor, record.name.as_str(), visitor.say("name", "Name"))) }
+        }
+        (banner)
+        @if let Some(done) = done { p.alert.good role="status" { (done.text(visitor.lang)) } }
+        div.columns {
+            div.stack {
+                (state(visitor, &domain, is_due, every))
+                @if let Some(report) = report {
+                    (records::report(visitor, &viewer.report(record, report, None)))
+                    (look_again(visitor, &record.name))
+                } @else { (verify_now(visitor, &domain)) }
+                (activity::events(visitor, &context.activity, record, now))
+            }
+            div.stack {
+                (certificate(visitor, &domain))
+                @if !visitor.is_guest() { (facts(visitor, &domain)) }
+                (settings::section(visitor, &domain))
+                (activity::history(visitor, &history.entries, older))
+            }
+        }
+    };
+    // Without the script, the page is reloaded while something is on its way.
+    let head = html! {
+        @if every > 0 {
+            noscript { meta http-equiv="refresh" content={ (every.div_ceil(1000).max(3)) ";url=" (path) }; }
+        }
+    };
+    Ok(layout::with_head(visitor, &record.name.to_unicode(), head, body))
+}
+
+/// The badge, the sentence and the steps; looked at again by the script every so many milliseconds.
+fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -> Markup {
+    let (l, ssl) = (visitor.lang, &domain.ssl);
+    let issued = ssl.state == SslState::Issued;
+    // The edge's own name need not be looked at.
+    let leads_here = domain.dns.https || (issued && domain.dns.checked.is_none());
+    html! {
+        section.card #state data-part data-live=(visitor.domain_path(domain.name, "")) data-every=(every)
+            aria-labelledby="state-title" {
+            h2.sr-only #state-title { (l.pick("SSL state", "SSL-Zustand")) }
+            div.heading {
+                (layout::badge(ssl.state, l))
+                span.muted.small { (l.pick("since", "seit")) " " (words::time(ssl.since)) }
+            }
+            p.sentence data-say { (visitor.text(&ssl.message)) }
+            @if !domain.paused && domain.retired.is_none() {
+                @if let Some(steps) = progress::steps(ssl.reason, leads_here, is_due, l) { (steps) }
+            }
+            @if !(issued && leads_here) && ssl.next_attempt.is_some() && every == 0 {
+                p.muted {
+                    (l.pick("We look again by ourselves at", "Wir sehen von selbst wieder nach, um")) " "
+                    @if let Some(t) = ssl.next_attempt { (words::time(t)) }
+                }
+            }
+            @if let Some(error) = ssl.last_error {
+                details #ca-words {
+                    summary { (l.pick("What the CA said", "Was die CA sagt")) }
+                    div.stack {
+                        p { q { (error.detail) } }
+                        @for sub in &error.subproblems {
+                            p.small { @if let Some(id) = &sub.identifier { (id) ": " } q { (sub.detail) } }
+                        }
+                        p.muted.small {
+                            code { (error.kind) } " · " (words::time(error.at)) " · "
+                            (l.pick("attempt", "Versuch")) " " (ssl.attempts)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The way to the records.
+fn verify_now(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
+    html! {
+        div.actions {
+            a.button.primary[domain.ssl.state != SslState::Issued] href=(visitor.domain_path(domain.name, "/dns"))
+                data-busy=(visitor.say("Looking at DNS …", "DNS wird geprüft …")) {
+                (visitor.say("Verify now", "Jetzt überprüfen"))
+            }
+        }
+    }
+}
+
+/// What follows on the records: having the domain verified, or looking once more.
+fn look_again(visitor: &Visitor, name: &DomainName) -> Markup {
+    let busy = visitor.say("Verifying …", "Wird überprüft …");
+    html! {
+        div.actions {
+            @if visitor.can_verify() {
+                (layout::button(visitor, &visitor.domain_path(name, "/verify"), "primary",
+                    visitor.say("Verify domain", "Domain überprüfen"), Some(busy)))
+            }
+            a.button href=(visitor.domain_path(name, "/dns"))
+                data-busy=(visitor.say("Looking at DNS …", "DNS wird geprüft …")) {
+                (visitor.say("Look at DNS again", "DNS noch einmal ansehen"))
+            }
+        }
+    }
+}
+
+fn certificate(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
+    let (l, ssl) = (visitor.lang, &domain.ssl);
+    html! {
+        section.card #certificate data-part aria-labelledby="certificate-title" {
+            h2 #certificate-title { (l.pick("Certificate", "Zertifikat")) }
+            @match (ssl.issuer, ssl.not_before, ssl.not_after) {
+                (Some(issuer), Some(from), Some(until)) => {
+                    dl.facts {
+                        dt { (l.pick("Issued by", "Ausgestellt von")) }
+                        dd { (issuer) }
+                        dt { (l.pick("Valid", "Gültig")) }
+                        dd {
+                            (words::time(from)) " – " (words::time(until))
+                            @if ssl.state != SslState::Issued { " " span.badge.bad { (l.pick("expired", "abgelaufen")) } }
+                        }
+                        @if let Some(renewal) = ssl.renew_at.filter(|_| ssl.state == SslState::Issued) {
+                            dt { (l.pick("Renews", "Erneuerung")) }
+                            dd { (words::time(renewal)) }
+                        }
+                        dt { (l.pick("For", "Für")) }
+                        dd { (ssl.sans.join(", ")) }
+                        @if let Some(serial) = ssl.serial {
+                            dt { (l.pick("Serial", "Seriennummer")) }
+                            dd { code { (serial) } }
+                        }
+                    }
+                },
+                _ => p.muted { (l.pick("There is none yet.", "Es gibt noch keines.")) },
+            }
+        }
+    }
+}
+
+/// What the platform has said about the domain.
+fn facts(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
+    let l = visitor.lang;
+    let yes = |is: bool| if is { l.pick("yes", "ja") } else { l.pick("no", "nein") };
+    html! {
+        section.card #facts data-part aria-labelledby="facts-title" {
+            h2 #facts-title { (l.pick("Domain", "Domain")) }
+            dl.facts {
+                dt { (l.pick("Tenant", "Mandant")) }
+                dd { (domain.tenant) }
+                @if let Some(sending) = domain.sending_domain {
+                    dt { (l.pick("Sends as", "Sendet als")) }
+                    dd { (sending) }
+                }
+                dt { (l.pick("Ready for https links", "Bereit für https-Links")) }
+                dd { (yes(domain.https_ready)) }
+                dt { (l.pick("DNS looked at", "DNS geprüft")) }
+                dd {
+                    @match domain.dns.checked { Some(t) => (words::time(t)), None => (l.pick("never", "nie")) }
+                }
+                dt { (l.pick("Added", "Eingetragen")) }
+                dd { (words::time(domain.created)) }
+                @if let Some(url) = domain.fallback_url {
+                    dt { (l.pick("Broken links lead to", "Kaputte Links führen zu")) }
+                    dd { (url) }
+                }
+                @if let Some(retired) = domain.retired {
+                    dt { (l.pick("Retired", "Stillgelegt")) }
+                    dd { (words::time(retired)) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The key behind sessions, forms and share links. It lies sealed in the store, so that every node
+//! of a fleet has the same one, and each use has a key of its own derived from it (RFC 5869).
+
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use linkseal_base::random;
+use linkseal_domain::cert::sealed::{SealError, Sealer};
+use linkseal_store::{SharedStore, StoreError};
+use zeroize::Zeroizing;
+
+/// Under which name the key lies in the store; also the place it is sealed for.
+const SECRET: &str = "pages_key";
+const KEY_LEN: usize = 32;
+/// Length of an HMAC-SHA256 in bytes.
+const TAG_LEN: usize = 32;
+
+/// The key behind sessions, forms and share links.
+pub struct PagesKey(Prk);
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum PagesKeyError {
+    /// The store cannot be read or written.
+    #[error("the key of the pages: {0}")]
+    Store(#[from] StoreError),
+    /// It was sealed under another sealing key, or is damaged.
+    #[error("the key of the pages: {0}")]
+    Seal(#[from] SealError),
+}
+
+impl PagesKey {
+    /// Reads the key from the store, or makes it; of several nodes that start at once one wins.
+    ///
+    /// # Errors
+    /// When the store does not answer, or its sealing key is another one.
+    pub async fn load_or_create(store: &SharedStore, sealer: &Sealer) -> Result<Self, PagesKeyError> {
+        let sealed = match store.secret(SECRET).await? {
+            Some(sealed) => sealed,
+            None => {
+                let new = Zeroizing::new(random::bytes::<KEY_LEN>());
+                let sealed = sealer.seal(SECRET, new.as_slice());
+                store.secret_or_insert(SECRET, &sealed).await?
+            }
+        };
+        let secret = sealer.open(SECRET, &sealed)?;
+        Ok(Self(Salt::new(HKDF_SHA256, &[]).extract(&secret)))
+    }
+
+    /// The key for one use.
+    pub(super) fn signer(&self, purpose: &str) -> Signer {
+        let info = [b"linkseal/pages/".as_slice(), purpose.as_bytes()];
+        #[allow(
+            clippy::expect_used,
+            reason = "HKDF fails only for more than 255 blocks of output; this is one"
+        )]
+        let okm = self.0.expand(&info, hmac::HMAC_SHA256).expect("one block");
+        Signer(hmac::Key::from(okm))
+    }
+}
+
+/// Signs for one use, and knows its own signatures again, in constant time.
+pub(super) struct Signer(hmac::Key);
+
+impl Signer {
+    /// The signature of some bytes.
+    pub(super) fn sign(&self, bytes: &[u8]) -> hmac::Tag {
+        hmac::sign(&self.0, bytes)
+    }
+
+    /// The signature as text, for a form.
+    pub(super) fn text(&self, bytes: &[u8]) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.sign(bytes))
+    }
+
+    /// Whether a text is the signature of some bytes.
+    pub(super) fn is_text_of(&self, text: &str, bytes: &[u8]) -> bool {
+        let tag = BASE64_URL_SAFE_NO_PAD.decode(text);
+        tag.is_ok_and(|tag| hmac::verify(&self.0, bytes, &tag).is_ok())
+    }
+
+    /// Some bytes with their signature, as text for a cookie or a URL.
+    pub(super) fn wrap(&self, mut bytes: Vec<u8>) -> String {
+        let tag = self.sign(&bytes);
+        bytes.extend_from_slice(tag.as_ref());
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The bytes of such a text. `None`: it is not from here, or was changed.
+    pub(super) fn unwrap(&self, text: &str) -> Option<Vec<u8>> {
+        let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (content, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG_LEN)?)?;
+        hmac::verify(&self.0, content, tag).ok()?;
+        bytes.truncate(bytes.len() - TAG_LEN);
+        Some(bytes)
+    }
+}
+
+/// A key for tests.
+#[cfg(test)]
+pub(super) fn test_key(byte: u8) -> PagesKey {
+    PagesKey(Salt::new(HKDF_SHA256, &[]).extract(&[byte; KEY_LEN]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_signed_here_for_this_use_is_known_again() {
+        let signer = test_key(1).signer("a");
+        let text = signer.wrap(b"content".to_vec());
+        assert_eq!(signer.unwrap(&text).unwrap(), b"content");
+        assert!(test_key(1).signer("b").unwrap(&text).is_none());
+        assert!(test_key(2).signer("a").unwrap(&text).is_none());
+        for i in 0..text.len() {
+            let mut other = text.clone().into_bytes();
+            other[i] = if other[i] == b'A' { b'B' } else { b'A' };
+            assert!(signer.unwrap(str::from_utf8(&other).unwrap()).is_none(), "{i}");
+            assert!(signer.unwrap(&text[..i]).is_none(), "{i}");
+        }
+        assert!(signer.unwrap(&format!("{text}A")).is_none());
+        assert!(signer.unwrap("§").is_none());
+    }
+
+    #[test]
+    fn a_form_s_token_is_of_one_session() {
+        let signer = test_key(1).signer("forms");
+        let text = signer.text(b"one");
+        assert!(signer.is_text_of(&text, b"one"));
+        assert!(!signer.is_text_of(&text, b"two"));
+        for bad in ["", "A", "§", &text[1..]] {
+            assert!(!signer.is_text_of(bad, b"one"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `/domains/{name}/share`: making a link for the domain's owner, and taking the links back.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodFilter;
+use linkseal_config::admin::Role;
+use linkseal_domain::{DomainName, Language};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::form::Form;
+use super::visitor::{Subject, Visitor};
+use super::{Html, Page, freeze, layout, words};
+use crate::Context;
+use crate::api::share::{Link, Wish, make_link};
+use crate::problem::Problem;
+use crate::scope::Reach;
+
+/// The lifetimes that can be chosen: as the API takes them, and in words.
+const LIFETIMES: [(&str, &str, &str); 3] = [
+    ("24h", "one day", "ein Tag"),
+    ("7d", "seven days", "sieben Tage"),
+    ("30d", "thirty days", "dreißig Tage"),
+];
+
+pub(super) fn pages() -> Vec<Page> {
+    let (get, post) = (MethodFilter::GET, MethodFilter::POST);
+    let path = "/domains/{name}/share";
+    vec![
+        Page::new(get, path, Role::Support, Reach::Domain, show),
+        Page::new(post, path, Role::Support, Reach::Domain, share),
+        Page::new(post, "/domains/{name}/share/end", Role::Support, Reach::Domain, end),
+    ]
+}
+
+async fn show(State(context): State<Arc<Context>>, visitor: Visitor, Subject(name): Subject) -> Result<Html, Problem> {
+    let banner = freeze::banner(&context, &visitor).await?;
+    Ok(page(&visitor, &name, banner))
+}
+
+async fn share(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Subject(name): Subject,
+    Form(wish): Form<Wish>,
+) -> Result<Html, Problem> {
+    let Link { url, expires } = make_link(&context, &name, wish, &visitor.actor()).await?;
+    let v = &visitor;
+    let made = html! {
+        div.card role="status" {
+            h2 { (v.say("The link", "Der Link")) }
+            p { code { (url) } " " (layout::copy_link(v, &url, v.say("the link", "der Link"))) }
+            p.muted { (v.say("It works until", "Er gilt bis")) " " (words::time(expires)) "." }
+            @if url.starts_with('/') {
+                p.muted { (v.say("pages.url is not configured: put this server’s address before it.",
+                    "pages.url ist nicht konfiguriert: die Adresse dieses Servers gehört davor.")) }
+            }
+        }
+    };
+    Ok(page(v, &name, made))
+}
+
+/// Nothing stands in it but the token, which is looked at before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn end(
+    State(context): State<Arc<Context>>,
+    visitor: Visitor,
+    Subject(name): Subject,
+    Form(Nothing {}): Form<Nothing>,
+) -> Result<Response, Problem> {
+    context.control.end_shares(&name, &visitor.actor()).await?;
+    let done = visitor.say(
+        "None of the links made so far works any more.",
+        "Keiner der bisherigen Links gilt noch.",
+    );
+    let done = html! { p.alert.good role="status" { (done) } };
+    Ok(page(&visitor, &name, done).into_response())
+}
+
+fn page(visitor: &Visitor, name: &DomainName, above: Markup) -> Html {
+    let v = visitor;
+    let path = v.domain_path(name, "");
+    let body = html! {
+        a.back href=(path) { "‹ " (name) }
+        h1 { (v.say("Share with the domain’s owner", "Mit dem Inhaber der Domain teilen")) }
+        (above)
+        form.card.form.narrow method="post" action={ (path) "/share" } {
+            (layout::form_token(v))
+            p { (v.say("Anyone with the link can see this one domain, with what to change, and have it verified. No token is needed.",
+                "Wer den Link hat, sieht diese eine Domain und was zu ändern ist, und kann sie überprüfen lassen. Ein Token braucht es nicht.")) }
+            div.field {
+                label for="expires_in" { (v.say("It works for", "Er gilt")) }
+                select #expires_in name="expires_in" {
+                    @for (span, en, de) in LIFETIMES {
+                        option value=(span) selected[span == "7d"] { (v.say(en, de)) }
+                    }
+                }
+            }
+            div.field {
+                label for="language" { (v.say("Language", "Sprache")) }
+                select #language name="lang" {
+                    option value="" { (v.say("of the visitor’s browser", "die des Browsers")) }
+                    @for language in Language::ALL {
+                        option value=(language.tag()) { (language.name()) }
+                    }
+                }
+            }
+            div.actions { button.primary { (v.say("Make a link", "Link erstellen")) } }
+        }
+        form.card.form.narrow method="post" action={ (path) "/share/end" } {
+            (layout::form_token(v))
+            p { (v.say("All links to this domain that were made so far:", "Alle bisherigen Links zu dieser Domain:")) }
+            div.actions { button { (v.say("Take them back", "Zurücknehmen")) } }
+        }
+    };
+    layout::document(v, v.say("Share", "Teilen"), body)
+}

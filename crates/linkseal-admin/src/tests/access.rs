@@ -1,0 +1,161 @@
+//! Who is let in, and to what.
+
+use serde_json::json;
+
+use super::*;
+use crate::api;
+
+/// What to send so that an endpoint is asked for something harmless.
+fn path(path: &str) -> String {
+    path.replace("{name}", "right.customer.example")
+}
+
+#[tokio::test]
+async fn every_route_by_every_role() {
+    let edge = Harness::start(three_tokens()).await;
+    let roles = [None, Some(Role::Viewer), Some(Role::Support), Some(Role::Admin)];
+    for endpoint in api::endpoints() {
+        let method = endpoint.method.as_str();
+        for (role, token) in roles.iter().zip([None, Some(VIEWER), Some(SUPPORT), Some(ADMIN)]) {
+            let mut call = edge.call(method, &path(endpoint.path));
+            if let Some(token) = token {
+                call = call.token(token);
+            }
+            let reply = call.json(json!({"paused": false})).send().await;
+            let allowed = endpoint.rule.role.is_none_or(|needed| *role >= Some(needed));
+            let place = format!("{method} {} by {role:?}: {reply:?}", endpoint.path);
+            match role {
+                _ if allowed => assert!(![401, 403].contains(&reply.status.as_u16()), "{place}"),
+                None => {
+                    reply.is_problem(401, "unauthorized");
+                    assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"linkseal\"", "{place}");
+                }
+                Some(_) => drop(reply.is_problem(403, "forbidden")),
+            }
+            assert_eq!(reply.header("cache-control"), "no-store", "{place}");
+            assert_eq!(reply.header("x-content-type-options"), "nosniff", "{place}");
+        }
+    }
+}
+
+#[test]
+fn writing_needs_more_than_reading() {
+    for endpoint in api::endpoints() {
+        let asks = ["/v1/links/inspect", "/v1/domains/https_ready"].contains(&endpoint.path);
+        let harmless = endpoint.method == Method::GET || asks;
+        let public = ["/healthz", "/readyz"].contains(&endpoint.path);
+        match endpoint.rule.role {
+            None => assert!(public, "{}", endpoint.path),
+            Some(Role::Viewer) => assert!(harmless && !public, "{}", endpoint.path),
+            Some(_) => assert!(!harmless, "{}", endpoint.path),
+        }
+    }
+}
+
+#[tokio::test]
+async fn support_pauses_and_changes_nothing_else() {
+    let edge = Harness::start(three_tokens()).await;
+    let new = json!({"name": "a.customer.example"});
+    edge.call("POST", "/v1/domains")
+        .token(SUPPORT)
+        .json(new.clone())
+        .send()
+        .await
+        .is_problem(403, "forbidden");
+    let added = edge.call("POST", "/v1/domains").token(ADMIN).json(new).send().await;
+    assert_eq!(added.status, 201);
+    let patch = |body: Value| {
+        edge.call("PATCH", "/v1/domains/a.customer.example")
+            .token(SUPPORT)
+            .json(body)
+            .send()
+    };
+    let paused = patch(json!({"paused": true})).await.json();
+    assert_eq!(
+        (&paused["paused"], &paused["ssl"]["reason"]),
+        (&json!(true), &json!("paused"))
+    );
+    patch(json!({"paused": false, "tenant": "mine"}))
+        .await
+        .is_problem(403, "forbidden");
+    let audit = edge.call("GET", "/v1/audit").token(VIEWER).send().await.json();
+    let entries = audit["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{audit}");
+    assert_eq!(entries[0]["who"], "support");
+    assert_eq!(entries[0]["from"], "127.0.0.1");
+    assert_eq!(
+        (&entries[0]["before"]["paused"], &entries[1]["action"]),
+        (&Value::Null, &json!("create"))
+    );
+}
+
+#[tokio::test]
+async fn tokens_are_compared_whole_and_can_be_changed() {
+    let edge = Harness::start(three_tokens()).await;
+    let longer = format!("{ADMIN}x");
+    for token in [&longer, "", &ADMIN[1..], "Admin-token-0123456789"] {
+        edge.call("GET", "/v1/domains")
+            .token(token)
+            .send()
+            .await
+            .is_problem(401, "unauthorized");
+    }
+    let basic = edge
+        .call("GET", "/v1/domains")
+        .header("authorization", "Basic eA==")
+        .send()
+        .await;
+    basic.is_problem(401, "unauthorized");
+    assert_eq!(edge.call("GET", "/v1/domains").token(ADMIN).send().await.status, 200);
+    edge.admin
+        .set_settings(settings_with(three_tokens().into_iter().take(2).collect()));
+    edge.call("GET", "/v1/domains")
+        .token(ADMIN)
+        .send()
+        .await
+        .is_problem(401, "unauthorized");
+    // With tokens any Host will do.
+    let named = edge
+        .call("GET", "/v1/domains")
+        .token(VIEWER)
+        .header("host", "admin.example")
+        .send()
+        .await;
+    assert_eq!(named.status, 200);
+}
+
+#[tokio::test]
+async fn without_tokens_this_machine_may_do_all_under_its_own_names() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    let from = |host: &str| edge.call("GET", "/v1/domains").header("host", host).send();
+    for host in ["localhost:9180", "127.0.0.1", "[::1]:8443", "127.0.0.2:1"] {
+        assert_eq!(from(host).await.status, 200, "{host}");
+    }
+    for host in ["rebound.example", "10.0.0.1", "localhost.evil.example"] {
+        from(host).await.is_problem(403, "forbidden");
+    }
+    let audit = edge.get("/v1/audit").await.json();
+    assert_eq!(audit["entries"][0]["who"], "local");
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_change_nothing() {
+    let edge = Harness::start(vec![]).await;
+    let body = json!({"name": "a.customer.example"});
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {
+        let call = edge
+            .call("POST", "/v1/domains")
+            .header("origin", origin)
+            .json(body.clone());
+        call.send().await.is_problem(403, "forbidden");
+    }
+    let own = format!("http://{}", edge.address);
+    let reply = edge
+        .call("POST", "/v1/domains")
+        .header("origin", &own)
+        .json(body)
+        .send()
+        .await;
+    assert_eq!(reply.status, 201);
+}

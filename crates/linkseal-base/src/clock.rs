@@ -1,0 +1,357 @@
+//! The one source of time, which tests can move.
+//!
+//! Everything that decides by the time of day asks a [`Clock`]: certificate lifetimes, retries,
+//! leases, token ages, journal rotation. A moved clock keeps running; it is only ahead, and every
+//! sleeper is woken to look again when it jumps.
+//!
+//! The system's time of day is not steady: it is set, by hand or by NTP, in either direction. Who
+//! waits for a span waits on the steady clock ([`Clock::sleep`], [`Clock::uptime`]). What is stored
+//! as a time of day is read with the bound of the rule that made it ([`Timestamp::is_ahead`],
+//! [`Timestamp::is_within`]): a clock that was ahead when it was written holds nothing up.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+use tokio::sync::Notify;
+
+/// Clocks of two nodes, and NTP at work: times so little apart are the same.
+pub const WOBBLE: Duration = Duration::from_secs(60);
+/// Longest sleep until a look at the time of day, which may have been set meanwhile.
+const SLICE: Duration = Duration::from_secs(30);
+
+/// The clock of one running edge. Clones share the same offset.
+#[derive(Clone, Default)]
+pub struct Clock {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Milliseconds added to the system's time; only tests and the simulator move it.
+    offset_ms: AtomicI64,
+    /// How many of them have passed, and are not a clock that was set.
+    passed_ms: AtomicI64,
+    began: Instant,
+    moved: Notify,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            offset_ms: AtomicI64::new(0),
+            passed_ms: AtomicI64::new(0),
+            began: Instant::now(),
+            moved: Notify::new(),
+        }
+    }
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "this is the one place that reads the system's time"
+        )]
+        let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
+        // A machine whose clock stands before 1970 gets 1970: certificates then look not yet
+        // valid, which is said clearly elsewhere, instead of a panic here.
+        let ms = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+        Timestamp::from_millis(ms.saturating_add(self.inner.offset_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Moves the clock forward, as if so much time had gone by, and wakes every sleeper.
+    pub fn advance(&self, by: Duration) {
+        let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.inner.passed_ms.fetch_add(ms, Ordering::Relaxed);
+        self.inner.offset_ms.fetch_add(ms, Ordering::Relaxed);
+        self.inner.moved.notify_waiters();
+    }
+
+    /// Sets the clock forward or back by so many milliseconds, as an operator or NTP does: no time
+    /// passes by that.
+    pub fn set(&self, by_ms: i64) {
+        self.inner.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.inner.moved.notify_waiters();
+    }
+
+    /// How long this clock has run, whatever it was set to.
+    pub fn uptime(&self) -> Duration {
+        let passed = u64::try_from(self.inner.passed_ms.load(Ordering::Relaxed)).unwrap_or(0);
+        self.inner.began.elapsed() + Duration::from_millis(passed)
+    }
+
+    /// Sleeps until the time of day is `deadline`, also when it gets there by a jump.
+    pub async fn sleep_until(&self, deadline: Timestamp) {
+        self.sleep_while(|| deadline.since(self.now())).await;
+    }
+
+    /// Sleeps for `span`, whatever the time of day is set to meanwhile.
+    pub async fn sleep(&self, span: Duration) {
+        let end = self.uptime().saturating_add(span);
+        let left = || Some(end.saturating_sub(self.uptime())).filter(|left| !left.is_zero());
+        self.sleep_while(left).await;
+    }
+
+    async fn sleep_while(&self, left: impl Fn() -> Option<Duration>) {
+        loop {
+            let moved = self.inner.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let Some(left) = left() else { return };
+            tokio::select! {
+                () = tokio::time::sleep(nap(left)) => {}
+                () = moved => {}
+            }
+        }
+    }
+}
+
+/// How long to sleep of what is left, until the clock is looked at again.
+fn nap(left: Duration) -> Duration {
+    left.min(SLICE)
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock(+{} ms)", self.inner.offset_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// A moment, in milliseconds since the Unix epoch; written as RFC 3339 in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_millis(ms: i64) -> Self {
+        Self(ms)
+    }
+
+    /// From seconds since the Unix epoch.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Whole seconds since the Unix epoch; zero before it.
+    pub fn unix(self) -> u64 {
+        u64::try_from(self.as_secs()).unwrap_or(0)
+    }
+
+    /// From a date as HTTP writes it (RFC 9110 §5.6.7; its obsolete forms aside). `None`: it is none.
+    pub fn parse_http_date(text: &str) -> Option<Self> {
+        let format =
+            format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
+        let date = PrimitiveDateTime::parse(text.trim(), &format).ok()?;
+        Some(Self::from_secs(date.assume_utc().unix_timestamp()))
+    }
+
+    /// How long after `earlier` this is; `None` when it is not after it.
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let ms = self.0.saturating_sub(earlier.0);
+        u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis)
+    }
+
+    /// How long after `earlier` this is, or zero.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        self.since(earlier).unwrap_or_default()
+    }
+
+    /// Whether this deadline is still ahead. `reach`: how far ahead its rule can have set it; one
+    /// that is farther off was set by a clock that was wrong, and has come.
+    pub fn is_ahead(self, now: Self, reach: Duration) -> bool {
+        self > now && self <= now + reach.saturating_add(WOBBLE)
+    }
+
+    /// Whether this moment lies less than `span` back. One that is still to come was noted by a
+    /// clock that was ahead: it is not known how long ago that was, so it does not.
+    pub fn is_within(self, span: Duration, now: Self) -> bool {
+        now.saturating_since(self) < span && self <= now + WOBBLE
+    }
+
+    /// `span` before this moment.
+    pub fn minus(self, span: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+
+    /// The same moment in the `time` crate's type; moments it cannot hold become the epoch.
+    pub fn to_datetime(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Reads RFC 3339, as people and JSON write it.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let t = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000))
+            .ok()
+            .map(Self)
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+    fn add(self, span: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = self.to_datetime();
+        let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+            t.hour(),
+            t.minute(),
+            t.second()
+        )?;
+        match t.millisecond() {
+            0 => f.write_str("Z"),
+            ms => write!(f, ".{ms:03}Z"),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// As `/openapi.json` describes it.
+impl JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Self::parse_rfc3339(&text)
+            .ok_or_else(|| de::Error::custom(format!("`{text}` is not an RFC 3339 time such as 2026-11-22T09:30:00Z")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_goes_both_ways() {
+        for text in [
+            "2026-11-22T09:30:00Z",
+            "2026-11-22T09:30:00.123Z",
+            "1969-12-31T23:59:59.999Z",
+        ] {
+            assert_eq!(Timestamp::parse_rfc3339(text).unwrap().to_string(), text);
+        }
+        assert_eq!(
+            Timestamp::parse_rfc3339("2026-11-22T10:30:00+01:00")
+                .unwrap()
+                .to_string(),
+            "2026-11-22T09:30:00Z"
+        );
+        assert!(Timestamp::parse_rfc3339("yesterday").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_jump_wakes_a_sleeper() {
+        let clock = Clock::system();
+        let day = Duration::from_secs(86_400);
+        let deadline = clock.now() + day;
+        let jump = async {
+            tokio::task::yield_now().await;
+            clock.advance(day);
+        };
+        tokio::join!(clock.sleep_until(deadline), jump);
+        assert!(clock.now() >= deadline);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_delays_no_sleeper() {
+        let clock = Clock::system();
+        let (short, day) = (Duration::from_millis(200), Duration::from_secs(86_400));
+        for by_ms in [-86_400_000, 60 * 86_400_000] {
+            let begun = Instant::now();
+            let set = async {
+                tokio::task::yield_now().await;
+                clock.set(by_ms);
+            };
+            tokio::join!(clock.sleep(short), set);
+            assert!((short..day).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        }
+        // A time of day is looked at again within the minute, whatever it was before.
+        assert!(nap(day) <= Duration::from_secs(60));
+        assert_eq!(nap(short), short);
+    }
+
+    #[tokio::test]
+    async fn time_that_seems_to_go_by_shortens_a_sleep() {
+        let (clock, hour) = (Clock::system(), Duration::from_secs(3600));
+        let jump = async {
+            tokio::task::yield_now().await;
+            clock.advance(hour);
+        };
+        tokio::join!(clock.sleep(hour), jump);
+        assert!(clock.uptime() >= hour);
+    }
+
+    #[test]
+    fn a_stored_time_beyond_its_reach_counts_as_come() {
+        let (now, hour) = (Timestamp::from_secs(1_795_305_600), Duration::from_secs(3600));
+        assert!(!now.is_ahead(now, hour));
+        assert!((now + hour).is_ahead(now, hour));
+        assert!(!(now + hour * 24).is_ahead(now, hour));
+        assert!(!Timestamp::from_millis(i64::MAX).is_ahead(now, hour));
+        assert!(now.is_within(hour, now) && !now.minus(hour).is_within(hour, now));
+        assert!(now.minus(hour / 2).is_within(hour, now));
+        assert!(
+            !(now + hour * 24).is_within(hour, now),
+            "noted by a clock that was ahead"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! What every part of linkseal stands on: one clock, one source of randomness, tasks that end with
+//! their owner, whose fault an error is, and the registry of metrics. It knows nothing of domains,
+//! networks or links.
+
+pub mod clock;
+pub mod fault;
+pub mod file_id;
+pub mod json;
+pub mod metrics;
+mod process;
+pub mod random;
+pub mod shutdown;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

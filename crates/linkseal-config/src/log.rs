@@ -1,0 +1,118 @@
+//! `[log]`: what is logged, and how.
+
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::text::{NotAllowed, written_as_text};
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: Format,
+    /// From which level on, in all and for single targets.
+    pub level: Levels,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Words for levels, quietest first.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// A level for all, and levels for single targets: `info,linkseal_issuer=debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// Target and level; the empty target is all that are not named.
+    directives: Vec<(String, &'static str)>,
+}
+
+impl Levels {
+    /// Targets and their levels; the empty target is all that are not named.
+    pub fn directives(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.directives.iter().map(|(target, level)| (target.as_str(), *level))
+    }
+}
+
+impl Levels {
+    /// One level for everything.
+    pub fn of_all(level: &'static str) -> Self {
+        Self {
+            directives: vec![(String::new(), level)],
+        }
+    }
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self::of_all("info")
+    }
+}
+
+impl FromStr for Levels {
+    type Err = NotAllowed;
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+        let directives = text.split(',').map(|directive| {
+            let (target, level) = directive.trim().rsplit_once('=').unwrap_or(("", directive.trim()));
+            let level = LEVELS
+                .iter()
+                .find(|l| l.eq_ignore_ascii_case(level.trim()))
+                .ok_or(NotAllowed)?;
+            let target = target.trim();
+            let is_path = target
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':');
+            // `=info` names no target.
+            if !is_path || (target.is_empty() && directive.contains('=')) {
+                return Err(NotAllowed);
+            }
+            Ok((target.to_owned(), *level))
+        });
+        directives
+            .collect::<Result<_, _>>()
+            .map(|directives| Self { directives })
+    }
+}
+
+impl std::fmt::Display for Levels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, (target, level)) in self.directives.iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            let equals = if target.is_empty() { "" } else { "=" };
+            write!(f, "{comma}{target}{equals}{level}")?;
+        }
+        Ok(())
+    }
+}
+
+written_as_text!(
+    Levels,
+    "a level (off, error, warn, info, debug, trace), or more such as \"info,linkseal_issuer=debug\"",
+    "info,linkseal_issuer=debug"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_known_words() {
+        let text = "info,linkseal_issuer=debug";
+        assert_eq!(text.parse::<Levels>().unwrap().to_string(), text);
+        assert_eq!("WARN".parse::<Levels>().unwrap().to_string(), "warn");
+        for bad in ["", "infoo", "linkseal", "=info", "a=b", "info,", "a b=info"] {
+            assert!(bad.parse::<Levels>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What of a new configuration a running edge can take over (SIGHUP), and what it cannot.
+
+use std::path::Path;
+
+use linkseal_base::clock::Timestamp;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+
+use super::{Config, ConfigError};
+
+/// A configuration read again by a running edge.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The new configuration; what needs a restart is still as it was.
+    pub config: Config,
+    /// Keys that were changed and take effect only by a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Reads the configuration again. When it is bad, the old one stays in force.
+pub fn reload(old: &Config, path: &Path) -> Result<Reloaded, ConfigError> {
+    let mut config = Config::load(path)?;
+    let needs_restart = changes_needing_restart(old, &config);
+    config.listen.clone_from(&old.listen);
+    config.store.clone_from(&old.store);
+    config.edge.node.clone_from(&old.edge.node);
+    config.events.dir.clone_from(&old.events.dir);
+    Ok(Reloaded { config, needs_restart })
+}
+
+/// Which keys differ that a running edge cannot change: listen, store, edge.node, events.dir.
+pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (a, b) = (old, new);
+    let keys = [
+        ("listen.http", a.listen.http != b.listen.http),
+        ("listen.https", a.listen.https != b.listen.https),
+        ("listen.admin", a.listen.admin != b.listen.admin),
+        ("listen.health", a.listen.health != b.listen.health),
+        (
+            "listen.proxy_protocol_from",
+            a.listen.proxy_protocol_from != b.listen.proxy_protocol_from,
+        ),
+        ("store.url", a.store.url != b.store.url),
+        ("store.password_file", a.store.password_file != b.store.password_file),
+        ("store.key_file", a.store.key_file != b.store.key_file),
+        ("edge.node", a.edge.node != b.edge.node),
+        ("events.dir", a.events.dir != b.events.dir),
+        ("log.format", a.log.format != b.log.format),
+    ];
+    keys.into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+}
+
+/// How reloads of the configuration went. Clones share the same series.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reloads: IntCounterVec,
+    successful: IntGauge,
+    read: IntGauge,
+}
+
+impl Metrics {
+    /// Registers the `linkseal_config_*` family. `now`: when the first configuration was read.
+    ///
+    /// # Errors
+    /// When a metric of that name is registered already.
+    pub fn register(registry: &Registry, now: Timestamp) -> Result<Self, prometheus::Error> {
+        let about = Opts::new(
+            "linkseal_config_reloads_total",
+            "Reloads of the configuration by result: ok or refused.",
+        );
+        let reloads = IntCounterVec::new(about, &["result"])?;
+        let successful = IntGauge::new(
+            "linkseal_config_last_reload_successful",
+            "Whether the last reload of the configuration was taken over; 1 before the first.",
+        )?;
+        let read = IntGauge::new(
+            "linkseal_config_last_reload_success_timestamp_seconds",
+            "When the configuration in force was read, in seconds since 1970.",
+        )?;
+        registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(successful.clone()))?;
+        registry.register(Box::new(read.clone()))?;
+        for result in ["ok", "refused"] {
+            reloads.with_label_values(&[result]);
+        }
+        successful.set(1);
+        read.set(now.as_secs());
+        Ok(Self {
+            reloads,
+            successful,
+            read,
+        })
+    }
+
+    /// Counts one reload.
+    pub fn reloaded(&self, ok: bool, now: Timestamp) {
+        let result = if ok { "ok" } else { "refused" };
+        self.reloads.with_label_values(&[result]).inc();
+        self.successful.set(ok.into());
+        if ok {
+            self.read.set(now.as_secs());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_reload_shows_and_leaves_the_time_of_what_is_in_force() {
+        let at = Timestamp::from_secs;
+        let metrics = Metrics::register(&Registry::new(), at(100)).unwrap();
+        let shown = || (metrics.successful.get(), metrics.read.get());
+        assert_eq!(shown(), (1, 100));
+        metrics.reloaded(false, at(200));
+        assert_eq!(shown(), (0, 100));
+        metrics.reloaded(true, at(300));
+        assert_eq!(shown(), (1, 300));
+    }
+}

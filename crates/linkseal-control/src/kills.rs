@@ -1,0 +1,184 @@
+//! Kill switches: what operators stop, so that the data plane stops it within the same moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkseal_base::clock::Clock;
+use linkseal_domain::links::{Kill, KillSwitches};
+use linkseal_store::{SharedStore, StoreError, StoredKill};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::Control;
+use super::input::{Actor, OperatorError};
+use super::operator::audit_entry;
+
+/// The longest note, in bytes.
+const MAX_NOTE: usize = 1_024;
+
+/// What is said with a kill.
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(example = serde_json::json!({"note": "incident 7"}))]
+pub struct NewKill {
+    /// Why, for other operators. `None`: nothing.
+    #[schemars(length(max = 1024))]
+    pub note: Option<String>,
+}
+
+/// Changes kill switches and puts them in force. Clones are the same one.
+#[derive(Clone)]
+pub struct KillDesk {
+    store: SharedStore,
+    clock: Clock,
+    switches: KillSwitches,
+    /// One change at a time, so that the last snapshot put in force is the newest.
+    changing: Arc<Mutex<()>>,
+}
+
+/// Wait after the store failed.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl Control {
+    /// Puts the stored switches in force as soon as the store answers.
+    pub async fn load_kills(self) {
+        while let Err(error) = self.kills().load().await {
+            self.store_fails("read the kill switches", None, &error);
+            tokio::time::sleep(RETRY).await;
+        }
+        tracing::info!("the kill switches are in force");
+    }
+}
+
+impl KillDesk {
+    /// For the data plane's switches.
+    pub fn new(store: SharedStore, clock: Clock, switches: KillSwitches) -> Self {
+        Self {
+            store,
+            clock,
+            switches,
+            changing: Arc::default(),
+        }
+    }
+
+    /// Puts in force what is stored; to be done before anything is served, and when another node
+    /// has changed it.
+    pub async fn load(&self) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        self.put_in_force().await
+    }
+
+    /// The switches in force.
+    pub fn switches(&self) -> &KillSwitches {
+        &self.switches
+    }
+
+    /// All of them, sorted by kind and value.
+    pub async fn list(&self) -> Result<Vec<StoredKill>, StoreError> {
+        self.store.kills().await
+    }
+
+    /// One of them. `None`: it is not killed.
+    pub async fn get(&self, kill: &Kill) -> Result<Option<StoredKill>, StoreError> {
+        Ok(self.list().await?.into_iter().find(|k| k.kill == *kill))
+    }
+
+    /// Kills; tells whether that is new. In force when this returns.
+    pub async fn put(&self, kill: Kill, new: NewKill, actor: &Actor) -> Result<(StoredKill, bool), OperatorError> {
+        if new.note.as_ref().is_some_and(|note| note.len() > MAX_NOTE) {
+            return Err(OperatorError::Invalid(format!("note: at most {MAX_NOTE} bytes")));
+        }
+        let _changing = self.changing.lock().await;
+        let before = self.get(&kill).await?;
+        let after = StoredKill {
+            kill,
+            note: new.note,
+            by: actor.who.clone(),
+            since: before.as_ref().map_or_else(|| self.clock.now(), |k| k.since),
+        };
+        let audit = self.audit(actor, "kill", &after.kill, before.as_ref(), Some(&after));
+        self.store.put_kill(&after, audit).await?;
+        self.put_in_force().await?;
+        Ok((after, before.is_none()))
+    }
+
+    /// Takes a kill back.
+    pub async fn delete(&self, kill: &Kill, actor: &Actor) -> Result<(), OperatorError> {
+        let _changing = self.changing.lock().await;
+        let before = self.get(kill).await?;
+        let audit = self.audit(actor, "unkill", kill, before.as_ref(), None);
+        self.store.delete_kill(kill, audit).await?;
+        Ok(self.put_in_force().await?)
+    }
+
+    async fn put_in_force(&self) -> Result<(), StoreError> {
+        let all = self.store.kills().await?;
+        self.switches.set(all.into_iter().map(|k| k.kill).collect());
+        Ok(())
+    }
+
+    fn audit(
+        &self,
+        actor: &Actor,
+        action: &str,
+        kill: &Kill,
+        before: Option<&StoredKill>,
+        after: Option<&StoredKill>,
+    ) -> linkseal_store::AuditEntry {
+        let view = |k: Option<&StoredKill>| k.map_or(Value::Null, |k| json!({"note": k.note, "by": k.by}));
+        let now = self.clock.now();
+        audit_entry(actor, now, action, kill.to_string(), view(before), view(after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linkseal_link::{Destination, KillKind};
+
+    use super::*;
+    use crate::tests::{actor, fresh};
+
+    #[tokio::test]
+    async fn a_kill_is_in_force_at_once_and_after_a_restart() {
+        let (store, _dir) = fresh();
+        let switches = KillSwitches::new();
+        let desk = KillDesk::new(store.clone(), Clock::system(), switches.clone());
+        let evil = Destination::new("https://www.evil.example/").unwrap();
+        let kill = || Kill::new(KillKind::Host, "Evil.example").unwrap();
+        let (_, created) = desk.put(kill(), NewKill::default(), &actor()).await.unwrap();
+        assert!(created);
+        assert_eq!(switches.hit("acme", None, &evil), Some(KillKind::Host));
+        let note = NewKill {
+            note: Some("phishing".into()),
+        };
+        let (stored, created) = desk.put(kill(), note, &actor()).await.unwrap();
+        assert!(!created);
+        assert_eq!(desk.get(&kill()).await.unwrap(), Some(stored));
+
+        let restarted = KillSwitches::new();
+        let later = KillDesk::new(store.clone(), Clock::system(), restarted.clone());
+        later.load().await.unwrap();
+        assert_eq!(restarted.hit("acme", None, &evil), Some(KillKind::Host));
+
+        desk.delete(&kill(), &actor()).await.unwrap();
+        assert_eq!(switches.hit("acme", None, &evil), None);
+        assert!(matches!(
+            desk.delete(&kill(), &actor()).await,
+            Err(OperatorError::Store(StoreError::NotFound))
+        ));
+        let long = NewKill {
+            note: Some("x".repeat(MAX_NOTE + 1)),
+        };
+        assert!(desk.put(kill(), long, &actor()).await.is_err());
+        let told: Vec<_> = store
+            .audit(None, 10)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|l| (l.action, l.subject))
+            .collect();
+        let line = |action: &str| (action.to_owned(), "host/evil.example".to_owned());
+        assert_eq!(told, [line("unkill"), line("kill"), line("kill")]);
+    }
+}

@@ -1,0 +1,192 @@
+//! What the tests of the control plane share.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use linkseal_base::clock::Clock;
+use linkseal_base::shutdown::Tasks;
+use linkseal_dns::{Answer, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
+use linkseal_domain::DomainName;
+use linkseal_domain::cert::cache::Certificates;
+use linkseal_domain::cert::sealed::Sealer;
+use linkseal_domain::cert::tickets::TicketKeys;
+use linkseal_domain::handshakes::HandshakeFailures;
+use linkseal_domain::links::{KillSwitches, RedirectCache};
+use linkseal_domain::registry::Registry;
+use linkseal_issuer::{AccountKey, CaSettings, Issuer};
+use linkseal_store::sqlite::SqliteStore;
+use linkseal_store::{AuditEntry, SharedStore};
+use prometheus::Registry as Prometheus;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::cname::CnameSettings;
+use super::{
+    Actor, Authorities, Authority, Control, Issue, Limit, Limits, Metrics, Ownership, Parts, Settings, Tools,
+    audit_entry,
+};
+
+/// An empty store, and the directory it is in.
+pub(super) fn fresh() -> (SharedStore, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(dir.path().join("linkseal.db"), None).unwrap();
+    (Arc::new(store), dir)
+}
+
+pub(super) fn actor() -> Actor {
+    Actor {
+        who: "ops".into(),
+        from: Ipv4Addr::LOCALHOST.into(),
+        tenant: None,
+    }
+}
+
+/// Where every name leads.
+const EDGE: &str = "track.platform.example";
+/// The only CA. Port 9 (discard) of loopback: nobody listens.
+pub(super) const CA: &str = "https://127.0.0.1:9/directory";
+
+/// DNS in which every name leads to the edge, but those of which the first label is `missing` or
+/// `failing`. Questions about `panics` panic.
+struct NamesTell;
+
+#[async_trait]
+impl Lookup for NamesTell {
+    async fn lookup(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
+        if name.starts_with("missing") {
+            return Err(LookupError::NxDomain { ttl: Some(60) });
+        }
+        assert!(!name.starts_with("panics"), "as the test wants it");
+        if name.starts_with("failing") {
+            return Err(LookupError::ServFail { text: None });
+        }
+        if kind != Kind::Cname {
+            return Err(LookupError::NoData { ttl: Some(60) });
+        }
+        let record = Record {
+            owner: name.to_owned(),
+            ttl: 60,
+            data: Data::Name(EDGE.to_owned()),
+        };
+        Ok(Answer { records: vec![record] })
+    }
+}
+
+/// A control plane of which nothing runs by itself.
+pub(super) struct Bench {
+    pub(super) control: Control,
+    pub(super) clock: Clock,
+    pub(super) store: SharedStore,
+    dir: TempDir,
+}
+
+impl Bench {
+    pub(super) async fn new() -> Self {
+        Self::with_cname(None).await
+    }
+
+    pub(super) async fn with_cname(cname: Option<CnameSettings>) -> Self {
+        let (store, dir) = fresh();
+        let (clock, tasks, prometheus) = (Clock::system(), Tasks::new(), Prometheus::new());
+        let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
+        let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
+        let settings = CaSettings {
+            directory: CA.to_owned(),
+            contact: Vec::new(),
+            ca_file: None,
+            eab: None,
+            profile: None,
+        };
+        let issuer_metrics = linkseal_issuer::Metrics::register(&prometheus).unwrap();
+        let issuer = Issuer::new(
+            settings,
+            key,
+            Arc::clone(&store),
+            Arc::clone(&sealer),
+            clock.clone(),
+            issuer_metrics,
+        )
+        .unwrap();
+        let target = Target {
+            name: name(EDGE),
+            aliases: Vec::new(),
+            addresses: Vec::new(),
+        };
+        let checks = CheckerSettings {
+            target,
+            spf_include: None,
+            dkim: Vec::new(),
+            dmarc: None,
+        };
+        let dns_metrics = linkseal_dns::Metrics::register(&prometheus);
+        let checker = Checker::new(checks, Arc::new(NamesTell), clock.clone(), dns_metrics);
+        let limit = |count| Limit {
+            count,
+            per: Duration::from_secs(3_600),
+        };
+        let limits = Limits {
+            orders_per_account: limit(300),
+            per_registered_domain: limit(50),
+            failed_per_name: limit(5),
+        };
+        let registry = Registry::new();
+        registry.set_loaded();
+        let control = Control::new(Parts {
+            clock: clock.clone(),
+            store: Arc::clone(&store),
+            sealer,
+            registry,
+            certificates: Certificates::new(100, 100).0,
+            tickets: TicketKeys::new(),
+            redirects: RedirectCache::new(1 << 20, 1).0,
+            kills: KillSwitches::new(),
+            handshake_failures: HandshakeFailures::default(),
+            tools: Tools {
+                authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
+                checker: Arc::new(checker),
+                asker: None,
+                preflight: None,
+            },
+            settings: Settings {
+                issue: Issue::OnRegister,
+                target: name(EDGE),
+                recheck: Duration::from_secs(86_400),
+                departed_after: Duration::from_secs(30 * 86_400),
+                probe: None,
+                aliases: Vec::new(),
+                cname,
+                ownership: Ownership::default(),
+                max_domains_per_tenant: Some(100),
+                keep_rejected: 0,
+            },
+            node: "edge-1".to_owned(),
+            max_concurrent_orders: 4,
+            tasks,
+            metrics: Metrics::register(&prometheus).unwrap(),
+        });
+        Self {
+            control,
+            clock,
+            store,
+            dir,
+        }
+    }
+
+    pub(super) fn audit(&self, action: &str, name: &DomainName) -> AuditEntry {
+        let now = self.clock.now();
+        audit_entry(&actor(), now, action, name.to_string(), Value::Null, Value::Null)
+    }
+
+    /// Makes every question to the store about domains fail.
+    pub(super) fn break_store(&self) {
+        let db = rusqlite::Connection::open(self.dir.path().join("linkseal.db")).unwrap();
+        db.execute_batch("PRAGMA foreign_keys = OFF; DROP TABLE domains")
+            .unwrap();
+    }
+}
+
+pub(super) fn name(text: &str) -> DomainName {
+    DomainName::parse(text).unwrap()
+}

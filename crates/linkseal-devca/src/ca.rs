@@ -1,0 +1,293 @@
+//! The CA's keys and what it signs: a root (kept on disk when asked to), an intermediate made at
+//! every start, the listener's own certificate, and leaves.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use linkseal_base::clock::Timestamp;
+use linkseal_base::random;
+use linkseal_domain::cert::certificate::chain_from_pem;
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+
+use super::csr::SubjectKey;
+
+/// Root, intermediate and listener certificates begin here, 2020-01-01: anyone who checks them by the
+/// system's clock accepts them too when the CA's own clock was moved.
+const INFRASTRUCTURE_SINCE: Timestamp = Timestamp::from_secs(1_577_836_800);
+/// …and end this long after the start, which no test of renewals outlives.
+const INFRASTRUCTURE_LIFETIME: Duration = Duration::from_secs(20 * 365 * 86_400);
+/// Serial numbers carry 127 random bits; RFC 5280 §4.1.2.2 allows 20 bytes.
+const SERIAL_BYTES: usize = 16;
+/// A common name has at most 64 characters (X.520). With none at all, strict clients want a
+/// critical SAN extension, which rcgen does not write.
+const MAX_COMMON_NAME: usize = 64;
+/// The root's key in the state folder.
+const ROOT_KEY_FILE: &str = "devca-root.key";
+/// The root's certificate in the state folder, to be trusted by clients.
+const ROOT_FILE: &str = "devca-root.pem";
+
+/// The signing side of the CA.
+pub(super) struct Authority {
+    root_pem: String,
+    root_der: CertificateDer<'static>,
+    intermediate: Certificate,
+    intermediate_key: KeyPair,
+}
+
+/// A leaf as it was signed.
+pub(super) struct Signed {
+    /// Leaf and intermediate.
+    pub(super) chain_pem: String,
+    /// In lower-case hexadecimal.
+    pub(super) serial: String,
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+}
+
+/// What the listener serves TLS with.
+pub(super) struct ListenerCertificate {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+impl Authority {
+    /// Takes the root of `state_dir`, or makes one (and keeps it there); `None` keeps it in memory.
+    pub(super) fn open(state_dir: Option<&Path>, now: Timestamp) -> io::Result<Self> {
+        let root_key = match state_dir {
+            Some(dir) => root_key_in(dir)?,
+            None => KeyPair::generate().map_err(io::Error::other)?,
+        };
+        let root = root_certificate(&root_key, now).map_err(io::Error::other)?;
+        let root_pem = match state_dir {
+            Some(dir) => root_pem_in(dir, &root, &root_key)?,
+            None => root.pem(),
+        };
+        let intermediate_key = KeyPair::generate().map_err(io::Error::other)?;
+        let mut params = infrastructure("Dev Issuing E1", &intermediate_key, now);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let intermediate = params
+            .signed_by(&intermediate_key, &root, &root_key)
+            .map_err(io::Error::other)?;
+        let root_der = chain_from_pem(&root_pem).map_err(io::Error::other)?.remove(0);
+        Ok(Self {
+            root_pem,
+            root_der,
+            intermediate,
+            intermediate_key,
+        })
+    }
+
+    /// The root as PEM.
+    pub(super) fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
+    /// The root as DER.
+    pub(super) fn root_der(&self) -> &CertificateDer<'static> {
+        &self.root_der
+    }
+
+    /// A certificate for the CA's own listener.
+    pub(super) fn listener(&self, address: IpAddr, now: Timestamp) -> Result<ListenerCertificate, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = infrastructure("Dev ACME", &key, now);
+        params.subject_alt_names = vec![SanType::DnsName("localhost".try_into()?), SanType::IpAddress(address)];
+        leaf_usage(&mut params, false);
+        let leaf = params.signed_by(&key, &self.intermediate, &self.intermediate_key)?;
+        Ok(ListenerCertificate {
+            chain: vec![leaf.der().clone(), self.intermediate.der().clone()],
+            key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        })
+    }
+
+    /// Signs a leaf for names that were validated.
+    pub(super) fn sign(
+        &self,
+        key: &SubjectKey,
+        names: &[String],
+        not_before: Timestamp,
+        lifetime: Duration,
+    ) -> Result<Signed, rcgen::Error> {
+        let serial = serial();
+        // X.509 counts whole seconds.
+        let not_before = Timestamp::from_secs(not_before.as_secs());
+        let not_after = Timestamp::from_secs((not_before + lifetime).as_secs());
+        let mut params = CertificateParams::default();
+        params.not_before = not_before.to_datetime();
+        params.not_after = not_after.to_datetime();
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = names.iter().find(|n| n.len() <= MAX_COMMON_NAME) {
+            params.distinguished_name.push(DnType::CommonName, name.as_str());
+        }
+        params.subject_alt_names = names
+            .iter()
+            .map(|n| Ok(SanType::DnsName(n.as_str().try_into()?)))
+            .collect::<Result<_, rcgen::Error>>()?;
+        leaf_usage(&mut params, key.algorithm() == &rcgen::PKCS_RSA_SHA256);
+        let leaf = params.signed_by(key, &self.intermediate, &self.intermediate_key)?;
+        Ok(Signed {
+            chain_pem: format!("{}{}", leaf.pem(), self.intermediate.pem()),
+            serial: hex::encode(serial),
+            not_before,
+            not_after,
+        })
+    }
+
+    /// The first half of every leaf's ARI identifier (RFC 9773 §4.1).
+    pub(super) fn key_identifier(&self) -> Vec<u8> {
+        self.intermediate.key_identifier()
+    }
+}
+
+fn root_certificate(key: &KeyPair, now: Timestamp) -> Result<Certificate, rcgen::Error> {
+    let mut params = infrastructure("Dev Root X1", key, now);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.self_signed(key)
+}
+
+/// The common part of what is not a customer's. The name carries a mark of the key, so that two
+/// CAs never look alike in a trust store.
+fn infrastructure(name: &str, key: &KeyPair, now: Timestamp) -> CertificateParams {
+    let hash = hex::encode(digest(&SHA256, key.public_key_raw()));
+    let mark = hash.get(..6).unwrap_or_default();
+    let mut dn = DistinguishedName::new();
+    dn.push(DnType::OrganizationName, "linkseal development CA");
+    dn.push(DnType::CommonName, format!("{name} {mark}"));
+    let mut params = CertificateParams::default();
+    params.distinguished_name = dn;
+    params.serial_number = Some(SerialNumber::from_slice(&serial()));
+    params.not_before = INFRASTRUCTURE_SINCE.to_datetime();
+    params.not_after = whole_seconds(now + INFRASTRUCTURE_LIFETIME);
+    params
+}
+
+fn leaf_usage(params: &mut CertificateParams, rsa: bool) {
+    // Also brings the subject key identifier.
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    if rsa {
+        params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+    }
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+}
+
+fn whole_seconds(t: Timestamp) -> OffsetDateTime {
+    Timestamp::from_secs(t.as_secs()).to_datetime()
+}
+
+/// Positive and without a leading zero byte, so that its hexadecimal form is what X.509 carries.
+fn serial() -> [u8; SERIAL_BYTES] {
+    let mut serial = random::bytes::<SERIAL_BYTES>();
+    serial[0] = (serial[0] & 0x7f) | 0x40;
+    serial
+}
+
+fn root_key_in(dir: &Path) -> io::Result<KeyPair> {
+    let path = dir.join(ROOT_KEY_FILE);
+    match fs::read_to_string(&path) {
+        Ok(pem) => KeyPair::from_pem(&pem).map_err(|e| unreadable(&path, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let key = KeyPair::generate().map_err(io::Error::other)?;
+            fs::create_dir_all(dir)?;
+            write_whole(&path, &zeroize::Zeroizing::new(key.serialize_pem()), true)?;
+            Ok(key)
+        }
+        Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
+    }
+}
+
+/// The certificate clients already trust, if it is this key's; else writes the new one.
+fn root_pem_in(dir: &Path, fresh: &Certificate, key: &KeyPair) -> io::Result<String> {
+    let path = dir.join(ROOT_FILE);
+    if let Ok(pem) = fs::read_to_string(&path)
+        && chain_from_pem(&pem).is_ok_and(|chain| is_for(&chain, key))
+    {
+        return Ok(pem);
+    }
+    let pem = fresh.pem();
+    write_whole(&path, &pem, false)?;
+    Ok(pem)
+}
+
+fn is_for(chain: &[CertificateDer<'static>], key: &KeyPair) -> bool {
+    chain.first().is_some_and(|der| {
+        x509_parser::parse_x509_certificate(der).is_ok_and(|(_, c)| c.public_key().raw == key.public_key_der())
+    })
+}
+
+fn unreadable(path: &Path, e: impl std::fmt::Display) -> io::Error {
+    let text = format!(
+        "{} holds no usable key ({e}); delete it to get a new root",
+        path.display()
+    );
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Writes a file so that it is there whole or not at all; a private one is the owner's only.
+fn write_whole(path: &Path, content: &str, private: bool) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = path.with_extension("new");
+    let mode = if private { 0o600 } else { 0o644 };
+    // One that a crash left behind may have other permissions.
+    match fs::remove_file(&temporary) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_kept_root_is_the_same_after_a_restart_and_its_key_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = linkseal_base::clock::Clock::system().now();
+        let first = Authority::open(Some(dir.path()), now).unwrap();
+        let again = Authority::open(Some(dir.path()), now + Duration::from_secs(86_400)).unwrap();
+        assert_eq!(first.root_pem(), again.root_pem());
+        let mode = fs::metadata(dir.path().join(ROOT_KEY_FILE))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_ne!(Authority::open(None, now).unwrap().root_pem(), first.root_pem());
+    }
+
+    #[test]
+    fn a_damaged_root_key_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(ROOT_KEY_FILE), "junk").unwrap();
+        let error = Authority::open(Some(dir.path()), Timestamp::default()).err().unwrap();
+        assert!(error.to_string().contains(ROOT_KEY_FILE), "{error}");
+    }
+}

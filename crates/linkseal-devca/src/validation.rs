@@ -1,0 +1,143 @@
+//! HTTP-01 (RFC 8555 §8.3), really done: the challenge's URL is fetched over TCP ([`linkseal_net::http01`]),
+//! except that names lead where [`Hosts`] says and ports 80 and 443 are the edge's.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::StatusCode;
+use linkseal_net::http01::{self, Miss, NoWay, Way};
+use serde_json::{Value, json};
+
+use super::Core;
+use super::problem::Problem;
+use super::state::Challenge;
+
+/// Where names lead: the CA's view of DNS.
+pub struct Hosts {
+    table: RwLock<Table>,
+}
+
+struct Table {
+    default: Option<IpAddr>,
+    names: HashMap<String, Option<IpAddr>>,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        let default = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        Self {
+            table: RwLock::new(Table {
+                default,
+                names: HashMap::new(),
+            }),
+        }
+    }
+}
+
+impl Hosts {
+    /// Where every name leads that has no entry of its own. `None`: nowhere, as if not in DNS.
+    pub fn set_default(&self, address: Option<IpAddr>) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).default = address;
+    }
+
+    /// Where one name leads. `None`: nowhere, as if not in DNS.
+    pub fn set(&self, name: &str, address: Option<IpAddr>) {
+        self.table
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .names
+            .insert(name.to_owned(), address);
+    }
+
+    fn look_up(&self, name: &str) -> Option<IpAddr> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.names.get(name).copied().unwrap_or(table.default)
+    }
+}
+
+/// Validates one challenge, in the background, and writes down what came of it.
+pub(super) async fn validate(core: Arc<Core>, authorization: String) {
+    let Some((name, token, thumbprint)) = core.challenge_to_validate(&authorization) else {
+        return;
+    };
+    // Before it is counted: a test that saw the count may move the clock at once.
+    let due = core.clock.now() + core.faults.validation_delay();
+    core.stats.count(|s| s.validations += 1);
+    core.stats.count_names([name.as_str()], |s| s.validations += 1);
+    core.clock.sleep_until(due).await;
+    if core.faults.is_stuck(&name) {
+        return;
+    }
+    let visit = Visit {
+        core: &core,
+        records: Mutex::default(),
+    };
+    let result = match core.faults.rejected_challenge(&name) {
+        Some(problem) => Err(problem),
+        None => {
+            let Ok(_turn) = core.validations.acquire().await else {
+                return;
+            };
+            let expected = format!("{token}.{thumbprint}");
+            let fetched = http01::fetch(&visit, &name, &token, &expected, core.validation_timeout).await;
+            fetched.map_err(|miss| problem(&miss))
+        }
+    };
+    if let Err(problem) = &result {
+        tracing::info!(%name, detail = %problem.detail, "devca: the challenge failed");
+        core.stats.count_names([name.as_str()], |s| s.failed += 1);
+    }
+    {
+        let mut state = core.state();
+        if let Some(authorization) = state.authorizations.get_mut(&authorization) {
+            authorization.records = visit.records.into_inner().unwrap_or_else(PoisonError::into_inner);
+            authorization.challenge = match result {
+                Ok(()) => Challenge::Valid(core.clock.now()),
+                Err(problem) => Challenge::Invalid(problem),
+            };
+        }
+    }
+    // After the change, so that anyone who waits sees it.
+    core.stats.count(|_| {});
+}
+
+/// The CA's view of where names lead, and the record it keeps of one validation.
+struct Visit<'a> {
+    core: &'a Core,
+    records: Mutex<Vec<Value>>,
+}
+
+#[async_trait]
+impl Way for Visit<'_> {
+    async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, NoWay> {
+        let ip = self.core.hosts.look_up(host).ok_or(NoWay::NoAddress)?;
+        Ok(vec![SocketAddr::new(ip, self.port(https))])
+    }
+
+    fn port(&self, https: bool) -> u16 {
+        self.core.port(https)
+    }
+
+    fn visits(&self, url: &str, host: &str, to: SocketAddr) {
+        let record = json!({
+            "url": url, "hostname": host, "port": to.port().to_string(),
+            "addressesResolved": [to.ip()], "addressUsed": to.ip(),
+        });
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    }
+}
+
+fn problem(miss: &Miss) -> Problem {
+    let detail = miss.to_string();
+    match miss {
+        Miss::NoAddress { .. } | Miss::NotTried { .. } => Problem::new(StatusCode::BAD_REQUEST, "dns", detail),
+        Miss::Connection(_) => Problem::new(StatusCode::BAD_REQUEST, "connection", detail),
+        Miss::Wrong(_) => Problem::unauthorized(detail),
+    }
+}
+
+/// How long a validation may take, as at Let's Encrypt.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,69 @@
+//! Counts DNS checks by result.
+
+use linkseal_domain::record::DnsVerdict;
+use prometheus::{IntCounterVec, Opts, Registry};
+
+/// `linkseal_dns_checks_total{result}`.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    checks: IntCounterVec,
+}
+
+impl Metrics {
+    /// Creates the metrics and adds them to a registry.
+    ///
+    /// # Panics
+    /// When they are in the registry already.
+    pub fn register(registry: &Registry) -> Self {
+        let opts = Opts::new(
+            "linkseal_dns_checks_total",
+            "DNS checks of domains, by what they found.",
+        );
+        #[allow(
+            clippy::expect_used,
+            reason = "names and labels are constants; a second registration is a bug"
+        )]
+        let checks = {
+            let checks = IntCounterVec::new(opts, &["result"]).expect("the name and label are valid");
+            registry.register(Box::new(checks.clone())).expect("registered once");
+            checks
+        };
+        // All series exist from the start, so that a rate never misses the first event.
+        for result in RESULTS {
+            checks.with_label_values(&[result]);
+        }
+        Self { checks }
+    }
+
+    /// `ours`: whether our own resolvers did not answer.
+    pub(super) fn count(&self, verdict: &DnsVerdict, ours: bool) {
+        let result = if ours { OURS } else { label(verdict) };
+        self.checks.with_label_values(&[result]).inc();
+    }
+}
+
+/// Our own resolvers did not answer.
+const OURS: &str = "no_resolver";
+
+const RESULTS: [&str; 8] = [
+    "right",
+    "missing",
+    "elsewhere",
+    "proxied",
+    "stray_aaaa",
+    "caa_forbids",
+    "error",
+    OURS,
+];
+
+fn label(verdict: &DnsVerdict) -> &'static str {
+    match verdict {
+        DnsVerdict::Right => "right",
+        DnsVerdict::Missing => "missing",
+        DnsVerdict::Elsewhere { .. } => "elsewhere",
+        DnsVerdict::Proxied { .. } => "proxied",
+        DnsVerdict::StrayAaaa { .. } => "stray_aaaa",
+        DnsVerdict::CaaForbids { .. } => "caa_forbids",
+        DnsVerdict::Error { .. } => "error",
+    }
+}

@@ -1,0 +1,276 @@
+//! Where a name leads: its CNAME chain, then its addresses, compared with the edge's.
+//!
+//! The chain is followed by hand, one CNAME question a hop: a chain that passes through the
+//! edge's name is right even when the edge's own addresses cannot be had (that would be ours).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::future::join;
+use linkseal_base::fault::Fault;
+use linkseal_domain::DomainName;
+use linkseal_domain::record::DnsVerdict;
+
+use super::cdn;
+use super::look::Look;
+use super::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};
+
+/// How many CNAMEs are followed; a CA follows hardly more.
+const MAX_CHAIN: usize = 10;
+/// How many addresses are named when they are wrong.
+const MAX_NAMED: usize = 4;
+
+/// What customers' names have to lead to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The CNAME target: edge.name.
+    pub name: DomainName,
+    /// Older targets that customers still point to.
+    pub aliases: Vec<DomainName>,
+    /// Public addresses of the edge, for apex names. Empty: those edge.name resolves to.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Target {
+    /// Whether this is edge.name or one of its aliases.
+    pub(super) fn is_edge(&self, name: &str) -> bool {
+        self.name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
+    }
+}
+
+/// One hop of a CNAME chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The name the CNAME stands at.
+    pub from: String,
+    /// Its target.
+    pub to: String,
+    /// How many seconds caches may keep it.
+    pub ttl: u32,
+}
+
+/// Where a name leads, before CAA.
+#[derive(Clone, Debug)]
+pub(super) struct Trace {
+    pub(super) verdict: DnsVerdict,
+    pub(super) chain: Vec<Alias>,
+    pub(super) a: Vec<Ipv4Addr>,
+    pub(super) aaaa: Vec<Ipv6Addr>,
+    /// The name that has these addresses: the chain's end.
+    pub(super) end: String,
+    /// Those of them that have to go, where the others point here.
+    pub(super) strays: Vec<IpAddr>,
+    /// How long caches may keep what was found at the name, in seconds.
+    pub(super) ttl: Option<u32>,
+    /// Whose fault an error is, where that is clear already.
+    pub(super) fault: Option<Fault>,
+}
+
+/// Follows a name and compares where it ends with the edge.
+pub(super) async fn trace(look: &Look<'_>, name: &DomainName, target: &Target) -> Trace {
+    let mut trace = Trace {
+        verdict: DnsVerdict::Right,
+        chain: Vec::new(),
+        a: Vec::new(),
+        aaaa: Vec::new(),
+        end: name.to_string(),
+        strays: Vec::new(),
+        ttl: None,
+        fault: None,
+    };
+    trace.verdict = match follow(look, name.as_str(), target, &mut trace).await {
+        Err(verdict) => verdict,
+        Ok(end) => {
+            trace.end.clone_from(&end);
+            addresses(look, &end, name, target, &mut trace).await
+        }
+    };
+    trace
+}
+
+/// Follows the CNAMEs to the last name. `Err`: the verdict is clear before any address is known.
+async fn follow(look: &Look<'_>, name: &str, target: &Target, trace: &mut Trace) -> Result<String, DnsVerdict> {
+    let mut current = name.to_owned();
+    loop {
+        match look.get(&current, Kind::Cname).await {
+            Ok(answer) => {
+                let Some(to) = answer.names().next().map(str::to_owned) else {
+                    return Ok(current);
+                };
+                let ttl = answer.ttl().unwrap_or_default();
+                trace.ttl = trace.ttl.or(Some(ttl));
+                let circle = to == name || trace.chain.iter().any(|a| a.from == to);
+                trace.chain.push(Alias {
+                    from: current,
+                    to: to.clone(),
+                    ttl,
+                });
+                if target.is_edge(&to) {
+                    return Err(DnsVerdict::Right);
+                }
+                // A target such as `https://…` is in the zone, but no server can be asked for it.
+                if circle || trace.chain.len() > MAX_CHAIN || !is_name(&to) {
+                    return Err(elsewhere(trace));
+                }
+                current = to;
+            }
+            Err(e) if e.is_absent() => {
+                trace.ttl = trace.ttl.or(e.negative_ttl());
+                // The name asked for may still have addresses; a name that does not exist has none.
+                if matches!(e, LookupError::NxDomain { .. }) {
+                    return Err(if trace.chain.is_empty() {
+                        DnsVerdict::Missing
+                    } else {
+                        leaves(trace)
+                    });
+                }
+                return Ok(current);
+            }
+            Err(LookupError::Loop) => return Err(elsewhere(trace)),
+            Err(e) => return Err(error(&current, &e)),
+        }
+    }
+}
+
+/// Compares the addresses at the chain's end with the edge's.
+async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Target, trace: &mut Trace) -> DnsVerdict {
+    let (a, aaaa) = join(look.get(end, Kind::A), look.get(end, Kind::Aaaa)).await;
+    let found = [ips(&a), ips(&aaaa)].concat();
+    if found.is_empty() {
+        // CAs go on with what one of the two gives, so one failure alone is none.
+        let failed = [&a, &aaaa]
+            .into_iter()
+            .filter_map(|r| r.as_ref().err())
+            .find(|e| !e.is_absent());
+        return match failed {
+            Some(e) => error(end, e),
+            None if trace.chain.is_empty() => DnsVerdict::Missing,
+            None => leaves(trace),
+        };
+    }
+    for ip in &found {
+        match ip {
+            IpAddr::V4(ip) => trace.a.push(*ip),
+            IpAddr::V6(ip) => trace.aaaa.push(*ip),
+        }
+    }
+    if trace.chain.is_empty() {
+        trace.ttl = [&a, &aaaa]
+            .into_iter()
+            .filter_map(|r| r.as_ref().ok().and_then(Answer::ttl))
+            .max();
+    }
+    // The edge's own name is where its addresses are, unless the configuration knows better.
+    if target.addresses.is_empty() && target.is_edge(name.as_str()) {
+        return DnsVerdict::Right;
+    }
+    let foreign: Vec<IpAddr> = found
+        .iter()
+        .copied()
+        .filter(|ip| !target.addresses.contains(ip))
+        .collect();
+    if foreign.is_empty() {
+        return DnsVerdict::Right;
+    }
+    let own = own_addresses(look, target).await;
+    let is_foreign = |ip: &IpAddr| !own.found.contains(ip);
+    let foreign: Vec<IpAddr> = foreign.into_iter().filter(is_foreign).collect();
+    let Some(first) = foreign.first() else {
+        return DnsVerdict::Right;
+    };
+    // A proxy stands in front of all of a name's addresses; beside one of ours it is a second record.
+    if foreign.len() == found.len()
+        && let Some(provider) = cdn::provider(&foreign, targets(trace))
+    {
+        return DnsVerdict::Proxied {
+            provider: provider.to_owned(),
+        };
+    }
+    // Where the edge is is not known: nothing can be held against the customer.
+    let unknown = foreign.iter().find_map(|ip| own.unknown(*ip));
+    if let Some(e) = unknown.filter(|_| target.addresses.is_empty()) {
+        trace.fault = Some(Fault::Ours);
+        return error(target.name.as_str(), e);
+    }
+    if foreign.iter().all(IpAddr::is_ipv6) && !trace.a.is_empty() {
+        trace.strays.clone_from(&foreign);
+        return DnsVerdict::StrayAaaa {
+            found: *first,
+            host: end.to_owned(),
+        };
+    }
+    if trace.chain.is_empty() {
+        let named: Vec<String> = foreign.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+        return DnsVerdict::Elsewhere {
+            found: named.join(", "),
+        };
+    }
+    elsewhere(trace)
+}
+
+/// What edge.name resolves to.
+struct Own {
+    found: Vec<IpAddr>,
+    a: Option<LookupError>,
+    aaaa: Option<LookupError>,
+}
+
+impl Own {
+    /// Why it is not known whether an address is the edge's. `None`: it is known.
+    fn unknown(&self, ip: IpAddr) -> Option<&LookupError> {
+        let error = if ip.is_ipv6() { &self.aaaa } else { &self.a };
+        // Nothing of one family says something only where there is the other.
+        error.as_ref().filter(|e| !e.is_absent() || self.found.is_empty())
+    }
+}
+
+async fn own_addresses(look: &Look<'_>, target: &Target) -> Own {
+    let (a, aaaa) = join(
+        look.get(target.name.as_str(), Kind::A),
+        look.get(target.name.as_str(), Kind::Aaaa),
+    )
+    .await;
+    Own {
+        found: [ips(&a), ips(&aaaa)].concat(),
+        a: a.err(),
+        aaaa: aaaa.err(),
+    }
+}
+
+/// The addresses in an answer, less those that a resolver makes up for networks without IPv4
+/// (DNS64, RFC 6147): no zone holds these.
+fn ips(answer: &Result<Answer, LookupError>) -> Vec<IpAddr> {
+    let found = answer.as_ref().map(Answer::addresses).unwrap_or_default();
+    found.into_iter().filter(|ip| !is_synthesized(*ip)).collect()
+}
+
+/// Whether an address lies in 64:ff9b::/96 (RFC 6052 §2.1).
+pub fn is_synthesized(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.segments().starts_with(&[0x64, 0xff9b, 0, 0, 0, 0]))
+}
+
+fn targets(trace: &Trace) -> impl Iterator<Item = &str> {
+    trace.chain.iter().map(|a| a.to.as_str())
+}
+
+/// The verdict on a chain that ends somewhere without addresses.
+fn leaves(trace: &Trace) -> DnsVerdict {
+    match cdn::provider(&[], targets(trace)) {
+        Some(provider) => DnsVerdict::Proxied {
+            provider: provider.to_owned(),
+        },
+        None => elsewhere(trace),
+    }
+}
+
+fn elsewhere(trace: &Trace) -> DnsVerdict {
+    DnsVerdict::Elsewhere {
+        found: trace.chain.first().map(|a| plain(&a.to)).unwrap_or_default(),
+    }
+}
+
+pub(super) fn error(name: &str, error: &LookupError) -> DnsVerdict {
+    DnsVerdict::Error {
+        zone: zone_of(name).to_owned(),
+        error: error.to_string(),
+    }
+}

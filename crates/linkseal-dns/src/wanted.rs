@@ -1,0 +1,154 @@
+//! Records a platform asks one customer for ([`WantedRecord`]). Reported only, never a gate.
+
+use std::net::IpAddr;
+
+use linkseal_domain::record::WantedRecord;
+
+use super::look::Look;
+use super::lookup::{Answer, Data, Kind, normal, plain};
+use super::near_miss;
+use super::row::{Hint, Purpose, RecordReport, Word};
+
+/// Checks one record.
+pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordReport {
+    let (host, value) = (normal(&wanted.host), wanted.value.trim());
+    let type_name = wanted.kind.trim().to_ascii_uppercase();
+    let row = RecordReport::new(&type_name, Purpose::Domain, &host, vec![value.to_owned()]);
+    let Some(kind) = Kind::parse(&type_name) else {
+        return row.is(
+            Word::NotChecked,
+            Hint::new(
+                format!("{type_name} records are not looked at."),
+                format!("{type_name}-Einträge werden nicht geprüft."),
+            ),
+        );
+    };
+    let answer = match look.get(&host, kind).await {
+        Ok(answer) => answer,
+        Err(e) => {
+            let as_text = match kind {
+                Kind::Cname => near_miss::target_as_text(look, &host, &normal(value)).await,
+                _ => None,
+            };
+            return row.without(look, kind, &e).await.near(as_text);
+        }
+    };
+    let row = row.found(shown(&answer, kind, value), answer.ttl());
+    if answer.records.iter().any(|r| is(&r.data, value)) {
+        return row;
+    }
+    if kind == Kind::Cname {
+        let found = row.found.first().cloned().unwrap_or_default();
+        return row.leads_elsewhere(&plain(&found), &normal(value));
+    }
+    if row.found.is_empty() {
+        // Other texts at the name do no harm, they are just not this one.
+        let absent = super::lookup::LookupError::NoData { ttl: answer.ttl() };
+        return row.without(look, kind, &absent).await;
+    }
+    let quoted = kind == Kind::Txt && row.found.iter().any(|f| words(f) == words(value));
+    row.is(
+        Word::Wrong,
+        Hint::new(
+            format!("Change the record {host} {type_name} to {value}."),
+            format!("Ändern Sie den Eintrag {host} {type_name} auf {value}."),
+        ),
+    )
+    .also(quoted.then(near_miss::quotation_marks))
+}
+
+/// What is shown of an answer: of texts only those that are a version of the one wanted.
+fn shown(answer: &Answer, kind: Kind, value: &str) -> Vec<String> {
+    let tag = |t: &str| {
+        t.trim_matches('"')
+            .split_once('=')
+            .map(|(tag, _)| tag.trim().to_ascii_lowercase())
+    };
+    let related = |d: &Data| kind != Kind::Txt || (tag(value).is_some() && tag(&d.to_string()) == tag(value));
+    answer
+        .records
+        .iter()
+        .map(|r| &r.data)
+        .filter(|d| related(d) || is(d, value))
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// Whether a record holds a value as people write it.
+fn is(data: &Data, value: &str) -> bool {
+    match data {
+        Data::Address(ip) => value.parse::<IpAddr>().is_ok_and(|v| v == *ip),
+        Data::Name(name) => *name == normal(value),
+        Data::Mx { preference, exchange } => {
+            let mut parts = value.split_whitespace();
+            parts.next().and_then(|p| p.parse::<u16>().ok()) == Some(*preference)
+                && parts.next().map(normal).as_ref() == Some(exchange)
+        }
+        Data::Caa { .. } => words(&data.to_string()) == words(value),
+        // Quotation marks are a zone file's; in the value itself they make it another one.
+        Data::Txt(text) => !text.contains('"') && words(text) == words(value),
+    }
+}
+
+/// A text without its quotes and with single spaces: forms and zone files differ in both.
+fn words(text: &str) -> String {
+    text.replace('"', "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::Script;
+    use super::*;
+
+    const HOST: &str = "verify.customer.example";
+
+    #[tokio::test]
+    async fn every_type_is_compared_as_it_should_be() {
+        for (kind, value, found, verdict) in [
+            ("TXT", "\"token=abc\"", vec!["other", "token=abc"], Word::Ok),
+            ("TXT", "token=abc", vec!["token=old"], Word::Wrong),
+            ("TXT", "token=abc", vec!["\"token=abc\""], Word::Wrong),
+            ("TXT", "\"token=a\" \"b c\"", vec!["token=a b c"], Word::Ok),
+            ("TXT", "token=abc", vec!["v=spf1 -all"], Word::Missing),
+            ("txt", "token=abc", vec![], Word::Missing),
+            (
+                "CNAME",
+                "Target.Platform.example.",
+                vec!["target.platform.example"],
+                Word::Ok,
+            ),
+            ("CNAME", "target.platform.example", vec!["other.example"], Word::Wrong),
+            ("A", "192.0.2.1", vec!["192.0.2.2", "192.0.2.1"], Word::Ok),
+            ("A", "192.0.2.1", vec!["192.0.2.2"], Word::Wrong),
+            ("AAAA", "2001:DB8:0::1", vec!["2001:db8::1"], Word::Ok),
+            (
+                "MX",
+                "10  mx.platform.example.",
+                vec!["10 mx.platform.example"],
+                Word::Ok,
+            ),
+            (
+                "MX",
+                "10 mx.platform.example",
+                vec!["20 mx.platform.example"],
+                Word::Wrong,
+            ),
+            ("CAA", "0 issue \"ca.example\"", vec!["0 issue ca.example"], Word::Ok),
+            ("NS", "ns1.platform.example", vec!["ns1.platform.example"], Word::Ok),
+            ("SRV", "0 0 1 x.example", vec![], Word::NotChecked),
+        ] {
+            let script = Script::new();
+            for f in &found {
+                script.add(HOST, Kind::parse(kind).unwrap(), f);
+            }
+            let wanted = WantedRecord {
+                kind: kind.into(),
+                host: "Verify.customer.example.".into(),
+                value: value.into(),
+            };
+            let row = script.with_look(async |look| check(look, &wanted).await).await;
+            assert_eq!(row.verdict, verdict, "{kind} {value} {found:?}: {}", row.hint.en);
+            assert_eq!((row.host.as_str(), row.purpose), (HOST, Purpose::Domain));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What an edge knows of links beyond their signature: redirects stored under a slug
+//! ([`RedirectCache`]) and kill switches ([`KillSwitches`]). The control plane fills both, the data
+//! plane reads them.
+
+mod kill;
+mod redirects;
+
+pub use kill::{Kill, KillError, KillSwitches, Kills};
+pub use redirects::{Both, Found, Lookup, NotKnown, RedirectCache, Target};

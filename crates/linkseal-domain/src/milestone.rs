@@ -1,0 +1,230 @@
+//! What in a domain's life its platform is told of, by an event each (contract, section 6).
+
+use linkseal_base::clock::Timestamp;
+
+use super::ssl::{FailureKind, Reason, SslEvent, SslStatus, State};
+
+/// A turn in a domain's life that is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Milestone {
+    /// A certificate is held where none was.
+    Issued,
+    /// The certificate was replaced in time.
+    Renewed,
+    /// A certificate cannot be had: an order failed, or DNS has come to forbid the renewal. Told
+    /// when it begins, when its cause changes and when linkseal gives up: not with every attempt.
+    Failed,
+    /// The certificate should have been renewed, and little of its life is left. Once for each.
+    Expiring,
+    /// The certificate ran out without a successor. Once for each.
+    Expired,
+    /// DNS no longer points here. Told when it is noticed, and again only after it was right.
+    Moved,
+}
+
+impl Milestone {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Issued,
+        Self::Renewed,
+        Self::Failed,
+        Self::Expiring,
+        Self::Expired,
+        Self::Moved,
+    ];
+
+    /// As one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Renewed => "renewed",
+            Self::Failed => "failed",
+            Self::Expiring => "expiring",
+            Self::Expired => "expired",
+            Self::Moved => "moved",
+        }
+    }
+
+    /// What is told of an event that led from one status to the next at `now`. `None`: nothing.
+    pub fn of(before: &SslStatus, event: &SslEvent, after: &SslStatus, now: Timestamp) -> Option<Self> {
+        let other_cause = before.facts.cause != after.facts.cause;
+        match event {
+            SslEvent::Issued(_) if before.holds(now) => Some(Self::Renewed),
+            SslEvent::Issued(_) => Some(Self::Issued),
+            // What its operator has to put right is no news to the platform's customers.
+            SslEvent::Failed { failure, .. } if failure.kind.is_ours() && failure.kind != FailureKind::Internal => None,
+            // A replacement by hand that fails leaves all as it was; who has asked for it sees it.
+            SslEvent::Failed { .. } if after.reason == Reason::Ok => None,
+            SslEvent::Failed { .. } => {
+                // What was doubted, and what has come before the renewal was due, has not been told.
+                let due = before.renewal_planned().filter(|_| before.holds(now));
+                let untold = |at: Timestamp| due.is_some_and(|due| at < due);
+                let first = before.doubted || before.last_error.as_ref().is_none_or(|e| untold(e.at));
+                let gives_up = after.reason == Reason::GivenUp && before.reason != Reason::GivenUp;
+                (first || other_cause || gives_up).then_some(Self::Failed)
+            }
+            SslEvent::DnsChecked(_) | SslEvent::DnsCheckedByHand(_) => match after.reason {
+                Reason::Moved => (before.reason != Reason::Moved).then_some(Self::Moved),
+                Reason::RenewalFailing => {
+                    (before.reason != Reason::RenewalFailing || other_cause).then_some(Self::Failed)
+                }
+                _ => None,
+            },
+            SslEvent::Tick if before.state() == State::Issued && after.state() != State::Issued => Some(Self::Expired),
+            SslEvent::Tick => (after.told_expiring && !before.told_expiring).then_some(Self::Expiring),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::DnsVerdict;
+    use crate::ssl::{CertificateInfo, Failure, FailureKind, LastError};
+
+    const T0: Timestamp = Timestamp::from_secs(1_795_305_600);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn issued() -> SslEvent {
+        SslEvent::Issued(CertificateInfo {
+            not_before: T0,
+            not_after: T0 + DAY * 90,
+            obtained: None,
+            issuer: "Test CA".into(),
+            serial: "01".into(),
+            sans: vec!["a.example".into()],
+            ca: "https://ca.example/dir".into(),
+            ari_id: None,
+            renew_at: T0 + DAY * 60,
+            ari_check_at: None,
+        })
+    }
+
+    fn failed(kind: FailureKind) -> SslEvent {
+        let error = LastError {
+            kind: "urn:x".into(),
+            detail: "said so".into(),
+            at: T0,
+            subproblems: vec![],
+        };
+        SslEvent::Failed {
+            failure: Failure {
+                kind,
+                error,
+                retry_after: None,
+            },
+            backoff: DAY,
+        }
+    }
+
+    fn elsewhere(found: &str) -> SslEvent {
+        SslEvent::DnsChecked(DnsVerdict::Elsewhere { found: found.into() })
+    }
+
+    /// What is told, event by event.
+    fn told(steps: impl IntoIterator<Item = (SslEvent, u32)>) -> Vec<Option<Milestone>> {
+        let mut status = SslStatus::new(T0);
+        let mut told = Vec::new();
+        for (event, days) in steps {
+            let now = T0 + DAY * days;
+            let after = status.then(event.clone(), now);
+            told.push(Milestone::of(&status, &event, &after, now));
+            status = after;
+        }
+        told
+    }
+
+    #[test]
+    fn a_loop_of_retries_is_told_once_a_cause() {
+        use FailureKind::{Connection, WrongAnswer};
+        let right = || SslEvent::DnsChecked(DnsVerdict::Right);
+        let ordered = || SslEvent::OrderStarted { ca: "ca".into() };
+        let steps = [
+            (failed(Connection), 0),
+            (right(), 1),
+            (ordered(), 1),
+            (failed(Connection), 1),
+            (failed(WrongAnswer), 2),
+            (failed(WrongAnswer), 3),
+            (issued(), 4),
+            (failed(WrongAnswer), 61),
+            (issued(), 62),
+        ];
+        use Milestone::{Failed, Issued, Renewed};
+        let expected = [
+            Some(Failed),
+            None,
+            None,
+            None,
+            Some(Failed),
+            None,
+            Some(Issued),
+            Some(Failed),
+            Some(Renewed),
+        ];
+        assert_eq!(told(steps), expected);
+    }
+
+    #[test]
+    fn giving_up_is_told_though_its_cause_is_an_old_one() {
+        let times = crate::GIVE_UP_AFTER;
+        let all = told((0..times).map(|day| (failed(FailureKind::Connection), day)));
+        let (first, last) = (all.first().unwrap(), all.last().unwrap());
+        assert_eq!((*first, *last), (Some(Milestone::Failed), Some(Milestone::Failed)));
+        assert_eq!(all.iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn a_move_is_told_once_until_it_was_right_again() {
+        let steps = [
+            (issued(), 0),
+            (elsewhere("x"), 1),
+            (elsewhere("y"), 2),
+            (SslEvent::DnsChecked(DnsVerdict::Right), 3),
+            (elsewhere("x"), 4),
+        ];
+        use Milestone::{Issued, Moved};
+        assert_eq!(told(steps), [Some(Issued), Some(Moved), None, None, Some(Moved)]);
+        // Where none is held, no one has moved.
+        assert_eq!(told([(elsewhere("x"), 0)]), [None]);
+    }
+
+    #[test]
+    fn the_end_is_told_once_a_certificate() {
+        let tick = |day| (SslEvent::Tick, day);
+        let steps = [(issued(), 0), tick(61), tick(74), tick(76), tick(77), tick(91)];
+        let expected = [
+            Some(Milestone::Issued),
+            None,
+            None,
+            Some(Milestone::Expiring),
+            None,
+            Some(Milestone::Expired),
+        ];
+        assert_eq!(told(steps), expected);
+        let after_it_ran_out = [(issued(), 0), tick(76), tick(91), (issued(), 91)];
+        assert_eq!(told(after_it_ran_out).last(), Some(&Some(Milestone::Issued)));
+    }
+
+    #[test]
+    fn a_replacement_by_hand_that_fails_is_told_only_once_the_renewal_is_due() {
+        let held = SslStatus::new(T0).then(issued(), T0).then(SslEvent::Reissue, T0 + DAY);
+        let event = failed(FailureKind::Connection);
+        let early = held.then(event.clone(), T0 + DAY);
+        assert_eq!(Milestone::of(&held, &event, &early, T0 + DAY), None);
+        let due = early.then(event.clone(), T0 + DAY * 61);
+        assert_eq!(
+            Milestone::of(&early, &event, &due, T0 + DAY * 61),
+            Some(Milestone::Failed)
+        );
+        let servfail = SslEvent::DnsCheckedByHand(DnsVerdict::Error {
+            zone: "z".into(),
+            error: "SERVFAIL".into(),
+        });
+        let silent = held.then(servfail.clone(), T0 + DAY);
+        assert_eq!(Milestone::of(&held, &servfail, &silent, T0 + DAY), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! HTTP on the edge (contract, section 4): from a connection to its replies.
+//!
+//! [`serve`] drives a connection; for each request `respond` checks the host, asks the router and
+//! calls the room that answers: challenge, open, click, redirect, unsubscribe, well_known, or passes it
+//! on to a back end (`upstream`). Answers come from memory; what may be waited for is the journal
+//! (`record`), a stored redirect that is not in memory, an admission answer on port 80, a small
+//! request body, an upstream for challenges, and back ends.
+
+mod challenge;
+mod click;
+mod context;
+mod forwarded;
+mod host;
+mod kill;
+mod metrics;
+mod one_click;
+mod open;
+mod pages;
+mod record;
+mod redirect;
+mod reply;
+mod respond;
+pub mod router;
+mod server;
+mod target;
+mod unsubscribe;
+pub mod upstream;
+mod watch;
+mod well_known;
+
+#[cfg(test)]
+mod tests;
+
+pub use challenge::UPSTREAM_AT_ONCE as CHALLENGES_HANDED_ON;
+pub use challenge::{ChallengeUpstream, UpstreamError};
+pub use context::{BRIEF, Context, Limits, Settings};
+pub use metrics::Metrics;
+pub use server::serve;

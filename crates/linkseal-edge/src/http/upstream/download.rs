@@ -1,0 +1,190 @@
+//! A response's body on its way to the client: piece by piece, as fast as the client takes it. The
+//! back end's place is free as soon as the last byte of it is here.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::pipe::{Lost, Pace, Pipe};
+use super::pool::{Backend, Link, Place};
+use crate::http::server::{Ongoing, Session, Waiting};
+
+/// The body of a response.
+pub(in crate::http) struct Download {
+    /// `None`: there is no body.
+    pipe: Option<Arc<Pipe>>,
+    /// What is still to come, where that is known.
+    left: Option<u64>,
+    /// Tells the client's connection that it is the back end that is waited for.
+    waiting: Option<Waiting>,
+    session: Arc<Session>,
+}
+
+/// Why a body ends early: the client's connection is cut, so that it cannot be taken for whole.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::http) enum DownloadError {
+    #[error("the back end broke off: {0}")]
+    BrokenOff(#[from] hyper::Error),
+    #[error("the back end was silent for {0:?}")]
+    Silent(Duration),
+    #[error("the client took next to nothing for upstream.idle_timeout")]
+    Stuck,
+}
+
+/// A body as it comes from a back end, with all that is held for it.
+pub(super) struct Source {
+    pub(super) body: Incoming,
+    pub(super) backend: Arc<Backend>,
+    /// The connection it comes on. `None`: it is used for nothing else.
+    pub(super) link: Option<Link>,
+    pub(super) idle: Duration,
+    pub(super) place: Place,
+}
+
+impl Download {
+    pub(super) fn new(source: Source, session: &Arc<Session>) -> Self {
+        let ended = source.body.is_end_stream();
+        let left = source.body.size_hint().exact();
+        let pipe = if ended {
+            source.ended();
+            None
+        } else {
+            let pipe = Arc::new(Pipe::new(Ongoing::new(session)));
+            let tasks = source.backend.tasks.clone();
+            tasks.spawn_until_stop(source.fill(Arc::clone(&pipe)));
+            Some(pipe)
+        };
+        Self {
+            pipe,
+            left,
+            waiting: None,
+            session: Arc::clone(session),
+        }
+    }
+}
+
+impl Source {
+    /// Reads the body to its end, no farther ahead of the client than the pipe allows.
+    async fn fill(mut self, pipe: Arc<Pipe>) {
+        let mut pace = Pace::new(self.idle);
+        let yielding = self.backend.yields(self.place.client, Arc::<Pipe>::clone(&pipe));
+        let end = loop {
+            match pipe.room(&mut pace).await {
+                Ok(()) => {}
+                // What is left closes the back end's connection: the rest is of no use to anyone.
+                Err(Lost::Gone) => return,
+                Err(Lost::Stuck) => return pipe.give_up(),
+            }
+            let frame = tokio::select! {
+                biased;
+                () = pipe.gone() => return,
+                frame = timeout(self.idle, self.body.frame()) => frame,
+            };
+            match frame {
+                Err(_) => break Err(DownloadError::Silent(self.idle)),
+                Ok(Some(Err(error))) => break Err(error.into()),
+                // Trailers are not passed on: the end.
+                Ok(None) => break Ok(()),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => pipe.push(data),
+                    Err(_) => break Ok(()),
+                },
+            }
+            if self.body.is_end_stream() {
+                break Ok(());
+            }
+        };
+        let whole = end.is_ok();
+        pipe.end(end);
+        if !whole {
+            return;
+        }
+        // The client's time is not the back end's: its place is given back before the client has all.
+        let client = self.place.client;
+        let parked = if pipe.is_empty() {
+            None
+        } else {
+            self.backend.parked.try_enter(client)
+        };
+        let held = match parked {
+            Some(_) => {
+                drop(yielding);
+                self.ended();
+                None
+            }
+            // Too much waits for clients already: this one's place waits with it.
+            None => Some((self, yielding)),
+        };
+        if pipe.emptied(&mut pace).await == Err(Lost::Stuck) {
+            pipe.give_up();
+        }
+        if let Some((source, _yielding)) = held {
+            source.ended();
+        }
+        drop(parked);
+    }
+
+    /// The body was read to its end: connection and place are free.
+    fn ended(self) {
+        if let Some(link) = self.link {
+            self.backend.give_back(link);
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = DownloadError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DownloadError>>> {
+        let this = self.get_mut();
+        let Some(pipe) = &this.pipe else {
+            return Poll::Ready(None);
+        };
+        match pipe.poll(cx) {
+            Poll::Pending => {
+                if this.waiting.is_none() {
+                    this.waiting = Some(Waiting::new(&this.session));
+                }
+                Poll::Pending
+            }
+            Poll::Ready(piece) => {
+                this.waiting = None;
+                if let (Some(left), Some(Ok(piece))) = (&mut this.left, &piece) {
+                    *left = left.saturating_sub(piece.len() as u64);
+                }
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pipe.as_ref().is_none_or(|pipe| pipe.is_at_end())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        if let Some(pipe) = &self.pipe {
+            pipe.leave();
+        }
+    }
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Download(…)")
+    }
+}

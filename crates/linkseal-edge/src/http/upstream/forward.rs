@@ -1,0 +1,285 @@
+//! One request to a back end, from its rule to the reply.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Scheme;
+use http::{Request, Response, StatusCode, Version, request};
+use hyper::body::Incoming;
+use linkseal_domain::registry::Entry;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::connect::ConnectError;
+use super::download::{Download, Source};
+use super::metrics::Outcome;
+use super::pool::{Link, Sent};
+use super::request::{ALLOW, Outgoing, Refusal, Seen};
+use super::response;
+use super::rules::Rule;
+use super::upload::{Phase, Progress, ReadFirst, Upload, UploadError};
+use crate::http::context::Settings;
+use crate::http::forwarded::came_over_https;
+use crate::http::host::Host;
+use crate::http::kill;
+use crate::http::record;
+use crate::http::reply::{self, Reply};
+use crate::http::respond::Exchange;
+use crate::http::server::{Session, Waiting, at_hand};
+
+/// How long after a failed connection it is tried once more: a restart often takes no longer.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+/// Passes a request on, and the response back.
+pub(in crate::http) async fn forward(
+    session: Arc<Session>,
+    request: Request<Incoming>,
+    entry: Arc<Entry>,
+    rule: Arc<Rule>,
+) -> Reply {
+    // What is waited for here has bounds of its own: the client is not to blame.
+    let _waiting = Waiting::new(&session);
+    let authority = authority(&session, &request, &entry);
+    let (head, body) = request.into_parts();
+    let uncertain = head.version <= Version::HTTP_11 && head.headers.contains_key(http::header::TRANSFER_ENCODING);
+    let (mut reply, outcome) = match attempt(&session, &head, body, &authority, &entry, &rule).await {
+        Ok(reply) if reply.status().is_server_error() => (reply, Outcome::Failed),
+        Ok(reply) => (reply, Outcome::Answered),
+        Err(failure) => failure.reply(&head, &rule),
+    };
+    if uncertain {
+        response::last(&mut reply);
+    }
+    rule.counters.count(outcome);
+    reply
+}
+
+async fn attempt(
+    session: &Arc<Session>,
+    head: &request::Parts,
+    body: Incoming,
+    authority: &str,
+    entry: &Entry,
+    rule: &Rule,
+) -> Result<Reply, Failure> {
+    let (mut upload, progress) = Upload::new(body, rule.max_body);
+    let outgoing = {
+        let settings = session.context.settings.load();
+        let seen = Seen {
+            client: session.connection.client.ip(),
+            // A back end that is told `http` would redirect to HTTPS, and the CDN come back the same way.
+            https: session.connection.tls.is_some() || came_over_https(&head.headers),
+            host: authority,
+            edge: settings.edge_name.as_str(),
+        };
+        Outgoing::new(head, upload.length(), rule.max_body, &seen).map_err(Failure::Refused)?
+    };
+    read_first(session, rule, &mut upload).await?;
+    let client = session.connection.client.ip();
+    let place = rule.backend.place(client).await.ok_or(Failure::Busy)?;
+    let uploading = upload
+        .is_to_come()
+        .then(|| rule.backend.yields(client, Arc::<Progress>::clone(&progress)));
+    let (response, link) = exchange(rule, &outgoing, upload, &progress).await?;
+    drop(uploading);
+    let (answered, body) = response.into_parts();
+    let warning = {
+        let settings = session.context.settings.load();
+        let x = exchange_of(session, &settings, head, entry);
+        kill::holds(&x, &answered).then(|| kill::warning(&x))
+    };
+    let source = Source {
+        body,
+        backend: Arc::clone(&rule.backend),
+        link: (!outgoing.has_odd_body()).then_some(link),
+        idle: rule.idle_timeout,
+        place,
+    };
+    let reply = match warning {
+        Some(warning) => reply::for_method(warning, &head.method),
+        None => {
+            let body = Download::new(source, session);
+            response::passed_on(answered, &head.method, body).ok_or(Failure::NotAsked)?
+        }
+    };
+    if rule.events {
+        let event = {
+            let settings = session.context.settings.load();
+            let x = exchange_of(session, &settings, head, entry);
+            record::upstream(&x, authority, &rule.prefix)
+        };
+        // Serving beats counting: the journal has counted and logged what it could not take.
+        let _ = event.written().await;
+    }
+    Ok(reply)
+}
+
+/// Waits for the client, where it has to be waited for, before anything is taken at the back end.
+async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) -> Result<(), Failure> {
+    let mut read = pin!(upload.read_first(rule.idle_timeout));
+    let read = match at_hand(read.as_mut()).await {
+        Some(read) => read,
+        None => {
+            let waits = session.wait_for_client().ok_or(Failure::Busy)?;
+            tokio::select! {
+                biased;
+                read = read => read,
+                () = waits.taken_away() => return Err(Failure::Busy),
+            }
+        }
+    };
+    let status = match read {
+        Ok(()) => return Ok(()),
+        Err(ReadFirst::Late) => StatusCode::REQUEST_TIMEOUT,
+        Err(ReadFirst::Ended(UploadError::TooLong)) => StatusCode::PAYLOAD_TOO_LARGE,
+        Err(ReadFirst::Ended(UploadError::BrokenOff(_))) => StatusCode::BAD_REQUEST,
+    };
+    Err(Failure::Refused(Refusal::Status(status)))
+}
+
+fn exchange_of<'r>(
+    session: &'r Session,
+    settings: &'r Settings,
+    head: &'r request::Parts,
+    entry: &'r Entry,
+) -> Exchange<'r> {
+    Exchange {
+        session,
+        settings,
+        method: &head.method,
+        uri: &head.uri,
+        version: head.version,
+        headers: &head.headers,
+        now: session.context.clock.now(),
+        entry,
+    }
+}
+
+/// Sends a request until there is a response, or none is to be had.
+async fn exchange(
+    rule: &Rule,
+    outgoing: &Outgoing,
+    upload: Upload,
+    progress: &Arc<Progress>,
+) -> Result<(Response<Incoming>, Link), Failure> {
+    let mut body = upload;
+    let (mut fresh, mut connected) = (false, false);
+    let scheme = rule.backend.origin.to.scheme().unwrap_or(&Scheme::HTTP);
+    loop {
+        let mut link = match rule.backend.link(fresh).await {
+            Ok(link) => link,
+            Err(ConnectError::Tcp(_)) if !connected => {
+                connected = true;
+                sleep(TRY_AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(Failure::Unreachable(error)),
+        };
+        let h2 = link.is_h2().then_some(scheme);
+        let request = outgoing.request(h2, body).map_err(Failure::Refused)?;
+        progress.restart();
+        let mut error = match wait(link.send(request), progress, rule).await? {
+            Ok(response) => return Ok((response, link)),
+            Err(error) => error,
+        };
+        match progress.phase() {
+            Phase::TooLong => return Err(Failure::Refused(Refusal::Status(StatusCode::PAYLOAD_TOO_LARGE))),
+            Phase::BrokenOff => return Err(Failure::Refused(Refusal::Status(StatusCode::BAD_REQUEST))),
+            _ => {}
+        }
+        // A kept connection that was dead: nothing of the request has been done.
+        let again = match error.take_message() {
+            // Once only: a new connection that fails says something about the back end.
+            _ if !link.reused || fresh => None,
+            Some(unsent) => Some(unsent.into_body()),
+            None if outgoing.may_be_repeated() && is_cut(error.error()) => Some(Upload::none(progress)),
+            None => None,
+        };
+        body = again.ok_or_else(|| Failure::Broken(error.into_error()))?;
+        fresh = true;
+    }
+}
+
+/// Waits for the head of a response, as long as something moves.
+async fn wait(
+    mut sent: std::pin::Pin<Box<dyn Future<Output = Sent> + Send>>,
+    progress: &Progress,
+    rule: &Rule,
+) -> Result<Sent, Failure> {
+    let deadline = || progress.deadline(rule.response_timeout, rule.idle_timeout);
+    loop {
+        let until = deadline();
+        tokio::select! {
+            biased;
+            sent = &mut sent => return Ok(sent),
+            () = progress.displaced() => return Err(Failure::Busy),
+            () = sleep_until(until) => {}
+        }
+        if deadline() <= Instant::now() {
+            return Err(match progress.phase() {
+                Phase::FromClient => Failure::Refused(Refusal::Status(StatusCode::REQUEST_TIMEOUT)),
+                _ => Failure::Timeout,
+            });
+        }
+    }
+}
+
+/// Whether a connection ended before any whole head of a response.
+fn is_cut(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || io.is_some()
+}
+
+/// Why there is no response.
+enum Failure {
+    /// The request is not passed on.
+    Refused(Refusal),
+    /// Too many are under way.
+    Busy,
+    /// No connection.
+    Unreachable(ConnectError),
+    /// No response in time.
+    Timeout,
+    /// The connection broke, or what came is no HTTP.
+    Broken(hyper::Error),
+    /// A response to something that was not asked.
+    NotAsked,
+}
+
+impl Failure {
+    fn reply(self, head: &request::Parts, rule: &Rule) -> (Reply, Outcome) {
+        let (status, outcome) = match &self {
+            Self::Refused(Refusal::Status(status)) => return (reply::empty(*status), Outcome::Refused),
+            Self::Refused(Refusal::Method) => return (reply::method_not_allowed(ALLOW), Outcome::Refused),
+            Self::Refused(Refusal::Loop) => (StatusCode::LOOP_DETECTED, Outcome::Loop),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, Outcome::Busy),
+            Self::Unreachable(ConnectError::Down) => (StatusCode::BAD_GATEWAY, Outcome::Down),
+            Self::Unreachable(ConnectError::Timeout(_)) => (StatusCode::GATEWAY_TIMEOUT, Outcome::Unreachable),
+            Self::Unreachable(_) => (StatusCode::BAD_GATEWAY, Outcome::Unreachable),
+            Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, Outcome::Timeout),
+            Self::Broken(_) | Self::NotAsked => (StatusCode::BAD_GATEWAY, Outcome::Broken),
+        };
+        let why: &dyn std::fmt::Display = match &self {
+            Self::Unreachable(error) => error,
+            Self::Broken(error) => error,
+            _ => &"",
+        };
+        tracing::debug!(upstream = %rule.backend.origin.to, status = status.as_u16(), result = outcome.as_str(), "{why}");
+        (response::failed(status, &head.headers, &head.method), outcome)
+    }
+}
+
+/// The host a request is for, as it goes on: in lower case, without a dot at its end, with the
+/// public port unless that is the scheme's own. The port a client writes says nothing: a back end
+/// would put it into the links it makes.
+fn authority(session: &Session, request: &Request<Incoming>, entry: &Entry) -> String {
+    let Some(host) = Host::of(request).ok().flatten() else {
+        return entry.name.as_str().to_owned();
+    };
+    let name = host.as_str().to_ascii_lowercase();
+    let port = session.context.settings.load().public_https_port;
+    if session.connection.tls.is_some() && port != 443 {
+        return format!("{name}:{port}");
+    }
+    name
+}

@@ -1,0 +1,95 @@
+//! Upstream rules: existing back ends behind this edge (contract, sections 3 and 4).
+//!
+//! Requests that are none of the edge's own, and links whose token does not verify, go to the rule
+//! that matches ([`Upstreams`], `rules`). What goes out is rewritten from the parsed request
+//! (`request`): one length, no header that means one connection only, no say of the client's about
+//! who it is. Bodies stream both ways (`upload`, `download`, `pipe`), over connections that are kept
+//! (`pool`, `connect`) as long as the back end is well (`health`); `forward` holds it together.
+//!
+//! Left out on purpose: protocol upgrades (a WebSocket handshake is answered with 501, other
+//! upgrades are ignored, as RFC 9110 §7.8 allows), TRACE, trailers.
+
+mod connect;
+mod download;
+mod forward;
+mod health;
+mod metrics;
+mod pipe;
+mod pool;
+mod request;
+mod response;
+mod rules;
+mod upload;
+
+use std::time::Duration;
+
+use http::Uri;
+use rustls::pki_types::CertificateDer;
+
+pub(super) use download::{Download, DownloadError};
+pub(super) use forward::forward;
+pub use metrics::Metrics;
+pub(super) use response::come_again;
+pub(super) use rules::Rule;
+pub use rules::Upstreams;
+
+use linkseal_domain::DomainName;
+
+/// One rule, as the configuration has it.
+#[derive(Clone, Debug)]
+pub struct RuleSettings {
+    /// For which host. `None`: for all.
+    pub host: Option<DomainName>,
+    /// For paths that start with this, compared byte by byte.
+    pub prefix: String,
+    /// Where requests go.
+    pub origin: Origin,
+    /// From the end of a request to the head of its response.
+    pub response_timeout: Duration,
+    /// How long nothing may come while a body is on its way.
+    pub idle_timeout: Duration,
+    /// The largest request body, in bytes.
+    pub max_body: u64,
+    /// Whether what passes through is an event.
+    pub events: bool,
+}
+
+/// A back end and how it is reached. Rules with equal ones share their connections, also over a
+/// reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Scheme, host and port.
+    pub to: Uri,
+    /// The only CAs trusted for it. Empty: the public ones.
+    pub trust: Vec<CertificateDer<'static>>,
+    /// Which version of HTTP is spoken.
+    pub http2: Http2,
+    /// How long a connection may take to make, TLS included.
+    pub connect_timeout: Duration,
+    /// Requests at once.
+    pub max_concurrent: usize,
+    /// How many of them may be for one client network, a /24 or /48; more wait a while.
+    pub max_per_network: usize,
+}
+
+/// Which version of HTTP is spoken with a back end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Over TLS what both prefer (ALPN, RFC 7301); else HTTP/1.1.
+    #[default]
+    Auto,
+    /// HTTP/2 at once (RFC 9113 §3.3).
+    PriorKnowledge,
+    /// HTTP/1.1.
+    Off,
+}
+
+/// A rule that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream.to {to}: {reason}")]
+pub struct UpstreamError {
+    /// Where it leads.
+    pub to: String,
+    /// What is wrong.
+    pub reason: String,
+}

@@ -1,0 +1,421 @@
+//! From an accepted socket to a TLS session under the certificate of the name asked for.
+//!
+//! The order of work: ClientHello, name, admission, certificate, handshake. A name that is known and
+//! whose certificate is in memory goes straight through. What it may wait for otherwise, each
+//! bounded: the admission's answer and the certificate, together up to `handshake_wait`.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_base::fault::Fault;
+use linkseal_domain::DomainName;
+use linkseal_domain::admission::{Admission, Admitted, Asking};
+use linkseal_domain::cert::cache::{CertificateAnswer, Certificates};
+use linkseal_domain::cert::certificate::Certificate;
+use linkseal_domain::cert::tickets::TicketKeys;
+use linkseal_domain::handshakes::HandshakeFailures;
+use linkseal_domain::registry::{Entry, Registry};
+use linkseal_domain::ssl::{Reason, Wish};
+use linkseal_net::shares::network;
+use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio_rustls::server::TlsStream;
+
+use super::alert;
+use super::hello::{self, Hello, HelloError};
+use super::metrics::Metrics;
+use super::server_config::{self, ALPN_H2};
+use super::stand_in::StandIn;
+use super::waiting::Waiting;
+use crate::TlsInfo;
+
+/// How long a client may take for its ClientHello, and, when nothing had to be waited for, for the
+/// whole handshake; then again for the rest of it after a wait.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An established session. Boxed: it is a kilobyte that would else be held once in every future it
+/// passes through, for as long as the connection lives.
+pub type TlsIo = Box<TlsStream<TcpStream>>;
+
+/// What the acceptor works with.
+pub struct Parts {
+    /// The names known.
+    pub registry: Registry,
+    /// Their certificates.
+    pub certificates: Certificates,
+    /// Who is asked about names not known.
+    pub admission: Arc<dyn Admission>,
+    /// Under which tickets are sealed.
+    pub tickets: TicketKeys,
+    /// Where failed handshakes of known domains are noted.
+    pub failures: HandshakeFailures,
+    /// The time certificates are judged by.
+    pub clock: Clock,
+    /// Where it counts.
+    pub metrics: Metrics,
+}
+
+/// What a reload may change.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose certificate is served when there is no SNI.
+    pub edge_name: DomainName,
+    /// How long a handshake waits for admission and certificate.
+    pub handshake_wait: Duration,
+    /// How long a client may take; [`HANDSHAKE_TIMEOUT`] but in tests.
+    pub handshake_timeout: Duration,
+}
+
+/// Makes TLS sessions.
+pub struct Acceptor {
+    parts: Parts,
+    template: ServerConfig,
+    waiting: Waiting,
+    stand_in: StandIn,
+    settings: ArcSwap<Settings>,
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The client went away.
+    #[error("the client went away during the handshake")]
+    Gone,
+    /// No complete ClientHello in time.
+    #[error("the ClientHello did not come in time")]
+    HelloTimeout,
+    /// No ClientHello, or none that can be used.
+    #[error("the client sent no usable ClientHello")]
+    HelloInvalid,
+    /// The name is none, or not admitted: `unrecognized_name`.
+    #[error("the name is not served here")]
+    UnrecognizedName,
+    /// The endpoint that must be asked about the name does not answer: `internal_error`.
+    #[error("admission does not answer, and no certificate is held")]
+    AdmissionUnreachable,
+    /// There is no certificate, and none on its way: `internal_error`.
+    #[error("there is no certificate for the name; its SSL state says why")]
+    NoCertificate,
+    /// The certificate did not come within `handshake_wait`: `internal_error`.
+    #[error("the certificate did not come within handshake_wait")]
+    CertificateTimeout,
+    /// Too many handshakes wait already, or the store cannot be read: `internal_error`.
+    #[error("too many handshakes wait already, or the store cannot be read")]
+    Busy,
+    /// The client did not finish the handshake in time.
+    #[error("the client did not finish the handshake in time")]
+    HandshakeTimeout,
+    /// The handshake failed: no common ground, or an alert of the client's.
+    #[error("the handshake failed")]
+    HandshakeFailed,
+    /// The client closed without a byte, as balancers' health checks do: there was no handshake.
+    #[error("the client closed without a word")]
+    Silent,
+}
+
+impl Refusal {
+    /// How many are counted: all but [`Refusal::Silent`].
+    pub(super) const COUNT: usize = 10;
+    /// The labels metrics carry, in the order of the variants.
+    pub(super) const LABELS: [&str; Self::COUNT] = [
+        "client_gone",
+        "hello_timeout",
+        "hello_invalid",
+        "unrecognized_name",
+        "admission_unreachable",
+        "no_certificate",
+        "certificate_timeout",
+        "busy",
+        "handshake_timeout",
+        "handshake_failed",
+    ];
+
+    /// Who has to act.
+    pub fn fault(self) -> Fault {
+        match self {
+            Self::NoCertificate | Self::CertificateTimeout => Fault::CustomerDns,
+            Self::AdmissionUnreachable => Fault::Upstream,
+            Self::Busy => Fault::Ours,
+            _ => Fault::Client,
+        }
+    }
+
+    /// What the client is told by us. `None`: rustls has told it, or it is gone.
+    fn alert(self) -> Option<&'static [u8; 7]> {
+        match self {
+            Self::UnrecognizedName => Some(&alert::UNRECOGNIZED_NAME),
+            Self::AdmissionUnreachable | Self::NoCertificate | Self::CertificateTimeout | Self::Busy => {
+                Some(&alert::INTERNAL_ERROR)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<HelloError> for Refusal {
+    fn from(error: HelloError) -> Self {
+        match error {
+            HelloError::Silent => Self::Silent,
+            HelloError::Gone => Self::Gone,
+            HelloError::Invalid(_) => Self::HelloInvalid,
+        }
+    }
+}
+
+type Found = (Arc<Entry>, Arc<Certificate>);
+
+impl Settings {
+    /// With the usual time for clients.
+    pub fn new(edge_name: DomainName, handshake_wait: Duration) -> Self {
+        Self {
+            edge_name,
+            handshake_wait,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+        }
+    }
+}
+
+impl Acceptor {
+    /// An acceptor. Fails only if rustls was built without what it needs.
+    pub fn new(parts: Parts, settings: Settings) -> Result<Self, rustls::Error> {
+        let template = server_config::template(parts.tickets.clone())?;
+        Ok(Self {
+            parts,
+            template,
+            waiting: Waiting::default(),
+            stand_in: StandIn::default(),
+            settings: ArcSwap::from_pointee(settings),
+        })
+    }
+
+    /// Changes the settings for the handshakes that follow.
+    pub fn set(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// How many names handshakes wait for.
+    pub fn names_waited_for(&self) -> usize {
+        self.waiting.names()
+    }
+
+    /// Makes a session, or tells the client why not and closes.
+    pub async fn accept(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
+        let started = Instant::now();
+        let outcome = self.handshake(io, client).await;
+        match &outcome {
+            Ok((io, _)) => {
+                let session = io.get_ref().1;
+                let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+                self.parts.metrics.done(tls13, resumed, started.elapsed());
+            }
+            // No handshake was begun: there is none to count.
+            Err(Refusal::Silent) => {}
+            Err(why) => self.parts.metrics.refused(*why),
+        }
+        outcome
+    }
+
+    async fn handshake(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
+        let handshake_timeout = self.settings.load().handshake_timeout;
+        // One timer for all steps: it is moved only when something had to be waited for.
+        let mut deadline = pin!(sleep(handshake_timeout));
+        let hello = tokio::select! {
+            biased;
+            hello = hello::read(io) => hello?,
+            () = &mut deadline => return Err(Refusal::HelloTimeout),
+        };
+        let (start, named) = match hello {
+            Hello::Named(start) => (start, true),
+            Hello::Nameless(start) => (start, false),
+            Hello::BadName(io) => return Err(refuse(io, Refusal::UnrecognizedName).await),
+        };
+        let at_hand = if named {
+            self.at_hand(start.client_hello().server_name().unwrap_or_default())
+        } else {
+            self.at_hand(self.settings.load().edge_name.as_str())
+        };
+        let (entry, config, challenges_only) = match at_hand {
+            Some((entry, certificate)) => (entry, self.serving(&certificate), false),
+            None => {
+                let settings = self.settings.load_full();
+                let name = if named {
+                    DomainName::parse(start.client_hello().server_name().unwrap_or_default())
+                } else {
+                    Ok(settings.edge_name.clone())
+                };
+                let Ok(name) = name else {
+                    return Err(refuse(start.io, Refusal::UnrecognizedName).await);
+                };
+                if let Some((entry, config)) = self.stand_in(&name) {
+                    (entry, config, true)
+                } else {
+                    deadline
+                        .as_mut()
+                        .reset(tokio::time::Instant::now() + settings.handshake_wait);
+                    let found = tokio::select! {
+                        biased;
+                        found = self.find(&name, client) => found,
+                        () = gone(&start.io) => Err(Refusal::Gone),
+                        () = &mut deadline => Err(Refusal::CertificateTimeout),
+                    };
+                    match self.or_last_held(&name, found) {
+                        Ok((entry, certificate)) => {
+                            deadline.as_mut().reset(tokio::time::Instant::now() + handshake_timeout);
+                            (entry, self.serving(&certificate), false)
+                        }
+                        Err(why) => {
+                            if self.parts.registry.get(name.as_str()).is_some() {
+                                self.note_failure(&name, &why);
+                            }
+                            return Err(refuse(start.io, why).await);
+                        }
+                    }
+                }
+            }
+        };
+        if entry.reason == Reason::Moved {
+            let now = self.parts.clock.now();
+            self.parts.certificates.seen_astray(&entry.name, now);
+        }
+        let stream = tokio::select! {
+            biased;
+            stream = start.into_stream(config) => match stream {
+                Ok(stream) => Box::new(stream),
+                Err(error) => {
+                    self.note_failure(&entry.name, &error);
+                    return Err(failed(&error));
+                }
+            },
+            () = &mut deadline => {
+                self.note_failure(&entry.name, &Refusal::HandshakeTimeout);
+                return Err(Refusal::HandshakeTimeout);
+            }
+        };
+        let session = stream.get_ref().1;
+        let info = TlsInfo {
+            name: named.then(|| entry.name.clone()),
+            version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+                "1.3"
+            } else {
+                "1.2"
+            },
+            h2: session.alpn_protocol() == Some(ALPN_H2),
+            challenges_only,
+            entry,
+        };
+        Ok((stream, info))
+    }
+
+    /// What is in memory: no allocation, no waiting. Whatever admission says: a certificate held is served.
+    fn at_hand(&self, name: &str) -> Option<Found> {
+        let entry = self.parts.registry.get(name)?;
+        let certificate = self.parts.certificates.cached(&entry.name, self.parts.clock.now())?;
+        Some((entry, certificate))
+    }
+
+    /// For a domain that is known.
+    fn note_failure(&self, name: &DomainName, error: &dyn std::fmt::Display) {
+        let now = self.parts.clock.now();
+        self.parts.failures.note(name, &error.to_string(), now);
+    }
+
+    fn serving(&self, certificate: &Certificate) -> Arc<ServerConfig> {
+        Arc::clone(certificate.served_with(&self.template))
+    }
+
+    /// The stand-in, where it is a name's turn to have it: nothing is waited for then.
+    fn stand_in(&self, name: &DomainName) -> Option<(Arc<Entry>, Arc<ServerConfig>)> {
+        let entry = self.parts.registry.get(name.as_str())?;
+        if !entry.has_stand_in(self.parts.clock.now()) {
+            return None;
+        }
+        let config = self.stand_in.config(&self.template)?;
+        Some((entry, config))
+    }
+
+    async fn find(&self, name: &DomainName, client: IpAddr) -> Result<Found, Refusal> {
+        let entry = self.admitted(name, client).await?;
+        if let Some(certificate) = self.parts.certificates.cached(&entry.name, self.parts.clock.now()) {
+            return Ok((entry, certificate));
+        }
+        let wait = self.waiting.enter(&entry.name, client).ok_or(Refusal::Busy)?;
+        let answer = tokio::select! {
+            biased;
+            answer = self.parts.certificates.request(entry.name.clone()) => answer,
+            () = wait.taken_away() => return Err(Refusal::Busy),
+        };
+        match answer {
+            CertificateAnswer::Ready(certificate) => Ok((entry, certificate)),
+            CertificateAnswer::None => Err(Refusal::NoCertificate),
+            CertificateAnswer::Busy => Err(Refusal::Busy),
+        }
+    }
+
+    /// Where no certificate comes, the last one held, though it has expired: the client judges, and
+    /// it may be our clock that is wrong.
+    fn or_last_held(&self, name: &DomainName, found: Result<Found, Refusal>) -> Result<Found, Refusal> {
+        let why = match found {
+            Err(why @ (Refusal::NoCertificate | Refusal::CertificateTimeout | Refusal::Busy)) => why,
+            found => return found,
+        };
+        let entry = self.parts.registry.get(name.as_str()).ok_or(why)?;
+        let certificate = self.parts.certificates.held(name).ok_or(why)?;
+        Ok((entry, certificate))
+    }
+
+    async fn admitted(&self, name: &DomainName, client: IpAddr) -> Result<Arc<Entry>, Refusal> {
+        let now = self.parts.clock.now();
+        match self.parts.registry.get(name.as_str()) {
+            Some(entry) if holds_certificate(&entry, now) => return Ok(entry),
+            Some(entry) if entry.wish == Wish::Retired => return Err(Refusal::UnrecognizedName),
+            Some(entry) if entry.reason != Reason::Denied => return Ok(entry),
+            _ => {}
+        }
+        let why = match self.parts.admission.admit(name, Asking::of(network(client))).await {
+            Admitted::Yes(entry) => return Ok(entry),
+            Admitted::No => Refusal::UnrecognizedName,
+            Admitted::Unreachable => Refusal::AdmissionUnreachable,
+        };
+        // While it was asked, the registry may have been loaded.
+        self.parts
+            .registry
+            .get(name.as_str())
+            .filter(|e| holds_certificate(e, now))
+            .ok_or(why)
+    }
+}
+
+fn holds_certificate(entry: &Entry, now: Timestamp) -> bool {
+    entry.not_after.is_some_and(|t| t > now)
+}
+
+/// Tells the client, where it is ours to tell, and closes.
+async fn refuse(io: TcpStream, why: Refusal) -> Refusal {
+    if let Some(alert) = why.alert() {
+        alert::send_and_close(io, alert).await;
+    }
+    why
+}
+
+/// Resolves when the client has closed or reset. After its ClientHello it has nothing to say; if it
+/// says something nevertheless (early data, which is skipped), it cannot be watched any more.
+async fn gone(io: &TcpStream) {
+    if matches!(io.peek(&mut [0]).await, Ok(1..)) {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn failed(error: &io::Error) -> Refusal {
+    if error.kind() == io::ErrorKind::InvalidData {
+        Refusal::HandshakeFailed
+    } else {
+        Refusal::Gone
+    }
+}

@@ -1,0 +1,206 @@
+//! What becomes of a file sink's files when they are finished: put away under a number, compressed,
+//! removed when their time is over.
+//!
+//! Every step leaves either the old file or the new one whole, whatever crashes. zstd is the
+//! reference implementation in C (like SQLite and the cryptography, built from its own source):
+//! what is compressed here is read by others years later, and pure Rust encoders were not there yet.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use linkseal_base::clock::Timestamp;
+
+use super::pattern::{COMPRESSED, Pattern, part};
+use crate::FileSettings;
+use crate::segment::sync_parent;
+use crate::whole;
+
+/// A file named after another time than the present is finished when nothing came for this long.
+/// Events that come even later become a part of their own.
+const SETTLED: Duration = Duration::from_secs(10 * 60);
+/// zstd's own default: about a tenth of the size, at hundreds of MB a second.
+const LEVEL: i32 = 3;
+
+/// Gives a file that is written no more the next free number.
+pub(super) fn put_away(path: &Path) -> io::Result<()> {
+    let free = (1..u32::MAX)
+        .map(|n| part(path, n))
+        .find(|p| !p.exists() && !compressed(p).exists());
+    let free = free.ok_or_else(|| io::Error::other("there is no free number for another part"))?;
+    fs::rename(path, free)?;
+    sync_parent(path)
+}
+
+/// Removes what is too old and compresses what is finished. What fails is logged and comes again
+/// the next time.
+pub(super) fn tend(pattern: &Pattern, settings: &FileSettings, now: Timestamp) {
+    let files = match pattern.files() {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::error!(%error, path = settings.path, "a sink's files cannot be listed");
+            return;
+        }
+    };
+    for path in files {
+        if let Err(error) = tend_file(&path, pattern, settings, now) {
+            tracing::error!(%error, path = %path.display(), "a finished file cannot be compressed or removed; trying again");
+        }
+    }
+}
+
+fn tend_file(path: &Path, pattern: &Pattern, settings: &FileSettings, now: Timestamp) -> io::Result<()> {
+    let modified = fs::metadata(path)?.modified()?;
+    let age = now.saturating_since(timestamp(modified));
+    if settings.keep.is_some_and(|keep| age > keep) {
+        fs::remove_file(path)?;
+        tracing::info!(path = %path.display(), "a file of events was removed: its time is over");
+        return sync_parent(path);
+    }
+    let current = pattern.at(&now.to_string());
+    let finished = path != current && (is_part(path, pattern) || age > SETTLED);
+    if settings.compress && finished && path.extension().is_none_or(|e| e != COMPRESSED.trim_start_matches('.')) {
+        compress(path, modified)?;
+    }
+    Ok(())
+}
+
+/// Whether it was put away under a number: then nothing is written to it any more.
+fn is_part(path: &Path, pattern: &Pattern) -> bool {
+    path.to_str().is_some_and(|text| !pattern.is(text))
+}
+
+fn compress(path: &Path, modified: SystemTime) -> io::Result<()> {
+    let target = compressed(path);
+    match fs::metadata(&target).and_then(|m| m.modified()) {
+        // A crash came between the last two steps: it is this very file.
+        Ok(time) if time == modified => return remove(path),
+        // Late events: they become a part of their own, which is compressed the next time.
+        Ok(_) => return put_away(path),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    // Its age is that of its last event.
+    whole::put(&target, path, Some(modified), |out| {
+        let mut encoder = encoder(out)?;
+        io::copy(&mut File::open(path)?, &mut encoder)?;
+        encoder.finish().map(drop)
+    })?;
+    remove(path)
+}
+
+/// How files are compressed.
+pub(crate) fn encoder<W: io::Write>(out: W) -> io::Result<zstd::Encoder<'static, W>> {
+    let mut encoder = zstd::Encoder::new(out, LEVEL)?;
+    encoder.include_checksum(true)?;
+    Ok(encoder)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_parent(path)
+}
+
+/// What a file is called once it is compressed.
+pub(crate) fn compressed(path: &Path) -> PathBuf {
+    whole::with_suffix(path, COMPRESSED)
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use linkseal_base::clock::Clock;
+
+    use super::*;
+
+    fn settings(dir: &Path, compress: bool, keep: Option<Duration>) -> (Pattern, FileSettings) {
+        let path = dir.join("%Y-%m-%d.ndjson").to_str().unwrap().to_owned();
+        let settings = FileSettings {
+            path,
+            max_bytes: None,
+            compress,
+            keep,
+        };
+        (Pattern::parse(&settings.path).unwrap(), settings)
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let name = |e: io::Result<fs::DirEntry>| e.unwrap().file_name().into_string().unwrap();
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn finished_files_are_compressed_and_old_ones_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pattern, settings) = settings(dir.path(), true, Some(Duration::from_secs(7200)));
+        let now = Clock::system().now();
+        let current = pattern.at(&now.to_string());
+        let text = "{\"seq\":1}\n".repeat(1000);
+        fs::write(&current, &text).unwrap();
+        fs::write(dir.path().join("2020-01-01.ndjson"), &text).unwrap();
+        fs::write(dir.path().join("2020-01-02.part-0001.ndjson"), &text).unwrap();
+        fs::write(dir.path().join("other.txt"), &text).unwrap();
+        // The one of another day may still get late events, a part does not.
+        tend(&pattern, &settings, now);
+        let current = current.file_name().unwrap().to_str().unwrap().to_owned();
+        let part = "2020-01-02.part-0001.ndjson.zst";
+        assert_eq!(names(dir.path()), ["2020-01-01.ndjson", part, &current, "other.txt"]);
+        tend(&pattern, &settings, now + SETTLED * 2);
+        assert_eq!(
+            names(dir.path()),
+            ["2020-01-01.ndjson.zst", part, &current, "other.txt"]
+        );
+        let packed = fs::read(dir.path().join("2020-01-01.ndjson.zst")).unwrap();
+        assert!(packed.len() < text.len() / 10);
+        assert_eq!(zstd::decode_all(&packed[..]).unwrap(), text.as_bytes());
+        // Compressing did not make it younger.
+        tend(&pattern, &settings, now + Duration::from_secs(7300));
+        assert_eq!(names(dir.path()), ["other.txt"]);
+    }
+
+    #[test]
+    fn a_crash_at_any_step_of_compressing_loses_and_doubles_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pattern, settings) = settings(dir.path(), true, None);
+        let later = Clock::system().now() + SETTLED * 2;
+        let path = dir.path().join("2020-01-01.ndjson");
+        let packed = dir.path().join("2020-01-01.ndjson.zst");
+        fs::write(&path, "one\n").unwrap();
+        let modified = fs::metadata(&path).unwrap().modified().unwrap();
+        // While it was written.
+        fs::write(dir.path().join("2020-01-01.ndjson.zst.new"), "torn").unwrap();
+        tend(&pattern, &settings, later);
+        assert_eq!(names(dir.path()), ["2020-01-01.ndjson.zst"]);
+        // Before the old one was removed.
+        fs::write(&path, "one\n").unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
+        tend(&pattern, &settings, later);
+        assert_eq!(names(dir.path()), ["2020-01-01.ndjson.zst"]);
+        assert_eq!(zstd::decode_all(&fs::read(&packed).unwrap()[..]).unwrap(), b"one\n");
+        // Late events are no crash.
+        fs::write(&path, "two\n").unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(modified + Duration::from_secs(1))
+            .unwrap();
+        tend(&pattern, &settings, later);
+        tend(&pattern, &settings, later);
+        let part = dir.path().join("2020-01-01.part-0001.ndjson.zst");
+        assert_eq!(zstd::decode_all(&fs::read(part).unwrap()[..]).unwrap(), b"two\n");
+        assert_eq!(zstd::decode_all(&fs::read(&packed).unwrap()[..]).unwrap(), b"one\n");
+    }
+}

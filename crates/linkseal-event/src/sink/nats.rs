@@ -1,0 +1,166 @@
+//! The NATS sink: each event a message of a JetStream stream, held when the stream acknowledges it.
+//!
+//! `Nats-Msg-Id` is the event's id: a message whose acknowledgement got lost is sent again, and the
+//! stream drops it within its duplicate window (two minutes unless configured on the stream; make
+//! it as long as the broker may be away, or have consumers look at `id`). A stream that is missing,
+//! full or unreachable refuses; events wait in the journal and come again, in order.
+//!
+//! Order is why a connection is used until its first failure only: a client that connects again by
+//! itself would send what it had queued before what was lost on the way.
+
+use std::collections::VecDeque;
+use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture, PublishError, PublishErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{Auth, AuthError, ConnectOptions, HeaderMap, header};
+use async_trait::async_trait;
+use linkseal_base::fault::with_causes;
+use rustls::ClientConfig;
+use secrecy::ExposeSecret;
+
+use super::{Again, Sink, SinkError, event_id};
+use crate::reader::Record;
+use crate::{NatsLogin, NatsSettings};
+
+/// Most events read from the journal at once.
+const BATCH: usize = 1_000;
+/// Most messages on their way without an acknowledgement.
+const IN_FLIGHT: usize = 256;
+/// For an acknowledgement.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// For connecting and logging in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The sink.
+pub(super) struct NatsSink {
+    settings: NatsSettings,
+    tls: ClientConfig,
+    /// `None`: not connected, or something failed since.
+    stream: Option<Context>,
+}
+
+impl NatsSink {
+    /// A sink that has connected to nothing yet.
+    pub(super) fn new(settings: &NatsSettings, tls: ClientConfig) -> Self {
+        Self {
+            settings: settings.clone(),
+            tls,
+            stream: None,
+        }
+    }
+
+    async fn stream(&mut self) -> Result<Context, SinkError> {
+        if let Some(stream) = &self.stream {
+            return Ok(stream.clone());
+        }
+        let (login, connected) = (self.login(), Arc::new(AtomicBool::new(false)));
+        let before = Arc::clone(&connected);
+        let options = ConnectOptions::with_auth_callback(move |_| {
+            // Refusing to log in again is what ends a client whose connection broke.
+            let login = match before.load(Ordering::Acquire) {
+                true => Err(AuthError::new(
+                    "the connection broke; another one is made for what comes next",
+                )),
+                false => Ok(login.clone()),
+            };
+            async move { login }
+        })
+        .name("linkseal")
+        .connection_timeout(CONNECT_TIMEOUT)
+        .client_capacity(IN_FLIGHT)
+        .tls_client_config(self.tls.clone());
+        let client = tokio::time::timeout(CONNECT_TIMEOUT * 2, options.connect(&self.settings.url))
+            .await
+            .map_err(|_| SinkError::later(format!("{}: no connection in time", self.settings.url)))?
+            .map_err(|e| SinkError::later(format!("{}: {}", self.settings.url, with_causes(&e))))?;
+        connected.store(true, Ordering::Release);
+        let stream = ContextBuilder::new()
+            .timeout(ACK_TIMEOUT)
+            .ack_timeout(ACK_TIMEOUT)
+            .max_ack_inflight(IN_FLIGHT)
+            .build(client);
+        Ok(self.stream.insert(stream).clone())
+    }
+
+    async fn publish(&self, stream: &Context, batch: &[Record]) -> Result<(), SinkError> {
+        let mut waiting: VecDeque<PublishAckFuture> = VecDeque::with_capacity(IN_FLIGHT);
+        for record in batch {
+            if waiting.len() >= IN_FLIGHT
+                && let Some(oldest) = waiting.pop_front()
+            {
+                oldest.await.map_err(|e| self.refused(&e))?;
+            }
+            let mut headers = HeaderMap::new();
+            headers.insert(header::NATS_MESSAGE_ID, event_id(record).as_str());
+            let sent = stream.publish_with_headers(self.settings.subject.clone(), headers, record.json.clone());
+            waiting.push_back(sent.await.map_err(|e| self.refused(&e))?);
+        }
+        for acknowledgement in waiting {
+            acknowledgement.await.map_err(|e| self.refused(&e))?;
+        }
+        Ok(())
+    }
+
+    fn login(&self) -> Auth {
+        let mut auth = Auth::new();
+        match &self.settings.login {
+            NatsLogin::None => {}
+            NatsLogin::Token(token) => auth.token = Some(token.expose_secret().to_owned()),
+            NatsLogin::User { name, password } => {
+                auth.username = Some(name.clone());
+                auth.password = Some(password.expose_secret().to_owned());
+            }
+        }
+        auth
+    }
+
+    fn refused(&self, error: &PublishError) -> SinkError {
+        let subject = &self.settings.subject;
+        let again = if is_too_large(error) {
+            Again::Refused
+        } else {
+            Again::Later
+        };
+        let cause = match error.kind() {
+            PublishErrorKind::StreamNotFound => format!(
+                "{}: no stream takes the subject {subject}; make one, such as by: nats stream add --subjects {subject}",
+                self.settings.url
+            ),
+            PublishErrorKind::TimedOut => format!(
+                "{}: no acknowledgement within {} s",
+                self.settings.url,
+                ACK_TIMEOUT.as_secs()
+            ),
+            _ => format!("{}: {}", self.settings.url, with_causes(error)),
+        };
+        SinkError { cause, again }
+    }
+}
+
+/// Whether a message is larger than the server or the stream takes: it would be refused again.
+fn is_too_large(error: &PublishError) -> bool {
+    let by_stream = error
+        .source()
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .is_some_and(|e| e.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
+    by_stream || error.kind() == PublishErrorKind::MaxPayloadExceeded
+}
+
+#[async_trait]
+impl Sink for NatsSink {
+    async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
+        let stream = self.stream().await?;
+        let published = self.publish(&stream, batch).await;
+        if published.is_err() {
+            self.stream = None;
+        }
+        published
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
+    }
+}

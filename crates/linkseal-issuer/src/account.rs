@@ -1,0 +1,70 @@
+//! The account key, one for all CAs, and the account it has at each.
+
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use linkseal_domain::cert::sealed::{SealError, Sealer};
+use linkseal_store::{SharedStore, StoreError};
+
+use super::acme;
+
+/// Under which name the key lies in the store; also the place it is sealed for.
+const SECRET: &str = "acme_account_key";
+
+/// The account key of the fleet. Any node that holds it can answer any challenge: the answer is
+/// the token, a dot, and the thumbprint (RFC 8555 §8.3).
+pub struct AccountKey {
+    pair: EcdsaKeyPair,
+    thumbprint: String,
+}
+
+/// Why there is no account key.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountKeyError {
+    /// The store cannot be read or written.
+    #[error("the ACME account key: {0}")]
+    Store(#[from] StoreError),
+    /// The key was sealed under another sealing key, or is damaged.
+    #[error("the ACME account key is {0}")]
+    Seal(#[from] SealError),
+    /// What is stored is no P-256 key.
+    #[error("the ACME account key in the store is no P-256 key in PKCS#8: restore the store from a backup")]
+    Format,
+}
+
+impl AccountKey {
+    /// Reads the key from the store, or makes it; of several nodes that start at once one wins.
+    pub async fn load_or_create(store: &SharedStore, sealer: &Sealer) -> Result<Arc<Self>, AccountKeyError> {
+        let sealed = match store.secret(SECRET).await? {
+            Some(sealed) => sealed,
+            None => {
+                store
+                    .secret_or_insert(SECRET, &sealer.seal(SECRET, &acme::generate_account_key()))
+                    .await?
+            }
+        };
+        Ok(Arc::new(Self::from_pkcs8(&sealer.open(SECRET, &sealed)?)?))
+    }
+
+    pub(super) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, AccountKeyError> {
+        let thumbprint = acme::thumbprint(pkcs8).ok_or(AccountKeyError::Format)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| AccountKeyError::Format)?;
+        Ok(Self { pair, thumbprint })
+    }
+
+    /// The thumbprint (RFC 7638), base64url without padding.
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    pub(super) fn pair(&self) -> &EcdsaKeyPair {
+        &self.pair
+    }
+}
+
+impl std::fmt::Debug for AccountKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AccountKey({})", self.thumbprint)
+    }
+}

@@ -1,0 +1,407 @@
+//! The HTTPS side of the ACME calls: one connection pool per CA, every call bounded in time and size
+//! (hyper bounds the headers), the CA's nonces kept for the next request.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AGE, CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_base::fault::with_causes;
+use linkseal_domain::ssl::FailureKind;
+use prometheus::Histogram;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::problem::{CallError, Problem};
+
+/// Longest time one call to a CA may take, connecting included.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer of a CA in bytes; chains are a few KiB.
+const MAX_BODY: usize = 1024 * 1024;
+/// How long an unused connection is kept: longer than the pauses of an order.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Most idle HTTP/1.1 connections kept per CA; as many as orders run at a time by default.
+const MAX_IDLE: usize = 16;
+/// Most nonces kept; each call brings one and uses one.
+const MAX_NONCES: usize = 64;
+/// Longest nonce and longest URL in a header that are taken, in bytes; they are kept.
+const MAX_HEADER: usize = 2048;
+const NONCE_HEADER: HeaderName = HeaderName::from_static("replay-nonce");
+const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
+
+/// Trust for one CA's directory: the public roots, and those of `ca_file`.
+pub(super) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    if let Some(path) = ca_file {
+        let pem = std::fs::read(path).map_err(|e| e.to_string())?;
+        let mut added = 0;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            let certificate = certificate.map_err(|e| format!("not readable as PEM: {e}"))?;
+            roots.add(certificate).map_err(|e| e.to_string())?;
+            added += 1;
+        }
+        if added == 0 {
+            return Err("it holds no PEM certificate".into());
+        }
+    }
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    Ok(ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|e| e.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// The client of one CA.
+pub(super) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    clock: Clock,
+    /// Longest time one call may take.
+    time: Duration,
+    /// What calls take, in seconds. `None`: that is not measured.
+    seconds: Option<Histogram>,
+    /// Newest last, and used first: a CA forgets old ones.
+    nonces: Mutex<Vec<String>>,
+    /// The CA's `Date`, and when it came on the steady clock. `None`: no answer so far.
+    date: Mutex<Option<(Timestamp, Duration)>>,
+}
+
+/// What the CA answered with a status of success.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The `Location` header. `None`: there was none that can be used.
+    pub(super) location: Option<String>,
+    /// The `Retry-After` header. `None`: there was none.
+    pub(super) retry_after: Option<Timestamp>,
+    /// The `Replay-Nonce` header. `None`: there was none, or it is kept for another request.
+    nonce: Option<String>,
+    pub(super) body: Bytes,
+}
+
+impl Http {
+    pub(super) fn new(tls: ClientConfig, clock: Clock) -> Self {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_http1()
+            .enable_http2()
+            .build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build(connector);
+        Self {
+            client,
+            clock,
+            time: CALL_TIMEOUT,
+            seconds: None,
+            nonces: Mutex::new(Vec::new()),
+            date: Mutex::new(None),
+        }
+    }
+
+    /// With a measure of what calls take.
+    pub(super) fn measured(self, seconds: Histogram) -> Self {
+        Self {
+            seconds: Some(seconds),
+            ..self
+        }
+    }
+
+    /// With less time for a call.
+    #[cfg(test)]
+    pub(super) fn within(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// The present time at the CA, by its last answer. `None`: it has not said.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        let (date, came) = (*self.date.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(date + self.clock.uptime().saturating_sub(came))
+    }
+
+    /// Takes note of the CA's time; what a cache has kept says nothing of it.
+    fn note_date(&self, headers: &HeaderMap) {
+        let date = text(headers, &DATE).filter(|_| !headers.contains_key(AGE));
+        if let Some(date) = date.and_then(|d| Timestamp::parse_http_date(&d)) {
+            let now = self.clock.uptime();
+            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, now));
+        }
+    }
+
+    /// Fetches without a signature.
+    pub(super) async fn get(&self, url: &str) -> Result<Answer, CallError> {
+        self.keeping_nonce(self.call(Method::GET, url, Vec::new()).await)
+    }
+
+    /// Sends a signed request.
+    pub(super) async fn post(&self, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        self.keeping_nonce(self.call(Method::POST, url, body).await)
+    }
+
+    /// A nonce: one that an earlier answer brought, else a new one.
+    pub(super) async fn nonce(&self, new_nonce_url: &str) -> Result<String, CallError> {
+        if let Some(nonce) = self.take_nonce() {
+            return Ok(nonce);
+        }
+        // Straight from its own answer: another request may take what lies in the store meanwhile.
+        self.call(Method::HEAD, new_nonce_url, Vec::new())
+            .await?
+            .nonce
+            .ok_or_else(|| CallError::NoAnswer("newNonce brought no Replay-Nonce".into()))
+    }
+
+    fn take_nonce(&self) -> Option<String> {
+        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn keeping_nonce(&self, mut called: Result<Answer, CallError>) -> Result<Answer, CallError> {
+        if let Some(nonce) = called.as_mut().ok().and_then(|answer| answer.nonce.take()) {
+            self.keep_nonce(nonce);
+        }
+        called
+    }
+
+    fn keep_nonce(&self, nonce: String) {
+        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        if nonces.len() >= MAX_NONCES {
+            nonces.remove(0);
+        }
+        nonces.push(nonce);
+    }
+
+    async fn call(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        // Those that fail or take too long count too.
+        let _timer = self.seconds.as_ref().map(Histogram::start_timer);
+        let in_time = timeout(self.time, self.call_unbounded(method, url, body)).await;
+        in_time.unwrap_or_else(|_| {
+            let seconds = self.time.as_secs();
+            Err(CallError::NoAnswer(format!("no whole answer within {seconds} s")))
+        })
+    }
+
+    async fn call_unbounded(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        let mut request = Request::builder().method(&method).uri(url).header(USER_AGENT, AGENT);
+        if method == Method::POST {
+            request = request.header(CONTENT_TYPE, "application/jose+json");
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| CallError::NoAnswer(format!("the CA named an unusable URL: {e}")))?;
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|e| no_answer(&e, self.clock.now()))?;
+        let (parts, body) = response.into_parts();
+        self.note_date(&parts.headers);
+        // What is no base64url is none (RFC 8555 §6.5.1).
+        let base64url = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
+        let nonce = text(&parts.headers, &NONCE_HEADER).filter(|n| !n.is_empty() && n.bytes().all(base64url));
+        let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
+        let body = Limited::new(body, MAX_BODY)
+            .collect()
+            .await
+            .map_err(|e| CallError::NoAnswer(format!("the answer broke off, or is larger than {MAX_BODY} bytes: {e}")))?
+            .to_bytes();
+        if !parts.status.is_success() {
+            nonce.into_iter().for_each(|n| self.keep_nonce(n));
+            return Err(refusal(parts.status, &body, retry_after));
+        }
+        Ok(Answer {
+            location: text(&parts.headers, &LOCATION),
+            retry_after,
+            nonce,
+            body,
+        })
+    }
+}
+
+impl Answer {
+    /// The body as the JSON object it must be.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CallError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|e| CallError::NoAnswer(format!("the answer is not what RFC 8555 wants: {e}")))
+    }
+
+    /// The body as text.
+    pub(super) fn text(self) -> Result<String, CallError> {
+        String::from_utf8(self.body.into()).map_err(|_| CallError::NoAnswer("the answer is not text".into()))
+    }
+
+    /// The `Location` header, where the protocol wants one.
+    pub(super) fn located(&self) -> Result<String, CallError> {
+        self.location
+            .clone()
+            .ok_or_else(|| CallError::NoAnswer("the answer has no Location of a usable length".into()))
+    }
+}
+
+/// Why a request brought no answer. That the CA's server is not trusted is no fault of the CA's.
+fn no_answer(error: &(dyn std::error::Error + 'static), now: Timestamp) -> CallError {
+    let text = with_causes(error);
+    let Some(rustls::Error::InvalidCertificate(why)) = tls_error(error) else {
+        return CallError::NoAnswer(text);
+    };
+    use rustls::CertificateError as E;
+    match why {
+        E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => CallError::Here(
+            FailureKind::Clock,
+            format!(
+                "by the clock of this machine, {now}, the TLS certificate of the CA's server is expired or not valid yet: \
+                 set the clock if it is wrong, else the CA has to renew that certificate ({text})"
+            ),
+        ),
+        _ => CallError::Here(
+            FailureKind::Trust,
+            format!(
+                "the TLS certificate of the CA's server is not trusted here: for a private CA set acme.ca_file to its \
+                 root certificate in PEM and reload; for a public one something between here and the CA answers in its \
+                 place ({text})"
+            ),
+        ),
+    }
+}
+
+/// The TLS error among the causes of an error. `None`: there is none.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        // What an I/O error wraps, another one at times, is not its source.
+        next = match cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
+    }
+    None
+}
+
+fn refusal(status: StatusCode, body: &[u8], retry_after: Option<Timestamp>) -> CallError {
+    CallError::Refused(Problem::from_response(
+        status.as_u16(),
+        &String::from_utf8_lossy(body),
+        retry_after,
+    ))
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let value = headers.get(name).filter(|v| v.len() <= MAX_HEADER)?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// Seconds, or an HTTP date (RFC 9110 §10.2.3; its obsolete forms aside).
+fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(seconds) = value.trim().parse::<u32>() {
+        return Some(now + Duration::from_secs(seconds.into()));
+    }
+    Timestamp::parse_http_date(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = Timestamp::from_secs(1_000);
+        assert_eq!(parse_retry_after("120", now), Some(Timestamp::from_secs(1_120)));
+        assert_eq!(parse_retry_after(" 0 ", now), Some(now));
+        let date = parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now);
+        assert_eq!(date, Some(Timestamp::from_secs(784_111_777)));
+        for bad in ["", "-1", "soon", "99999999999999", "1994-11-06"] {
+            assert_eq!(parse_retry_after(bad, now), None, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_fails_is_measured_too() {
+        let seconds = Histogram::with_opts(prometheus::HistogramOpts::new("s", "s")).unwrap();
+        let http = Http::new(tls_config(None).unwrap(), Clock::system()).measured(seconds.clone());
+        http.get("https://127.0.0.1:9/directory").await.unwrap_err();
+        assert_eq!(seconds.get_sample_count(), 1);
+    }
+
+    #[test]
+    fn nonces_are_bounded_and_the_newest_goes_first() {
+        let http = Http::new(tls_config(None).unwrap(), Clock::system());
+        for i in 0..MAX_NONCES + 3 {
+            http.keep_nonce(i.to_string());
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| http.take_nonce()).collect();
+        assert_eq!(taken.len(), MAX_NONCES);
+        assert_eq!(taken.first().unwrap(), &(MAX_NONCES + 2).to_string());
+        assert_eq!(taken.last().unwrap(), "3");
+    }
+
+    #[test]
+    fn a_trust_file_without_certificates_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        assert!(tls_config(Some(&path)).is_err());
+        std::fs::write(&path, "nothing").unwrap();
+        assert_eq!(tls_config(Some(&path)).unwrap_err(), "it holds no PEM certificate");
+        let ca = rcgen::generate_simple_self_signed(["ca.example".into()]).unwrap();
+        std::fs::write(&path, ca.cert.pem()).unwrap();
+        tls_config(Some(&path)).unwrap();
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_taken_is_blamed_on_what_is_wrong_here() {
+        use rustls::CertificateError as E;
+        let now = Timestamp::from_secs(1_795_305_600);
+        let kind = |why: E| {
+            let tls = rustls::Error::InvalidCertificate(why);
+            // As the connector wraps it: twice.
+            let once = std::io::Error::new(std::io::ErrorKind::InvalidData, tls);
+            match no_answer(&std::io::Error::other(once), now) {
+                CallError::Here(kind, text) => (kind, text),
+                other => panic!("{other:?}"),
+            }
+        };
+        for of_time in [E::Expired, E::NotValidYet] {
+            let (kind, text) = kind(of_time);
+            assert_eq!(kind, FailureKind::Clock);
+            assert!(text.contains(&now.to_string()), "{text}");
+        }
+        for of_trust in [E::UnknownIssuer, E::NotValidForName, E::BadSignature] {
+            let (kind, text) = kind(of_trust);
+            assert_eq!(kind, FailureKind::Trust);
+            assert!(text.contains("acme.ca_file"), "{text}");
+        }
+        let broken = no_answer(&std::io::Error::other("reset"), now);
+        assert!(matches!(broken, CallError::NoAnswer(_)), "{broken:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_says_why() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let http = Http::new(tls_config(None).unwrap(), Clock::system());
+        let error = http.get(&format!("https://{address}/dir")).await.unwrap_err();
+        assert!(
+            matches!(&error, CallError::NoAnswer(text) if text.contains("refused")),
+            "{error}"
+        );
+        let plain = http.get(&format!("http://{address}/dir")).await.unwrap_err();
+        assert!(matches!(plain, CallError::NoAnswer(_)), "only https: {plain}");
+    }
+}

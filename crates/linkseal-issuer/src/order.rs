@@ -1,0 +1,467 @@
+//! One order for one name, from wherever it stands to the certificate.
+//!
+//! What cannot be repeated is written down before it is done, so that a node that dies loses no
+//! order: the key before newOrder is sent, the order's URL as soon as it is known, the step before
+//! the CSR goes out. Between the CA's answer to newOrder and our note of it a crash costs one order.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_domain::cert::certificate::{Certificate, Leaf, chain_from_pem};
+use linkseal_domain::cert::sealed::Sealer;
+use linkseal_domain::ssl::{Failure, FailureKind};
+use linkseal_store::{OrderRecord, OrderStep, Store, StoreError};
+use tracing::{debug, warn};
+use zeroize::Zeroizing;
+
+use super::client::{
+    AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus,
+};
+use super::failure::{Stage, own_failure, problem_failure};
+use super::patience::POLL_FIRST;
+use super::problem::{CallError, Problem};
+use super::{IssueError, Job, Progress, Spent, csr};
+
+/// How long a CA may take to look at a challenge: it tries from several places, some slow.
+const VALIDATION_TIME: Duration = Duration::from_secs(90);
+/// How long a CA may take to sign.
+const PROCESSING_TIME: Duration = Duration::from_secs(120);
+/// Longest time one attempt may take in all, however slowly the CA answers: less than
+/// [`linkseal_domain::ssl::ORDER_ABANDONED_AFTER`], when another node takes the order up.
+pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
+/// An order older than that is not taken up any more: its authorizations may have run out.
+const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
+
+/// Once a certificate looked expired here, no order is placed while the clock is further ahead of the
+/// CA's than that.
+const CLOCK_AHEAD: Duration = Duration::from_secs(86_400);
+/// How far in the future a certificate's begin may lie: clocks differ a little.
+const NOT_YET: Duration = Duration::from_secs(300);
+
+/// What one order works with.
+pub(super) struct Driver<'a> {
+    pub(super) client: &'a dyn AcmeClient,
+    pub(super) store: &'a dyn Store,
+    pub(super) sealer: &'a Sealer,
+    pub(super) clock: &'a Clock,
+    /// The directory URL of the CA.
+    pub(super) ca: &'a str,
+    /// `None`: the CA's default profile.
+    pub(super) profile: Option<&'a str>,
+    pub(super) job: &'a Job,
+    /// Whether the last certificate obtained looked expired by the clock here.
+    pub(super) looked_expired: &'a AtomicBool,
+    pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
+}
+
+/// A certificate, checked against its key and name.
+pub(super) struct Obtained {
+    pub(super) chain_pem: String,
+    /// PKCS#8.
+    pub(super) key: Zeroizing<Vec<u8>>,
+    pub(super) leaf: Leaf,
+}
+
+impl Driver<'_> {
+    /// Takes up the order of the name, or places one, and sees it through, within [`ORDER_TIME`].
+    pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
+        let left = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
+        let second_time = left.as_ref().is_some_and(|r| r.url.is_some());
+        let result = tokio::select! {
+            biased;
+            result = self.work(left) => result,
+            () = self.clock.sleep(ORDER_TIME) => Err(self.stuck()),
+        };
+        match result {
+            // An order that got stuck twice will not come round; a new one may.
+            Err(IssueError::Failed { failure, .. }) if second_time && failure.kind == FailureKind::Stuck => {
+                Err(self.ended(failure))
+            }
+            other => other,
+        }
+    }
+
+    async fn work(&self, left: Option<OrderRecord>) -> Result<Obtained, IssueError> {
+        let taken_up = match left {
+            Some(record) => self.take_up(record).await?,
+            None => None,
+        };
+        let (record, url, order) = match taken_up {
+            Some(taken_up) => taken_up,
+            None if self.job.resumes => return Err(IssueError::Gone),
+            None => self.begin().await?,
+        };
+        (self.progress)(Progress::Ordered);
+        self.see_through(record, &url, order).await
+    }
+
+    /// The order that an earlier run left, unless it is of no use.
+    async fn take_up(&self, record: OrderRecord) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
+        let Some(url) = record.url.clone() else { return Ok(None) };
+        if self.clock.now() >= record.created + TAKE_UP_WITHIN {
+            return Ok(None);
+        }
+        match self.steadily(|| self.client.order(&url)).await {
+            // It failed while we were away: the CA has counted that, and says why.
+            Ok(order) if order.value.status == OrderStatus::Invalid => {
+                Err(self.ended(self.why_invalid(&order.value).await))
+            }
+            Ok(order) => {
+                debug!(name = %self.job.name, url, status = ?order.value.status, "order taken up");
+                Ok(Some((record, url, order.value)))
+            }
+            Err(e) if e.is_gone() => Ok(None),
+            Err(e) => Err(self.failed(e)),
+        }
+    }
+
+    /// Places a new order.
+    async fn begin(&self) -> Result<(OrderRecord, String, Order), IssueError> {
+        let directory = self.client.directory().await.map_err(|e| self.failed_before_order(e))?;
+        if let Some(wanted) = self.profile.filter(|p| !directory.meta.profiles.contains_key(*p)) {
+            let offered: Vec<_> = directory.meta.profiles.keys().map(String::as_str).collect();
+            let offered = if offered.is_empty() {
+                "none".into()
+            } else {
+                offered.join(", ")
+            };
+            let detail = format!("the CA has no profile `{wanted}`; it offers: {offered}. Change acme.profile");
+            return Err(self.before_order(own_failure(FailureKind::Refused, &detail, self.clock.now())));
+        }
+        self.check_clock()?;
+        let key = csr::generate_key().map_err(|e| self.failed_before_order(e))?;
+        let mut record = OrderRecord {
+            name: self.job.name.clone(),
+            ca: self.ca.to_owned(),
+            url: None,
+            sealed_key: self.sealer.seal(&order_place(self.job), &key),
+            step: OrderStep::Creating,
+            created: self.clock.now(),
+        };
+        self.note(&record).await?;
+        // A CA without renewal information knows no `replaces` (RFC 9773 §5).
+        let replaces = self
+            .job
+            .replaces
+            .as_deref()
+            .filter(|_| directory.renewal_info.is_some());
+        let (url, order) = self.place(replaces).await?;
+        debug!(name = %self.job.name, url, "order placed");
+        record.url = Some(url.clone());
+        record.step = OrderStep::Authorizing;
+        self.note(&record).await?;
+        Ok((record, url, order))
+    }
+
+    /// Sends newOrder.
+    async fn place(&self, replaces: Option<&str>) -> Result<(String, Order), IssueError> {
+        let order = NewOrder {
+            name: self.job.name.as_str(),
+            profile: self.profile,
+            replaces,
+        };
+        match self.client.new_order(&order).await {
+            Err(e) if replaces.is_some() && may_concern_replaces(&e) => {
+                warn!(name = %self.job.name, error = %e, "the CA does not take the order as a replacement; ordering without");
+                Err(IssueError::NotAsReplacement)
+            }
+            // It never got to the CA.
+            Err(e @ (CallError::Ours(_) | CallError::Here(..))) => Err(self.failed_before_order(e)),
+            other => other.map_err(|e| self.ended(e.into_failure(Some(&self.job.name), self.clock.now()))),
+        }
+    }
+
+    async fn see_through(&self, mut record: OrderRecord, url: &str, mut order: Order) -> Result<Obtained, IssueError> {
+        let key = self
+            .sealer
+            .open(&order_place(self.job), &record.sealed_key)
+            .map_err(|e| self.ended(own_failure(FailureKind::Internal, &e.to_string(), self.clock.now())))?;
+        let fetch = || self.client.order(url);
+        let mut finalized = false;
+        loop {
+            order = match order.status {
+                OrderStatus::Pending => {
+                    let deadline = self.clock.uptime() + VALIDATION_TIME;
+                    self.authorize(&order, deadline).await?;
+                    self.poll(Duration::ZERO, deadline, fetch, |o| o.status != OrderStatus::Pending)
+                        .await?
+                }
+                OrderStatus::Ready if !finalized => {
+                    finalized = true;
+                    if record.step != OrderStep::Finalizing {
+                        record.step = OrderStep::Finalizing;
+                        self.note(&record).await?;
+                    }
+                    self.finalize(&order, &key).await?;
+                    self.await_certificate(fetch).await?
+                }
+                OrderStatus::Ready | OrderStatus::Processing => self.await_certificate(fetch).await?,
+                OrderStatus::Valid => return self.download(&order, key).await,
+                OrderStatus::Invalid => return Err(self.ended(self.why_invalid(&order).await)),
+            };
+        }
+    }
+
+    /// Proves control of every identifier of the order (RFC 8555 §7.5); here that is one.
+    async fn authorize(&self, order: &Order, deadline: Duration) -> Result<(), IssueError> {
+        for url in &order.authorizations {
+            let fetch = || self.client.authorization(url);
+            let mut authorization = self.steadily(fetch).await.map_err(|e| self.failed(e))?.value;
+            if authorization.status == AuthorizationStatus::Pending {
+                authorization = self.answer(authorization, url).await?;
+            }
+            if authorization.status == AuthorizationStatus::Pending {
+                let decided = |a: &Authorization| a.status != AuthorizationStatus::Pending;
+                authorization = self.poll(POLL_FIRST, deadline, fetch, decided).await?;
+            }
+            if authorization.status == AuthorizationStatus::Invalid {
+                return Err(self.ended(self.why_unauthorized(authorization)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the CA to look at the HTTP-01 challenge, which every node answers by itself.
+    async fn answer(&self, authorization: Authorization, url: &str) -> Result<Authorization, IssueError> {
+        let Some(challenge) = authorization.challenges.iter().find(|c| c.kind == "http-01") else {
+            let detail = "the CA offers no http-01 challenge for this name";
+            return Err(self.ended(own_failure(FailureKind::Refused, detail, self.clock.now())));
+        };
+        if challenge.status == ChallengeStatus::Pending
+            && let Err(refusal) = self.steadily(|| self.client.respond(&challenge.url)).await
+        {
+            // An answer to this very call may have been lost: then the challenge has moved on,
+            // and the CA refuses to be told twice.
+            let now = self
+                .steadily(|| self.client.authorization(url))
+                .await
+                .map_err(|e| self.failed(e))?
+                .value;
+            let waits = |c: &super::client::Challenge| c.url == challenge.url && c.status == ChallengeStatus::Pending;
+            if now.status == AuthorizationStatus::Pending && now.challenges.iter().any(waits) {
+                return Err(self.failed(refusal));
+            }
+            (self.progress)(Progress::Validating);
+            return Ok(now);
+        }
+        (self.progress)(Progress::Validating);
+        Ok(authorization)
+    }
+
+    async fn finalize(&self, order: &Order, key: &[u8]) -> Result<(), IssueError> {
+        let csr = csr::request(self.job.name.as_str(), key).map_err(|e| self.failed(e))?;
+        match self.steadily(|| self.client.finalize(&order.finalize, &csr)).await {
+            // The CA has the CSR from a call whose answer was lost, or is not quite there yet.
+            Err(e) if e.is("orderNotReady") => Ok(()),
+            other => other.map_err(|e| self.failed(e)),
+        }
+    }
+
+    async fn await_certificate<F>(&self, fetch: impl Fn() -> F) -> Result<Order, IssueError>
+    where
+        F: Future<Output = Result<Fetched<Order>, CallError>>,
+    {
+        let deadline = self.clock.uptime() + PROCESSING_TIME;
+        self.poll(POLL_FIRST, deadline, fetch, |o| {
+            matches!(o.status, OrderStatus::Valid | OrderStatus::Invalid)
+        })
+        .await
+    }
+
+    /// Downloads the certificate and checks that it is what was ordered.
+    async fn download(&self, order: &Order, key: Zeroizing<Vec<u8>>) -> Result<Obtained, IssueError> {
+        // The CA has issued it, and counts it.
+        let used_up = |failure| IssueError::Failed {
+            failure,
+            resumable: false,
+            spent: Spent::Certificate,
+        };
+        let unusable = |detail: &str| used_up(own_failure(FailureKind::Unusable, detail, self.clock.now()));
+        let Some(url) = &order.certificate else {
+            return Err(unusable("the CA calls the order valid and names no certificate"));
+        };
+        let chain_pem = self
+            .steadily(|| self.client.certificate(url))
+            .await
+            .map_err(|e| self.failed(e))?;
+        Certificate::new(&chain_pem, &key)
+            .map_err(|e| unusable(&format!("the CA's certificate is not usable: {e}")))?;
+        let leaf = chain_from_pem(&chain_pem)
+            .and_then(|chain| Leaf::of(&chain))
+            .map_err(|e| unusable(&e.to_string()))?;
+        if !leaf.sans.iter().any(|s| s.eq_ignore_ascii_case(self.job.name.as_str())) {
+            return Err(unusable(&format!(
+                "the CA's certificate is for {} only",
+                leaf.sans.join(", ")
+            )));
+        }
+        self.check_validity(&leaf, used_up)?;
+        Ok(Obtained { chain_pem, key, leaf })
+    }
+
+    /// A certificate that does not hold now: by the CA's own time, either the clock here is wrong or
+    /// the CA is.
+    fn check_validity(&self, leaf: &Leaf, used_up: impl Fn(Failure) -> IssueError) -> Result<(), IssueError> {
+        let now = self.clock.now();
+        let said = self.client.now();
+        let at_ca = said.unwrap_or(now);
+        self.looked_expired.store(leaf.not_after <= now, Ordering::Relaxed);
+        let wrong = |detail: &str| {
+            let detail = match said {
+                Some(ca) => format!("{detail}, and by its own clock it is {ca}"),
+                None => format!("{detail}; the clock here says {now}, and the CA does not tell the time"),
+            };
+            used_up(own_failure(FailureKind::Unusable, &detail, now))
+        };
+        if leaf.not_after <= now {
+            // It is good, and still there once the clock here is right.
+            if leaf.not_after > at_ca {
+                return Err(IssueError::Failed {
+                    failure: self.clock_failure(at_ca),
+                    resumable: true,
+                    spent: Spent::Certificate,
+                });
+            }
+            return Err(wrong(&format!(
+                "the CA issued a certificate that ended at {}",
+                leaf.not_after
+            )));
+        }
+        if leaf.not_before > now.max(at_ca) + NOT_YET {
+            return Err(wrong(&format!(
+                "the CA issued a certificate that is valid only from {}",
+                leaf.not_before
+            )));
+        }
+        Ok(())
+    }
+
+    async fn note(&self, record: &OrderRecord) -> Result<(), IssueError> {
+        match self.store.put_order(record, self.job.fence).await {
+            Err(StoreError::Fenced) => Err(IssueError::Fenced),
+            other => other.map_err(IssueError::Store),
+        }
+    }
+
+    /// Why an order became invalid: what the CA found at the challenge, else what it says of the order.
+    async fn why_invalid(&self, order: &Order) -> Failure {
+        for url in &order.authorizations {
+            match self.steadily(|| self.client.authorization(url)).await {
+                Ok(a) if a.value.challenges.iter().any(|c| c.error.is_some()) => return self.why_unauthorized(a.value),
+                _ => {}
+            }
+        }
+        self.words_or(
+            order.error.clone(),
+            Stage::Request,
+            "the CA made the order invalid and gives no reason",
+        )
+    }
+
+    fn why_unauthorized(&self, authorization: Authorization) -> Failure {
+        let mut errors: Vec<_> = authorization
+            .challenges
+            .into_iter()
+            .filter(|c| c.error.is_some())
+            .collect();
+        errors.sort_by_key(|c| c.kind != "http-01");
+        let error = errors.into_iter().next().and_then(|c| c.error);
+        self.words_or(
+            error,
+            Stage::Validation,
+            "the CA made the authorization invalid and gives no reason",
+        )
+    }
+
+    fn words_or(&self, problem: Option<Problem>, stage: Stage, silence: &str) -> Failure {
+        let now = self.clock.now();
+        match problem {
+            Some(problem) => problem_failure(problem, stage, Some(&self.job.name), now),
+            None => own_failure(FailureKind::Refused, silence, now),
+        }
+    }
+
+    /// The CA took too long; the order lives on.
+    pub(super) fn stuck(&self) -> IssueError {
+        let detail = "the CA took the order on and did not finish it in time";
+        IssueError::Failed {
+            failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),
+            resumable: true,
+            spent: Spent::Order,
+        }
+    }
+
+    /// A failure of a call while there is an order: one that passes, and one that is ours to put
+    /// right, leave the order as it was. Only a refusal ends it.
+    pub(super) fn failed(&self, error: CallError) -> IssueError {
+        let failure = error.into_failure(Some(&self.job.name), self.clock.now());
+        use FailureKind::{AccountLimit, NameLimit, Unreachable};
+        let passes = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
+        let resumable = passes || failure.kind.is_ours();
+        IssueError::Failed {
+            failure,
+            resumable,
+            spent: Spent::Order,
+        }
+    }
+
+    fn failed_before_order(&self, error: CallError) -> IssueError {
+        self.before_order(error.into_failure(Some(&self.job.name), self.clock.now()))
+    }
+
+    fn before_order(&self, failure: Failure) -> IssueError {
+        IssueError::Failed {
+            failure,
+            resumable: false,
+            spent: Spent::Nothing,
+        }
+    }
+
+    fn ended(&self, failure: Failure) -> IssueError {
+        IssueError::Failed {
+            failure,
+            resumable: false,
+            spent: Spent::Order,
+        }
+    }
+
+    /// An order that would bring a certificate which looks expired here is not placed.
+    fn check_clock(&self) -> Result<(), IssueError> {
+        let now = self.clock.now();
+        let ahead = self.client.now().filter(|ca| now.saturating_since(*ca) > CLOCK_AHEAD);
+        match ahead.filter(|_| self.looked_expired.load(Ordering::Relaxed)) {
+            Some(ca) => Err(self.before_order(self.clock_failure(ca))),
+            None => Ok(()),
+        }
+    }
+
+    fn clock_failure(&self, ca: Timestamp) -> Failure {
+        let now = self.clock.now();
+        let detail =
+            format!("the clock of this machine is wrong: it says {now}, the CA says {ca}. Set it, and keep it by NTP");
+        own_failure(FailureKind::Clock, &detail, now)
+    }
+}
+
+/// For which row the key of an order is sealed.
+fn order_place(job: &Job) -> String {
+    format!("orders/{}", job.name)
+}
+
+/// Whether a refused order may be taken without `replaces`: 409 `alreadyReplaced` (RFC 9773 §5),
+/// `malformed` from older servers, 403 when the certificate was another account's. What certainly
+/// is about something else is not tried again.
+fn may_concern_replaces(error: &CallError) -> bool {
+    const OTHERS: [&str; 8] = [
+        "rateLimited",
+        "rejectedIdentifier",
+        "unsupportedIdentifier",
+        "accountDoesNotExist",
+        "userActionRequired",
+        "badNonce",
+        "caa",
+        "invalidProfile",
+    ];
+    matches!(error, CallError::Refused(p) if (400..500).contains(&p.status) && p.status != 429 && !OTHERS.contains(&p.short()))
+}

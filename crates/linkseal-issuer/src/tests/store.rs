@@ -1,0 +1,209 @@
+//! A store in memory with what an issuer uses of it, and nothing else.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::links::Kill;
+use linkseal_domain::{DomainName, DomainRecord};
+use linkseal_link::Slug;
+use linkseal_store::{
+    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
+    Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
+};
+
+/// The fence that holds in a [`MemoryStore`].
+pub(super) const FENCE: Fence = Fence(7);
+
+#[derive(Default)]
+pub(super) struct MemoryStore {
+    pub(super) orders: Mutex<HashMap<DomainName, OrderRecord>>,
+    /// Every order as it was written, in order.
+    pub(super) written: Mutex<Vec<OrderRecord>>,
+    pub(super) secrets: Mutex<HashMap<String, Vec<u8>>>,
+    pub(super) accounts: Mutex<HashMap<String, CaAccount>>,
+}
+
+fn unused<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("an issuer does not use this".into()))
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError> {
+        if fence != FENCE {
+            return Err(StoreError::Fenced);
+        }
+        self.written.lock().unwrap().push(order.clone());
+        self.orders.lock().unwrap().insert(order.name.clone(), order.clone());
+        Ok(())
+    }
+    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
+        Ok(self.orders.lock().unwrap().get(name).cloned())
+    }
+    async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.secrets.lock().unwrap().get(name).cloned())
+    }
+    async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self
+            .secrets
+            .lock()
+            .unwrap()
+            .entry(name.to_owned())
+            .or_insert_with(|| sealed.to_vec())
+            .clone())
+    }
+    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
+        Ok(self.accounts.lock().unwrap().get(directory).cloned())
+    }
+    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
+        self.accounts
+            .lock()
+            .unwrap()
+            .insert(account.directory.clone(), account.clone());
+        Ok(())
+    }
+
+    async fn create(&self, _: Creation) -> Result<DomainRecord, StoreError> {
+        unused()
+    }
+    async fn domain(&self, _: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
+        unused()
+    }
+    async fn transition(&self, _: Transition) -> Result<DomainRecord, StoreError> {
+        unused()
+    }
+    fn unreadable(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    async fn prune_audit(&self, _: Timestamp, _: u64) -> Result<u64, StoreError> {
+        unused()
+    }
+    async fn purge(&self, _: &DomainName, _: Option<u64>, _: AuditEntry) -> Result<u64, StoreError> {
+        unused()
+    }
+    async fn purge_unreadable(&self, _: &str, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn list(&self, _: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
+        unused()
+    }
+    async fn counts(&self, _: Option<&str>) -> Result<Vec<Count>, StoreError> {
+        unused()
+    }
+    async fn due(&self, _: Timestamp, _: usize) -> Result<Vec<DomainName>, StoreError> {
+        unused()
+    }
+    async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn outbox(&self, _: usize) -> Result<Vec<Happening>, StoreError> {
+        unused()
+    }
+    async fn forget_happenings(&self, _: &[u64]) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn certificate(&self, _: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
+        unused()
+    }
+    async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError> {
+        unused()
+    }
+    async fn acquire_lease(&self, _: &str, _: &str, _: Duration, _: Timestamp) -> Result<Option<Fence>, StoreError> {
+        unused()
+    }
+    async fn release_lease(&self, _: &str, _: Fence) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn take_budgets(&self, _: &[BudgetTake], _: Timestamp) -> Result<BudgetAnswer, StoreError> {
+        unused()
+    }
+    async fn return_budgets(&self, _: &[BudgetTake], _: Timestamp) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn budget_left(&self, _: &BudgetTake, _: Timestamp) -> Result<f64, StoreError> {
+        unused()
+    }
+    async fn hold_back(&self, _: &str, _: Timestamp) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn held_back(&self, _: &str, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        unused()
+    }
+    async fn ca_trouble(&self, _: &str) -> Result<Option<CaTrouble>, StoreError> {
+        unused()
+    }
+    async fn put_ca_trouble(&self, _: &CaTrouble) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn end_ca_trouble(&self, _: &str) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn release_ca(&self, _: &str, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn freeze(&self) -> Result<Option<Freeze>, StoreError> {
+        unused()
+    }
+    async fn put_freeze(&self, _: &Freeze, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn end_freeze(&self, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn renewals(&self, _: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {
+        unused()
+    }
+    async fn redirect(&self, _: Option<&DomainName>, _: &Slug) -> Result<Option<StoredRedirect>, StoreError> {
+        unused()
+    }
+    async fn redirects(&self, _: &RedirectQuery) -> Result<Vec<StoredRedirect>, StoreError> {
+        unused()
+    }
+    async fn put_redirect(&self, _: &StoredRedirect, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn delete_redirect(&self, _: Option<&DomainName>, _: &Slug, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn kills(&self) -> Result<Vec<StoredKill>, StoreError> {
+        unused()
+    }
+    async fn put_kill(&self, _: &StoredKill, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn delete_kill(&self, _: &Kill, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError> {
+        unused()
+    }
+    async fn add_ticket_key(&self, _: &TicketKeyRow, _: Option<u64>, _: Timestamp) -> Result<bool, StoreError> {
+        unused()
+    }
+    async fn timeline(&self, _: &DomainName, _: Option<u64>, _: usize) -> Result<Vec<TimelineEntry>, StoreError> {
+        unused()
+    }
+    async fn append_audit(&self, _: AuditEntry) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn audit(&self, _: Option<u64>, _: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        unused()
+    }
+    async fn changes_since(&self, _: u64, _: usize) -> Result<Vec<Change>, StoreError> {
+        unused()
+    }
+    async fn change_head(&self) -> Result<u64, StoreError> {
+        unused()
+    }
+    async fn probe(&self) -> Result<(), StoreError> {
+        unused()
+    }
+    async fn backup(&self, _: &Path) -> Result<(), StoreError> {
+        unused()
+    }
+}

@@ -1,0 +1,437 @@
+//! The sockets the edge listens on: bound before anything runs, then accepted from until told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Connections the system keeps for us while we are busy; a mailing brings thousands at once. The
+/// system cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// How long accepting rests when the system has no descriptor left: some must be closed first.
+const REST: Duration = Duration::from_millis(100);
+/// How often a lasting failure to accept is logged.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Which listener a connection came in on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// Plain HTTP: challenges, redirects to HTTPS, tracking while a certificate is pending.
+    Http,
+    /// HTTPS.
+    Https,
+}
+
+impl Listener {
+    /// The label metrics carry.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// A listener with its real address, ready to run.
+#[derive(Debug)]
+pub struct Bound {
+    kind: Listener,
+    socket: TcpListener,
+    local: SocketAddr,
+}
+
+/// A connection just accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The socket's peer; IPv4 is IPv4 also on a dual-stack listener.
+    pub peer: SocketAddr,
+    /// The address it was made to.
+    pub local: SocketAddr,
+    /// Which listener it came in on.
+    pub listener: Listener,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another does.
+    #[error(
+        "cannot listen on {0}: the address is in use by another process; stop it, or set another address under `listen`"
+    )]
+    InUse(SocketAddr),
+    /// It is not allowed.
+    #[error(
+        "cannot listen on {0}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE (or a socket handed in by systemd)"
+    )]
+    Forbidden(SocketAddr),
+    /// No interface has it.
+    #[error("cannot listen on {0}: no interface of this machine has that address")]
+    NotOurs(SocketAddr),
+    /// Anything else.
+    #[error("cannot listen on {0}: {1}")]
+    Io(SocketAddr, io::Error),
+    /// A socket that was handed in is no listening TCP socket.
+    #[error("a socket handed in for {kind} cannot be used: {error}", kind = .0.label(), error = .1)]
+    Inherited(Listener, io::Error),
+}
+
+/// Binds an address. Port 0 is a free port; `[::]` takes IPv4 too. Needs a tokio runtime.
+pub fn bind(kind: Listener, address: SocketAddr) -> Result<Bound, BindError> {
+    let bound = listen(address).and_then(|socket| Bound::new(kind, socket));
+    bound.map_err(|e| BindError::of(address, e))
+}
+
+/// Binds an address for what is no part of the edge: the admin port.
+pub fn bind_socket(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let socket = listen(address).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    });
+    socket.map_err(|e| BindError::of(address, e))
+}
+
+impl BindError {
+    fn of(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(address),
+            io::ErrorKind::PermissionDenied => Self::Forbidden(address),
+            io::ErrorKind::AddrNotAvailable => Self::NotOurs(address),
+            _ => Self::Io(address, error),
+        }
+    }
+}
+
+/// Takes over a socket that listens already: a descriptor inherited from systemd or a test.
+pub fn inherit(kind: Listener, socket: std::net::TcpListener) -> Result<Bound, BindError> {
+    Bound::new(kind, socket).map_err(|e| BindError::Inherited(kind, e))
+}
+
+/// Listening sockets that were handed in, by systemd (sd_listen_fds(3)) or another parent that keeps
+/// them over a restart, so that no connection is refused meanwhile. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Inherited {
+    sockets: Arc<Mutex<Vec<std::net::TcpListener>>>,
+}
+
+impl Inherited {
+    /// Of these sockets.
+    pub fn new(sockets: Vec<std::net::TcpListener>) -> Self {
+        Self {
+            sockets: Arc::new(Mutex::new(sockets)),
+        }
+    }
+
+    /// Takes over the socket of an address where one was handed in, else binds the address.
+    pub fn bind(&self, kind: Listener, address: SocketAddr) -> Result<Bound, BindError> {
+        match self.take(address) {
+            Some(socket) => inherit(kind, socket),
+            None => bind(kind, address),
+        }
+    }
+
+    /// The addresses of those that were not taken over.
+    pub fn left(&self) -> Vec<SocketAddr> {
+        self.sockets().iter().filter_map(|s| s.local_addr().ok()).collect()
+    }
+
+    fn take(&self, address: SocketAddr) -> Option<std::net::TcpListener> {
+        let mut sockets = self.sockets();
+        let at = sockets
+            .iter()
+            .position(|s| s.local_addr().is_ok_and(|local| is_same(local, address)))?;
+        Some(sockets.swap_remove(at))
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<std::net::TcpListener>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a socket's address is the one configured; any address of IPv6 is any of IPv4 too.
+fn is_same(local: SocketAddr, configured: SocketAddr) -> bool {
+    let (local, configured) = (canonical(local), canonical(configured));
+    local.port() == configured.port()
+        && (local.ip() == configured.ip() || (local.ip().is_unspecified() && configured.ip().is_unspecified()))
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // So that a restart need not wait for the old connections' TIME_WAIT to end.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Bound {
+    fn new(kind: Listener, socket: std::net::TcpListener) -> io::Result<Self> {
+        // Accepted sockets inherit it: one system call for all of them.
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let local = socket.local_addr()?;
+        Ok(Self {
+            kind,
+            socket: TcpListener::from_std(socket)?,
+            local,
+        })
+    }
+
+    /// Which listener it is.
+    pub fn kind(&self) -> Listener {
+        self.kind
+    }
+
+    /// The socket, to accept from before it is run.
+    pub fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Accepts until told to stop, then closes the socket. `serve` must not block: it starts a task
+    /// for the connection, or drops it.
+    pub async fn run(self, stop: CancellationToken, mut serve: impl FnMut(Accepted)) {
+        let Self { kind, socket, local } = self;
+        let mut each = |(stream, peer): (TcpStream, SocketAddr)| {
+            if let Some(accepted) = Accepted::of(kind, local, stream, peer) {
+                serve(accepted);
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = accept_all(local, || socket.accept(), &mut each) => {}
+        }
+        // For their clients these connections were made: closing the socket would reset them.
+        accept_waiting(socket, each);
+    }
+}
+
+impl Accepted {
+    /// `None`: the peer is gone already.
+    fn of(listener: Listener, bound: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Self> {
+        // Only a listener on all addresses has to ask which one it was.
+        let local = if bound.ip().is_unspecified() {
+            canonical(stream.local_addr().ok()?)
+        } else {
+            bound
+        };
+        Some(Self {
+            stream,
+            peer: canonical(peer),
+            local,
+            listener,
+        })
+    }
+}
+
+/// Accepts what waits in the system's queue, and closes the socket at once when that is empty.
+pub fn accept_waiting(socket: TcpListener, mut each: impl FnMut((TcpStream, SocketAddr))) {
+    // Tokio's own accept goes by what the system has told so far; this asks the system.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let accepted = match socket.accept() {
+            Ok(accepted) => accepted,
+            Err(e) if is_the_peers(&e) => continue,
+            // None waits, or there is no descriptor left for it.
+            Err(_) => return,
+        };
+        let (stream, peer) = accepted;
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            each((stream, peer));
+        }
+    }
+}
+
+/// IPv4 as IPv4, which a dual-stack socket shows as a mapped IPv6 address (RFC 4291 §2.5.5.2).
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Accepts for ever: no failure to accept ends a listener.
+pub async fn accept_all<T, F>(local: SocketAddr, mut accept: impl FnMut() -> F, mut each: impl FnMut(T))
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut logged: Option<Instant> = None;
+    loop {
+        match accept().await {
+            Ok(connection) => each(connection),
+            Err(e) if is_the_peers(&e) => {}
+            Err(e) => {
+                if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
+                    warn!(%local, error = %e, "cannot accept connections; trying on (is LimitNOFILE above max_connections?)");
+                    logged = Some(Instant::now());
+                }
+                sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Whether an error concerns one connection that came and went (accept(2), "Error handling").
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
+        NetworkUnreachable,
+    };
+    let kinds = [
+        ConnectionAborted,
+        ConnectionRefused,
+        ConnectionReset,
+        HostUnreachable,
+        Interrupted,
+        NetworkDown,
+        NetworkUnreachable,
+    ];
+    kinds.contains(&error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use linkseal_base::shutdown::Tasks;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn any(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named() {
+        let first = bind(Listener::Https, any("127.0.0.1:0")).unwrap();
+        assert_ne!(first.local_addr().port(), 0);
+        let error = bind(Listener::Https, first.local_addr()).unwrap_err();
+        assert!(matches!(error, BindError::InUse(a) if a == first.local_addr()));
+        assert!(error.to_string().contains(&first.local_addr().to_string()));
+        let error = bind(Listener::Http, any("192.0.2.1:0")).unwrap_err();
+        assert!(matches!(error, BindError::NotOurs(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_listener_takes_ipv4_and_ipv6_and_tells_both_ends() {
+        let bound = bind(Listener::Http, any("[::]:0")).unwrap();
+        let port = bound.local_addr().port();
+        let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(2));
+        tasks.spawn(bound.run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
+        for host in ["127.0.0.1", "[::1]"] {
+            let to = any(&format!("{host}:{port}"));
+            let client = TcpStream::connect(to).await.unwrap();
+            let got = accepted.recv().await.unwrap();
+            assert_eq!((got.local, got.peer), (to, client.local_addr().unwrap()));
+            assert_eq!(got.listener, Listener::Http);
+            assert!(got.stream.nodelay().unwrap(), "inherited from the listener");
+        }
+        tasks.stop();
+        assert!(tasks.wait(Duration::from_secs(30)).await);
+        TcpStream::connect(any(&format!("127.0.0.1:{port}"))).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_the_queue_of_a_listener_that_stops_is_served() {
+        let bound = bind(Listener::Http, any("127.0.0.1:0")).unwrap();
+        let address = bound.local_addr();
+        // Made by the system alone: nothing has run since that could have noticed.
+        let clients: Vec<_> = (0..20)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let mut served = Vec::new();
+        bound.run(stop, |accepted| served.push(accepted)).await;
+        let peers: Vec<_> = served.iter().map(|a| a.peer).collect();
+        let made: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
+        assert_eq!(peers, made);
+        assert!(served.iter().all(|a| a.stream.nodelay().unwrap()));
+        std::net::TcpStream::connect(address).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_listening_socket_can_be_handed_in() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        assert_eq!(inherit(Listener::Https, socket).unwrap().local_addr(), address);
+    }
+
+    #[tokio::test]
+    async fn over_a_restart_a_socket_that_was_handed_in_refuses_nothing() {
+        // What a parent such as systemd keeps open.
+        let kept = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = kept.local_addr().unwrap();
+        let other = any("127.0.0.1:0");
+        let mut waiting = Vec::new();
+        for _ in 0..2 {
+            let inherited = Inherited::new(vec![kept.try_clone().unwrap()]);
+            let bound = inherited.bind(Listener::Http, address).unwrap();
+            assert!(inherited.left().is_empty());
+            let elsewhere = inherited.bind(Listener::Https, other).unwrap();
+            assert_ne!(elsewhere.local_addr(), address, "another address is bound");
+            let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(8));
+            tasks.spawn(bound.run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
+            // Those that came while nothing ran were kept, and are served.
+            for client in waiting.drain(..) {
+                let client: TcpStream = client;
+                assert_eq!(accepted.recv().await.unwrap().peer, client.local_addr().unwrap());
+            }
+            let client = TcpStream::connect(address).await.unwrap();
+            assert_eq!(accepted.recv().await.unwrap().peer, client.local_addr().unwrap());
+            tasks.stop();
+            assert!(tasks.wait(Duration::from_secs(30)).await);
+            // Nothing accepts now, and still no connection is refused.
+            waiting.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert_eq!(Inherited::new(vec![kept]).left(), [address]);
+        assert!(is_same(any("[::]:80"), any("0.0.0.0:80")));
+        assert!(!is_same(any("127.0.0.1:80"), any("0.0.0.0:80")) && !is_same(any("[::]:80"), any("[::]:443")));
+    }
+
+    #[tokio::test]
+    async fn accepting_survives_a_lack_of_descriptors() {
+        const EMFILE: i32 = 24;
+        const ENFILE: i32 = 23;
+        const ECONNABORTED: i32 = 103;
+        let fails = RefCell::new(vec![EMFILE, ECONNABORTED, ENFILE]);
+        let accepted = Cell::new(false);
+        let started = Instant::now();
+        let accept = || async {
+            let failure = fails.borrow_mut().pop();
+            match failure {
+                Some(code) => Err(io::Error::from_raw_os_error(code)),
+                None if accepted.get() => std::future::pending().await,
+                None => Ok(()),
+            }
+        };
+        let done = CancellationToken::new();
+        let each = |()| {
+            accepted.set(true);
+            done.cancel();
+        };
+        tokio::select! {
+            () = accept_all(any("127.0.0.1:80"), accept, each) => unreachable!("it never ends"),
+            () = done.cancelled() => {}
+        }
+        assert!(fails.borrow().is_empty());
+        assert!(
+            started.elapsed() >= 2 * REST,
+            "it rests for the lack of descriptors, not for an aborted connection"
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! Milestones on their way to the journal.
+
+use linkseal_domain::ssl::Reason;
+use linkseal_domain::{DomainRecord, Milestone};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{NOW, add, audit, lease, to};
+use crate::{Happening, SharedStore, StoreError, Transition};
+
+fn happening(of: &DomainRecord, what: Milestone) -> Happening {
+    Happening {
+        seq: 0,
+        id: Uuid::now_v7(),
+        what,
+        at: NOW,
+        domain: of.name.clone(),
+        tenant: of.tenant.clone(),
+        ssl: json!({"state": "issued", "message": {"de": "Größe"}}),
+    }
+}
+
+fn telling(record: &DomainRecord, reason: Reason, what: &[Happening]) -> Transition {
+    Transition {
+        happenings: what.to_vec(),
+        ..to(record, reason)
+    }
+}
+
+pub(crate) async fn what_happened_waits_in_order_until_it_is_told(store: SharedStore) {
+    let a = add(&store, "a.example", "acme", Reason::Queued).await;
+    let b = add(&store, "b.example", "acme", Reason::Queued).await;
+    assert!(store.outbox(10).await.unwrap().is_empty());
+    let told = [
+        happening(&a, Milestone::Issued),
+        happening(&b, Milestone::Failed),
+        happening(&b, Milestone::Moved),
+    ];
+    store.transition(telling(&a, Reason::Ok, &told[..1])).await.unwrap();
+    store.transition(telling(&b, Reason::Moved, &told[1..])).await.unwrap();
+    let waiting = store.outbox(10).await.unwrap();
+    assert!(waiting.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    let unnumbered: Vec<_> = waiting.iter().cloned().map(|h| Happening { seq: 0, ..h }).collect();
+    assert_eq!(unnumbered, told);
+    assert_eq!(store.outbox(2).await.unwrap(), waiting[..2]);
+
+    store.forget_happenings(&[waiting[1].seq]).await.unwrap();
+    store.forget_happenings(&[waiting[1].seq, 0]).await.unwrap();
+    assert_eq!(
+        store.outbox(10).await.unwrap(),
+        [waiting[0].clone(), waiting[2].clone()]
+    );
+    // A place is never given twice.
+    let again = store.domain(&a.name).await.unwrap().unwrap();
+    let more = [happening(&a, Milestone::Renewed)];
+    store.transition(telling(&again, Reason::Ok, &more)).await.unwrap();
+    assert!(store.outbox(10).await.unwrap()[2].seq > waiting[2].seq);
+}
+
+pub(crate) async fn what_was_not_stored_did_not_happen(store: SharedStore) {
+    let a = add(&store, "a.example", "acme", Reason::Queued).await;
+    let fence = lease(&store, &a.name, "node", NOW).await.unwrap();
+    store.transition(to(&a, Reason::Ordering)).await.unwrap();
+    let stale = Transition {
+        fence: Some(fence),
+        ..telling(&a, Reason::Ok, &[happening(&a, Milestone::Issued)])
+    };
+    assert!(matches!(store.transition(stale).await, Err(StoreError::Conflict)));
+    assert!(store.outbox(10).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_purge_takes_what_was_not_told(store: SharedStore) {
+    let a = add(&store, "a.example", "acme", Reason::Queued).await;
+    let b = add(&store, "b.example", "acme", Reason::Queued).await;
+    for domain in [&a, &b] {
+        let told = [happening(domain, Milestone::Issued)];
+        store.transition(telling(domain, Reason::Ok, &told)).await.unwrap();
+    }
+    store.purge(&a.name, None, audit("purge", "a.example")).await.unwrap();
+    let left = store.outbox(10).await.unwrap();
+    assert_eq!(left.iter().map(|h| &h.domain).collect::<Vec<_>>(), [&b.name]);
+}

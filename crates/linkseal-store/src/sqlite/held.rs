@@ -1,0 +1,119 @@
+//! A store that can be read but not written: a full or read-only disk at the start. What it holds is
+//! served from a private copy, with its write-ahead log taken in, and the store itself is tried again
+//! until it can be written. The copy is of no name: its files are removed once they are open.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use linkseal_base::file_id::FileId;
+use linkseal_base::random;
+use rusqlite::Connection;
+
+use super::connection::{self, with_suffix};
+use crate::StoreError;
+
+/// Memory, where no other place has room.
+const MEMORY: &str = "/dev/shm";
+/// What a path has in a URI that would be read as more than a path.
+const ESCAPED: [(char, &str); 3] = [('%', "%25"), ('?', "%3f"), ('#', "%23")];
+
+/// Opens a copy of the store for reading, so many times. `None`: there is none to be read, or no
+/// room for a copy.
+pub(super) fn open(path: &Path, readers: usize) -> Option<Vec<Connection>> {
+    // Another process has it: that one serves it.
+    if connection::is_locked(path) {
+        return None;
+    }
+    [env::temp_dir(), PathBuf::from(MEMORY)].iter().find_map(|place| {
+        let dir = place.join(format!("linkseal-{:016x}", u64::from_le_bytes(random::bytes())));
+        DirBuilder::new().mode(0o700).create(&dir).ok()?;
+        let opened = copy(path, &dir.join("store.db"), readers);
+        if let Err(error) = fs::remove_dir_all(&dir) {
+            tracing::warn!(%error, dir = %dir.display(), "a copy of the store could not be removed; remove it by hand");
+        }
+        opened
+            .inspect_err(|error| tracing::warn!(%error, place = %place.display(), "the store cannot be copied there to be served"))
+            .ok()
+    })
+}
+
+fn copy(path: &Path, to: &Path, readers: usize) -> Result<Vec<Connection>, StoreError> {
+    let failed = |error: std::io::Error| StoreError::NotCopied(error.to_string());
+    fs::copy(path, to).map_err(failed)?;
+    let log = with_suffix(path, "-wal");
+    if log.exists() {
+        fs::copy(log, with_suffix(to, "-wal")).map_err(failed)?;
+    }
+    connection::take_in(to)?;
+    let uri = format!("file:{}?immutable=1", escaped(&to.to_string_lossy()));
+    (0..readers).map(|_| connection::open_immutable(&uri)).collect()
+}
+
+fn escaped(path: &str) -> String {
+    path.chars()
+        .map(|c| match ESCAPED.iter().find(|(special, _)| *special == c) {
+            Some((_, escape)) => (*escape).to_owned(),
+            None => c.to_string(),
+        })
+        .collect()
+}
+
+/// A further look at a file: whether it is still the one that was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    path: PathBuf,
+    id: FileId,
+}
+
+impl Identity {
+    /// Of the file that is there now.
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            id: FileId::of(&fs::metadata(path)?),
+        })
+    }
+
+    /// Its size in bytes, with its write-ahead log; 0: it is not there.
+    pub(super) fn bytes(&self) -> u64 {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        size(&self.path) + size(&with_suffix(&self.path, "-wal"))
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fails when the file was removed or replaced: what is written would be gone with the process.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let gone = |what: &str| {
+            StoreError::Unavailable(format!(
+                "its file {} was {what} while it is in use: what is changed now is lost with this process; write a \
+                 backup now (linkseal store backup), stop linkseal, put the file back, and start it again",
+                self.path.display()
+            ))
+        };
+        match Self::of(&self.path) {
+            Ok(now) if now == *self => Ok(()),
+            Ok(_) => Err(gone("replaced")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(gone("removed")),
+            Err(error) => Err(StoreError::Unavailable(format!(
+                "{} cannot be looked at ({error})",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_a_path_in_a_uri() {
+        assert_eq!(escaped("/tmp/a?b#c%d/é.db"), "/tmp/a%3fb%23c%25d/é.db");
+    }
+}

@@ -1,0 +1,83 @@
+//! Milestones on their way to the journal.
+
+use linkseal_base::clock::Timestamp;
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::rows::{json_of, milestone_of, number, sql_int, stored_name, text_of};
+use crate::{Happening, OUTBOX_KEPT, StoreError};
+
+/// The oldest beyond [`OUTBOX_KEPT`] go once in so many new ones.
+const PRUNE_EVERY: i64 = 256;
+
+/// Adds what happened to the domain with this row id.
+pub(super) fn append(db: &Connection, domain: i64, happenings: &[Happening]) -> Result<(), StoreError> {
+    for happening in happenings {
+        let sql = "INSERT INTO outbox (domain, id, what, at, tenant, ssl) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        db.prepare_cached(sql)?.execute(params![
+            domain,
+            happening.id.to_string(),
+            happening.what.as_str(),
+            happening.at.as_millis(),
+            happening.tenant,
+            text_of(&happening.ssl)?,
+        ])?;
+        let seq = db.last_insert_rowid();
+        if seq % PRUNE_EVERY == 0 {
+            prune(db, seq.saturating_sub(sql_int(OUTBOX_KEPT)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets those up to `last` go.
+fn prune(db: &Connection, last: i64) -> Result<(), StoreError> {
+    let lost = db
+        .prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?
+        .execute([last])?;
+    if lost > 0 {
+        tracing::error!(
+            lost,
+            "events of domains are lost: the journal has not taken the last {OUTBOX_KEPT}"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn oldest(db: &Connection, limit: usize) -> Result<Vec<Happening>, StoreError> {
+    let sql = "SELECT seq, outbox.id, what, at, name, outbox.tenant, ssl FROM outbox
+        JOIN domains ON domains.id = outbox.domain ORDER BY seq";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut happenings = Vec::new();
+    while happenings.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        // One that only a newer version can tell of waits for it, and holds back none.
+        let (Ok(id), Some(what), Ok(domain)) = (
+            Uuid::parse_str(&row.get::<_, String>(1)?),
+            milestone_of(&row.get::<_, String>(2)?),
+            stored_name(&row.get::<_, String>(4)?),
+        ) else {
+            continue;
+        };
+        happenings.push(Happening {
+            seq: number(row.get(0)?),
+            id,
+            what,
+            at: Timestamp::from_millis(row.get(3)?),
+            domain,
+            tenant: row.get(5)?,
+            ssl: json_of(row.get(6)?),
+        });
+    }
+    Ok(happenings)
+}
+
+pub(super) fn forget(db: &Connection, seqs: &[u64]) -> Result<(), StoreError> {
+    let mut delete = db.prepare_cached("DELETE FROM outbox WHERE seq = ?1")?;
+    for seq in seqs {
+        delete.execute([sql_int(*seq)])?;
+    }
+    Ok(())
+}

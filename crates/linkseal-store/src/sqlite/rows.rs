@@ -1,0 +1,98 @@
+//! Values as SQLite has them, and as linkseal does.
+
+use linkseal_domain::links::Kill;
+use linkseal_domain::ssl::Reason;
+use linkseal_domain::{DomainName, DomainRecord, Milestone};
+use linkseal_link::Slug;
+use rusqlite::Row;
+use serde::Serialize;
+
+use crate::{OrderStep, StoreError, StoredCertificate};
+
+/// SQLite's integers are signed; no version, fence or number gets near the difference.
+pub(super) fn sql_int(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The way back of [`sql_int`].
+pub(super) fn number(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+pub(super) fn text_of(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(format!("a value is no JSON ({error})")))
+}
+
+/// A stored value, as it stands where it is no JSON.
+pub(super) fn json_of(text: String) -> serde_json::Value {
+    serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+}
+
+/// The record of the domain of this name, or why it cannot be read. The row's version counts: one
+/// that differs from it in the text would refuse every change.
+pub(super) fn record_of(name: &str, text: &str, version: u64) -> Result<DomainRecord, String> {
+    let mut record = DomainRecord::from_stored(text).map_err(|error| error.to_string())?;
+    if record.name.as_str() == name {
+        record.version = version;
+        Ok(record)
+    } else {
+        Err(format!("it is the record of {}", record.name))
+    }
+}
+
+/// A name in the only spelling that is stored: by another one its row would not be found again.
+pub(super) fn stored_name(text: &str) -> Result<DomainName, StoreError> {
+    let what = || format!("the name `{text}`");
+    match DomainName::parse(text) {
+        Ok(name) if name.as_str() == text => Ok(name),
+        Ok(name) => Err(unreadable(&what(), &format!("it is spelt {name}"))),
+        Err(error) => Err(unreadable(&what(), &error)),
+    }
+}
+
+pub(super) fn stored_slug(text: &str) -> Result<Slug, StoreError> {
+    Slug::parse(text).map_err(|error| unreadable(&format!("the slug `{text}`"), &error))
+}
+
+pub(super) fn stored_kill(kind: &str, value: &str) -> Result<Kill, StoreError> {
+    let kill = Kill::stored(kind, value);
+    kill.ok_or_else(|| unreadable(&format!("the kill switch `{kind}/{value}`"), &"not known"))
+}
+
+/// `None`: one that only a newer version knows.
+pub(super) fn reason_of(text: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == text)
+}
+
+/// `None`: one that only a newer version knows.
+pub(super) fn milestone_of(text: &str) -> Option<Milestone> {
+    Milestone::ALL.into_iter().find(|milestone| milestone.as_str() == text)
+}
+
+pub(super) fn step_text(step: OrderStep) -> &'static str {
+    match step {
+        OrderStep::Creating => "creating",
+        OrderStep::Authorizing => "authorizing",
+        OrderStep::Finalizing => "finalizing",
+    }
+}
+
+/// A step that only a newer version knows is one between the first and the last: the CA says how
+/// far the order is.
+pub(super) fn step_of(text: &str) -> OrderStep {
+    let all = [OrderStep::Creating, OrderStep::Authorizing, OrderStep::Finalizing];
+    let known = all.into_iter().find(|step| step_text(*step) == text);
+    known.unwrap_or(OrderStep::Authorizing)
+}
+
+pub(super) fn certificate_of(row: &Row<'_>) -> rusqlite::Result<StoredCertificate> {
+    Ok(StoredCertificate {
+        chain_pem: row.get(0)?,
+        sealed_key: row.get(1)?,
+    })
+}
+
+/// A newer version has written it, or another program.
+fn unreadable(what: &str, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!("{what} in it cannot be read ({error})"))
+}
