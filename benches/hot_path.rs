@@ -8,7 +8,7 @@ use divan::{Bencher, black_box};
 use http::{HeaderMap, HeaderValue, Method};
 use linkseal_base::clock::Clock;
 use linkseal_edge::http::router::route;
-use linkseal_event::verdict::Rules;
+use linkseal_event::verdict::Classifier;
 use linkseal_event::{Client, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, Request};
 use linkseal_link::{Destination, LinkKey, LinkKeys, Message, Minter, Token};
 use uuid::Uuid;
@@ -59,7 +59,7 @@ fn router() -> bool {
 
 #[divan::bench]
 fn verdict(bencher: Bencher<'_, '_>) {
-    let rules = Rules::builtin().unwrap();
+    let rules = Classifier::builtin().unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static(AGENT));
     bencher.bench(|| {
@@ -77,7 +77,7 @@ fn verdict(bencher: Bencher<'_, '_>) {
 /// This is the share of the thread that records it.
 #[divan::bench(args = ["alone", "burst"])]
 fn click_of(bencher: Bencher<'_, '_>, kind: &str) {
-    let rules = Rules::builtin().unwrap();
+    let rules = Classifier::builtin().unwrap();
     let (journal, clock, _dir) = open_journal("written");
     let mut count = 0u128;
     bencher.bench_local(|| {

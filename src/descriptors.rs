@@ -97,7 +97,7 @@ fn beside(config: &Config, allowed: u64) -> u64 {
         .as_ref()
         .map_or(0, |_| CHALLENGES_HANDED_ON);
     let cname = match config.admission.policy {
-        Policy::Cname => u64::from(config.admission.cname.lookups_at_once.get()) * count(SOCKETS_OF_LOOK),
+        Policy::Cname => u64::from(config.admission.cname.max_concurrent_lookups.get()) * count(SOCKETS_OF_LOOK),
         Policy::Registered | Policy::Ask => 0,
     };
     let parts = [

@@ -2,17 +2,17 @@
 //! plane and the event plane meet.
 
 use async_trait::async_trait;
-use linkseal_control::Teller;
-use linkseal_domain::Milestone;
+use linkseal_control::OutboxPublisher;
+use linkseal_domain::LifecycleEvent;
 use linkseal_event::{Event, EventType, Journal};
-use linkseal_store::Happening;
+use linkseal_store::OutboxEvent;
 
 /// Writes happenings to the journal.
 pub(super) struct ToJournal(pub(super) Journal);
 
 #[async_trait]
-impl Teller for ToJournal {
-    async fn tell(&self, happenings: &[Happening]) -> usize {
+impl OutboxPublisher for ToJournal {
+    async fn tell(&self, happenings: &[OutboxEvent]) -> usize {
         // All are handed in before any is waited for: they share a wait for the disk.
         let begun: Vec<_> = happenings.iter().map(|h| self.0.begin_synced(&event(h))).collect();
         let mut taken = 0;
@@ -26,14 +26,14 @@ impl Teller for ToJournal {
     }
 }
 
-fn event(happening: &Happening) -> Event<'_> {
+fn event(happening: &OutboxEvent) -> Event<'_> {
     let kind = match happening.what {
-        Milestone::Issued => EventType::SslIssued,
-        Milestone::Renewed => EventType::SslRenewed,
-        Milestone::Failed => EventType::SslFailed,
-        Milestone::Expiring => EventType::SslExpiring,
-        Milestone::Expired => EventType::SslExpired,
-        Milestone::Moved => EventType::SslMoved,
+        LifecycleEvent::Issued => EventType::SslIssued,
+        LifecycleEvent::Renewed => EventType::SslRenewed,
+        LifecycleEvent::Failed => EventType::SslFailed,
+        LifecycleEvent::Expiring => EventType::SslExpiring,
+        LifecycleEvent::Expired => EventType::SslExpired,
+        LifecycleEvent::Moved => EventType::SslMoved,
     };
     Event {
         id: Some(happening.id),

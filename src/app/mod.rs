@@ -53,7 +53,7 @@ use linkseal_store::sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
 use self::office::Office;
-use self::tools::Workshop;
+use self::tools::ClientFactory;
 use crate::descriptors;
 use crate::telemetry::logs::LogHandle;
 
@@ -115,7 +115,7 @@ pub struct App {
     options: Options,
     addresses: Addresses,
     control: Control,
-    workshop: Arc<Workshop>,
+    workshop: Arc<ClientFactory>,
     context: Arc<http::Context>,
     connections: Connections<Http>,
     limits: Limits,
@@ -196,7 +196,7 @@ impl App {
         let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let control_metrics = linkseal_control::Metrics::register(registry)?;
-        let workshop = Arc::new(Workshop {
+        let workshop = Arc::new(ClientFactory {
             key,
             store: Arc::clone(&store),
             sealer: Arc::clone(&sealer),
@@ -240,7 +240,7 @@ impl App {
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
         let eraser = Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
-        let rules = linkseal_event::verdict::Rules::builtin()?;
+        let rules = linkseal_event::verdict::Classifier::builtin()?;
         rules.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;

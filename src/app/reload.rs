@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use linkseal_control::Tools;
+use linkseal_control::Clients;
 
 use super::{App, wiring};
 use crate::descriptors;
@@ -12,7 +12,7 @@ use crate::descriptors;
 struct Read {
     reloaded: linkseal_config::Reloaded,
     networks: linkseal_event::Networks,
-    tools: Tools,
+    tools: Clients,
 }
 
 impl App {

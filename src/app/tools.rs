@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use linkseal_base::clock::Clock;
 use linkseal_config::Config;
-use linkseal_control::{Asker, Authorities, Authority, Preflighter, Tools};
+use linkseal_control::{Asker, CaPool, Clients, ConfiguredCa, Preflighter};
 use linkseal_dns::{Checker, Resolver, ResolverSettings};
 use linkseal_domain::cert::sealed::Sealer;
 use linkseal_issuer::{AccountKey, Issuer};
@@ -15,7 +15,7 @@ use linkseal_store::SharedStore;
 use super::wiring;
 
 /// What stays the same over reloads.
-pub(super) struct Workshop {
+pub(super) struct ClientFactory {
     pub(super) key: Arc<AccountKey>,
     pub(super) store: SharedStore,
     pub(super) sealer: Arc<Sealer>,
@@ -28,9 +28,9 @@ pub(super) struct Workshop {
     pub(super) loopback_ports: Option<(u16, u16)>,
 }
 
-impl Workshop {
+impl ClientFactory {
     /// Makes the tools; nothing is sent yet.
-    pub(super) fn make(&self, config: &Config) -> anyhow::Result<Tools> {
+    pub(super) fn make(&self, config: &Config) -> anyhow::Result<Clients> {
         let mut authorities = Vec::new();
         for (settings, limits) in wiring::authorities(config) {
             let issuer = Issuer::new(
@@ -41,7 +41,7 @@ impl Workshop {
                 self.clock.clone(),
                 self.issuer_metrics.clone(),
             )?;
-            authorities.push(Authority::new(issuer, limits));
+            authorities.push(ConfiguredCa::new(issuer, limits));
         }
         let others = authorities.split_off(authorities.len().min(1));
         let first = authorities.pop().context("acme.directory is not configured")?;
@@ -57,8 +57,8 @@ impl Workshop {
             self.dns_metrics.clone(),
         );
         let asker = wiring::ask(config).map(|settings| Asker::new(settings, self.ask_total.clone()));
-        Ok(Tools {
-            authorities: Authorities::new(first, others),
+        Ok(Clients {
+            authorities: CaPool::new(first, others),
             checker: Arc::new(checker),
             asker,
             preflight,

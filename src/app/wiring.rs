@@ -11,7 +11,7 @@ use linkseal_config::admission::{Ownership, Policy};
 use linkseal_config::dns::Dmarc;
 use linkseal_config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
 use linkseal_config::upstream::{HostPattern, Http2};
-use linkseal_config::{Config, Endpoint};
+use linkseal_config::{Config, ListenAddr};
 use linkseal_control::{AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
 use linkseal_dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
 use linkseal_domain::DomainName;
@@ -28,7 +28,7 @@ use linkseal_link::{KeyError, LinkKey, LinkKeys};
 
 use crate::descriptors;
 
-pub(super) fn addresses(endpoints: &[Endpoint]) -> Vec<SocketAddr> {
+pub(super) fn addresses(endpoints: &[ListenAddr]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
 }
 
@@ -131,7 +131,7 @@ pub(super) fn control(config: &Config) -> linkseal_control::Settings {
             Issue::Off => linkseal_control::Issue::Off,
         },
         target: config.edge.name.clone(),
-        recheck: config.dns.recheck.get(),
+        recheck: config.dns.recheck_interval.get(),
         departed_after: config.dns.departed_after.get(),
         probe: probe(config),
         aliases: config.edge.aliases.clone(),
@@ -141,7 +141,7 @@ pub(super) fn control(config: &Config) -> linkseal_control::Settings {
             Ownership::None => linkseal_control::Ownership::None,
         },
         max_domains_per_tenant: Some(config.admission.max_domains_per_tenant).filter(|most| *most > 0),
-        keep_rejected: usize::try_from(config.admission.keep_rejected).unwrap_or(usize::MAX),
+        rejected_capacity: usize::try_from(config.admission.rejected_capacity).unwrap_or(usize::MAX),
     }
 }
 
@@ -160,17 +160,17 @@ fn cname(config: &Config) -> Option<CnameSettings> {
     (config.admission.policy == Policy::Cname).then(|| CnameSettings {
         per_registered_domain: cname.per_registered_domain.get(),
         max_labels: count(cname.max_labels),
-        new_names: limit(cname.new_names),
+        admission_rate: limit(cname.admission_rate),
         lookups: limit(cname.lookups),
-        lookups_at_once: count(cname.lookups_at_once),
-        refused_for: cname.refused_for.get(),
+        max_concurrent_lookups: count(cname.max_concurrent_lookups),
+        negative_ttl: cname.negative_ttl.get(),
     })
 }
 
 fn probe(config: &Config) -> Option<linkseal_control::ProbeSettings> {
     let edge = &config.edge;
     Some(linkseal_control::ProbeSettings {
-        every: edge.probe.get()?.get(),
+        every: edge.probe_interval.get()?.get(),
         address: edge.probe_address.map(|a| a.get()),
         port: edge.public_https_port.get(),
         own: edge.addresses.iter().map(|a| a.get()).collect(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use http_body_util::BodyExt;
 use linkseal_base::clock::{Clock, Timestamp};
-use linkseal_config::{Config, Span};
+use linkseal_config::{Config, ConfigDuration};
 use linkseal_domain::DomainName;
 use linkseal_event::{Replay, Selector};
 use serde::Deserialize;
@@ -89,7 +89,7 @@ pub(super) enum Command {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Since {
     Time(Timestamp),
-    Ago(Span),
+    Ago(ConfigDuration),
 }
 
 /// What a filter looks at.

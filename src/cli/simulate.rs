@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use linkseal_config::acme::Limits;
-use linkseal_config::{Config, Span, argument};
+use linkseal_config::{Config, ConfigDuration, argument};
 use serde_json::json;
 
 use super::{Failure, output, whole};
@@ -59,8 +59,8 @@ pub(super) struct Args {
     #[arg(long, value_parser = whole::<u32>(1..=10_000))]
     max_concurrent_orders: Option<u32>,
     /// How long an order takes, on average.
-    #[arg(long, default_value = "8s", value_parser = argument::<Span>)]
-    order_time: Span,
+    #[arg(long, default_value = "8s", value_parser = argument::<ConfigDuration>)]
+    order_time: ConfigDuration,
     /// Share of the domains that the CA can never reach, such as 2% (0% to 100%).
     #[arg(long, default_value = "0%", value_parser = share)]
     failing: f64,
@@ -77,8 +77,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "LIMITS")]
     ca_limits: Option<String>,
     /// What the CA asks for whenever it refuses or is away, instead of what would do, such as 36500d.
-    #[arg(long, value_name = "SPAN", value_parser = argument::<Span>)]
-    retry_after: Option<Span>,
+    #[arg(long, value_name = "SPAN", value_parser = argument::<ConfigDuration>)]
+    retry_after: Option<ConfigDuration>,
     /// Share of the certificates whose renewal windows the CA moves to the past, as before a mass
     /// revocation, and when: 20%@30d. May be repeated.
     #[arg(long, value_name = "SHARE@TIME", value_parser = share_at)]
@@ -156,7 +156,7 @@ fn scenario(args: &Args) -> Result<Scenario, Failure> {
         lifetimes: args.lifetime.0.clone(),
         limits: wiring::limits(&limits),
         ca_limits: wiring::limits(&ca_limits),
-        retry_after: args.retry_after.map(Span::get),
+        retry_after: args.retry_after.map(ConfigDuration::get),
         ari: args.ari == "on",
         max_concurrent_orders: usize::try_from(slots).unwrap_or(usize::MAX),
         order_time: args.order_time.get(),
@@ -199,7 +199,7 @@ impl FromStr for Lifetimes {
 }
 
 fn span(text: &str) -> Option<Duration> {
-    text.trim().parse::<Span>().ok().map(Span::get)
+    text.trim().parse::<ConfigDuration>().ok().map(ConfigDuration::get)
 }
 
 fn onboarding(text: &str) -> Result<Onboarding, String> {

@@ -19,13 +19,13 @@
 //! [`SslStatus::apply`]: linkseal_domain::ssl::SslStatus::apply
 //! [`SslStatus::next_due`]: linkseal_domain::ssl::SslStatus::next_due
 
-mod book;
-mod dice;
+mod fleet;
 mod plot;
 mod refusals;
 #[cfg(test)]
 mod refusals_tests;
 mod replay;
+mod rng;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use linkseal_base::clock::Timestamp;
 use linkseal_control::{Limit, Limits};
 use linkseal_domain::ssl::FailureKind;
 
-use super::book::{Domain, Id};
+use super::fleet::{Domain, Id};
 
 /// Certificates for one exact set of names (Let's Encrypt).
 const EXACT_SET: Limit = Limit {

@@ -18,8 +18,8 @@ use linkseal_domain::ssl::{Failure, SslEvent, SslStatus, Wish};
 use linkseal_store::BudgetAnswer;
 use tokio::time::Instant;
 
-use super::book::{Book, Domain, Id};
-use super::dice::Dice;
+use super::fleet::{Domain, Fleet, Id};
+use super::rng::SeededRng;
 use super::tally::{Outcome, Tally};
 use super::world::{CA, World};
 use super::{DAY, MONTH, MoveTo, Onboarding, Scenario};
@@ -56,12 +56,12 @@ struct Running {
 struct Replay<'a> {
     scenario: &'a Scenario,
     world: World<'a>,
-    dice: Dice,
+    dice: SeededRng,
     now: Timestamp,
     end: Timestamp,
     /// Stands for the start where the scheduler counts in a clock that no one moves.
     origin: Instant,
-    book: Book,
+    book: Fleet,
     rounds: Rounds<Id>,
     queue: Arc<Queue>,
     running: HashMap<Id, Running>,
@@ -76,11 +76,11 @@ impl<'a> Replay<'a> {
         Self {
             scenario,
             world: World::new(scenario, START),
-            dice: Dice::new(scenario.seed),
+            dice: SeededRng::new(scenario.seed),
             now: START,
             end: START + scenario.span,
             origin: Instant::now(),
-            book: Book::default(),
+            book: Fleet::default(),
             rounds: Rounds::default(),
             queue: Arc::new(Queue::new(scenario.max_concurrent_orders)),
             running: HashMap::new(),

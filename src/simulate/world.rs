@@ -7,9 +7,9 @@ use linkseal_domain::record::DnsVerdict;
 use linkseal_domain::ssl::{CertificateInfo, Failure, FailureKind, LastError, SslEvent};
 use linkseal_issuer::{RenewalInfo, renewal};
 
-use super::book::{Domain, Id};
-use super::dice::Dice;
+use super::fleet::{Domain, Id};
 use super::refusals::Enforced;
+use super::rng::SeededRng;
 use super::{DAY, Move, MoveTo, Scenario};
 
 /// The CA's directory URL and host. Empty, as all texts here: no one reads them, and a text of no
@@ -81,7 +81,7 @@ impl<'a> World<'a> {
         domain: &Domain,
         exempt: bool,
         now: Timestamp,
-        dice: &mut Dice,
+        dice: &mut SeededRng,
     ) -> Result<CertificateInfo, Failure> {
         if domain.failing || !domain.is_here(now) || dice.happens(self.scenario.flaky) {
             self.enforced.failed(id, now);
@@ -99,7 +99,7 @@ impl<'a> World<'a> {
     }
 
     /// A certificate issued at `issued`, obtained now.
-    pub(super) fn certificate(&self, issued: Timestamp, now: Timestamp, dice: &mut Dice) -> CertificateInfo {
+    pub(super) fn certificate(&self, issued: Timestamp, now: Timestamp, dice: &mut SeededRng) -> CertificateInfo {
         let not_before = issued.minus(DATED_BACK);
         let not_after = not_before + self.lifetime(issued);
         let ari = self.scenario.ari;

@@ -106,7 +106,7 @@ impl<S: Subscriber> Layer<S> for Bounded {
 fn is_ours(target: &str) -> bool {
     target
         .strip_prefix(OWN)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || rest.starts_with('_'))
 }
 
 #[cfg(test)]

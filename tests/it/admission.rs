@@ -66,7 +66,7 @@ impl Platform {
         .parse()
         .unwrap();
         let plan = Plan::new().await.set("admission.policy", "ask");
-        let plan = plan.set("admission.keep_rejected", 0);
+        let plan = plan.set("admission.rejected_capacity", 0);
         plan.set("admission.ask", Value::Table(ask)).start().await
     }
 }
@@ -91,7 +91,7 @@ fn resident() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_not_admitted_gets_its_alert_and_leaves_nothing() {
-    let world = Plan::new().await.set("admission.keep_rejected", 0).start().await;
+    let world = Plan::new().await.set("admission.rejected_capacity", 0).start().await;
     let (orders, asked) = (world.ca.stats().orders, world.dns.asked_in_all());
     for name in ["links.nobody.test", "xn--bcher-kva.nobody.test", "a"] {
         let alert = refused(world.edge.https, name, &world).await;

@@ -29,7 +29,7 @@ async fn world(bounds: &str) -> World {
     let bounds: toml::Table = bounds.parse().unwrap();
     let plan = Plan::new().await.set("admission.policy", "cname");
     // What is asked of DNS is for admission alone.
-    let plan = plan.set("admission.keep_rejected", 0);
+    let plan = plan.set("admission.rejected_capacity", 0);
     plan.set("admission.cname", Value::Table(bounds)).start().await
 }
 
@@ -143,7 +143,7 @@ async fn a_flood_of_names_from_everywhere_costs_a_bounded_number_of_looks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn new_names_come_at_a_bounded_rate() {
     // One network gets half of them.
-    let world = world("new_names = \"4/1h\"").await;
+    let world = world("admission_rate = \"4/1h\"").await;
     for name in ["a.one.test", "a.two.test"] {
         world.handshake(name).await.expect("admitted");
     }

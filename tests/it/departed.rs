@@ -118,7 +118,7 @@ async fn one_that_comes_back_before_its_renewal_is_not_ordered_for() {
     world.dns.remove(name, Record::A);
     pass_to(&world, moved.ssl.next_attempt.expect("a next look"));
     let back = world.edge.until_reason(name, Reason::Ok).await;
-    assert_eq!((back.ssl.next_attempt, back.ssl.astray_since), (None, None));
+    assert_eq!((back.ssl.next_attempt, back.ssl.misdirected_since), (None, None));
     assert!(back.ssl.look_at > moved.ssl.look_at, "the next regular look is planned");
     assert_eq!(world.ca.name_stats(name).orders, 1, "its certificate is healthy");
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use linkseal_devca::Problem;
-use linkseal_domain::Milestone;
+use linkseal_domain::LifecycleEvent;
 use linkseal_domain::ssl::Reason;
-use linkseal_store::{Happening, Transition};
+use linkseal_store::{OutboxEvent, Transition};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -106,17 +106,17 @@ async fn what_was_stored_and_not_told_before_a_crash_is_told_after_it() {
     .await;
     // As the crashed process left it: stored, and no one was woken.
     let id = Uuid::now_v7();
-    let happening = Happening {
+    let outbox_event = OutboxEvent {
         seq: 0,
         id,
-        what: Milestone::Moved,
+        what: LifecycleEvent::Moved,
         at: world.clock.now(),
         domain: record.name.clone(),
         tenant: "acme".into(),
         ssl: json!({"state": "issued", "reason": "moved"}),
     };
     let change = Transition {
-        happenings: vec![happening],
+        outbox_events: vec![outbox_event],
         ..Transition::of(record)
     };
     world.edge.control.store().transition(change).await.expect("stored");

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkseal_dns::{Kind as Record, Word};
+use linkseal_dns::{Kind as Record, RecordStatus};
 use linkseal_domain::messages::message;
 use linkseal_domain::ssl::{Reason, State};
 use tokio::net::{TcpListener, TcpStream};
@@ -154,7 +154,7 @@ async fn a_proxy_that_passes_the_challenge_on_is_a_warning() {
     let (_, report) = world.edge.control.verify(&domain(name), &operator()).await.unwrap();
     assert!(report.https && !report.verified);
     assert!(
-        report.records.iter().any(|r| r.verdict == Word::Warning),
+        report.records.iter().any(|r| r.verdict == RecordStatus::Warning),
         "{:?}",
         report.records
     );

@@ -67,7 +67,7 @@ async fn another_server_in_front_is_found_out_and_changes_no_state() {
     tokio::spawn(front(listener, now));
     let plan = Plan::new()
         .await
-        .set("edge.probe", "1h")
+        .set("edge.probe_interval", "1h")
         .set("edge.probe_address", address);
     let world = plan.set("acme.issue", "on_register").start().await;
     world.edge.register(name).await;

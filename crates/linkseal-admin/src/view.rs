@@ -7,7 +7,7 @@ use linkseal_control::{Control, MessageContext};
 use linkseal_dns::{DnsReport, ProviderHelp, RecordReport};
 use linkseal_domain::handshakes::{Failures, HandshakeFailures};
 use linkseal_domain::messages::{self, Text};
-use linkseal_domain::record::{AppLinks, DnsSummary, Hsts, Origin, Probe, WantedRecord};
+use linkseal_domain::record::{AppLinks, DnsSummary, Hsts, Origin, Probe, RequestedRecord};
 use linkseal_domain::ssl::Reason;
 use linkseal_domain::ssl::State;
 use linkseal_domain::view::SslView;
@@ -119,7 +119,7 @@ pub(super) struct DomainView<'a> {
     /// How it came to be known.
     pub(super) origin: Origin,
     /// Further DNS records the customer is asked for.
-    pub(super) records: &'a [WantedRecord],
+    pub(super) records: &'a [RequestedRecord],
     /// Where a broken click link leads. `None`: as configured for all.
     pub(super) fallback_url: Option<&'a str>,
     /// The app-link files.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Paths;
 use super::check::Findings;
 use super::edge::Edge;
-use super::text::{HttpUrl, Limit, NotAllowed, PortEighty, written_as_text};
+use super::text::{HttpProbeAddr, HttpUrl, InvalidValue, Limit, written_as_text};
 
 /// Where certificates come from, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +37,7 @@ pub struct Acme {
     /// Whether the challenge's URL is tried from here before an order. What is found is reported, and forbids nothing.
     pub preflight: bool,
     /// Where names that point here are tried instead, when the edge's public addresses cannot be reached from inside (hairpin NAT). Absent: at what they resolve to.
-    pub preflight_address: Option<PortEighty>,
+    pub preflight_address: Option<HttpProbeAddr>,
     /// While moving in: where challenges for names without an order of ours are passed on to. Absent: 404.
     pub challenge_upstream: Option<HttpUrl>,
     /// The next CAs, in order, when the first fails.
@@ -114,10 +114,10 @@ impl Contact {
 }
 
 impl FromStr for Contact {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
-        let address = text.strip_prefix("mailto:").ok_or(NotAllowed)?;
-        let (user, host) = address.split_once('@').ok_or(NotAllowed)?;
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let address = text.strip_prefix("mailto:").ok_or(InvalidValue)?;
+        let (user, host) = address.split_once('@').ok_or(InvalidValue)?;
         // RFC 8555 §7.3: no header fields and a single address.
         let fine = !user.is_empty()
             && !host.is_empty()
@@ -127,7 +127,7 @@ impl FromStr for Contact {
         if fine && !host.contains('@') {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Findings;
-use super::text::{HttpUrl, Limit, Span};
+use super::text::{ConfigDuration, HttpUrl, Limit};
 
 /// Which names may get a certificate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,7 +23,8 @@ pub struct Admission {
     /// The bounds of the policy `cname`.
     pub cname: Cname,
     /// Names kept that were refused although their DNS points here (GET /v1/rejected). 0: refused names are not looked at.
-    pub keep_rejected: u32,
+    #[serde(alias = "keep_rejected")]
+    pub rejected_capacity: u32,
 }
 
 /// Who decides about a name that is not registered.
@@ -58,28 +59,31 @@ pub struct Ask {
     pub url: HttpUrl,
     /// How long an answer may take.
     #[serde(default = "timeout")]
-    pub timeout: Span,
+    pub timeout: ConfigDuration,
     /// How long an answer, yes or no, is kept.
     #[serde(default = "cache")]
-    pub cache: Span,
+    pub cache: ConfigDuration,
 }
 
 /// What admission by DNS may cost at most.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cname {
-    /// Names admitted below one registered domain (as the public suffix list has it); also how many are looked up there within refused_for.
+    /// Names admitted below one registered domain (as the public suffix list has it); also how many are looked up there within negative_ttl.
     pub per_registered_domain: NonZeroU32,
     /// Labels a name may have in front of its registered domain.
     pub max_labels: NonZeroU32,
     /// New names this node admits.
-    pub new_names: Limit,
+    #[serde(alias = "new_names")]
+    pub admission_rate: Limit,
     /// Unknown names this node looks up in DNS.
     pub lookups: Limit,
     /// Unknown names looked up at once.
-    pub lookups_at_once: NonZeroU32,
+    #[serde(alias = "lookups_at_once")]
+    pub max_concurrent_lookups: NonZeroU32,
     /// How long a name that does not point here is refused without another look.
-    pub refused_for: Span,
+    #[serde(alias = "refused_for")]
+    pub negative_ttl: ConfigDuration,
 }
 
 /// The most refused names that can be kept: the list is for people.
@@ -93,7 +97,7 @@ impl Default for Admission {
             ownership: Ownership::default(),
             max_domains_per_tenant: 10_000,
             cname: Cname::default(),
-            keep_rejected: 1_000,
+            rejected_capacity: 1_000,
         }
     }
 }
@@ -101,19 +105,19 @@ impl Default for Admission {
 impl Default for Cname {
     fn default() -> Self {
         let count = |n: u32| NonZeroU32::MIN.saturating_add(n - 1);
-        let minute = Span::secs(60);
+        let minute = ConfigDuration::secs(60);
         Self {
             // Customers have one to three; Let's Encrypt gives 50 certificates a week.
             per_registered_domain: count(20),
             // click.e.news.customer.example
             max_labels: count(3),
-            new_names: Limit { count: 60, per: minute },
+            admission_rate: Limit { count: 60, per: minute },
             lookups: Limit {
                 count: 300,
                 per: minute,
             },
-            lookups_at_once: count(16),
-            refused_for: Span::secs(600),
+            max_concurrent_lookups: count(16),
+            negative_ttl: ConfigDuration::secs(600),
         }
     }
 }
@@ -139,11 +143,14 @@ impl Admission {
             }
             _ => {}
         }
-        if self.keep_rejected > MOST_REJECTED {
-            found.problem("admission.keep_rejected", format!("must be at most {MOST_REJECTED}"));
+        if self.rejected_capacity > MOST_REJECTED {
+            found.problem(
+                "admission.rejected_capacity",
+                format!("must be at most {MOST_REJECTED}"),
+            );
         }
-        if self.cname.refused_for.is_zero() {
-            found.problem("admission.cname.refused_for", "must be longer than zero");
+        if self.cname.negative_ttl.is_zero() {
+            found.problem("admission.cname.negative_ttl", "must be longer than zero");
         }
         if self.policy != Policy::Cname && self.cname != Cname::default() {
             found.warn("admission.cname", "has no effect: admission.policy is not \"cname\"");
@@ -151,10 +158,10 @@ impl Admission {
     }
 }
 
-fn timeout() -> Span {
-    Span::secs(2)
+fn timeout() -> ConfigDuration {
+    ConfigDuration::secs(2)
 }
 
-fn cache() -> Span {
-    Span::secs(600)
+fn cache() -> ConfigDuration {
+    ConfigDuration::secs(600)
 }

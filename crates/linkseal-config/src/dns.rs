@@ -4,19 +4,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Findings;
-use super::text::{DnsName, Endpoint, Label, Span};
+use super::text::{ConfigDuration, DnsName, Label, ListenAddr};
 
 /// Whom to ask, and what customers are asked to publish beside the CNAME. The latter is reported, never a gate for HTTPS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
     /// Resolvers. Empty: the system's.
-    pub resolvers: Vec<Endpoint>,
+    pub resolvers: Vec<ListenAddr>,
     /// How often a domain that holds a certificate is looked at, so that a move is known before its renewal.
-    pub recheck: Span,
+    #[serde(alias = "recheck")]
+    pub recheck_interval: ConfigDuration,
     /// How long a name may lead elsewhere until it counts as departed: it is looked at about once a week then, and at
     /// a handshake or "verify".
-    pub departed_after: Span,
+    pub departed_after: ConfigDuration,
     /// What a sending domain's SPF record is to include. Absent: SPF is not looked at.
     pub spf_include: Option<DnsName>,
     /// DKIM keys a sending domain is to delegate by CNAME.
@@ -50,17 +51,17 @@ pub enum Dmarc {
     Reject,
 }
 
-/// The shortest `dns.recheck`: every domain costs a few questions each time.
-const SHORTEST_RECHECK: Span = Span::secs(600);
+/// The shortest `dns.recheck_interval`: every domain costs a few questions each time.
+const SHORTEST_RECHECK: ConfigDuration = ConfigDuration::secs(600);
 /// The shortest `dns.departed_after`: DNS changes take up to two days to be seen everywhere.
-const SHORTEST_DEPARTED_AFTER: Span = Span::hours(48);
+const SHORTEST_DEPARTED_AFTER: ConfigDuration = ConfigDuration::hours(48);
 
 impl Default for Dns {
     fn default() -> Self {
         Self {
             resolvers: Vec::new(),
-            recheck: Span::hours(24),
-            departed_after: Span::hours(30 * 24),
+            recheck_interval: ConfigDuration::hours(24),
+            departed_after: ConfigDuration::hours(30 * 24),
             spf_include: None,
             dkim: Vec::new(),
             dmarc: Dmarc::default(),
@@ -71,7 +72,7 @@ impl Default for Dns {
 impl Dns {
     pub(super) fn check(&self, found: &mut Findings<'_>) {
         for (key, span, least) in [
-            ("dns.recheck", self.recheck, SHORTEST_RECHECK),
+            ("dns.recheck_interval", self.recheck_interval, SHORTEST_RECHECK),
             ("dns.departed_after", self.departed_after, SHORTEST_DEPARTED_AFTER),
         ] {
             if span < least {

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Findings;
-use super::text::{Address, Endpoint, Interval, Label, Span};
+use super::text::{Address, ConfigDuration, Interval, Label, ListenAddr};
 
 /// What this edge is called and how it takes and ends connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,13 +29,13 @@ pub struct Edge {
     pub node: Label,
     /// How long a handshake waits for a certificate that is being obtained; then it ends with an alert.
     #[serde(default = "handshake_wait")]
-    pub handshake_wait: Span,
+    pub handshake_wait: ConfigDuration,
     /// After SIGTERM: how long health checks get 503 while connections are still accepted.
     #[serde(default = "drain_delay")]
-    pub drain_delay: Span,
+    pub drain_delay: ConfigDuration,
     /// How long open connections then have to end.
     #[serde(default = "drain")]
-    pub drain: Span,
+    pub drain: ConfigDuration,
     /// Connections open at once, over all listeners. When there are more, those who hold most make way; a twentieth
     /// is kept for port 80, so that challenges and health checks get in.
     #[serde(default = "max_connections")]
@@ -49,17 +49,17 @@ pub struct Edge {
     pub max_connections_per_network: Option<NonZeroU32>,
     /// In what time every issued domain is connected to once, where its DNS leads, to see that its certificate is
     /// presented; or "off".
-    #[serde(default = "probe")]
-    pub probe: Interval,
+    #[serde(default = "probe_interval", alias = "probe")]
+    pub probe_interval: Interval,
     /// Where to connect for that instead, for networks that cannot reach their own public address. Absent: where DNS leads.
     #[serde(default)]
-    pub probe_address: Option<Endpoint>,
+    pub probe_address: Option<ListenAddr>,
 }
 
 /// Longest useful wait in a handshake: clients give up before.
-const LONGEST_HANDSHAKE_WAIT: Span = Span::secs(60);
+const LONGEST_HANDSHAKE_WAIT: ConfigDuration = ConfigDuration::secs(60);
 /// Shortest time in which every domain is probed once.
-const SHORTEST_PROBE: Span = Span::secs(600);
+const SHORTEST_PROBE: ConfigDuration = ConfigDuration::secs(600);
 
 impl Edge {
     /// Everything by default under a name.
@@ -76,7 +76,7 @@ impl Edge {
             max_connections: max_connections(),
             max_connections_per_address: None,
             max_connections_per_network: None,
-            probe: probe(),
+            probe_interval: probe_interval(),
             probe_address: None,
         }
     }
@@ -96,8 +96,11 @@ impl Edge {
                 format!("must be at most {LONGEST_HANDSHAKE_WAIT}: no client waits longer"),
             );
         }
-        if self.probe.get().is_some_and(|every| every < SHORTEST_PROBE) {
-            found.problem("edge.probe", format!("must be \"off\" or at least {SHORTEST_PROBE}"));
+        if self.probe_interval.get().is_some_and(|every| every < SHORTEST_PROBE) {
+            found.problem(
+                "edge.probe_interval",
+                format!("must be \"off\" or at least {SHORTEST_PROBE}"),
+            );
         }
         if self.probe_address.is_some_and(|address| address.port() == 0) {
             found.problem("edge.probe_address", "port 0 cannot be connected to");
@@ -109,20 +112,20 @@ fn public_https_port() -> NonZeroU16 {
     NonZeroU16::MIN.saturating_add(442)
 }
 
-fn handshake_wait() -> Span {
-    Span::secs(10)
+fn handshake_wait() -> ConfigDuration {
+    ConfigDuration::secs(10)
 }
 
-fn drain_delay() -> Span {
-    Span::secs(5)
+fn drain_delay() -> ConfigDuration {
+    ConfigDuration::secs(5)
 }
 
-fn drain() -> Span {
-    Span::secs(30)
+fn drain() -> ConfigDuration {
+    ConfigDuration::secs(30)
 }
 
-fn probe() -> Interval {
-    Interval::Every(Span::hours(6))
+fn probe_interval() -> Interval {
+    Interval::Every(ConfigDuration::hours(6))
 }
 
 fn max_connections() -> NonZeroU32 {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::check::Findings;
-use super::text::{ByteSize, HttpUrl, Label, NotAllowed, Span, written_as_text};
+use super::text::{ByteSize, ConfigDuration, HttpUrl, InvalidValue, Label, written_as_text};
 
 /// The journal, and the sinks events are delivered to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub struct Events {
     /// How safe an event is before the request that made it is answered.
     pub durability: Durability,
     /// How long delivered parts of the journal stay for replay.
-    pub keep: Span,
+    pub keep: ConfigDuration,
     /// The journal's largest size; beyond it the oldest events go, counted and loud.
     pub max_bytes: ByteSize,
     /// How much of a client's address is kept.
@@ -97,7 +97,7 @@ pub struct Sink {
     pub compress: Option<Compression>,
     /// file: how long a file stays after its last event. Absent: for ever.
     #[serde(default)]
-    pub keep: Option<Span>,
+    pub keep: Option<ConfigDuration>,
     /// webhook: an http or https URL. nats: a nats or tls URL.
     #[serde(default)]
     pub url: Option<SinkUrl>,
@@ -171,13 +171,13 @@ impl EventName {
 }
 
 impl FromStr for EventName {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         EVENT_NAMES
             .iter()
             .find(|name| **name == text)
             .map(|name| Self(name))
-            .ok_or(NotAllowed)
+            .ok_or(InvalidValue)
     }
 }
 
@@ -204,12 +204,12 @@ pub enum SinkUrl {
 }
 
 impl FromStr for SinkUrl {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if let Ok(url) = text.parse() {
             return Ok(Self::Http(url));
         }
-        let uri: http::Uri = text.parse().map_err(|_| NotAllowed)?;
+        let uri: http::Uri = text.parse().map_err(|_| InvalidValue)?;
         let nats = matches!(uri.scheme_str(), Some("nats" | "tls"));
         let host = uri
             .authority()
@@ -217,7 +217,7 @@ impl FromStr for SinkUrl {
         if nats && host {
             Ok(Self::Nats(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -249,13 +249,13 @@ impl Subject {
 }
 
 impl FromStr for Subject {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_graphic() && b != b'*' && b != b'>');
         if text.split('.').all(token) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -277,7 +277,7 @@ impl Default for Events {
         Self {
             dir: "events".into(),
             durability: Durability::default(),
-            keep: Span::hours(72),
+            keep: ConfigDuration::hours(72),
             max_bytes: ByteSize::gib(10),
             ip: IpDetail::default(),
             user_agent: true,

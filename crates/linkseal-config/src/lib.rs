@@ -40,10 +40,10 @@ pub use env::{ADMIN_TOKEN_VARIABLE, Variable, admin_token};
 pub use files::Unusable;
 pub use problem::{ConfigError, Place, Problem};
 pub use reload::{Metrics, Reloaded, changes_needing_restart, reload};
-pub use secrets::{AdminToken, Authority, AuthoritySecrets, LinkSecret, Secrets, SinkSecrets};
+pub use secrets::{AdminToken, AuthoritySecrets, CaConfig, LinkSecret, Secrets, SinkSecrets};
 pub use text::{
-    Address, ByteSize, DnsName, Endpoint, HttpUrl, Interval, Label, Limit, LinkPrefix, Network, NotAllowed, PathPrefix,
-    PortEighty, Span, Tenant, Written, argument,
+    Address, ByteSize, ConfigDuration, DnsName, HttpProbeAddr, HttpUrl, Interval, InvalidValue, Label, Limit,
+    LinkPrefix, ListenAddr, Network, PathPrefix, Tenant, Written, argument,
 };
 
 use check::Findings;

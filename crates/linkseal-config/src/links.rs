@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::check::Findings;
-use super::text::{HttpUrl, LinkPrefix, Span};
+use super::text::{ConfigDuration, HttpUrl, LinkPrefix};
 
 /// The tracking links' keys and paths.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +20,7 @@ pub struct Links {
     pub fallback_url: Option<HttpUrl>,
     /// How old a click or open link may be; an older click link leads where a broken one does, an
     /// older pixel is no event any more. Unsubscribing always works. Absent: they never get too old.
-    pub max_age: Option<Span>,
+    pub max_age: Option<ConfigDuration>,
     /// The keys links are made with. The last one mints, all verify that are not revoked.
     pub keys: Vec<LinkKey>,
 }

@@ -4,29 +4,29 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Findings;
-use super::text::{Endpoint, Network};
+use super::text::{ListenAddr, Network};
 
 /// Where connections come in. Changes need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listen {
     /// Plain HTTP: challenges, redirects to HTTPS. A CA looks for challenges at port 80 only.
-    pub http: Vec<Endpoint>,
+    pub http: Vec<ListenAddr>,
     /// HTTPS.
-    pub https: Vec<Endpoint>,
+    pub https: Vec<ListenAddr>,
     /// The admin API, metrics and pages. Elsewhere than on loopback it needs tokens, and speaks TLS
     /// under edge.name's certificate unless admin.plain is true.
-    pub admin: Vec<Endpoint>,
+    pub admin: Vec<ListenAddr>,
     /// Plain HTTP with /healthz, /readyz and /metrics only and without tokens, for probes and
     /// scrapers that cannot use the admin port.
-    pub health: Vec<Endpoint>,
+    pub health: Vec<ListenAddr>,
     /// Networks whose connections to http and https must begin with a PROXY header, version 1 or 2.
     pub proxy_protocol_from: Vec<Network>,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        let any = |port| Endpoint::from(std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)));
+        let any = |port| ListenAddr::from(std::net::SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)));
         let local = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 9180));
         Self {
             http: vec![any(80)],
@@ -49,7 +49,7 @@ impl Listen {
                 "no address: a CA's HTTP-01 validation has to reach another node at port 80",
             );
         }
-        let mut seen: Vec<(Endpoint, String)> = Vec::new();
+        let mut seen: Vec<(ListenAddr, String)> = Vec::new();
         let ports = [
             ("http", &self.http),
             ("https", &self.https),

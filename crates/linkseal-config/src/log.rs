@@ -5,7 +5,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{NotAllowed, written_as_text};
+use super::text::{InvalidValue, written_as_text};
 
 /// What is logged, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,21 +61,21 @@ impl Default for Levels {
 }
 
 impl FromStr for Levels {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let directives = text.split(',').map(|directive| {
             let (target, level) = directive.trim().rsplit_once('=').unwrap_or(("", directive.trim()));
             let level = LEVELS
                 .iter()
                 .find(|l| l.eq_ignore_ascii_case(level.trim()))
-                .ok_or(NotAllowed)?;
+                .ok_or(InvalidValue)?;
             let target = target.trim();
             let is_path = target
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':');
             // `=info` names no target.
             if !is_path || (target.is_empty() && directive.contains('=')) {
-                return Err(NotAllowed);
+                return Err(InvalidValue);
             }
             Ok((target.to_owned(), *level))
         });

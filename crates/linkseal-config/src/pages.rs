@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Paths;
 use super::acme::Contact;
 use super::check::Findings;
-use super::text::{HttpUrl, NotAllowed, written_as_text};
+use super::text::{HttpUrl, InvalidValue, written_as_text};
 
 /// What the pages for people are called and look like, where they are reached, and whose pages may
 /// hold them.
@@ -92,8 +92,8 @@ impl Origin {
 }
 
 impl FromStr for Origin {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let url: HttpUrl = text.parse()?;
         let only_root = matches!(url.uri().path_and_query().map(|p| p.as_str()), None | Some("/"));
         let written = text.trim_end_matches('/').to_ascii_lowercase();
@@ -104,7 +104,7 @@ impl FromStr for Origin {
         if only_root && plain && !text.contains('#') {
             Ok(Self(written, url.is_loopback()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -126,11 +126,11 @@ written_as_text!(
 pub struct Colour(pub [u8; 3]);
 
 impl FromStr for Colour {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let mut rgb = [0; 3];
-        let digits = text.strip_prefix('#').ok_or(NotAllowed)?;
-        hex::decode_to_slice(digits, &mut rgb).map_err(|_| NotAllowed)?;
+        let digits = text.strip_prefix('#').ok_or(InvalidValue)?;
+        hex::decode_to_slice(digits, &mut rgb).map_err(|_| InvalidValue)?;
         Ok(Self(rgb))
     }
 }
@@ -151,13 +151,13 @@ pub struct PlatformName(String);
 const LONGEST_NAME: usize = 60;
 
 impl FromStr for PlatformName {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let fits = (1..=LONGEST_NAME).contains(&text.chars().count());
         if fits && text.trim() == text && !text.chars().any(char::is_control) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -175,12 +175,12 @@ written_as_text!(PlatformName, "a name of 1 to 60 characters in one line", "Plat
 pub struct SupportLink(String);
 
 impl FromStr for SupportLink {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if text.parse::<HttpUrl>().is_ok() || text.parse::<Contact>().is_ok() {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }

@@ -201,7 +201,7 @@ impl SinkSecrets {
 
 /// A CA to order from: what is configured and what its files hold.
 #[derive(Clone, Copy)]
-pub struct Authority<'a> {
+pub struct CaConfig<'a> {
     /// Its ACME directory.
     pub directory: &'a super::text::HttpUrl,
     /// The id of the external account binding and its MAC key. `None`: the CA wants none.
@@ -218,7 +218,7 @@ pub struct Authority<'a> {
 
 impl Config {
     /// The CAs to order from, first choice first.
-    pub fn authorities(&self) -> Vec<Authority<'_>> {
+    pub fn authorities(&self) -> Vec<CaConfig<'_>> {
         let Acme {
             directory,
             ca_file,
@@ -234,7 +234,7 @@ impl Config {
             .map(|f| (&f.directory, &f.ca_file, &f.eab, &f.profile, &f.limits));
         let all = std::iter::once(main).chain(others);
         all.zip(&self.secrets.authorities)
-            .map(|((directory, ca_file, eab, profile, limits), secrets)| Authority {
+            .map(|((directory, ca_file, eab, profile, limits), secrets)| CaConfig {
                 directory,
                 eab: eab.as_ref().map(|e| e.key_id.as_str()).zip(secrets.eab_key.as_ref()),
                 ca_file: ca_file.as_deref(),

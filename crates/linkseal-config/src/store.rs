@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::check::Findings;
-use super::text::{NotAllowed, written_as_text};
+use super::text::{InvalidValue, written_as_text};
 
 /// Where everything durable lives. Changes need a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,8 +33,8 @@ pub enum StoreUrl {
 }
 
 impl FromStr for StoreUrl {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             // `sqlite::memory:` and `sqlite://…` mean something else elsewhere; neither is a path.
             let path = if path.starts_with("//") {
@@ -43,9 +43,9 @@ impl FromStr for StoreUrl {
                 Some(path)
             };
             let path = path.filter(|p| !p.is_empty() && !p.starts_with(':') && !p.ends_with('/'));
-            return path.map(|p| Self::Sqlite(p.into())).ok_or(NotAllowed);
+            return path.map(|p| Self::Sqlite(p.into())).ok_or(InvalidValue);
         }
-        let uri: http::Uri = text.parse().map_err(|_| NotAllowed)?;
+        let uri: http::Uri = text.parse().map_err(|_| InvalidValue)?;
         let postgres = matches!(uri.scheme_str(), Some("postgres" | "postgresql"));
         // A password belongs in password_file: this file may be read by more people than that one.
         let user = uri
@@ -56,7 +56,7 @@ impl FromStr for StoreUrl {
         if fine {
             Ok(Self::Postgres(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }

@@ -476,7 +476,7 @@ fn a_reload_tells_what_needs_a_restart_and_keeps_it() {
         ["listen.http", "store.url", "edge.node", "events.dir"]
     );
     assert_eq!(reloaded.config.listen, old.listen);
-    assert_eq!(reloaded.config.edge.drain, Span::secs(31));
+    assert_eq!(reloaded.config.edge.drain, ConfigDuration::secs(31));
     assert_eq!(changes_needing_restart(&old, &reloaded.config), Vec::<&str>::new());
 
     fs::write(&file, "edge = 5").unwrap();

@@ -82,18 +82,18 @@ pub fn argument<T: Written>(text: &str) -> Result<T, String> {
 /// The text is not what the key takes; what it takes is said where it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not allowed here")]
-pub struct NotAllowed;
+pub struct InvalidValue;
 
 // --- time, sizes, limits -------------------------------------------------------------------------
 
 /// A span of time, such as `10s`, `72h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(Duration);
+pub struct ConfigDuration(Duration);
 
 /// The longest span a key takes: adding it to any time of day cannot overflow.
 const LONGEST_SPAN: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-impl Span {
+impl ConfigDuration {
     /// So many seconds.
     pub const fn secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
@@ -110,26 +110,26 @@ impl Span {
     }
 }
 
-impl Deref for Span {
+impl Deref for ConfigDuration {
     type Target = Duration;
     fn deref(&self) -> &Duration {
         &self.0
     }
 }
 
-impl FromStr for Span {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
-        let span = humantime::parse_duration(text).map_err(|_| NotAllowed)?;
+impl FromStr for ConfigDuration {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let span = humantime::parse_duration(text).map_err(|_| InvalidValue)?;
         if span <= LONGEST_SPAN {
             Ok(Self(span))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for ConfigDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // humantime would print 72h as "3days"; people compare with what they wrote.
         let secs = self.0.as_secs();
@@ -143,7 +143,11 @@ impl fmt::Display for Span {
     }
 }
 
-written_as_text!(Span, "a duration such as \"10s\", \"5m\", \"72h\" or \"7d\"", "10s");
+written_as_text!(
+    ConfigDuration,
+    "a duration such as \"10s\", \"5m\", \"72h\" or \"7d\"",
+    "10s"
+);
 
 /// How often something is done, such as `6h`; or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,12 +155,12 @@ pub enum Interval {
     /// Never.
     Off,
     /// Once in this time.
-    Every(Span),
+    Every(ConfigDuration),
 }
 
 impl Interval {
     /// The time. `None`: never.
-    pub const fn get(self) -> Option<Span> {
+    pub const fn get(self) -> Option<ConfigDuration> {
         match self {
             Self::Off => None,
             Self::Every(span) => Some(span),
@@ -165,8 +169,8 @@ impl Interval {
 }
 
 impl FromStr for Interval {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "off" => Ok(Self::Off),
             span => span.parse().map(Self::Every),
@@ -220,16 +224,16 @@ impl ByteSize {
 }
 
 impl FromStr for ByteSize {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
-        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or(NotAllowed)?;
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or(InvalidValue)?;
         let (number, unit) = text.split_at(digits);
         let (_, factor) = UNITS
             .iter()
             .find(|(name, _)| *name == unit.trim_start())
-            .ok_or(NotAllowed)?;
-        let number: u64 = number.parse().map_err(|_| NotAllowed)?;
-        number.checked_mul(*factor).map(Self).ok_or(NotAllowed)
+            .ok_or(InvalidValue)?;
+        let number: u64 = number.parse().map_err(|_| InvalidValue)?;
+        number.checked_mul(*factor).map(Self).ok_or(InvalidValue)
     }
 }
 
@@ -256,7 +260,7 @@ pub struct Limit {
     /// How many; at least one.
     pub count: u32,
     /// In what time; longer than zero.
-    pub per: Span,
+    pub per: ConfigDuration,
 }
 
 impl Limit {
@@ -264,19 +268,19 @@ impl Limit {
     pub(super) const fn per_hours(count: u32, hours: u64) -> Self {
         Self {
             count,
-            per: Span::hours(hours),
+            per: ConfigDuration::hours(hours),
         }
     }
 }
 
 impl FromStr for Limit {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
-        let (count, per) = text.split_once('/').ok_or(NotAllowed)?;
-        let count = count.trim().parse().ok().filter(|c| *c > 0).ok_or(NotAllowed)?;
-        let per: Span = per.trim().parse()?;
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let (count, per) = text.split_once('/').ok_or(InvalidValue)?;
+        let count = count.trim().parse().ok().filter(|c| *c > 0).ok_or(InvalidValue)?;
+        let per: ConfigDuration = per.trim().parse()?;
         if per.is_zero() {
-            Err(NotAllowed)
+            Err(InvalidValue)
         } else {
             Ok(Self { count, per })
         }
@@ -299,43 +303,43 @@ written_as_text!(
 
 /// An IP address and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Endpoint(SocketAddr);
+pub struct ListenAddr(SocketAddr);
 
-impl Endpoint {
+impl ListenAddr {
     /// As the standard library has it.
     pub const fn get(self) -> SocketAddr {
         self.0
     }
 }
 
-impl From<SocketAddr> for Endpoint {
+impl From<SocketAddr> for ListenAddr {
     fn from(address: SocketAddr) -> Self {
         Self(address)
     }
 }
 
-impl Deref for Endpoint {
+impl Deref for ListenAddr {
     type Target = SocketAddr;
     fn deref(&self) -> &SocketAddr {
         &self.0
     }
 }
 
-impl FromStr for Endpoint {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
-        text.parse().map(Self).map_err(|_| NotAllowed)
+impl FromStr for ListenAddr {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        text.parse().map(Self).map_err(|_| InvalidValue)
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
 written_as_text!(
-    Endpoint,
+    ListenAddr,
     "an IP address with a port, such as \"[::]:443\" or \"192.0.2.53:53\"",
     "[::]:443"
 );
@@ -352,9 +356,9 @@ impl Address {
 }
 
 impl FromStr for Address {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
-        text.parse().map(Self).map_err(|_| NotAllowed)
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        text.parse().map(Self).map_err(|_| InvalidValue)
     }
 }
 
@@ -372,32 +376,32 @@ written_as_text!(
 
 /// An IP address, and the port where its port 80 is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PortEighty(SocketAddr);
+pub struct HttpProbeAddr(SocketAddr);
 
-impl PortEighty {
+impl HttpProbeAddr {
     /// As the standard library has it.
     pub const fn get(self) -> SocketAddr {
         self.0
     }
 }
 
-impl FromStr for PortEighty {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+impl FromStr for HttpProbeAddr {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 80));
         let address = text.parse::<SocketAddr>().or_else(|_| bare());
-        address.ok().filter(|a| a.port() != 0).map(Self).ok_or(NotAllowed)
+        address.ok().filter(|a| a.port() != 0).map(Self).ok_or(InvalidValue)
     }
 }
 
-impl fmt::Display for PortEighty {
+impl fmt::Display for HttpProbeAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
 written_as_text!(
-    PortEighty,
+    HttpProbeAddr,
     "an IP address, with a port unless that is 80, such as \"10.0.0.5\" or \"[fd00::5]:8080\"",
     "10.0.0.5"
 );
@@ -414,12 +418,14 @@ impl Network {
 }
 
 impl FromStr for Network {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let one = || text.parse::<IpAddr>().map(IpNet::from);
-        let network: IpNet = text.parse().or_else(|_| one()).map_err(|_| NotAllowed)?;
+        let network: IpNet = text.parse().or_else(|_| one()).map_err(|_| InvalidValue)?;
         // `10.0.0.5/8` may mean the host or the whole network: which, its writer has to say.
-        (network == network.trunc()).then_some(Self(network)).ok_or(NotAllowed)
+        (network == network.trunc())
+            .then_some(Self(network))
+            .ok_or(InvalidValue)
     }
 }
 
@@ -469,9 +475,9 @@ impl HttpUrl {
 }
 
 impl FromStr for HttpUrl {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
-        let uri: Uri = text.parse().map_err(|_| NotAllowed)?;
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let uri: Uri = text.parse().map_err(|_| InvalidValue)?;
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
         let host = uri
             .authority()
@@ -482,7 +488,7 @@ impl FromStr for HttpUrl {
                 uri,
             })
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -511,13 +517,13 @@ impl LinkPrefix {
 }
 
 impl FromStr for LinkPrefix {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let fine = text.is_empty() || (is_path(text) && !text.ends_with('/') && !text.starts_with("/.well-known"));
         if fine {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -546,12 +552,12 @@ impl PathPrefix {
 }
 
 impl FromStr for PathPrefix {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if is_path(text) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -588,12 +594,12 @@ impl DnsName {
 }
 
 impl FromStr for DnsName {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         // As a host name once the underscores are letters: the same lengths and label rules.
         let name = text.trim_end_matches('.').to_ascii_lowercase();
         if !name.is_ascii() || DomainName::parse(&name.replace('_', "x")).is_err() {
-            return Err(NotAllowed);
+            return Err(InvalidValue);
         }
         Ok(Self(name))
     }
@@ -626,15 +632,15 @@ impl Label {
 }
 
 impl FromStr for Label {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let fine = text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && text.len() <= LONGEST_LABEL
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
         if fine {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -663,12 +669,12 @@ impl Tenant {
 }
 
 impl FromStr for Tenant {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if is_tenant(text) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(NotAllowed)
+            Err(InvalidValue)
         }
     }
 }
@@ -704,11 +710,11 @@ mod tests {
             ("1h 30m", 5400),
             ("0s", 0),
         ] {
-            assert_eq!(text.parse::<Span>().unwrap().as_secs(), secs, "{text}");
+            assert_eq!(text.parse::<ConfigDuration>().unwrap().as_secs(), secs, "{text}");
         }
-        assert_eq!("7d".parse::<Span>().unwrap().to_string(), "168h");
-        assert_eq!("1500ms".parse::<Span>().unwrap().to_string(), "1s 500ms");
-        refused::<Span>(&["", "10", "-1s", "10 parsecs", "1000y"]);
+        assert_eq!("7d".parse::<ConfigDuration>().unwrap().to_string(), "168h");
+        assert_eq!("1500ms".parse::<ConfigDuration>().unwrap().to_string(), "1s 500ms");
+        refused::<ConfigDuration>(&["", "10", "-1s", "10 parsecs", "1000y"]);
     }
 
     #[test]
@@ -754,9 +760,9 @@ mod tests {
             ("[fd00::5]:8080", "[fd00::5]:8080"),
             ("fd00::5", "[fd00::5]:80"),
         ] {
-            assert_eq!(text.parse::<PortEighty>().unwrap().to_string(), address);
+            assert_eq!(text.parse::<HttpProbeAddr>().unwrap().to_string(), address);
         }
-        refused::<PortEighty>(&["", "x", "10.0.0.5:0", "10.0.0.5:x"]);
+        refused::<HttpProbeAddr>(&["", "x", "10.0.0.5:0", "10.0.0.5:x"]);
         assert_eq!("10.0.0.1".parse::<Network>().unwrap().to_string(), "10.0.0.1/32");
         refused::<Network>(&["10.0.0.0/33", "x"]);
         assert_eq!(

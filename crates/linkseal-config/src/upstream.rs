@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Paths;
 use super::check::Findings;
-use super::text::{ByteSize, HttpUrl, NotAllowed, PathPrefix, Span, written_as_text};
+use super::text::{ByteSize, ConfigDuration, HttpUrl, InvalidValue, PathPrefix, written_as_text};
 
 /// A back end for the paths below a prefix. The longest prefix wins; a host's own rules go before those for all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,13 +33,13 @@ pub struct Upstream {
     pub http2: Http2,
     /// How long a connection to it may take, TLS included.
     #[serde(default = "connect_timeout")]
-    pub connect_timeout: Span,
+    pub connect_timeout: ConfigDuration,
     /// From the end of a request to the head of its response.
     #[serde(default = "response_timeout")]
-    pub response_timeout: Span,
+    pub response_timeout: ConfigDuration,
     /// How long nothing at all may come while a body is on its way.
     #[serde(default = "idle_timeout")]
-    pub idle_timeout: Span,
+    pub idle_timeout: ConfigDuration,
     /// The largest request body; more is answered with 413.
     #[serde(default = "max_body")]
     pub max_body: ByteSize,
@@ -69,18 +69,18 @@ pub enum Http2 {
 }
 
 /// A back end nearby answers within milliseconds; one lost packet costs a second, two cost three.
-const fn connect_timeout() -> Span {
-    Span::secs(5)
+const fn connect_timeout() -> ConfigDuration {
+    ConfigDuration::secs(5)
 }
 
 /// As long as people wait for a page.
-const fn response_timeout() -> Span {
-    Span::secs(30)
+const fn response_timeout() -> ConfigDuration {
+    ConfigDuration::secs(30)
 }
 
 /// As common servers have it.
-const fn idle_timeout() -> Span {
-    Span::secs(60)
+const fn idle_timeout() -> ConfigDuration {
+    ConfigDuration::secs(60)
 }
 
 /// Forms with a few pictures; tracking itself needs none.
@@ -120,11 +120,11 @@ pub enum HostPattern {
 }
 
 impl FromStr for HostPattern {
-    type Err = NotAllowed;
-    fn from_str(text: &str) -> Result<Self, NotAllowed> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "*" => Ok(Self::Any),
-            name => DomainName::parse(name).map(Self::One).map_err(|_| NotAllowed),
+            name => DomainName::parse(name).map(Self::One).map_err(|_| InvalidValue),
         }
     }
 }

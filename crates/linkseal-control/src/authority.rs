@@ -40,7 +40,7 @@ const IDENTITY_FRESH: Duration = Duration::from_secs(3_600);
 const IDENTITY_RETRY: Duration = Duration::from_secs(60);
 
 /// A CA with our account there, and what it allows.
-pub struct Authority {
+pub struct ConfiguredCa {
     /// Orders there.
     pub issuer: Arc<Issuer>,
     /// Its limits, mirrored, so that they are never run into.
@@ -49,7 +49,7 @@ pub struct Authority {
     identity: ArcSwap<CaIdentity>,
 }
 
-impl Authority {
+impl ConfiguredCa {
     /// A CA; nothing is asked of it yet.
     pub fn new(issuer: Issuer, limits: Limits) -> Self {
         Self {
@@ -96,14 +96,14 @@ impl Authority {
 
 /// The CAs in their order; there is always one.
 #[derive(Clone)]
-pub struct Authorities {
-    first: Arc<Authority>,
-    others: Vec<Arc<Authority>>,
+pub struct CaPool {
+    first: Arc<ConfiguredCa>,
+    others: Vec<Arc<ConfiguredCa>>,
 }
 
-impl Authorities {
+impl CaPool {
     /// The first choice and those to go to when it fails.
-    pub fn new(first: Authority, others: Vec<Authority>) -> Self {
+    pub fn new(first: ConfiguredCa, others: Vec<ConfiguredCa>) -> Self {
         Self {
             first: Arc::new(first),
             others: others.into_iter().map(Arc::new).collect(),
@@ -111,22 +111,22 @@ impl Authorities {
     }
 
     /// The first choice.
-    pub fn first(&self) -> &Arc<Authority> {
+    pub fn first(&self) -> &Arc<ConfiguredCa> {
         &self.first
     }
 
     /// All, first choice first.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Authority>> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<ConfiguredCa>> + Clone {
         std::iter::once(&self.first).chain(&self.others)
     }
 
     /// The CA with this directory. `None`: it is not configured (any more).
-    pub fn find(&self, directory: &str) -> Option<&Arc<Authority>> {
+    pub fn find(&self, directory: &str) -> Option<&Arc<ConfiguredCa>> {
         self.iter().find(|a| a.directory() == directory)
     }
 
     /// Those that an order for a name may go to: all but those that keep refusing it, unless all do.
-    fn willing<'a>(&'a self, record: &'a DomainRecord, now: Timestamp) -> Vec<&'a Arc<Authority>> {
+    fn willing<'a>(&'a self, record: &'a DomainRecord, now: Timestamp) -> Vec<&'a Arc<ConfiguredCa>> {
         let willing = self.iter().filter(|a| !record.ssl.is_refused_by(a.directory(), now));
         let willing: Vec<_> = willing.collect();
         if willing.is_empty() {
@@ -152,7 +152,7 @@ pub(super) enum Choice {
 
 /// The CA of one order.
 pub(super) struct Chosen {
-    pub(super) authority: Arc<Authority>,
+    pub(super) authority: Arc<ConfiguredCa>,
     /// Whether the order is open there already.
     pub(super) resumes: bool,
     /// The certificate it replaces, by its ARI id. `None`: none that the CA knows.
@@ -240,7 +240,7 @@ impl Control {
     /// Takes from a CA's limits for an order, unless there is something to wait for.
     async fn admit_at(
         &self,
-        authority: &Arc<Authority>,
+        authority: &Arc<ConfiguredCa>,
         record: &DomainRecord,
         plain: bool,
         now: Timestamp,
@@ -351,7 +351,7 @@ impl Control {
     /// after an outage (`Ok(Some(_))`), or not before a time (`Err`).
     async fn entry(
         &self,
-        authority: &Authority,
+        authority: &ConfiguredCa,
         name: &DomainName,
         now: Timestamp,
     ) -> Result<Result<Option<Fence>, Timestamp>, StoreError> {
@@ -369,7 +369,7 @@ impl Control {
         Ok(trial.map(Some).ok_or(now + TRIAL_RETRY))
     }
 
-    async fn end_trial(&self, authority: &Authority, trial: Option<Fence>) -> Result<(), StoreError> {
+    async fn end_trial(&self, authority: &ConfiguredCa, trial: Option<Fence>) -> Result<(), StoreError> {
         match trial {
             Some(fence) => self.inner.store.release_lease(&trial_lease(authority), fence).await,
             None => Ok(()),
@@ -378,7 +378,7 @@ impl Control {
 
     /// Where CAA records stand that forbid this CA. `None`: they do not, or that cannot be said.
     /// With one CA only, the check before the order was queued has said it.
-    async fn forbidden_at(&self, authority: &Authority, all: &Authorities, record: &DomainRecord) -> Option<String> {
+    async fn forbidden_at(&self, authority: &ConfiguredCa, all: &CaPool, record: &DomainRecord) -> Option<String> {
         if all.others.is_empty() || record.origin == Origin::Edge {
             return None;
         }
@@ -415,7 +415,7 @@ impl Control {
         self.end_trial(authority, chosen.trial).await.and(result)
     }
 
-    async fn works(&self, authority: &Authority) -> Result<(), StoreError> {
+    async fn works(&self, authority: &ConfiguredCa) -> Result<(), StoreError> {
         self.inner.standstills.works(authority.directory());
         let _judging = self.inner.judging.lock().await;
         if self.inner.store.ca_trouble(authority.directory()).await?.is_some() {
@@ -425,7 +425,7 @@ impl Control {
         Ok(())
     }
 
-    async fn fails(&self, authority: &Authority, failure: &Failure) -> Result<(), StoreError> {
+    async fn fails(&self, authority: &ConfiguredCa, failure: &Failure) -> Result<(), StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let _judging = self.inner.judging.lock().await;
         let before = store.ca_trouble(authority.directory()).await?;
@@ -483,14 +483,14 @@ impl Control {
     }
 
     /// Until when nothing is ordered from a CA for a reason that is ours, and which.
-    pub(super) fn stands_still(&self, authority: &Authority, now: Timestamp) -> Option<(Timestamp, FailureKind)> {
+    pub(super) fn stands_still(&self, authority: &ConfiguredCa, now: Timestamp) -> Option<(Timestamp, FailureKind)> {
         let steady = self.inner.clock.uptime();
         let (left, kind) = self.inner.standstills.left(authority.directory(), steady)?;
         Some((now + left, kind))
     }
 
     /// Says that a CA's directory cannot be read, not too often.
-    fn complain_unread(&self, authority: &Authority, failure: &Failure) {
+    fn complain_unread(&self, authority: &ConfiguredCa, failure: &Failure) {
         self.complain(
             authority,
             failure,
@@ -500,7 +500,7 @@ impl Control {
 
     /// Warns of what is wrong with a CA, or between it and us: once for each CA and cause in a
     /// while, not for every domain. Tells whether it did.
-    pub(super) fn complain(&self, authority: &Authority, failure: &Failure, what: &str) -> bool {
+    pub(super) fn complain(&self, authority: &ConfiguredCa, failure: &Failure, what: &str) -> bool {
         let (ca, detail) = (authority.directory(), failure.error.detail.as_str());
         let cause = linkseal_issuer::label(failure.kind);
         let Some(unsaid) = self.inner.complaints.due(ca, cause, self.inner.clock.uptime()) else {
@@ -543,7 +543,7 @@ impl Control {
 }
 
 impl Chosen {
-    fn new(authority: &Arc<Authority>, record: &DomainRecord, plain: bool) -> Self {
+    fn new(authority: &Arc<ConfiguredCa>, record: &DomainRecord, plain: bool) -> Self {
         let replaces = rules::replaces(&record.ssl, authority.directory()).filter(|_| !plain);
         Self {
             authority: Arc::clone(authority),
@@ -576,7 +576,7 @@ impl Blame {
     }
 }
 
-fn trial_lease(authority: &Authority) -> String {
+fn trial_lease(authority: &ConfiguredCa) -> String {
     format!("ca/{}", authority.directory())
 }
 

@@ -2,7 +2,7 @@
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::ssl::{Reason, SslEvent};
-use linkseal_domain::{DomainName, DomainRecord, Milestone};
+use linkseal_domain::{DomainName, DomainRecord, LifecycleEvent};
 use linkseal_store::{AuditEntry, Creation, Fence, StoreError, StoredCertificate, TimelineEntry, Transition};
 
 use super::Control;
@@ -18,7 +18,7 @@ pub struct Draft {
     certificate: Option<StoredCertificate>,
     order_ended: bool,
     timeline: Vec<TimelineEntry>,
-    milestones: Vec<Milestone>,
+    milestones: Vec<LifecycleEvent>,
     audit: Option<AuditEntry>,
 }
 
@@ -60,10 +60,10 @@ impl Draft {
             self.happens(SslEvent::Tick);
         }
         let next = self.record.ssl.apply(event.clone(), self.record.wish(), self.now);
-        let milestone = Milestone::of(&self.record.ssl, &event, &next, self.now);
+        let lifecycle_event = LifecycleEvent::of(&self.record.ssl, &event, &next, self.now);
         // A retired domain is meant to run out.
-        let meant = self.record.retired.is_some() && milestone == Some(Milestone::Expiring);
-        self.milestones.extend(milestone.filter(|_| !meant));
+        let meant = self.record.retired.is_some() && lifecycle_event == Some(LifecycleEvent::Expiring);
+        self.milestones.extend(lifecycle_event.filter(|_| !meant));
         self.record.ssl = next;
         self
     }
@@ -155,14 +155,14 @@ impl Control {
                 audit,
                 now,
             } = draft;
-            let happenings = self.happenings(&record, &milestones, now);
+            let outbox_events = self.outbox_events(&record, &milestones, now);
             let transition = Transition {
                 record,
                 fence,
                 certificate,
                 order_ended,
                 timeline,
-                happenings,
+                outbox_events,
                 audit,
             };
             match self.store_and_publish(transition).await {
@@ -179,7 +179,7 @@ impl Control {
     async fn store_and_publish(&self, transition: Transition) -> Result<DomainRecord, StoreError> {
         let control = self.clone();
         self.seen_through(async move {
-            let tells = !transition.happenings.is_empty();
+            let tells = !transition.outbox_events.is_empty();
             let record = control.inner.store.transition(transition).await?;
             control.publish(&record);
             if tells {

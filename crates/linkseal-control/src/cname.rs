@@ -37,29 +37,29 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 /// What admission by DNS may cost at most.
 #[derive(Clone, Debug)]
 pub struct CnameSettings {
-    /// Names admitted below one registered domain, and looked up there within `refused_for`.
+    /// Names admitted below one registered domain, and looked up there within `negative_ttl`.
     pub per_registered_domain: u32,
     /// Labels a name may have in front of its registered domain.
     pub max_labels: usize,
     /// New names this node admits.
-    pub new_names: Limit,
+    pub admission_rate: Limit,
     /// Unknown names this node looks up.
     pub lookups: Limit,
     /// Unknown names looked up at once.
-    pub lookups_at_once: usize,
+    pub max_concurrent_lookups: usize,
     /// How long a name that does not point here is refused without another look.
-    pub refused_for: Duration,
+    pub negative_ttl: Duration,
 }
 
 /// What is known of names that ask to be admitted.
-pub(super) struct CnameDesk {
+pub(super) struct CnameAdmission {
     /// The names admitted this way, by registered domain.
     held: DashMap<Box<str>, HashSet<DomainName>>,
     answers: Answers<DomainName, Answer>,
     /// Looks below each registered domain.
     below: Cache<String, Arc<Bucket>>,
     looks: Shared,
-    new_names: Shared,
+    admission_rate: Shared,
     looking: AtOnce,
 }
 
@@ -79,7 +79,7 @@ enum Refused {
     Busy,
 }
 
-impl CnameDesk {
+impl CnameAdmission {
     pub(super) fn new() -> Self {
         Self {
             held: DashMap::new(),
@@ -89,7 +89,7 @@ impl CnameDesk {
                 .time_to_idle(COUNTED_FOR)
                 .build(),
             looks: Shared::new(),
-            new_names: Shared::new(),
+            admission_rate: Shared::new(),
             looking: AtOnce::new(),
         }
     }
@@ -144,13 +144,15 @@ impl CnameDesk {
             return Err(Refused::Full);
         }
         // What a network has used up costs a registered domain nothing.
-        if !self.new_names.has(settings.new_names, asking, now) || !self.looks.has(settings.lookups, asking, now) {
+        if !self.admission_rate.has(settings.admission_rate, asking, now)
+            || !self.looks.has(settings.lookups, asking, now)
+        {
             return Err(Refused::Busy);
         }
         let below = self.below.get_with_by_ref(registered, Arc::default);
         let per_domain = Limit {
             count: places,
-            per: settings.refused_for,
+            per: settings.negative_ttl,
         };
         if below.take(per_domain, now) && self.looks.take(settings.lookups, asking, now) {
             Ok(())
@@ -162,7 +164,7 @@ impl CnameDesk {
 
 /// A name's place below its registered domain: given back when this is dropped, unless it is kept.
 struct Reserved<'a> {
-    desk: &'a CnameDesk,
+    desk: &'a CnameAdmission,
     name: &'a DomainName,
     kept: bool,
 }
@@ -230,7 +232,7 @@ impl Control {
         let desk = &self.inner.cname;
         let _turn = desk
             .looking
-            .turn(settings.lookups_at_once, asking)
+            .turn(settings.max_concurrent_lookups, asking)
             .ok_or(Refused::Busy)?;
         desk.may_look(registered, asking, settings, self.inner.clock.now())?;
         let finding = self.tools().checker.https(name).await;
@@ -243,7 +245,7 @@ impl Control {
         match &finding.leads {
             DnsVerdict::Right => {}
             DnsVerdict::Error { .. } => return answer("unreachable", Admitted::Unreachable, FAILED_FOR),
-            _ => return answer("no", Admitted::No, settings.refused_for),
+            _ => return answer("no", Admitted::No, settings.negative_ttl),
         }
         // A handshake may go away at any moment. What is stored is also noted and told, so this is
         // seen through without it.
@@ -272,7 +274,7 @@ impl Control {
         let registered = registered_domain(name.as_str());
         let place = desk.reserve(registered, name, settings.per_registered_domain);
         let place = place.ok_or(Refused::Full)?;
-        if !desk.new_names.take(settings.new_names, asking, now) {
+        if !desk.admission_rate.take(settings.admission_rate, asking, now) {
             return Err(Refused::Busy);
         }
         match self.admit(led_here(name, finding, now), "its DNS points here").await {
@@ -337,16 +339,16 @@ mod tests {
         CnameSettings {
             per_registered_domain: 2,
             max_labels: 2,
-            new_names: Limit { count: 3, per: minute },
+            admission_rate: Limit { count: 3, per: minute },
             lookups: Limit { count: 5, per: minute },
-            lookups_at_once: 1,
-            refused_for: Duration::from_secs(600),
+            max_concurrent_lookups: 1,
+            negative_ttl: Duration::from_secs(600),
         }
     }
 
     #[test]
     fn the_names_of_one_registered_domain_are_bounded_and_give_their_place_back() {
-        let (desk, now) = (CnameDesk::new(), Timestamp::from_secs(1_795_305_600));
+        let (desk, now) = (CnameAdmission::new(), Timestamp::from_secs(1_795_305_600));
         let (a, b, c) = (name("a.shop.co.uk"), name("b.deep.shop.co.uk"), name("c.shop.co.uk"));
         let registered = registered_domain(c.as_str());
         assert_eq!(registered, "shop.co.uk");
@@ -377,7 +379,7 @@ mod tests {
 
     #[test]
     fn looks_are_bounded_below_one_domain_in_all_and_at_once() {
-        let (desk, now) = (CnameDesk::new(), Timestamp::from_secs(1_795_305_600));
+        let (desk, now) = (CnameAdmission::new(), Timestamp::from_secs(1_795_305_600));
         // Each from a network of its own.
         let networks = std::cell::Cell::new(0);
         let may = |domain: &str, now| {
@@ -443,12 +445,12 @@ mod tests {
     async fn names_of_one_network_without_end_leave_room_for_another() {
         let minute = Duration::from_secs(60);
         let only = CnameSettings {
-            new_names: Limit { count: 60, per: minute },
+            admission_rate: Limit { count: 60, per: minute },
             lookups: Limit {
                 count: 300,
                 per: minute,
             },
-            lookups_at_once: 16,
+            max_concurrent_lookups: 16,
             ..settings()
         };
         let bench = Bench::with_cname(Some(only.clone())).await;

@@ -52,7 +52,7 @@ impl Control {
     async fn answer(&self, request: CertificateRequest) {
         let CertificateRequest { name, reply } = request;
         if reply.is_closed() {
-            return self.seen_astray(name).await;
+            return self.note_handshake(name).await;
         }
         // Another handshake's request may have loaded it meanwhile.
         let cached = self.inner.certificates.cached(&name, self.inner.clock.now());

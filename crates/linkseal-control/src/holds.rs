@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::input::{Actor, OperatorError};
 use super::operator::audit_entry;
-use super::{Authority, Control, Draft, Edit, Priority, rules};
+use super::{ConfiguredCa, Control, Draft, Edit, Priority, rules};
 
 /// What the audit log calls all CAs.
 const ALL: &str = "orders";
@@ -55,7 +55,7 @@ impl Control {
 
     async fn release_cas(&self, ca: Option<&str>, actor: &Actor) -> Result<(), OperatorError> {
         let tools = self.tools();
-        let is_meant = |a: &Authority| ca.is_none_or(|ca| ca == a.directory() || ca == a.issuer.host());
+        let is_meant = |a: &ConfiguredCa| ca.is_none_or(|ca| ca == a.directory() || ca == a.issuer.host());
         let meant: Vec<_> = tools.authorities.iter().filter(|a| is_meant(a)).cloned().collect();
         if meant.is_empty() {
             let known: Vec<_> = tools.authorities.iter().map(|a| a.directory()).collect();
@@ -90,7 +90,7 @@ impl Control {
         Ok(())
     }
 
-    async fn waits_at(&self, authority: &Authority, now: Timestamp) -> Result<Value, StoreError> {
+    async fn waits_at(&self, authority: &ConfiguredCa, now: Timestamp) -> Result<Value, StoreError> {
         let directory = authority.directory();
         let trouble = self.inner.store.ca_trouble(directory).await?;
         Ok(json!({

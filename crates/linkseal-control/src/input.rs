@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::name::registered_domain;
-use linkseal_domain::record::{AppLinks, Hsts, MAX_TENANT, WantedRecord, is_tenant};
+use linkseal_domain::record::{AppLinks, Hsts, MAX_TENANT, RequestedRecord, is_tenant};
 use linkseal_domain::{DomainName, DomainRecord, NameError};
 use linkseal_link::Destination;
 use linkseal_store::StoreError;
@@ -61,7 +61,7 @@ pub struct NewDomain {
     /// Further DNS records the customer is asked for. `None`: none.
     #[serde(default, deserialize_with = "strict::records")]
     #[schemars(with = "Option<Vec<strict::Record>>", length(max = MAX_LIST))]
-    pub records: Option<Vec<WantedRecord>>,
+    pub records: Option<Vec<RequestedRecord>>,
 }
 
 /// Changes to a domain; what is absent stays. `null` in `sending_domain`, `fallback_url` and `hsts` takes the value away.
@@ -88,7 +88,7 @@ pub struct Patch {
     /// Further DNS records.
     #[serde(deserialize_with = "strict::records")]
     #[schemars(with = "Option<Vec<strict::Record>>", length(max = MAX_LIST))]
-    pub records: Option<Vec<WantedRecord>>,
+    pub records: Option<Vec<RequestedRecord>>,
     /// Whether issuance is paused.
     pub paused: Option<bool>,
     /// Whether tracking works over HTTP while no certificate is held.
@@ -296,7 +296,7 @@ impl Patch {
 fn stays_within(
     name: &DomainName,
     sending: Option<&DomainName>,
-    records: &[WantedRecord],
+    records: &[RequestedRecord],
 ) -> Result<(), OperatorError> {
     let own = registered_domain(name.as_str());
     let sending = sending.map(|s| registered_domain(s.as_str()));
@@ -338,7 +338,7 @@ fn check_tenant(tenant: Option<&str>) -> Result<(), OperatorError> {
     }
 }
 
-fn check_records(records: Option<&[WantedRecord]>) -> Result<(), OperatorError> {
+fn check_records(records: Option<&[RequestedRecord]>) -> Result<(), OperatorError> {
     let records = records.unwrap_or_default();
     if records.len() > MAX_LIST {
         return Err(OperatorError::Invalid(format!("records: at most {MAX_LIST}")));

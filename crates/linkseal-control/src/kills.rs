@@ -29,7 +29,7 @@ pub struct NewKill {
 
 /// Changes kill switches and puts them in force. Clones are the same one.
 #[derive(Clone)]
-pub struct KillDesk {
+pub struct KillSwitchStore {
     store: SharedStore,
     clock: Clock,
     switches: KillSwitches,
@@ -51,7 +51,7 @@ impl Control {
     }
 }
 
-impl KillDesk {
+impl KillSwitchStore {
     /// For the data plane's switches.
     pub fn new(store: SharedStore, clock: Clock, switches: KillSwitches) -> Self {
         Self {
@@ -143,7 +143,7 @@ mod tests {
     async fn a_kill_is_in_force_at_once_and_after_a_restart() {
         let (store, _dir) = fresh();
         let switches = KillSwitches::new();
-        let desk = KillDesk::new(store.clone(), Clock::system(), switches.clone());
+        let desk = KillSwitchStore::new(store.clone(), Clock::system(), switches.clone());
         let evil = Destination::new("https://www.evil.example/").unwrap();
         let kill = || Kill::new(KillKind::Host, "Evil.example").unwrap();
         let (_, created) = desk.put(kill(), NewKill::default(), &actor()).await.unwrap();
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(desk.get(&kill()).await.unwrap(), Some(stored));
 
         let restarted = KillSwitches::new();
-        let later = KillDesk::new(store.clone(), Clock::system(), restarted.clone());
+        let later = KillSwitchStore::new(store.clone(), Clock::system(), restarted.clone());
         later.load().await.unwrap();
         assert_eq!(restarted.hit("acme", None, &evil), Some(KillKind::Host));
 

@@ -7,7 +7,6 @@
 
 mod admission;
 mod ask;
-mod astray;
 pub mod authority;
 mod backoff;
 mod bucket;
@@ -28,6 +27,7 @@ mod lanes;
 mod lines;
 mod loader;
 mod looks;
+mod mass_failure;
 mod metrics;
 mod newcomer_shares;
 mod newcomers;
@@ -40,6 +40,7 @@ mod ownership;
 mod preflight;
 mod probe;
 pub mod queue;
+mod recheck;
 mod redirects;
 mod rejected;
 mod renewal_info;
@@ -50,7 +51,6 @@ mod share;
 mod standstill;
 mod store_watch;
 mod strict;
-mod suspicion;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -67,7 +67,7 @@ use tokio::sync::{Mutex, Notify, Semaphore, mpsc};
 
 pub use admission::KnownNames;
 pub use ask::{AskSettings, Asker};
-pub use authority::{Authorities, Authority};
+pub use authority::{CaPool, ConfiguredCa};
 pub use caa_watch::{TargetCaa, TargetVerdict};
 pub use change::{Draft, Edit};
 pub use cname::CnameSettings;
@@ -75,10 +75,11 @@ pub use freeze::NewFreeze;
 pub use holds::Holds;
 pub use import::Import;
 pub use input::{Actor, GUEST, NewDomain, OperatorError, Patch, Registered, Reissue};
-pub use kills::{KillDesk, NewKill};
+pub use kills::{KillSwitchStore, NewKill};
+pub use mass_failure::MassFailure;
 pub use metrics::Metrics;
 pub use operator::{MOVED, REISSUES, audit_entry};
-pub use outbox::Teller;
+pub use outbox::OutboxPublisher;
 pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
 pub use ownership::{OwnerRecord, Ownership};
 pub use preflight::{PreflightSettings, Preflighter};
@@ -86,7 +87,6 @@ pub use probe::ProbeSettings;
 pub use queue::Priority;
 pub use redirects::{NewRedirect, Redirects};
 pub use rejected::RejectedName;
-pub use suspicion::Suspected;
 
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::shutdown::Tasks;
@@ -154,7 +154,7 @@ pub struct Settings {
     /// How many domains a tenant may have for its own tokens to register more. `None`: any number.
     pub max_domains_per_tenant: Option<u64>,
     /// How many refused names that point here are kept; 0: refused names are not looked at.
-    pub keep_rejected: usize,
+    pub rejected_capacity: usize,
 }
 
 /// The control plane of one node. Clones are the same one.
@@ -170,9 +170,9 @@ struct Inner {
     registry: Registry,
     certificates: Certificates,
     tickets: TicketKeys,
-    tools: ArcSwap<Tools>,
+    tools: ArcSwap<Clients>,
     redirects: Redirects,
-    kills: KillDesk,
+    kills: KillSwitchStore,
     settings: ArcSwap<Settings>,
     /// Owner of the leases: the node's name, so that a restarted node takes its own up at once.
     node: String,
@@ -206,14 +206,14 @@ struct Inner {
     /// The places in which CAs are asked when to renew.
     renewal_info: renewal_info::Desk,
     loads: Arc<Semaphore>,
-    cname: cname::CnameDesk,
+    cname: cname::CnameAdmission,
     owners: ownership::Owners,
     rejected: rejected::Rejected,
     /// Names stored as the edge's own, configured or not.
     own: std::sync::Mutex<BTreeSet<DomainName>>,
     handshake_failures: HandshakeFailures,
-    suspicion: suspicion::Suspicion,
-    order_suspicion: suspicion::Suspicion,
+    mass_failure: mass_failure::MassFailureGuard,
+    order_mass_failure: mass_failure::MassFailureGuard,
     standstills: standstill::Standstills,
     complaints: complaints::Complaints,
     /// What the store did not do, as far as it was logged.
@@ -226,9 +226,9 @@ struct Inner {
 
 /// Whom the control plane asks. A reload makes them again; work at hand ends with those it began with.
 #[derive(Clone)]
-pub struct Tools {
+pub struct Clients {
     /// The CAs, in their order.
-    pub authorities: Authorities,
+    pub authorities: CaPool,
     /// Looks at DNS.
     pub checker: Arc<Checker>,
     /// Asks the platform about unknown names. `None`: only registered names are admitted.
@@ -258,7 +258,7 @@ pub struct Parts {
     /// What the data plane notes of handshakes that failed.
     pub handshake_failures: HandshakeFailures,
     /// Whom it asks.
-    pub tools: Tools,
+    pub tools: Clients,
     /// What can change by a reload.
     pub settings: Settings,
     /// This node's name.
@@ -286,7 +286,7 @@ impl Control {
         let inner = Inner {
             redirects: Redirects::new(Arc::clone(&parts.store), parts.clock.clone(), parts.redirects),
             owners: ownership::Owners::new(&parts.sealer),
-            kills: KillDesk::new(Arc::clone(&parts.store), parts.clock.clone(), parts.kills),
+            kills: KillSwitchStore::new(Arc::clone(&parts.store), parts.clock.clone(), parts.kills),
             clock: parts.clock,
             store: parts.store,
             sealer: parts.sealer,
@@ -313,12 +313,12 @@ impl Control {
             looks: looks::Looks::new(),
             renewal_info: renewal_info::Desk::default(),
             loads: Arc::new(Semaphore::new(CONCURRENT_LOADS)),
-            cname: cname::CnameDesk::new(),
+            cname: cname::CnameAdmission::new(),
             rejected: rejected::Rejected::new(),
             own: std::sync::Mutex::default(),
             handshake_failures: parts.handshake_failures,
-            suspicion: suspicion::Suspicion::new(suspicion::By::Looks),
-            order_suspicion: suspicion::Suspicion::new(suspicion::By::Orders),
+            mass_failure: mass_failure::MassFailureGuard::new(mass_failure::By::Looks),
+            order_mass_failure: mass_failure::MassFailureGuard::new(mass_failure::By::Orders),
             standstills: standstill::Standstills::default(),
             complaints: complaints::Complaints::every(complaints::OF_CAS),
             store_complaints: complaints::Complaints::every(complaints::OF_THE_STORE),
@@ -349,7 +349,7 @@ impl Control {
     }
 
     /// Takes over new settings after a reload.
-    pub fn set_settings(&self, settings: Settings, tools: Tools, max_concurrent_orders: usize) {
+    pub fn set_settings(&self, settings: Settings, tools: Clients, max_concurrent_orders: usize) {
         let goes_on = settings.issue != Issue::Off;
         let before = self.inner.settings.swap(Arc::new(settings));
         self.inner.tools.store(Arc::new(tools));
@@ -366,7 +366,7 @@ impl Control {
     }
 
     /// Whom to ask now.
-    fn tools(&self) -> Arc<Tools> {
+    fn tools(&self) -> Arc<Clients> {
         self.inner.tools.load_full()
     }
 
@@ -385,8 +385,8 @@ impl Control {
         &self.inner.redirects
     }
 
-    /// The kill switches; [`KillDesk::load`] puts the stored ones in force.
-    pub fn kills(&self) -> &KillDesk {
+    /// The kill switches; [`KillSwitchStore::load`] puts the stored ones in force.
+    pub fn kills(&self) -> &KillSwitchStore {
         &self.inner.kills
     }
 

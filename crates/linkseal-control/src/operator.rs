@@ -18,7 +18,7 @@ use super::input::{Actor, MAX_LIST, NewDomain, OperatorError, Patch, Registered,
 use super::lines::Rank;
 use super::rules::{self, Gate};
 use super::work::note_preflight;
-use super::{Authority, Control, Edit, Issue, Limit, Priority};
+use super::{ConfiguredCa, Control, Edit, Issue, Limit, Priority};
 
 /// Reads again at most so often when other nodes change the same domain at the same time.
 const CONFLICTS: usize = 16;
@@ -526,7 +526,11 @@ impl Control {
     }
 
     /// When one CA allows a new order for the domain. `None`: now.
-    async fn not_before(&self, authority: &Authority, record: &DomainRecord) -> Result<Option<Timestamp>, StoreError> {
+    async fn not_before(
+        &self,
+        authority: &ConfiguredCa,
+        record: &DomainRecord,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let now = self.inner.clock.now();
         let directory = authority.directory();
         let held = self.held_back(directory, now).await?;

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
 use linkseal_domain::view::SslView;
-use linkseal_domain::{DomainRecord, Milestone};
-use linkseal_store::{Happening, StoreError};
+use linkseal_domain::{DomainRecord, LifecycleEvent};
+use linkseal_store::{OutboxEvent, StoreError};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -28,14 +28,14 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Who takes on what happens to domains: the event plane.
 #[async_trait]
-pub trait Teller: Send + Sync + 'static {
-    /// Takes happenings on, in their order; returns how many of the first are durable there.
-    async fn tell(&self, happenings: &[Happening]) -> usize;
+pub trait OutboxPublisher: Send + Sync + 'static {
+    /// Takes outbox_events on, in their order; returns how many of the first are durable there.
+    async fn tell(&self, outbox_events: &[OutboxEvent]) -> usize;
 }
 
 impl Control {
     /// Tells what happens, for ever.
-    pub async fn tell_happenings(self, teller: Arc<dyn Teller>) {
+    pub async fn tell_happenings(self, teller: Arc<dyn OutboxPublisher>) {
         loop {
             let pause = match self.tell_some(&*teller).await {
                 Ok(pause) => pause,
@@ -55,7 +55,7 @@ impl Control {
     }
 
     /// Tells a batch; returns when to come again.
-    async fn tell_some(&self, teller: &dyn Teller) -> Result<Duration, StoreError> {
+    async fn tell_some(&self, teller: &dyn OutboxPublisher) -> Result<Duration, StoreError> {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         if store.outbox(1).await?.is_empty() {
             return Ok(LONGEST);
@@ -66,19 +66,24 @@ impl Control {
         let waiting = store.outbox(BATCH).await?;
         let taken = teller.tell(&waiting).await;
         let told: Vec<u64> = waiting.iter().take(taken).map(|h| h.seq).collect();
-        store.forget_happenings(&told).await?;
+        store.ack_outbox(&told).await?;
         store.release_lease(LEASE, fence).await?;
         Ok(if taken < waiting.len() { RETRY } else { Duration::ZERO })
     }
 
     /// The milestones a change came to, as they are stored with it.
-    pub(super) fn happenings(&self, record: &DomainRecord, milestones: &[Milestone], at: Timestamp) -> Vec<Happening> {
+    pub(super) fn outbox_events(
+        &self,
+        record: &DomainRecord,
+        milestones: &[LifecycleEvent],
+        at: Timestamp,
+    ) -> Vec<OutboxEvent> {
         if milestones.is_empty() {
             return Vec::new();
         }
         let messages = self.messages();
         let ssl = serde_json::to_value(SslView::of(record, messages.borrow())).unwrap_or(Value::Null);
-        let of = |what: &Milestone| Happening {
+        let of = |what: &LifecycleEvent| OutboxEvent {
             seq: 0,
             id: id(at),
             what: *what,

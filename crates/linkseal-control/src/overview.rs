@@ -10,7 +10,7 @@ use linkseal_domain::ssl::{FailureKind, Reason};
 use linkseal_store::{CaAccount, CaTrouble, DAY, Freeze, RenewalDay, StoreError};
 
 use super::caa_watch::TargetCaa;
-use super::{Authority, Control, Limit, Priority, rules};
+use super::{ConfiguredCa, Control, Limit, Priority, rules};
 
 /// How far ahead renewals are told, in days.
 const AHEAD: u32 = 28;
@@ -106,8 +106,8 @@ impl Control {
         let (store, now) = (&self.inner.store, self.inner.clock.now());
         let tools = self.tools();
         let mut authorities = Vec::new();
-        let mut in_use: Option<(&Authority, f64)> = None;
-        let mut first: Option<(&Authority, f64)> = None;
+        let mut in_use: Option<(&ConfiguredCa, f64)> = None;
+        let mut first: Option<(&ConfiguredCa, f64)> = None;
         for authority in tools.authorities.iter() {
             let left = store.budget_left(&authority.account_budget(), now).await?;
             let state = self.authority_state(authority, left, in_use.is_some(), now).await?;
@@ -156,7 +156,7 @@ impl Control {
 
     async fn authority_state(
         &self,
-        authority: &Authority,
+        authority: &ConfiguredCa,
         left: f64,
         another_is_in_use: bool,
         now: Timestamp,

@@ -21,7 +21,7 @@ use linkseal_dns::{Kind, Lookup, is_synthesized};
 use linkseal_domain::ssl::{Preflight, SslEvent};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_net::address::is_public;
-use linkseal_net::http01::{self, Miss, NoWay, Way};
+use linkseal_net::http01::{self, ChallengeFailure, HostResolver, ResolveError};
 use linkseal_store::{Fence, StoreError};
 use tokio::time::timeout;
 
@@ -137,7 +137,7 @@ impl Preflighter {
         };
         match timeout(TIME, http01::fetch(&way, name.as_str(), &token, &expected, HOP)).await {
             Ok(Ok(())) => Some(Ok(())),
-            Ok(Err(Miss::NotTried { host })) if host == name.as_str() => None,
+            Ok(Err(ChallengeFailure::NotTried { host })) if host == name.as_str() => None,
             Ok(Err(miss)) => Some(Err(miss.to_string())),
             Err(_) => Some(Err(format!("no answer within {} s", TIME.as_secs()))),
         }
@@ -162,8 +162,8 @@ struct Hops<'a> {
 }
 
 #[async_trait]
-impl Way for Hops<'_> {
-    async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, NoWay> {
+impl HostResolver for Hops<'_> {
+    async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, ResolveError> {
         let port = self.port(https);
         if let Some((_, address)) = self.instead.filter(|(name, _)| name.as_str() == host) {
             let port = if https { port } else { address.port() };
@@ -173,7 +173,11 @@ impl Way for Hops<'_> {
         let (v6, v4) = futures_util::join!(lookup.lookup(host, Kind::Aaaa), lookup.lookup(host, Kind::A));
         if v6.is_err() && v4.is_err() {
             let absent = [&v6, &v4].iter().all(|r| r.as_ref().is_err_and(|e| e.is_absent()));
-            return Err(if absent { NoWay::NoAddress } else { NoWay::NotTried });
+            return Err(if absent {
+                ResolveError::NoAddress
+            } else {
+                ResolveError::NotTried
+            });
         }
         // IPv6 first, as CAs do.
         let found = [v6, v4].into_iter().flatten();
@@ -183,7 +187,7 @@ impl Way for Hops<'_> {
             .map(|ip| SocketAddr::new(ip, port))
             .collect();
         if found.is_empty() {
-            Err(NoWay::NotTried)
+            Err(ResolveError::NotTried)
         } else {
             Ok(found)
         }
@@ -345,7 +349,7 @@ mod tests {
         let (tasks, bench) = (Tasks::new(), Bench::new().await);
         let dns = DnsServer::start(&tasks).await.unwrap();
         let flight = Arc::new(preflighter(&dns, settings(9)).await);
-        let tools = super::super::Tools {
+        let tools = super::super::Clients {
             preflight: Some(Arc::clone(&flight)),
             ..bench.control.tools().as_ref().clone()
         };

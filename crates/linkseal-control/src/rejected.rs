@@ -193,7 +193,7 @@ impl Control {
 
     /// Notes that a name was refused; forgotten at once when others wait already.
     pub(super) fn note_rejected(&self, name: &DomainName) {
-        if self.inner.settings.load().keep_rejected > 0 {
+        if self.inner.settings.load().rejected_capacity > 0 {
             // Of a flood, most is dropped.
             self.inner.rejected.queue.try_send(name.clone()).ok();
         }
@@ -205,7 +205,7 @@ impl Control {
         let taken = rejected.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut waiting) = taken else { return };
         while let Some(name) = waiting.recv().await {
-            let keep = self.inner.settings.load().keep_rejected;
+            let keep = self.inner.settings.load().rejected_capacity;
             let known = self.inner.registry.get(name.as_str()).is_some();
             if known || keep == 0 || rejected.refused(&name, self.inner.clock.now()) == Next::Nothing {
                 continue;

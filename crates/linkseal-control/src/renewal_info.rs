@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::lanes::Lanes;
 use super::queue::Priority;
-use super::{Authority, Control, Edit, rules};
+use super::{ConfiguredCa, Control, Edit, rules};
 
 /// Questions to one CA at once.
 const PLACES: usize = 16;
@@ -113,7 +113,13 @@ impl Line {
     }
 
     /// What the CA's answer makes of a certificate's renewal; asked only while the CA answers.
-    async fn ask(&self, authority: &Authority, certificate: &CertificateInfo, id: &str, control: &Control) -> SslEvent {
+    async fn ask(
+        &self,
+        authority: &ConfiguredCa,
+        certificate: &CertificateInfo,
+        id: &str,
+        control: &Control,
+    ) -> SslEvent {
         let nothing = |wish| rules::no_renewal_info(certificate, wish, control.inner.clock.now());
         let Ok(_place) = timeout(TIME, self.lanes.enter(Priority::Bulk, Vec::new())).await else {
             return nothing(None);

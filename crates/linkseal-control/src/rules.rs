@@ -108,9 +108,9 @@ pub fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> bool {
 pub(crate) fn looks_only(record: &DomainRecord, priority: Priority, now: Timestamp) -> bool {
     let ssl = &record.ssl;
     let regular = ssl.reason == Reason::Ok && ssl.look_at.is_some_and(|at| at <= now);
-    let astray = ssl.reason == Reason::Moved || ssl.reason.is_dns();
+    let recheck = ssl.reason == Reason::Moved || ssl.reason.is_dns();
     let rested = |checked: Timestamp| !checked.is_within(HANDSHAKE_LOOK, now);
-    regular || (priority == Priority::Handshake && astray && record.dns.checked.is_none_or(rested))
+    regular || (priority == Priority::Handshake && recheck && record.dns.checked.is_none_or(rested))
 }
 
 /// Whether an order is needed once DNS is right: nothing is held, or its renewal is due.
@@ -290,7 +290,7 @@ mod tests {
         let name = DomainName::parse("a.example").unwrap();
         let mut record = DomainRecord::new(name, None, Origin::Registered, NOW);
         let looks = |record: &DomainRecord, priority| looks_only(record, priority, NOW);
-        assert!(!looks(&record, Priority::Handshake), "nothing is astray");
+        assert!(!looks(&record, Priority::Handshake), "nothing points elsewhere");
         record.ssl = record
             .ssl
             .then(SslEvent::DnsChecked(DnsVerdict::Missing), NOW.minus(HOUR));

@@ -2,7 +2,7 @@
 //! is not passed over. The same values as stored are read liberally, since a newer version may have
 //! written them.
 
-use linkseal_domain::record::{AppLinks, Hsts, WantedRecord};
+use linkseal_domain::record::{AppLinks, Hsts, RequestedRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
@@ -45,9 +45,9 @@ pub(super) struct Links {
     android: Option<serde_json::Value>,
 }
 
-pub(super) fn records<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<WantedRecord>>, D::Error> {
+pub(super) fn records<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Vec<RequestedRecord>>, D::Error> {
     let given: Option<Vec<Record>> = Option::deserialize(d)?;
-    let of = |Record { kind, host, value }| WantedRecord { kind, host, value };
+    let of = |Record { kind, host, value }| RequestedRecord { kind, host, value };
     Ok(given.map(|all| all.into_iter().map(of).collect()))
 }
 

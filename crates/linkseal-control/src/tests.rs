@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use super::cname::CnameSettings;
 use super::{
-    Actor, Authorities, Authority, Control, Issue, Limit, Limits, Metrics, Ownership, Parts, Settings, Tools,
+    Actor, CaPool, Clients, ConfiguredCa, Control, Issue, Limit, Limits, Metrics, Ownership, Parts, Settings,
     audit_entry,
 };
 
@@ -143,8 +143,8 @@ impl Bench {
             redirects: RedirectCache::new(1 << 20, 1).0,
             kills: KillSwitches::new(),
             handshake_failures: HandshakeFailures::default(),
-            tools: Tools {
-                authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
+            tools: Clients {
+                authorities: CaPool::new(ConfiguredCa::new(issuer, limits), Vec::new()),
                 checker: Arc::new(checker),
                 asker: None,
                 preflight: None,
@@ -159,7 +159,7 @@ impl Bench {
                 cname,
                 ownership: Ownership::default(),
                 max_domains_per_tenant: Some(100),
-                keep_rejected: 0,
+                rejected_capacity: 0,
             },
             node: "edge-1".to_owned(),
             max_concurrent_orders: 4,

@@ -17,9 +17,9 @@ use linkseal_store::{Fence, StoreError, domain_lease};
 use tokio::sync::{oneshot, watch};
 
 use super::ask::Answer;
-use super::astray::SILENCE_ALLOWED;
 use super::looks::{self, LookPlace};
 use super::queue::Priority;
+use super::recheck::SILENCE_ALLOWED;
 use super::rules::{self, First};
 use super::{Control, Edit, Inner};
 

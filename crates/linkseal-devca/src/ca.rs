@@ -36,7 +36,7 @@ const ROOT_KEY_FILE: &str = "devca-root.key";
 const ROOT_FILE: &str = "devca-root.pem";
 
 /// The signing side of the CA.
-pub(super) struct Authority {
+pub(super) struct CaHierarchy {
     root_pem: String,
     root_der: CertificateDer<'static>,
     intermediate: Certificate,
@@ -59,7 +59,7 @@ pub(super) struct ListenerCertificate {
     pub(super) key: PrivateKeyDer<'static>,
 }
 
-impl Authority {
+impl CaHierarchy {
     /// Takes the root of `state_dir`, or makes one (and keeps it there); `None` keeps it in memory.
     pub(super) fn open(state_dir: Option<&Path>, now: Timestamp) -> io::Result<Self> {
         let root_key = match state_dir {
@@ -272,22 +272,22 @@ mod tests {
     fn a_kept_root_is_the_same_after_a_restart_and_its_key_private() {
         let dir = tempfile::tempdir().unwrap();
         let now = linkseal_base::clock::Clock::system().now();
-        let first = Authority::open(Some(dir.path()), now).unwrap();
-        let again = Authority::open(Some(dir.path()), now + Duration::from_secs(86_400)).unwrap();
+        let first = CaHierarchy::open(Some(dir.path()), now).unwrap();
+        let again = CaHierarchy::open(Some(dir.path()), now + Duration::from_secs(86_400)).unwrap();
         assert_eq!(first.root_pem(), again.root_pem());
         let mode = fs::metadata(dir.path().join(ROOT_KEY_FILE))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_ne!(Authority::open(None, now).unwrap().root_pem(), first.root_pem());
+        assert_ne!(CaHierarchy::open(None, now).unwrap().root_pem(), first.root_pem());
     }
 
     #[test]
     fn a_damaged_root_key_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(ROOT_KEY_FILE), "junk").unwrap();
-        let error = Authority::open(Some(dir.path()), Timestamp::default()).err().unwrap();
+        let error = CaHierarchy::open(Some(dir.path()), Timestamp::default()).err().unwrap();
         assert!(error.to_string().contains(ROOT_KEY_FILE), "{error}");
     }
 }

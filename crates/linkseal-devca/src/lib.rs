@@ -106,7 +106,7 @@ pub struct DevCa {
 struct Core {
     /// `https://address`, without a slash at its end.
     base: String,
-    authority: ca::Authority,
+    authority: ca::CaHierarchy,
     state: Mutex<state::State>,
     faults: Arc<Faults>,
     stats: stats::Counters,
@@ -155,7 +155,7 @@ impl DevCa {
         }
         let now = config.clock.now();
         let state_dir = config.state_dir;
-        let authority = tasks.spawn_blocking(move || ca::Authority::open(state_dir.as_deref(), now));
+        let authority = tasks.spawn_blocking(move || ca::CaHierarchy::open(state_dir.as_deref(), now));
         let authority = authority.await.map_err(io::Error::other)??;
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
-use linkseal_net::http01::{self, Miss, NoWay, Way};
+use linkseal_net::http01::{self, ChallengeFailure, HostResolver, ResolveError};
 use serde_json::{Value, json};
 
 use super::Core;
@@ -111,9 +111,9 @@ struct Visit<'a> {
 }
 
 #[async_trait]
-impl Way for Visit<'_> {
-    async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, NoWay> {
-        let ip = self.core.hosts.look_up(host).ok_or(NoWay::NoAddress)?;
+impl HostResolver for Visit<'_> {
+    async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, ResolveError> {
+        let ip = self.core.hosts.look_up(host).ok_or(ResolveError::NoAddress)?;
         Ok(vec![SocketAddr::new(ip, self.port(https))])
     }
 
@@ -130,12 +130,14 @@ impl Way for Visit<'_> {
     }
 }
 
-fn problem(miss: &Miss) -> Problem {
+fn problem(miss: &ChallengeFailure) -> Problem {
     let detail = miss.to_string();
     match miss {
-        Miss::NoAddress { .. } | Miss::NotTried { .. } => Problem::new(StatusCode::BAD_REQUEST, "dns", detail),
-        Miss::Connection(_) => Problem::new(StatusCode::BAD_REQUEST, "connection", detail),
-        Miss::Wrong(_) => Problem::unauthorized(detail),
+        ChallengeFailure::NoAddress { .. } | ChallengeFailure::NotTried { .. } => {
+            Problem::new(StatusCode::BAD_REQUEST, "dns", detail)
+        }
+        ChallengeFailure::Connection(_) => Problem::new(StatusCode::BAD_REQUEST, "connection", detail),
+        ChallengeFailure::Wrong(_) => Problem::unauthorized(detail),
     }
 }
 

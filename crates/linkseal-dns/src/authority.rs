@@ -26,13 +26,13 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// Finds and briefly remembers the servers of zones.
 #[derive(Debug)]
-pub(super) struct Authorities {
+pub(super) struct ZoneServers {
     port: u16,
     private: bool,
     zones: Cache<String, Vec<SocketAddr>>,
 }
 
-impl Authorities {
+impl ZoneServers {
     pub(super) fn new(port: u16, private: bool) -> Self {
         Self {
             port,

@@ -6,8 +6,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::caa_value::{Flaw, Grant, flaw, grant};
-use super::look::Look;
 use super::lookup::{Answer, Data, Kind, LookupError, is_name, zone_of};
+use super::query::Queries;
 
 /// Tags whose critical flag does not matter, for CAs know them. A CA that meets another critical
 /// one must refuse (RFC 8659 §4.1).
@@ -64,7 +64,7 @@ pub enum Caa {
 }
 
 /// Looks for the relevant records and judges whether they let one of the CAs issue.
-pub(super) async fn check(look: &Look<'_>, name: &str, cas: &[CaIdentity]) -> Caa {
+pub(super) async fn check(look: &Queries<'_>, name: &str, cas: &[CaIdentity]) -> Caa {
     if cas.is_empty() || cas.iter().any(|ca| ca.identities.is_empty()) {
         return Caa::NotJudged;
     }
@@ -95,7 +95,7 @@ pub(super) async fn check(look: &Look<'_>, name: &str, cas: &[CaIdentity]) -> Ca
     }
 }
 
-async fn records_at<'n>(look: &Look<'_>, level: &'n str) -> (&'n str, Result<Answer, LookupError>) {
+async fn records_at<'n>(look: &Queries<'_>, level: &'n str) -> (&'n str, Result<Answer, LookupError>) {
     (level, look.get(level, Kind::Caa).await)
 }
 
@@ -103,7 +103,7 @@ async fn records_at<'n>(look: &Look<'_>, level: &'n str) -> (&'n str, Result<Ans
 const MAX_ALIASES: usize = 10;
 
 /// The names that an alias leads to, one after the other; the last is none, or one met before.
-async fn aliases(look: &Look<'_>, name: &str) -> Vec<String> {
+async fn aliases(look: &Queries<'_>, name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     while names.len() <= MAX_ALIASES {
         let last = names.last().map_or(name, String::as_str);
@@ -122,14 +122,14 @@ async fn aliases(look: &Look<'_>, name: &str) -> Vec<String> {
     names
 }
 
-async fn is_circle(look: &Look<'_>, level: &str) -> bool {
+async fn is_circle(look: &Queries<'_>, level: &str) -> bool {
     let mut names = aliases(look, level).await;
     names.pop().is_some_and(|last| names.contains(&last))
 }
 
 /// The zone whose servers fail: where `level` is an alias, that of the first name behind it that
 /// fails when it is asked by itself.
-async fn failing(look: &Look<'_>, level: &str, error: &LookupError) -> String {
+async fn failing(look: &Queries<'_>, level: &str, error: &LookupError) -> String {
     let mut zone = zone_of(level).to_owned();
     for name in aliases(look, level).await.into_iter().skip(1).filter(|n| is_name(n)) {
         match look.get(&name, Kind::Caa).await {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     async fn judged(script: &Script) -> Caa {
-        script.with_look(async |look| check(look, NAME, &[ca()]).await).await
+        script.with_queries(async |look| check(look, NAME, &[ca()]).await).await
     }
 
     #[tokio::test]
@@ -252,10 +252,10 @@ mod tests {
         let script = Script::new();
         script.add(NAME, Kind::Caa, "0 issue other.example");
         for (cas, allowed) in [(vec![ca()], false), (vec![ca(), other()], true), (vec![other()], true)] {
-            let caa = script.with_look(async |look| check(look, NAME, &cas).await).await;
+            let caa = script.with_queries(async |look| check(look, NAME, &cas).await).await;
             assert_eq!(matches!(caa, Caa::Allows { .. }), allowed, "{caa:?}");
         }
-        let none = script.with_look(async |look| check(look, NAME, &[]).await).await;
+        let none = script.with_queries(async |look| check(look, NAME, &[]).await).await;
         assert_eq!(none, Caa::NotJudged);
     }
 
@@ -291,7 +291,7 @@ mod tests {
             }
         );
         let unjudged = script
-            .with_look(async |look| check(look, NAME, &[ca(), CaIdentity::default()]).await)
+            .with_queries(async |look| check(look, NAME, &[ca(), CaIdentity::default()]).await)
             .await;
         assert_eq!(unjudged, Caa::NotJudged);
     }
@@ -308,7 +308,7 @@ mod tests {
             account_uri: None,
             ..ca()
         };
-        let caa = script.with_look(async |look| check(look, NAME, &[ca]).await).await;
+        let caa = script.with_queries(async |look| check(look, NAME, &[ca]).await).await;
         assert!(matches!(caa, Caa::Allows { .. }));
     }
 }

@@ -18,12 +18,12 @@ use linkseal_domain::record::DnsVerdict;
 use tokio::time::{Instant, timeout};
 
 use super::caa::{self, CaIdentity, Caa};
+use super::cname_chain::{Alias, Target, Trace, error, trace};
 use super::dkim::Dkim;
 use super::dmarc::DmarcWanted;
-use super::look::{Look, Memo};
 use super::lookup::{Answer, Kind, Lookup, plain};
 use super::metrics::Metrics;
-use super::trace::{Alias, Target, Trace, error, trace};
+use super::query::{Queries, QueryMemo};
 
 /// The time one check has in all (contract, section 7).
 pub const CHECK_TIME: Duration = Duration::from_secs(10);
@@ -128,14 +128,14 @@ impl Checker {
 
     /// Whether a name points here and one of our CAs may issue for it: the check before every order.
     pub async fn https(&self, name: &DomainName) -> Finding {
-        let memo = Memo::default();
+        let memo = QueryMemo::default();
         self.https_with(&self.look(&memo), name).await
     }
 
     /// Whether a name points here by what the resolvers say; fewer questions than [`Checker::https`]
     /// asks, for names that no one has added. `None`: they do not say.
     pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
-        let memo = Memo::default();
+        let memo = QueryMemo::default();
         match trace(&self.look(&memo), name, &self.settings.target).await.verdict {
             DnsVerdict::Right => Some(true),
             DnsVerdict::Error { .. } => None,
@@ -158,19 +158,19 @@ impl Checker {
     /// What CAA says about a name and one CA. Of the edge's own name too: a record there speaks for
     /// every customer whose name has none.
     pub async fn caa(&self, name: &DomainName, ca: &CaIdentity) -> Caa {
-        let memo = Memo::default();
+        let memo = QueryMemo::default();
         caa::check(&self.look(&memo), name.as_str(), std::slice::from_ref(ca)).await
     }
 
-    pub(super) fn look<'a>(&'a self, memo: &'a Memo) -> Look<'a> {
-        Look::new(self.lookup.as_ref(), memo, Instant::now() + self.time)
+    pub(super) fn look<'a>(&'a self, memo: &'a QueryMemo) -> Queries<'a> {
+        Queries::new(self.lookup.as_ref(), memo, Instant::now() + self.time)
     }
 
     pub(super) fn cas(&self) -> Arc<Vec<CaIdentity>> {
         self.cas.load_full()
     }
 
-    pub(super) async fn https_with(&self, look: &Look<'_>, name: &DomainName) -> Finding {
+    pub(super) async fn https_with(&self, look: &Queries<'_>, name: &DomainName) -> Finding {
         let first = self.look_once(look, name).await;
         let finding = match first.verdict {
             DnsVerdict::Right => first,
@@ -206,7 +206,7 @@ impl Checker {
         if a && caa { Fault::CustomerDns } else { Fault::Ours }
     }
 
-    async fn look_once(&self, look: &Look<'_>, name: &DomainName) -> Finding {
+    async fn look_once(&self, look: &Queries<'_>, name: &DomainName) -> Finding {
         let Trace {
             verdict,
             chain,

@@ -2,9 +2,9 @@
 
 use prometheus::Registry;
 
+use super::super::cname_chain::Target;
 use super::super::lookup::LookupError;
 use super::super::script::{NEGATIVE_TTL, Script, TTL};
-use super::super::trace::Target;
 use super::super::{Resolver, ResolverSettings};
 use super::*;
 

@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::dkim_key::{self, Key};
-use super::look::Look;
 use super::lookup::{Answer, Kind, normal, plain};
 use super::near_miss::{self, NearMiss};
-use super::row::{Hint, Purpose, RecordReport, Word};
+use super::query::Queries;
+use super::record_report::{Hint, Purpose, RecordReport, RecordStatus};
 
 /// A DKIM key that customers are asked to publish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Dkim {
 }
 
 /// Checks one key of `domain`.
-pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: &Dkim) -> RecordReport {
+pub(super) async fn check(look: &Queries<'_>, domain: &str, wanted: &Dkim) -> RecordReport {
     let selector = normal(&wanted.selector);
     let host = format!("{selector}._domainkey.{domain}");
     let target = normal(&wanted.cname);
@@ -62,7 +62,7 @@ fn judge(row: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -> R
         let keep = keep.map_or_else(|| format!("CNAME {target}"), |k| format!("\"{k}\""));
         let n = keys.len();
         return row.is(
-            Word::Wrong,
+            RecordStatus::Wrong,
             Hint::new(
                 format!("{host} has {n} DKIM records, one is allowed: keep only {keep}."),
                 format!("{host} hat {n} DKIM-Einträge, erlaubt ist einer: Behalten Sie nur {keep}."),
@@ -76,17 +76,17 @@ fn judge(row: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -> R
         )
     };
     match (dkim_key::read(key), ours) {
-        (Err(defect), _) => row.is(Word::Wrong, defect).also(Some(replace())),
+        (Err(defect), _) => row.is(RecordStatus::Wrong, defect).also(Some(replace())),
         (Ok(theirs), Some(ours)) if theirs == ours => row,
         (Ok(_), Some(_)) => row.is(
-            Word::Wrong,
+            RecordStatus::Wrong,
             Hint::new(
                 format!("{host} holds another key as TXT: replace it with CNAME {target}."),
                 format!("{host} enthält einen anderen Schlüssel als TXT: Ersetzen Sie ihn durch CNAME {target}."),
             ),
         ),
         (Ok(_), None) => row.is(
-            Word::NotChecked,
+            RecordStatus::NotChecked,
             Hint::new(
                 format!("{host} holds a key as TXT that cannot be compared now; expected is CNAME {target}."),
                 format!("{host} enthält einen Schlüssel als TXT, der gerade nicht verglichen werden kann; erwartet wird CNAME {target}."),
@@ -96,13 +96,13 @@ fn judge(row: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -> R
 }
 
 /// The platform's own key. `None`: it cannot be had.
-async fn our_key(look: &Look<'_>, target: &str) -> Option<Key> {
+async fn our_key(look: &Queries<'_>, target: &str) -> Option<Key> {
     let ours = look.get(target, Kind::Txt).await.ok()?;
     ours.texts().find_map(|t| dkim_key::read(t).ok())
 }
 
 /// Whether the name, through its alias, holds our key and no other.
-async fn has_our_key(look: &Look<'_>, host: &str, target: &str) -> bool {
+async fn has_our_key(look: &Queries<'_>, host: &str, target: &str) -> bool {
     let (Some(ours), Ok(theirs)) = (our_key(look, target).await, look.get(host, Kind::Txt).await) else {
         return false;
     };
@@ -111,7 +111,7 @@ async fn has_our_key(look: &Look<'_>, host: &str, target: &str) -> bool {
 }
 
 /// A record that was entered without `_domainkey`, or without its underscore.
-async fn misplaced(look: &Look<'_>, selector: &str, domain: &str, host_short: &str) -> Option<NearMiss> {
+async fn misplaced(look: &Queries<'_>, selector: &str, domain: &str, host_short: &str) -> Option<NearMiss> {
     for at in [
         format!("{selector}.{domain}"),
         format!("{selector}.domainkey.{domain}"),
@@ -151,7 +151,7 @@ mod tests {
             cname: "PS1.dkim.platform.example.".into(),
         };
         script
-            .with_look(async |look| check(look, "customer.example", &wanted).await)
+            .with_queries(async |look| check(look, "customer.example", &wanted).await)
             .await
     }
 
@@ -160,20 +160,26 @@ mod tests {
         let alias = script();
         alias.add(HOST, Kind::Cname, TARGET);
         let row = report(&alias).await;
-        assert_eq!((row.verdict, row.host_short.as_str()), (Word::Ok, "ps1._domainkey"));
+        assert_eq!(
+            (row.verdict, row.host_short.as_str()),
+            (RecordStatus::Ok, "ps1._domainkey")
+        );
         let text = script();
         text.add(HOST, Kind::Txt, "v=DKIM1;p=QUJDREVG");
-        assert_eq!(report(&text).await.verdict, Word::Ok);
+        assert_eq!(report(&text).await.verdict, RecordStatus::Ok);
         let through = script();
         through.add(HOST, Kind::Cname, "keys.customer.example");
         through.add(HOST, Kind::Txt, "v=DKIM1;p=QUJDREVG");
-        assert_eq!(report(&through).await.verdict, Word::Ok);
+        assert_eq!(report(&through).await.verdict, RecordStatus::Ok);
     }
 
     #[tokio::test]
     async fn anything_else_says_what_to_change() {
         let missing = report(&script()).await;
-        assert_eq!((missing.verdict, missing.ttl), (Word::Missing, Some(NEGATIVE_TTL)));
+        assert_eq!(
+            (missing.verdict, missing.ttl),
+            (RecordStatus::Missing, Some(NEGATIVE_TTL))
+        );
         assert_eq!(
             missing.hint.en,
             "Create the record ps1._domainkey.customer.example CNAME ps1.dkim.platform.example."
@@ -191,20 +197,20 @@ mod tests {
         let no_dot = script();
         no_dot.add(HOST, Kind::Cname, "ps1.dkim.platform.example.customer.example");
         let row = report(&no_dot).await;
-        assert_eq!(row.verdict, Word::Wrong);
+        assert_eq!(row.verdict, RecordStatus::Wrong);
         assert!(row.hint.de.contains("Punkt am Ende"), "{}", row.hint.de);
 
         let other = script();
         other.add(HOST, Kind::Txt, "v=DKIM1; p=T1RIRVI=");
-        assert_eq!(report(&other).await.verdict, Word::Wrong);
+        assert_eq!(report(&other).await.verdict, RecordStatus::Wrong);
 
         let revoked = script();
         revoked.add(HOST, Kind::Txt, "v=DKIM1; p=");
-        assert_eq!(report(&revoked).await.verdict, Word::Wrong);
+        assert_eq!(report(&revoked).await.verdict, RecordStatus::Wrong);
 
         let failing = script();
         failing.fail(HOST, Kind::Cname, LookupError::Refused { text: None });
-        assert_eq!(report(&failing).await.verdict, Word::Error);
+        assert_eq!(report(&failing).await.verdict, RecordStatus::Error);
     }
 
     #[tokio::test]
@@ -212,7 +218,7 @@ mod tests {
         let ours_fails = Script::new();
         ours_fails.fail(TARGET, Kind::Txt, LookupError::Timeout);
         ours_fails.add(HOST, Kind::Txt, "v=DKIM1; p=QUJDREVG");
-        assert_eq!(report(&ours_fails).await.verdict, Word::NotChecked);
+        assert_eq!(report(&ours_fails).await.verdict, RecordStatus::NotChecked);
     }
 
     #[tokio::test]
@@ -224,7 +230,7 @@ mod tests {
             let script = script();
             texts.iter().for_each(|t| script.add(HOST, Kind::Txt, t));
             let row = report(&script).await;
-            assert_eq!(row.verdict, Word::Wrong);
+            assert_eq!(row.verdict, RecordStatus::Wrong);
             hints.push(row.hint.en);
         }
         assert_eq!(hints[0], hints[1]);
@@ -236,12 +242,12 @@ mod tests {
         let beside = script();
         beside.add(HOST, Kind::Txt, "an unrelated note");
         beside.add(HOST, Kind::Txt, ours);
-        assert_eq!(report(&beside).await.verdict, Word::Ok);
+        assert_eq!(report(&beside).await.verdict, RecordStatus::Ok);
         let through = script();
         through.add(HOST, Kind::Cname, "keys.customer.example");
         through.add(HOST, Kind::Txt, old);
         through.add(HOST, Kind::Txt, ours);
-        assert_eq!(report(&through).await.verdict, Word::Wrong);
+        assert_eq!(report(&through).await.verdict, RecordStatus::Wrong);
     }
 
     #[tokio::test]
@@ -257,7 +263,7 @@ mod tests {
             let row = report(&script).await;
             assert_eq!(
                 (row.verdict, row.found.as_slice()),
-                (Word::Wrong, [text.to_owned()].as_slice())
+                (RecordStatus::Wrong, [text.to_owned()].as_slice())
             );
             assert!(row.hint.en.contains(word), "{text}: {}", row.hint.en);
         }
@@ -285,7 +291,10 @@ mod tests {
             ),
         ] {
             let row = report(&script).await;
-            assert_eq!((row.verdict, row.found), (Word::Missing, vec![found.to_owned()]));
+            assert_eq!(
+                (row.verdict, row.found),
+                (RecordStatus::Missing, vec![found.to_owned()])
+            );
             assert!(row.hint.en.contains(word), "{}", row.hint.en);
         }
     }

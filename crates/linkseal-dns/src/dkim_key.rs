@@ -1,7 +1,7 @@
 //! A DKIM key record, read as verifiers read it (RFC 6376 §3.2 and §3.6.1).
 
 use super::near_miss::{Family, defect};
-use super::row::Hint;
+use super::record_report::Hint;
 
 /// What two records must have in common to verify the same signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]

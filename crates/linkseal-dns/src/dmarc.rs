@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::look::Look;
 use super::lookup::{Kind, LookupError, zone_of};
 use super::near_miss::{self, Family, NearMiss};
-use super::row::{Hint, Purpose, RecordReport, Word};
+use super::query::Queries;
+use super::record_report::{Hint, Purpose, RecordReport, RecordStatus};
 
 /// The policy that is asked for, at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl DmarcWanted {
 }
 
 /// Checks the policy that receivers apply to mail from `domain`.
-pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) -> RecordReport {
+pub(super) async fn check(look: &Queries<'_>, domain: &str, wanted: DmarcWanted) -> RecordReport {
     let host = format!("_dmarc.{domain}");
     let row = RecordReport::new(
         "TXT",
@@ -70,7 +70,7 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, wanted: DmarcWanted) ->
 }
 
 /// A record that was entered at the domain itself, or without the underscore.
-async fn misplaced(look: &Look<'_>, domain: &str, host_short: &str) -> Option<NearMiss> {
+async fn misplaced(look: &Queries<'_>, domain: &str, host_short: &str) -> Option<NearMiss> {
     for at in [
         domain.to_owned(),
         format!("dmarc.{domain}"),
@@ -96,7 +96,7 @@ struct Published {
     ttl: Option<u32>,
 }
 
-async fn published(look: &Look<'_>, name: &str) -> Result<Published, LookupError> {
+async fn published(look: &Queries<'_>, name: &str) -> Result<Published, LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     // The version comes first, in this very case (RFC 7489 §6.3).
     let is_dmarc = |t: &&str| {
@@ -125,7 +125,7 @@ fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bo
             ..row
         };
         return row.is(
-            Word::Wrong,
+            RecordStatus::Wrong,
             Hint::new(
                 format!(
                     "There are {} DMARC records, one is allowed: keep one at {host}.",
@@ -140,7 +140,7 @@ fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bo
     };
     match policy(text, inherited) {
         None => row.is(
-            Word::Wrong,
+            RecordStatus::Wrong,
             Hint::new(
                 format!("The DMARC record has no valid policy: set p={asked} at {host}."),
                 format!("Der DMARC-Eintrag hat keine gültige Richtlinie: Setzen Sie p={asked} bei {host}."),
@@ -149,7 +149,7 @@ fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bo
         Some(policy) if policy < wanted && policy.policy() != asked => {
             let found = policy.policy();
             row.is(
-                Word::Wrong,
+                RecordStatus::Wrong,
                 Hint::new(
                     format!("The DMARC policy is p={found}, asked for is at least p={asked}: change it at {host}."),
                     format!("Die DMARC-Richtlinie ist p={found}, gefordert ist mindestens p={asked}: Ändern Sie sie bei {host}."),
@@ -187,32 +187,42 @@ mod tests {
     use super::*;
 
     async fn report(script: &Script, domain: &str, wanted: DmarcWanted) -> RecordReport {
-        script.with_look(async |look| check(look, domain, wanted).await).await
+        script
+            .with_queries(async |look| check(look, domain, wanted).await)
+            .await
     }
 
     #[tokio::test]
     async fn policies_are_compared() {
         use DmarcWanted::{None, Present, Quarantine, Reject};
         for (texts, wanted, verdict) in [
-            (vec!["v=DMARC1; p=none"], Present, Word::Ok),
-            (vec!["v=DMARC1; p=none"], None, Word::Ok),
-            (vec!["v=DMARC1; p=none"], Quarantine, Word::Wrong),
+            (vec!["v=DMARC1; p=none"], Present, RecordStatus::Ok),
+            (vec!["v=DMARC1; p=none"], None, RecordStatus::Ok),
+            (vec!["v=DMARC1; p=none"], Quarantine, RecordStatus::Wrong),
             (
                 vec!["v=DMARC1;p=Quarantine;rua=mailto:a@customer.example"],
                 Quarantine,
-                Word::Ok,
+                RecordStatus::Ok,
             ),
-            (vec!["v=DMARC1; p=quarantine"], Reject, Word::Wrong),
-            (vec!["v = DMARC1 ; p = reject"], Reject, Word::Ok),
-            (vec!["v=DMARC1; p=reject"], Present, Word::Ok),
-            (vec!["v=DMARC1; rua=mailto:a@customer.example"], Present, Word::Ok),
-            (vec!["v=DMARC1; p=nonsense"], Present, Word::Wrong),
-            (vec!["v=DMARC1"], Present, Word::Wrong),
-            (vec!["v=dmarc1; p=none"], Present, Word::Missing),
-            (vec!["p=none; v=DMARC1"], Present, Word::Missing),
-            (vec!["v=DMARC1; p=none", "v=DMARC1; p=reject"], Present, Word::Wrong),
-            (vec!["v=DMARC1; p=none", "unrelated"], Present, Word::Ok),
-            (vec![], Present, Word::Missing),
+            (vec!["v=DMARC1; p=quarantine"], Reject, RecordStatus::Wrong),
+            (vec!["v = DMARC1 ; p = reject"], Reject, RecordStatus::Ok),
+            (vec!["v=DMARC1; p=reject"], Present, RecordStatus::Ok),
+            (
+                vec!["v=DMARC1; rua=mailto:a@customer.example"],
+                Present,
+                RecordStatus::Ok,
+            ),
+            (vec!["v=DMARC1; p=nonsense"], Present, RecordStatus::Wrong),
+            (vec!["v=DMARC1"], Present, RecordStatus::Wrong),
+            (vec!["v=dmarc1; p=none"], Present, RecordStatus::Missing),
+            (vec!["p=none; v=DMARC1"], Present, RecordStatus::Missing),
+            (
+                vec!["v=DMARC1; p=none", "v=DMARC1; p=reject"],
+                Present,
+                RecordStatus::Wrong,
+            ),
+            (vec!["v=DMARC1; p=none", "unrelated"], Present, RecordStatus::Ok),
+            (vec![], Present, RecordStatus::Missing),
         ] {
             let script = Script::new();
             for text in &texts {
@@ -231,19 +241,19 @@ mod tests {
             report(&script, "mail.customer.example", DmarcWanted::Present)
                 .await
                 .verdict,
-            Word::Ok
+            RecordStatus::Ok
         );
         let row = report(&script, "mail.customer.example", DmarcWanted::Quarantine).await;
         assert_eq!(
             (row.verdict, row.host.as_str()),
-            (Word::Wrong, "_dmarc.mail.customer.example")
+            (RecordStatus::Wrong, "_dmarc.mail.customer.example")
         );
         script.add("_dmarc.mail.customer.example", Kind::Txt, "v=DMARC1; p=reject");
         assert_eq!(
             report(&script, "mail.customer.example", DmarcWanted::Reject)
                 .await
                 .verdict,
-            Word::Ok
+            RecordStatus::Ok
         );
     }
 
@@ -259,7 +269,7 @@ mod tests {
         let row = report(&script, "mail.customer.example", DmarcWanted::Present).await;
         assert_eq!(
             (row.verdict, row.host.as_str()),
-            (Word::Wrong, "_dmarc.customer.example")
+            (RecordStatus::Wrong, "_dmarc.customer.example")
         );
         assert_eq!(row.expected, ["v=DMARC1; p=reject; rua=mailto:a@customer.example"]);
         assert!(
@@ -278,7 +288,7 @@ mod tests {
             LookupError::ServFail { text: None },
         );
         let row = report(&script, "mail.customer.example", DmarcWanted::Present).await;
-        assert_eq!(row.verdict, Word::Error);
+        assert_eq!(row.verdict, RecordStatus::Error);
         assert!(
             row.hint.en.contains("customer.example fail (SERVFAIL)"),
             "{}",
@@ -311,7 +321,7 @@ mod tests {
             let row = report(&script, "customer.example", DmarcWanted::Present).await;
             assert_eq!(
                 (row.verdict, row.found),
-                (Word::Missing, vec![text.to_owned()]),
+                (RecordStatus::Missing, vec![text.to_owned()]),
                 "{text}"
             );
             assert!(row.hint.en.contains(word), "{text}: {}", row.hint.en);
@@ -324,7 +334,7 @@ mod tests {
         script.fail("_dmarc.customer.example", Kind::Txt, LookupError::Timeout);
         assert_eq!(
             report(&script, "customer.example", DmarcWanted::Present).await.verdict,
-            Word::Error
+            RecordStatus::Error
         );
     }
 

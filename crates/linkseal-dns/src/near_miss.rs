@@ -3,9 +3,9 @@
 
 use futures_util::future::join;
 
-use super::look::Look;
 use super::lookup::Kind;
-use super::row::Hint;
+use super::query::Queries;
+use super::record_report::Hint;
 
 /// What a TXT record is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub(super) fn elsewhere(found: &str, at: &str, host_short: &str) -> NearMiss {
 }
 
 /// A CNAME's target that was entered as text at `host`.
-pub(super) async fn target_as_text(look: &Look<'_>, host: &str, target: &str) -> Option<NearMiss> {
+pub(super) async fn target_as_text(look: &Queries<'_>, host: &str, target: &str) -> Option<NearMiss> {
     let answer = look.get(host, Kind::Txt).await.ok()?;
     let found = answer.texts().find(|t| is_target(t, target))?;
     Some(NearMiss {
@@ -165,7 +165,7 @@ fn is_target(text: &str, target: &str) -> bool {
 }
 
 /// What stands at a name where a CNAME is to be, which tolerates no other record (RFC 1034 §3.6.2).
-pub(super) async fn in_the_way(look: &Look<'_>, host: &str) -> Option<Hint> {
+pub(super) async fn in_the_way(look: &Queries<'_>, host: &str) -> Option<Hint> {
     let (txt, mx) = join(look.get(host, Kind::Txt), look.get(host, Kind::Mx)).await;
     let kinds: Vec<&str> = [(txt, "TXT"), (mx, "MX")]
         .into_iter()

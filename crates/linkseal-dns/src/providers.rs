@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::cdn::ends_in;
 use super::provider_table::PROVIDERS;
-use super::row::Hint;
+use super::record_report::Hint;
 
 /// The host of a zone, as a report shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]

@@ -9,7 +9,7 @@ use linkseal_base::clock::Timestamp;
 use linkseal_base::fault::Fault;
 use linkseal_base::random;
 use linkseal_domain::pointing::{Pointing, is_platforms_caa};
-use linkseal_domain::record::{DnsSummary, DnsVerdict, WantedRecord};
+use linkseal_domain::record::{DnsSummary, DnsVerdict, RequestedRecord};
 use linkseal_domain::{DomainName, DomainRecord};
 use serde::Serialize;
 use serde_json::Value;
@@ -19,12 +19,12 @@ use super::caa_value::Flaw;
 use super::check::{Checker, Finding};
 use super::dkim::{self, Dkim};
 use super::dmarc::{self, DmarcWanted};
-use super::look::{Look, Memo};
 use super::lookup::{Kind, LookupError, zone_of};
 use super::near_miss;
 use super::providers::{self, ProviderHelp};
-use super::row::{self, Hint, Purpose, RecordReport, Word};
-use super::{spf, wanted};
+use super::query::{Queries, QueryMemo};
+use super::record_report::{self, Hint, Purpose, RecordReport, RecordStatus};
+use super::{requested, spf};
 
 /// How many records of one report are looked at at a time.
 const AT_ONCE: usize = 8;
@@ -58,9 +58,9 @@ impl DnsReport {
     /// and the records that HTTPS depends on are a warning.
     pub fn works_through(&mut self, provider: &str) {
         self.https = true;
-        let wrong = |r: &&mut RecordReport| r.purpose == Purpose::Https && r.verdict == Word::Wrong;
+        let wrong = |r: &&mut RecordReport| r.purpose == Purpose::Https && r.verdict == RecordStatus::Wrong;
         for row in self.records.iter_mut().filter(wrong) {
-            row.verdict = Word::Warning;
+            row.verdict = RecordStatus::Warning;
             row.hint = Hint::new(
                 format!(
                     "It works through the {provider} proxy. Better switch that off (\"DNS only\"): a setting there can stop renewals."
@@ -85,7 +85,7 @@ impl DnsReport {
 impl Checker {
     /// Looks at everything that is asked of a domain, at once, within [`super::check::CHECK_TIME`].
     pub async fn report(&self, record: &DomainRecord) -> DnsReport {
-        let memo = Memo::default();
+        let memo = QueryMemo::default();
         let look = self.look(&memo);
         let wishes = self.wishes(record);
         let mut others = Vec::new();
@@ -101,8 +101,8 @@ impl Checker {
         records.extend(others);
         let checked = self.clock.now();
         for row in &mut records {
-            if row.verdict == Word::Error && finding.fault == Some(Fault::Ours) {
-                row.verdict = Word::NotChecked;
+            if row.verdict == RecordStatus::Error && finding.fault == Some(Fault::Ours) {
+                row.verdict = RecordStatus::NotChecked;
                 row.hint = Hint::new(
                     "DNS cannot be asked at the moment (not your fault): please try again later.",
                     "DNS kann gerade nicht abgefragt werden (kein Fehler bei Ihnen): Bitte versuchen Sie es später erneut.",
@@ -154,16 +154,16 @@ impl Checker {
     }
 
     /// One record, looked at behind the caches too when what they hold is wrong.
-    async fn wish(&self, look: &Look<'_>, wish: &Wish<'_>) -> RecordReport {
+    async fn wish(&self, look: &Queries<'_>, wish: &Wish<'_>) -> RecordReport {
         let cached = wish.check(look).await;
         match cached.verdict {
-            Word::Ok | Word::NotChecked | Word::Error => cached,
-            _ => row::prefer(cached, wish.check(&look.fresh()).await, self.clock.now()),
+            RecordStatus::Ok | RecordStatus::NotChecked | RecordStatus::Error => cached,
+            _ => record_report::prefer(cached, wish.check(&look.fresh()).await, self.clock.now()),
         }
     }
 
     /// The rows HTTPS depends on.
-    async fn https_rows(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
+    async fn https_rows(&self, look: &Queries<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
         let (mut leads, caa) = join(
             self.leading_row(look, name, finding),
             self.caa_rows(look, name, finding),
@@ -174,7 +174,7 @@ impl Checker {
     }
 
     /// The CNAME, or the addresses of an apex, and an AAAA that has to go.
-    async fn leading_row(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
+    async fn leading_row(&self, look: &Queries<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
         let target = &self.settings.target;
         let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = target.addresses.iter().partition(|ip| ip.is_ipv4());
         let (family, addresses) = if v4.is_empty() { ("AAAA", v6) } else { ("A", v4) };
@@ -192,11 +192,11 @@ impl Checker {
                     visible_by: stale.until,
                     ..row
                 }
-                .is(Word::Ok, row::still_cached(stale.until)),
+                .is(RecordStatus::Ok, record_report::still_cached(stale.until)),
                 _ => row,
             }),
             DnsVerdict::Missing if pointing != Pointing::Cname => {
-                rows.push(without_cname(row, Word::Missing, pointing, &target.addresses))
+                rows.push(without_cname(row, RecordStatus::Missing, pointing, &target.addresses))
             }
             DnsVerdict::Missing => {
                 // The error is asked for again, from memory, to tell a name entered in the wrong place.
@@ -212,14 +212,14 @@ impl Checker {
                 rows.push(row.near(as_text).also(in_the_way));
             }
             DnsVerdict::Elsewhere { .. } if pointing != Pointing::Cname => {
-                rows.push(without_cname(row, Word::Wrong, pointing, &target.addresses));
+                rows.push(without_cname(row, RecordStatus::Wrong, pointing, &target.addresses));
             }
             DnsVerdict::Elsewhere { found } => {
                 let wildcard = wildcard(look, name, finding).await;
                 rows.push(row.leads_elsewhere(found, target.name.as_str()).also(wildcard));
             }
             DnsVerdict::Proxied { provider } => rows.push(row.is(
-                Word::Wrong,
+                RecordStatus::Wrong,
                 Hint::new(
                     format!("Switch off the {provider} proxy for {name} (\"DNS only\")."),
                     format!("Schalten Sie den {provider}-Proxy für {name} aus („nur DNS“)."),
@@ -229,7 +229,7 @@ impl Checker {
             DnsVerdict::StrayAaaa { found, host } if zone_of(host) != zone_of(name.as_str()) => {
                 let row = match pointing {
                     Pointing::Cname => row.leads_elsewhere(&finding.found().join(", "), target.name.as_str()),
-                    _ => without_cname(row, Word::Wrong, pointing, &target.addresses),
+                    _ => without_cname(row, RecordStatus::Wrong, pointing, &target.addresses),
                 };
                 rows.push(row.also(Some(Hint::new(
                     format!("{host} has the AAAA record {found}, which leads elsewhere."),
@@ -240,13 +240,15 @@ impl Checker {
                 rows.push(row);
                 rows.push(stray_row(finding));
             }
-            DnsVerdict::Error { zone, error } => rows.push(row.is(Word::Error, row::servers_fail(zone, error))),
+            DnsVerdict::Error { zone, error } => {
+                rows.push(row.is(RecordStatus::Error, record_report::servers_fail(zone, error)))
+            }
         }
         rows
     }
 
     /// The CAA records; none where the CA is not known, so that nothing can be asked for.
-    async fn caa_rows(&self, look: &Look<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
+    async fn caa_rows(&self, look: &Queries<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
         let cas = self.cas();
         let Some(identity) = self.caa_identity() else {
             return Vec::new();
@@ -261,7 +263,7 @@ impl Checker {
         let row = match caa {
             Caa::NotJudged => return Vec::new(),
             Caa::Allows { found, .. } if found.is_empty() => row(name.as_str()).is(
-                Word::Ok,
+                RecordStatus::Ok,
                 Hint::new(
                     "No CAA record restricts certificates.",
                     "Kein CAA-Eintrag schränkt Zertifikate ein.",
@@ -271,7 +273,7 @@ impl Checker {
                 let row = row(name.as_str()).found(found, None);
                 match &finding.stale {
                     _ if doubtful => row.is(
-                        Word::Warning,
+                        RecordStatus::Warning,
                         Hint::new(
                             format!("Some CAs refuse this spelling: write it as CAA {expected}."),
                             format!("Manche Zertifizierungsstellen lehnen diese Schreibweise ab: Schreiben Sie CAA {expected}."),
@@ -281,13 +283,13 @@ impl Checker {
                         visible_by: stale.until,
                         ..row
                     }
-                    .is(Word::Ok, row::still_cached(stale.until)),
+                    .is(RecordStatus::Ok, record_report::still_cached(stale.until)),
                     _ => row,
                 }
             }
-            Caa::Forbids { host, found, ttl, .. } if self.is_ours(&host, name) => {
-                row(&host).found(found, ttl).is(Word::Wrong, ours_forbids(&host))
-            }
+            Caa::Forbids { host, found, ttl, .. } if self.is_ours(&host, name) => row(&host)
+                .found(found, ttl)
+                .is(RecordStatus::Wrong, ours_forbids(&host)),
             Caa::Forbids {
                 host,
                 found,
@@ -299,18 +301,19 @@ impl Checker {
                 let mut rows = Vec::new();
                 if !granted {
                     let hint = add_caa(&host, &expected, near);
-                    rows.push(row(&host).found(found, ttl).is(Word::Wrong, hint));
+                    rows.push(row(&host).found(found, ttl).is(RecordStatus::Wrong, hint));
                 }
                 if !critical.is_empty() {
                     let row = RecordReport::new("CAA", Purpose::Https, &host, Vec::new());
                     let hint = delete_critical(&host, &critical);
-                    rows.push(row.found(critical, ttl).is(Word::Extra, hint));
+                    rows.push(row.found(critical, ttl).is(RecordStatus::Extra, hint));
                 }
                 return rows;
             }
-            Caa::Error { zone, error } => {
-                row(name.as_str()).is(Word::Error, row::servers_fail(&zone, &error.to_string()))
-            }
+            Caa::Error { zone, error } => row(name.as_str()).is(
+                RecordStatus::Error,
+                record_report::servers_fail(&zone, &error.to_string()),
+            ),
         };
         vec![row]
     }
@@ -384,7 +387,7 @@ fn visible_by(ttl: Option<u32>, checked: Timestamp) -> Option<Timestamp> {
 }
 
 /// The row of a name that can have no CNAME.
-fn without_cname(row: RecordReport, verdict: Word, pointing: Pointing, addresses: &[IpAddr]) -> RecordReport {
+fn without_cname(row: RecordReport, verdict: RecordStatus, pointing: Pointing, addresses: &[IpAddr]) -> RecordReport {
     let (host, wanted) = (row.host.clone(), row.expected.join(", "));
     let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let all = all.join(", ");
@@ -420,7 +423,7 @@ fn stray_row(finding: &Finding) -> RecordReport {
     };
     let row = RecordReport::new("AAAA", Purpose::Https, host, Vec::new()).found(strays, finding.ttl);
     row.is(
-        Word::Extra,
+        RecordStatus::Extra,
         Hint::new(
             format!("Delete the AAAA {records} {named} of {host}."),
             format!("Löschen Sie {entries} {named} von {host}."),
@@ -433,21 +436,21 @@ enum Wish<'a> {
     Spf { domain: &'a str, include: &'a str },
     Dkim { domain: &'a str, key: &'a Dkim },
     Dmarc { domain: &'a str, policy: DmarcWanted },
-    Own(&'a WantedRecord),
-    TooMany(&'a WantedRecord),
+    Own(&'a RequestedRecord),
+    TooMany(&'a RequestedRecord),
 }
 
 impl Wish<'_> {
-    async fn check(&self, look: &Look<'_>) -> RecordReport {
+    async fn check(&self, look: &Queries<'_>) -> RecordReport {
         match self {
             Self::Spf { domain, include } => spf::check(look, domain, include).await,
             Self::Dkim { domain, key } => dkim::check(look, domain, key).await,
             Self::Dmarc { domain, policy } => dmarc::check(look, domain, *policy).await,
-            Self::Own(wanted) => wanted::check(look, wanted).await,
+            Self::Own(wanted) => requested::check(look, wanted).await,
             Self::TooMany(wanted) => {
                 let row = RecordReport::new(&wanted.kind, Purpose::Domain, &wanted.host, vec![wanted.value.clone()]);
                 row.is(
-                    Word::NotChecked,
+                    RecordStatus::NotChecked,
                     Hint::new(
                         format!("Not looked at: at most {MAX_WANTED} records a domain are."),
                         format!("Nicht geprüft: Je Domain werden höchstens {MAX_WANTED} Einträge geprüft."),
@@ -460,7 +463,7 @@ impl Wish<'_> {
 
 /// The sentence about a wildcard, when it is one that answers for the name: its owner will look
 /// for a record that is not there. Told by a label that no one has.
-async fn wildcard(look: &Look<'_>, name: &DomainName, finding: &Finding) -> Option<Hint> {
+async fn wildcard(look: &Queries<'_>, name: &DomainName, finding: &Finding) -> Option<Hint> {
     let (_, parent) = name.as_str().split_once('.')?;
     let nobody = format!("x{}.{parent}", hex::encode(random::bytes::<8>()));
     let kind = if finding.chain.is_empty() { Kind::A } else { Kind::Cname };
@@ -474,7 +477,7 @@ async fn wildcard(look: &Look<'_>, name: &DomainName, finding: &Finding) -> Opti
     })
 }
 
-async fn provider(look: &Look<'_>, name: &DomainName) -> Option<ProviderHelp> {
+async fn provider(look: &Queries<'_>, name: &DomainName) -> Option<ProviderHelp> {
     let zone = zone_of(name.as_str());
     let servers = look.get(zone, Kind::Ns).await.ok()?;
     providers::detect(zone, servers.names())

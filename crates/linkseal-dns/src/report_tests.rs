@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::check::CheckerSettings;
+use super::super::cname_chain::Target;
 use super::super::lookup::LookupError;
 use super::super::metrics::Metrics;
 use super::super::script::{NEGATIVE_TTL, Script};
 use super::super::testing::DnsServer;
-use super::super::trace::Target;
 use super::super::{CaIdentity, Resolver, ResolverSettings};
 use super::*;
 
@@ -56,7 +56,7 @@ fn record(text: &str, sending: Option<&str>) -> DomainRecord {
     record
 }
 
-fn rows(report: &DnsReport) -> Vec<(&str, &str, Word)> {
+fn rows(report: &DnsReport) -> Vec<(&str, &str, RecordStatus)> {
     report
         .records
         .iter()
@@ -90,7 +90,7 @@ async fn everything_right_is_verified() {
         ..Default::default()
     });
     let mut record = record(NAME, Some("customer.example"));
-    let own = WantedRecord {
+    let own = RequestedRecord {
         kind: "TXT".into(),
         host: "token.customer.example".into(),
         value: "abc".into(),
@@ -101,12 +101,12 @@ async fn everything_right_is_verified() {
     assert_eq!(
         rows(&report),
         [
-            ("CNAME", NAME, Word::Ok),
-            ("CAA", NAME, Word::Ok),
-            ("TXT", "customer.example", Word::Ok),
-            ("CNAME", "ps1._domainkey.customer.example", Word::Ok),
-            ("TXT", "_dmarc.customer.example", Word::Ok),
-            ("TXT", "token.customer.example", Word::Ok),
+            ("CNAME", NAME, RecordStatus::Ok),
+            ("CAA", NAME, RecordStatus::Ok),
+            ("TXT", "customer.example", RecordStatus::Ok),
+            ("CNAME", "ps1._domainkey.customer.example", RecordStatus::Ok),
+            ("TXT", "_dmarc.customer.example", RecordStatus::Ok),
+            ("TXT", "token.customer.example", RecordStatus::Ok),
         ]
     );
     assert!(report.https && report.verified);
@@ -137,14 +137,14 @@ async fn mail_records_never_gate_https() {
         .report(&record(NAME, Some("customer.example")))
         .await;
     assert!(report.https && !report.verified);
-    let mail: Vec<Word> = report
+    let mail: Vec<RecordStatus> = report
         .records
         .iter()
         .filter(|r| r.purpose == Purpose::Mail)
         .map(|r| r.verdict)
         .collect();
-    assert_eq!(mail, [Word::Missing; 3]);
-    for row in report.records.iter().filter(|r| r.verdict == Word::Missing) {
+    assert_eq!(mail, [RecordStatus::Missing; 3]);
+    for row in report.records.iter().filter(|r| r.verdict == RecordStatus::Missing) {
         let by = report.checked + Duration::from_secs(NEGATIVE_TTL.into());
         assert_eq!(row.visible_by, Some(by), "{}", row.host);
         assert!(row.hint.en.starts_with("Create the record") && row.hint.de.starts_with("Legen Sie"));
@@ -157,25 +157,25 @@ async fn what_is_wrong_with_the_name_is_explained() {
         (
             "missing",
             vec![],
-            vec![("CNAME", Word::Missing), ("CAA", Word::Ok)],
+            vec![("CNAME", RecordStatus::Missing), ("CAA", RecordStatus::Ok)],
             "Create the record links.customer.example CNAME track.platform.example.",
         ),
         (
             "entered twice",
             vec![("links.customer.example.customer.example", Kind::Cname, EDGE)],
-            vec![("CNAME", Word::Missing), ("CAA", Word::Ok)],
+            vec![("CNAME", RecordStatus::Missing), ("CAA", RecordStatus::Ok)],
             "enter only links as the host",
         ),
         (
             "as text",
             vec![(NAME, Kind::Txt, EDGE)],
-            vec![("CNAME", Word::Missing), ("CAA", Word::Ok)],
+            vec![("CNAME", RecordStatus::Missing), ("CAA", RecordStatus::Ok)],
             "choose the type CNAME",
         ),
         (
             "no final dot",
             vec![(NAME, Kind::Cname, "track.platform.example.customer.example")],
-            vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
+            vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Ok)],
             "with a final dot",
         ),
         (
@@ -184,25 +184,29 @@ async fn what_is_wrong_with_the_name_is_explained() {
                 (NAME, Kind::A, "192.0.2.9"),
                 ("customer.example", Kind::Caa, "0 issue other.example"),
             ],
-            vec![("CNAME", Word::Wrong), ("CAA", Word::Wrong)],
+            vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Wrong)],
             "links.customer.example points to 192.0.2.9; change it to CNAME track.platform.example.",
         ),
         (
             "a wildcard",
             vec![("*.customer.example", Kind::Cname, "shop.other.example")],
-            vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
+            vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Ok)],
             "It is the wildcard *.customer.example that answers",
         ),
         (
             "proxied",
             vec![(NAME, Kind::A, "104.16.1.1")],
-            vec![("CNAME", Word::Wrong), ("CAA", Word::Ok)],
+            vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Ok)],
             "Switch off the Cloudflare proxy for links.customer.example",
         ),
         (
             "stray AAAA",
             vec![(NAME, Kind::A, "203.0.113.1"), (NAME, Kind::Aaaa, "2001:db8::9")],
-            vec![("CNAME", Word::Ok), ("AAAA", Word::Extra), ("CAA", Word::Ok)],
+            vec![
+                ("CNAME", RecordStatus::Ok),
+                ("AAAA", RecordStatus::Extra),
+                ("CAA", RecordStatus::Ok),
+            ],
             "Delete the AAAA record 2001:db8::9 of links.customer.example.",
         ),
     ] {
@@ -212,7 +216,7 @@ async fn what_is_wrong_with_the_name_is_explained() {
             script.add(name, kind, value);
         }
         let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
-        let got: Vec<(&str, Word)> = report.records.iter().map(|r| (r.kind.as_str(), r.verdict)).collect();
+        let got: Vec<(&str, RecordStatus)> = report.records.iter().map(|r| (r.kind.as_str(), r.verdict)).collect();
         assert_eq!(got, expected, "{what}");
         assert!(
             report.records.iter().any(|r| r.hint.en.contains(hint)),
@@ -232,7 +236,7 @@ async fn a_caa_spelling_that_some_cas_refuse_is_a_warning() {
     script.add(NAME, Kind::Caa, "0 issue CA.Example");
     let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
     let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
-    assert_eq!((report.https, row.verdict), (true, Word::Warning));
+    assert_eq!((report.https, row.verdict), (true, RecordStatus::Warning));
     assert!(
         row.hint.en.contains("write it as CAA 0 issue \"ca.example\""),
         "{}",
@@ -247,7 +251,7 @@ async fn a_caa_record_of_the_platforms_is_not_laid_on_the_customer() {
     script.add_at(NAME, EDGE, Kind::Caa, "0 issue other.example");
     let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
     let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
-    assert_eq!((row.verdict, row.host.as_str()), (Word::Wrong, EDGE));
+    assert_eq!((row.verdict, row.host.as_str()), (RecordStatus::Wrong, EDGE));
     assert!(row.hint.en.contains("contact support"), "{}", row.hint.en);
 }
 
@@ -262,7 +266,7 @@ async fn an_apex_is_asked_for_addresses() {
     let row = &report.records[0];
     assert_eq!(
         (row.kind.as_str(), row.host_short.as_str(), row.verdict),
-        ("A", "@", Word::Wrong)
+        ("A", "@", RecordStatus::Wrong)
     );
     assert_eq!(
         (&row.expected, &row.found),
@@ -287,7 +291,7 @@ async fn repaired_records_are_right_before_the_caches_know() {
         .await;
     for host in [NAME, "_dmarc.customer.example"] {
         let row = report.records.iter().find(|r| r.host == host).unwrap();
-        assert_eq!(row.verdict, Word::Ok, "{host}");
+        assert_eq!(row.verdict, RecordStatus::Ok, "{host}");
         assert!(row.visible_by.is_some_and(|t| t > report.checked), "{host}");
         assert!(row.hint.en.contains("right"));
     }
@@ -298,21 +302,25 @@ async fn failures_are_errors_and_too_many_records_are_listed() {
     let script = Script::new();
     script.fail(NAME, Kind::Cname, LookupError::Refused { text: None });
     let mut record = record(NAME, None);
-    let own = |i| WantedRecord {
+    let own = |i| RequestedRecord {
         kind: "TXT".into(),
         host: format!("t{i}.customer.example"),
         value: "x".into(),
     };
     record.records = (0..MAX_WANTED + 1).map(own).collect();
     let report = checker(Arc::new(script), &[]).report(&record).await;
-    assert_eq!(report.records[0].verdict, Word::Error);
+    assert_eq!(report.records[0].verdict, RecordStatus::Error);
     assert_eq!(
         report.records[0].hint.en,
         "The DNS servers of customer.example fail (REFUSED): ask your DNS provider."
     );
-    assert_eq!(report.records.last().map(|r| r.verdict), Some(Word::NotChecked));
+    assert_eq!(report.records.last().map(|r| r.verdict), Some(RecordStatus::NotChecked));
     assert_eq!(
-        report.records.iter().filter(|r| r.verdict == Word::Missing).count(),
+        report
+            .records
+            .iter()
+            .filter(|r| r.verdict == RecordStatus::Missing)
+            .count(),
         MAX_WANTED
     );
 }
@@ -326,7 +334,7 @@ async fn a_failure_of_ours_is_not_laid_on_the_customer() {
     let row = &report.records[0];
     assert_eq!(
         (row.verdict, row.hint.en.contains("not your fault")),
-        (Word::NotChecked, true),
+        (RecordStatus::NotChecked, true),
         "{}",
         row.hint.en
     );
@@ -403,12 +411,12 @@ proptest! {
         prop_assert_eq!(finding.fault.is_some(), matches!(finding.verdict, DnsVerdict::Error { .. }));
         prop_assert_eq!(leads_here.unwrap_or(finding.leads == DnsVerdict::Right), finding.leads == DnsVerdict::Right);
         prop_assert_eq!(leads_here.is_none(), matches!(finding.leads, DnsVerdict::Error { .. }));
-        let not_right = report.records.iter().filter(|r| r.verdict != Word::Ok);
+        let not_right = report.records.iter().filter(|r| r.verdict != RecordStatus::Ok);
         prop_assert_eq!(not_right.count() == 0, report.https);
 
         if finding.fault == Some(Fault::Ours) {
             // Nothing is said against the customer's servers.
-            prop_assert!(report.records.iter().all(|r| r.verdict != Word::Error && !r.hint.en.contains("DNS provider")));
+            prop_assert!(report.records.iter().all(|r| r.verdict != RecordStatus::Error && !r.hint.en.contains("DNS provider")));
             return Ok(());
         }
         record.happens(SslEvent::DnsChecked(finding.verdict.clone()), Timestamp::from_secs(1));
@@ -430,7 +438,7 @@ proptest! {
                 let parts: Vec<&str> = known.split(", ").collect();
                 parts.iter().all(|k| r.hint.en.contains(k) || r.found.iter().any(|f| f == k) || r.host == *k)
             };
-            prop_assert!(report.records.iter().filter(|r| r.verdict != Word::Ok).any(|r| shows(&r)), "{known}: {report:?}");
+            prop_assert!(report.records.iter().filter(|r| r.verdict != RecordStatus::Ok).any(|r| shows(&r)), "{known}: {report:?}");
             prop_assert!(text.en.contains(&known), "{known}: {}", text.en);
             if name == "customer.example" {
                 prop_assert!(!text.en.contains(" CNAME track"), "{}", text.en);
@@ -462,7 +470,7 @@ async fn a_target_that_is_no_host_name_is_the_customers_slip_not_a_failure() {
         let row = &report.records[0];
         assert_eq!(
             (row.verdict, row.found.as_slice()),
-            (Word::Wrong, [typed.to_owned()].as_slice()),
+            (RecordStatus::Wrong, [typed.to_owned()].as_slice()),
             "{}",
             row.hint.en
         );
@@ -472,7 +480,7 @@ async fn a_target_that_is_no_host_name_is_the_customers_slip_not_a_failure() {
             row.hint.en
         );
         assert!(row.hint.de.contains("nur track.platform.example"), "{}", row.hint.de);
-        assert_eq!(rows(&report)[1], ("CAA", NAME, Word::Ok), "{target}");
+        assert_eq!(rows(&report)[1], ("CAA", NAME, RecordStatus::Ok), "{target}");
     }
     tasks.stop();
 }
@@ -486,7 +494,7 @@ async fn strays_are_named_all_at_once_and_where_they_are() {
                 (NAME, Kind::Aaaa, "2001:db8::5"),
                 (NAME, Kind::Aaaa, "2001:db8::6"),
             ],
-            ("AAAA", NAME, Word::Extra),
+            ("AAAA", NAME, RecordStatus::Extra),
             "Delete the AAAA records 2001:db8::5, 2001:db8::6 of links.customer.example.",
         ),
         (
@@ -495,7 +503,7 @@ async fn strays_are_named_all_at_once_and_where_they_are() {
                 ("a.customer.example", Kind::A, "203.0.113.1"),
                 ("a.customer.example", Kind::Aaaa, "2001:db8::5"),
             ],
-            ("AAAA", "a.customer.example", Word::Extra),
+            ("AAAA", "a.customer.example", RecordStatus::Extra),
             "Delete the AAAA record 2001:db8::5 of a.customer.example.",
         ),
         (
@@ -504,13 +512,13 @@ async fn strays_are_named_all_at_once_and_where_they_are() {
                 ("a.vendor.example", Kind::A, "203.0.113.1"),
                 ("a.vendor.example", Kind::Aaaa, "2001:db8::5"),
             ],
-            ("CNAME", NAME, Word::Wrong),
+            ("CNAME", NAME, RecordStatus::Wrong),
             "change it to CNAME track.platform.example",
         ),
         // The resolver's own, for networks without IPv4.
         (
             vec![(NAME, Kind::A, "203.0.113.1"), (NAME, Kind::Aaaa, "64:ff9b::cb00:7101")],
-            ("CNAME", NAME, Word::Ok),
+            ("CNAME", NAME, RecordStatus::Ok),
             "right",
         ),
     ] {
@@ -526,7 +534,7 @@ async fn strays_are_named_all_at_once_and_where_they_are() {
             .find(|r| (r.kind.as_str(), r.host.as_str(), r.verdict) == row_is);
         let row = row.unwrap_or_else(|| panic!("{row_is:?}: {:?}", rows(&report)));
         assert!(row.hint.en.contains(hint), "{}", row.hint.en);
-        assert_eq!(report.https, row_is.2 == Word::Ok);
+        assert_eq!(report.https, row_is.2 == RecordStatus::Ok);
     }
 }
 
@@ -535,40 +543,43 @@ async fn what_keeps_caa_from_allowing_is_named() {
     for (values, expected, words) in [
         (
             vec!["128 tbs x", "0 issue ca.example"],
-            vec![(Word::Extra, vec!["128 tbs \"x\""])],
+            vec![(RecordStatus::Extra, vec!["128 tbs \"x\""])],
             "Delete this record at customer.example: CAA 128 tbs \"x\"",
         ),
         (
             vec!["128 issuevmc ;"],
-            vec![(Word::Extra, vec!["128 issuevmc \";\""])],
+            vec![(RecordStatus::Extra, vec!["128 issuevmc \";\""])],
             "marked as critical",
         ),
         (
             vec!["128 tbs x", "0 issue other.example"],
             vec![
-                (Word::Wrong, vec!["128 tbs \"x\"", "0 issue \"other.example\""]),
-                (Word::Extra, vec!["128 tbs \"x\""]),
+                (RecordStatus::Wrong, vec!["128 tbs \"x\"", "0 issue \"other.example\""]),
+                (RecordStatus::Extra, vec!["128 tbs \"x\""]),
             ],
             "Add this record at customer.example: CAA 0 issue \"ca.example\".",
         ),
         (
             vec!["0 issue ca.example."],
-            vec![(Word::Wrong, vec!["0 issue \"ca.example.\""])],
+            vec![(RecordStatus::Wrong, vec!["0 issue \"ca.example.\""])],
             "a final dot",
         ),
         (
             vec!["0 issue \"ca.example\""],
-            vec![(Word::Wrong, vec!["0 issue \"\"ca.example\"\""])],
+            vec![(RecordStatus::Wrong, vec!["0 issue \"\"ca.example\"\""])],
             "quotation marks",
         ),
         (
             vec!["0 issue ca.example; validationmethods=dns-01"],
-            vec![(Word::Wrong, vec!["0 issue \"ca.example; validationmethods=dns-01\""])],
+            vec![(
+                RecordStatus::Wrong,
+                vec!["0 issue \"ca.example; validationmethods=dns-01\""],
+            )],
             "leaves out the method http-01",
         ),
         (
             vec!["0 issue ca.example; bogus"],
-            vec![(Word::Wrong, vec!["0 issue \"ca.example; bogus\""])],
+            vec![(RecordStatus::Wrong, vec!["0 issue \"ca.example; bogus\""])],
             "cannot be read",
         ),
     ] {
@@ -579,7 +590,7 @@ async fn what_keeps_caa_from_allowing_is_named() {
             .for_each(|value| script.add("customer.example", Kind::Caa, value));
         let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
         let caa: Vec<&RecordReport> = report.records.iter().filter(|r| r.kind == "CAA").collect();
-        let got: Vec<(Word, Vec<&str>)> = caa
+        let got: Vec<(RecordStatus, Vec<&str>)> = caa
             .iter()
             .map(|r| (r.verdict, r.found.iter().map(String::as_str).collect()))
             .collect();
@@ -595,7 +606,7 @@ async fn what_keeps_caa_from_allowing_is_named() {
         after.add(NAME, Kind::Cname, EDGE);
         let extra: Vec<&str> = caa
             .iter()
-            .filter(|r| r.verdict == Word::Extra)
+            .filter(|r| r.verdict == RecordStatus::Extra)
             .flat_map(|r| &r.found)
             .map(String::as_str)
             .collect();
@@ -604,7 +615,7 @@ async fn what_keeps_caa_from_allowing_is_named() {
             .iter()
             .filter(plain)
             .for_each(|value| after.add("customer.example", Kind::Caa, value));
-        if caa.iter().any(|r| r.verdict == Word::Wrong) {
+        if caa.iter().any(|r| r.verdict == RecordStatus::Wrong) {
             after.add("customer.example", Kind::Caa, "0 issue ca.example");
         }
         let again = checker(Arc::new(after), &[]).report(&record(NAME, None)).await;
@@ -633,7 +644,10 @@ async fn a_failure_of_caa_names_the_zone_that_fails_and_a_circle_is_none() {
     circle.add("a.customer.example", Kind::Cname, NAME);
     circle.fail(NAME, Kind::Caa, servfail());
     let report = checker(Arc::new(circle), &[]).report(&record(NAME, None)).await;
-    assert_eq!(rows(&report), [("CNAME", NAME, Word::Wrong), ("CAA", NAME, Word::Ok)]);
+    assert_eq!(
+        rows(&report),
+        [("CNAME", NAME, RecordStatus::Wrong), ("CAA", NAME, RecordStatus::Ok)]
+    );
 }
 
 #[tokio::test]
@@ -670,7 +684,7 @@ async fn names_typed_wrong_and_records_in_the_way_are_shown() {
             .for_each(|(name, kind, value)| script.add(name, *kind, value));
         let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
         let row = &report.records[0];
-        assert_eq!(row.verdict, Word::Missing);
+        assert_eq!(row.verdict, RecordStatus::Missing);
         assert!(row.hint.en.contains(hint), "{records:?}: {}", row.hint.en);
     }
     let script = Script::new();

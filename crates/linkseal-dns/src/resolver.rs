@@ -23,7 +23,7 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use tokio::time::{Instant, timeout};
 
-use super::authority::Authorities;
+use super::authority::ZoneServers;
 use super::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, is_localhost, is_name, normal};
 use super::message;
 
@@ -80,7 +80,7 @@ pub struct Resolver {
     /// Until when each of them is asked after the others.
     resting: Mutex<Vec<Option<Instant>>>,
     timeout: Duration,
-    authorities: Authorities,
+    authorities: ZoneServers,
 }
 
 impl Resolver {
@@ -99,7 +99,7 @@ impl Resolver {
             return Err(ResolverError::System("none is configured".into()));
         }
         servers.truncate(MAX_RESOLVERS);
-        let authorities = Authorities::new(settings.authority_port, settings.authority_private);
+        let authorities = ZoneServers::new(settings.authority_port, settings.authority_private);
         Ok(Self {
             resting: Mutex::new(vec![None; servers.len()]),
             servers,

@@ -57,9 +57,14 @@ impl Script {
 
     /// Runs one check on the script.
     #[cfg(test)]
-    pub(super) async fn with_look<T>(&self, check: impl AsyncFnOnce(&super::look::Look<'_>) -> T) -> T {
+    pub(super) async fn with_queries<T>(&self, check: impl AsyncFnOnce(&super::query::Queries<'_>) -> T) -> T {
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
-        check(&super::look::Look::new(self, &super::look::Memo::default(), until)).await
+        check(&super::query::Queries::new(
+            self,
+            &super::query::QueryMemo::default(),
+            until,
+        ))
+        .await
     }
 }
 

@@ -3,16 +3,16 @@
 
 use futures_util::future::join;
 
-use super::look::Look;
 use super::lookup::{Kind, LookupError, normal, zone_of};
 use super::near_miss::{self, Family, NearMiss};
-use super::row::{self, Hint, Purpose, RecordReport, Word};
+use super::query::Queries;
+use super::record_report::{self, Hint, Purpose, RecordReport, RecordStatus};
 use super::spf_draft::{Draft, suggest};
 use super::spf_term::{Kind as Term, terms};
 use super::spf_walk::{MAX_LOOKUPS, MAX_VOIDS, Walk, is_record, printable, walk};
 
 /// Checks the SPF record of `domain` for an include of `include`.
-pub(super) async fn check(look: &Look<'_>, domain: &str, include: &str) -> RecordReport {
+pub(super) async fn check(look: &Queries<'_>, domain: &str, include: &str) -> RecordReport {
     let include = normal(include);
     let fresh = Draft::read(&[], &include).text();
     let ours = format!("v=spf1 include:{include}");
@@ -31,14 +31,14 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, include: &str) -> Recor
             format!("Legen Sie den Eintrag {domain} TXT \"{fresh}\" an."),
         );
         let row = row(domain, Some(fresh)).found(&texts, ttl);
-        return row.is(Word::Missing, create).near(near);
+        return row.is(RecordStatus::Missing, create).near(near);
     }
     // While our own record cannot be followed, no advice would make theirs right.
     if ours.is_ignored() || ours.failed.is_some() {
         tracing::warn!(include, failed = ?ours.failed, "the SPF record of spf_include has an error or cannot be looked up");
         return row(domain, Some(fresh))
             .found(&texts, ttl)
-            .is(Word::NotChecked, ours_fails(&include));
+            .is(RecordStatus::NotChecked, ours_fails(&include));
     }
     let followed = match texts.as_slice() {
         [record] => walk(look, domain, record, &include).await,
@@ -50,7 +50,7 @@ pub(super) async fn check(look: &Look<'_>, domain: &str, include: &str) -> Recor
             let shown = texts.first().filter(|_| followed.included).cloned().unwrap_or(fresh);
             return row(domain, Some(shown))
                 .found(&texts, ttl)
-                .is(Word::Error, servers_fail(domain, &name, &error));
+                .is(RecordStatus::Error, servers_fail(domain, &name, &error));
         }
     };
     let Some((verdict, reason)) = reason else {
@@ -73,11 +73,11 @@ fn reason(
     walk: &Walk,
     domain: &str,
     include: &str,
-) -> Result<Option<(Word, Hint)>, (String, LookupError)> {
+) -> Result<Option<(RecordStatus, Hint)>, (String, LookupError)> {
     let [record] = texts else {
         let n = texts.len();
         return Ok(Some((
-            Word::Wrong,
+            RecordStatus::Wrong,
             Hint::new(
                 format!("{domain} has {n} SPF records, one is allowed."),
                 format!("{domain} hat {n} SPF-Einträge, erlaubt ist einer."),
@@ -85,7 +85,7 @@ fn reason(
         )));
     };
     let terms = terms(record);
-    let wrong = |en: String, de: String| Ok(Some((Word::Wrong, Hint::new(en, de))));
+    let wrong = |en: String, de: String| Ok(Some((RecordStatus::Wrong, Hint::new(en, de))));
     if let Some(Err(term)) = terms.iter().find(|t| t.is_err()) {
         return wrong(
             format!("\"{term}\" is not valid in an SPF record, so receivers ignore all of it."),
@@ -153,7 +153,7 @@ fn reason(
                 t.text
             ),
         );
-        (Word::Warning, hint)
+        (RecordStatus::Warning, hint)
     }))
 }
 
@@ -176,7 +176,7 @@ fn ours_fails(include: &str) -> Hint {
 fn servers_fail(domain: &str, name: &str, error: &LookupError) -> Hint {
     let zone = zone_of(name);
     if zone == zone_of(domain) {
-        return row::servers_fail(zone, &error.to_string());
+        return record_report::servers_fail(zone, &error.to_string());
     }
     Hint::new(
         format!(
@@ -199,7 +199,7 @@ struct Published {
     ttl: Option<u32>,
 }
 
-async fn published(look: &Look<'_>, name: &str) -> Result<Published, LookupError> {
+async fn published(look: &Queries<'_>, name: &str) -> Result<Published, LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     let texts: Vec<String> = answer.texts().filter(|t| is_record(t)).map(printable).collect();
     let near = texts.is_empty().then(|| near_miss::among(answer.texts(), Family::Spf));

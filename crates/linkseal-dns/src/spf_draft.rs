@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use futures_util::future::join;
 
-use super::look::Look;
 use super::lookup::{Answer, Data, Kind, normal};
-use super::row::Hint;
-use super::spf_repair::{Word, read};
+use super::query::Queries;
+use super::record_report::Hint;
+use super::spf_repair::{RecordStatus, read};
 use super::spf_term::{Kind as Term, term};
 use super::spf_walk::{MAX_LOOKUPS, MAX_VOIDS, Walk, walk};
 
@@ -27,7 +27,7 @@ pub(super) struct Suggestion {
 }
 
 /// The record to make of `texts`, which stand at `domain`, with an include of `ours`.
-pub(super) async fn suggest(look: &Look<'_>, domain: &str, texts: &[String], ours: &str) -> Suggestion {
+pub(super) async fn suggest(look: &Queries<'_>, domain: &str, texts: &[String], ours: &str) -> Suggestion {
     let site = Site { look, domain, ours };
     let mut draft = Draft::read(texts, ours);
     site.without_unusable(&mut draft).await;
@@ -95,18 +95,18 @@ impl Draft {
 
     /// Adds one record. What follows `all` has never had an effect, and is not given one; nor has a
     /// redirect beside `all` (§6.1).
-    fn add(&mut self, words: Vec<Word>) {
+    fn add(&mut self, words: Vec<RecordStatus>) {
         let (mut ended, mut redirects) = (false, Vec::new());
         for word in words {
             let texts = match word {
-                Word::Readable(text) => vec![text],
-                Word::Repaired { from, to } => {
+                RecordStatus::Readable(text) => vec![text],
+                RecordStatus::Repaired { from, to } => {
                     if !ended {
                         self.repaired.push((from, to.join(" ")));
                     }
                     to
                 }
-                Word::Unreadable(text) => {
+                RecordStatus::Unreadable(text) => {
                     // What was meant as our own include is no sender of theirs.
                     if !ended && !text.to_ascii_lowercase().contains(&self.ours) {
                         self.lost.push(text);
@@ -241,7 +241,7 @@ impl Draft {
 
 /// Where the draft is to stand.
 struct Site<'a> {
-    look: &'a Look<'a>,
+    look: &'a Queries<'a>,
     domain: &'a str,
     ours: &'a str,
 }

@@ -13,7 +13,7 @@ const OURS: &str = "spf.platform.example";
 
 async fn report(script: &Script) -> RecordReport {
     script.add(OURS, Kind::Txt, "v=spf1 ip4:192.0.2.0/24 -all");
-    script.with_look(async |look| check(look, DOMAIN, OURS).await).await
+    script.with_queries(async |look| check(look, DOMAIN, OURS).await).await
 }
 
 /// Names that records may refer to.
@@ -51,71 +51,75 @@ fn world() -> Script {
 async fn records_and_what_to_make_of_them() {
     let ten = "v=spf1 include:spf.platform.example a mx ptr exists:e.example a:1.example a:2.example a:3.example a:4.example mx:5.example -all";
     for (texts, verdict, expected) in [
-        (vec![], Word::Missing, "v=spf1 include:spf.platform.example ~all"),
+        (
+            vec![],
+            RecordStatus::Missing,
+            "v=spf1 include:spf.platform.example ~all",
+        ),
         (
             vec!["other text", "v=spf10 no"],
-            Word::Missing,
+            RecordStatus::Missing,
             "v=spf1 include:spf.platform.example ~all",
         ),
         (
             vec!["v=spf1 include:spf.platform.example -all"],
-            Word::Ok,
+            RecordStatus::Ok,
             "v=spf1 include:spf.platform.example -all",
         ),
         (
             vec!["V=SPF1 mx Include:SPF.platform.example. ?all"],
-            Word::Ok,
+            RecordStatus::Ok,
             "V=SPF1 mx Include:SPF.platform.example. ?all",
         ),
         (
             vec!["v=spf1 mx -all"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example mx -all",
         ),
         (
             vec!["v=spf1 -all include:spf.platform.example"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example -all",
         ),
         (
             vec!["v=spf1 -include:spf.platform.example ~all"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example ~all",
         ),
         (
             vec!["v=spf1 REDIRECT=_spf.other.example"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example redirect=_spf.other.example",
         ),
         (
             vec!["v=spf1 redirect=_spf.other.example ~all exp=why.customer.example"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example ~all exp=why.customer.example",
         ),
         (
             vec!["v=spf1 mx -all a:late.example"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example mx -all",
         ),
         (
             vec!["v=spf1 include:spf.platform.example ip4:192.0.2 mx -all"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example mx ~all",
         ),
         (
             vec!["v=spf1 mx -all", "v=spf1 redirect=_spf.other.example"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example mx include:_spf.other.example -all",
         ),
         (
             vec!["v=spf1 mx -all", "v=spf1 include:spf.platform.example a mx ~all"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example mx a ~all",
         ),
-        (vec![ten], Word::Ok, ten),
+        (vec![ten], RecordStatus::Ok, ten),
         (
             vec!["v=spf1 include:spf.platform.example include:gone.example -all"],
-            Word::Wrong,
+            RecordStatus::Wrong,
             "v=spf1 include:spf.platform.example ~all",
         ),
     ] {
@@ -140,7 +144,7 @@ async fn an_include_may_stand_deeper_and_circles_end() {
     script.add(DOMAIN, Kind::Txt, "v=spf1 redirect=_spf.customer.example");
     script.add("_spf.customer.example", Kind::Txt, "v=spf1 include:a.example -all");
     script.add("a.example", Kind::Txt, "v=spf1 include:spf.platform.example ~all");
-    assert_eq!(report(&script).await.verdict, Word::Ok);
+    assert_eq!(report(&script).await.verdict, RecordStatus::Ok);
 
     let circle = Script::new();
     circle.add(
@@ -149,7 +153,7 @@ async fn an_include_may_stand_deeper_and_circles_end() {
         "v=spf1 include:spf.platform.example include:customer.example -all",
     );
     let row = report(&circle).await;
-    assert_eq!(row.verdict, Word::Wrong);
+    assert_eq!(row.verdict, RecordStatus::Wrong);
     assert!(row.hint.en.contains("more than 10"), "{}", row.hint.en);
     assert!(circle.asked().len() <= 12);
 }
@@ -159,7 +163,7 @@ async fn a_failing_zone_is_an_error_not_a_missing_record() {
     let script = Script::new();
     script.fail(DOMAIN, Kind::Txt, LookupError::Timeout);
     let row = report(&script).await;
-    assert_eq!(row.verdict, Word::Error);
+    assert_eq!(row.verdict, RecordStatus::Error);
     assert!(row.hint.de.contains("customer.example"));
     let nested = Script::new();
     nested.add(
@@ -168,7 +172,7 @@ async fn a_failing_zone_is_an_error_not_a_missing_record() {
         "v=spf1 include:spf.platform.example include:slow.example -all",
     );
     nested.fail("slow.example", Kind::Txt, LookupError::ServFail { text: None });
-    assert_eq!(report(&nested).await.verdict, Word::Error);
+    assert_eq!(report(&nested).await.verdict, RecordStatus::Error);
 }
 
 proptest::proptest! {
@@ -197,13 +201,13 @@ async fn a_suggestion_is_right_once_it_is_published() {
         let before = world();
         texts.iter().for_each(|t| before.add(DOMAIN, Kind::Txt, t));
         let row = report(&before).await;
-        assert_ne!(row.verdict, Word::Ok);
+        assert_ne!(row.verdict, RecordStatus::Ok);
         let after = world();
         after.add(DOMAIN, Kind::Txt, &row.expected[0]);
         let again = report(&after).await;
         assert_eq!(
             again.verdict,
-            Word::Ok,
+            RecordStatus::Ok,
             "{texts:?} -> {}: {}",
             row.expected[0],
             again.hint.en
@@ -217,7 +221,7 @@ async fn near_misses_are_shown() {
         let script = Script::new();
         script.add(DOMAIN, Kind::Txt, text);
         let row = report(&script).await;
-        assert_eq!((row.verdict, row.found), (Word::Missing, vec![text.to_owned()]));
+        assert_eq!((row.verdict, row.found), (RecordStatus::Missing, vec![text.to_owned()]));
         assert!(row.hint.en.starts_with("Create the record"), "{}", row.hint.en);
     }
 }
@@ -322,7 +326,12 @@ async fn a_suggestion_stays_within_the_limits_and_loses_no_sender_without_a_word
             assert_eq!(suggested, expected, "{texts:?}");
         }
         let again = report(&with(&[suggested])).await;
-        assert_eq!(again.verdict, Word::Ok, "{texts:?} -> {suggested}: {}", again.hint.en);
+        assert_eq!(
+            again.verdict,
+            RecordStatus::Ok,
+            "{texts:?} -> {suggested}: {}",
+            again.hint.en
+        );
     }
 }
 
@@ -340,7 +349,7 @@ async fn where_nothing_can_be_suggested_the_costs_are_named() {
     }
     script.add(DOMAIN, Kind::Txt, &format!("{record} -all"));
     let row = report(&script).await;
-    assert_eq!((row.verdict, row.expected.len()), (Word::Wrong, 0));
+    assert_eq!((row.verdict, row.expected.len()), (RecordStatus::Wrong, 0));
     for says in ["would need 11 DNS look-ups", "include:s3.example (1)"] {
         assert!(row.hint.en.contains(says), "{}", row.hint.en);
     }
@@ -372,30 +381,30 @@ async fn failures_are_laid_on_whose_they_are() {
     let servfail = || LookupError::ServFail { text: None };
     let fails = |name: &'static str| move |script: &Script| script.fail(name, Kind::Txt, servfail());
     type Change = Box<dyn Fn(&Script)>;
-    let cases: [(&str, Change, Word, &str); 5] = [
-        ("", Box::new(fails(OURS)), Word::NotChecked, "not your fault"),
+    let cases: [(&str, Change, RecordStatus, &str); 5] = [
+        ("", Box::new(fails(OURS)), RecordStatus::NotChecked, "not your fault"),
         (
             "",
             Box::new(|script| script.fail(OURS, Kind::Txt, LookupError::NxDomain { ttl: None })),
-            Word::NotChecked,
+            RecordStatus::NotChecked,
             "not your fault",
         ),
         (
             " include:v1.example",
             Box::new(fails("v1.example")),
-            Word::Error,
+            RecordStatus::Error,
             "The DNS servers of v1.example fail (SERVFAIL), to which the SPF record of customer.example refers",
         ),
         (
             " include:deep.example",
             Box::new(fails("_spf.other.example")),
-            Word::Error,
+            RecordStatus::Error,
             "The DNS servers of other.example fail",
         ),
         (
             " include:s.customer.example",
             Box::new(fails("s.customer.example")),
-            Word::Error,
+            RecordStatus::Error,
             "The DNS servers of customer.example fail (SERVFAIL): ask your DNS provider.",
         ),
     ];
@@ -404,7 +413,7 @@ async fn failures_are_laid_on_whose_they_are() {
         script.add(OURS, Kind::Txt, "v=spf1 ip4:192.0.2.0/24 -all");
         script.add(DOMAIN, Kind::Txt, &format!("v=spf1 include:{OURS}{term} -all"));
         change(&script);
-        let row = script.with_look(async |look| check(look, DOMAIN, OURS).await).await;
+        let row = script.with_queries(async |look| check(look, DOMAIN, OURS).await).await;
         assert_eq!(row.verdict, verdict, "{term}: {}", row.hint.en);
         assert!(row.hint.en.contains(says), "{term}: {}", row.hint.en);
         assert!(!row.hint.en.contains("emove spf.platform"), "{}", row.hint.en);
@@ -429,14 +438,14 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn result(look: &Look<'_>, ip: IpAddr) -> Mail {
+    async fn result(look: &Queries<'_>, ip: IpAddr) -> Mail {
         let mut receiver = Self { lookups: 0, voids: 0 };
         receiver.check_host(look, DOMAIN.to_owned(), ip).await
     }
 
     fn check_host<'a>(
         &'a mut self,
-        look: &'a Look<'_>,
+        look: &'a Queries<'_>,
         domain: String,
         ip: IpAddr,
     ) -> Pin<Box<dyn Future<Output = Mail> + 'a>> {
@@ -506,7 +515,7 @@ impl Receiver {
     }
 
     /// The addresses of a host, or of a domain's mail hosts. `None`: too many of these.
-    async fn hosts(&mut self, look: &Look<'_>, name: &str, mx: bool) -> Option<Vec<IpAddr>> {
+    async fn hosts(&mut self, look: &Queries<'_>, name: &str, mx: bool) -> Option<Vec<IpAddr>> {
         let mut hosts = vec![name.to_owned()];
         if mx {
             let answer = look.get(name, Kind::Mx).await.unwrap_or_default();
@@ -546,7 +555,7 @@ async fn mail(script: &Script) -> Vec<Mail> {
     let mut results = Vec::new();
     for ip in SENDERS {
         let ip = ip.parse().unwrap();
-        results.push(script.with_look(async |look| Receiver::result(look, ip).await).await);
+        results.push(script.with_queries(async |look| Receiver::result(look, ip).await).await);
     }
     results
 }
@@ -607,7 +616,7 @@ proptest::proptest! {
                 texts.iter().for_each(|t| script.add(DOMAIN, Kind::Txt, t));
                 script
             };
-            let look = async |script: &Script| script.with_look(async |look| check(look, DOMAIN, OURS).await).await;
+            let look = async |script: &Script| script.with_queries(async |look| check(look, DOMAIN, OURS).await).await;
             let script = with(&texts);
             let row = look(&script).await;
             let Some(suggested) = row.expected.first() else {
@@ -616,7 +625,7 @@ proptest::proptest! {
             };
             let after = with(std::slice::from_ref(suggested));
             let again = look(&after).await;
-            assert_eq!(again.verdict, Word::Ok, "{texts:?} -> {suggested}: {}", again.hint.en);
+            assert_eq!(again.verdict, RecordStatus::Ok, "{texts:?} -> {suggested}: {}", again.hint.en);
             assert_eq!(&again.expected[0], suggested);
             for ((ip, was), is) in SENDERS.into_iter().zip(mail(&script).await).zip(mail(&after).await) {
                 assert!(was != Mail::Pass || is == Mail::Pass, "{ip}: {texts:?} -> {suggested}: {is:?}");

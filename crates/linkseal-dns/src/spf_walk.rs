@@ -2,8 +2,8 @@
 
 use futures_util::future::{join, join_all};
 
-use super::look::Look;
 use super::lookup::{Kind, LookupError, is_name, normal};
+use super::query::Queries;
 use super::spf_term::{Kind as Term, terms};
 
 /// The look-ups a receiver makes before it gives up (§4.6.4).
@@ -39,7 +39,7 @@ impl Walk {
 }
 
 /// The SPF records among the texts of a name (§4.5).
-pub(super) async fn records(look: &Look<'_>, name: &str) -> Result<Vec<String>, LookupError> {
+pub(super) async fn records(look: &Queries<'_>, name: &str) -> Result<Vec<String>, LookupError> {
     let answer = look.get(name, Kind::Txt).await?;
     Ok(answer.texts().filter(|t| is_record(t)).map(printable).collect())
 }
@@ -54,7 +54,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// Follows `record` as it stands at `domain`, looking for an include of `ours`.
-pub(super) async fn walk(look: &Look<'_>, domain: &str, record: &str, ours: &str) -> Walk {
+pub(super) async fn walk(look: &Queries<'_>, domain: &str, record: &str, ours: &str) -> Walk {
     let mut walk = Walk::default();
     let mut hosts = Vec::new();
     let mut waiting = vec![Level {
@@ -176,7 +176,7 @@ enum Found {
     Something,
 }
 
-async fn found(look: &Look<'_>, (name, mx): (String, bool)) -> (String, Found) {
+async fn found(look: &Queries<'_>, (name, mx): (String, bool)) -> (String, Found) {
     let found = if !is_name(&name) {
         Found::Nothing
     } else if mx {

@@ -4,8 +4,8 @@
 use futures_util::future::join_all;
 
 use super::Checker;
-use super::look::{Look, Memo};
 use super::lookup::{Kind, LookupError, normal};
+use super::query::{Queries, QueryMemo};
 
 /// What became of the look for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Checker {
     /// Looks for a TXT record at these names for which `is_it` holds; one of them is enough. Only
     /// what stands at the name itself counts: where an alias leads, another may publish.
     pub async fn proof(&self, hosts: &[String], is_it: impl Fn(&str) -> bool) -> Proof {
-        let memo = Memo::default();
+        let memo = QueryMemo::default();
         let look = self.look(&memo);
         let finds = join_all(hosts.iter().map(|host| find(&look, host, &is_it))).await;
         if finds.iter().any(|find| matches!(find, Ok(true))) {
@@ -47,7 +47,7 @@ impl Checker {
 }
 
 /// Whether the record stands at a name. `Err`: the servers did not say.
-async fn find(look: &Look<'_>, host: &str, is_it: &impl Fn(&str) -> bool) -> Result<bool, LookupError> {
+async fn find(look: &Queries<'_>, host: &str, is_it: &impl Fn(&str) -> bool) -> Result<bool, LookupError> {
     match look.get(host, Kind::Txt).await {
         Ok(answer) => Ok(answer.texts_at(&normal(host)).any(is_it)),
         Err(error) if error.is_absent() => Ok(false),

@@ -124,8 +124,8 @@ impl SslStatus {
         if noted_ahead(self.since) {
             self.since = now;
         }
-        if self.astray_since.is_some_and(noted_ahead) {
-            self.astray_since = Some(now);
+        if self.misdirected_since.is_some_and(noted_ahead) {
+            self.misdirected_since = Some(now);
         }
         self.failures.retain(|at| !noted_ahead(*at));
         for refusals in &mut self.refusals {
@@ -433,7 +433,7 @@ mod tests {
                 last: T0,
             }],
             look_at: Some(T0),
-            astray_since: Some(T0),
+            misdirected_since: Some(T0),
             told_expiring: false,
             replaced_by_hand: Some(T0),
             brought_forward: false,
@@ -457,9 +457,12 @@ mod tests {
             "/eta" | "/turn/at" => Some(LINE),
             "/look_at" => Some(LOOK),
             "/facts/stand_in_until" => Some(ORDER_ABANDONED_AFTER),
-            "/since" | "/planned" | "/certificate/obtained" | "/failures/" | "/refusals//last" | "/astray_since" => {
-                Some(Duration::ZERO)
-            }
+            "/since"
+            | "/planned"
+            | "/certificate/obtained"
+            | "/failures/"
+            | "/refusals//last"
+            | "/misdirected_since" => Some(Duration::ZERO),
             _ => panic!("how far ahead may {place} be?"),
         }
     }

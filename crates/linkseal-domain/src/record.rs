@@ -26,7 +26,7 @@ pub struct DomainRecord {
     pub sending_domain: Option<DomainName>,
     /// Further DNS records this customer is asked for. Reported, never a gate for HTTPS.
     #[serde(default)]
-    pub records: Vec<WantedRecord>,
+    pub records: Vec<RequestedRecord>,
     /// Where a broken click link of this domain leads. `None`: as configured for all.
     #[serde(default)]
     pub fallback_url: Option<String>,
@@ -270,7 +270,7 @@ pub enum Origin {
 
 /// A DNS record a customer is asked to publish, beside the CNAME.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct WantedRecord {
+pub struct RequestedRecord {
     /// The record's type, such as `TXT` or `CNAME`.
     #[serde(rename = "type")]
     #[schemars(extend("enum" = ["CNAME", "TXT", "A", "AAAA", "MX"]))]

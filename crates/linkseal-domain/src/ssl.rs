@@ -185,7 +185,8 @@ pub struct SslStatus {
     /// Since when every look found that the name does not point here, or that its zone does not
     /// answer. `None`: the last one found it here.
     #[serde(default)]
-    pub astray_since: Option<Timestamp>,
+    #[serde(alias = "astray_since")]
+    pub misdirected_since: Option<Timestamp>,
     /// Whether it was told that the certificate nears its end without a successor.
     #[serde(default)]
     pub told_expiring: bool,
@@ -590,7 +591,7 @@ impl SslStatus {
             hurry: false,
             refusals: Vec::new(),
             look_at: None,
-            astray_since: None,
+            misdirected_since: None,
             told_expiring: false,
             replaced_by_hand: None,
             brought_forward: false,

@@ -179,7 +179,7 @@ impl SslStatus {
 
     fn dns_right(&mut self, now: Timestamp) {
         self.looks = 0;
-        self.astray_since = None;
+        self.misdirected_since = None;
         self.facts = Facts {
             ca: self.facts.ca.take(),
             cause: self.facts.cause,
@@ -268,9 +268,9 @@ impl SslStatus {
             }
         };
         if left || silent {
-            self.astray_since.get_or_insert(now);
+            self.misdirected_since.get_or_insert(now);
         } else {
-            self.astray_since = None;
+            self.misdirected_since = None;
         }
         self.reason = match (self.holds(now), left) {
             (false, _) => unheld,
@@ -839,11 +839,11 @@ mod tests {
         assert_eq!(status.next_due(false), Some(T0 + HOUR * 24 * 75));
         let moved = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), look_at);
         assert_eq!(moved.next_due(true), Some(look_at + LOOK_FIRST));
-        assert_eq!(moved.astray_since, Some(look_at));
+        assert_eq!(moved.misdirected_since, Some(look_at));
         let still = moved.then(SslEvent::DnsChecked(DnsVerdict::Missing), look_at + HOUR);
-        assert_eq!(still.astray_since, Some(look_at));
+        assert_eq!(still.misdirected_since, Some(look_at));
         let back = still.then(SslEvent::DnsChecked(DnsVerdict::Right), look_at + HOUR * 2);
-        assert_eq!((back.reason, back.astray_since), (Reason::Ok, None));
+        assert_eq!((back.reason, back.misdirected_since), (Reason::Ok, None));
     }
 
     #[test]

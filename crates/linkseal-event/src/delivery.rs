@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 use super::board::{Board, SinkReport};
 use super::cursor::Cursor;
 use super::dead_letters::{DeadLetter, DeadLetters};
-use super::feed::Feed;
 use super::folder::Folder;
 use super::handover::Row;
 use super::keeper::Keeper;
 use super::sink::{self, SinkSetupError};
 use super::stopped::Stopped;
 use super::trouble::Trouble;
+use super::worker::SinkWorker;
 use super::{EventSettings, Journal, SinkSettings};
 
 /// How long a delivery that ends may take before that is said.
@@ -399,11 +399,11 @@ impl Fed {
         }
     }
 
-    fn feed(&self) -> Option<Feed> {
+    fn feed(&self) -> Option<SinkWorker> {
         let sink = sink::build(&self.settings, self.journal.clock(), &self.tasks)
             .inspect_err(|error| tracing::error!(%error, "a sink cannot be set up"))
             .ok()?;
-        Some(Feed {
+        Some(SinkWorker {
             types: self.settings.types.clone(),
             sink,
             journal: self.journal.clone(),

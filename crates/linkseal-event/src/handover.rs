@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use linkseal_base::random;
 
-use super::feed::{At, Ended, Feed, PAUSE};
 use super::reader::{FolderReader, Record, Until};
 use super::sink::{Again, SinkError};
 use super::trouble::Trouble;
+use super::worker::{At, Ended, PAUSE, SinkWorker};
 
 /// Pauses after the first, second, … failure in a row, then the last one. Others wait behind what
 /// fails, and one small request a minute harms no receiver.
@@ -72,7 +72,7 @@ enum Fault {
     EventNextTaken,
 }
 
-impl Feed {
+impl SinkWorker {
     /// Gives what the sink gets of a batch to it until it holds it, then moves the cursor to `last`.
     pub(super) async fn hand_over(&mut self, records: Vec<Record>, at: &mut At, last: u64) -> Ended {
         let records = self.wanted(records);

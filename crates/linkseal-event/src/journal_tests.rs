@@ -721,7 +721,7 @@ async fn a_replayed_link_is_counted_and_takes_no_room_from_others() {
     const OTHERS: u32 = 300;
     let dir = tempfile::tempdir().unwrap();
     let journal = open(&Arc::default(), &settings(dir.path(), Durability::Written));
-    let rules = verdict::Rules::builtin().unwrap();
+    let rules = verdict::Classifier::builtin().unwrap();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()

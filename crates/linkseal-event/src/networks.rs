@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::rules::Sign;
+use super::rules::Signal;
 use super::verdict::Class;
 
 /// Largest file, in bytes: some hundred thousand networks. Larger ones are a mistake, such as
@@ -173,12 +173,12 @@ impl Networks {
 }
 
 impl Network {
-    pub(super) fn sign(&self) -> Sign {
+    pub(super) fn sign(&self) -> Signal {
         match self.class {
-            Class::Scanner => Sign::NetworkScanner,
-            Class::Prefetch => Sign::NetworkPrefetch,
-            Class::Proxy => Sign::NetworkProxy,
-            Class::Human | Class::Unknown => Sign::NetworkUnknown,
+            Class::Scanner => Signal::NetworkScanner,
+            Class::Prefetch => Signal::NetworkPrefetch,
+            Class::Proxy => Signal::NetworkProxy,
+            Class::Human | Class::Unknown => Signal::NetworkUnknown,
         }
     }
 }

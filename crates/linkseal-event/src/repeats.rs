@@ -17,7 +17,7 @@ use prometheus::IntCounter;
 
 use super::queue::Content;
 use super::verdict::Class;
-use super::{Client, Event, EventType, ids, memory};
+use super::{Client, Event, EventType, burst, ids};
 
 /// How often a count is written. A link that was left alone for so long begins again.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -115,7 +115,7 @@ impl Repeats {
             return Fate::Written;
         };
         let (key, most) = self.key(event, ip);
-        let of_network = event.message_id.is_none().then(|| memory::network(ip));
+        let of_network = event.message_id.is_none().then(|| burst::network(ip));
         let had = of_network.map_or(0, |network| self.had(network, now, 0));
         #[allow(clippy::indexing_slicing, reason = "there are SHARDS of them")]
         let Some(mut shard) = try_lock(&self.shards[(key >> 32) as usize % SHARDS]) else {
@@ -172,7 +172,7 @@ impl Repeats {
 
     /// What is the same link from the same network, and how many events of it are written.
     fn key(&self, event: &Event<'_>, ip: IpAddr) -> (u64, u32) {
-        let by = (event.kind, memory::network(ip));
+        let by = (event.kind, burst::network(ip));
         match event.message_id {
             // A link of a message works on each domain of its tenant.
             Some(message) => {

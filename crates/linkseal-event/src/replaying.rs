@@ -6,10 +6,10 @@ use std::io;
 
 use uuid::Uuid;
 
-use super::feed::{Ended, Feed};
 use super::handover::Given;
 use super::reader::Record;
 use super::sink::Again;
+use super::worker::{Ended, SinkWorker};
 
 /// How many are given at a time.
 const SLICE: usize = 20;
@@ -31,7 +31,7 @@ pub(super) struct Replaying {
     refused: u64,
 }
 
-impl Feed {
+impl SinkWorker {
     /// Gives some dead letters again, if an operator wants that.
     pub(super) async fn replay_some(&mut self) -> Ended {
         let replayed = match self.replay_at_hand().await {

@@ -1,5 +1,5 @@
 //! The rules by which machines are told from people: data only, with their sources.
-//! [`super::verdict`] and [`super::memory`] apply them. Anyone who changes a rule changes [`VERSION`].
+//! [`super::verdict`] and [`super::burst`] apply them. Anyone who changes a rule changes [`VERSION`].
 //!
 //! Serve always, annotate only: no rule here ever changes what is answered. A sign that people
 //! give off too (behind a company's one address, through a relay) is weak: alone it makes a
@@ -20,11 +20,11 @@ macro_rules! signs {
         /// What can speak against a person.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub(super) enum Sign {
+        pub(super) enum Signal {
             $($(#[$doc])* $name,)*
         }
 
-        impl Sign {
+        impl Signal {
             /// All of them, in the order in which verdicts name them.
             pub(super) const ALL: &[Self] = &[$(Self::$name),*];
 
@@ -132,12 +132,12 @@ pub(super) struct AgentRule {
     /// What to look for, in lower case.
     pub(super) text: &'static str,
     /// What it is a sign of.
-    pub(super) sign: Sign,
+    pub(super) sign: Signal,
     /// The mail provider whose proxy it is. `None`: not a proxy.
     pub(super) proxy: Option<&'static str>,
 }
 
-const fn rule(text: &'static str, sign: Sign, proxy: Option<&'static str>) -> AgentRule {
+const fn rule(text: &'static str, sign: Signal, proxy: Option<&'static str>) -> AgentRule {
     AgentRule { text, sign, proxy }
 }
 
@@ -145,17 +145,17 @@ const fn rule(text: &'static str, sign: Sign, proxy: Option<&'static str>) -> Ag
 pub(super) const EXACT: &[AgentRule] = &[
     // Apple Mail Privacy Protection (iOS 15, macOS 12, 2021) fetches every image of every message
     // when it arrives, whether it is read or not; real browsers say more than this.
-    rule("mozilla/5.0", Sign::AgentApplePrivacy, Some("apple")),
+    rule("mozilla/5.0", Signal::AgentApplePrivacy, Some("apple")),
     // Gmail fetches images of some senders before the message is opened, as this frozen agent.
     rule(
         "mozilla/5.0 (windows nt 10.0; win64; x64) applewebkit/537.36 (khtml, like gecko) chrome/42.0.2311.135 safari/537.36 edge/12.246 mozilla/5.0",
-        Sign::AgentGmailPrefetch,
+        Signal::AgentGmailPrefetch,
         Some("gmail"),
     ),
     // Apple Mail's own view without privacy protection, and several machines.
     rule(
         "mozilla/5.0 (macintosh; intel mac os x 10_15_7) applewebkit/605.1.15 (khtml, like gecko)",
-        Sign::AgentAmbiguous,
+        Signal::AgentAmbiguous,
         None,
     ),
 ];
@@ -164,64 +164,64 @@ pub(super) const EXACT: &[AgentRule] = &[
 /// and all reasons are given.
 pub(super) const PARTS: &[AgentRule] = &[
     // Image proxies that fetch when a person opens: an open through them counts.
-    rule("googleimageproxy", Sign::AgentGmailProxy, Some("gmail")),
-    rule("yahoomailproxy", Sign::AgentYahooProxy, Some("yahoo")),
+    rule("googleimageproxy", Signal::AgentGmailProxy, Some("gmail")),
+    rule("yahoomailproxy", Signal::AgentYahooProxy, Some("yahoo")),
     // The same frozen agent of Gmail's prefetch, whatever its platform part says.
     rule(
         "chrome/42.0.2311.135 safari/537.36 edge/12.246 mozilla/5.0",
-        Sign::AgentGmailPrefetch,
+        Signal::AgentGmailPrefetch,
         Some("gmail"),
     ),
     // Link previews. In chats: api.slack.com/robots, developers.facebook.com/docs/sharing/webmasters/web-crawlers,
     // and the agents Telegram and WhatsApp send.
-    rule("bingpreview", Sign::AgentBingPreview, None),
-    rule("skypeuripreview", Sign::AgentSkypeUriPreview, None),
-    rule("slackbot", Sign::AgentLinkPreview, None),
-    rule("slack-imgproxy", Sign::AgentLinkPreview, None),
-    rule("facebookexternalhit/", Sign::AgentLinkPreview, None),
-    rule("telegrambot", Sign::AgentLinkPreview, None),
-    rule("whatsapp/", Sign::AgentLinkPreview, None),
+    rule("bingpreview", Signal::AgentBingPreview, None),
+    rule("skypeuripreview", Signal::AgentSkypeUriPreview, None),
+    rule("slackbot", Signal::AgentLinkPreview, None),
+    rule("slack-imgproxy", Signal::AgentLinkPreview, None),
+    rule("facebookexternalhit/", Signal::AgentLinkPreview, None),
+    rule("telegrambot", Signal::AgentLinkPreview, None),
+    rule("whatsapp/", Signal::AgentLinkPreview, None),
     // Mail security gateways that name themselves (their makers' documentation; collected in
     // Mautic #9162 and listmonk #1025).
-    rule("urldefense", Sign::AgentUrlDefense, None),
-    rule("safelinks", Sign::AgentSafeLinks, None),
-    rule("barracuda", Sign::AgentBarracuda, None),
-    rule("mimecast", Sign::AgentMimecast, None),
-    rule("proofpoint", Sign::AgentProofpoint, None),
-    rule("forcepoint", Sign::AgentForcepoint, None),
-    rule("symantec", Sign::AgentSymantec, None),
-    rule("trendmicro", Sign::AgentTrendMicro, None),
-    rule("sophos", Sign::AgentSophos, None),
-    rule("zscaler", Sign::AgentZscaler, None),
+    rule("urldefense", Signal::AgentUrlDefense, None),
+    rule("safelinks", Signal::AgentSafeLinks, None),
+    rule("barracuda", Signal::AgentBarracuda, None),
+    rule("mimecast", Signal::AgentMimecast, None),
+    rule("proofpoint", Signal::AgentProofpoint, None),
+    rule("forcepoint", Signal::AgentForcepoint, None),
+    rule("symantec", Signal::AgentSymantec, None),
+    rule("trendmicro", Signal::AgentTrendMicro, None),
+    rule("sophos", Signal::AgentSophos, None),
+    rule("zscaler", Signal::AgentZscaler, None),
     // Browsers without a screen name themselves (HeadlessChrome, PhantomJS).
-    rule("headless", Sign::AgentHeadless, None),
-    rule("phantomjs/", Sign::AgentHeadless, None),
+    rule("headless", Signal::AgentHeadless, None),
+    rule("phantomjs/", Signal::AgentHeadless, None),
     // Crawlers that name themselves by the convention of robots.txt (RFC 9309): a product token
     // that ends in `bot`, followed by its version or the link to its page.
-    rule("bot/", Sign::AgentCrawler, None),
-    rule("bot;", Sign::AgentCrawler, None),
-    rule("crawler", Sign::AgentCrawler, None),
-    rule("spider", Sign::AgentCrawler, None),
+    rule("bot/", Signal::AgentCrawler, None),
+    rule("bot;", Signal::AgentCrawler, None),
+    rule("crawler", Signal::AgentCrawler, None),
+    rule("spider", Signal::AgentCrawler, None),
     // Google's fetchers that no person sees (developers.google.com/search/docs/crawling-indexing).
-    rule("google-", Sign::AgentCrawler, None),
+    rule("google-", Signal::AgentCrawler, None),
     // Office asks whether a link is a document that it could open itself (MS-OFFIBDF; learn.microsoft.com,
     // "Office opens hyperlinks").
-    rule("existence discovery", Sign::AgentOfficeLookup, None),
-    rule("protocol discovery", Sign::AgentOfficeLookup, None),
-    rule("webdav-miniredir", Sign::AgentOfficeLookup, None),
+    rule("existence discovery", Signal::AgentOfficeLookup, None),
+    rule("protocol discovery", Signal::AgentOfficeLookup, None),
+    rule("webdav-miniredir", Signal::AgentOfficeLookup, None),
     // HTTP libraries and tools under their default names: no person reads mail with them.
-    rule("curl/", Sign::AgentTool, None),
-    rule("wget/", Sign::AgentTool, None),
-    rule("python-requests/", Sign::AgentTool, None),
-    rule("python-urllib/", Sign::AgentTool, None),
-    rule("python-httpx/", Sign::AgentTool, None),
-    rule("aiohttp/", Sign::AgentTool, None),
-    rule("go-http-client/", Sign::AgentTool, None),
-    rule("libwww-perl/", Sign::AgentTool, None),
-    rule("apache-httpclient/", Sign::AgentTool, None),
-    rule("axios/", Sign::AgentTool, None),
-    rule("node-fetch", Sign::AgentTool, None),
-    rule("guzzlehttp/", Sign::AgentTool, None),
+    rule("curl/", Signal::AgentTool, None),
+    rule("wget/", Signal::AgentTool, None),
+    rule("python-requests/", Signal::AgentTool, None),
+    rule("python-urllib/", Signal::AgentTool, None),
+    rule("python-httpx/", Signal::AgentTool, None),
+    rule("aiohttp/", Signal::AgentTool, None),
+    rule("go-http-client/", Signal::AgentTool, None),
+    rule("libwww-perl/", Signal::AgentTool, None),
+    rule("apache-httpclient/", Signal::AgentTool, None),
+    rule("axios/", Signal::AgentTool, None),
+    rule("node-fetch", Signal::AgentTool, None),
+    rule("guzzlehttp/", Signal::AgentTool, None),
 ];
 
 /// Office under the names it also opens messages with: only where a link is followed, which it leaves
@@ -233,78 +233,78 @@ pub(super) const ABOUT: &[&str] = &["+http://", "+https://"];
 
 /// Words by which programs say what they are, wherever they stand and whatever else the agent
 /// says: gateways put theirs behind a browser's. Looked for where no rule above knows the agent.
-pub(super) const TRADES: &[(&str, Sign)] = &[
-    ("scanner", Sign::AgentChecker),
-    ("checker", Sign::AgentChecker),
-    ("resolver", Sign::AgentChecker),
-    ("validator", Sign::AgentChecker),
-    ("siphon", Sign::AgentChecker),
-    ("harvest", Sign::AgentChecker),
-    ("link scan", Sign::AgentChecker),
-    ("linkscan", Sign::AgentChecker),
-    ("link-scan", Sign::AgentChecker),
-    ("url scan", Sign::AgentChecker),
-    ("urlscan", Sign::AgentChecker),
-    ("url-scan", Sign::AgentChecker),
-    ("link check", Sign::AgentChecker),
-    ("linkcheck", Sign::AgentChecker),
-    ("link-check", Sign::AgentChecker),
-    ("mailcheck", Sign::AgentChecker),
-    ("mail-check", Sign::AgentChecker),
-    ("mail check", Sign::AgentChecker),
-    ("mailsecurity", Sign::AgentChecker),
-    ("mail-security", Sign::AgentChecker),
-    ("mail security", Sign::AgentChecker),
-    ("mailgateway", Sign::AgentChecker),
-    ("mail-gateway", Sign::AgentChecker),
-    ("mail gateway", Sign::AgentChecker),
-    ("securitygateway", Sign::AgentChecker),
-    ("security gateway", Sign::AgentChecker),
+pub(super) const TRADES: &[(&str, Signal)] = &[
+    ("scanner", Signal::AgentChecker),
+    ("checker", Signal::AgentChecker),
+    ("resolver", Signal::AgentChecker),
+    ("validator", Signal::AgentChecker),
+    ("siphon", Signal::AgentChecker),
+    ("harvest", Signal::AgentChecker),
+    ("link scan", Signal::AgentChecker),
+    ("linkscan", Signal::AgentChecker),
+    ("link-scan", Signal::AgentChecker),
+    ("url scan", Signal::AgentChecker),
+    ("urlscan", Signal::AgentChecker),
+    ("url-scan", Signal::AgentChecker),
+    ("link check", Signal::AgentChecker),
+    ("linkcheck", Signal::AgentChecker),
+    ("link-check", Signal::AgentChecker),
+    ("mailcheck", Signal::AgentChecker),
+    ("mail-check", Signal::AgentChecker),
+    ("mail check", Signal::AgentChecker),
+    ("mailsecurity", Signal::AgentChecker),
+    ("mail-security", Signal::AgentChecker),
+    ("mail security", Signal::AgentChecker),
+    ("mailgateway", Signal::AgentChecker),
+    ("mail-gateway", Signal::AgentChecker),
+    ("mail gateway", Signal::AgentChecker),
+    ("securitygateway", Signal::AgentChecker),
+    ("security gateway", Signal::AgentChecker),
     // Makers and programs that check mail.
-    ("ironport", Sign::AgentChecker),
-    ("trellix", Sign::AgentChecker),
-    ("fireeye", Sign::AgentChecker),
-    ("fortimail", Sign::AgentChecker),
-    ("fortiguard", Sign::AgentChecker),
-    ("fortisandbox", Sign::AgentChecker),
-    ("hornetsecurity", Sign::AgentChecker),
-    ("messagelabs", Sign::AgentChecker),
-    ("cloudmark", Sign::AgentChecker),
-    ("ironscales", Sign::AgentChecker),
-    ("avanan", Sign::AgentChecker),
-    ("retarus", Sign::AgentChecker),
-    ("spamassassin", Sign::AgentChecker),
-    ("rspamd", Sign::AgentChecker),
-    ("virustotal", Sign::AgentChecker),
+    ("ironport", Signal::AgentChecker),
+    ("trellix", Signal::AgentChecker),
+    ("fireeye", Signal::AgentChecker),
+    ("fortimail", Signal::AgentChecker),
+    ("fortiguard", Signal::AgentChecker),
+    ("fortisandbox", Signal::AgentChecker),
+    ("hornetsecurity", Signal::AgentChecker),
+    ("messagelabs", Signal::AgentChecker),
+    ("cloudmark", Signal::AgentChecker),
+    ("ironscales", Signal::AgentChecker),
+    ("avanan", Signal::AgentChecker),
+    ("retarus", Signal::AgentChecker),
+    ("spamassassin", Signal::AgentChecker),
+    ("rspamd", Signal::AgentChecker),
+    ("virustotal", Signal::AgentChecker),
     // Proxies of mail providers.
-    ("imageproxy", Sign::AgentImageProxy),
-    ("image-proxy", Sign::AgentImageProxy),
-    ("image proxy", Sign::AgentImageProxy),
-    ("imgproxy", Sign::AgentImageProxy),
-    ("mailproxy", Sign::AgentImageProxy),
-    ("mail-proxy", Sign::AgentImageProxy),
-    ("mail proxy", Sign::AgentImageProxy),
+    ("imageproxy", Signal::AgentImageProxy),
+    ("image-proxy", Signal::AgentImageProxy),
+    ("image proxy", Signal::AgentImageProxy),
+    ("imgproxy", Signal::AgentImageProxy),
+    ("mailproxy", Signal::AgentImageProxy),
+    ("mail-proxy", Signal::AgentImageProxy),
+    ("mail proxy", Signal::AgentImageProxy),
     // Previews.
-    ("link preview", Sign::AgentLinkPreview),
-    ("link-preview", Sign::AgentLinkPreview),
-    ("linkpreview", Sign::AgentLinkPreview),
-    ("url preview", Sign::AgentLinkPreview),
-    ("url-preview", Sign::AgentLinkPreview),
-    ("urlpreview", Sign::AgentLinkPreview),
+    ("link preview", Signal::AgentLinkPreview),
+    ("link-preview", Signal::AgentLinkPreview),
+    ("linkpreview", Signal::AgentLinkPreview),
+    ("url preview", Signal::AgentLinkPreview),
+    ("url-preview", Signal::AgentLinkPreview),
+    ("urlpreview", Signal::AgentLinkPreview),
 ];
 
 /// The same, where the agent is no browser's: browsers of people have names with these in them.
-pub(super) const TRADES_OF_PROGRAMS: &[(&str, Sign)] = &[
-    ("scan", Sign::AgentChecker),
-    ("check", Sign::AgentChecker),
-    ("spam", Sign::AgentChecker),
-    ("virus", Sign::AgentChecker),
-    ("filter", Sign::AgentChecker),
-    ("security", Sign::AgentChecker),
-    ("gateway", Sign::AgentChecker),
-    ("sandbox", Sign::AgentChecker),
-    ("proxy", Sign::AgentImageProxy),
-    ("preview", Sign::AgentLinkPreview),
+pub(super) const TRADES_OF_PROGRAMS: &[(&str, Signal)] = &[
+    ("scan", Signal::AgentChecker),
+    ("check", Signal::AgentChecker),
+    ("spam", Signal::AgentChecker),
+    ("virus", Signal::AgentChecker),
+    ("filter", Signal::AgentChecker),
+    ("security", Signal::AgentChecker),
+    ("gateway", Signal::AgentChecker),
+    ("sandbox", Signal::AgentChecker),
+    ("proxy", Signal::AgentImageProxy),
+    ("preview", Signal::AgentLinkPreview),
 ];
 
 /// How browsers begin, and what shows a browser's engine in an agent that says `compatible`.
@@ -365,7 +365,7 @@ pub(super) const SOONEST_READ: Duration = Duration::from_secs(2);
 /// within one second; people take longer between two (tracking.md; no source is public).
 pub(super) const BURST_WINDOW: Duration = Duration::from_secs(1);
 
-/// Different links in a burst, at least. Two alone are [`Sign::TwoLinksAtOnce`].
+/// Different links in a burst, at least. Two alone are [`Signal::TwoLinksAtOnce`].
 pub(super) const BURST_LINKS: usize = 3;
 
 /// How soon after each other two networks fetch one link when one does it for the other.
@@ -376,4 +376,4 @@ pub(super) const TWO_NETWORKS_WINDOW: Duration = Duration::from_secs(5);
 pub(super) const PROBE_WINDOW: Duration = Duration::from_secs(3);
 
 /// Verdicts hold signs as bits of one number.
-const _: () = assert!(Sign::ALL.len() <= 64);
+const _: () = assert!(Signal::ALL.len() <= 64);

@@ -12,9 +12,9 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, Method, header};
 
 use super::EventType;
-use super::memory::Memory;
+use super::burst::BurstDetector;
 use super::networks::Networks;
-use super::rules::{self, AgentRule, Sign};
+use super::rules::{self, AgentRule, Signal};
 
 /// The version of the built-in rules.
 pub const RULES: &str = rules::VERSION;
@@ -63,7 +63,7 @@ impl Class {
 pub struct Verdict {
     /// Who it was.
     pub class: Class,
-    signs: Signs,
+    signs: Signals,
     /// The version of the rules.
     pub rules: &'static str,
 }
@@ -71,16 +71,16 @@ pub struct Verdict {
 impl Verdict {
     /// A person, as far as can be seen.
     pub fn unremarkable() -> Self {
-        Self::of(Signs::default())
+        Self::of(Signals::default())
     }
 
     /// What signs come to: the class furthest from a person that one of them means, and
     /// `scanner` when together they say enough. A person's own decision outweighs them all.
-    pub(super) fn of(signs: Signs) -> Self {
-        let class = signs.iter().map(Sign::class).max().unwrap_or(Class::Human);
-        let weight: u32 = signs.iter().map(Sign::weight).sum();
+    pub(super) fn of(signs: Signals) -> Self {
+        let class = signs.iter().map(Signal::class).max().unwrap_or(Class::Human);
+        let weight: u32 = signs.iter().map(Signal::weight).sum();
         Self {
-            class: if signs.has(Sign::OneClick) {
+            class: if signs.has(Signal::OneClick) {
                 Class::Human
             } else if weight >= rules::CERTAIN {
                 Class::Scanner
@@ -94,37 +94,37 @@ impl Verdict {
 
     /// Why, in the order of the rules.
     pub fn reasons(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.signs.iter().map(Sign::reason)
+        self.signs.iter().map(Signal::reason)
     }
 
-    pub(super) fn signs(&self) -> Signs {
+    pub(super) fn signs(&self) -> Signals {
         self.signs
     }
 }
 
 /// A set of signs.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Signs(u64);
+pub(super) struct Signals(u64);
 
-impl Signs {
+impl Signals {
     /// Adds one.
-    pub(super) fn add(&mut self, sign: Sign) {
+    pub(super) fn add(&mut self, sign: Signal) {
         self.0 |= 1 << sign as u8;
     }
 
     /// Whether one is in it.
-    pub(super) fn has(self, sign: Sign) -> bool {
+    pub(super) fn has(self, sign: Signal) -> bool {
         self.0 & (1 << sign as u8) != 0
     }
 
-    fn iter(self) -> impl Iterator<Item = Sign> {
-        Sign::ALL.iter().copied().filter(move |sign| self.has(*sign))
+    fn iter(self) -> impl Iterator<Item = Signal> {
+        Signal::ALL.iter().copied().filter(move |sign| self.has(*sign))
     }
 }
 
-impl fmt::Debug for Signs {
+impl fmt::Debug for Signals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(Sign::reason)).finish()
+        f.debug_list().entries(self.iter().map(Signal::reason)).finish()
     }
 }
 
@@ -140,13 +140,13 @@ pub struct Judged {
 /// The rules, made ready to search with, and what they remember. One for the whole program;
 /// clones share it.
 #[derive(Clone)]
-pub struct Rules {
+pub struct Classifier {
     parts: AhoCorasick,
     networks: Arc<ArcSwap<Networks>>,
-    pub(super) memory: Arc<Memory>,
+    pub(super) memory: Arc<BurstDetector>,
 }
 
-impl Rules {
+impl Classifier {
     /// The rules that come with this version, and no networks.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Rules {
         Ok(Self {
             parts,
             networks: Arc::default(),
-            memory: Arc::new(Memory::new()),
+            memory: Arc::new(BurstDetector::new()),
         })
     }
 
@@ -171,7 +171,7 @@ impl Rules {
     }
 
     /// What the networks' list says of an address.
-    pub(super) fn network(&self, ip: IpAddr) -> Option<(Sign, Arc<str>)> {
+    pub(super) fn network(&self, ip: IpAddr) -> Option<(Signal, Arc<str>)> {
         let networks = self.networks.load();
         networks.find(ip).map(|n| (n.sign(), Arc::clone(&n.label)))
     }
@@ -187,7 +187,7 @@ impl Rules {
     ) -> Judged {
         let mut found = Found::default();
         if method == Method::HEAD {
-            found.signs.add(Sign::MethodHead);
+            found.signs.add(Signal::MethodHead);
         }
         let agent = headers.get(header::USER_AGENT).map_or(&[][..], |v| v.as_bytes());
         self.judge_agent(kind, agent, &mut found);
@@ -195,16 +195,16 @@ impl Rules {
             .iter()
             .any(|h| headers.get(*h).is_some_and(|v| says_ahead(v.as_bytes())))
         {
-            found.signs.add(Sign::HeaderPurpose);
+            found.signs.add(Signal::HeaderPurpose);
         }
         if kind == EventType::Unsubscribe && method == Method::POST {
             // Mail providers send it for a person, without an agent or under that of their proxies.
-            found.signs = Signs::default();
-            found.signs.add(Sign::OneClick);
+            found.signs = Signals::default();
+            found.signs.add(Signal::OneClick);
         }
         // Opens are left out: a mail program may show a message the moment it arrives.
         if kind == EventType::Click && since_issue.is_some_and(|t| t < rules::SOONEST_READ) {
-            found.signs.add(Sign::RightAfterIssue);
+            found.signs.add(Signal::RightAfterIssue);
         }
         Judged {
             verdict: Verdict::of(found.signs),
@@ -215,7 +215,7 @@ impl Rules {
     fn judge_agent(&self, kind: EventType, agent: &[u8], found: &mut Found) {
         let agent = agent.trim_ascii();
         if agent.is_empty() {
-            found.signs.add(Sign::AgentEmpty);
+            found.signs.add(Signal::AgentEmpty);
             return;
         }
         if let Some(rule) = rules::EXACT
@@ -231,14 +231,14 @@ impl Rules {
             }
         }
         if ends_with_ignoring_case(agent, rules::AMBIGUOUS_END.as_bytes()) {
-            found.signs.add(Sign::AgentAmbiguous);
+            found.signs.add(Signal::AgentAmbiguous);
         }
         let follows = matches!(kind, EventType::Click | EventType::Redirect);
         if follows && holds_any(searched, rules::OFFICE) {
-            found.signs.add(Sign::AgentOfficeLookup);
+            found.signs.add(Signal::AgentOfficeLookup);
         }
         // Whose name is known needs no guess.
-        if found.signs == Signs::default()
+        if found.signs == Signals::default()
             && let Some(sign) = guess(searched, follows)
         {
             found.signs.add(sign);
@@ -248,8 +248,8 @@ impl Rules {
 
 /// What an agent is that no rule knows by name. `follows`: it follows a link, which mail programs
 /// leave to browsers. `None`: nothing speaks against a person.
-fn guess(agent: &[u8], follows: bool) -> Option<Sign> {
-    let trade = |words: &[(&str, Sign)]| {
+fn guess(agent: &[u8], follows: bool) -> Option<Signal> {
+    let trade = |words: &[(&str, Signal)]| {
         words
             .iter()
             .find(|(word, _)| holds_any(agent, &[*word]))
@@ -259,12 +259,12 @@ fn guess(agent: &[u8], follows: bool) -> Option<Sign> {
         return Some(sign);
     }
     if holds_any(agent, rules::ABOUT) {
-        return Some(Sign::AgentCrawler);
+        return Some(Signal::AgentCrawler);
     }
     if is_browser(agent) {
         return None;
     }
-    trade(rules::TRADES_OF_PROGRAMS).or_else(|| (follows || !names_mail_program(agent)).then_some(Sign::AgentProgram))
+    trade(rules::TRADES_OF_PROGRAMS).or_else(|| (follows || !names_mail_program(agent)).then_some(Signal::AgentProgram))
 }
 
 /// Whether an agent has the form of a browser's.
@@ -308,7 +308,7 @@ fn holds_any(agent: &[u8], words: &[&str]) -> bool {
 /// What has been found so far.
 #[derive(Default)]
 struct Found {
-    signs: Signs,
+    signs: Signals,
     proxy: Option<&'static str>,
 }
 
@@ -343,7 +343,7 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        Rules::builtin()
+        Classifier::builtin()
             .unwrap()
             .judge(kind, &method, &map, Some(Duration::from_millis(since_ms)))
     }
@@ -465,7 +465,7 @@ mod tests {
             assert_eq!(j.proxy, proxy, "{agent}");
             // Nor does what is known of its network change that.
             let mut signs = j.verdict.signs();
-            signs.add(Sign::NetworkScanner);
+            signs.add(Signal::NetworkScanner);
             assert_eq!(Verdict::of(signs).class, Class::Human);
         }
     }
@@ -483,9 +483,9 @@ mod tests {
 
     #[test]
     fn reasons_are_told_apart() {
-        let reasons: std::collections::HashSet<_> = Sign::ALL.iter().map(|s| s.reason()).collect();
-        assert_eq!(reasons.len(), Sign::ALL.len());
-        for sign in Sign::ALL {
+        let reasons: std::collections::HashSet<_> = Signal::ALL.iter().map(|s| s.reason()).collect();
+        assert_eq!(reasons.len(), Signal::ALL.len());
+        for sign in Signal::ALL {
             assert_eq!(
                 sign.class() == Class::Scanner,
                 sign.weight() >= rules::CERTAIN,

@@ -17,7 +17,7 @@ mod http;
 mod jws;
 mod look;
 mod order;
-mod patience;
+mod poll;
 mod problem;
 pub mod renewal;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::client::{
     AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus,
 };
 use super::failure::{Stage, own_failure, problem_failure};
-use super::patience::POLL_FIRST;
+use super::poll::POLL_FIRST;
 use super::problem::{CallError, Problem};
 use super::{IssueError, Job, Progress, Spent, csr};
 
@@ -102,7 +102,7 @@ impl Driver<'_> {
         if self.clock.now() >= record.created + TAKE_UP_WITHIN {
             return Ok(None);
         }
-        match self.steadily(|| self.client.order(&url)).await {
+        match self.with_retries(|| self.client.order(&url)).await {
             // It failed while we were away: the CA has counted that, and says why.
             Ok(order) if order.value.status == OrderStatus::Invalid => {
                 Err(self.ended(self.why_invalid(&order.value).await))
@@ -207,7 +207,7 @@ impl Driver<'_> {
     async fn authorize(&self, order: &Order, deadline: Duration) -> Result<(), IssueError> {
         for url in &order.authorizations {
             let fetch = || self.client.authorization(url);
-            let mut authorization = self.steadily(fetch).await.map_err(|e| self.failed(e))?.value;
+            let mut authorization = self.with_retries(fetch).await.map_err(|e| self.failed(e))?.value;
             if authorization.status == AuthorizationStatus::Pending {
                 authorization = self.answer(authorization, url).await?;
             }
@@ -229,12 +229,12 @@ impl Driver<'_> {
             return Err(self.ended(own_failure(FailureKind::Refused, detail, self.clock.now())));
         };
         if challenge.status == ChallengeStatus::Pending
-            && let Err(refusal) = self.steadily(|| self.client.respond(&challenge.url)).await
+            && let Err(refusal) = self.with_retries(|| self.client.respond(&challenge.url)).await
         {
             // An answer to this very call may have been lost: then the challenge has moved on,
             // and the CA refuses to be told twice.
             let now = self
-                .steadily(|| self.client.authorization(url))
+                .with_retries(|| self.client.authorization(url))
                 .await
                 .map_err(|e| self.failed(e))?
                 .value;
@@ -251,7 +251,7 @@ impl Driver<'_> {
 
     async fn finalize(&self, order: &Order, key: &[u8]) -> Result<(), IssueError> {
         let csr = csr::request(self.job.name.as_str(), key).map_err(|e| self.failed(e))?;
-        match self.steadily(|| self.client.finalize(&order.finalize, &csr)).await {
+        match self.with_retries(|| self.client.finalize(&order.finalize, &csr)).await {
             // The CA has the CSR from a call whose answer was lost, or is not quite there yet.
             Err(e) if e.is("orderNotReady") => Ok(()),
             other => other.map_err(|e| self.failed(e)),
@@ -282,7 +282,7 @@ impl Driver<'_> {
             return Err(unusable("the CA calls the order valid and names no certificate"));
         };
         let chain_pem = self
-            .steadily(|| self.client.certificate(url))
+            .with_retries(|| self.client.certificate(url))
             .await
             .map_err(|e| self.failed(e))?;
         Certificate::new(&chain_pem, &key)
@@ -347,7 +347,7 @@ impl Driver<'_> {
     /// Why an order became invalid: what the CA found at the challenge, else what it says of the order.
     async fn why_invalid(&self, order: &Order) -> Failure {
         for url in &order.authorizations {
-            match self.steadily(|| self.client.authorization(url)).await {
+            match self.with_retries(|| self.client.authorization(url)).await {
                 Ok(a) if a.value.challenges.iter().any(|c| c.error.is_some()) => return self.why_unauthorized(a.value),
                 _ => {}
             }

@@ -1,7 +1,7 @@
 //! The URL of an HTTP-01 challenge (RFC 8555 §8.3), fetched as a CA fetches it: over TCP, through
 //! redirects, without a look at certificates, with bounds on time, size and hops; what goes wrong is
 //! told in Let's Encrypt's words. The development CA validates by it, the pre-flight of the control
-//! plane tries by it; where names lead is theirs to say ([`Way`]).
+//! plane tries by it; where names lead is theirs to say ([`HostResolver`]).
 
 use std::fmt;
 use std::io;
@@ -28,10 +28,10 @@ const EXCERPT: usize = 200;
 
 /// Where names lead.
 #[async_trait]
-pub trait Way: Send + Sync {
+pub trait HostResolver: Send + Sync {
     /// Where port 80 or, for HTTPS, 443 of a host is, in the order to be tried; all of it may be
     /// connected to.
-    async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, NoWay>;
+    async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, ResolveError>;
 
     /// The port that stands for 80 or, for HTTPS, 443: a redirect may name these only.
     fn port(&self, https: bool) -> u16;
@@ -42,7 +42,7 @@ pub trait Way: Send + Sync {
 
 /// Why a host cannot be gone to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoWay {
+pub enum ResolveError {
     /// It has no address.
     NoAddress,
     /// It may not be connected to, or it is not known where it is.
@@ -51,7 +51,7 @@ pub enum NoWay {
 
 /// Why the answer did not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Miss {
+pub enum ChallengeFailure {
     /// A host has no address.
     NoAddress {
         /// Which.
@@ -68,7 +68,7 @@ pub enum Miss {
     Wrong(String),
 }
 
-impl fmt::Display for Miss {
+impl fmt::Display for ChallengeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress { host } => {
@@ -86,7 +86,13 @@ impl fmt::Display for Miss {
 }
 
 /// Fetches the challenge `token` of a name and compares the answer; each hop has `within`.
-pub async fn fetch(way: &dyn Way, name: &str, token: &str, expected: &str, within: Duration) -> Result<(), Miss> {
+pub async fn fetch(
+    way: &dyn HostResolver,
+    name: &str,
+    token: &str,
+    expected: &str,
+    within: Duration,
+) -> Result<(), ChallengeFailure> {
     let mut target = Target {
         https: false,
         host: name.to_owned(),
@@ -98,36 +104,40 @@ pub async fn fetch(way: &dyn Way, name: &str, token: &str, expected: &str, withi
             .addresses(&target.host, target.https)
             .await
             .map_err(|why| match why {
-                NoWay::NoAddress => Miss::NoAddress { host: host() },
-                NoWay::NotTried => Miss::NotTried { host: host() },
+                ResolveError::NoAddress => ChallengeFailure::NoAddress { host: host() },
+                ResolveError::NotTried => ChallengeFailure::NotTried { host: host() },
             })?;
         let (ip, answer) = visit(way, &addresses, &target, within).await?;
-        let failed = |what: &str| Miss::Connection(format!("{ip}: Fetching {target}: {what}"));
+        let failed = |what: &str| ChallengeFailure::Connection(format!("{ip}: Fetching {target}: {what}"));
         match answer.map_err(|e| failed(&e))? {
             Answer::Redirect(location) => target = target.follow(way, &location).map_err(|e| failed(&e))?,
             Answer::Body(status, _) if status != StatusCode::OK => {
                 let status = status.as_u16();
-                return Err(Miss::Wrong(format!("{ip}: Invalid response from {target}: {status}")));
+                return Err(ChallengeFailure::Wrong(format!(
+                    "{ip}: Invalid response from {target}: {status}"
+                )));
             }
             Answer::Body(_, body) if body.trim_end() == expected => return Ok(()),
             Answer::Body(_, body) => {
                 let got: String = body.chars().take(EXCERPT).collect();
-                return Err(Miss::Wrong(format!(
+                return Err(ChallengeFailure::Wrong(format!(
                     "{ip}: The key authorization file from the server did not match this challenge. Expected {expected:?} (got {got:?})"
                 )));
             }
         }
     }
-    Err(Miss::Connection(format!("Fetching {target}: Too many redirects")))
+    Err(ChallengeFailure::Connection(format!(
+        "Fetching {target}: Too many redirects"
+    )))
 }
 
 /// Goes to the first of the addresses that can be connected to; the last one's failure counts.
 async fn visit(
-    way: &dyn Way,
+    way: &dyn HostResolver,
     addresses: &[SocketAddr],
     target: &Target,
     within: Duration,
-) -> Result<(IpAddr, Result<Answer, String>), Miss> {
+) -> Result<(IpAddr, Result<Answer, String>), ChallengeFailure> {
     let mut last = None;
     for to in addresses {
         way.visits(&target.to_string(), &target.host, *to);
@@ -137,7 +147,7 @@ async fn visit(
             Ok(answer) => return Ok((to.ip(), Ok(answer))),
         }
     }
-    last.ok_or_else(|| Miss::NoAddress {
+    last.ok_or_else(|| ChallengeFailure::NoAddress {
         host: target.host.clone(),
     })
 }
@@ -157,7 +167,7 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    fn follow(&self, way: &dyn Way, location: &str) -> Result<Self, String> {
+    fn follow(&self, way: &dyn HostResolver, location: &str) -> Result<Self, String> {
         let uri: Uri = location
             .parse()
             .map_err(|_| format!("Invalid redirect target {location:?}"))?;

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::links::Kill;
 use linkseal_domain::ssl::{Reason, State};
-use linkseal_domain::{DomainName, DomainRecord, Milestone};
+use linkseal_domain::{DomainName, DomainRecord, LifecycleEvent};
 use linkseal_link::Slug;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -38,7 +38,7 @@ pub use query::DomainQuery;
 pub const TIMELINE_KEPT: u64 = 200;
 /// How many changes are kept for followers: more than a node misses in any short absence.
 pub const CHANGES_KEPT: u64 = 100_000;
-/// How many happenings wait for the journal at most, about 1 KiB each; beyond, the oldest go,
+/// How many outbox_events wait for the journal at most, about 1 KiB each; beyond, the oldest go,
 /// loudly: a journal that has taken none of so many will not be mended unseen.
 pub const OUTBOX_KEPT: u64 = 100_000;
 
@@ -72,7 +72,7 @@ pub trait Store: Send + Sync + 'static {
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
     /// Forgets a domain, if it still has the version it was read with: record, certificate, order,
-    /// timeline, lease, redirects, happenings. The audit log keeps the entry given. `version`: `None`
+    /// timeline, lease, redirects, outbox_events. The audit log keeps the entry given. `version`: `None`
     /// for a record that cannot be read. [`StoreError::NotFound`] when there is no such domain. Returns
     /// a version between those that the domain had and those of one that is added later by this name.
     async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<u64, StoreError>;
@@ -100,12 +100,12 @@ pub trait Store: Send + Sync + 'static {
 
     // --- the outbox ----------------------------------------------------------------------------
 
-    /// What the journal has not taken yet of [`Transition::happenings`], oldest first; at most
+    /// What the journal has not taken yet of [`Transition::outbox_events`], oldest first; at most
     /// [`OUTBOX_KEPT`] are kept.
-    async fn outbox(&self, limit: usize) -> Result<Vec<Happening>, StoreError>;
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEvent>, StoreError>;
 
-    /// Forgets happenings that the journal has taken, by their place in the outbox.
-    async fn forget_happenings(&self, seqs: &[u64]) -> Result<(), StoreError>;
+    /// Forgets outbox_events that the journal has taken, by their place in the outbox.
+    async fn ack_outbox(&self, seqs: &[u64]) -> Result<(), StoreError>;
 
     // --- certificates --------------------------------------------------------------------------
 
@@ -307,20 +307,20 @@ pub struct Transition {
     /// Lines for its timeline.
     pub timeline: Vec<TimelineEntry>,
     /// What the event plane is to be told of; kept until it is.
-    pub happenings: Vec<Happening>,
+    pub outbox_events: Vec<OutboxEvent>,
     /// Who did it. `None`: linkseal itself.
     pub audit: Option<AuditEntry>,
 }
 
-/// A milestone in a domain's life, on its way to the journal.
+/// A lifecycle_event in a domain's life, on its way to the journal.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Happening {
+pub struct OutboxEvent {
     /// Its place in the outbox; given by the store.
     pub seq: u64,
     /// The id of its event (UUIDv7): the same however often it is told.
     pub id: Uuid,
     /// What happened.
-    pub what: Milestone,
+    pub what: LifecycleEvent,
     /// When.
     pub at: Timestamp,
     /// To which domain.
@@ -340,7 +340,7 @@ impl Transition {
             certificate: None,
             order_ended: false,
             timeline: Vec::new(),
-            happenings: Vec::new(),
+            outbox_events: Vec::new(),
             audit: None,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use linkseal_config::admission::Policy;
 use linkseal_config::events::{Sink, SinkUrl};
-use linkseal_config::{Authority, Config, HttpUrl};
+use linkseal_config::{CaConfig, Config, HttpUrl};
 use linkseal_dns::{CaIdentity, Caa, Checker, Metrics, Resolver};
 use linkseal_issuer::look_at_directory;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -23,7 +23,7 @@ const CLOCK: Duration = Duration::from_secs(60);
 const CLOCK_WRONG: Duration = Duration::from_secs(3_600);
 
 /// A CA's directory, the clock by it, and whether CAA records at edge.name let it issue.
-pub(super) async fn authority(config: &Config, ca: Authority<'_>, around: &Surroundings) -> Vec<Finding> {
+pub(super) async fn authority(config: &Config, ca: CaConfig<'_>, around: &Surroundings) -> Vec<Finding> {
     let check = format!("acme.directory {}", ca.directory);
     let look = look_at_directory(ca.directory.as_str(), ca.ca_file, around.clock.clone());
     let look = match tokio::time::timeout(super::TIME, look).await {

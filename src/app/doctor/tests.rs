@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use linkseal_base::shutdown::Tasks;
-use linkseal_config::Endpoint;
+use linkseal_config::ListenAddr;
 use linkseal_config::events::SinkKind;
 use linkseal_devca::{DevCa, DevCaConfig};
 use tokio::net::TcpListener;
@@ -109,7 +109,7 @@ async fn what_is_right_is_ok_and_what_is_wrong_says_what_to_do() {
 
     // Another program has the port.
     let taken = TcpListener::bind(("127.0.0.1", lab.http)).await.unwrap();
-    config.listen.https = vec![Endpoint::from(taken.local_addr().unwrap())];
+    config.listen.https = vec![ListenAddr::from(taken.local_addr().unwrap())];
     let untrusted = lab.config("");
     let bad = examine(&untrusted, &lab.around()).await;
     for (check, says) in [

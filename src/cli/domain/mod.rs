@@ -7,7 +7,7 @@ mod verify;
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
-use linkseal_config::{Span, argument};
+use linkseal_config::{ConfigDuration, argument};
 use linkseal_domain::DomainName;
 use linkseal_domain::ssl::{Reason, State};
 use serde_json::{Value, json};
@@ -69,8 +69,8 @@ pub(super) enum Command {
         #[arg(long)]
         wait: bool,
         /// How long to wait.
-        #[arg(long, default_value = "10m", requires = "wait", value_parser = argument::<Span>)]
-        timeout: Span,
+        #[arg(long, default_value = "10m", requires = "wait", value_parser = argument::<ConfigDuration>)]
+        timeout: ConfigDuration,
     },
     /// Order no more certificates for a domain until it is resumed; one that it has is served.
     Pause {

@@ -45,7 +45,7 @@ impl Settings {
             handshake_wait = "30s"
             drain_delay = "0s"
             drain = "5s"
-            probe = "off"
+            probe_interval = "off"
             [acme]
             issue = "on_demand"
             directory = "{directory}"

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
 use http::StatusCode;
 use linkseal_config::admin::Role;
-use linkseal_domain::record::WantedRecord;
+use linkseal_domain::record::RequestedRecord;
 use linkseal_domain::{DomainName, DomainRecord, ssl};
 use linkseal_store::{DomainQuery, Pages};
 use schemars::JsonSchema;
@@ -61,7 +61,7 @@ struct Exported<'a> {
     /// The domain in the sender's address. `None`: mail records are not looked at.
     sending_domain: Option<&'a DomainName>,
     /// Further DNS records the customer is asked for.
-    records: &'a [WantedRecord],
+    records: &'a [RequestedRecord],
     /// Its SSL state; an import passes over it.
     state: ssl::State,
 }

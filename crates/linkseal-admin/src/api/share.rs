@@ -9,7 +9,7 @@ use axum::routing::MethodFilter;
 use http::StatusCode;
 use http_body::Body as _;
 use linkseal_base::clock::Timestamp;
-use linkseal_config::Span;
+use linkseal_config::ConfigDuration;
 use linkseal_config::admin::Role;
 use linkseal_control::Actor;
 use linkseal_domain::{DomainName, Language};
@@ -61,7 +61,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[schemars(rename = "ShareWish", example = json!({"expires_in": "7d", "lang": "de"}))]
 pub(crate) struct Wish {
     /// For how long it works, such as `24h`: at most `90d`. `None`: `7d`.
-    expires_in: Option<Span>,
+    expires_in: Option<ConfigDuration>,
     /// The language of the page: `en` or `de`. `None`: that of the visitor's browser.
     #[schemars(extend("enum" = ["en", "de", null]))]
     lang: Option<String>,

@@ -1,6 +1,6 @@
 //! The DNS records of a domain: what to enter where, what is there, what to change.
 
-use linkseal_dns::{Hint, ProviderHelp, Purpose, RecordReport, Word};
+use linkseal_dns::{Hint, ProviderHelp, Purpose, RecordReport, RecordStatus};
 use linkseal_domain::Language;
 use linkseal_domain::ssl::State as SslState;
 use maud::{Markup, html};
@@ -14,7 +14,7 @@ use crate::view::DnsView;
 pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
     let l = visitor.lang;
     let mut needed = report.records.iter().filter(|r| r.purpose == Purpose::Https);
-    let not_known = !report.https && needed.any(|r| r.verdict == Word::NotChecked);
+    let not_known = !report.https && needed.any(|r| r.verdict == RecordStatus::NotChecked);
     let summary = match (report.https, report.verified) {
         (true, true) => l.pick("Everything is as it should be.", "Alles ist, wie es sein soll."),
         (true, false) => l.pick(
@@ -137,13 +137,13 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
     }
 }
 
-fn verdict(word: Word, l: Language) -> Markup {
+fn verdict(word: RecordStatus, l: Language) -> Markup {
     html! {
-        span.badge.ok[word == Word::Ok].pending[word == Word::Warning].bad[is_bad(word)] {
+        span.badge.ok[word == RecordStatus::Ok].pending[word == RecordStatus::Warning].bad[is_bad(word)] {
             @match word {
-                Word::Ok => (icons::check()),
-                Word::NotChecked => (icons::circle()),
-                Word::Warning => (icons::exclaim()),
+                RecordStatus::Ok => (icons::check()),
+                RecordStatus::NotChecked => (icons::circle()),
+                RecordStatus::Warning => (icons::exclaim()),
                 _ => (icons::cross()),
             }
             (words::verdict(word, l))
@@ -152,8 +152,8 @@ fn verdict(word: Word, l: Language) -> Markup {
 }
 
 /// Whether it has to be changed.
-fn is_bad(word: Word) -> bool {
-    !word.is_fine() && word != Word::Warning
+fn is_bad(word: RecordStatus) -> bool {
+    !word.is_fine() && word != RecordStatus::Warning
 }
 
 fn hint(hint: &Hint, l: Language) -> &str {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_control::OperatorError;
-use linkseal_dns::{Purpose, Word};
+use linkseal_dns::{Purpose, RecordStatus};
 use linkseal_domain::messages::minute;
 use linkseal_domain::ssl::{Reason, State};
 use linkseal_domain::{Language, NameError};
@@ -51,15 +51,15 @@ pub(super) fn reason(reason: Reason, l: Language) -> &'static str {
 }
 
 /// What a record's check came to.
-pub(super) fn verdict(word: Word, l: Language) -> &'static str {
+pub(super) fn verdict(word: RecordStatus, l: Language) -> &'static str {
     let (en, de) = match word {
-        Word::Ok => ("Right", "Stimmt"),
-        Word::Warning => ("Works, with a warning", "Geht, mit Warnung"),
-        Word::Missing => ("Missing", "Fehlt"),
-        Word::Wrong => ("Wrong", "Falsch"),
-        Word::Extra => ("Has to go", "Muss weg"),
-        Word::Error => ("Cannot be read", "Nicht lesbar"),
-        Word::NotChecked => ("Not checked", "Nicht geprüft"),
+        RecordStatus::Ok => ("Right", "Stimmt"),
+        RecordStatus::Warning => ("Works, with a warning", "Geht, mit Warnung"),
+        RecordStatus::Missing => ("Missing", "Fehlt"),
+        RecordStatus::Wrong => ("Wrong", "Falsch"),
+        RecordStatus::Extra => ("Has to go", "Muss weg"),
+        RecordStatus::Error => ("Cannot be read", "Nicht lesbar"),
+        RecordStatus::NotChecked => ("Not checked", "Nicht geprüft"),
     };
     l.pick(en, de)
 }

@@ -38,7 +38,7 @@ use linkseal_base::metrics::MetricsHub;
 use linkseal_base::shutdown::Tasks;
 use linkseal_config::AdminToken;
 use linkseal_config::admin::Role;
-use linkseal_control::{Authorities, Authority, Control, Issue, Limit, Limits, Tools};
+use linkseal_control::{CaPool, Clients, ConfiguredCa, Control, Issue, Limit, Limits};
 use linkseal_dns::{Answer, CaIdentity, Checker, CheckerSettings, Data, Kind, Lookup, LookupError, Record, Target};
 use linkseal_domain::DomainName;
 use linkseal_domain::cert::cache::Certificates;
@@ -244,8 +244,8 @@ impl Harness {
             redirects: RedirectCache::new(1 << 20, 1).0,
             kills: KillSwitches::new(),
             handshake_failures: HandshakeFailures::default(),
-            tools: Tools {
-                authorities: Authorities::new(Authority::new(issuer, limits), Vec::new()),
+            tools: Clients {
+                authorities: CaPool::new(ConfiguredCa::new(issuer, limits), Vec::new()),
                 checker: Arc::clone(&checker),
                 asker: None,
                 preflight: None,
@@ -260,7 +260,7 @@ impl Harness {
                 cname: None,
                 ownership: linkseal_control::Ownership::Txt,
                 max_domains_per_tenant: Some(100),
-                keep_rejected: 10,
+                rejected_capacity: 10,
             },
             node: "edge-1".to_owned(),
             max_concurrent_orders: 4,

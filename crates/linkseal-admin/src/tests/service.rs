@@ -475,7 +475,7 @@ async fn the_description_is_fit_for_generated_clients() {
             assert!(schema["examples"][0].is_object(), "{place} has an example");
         }
     }
-    let records = &document["components"]["schemas"]["WantedRecord"]["properties"];
+    let records = &document["components"]["schemas"]["RequestedRecord"]["properties"];
     assert_eq!(records["type"]["enum"], json!(["CNAME", "TXT", "A", "AAAA", "MX"]));
 }
 

@@ -81,7 +81,7 @@ impl Certificates {
 
     /// Tells the control plane that a handshake came for a name whose DNS led elsewhere at the last
     /// look. Now and then for each name, and only where there is room: no one waits for it.
-    pub fn seen_astray(&self, name: &DomainName, now: Timestamp) {
+    pub fn note_handshake(&self, name: &DomainName, now: Timestamp) {
         let told = self.seen.get(name);
         if told.is_some_and(|told| told.is_within(SEEN_FOR, now)) {
             return;

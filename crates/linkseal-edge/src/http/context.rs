@@ -12,7 +12,7 @@ use linkseal_domain::admission::Admission;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
 use linkseal_event::Journal;
-use linkseal_event::verdict::Rules;
+use linkseal_event::verdict::Classifier;
 use linkseal_link::LinkKeys;
 use linkseal_net::shares::Turns;
 
@@ -48,7 +48,7 @@ pub struct Context {
     /// What is no longer led to.
     pub kills: KillSwitches,
     /// What tells machines from people.
-    pub rules: Rules,
+    pub rules: Classifier,
     /// The time.
     pub clock: Clock,
     /// Counters.

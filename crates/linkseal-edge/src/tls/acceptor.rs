@@ -282,7 +282,7 @@ impl Acceptor {
         };
         if entry.reason == Reason::Moved {
             let now = self.parts.clock.now();
-            self.parts.certificates.seen_astray(&entry.name, now);
+            self.parts.certificates.note_handshake(&entry.name, now);
         }
         let stream = tokio::select! {
             biased;

@@ -12,7 +12,7 @@ use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_link::Slug;
 use linkseal_store::{
     AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
-    Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    OrderRecord, OutboxEvent, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
     StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 
@@ -101,10 +101,10 @@ impl Store for MemoryStore {
     async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         unused()
     }
-    async fn outbox(&self, _: usize) -> Result<Vec<Happening>, StoreError> {
+    async fn outbox(&self, _: usize) -> Result<Vec<OutboxEvent>, StoreError> {
         unused()
     }
-    async fn forget_happenings(&self, _: &[u64]) -> Result<(), StoreError> {
+    async fn ack_outbox(&self, _: &[u64]) -> Result<(), StoreError> {
         unused()
     }
     async fn certificate(&self, _: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {

@@ -1,15 +1,15 @@
 //! Milestones on their way to the journal.
 
 use linkseal_domain::ssl::Reason;
-use linkseal_domain::{DomainRecord, Milestone};
+use linkseal_domain::{DomainRecord, LifecycleEvent};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{NOW, add, audit, lease, to};
-use crate::{Happening, SharedStore, StoreError, Transition};
+use crate::{OutboxEvent, SharedStore, StoreError, Transition};
 
-fn happening(of: &DomainRecord, what: Milestone) -> Happening {
-    Happening {
+fn outbox_event(of: &DomainRecord, what: LifecycleEvent) -> OutboxEvent {
+    OutboxEvent {
         seq: 0,
         id: Uuid::now_v7(),
         what,
@@ -20,9 +20,9 @@ fn happening(of: &DomainRecord, what: Milestone) -> Happening {
     }
 }
 
-fn telling(record: &DomainRecord, reason: Reason, what: &[Happening]) -> Transition {
+fn telling(record: &DomainRecord, reason: Reason, what: &[OutboxEvent]) -> Transition {
     Transition {
-        happenings: what.to_vec(),
+        outbox_events: what.to_vec(),
         ..to(record, reason)
     }
 }
@@ -32,27 +32,27 @@ pub(crate) async fn what_happened_waits_in_order_until_it_is_told(store: SharedS
     let b = add(&store, "b.example", "acme", Reason::Queued).await;
     assert!(store.outbox(10).await.unwrap().is_empty());
     let told = [
-        happening(&a, Milestone::Issued),
-        happening(&b, Milestone::Failed),
-        happening(&b, Milestone::Moved),
+        outbox_event(&a, LifecycleEvent::Issued),
+        outbox_event(&b, LifecycleEvent::Failed),
+        outbox_event(&b, LifecycleEvent::Moved),
     ];
     store.transition(telling(&a, Reason::Ok, &told[..1])).await.unwrap();
     store.transition(telling(&b, Reason::Moved, &told[1..])).await.unwrap();
     let waiting = store.outbox(10).await.unwrap();
     assert!(waiting.windows(2).all(|pair| pair[0].seq < pair[1].seq));
-    let unnumbered: Vec<_> = waiting.iter().cloned().map(|h| Happening { seq: 0, ..h }).collect();
+    let unnumbered: Vec<_> = waiting.iter().cloned().map(|h| OutboxEvent { seq: 0, ..h }).collect();
     assert_eq!(unnumbered, told);
     assert_eq!(store.outbox(2).await.unwrap(), waiting[..2]);
 
-    store.forget_happenings(&[waiting[1].seq]).await.unwrap();
-    store.forget_happenings(&[waiting[1].seq, 0]).await.unwrap();
+    store.ack_outbox(&[waiting[1].seq]).await.unwrap();
+    store.ack_outbox(&[waiting[1].seq, 0]).await.unwrap();
     assert_eq!(
         store.outbox(10).await.unwrap(),
         [waiting[0].clone(), waiting[2].clone()]
     );
     // A place is never given twice.
     let again = store.domain(&a.name).await.unwrap().unwrap();
-    let more = [happening(&a, Milestone::Renewed)];
+    let more = [outbox_event(&a, LifecycleEvent::Renewed)];
     store.transition(telling(&again, Reason::Ok, &more)).await.unwrap();
     assert!(store.outbox(10).await.unwrap()[2].seq > waiting[2].seq);
 }
@@ -63,7 +63,7 @@ pub(crate) async fn what_was_not_stored_did_not_happen(store: SharedStore) {
     store.transition(to(&a, Reason::Ordering)).await.unwrap();
     let stale = Transition {
         fence: Some(fence),
-        ..telling(&a, Reason::Ok, &[happening(&a, Milestone::Issued)])
+        ..telling(&a, Reason::Ok, &[outbox_event(&a, LifecycleEvent::Issued)])
     };
     assert!(matches!(store.transition(stale).await, Err(StoreError::Conflict)));
     assert!(store.outbox(10).await.unwrap().is_empty());
@@ -73,7 +73,7 @@ pub(crate) async fn a_purge_takes_what_was_not_told(store: SharedStore) {
     let a = add(&store, "a.example", "acme", Reason::Queued).await;
     let b = add(&store, "b.example", "acme", Reason::Queued).await;
     for domain in [&a, &b] {
-        let told = [happening(domain, Milestone::Issued)];
+        let told = [outbox_event(domain, LifecycleEvent::Issued)];
         store.transition(telling(domain, Reason::Ok, &told)).await.unwrap();
     }
     store.purge(&a.name, None, audit("purge", "a.example")).await.unwrap();

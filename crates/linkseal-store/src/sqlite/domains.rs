@@ -123,7 +123,7 @@ pub(super) fn transition(db: &Connection, change: Transition) -> Result<DomainRe
             .execute([row.id])?;
     }
     history::append_timeline(db, row.id, &change.timeline)?;
-    outbox::append(db, row.id, &change.happenings)?;
+    outbox::append(db, row.id, &change.outbox_events)?;
     if let Some(audit) = &change.audit {
         history::append_audit(db, audit)?;
     }
@@ -159,7 +159,7 @@ pub(super) fn purge(
 }
 
 fn delete(db: &Connection, name: &str, row: &Row) -> Result<(), StoreError> {
-    // Certificate, order, timeline and happenings go with it, by their foreign keys.
+    // Certificate, order, timeline and outbox_events go with it, by their foreign keys.
     db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
         .execute([row.id])?;
     db.prepare_cached("DELETE FROM redirects WHERE domain = ?1")?

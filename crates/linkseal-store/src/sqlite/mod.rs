@@ -52,7 +52,7 @@ use super::metrics::Metrics;
 use super::unreadable::Unreadable;
 use super::{
     AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
-    Happening, OrderRecord, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    OrderRecord, OutboxEvent, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
     StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 
@@ -300,14 +300,13 @@ impl Store for SqliteStore {
         self.read("next_due", move |db| domains::next_due(db, now)).await
     }
 
-    async fn outbox(&self, limit: usize) -> Result<Vec<Happening>, StoreError> {
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEvent>, StoreError> {
         self.read("outbox", move |db| outbox::oldest(db, limit)).await
     }
 
-    async fn forget_happenings(&self, seqs: &[u64]) -> Result<(), StoreError> {
+    async fn ack_outbox(&self, seqs: &[u64]) -> Result<(), StoreError> {
         let seqs = seqs.to_vec();
-        self.write("forget_happenings", move |db| outbox::forget(db, &seqs))
-            .await
+        self.write("ack_outbox", move |db| outbox::forget(db, &seqs)).await
     }
 
     async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {

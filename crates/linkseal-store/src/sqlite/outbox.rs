@@ -5,22 +5,22 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::rows::{json_of, milestone_of, number, sql_int, stored_name, text_of};
-use crate::{Happening, OUTBOX_KEPT, StoreError};
+use crate::{OUTBOX_KEPT, OutboxEvent, StoreError};
 
 /// The oldest beyond [`OUTBOX_KEPT`] go once in so many new ones.
 const PRUNE_EVERY: i64 = 256;
 
 /// Adds what happened to the domain with this row id.
-pub(super) fn append(db: &Connection, domain: i64, happenings: &[Happening]) -> Result<(), StoreError> {
-    for happening in happenings {
+pub(super) fn append(db: &Connection, domain: i64, outbox_events: &[OutboxEvent]) -> Result<(), StoreError> {
+    for outbox_event in outbox_events {
         let sql = "INSERT INTO outbox (domain, id, what, at, tenant, ssl) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         db.prepare_cached(sql)?.execute(params![
             domain,
-            happening.id.to_string(),
-            happening.what.as_str(),
-            happening.at.as_millis(),
-            happening.tenant,
-            text_of(&happening.ssl)?,
+            outbox_event.id.to_string(),
+            outbox_event.what.as_str(),
+            outbox_event.at.as_millis(),
+            outbox_event.tenant,
+            text_of(&outbox_event.ssl)?,
         ])?;
         let seq = db.last_insert_rowid();
         if seq % PRUNE_EVERY == 0 {
@@ -44,13 +44,13 @@ fn prune(db: &Connection, last: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn oldest(db: &Connection, limit: usize) -> Result<Vec<Happening>, StoreError> {
+pub(super) fn oldest(db: &Connection, limit: usize) -> Result<Vec<OutboxEvent>, StoreError> {
     let sql = "SELECT seq, outbox.id, what, at, name, outbox.tenant, ssl FROM outbox
         JOIN domains ON domains.id = outbox.domain ORDER BY seq";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
-    let mut happenings = Vec::new();
-    while happenings.len() < limit
+    let mut outbox_events = Vec::new();
+    while outbox_events.len() < limit
         && let Some(row) = rows.next()?
     {
         // One that only a newer version can tell of waits for it, and holds back none.
@@ -61,7 +61,7 @@ pub(super) fn oldest(db: &Connection, limit: usize) -> Result<Vec<Happening>, St
         ) else {
             continue;
         };
-        happenings.push(Happening {
+        outbox_events.push(OutboxEvent {
             seq: number(row.get(0)?),
             id,
             what,
@@ -71,7 +71,7 @@ pub(super) fn oldest(db: &Connection, limit: usize) -> Result<Vec<Happening>, St
             ssl: json_of(row.get(6)?),
         });
     }
-    Ok(happenings)
+    Ok(outbox_events)
 }
 
 pub(super) fn forget(db: &Connection, seqs: &[u64]) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use linkseal_domain::links::Kill;
 use linkseal_domain::ssl::Reason;
-use linkseal_domain::{DomainName, DomainRecord, Milestone};
+use linkseal_domain::{DomainName, DomainRecord, LifecycleEvent};
 use linkseal_link::Slug;
 use rusqlite::Row;
 use serde::Serialize;
@@ -65,8 +65,10 @@ pub(super) fn reason_of(text: &str) -> Option<Reason> {
 }
 
 /// `None`: one that only a newer version knows.
-pub(super) fn milestone_of(text: &str) -> Option<Milestone> {
-    Milestone::ALL.into_iter().find(|milestone| milestone.as_str() == text)
+pub(super) fn milestone_of(text: &str) -> Option<LifecycleEvent> {
+    LifecycleEvent::ALL
+        .into_iter()
+        .find(|lifecycle_event| lifecycle_event.as_str() == text)
 }
 
 pub(super) fn step_text(step: OrderStep) -> &'static str {

@@ -35,7 +35,7 @@ use linkseal_domain::record::{AppLinks, Origin};
 use linkseal_domain::registry::{Entry, Registry};
 use linkseal_domain::ssl::{CertificateInfo, Reason};
 use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_event::verdict::Rules;
+use linkseal_event::verdict::Classifier;
 use linkseal_event::{Durability, EventSettings, IpPrivacy, Journal};
 use linkseal_link::{Destination, LinkKey, LinkKeys, Message, Minter};
 use linkseal_net::shares::Turns;
@@ -174,7 +174,7 @@ impl Edge {
             bodies: FairRoom::new(256, 64),
             connections: crate::limits::Limits::new(10_000),
             kills: KillSwitches::new(),
-            rules: Rules::builtin().unwrap(),
+            rules: Classifier::builtin().unwrap(),
             clock,
             metrics: Metrics::register(&metrics).unwrap(),
             draining: Arc::new(AtomicBool::new(false)),

@@ -54,7 +54,7 @@ pub struct RuleSettings {
     pub events: bool,
 }
 
-/// A back end and how it is reached. Rules with equal ones share their connections, also over a
+/// A back end and how it is reached. Classifier with equal ones share their connections, also over a
 /// reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {

@@ -48,7 +48,7 @@ const SEND_BUFFER: usize = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
 
-/// A back end with its connections. Rules that reach it in the same way share it.
+/// A back end with its connections. Classifier that reach it in the same way share it.
 pub(super) struct Backend {
     pub(super) origin: Origin,
     connector: Connector,

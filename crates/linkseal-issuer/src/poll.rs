@@ -65,7 +65,7 @@ impl Driver<'_> {
     }
 
     /// Makes a call that can be repeated, again when it brings no answer.
-    pub(super) async fn steadily<T, F>(&self, call: impl Fn() -> F) -> Result<T, CallError>
+    pub(super) async fn with_retries<T, F>(&self, call: impl Fn() -> F) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {

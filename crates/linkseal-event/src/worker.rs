@@ -40,7 +40,7 @@ const PASS_EVERY: Duration = Duration::from_secs(60);
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 
 /// Feeds one sink.
-pub(super) struct Feed {
+pub(super) struct SinkWorker {
     pub(super) types: Option<Vec<EventType>>,
     pub(super) sink: Box<dyn Sink>,
     pub(super) journal: Journal,
@@ -82,7 +82,7 @@ pub(super) struct At {
     saved: Timestamp,
 }
 
-impl Feed {
+impl SinkWorker {
     /// Feeds until the program stops.
     pub(super) async fn run(mut self) {
         let mut done = 0;

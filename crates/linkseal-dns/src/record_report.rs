@@ -6,9 +6,9 @@ use std::time::Duration;
 use linkseal_base::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::look::Look;
 use super::lookup::{Kind, LookupError, is_name, normal, zone_of};
 use super::near_miss::NearMiss;
+use super::query::Queries;
 
 /// How many values found are shown: zones hold anything, people read a few.
 const MAX_FOUND: usize = 8;
@@ -21,7 +21,7 @@ const MAX_VALUE: usize = 1024;
 /// What a record's check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Word {
+pub enum RecordStatus {
     /// As asked for.
     Ok,
     /// Not there.
@@ -38,7 +38,7 @@ pub enum Word {
     NotChecked,
 }
 
-impl Word {
+impl RecordStatus {
     /// Whether it is known what stands there.
     pub fn is_known(self) -> bool {
         !matches!(self, Self::Error | Self::NotChecked)
@@ -106,7 +106,7 @@ pub struct RecordReport {
     /// What it holds, shortened where long.
     pub found: Vec<String>,
     /// What came of it.
-    pub verdict: Word,
+    pub verdict: RecordStatus,
     /// How many seconds caches may keep what was found, absence included. `None`: not known.
     pub ttl: Option<u32>,
     /// When a change made now is seen everywhere; for a right record, when the last cache has let
@@ -126,7 +126,7 @@ impl RecordReport {
             host_short: short(host),
             expected: expected.iter().map(|e| shown(e, MAX_EXPECTED)).collect(),
             found: Vec::new(),
-            verdict: Word::Ok,
+            verdict: RecordStatus::Ok,
             ttl: None,
             visible_by: None,
             hint: Hint::new("This record is right.", "Dieser Eintrag stimmt."),
@@ -143,7 +143,7 @@ impl RecordReport {
         self
     }
 
-    pub(super) fn is(mut self, verdict: Word, hint: Hint) -> Self {
+    pub(super) fn is(mut self, verdict: RecordStatus, hint: Hint) -> Self {
         self.verdict = verdict;
         self.hint = hint;
         self
@@ -159,7 +159,7 @@ impl RecordReport {
 
     /// The row of a missing record, showing the one that was meant to be it.
     pub(super) fn near(self, miss: Option<NearMiss>) -> Self {
-        let Some(NearMiss { found, hint }) = miss.filter(|_| self.verdict == Word::Missing) else {
+        let Some(NearMiss { found, hint }) = miss.filter(|_| self.verdict == RecordStatus::Missing) else {
             return self;
         };
         let ttl = self.ttl;
@@ -167,7 +167,7 @@ impl RecordReport {
     }
 
     /// The row of a record that does not exist, or whose servers fail.
-    pub(super) async fn without(self, look: &Look<'_>, kind: Kind, error: &LookupError) -> Self {
+    pub(super) async fn without(self, look: &Queries<'_>, kind: Kind, error: &LookupError) -> Self {
         if !error.is_absent() {
             return self.failed(error);
         }
@@ -196,13 +196,13 @@ impl RecordReport {
             ttl: error.negative_ttl(),
             ..self
         }
-        .is(Word::Missing, hint.and(misplaced))
+        .is(RecordStatus::Missing, hint.and(misplaced))
     }
 
     /// The row of a record whose servers fail.
     pub(super) fn failed(self, error: &LookupError) -> Self {
         let zone = zone_of(&self.host).to_owned();
-        self.is(Word::Error, servers_fail(&zone, &error.to_string()))
+        self.is(RecordStatus::Error, servers_fail(&zone, &error.to_string()))
     }
 
     /// The row of an alias that leads elsewhere.
@@ -210,7 +210,7 @@ impl RecordReport {
         let host = self.host.clone();
         if !is_name(&found.to_ascii_lowercase()) && found.parse::<IpAddr>().is_err() && !found.contains(", ") {
             return self.is(
-                Word::Wrong,
+                RecordStatus::Wrong,
                 Hint::new(
                     format!("{host} points to \"{found}\", which is no host name: enter only {target} as the target, without https://, slashes, blanks, commas or other words."),
                     format!("{host} zeigt auf \"{found}\", das ist kein Hostname: Geben Sie als Ziel nur {target} ein, ohne https://, Schrägstriche, Leerzeichen, Kommas oder weitere Wörter."),
@@ -234,7 +234,7 @@ impl RecordReport {
                 ),
             )
         });
-        self.is(Word::Wrong, hint.and(dot))
+        self.is(RecordStatus::Wrong, hint.and(dot))
     }
 }
 
@@ -249,16 +249,16 @@ pub(super) fn servers_fail(zone: &str, error: &str) -> Hint {
 /// A newer look at a record instead of an older one, unless it only failed.
 pub(super) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) -> RecordReport {
     match newer.verdict {
-        Word::Ok => {
+        RecordStatus::Ok => {
             let until = cached.ttl.map(|s| now + Duration::from_secs(s.into()));
             RecordReport {
                 visible_by: until,
                 ..newer
             }
-            .is(Word::Ok, still_cached(until))
+            .is(RecordStatus::Ok, still_cached(until))
         }
-        Word::Error | Word::NotChecked => cached,
-        Word::Missing | Word::Wrong | Word::Warning | Word::Extra => newer,
+        RecordStatus::Error | RecordStatus::NotChecked => cached,
+        RecordStatus::Missing | RecordStatus::Wrong | RecordStatus::Warning | RecordStatus::Extra => newer,
     }
 }
 
@@ -279,7 +279,7 @@ pub(super) fn still_cached(until: Option<Timestamp>) -> Hint {
 /// Where a record stands that was entered with the zone's name twice, a common slip: forms add
 /// the zone to what is typed. Only when the right name does not exist at all, else a wildcard
 /// would look like it.
-async fn misplaced(look: &Look<'_>, host: &str, kind: Kind, wanted: &str, error: &LookupError) -> Option<String> {
+async fn misplaced(look: &Queries<'_>, host: &str, kind: Kind, wanted: &str, error: &LookupError) -> Option<String> {
     if !matches!(error, LookupError::NxDomain { .. }) {
         return None;
     }

@@ -59,7 +59,7 @@ impl Domain {
 
 /// The book.
 #[derive(Default)]
-pub(super) struct Book {
+pub(super) struct Fleet {
     domains: Vec<Domain>,
     ids: HashMap<DomainName, Id>,
     /// All that are not in hand and are due at some time.
@@ -74,7 +74,7 @@ pub(super) struct Book {
     pub(super) trial: Option<Id>,
 }
 
-impl Book {
+impl Fleet {
     pub(super) fn add(&mut self, domain: Domain) -> Id {
         let id = Id::try_from(self.domains.len()).unwrap_or(Id::MAX);
         self.ids.insert(domain.name.clone(), id);

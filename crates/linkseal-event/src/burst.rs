@@ -8,7 +8,7 @@
 //! sign may then be missed, never made up. It holds hashes and network prefixes; nothing of it is
 //! written anywhere.
 //!
-//! An event is seen twice: [`Memory::observe`] before it is written, and [`Memory::written`] when
+//! An event is seen twice: [`BurstDetector::observe`] before it is written, and [`BurstDetector::written`] when
 //! it has an id. Between the two others may find that it belongs to a burst; anyone who comes last
 //! gets the correction to write.
 
@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::rules::{self, Sign};
-use super::verdict::Signs;
+use super::rules::{self, Signal};
+use super::verdict::Signals;
 
 /// Parts with a lock of their own: enough that threads rarely meet.
 const SHARDS: usize = 64;
@@ -36,7 +36,7 @@ const EVENTS: usize = 2 * rules::BURST_LINKS;
 const PROBES: usize = 16;
 
 /// The memory.
-pub(super) struct Memory {
+pub(super) struct BurstDetector {
     shards: Box<[Mutex<Shard>]>,
     /// Keyed at random, so that no one can choose what shares a place.
     hash: RandomState,
@@ -44,7 +44,7 @@ pub(super) struct Memory {
 
 /// One event, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sighting<'a> {
+pub(super) struct Observation<'a> {
     pub(super) tenant: &'a str,
     pub(super) message: Uuid,
     pub(super) what: What,
@@ -53,7 +53,7 @@ pub(super) struct Sighting<'a> {
     /// By the edge's clock, in milliseconds.
     pub(super) now: i64,
     /// What the request says by itself.
-    pub(super) signs: Signs,
+    pub(super) signs: Signals,
 }
 
 /// What of the message was fetched.
@@ -79,7 +79,7 @@ pub(super) struct Ticket {
 pub(super) struct Correction {
     pub(super) id: Uuid,
     pub(super) what: What,
-    pub(super) signs: Signs,
+    pub(super) signs: Signals,
 }
 
 /// Corrections that became due.
@@ -117,9 +117,9 @@ struct Entry {
     agent: u32,
     /// `None`: it is being written, or was lost.
     id: Option<Uuid>,
-    signs: Signs,
+    signs: Signals,
     /// What stands in the journal.
-    written: Signs,
+    written: Signals,
 }
 
 /// A changed token.
@@ -130,7 +130,7 @@ struct Probe {
     at: i64,
 }
 
-impl Memory {
+impl BurstDetector {
     pub(super) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -139,7 +139,7 @@ impl Memory {
     }
 
     /// Takes an event in before it is written; its signs with those of its company.
-    pub(super) fn observe(&self, seen: &Sighting<'_>) -> (Signs, Ticket) {
+    pub(super) fn observe(&self, seen: &Observation<'_>) -> (Signals, Ticket) {
         let message = self.hash.hash_one(seen.message);
         let key = message ^ self.hash.hash_one(seen.tenant);
         let (index, mut shard) = self.shard(message);
@@ -151,10 +151,10 @@ impl Memory {
             agent: crc32c::crc32c(seen.agent),
             id: None,
             signs: seen.signs,
-            written: Signs::default(),
+            written: Signals::default(),
         };
         if shard.was_probed(message, &new) {
-            new.signs.add(Sign::ChangedTokenBefore);
+            new.signs.add(Signal::ChangedTokenBefore);
         }
         shard.slot(key).take(&mut new);
         let ticket = Ticket {
@@ -276,13 +276,13 @@ impl Slot {
         let mut burst = false;
         for event in self.events.iter().filter(|e| is_company(e)) {
             links.add(event.what);
-            burst |= event.signs.has(Sign::BurstOfLinks);
+            burst |= event.signs.has(Signal::BurstOfLinks);
         }
         burst |= links.count >= rules::BURST_LINKS;
         let sign = if burst {
-            Some(Sign::BurstOfLinks)
+            Some(Signal::BurstOfLinks)
         } else if links.count == 2 {
-            Some(Sign::TwoLinksAtOnce)
+            Some(Signal::TwoLinksAtOnce)
         } else {
             None
         };
@@ -301,8 +301,8 @@ impl Slot {
                 && within(e.at, new.at, rules::TWO_NETWORKS_WINDOW)
         };
         for event in self.events.iter_mut().filter(|e| elsewhere(e)) {
-            event.signs.add(Sign::TwoNetworks);
-            new.signs.add(Sign::TwoNetworks);
+            event.signs.add(Signal::TwoNetworks);
+            new.signs.add(Signal::TwoNetworks);
         }
         new.written = new.signs;
         self.last = new.at;
@@ -356,25 +356,25 @@ mod tests {
     const HOME: &str = "198.51.100.4";
     const T0: i64 = 1_800_000_000_000;
 
-    fn click(message: u128, link: u16, ip: &str, agent: &'static str, now: i64) -> Sighting<'static> {
-        Sighting {
+    fn click(message: u128, link: u16, ip: &str, agent: &'static str, now: i64) -> Observation<'static> {
+        Observation {
             tenant: "acme",
             message: Uuid::from_u128(message),
             what: What::Link(link),
             ip: ip.parse().unwrap(),
             agent: agent.as_bytes(),
             now,
-            signs: Signs::default(),
+            signs: Signals::default(),
         }
     }
 
     /// The verdict that is written, and the corrections by id, of an event whose id is its time.
-    fn see(memory: &Memory, seen: &Sighting<'_>) -> (Verdict, Vec<(i64, Verdict)>) {
+    fn see(memory: &BurstDetector, seen: &Observation<'_>) -> (Verdict, Vec<(i64, Verdict)>) {
         let (signs, ticket) = memory.observe(seen);
         (Verdict::of(signs), note(memory, &ticket, seen.now))
     }
 
-    fn note(memory: &Memory, ticket: &Ticket, id: i64) -> Vec<(i64, Verdict)> {
+    fn note(memory: &BurstDetector, ticket: &Ticket, id: i64) -> Vec<(i64, Verdict)> {
         let corrections = memory.written(ticket, Uuid::from_u128(id as u128));
         corrections
             .into_iter()
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn the_third_link_within_a_second_makes_a_burst_of_the_first() {
-        let memory = Memory::new();
+        let memory = BurstDetector::new();
         let (first, none) = see(&memory, &click(1, 0, OFFICE, "a", T0));
         assert_eq!((first.class, none.len()), (Class::Human, 0));
         let (second, corrected) = see(&memory, &click(1, 1, OFFICE, "a", T0 + 100));
@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn people_make_no_burst() {
-        let memory = Memory::new();
+        let memory = BurstDetector::new();
         // One person, in the time a quick one takes.
         for link in 0..10 {
             let (verdict, corrected) = see(&memory, &click(1, link, OFFICE, "a", T0 + i64::from(link) * 1_001));
@@ -436,7 +436,7 @@ mod tests {
         }
         // Another tenant's message of the same id.
         for (link, tenant) in [(0, "a"), (1, "b"), (2, "c")] {
-            let seen = Sighting {
+            let seen = Observation {
                 tenant,
                 ..click(4, link, OFFICE, "a", T0)
             };
@@ -446,8 +446,8 @@ mod tests {
 
     #[test]
     fn a_burst_from_many_addresses_is_one_by_its_agent_and_takes_the_pixel_along() {
-        let memory = Memory::new();
-        let pixel = Sighting {
+        let memory = BurstDetector::new();
+        let pixel = Observation {
             what: What::Other,
             ..click(1, 0, "192.0.2.7", "farm", T0)
         };
@@ -468,13 +468,13 @@ mod tests {
 
     #[test]
     fn weak_signs_together_are_enough() {
-        let memory = Memory::new();
-        let mut signs = Signs::default();
-        signs.add(Sign::RightAfterIssue);
+        let memory = BurstDetector::new();
+        let mut signs = Signals::default();
+        signs.add(Signal::RightAfterIssue);
         see(&memory, &click(1, 0, OFFICE, "a", T0));
         let (verdict, _) = see(
             &memory,
-            &Sighting {
+            &Observation {
                 signs,
                 ..click(1, 1, OFFICE, "a", T0 + 1)
             },
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn one_link_from_two_networks_within_seconds_is_unsure_for_both() {
-        let memory = Memory::new();
+        let memory = BurstDetector::new();
         see(&memory, &click(1, 4, OFFICE, "a", T0));
         let (second, corrected) = see(&memory, &click(1, 4, HOME, "b", T0 + 4_000));
         assert_eq!((second.class, reasons(&second)), (Class::Unknown, vec!["two_networks"]));
@@ -499,7 +499,7 @@ mod tests {
 
     #[test]
     fn a_changed_token_just_before_gives_a_gateway_away() {
-        let memory = Memory::new();
+        let memory = BurstDetector::new();
         memory.probed(Uuid::from_u128(1), OFFICE.parse().unwrap(), T0);
         let (verdict, _) = see(&memory, &click(1, 0, OFFICE, "a", T0 + 3_000));
         assert_eq!(
@@ -521,7 +521,7 @@ mod tests {
         // Three requests are observed before the first is written; in every order of writing,
         // each event ends as a scanner's.
         for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
-            let memory = Memory::new();
+            let memory = BurstDetector::new();
             let seen: Vec<_> = (0..3).map(|link| click(1, link, OFFICE, "a", T0)).collect();
             let observed: Vec<_> = seen.iter().map(|s| memory.observe(s)).collect();
             let mut last: Vec<_> = observed.iter().map(|(signs, _)| Verdict::of(*signs).class).collect();
@@ -540,7 +540,7 @@ mod tests {
 
     #[test]
     fn the_memory_stays_as_large_as_it_is() {
-        let memory = Memory::new();
+        let memory = BurstDetector::new();
         for message in 0..100_000 {
             see(&memory, &click(message, 0, OFFICE, "a", T0 + message as i64));
             memory.probed(Uuid::from_u128(message), OFFICE.parse().unwrap(), T0);
@@ -566,7 +566,7 @@ mod tests {
         const EVENTS: u128 = 500_000;
         const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
         for threads in [1, 2, 4] {
-            let memory = Memory::new();
+            let memory = BurstDetector::new();
             let start = std::time::Instant::now();
             std::thread::scope(|scope| {
                 for thread in 0..threads {

@@ -11,8 +11,8 @@ use linkseal_domain::DomainName;
 use linkseal_domain::record::DnsVerdict;
 
 use super::cdn;
-use super::look::Look;
 use super::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};
+use super::query::Queries;
 
 /// How many CNAMEs are followed; a CA follows hardly more.
 const MAX_CHAIN: usize = 10;
@@ -66,7 +66,7 @@ pub(super) struct Trace {
 }
 
 /// Follows a name and compares where it ends with the edge.
-pub(super) async fn trace(look: &Look<'_>, name: &DomainName, target: &Target) -> Trace {
+pub(super) async fn trace(look: &Queries<'_>, name: &DomainName, target: &Target) -> Trace {
     let mut trace = Trace {
         verdict: DnsVerdict::Right,
         chain: Vec::new(),
@@ -88,7 +88,7 @@ pub(super) async fn trace(look: &Look<'_>, name: &DomainName, target: &Target) -
 }
 
 /// Follows the CNAMEs to the last name. `Err`: the verdict is clear before any address is known.
-async fn follow(look: &Look<'_>, name: &str, target: &Target, trace: &mut Trace) -> Result<String, DnsVerdict> {
+async fn follow(look: &Queries<'_>, name: &str, target: &Target, trace: &mut Trace) -> Result<String, DnsVerdict> {
     let mut current = name.to_owned();
     loop {
         match look.get(&current, Kind::Cname).await {
@@ -132,7 +132,7 @@ async fn follow(look: &Look<'_>, name: &str, target: &Target, trace: &mut Trace)
 }
 
 /// Compares the addresses at the chain's end with the edge's.
-async fn addresses(look: &Look<'_>, end: &str, name: &DomainName, target: &Target, trace: &mut Trace) -> DnsVerdict {
+async fn addresses(look: &Queries<'_>, end: &str, name: &DomainName, target: &Target, trace: &mut Trace) -> DnsVerdict {
     let (a, aaaa) = join(look.get(end, Kind::A), look.get(end, Kind::Aaaa)).await;
     let found = [ips(&a), ips(&aaaa)].concat();
     if found.is_empty() {
@@ -223,7 +223,7 @@ impl Own {
     }
 }
 
-async fn own_addresses(look: &Look<'_>, target: &Target) -> Own {
+async fn own_addresses(look: &Queries<'_>, target: &Target) -> Own {
     let (a, aaaa) = join(
         look.get(target.name.as_str(), Kind::A),
         look.get(target.name.as_str(), Kind::Aaaa),

@@ -1,22 +1,22 @@
-//! Records a platform asks one customer for ([`WantedRecord`]). Reported only, never a gate.
+//! Records a platform asks one customer for ([`RequestedRecord`]). Reported only, never a gate.
 
 use std::net::IpAddr;
 
-use linkseal_domain::record::WantedRecord;
+use linkseal_domain::record::RequestedRecord;
 
-use super::look::Look;
 use super::lookup::{Answer, Data, Kind, normal, plain};
 use super::near_miss;
-use super::row::{Hint, Purpose, RecordReport, Word};
+use super::query::Queries;
+use super::record_report::{Hint, Purpose, RecordReport, RecordStatus};
 
 /// Checks one record.
-pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordReport {
+pub(super) async fn check(look: &Queries<'_>, wanted: &RequestedRecord) -> RecordReport {
     let (host, value) = (normal(&wanted.host), wanted.value.trim());
     let type_name = wanted.kind.trim().to_ascii_uppercase();
     let row = RecordReport::new(&type_name, Purpose::Domain, &host, vec![value.to_owned()]);
     let Some(kind) = Kind::parse(&type_name) else {
         return row.is(
-            Word::NotChecked,
+            RecordStatus::NotChecked,
             Hint::new(
                 format!("{type_name} records are not looked at."),
                 format!("{type_name}-Einträge werden nicht geprüft."),
@@ -48,7 +48,7 @@ pub(super) async fn check(look: &Look<'_>, wanted: &WantedRecord) -> RecordRepor
     }
     let quoted = kind == Kind::Txt && row.found.iter().any(|f| words(f) == words(value));
     row.is(
-        Word::Wrong,
+        RecordStatus::Wrong,
         Hint::new(
             format!("Change the record {host} {type_name} to {value}."),
             format!("Ändern Sie den Eintrag {host} {type_name} auf {value}."),
@@ -105,48 +105,63 @@ mod tests {
     #[tokio::test]
     async fn every_type_is_compared_as_it_should_be() {
         for (kind, value, found, verdict) in [
-            ("TXT", "\"token=abc\"", vec!["other", "token=abc"], Word::Ok),
-            ("TXT", "token=abc", vec!["token=old"], Word::Wrong),
-            ("TXT", "token=abc", vec!["\"token=abc\""], Word::Wrong),
-            ("TXT", "\"token=a\" \"b c\"", vec!["token=a b c"], Word::Ok),
-            ("TXT", "token=abc", vec!["v=spf1 -all"], Word::Missing),
-            ("txt", "token=abc", vec![], Word::Missing),
+            ("TXT", "\"token=abc\"", vec!["other", "token=abc"], RecordStatus::Ok),
+            ("TXT", "token=abc", vec!["token=old"], RecordStatus::Wrong),
+            ("TXT", "token=abc", vec!["\"token=abc\""], RecordStatus::Wrong),
+            ("TXT", "\"token=a\" \"b c\"", vec!["token=a b c"], RecordStatus::Ok),
+            ("TXT", "token=abc", vec!["v=spf1 -all"], RecordStatus::Missing),
+            ("txt", "token=abc", vec![], RecordStatus::Missing),
             (
                 "CNAME",
                 "Target.Platform.example.",
                 vec!["target.platform.example"],
-                Word::Ok,
+                RecordStatus::Ok,
             ),
-            ("CNAME", "target.platform.example", vec!["other.example"], Word::Wrong),
-            ("A", "192.0.2.1", vec!["192.0.2.2", "192.0.2.1"], Word::Ok),
-            ("A", "192.0.2.1", vec!["192.0.2.2"], Word::Wrong),
-            ("AAAA", "2001:DB8:0::1", vec!["2001:db8::1"], Word::Ok),
+            (
+                "CNAME",
+                "target.platform.example",
+                vec!["other.example"],
+                RecordStatus::Wrong,
+            ),
+            ("A", "192.0.2.1", vec!["192.0.2.2", "192.0.2.1"], RecordStatus::Ok),
+            ("A", "192.0.2.1", vec!["192.0.2.2"], RecordStatus::Wrong),
+            ("AAAA", "2001:DB8:0::1", vec!["2001:db8::1"], RecordStatus::Ok),
             (
                 "MX",
                 "10  mx.platform.example.",
                 vec!["10 mx.platform.example"],
-                Word::Ok,
+                RecordStatus::Ok,
             ),
             (
                 "MX",
                 "10 mx.platform.example",
                 vec!["20 mx.platform.example"],
-                Word::Wrong,
+                RecordStatus::Wrong,
             ),
-            ("CAA", "0 issue \"ca.example\"", vec!["0 issue ca.example"], Word::Ok),
-            ("NS", "ns1.platform.example", vec!["ns1.platform.example"], Word::Ok),
-            ("SRV", "0 0 1 x.example", vec![], Word::NotChecked),
+            (
+                "CAA",
+                "0 issue \"ca.example\"",
+                vec!["0 issue ca.example"],
+                RecordStatus::Ok,
+            ),
+            (
+                "NS",
+                "ns1.platform.example",
+                vec!["ns1.platform.example"],
+                RecordStatus::Ok,
+            ),
+            ("SRV", "0 0 1 x.example", vec![], RecordStatus::NotChecked),
         ] {
             let script = Script::new();
             for f in &found {
                 script.add(HOST, Kind::parse(kind).unwrap(), f);
             }
-            let wanted = WantedRecord {
+            let wanted = RequestedRecord {
                 kind: kind.into(),
                 host: "Verify.customer.example.".into(),
                 value: value.into(),
             };
-            let row = script.with_look(async |look| check(look, &wanted).await).await;
+            let row = script.with_queries(async |look| check(look, &wanted).await).await;
             assert_eq!(row.verdict, verdict, "{kind} {value} {found:?}: {}", row.hint.en);
             assert_eq!((row.host.as_str(), row.purpose), (HOST, Purpose::Domain));
         }

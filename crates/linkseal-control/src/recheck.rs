@@ -55,7 +55,7 @@ impl Control {
             (false, true) => draft
                 .record
                 .ssl
-                .astray_since
+                .misdirected_since
                 .is_some_and(|at| since(at) < SILENCE_ALLOWED),
             (false, false) => false,
         };
@@ -114,12 +114,12 @@ impl Control {
         }
     }
 
-    /// Has a name that has been astray for long looked at far more seldom. `last_look`: when it
+    /// Has a name that has been recheck for long looked at far more seldom. `last_look`: when it
     /// was looked at before. `None`: never.
     fn slow_down(&self, draft: &mut Draft, last_look: Option<Timestamp>) {
         let now = draft.now();
         let departed_after = self.inner.settings.load().departed_after;
-        let Some(since) = draft.record.ssl.astray_since else {
+        let Some(since) = draft.record.ssl.misdirected_since else {
             return;
         };
         let has_departed = |at: Timestamp| at.saturating_since(since) >= departed_after;
@@ -140,7 +140,7 @@ impl Control {
 
     /// A handshake came for a name that did not point here at the last look, and was served what is
     /// held: perhaps it points here again.
-    pub(super) async fn seen_astray(&self, name: DomainName) {
+    pub(super) async fn note_handshake(&self, name: DomainName) {
         let is_moved = |name: &DomainName| {
             let entry = self.inner.registry.get(name.as_str());
             entry.is_some_and(|e| e.reason == Reason::Moved)

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// `SplitMix64`: eight bytes of state, and good enough to spread renewals.
 #[derive(Debug)]
-pub(super) struct Dice(u64);
+pub(super) struct SeededRng(u64);
 
-impl Dice {
+impl SeededRng {
     /// The same seed gives the same numbers.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
@@ -41,9 +41,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_numbers_and_they_are_spread() {
-        let mut dice = Dice::new(7);
+        let mut dice = SeededRng::new(7);
         let numbers: Vec<_> = (0..10_000).map(|_| dice.unit()).collect();
-        let mut again = Dice::new(7);
+        let mut again = SeededRng::new(7);
         assert!(numbers.iter().all(|n| *n == again.unit() && (0.0..1.0).contains(n)));
         let mean = numbers.iter().sum::<f64>() / 10_000.0;
         assert!((mean - 0.5).abs() < 0.02, "{mean}");

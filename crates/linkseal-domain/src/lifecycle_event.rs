@@ -6,7 +6,7 @@ use super::ssl::{FailureKind, Reason, SslEvent, SslStatus, State};
 
 /// A turn in a domain's life that is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Milestone {
+pub enum LifecycleEvent {
     /// A certificate is held where none was.
     Issued,
     /// The certificate was replaced in time.
@@ -22,7 +22,7 @@ pub enum Milestone {
     Moved,
 }
 
-impl Milestone {
+impl LifecycleEvent {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Issued,
@@ -125,13 +125,13 @@ mod tests {
     }
 
     /// What is told, event by event.
-    fn told(steps: impl IntoIterator<Item = (SslEvent, u32)>) -> Vec<Option<Milestone>> {
+    fn told(steps: impl IntoIterator<Item = (SslEvent, u32)>) -> Vec<Option<LifecycleEvent>> {
         let mut status = SslStatus::new(T0);
         let mut told = Vec::new();
         for (event, days) in steps {
             let now = T0 + DAY * days;
             let after = status.then(event.clone(), now);
-            told.push(Milestone::of(&status, &event, &after, now));
+            told.push(LifecycleEvent::of(&status, &event, &after, now));
             status = after;
         }
         told
@@ -153,7 +153,7 @@ mod tests {
             (failed(WrongAnswer), 61),
             (issued(), 62),
         ];
-        use Milestone::{Failed, Issued, Renewed};
+        use LifecycleEvent::{Failed, Issued, Renewed};
         let expected = [
             Some(Failed),
             None,
@@ -173,7 +173,10 @@ mod tests {
         let times = crate::GIVE_UP_AFTER;
         let all = told((0..times).map(|day| (failed(FailureKind::Connection), day)));
         let (first, last) = (all.first().unwrap(), all.last().unwrap());
-        assert_eq!((*first, *last), (Some(Milestone::Failed), Some(Milestone::Failed)));
+        assert_eq!(
+            (*first, *last),
+            (Some(LifecycleEvent::Failed), Some(LifecycleEvent::Failed))
+        );
         assert_eq!(all.iter().flatten().count(), 2);
     }
 
@@ -186,7 +189,7 @@ mod tests {
             (SslEvent::DnsChecked(DnsVerdict::Right), 3),
             (elsewhere("x"), 4),
         ];
-        use Milestone::{Issued, Moved};
+        use LifecycleEvent::{Issued, Moved};
         assert_eq!(told(steps), [Some(Issued), Some(Moved), None, None, Some(Moved)]);
         // Where none is held, no one has moved.
         assert_eq!(told([(elsewhere("x"), 0)]), [None]);
@@ -197,16 +200,16 @@ mod tests {
         let tick = |day| (SslEvent::Tick, day);
         let steps = [(issued(), 0), tick(61), tick(74), tick(76), tick(77), tick(91)];
         let expected = [
-            Some(Milestone::Issued),
+            Some(LifecycleEvent::Issued),
             None,
             None,
-            Some(Milestone::Expiring),
+            Some(LifecycleEvent::Expiring),
             None,
-            Some(Milestone::Expired),
+            Some(LifecycleEvent::Expired),
         ];
         assert_eq!(told(steps), expected);
         let after_it_ran_out = [(issued(), 0), tick(76), tick(91), (issued(), 91)];
-        assert_eq!(told(after_it_ran_out).last(), Some(&Some(Milestone::Issued)));
+        assert_eq!(told(after_it_ran_out).last(), Some(&Some(LifecycleEvent::Issued)));
     }
 
     #[test]
@@ -214,17 +217,17 @@ mod tests {
         let held = SslStatus::new(T0).then(issued(), T0).then(SslEvent::Reissue, T0 + DAY);
         let event = failed(FailureKind::Connection);
         let early = held.then(event.clone(), T0 + DAY);
-        assert_eq!(Milestone::of(&held, &event, &early, T0 + DAY), None);
+        assert_eq!(LifecycleEvent::of(&held, &event, &early, T0 + DAY), None);
         let due = early.then(event.clone(), T0 + DAY * 61);
         assert_eq!(
-            Milestone::of(&early, &event, &due, T0 + DAY * 61),
-            Some(Milestone::Failed)
+            LifecycleEvent::of(&early, &event, &due, T0 + DAY * 61),
+            Some(LifecycleEvent::Failed)
         );
         let servfail = SslEvent::DnsCheckedByHand(DnsVerdict::Error {
             zone: "z".into(),
             error: "SERVFAIL".into(),
         });
         let silent = held.then(servfail.clone(), T0 + DAY);
-        assert_eq!(Milestone::of(&held, &servfail, &silent, T0 + DAY), None);
+        assert_eq!(LifecycleEvent::of(&held, &servfail, &silent, T0 + DAY), None);
     }
 }

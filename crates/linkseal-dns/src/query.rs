@@ -11,22 +11,22 @@ type Known = Mutex<HashMap<(String, Kind), Result<Answer, LookupError>>>;
 
 /// What one check has learnt so far.
 #[derive(Default)]
-pub(super) struct Memo {
+pub(super) struct QueryMemo {
     resolvers: Known,
     authority: Known,
 }
 
 /// Asks for one check.
 #[derive(Clone, Copy)]
-pub(super) struct Look<'a> {
+pub(super) struct Queries<'a> {
     lookup: &'a dyn Lookup,
-    memo: &'a Memo,
+    memo: &'a QueryMemo,
     deadline: Instant,
     fresh: bool,
 }
 
-impl<'a> Look<'a> {
-    pub(super) fn new(lookup: &'a dyn Lookup, memo: &'a Memo, deadline: Instant) -> Self {
+impl<'a> Queries<'a> {
+    pub(super) fn new(lookup: &'a dyn Lookup, memo: &'a QueryMemo, deadline: Instant) -> Self {
         Self {
             lookup,
             memo,

@@ -4,11 +4,11 @@
 use linkseal_base::clock::Timestamp;
 use uuid::Uuid;
 
-use super::memory::{Correction, Sighting, What};
-use super::verdict::{Rules, Verdict};
+use super::burst::{Correction, Observation, What};
+use super::verdict::{Classifier, Verdict};
 use super::{Appending, Event, EventType, Journal};
 
-impl Rules {
+impl Classifier {
     /// Completes an event's verdict and hands the event to the journal; then the corrections that
     /// follow from it. No one waits for those: the answer does not depend on them.
     pub fn append(&self, journal: &Journal, event: Event<'_>) -> Appending {
@@ -30,7 +30,7 @@ impl Rules {
             event.verdict = event.verdict.map(|_| Verdict::of(signs));
             return journal.begin(&event);
         };
-        let seen = Sighting {
+        let seen = Observation {
             tenant: event.tenant,
             message,
             what: event.link.map_or(What::Other, What::Link),

@@ -46,12 +46,12 @@ const TRUSTED: Duration = Duration::from_secs(3600);
 
 /// Whether linkseal suspects itself, by its looks or by its orders: the one says nothing of the other.
 #[derive(Debug)]
-pub(super) struct Suspicion {
+pub(super) struct MassFailureGuard {
     by: By,
     state: Mutex<State>,
 }
 
-/// What a suspicion goes by.
+/// What a mass_failure goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
     /// Looks at DNS: regular, so that their number in a fleet is known.
@@ -104,7 +104,7 @@ struct Minute {
 
 /// How it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suspected {
+pub struct MassFailure {
     /// Since when linkseal suspects itself. `None`: it does not.
     pub since: Option<Timestamp>,
     /// Domains that turned for the worse within the last ten minutes.
@@ -119,7 +119,7 @@ pub struct Suspected {
     pub trusted_until: Option<Timestamp>,
 }
 
-impl Suspicion {
+impl MassFailureGuard {
     pub(super) fn new(by: By) -> Self {
         Self {
             by,
@@ -151,7 +151,7 @@ impl Suspicion {
                     by = ?self.by,
                     "linkseal suspects itself: too many domains turned for the worse within ten minutes. Nothing that \
                      looks worse is written down or told until looks come out right again; check DNS resolvers, port 80 and \
-                     the network of this node. If it is true, DELETE /v1/suspicion"
+                     the network of this node. If it is true, DELETE /v1/mass_failure"
                 );
             }
             Some(since) if settled || self.by.is_over(turned, all, allowed) => {
@@ -191,7 +191,7 @@ impl Suspicion {
         true
     }
 
-    fn now(&self, domains: usize, now: Timestamp) -> Suspected {
+    fn now(&self, domains: usize, now: Timestamp) -> MassFailure {
         let mut state = self.lock();
         state.forget_old(now);
         let (turned, looks) = state.sums(WINDOW, now);
@@ -199,7 +199,7 @@ impl Suspicion {
         if self.has_settled(&state, allowed(domains), now) {
             (state.since, state.doubted) = (None, 0);
         }
-        Suspected {
+        MassFailure {
             since: state.since,
             turned,
             looks,
@@ -276,7 +276,7 @@ impl Control {
     /// Whether what DNS says of a domain is to be doubted. `right`: whether it points here.
     pub(super) fn doubts_look(&self, record: &DomainRecord, right: bool) -> bool {
         if right || rules::was_well(record) {
-            return self.doubts(&self.inner.suspicion, !right);
+            return self.doubts(&self.inner.mass_failure, !right);
         }
         // Of one that was never looked at, nothing is concluded meanwhile either.
         record.dns.checked.is_none() && self.suspects_looks()
@@ -284,24 +284,24 @@ impl Control {
 
     fn suspects_looks(&self) -> bool {
         let (domains, now) = (self.inner.registry.len(), self.inner.clock.now());
-        self.inner.suspicion.now(domains, now).since.is_some()
+        self.inner.mass_failure.now(domains, now).since.is_some()
     }
 
     /// Whether a failed order says something of us rather than of its domain.
     pub(super) fn doubts_failure(&self, record: &DomainRecord, failure: &Failure) -> bool {
         failure.kind.blames_domain()
             && (record.ssl.last_error.is_none() || record.ssl.doubted)
-            && self.doubts(&self.inner.order_suspicion, true)
+            && self.doubts(&self.inner.order_mass_failure, true)
     }
 
     /// An order went well.
     pub(super) fn went_well(&self) {
-        self.doubts(&self.inner.order_suspicion, false);
+        self.doubts(&self.inner.order_mass_failure, false);
     }
 
-    fn doubts(&self, suspicion: &Suspicion, worse: bool) -> bool {
+    fn doubts(&self, mass_failure: &MassFailureGuard, worse: bool) -> bool {
         let domains = self.inner.registry.len();
-        suspicion.weigh(worse, domains, self.inner.clock.now())
+        mass_failure.weigh(worse, domains, self.inner.clock.now())
     }
 
     /// When to come back to what is doubted.
@@ -315,12 +315,12 @@ impl Control {
     }
 
     /// Whether this node suspects itself, and why.
-    pub fn suspected(&self) -> Suspected {
+    pub fn suspected(&self) -> MassFailure {
         let domains = self.inner.registry.len();
         let now = self.inner.clock.now();
-        let looks = self.inner.suspicion.now(domains, now);
-        let orders = self.inner.order_suspicion.now(domains, now);
-        Suspected {
+        let looks = self.inner.mass_failure.now(domains, now);
+        let orders = self.inner.order_mass_failure.now(domains, now);
+        MassFailure {
             since: looks.since.into_iter().chain(orders.since).min(),
             turned: looks.turned.saturating_add(orders.turned),
             looks: looks.looks.saturating_add(orders.looks),
@@ -333,10 +333,10 @@ impl Control {
     pub async fn trust(&self, actor: &Actor) -> Result<(), OperatorError> {
         let (now, before) = (self.inner.clock.now(), self.suspected());
         let before = json!({"since": before.since, "turned": before.turned, "doubted": before.doubted});
-        let audit = audit_entry(actor, now, "trust", "suspicion".to_owned(), before, Value::Null);
+        let audit = audit_entry(actor, now, "trust", "mass_failure".to_owned(), before, Value::Null);
         self.inner.store.append_audit(audit).await?;
-        self.inner.suspicion.trust(now);
-        self.inner.order_suspicion.trust(now);
+        self.inner.mass_failure.trust(now);
+        self.inner.order_mass_failure.trust(now);
         Ok(())
     }
 }
@@ -349,19 +349,23 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     /// How many of so many looks in a row are doubted.
-    fn doubted(suspicion: &Suspicion, looks: u32, worse: bool, domains: usize, now: Timestamp) -> usize {
-        (0..looks).filter(|_| suspicion.weigh(worse, domains, now)).count()
+    fn doubted(mass_failure: &MassFailureGuard, looks: u32, worse: bool, domains: usize, now: Timestamp) -> usize {
+        (0..looks).filter(|_| mass_failure.weigh(worse, domains, now)).count()
     }
 
     #[test]
     fn a_handful_is_believed_and_no_more_than_two_percent() {
         for (domains, believed) in [(8, 10), (200, 10), (5_000, 100)] {
-            let suspicion = Suspicion::new(By::Looks);
+            let mass_failure = MassFailureGuard::new(By::Looks);
             // Most looks come out right, so that the share of all domains is what decides.
-            doubted(&suspicion, 1_000, false, domains, T0);
-            assert_eq!(doubted(&suspicion, 150, true, domains, T0), 150 - believed, "{domains}");
+            doubted(&mass_failure, 1_000, false, domains, T0);
             assert_eq!(
-                doubted(&suspicion, 5, false, domains, T0),
+                doubted(&mass_failure, 150, true, domains, T0),
+                150 - believed,
+                "{domains}"
+            );
+            assert_eq!(
+                doubted(&mass_failure, 5, false, domains, T0),
                 0,
                 "what looks right is believed"
             );
@@ -370,14 +374,14 @@ mod tests {
 
     #[test]
     fn orders_are_weighed_against_orders() {
-        let orders = Suspicion::new(By::Orders);
+        let orders = MassFailureGuard::new(By::Orders);
         doubted(&orders, 30, false, 181, T0);
         let import = (0..150)
             .map(|n| orders.weigh(n % 5 == 0, 181, T0))
             .filter(|d| *d)
             .count();
         assert_eq!(import, 0, "thirty of an import of 180 are broken");
-        let orders = Suspicion::new(By::Orders);
+        let orders = MassFailureGuard::new(By::Orders);
         assert_eq!(doubted(&orders, 50, true, 181, T0), 40, "a port that is closed");
         assert_eq!(doubted(&orders, 50, false, 181, T0), 0);
         assert_eq!(orders.now(181, T0).since, None, "half of them come out right");
@@ -385,34 +389,34 @@ mod tests {
 
     #[test]
     fn what_is_spread_over_time_is_believed() {
-        let suspicion = Suspicion::new(By::Looks);
+        let mass_failure = MassFailureGuard::new(By::Looks);
         for minute in 0..1_000 {
             let now = T0 + MINUTE * minute;
-            assert_eq!(doubted(&suspicion, 1, false, 200, now), 0);
-            assert_eq!(doubted(&suspicion, 1, true, 200, now), 0);
+            assert_eq!(doubted(&mass_failure, 1, false, 200, now), 0);
+            assert_eq!(doubted(&mass_failure, 1, true, 200, now), 0);
         }
     }
 
     #[test]
     fn in_a_large_fleet_it_is_enough_that_most_looks_turn() {
-        let suspicion = Suspicion::new(By::Looks);
-        doubted(&suspicion, 10, false, 1_000_000, T0);
-        assert_eq!(doubted(&suspicion, 100, true, 1_000_000, T0 + MINUTE), 80);
+        let mass_failure = MassFailureGuard::new(By::Looks);
+        doubted(&mass_failure, 10, false, 1_000_000, T0);
+        assert_eq!(doubted(&mass_failure, 100, true, 1_000_000, T0 + MINUTE), 80);
     }
 
     #[test]
     fn it_ends_when_looks_come_out_right_and_not_before() {
-        let suspicion = Suspicion::new(By::Looks);
-        assert_eq!(doubted(&suspicion, 30, true, 200, T0), 20);
+        let mass_failure = MassFailureGuard::new(By::Looks);
+        assert_eq!(doubted(&mass_failure, 30, true, 200, T0), 20);
         for round in 1..20 {
             let now = T0 + AGAIN * round;
-            assert_eq!(doubted(&suspicion, 20, true, 200, now), 20, "it still looks wrong");
+            assert_eq!(doubted(&mass_failure, 20, true, 200, now), 20, "it still looks wrong");
         }
         let later = T0 + AGAIN * 20;
-        assert_eq!(doubted(&suspicion, 20, false, 200, later), 0);
-        assert_eq!(suspicion.now(200, later).since, None);
+        assert_eq!(doubted(&mass_failure, 20, false, 200, later), 0);
+        assert_eq!(mass_failure.now(200, later).since, None);
         assert_eq!(
-            doubted(&suspicion, 1, true, 200, later),
+            doubted(&mass_failure, 1, true, 200, later),
             0,
             "and a single one is believed again"
         );
@@ -420,26 +424,26 @@ mod tests {
 
     #[test]
     fn an_operators_word_holds_for_an_hour() {
-        let suspicion = Suspicion::new(By::Looks);
-        doubted(&suspicion, 30, true, 200, T0);
-        suspicion.trust(T0);
-        assert_eq!(doubted(&suspicion, 190, true, 200, T0 + MINUTE), 0);
+        let mass_failure = MassFailureGuard::new(By::Looks);
+        doubted(&mass_failure, 30, true, 200, T0);
+        mass_failure.trust(T0);
+        assert_eq!(doubted(&mass_failure, 190, true, 200, T0 + MINUTE), 0);
         let until = T0 + TRUSTED;
-        assert_eq!(suspicion.now(200, T0).trusted_until, Some(until));
-        assert_eq!(doubted(&suspicion, 11, true, 200, until), 1);
+        assert_eq!(mass_failure.now(200, T0).trusted_until, Some(until));
+        assert_eq!(doubted(&mass_failure, 11, true, 200, until), 1);
     }
 
     #[test]
     fn a_few_that_go_on_failing_on_a_quiet_fleet_are_believed_and_wait_longer_each_time() {
         for by in [By::Orders, By::Looks] {
-            let suspicion = Suspicion::new(by);
-            assert_eq!(doubted(&suspicion, 11, true, 40, T0), 1, "{by:?}");
+            let mass_failure = MassFailureGuard::new(by);
+            assert_eq!(doubted(&mass_failure, 11, true, 40, T0), 1, "{by:?}");
             let day = (1..=96).map(|n| T0 + AGAIN * n);
-            let believed = day.clone().find(|at| !suspicion.weigh(true, 40, *at));
+            let believed = day.clone().find(|at| !mass_failure.weigh(true, 40, *at));
             assert!(believed.is_some_and(|at| at <= T0 + SETTLED), "{by:?}: {believed:?}");
-            assert_eq!(suspicion.now(40, T0 + SETTLED).since, None);
+            assert_eq!(mass_failure.now(40, T0 + SETTLED).since, None);
             let more = day
-                .filter(|at| *at > T0 + SETTLED && suspicion.weigh(true, 40, *at))
+                .filter(|at| *at > T0 + SETTLED && mass_failure.weigh(true, 40, *at))
                 .count();
             assert_eq!(more, 0, "{by:?}: and not doubted again");
         }
@@ -450,19 +454,19 @@ mod tests {
 
     #[test]
     fn where_nothing_comes_any_more_nothing_is_suspected() {
-        let suspicion = Suspicion::new(By::Orders);
-        doubted(&suspicion, 20, true, 40, T0);
+        let mass_failure = MassFailureGuard::new(By::Orders);
+        doubted(&mass_failure, 20, true, 40, T0);
         assert_eq!(
-            suspicion.now(40, T0 + AGAIN).since,
+            mass_failure.now(40, T0 + AGAIN).since,
             Some(T0),
             "what is doubted comes again first"
         );
-        assert_eq!(suspicion.now(40, T0 + SETTLED).since, None);
+        assert_eq!(mass_failure.now(40, T0 + SETTLED).since, None);
     }
 
     #[test]
     fn orders_that_fail_for_a_day_are_believed() {
-        let orders = Suspicion::new(By::Orders);
+        let orders = MassFailureGuard::new(By::Orders);
         let rounds = 4 * 24;
         doubted(&orders, 20, true, 1_000, T0);
         for round in 1..rounds {
