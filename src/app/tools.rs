@@ -57,6 +57,7 @@ impl ClientFactory {
             self.dns_metrics.clone(),
         );
         let asker = wiring::ask(config).map(|settings| Asker::new(settings, self.ask_total.clone()));
+        let asker = asker.transpose()?;
         Ok(Clients {
             authorities: CaPool::new(first, others),
             checker: Arc::new(checker),

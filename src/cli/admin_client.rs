@@ -1,23 +1,18 @@
 //! A small client of the admin API (contract, section 7), for the commands that talk to a running
 //! edge. Every call is bounded in time and size, and an error is one sentence.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use linkseal_config::ADMIN_TOKEN_VARIABLE;
 use linkseal_config::{HttpUrl, argument};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use linkseal_net::http_client::{HttpClient, HttpError, Pool, http1_connector, read_body};
+use linkseal_net::tls_client::{self, Trust};
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,6 +24,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer in bytes: a page of 1000 domains is about 2 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
 
+/// Connections kept for the next call of a command.
+const POOL: Pool = Pool {
+    max_idle: 4,
+    idle_timeout: Duration::from_secs(90),
+};
 /// Longest pause in an answer that is handed on as it comes: a line of an import may wait for DNS.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -75,7 +75,7 @@ pub(super) struct Group<C: clap::Subcommand> {
 
 /// A client of one admin API.
 pub(super) struct AdminClient {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HttpClient,
     base: String,
     token: Option<SecretString>,
 }
@@ -93,38 +93,12 @@ struct Problem {
 
 impl AdminClient {
     pub(super) fn new(options: &AdminOptions) -> Result<Self, Failure> {
-        let mut roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        let tls = match &options.ca_file {
+            None => tls_client::config(Trust::PublicAnd(&[]), &[]).map_err(Failure::failed)?,
+            Some(file) => trusting(file)?,
         };
-        if let Some(file) = &options.ca_file {
-            let bad = |e: &dyn std::fmt::Display| {
-                Failure::Usage(format!(
-                    "--ca-file: {} must hold certificates in PEM form ({e})",
-                    file.display()
-                ))
-            };
-            let text = std::fs::read(file).map_err(|e| bad(&e))?;
-            let before = roots.len();
-            for certificate in CertificateDer::pem_slice_iter(&text) {
-                roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
-            }
-            if roots.len() == before {
-                return Err(bad(&"it holds none"));
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(Failure::failed)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
         Ok(Self {
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            http: HttpClient::new(http1_connector(tls), TIMEOUT, POOL),
             base: options.admin.as_str().trim_end_matches('/').to_owned(),
             token: linkseal_config::admin_token(),
         })
@@ -133,14 +107,9 @@ impl AdminClient {
     /// For tests: without a token, on a plain address.
     #[cfg(test)]
     pub(super) fn at(base: String) -> Self {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .unwrap()
-            .https_or_http()
-            .enable_http1()
-            .build();
+        let tls = tls_client::config(Trust::PublicAnd(&[]), &[]).unwrap();
         Self {
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            http: HttpClient::new(http1_connector(tls), TIMEOUT, POOL),
             base,
             token: None,
         }
@@ -175,16 +144,13 @@ impl AdminClient {
         let request = request
             .body(Full::default())
             .map_err(|e| Failure::Usage(e.to_string()))?;
-        let answer = tokio::time::timeout(TIMEOUT, self.http.request(request))
-            .await
-            .map_err(|_| self.silent())?
-            .map_err(|e| self.unreachable(&e))?;
+        let answer = self.http.send(request).await.map_err(|e| self.no_answer(&e))?;
         let (head, body) = answer.into_parts();
         if head.status.is_success() {
             return Ok(body);
         }
-        let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-        Err(self.refusal(head.status, &body.map(|b| b.to_bytes()).unwrap_or_default()))
+        let body = read_body(body, LARGEST_ANSWER).await.unwrap_or_default();
+        Err(self.refusal(head.status, &body))
     }
 
     /// One call whose answer is handed on as it comes, whatever it is: metrics, the lines of an export
@@ -203,16 +169,12 @@ impl AdminClient {
         let request = request
             .body(Full::new(body.map(|body| body.bytes).unwrap_or_default()))
             .map_err(|e| Failure::Usage(e.to_string()))?;
-        let answer = tokio::time::timeout(TIMEOUT, self.http.request(request))
-            .await
-            .map_err(|_| self.silent())?
-            .map_err(|e| self.unreachable(&e))?;
+        let answer = self.http.send(request).await.map_err(|e| self.no_answer(&e))?;
         let (head, mut body) = answer.into_parts();
         let media_type = head.headers.get(header::CONTENT_TYPE).map_or(&[][..], |v| v.as_bytes());
         if !head.status.is_success() || media_type.starts_with(b"application/json") {
-            let read = Limited::new(body, LARGEST_ANSWER).collect();
-            let read = tokio::time::timeout(TIMEOUT, read).await.map_err(|_| self.silent())?;
-            let read = read.map_err(|e| self.broke_off(&e))?.to_bytes();
+            let read = tokio::time::timeout(TIMEOUT, read_body(body, LARGEST_ANSWER)).await;
+            let read = read.map_err(|_| self.silent())?.map_err(|e| self.no_answer(&e))?;
             if !head.status.is_success() {
                 return Err(self.refusal(head.status, &read));
             }
@@ -251,6 +213,14 @@ impl AdminClient {
         Ok(request)
     }
 
+    fn no_answer(&self, error: &HttpError) -> Failure {
+        match error {
+            HttpError::Timeout(_) => self.silent(),
+            HttpError::Request(error) => self.unreachable(error),
+            HttpError::Body { cause, .. } => self.broke_off(cause),
+        }
+    }
+
     fn silent(&self) -> Failure {
         Failure::Failed(format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))
     }
@@ -265,17 +235,8 @@ impl AdminClient {
         let request = request
             .body(Full::new(body))
             .map_err(|e| Failure::Usage(e.to_string()))?;
-        match tokio::time::timeout(TIMEOUT, self.answer(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.silent()),
-        }
-    }
-
-    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Value, Failure> {
-        let answer = self.http.request(request).await.map_err(|e| self.unreachable(&e))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, LARGEST_ANSWER).collect().await;
-        let body = body.map_err(|e| self.broke_off(&e))?.to_bytes();
+        let fetched = self.http.fetch(request, LARGEST_ANSWER).await;
+        let (head, body) = fetched.map_err(|e| self.no_answer(&e))?.into_parts();
         if !head.status.is_success() {
             return Err(self.refusal(head.status, &body));
         }
@@ -333,6 +294,18 @@ impl AdminClient {
             self.base
         ))
     }
+}
+
+/// TLS that also trusts the certificates of a PEM file.
+fn trusting(file: &Path) -> Result<ClientConfig, Failure> {
+    let bad = |e: &dyn std::fmt::Display| {
+        Failure::Usage(format!(
+            "--ca-file: {} must hold certificates in PEM form ({e})",
+            file.display()
+        ))
+    };
+    let trust = tls_client::read_ca_file(file).map_err(|e| bad(&e))?;
+    tls_client::config(Trust::PublicAnd(&trust), &[]).map_err(|e| bad(&e))
 }
 
 /// Encodes a value of a query (RFC 3986 §3.4).

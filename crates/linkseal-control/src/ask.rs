@@ -8,16 +8,13 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use linkseal_domain::DomainName;
 use linkseal_domain::admission::Asking;
 use linkseal_domain::record::{MAX_TENANT, is_tenant};
+use linkseal_net::http_client::{HttpClient, Pool, http1_connector, read_body};
 use linkseal_net::shares::Turns;
+use linkseal_net::tls_client::{self, Trust};
 use moka::future::Cache;
 use prometheus::IntCounterVec;
 use serde_json::Value;
@@ -37,6 +34,12 @@ const OF_NETWORK: usize = CONCURRENT / 4;
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// The largest answer read: a tenant's name.
 const MAX_ANSWER: usize = 4_096;
+
+/// Connections kept for the next question.
+const POOL: Pool = Pool {
+    max_idle: 4,
+    idle_timeout: Duration::from_secs(90),
+};
 
 /// How to ask.
 #[derive(Clone, Debug)]
@@ -66,7 +69,7 @@ pub(super) enum Answer {
 /// Asks, and remembers.
 pub struct Asker {
     settings: AskSettings,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: HttpClient,
     answers: Cache<DomainName, Answer>,
     permits: Semaphore,
     turns: Turns,
@@ -77,21 +80,18 @@ pub struct Asker {
 
 impl Asker {
     /// Asks at `settings.url`.
-    pub fn new(settings: AskSettings, total: IntCounterVec) -> Arc<Self> {
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(4)
-            .build(connector);
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(settings: AskSettings, total: IntCounterVec) -> Result<Arc<Self>, rustls::Error> {
+        let tls = tls_client::config(Trust::PublicAnd(&[]), &[])?;
+        let client = HttpClient::new(http1_connector(tls), settings.timeout, POOL);
         let expiry = Expiry { answer: settings.cache };
         let answers = Cache::builder()
             .max_capacity(CACHED_ANSWERS)
             .expire_after(expiry)
             .build();
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             settings,
             client,
             answers,
@@ -100,7 +100,7 @@ impl Asker {
             complaints: Complaints::every(COMPLAIN_EVERY),
             began: Instant::now(),
             total,
-        })
+        }))
     }
 
     /// The answer for a name that a client sent, from memory or from the platform. The names of one
@@ -146,13 +146,9 @@ impl Asker {
     async fn request(&self, name: &DomainName) -> Option<Answer> {
         let request = http::Request::get(self.uri(name)?)
             .header(http::header::ACCEPT, "application/json")
-            .header(
-                http::header::USER_AGENT,
-                concat!("linkseal/", env!("CARGO_PKG_VERSION")),
-            )
-            .body(Empty::new())
+            .body(Full::default())
             .ok()?;
-        let response = match self.client.request(request).await {
+        let response = match self.client.send(request).await {
             Ok(response) => response,
             Err(error) => {
                 self.complain(name, "the ask endpoint cannot be reached", "", &error);
@@ -161,8 +157,7 @@ impl Asker {
         };
         match response.status().as_u16() {
             200..=299 => {
-                let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-                let Ok(body) = body else {
+                let Ok(body) = read_body(response.into_body(), MAX_ANSWER).await else {
                     let most = format_args!("{MAX_ANSWER} bytes are read");
                     self.complain(
                         name,
@@ -172,7 +167,7 @@ impl Asker {
                     );
                     return None;
                 };
-                match tenant_in(&body.to_bytes()) {
+                match tenant_in(&body) {
                     Ok(tenant) => Some(Answer::Yes { tenant }),
                     Err(wrong) => {
                         let why = format_args!(
@@ -261,7 +256,7 @@ mod tests {
             cache: PATIENT,
         };
         let total = IntCounterVec::new(prometheus::Opts::new("asked", "asked"), &["result"]).unwrap();
-        Asker::new(settings, total)
+        Asker::new(settings, total).unwrap()
     }
 
     fn name(text: &str) -> DomainName {

@@ -6,22 +6,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::header::{AGE, CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http_body_util::Full;
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::fault::with_causes;
 use linkseal_domain::ssl::FailureKind;
+use linkseal_net::http_client::{HttpClient, HttpError, Pool};
+use linkseal_net::retry_after::RetryAfter;
+use linkseal_net::tls_client::{self, Trust};
 use prometheus::Histogram;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use super::problem::{CallError, Problem};
 
@@ -38,39 +34,18 @@ const MAX_NONCES: usize = 64;
 /// Longest nonce and longest URL in a header that are taken, in bytes; they are kept.
 const MAX_HEADER: usize = 2048;
 const NONCE_HEADER: HeaderName = HeaderName::from_static("replay-nonce");
-const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
 
 /// Trust for one CA's directory: the public roots, and those of `ca_file`.
 pub(super) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    if let Some(path) = ca_file {
-        let pem = std::fs::read(path).map_err(|e| e.to_string())?;
-        let mut added = 0;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|e| format!("not readable as PEM: {e}"))?;
-            roots.add(certificate).map_err(|e| e.to_string())?;
-            added += 1;
-        }
-        if added == 0 {
-            return Err("it holds no PEM certificate".into());
-        }
-    }
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    Ok(ClientConfig::builder_with_provider(provider.into())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    let added = ca_file.map(tls_client::read_ca_file).transpose();
+    let added = added.map_err(|e| e.to_string())?.unwrap_or_default();
+    tls_client::config(Trust::PublicAnd(&added), &[]).map_err(|e| e.to_string())
 }
 
 /// The client of one CA.
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
     clock: Clock,
-    /// Longest time one call may take.
-    time: Duration,
     /// What calls take, in seconds. `None`: that is not measured.
     seconds: Option<Histogram>,
     /// Newest last, and used first: a CA forgets old ones.
@@ -99,15 +74,14 @@ impl Http {
             .enable_http1()
             .enable_http2()
             .build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .build(connector);
+        let pool = Pool {
+            max_idle: MAX_IDLE,
+            idle_timeout: IDLE_TIMEOUT,
+        };
+        let client = HttpClient::new(connector, CALL_TIMEOUT, pool);
         Self {
             client,
             clock,
-            time: CALL_TIMEOUT,
             seconds: None,
             nonces: Mutex::new(Vec::new()),
             date: Mutex::new(None),
@@ -125,7 +99,7 @@ impl Http {
     /// With less time for a call.
     #[cfg(test)]
     pub(super) fn within(mut self, time: Duration) -> Self {
-        self.time = time;
+        self.client = self.client.within(time);
         self
     }
 
@@ -188,37 +162,25 @@ impl Http {
     async fn call(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
         // Those that fail or take too long count too.
         let _timer = self.seconds.as_ref().map(Histogram::start_timer);
-        let in_time = timeout(self.time, self.call_unbounded(method, url, body)).await;
-        in_time.unwrap_or_else(|_| {
-            let seconds = self.time.as_secs();
-            Err(CallError::NoAnswer(format!("no whole answer within {seconds} s")))
-        })
-    }
-
-    async fn call_unbounded(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
-        let mut request = Request::builder().method(&method).uri(url).header(USER_AGENT, AGENT);
+        let mut request = Request::builder().method(&method).uri(url);
         if method == Method::POST {
             request = request.header(CONTENT_TYPE, "application/jose+json");
         }
         let request = request
             .body(Full::new(Bytes::from(body)))
             .map_err(|e| CallError::NoAnswer(format!("the CA named an unusable URL: {e}")))?;
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|e| no_answer(&e, self.clock.now()))?;
-        let (parts, body) = response.into_parts();
+        let fetched = self.client.fetch(request, MAX_BODY).await.map_err(|e| match e {
+            HttpError::Timeout(limit) => CallError::NoAnswer(format!("no whole answer within {} s", limit.as_secs())),
+            HttpError::Request(e) => no_answer(&e, self.clock.now()),
+            HttpError::Body { .. } => CallError::NoAnswer(e.to_string()),
+        });
+        let (parts, body) = fetched?.into_parts();
         self.note_date(&parts.headers);
         // What is no base64url is none (RFC 8555 §6.5.1).
         let base64url = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
         let nonce = text(&parts.headers, &NONCE_HEADER).filter(|n| !n.is_empty() && n.bytes().all(base64url));
-        let retry_after = text(&parts.headers, &RETRY_AFTER).and_then(|v| parse_retry_after(&v, self.clock.now()));
-        let body = Limited::new(body, MAX_BODY)
-            .collect()
-            .await
-            .map_err(|e| CallError::NoAnswer(format!("the answer broke off, or is larger than {MAX_BODY} bytes: {e}")))?
-            .to_bytes();
+        let retry_after =
+            text(&parts.headers, &RETRY_AFTER).and_then(|v| RetryAfter::parse(&v)?.time(self.clock.now()));
         if !parts.status.is_success() {
             nonce.into_iter().for_each(|n| self.keep_nonce(n));
             return Err(refusal(parts.status, &body, retry_after));
@@ -307,29 +269,9 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
-/// Seconds, or an HTTP date (RFC 9110 §10.2.3; its obsolete forms aside).
-fn parse_retry_after(value: &str, now: Timestamp) -> Option<Timestamp> {
-    if let Ok(seconds) = value.trim().parse::<u32>() {
-        return Some(now + Duration::from_secs(seconds.into()));
-    }
-    Timestamp::parse_http_date(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = Timestamp::from_secs(1_000);
-        assert_eq!(parse_retry_after("120", now), Some(Timestamp::from_secs(1_120)));
-        assert_eq!(parse_retry_after(" 0 ", now), Some(now));
-        let date = parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now);
-        assert_eq!(date, Some(Timestamp::from_secs(784_111_777)));
-        for bad in ["", "-1", "soon", "99999999999999", "1994-11-06"] {
-            assert_eq!(parse_retry_after(bad, now), None, "{bad}");
-        }
-    }
 
     #[tokio::test]
     async fn a_call_that_fails_is_measured_too() {

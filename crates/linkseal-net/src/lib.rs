@@ -4,7 +4,10 @@
 
 pub mod address;
 pub mod http01;
+pub mod http_client;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod retry_after;
 pub mod shares;
+pub mod tls_client;
 pub mod unverified;

@@ -10,8 +10,8 @@ use linkseal_config::events::{Sink, SinkUrl};
 use linkseal_config::{CaConfig, Config, HttpUrl};
 use linkseal_dns::{CaIdentity, Caa, Checker, Metrics, Resolver};
 use linkseal_issuer::look_at_directory;
+use linkseal_net::tls_client::{self, Trust};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -151,16 +151,7 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, String> {
 
 async fn tls(host: &str, port: u16, trust: &[CertificateDer<'static>]) -> Result<(), String> {
     let stream = tcp(host, port).await?;
-    let mut roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    roots.add_parsable_certificates(trust.iter().cloned());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = tls_client::config(Trust::PublicAnd(trust), &[]).map_err(|e| e.to_string())?;
     let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     shaken.map(drop).map_err(|e| {

@@ -8,11 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
+use http_body_util::Full;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use linkseal_domain::ssl::Reason;
+use linkseal_net::http_client::{HttpClient, HttpError, Pool, read_body};
 use linkseal_net::shares::Turns;
 use tokio::sync::Semaphore;
 
@@ -97,7 +96,7 @@ fn has_order(session: &Session, host: Host<'_>) -> bool {
 pub struct ChallengeUpstream {
     /// `http://host:port` and perhaps a path, without a slash at its end.
     base: Arc<str>,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: HttpClient<HttpConnector>,
     at_once: Arc<Semaphore>,
     turns: Turns,
 }
@@ -116,7 +115,7 @@ pub enum UpstreamError {
     Timeout,
     /// It could not be reached.
     #[error("it cannot be reached: {0}")]
-    Unreachable(#[from] hyper_util::client::legacy::Error),
+    Unreachable(#[from] HttpError),
     /// It has no answer either.
     #[error("it answered {0}")]
     Status(StatusCode),
@@ -136,12 +135,13 @@ impl ChallengeUpstream {
             return Err(UpstreamError::Url);
         }
         // Challenges are rare: a connection each.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build_http();
+        let pool = Pool {
+            max_idle: 0,
+            idle_timeout: UPSTREAM_TIMEOUT,
+        };
         Ok(Self {
             base: base.trim_end_matches('/').into(),
-            client,
+            client: HttpClient::new(HttpConnector::new(), UPSTREAM_TIMEOUT, pool),
             at_once: Arc::new(Semaphore::new(UPSTREAM_AT_ONCE)),
             turns: Turns::new(UPSTREAM_OF_NETWORK),
         })
@@ -150,18 +150,18 @@ impl ChallengeUpstream {
     async fn fetch(&self, client: IpAddr, host: &str, token: &str) -> Result<Bytes, UpstreamError> {
         let request = Request::get(format!("{}/.well-known/acme-challenge/{token}", self.base))
             .header(HOST, host)
-            .body(Empty::new())
+            .body(Full::default())
             .map_err(|_| UpstreamError::Url)?;
         let fetched = async {
             // The network's own turn first: those who wait for it hold nothing of the others'.
             let _turn = self.turns.take(client).await.ok_or(UpstreamError::Busy)?;
             let _permit = self.at_once.acquire().await.map_err(|_| UpstreamError::Busy)?;
-            let response = self.client.request(request).await?;
+            let response = self.client.send(request).await?;
             if response.status() != StatusCode::OK {
                 return Err(UpstreamError::Status(response.status()));
             }
-            let body = Limited::new(response.into_body(), UPSTREAM_BODY).collect().await;
-            Ok(body.map_err(|_| UpstreamError::Body)?.to_bytes())
+            let body = read_body(response.into_body(), UPSTREAM_BODY).await;
+            body.map_err(|_| UpstreamError::Body)
         };
         tokio::time::timeout(UPSTREAM_TIMEOUT, fetched)
             .await

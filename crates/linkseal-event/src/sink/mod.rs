@@ -15,7 +15,6 @@ mod file;
 mod finished;
 mod nats;
 mod pattern;
-mod tls;
 mod webhook;
 
 use std::io;
@@ -31,6 +30,7 @@ pub(super) use self::finished::{compressed, encoder};
 pub(super) use self::pattern::COMPRESSED;
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::shutdown::Tasks;
+use linkseal_net::tls_client::{self, Trust};
 
 use super::reader::Record;
 use super::{SinkKind, SinkSettings};
@@ -163,7 +163,10 @@ pub fn sink_files(path: &str) -> io::Result<Vec<PathBuf>> {
 /// `tasks`: where its blocking work runs, so that it has ended when they have.
 pub(super) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Result<Box<dyn Sink>, SinkSetupError> {
     let name = || settings.name.clone();
-    let trust = |cause| SinkSetupError::Trust { name: name(), cause };
+    let trust = |cause: rustls::Error| SinkSetupError::Trust {
+        name: name(),
+        cause: cause.to_string(),
+    };
     match &settings.kind {
         SinkKind::File(file) => {
             let pattern = pattern::Pattern::parse(&file.path).map_err(|field| SinkSetupError::Path {
@@ -174,11 +177,11 @@ pub(super) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Re
             Ok(Box::new(file::FileSink::new(pattern, file, tasks)))
         }
         SinkKind::Webhook(webhook) => {
-            let tls = tls::config(&webhook.trust).map_err(trust)?;
+            let tls = tls_client::config(Trust::PublicAnd(&webhook.trust), &[]).map_err(trust)?;
             Ok(Box::new(webhook::WebhookSink::new(&settings.name, webhook, tls, clock)))
         }
         SinkKind::Nats(nats) => {
-            let tls = tls::config(&nats.trust).map_err(trust)?;
+            let tls = tls_client::config(Trust::PublicAnd(&nats.trust), &[]).map_err(trust)?;
             Ok(Box::new(nats::NatsSink::new(nats, tls)))
         }
     }

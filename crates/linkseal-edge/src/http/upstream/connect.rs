@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkseal_net::tls_client::{self, Trust};
+use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -130,23 +131,14 @@ impl Connector {
 }
 
 fn tls(trust: &[CertificateDer<'static>], http2: Http2) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    if trust.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    for certificate in trust {
-        roots.add(certificate.clone())?;
-    }
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let mut config = ClientConfig::builder_with_provider(provider.into())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let trust = match trust {
+        [] => Trust::PublicAnd(&[]),
+        these => Trust::Only(these),
+    };
     let offered: &[&[u8]] = match http2 {
         Http2::Auto => &[b"h2", b"http/1.1"],
         Http2::PriorKnowledge => &[b"h2"],
         Http2::Off => &[b"http/1.1"],
     };
-    config.alpn_protocols = offered.iter().map(|p| p.to_vec()).collect();
-    Ok(config)
+    tls_client::config(trust, offered)
 }

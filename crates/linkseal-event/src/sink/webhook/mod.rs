@@ -17,16 +17,15 @@ mod tests;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::fault::with_causes;
+use linkseal_net::http_client::{HttpClient, HttpError, Pool, read_body};
+use linkseal_net::retry_after::RetryAfter;
 use rustls::ClientConfig;
 use uuid::Uuid;
 
@@ -51,12 +50,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Shortest pause that an endpoint can ask for.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// What we call ourselves.
-const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
 
 /// The sink.
 pub(super) struct WebhookSink {
-    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    client: HttpClient<HttpsConnector<Connector>>,
     name: String,
     url: Uri,
     secrets: Vec<WebhookSecret>,
@@ -75,13 +72,12 @@ impl WebhookSink {
             .enable_http1()
             .enable_http2()
             .wrap_connector(Connector::new(settings.allow_private));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(1)
-            .build(connector);
+        let pool = Pool {
+            max_idle: 1,
+            idle_timeout: IDLE,
+        };
         Self {
-            client,
+            client: HttpClient::new(connector, TIMEOUT, pool),
             name: name.to_owned(),
             url: settings.url.clone(),
             secrets: settings.secrets.clone(),
@@ -93,20 +89,20 @@ impl WebhookSink {
 
     async fn send(&self, message: &Message) -> Result<(), SinkError> {
         let now = self.clock.now();
-        let mut request = Request::post(&self.url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, AGENT);
+        let mut request = Request::post(&self.url).header(CONTENT_TYPE, "application/json");
         for (name, value) in message.headers(&self.secrets, now) {
             request = request.header(name, value);
         }
         let request = request
             .body(Full::new(message.body.clone()))
             .map_err(|e| SinkError::later(format!("the request cannot be made: {e}")))?;
-        let answer = tokio::time::timeout(TIMEOUT, self.client.request(request))
-            .await
-            .map_err(|_| SinkError::later(format!("{} gave no answer within {} s", self.host(), TIMEOUT.as_secs())))?
-            .map_err(|e| SinkError::later(format!("{}: {}", self.host(), with_causes(&e))))?;
-        let (head, body) = answer.into_parts();
+        let answer = self.client.send(request).await.map_err(|e| match e {
+            HttpError::Timeout(limit) => {
+                SinkError::later(format!("{} gave no answer within {} s", self.host(), limit.as_secs()))
+            }
+            e => SinkError::later(format!("{}: {}", self.host(), with_causes(&e))),
+        });
+        let (head, body) = answer?.into_parts();
         let said = tokio::time::timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_default();
         if head.status.is_success() {
             return Ok(());
@@ -199,20 +195,18 @@ fn may_ask(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// Seconds, or a date (RFC 9110 §10.2.3), within bounds. `None`: neither.
+/// What `Retry-After` asks for, within bounds.
 fn pause_asked(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    let seconds = text.parse().ok().map(Duration::from_secs);
-    let pause = seconds.or_else(|| Timestamp::parse_http_date(text).map(|t| t.saturating_since(now)))?;
+    let pause = RetryAfter::parse(value.to_str().ok()?)?.delay(now);
     Some(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
 /// The beginning of an answer's body, fit for a log. Reading it to its end also lets the
 /// connection be used again.
 async fn read(body: Incoming) -> String {
-    let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
+    let Ok(body) = read_body(body, BODY_MAX).await else {
         return String::new();
     };
-    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    let text = String::from_utf8_lossy(&body).into_owned();
     text.trim().escape_debug().take(BODY_LOGGED).collect()
 }

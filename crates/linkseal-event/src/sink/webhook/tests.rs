@@ -11,11 +11,13 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use bytes::Bytes;
 use http::HeaderName;
+use http_body_util::BodyExt;
 use linkseal_base::shutdown::Tasks;
+use linkseal_net::tls_client::{self, Trust};
 use prometheus::Registry;
 
-use super::super::tls;
 use super::*;
 use crate::{
     Delivery, Durability, Event, EventSettings, EventType, FileSettings, IpPrivacy, Journal, Metrics, SinkKind,
@@ -130,7 +132,8 @@ fn settings(url: String) -> WebhookSettings {
 }
 
 fn sink(settings: &WebhookSettings, clock: &Clock) -> WebhookSink {
-    WebhookSink::new("platform", settings, tls::config(&settings.trust).unwrap(), clock)
+    let tls = tls_client::config(Trust::PublicAnd(&settings.trust), &[]).unwrap();
+    WebhookSink::new("platform", settings, tls, clock)
 }
 
 fn record(seq: u64) -> Record {
