@@ -20,6 +20,7 @@ mod counters;
 mod crash;
 mod crowded;
 mod departed;
+mod documents;
 mod edge_kill;
 mod fairness;
 mod faults;
