@@ -1,37 +1,73 @@
-//! linkseal: the thing a customer's tracking CNAME points at. It terminates TLS for names it has
-//! never seen in its configuration, obtains their certificates by ACME HTTP-01, answers open, click
-//! and unsubscribe URLs, writes every event down before it answers, and tells, per domain, whether
-//! HTTPS works and what to change if it does not.
+//! linkseal: a TLS-terminating tracking edge, the CNAME target for customers' open, click and redirect
+//! domains. This crate is the program around the others: command line, composition root, log set-up and
+//! the simulator. Everything else is in `crates/`.
 //!
 //! # Life of a connection
-//! [`edge::listener`] accepts → [`edge::limits`] gives a permit → [`edge::proxy_protocol`] reads the
-//! balancer's header → [`edge::tls`] reads the ClientHello and its name → [`domain::registry`], else
-//! [`domain::admission`], says whether the name is served → [`cert::cache`] has the certificate, or
-//! asks the control plane for it → handshake → [`edge::http`] serves HTTP/1.1 or HTTP/2: the router
-//! decides, [`link`] verifies, [`event`] writes down, and the reply goes out.
+//! `linkseal_net::listener` accepts → `linkseal_edge::limits` grants a permit →
+//! `linkseal_net::proxy_protocol` reads the load balancer's header → `linkseal_edge::tls` reads the
+//! ClientHello → `linkseal_domain::registry`, or admission for an unknown name, decides whether the name
+//! is served → `linkseal_domain::cert::cache` returns the certificate, or queues a request to the control
+//! plane → handshake → `linkseal_edge::http` serves HTTP/1.1 or HTTP/2: it routes the request,
+//! `linkseal_link` verifies the token, `linkseal_event` journals the event, and the reply is sent once
+//! `events.durability` is met.
 //!
 //! # Life of a certificate
-//! [`control`] owns it: a domain is registered or admitted → [`dns`] is looked at → its order waits
-//! in a queue by priority → [`issuer`] makes it, resumably → the sealed result goes into the
-//! [`store`] → it is served. [`domain::ssl`] says what state that is, and how it changes.
+//! `linkseal_control` drives it: a domain is registered or admitted → `linkseal_dns` checks its records →
+//! its order waits in a priority queue → `linkseal_issuer` obtains the certificate by ACME HTTP-01 and can
+//! resume after a restart → the private key is sealed and written to `linkseal_store` → the certificate is
+//! served. `linkseal_domain::ssl` and `linkseal_domain::transition` define the states.
+//!
+//! # Life of an event
+//! journal (one append-only log per node) → one worker per sink → file, webhook or NATS; each sink keeps
+//! its own cursor, so a slow one holds up neither the edge nor the others.
 //!
 //! # Map
-//! | room | decides or serves |
+//! | crate | decides or serves |
 //! |---|---|
-//! | [`edge`] | the data plane: connections, from memory |
-//! | [`control`], [`issuer`], [`dns`], [`admin`] | the control plane: domains, durable before visible |
-//! | [`event`] | the event plane: journal first, then delivery |
-//! | [`domain`], [`cert`], [`link`] | what the planes share: names, states, certificates, tokens |
-//! | [`store`] | everything durable |
-//! | [`config`], [`cli`], [`app`], [`telemetry`] | what is around them |
-//! | `devca` | an ACME CA in process, for the demo and the tests |
-//! | `simulate` | months of a fleet in virtual time, by the rules of [`control`] |
+//! | `linkseal-edge` | the data plane: connections and requests, answered from memory |
+//! | `linkseal-control` | the control plane: admission, scheduling, orders, renewal; durable before visible |
+//! | `linkseal-issuer`, `linkseal-dns` | its clients: the CAs (RFC 8555) and DNS |
+//! | `linkseal-event` | the event plane: classification, journal, delivery |
+//! | `linkseal-admin` | the admin port: API and pages |
+//! | `linkseal-domain` | what the planes share: names, states, certificates, redirects, kill switches |
+//! | `linkseal-link` | signed links: mint, verify, inspect; published on its own |
+//! | `linkseal-store` | everything durable but the journal |
+//! | `linkseal-config` | the configuration file: read, check, reload |
+//! | `linkseal-net`, `linkseal-base` | sockets and addresses; clock, tasks, metrics |
+//! | `linkseal-devca` | an in-process ACME CA for `linkseal demo` and the tests |
 //!
-//! Data runs one way: the data plane imports nothing of the control plane; they meet in snapshots
-//! that the control plane fills, and in two queues that the data plane writes.
+//! The data plane depends on nothing of the control plane. They share snapshots that the control plane
+//! publishes (registry, certificates, ticket keys, kill switches) and two bounded queues that the data
+//! plane fills: certificate requests and look-ups of stored redirects.
+//!
+//! # This crate
+//! [`run`] parses the command line. [`app`] builds an edge from a configuration; the integration tests
+//! and the benchmarks start theirs there too.
 
 pub mod app;
-pub mod cli;
+mod cli;
 mod descriptors;
 mod simulate;
-pub mod telemetry;
+mod telemetry;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long blocking work may take to end once everything else has: a disk that does not respond keeps
+/// its threads, and must not keep the process.
+const BLOCKING_SHUTDOWN: Duration = Duration::from_millis(500);
+
+/// Runs the command that this process's arguments name, and returns its exit status.
+pub fn run() -> ExitCode {
+    // As many workers as cores.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("linkseal: cannot start the async runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(cli::main());
+    runtime.shutdown_timeout(BLOCKING_SHUTDOWN);
+    code
+}

@@ -1,5 +1,5 @@
-//! Tokens, destinations and pasted links from any bytes: nothing panics, and nothing verifies that
-//! was not minted, in exactly the spelling it was minted in.
+//! Tokens, destinations and pasted links from arbitrary bytes: nothing panics, and only minted tokens verify, in
+//! exactly the spelling in which they were minted.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ fn key(id: u8) -> LinkKey {
     LinkKey::from_hex(id, SECRET).expect("64 digits")
 }
 
-/// Every id has a key, so that no token is refused for its id alone.
+/// Every id has a key, so that no token is refused for its id.
 static KEYS: LazyLock<LinkKeys> = LazyLock::new(|| LinkKeys::new((0..=255).map(key)).expect("each id once"));
 
 fn verifies(text: &str) -> bool {
@@ -23,9 +23,9 @@ fn verifies(text: &str) -> bool {
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
-    // Nobody guesses a tag of 128 bits.
+    // The fuzzer cannot guess a 128-bit tag.
     assert!(!verifies(&text));
-    assert!(!explain(&text, &KEYS, &[TENANT], ["other"]).valid);
+    assert!(!explain(&text, None, &KEYS, &[TENANT], ["other"]).valid);
     let Ok(destination) = Destination::new(&text) else { return };
     assert!(destination.location().bytes().all(|b| b.is_ascii_graphic()));
 
@@ -36,7 +36,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let minted = Minter::new(&key(first), TENANT).click(&message, u16::from(last), &destination);
     assert!(verifies(&minted));
-    // Another character in one place: another bit, or another spelling of the same bytes.
+    // Replace one character: another bit, or another spelling of the same bytes.
     let at = usize::from(u16::from_be_bytes([first, last])) % minted.len();
     let mut changed = minted.into_bytes();
     for other in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_+/=%. \n" {

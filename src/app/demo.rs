@@ -40,38 +40,38 @@ const CA_END: Duration = Duration::from_secs(5);
 
 /// What a demo tells its user; one line of JSON with `--json`.
 #[derive(Clone, Debug, Serialize)]
-pub struct DemoInfo {
+pub(crate) struct DemoInfo {
     /// Base URL of plain HTTP.
-    pub http: String,
+    pub(crate) http: String,
     /// Base URL of HTTPS, to be used with a domain's name and `--resolve`.
-    pub https: String,
+    pub(crate) https: String,
     /// Base URL of the admin API.
-    pub admin: String,
+    pub(crate) admin: String,
     /// The root certificate to trust.
-    pub ca_file: PathBuf,
+    pub(crate) ca_file: PathBuf,
     /// The bearer token of the admin API.
-    pub token: String,
+    pub(crate) token: String,
     /// The registered domains.
-    pub domains: Vec<String>,
+    pub(crate) domains: Vec<String>,
     /// An open link of the first domain.
-    pub open_url: String,
+    pub(crate) open_url: String,
     /// A click link of the first domain.
-    pub click_url: String,
+    pub(crate) click_url: String,
     /// The file that events are delivered to; `%` marks the day.
-    pub events: PathBuf,
+    pub(crate) events: PathBuf,
 }
 
 /// A demo that is bound and registered.
-pub struct Demo {
+pub(crate) struct Demo {
     app: App,
     ca: Tasks,
     /// What to tell.
-    pub info: DemoInfo,
+    pub(crate) info: DemoInfo,
 }
 
 impl Demo {
     /// Sets a demo up in a directory: everything in it is made when it is not there yet.
-    pub async fn bind(dir: &Path, port_base: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn bind(dir: &Path, port_base: u16) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| {
             format!(
                 "--dir: {} cannot be made; give a folder that this user may write to",
@@ -159,7 +159,7 @@ impl Demo {
     }
 
     /// Serves until `stop` resolves. `say` is given a line for each certificate and each event.
-    pub async fn run(
+    pub(crate) async fn run(
         self,
         stop: impl Future<Output = ()>,
         reload: tokio::sync::mpsc::Receiver<()>,

@@ -1,29 +1,39 @@
-//! The composition root: from a configuration to a bound edge, and from there to its end.
+//! The composition root: builds an edge from a configuration, runs it, reloads it and drains it.
 //!
-//! [`App::bind`] opens everything that can fail (ports, keys, store, journal) and says in one
-//! sentence what is wrong; [`App::run`] serves until it is told to stop, then drains.
+//! [`App::bind`] opens everything that can fail (ports, keys, store, journal) and reports an error in one
+//! sentence; [`App::run`] serves until `stop` resolves, then drains.
+//!
+//! | file | does |
+//! |---|---|
+//! | `wiring` | translates the configuration into each crate's settings |
+//! | `clients` | makes the control plane's clients: CAs, resolver, preflight, permission endpoint |
+//! | `store`, `store_wait` | open the store; answer health checks while its disk keeps the start waiting |
+//! | `reload`, `drain` | SIGHUP and shutdown |
+//! | `outbox` | writes the control plane's outbox to the journal |
+//! | `admin_runtime` | the runtime of the admin port, apart from the data plane's |
+//! | `demo`, `doctor` | the two commands that need an edge, or all that one needs |
 
+mod admin_runtime;
+mod clients;
 #[cfg(feature = "devca")]
-pub mod demo;
-pub mod doctor;
-mod lifecycle;
-mod meanwhile;
-mod office;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+mod drain;
+mod outbox;
 mod reload;
-mod stopping;
-mod tools;
+mod store;
+mod store_wait;
 pub(crate) mod wiring;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use linkseal_admin::{Admin, PagesKey};
 use linkseal_base::clock::Clock;
 use linkseal_base::metrics::MetricsHub;
@@ -32,7 +42,6 @@ use linkseal_config::Config;
 use linkseal_control::{Control, KnownNames};
 use linkseal_dns::ResolverSettings;
 use linkseal_domain::cert::cache::Certificates;
-use linkseal_domain::cert::sealed::Sealer;
 use linkseal_domain::cert::tickets::TicketKeys;
 use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
@@ -44,68 +53,61 @@ use linkseal_edge::tls::acceptor::Acceptor;
 use linkseal_edge::{Connection, http, tls};
 use linkseal_event::{Activity, Delivery, Eraser, Journal};
 use linkseal_issuer::AccountKey;
-use linkseal_net::listener::Listener;
-use linkseal_net::listener::{Bound, Inherited};
+use linkseal_net::listener::{Bound, Inherited, Listener};
 use linkseal_net::proxy_protocol::Balancers;
 use linkseal_net::shares::Turns;
-use linkseal_store::SharedStore;
-use linkseal_store::sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
-use self::office::Office;
-use self::tools::ClientFactory;
+use self::admin_runtime::AdminRuntime;
+use self::clients::ClientFactory;
 use crate::descriptors;
-use crate::telemetry::logs::LogHandle;
 
-/// Certificates in memory at most: about 10 KiB each.
+pub use crate::telemetry::logs::LogHandle;
+
+/// Certificates kept in memory, about 10 KiB each.
 const CACHED_CERTIFICATES: u64 = 100_000;
-/// Memory for stored redirects, in bytes: some 50,000 of a common length.
+/// Memory for stored redirects, in bytes: about 50,000 of a typical length.
 const CACHED_REDIRECTS: u64 = 16 * 1024 * 1024;
-/// Look-ups of stored redirects that wait to be answered; those beyond wait until there is room.
+/// Queued look-ups of stored redirects; a look-up beyond waits for room.
 const LOOKUP_QUEUE: usize = 64;
-/// How many of them may be for one client network.
+/// How many of them one client network may have queued.
 const LOOKUPS_OF_NETWORK: usize = LOOKUP_QUEUE / 4;
-/// Requests whose body may be waited for at once; a quarter of them for one client network.
+/// Requests whose body may be awaited at once; one client network gets a quarter.
 const AWAITED_BODIES: usize = 4_096;
-/// Handshakes whose request waits to be looked at.
+/// Queued certificate requests of handshakes.
 const REQUEST_QUEUE: usize = 4_096;
-/// How long the start waits for the sinks' cursors: a disk that is away must not keep it from serving.
+/// How long the start waits for the sinks' cursors: an unavailable disk must not keep it from serving.
 const DELIVERY_BEGINS: Duration = Duration::from_secs(2);
 
-/// What of an edge does not come from its configuration.
+/// The inputs of an edge that do not come from its configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The clock; tests move theirs.
     pub clock: Clock,
-    /// The configuration's file, read again on SIGHUP. `None`: there is nothing to read again.
+    /// The configuration file, read again on SIGHUP. Without one a reload fails.
     pub config_file: Option<PathBuf>,
-    /// How DNS is asked; the configuration's resolvers go over these.
+    /// The resolver's defaults; the configuration's servers take precedence.
     pub dns: ResolverSettings,
-    /// Whether the names' ports 80 and 443 are those that this edge is bound to, and private
-    /// addresses are as good as public ones: where everything is on loopback (demo, tests).
+    /// Everything is on loopback (demo, tests): ports 80 and 443 of a name stand for the ports this edge
+    /// is bound to, and private addresses are accepted.
     pub loopback: bool,
-    /// Listening sockets that were handed in.
+    /// Listening sockets passed in by the parent process (LISTEN_FDS).
     pub inherited: Inherited,
-    /// The log, whose levels a reload changes. `None`: the log is another's.
+    /// The process log, whose levels a reload changes; `None` where another program owns the log.
     pub log: Option<LogHandle>,
 }
 
-/// What the journal and its sinks are told by a configuration; for commands that work on a stopped
-/// node's.
-pub fn event_settings(config: &Config) -> anyhow::Result<linkseal_event::EventSettings> {
+/// The settings of journal and sinks, for commands that work on a stopped node's journal.
+pub(crate) fn event_settings(config: &Config) -> anyhow::Result<linkseal_event::EventSettings> {
     wiring::events(config)
 }
 
-/// The addresses an edge is bound to.
+/// The addresses an edge is bound to; a configured port 0 is a real port here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// Plain HTTP.
     pub http: Vec<SocketAddr>,
-    /// HTTPS.
     pub https: Vec<SocketAddr>,
-    /// The admin port.
     pub admin: Vec<SocketAddr>,
-    /// The health port.
     pub health: Vec<SocketAddr>,
 }
 
@@ -115,13 +117,13 @@ pub struct App {
     options: Options,
     addresses: Addresses,
     control: Control,
-    workshop: Arc<ClientFactory>,
+    clients: Arc<ClientFactory>,
     context: Arc<http::Context>,
     connections: Connections<Http>,
     limits: Limits,
     admin: Admin,
-    /// Ends after all tasks.
-    _office: Office,
+    /// Dropped, and so shut down, after all tasks have ended.
+    _admin_runtime: AdminRuntime,
     journal: Journal,
     delivery: Delivery,
     edge_tasks: Tasks,
@@ -146,14 +148,13 @@ impl ServeHttp for Http {
 }
 
 impl App {
-    /// Binds ports, opens key, store and journal, and puts everything together. Nothing is
-    /// served yet.
+    /// Binds ports, opens key, store and journal, and builds every part. Nothing is served yet.
     pub async fn bind(config: Config, options: Options) -> anyhow::Result<Self> {
         let clock = options.clock.clone();
-        // Work stays on this runtime also where the admin port, which has its own, begins it.
+        // Tasks run on this runtime even if the admin port, which has its own, spawns them.
         let here = tokio::runtime::Handle::current();
         let (tasks, edge_tasks) = (Tasks::new().on(here.clone()), Tasks::new().on(here));
-        let office = Office::new()?;
+        let admin_runtime = AdminRuntime::new()?;
         let metrics = MetricsHub::new()?;
         let registry = metrics.registry();
         if let Some(log) = &options.log {
@@ -165,7 +166,7 @@ impl App {
             tracing::warn!("{warning}");
         }
 
-        // Ports first: the commonest mistake, found before anything is written.
+        // Ports first: the most common mistake is found before anything is written.
         let mut bound = Vec::new();
         for (kind, endpoints) in [
             (Listener::Http, &config.listen.http),
@@ -176,17 +177,17 @@ impl App {
             }
         }
         for address in options.inherited.left() {
-            tracing::warn!(%address, "a socket that was handed in is none of listen.http and listen.https: it is not used; give the address there or leave it out of the .socket unit");
+            tracing::warn!(%address, "inherited socket matches neither listen.http nor listen.https; not used (add the address there, or remove it from the .socket unit)");
         }
 
-        let admin_sockets = office.enter(|| linkseal_admin::bind(&wiring::addresses(&config.listen.admin)))?;
+        let admin_sockets = admin_runtime.enter(|| linkseal_admin::bind(&wiring::addresses(&config.listen.admin)))?;
         let health_sockets = linkseal_admin::bind(&wiring::addresses(&config.listen.health))?;
 
-        let (kept, measured) = (config.store.clone(), registry.clone());
+        let (store_config, store_registry) = (config.store.clone(), registry.clone());
         let journal_dir = config.events.dir.clone();
-        let opening = tasks.spawn_blocking(move || open_store(&kept, &journal_dir, &measured));
+        let opening = tasks.spawn_blocking(move || store::open_store(&store_config, &journal_dir, &store_registry));
         let other: Vec<_> = admin_sockets.iter().chain(&health_sockets).collect();
-        let (sealer, store) = meanwhile::answered(opening, &bound, &other)
+        let (sealer, store) = store_wait::answered(opening, &bound, &other)
             .await
             .context("the store")??;
         let sealer = Arc::new(sealer);
@@ -196,7 +197,7 @@ impl App {
         let pages_key = PagesKey::load_or_create(&store, &sealer).await?;
         let thumbprint = Arc::new(ArcSwapOption::from_pointee(key.thumbprint().to_owned()));
         let control_metrics = linkseal_control::Metrics::register(registry)?;
-        let workshop = Arc::new(ClientFactory {
+        let clients = Arc::new(ClientFactory {
             key,
             store: Arc::clone(&store),
             sealer: Arc::clone(&sealer),
@@ -226,7 +227,7 @@ impl App {
             redirects: redirects.clone(),
             kills: kills.clone(),
             handshake_failures: handshake_failures.clone(),
-            tools: workshop.make(&config)?,
+            tools: clients.make(&config)?,
             settings: wiring::control(&config),
             node: config.edge.node.as_str().to_owned(),
             max_concurrent_orders: wiring::orders(&config),
@@ -311,7 +312,7 @@ impl App {
             settings: wiring::admin(&config, &context),
             sockets: admin_sockets,
             health_sockets,
-            tasks: office.tasks(&tasks),
+            tasks: admin_runtime.tasks(&tasks),
             health_tasks: tasks.clone(),
         })?;
         Ok(Self {
@@ -319,12 +320,12 @@ impl App {
             options,
             addresses,
             control,
-            workshop,
+            clients,
             context,
             connections,
             limits,
             admin,
-            _office: office,
+            _admin_runtime: admin_runtime,
             journal,
             delivery,
             edge_tasks,
@@ -337,19 +338,17 @@ impl App {
         })
     }
 
-    /// Where it is bound: real ports also where 0 was configured.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// The control plane, for anyone who runs an edge inside a program of their own.
+    /// The control plane, for a program that runs an edge inside its own process.
     pub fn control(&self) -> &Control {
         &self.control
     }
 
-    /// Serves until `stop` resolves, then drains: health checks are told first, then no new
-    /// connections are taken, then those at hand end. Every `()` from `reload` reads the
-    /// configuration again.
+    /// Serves until `stop` resolves, then drains: readiness turns false first, then accepting stops, then
+    /// the open connections end. Each `()` from `reload` reads the configuration again.
     pub async fn run(
         mut self,
         stop: impl Future<Output = ()>,
@@ -357,17 +356,17 @@ impl App {
     ) -> anyhow::Result<()> {
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
         if let Err(error) = self.control.kills().load().await {
-            tracing::error!(%error, "the kill switches cannot be read yet: what is killed is not, until they can be");
+            tracing::error!(%error, "cannot load the kill switches; killed links are served until they are loaded (retrying)");
             self.tasks.spawn_until_stop(self.control.clone().load_kills());
         }
         self.control.own_names(&wiring::own_names(&self.config.load())).await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);
-        let teller = Arc::new(lifecycle::ToJournal(self.journal.clone()));
+        let publisher = Arc::new(outbox::ToJournal(self.journal.clone()));
         self.tasks
-            .spawn_until_stop(self.control.clone().tell_happenings(teller));
+            .spawn_until_stop(self.control.clone().tell_happenings(publisher));
         if !self.delivery.begun(DELIVERY_BEGINS).await {
-            tracing::warn!("delivery has not begun yet: events of the time until it does are in the journal only");
+            tracing::warn!("delivery has not started yet; until it does, events are in the journal only");
         }
         self.admin.start();
         for bound in std::mem::take(&mut self.bound) {
@@ -400,78 +399,4 @@ fn local(bound: &[Bound], kind: Listener) -> Vec<SocketAddr> {
         .filter(|b| b.kind() == kind)
         .map(Bound::local_addr)
         .collect()
-}
-
-/// Opens the sealing key and the store.
-fn open_store(
-    config: &linkseal_config::store::Store,
-    journal: &Path,
-    registry: &prometheus::Registry,
-) -> anyhow::Result<(Sealer, SharedStore)> {
-    let path = config
-        .sqlite_path()
-        .context("store.url: only sqlite: can be used here")?;
-    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
-        // Only the last part: a path mistyped further up is not made for real.
-        std::fs::create_dir(dir).with_context(|| {
-            format!(
-                "the directory of the store, {}, is not there and cannot be made; make it for the service's user, or set \
-                 store.url",
-                dir.display()
-            )
-        })?;
-        tracing::info!(directory = %dir.display(), "made the directory of the store");
-    }
-    // The key first, and never beside a store that is there: its secrets were sealed by another.
-    let (key_file, create) = config.key_path();
-    not_lost(path, (&key_file, create), journal)?;
-    let sealer = Sealer::from_file(&key_file, create && !path.exists())?;
-    let metrics = linkseal_store::metrics::Metrics::register(registry);
-    let store = SqliteStore::open_to_serve(path, Some(metrics))?;
-    Ok((sealer, Arc::new(store)))
-}
-
-/// Refuses to begin with an empty store where there was one: its domains, its certificates and the
-/// account at the CA would be gone without a word. `key`: the sealing key's file, and whether
-/// linkseal makes it; one that an operator brings along is there before the first start.
-fn not_lost(store: &Path, key: (&Path, bool), journal: &Path) -> anyhow::Result<()> {
-    if store.exists() {
-        return Ok(());
-    }
-    let has_events = std::fs::read_dir(journal).is_ok_and(|mut entries| entries.next().is_some());
-    let left = match key {
-        (file, true) if file.exists() => file,
-        _ if has_events => journal,
-        _ => return Ok(()),
-    };
-    anyhow::bail!(
-        "the store {store} is not there, but {left} of an earlier start is: mount its disk, correct store.url, or put a backup back (linkseal store restore); to begin with an empty store, make an empty file first: install -m 600 /dev/null {store}",
-        store = store.display(),
-        left = left.display(),
-    );
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    #[test]
-    fn an_empty_store_is_not_begun_where_there_was_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let (store, key, journal) = (at("linkseal.db"), at("linkseal.key"), at("events"));
-        not_lost(&store, (&key, true), &journal).unwrap();
-        fs::create_dir(&journal).unwrap();
-        fs::write(&key, "key").unwrap();
-        not_lost(&store, (&key, false), &journal).unwrap();
-        let told = not_lost(&store, (&key, true), &journal).unwrap_err().to_string();
-        assert!(told.contains("linkseal.key of an earlier start is"), "{told}");
-        fs::write(journal.join("1.journal"), "").unwrap();
-        let told = not_lost(&store, (&key, false), &journal).unwrap_err().to_string();
-        assert!(told.contains("events of an earlier start is"), "{told}");
-        fs::write(&store, "").unwrap();
-        not_lost(&store, (&key, true), &journal).unwrap();
-    }
 }

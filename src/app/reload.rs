@@ -1,4 +1,4 @@
-//! SIGHUP: what of a new configuration a running edge takes over. A bad one changes nothing.
+//! SIGHUP: applies a new configuration to a running edge. An invalid one changes nothing.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use linkseal_control::Clients;
 use super::{App, wiring};
 use crate::descriptors;
 
-/// What is read from files for a reload.
+/// What a reload reads from files.
 struct Read {
     reloaded: linkseal_config::Reloaded,
     networks: linkseal_event::Networks,
-    tools: Clients,
+    clients: Clients,
 }
 
 impl App {
@@ -21,7 +21,7 @@ impl App {
         let ok = match self.try_reload().await {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!("the configuration is not taken over, the old one stays: {error:#}");
+                tracing::error!("configuration reload rejected; keeping the running configuration: {error:#}");
                 false
             }
         };
@@ -32,22 +32,22 @@ impl App {
         let Some(file) = self.options.config_file.clone() else {
             anyhow::bail!("there is no configuration file")
         };
-        // Elsewhere: a disk that hangs must not keep the program from being stopped.
-        let (old, workshop) = (self.config.load_full(), Arc::clone(&self.workshop));
+        // On a blocking thread: a disk that hangs must not keep the process from stopping.
+        let (old, factory) = (self.config.load_full(), Arc::clone(&self.clients));
         let read = self.tasks.spawn_blocking(move || {
             let reloaded = linkseal_config::reload(&old, &file)?;
             Ok::<_, anyhow::Error>(Read {
                 networks: wiring::networks(&reloaded.config)?,
-                tools: workshop.make(&reloaded.config)?,
+                clients: factory.make(&reloaded.config)?,
                 reloaded,
             })
         });
         let Read {
             reloaded: linkseal_config::Reloaded { config, needs_restart },
             networks,
-            tools,
-        } = read.await.context("reading broke off")??;
-        // Everything that can be wrong is made before anything is taken over.
+            clients,
+        } = read.await.context("reading the configuration was aborted")??;
+        // Everything that can fail comes before the first change.
         let old = self.context.settings.load();
         let upstreams = wiring::upstreams(&config, &old.upstreams, &self.context.metrics, &self.tasks)?;
         let http = wiring::http(&config, upstreams)?;
@@ -55,7 +55,7 @@ impl App {
         let events = wiring::events(&config)?;
         linkseal_event::sink::check(&events.sinks)?;
         for key in needs_restart {
-            tracing::warn!(key, "this key was changed; it takes effect by a restart only");
+            tracing::warn!(key, "changed key takes effect at the next restart");
         }
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -74,16 +74,16 @@ impl App {
         self.journal.set_durability(events.durability);
         self.limits.set(wiring::connections(&config));
         self.control
-            .set_settings(wiring::control(&config), tools, wiring::orders(&config));
+            .set_settings(wiring::control(&config), clients, wiring::orders(&config));
         self.admin.set_settings(wiring::admin(&config, &self.context));
         let (control, names) = (self.control.clone(), wiring::own_names(&config));
         self.tasks.spawn(async move { control.own_names(&names).await });
-        // At once, so that of two reloads the later one's settings stay.
+        // Synchronously, so that of two reloads the later one's settings win.
         self.delivery.set_settings(events);
         let (delivery, tasks) = (self.delivery.clone(), self.tasks.clone());
         self.tasks.spawn(async move { delivery.renew(&tasks).await });
         self.config.store(Arc::new(config));
-        tracing::info!("the configuration was read again");
+        tracing::info!("configuration reloaded");
         Ok(())
     }
 }

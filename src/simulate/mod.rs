@@ -22,8 +22,6 @@
 mod fleet;
 mod plot;
 mod refusals;
-#[cfg(test)]
-mod refusals_tests;
 mod replay;
 mod rng;
 mod tally;

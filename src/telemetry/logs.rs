@@ -34,13 +34,13 @@ pub struct LogHandle {
 /// Writes what waits when it is dropped, for a second at most: to be held to the end of the process.
 #[must_use]
 #[derive(Debug)]
-pub struct LogGuard {
+pub(crate) struct LogGuard {
     _worker: WorkerGuard,
 }
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// This process has one already.
     #[error("the log cannot be set up: {0}")]
     Installed(#[from] tracing_subscriber::util::TryInitError),
@@ -50,7 +50,7 @@ pub enum LogError {
 }
 
 /// Installs the log of this process, and logs panics from then on.
-pub fn install(config: &Log) -> Result<(LogHandle, LogGuard), LogError> {
+pub(crate) fn install(config: &Log) -> Result<(LogHandle, LogGuard), LogError> {
     let (levels, handle) = reload::Layer::new(targets(&config.level));
     let (writer, guard) = queue(io::stderr());
     let dropped = writer.error_counter();
@@ -90,7 +90,7 @@ fn under_journald() -> bool {
 
 impl LogHandle {
     /// Takes over new levels. The format stays until a restart.
-    pub fn set_levels(&self, levels: &Levels) -> Result<(), LogError> {
+    pub(crate) fn set_levels(&self, levels: &Levels) -> Result<(), LogError> {
         Ok(self.levels.reload(targets(levels))?)
     }
 
@@ -98,7 +98,7 @@ impl LogHandle {
     ///
     /// # Errors
     /// When the registry has such a metric already.
-    pub fn register(&self, metrics: &Metrics) -> Result<(), prometheus::Error> {
+    pub(crate) fn register(&self, metrics: &Metrics) -> Result<(), prometheus::Error> {
         let total = IntCounter::new(
             "linkseal_log_lines_dropped_total",
             "Lines of the log that were dropped because stderr was not read in time.",

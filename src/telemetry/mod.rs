@@ -1,4 +1,4 @@
 //! The log of the process.
 
 mod bounded;
-pub mod logs;
+pub(crate) mod logs;

@@ -77,7 +77,7 @@ impl Redirects {
         actor: &Actor,
     ) -> Result<(StoredRedirect, bool), OperatorError> {
         let destination = Destination::new(&new.url).map_err(|e| OperatorError::Invalid(format!("url: {e}")))?;
-        if domain.is_some_and(|name| destination.leads_to(name.as_str())) {
+        if domain.is_some_and(|name| destination.has_host(name.as_str())) {
             return Err(OperatorError::Invalid(
                 "url: a redirect cannot lead to its own domain, where it could lead in circles".into(),
             ));

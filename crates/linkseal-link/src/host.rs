@@ -1,16 +1,16 @@
-//! Hosts as browsers read them (WHATWG URL standard, "host parsing"): an address has many spellings,
-//! and who chooses the spelling must not choose what is compared.
+//! Hosts as browsers parse them (WHATWG URL standard, "host parsing"). An address has many spellings, and an
+//! attacker who picks the spelling must not escape a comparison.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An address, if the host is one. `Err`: browsers take it for an address, and for a wrong one.
-/// `host`: without port; an IPv6 address in its brackets.
+/// The address, if the host is one. `Err` if browsers take it for an address and reject it. `host` has no
+/// port; an IPv6 address keeps its brackets.
 pub(super) fn address(host: &str) -> Result<Option<IpAddr>, ()> {
     if let Some(rest) = host.strip_prefix('[') {
         let v6 = rest.strip_suffix(']').ok_or(())?;
         let v6: Ipv6Addr = v6.parse().map_err(|_| ())?;
-        // An IPv4-mapped address leads to the IPv4 one.
+        // An IPv4-mapped address connects to the IPv4 one.
         return Ok(Some(IpAddr::V6(v6).to_canonical()));
     }
     let ascii = if host.is_ascii() {
@@ -25,8 +25,8 @@ pub(super) fn address(host: &str) -> Result<Option<IpAddr>, ()> {
     v4(host).map(|v4| Some(v4.into())).ok_or(())
 }
 
-/// The IPv4 address that an IPv6 address leads to by way of a translator or tunnel, besides the mapped
-/// ones: NAT64 (RFC 6052 §2.1, RFC 8215), 6to4 (RFC 3056 §2), Teredo (RFC 4380 §4), ISATAP (RFC 5214
+/// The IPv4 address that an IPv6 address reaches through a translator or tunnel, mapped addresses
+/// excluded: NAT64 (RFC 6052 §2.1, RFC 8215), 6to4 (RFC 3056 §2), Teredo (RFC 4380 §4), ISATAP (RFC 5214
 /// §6.1), IPv4-translated (RFC 2765 §2.1) and IPv4-compatible addresses (RFC 4291 §2.5.5.1).
 pub(super) fn wrapped_v4(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(v6) = address else { return None };
@@ -38,13 +38,13 @@ pub(super) fn wrapped_v4(address: IpAddr) -> Option<Ipv4Addr> {
         [0x2001, 0, ..] => Some(Ipv4Addr::from(!low.to_bits())),
         [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(low),
         [0, 0, 0, 0, 0xffff, 0, ..] => Some(low),
-        // `::` and `::1` are what they are.
+        // `::` and `::1` are not IPv4-compatible addresses.
         [0, 0, 0, 0, 0, 0, high, _] if high != 0 => Some(low),
         _ => None,
     }
 }
 
-/// An address in its one spelling as a host.
+/// The canonical spelling of an address as a host.
 pub(super) fn spelled(address: IpAddr) -> String {
     match address {
         IpAddr::V4(v4) => v4.to_string(),
@@ -52,21 +52,21 @@ pub(super) fn spelled(address: IpAddr) -> String {
     }
 }
 
-/// An internationalized host as A-labels. `None`: IDNA does not allow it, or makes something of it
-/// that is no host.
+/// An internationalized host as A-labels; `None` if IDNA does not allow it or maps it to something that is
+/// not a host.
 pub(super) fn to_ascii(host: &str) -> Option<String> {
     let ascii = idna::domain_to_ascii_cow(host.as_bytes(), idna::AsciiDenyList::URL).ok()?;
     (!ascii.trim_matches('.').is_empty()).then(|| ascii.into_owned())
 }
 
-/// "Ends in a number": then it is an IPv4 address or nothing.
+/// "Ends in a number": such a host is an IPv4 address or invalid.
 fn ends_in_a_number(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or_default();
     let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     (!last.is_empty() && digits(last)) || number(last).is_some()
 }
 
-/// The IPv4 parser: one to four parts, each decimal, octal or hexadecimal; the last fills what is left.
+/// The IPv4 parser: one to four parts, each decimal, octal or hexadecimal; the last fills the remaining bytes.
 fn v4(host: &str) -> Option<Ipv4Addr> {
     let mut parts = host.split('.');
     let (mut address, mut left) = (0_u64, 32_u32);
@@ -81,7 +81,7 @@ fn v4(host: &str) -> Option<Ipv4Addr> {
     u32::try_from(address | last).ok().map(Ipv4Addr::from)
 }
 
-/// The IPv4 number parser. `None`: it is no number, or more than any address.
+/// The IPv4 number parser; `None` if it is not a number or exceeds 32 bits.
 fn number(text: &str) -> Option<u64> {
     let (digits, radix) = match text.as_bytes() {
         [] => return None,

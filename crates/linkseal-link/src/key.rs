@@ -1,8 +1,8 @@
-//! Link keys: several may verify, the last one mints, any can be revoked.
+//! Link keys: any number verify, the last one mints, and each can be revoked.
 //!
-//! The key that signs is derived per tenant (HKDF-SHA256, RFC 5869), so that a link of one tenant
-//! never works for another. Derived keys are kept in a small table: verifying a link of a busy
-//! tenant costs one HMAC.
+//! The signing key is derived per tenant (HKDF-SHA256, RFC 5869), so that a link of one tenant never
+//! verifies for another. Derived keys are cached in a small table: verifying a link of a busy tenant costs
+//! one HMAC.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -11,20 +11,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use aws_lc_rs::{hmac, rand};
 use zeroize::Zeroizing;
 
-use super::token::{TokenError, tag_is_right};
+use super::error::TokenError;
 
 /// Length of a link key's secret in bytes.
 pub const SECRET_LEN: usize = 32;
+/// Bytes of the HMAC that a token carries: its first 128 bits.
+pub(super) const TAG: usize = 16;
+/// The prefix of the HKDF info; the tenant follows.
 const INFO: &[u8] = b"linkseal/v1/";
-/// How many derived keys are kept. Busy tenants beyond that pay two microseconds more a link;
-/// a derived key takes less than 1 KiB.
+/// How many derived keys are cached. Beyond that a link costs about two microseconds more; a derived key
+/// takes less than 1 KiB.
 const DERIVED: usize = 4096;
 
-/// One link key. Its secret is wiped from memory when it goes, and never printed.
+/// One link key. Its secret is zeroized on drop and never printed.
 #[derive(Clone)]
 pub struct LinkKey {
     id: u8,
@@ -36,24 +40,24 @@ pub struct LinkKey {
 #[non_exhaustive]
 pub enum KeyError {
     /// The file cannot be read.
-    #[error("the link key {path} cannot be read ({source}); `linkseal link keygen --out FILE` makes one")]
+    #[error("cannot read the link key {path} ({source}); `linkseal link keygen --out FILE` creates one")]
     File {
         /// Its path.
         path: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The text is something else.
-    #[error("a link key is 64 hexadecimal digits (32 bytes); `linkseal link keygen` makes one")]
+    /// The text is not a key.
+    #[error("a link key is 64 hexadecimal digits (32 bytes); `linkseal link keygen` creates one")]
     Format,
-    /// The file holds something else.
-    #[error("the link key {path} must hold 64 hexadecimal digits (32 bytes); `linkseal link keygen` makes one")]
+    /// The file does not contain a key.
+    #[error("the link key {path} must hold 64 hexadecimal digits (32 bytes); `linkseal link keygen` creates one")]
     FileFormat {
         /// Its path.
         path: String,
     },
     /// Two keys share an id.
-    #[error("link key id {0} is given twice; every key needs an id of its own (0 to 255)")]
+    #[error("link key id {0} is given twice; each key needs its own id (0 to 255)")]
     Duplicate(u8),
 }
 
@@ -87,15 +91,15 @@ impl LinkKey {
     /// A fresh secret, as the text of a key file.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give.
+    /// If the operating system provides no randomness.
     pub fn generate() -> Zeroizing<String> {
         let mut secret = Zeroizing::new([0; SECRET_LEN]);
-        #[allow(clippy::expect_used, reason = "without randomness no key is safe; stopping is right")]
-        rand::fill(secret.as_mut_slice()).expect("the operating system gives randomness");
+        #[allow(clippy::expect_used, reason = "without randomness no key is safe")]
+        rand::fill(secret.as_mut_slice()).expect("the operating system provides randomness");
         Zeroizing::new(hex::encode(secret.as_slice()))
     }
 
-    /// Its id, which every token names.
+    /// The id, which every token carries.
     pub fn id(&self) -> u8 {
         self.id
     }
@@ -114,15 +118,15 @@ impl LinkKey {
 
 /// The keys in use.
 pub struct LinkKeys {
-    /// In the order of the configuration: the last one mints.
+    /// In configuration order; the last one mints.
     keys: Vec<LinkKey>,
-    /// A bit for each revoked id.
+    /// One bit per id.
     revoked: [AtomicU64; 4],
     derived: Derived,
 }
 
 impl LinkKeys {
-    /// Keys in the order of the configuration: the last one mints, all verify.
+    /// Takes the keys in configuration order: all verify, the last one mints.
     pub fn new(keys: impl IntoIterator<Item = LinkKey>) -> Result<Self, KeyError> {
         let mut all: Vec<LinkKey> = Vec::new();
         for key in keys {
@@ -138,7 +142,7 @@ impl LinkKeys {
         })
     }
 
-    /// No keys: no link verifies.
+    /// No keys; no link verifies.
     pub fn none() -> Self {
         Self {
             keys: Vec::new(),
@@ -147,22 +151,23 @@ impl LinkKeys {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The key that mints. `None`: there is none, or the last one is revoked.
-    pub fn minting(&self) -> Option<&LinkKey> {
+    /// The key that mints, unless there is none or it is revoked.
+    #[cfg(test)]
+    fn minting(&self) -> Option<&LinkKey> {
         self.keys.last().filter(|k| !self.is_revoked(k.id))
     }
 
-    /// The ids of all keys, revoked ones too, in the order of the configuration.
+    /// The ids of all keys, revoked ones included, in configuration order.
     pub fn ids(&self) -> impl Iterator<Item = u8> {
         self.keys.iter().map(|k| k.id)
     }
 
-    /// From now on no link minted under this key verifies.
+    /// Revokes a key: links minted under it no longer verify.
     pub fn revoke(&self, id: u8) {
         let (word, bit) = self.revocation(id);
         word.fetch_or(bit, Ordering::Relaxed);
@@ -180,7 +185,7 @@ impl LinkKeys {
         word.load(Ordering::Relaxed) & bit != 0
     }
 
-    /// The key a token names, if it may verify.
+    /// The key that a token names, unless it is unknown or revoked.
     pub(super) fn verifying(&self, id: u8) -> Result<&LinkKey, TokenError> {
         let key = self
             .keys
@@ -201,20 +206,19 @@ impl LinkKeys {
             && known.key_id == key.id
             && &*known.tenant == tenant
         {
-            return tag_is_right(&known.key, signed, tag);
+            return tag_matches(&known.key, signed, tag);
         }
         let derived = key.derive(tenant);
-        let right = tag_is_right(&derived, signed, tag);
-        // Only who holds the key gets a place in the table: made-up tenants in paths must not
-        // push real ones out.
-        if right {
+        let valid = tag_matches(&derived, signed, tag);
+        // Only a valid tag earns a slot: made-up tenants in paths must not evict real ones.
+        if valid {
             slot.store(Some(Arc::new(TenantKey {
                 key_id: key.id,
                 tenant: tenant.into(),
                 key: derived,
             })));
         }
-        right
+        valid
     }
 
     #[allow(clippy::indexing_slicing, reason = "a byte's upper two bits are 0 to 3")]
@@ -248,6 +252,14 @@ impl Derived {
         let hash = self.hasher.hash_one((key_id, tenant));
         &self.slots[hash as usize % DERIVED]
     }
+}
+
+/// Compares in constant time.
+fn tag_matches(key: &hmac::Key, signed: &[u8], tag: &[u8]) -> bool {
+    let full = hmac::sign(key, signed);
+    full.as_ref()
+        .get(..TAG)
+        .is_some_and(|right| verify_slices_are_equal(right, tag).is_ok())
 }
 
 #[cfg(test)]

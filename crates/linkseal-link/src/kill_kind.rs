@@ -1,8 +1,8 @@
-//! The kinds of kill switch, as paths, events and inspections spell them.
+//! The kinds of kill switch, as paths, events and inspections name them.
 
 use serde::{Deserialize, Serialize};
 
-/// What a kill switch is about.
+/// What a kill switch applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -11,15 +11,15 @@ pub enum KillKind {
     Tenant,
     /// All links of a message.
     Message,
-    /// All links to a host and what is below it.
+    /// All links to a host and its subdomains.
     Host,
 }
 
 impl KillKind {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Tenant, Self::Message, Self::Host];
 
-    /// As paths and events spell it.
+    /// The name in paths and events.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
@@ -28,7 +28,7 @@ impl KillKind {
         }
     }
 
-    /// Reads what [`KillKind::as_str`] writes. `None`: there is no such kind.
+    /// Parses what [`KillKind::as_str`] returns.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }

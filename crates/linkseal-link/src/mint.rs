@@ -1,19 +1,4 @@
-//! Minting links, for platforms written in Rust, the command line and the tests.
-//!
-//! ```
-//! use linkseal_link::{Destination, Kind, LinkKey, Message, Minter, url};
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let key = LinkKey::from_hex(1, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")?;
-//! let minter = Minter::new(&key, "links.customer.example");
-//! let message = Message { id: "0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506".parse()?, issued_at: 1_795_305_600 };
-//! let token = minter.click(&message, 0, &Destination::new("https://example.com/")?);
-//! assert_eq!(
-//!     url("https://links.customer.example", Kind::Click, &token),
-//!     "https://links.customer.example/c/EgFrAjCAAZLzpLXGfY6foLHC0-T1BgAAaHR0cHM6Ly9leGFtcGxlLmNvbS9IMADXS-cBEtpqIf7NGXTy",
-//! );
-//! # Ok(())
-//! # }
-//! ```
+//! Minting links: for platforms, the command line and the tests. The crate root has an example.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -21,8 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use super::destination::Destination;
-use super::key::LinkKey;
-use super::token::{HEADER, Kind, NUMBER, TAG};
+use super::key::{LinkKey, TAG};
+use super::token::{HEADER, Kind, NUMBER};
 
 /// Mints the links of one tenant under one key.
 #[derive(Clone)]
@@ -34,14 +19,14 @@ pub struct Minter {
 /// The message that links belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its id; never anything that tells who the recipient is.
+    /// Its id. It must not identify the recipient: anyone who sees a link can read it.
     pub id: Uuid,
-    /// When its links are minted, in seconds since the Unix epoch.
+    /// When its links are minted, in Unix seconds.
     pub issued_at: u32,
 }
 
 impl Minter {
-    /// For a tenant. A domain's tenant is its own name unless it was registered with another.
+    /// Derives the tenant's key. A domain's tenant is its own name unless it was registered with another.
     pub fn new(key: &LinkKey, tenant: &str) -> Self {
         Self {
             key_id: key.id(),
@@ -54,7 +39,7 @@ impl Minter {
         self.seal(self.header(Kind::Open, message, 0))
     }
 
-    /// The token of a link in the message; `link` tells its links apart.
+    /// The token of a link in the message; `link` distinguishes the links of a message.
     pub fn click(&self, message: &Message, link: u16, destination: &Destination<'_>) -> String {
         let destination = destination.as_str().as_bytes();
         let mut signed = self.header(Kind::Click, message, NUMBER + destination.len());
@@ -63,7 +48,7 @@ impl Minter {
         self.seal(signed)
     }
 
-    /// The token that takes the recipient off a list; `list` tells the sender's lists apart.
+    /// The token that unsubscribes the recipient; `list` distinguishes the sender's lists.
     pub fn unsubscribe(&self, message: &Message, list: u16) -> String {
         let mut signed = self.header(Kind::Unsubscribe, message, NUMBER);
         signed.extend_from_slice(&list.to_be_bytes());
@@ -78,7 +63,7 @@ impl Minter {
         out
     }
 
-    /// Adds the tag and spells it out.
+    /// Appends the tag and encodes the token.
     pub(super) fn seal(&self, mut signed: Vec<u8>) -> String {
         let tag = hmac::sign(&self.key, &signed);
         signed.extend(tag.as_ref().iter().take(TAG));
@@ -86,8 +71,8 @@ impl Minter {
     }
 }
 
-/// The URL of a token. `base` is scheme, host and, if configured, `links.prefix`, without a slash
-/// at the end; for a tenant without a domain of its own it ends in `/t/{tenant}`.
+/// The URL of a token. `base` is scheme, host and, if configured, `links.prefix`, without a trailing slash.
+/// For a tenant without a domain of its own it is edge.name's URL with `/t/{tenant}`.
 pub fn url(base: &str, kind: Kind, token: &str) -> String {
     let suffix = if kind == Kind::Open { ".gif" } else { "" };
     format!("{base}/{}/{token}{suffix}", kind.letter())

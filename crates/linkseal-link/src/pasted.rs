@@ -1,26 +1,38 @@
-//! What people paste, taken apart: a URL with or without its scheme, a path, or a bare token. The
-//! path is then read by [`LinkPath`], as the edge reads it.
+//! Parses what people paste: a URL with or without a scheme, a path, or a bare token. [`LinkPath`] then
+//! reads the path as the edge does.
 
 use std::borrow::Cow;
 
 use super::host::to_ascii;
-use super::inspect::Place;
 use super::path::{LinkPath, decoded, token_in};
 use super::token::Token;
 
-/// A URL, a path or a bare token.
+/// What the host of a link is to an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The text has no host, or the domains of the edge are not known here.
+    Unknown,
+    /// edge.name or one of its aliases.
+    Edge,
+    /// A served domain.
+    Domain,
+    /// A host that the edge does not serve.
+    Nowhere,
+}
+
+/// A pasted URL, path or bare token.
 pub struct Pasted<'a> {
     authority: Option<&'a str>,
-    /// Without query and fragment. `None`: it is a bare token.
+    /// Without query and fragment; a bare token has none.
     path: Option<Cow<'a, str>>,
-    /// A bare token, and what was appended to it.
+    /// A bare token with whatever was appended to it; empty if there is a path.
     bare: &'a str,
-    /// Query and fragment, which the edge does not look at.
+    /// Query and fragment, which the edge ignores.
     tail: &'a str,
 }
 
 impl<'a> Pasted<'a> {
-    /// Takes a text apart.
+    /// Parses a text.
     pub fn of(text: &'a str) -> Self {
         let text = unquoted(text);
         if let Some((scheme, rest)) = text.split_once("://")
@@ -67,24 +79,24 @@ impl<'a> Pasted<'a> {
         }
     }
 
-    /// The host with its port, as it was pasted. `None`: there is none.
+    /// The host with its port, as it was pasted.
     pub fn authority(&self) -> Option<&'a str> {
         self.authority
     }
 
-    /// The host as domains are named: without port and final dot, in lower case, as A-labels.
+    /// The host as a domain name: without port and trailing dot, in lower-case A-labels.
     pub fn name(&self) -> Option<String> {
         self.authority.map(name_of)
     }
 
-    /// Where the link stands in the path. `prefix`: `links.prefix`; `None`: it is not known.
-    /// What fits nowhere is looked for below any path, to tell what is wrong.
+    /// The link in the path. `prefix` is `links.prefix`, if known. A link that is not where it belongs is
+    /// searched for at every depth, so that the caller can say what is wrong.
     pub fn link(&self, prefix: Option<&str>) -> Option<LinkPath<'_>> {
         let path = self.path.as_deref()?;
         if let Some(link) = LinkPath::parse(path, prefix.unwrap_or_default()) {
             return Some(link);
         }
-        // From the first of several slashes on, the others are passed over anyway.
+        // Starting at the first of consecutive slashes covers the others.
         let mut read_to = None;
         let begins = |at: &usize| {
             let between = read_to.replace(*at + 1).and_then(|from| path.get(from..*at));
@@ -103,8 +115,8 @@ impl<'a> Pasted<'a> {
             .is_none_or(|path| LinkPath::parse(path, prefix).is_some())
     }
 
-    /// The tenants whose links are served where this one stands: on edge.name the one in the path,
-    /// else those of the domain.
+    /// The tenants whose links are served at this URL: on edge.name the one in the path, elsewhere those of
+    /// the domain.
     pub fn tenants(&self, prefix: &str, place: Place, of_domain: impl FnOnce(&str) -> Vec<String>) -> Vec<String> {
         let Some(host) = self.name() else {
             return Vec::new();
@@ -116,7 +128,7 @@ impl<'a> Pasted<'a> {
         }
     }
 
-    /// A token without host and path, and what was appended to it. `None`: it has a path.
+    /// A token without host and path, with whatever was appended to it.
     pub(super) fn bare(&self) -> Option<&'a str> {
         self.path.is_none().then_some(self.bare)
     }
@@ -127,13 +139,13 @@ impl<'a> Pasted<'a> {
     }
 }
 
-/// Whether there is nothing but encoded slashes, if anything.
+/// Whether the text is empty or consists of encoded slashes.
 fn is_slashes(text: &str) -> bool {
     let mut thirds = text.as_bytes().chunks(3);
     thirds.all(|slash| slash.eq_ignore_ascii_case(b"%2f"))
 }
 
-/// Without blanks, and without the pairs of quotes that people and programs put around.
+/// Strips blanks and the quotes or brackets that people and programs put around links.
 fn unquoted(text: &str) -> &str {
     let mut text = text.trim();
     let pairs = [('<', '>'), ('"', '"'), ('\'', '\'')];
@@ -146,7 +158,7 @@ fn unquoted(text: &str) -> &str {
     text
 }
 
-/// What stands before the first of some characters, and the rest with it.
+/// Splits before the first of the given characters.
 fn split<'a>(text: &'a str, at: &[char]) -> (&'a str, &'a str) {
     let end = text.find(at).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
@@ -201,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn slashes_without_end_are_read_once() {
+    fn long_runs_of_slashes_are_read_once() {
         for slashes in ["/", "/%2F", "%2f/"] {
             let text = format!("https://links.a.example/x{}", slashes.repeat(1_000_000));
             let begun = std::time::Instant::now();
             assert_eq!(Pasted::of(&text).link(None), None);
-            // Read from each of them on, this takes hours.
+            // Quadratic behaviour would take hours.
             assert!(begun.elapsed() < std::time::Duration::from_secs(20));
             let text = format!("{text}c/Ab");
             assert_eq!(Pasted::of(&text).link(None).map(|link| link.text), Some("Ab"));

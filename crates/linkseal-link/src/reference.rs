@@ -1,14 +1,13 @@
-//! What follows the host of a URL, as RFC 3986 has it: for `Location` (RFC 9110 §10.2.2). Browsers
-//! repair what is not in that grammar, strict clients and link checkers refuse it.
+//! Spells what follows the host of a URL by the grammar of RFC 3986, for `Location` (RFC 9110 §10.2.2).
+//! Browsers repair what violates the grammar; strict clients and link checkers refuse it.
 //!
-//! Encoding changes nothing about where a URL leads: what is encoded is what browsers encode or
-//! servers decode, no `%XX` is encoded again, and a backslash in a path is the slash that browsers
-//! read it as. One liberty is kept: brackets in query and fragment (`f[0]=…`) stay, as browsers send
-//! them and as RFC 2732 readers take them.
+//! Encoding never changes where a URL points: only what browsers encode or servers decode is encoded, no
+//! `%XX` is encoded twice, and a backslash in a path becomes the slash that browsers read it as. One
+//! deviation: brackets in query and fragment (`f[0]=…`) stay, as browsers send them.
 
 use std::borrow::Cow;
 
-/// Where in a URL a byte stands.
+/// The part of a URL that a byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     /// Port and path.
@@ -31,13 +30,13 @@ pub(super) fn is_reference(tail: &str) -> bool {
     })
 }
 
-/// Writes what follows the host, a backslash in its path as the slash that browsers read it as.
+/// Encodes what follows the host; a backslash in the path becomes a slash, as in browsers.
 pub(super) fn encode(tail: &str, out: &mut String) {
     write(tail, true, out);
 }
 
-/// The path and query of a request as a URI reference: what was asked for, so that a backslash stays
-/// one.
+/// The path and query of a request as a URI reference. A backslash stays a backslash, because that is what
+/// was requested.
 pub fn encoded_target(target: &str) -> Cow<'_, str> {
     if is_reference(target) {
         return target.into();
@@ -79,7 +78,7 @@ fn is_plain(byte: u8) -> bool {
         | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' | b'/')
 }
 
-/// Whether another byte may stand where it does. `after`: what follows it.
+/// Whether a byte outside [`is_plain`] is allowed in this part; `after` follows it.
 fn stays(byte: u8, after: &[u8], part: Part) -> bool {
     match byte {
         b'%' => matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()),

@@ -1,4 +1,4 @@
-//! The name of a stored redirect, as it stands in `/r/{slug}`.
+//! The name of a stored redirect, the last segment of `/r/{slug}`.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// The longest slug, in bytes.
 pub const MAX_SLUG: usize = 128;
 
-/// A slug: 1 to 128 of the characters that never need encoding in a path (RFC 3986 §2.3), in this case.
+/// A case-sensitive slug of 1 to 128 unreserved characters (RFC 3986 §2.3), which never need encoding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slug(Box<str>);
 
-/// The text is no slug.
+/// The text is not a slug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a slug has 1 to 128 of the characters A-Z, a-z, 0-9, `.`, `_`, `~` and `-`, and is neither `.` nor `..`")]
 pub struct SlugError;
@@ -26,13 +26,13 @@ impl Slug {
         }
     }
 
-    /// As it was written.
+    /// The slug as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Whether a text is a slug. `.` and `..` are not: clients take them out of paths (RFC 3986 §5.2.4).
+/// Whether a text is a slug. `.` and `..` are not: clients remove them from paths (RFC 3986 §5.2.4).
 pub fn is_slug(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'~' | b'-');
     (1..=MAX_SLUG).contains(&text.len()) && text.bytes().all(allowed) && !matches!(text, "." | "..")

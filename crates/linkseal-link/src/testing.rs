@@ -1,7 +1,7 @@
-//! What tests of links need, here and in the crates that serve them.
+//! Helpers for tests, here and in linkseal's other crates.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests use may panic")]
 
-/// One of the ways to write an IPv4 address.
+/// One of the many spellings of an IPv4 address that browsers accept.
 pub fn spelling(bits: u32, parts: usize, radix: [u8; 4], zeros: usize, dot: bool, wide: bool) -> String {
     let octets = bits.to_be_bytes();
     let mut values: Vec<u32> = octets[..parts - 1].iter().map(|o| u32::from(*o)).collect();

@@ -1,5 +1,5 @@
-//! Links inside links: gateways, mail providers and chat programs put a link of their own around one,
-//! and people paste that. Where the inner one stands in it, it is taken out.
+//! Links inside links: mail gateways, providers and chat programs wrap links in their own, and people paste
+//! those. This extracts the inner link where it is readable.
 
 use std::borrow::Cow;
 
@@ -9,11 +9,11 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use super::path::{LinkPath, decoded, token_in};
 use super::token::Token;
 
-/// How many may stand in each other.
+/// How many layers are unwrapped.
 const DEEPEST: usize = 5;
 
-/// The link inside, and the host of what was around it. `None`: it is not wrapped, or what is inside
-/// cannot be seen.
+/// The inner link, and the host of the outermost wrapper. `None` if the link is not wrapped or the inner one
+/// is not readable.
 pub fn unwrapped(text: &str) -> Option<(String, String)> {
     let mut found: Option<(String, String)> = None;
     for _ in 0..DEEPEST {
@@ -26,7 +26,7 @@ pub fn unwrapped(text: &str) -> Option<(String, String)> {
 }
 
 fn layer(text: &str) -> Option<(String, String)> {
-    // Where no scheme is at the beginning, the URL is a parameter of a link that has none.
+    // If the text does not begin with a scheme, `://` belongs to a URL in a parameter.
     let (_, rest) = text
         .split_once("://")
         .filter(|(s, _)| s.bytes().all(|b| b.is_ascii_alphanumeric()))?;
@@ -34,12 +34,12 @@ fn layer(text: &str) -> Option<(String, String)> {
     let (host, tail) = rest.split_at_checked(end)?;
     let (tail, _) = tail.split_once('#').unwrap_or((tail, ""));
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-    // A link of ours may carry a URL among its parameters.
+    // One of our own links may carry a URL among its parameters.
     let own = path.rsplit('/').any(is_token) && first_url(path).is_none();
     if own || LinkPath::parse(path, "").is_some() {
         return None;
     }
-    // Pieces of urldefense v3 stand between double underscores, before `__;`.
+    // urldefense v3 puts the link between `/v3/__` and `__;`.
     let v3 = path.strip_prefix("/v3/__").map(|_| tail).and_then(|tail| {
         let inner = tail.get("/v3/__".len()..)?;
         let inner = inner.split("__;").next()?;

@@ -33,7 +33,7 @@ const KEY_FILE: &str = "store.key_file";
 /// What came of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// As it should be.
     Ok,
     /// It works, or cannot be told from here.
@@ -44,7 +44,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// As people read it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -55,13 +55,13 @@ impl Outcome {
 
 /// One line of the outcome.
 #[derive(Clone, Debug, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What was checked: a key of the configuration where there is one.
-    pub check: String,
+    pub(crate) check: String,
     /// What came of it.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// What was found, and what to do where it is not right.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Finding {
@@ -87,13 +87,13 @@ impl Finding {
 }
 
 /// How the world is seen; tests bring their own.
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// The clock that is compared with the CA's.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// How DNS is asked; the configuration's resolvers go over these.
-    pub dns: ResolverSettings,
+    pub(crate) dns: ResolverSettings,
     /// The port at which CAs come.
-    pub challenge_port: u16,
+    pub(crate) challenge_port: u16,
 }
 
 impl Default for Surroundings {
@@ -110,7 +110,7 @@ impl Default for Surroundings {
 type Checks<'a> = Pin<Box<dyn Future<Output = Vec<Finding>> + 'a>>;
 
 /// Checks everything. The findings stand in the order of the configuration's sections.
-pub async fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
+pub(crate) async fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
     let mut checks: Vec<Checks<'_>> = vec![
         Box::pin(async { offline(config) }),
         Box::pin(ports::check(config, around)),

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 use linkseal_event::Appending;
-use linkseal_link::{Destination, Kind, TokenBody, VerifiedToken, comes_back, decoded};
+use linkseal_link::{Destination, Kind, TokenBody, VerifiedToken, decoded, points_to_link};
 
 use super::reply::{self, Reply};
 use super::respond::Exchange;
@@ -24,7 +24,7 @@ fn destined(x: &Exchange<'_>, token: &VerifiedToken<'_>) -> Option<(Reply, Optio
     };
     let killed = kill::hit(x, token.tenant, Some(token.message_id), &destination);
     // A link to its own host could lead in circles.
-    if destination.leads_to(x.entry.name.as_str()) || x.is_too_old(token) {
+    if destination.has_host(x.entry.name.as_str()) || x.is_too_old(token) {
         return killed.map(|_| (kill::warning(x), None));
     }
     if killed.is_some() {
@@ -48,7 +48,7 @@ pub(super) fn fallback(x: &Exchange<'_>) -> Reply {
         return kill::warning(x);
     }
     // Another domain's fallback may come back here.
-    if comes_back(&destination, &x.settings.prefix, |host| x.is_served(host)) {
+    if points_to_link(&destination, &x.settings.prefix, |host| x.is_served(host)) {
         return x.not_found();
     }
     match HeaderValue::from_str(&destination.location()) {

@@ -35,7 +35,7 @@ pub(super) fn holds(x: &Exchange<'_>, response: &response::Parts) -> bool {
             let url = origin(&String::from_utf8_lossy(location.as_bytes()));
             let destination = url.as_deref().and_then(|url| Destination::new(url).ok());
             destination.is_some_and(|destination| {
-                !destination.leads_to(x.entry.name.as_str()) && hit(x, x.entry.tenant(), None, &destination).is_some()
+                !destination.has_host(x.entry.name.as_str()) && hit(x, x.entry.tenant(), None, &destination).is_some()
             })
         })
 }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use linkseal_domain::links::{NotKnown, Target};
 use linkseal_domain::registry::Entry;
 use linkseal_event::Appending;
-use linkseal_link::{Destination, comes_back, slugs_in};
+use linkseal_link::{Destination, points_to_link, slugs_in};
 
 use super::reply::{self, Reply};
 use super::respond::{Exchange, Step};
@@ -113,5 +113,6 @@ pub(super) fn answer(x: &Exchange<'_>, stored: Meant<'_>) -> Option<(Reply, Opti
 
 /// Whether a stored redirect comes back to its own host, or to a link on any domain served here.
 fn leads_in_circles(x: &Exchange<'_>, destination: &Destination<'_>) -> bool {
-    destination.leads_to(x.entry.name.as_str()) || comes_back(destination, &x.settings.prefix, |host| x.is_served(host))
+    destination.has_host(x.entry.name.as_str())
+        || points_to_link(destination, &x.settings.prefix, |host| x.is_served(host))
 }

@@ -1,20 +1,20 @@
-//! The runtime of the admin port. What it computes for people and back ends holds none of the workers
-//! that drive the edge's connections: between the two the system's scheduler decides.
+//! The runtime of the admin port, apart from the one that drives the edge's connections: an expensive
+//! admin request never occupies a worker of the data plane.
 
 use std::io;
 
 use linkseal_base::shutdown::Tasks;
 use tokio::runtime::{Builder, Runtime};
 
-/// Two: while one answers something large, the other answers the rest.
+/// Two, so that one large answer does not hold up the others.
 const WORKERS: usize = 2;
-/// Threads for what blocks; more of it waits.
+/// Threads for blocking work; more of it queues.
 const BLOCKING: usize = 16;
 
-/// The runtime, until this is dropped.
-pub(super) struct Office(Option<Runtime>);
+/// Shuts the runtime down on drop.
+pub(super) struct AdminRuntime(Option<Runtime>);
 
-impl Office {
+impl AdminRuntime {
     pub(super) fn new() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
@@ -25,13 +25,13 @@ impl Office {
         Ok(Self(Some(runtime)))
     }
 
-    /// Does something on it: a socket that is bound there is driven there.
+    /// Runs `work` inside the runtime: a socket bound there is driven there.
     pub(super) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let _here = self.0.as_ref().map(Runtime::enter);
         work()
     }
 
-    /// The same set of tasks, run there.
+    /// The same task tracker, spawning here.
     pub(super) fn tasks(&self, tasks: &Tasks) -> Tasks {
         match &self.0 {
             Some(runtime) => tasks.on(runtime.handle().clone()),
@@ -40,9 +40,9 @@ impl Office {
     }
 }
 
-impl Drop for Office {
+impl Drop for AdminRuntime {
     fn drop(&mut self) {
-        // Nothing of it is waited for here: the tasks have ended, or have had their time.
+        // No wait: by now the tasks have ended or used up their time.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

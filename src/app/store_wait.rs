@@ -1,6 +1,6 @@
-//! What is answered while the store's disk keeps the start waiting: health checks, so that nothing
-//! restarts the process or takes its host for dead, and to all else that it cannot be served yet. No
-//! connection is left without a word.
+//! Answers while the store's disk keeps the start waiting: health checks get their status, so that no
+//! supervisor restarts the process or declares the host dead, everything else gets a 503 or a TLS alert. No
+//! connection hangs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// How long the store may take before anything is answered in its place.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Connections at once on each port, and how long each may take.
+/// How long the store may take before this answers in its place.
+const GRACE: Duration = Duration::from_secs(2);
+/// Concurrent connections per port, and how long each may take.
 const OPEN: usize = 256;
 const TIME: Duration = Duration::from_secs(5);
-/// The longest head of a request that is read, in bytes.
+/// The longest request head that is read, in bytes.
 const HEAD: usize = 8 * 1024;
-/// How long accepting rests when it fails.
+/// Pause after a failed accept.
 const REST: Duration = Duration::from_millis(100);
 /// The first byte of a TLS client.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Waits for the store; answers on these sockets while that takes long.
+/// Waits for the store, and answers on these sockets if that takes longer than [`GRACE`].
 pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound], other: &[&TcpListener]) -> T {
     tokio::pin!(opening);
-    if let Ok(opened) = timeout(PATIENCE, &mut opening).await {
+    if let Ok(opened) = timeout(GRACE, &mut opening).await {
         return opened;
     }
     let edge = bound.iter().map(|b| (b.socket(), b.kind().label()));
@@ -39,9 +39,7 @@ pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound
             tracing::info!(listener, %address, "listening");
         }
     }
-    tracing::error!(
-        "the disk of the store does not answer: health checks are answered, all else is served as soon as it does; look at the disk"
-    );
+    tracing::error!("the store's disk does not respond; answering health checks only until it does (check the disk)");
     let edge = bound.iter().map(|b| accept(b.socket(), b.kind() == Listener::Https));
     let answering = join_all(edge.chain(other.iter().map(|socket| accept(socket, false))));
     let opened = tokio::select! {
@@ -49,7 +47,7 @@ pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound
         // Never, as long as there is a socket.
         _ = answering => opening.await,
     };
-    tracing::warn!("the disk of the store answers again");
+    tracing::warn!("the store's disk responds again");
     opened
 }
 
@@ -78,7 +76,7 @@ async fn answer((mut io, _): (TcpStream, SocketAddr), tls: bool) {
             _ => return,
         }
     }
-    // A client that has gone is not told.
+    // The client may be gone; that is no error here.
     drop(io.write_all(response(&head).as_bytes()).await);
     drop(io.shutdown().await);
 }
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn health_checks_are_answered_and_all_else_comes_again() {
+    fn health_checks_are_answered_and_the_rest_gets_503() {
         let of = |request: &str| response(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
         assert!(of("GET /healthz").starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(of("GET /healthz?x=1").ends_with(r#"{"alive":true}"#));

@@ -6,6 +6,8 @@ use linkseal_control::Limit;
 
 use super::*;
 
+mod refusals;
+
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(super) fn limits() -> Limits {

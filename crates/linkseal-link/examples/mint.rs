@@ -1,15 +1,15 @@
-//! Mints the links of one message with linkseal's own library:
+//! Mints the three links of one message:
 //!
 //! ```text
-//! cargo run --example mint -- link-1.key links.customer.example https://example.com/
+//! cargo run -p linkseal-link --example mint -- link-1.key links.customer.example https://example.com/
 //! ```
 //!
-//! The same in other languages is in `examples/minting/`.
+//! `examples/minting/` at the top of the repository does the same in other languages.
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use linkseal_base::clock::Clock;
 use linkseal_link::{Destination, Kind, LinkKey, Message, Minter, url};
 
 fn main() -> ExitCode {
@@ -31,12 +31,17 @@ fn main() -> ExitCode {
 }
 
 fn mint(key_file: &Path, domain: &str, destination: &str) -> Result<[String; 3], Box<dyn std::error::Error>> {
-    // The last of the edge's `links.keys` mints; here it has id 1. The tenant is the domain's: its
-    // own name, unless it was registered with another.
+    // The last of the edge's `links.keys` mints; here its id is 1. The tenant is the domain's: its own name,
+    // unless it was registered with another.
     let minter = Minter::new(&LinkKey::from_file(1, key_file)?, domain);
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a program of its own, without linkseal's clock"
+    )]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let message = Message {
         id: uuid::Uuid::new_v4(),
-        issued_at: u32::try_from(Clock::system().now().as_secs())?,
+        issued_at: u32::try_from(now.as_secs())?,
     };
     let base = format!("https://{domain}");
     Ok([

@@ -1,5 +1,5 @@
-//! What happens to domains, written to the journal as events: the one place where the control
-//! plane and the event plane meet.
+//! Publishes the control plane's outbox as journal events: the only place where the control plane and the
+//! event plane meet.
 
 use async_trait::async_trait;
 use linkseal_control::OutboxPublisher;
@@ -7,27 +7,27 @@ use linkseal_domain::LifecycleEvent;
 use linkseal_event::{Event, EventType, Journal};
 use linkseal_store::OutboxEvent;
 
-/// Writes happenings to the journal.
+/// Publishes outbox events to the journal.
 pub(super) struct ToJournal(pub(super) Journal);
 
 #[async_trait]
 impl OutboxPublisher for ToJournal {
-    async fn tell(&self, happenings: &[OutboxEvent]) -> usize {
-        // All are handed in before any is waited for: they share a wait for the disk.
-        let begun: Vec<_> = happenings.iter().map(|h| self.0.begin_synced(&event(h))).collect();
-        let mut taken = 0;
-        for appending in begun {
+    async fn tell(&self, events: &[OutboxEvent]) -> usize {
+        // Submit all before awaiting any, so that they share one fsync.
+        let submitted: Vec<_> = events.iter().map(|e| self.0.begin_synced(&event(e))).collect();
+        let mut durable = 0;
+        for appending in submitted {
             if appending.written().await.is_err() {
                 break;
             }
-            taken += 1;
+            durable += 1;
         }
-        taken
+        durable
     }
 }
 
-fn event(happening: &OutboxEvent) -> Event<'_> {
-    let kind = match happening.what {
+fn event(outbox: &OutboxEvent) -> Event<'_> {
+    let kind = match outbox.what {
         LifecycleEvent::Issued => EventType::SslIssued,
         LifecycleEvent::Renewed => EventType::SslRenewed,
         LifecycleEvent::Failed => EventType::SslFailed,
@@ -36,8 +36,8 @@ fn event(happening: &OutboxEvent) -> Event<'_> {
         LifecycleEvent::Moved => EventType::SslMoved,
     };
     Event {
-        id: Some(happening.id),
-        ssl: Some(&happening.ssl),
-        ..Event::new(kind, happening.at, happening.domain.as_str(), &happening.tenant)
+        id: Some(outbox.id),
+        ssl: Some(&outbox.ssl),
+        ..Event::new(kind, outbox.at, outbox.domain.as_str(), &outbox.tenant)
     }
 }

@@ -1,5 +1,5 @@
-//! Whom the control plane asks (CA, DNS, the platform), made from the configuration: at the start,
-//! and again at every reload.
+//! The control plane's clients (CAs, resolver, preflight, permission endpoint), made from the configuration
+//! at the start and at every reload.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use linkseal_store::SharedStore;
 
 use super::wiring;
 
-/// What stays the same over reloads.
+/// What survives a reload.
 pub(super) struct ClientFactory {
     pub(super) key: Arc<AccountKey>,
     pub(super) store: SharedStore,
@@ -24,12 +24,12 @@ pub(super) struct ClientFactory {
     pub(super) issuer_metrics: linkseal_issuer::Metrics,
     pub(super) dns_metrics: linkseal_dns::Metrics,
     pub(super) ask_total: prometheus::IntCounterVec,
-    /// What stands for the world's ports 80 and 443 where everything is on loopback. `None`: it is not.
+    /// Ports that stand for 80 and 443 where everything is on loopback.
     pub(super) loopback_ports: Option<(u16, u16)>,
 }
 
 impl ClientFactory {
-    /// Makes the tools; nothing is sent yet.
+    /// Makes the clients; sends nothing.
     pub(super) fn make(&self, config: &Config) -> anyhow::Result<Clients> {
         let mut authorities = Vec::new();
         for (settings, limits) in wiring::authorities(config) {
@@ -43,7 +43,7 @@ impl ClientFactory {
             )?;
             authorities.push(ConfiguredCa::new(issuer, limits));
         }
-        let others = authorities.split_off(authorities.len().min(1));
+        let fallback = authorities.split_off(authorities.len().min(1));
         let first = authorities.pop().context("acme.directory is not configured")?;
         let resolver = Arc::new(Resolver::new(wiring::resolver(config, &self.dns))?);
         let preflight = wiring::preflight(config, self.loopback_ports).map(|settings| {
@@ -59,7 +59,7 @@ impl ClientFactory {
         let asker = wiring::ask(config).map(|settings| Asker::new(settings, self.ask_total.clone()));
         let asker = asker.transpose()?;
         Ok(Clients {
-            authorities: CaPool::new(first, others),
+            authorities: CaPool::new(first, fallback),
             checker: Arc::new(checker),
             asker,
             preflight,

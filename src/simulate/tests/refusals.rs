@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use linkseal_control::Limit;
 
-use super::tests::{HOUR, fleet, limits};
-use super::*;
+use super::super::*;
+use super::{HOUR, fleet, limits};
 
 const CENTURY: Duration = Duration::from_secs(36_500 * 86_400);
 

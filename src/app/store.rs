@@ -1,0 +1,83 @@
+//! Opening the embedded store at the start, and refusing to begin with an empty one where a store was lost.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use linkseal_domain::cert::sealed::Sealer;
+use linkseal_store::SharedStore;
+use linkseal_store::sqlite::SqliteStore;
+
+/// Opens the sealing key and the store. Blocks.
+pub(super) fn open_store(
+    config: &linkseal_config::store::Store,
+    journal: &Path,
+    registry: &prometheus::Registry,
+) -> anyhow::Result<(Sealer, SharedStore)> {
+    let path = config
+        .sqlite_path()
+        .context("store.url: only sqlite: can be used here")?;
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
+        // Only the last component: a path mistyped further up must not be created.
+        std::fs::create_dir(dir).with_context(|| {
+            format!(
+                "the store's directory {} does not exist and cannot be created; create it for the service's user, or set \
+                 store.url",
+                dir.display()
+            )
+        })?;
+        tracing::info!(directory = %dir.display(), "created the store's directory");
+    }
+    // The key first. Never a new key beside an existing store: its secrets were sealed with another one.
+    let (key_file, create) = config.key_path();
+    not_lost(path, (&key_file, create), journal)?;
+    let sealer = Sealer::from_file(&key_file, create && !path.exists())?;
+    let metrics = linkseal_store::metrics::Metrics::register(registry);
+    let store = SqliteStore::open_to_serve(path, Some(metrics))?;
+    Ok((sealer, Arc::new(store)))
+}
+
+/// Refuses to start with an empty store where there was one before: its domains, certificates and ACME
+/// account would be lost silently. `key` is the sealing key's file and whether linkseal creates it; a key
+/// that an operator provides exists before the first start and proves nothing.
+fn not_lost(store: &Path, key: (&Path, bool), journal: &Path) -> anyhow::Result<()> {
+    if store.exists() {
+        return Ok(());
+    }
+    let has_events = std::fs::read_dir(journal).is_ok_and(|mut entries| entries.next().is_some());
+    let left = match key {
+        (file, true) if file.exists() => file,
+        _ if has_events => journal,
+        _ => return Ok(()),
+    };
+    anyhow::bail!(
+        "the store {store} is missing, but {left} of an earlier start exists: mount its disk, correct store.url, or restore a backup (linkseal store restore); to start with an empty store, create an empty file first: install -m 600 /dev/null {store}",
+        store = store.display(),
+        left = left.display(),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_store_is_not_replaced_by_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (store, key, journal) = (at("linkseal.db"), at("linkseal.key"), at("events"));
+        not_lost(&store, (&key, true), &journal).unwrap();
+        fs::create_dir(&journal).unwrap();
+        fs::write(&key, "key").unwrap();
+        not_lost(&store, (&key, false), &journal).unwrap();
+        let error = not_lost(&store, (&key, true), &journal).unwrap_err().to_string();
+        assert!(error.contains("linkseal.key of an earlier start exists"), "{error}");
+        fs::write(journal.join("1.journal"), "").unwrap();
+        let error = not_lost(&store, (&key, false), &journal).unwrap_err().to_string();
+        assert!(error.contains("events of an earlier start exists"), "{error}");
+        fs::write(&store, "").unwrap();
+        not_lost(&store, (&key, true), &journal).unwrap();
+    }
+}
