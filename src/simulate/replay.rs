@@ -13,8 +13,8 @@ use linkseal_control::rules::{self, First, Gate};
 use linkseal_control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
 use linkseal_control::{Issue, Priority};
 use linkseal_domain::DomainName;
-use linkseal_domain::record::DnsVerdict;
-use linkseal_domain::ssl::{Failure, SslEvent, SslStatus, Wish};
+use linkseal_domain::dns::DnsVerdict;
+use linkseal_domain::ssl::{Failure, Intent, SslEvent, SslStatus};
 use linkseal_store::BudgetAnswer;
 use tokio::time::Instant;
 
@@ -132,7 +132,7 @@ impl<'a> Replay<'a> {
     // --- domains come ----------------------------------------------------------------------------
 
     fn register(&mut self, number: u32) {
-        let ssl = SslStatus::new(self.now).apply(SslEvent::Wanted, Wish::Wanted, self.now);
+        let ssl = SslStatus::new(self.now).apply(SslEvent::Wanted, Intent::Wanted, self.now);
         self.add(number, ssl, self.now);
         self.wake();
     }
@@ -142,7 +142,7 @@ impl<'a> Replay<'a> {
         let life = self.world.certificate(self.now, self.now, &mut self.dice);
         let used = life.renew_at.saturating_since(self.now).mul_f64(self.dice.unit());
         let certificate = self.world.certificate(self.now.minus(used), self.now, &mut self.dice);
-        let ssl = SslStatus::new(self.now).apply(SslEvent::Issued(certificate), Wish::Wanted, self.now);
+        let ssl = SslStatus::new(self.now).apply(SslEvent::Issued(certificate), Intent::Wanted, self.now);
         self.add(number, ssl, self.now.minus(used));
     }
 
@@ -250,7 +250,7 @@ impl<'a> Replay<'a> {
         if matches!(event, SslEvent::Issued(_)) {
             domain.asks_at = None;
         }
-        domain.ssl = domain.ssl.apply(event, Wish::Wanted, now);
+        domain.ssl = domain.ssl.apply(event, Intent::Wanted, now);
     }
 
     // --- orders ----------------------------------------------------------------------------------
@@ -291,10 +291,10 @@ impl<'a> Replay<'a> {
     /// Lets an order to the CA (`None`), or says what happens to the domain instead.
     fn admit(&mut self, id: Id) -> Option<SslEvent> {
         let (now, limits) = (self.now, &self.scenario.limits);
-        let (ca, held_back) = (CA.to_owned(), |until, in_line| SslEvent::HeldBack {
+        let (ca, held_back) = (CA.to_owned(), |until, in_queue| SslEvent::HeldBack {
             until,
             ca: CA.to_owned(),
-            in_line,
+            in_queue,
         });
         let stays_away = rules::held_back(self.book.held_back, now);
         let domain = self.book.domain(id);
@@ -305,10 +305,10 @@ impl<'a> Replay<'a> {
         };
         let out_until = self.book.trouble.as_ref().and_then(|trouble| trouble.out_until);
         match out_until {
-            Some(until) if until > now => return Some(SslEvent::CaOut { until, ca }),
+            Some(until) if until > now => return Some(SslEvent::CaUnavailable { until, ca }),
             Some(_) if self.book.trial.is_some() => {
                 let until = now + TRIAL_RETRY;
-                return Some(SslEvent::CaOut { until, ca });
+                return Some(SslEvent::CaUnavailable { until, ca });
             }
             _ => {}
         }

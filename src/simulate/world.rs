@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::record::DnsVerdict;
+use linkseal_domain::dns::DnsVerdict;
 use linkseal_domain::ssl::{CertificateInfo, Failure, FailureKind, LastError, SslEvent};
 use linkseal_issuer::{RenewalInfo, renewal};
 

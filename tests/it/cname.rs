@@ -6,7 +6,7 @@ use std::time::Duration;
 use linkseal_control::KnownNames;
 use linkseal_dns::Kind as Record;
 use linkseal_dns::testing::Failure;
-use linkseal_domain::admission::{Admission, Admitted, Asking};
+use linkseal_domain::admission::{Admission, Admitted, ClientNetwork};
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::{Reason, State};
 use rustls::AlertDescription;
@@ -89,9 +89,9 @@ async fn dns_that_fails_is_not_a_no_and_takes_nothing_away() {
 }
 
 /// A client of a network of its own, so that no network's share is the bound.
-fn from(network: usize) -> Asking {
+fn from(network: usize) -> ClientNetwork {
     let network = u32::try_from(network).expect("few") << 8;
-    Asking::of(std::net::Ipv4Addr::from_bits(network).into())
+    ClientNetwork::of(std::net::Ipv4Addr::from_bits(network).into())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

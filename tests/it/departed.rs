@@ -55,7 +55,7 @@ async fn a_move_is_noticed_early_slows_down_stops_and_is_over_at_a_handshake() {
     let name = "links.moved.test";
     let (world, first) = issued(name).await;
     let certificate = first.ssl.certificate.expect("a certificate");
-    let look_at = first.ssl.look_at.expect("a planned look");
+    let look_at = first.ssl.next_check.expect("a planned look");
     let wait = look_at.saturating_since(world.clock.now());
     assert!((DAY.mul_f64(0.7)..DAY.mul_f64(1.3)).contains(&wait), "{wait:?}");
     world.dns.add(name, Record::A, ELSEWHERE);
@@ -113,13 +113,16 @@ async fn one_that_comes_back_before_its_renewal_is_not_ordered_for() {
     let name = "links.back.test";
     let (world, first) = issued(name).await;
     world.dns.add(name, Record::A, ELSEWHERE);
-    pass_to(&world, first.ssl.look_at.expect("a planned look"));
+    pass_to(&world, first.ssl.next_check.expect("a planned look"));
     let moved = world.edge.until_reason(name, Reason::Moved).await;
     world.dns.remove(name, Record::A);
     pass_to(&world, moved.ssl.next_attempt.expect("a next look"));
     let back = world.edge.until_reason(name, Reason::Ok).await;
     assert_eq!((back.ssl.next_attempt, back.ssl.misdirected_since), (None, None));
-    assert!(back.ssl.look_at > moved.ssl.look_at, "the next regular look is planned");
+    assert!(
+        back.ssl.next_check > moved.ssl.next_check,
+        "the next regular look is planned"
+    );
     assert_eq!(world.ca.name_stats(name).orders, 1, "its certificate is healthy");
 }
 
@@ -128,7 +131,7 @@ async fn what_had_departed_and_run_out_is_issued_at_the_first_handshake_that_fin
     let name = "links.expired.test";
     let (world, first) = issued(name).await;
     world.dns.add(name, Record::A, ELSEWHERE);
-    pass_to(&world, first.ssl.look_at.expect("a planned look"));
+    pass_to(&world, first.ssl.next_check.expect("a planned look"));
     world.edge.until_reason(name, Reason::Moved).await;
     let end = first.ssl.certificate.expect("a certificate").not_after;
     pass_looks_until(&world, name, end).await;

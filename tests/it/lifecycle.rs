@@ -57,7 +57,7 @@ async fn issued_renewed_failed_and_expiring_are_each_told_once() {
     assert!(
         ssl["message"]["de"]
             .as_str()
-            .is_some_and(|m| m.starts_with("Gesichert"))
+            .is_some_and(|m| m.starts_with("Das Zertifikat ist gültig"))
     );
     assert_eq!(events[0]["tenant"], name);
 

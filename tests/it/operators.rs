@@ -279,7 +279,7 @@ async fn an_interrupted_order_rests_while_nothing_is_ordered() {
     let world = Plan::new().await.set("acme.issue", "off").start_at_once().await;
     world.edge.register(name).await;
     let mut record = world.edge.record(name).await;
-    record.happens(
+    record.apply(
         SslEvent::OrderStarted {
             ca: "a node that died".into(),
         },

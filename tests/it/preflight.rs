@@ -80,7 +80,7 @@ async fn what_arrives_is_told_in_the_timeline_and_the_report() {
     world.handshake(name).await.expect("issued");
     assert_eq!(
         preflight_line(&world, name).await.as_deref(),
-        Some("The CA's challenge gets here.")
+        Some("Our own test request for the CA's challenge arrives.")
     );
     let (record, report) = world.edge.control.dns_report(&domain(name), &operator()).await.unwrap();
     let found = record.ssl.facts.preflight.expect("tried");
@@ -104,7 +104,7 @@ async fn what_does_not_arrive_from_here_forbids_nothing() {
     world.handshake(name).await.expect("issued all the same");
     let line = preflight_line(&world, name).await.expect("told");
     assert!(
-        line.starts_with("From our side the CA's challenge does not get here: 127.0.0.1: "),
+        line.starts_with("Our own test request for the CA's challenge does not arrive: 127.0.0.1: "),
         "{line}"
     );
     assert!(line.contains("got \"parked\""), "{line}");
@@ -131,7 +131,7 @@ async fn a_failed_validation_says_whether_it_arrives_from_here() {
     let record = world.edge.until_reason(name, Reason::ValidationFailed).await;
     let said = message(&record, world.edge.control.messages().borrow()).en;
     assert!(
-        said.contains("From our side it does get here: look for a firewall"),
+        said.contains("Our own test request arrives: look for a firewall"),
         "{said}"
     );
 }

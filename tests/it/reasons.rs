@@ -137,9 +137,12 @@ async fn wrong_dns(reason: Reason, breaks: impl Fn(&DnsServer), repairs: impl Fn
     stage.edge.register(NAME).await;
     stage.comes_to(NAME, reason).await;
     // Looking again changes nothing.
-    let looks = stage.edge.record(NAME).await.ssl.looks;
+    let looks = stage.edge.record(NAME).await.ssl.wrong_checks;
     stage.pass_to_next(NAME).await;
-    stage.edge.until(NAME, "looked at again", |r| r.ssl.looks > looks).await;
+    stage
+        .edge
+        .until(NAME, "looked at again", |r| r.ssl.wrong_checks > looks)
+        .await;
     stage.edge.verify(NAME).await;
     stage.comes_to(NAME, reason).await;
     assert_eq!(stage.orders(), before, "{reason:?}: no order where DNS is wrong");

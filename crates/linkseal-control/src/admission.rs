@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use linkseal_domain::admission::{Admission, Admitted, Asking};
+use linkseal_domain::admission::{Admission, Admitted, ClientNetwork};
 use linkseal_domain::record::Origin;
 use linkseal_domain::registry::Entry;
 use linkseal_domain::ssl::{Reason, SslEvent};
@@ -33,7 +33,7 @@ impl KnownNames {
         })
     }
 
-    async fn decide(&self, name: &DomainName, asking: Asking) -> Admitted {
+    async fn decide(&self, name: &DomainName, asking: ClientNetwork) -> Admitted {
         if !self.control.inner.registry.is_loaded() {
             match self.stored(name, asking).await {
                 Admitted::No => {}
@@ -63,7 +63,7 @@ impl KnownNames {
         }
     }
 
-    async fn stored(&self, name: &DomainName, asking: Asking) -> Admitted {
+    async fn stored(&self, name: &DomainName, asking: ClientNetwork) -> Admitted {
         let Some(_turn) = self.lookups.turn(CONCURRENT_LOOKUPS, asking) else {
             return Admitted::Unreachable;
         };
@@ -80,7 +80,7 @@ impl KnownNames {
 
 #[async_trait]
 impl Admission for KnownNames {
-    async fn admit(&self, name: &DomainName, asking: Asking) -> Admitted {
+    async fn admit(&self, name: &DomainName, asking: ClientNetwork) -> Admitted {
         let answer = self.decide(name, asking).await;
         if matches!(answer, Admitted::No) {
             self.control.note_rejected(name);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use linkseal_domain::DomainName;
-use linkseal_domain::admission::Asking;
+use linkseal_domain::admission::ClientNetwork;
 use linkseal_domain::record::{MAX_TENANT, is_tenant};
 use linkseal_net::http_client::{HttpClient, Pool, http1_connector, read_body};
 use linkseal_net::shares::Turns;
@@ -105,7 +105,7 @@ impl Asker {
 
     /// The answer for a name that a client sent, from memory or from the platform. The names of one
     /// network wait for each other, and no other's wait with them.
-    pub(super) async fn ask_for(&self, name: &DomainName, asking: Asking) -> Answer {
+    pub(super) async fn ask_for(&self, name: &DomainName, asking: ClientNetwork) -> Answer {
         if let Some(answer) = self.answers.get(name).await {
             return answer;
         }
@@ -286,7 +286,7 @@ mod tests {
         });
         for n in 0..200 {
             let asker = Arc::clone(&asker);
-            let from = Asking::of([198, 51, 100, 0].into());
+            let from = ClientNetwork::of([198, 51, 100, 0].into());
             tasks.spawn(async move { asker.ask_for(&name(&format!("n{n}.attacker.example")), from).await });
         }
         let full = async {
@@ -296,7 +296,7 @@ mod tests {
         };
         tokio::time::timeout(PATIENT, full).await.expect("its share is asked");
         let bystander = name("links.bystander.example");
-        let answer = asker.ask_for(&bystander, Asking::of([192, 0, 2, 0].into()));
+        let answer = asker.ask_for(&bystander, ClientNetwork::of([192, 0, 2, 0].into()));
         let answer = tokio::time::timeout(PATIENT, answer).await;
         assert_eq!(answer.expect("at once"), Answer::Yes { tenant: None });
         assert_eq!(*asked.lock().unwrap(), OF_NETWORK + 1);
@@ -315,7 +315,10 @@ mod tests {
         let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
         let _logs = tracing::subscriber::set_default(subscriber);
         for n in 0..20 {
-            let (name, from) = (name(&format!("n{n}.example.com")), Asking::of([192, 0, 2, 0].into()));
+            let (name, from) = (
+                name(&format!("n{n}.example.com")),
+                ClientNetwork::of([192, 0, 2, 0].into()),
+            );
             assert_eq!(asker.ask_for(&name, from).await, Answer::Unreachable);
         }
         let text = written.text();

@@ -13,7 +13,7 @@ use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
 use linkseal_dns::{CaIdentity, Caa};
 use linkseal_domain::record::Origin;
-use linkseal_domain::ssl::{Failure, FailureKind, SslStatus, Turn};
+use linkseal_domain::ssl::{Failure, FailureKind, Slot, SslStatus};
 use linkseal_domain::{DomainName, DomainRecord, reach};
 use linkseal_issuer::{IssueError, Issuer};
 use linkseal_store::{BudgetAnswer, BudgetTake, CaTrouble, Fence, StoreError};
@@ -282,7 +282,7 @@ impl Control {
                     until,
                     ca: authority.issuer.host().to_owned(),
                     cause: if of_all { Cause::Account } else { Cause::Name },
-                    turn: takes.iter().find(|take| take.key == key).map(BudgetTake::turn),
+                    turn: takes.iter().find(|take| take.key == key).map(BudgetTake::slot),
                 }))
             }
         }
@@ -294,7 +294,7 @@ impl Control {
         let (Some(turn), Some(new)) = (self.turn_ahead(&record.ssl), &wait.turn) else {
             return Ok(wait);
         };
-        if turn.line != new.key {
+        if turn.queue != new.key {
             self.leave_line(&record.name, &record.ssl).await?;
             return Ok(wait);
         }
@@ -311,18 +311,26 @@ impl Control {
         let tools = self.tools();
         let all = tools.authorities.iter();
         let takes = all.flat_map(|a| rules::budgets((name, ssl), a.directory(), &a.limits));
-        let turns = takes.flat_map(|take| [false, true].map(|few| BudgetTake { few, ..take.clone() }.turn()));
+        let turns = takes.flat_map(|take| {
+            [false, true].map(|small_tenant| {
+                BudgetTake {
+                    small_tenant,
+                    ..take.clone()
+                }
+                .slot()
+            })
+        });
         // Of a CA that is configured no more, none is kept.
-        let left: Vec<_> = turns.filter(|t| t.key == turn.line).take(1).collect();
+        let left: Vec<_> = turns.filter(|t| t.key == turn.queue).take(1).collect();
         if left.is_empty() {
             return Ok(());
         }
         self.inner.store.return_budgets(&left, self.inner.clock.now()).await
     }
 
-    fn turn_ahead<'a>(&self, ssl: &'a SslStatus) -> Option<&'a Turn> {
+    fn turn_ahead<'a>(&self, ssl: &'a SslStatus) -> Option<&'a Slot> {
         let now = self.inner.clock.now();
-        ssl.turn.as_ref().filter(|turn| turn.at.is_ahead(now, reach::LINE))
+        ssl.slot.as_ref().filter(|turn| turn.at.is_ahead(now, reach::LINE))
     }
 
     /// Leaves a turn at a CA to others: the order goes elsewhere, or waits for a sooner one.
@@ -342,7 +350,7 @@ impl Control {
     ) -> Result<Vec<BudgetTake>, StoreError> {
         if !takes.is_empty() {
             let few = self.goes_past(record).await?;
-            takes.iter_mut().for_each(|take| take.few = few);
+            takes.iter_mut().for_each(|take| take.small_tenant = few);
         }
         Ok(takes)
     }
@@ -502,7 +510,7 @@ impl Control {
     /// while, not for every domain. Tells whether it did.
     pub(super) fn complain(&self, authority: &ConfiguredCa, failure: &Failure, what: &str) -> bool {
         let (ca, detail) = (authority.directory(), failure.error.detail.as_str());
-        let cause = linkseal_issuer::label(failure.kind);
+        let cause = failure.kind.as_str();
         let Some(unsaid) = self.inner.complaints.due(ca, cause, self.inner.clock.uptime()) else {
             return false;
         };

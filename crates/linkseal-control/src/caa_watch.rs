@@ -7,7 +7,7 @@ use std::time::Duration;
 use linkseal_base::clock::Timestamp;
 use linkseal_dns::Caa;
 use linkseal_domain::DomainName;
-use linkseal_domain::messages::Text;
+use linkseal_domain::Text;
 
 use super::Control;
 

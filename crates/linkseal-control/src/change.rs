@@ -59,7 +59,7 @@ impl Draft {
         if self.record.ssl.is_out_of_step(self.now) && event != SslEvent::Tick {
             self.happens(SslEvent::Tick);
         }
-        let next = self.record.ssl.apply(event.clone(), self.record.wish(), self.now);
+        let next = self.record.ssl.apply(event.clone(), self.record.intent(), self.now);
         let lifecycle_event = LifecycleEvent::of(&self.record.ssl, &event, &next, self.now);
         // A retired domain is meant to run out.
         let meant = self.record.retired.is_some() && lifecycle_event == Some(LifecycleEvent::Expiring);

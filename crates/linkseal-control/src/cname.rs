@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use linkseal_base::clock::Timestamp;
 use linkseal_dns::Finding;
-use linkseal_domain::admission::{Admitted, Asking};
+use linkseal_domain::admission::{Admitted, ClientNetwork};
+use linkseal_domain::dns::{DnsSummary, DnsVerdict};
 use linkseal_domain::name::registered_domain;
-use linkseal_domain::record::{DnsSummary, DnsVerdict, Origin};
+use linkseal_domain::record::Origin;
 use linkseal_domain::registry::Entry;
 use linkseal_domain::ssl::SslEvent;
 use linkseal_domain::{DomainName, DomainRecord};
@@ -135,7 +136,7 @@ impl CnameAdmission {
     fn may_look(
         &self,
         registered: &str,
-        asking: Asking,
+        asking: ClientNetwork,
         settings: &CnameSettings,
         now: Timestamp,
     ) -> Result<(), Refused> {
@@ -190,7 +191,12 @@ fn is_full(names: usize, places: u32) -> bool {
 
 impl Control {
     /// Whether a name's DNS points here; if so it is kept, and its order is due.
-    pub(super) async fn admit_by_cname(&self, name: &DomainName, asking: Asking, settings: &CnameSettings) -> Admitted {
+    pub(super) async fn admit_by_cname(
+        &self,
+        name: &DomainName,
+        asking: ClientNetwork,
+        settings: &CnameSettings,
+    ) -> Admitted {
         let desk = &self.inner.cname;
         let registered = registered_domain(name.as_str());
         let in_front = name.label_count().saturating_sub(registered.split('.').count());
@@ -226,7 +232,7 @@ impl Control {
         &self,
         name: &DomainName,
         registered: &str,
-        asking: Asking,
+        asking: ClientNetwork,
         settings: &CnameSettings,
     ) -> Result<Answer, Refused> {
         let desk = &self.inner.cname;
@@ -266,7 +272,7 @@ impl Control {
     async fn keep_by_cname(
         &self,
         name: &DomainName,
-        asking: Asking,
+        asking: ClientNetwork,
         finding: &Finding,
         settings: &CnameSettings,
     ) -> Result<Option<Arc<Entry>>, Refused> {
@@ -309,7 +315,7 @@ fn led_here(name: &DomainName, finding: &Finding, now: Timestamp) -> DomainRecor
     } else {
         SslEvent::DnsChecked(finding.verdict.clone())
     };
-    record.happens(event, now);
+    record.apply(event, now);
     record
 }
 
@@ -330,8 +336,8 @@ mod tests {
         DomainName::parse(text).unwrap()
     }
 
-    fn from(network: u8) -> Asking {
-        Asking::of([192, 0, network, 0].into())
+    fn from(network: u8) -> ClientNetwork {
+        ClientNetwork::of([192, 0, network, 0].into())
     }
 
     fn settings() -> CnameSettings {

@@ -154,9 +154,9 @@ mod tests {
         let (control, now) = (&bench.control, bench.clock.now());
         let name = name("links.customer.example");
         let mut record = DomainRecord::new(name.clone(), None, Origin::Registered, now);
-        record.happens(SslEvent::Wanted, now);
+        record.apply(SslEvent::Wanted, now);
         (record.ssl.attempts, record.ssl.setbacks) = (7, 2);
-        record.happens(control.freezes(), now);
+        record.apply(control.freezes(), now);
         assert_eq!(record.ssl.reason, Reason::Paused);
         let creation = Creation {
             record,

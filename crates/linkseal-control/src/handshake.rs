@@ -171,7 +171,7 @@ impl Control {
         let now = self.inner.clock.now();
         let in_hand = self.inner.in_hand.contains_key(&record.name);
         // A certificate that has just run out may not be noted as such yet.
-        let ssl = record.ssl.apply(SslEvent::Tick, record.wish(), now);
+        let ssl = record.ssl.apply(SslEvent::Tick, record.intent(), now);
         let due = match ssl.next_attempt {
             Some(at) => at <= now,
             None => ssl.reason.is_in_progress() || ssl.reason.may_be_requested(),

@@ -153,7 +153,7 @@ fn waits(record: &DomainRecord, hosts: Option<&[String]>, now: Timestamp) -> boo
     record.is_wanted()
         && at_ca
         && !blamed
-        && !ssl.in_line
+        && !ssl.in_queue
         && ssl.next_attempt.is_some_and(|at| at > now)
         && rules::needs_order(ssl, now)
 }

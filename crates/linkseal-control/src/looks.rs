@@ -107,7 +107,7 @@ fn zone(record: &DomainRecord) -> Owner {
 
 /// Whether the last look found a zone that does not answer.
 pub(super) fn was_silent(record: &DomainRecord) -> bool {
-    record.ssl.looks > 0 && record.ssl.facts.cause == Some(FailureKind::CaDns)
+    record.ssl.wrong_checks > 0 && record.ssl.facts.cause == Some(FailureKind::CaDns)
 }
 
 impl Control {

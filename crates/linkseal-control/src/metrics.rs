@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::record::ProbeResult;
-use linkseal_domain::ssl::{Reason, Wish};
+use linkseal_domain::ssl::{Intent, Reason};
 use linkseal_store::StoreError;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
@@ -239,8 +239,8 @@ impl Control {
         self.inner.registry.for_each(|entry| {
             at_risk += u64::from(entry.is_at_risk(now));
             if entry.is_issued(now) {
-                paused += i64::from(entry.wish == Wish::Paused);
-                retired += i64::from(entry.wish == Wish::Retired);
+                paused += i64::from(entry.intent == Intent::Paused);
+                retired += i64::from(entry.intent == Intent::Retired);
             }
             if let Some(left) = entry.not_after.and_then(|end| end.since(now)) {
                 snapshot.add(left.as_secs_f64());

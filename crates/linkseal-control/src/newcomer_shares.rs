@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::admission::Asking;
+use linkseal_domain::admission::ClientNetwork;
 use moka::sync::Cache;
 
 use super::Limit;
@@ -24,7 +24,7 @@ const LAST: u8 = 4;
 /// So many in so long: of all, and of each network.
 pub(super) struct Shared {
     all: Bucket,
-    networks: Cache<Asking, Arc<Bucket>>,
+    networks: Cache<ClientNetwork, Arc<Bucket>>,
 }
 
 impl Shared {
@@ -36,13 +36,13 @@ impl Shared {
     }
 
     /// Whether there is one for a network.
-    pub(super) fn has(&self, limit: Limit, asking: Asking, now: Timestamp) -> bool {
+    pub(super) fn has(&self, limit: Limit, asking: ClientNetwork, now: Timestamp) -> bool {
         let own = self.networks.get_with(asking, Arc::default);
         own.has(share(limit), 0, now) && self.all.has(limit, self.left(&own, limit, now), now)
     }
 
     /// Takes one for a network. `false`: there is none for it.
-    pub(super) fn take(&self, limit: Limit, asking: Asking, now: Timestamp) -> bool {
+    pub(super) fn take(&self, limit: Limit, asking: ClientNetwork, now: Timestamp) -> bool {
         let own = self.networks.get_with(asking, Arc::default);
         self.has(limit, asking, now) && own.take(share(limit), now) && self.all.take(limit, now)
     }
@@ -61,7 +61,7 @@ fn share(limit: Limit) -> Limit {
     Limit { count, ..limit }
 }
 
-fn networks<T: Send + Sync + 'static>() -> Cache<Asking, Arc<T>> {
+fn networks<T: Send + Sync + 'static>() -> Cache<ClientNetwork, Arc<T>> {
     let networks = Cache::builder().max_capacity(NETWORKS).time_to_idle(COUNTED_FOR);
     networks.build()
 }
@@ -69,7 +69,7 @@ fn networks<T: Send + Sync + 'static>() -> Cache<Asking, Arc<T>> {
 /// So many at once: of all, and of each network.
 pub(super) struct AtOnce {
     all: Arc<AtomicUsize>,
-    networks: Cache<Asking, Arc<AtomicUsize>>,
+    networks: Cache<ClientNetwork, Arc<AtomicUsize>>,
 }
 
 /// One of them; given back when dropped.
@@ -89,7 +89,7 @@ impl AtOnce {
     }
 
     /// One of so many for a network. `None`: there is none for it.
-    pub(super) fn turn(&self, places: usize, asking: Asking) -> Option<Turn> {
+    pub(super) fn turn(&self, places: usize, asking: ClientNetwork) -> Option<Turn> {
         let own = self.networks.get_with(asking, Arc::default);
         let left = match own.load(Ordering::Relaxed) {
             0 => 0,
@@ -120,8 +120,8 @@ impl Drop for Counted {
 mod tests {
     use super::*;
 
-    fn network(n: u8) -> Asking {
-        Asking::of([192, 0, n, 0].into())
+    fn network(n: u8) -> ClientNetwork {
+        ClientNetwork::of([192, 0, n, 0].into())
     }
 
     #[test]

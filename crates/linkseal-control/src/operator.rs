@@ -7,8 +7,9 @@ use std::time::Duration;
 use linkseal_base::clock::Timestamp;
 use linkseal_base::fault::Fault;
 use linkseal_dns::DnsReport;
-use linkseal_domain::record::{DnsVerdict, Origin};
-use linkseal_domain::ssl::{Reason, SslEvent, SslStatus, Wish};
+use linkseal_domain::dns::DnsVerdict;
+use linkseal_domain::record::Origin;
+use linkseal_domain::ssl::{Intent, Reason, SslEvent, SslStatus};
 use linkseal_domain::{DomainName, DomainRecord, reach};
 use linkseal_store::{AuditEntry, BudgetAnswer, BudgetTake, Creation, StoreError};
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ impl Control {
         record.sending_domain.clone_from(&new.sending_domain);
         record.records = new.records.clone().unwrap_or_default();
         if self.inner.settings.load().issue == Issue::OnRegister {
-            record.happens(SslEvent::Wanted, now);
+            record.apply(SslEvent::Wanted, now);
         }
         let audit = self.audit_line(actor, "create", &new.name, Value::Null, owner_view(&record));
         let timeline = vec![line(
@@ -413,7 +414,7 @@ impl Control {
                 let before = draft.record.clone();
                 let told = note_preflight(draft, tried.clone());
                 if ours {
-                    draft.happens(SslEvent::LookFailed);
+                    draft.happens(SslEvent::DnsCheckFailed);
                 } else {
                     self.note_dns_by_hand(draft, &report.finding.verdict, report.verified);
                     draft.record.dns.checked = Some(report.checked);
@@ -484,7 +485,7 @@ impl Control {
             size: limit.count,
             per: limit.per,
             amount: 1,
-            few: false,
+            small_tenant: false,
         };
         let takes = [take("reissue", REISSUES), take("reissue_pause", REISSUE_PAUSE)];
         self.ask_budgets(takes.to_vec(), true).await
@@ -498,7 +499,7 @@ impl Control {
             let store = &control.inner.store;
             let (back, until) = match store.take_budgets(&takes, now).await? {
                 BudgetAnswer::Exhausted { key, until } => {
-                    let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::turn);
+                    let turn = takes.iter().filter(|take| take.key == key).map(BudgetTake::slot);
                     (turn.collect(), Some(until))
                 }
                 BudgetAnswer::Taken if keep => (Vec::new(), None),
@@ -685,13 +686,13 @@ fn must_be_theirs(record: &DomainRecord, actor: &Actor) -> Result<(), OperatorEr
 
 /// Nothing is ordered for what is paused or retired.
 fn refuse_set_aside(record: &DomainRecord) -> Result<(), OperatorError> {
-    match record.wish() {
-        Wish::Wanted => Ok(()),
-        Wish::Paused => Err(OperatorError::SetAside(
+    match record.intent() {
+        Intent::Wanted => Ok(()),
+        Intent::Paused => Err(OperatorError::SetAside(
             "paused",
             "resume it first: PATCH {\"paused\": false}",
         )),
-        Wish::Retired => Err(OperatorError::SetAside(
+        Intent::Retired => Err(OperatorError::SetAside(
             "retired",
             "bring it back first: POST /v1/domains registers it",
         )),

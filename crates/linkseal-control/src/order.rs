@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use linkseal_base::random;
 use linkseal_domain::cert::certificate::Certificate;
-use linkseal_domain::record::DnsVerdict;
-use linkseal_domain::ssl::{Failure, SslEvent, Turn};
+use linkseal_domain::dns::DnsVerdict;
+use linkseal_domain::ssl::{Failure, Slot, SslEvent};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_issuer::{IssueError, Issued, Issuer, Job, Progress, Spent};
 use linkseal_store::{Fence, StoreError, domain_lease};
@@ -333,7 +333,7 @@ impl Control {
             && self.may_go_elsewhere(chosen, &record).await?
         {
             self.transition(name, fence, |draft| {
-                draft.happens(SslEvent::Elsewhere);
+                draft.happens(SslEvent::OtherCa);
                 Edit::Store
             })
             .await?;
@@ -343,26 +343,26 @@ impl Control {
 
     async fn hold_back(&self, name: &DomainName, fence: Fence, wait: Wait) -> Result<(), StoreError> {
         let Wait { until, ca, cause, turn } = wait.clone();
-        let in_line = turn.is_some();
-        let turn = turn.map(|take| Turn {
-            line: take.key,
+        let in_queue = turn.is_some();
+        let turn = turn.map(|take| Slot {
+            queue: take.key,
             at: until,
         });
         let changed = self.transition(name, fence, |draft| {
             let ca = ca.clone();
             draft.happens(match cause {
-                Cause::Name | Cause::Account => SslEvent::HeldBack { until, ca, in_line },
-                Cause::Outage => SslEvent::CaOut { until, ca },
-                Cause::Ours(kind) => SslEvent::OursToSolve { until, ca, kind },
+                Cause::Name | Cause::Account => SslEvent::HeldBack { until, ca, in_queue },
+                Cause::Outage => SslEvent::CaUnavailable { until, ca },
+                Cause::Ours(kind) => SslEvent::OursToFix { until, ca, kind },
             });
             if let Some(turn) = turn.clone() {
-                draft.happens(SslEvent::InLine(turn));
+                draft.happens(SslEvent::SlotReserved(turn));
             }
             draft.tells("held_back", Some(format!("until {until}")));
             Edit::Store
         });
         let changed = changed.await;
-        if !matches!(&changed, Ok(Some(record)) if record.ssl.turn.is_some()) {
+        if !matches!(&changed, Ok(Some(record)) if record.ssl.slot.is_some()) {
             // Set aside or forgotten meanwhile: it does not come for its turn.
             self.give_up_turn(Some(wait)).await?;
         }

@@ -36,7 +36,7 @@ impl Control {
         let now = self.inner.clock.now();
         let mut record = DomainRecord::new(name.clone(), None, Origin::Edge, now);
         if self.inner.settings.load().issue != Issue::Off {
-            record.happens(SslEvent::Wanted, now);
+            record.apply(SslEvent::Wanted, now);
         }
         self.create_or_change(record, ("registered", "the edge's own name"), |draft| {
             if draft.record.origin == Origin::Edge {

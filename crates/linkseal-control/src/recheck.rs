@@ -13,7 +13,8 @@ use linkseal_base::clock::Timestamp;
 use linkseal_base::fault::Fault;
 use linkseal_base::random;
 use linkseal_dns::DnsReport;
-use linkseal_domain::record::{DnsSummary, DnsVerdict, Origin};
+use linkseal_domain::dns::{DnsSummary, DnsVerdict};
+use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::{Reason, SslEvent};
 use linkseal_domain::{DomainName, DomainRecord};
 
@@ -50,7 +51,7 @@ impl Control {
         let (was_https, last_look) = (draft.record.dns.https, draft.record.dns.checked);
         draft.happens(event);
         let since = |at: Timestamp| draft.now().saturating_since(at);
-        let led_here = match (was_https, draft.record.still_leads_here) {
+        let led_here = match (was_https, draft.record.still_points_here) {
             (true, _) => last_look.is_some_and(|at| since(at) < SILENCE_ALLOWED + self.inner.settings.load().recheck),
             (false, true) => draft
                 .record
@@ -59,7 +60,7 @@ impl Control {
                 .is_some_and(|at| since(at) < SILENCE_ALLOWED),
             (false, false) => false,
         };
-        draft.record.still_leads_here = led_here && matches!(verdict, DnsVerdict::Error { .. });
+        draft.record.still_points_here = led_here && matches!(verdict, DnsVerdict::Error { .. });
         let facts = &draft.record.ssl.facts;
         let https = match verdict {
             DnsVerdict::Right => true,
@@ -110,7 +111,7 @@ impl Control {
         if draft.record.origin != Origin::Edge {
             let wait = random::jitter(self.inner.settings.load().recheck, SPREAD);
             let at = draft.now() + wait;
-            draft.happens(SslEvent::LookAt { at });
+            draft.happens(SslEvent::CheckScheduled { at });
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::shutdown::Tasks;
 use linkseal_domain::DomainName;
-use linkseal_domain::links::{Both, Found, Lookup, RedirectCache, Target};
+use linkseal_domain::links::{Found, Lookup, RedirectCache, SlugTargets, Target};
 use linkseal_link::{Destination, Slug};
 use linkseal_store::{SharedStore, StoreError, StoredRedirect};
 use serde::Deserialize;
@@ -154,13 +154,13 @@ impl Redirects {
         }
     }
 
-    async fn read_both(&self, lookup: &Lookup) -> Result<Both, StoreError> {
+    async fn read_both(&self, lookup: &Lookup) -> Result<SlugTargets, StoreError> {
         let (Ok(domain), Ok(slug)) = (DomainName::parse(lookup.domain()), Slug::parse(lookup.slug())) else {
-            return Ok(Both::default());
+            return Ok(SlugTargets::default());
         };
         let own = self.store.redirect(Some(&domain), &slug).await?;
         let common = self.store.redirect(None, &slug).await?;
-        Ok(Both {
+        Ok(SlugTargets {
             own: own.as_ref().and_then(target),
             common: common.as_ref().and_then(target),
         })

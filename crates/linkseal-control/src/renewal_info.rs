@@ -1,4 +1,4 @@
-//! Asking the CAs when certificates should be renewed (RFC 9773): many questions, none of them
+//! ClientNetwork the CAs when certificates should be renewed (RFC 9773): many questions, none of them
 //! urgent. They have places of their own, a short time, and a breaker for each CA, so that an
 //! endpoint that does not answer holds up neither orders nor looks, and no other CA's questions.
 

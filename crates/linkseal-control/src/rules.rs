@@ -107,7 +107,7 @@ pub fn is_due(ssl: &SslStatus, priority: Priority, now: Timestamp) -> bool {
 /// due, or a handshake came for a name that did not point here at the last look.
 pub(crate) fn looks_only(record: &DomainRecord, priority: Priority, now: Timestamp) -> bool {
     let ssl = &record.ssl;
-    let regular = ssl.reason == Reason::Ok && ssl.look_at.is_some_and(|at| at <= now);
+    let regular = ssl.reason == Reason::Ok && ssl.next_check.is_some_and(|at| at <= now);
     let recheck = ssl.reason == Reason::Moved || ssl.reason.is_dns();
     let rested = |checked: Timestamp| !checked.is_within(HANDSHAKE_LOOK, now);
     regular || (priority == Priority::Handshake && recheck && record.dns.checked.is_none_or(rested))
@@ -227,7 +227,7 @@ fn take(key: String, limit: Limit) -> BudgetTake {
         size: limit.count,
         per: limit.per,
         amount: 1,
-        few: false,
+        small_tenant: false,
     }
 }
 
@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn a_handshake_has_what_is_astray_looked_at_now_and_then() {
-        use linkseal_domain::record::{DnsVerdict, Origin};
+        use linkseal_domain::dns::DnsVerdict;
+        use linkseal_domain::record::Origin;
         let name = DomainName::parse("a.example").unwrap();
         let mut record = DomainRecord::new(name, None, Origin::Registered, NOW);
         let looks = |record: &DomainRecord, priority| looks_only(record, priority, NOW);

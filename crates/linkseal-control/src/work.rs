@@ -10,7 +10,8 @@ use linkseal_base::clock::Timestamp;
 use linkseal_base::fault::Fault;
 use linkseal_base::random;
 use linkseal_domain::cert::cache::CertificateAnswer;
-use linkseal_domain::record::{DnsVerdict, Origin};
+use linkseal_domain::dns::DnsVerdict;
+use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::{Preflight, Reason, SslEvent, State};
 use linkseal_domain::{DomainName, DomainRecord, messages};
 use linkseal_store::{Fence, StoreError, domain_lease};
@@ -236,7 +237,7 @@ impl Control {
     async fn expected_next(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
         let record = self.inner.store.domain(name).await?;
         Ok(record.map(|mut record| {
-            let (wish, now) = (record.wish(), self.inner.clock.now());
+            let (wish, now) = (record.intent(), self.inner.clock.now());
             record.ssl = record.ssl.apply(SslEvent::Tick, wish, now);
             record
         }))
@@ -313,7 +314,7 @@ impl Control {
                 draft.tells("valid_again", Some(detail.into()));
             } else if draft.record.ssl.reason != before.reason {
                 draft.tells("expired", None);
-            } else if draft.record.ssl.told_expiring != before.told_expiring {
+            } else if draft.record.ssl.expiring_reported != before.expiring_reported {
                 draft.tells("expiring", None);
             }
             Edit::Store
@@ -399,7 +400,7 @@ impl Control {
                 return Ok(false);
             }
             let recheck = self.inner.settings.load().recheck;
-            let is_news = record.still_leads_here || silence(record, recheck, now) >= SILENCE_ALLOWED;
+            let is_news = record.still_points_here || silence(record, recheck, now) >= SILENCE_ALLOWED;
             if !orders && !is_news && matches!(finding.verdict, DnsVerdict::Error { .. }) {
                 // Servers fail now and then; until a renewal depends on them that is no news.
                 let wait = random::jitter(failing_zone_retry(record, recheck, now), SPREAD);
@@ -457,9 +458,9 @@ impl Control {
     fn note_right(&self, draft: &mut super::Draft) {
         let now = draft.now();
         draft.happens(SslEvent::DnsChecked(DnsVerdict::Right));
-        if draft.record.ssl.look_at.is_some_and(|at| at <= now) {
+        if draft.record.ssl.next_check.is_some_and(|at| at <= now) {
             let at = now + random::jitter(self.inner.settings.load().recheck, SPREAD);
-            draft.happens(SslEvent::LookAt { at });
+            draft.happens(SslEvent::CheckScheduled { at });
         }
     }
 
@@ -485,7 +486,7 @@ impl Control {
     /// A look said nothing about the domain: it is looked at again then.
     async fn look_failed(&self, name: &DomainName, fence: Fence, until: Timestamp) -> Result<(), StoreError> {
         self.transition(name, fence, |draft| {
-            draft.happens(SslEvent::LookFailed);
+            draft.happens(SslEvent::DnsCheckFailed);
             put_off(draft, until);
             Edit::Store
         })
@@ -529,8 +530,8 @@ fn put_off(draft: &mut super::Draft, until: Timestamp) {
 
 fn put_off_by(draft: &mut super::Draft, event: SslEvent, until: Timestamp) {
     draft.happens(event);
-    if draft.record.ssl.look_at.is_some_and(|at| at < until) {
-        draft.happens(SslEvent::LookAt { at: until });
+    if draft.record.ssl.next_check.is_some_and(|at| at < until) {
+        draft.happens(SslEvent::CheckScheduled { at: until });
     }
 }
 

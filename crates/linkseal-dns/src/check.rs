@@ -14,7 +14,7 @@ use futures_util::future::join;
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::fault::Fault;
 use linkseal_domain::DomainName;
-use linkseal_domain::record::DnsVerdict;
+use linkseal_domain::dns::DnsVerdict;
 use tokio::time::{Instant, timeout};
 
 use super::caa::{self, CaIdentity, Caa};

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use futures_util::future::join;
 use linkseal_base::fault::Fault;
 use linkseal_domain::DomainName;
-use linkseal_domain::record::DnsVerdict;
+use linkseal_domain::dns::DnsVerdict;
 
 use super::cdn;
 use super::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};

@@ -1,6 +1,6 @@
 //! Counts DNS checks by result.
 
-use linkseal_domain::record::DnsVerdict;
+use linkseal_domain::dns::DnsVerdict;
 use prometheus::{IntCounterVec, Opts, Registry};
 
 /// `linkseal_dns_checks_total{result}`.

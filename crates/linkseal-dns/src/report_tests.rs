@@ -419,7 +419,7 @@ proptest! {
             prop_assert!(report.records.iter().all(|r| r.verdict != RecordStatus::Error && !r.hint.en.contains("DNS provider")));
             return Ok(());
         }
-        record.happens(SslEvent::DnsChecked(finding.verdict.clone()), Timestamp::from_secs(1));
+        record.apply(SslEvent::DnsChecked(finding.verdict.clone()), Timestamp::from_secs(1));
         prop_assert_eq!(record.ssl.reason.is_dns(), !report.https);
         let context = Context { target: EDGE, addresses: &checker.target().addresses, ca_id: Some("ca.example"), ca: "ca.example" };
         let text = messages::message(&record, context);

@@ -22,9 +22,9 @@ pub enum Admitted {
 /// Whose question it is: the network of the client that sent the name. What a question may cost is
 /// counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Asking(IpAddr);
+pub struct ClientNetwork(IpAddr);
 
-impl Asking {
+impl ClientNetwork {
     /// For clients of one network, which is named by an address of it.
     pub fn of(network: IpAddr) -> Self {
         Self(network)
@@ -40,5 +40,5 @@ impl Asking {
 #[async_trait]
 pub trait Admission: Send + Sync + 'static {
     /// Asks for a name. Bounded in time and number; never leaves state for a name that is refused.
-    async fn admit(&self, name: &DomainName, asking: Asking) -> Admitted;
+    async fn admit(&self, name: &DomainName, asking: ClientNetwork) -> Admitted;
 }

@@ -1,19 +1,33 @@
-//! The languages that people are spoken to in.
+//! The languages of all texts for people.
 
-/// A language that all texts exist in.
+/// A language in which every text exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
-    /// English; also for all who ask for neither.
+    /// The default.
     En,
-    /// German.
     De,
 }
 
+/// A text in both languages.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+pub struct Text {
+    /// English.
+    pub en: String,
+    /// German.
+    pub de: String,
+}
+
+impl Text {
+    /// The text in one language.
+    pub fn in_language(&self, language: Language) -> &str {
+        language.pick(&self.en, &self.de)
+    }
+}
+
 impl Language {
-    /// All there are.
     pub const ALL: [Self; 2] = [Self::En, Self::De];
 
-    /// Its tag (RFC 5646), as `lang` and `Content-Language` say it.
+    /// Its tag (RFC 5646), for `lang` and `Content-Language`.
     pub fn tag(self) -> &'static str {
         match self {
             Self::En => "en",
@@ -21,12 +35,12 @@ impl Language {
         }
     }
 
-    /// Its own name.
+    /// Its name in itself.
     pub fn name(self) -> &'static str {
         self.pick("English", "Deutsch")
     }
 
-    /// What is said in this language, of what is said in both.
+    /// Picks one of two variants.
     pub fn pick<T>(self, english: T, german: T) -> T {
         match self {
             Self::En => english,
@@ -34,13 +48,13 @@ impl Language {
         }
     }
 
-    /// The language of a tag, whatever region it names. `None`: one there are no texts in.
+    /// The language of a tag, ignoring its region; `None` if there are no texts in it.
     pub fn parse(tag: &str) -> Option<Self> {
         let main = tag.split('-').next()?;
         Self::ALL.into_iter().find(|l| l.tag().eq_ignore_ascii_case(main))
     }
 
-    /// What an `Accept-Language` asks for (RFC 9110 §12.5.4): the one with the higher weight; the
+    /// The language that an `Accept-Language` prefers (RFC 9110 §12.5.4): the higher weight, or the
     /// first of equals.
     pub fn accepted(header: &str) -> Self {
         let mut best = (Self::En, 0);
@@ -58,7 +72,7 @@ impl Language {
     }
 }
 
-/// `q=0.8` in thousandths; 1000 when there is none, 0 when it cannot be read (RFC 9110 §12.4.2).
+/// `q=0.8` in thousandths; 1000 if there is none, 0 if it is malformed (RFC 9110 §12.4.2).
 fn thousandths(parameter: &str) -> u32 {
     let parameter = parameter.trim();
     if parameter.is_empty() {
@@ -76,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_heavier_language_wins() {
+    fn the_language_with_the_higher_weight_wins() {
         for (accepted, language) in [
             ("de", Language::De),
             ("de-AT,de;q=0.9,en;q=0.8", Language::De),

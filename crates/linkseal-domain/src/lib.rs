@@ -4,6 +4,7 @@
 
 pub mod admission;
 pub mod cert;
+pub mod dns;
 pub mod handshakes;
 mod language;
 mod lifecycle_event;
@@ -20,7 +21,7 @@ mod transition;
 mod unicode;
 pub mod view;
 
-pub use language::Language;
+pub use language::{Language, Text};
 pub use lifecycle_event::LifecycleEvent;
 pub use name::{DomainName, NameError};
 pub use record::DomainRecord;

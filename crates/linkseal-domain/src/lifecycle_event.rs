@@ -71,7 +71,7 @@ impl LifecycleEvent {
                 _ => None,
             },
             SslEvent::Tick if before.state() == State::Issued && after.state() != State::Issued => Some(Self::Expired),
-            SslEvent::Tick => (after.told_expiring && !before.told_expiring).then_some(Self::Expiring),
+            SslEvent::Tick => (after.expiring_reported && !before.expiring_reported).then_some(Self::Expiring),
             _ => None,
         }
     }
@@ -82,7 +82,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::DnsVerdict;
+    use crate::dns::DnsVerdict;
     use crate::ssl::{CertificateInfo, Failure, FailureKind, LastError};
 
     const T0: Timestamp = Timestamp::from_secs(1_795_305_600);

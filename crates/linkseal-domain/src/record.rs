@@ -1,13 +1,13 @@
 //! The record of one domain: what the platform asked for, and the SSL state it has come to.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::dns::DnsSummary;
 use super::name::DomainName;
-use super::ssl::{Reason, SslEvent, SslStatus, State, Wish};
+use super::ssl::{Intent, Reason, SslEvent, SslStatus, State};
 use super::stored;
 
 /// Everything that is kept about a domain. The store holds it whole; the control plane alone
@@ -63,8 +63,8 @@ pub struct DomainRecord {
     pub dns: DnsSummary,
     /// Whether it is taken to point here though its zone's servers fail: it did before, less than a day
     /// ago.
-    #[serde(default)]
-    pub still_leads_here: bool,
+    #[serde(default, rename = "still_leads_here")]
+    pub still_points_here: bool,
     /// What the last handshake with it from outside found. `None`: it was not probed yet.
     #[serde(default, deserialize_with = "stored::known")]
     pub probe: Option<Probe>,
@@ -101,7 +101,7 @@ impl DomainRecord {
             share_generation: 0,
             ssl: SslStatus::new(now),
             dns: DnsSummary::default(),
-            still_leads_here: false,
+            still_points_here: false,
             probe: None,
             version: 0,
         }
@@ -121,7 +121,7 @@ impl DomainRecord {
         let mut record: Self = serde_json::from_str(text)?;
         let fallback = Reason::default();
         if record.ssl.reason == fallback && serde_json::from_str::<Peek<'_>>(text)?.ssl.reason != fallback.as_str() {
-            record.ssl.of_unknown_reason();
+            record.ssl.replace_unknown_reason();
         }
         Ok(record)
     }
@@ -154,22 +154,22 @@ impl DomainRecord {
     }
 
     /// What the operators want of it.
-    pub fn wish(&self) -> Wish {
+    pub fn intent(&self) -> Intent {
         match (self.paused, self.retired) {
-            (Some(_), _) => Wish::Paused,
-            (None, Some(_)) => Wish::Retired,
-            (None, None) => Wish::Wanted,
+            (Some(_), _) => Intent::Paused,
+            (None, Some(_)) => Intent::Retired,
+            (None, None) => Intent::Wanted,
         }
     }
 
     /// Whether certificates are to be ordered and renewed for it.
     pub fn is_wanted(&self) -> bool {
-        self.wish() == Wish::Wanted
+        self.intent() == Intent::Wanted
     }
 
     /// Lets something happen to its SSL state.
-    pub fn happens(&mut self, event: SslEvent, now: Timestamp) {
-        self.ssl = self.ssl.apply(event, self.wish(), now);
+    pub fn apply(&mut self, event: SslEvent, now: Timestamp) {
+        self.ssl = self.ssl.apply(event, self.intent(), now);
     }
 
     /// Whether a mailer may send https links: an unexpired certificate is held and the name leads
@@ -182,7 +182,7 @@ impl DomainRecord {
     /// need not be looked at.
     pub(super) fn https_works(&self) -> bool {
         let never_looked_at = self.origin == Origin::Edge && self.dns.checked.is_none();
-        let leads_here = self.dns.https || self.still_leads_here || never_looked_at;
+        let leads_here = self.dns.https || self.still_points_here || never_looked_at;
         self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved && leads_here
     }
 
@@ -294,19 +294,6 @@ pub struct AppLinks {
     pub android: Option<serde_json::Value>,
 }
 
-/// What the last DNS check found, in short.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct DnsSummary {
-    /// When it was looked at. `None`: never.
-    pub checked: Option<Timestamp>,
-    /// Whether the name points here, so that HTTPS can work.
-    #[serde(default)]
-    pub https: bool,
-    /// Whether everything that was asked for is published.
-    #[serde(default)]
-    pub verified: bool,
-}
-
 /// What a handshake with the domain from outside found, where DNS leads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Probe {
@@ -354,44 +341,6 @@ impl ProbeResult {
             Self::Unreachable => "unreachable",
         }
     }
-}
-
-/// The verdict of a DNS check on whether a name points here; what an order depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DnsVerdict {
-    /// The CNAME chain or the addresses lead to this edge.
-    Right,
-    /// Nothing is published at the name.
-    Missing,
-    /// It leads elsewhere; `found` is what people see in their zone.
-    Elsewhere {
-        /// The CNAME target or the addresses found.
-        found: String,
-    },
-    /// A content delivery network's proxy stands in front.
-    Proxied {
-        /// Whose proxy it is.
-        provider: String,
-    },
-    /// The A records are right, an AAAA record is not; a CA tries IPv6 first.
-    StrayAaaa {
-        /// The address that is wrong.
-        found: IpAddr,
-        /// Where the record stands: the name, or the end of its CNAME chain.
-        host: String,
-    },
-    /// A CAA record forbids the CA in use.
-    CaaForbids {
-        /// Where the record that decides stands.
-        host: String,
-    },
-    /// The servers of the zone gave no usable answer.
-    Error {
-        /// The zone whose servers fail.
-        zone: String,
-        /// What they said: SERVFAIL, REFUSED, timeout, DNSSEC bogus.
-        error: String,
-    },
 }
 
 #[cfg(test)]

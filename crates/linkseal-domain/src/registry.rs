@@ -15,7 +15,7 @@ use moka::sync::Cache;
 
 use super::DomainName;
 use super::record::DomainRecord;
-use super::ssl::{CertificateInfo, Reason, State, Wish};
+use super::ssl::{CertificateInfo, Intent, Reason, State};
 
 /// What the data plane needs to know of one domain. Small: there may be a million.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ pub struct Entry {
     /// Whether tracking URLs are served over plain HTTP while no certificate is held.
     pub http_while_pending: bool,
     /// What the operators want of it: what is not wanted is served while its certificate lives.
-    pub wish: Wish,
+    pub intent: Intent,
     /// Whether https links to it work while the certificate lives.
     https_works: bool,
     /// From when on the certificate held is at risk: its renewal fails, or should have come and did
@@ -72,7 +72,7 @@ impl Entry {
             not_after: record.ssl.certificate.as_ref().map(|c| c.not_after),
             reason: record.ssl.reason,
             http_while_pending: record.http_while_pending,
-            wish: record.wish(),
+            intent: record.intent(),
             https_works: record.https_works(),
             at_risk_from: at_risk_from(record),
             version: record.version,
@@ -124,7 +124,7 @@ impl Entry {
     /// certificate is held, and a proxy that may come on port 443 brings the challenge.
     pub fn has_stand_in(&self, now: Timestamp) -> bool {
         let until = self.extra.as_deref().and_then(|e| e.stand_in_until);
-        until.is_some_and(|t| t > now) && self.wish != Wish::Retired && self.not_after.is_none_or(|t| t <= now)
+        until.is_some_and(|t| t > now) && self.intent != Intent::Retired && self.not_after.is_none_or(|t| t <= now)
     }
 
     /// Whether an unexpired certificate is held.
@@ -137,7 +137,7 @@ impl Entry {
 /// domain, which is meant to run out. A paused one is when its certificate nears its end: a pause that
 /// was forgotten breaks the customer's links like any other failure.
 fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
-    if record.wish() == Wish::Paused && record.ssl.state() == State::Issued && record.ssl.reason != Reason::Moved {
+    if record.intent() == Intent::Paused && record.ssl.state() == State::Issued && record.ssl.reason != Reason::Moved {
         return record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at);
     }
     record.renewal_due()?;

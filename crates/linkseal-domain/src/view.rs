@@ -4,9 +4,9 @@ use linkseal_base::clock::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::DomainRecord;
-use super::messages::{self, Text};
+use super::messages;
 use super::ssl::{LastError, Reason, State};
+use super::{DomainRecord, Text};
 
 /// The SSL state of a domain.
 #[derive(Serialize, JsonSchema)]

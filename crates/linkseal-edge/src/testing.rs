@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
 use linkseal_domain::DomainName;
-use linkseal_domain::admission::{Admission, Admitted, Asking};
+use linkseal_domain::admission::{Admission, Admitted, ClientNetwork};
 use linkseal_domain::cert::cache::{CertificateRequest, Certificates};
 use linkseal_domain::cert::certificate::{Certificate, Leaf};
 use linkseal_domain::cert::tickets::TicketKeys;
@@ -346,7 +346,7 @@ impl StubAdmission {
 
 #[async_trait]
 impl Admission for StubAdmission {
-    async fn admit(&self, _: &DomainName, _: Asking) -> Admitted {
+    async fn admit(&self, _: &DomainName, _: ClientNetwork) -> Admitted {
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.answer.lock().unwrap().clone().unwrap_or(Admitted::No)
     }

@@ -63,7 +63,7 @@ pub(super) fn problem_failure(problem: Problem, stage: Stage, name: Option<&Doma
 
 /// A failure about which the CA said nothing.
 pub(super) fn own_failure(kind: FailureKind, detail: &str, now: Timestamp) -> Failure {
-    let kind_word = format!("{OWN_ERROR}{}", label(kind));
+    let kind_word = format!("{OWN_ERROR}{}", kind.as_str());
     Failure {
         kind,
         error: LastError {
@@ -73,27 +73,6 @@ pub(super) fn own_failure(kind: FailureKind, detail: &str, now: Timestamp) -> Fa
             subproblems: Vec::new(),
         },
         retry_after: None,
-    }
-}
-
-/// The word for a kind of failure in metrics and in types of our own.
-pub fn label(kind: FailureKind) -> &'static str {
-    match kind {
-        FailureKind::Connection => "connection",
-        FailureKind::WrongAnswer => "wrong_answer",
-        FailureKind::CaDns => "ca_dns",
-        FailureKind::Caa => "caa",
-        FailureKind::Rejected => "rejected",
-        FailureKind::NameLimit => "name_limit",
-        FailureKind::AccountLimit => "account_limit",
-        FailureKind::Unreachable => "unreachable",
-        FailureKind::Stuck => "stuck",
-        FailureKind::Refused => "refused",
-        FailureKind::Unusable => "unusable",
-        FailureKind::Internal => "internal",
-        FailureKind::Clock => "clock",
-        FailureKind::Trust => "trust",
-        FailureKind::Account => "account",
     }
 }
 

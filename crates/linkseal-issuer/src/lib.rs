@@ -46,7 +46,6 @@ use self::http::Http;
 use self::order::{Driver, Obtained};
 
 pub use self::account::{AccountKey, AccountKeyError};
-pub use self::failure::label;
 pub use self::look::{AuthorityLook, look_at_directory};
 pub use self::renewal::RenewalInfo;
 
@@ -379,7 +378,7 @@ impl Metrics {
         // From zero, so that the first of each is seen as an increase.
         orders.with_label_values(&[ISSUED]);
         for kind in FailureKind::ALL {
-            orders.with_label_values(&[label(kind)]);
+            orders.with_label_values(&[kind.as_str()]);
         }
         Ok(Self { orders, seconds })
     }
@@ -391,8 +390,8 @@ impl Metrics {
     fn count(&self, result: &Result<Issued, IssueError>) {
         let label = match result {
             Ok(_) => ISSUED,
-            Err(IssueError::Failed { failure, .. }) => label(failure.kind),
-            Err(IssueError::Store(_)) => label(FailureKind::Internal),
+            Err(IssueError::Failed { failure, .. }) => failure.kind.as_str(),
+            Err(IssueError::Store(_)) => FailureKind::Internal.as_str(),
             // The attempt goes on elsewhere, or with another order, and is counted there.
             Err(IssueError::Fenced | IssueError::Gone | IssueError::NotAsReplacement) => return,
         };

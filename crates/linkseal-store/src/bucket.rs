@@ -88,7 +88,7 @@ pub fn take_all<E>(
 
 /// The name under which the turns for a bucket are kept, of the line that its taker stands in.
 pub(crate) fn line_key(take: &BudgetTake) -> String {
-    format!("{}/{}", if take.few { "short_line" } else { "line" }, take.key)
+    format!("{}/{}", if take.small_tenant { "short_line" } else { "line" }, take.key)
 }
 
 /// What came of taking from one bucket.
@@ -240,7 +240,7 @@ mod tests {
             size: 10,
             per: second * 10,
             amount: 1,
-            few: false,
+            small_tenant: false,
         };
         let mut levels: HashMap<String, Level> = HashMap::new();
         let mut ask = |now| {
@@ -261,7 +261,7 @@ mod tests {
         }
         // Who has only a few does not stand behind them.
         let few = [BudgetTake {
-            few: true,
+            small_tenant: true,
             ..take.clone()
         }];
         let Ok(outcome) = take_all::<Infallible>(&few, now, |key| Ok(levels.get(key).copied()));

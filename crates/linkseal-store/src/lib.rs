@@ -510,15 +510,15 @@ pub struct BudgetTake {
     /// How many tokens to take.
     pub amount: u32,
     /// Whether who is sent away stands in the short line: that of tenants with only a few domains
-    /// waiting, beside the one of large imports. Both are served at once.
-    pub few: bool,
+    /// waiting, beside the one of large imports. SlugTargets are served at once.
+    pub small_tenant: bool,
 }
 
 impl BudgetTake {
     /// The turn that anyone who takes this and finds the bucket empty is given: it can be given back
     /// by [`Store::return_budgets`], where no one will come for it.
     #[must_use]
-    pub fn turn(&self) -> Self {
+    pub fn slot(&self) -> Self {
         Self {
             key: bucket::line_key(self),
             ..self.clone()

@@ -10,7 +10,7 @@ use linkseal_base::clock::Timestamp;
 use linkseal_config::admin::Role;
 use linkseal_control::{AuthorityState, Holds, NewFreeze, OperatorError, Overview, Standing, TargetVerdict};
 use linkseal_domain::DomainName;
-use linkseal_domain::messages::Text;
+use linkseal_domain::Text;
 use linkseal_store::StoreError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@ use axum::extract::Path;
 use http::request::Parts;
 use linkseal_config::admin::Role;
 use linkseal_control::{Actor, GUEST};
-use linkseal_domain::messages::Text;
+use linkseal_domain::Text;
 use linkseal_domain::{DomainName, Language};
 use tokio::sync::OwnedSemaphorePermit;
 

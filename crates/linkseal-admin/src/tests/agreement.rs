@@ -3,7 +3,7 @@
 //! they are pressed.
 
 use linkseal_dns::script::Script;
-use linkseal_domain::record::DnsSummary;
+use linkseal_domain::dns::DnsSummary;
 use linkseal_domain::ssl::{CertificateInfo, Reason, SslStatus, State};
 
 use super::pages::{Browser, csrf, is_page};
@@ -413,7 +413,11 @@ fn says_held(case: &Case, report: &Value, reason: &str) {
     assert_eq!(found, reason, "{}: {report}", case.what);
     assert_eq!(report["https"], case.reasons.is_none(), "{}", case.what);
     if reason == "ok" {
-        assert!(sentence.starts_with("Secured"), "{}: {sentence}", case.what);
+        assert!(
+            sentence.starts_with("The certificate is valid"),
+            "{}: {sentence}",
+            case.what
+        );
     }
 }
 

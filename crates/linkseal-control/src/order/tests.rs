@@ -85,7 +85,7 @@ async fn a_turn_is_kept_over_a_release_and_given_back_by_what_is_set_aside_or_fo
     let name = name("links.customer.example");
     let add = async || {
         let mut record = DomainRecord::new(name.clone(), None, Origin::Registered, bench.clock.now());
-        record.happens(SslEvent::Wanted, bench.clock.now());
+        record.apply(SslEvent::Wanted, bench.clock.now());
         let creation = Creation {
             record,
             timeline: Vec::new(),
@@ -106,7 +106,7 @@ async fn a_turn_is_kept_over_a_release_and_given_back_by_what_is_set_aside_or_fo
             "there is nothing left of the limit"
         );
         let ssl = store.domain(&name).await.unwrap().unwrap().ssl;
-        assert_eq!(ssl.turn.map(|turn| turn.at), ssl.next_attempt);
+        assert_eq!(ssl.slot.map(|turn| turn.at), ssl.next_attempt);
         ssl.next_attempt.expect("a turn")
     };
     let first = turn().await;

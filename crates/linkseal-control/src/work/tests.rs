@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_domain::cert::certificate::Certificate;
-use linkseal_domain::record::DnsSummary;
+use linkseal_domain::dns::DnsSummary;
 use linkseal_domain::ssl::{CertificateInfo, FailureKind, LastError, SslStatus};
 use linkseal_store::Creation;
 use tokio::sync::oneshot;
@@ -78,7 +78,7 @@ fn statuses(now: Timestamp) -> Vec<SslStatus> {
                         status.next_attempt = next_attempt;
                         status.planned = next_attempt.map(|at| at.minus(HOUR));
                         status.retry_at = next_attempt;
-                        status.look_at = look_at;
+                        status.next_check = look_at;
                         status.doubted = doubted;
                         status.last_error = last_error.cloned();
                         status.facts.cause = last_error.map(|_| FailureKind::Connection);
@@ -172,7 +172,7 @@ async fn a_handshake_for_a_name_that_waits_in_bulk_takes_it_along() {
     }
     let name = name("right.customer.example");
     let mut record = DomainRecord::new(name.clone(), None, Origin::Registered, bench.clock.now());
-    record.happens(SslEvent::Wanted, bench.clock.now());
+    record.apply(SslEvent::Wanted, bench.clock.now());
     keep(&bench, &record).await;
     control.attend(name.clone(), Priority::Bulk, None);
     until("it waits for a place", || looks.waiting() == 1).await;
@@ -195,7 +195,7 @@ async fn a_handshake_for_a_name_that_waits_in_bulk_takes_it_along() {
 async fn wanted(bench: &Bench, text: &str) -> DomainName {
     let (name, now) = (name(text), bench.clock.now());
     let mut record = DomainRecord::new(name.clone(), None, Origin::Registered, now);
-    record.happens(SslEvent::Wanted, now);
+    record.apply(SslEvent::Wanted, now);
     keep(bench, &record).await;
     name
 }

@@ -6,4 +6,4 @@ mod kill;
 mod redirects;
 
 pub use kill::{Kill, KillError, KillSwitches, Kills};
-pub use redirects::{Both, Found, Lookup, NotKnown, RedirectCache, Target};
+pub use redirects::{Found, Lookup, LookupUnavailable, RedirectCache, SlugTargets, Target};

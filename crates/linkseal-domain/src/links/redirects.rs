@@ -77,11 +77,11 @@ pub type Found = Option<Arc<Target>>;
 /// in time. The same request may be answered a little later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("whether a redirect is stored could not be looked up in time")]
-pub struct NotKnown;
+pub struct LookupUnavailable;
 
 /// What one look-up brought: what the domain has of its own, and what is for all domains.
 #[derive(Clone, Debug, Default)]
-pub struct Both {
+pub struct SlugTargets {
     /// The domain's own.
     pub own: Found,
     /// The one for all domains.
@@ -148,16 +148,18 @@ impl RedirectCache {
     ///
     /// # Errors
     /// When it took too long, too many wait, or the store cannot be read.
-    pub async fn look_up(&self, domain: &str, slug: &str) -> Result<Found, NotKnown> {
-        let _waiting = self.inner.waiting.try_acquire().map_err(|_| NotKnown)?;
+    pub async fn look_up(&self, domain: &str, slug: &str) -> Result<Found, LookupUnavailable> {
+        let _waiting = self.inner.waiting.try_acquire().map_err(|_| LookupUnavailable)?;
         let answered = async {
             self.flight(domain, slug)
                 .await
-                .ok_or(NotKnown)?
+                .ok_or(LookupUnavailable)?
                 .await
-                .map_err(|_| NotKnown)
+                .map_err(|_| LookupUnavailable)
         };
-        tokio::time::timeout(PATIENCE, answered).await.map_err(|_| NotKnown)?
+        tokio::time::timeout(PATIENCE, answered)
+            .await
+            .map_err(|_| LookupUnavailable)?
     }
 
     /// Notes that a redirect was changed in the store. `domain`: `None` for the one for all domains.
@@ -174,7 +176,7 @@ impl RedirectCache {
         self.inner.known.invalidate_all();
     }
 
-    /// Joins the look-up under way, or begins one, once it is its turn: those who came before are
+    /// Joins the look-up under way, or begins one, once it is its slot: those who came before are
     /// handed over first. `None`: the control plane is gone.
     async fn flight(&self, domain: &str, slug: &str) -> Option<Shared<oneshot::Receiver<Found>>> {
         let key: Box<str> = format!("{domain}/{slug}").into();
@@ -230,18 +232,18 @@ impl Lookup {
     }
 
     /// Answers everybody who waits, and keeps the answer unless there was a change meanwhile.
-    pub fn answer(mut self, both: Both) {
+    pub fn answer(mut self, targets: SlugTargets) {
         {
             let _keeping = self.inner.keep();
             if self.inner.changes.load(Ordering::Relaxed) == self.changes {
-                self.inner.known.insert(self.key.clone(), both.own.clone());
+                self.inner.known.insert(self.key.clone(), targets.own.clone());
                 let common = format!("/{}", self.slug()).into();
-                self.inner.known.insert(common, both.common.clone());
+                self.inner.known.insert(common, targets.common.clone());
             }
         }
         if let Some(reply) = self.reply.take() {
             // Who has given up is not told.
-            drop(reply.send(both.own.or(both.common)));
+            drop(reply.send(targets.own.or(targets.common)));
         }
     }
 }
@@ -291,7 +293,7 @@ mod tests {
         let control = async {
             let lookup = lookups.recv().await.unwrap();
             assert_eq!((lookup.domain(), lookup.slug()), (DOMAIN, "sale"));
-            lookup.answer(Both {
+            lookup.answer(SlugTargets {
                 own: None,
                 common: target("https://all.example/"),
             });
@@ -317,7 +319,7 @@ mod tests {
         let (cache, mut lookups) = new();
         let control = async |lookups: &mut mpsc::Receiver<Lookup>, own: Found| {
             let common = target("https://all.example/");
-            lookups.recv().await.unwrap().answer(Both { own, common });
+            lookups.recv().await.unwrap().answer(SlugTargets { own, common });
         };
         let (found, ()) = tokio::join!(
             cache.look_up(DOMAIN, "sale"),
@@ -340,7 +342,7 @@ mod tests {
         let control = async {
             let lookup = lookups.recv().await.unwrap();
             cache.changed(Some(DOMAIN), "sale");
-            lookup.answer(Both {
+            lookup.answer(SlugTargets {
                 own: target("https://old.example/"),
                 common: None,
             });
@@ -358,11 +360,11 @@ mod tests {
         let one_more = async {
             tokio::task::yield_now().await;
             let at_once = cache.look_up(DOMAIN, &slugs[WAITING]).now_or_never();
-            assert_eq!(at_once, Some(Err(NotKnown)), "it does not wait");
+            assert_eq!(at_once, Some(Err(LookupUnavailable)), "it does not wait");
         };
         // No one answers.
         let (found, ()) = tokio::join!(futures_util::future::join_all(waiting), one_more);
-        assert!(found.into_iter().all(|f| f == Err(NotKnown)));
+        assert!(found.into_iter().all(|f| f == Err(LookupUnavailable)));
         assert_eq!(cache.inner.flights.len(), 4, "the next one would join them");
         while let Ok(lookup) = lookups.try_recv() {
             drop(lookup);
@@ -385,7 +387,7 @@ mod tests {
                 let lookup = lookups.recv().await.unwrap();
                 let common = target("https://all.example/").filter(|_| lookup.slug() == "sale");
                 assert_eq!(common.is_some(), n == 6, "those who came before go first");
-                lookup.answer(Both { own: None, common });
+                lookup.answer(SlugTargets { own: None, common });
             }
         };
         let (found, sale, ()) = tokio::join!(flood, bystander, control);

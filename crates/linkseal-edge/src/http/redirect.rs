@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use linkseal_domain::links::{NotKnown, Target};
+use linkseal_domain::links::{LookupUnavailable, Target};
 use linkseal_domain::registry::Entry;
 use linkseal_event::Appending;
 use linkseal_link::{Destination, points_to_link, slugs_in};
@@ -46,7 +46,7 @@ pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, e
     let turn = session.context.lookups.take(session.connection.client.ip());
     let stored = match tokio::time::timeout(TURN, turn).await {
         Ok(Some(_turn)) => stored(&session, entry.name.as_str(), text).await,
-        _ => Err(NotKnown),
+        _ => Err(LookupUnavailable),
     };
     let step = {
         let settings = session.context.settings.load();
@@ -63,7 +63,7 @@ pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, e
         let stored = match stored {
             Ok(stored) => stored,
             // Not "there is none": that would break a link that is stored.
-            Err(NotKnown) => return reply::for_method(upstream::come_again(x.headers), x.method),
+            Err(LookupUnavailable) => return reply::for_method(upstream::come_again(x.headers), x.method),
         };
         match (answer(&x, stored), x.rule_for(found)) {
             (Some((reply, event)), _) => Ok(Step::after(reply::for_method(reply, x.method), event)),
@@ -78,7 +78,7 @@ pub(super) async fn look_up(session: Arc<Session>, request: Request<Incoming>, e
 }
 
 /// What is stored under the slug that a text means, or nothing.
-async fn stored<'p>(session: &Session, domain: &str, text: &'p str) -> Result<Meant<'p>, NotKnown> {
+async fn stored<'p>(session: &Session, domain: &str, text: &'p str) -> Result<Meant<'p>, LookupUnavailable> {
     let redirects = &session.context.redirects;
     for slug in slugs_in(text) {
         let known = match redirects.cached(domain, &slug) {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
-use linkseal_domain::admission::{Admitted, Asking};
+use linkseal_domain::admission::{Admitted, ClientNetwork};
 use linkseal_domain::registry::Entry;
 use linkseal_domain::ssl::Reason;
 use linkseal_event::Appending;
@@ -185,7 +185,7 @@ fn in_the_clear(session: &Session, settings: &Settings, request: &Request<Incomi
 
 /// Port 80, for a name that is not in memory.
 async fn ask(session: Arc<Session>, request: Request<Incoming>, name: DomainName) -> Reply {
-    let asking = Asking::of(network(session.connection.client.ip()));
+    let asking = ClientNetwork::of(network(session.connection.client.ip()));
     let entry = match session.context.admission.admit(&name, asking).await {
         Admitted::Yes(entry) => entry,
         Admitted::No => return reply::empty(StatusCode::NOT_FOUND),

@@ -14,13 +14,13 @@ use arc_swap::ArcSwap;
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::fault::Fault;
 use linkseal_domain::DomainName;
-use linkseal_domain::admission::{Admission, Admitted, Asking};
+use linkseal_domain::admission::{Admission, Admitted, ClientNetwork};
 use linkseal_domain::cert::cache::{CertificateAnswer, Certificates};
 use linkseal_domain::cert::certificate::Certificate;
 use linkseal_domain::cert::tickets::TicketKeys;
 use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::registry::{Entry, Registry};
-use linkseal_domain::ssl::{Reason, Wish};
+use linkseal_domain::ssl::{Intent, Reason};
 use linkseal_net::shares::network;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::net::TcpStream;
@@ -374,11 +374,16 @@ impl Acceptor {
         let now = self.parts.clock.now();
         match self.parts.registry.get(name.as_str()) {
             Some(entry) if holds_certificate(&entry, now) => return Ok(entry),
-            Some(entry) if entry.wish == Wish::Retired => return Err(Refusal::UnrecognizedName),
+            Some(entry) if entry.intent == Intent::Retired => return Err(Refusal::UnrecognizedName),
             Some(entry) if entry.reason != Reason::Denied => return Ok(entry),
             _ => {}
         }
-        let why = match self.parts.admission.admit(name, Asking::of(network(client))).await {
+        let why = match self
+            .parts
+            .admission
+            .admit(name, ClientNetwork::of(network(client)))
+            .await
+        {
             Admitted::Yes(entry) => return Ok(entry),
             Admitted::No => Refusal::UnrecognizedName,
             Admitted::Unreachable => Refusal::AdmissionUnreachable,

@@ -15,7 +15,7 @@ fn take(key: &str, size: u32, amount: u32) -> BudgetTake {
         size,
         per: HOUR,
         amount,
-        few: false,
+        small_tenant: false,
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn turns_are_given_out_one_after_the_other_and_given_back(store
         .unwrap();
     let turns = [ask().await, ask().await, ask().await];
     assert_eq!(turns, [1, 2, 3].map(|n| NOW + HOUR / 4 * n));
-    store.return_budgets(&[take.turn()], NOW).await.unwrap();
+    store.return_budgets(&[take.slot()], NOW).await.unwrap();
     assert_eq!(ask().await, turns[2], "the last turn is free again");
     assert_near(left(&store, "orders", 4, NOW).await, 0.0);
 }

@@ -29,7 +29,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
-use linkseal_domain::admission::{Admission, Admitted, Asking};
+use linkseal_domain::admission::{Admission, Admitted, ClientNetwork};
 use linkseal_domain::links::{KillSwitches, Lookup, RedirectCache};
 use linkseal_domain::record::{AppLinks, Origin};
 use linkseal_domain::registry::{Entry, Registry};
@@ -59,7 +59,7 @@ struct OnlyPending {
 
 #[async_trait]
 impl Admission for OnlyPending {
-    async fn admit(&self, name: &DomainName, _: Asking) -> Admitted {
+    async fn admit(&self, name: &DomainName, _: ClientNetwork) -> Admitted {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if *name == self.entry.name {
             Admitted::Yes(Arc::clone(&self.entry))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::links::{Both, Found, Kill, Target};
+use linkseal_domain::links::{Found, Kill, SlugTargets, Target};
 use linkseal_link::KillKind;
 
 use super::*;
@@ -27,7 +27,7 @@ pub(super) fn store(edge: &Edge, rows: &[(&str, &str, &str, Option<Timestamp>)])
                 let found = rows.get(&(domain.to_owned(), lookup.slug().to_owned()));
                 found.cloned().flatten()
             };
-            let both = Both {
+            let both = SlugTargets {
                 own: of(lookup.domain()),
                 common: of(""),
             };
@@ -228,7 +228,7 @@ async fn a_flood_of_slugs_costs_another_network_nothing() {
         while let Some(lookup) = lookups.recv().await {
             if lookup.slug() == "sale" {
                 let common = Some(Arc::new(Target::new("https://shop.example/", None).unwrap()));
-                lookup.answer(Both { own: None, common });
+                lookup.answer(SlugTargets { own: None, common });
                 return (left, lookups);
             }
             left.push(lookup);

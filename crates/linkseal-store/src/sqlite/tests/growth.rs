@@ -43,7 +43,7 @@ async fn what_grows_is_cut() {
         size: 10,
         per: MINUTE,
         amount: 1,
-        few: false,
+        small_tenant: false,
     }];
     for _ in 0..10 {
         store.take_budgets(&take, NOW).await.unwrap();

@@ -1,0 +1,18 @@
+//! The SSL state of a domain: what is stored of it ([`SslStatus`]) and what can happen to it
+//! ([`SslEvent`]).
+//!
+//! [`SslStatus::apply`] changes it. What the control plane does, and when, follows from the
+//! status alone, so a restart changes nothing.
+
+mod certificate;
+mod event;
+mod failure;
+mod reason;
+mod status;
+
+pub use certificate::{CertificateInfo, EXPIRING_SHARE};
+pub use event::{Intent, SslEvent};
+pub use failure::{Failure, FailureKind, LastError, SubProblem};
+pub use reason::{Reason, State};
+pub use status::{CaRefusals, Facts, ORDER_ABANDONED_AFTER, Preflight, Slot, SslStatus};
+pub(crate) use status::{FAILURES_KEPT, REFUSAL_KEPT};
