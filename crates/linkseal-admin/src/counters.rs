@@ -1,28 +1,26 @@
-//! What the admin port counts about itself; every series is there from the start.
+//! The admin port's own counters. Every series exists from the start.
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
-/// Why someone was not let in.
+/// Why a request was not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// No token was shown.
+pub(crate) enum AuthFailure {
     NoToken,
-    /// A token was shown that is not known here.
     UnknownToken,
-    /// The same, too often.
+    /// An unknown token, after too many of them.
     Throttled,
 }
 
-/// Why a connection was closed.
+/// Why a connection was closed from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// Another needed its place.
+pub(crate) enum Closed {
+    /// For a new connection.
     Displaced,
-    /// It took too long, or what was sent was not read.
+    /// It took too long, or the client did not read.
     Overdue,
 }
 
-impl Failure {
+impl AuthFailure {
     const ALL: [Self; 3] = [Self::NoToken, Self::UnknownToken, Self::Throttled];
 
     fn label(self) -> &'static str {
@@ -45,15 +43,15 @@ impl Closed {
     }
 }
 
-/// The counters. Clones share them.
+/// Clones share the counters.
 #[derive(Clone, Debug)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     failures: IntCounterVec,
     closed: IntCounterVec,
 }
 
 impl Counters {
-    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let family = |name: &str, help: &str, label: &str| {
             let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
             registry.register(Box::new(family.clone()))?;
@@ -62,17 +60,17 @@ impl Counters {
         let counters = Self {
             failures: family(
                 "linkseal_admin_auth_failures_total",
-                "Requests to the admin port that showed no right token, by reason: no_token, unknown_token, throttled.",
+                "Requests to the admin port without a valid token, by reason: no_token, unknown_token, throttled.",
                 "reason",
             )?,
             closed: family(
                 "linkseal_admin_connections_closed_total",
-                "Connections to the admin port that were closed by this side, by reason: displaced (another needed the \
-                 place), overdue (not reading, or too slow).",
+                "Connections to the admin port closed by this side, by reason: displaced (for a new connection), \
+                 overdue (too slow, or not reading).",
                 "reason",
             )?,
         };
-        for failure in Failure::ALL {
+        for failure in AuthFailure::ALL {
             counters.failures.with_label_values(&[failure.label()]);
         }
         for closed in Closed::ALL {
@@ -81,11 +79,11 @@ impl Counters {
         Ok(counters)
     }
 
-    pub(super) fn refused(&self, failure: Failure) {
+    pub(crate) fn auth_failed(&self, failure: AuthFailure) {
         self.failures.with_label_values(&[failure.label()]).inc();
     }
 
-    pub(super) fn closed(&self, why: Closed) {
+    pub(crate) fn closed(&self, why: Closed) {
         self.closed.with_label_values(&[why.label()]).inc();
     }
 }

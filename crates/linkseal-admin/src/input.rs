@@ -1,74 +1,69 @@
-//! What requests bring: names in paths, parameters, JSON bodies and cursors, read strictly and in
-//! bounds; what is wrong is said as a problem.
+//! Reads what requests carry (names in paths, query parameters, JSON bodies, cursors) strictly and
+//! within bounds. Errors become a [`Problem`].
 
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use linkseal_base::json;
 use linkseal_domain::DomainName;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::auth::Caller;
-use super::life::Streams;
-use super::problem::Problem;
+use crate::port::watchdog::LongLived;
+use crate::problem::Problem;
 
 /// The largest JSON body, and the longest line of an import, in bytes.
-pub(super) const MAX_BODY: usize = 64 * 1024;
-/// How long a JSON body may take.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+/// How long receiving a JSON body may take.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// Entries on a page, unless asked for otherwise.
+/// Entries on a page by default.
 const PAGE: usize = 100;
-/// Entries on a page at most: about 2 MiB of domains.
+/// The most entries on a page: about 2 MiB of domains.
 const MAX_PAGE: usize = 1_000;
 
-/// The domain a path names.
-pub(super) struct Name(pub(super) DomainName);
+/// The domain that a path names as `{name}`.
+pub(crate) struct PathDomain(pub(crate) DomainName);
 
-impl<S: Send + Sync> FromRequestParts<S> for Name {
+impl<S: Send + Sync> FromRequestParts<S> for PathDomain {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Stored(text) = Stored::from_request_parts(parts, state).await?;
-        domain_name(&text).map(Self)
+        PathText::from_request_parts(parts, state).await?.domain().map(Self)
     }
 }
 
-/// The same as it is written there: what is stored may be no name of a domain.
-pub(super) struct Stored(pub(super) String);
+/// The `{name}` of a path as it was sent: the store may hold a key that is no domain name.
+pub(crate) struct PathText(pub(crate) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Stored {
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(text)| Self(text))
-            .map_err(|e| Problem::invalid(e.body_text()))
+        let params = RawPathParams::from_request_parts(parts, state).await;
+        let params = params.map_err(|e| Problem::invalid(e.body_text()))?;
+        let name = params.iter().find(|(key, _)| *key == "name").map(|(_, value)| value);
+        Ok(Self(name.unwrap_or_default().to_owned()))
     }
 }
 
-/// A name that stands in a path.
-pub(super) fn domain_name(text: &str) -> Result<DomainName, Problem> {
-    DomainName::parse(text).map_err(|e| Problem::invalid_name("the name in the path", e))
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let caller = parts.extensions.get::<Self>().cloned();
-        caller.ok_or_else(|| Problem::unauthorized("send a token: Authorization: Bearer …"))
+impl PathText {
+    pub(crate) fn domain(&self) -> Result<DomainName, Problem> {
+        DomainName::parse(&self.0).map_err(|e| Problem::invalid_name("the name in the path", e))
     }
 }
 
-/// The parameters of a query; unknown ones are refused, empty ones are absent.
-pub(super) struct Params<T>(pub(super) T);
+/// The parameters of a query. Unknown ones are refused, empty ones count as absent.
+pub(crate) struct Params<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
@@ -85,7 +80,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 }
 
 /// A JSON body.
-pub(super) struct Json(pub(super) Value);
+pub(crate) struct Json(pub(crate) Value);
 
 impl<S: Send + Sync> FromRequest<S> for Json {
     type Rejection = Problem;
@@ -96,7 +91,7 @@ impl<S: Send + Sync> FromRequest<S> for Json {
             bytes.map_err(|_| Problem::too_slow(format!("the body took longer than {} s", BODY_TIME.as_secs())))?;
         let bytes = bytes.map_err(|e| match e.is::<LengthLimitError>() {
             true => Problem::too_large(format!("the body is larger than {MAX_BODY} bytes")),
-            false => Problem::invalid("the body broke off"),
+            false => Problem::invalid("the body was cut off"),
         })?;
         let bytes = bytes.to_bytes();
         if bytes.is_empty() {
@@ -110,8 +105,9 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 }
 
 impl Json {
-    /// Reads it; the members named hold domain names, whose errors have a code of their own.
-    pub(super) fn read<T: DeserializeOwned>(self, names: &[&str]) -> Result<T, Problem> {
+    /// Deserializes the body. `names`: the members that hold domain names, which have an error code
+    /// of their own.
+    pub(crate) fn read<T: DeserializeOwned>(self, names: &[&str]) -> Result<T, Problem> {
         for &key in names {
             if let Some(text) = self.0.get(key).and_then(Value::as_str) {
                 DomainName::parse(text).map_err(|e| Problem::invalid_name(key, e))?;
@@ -121,41 +117,52 @@ impl Json {
     }
 }
 
-/// How many entries are wanted.
-pub(super) fn limit(text: Option<&str>) -> Result<usize, Problem> {
+/// Which page of a list.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Paging {
+    /// The most entries to return: 1 to 1000, 100 by default.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
+    pub(crate) limit: Option<String>,
+    /// `next` of the previous page.
+    #[schemars(length(max = 1024))]
+    pub(crate) cursor: Option<String>,
+}
+
+/// The number of entries that was asked for.
+pub(crate) fn limit(text: Option<&str>) -> Result<usize, Problem> {
     let Some(text) = text else { return Ok(PAGE) };
     let number = text.parse().ok().filter(|n| (1..=MAX_PAGE).contains(n));
     number.ok_or_else(|| Problem::invalid(format!("limit: a number from 1 to {MAX_PAGE}")))
 }
 
-/// Where a page ends, as callers get it: they hand it back as it is.
-pub(super) fn cursor(last: &str) -> String {
+/// The end of a page in the opaque form that callers pass back.
+pub(crate) fn cursor(last: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(last)
 }
 
-/// What a cursor stands for. `None` for none.
-pub(super) fn from_cursor<T>(cursor: Option<&str>, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+/// Reads what a cursor stands for.
+pub(crate) fn from_cursor<T>(cursor: Option<&str>, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
     let Some(cursor) = cursor else { return Ok(None) };
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
     let value = bytes.as_deref().and_then(|b| str::from_utf8(b).ok()).and_then(read);
-    let invalid = || Problem::invalid("cursor: pass on `next` of the page before, as it is");
+    let invalid = || Problem::invalid("cursor: pass on `next` of the previous page unchanged");
     value.map(Some).ok_or_else(invalid)
 }
 
-/// Cuts a page that was read with one entry too many; returns whether there are more.
-pub(super) fn cut<T>(entries: &mut Vec<T>, limit: usize) -> bool {
+/// Truncates a page that was read with one entry more than asked for. Returns whether there are more.
+pub(crate) fn cut<T>(entries: &mut Vec<T>, limit: usize) -> bool {
     let more = entries.len() > limit;
     entries.truncate(limit);
     more
 }
 
-/// A body that is made as it is sent.
-pub(super) fn stream<S>(media: &'static str, stream: S) -> axum::response::Response
+/// An answer whose body is produced while it is sent.
+pub(crate) fn stream<S>(media: &'static str, stream: S) -> Response
 where
     S: futures_util::Stream<Item = Result<bytes::Bytes, std::io::Error>> + Send + 'static,
 {
-    use axum::response::IntoResponse;
-    let mut response = ([(http::header::CONTENT_TYPE, media)], Body::from_stream(stream)).into_response();
-    response.extensions_mut().insert(Streams);
+    let mut response = ([(CONTENT_TYPE, media)], Body::from_stream(stream)).into_response();
+    response.extensions_mut().insert(LongLived);
     response
 }

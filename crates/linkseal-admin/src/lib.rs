@@ -1,52 +1,58 @@
-//! The admin port (contract, section 7): the JSON API, health, metrics and their description, for
-//! the platform's back end, its operators and its monitoring; and the pages for people (`pages`).
+//! The admin port: a JSON API for the platform's back end, operators and monitoring, and pages for
+//! people (docs/specification.md §7). It decides who may do what, and shows what the other parts of
+//! the node know; every change goes through [`linkseal_control::Control`], which writes the audit
+//! entries. The binary builds it last ([`Admin::new`]) and hands it new [`Settings`] on a reload.
 //!
-//! One table of endpoints (`endpoint`) says path, role and shape of everything there is; the
-//! routes, the role checks (`auth`) and `/openapi.json` are all made from it. What changes goes
-//! through [`linkseal_control::Control`], which writes the audit lines.
+//! A request enters through [`port`] (slots, TLS, HTTP/1.1), which determines the client behind
+//! trusted [`proxies`]. Under `/v1/` the [`guard`] finds the caller ([`access`]), checks role and reach
+//! ([`scope`]) by the table of endpoints ([`endpoint`]), and the handler in [`api`] answers JSON, or a
+//! [`problem`]. For the pages, [`pages`]'s frame does the same with a session or a share link
+//! ([`tokens`]) and answers HTML; texts in two languages are in [`i18n`]. What both faces ask for is in
+//! [`query`], what a domain looks like in [`view`], and [`limits`] keeps one caller from starving the
+//! others. `/openapi.json` ([`openapi`]) is derived from the same table of endpoints.
+//!
+//! All handlers share the [`context`], which knows nothing of the pages.
 
+mod access;
 mod api;
-mod auth;
-mod client;
+mod context;
 mod counters;
 mod endpoint;
-mod health;
+mod guard;
+mod i18n;
 mod input;
-mod life;
-mod metrics;
+mod limits;
 mod openapi;
-mod operation;
-mod outsiders;
 mod pages;
-mod places;
+mod peer;
+mod port;
 mod problem;
+mod proxies;
+mod query;
 mod scope;
-mod server;
-mod streams;
 #[cfg(test)]
 mod tests;
-mod throttle;
-mod tls;
-mod turns;
+mod tokens;
 mod view;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use bytes::Bytes;
-use http::Method;
+use axum::middleware::from_fn_with_state;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-pub use pages::{PagesKey, PagesKeyError};
-pub use places::MAX as CONNECTIONS_OF_PORT;
-pub use server::bind;
+pub use port::server::bind;
+pub use port::slots::MAX as CONNECTIONS_OF_PORT;
+pub use tokens::signing::{PagesKey, PagesKeyError};
 
+use context::{Context, Live};
+use limits::streams::Streams;
+use limits::turns::{self, Turns};
 use linkseal_base::metrics::MetricsHub;
 use linkseal_base::shutdown::Tasks;
 use linkseal_config::AdminToken;
@@ -57,127 +63,70 @@ use linkseal_domain::cert::cache::Certificates;
 use linkseal_domain::registry::Registry;
 use linkseal_event::{Activity, Delivery, Eraser, Journal};
 use linkseal_link::LinkKeys;
-use server::{Port, Server};
-
-/// What can change by a reload.
-pub struct Settings {
-    /// Whether it speaks plain HTTP off loopback too.
-    pub plain: bool,
-    /// Who may use it. Empty: anybody on this machine, on loopback only.
-    pub tokens: Vec<AdminToken>,
-    /// The proxies in front whose word on clients counts.
-    pub trusted_proxies: Vec<IpNet>,
-    /// What the pages are called and look like, and where they are.
-    pub pages: PagesSettings,
-    /// The platform's logo. `None`: none.
-    pub logo: Option<Logo>,
-    /// edge.name: its certificate is served here too.
-    pub edge_name: DomainName,
-    /// Older targets: links of tenants without a domain may be on them.
-    pub aliases: Vec<DomainName>,
-    /// The link keys in use, shared with the edge.
-    pub link_keys: Arc<LinkKeys>,
-    /// links.prefix, without a slash at its end.
-    pub prefix: String,
-    /// links.max_age. `None`: links never get too old.
-    pub max_age: Option<Duration>,
-}
-
-/// What an admin port is made of.
-pub struct Parts {
-    /// What it is the face of.
-    pub control: Control,
-    /// The domains in memory: whose links an inspected link may be.
-    pub registry: Registry,
-    /// The metrics it shows.
-    pub metrics: MetricsHub,
-    /// Where edge.name's certificate is.
-    pub certificates: Certificates,
-    /// Whether health checks are told to look elsewhere.
-    pub draining: Arc<AtomicBool>,
-    /// The events of this node.
-    pub journal: Journal,
-    /// What came of late on each domain.
-    pub activity: Activity,
-    /// What brings them to the sinks.
-    pub delivery: Delivery,
-    /// What erases them.
-    pub eraser: Eraser,
-    /// What signs the pages' sessions and share links.
-    pub pages_key: PagesKey,
-    /// What can change by a reload.
-    pub settings: Settings,
-    /// The sockets of [`bind`].
-    pub sockets: Vec<TcpListener>,
-    /// The sockets of [`bind`] for probes and scrapers: plain, without tokens.
-    pub health_sockets: Vec<TcpListener>,
-    /// Where it runs.
-    pub tasks: Tasks,
-    /// Where the health port runs: beside the edge, whose health it tells.
-    pub health_tasks: Tasks,
-}
+use pages::PagesState;
+use port::server::{Port, Server};
+use port::tls;
+use tokens::share::Shares;
 
 /// The admin port, bound.
 pub struct Admin {
     context: Arc<Context>,
+    pages: PagesState,
     servers: Vec<(Server, TcpListener, Tasks)>,
 }
 
-/// What the endpoints need.
-struct Context {
-    control: Control,
-    registry: Registry,
-    metrics: MetricsHub,
-    certificates: Certificates,
-    draining: Arc<AtomicBool>,
-    journal: Journal,
-    activity: Activity,
-    delivery: Delivery,
-    eraser: Eraser,
-    event_streams: Arc<streams::Streams>,
-    transfers: Arc<streams::Streams>,
-    turns: turns::Turns,
-    lists: turns::Turns,
-    live: ArcSwap<Live>,
-    /// Told when `live` is another.
-    reloaded: Notify,
-    counters: counters::Counters,
-    store: health::StoreHealth,
-    scraped: health::Scraped,
-    rules: Rules,
-    pages: pages::Pages,
-    throttle: throttle::Throttle,
-    /// `/openapi.json`, as it is sent.
-    document: Bytes,
-    tasks: Tasks,
+/// What the admin port is built from.
+pub struct Parts {
+    pub control: Control,
+    /// The domains in memory.
+    pub registry: Registry,
+    /// What `/metrics` shows.
+    pub metrics: MetricsHub,
+    /// Holds edge.name's certificate, for TLS.
+    pub certificates: Certificates,
+    /// Whether readiness checks are to fail because the node is about to stop.
+    pub draining: Arc<AtomicBool>,
+    pub journal: Journal,
+    pub activity: Activity,
+    pub delivery: Delivery,
+    pub eraser: Eraser,
+    /// Signs sessions and share links.
+    pub pages_key: PagesKey,
+    pub settings: Settings,
+    /// From [`bind`].
+    pub sockets: Vec<TcpListener>,
+    /// From [`bind`], for probes and scrapers: plain HTTP, without tokens.
+    pub health_sockets: Vec<TcpListener>,
+    /// Where the admin port runs.
+    pub tasks: Tasks,
+    /// Where the health port runs: in the edge's runtime, whose health it reports.
+    pub health_tasks: Tasks,
 }
 
-/// The settings as requests need them.
-struct Live {
-    access: auth::Access,
-    proxies: client::Proxies,
-    pages: PagesSettings,
-    brand: Arc<pages::Brand>,
-    plain: bool,
-    edge_name: DomainName,
-    aliases: Vec<DomainName>,
-    link_keys: Arc<LinkKeys>,
-    prefix: String,
-    max_age: Option<Duration>,
+/// What a reload can change.
+pub struct Settings {
+    /// Whether the port speaks plain HTTP off loopback, too.
+    pub plain: bool,
+    /// Empty: any client on this machine has every right, on loopback only.
+    pub tokens: Vec<AdminToken>,
+    /// Peers whose `Forwarded` and PROXY headers are trusted.
+    pub trusted_proxies: Vec<IpNet>,
+    pub pages: PagesSettings,
+    pub logo: Option<Logo>,
+    /// The port presents its certificate.
+    pub edge_name: DomainName,
+    /// Former edge names, which links may still be on.
+    pub aliases: Vec<DomainName>,
+    /// Shared with the edge.
+    pub link_keys: Arc<LinkKeys>,
+    /// `links.prefix`, without a trailing slash.
+    pub prefix: String,
+    /// `links.max_age`; without it links do not age.
+    pub max_age: Option<Duration>,
 }
-
-impl Live {
-    /// Whether a name (in lower-case ASCII) is edge.name or an alias.
-    fn is_edge(&self, name: &str) -> bool {
-        self.edge_name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
-    }
-}
-
-/// Who each endpoint is for.
-type Rules = HashMap<(Method, &'static str), endpoint::Rule>;
 
 impl Admin {
-    /// Puts it together; nothing is served yet.
+    /// Builds the port; it serves after [`start`](Self::start).
     ///
     /// # Errors
     /// When TLS or the metrics cannot be set up.
@@ -185,6 +134,7 @@ impl Admin {
         let counters = counters::Counters::register(parts.metrics.registry())?;
         let endpoints = api::endpoints();
         let rules = endpoints.iter().map(|e| ((e.method.clone(), e.path), e.rule)).collect();
+        let brand = (parts.settings.pages.clone(), parts.settings.logo.clone());
         let context = Arc::new(Context {
             control: parts.control,
             registry: parts.registry,
@@ -195,23 +145,24 @@ impl Admin {
             activity: parts.activity,
             delivery: parts.delivery,
             eraser: parts.eraser,
-            event_streams: streams::Streams::new("event streams", api::EVENT_STREAMS),
-            transfers: streams::Streams::new("imports and exports", api::TRANSFERS),
-            turns: turns::Turns::new(turns::CHECKS),
-            lists: turns::Turns::new(turns::LISTS),
+            tasks: parts.tasks.clone(),
             live: ArcSwap::from_pointee(parts.settings.into()),
             reloaded: Notify::new(),
-            counters,
-            store: health::StoreHealth::default(),
-            scraped: health::Scraped::default(),
             rules,
-            pages: pages::Pages::new(&parts.pages_key),
-            throttle: throttle::Throttle::default(),
             document: openapi::document(&endpoints).to_string().into(),
-            tasks: parts.tasks.clone(),
+            shares: Shares::new(&parts.pages_key),
+            counters,
+            event_streams: Streams::new("event streams", api::EVENT_STREAMS),
+            transfers: Streams::new("imports and exports", api::TRANSFERS),
+            checks: Turns::new(turns::CHECKS),
+            lists: Turns::new(turns::LISTS),
+            throttle: limits::throttle::Throttle::default(),
+            store_health: limits::store_health::StoreHealth::default(),
+            scrapes: limits::scrape::ScrapeCache::default(),
         });
-        let router = endpoint::router(endpoints, &context).merge(pages::router(&context));
-        let (admin, health) = (tls::acceptor(&context).map(Port::Admin)?, health::router(&context));
+        let pages = pages::state(&context, &parts.pages_key, &brand.0, brand.1.as_ref());
+        let router = router(endpoints, &context, &pages);
+        let (admin, health) = (tls::acceptor(&context).map(Port::Admin)?, api::health::router(&context));
         let server = |router: &Router, port: &Port, socket, tasks: &Tasks| {
             let server = Server::new(&context, router.clone(), port.clone(), tasks);
             (server, socket, tasks.clone())
@@ -222,29 +173,43 @@ impl Admin {
         let health_sockets = parts.health_sockets.into_iter();
         let health_sockets = health_sockets.map(|socket| server(&health, &Port::Health, socket, health_tasks));
         let servers = sockets.chain(health_sockets).collect();
-        Ok(Self { context, servers })
+        Ok(Self {
+            context,
+            pages,
+            servers,
+        })
     }
 
-    /// Starts serving, until the tasks are told to stop; requests at hand are finished then.
+    /// Serves until the tasks stop; requests in progress are then finished.
     pub fn start(&mut self) {
         for (server, socket, tasks) in self.servers.drain(..) {
             tasks.spawn(server.run(socket));
         }
     }
 
-    /// Takes over new settings after a reload.
+    /// Applies the settings of a reload.
     pub fn set_settings(&self, settings: Settings) {
+        self.pages.set_brand(&settings.pages, settings.logo.as_ref());
         self.context.live.store(Arc::new(settings.into()));
         self.context.reloaded.notify_waiters();
     }
 }
 
+/// All routes of the admin port: the API behind the guard, the pages behind their frame, and a page
+/// for browsers where neither has the path.
+fn router(endpoints: Vec<endpoint::Endpoint>, context: &Arc<Context>, pages: &PagesState) -> Router {
+    endpoint::router(endpoints)
+        .layer(from_fn_with_state(Arc::clone(context), guard::guard))
+        .layer(from_fn_with_state(pages.clone(), pages::html_fallback))
+        .with_state(Arc::clone(context))
+        .merge(pages::router(pages))
+}
+
 impl From<Settings> for Live {
     fn from(settings: Settings) -> Self {
         Self {
-            access: auth::Access::new(&settings.tokens),
-            proxies: client::Proxies::new(settings.trusted_proxies),
-            brand: Arc::new(pages::Brand::new(&settings.pages, settings.logo.as_ref())),
+            access: access::Access::new(&settings.tokens),
+            proxies: proxies::Proxies::new(settings.trusted_proxies),
             pages: settings.pages,
             plain: settings.plain,
             edge_name: settings.edge_name,

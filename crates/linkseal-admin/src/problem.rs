@@ -1,5 +1,5 @@
-//! What is said when a request is not done: `application/problem+json` (RFC 9457) with a `code`
-//! that programs tell apart and a `detail` that says what is allowed.
+//! Refusals and errors: `application/problem+json` (RFC 9457) with a `code` for programs and a
+//! `detail` for people that says what is allowed.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,53 +11,54 @@ use http::{HeaderValue, StatusCode};
 use linkseal_base::clock::Timestamp;
 use linkseal_control::complaints::{self, Complaints};
 use linkseal_control::{OperatorError, OwnerRecord};
-use linkseal_domain::{Language, NameError};
+use linkseal_domain::{DomainName, Language, NameError};
 use linkseal_store::StoreError;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::pages;
+use crate::i18n;
 
-/// Seconds after which one who had too much under way may ask again.
+/// Retry-After when too much is running, in seconds.
 const BUSY_RETRY: u64 = 5;
-/// Seconds after which DNS servers that fail may answer again.
+/// Retry-After when DNS servers fail, in seconds.
 const DNS_RETRY: u64 = 60;
 
-/// What went wrong, for programs.
+/// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Code {
-    /// A name that no certificate can carry.
+pub(crate) enum Code {
+    /// The name is not one that a certificate can be issued for.
     InvalidName,
-    /// A request that is not understood, or a value that is not allowed.
+    /// The request is malformed, or a value is not allowed.
     InvalidRequest,
-    /// No such domain, or no such path.
+    /// No such domain, object or path.
     NotFound,
-    /// It contradicts what is there.
+    /// The request conflicts with the present state.
     Conflict,
-    /// No token, or none that is known.
+    /// The token is missing or unknown.
     Unauthorized,
-    /// The token's role does not allow it, or the request comes from elsewhere than it may.
+    /// The token's role or tenant does not allow it, or the request comes from a forbidden origin.
     Forbidden,
-    /// A limit of the CA, and `retry_at` says when it allows it; or too much is asked for at once.
+    /// A rate limit of the CA (`retry_at` says when the request is possible), or too many requests at
+    /// once.
     RateLimited,
-    /// The CA did not do it.
+    /// The CA failed.
     CaUnavailable,
-    /// The store cannot be read or written now.
+    /// The store cannot be read or written at the moment.
     StoreUnavailable,
-    /// The DNS servers of a name give no usable answer.
+    /// The DNS servers of a name gave no usable answer.
     DnsUnavailable,
 }
 
-/// A refusal.
+/// An error (RFC 9457).
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct Problem {
-    /// Always `about:blank`: `code` tells the problems apart.
+pub(crate) struct Problem {
+    /// Always `about:blank`; `code` identifies the problem.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The status in words.
+    /// The reason phrase of the status.
     title: &'static str,
-    /// The status.
+    /// The HTTP status.
     #[serde(serialize_with = "number")]
     #[schemars(with = "u16")]
     status: StatusCode,
@@ -65,14 +66,14 @@ pub(super) struct Problem {
     code: Code,
     /// What went wrong and what is allowed, for people.
     detail: String,
-    /// When it is possible. `None`: time does not help, or Retry-After tells the seconds.
+    /// When the request will be possible; null if waiting does not help, or only Retry-After is known.
     retry_at: Option<Timestamp>,
-    /// The record that the name's owner has to publish first. `None`: it is not about that.
+    /// The DNS record that the domain's owner has to publish first; null for other problems.
     record: Option<Box<OwnerRecord>>,
-    /// The same in seconds from now, for Retry-After.
+    /// Retry-After in seconds.
     #[serde(skip)]
     retry_after: Option<u64>,
-    /// What a page says instead, in English and German: people there send no requests by hand.
+    /// What the pages say instead, in English and German, since their visitors send no API requests.
     #[serde(skip)]
     on_pages: Option<Box<(String, String)>>,
 }
@@ -96,104 +97,107 @@ impl Problem {
         }
     }
 
-    /// Says it in other words on pages.
-    pub(super) fn on_pages(mut self, en: impl Into<String>, de: impl Into<String>) -> Self {
+    /// Sets the text for the pages.
+    pub(crate) fn on_pages(mut self, en: impl Into<String>, de: impl Into<String>) -> Self {
         self.on_pages = Some(Box::new((en.into(), de.into())));
         self
     }
 
-    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, detail)
     }
 
-    /// `place`: where the name stands in the request.
-    pub(super) fn invalid_name(place: &str, error: NameError) -> Self {
+    /// `place`: where in the request the name is.
+    pub(crate) fn invalid_name(place: &str, error: NameError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, Code::InvalidName, format!("{place}: {error}"))
     }
 
-    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+    pub(crate) fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidRequest, detail)
     }
 
-    pub(super) fn too_slow(detail: impl Into<String>) -> Self {
+    pub(crate) fn too_slow(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, Code::InvalidRequest, detail)
     }
 
-    pub(super) fn method(detail: impl Into<String>) -> Self {
+    pub(crate) fn method(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::InvalidRequest, detail)
     }
 
-    /// A domain that the caller has just named.
-    fn not_registered() -> Self {
+    pub(crate) fn not_registered(name: &DomainName) -> Self {
+        Self::not_found(format!("{name} is not registered; POST /v1/domains registers it")).on_pages(
+            format!("The domain {name} is not registered."),
+            format!("Die Domain {name} ist nicht eingetragen."),
+        )
+    }
+
+    /// The same, where the name is not at hand.
+    fn domain_not_registered() -> Self {
         Self::not_found("the domain is not registered; POST /v1/domains registers it").on_pages(
             "The domain is not registered.".to_owned(),
             "Die Domain ist nicht eingetragen.".to_owned(),
         )
     }
 
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, detail)
     }
 
-    pub(super) fn unauthorized(detail: impl Into<String>) -> Self {
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, detail)
     }
 
-    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, Code::Forbidden, detail)
     }
 
-    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::StoreUnavailable, detail)
     }
 
-    pub(super) fn rate_limited(until: Timestamp, now: Timestamp) -> Self {
+    pub(crate) fn rate_limited(until: Timestamp, now: Timestamp) -> Self {
         let detail = format!("the CA's limits allow the next order for this domain at {until}");
         Self::later(detail, until, now)
     }
 
-    pub(super) fn later(detail: impl Into<String>, until: Timestamp, now: Timestamp) -> Self {
+    pub(crate) fn later(detail: impl Into<String>, until: Timestamp, now: Timestamp) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         problem.retry_at = Some(until);
-        // Rounded up: anyone who comes back then is not turned away again.
+        // Rounded up, so that a client that waits exactly that long is not refused again.
         problem.retry_after = Some(until.saturating_since(now).as_millis().div_ceil(1000) as u64);
         problem
     }
-}
 
-impl Problem {
-    /// Too many wrong tokens were shown.
-    pub(super) fn guesses(until: Timestamp, now: Timestamp) -> Self {
+    pub(crate) fn too_many_guesses(until: Timestamp, now: Timestamp) -> Self {
         let detail = format!(
-            "this token is not known here, and too many wrong ones came from this address or in all; check the token, \
-             and try again at {until}. A right token is let in at once"
+            "this token is not known here, and there were too many wrong ones from this address or in total; check \
+             the token and try again at {until}. A valid token is accepted at any time"
         );
         Self::later(detail, until, now).on_pages(
-            "This token is not known here, and too many wrong ones were tried. Check the token: the right one lets you in at once.",
-            "Dieses Token ist hier nicht bekannt, und es wurden zu viele falsche versucht. Prüfen Sie das Token: Mit dem richtigen kommen Sie sofort hinein.",
+            "Unknown token, and there were too many wrong attempts. Check the token: a valid one is accepted at any time.",
+            "Dieses Token ist nicht bekannt, und es gab zu viele Fehlversuche. Prüfen Sie das Token: Mit einem gültigen Token können Sie sich jederzeit anmelden.",
         )
     }
 
-    /// There was no room for it now.
     fn busy(detail: impl Into<String>, retry_after: u64) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         problem.retry_after = Some(retry_after);
         problem
     }
 
-    pub(super) fn detail(&self) -> &str {
+    pub(crate) fn detail(&self) -> &str {
         &self.detail
     }
 
-    pub(super) fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What a page says, as sentences.
-    pub(super) fn page_text(&self, language: Language) -> Cow<'_, str> {
+    /// The text for a page.
+    pub(crate) fn page_text(&self, language: Language) -> Cow<'_, str> {
         match &self.on_pages {
             Some(text) => language.pick(text.0.as_str(), text.1.as_str()).into(),
-            None => pages::sentence(&self.detail).into(),
+            None => i18n::sentence(&self.detail).into(),
         }
     }
 }
@@ -201,7 +205,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::NotFound => Self::not_registered(),
+            StoreError::NotFound => Self::domain_not_registered(),
             StoreError::TooMany(_) => Self::new(StatusCode::CONFLICT, Code::Conflict, error.to_string()),
             StoreError::Exists | StoreError::Conflict | StoreError::Fenced => Self::new(
                 StatusCode::CONFLICT,
@@ -209,7 +213,7 @@ impl From<StoreError> for Problem {
                 format!("{error}; nothing was changed, try again"),
             ),
             error => {
-                complain(&error);
+                log_store_error(&error);
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     Code::StoreUnavailable,
@@ -220,22 +224,22 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// Visitors of a shared page ask as often as they like: the log has one line a minute for each cause.
-fn complain(error: &StoreError) {
-    static SAID: LazyLock<(Instant, Complaints)> =
+/// Visitors of a shared page may cause any number of these, so each cause is logged once a minute.
+fn log_store_error(error: &StoreError) {
+    static LOGGED: LazyLock<(Instant, Complaints)> =
         LazyLock::new(|| (Instant::now(), Complaints::every(complaints::OF_THE_STORE)));
-    let (began, said) = &*SAID;
-    if let Some(left_out) = said.due(error.kind(), "answer the admin API", began.elapsed()) {
-        tracing::error!(%error, left_out, "the store did not answer the admin API");
+    let (began, logged) = &*LOGGED;
+    if let Some(left_out) = logged.due(error.kind(), "answer the admin API", began.elapsed()) {
+        tracing::error!(%error, left_out, "store error; the admin API answered 503");
     }
 }
 
 impl From<OperatorError> for Problem {
     fn from(error: OperatorError) -> Self {
-        let [en, de] = [Language::En, Language::De].map(|l| pages::operator_error(&error, l));
+        let [en, de] = [Language::En, Language::De].map(|l| i18n::operator_error(&error, l));
         let problem = match error {
             OperatorError::Store(error) => error.into(),
-            OperatorError::NotFound => Self::not_registered(),
+            OperatorError::NotFound => Self::domain_not_registered(),
             OperatorError::Busy => Self::busy(error.to_string(), BUSY_RETRY),
             OperatorError::NotShown(_, ref record) => {
                 let record = Some(record.clone());
@@ -279,7 +283,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
-        // On a page it is said as a page.
+        // The pages replace the answer by a page that says the same.
         response.extensions_mut().insert(self);
         response
     }
@@ -292,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_without_end_for_what_cannot_be_read_make_one_line() {
+    fn repeated_store_errors_are_logged_once() {
         let written = Written::default();
         let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
@@ -305,7 +309,7 @@ mod tests {
             }
         });
         let text = written.text();
-        // Another test of this process may have been told of it before.
-        assert!(text.matches("did not answer").count() <= 1, "{text}");
+        // Another test in this process may have caused the line before.
+        assert!(text.matches("answered 503").count() <= 1, "{text}");
     }
 }

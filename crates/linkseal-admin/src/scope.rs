@@ -1,12 +1,14 @@
-//! How far someone sees: the whole fleet, one tenant's domains, or one domain.
+//! What a caller may see (the whole fleet, one tenant's domains, one domain), and which callers an
+//! endpoint or a page is for.
 
+use linkseal_config::admin::Role;
 use linkseal_domain::{DomainName, DomainRecord};
 
-use super::problem::Problem;
+use crate::problem::Problem;
 
-/// What someone may see of all domains.
+/// Which domains a caller may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// Everything.
     All,
     /// This tenant's domains.
@@ -15,29 +17,44 @@ pub(super) enum Scope {
     Domain(DomainName),
 }
 
-/// Who an endpoint or a page is for, beside the role it needs. What says nothing is for
-/// [`Reach::Fleet`]: a new one is closed to those who see a part only.
+/// Which scopes an endpoint or a page accepts, beside the role it needs. The default is
+/// [`Reach::Fleet`], so that a new endpoint is closed to callers with a limited scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// Only who sees everything.
+pub(crate) enum Reach {
+    /// Only callers who see everything.
     Fleet,
-    /// Also who sees a part: the path names a domain as `{name}`, and before anything is done it
-    /// is looked up whether that is one of theirs. Another's is as unknown as one that is not there.
+    /// The path names a domain as `{name}`. Whether the domain is within the caller's scope is
+    /// checked before the handler runs; one outside the scope is answered as one that does not exist.
     Domain,
-    /// Also who sees a part: the handler keeps what it shows and changes to [`Scope::tenant`].
+    /// The handler limits what it shows and changes to [`Scope::tenant`].
     Narrowed,
-    /// Everybody who may come in: it tells nothing of anybody's.
+    /// All callers: nothing in it belongs to a tenant.
     General,
 }
 
+/// Which callers an endpoint or a page is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    /// The least role; `None` where no token is needed.
+    pub(crate) role: Option<Role>,
+    pub(crate) reach: Reach,
+}
+
+impl Rule {
+    /// For paths without an endpoint.
+    pub(crate) const UNKNOWN: Self = Self {
+        role: Some(Role::Viewer),
+        reach: Reach::General,
+    };
+}
+
 impl Scope {
-    /// Whether a domain is within it.
-    pub(super) fn holds(&self, record: &DomainRecord) -> bool {
+    pub(crate) fn holds(&self, record: &DomainRecord) -> bool {
         self.covers(&record.name, &record.tenant)
     }
 
-    /// Whether the domain of that name and tenant is within it.
-    pub(super) fn covers(&self, domain: &DomainName, owner: &str) -> bool {
+    /// Whether it includes the domain of this name and tenant.
+    pub(crate) fn covers(&self, domain: &DomainName, owner: &str) -> bool {
         match self {
             Self::All => true,
             Self::Tenant(tenant) => owner == tenant,
@@ -45,29 +62,30 @@ impl Scope {
         }
     }
 
-    /// A domain as it is shown: anyone who sees a part does not see the time before its tenant.
-    pub(super) fn shown(&self, record: DomainRecord) -> DomainRecord {
+    /// The record as this scope may see it: a limited scope does not see the time before the present
+    /// tenant.
+    pub(crate) fn shown(&self, record: DomainRecord) -> DomainRecord {
         match self {
             Self::All => record,
             Self::Tenant(_) | Self::Domain(_) => record.for_its_tenant(),
         }
     }
 
-    /// The tenant it is kept to. `None`: to none.
-    pub(super) fn tenant(&self) -> Option<&str> {
+    /// The tenant it is limited to.
+    pub(crate) fn tenant(&self) -> Option<&str> {
         match self {
             Self::Tenant(tenant) => Some(tenant),
             Self::All | Self::Domain(_) => None,
         }
     }
 
-    /// The tenant to look for, when one may be asked for. `None`: all.
-    pub(super) fn narrow(&self, asked: Option<String>) -> Result<Option<String>, Problem> {
+    /// The tenant to filter by, given the one that was asked for; `None` for all tenants.
+    pub(crate) fn narrow(&self, asked: Option<String>) -> Result<Option<String>, Problem> {
         match (self.tenant(), asked) {
             (None, asked) => Ok(asked),
-            (Some(own), Some(asked)) if asked != own => {
-                Err(Problem::forbidden(format!("tenant: this token sees \"{own}\" only")))
-            }
+            (Some(own), Some(asked)) if asked != own => Err(Problem::forbidden(format!(
+                "tenant: this token is limited to \"{own}\""
+            ))),
             (Some(own), _) => Ok(Some(own.to_owned())),
         }
     }
@@ -78,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_is_kept_to_itself() {
+    fn a_tenant_scope_cannot_ask_for_another_tenant() {
         let all = Scope::All;
         assert_eq!(all.narrow(None).unwrap(), None);
         assert_eq!(all.narrow(Some("b".to_owned())).unwrap().as_deref(), Some("b"));

@@ -1,4 +1,5 @@
-//! What the API shows of a domain (contract, section 7). Keys are always present, null when empty.
+//! What the API shows of a domain (docs/specification.md §7). Keys are always present; a missing value
+//! is null.
 
 use std::borrow::Cow;
 
@@ -17,17 +18,17 @@ use linkseal_store::{Count, Freeze};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::scope::Scope;
+use crate::scope::Scope;
 
-/// Makes views: what the sentences and the readiness need to know, taken once for a page.
-pub(super) struct Viewer {
+/// Makes views. Holds what messages and readiness depend on, taken once per answer.
+pub(crate) struct Viewer {
     messages: MessageContext,
     failures: HandshakeFailures,
     now: Timestamp,
 }
 
 impl Viewer {
-    pub(super) fn new(control: &Control) -> Self {
+    pub(crate) fn new(control: &Control) -> Self {
         Self {
             messages: control.messages(),
             failures: control.handshake_failures().clone(),
@@ -35,7 +36,7 @@ impl Viewer {
         }
     }
 
-    pub(super) fn domain<'a>(&self, record: &'a DomainRecord) -> DomainView<'a> {
+    pub(crate) fn domain<'a>(&self, record: &'a DomainRecord) -> DomainView<'a> {
         DomainView {
             name: &record.name,
             unicode_name: record.name.to_unicode(),
@@ -59,12 +60,12 @@ impl Viewer {
         }
     }
 
-    pub(super) fn ssl<'a>(&self, record: &'a DomainRecord) -> SslView<'a> {
+    pub(crate) fn ssl<'a>(&self, record: &'a DomainRecord) -> SslView<'a> {
         SslView::of(record, self.messages.borrow())
     }
 
-    /// `freeze`: `None` where orders go on, or where the page says it by its banner.
-    pub(super) fn report<'a>(
+    /// `freeze`: also `None` for a page, which shows a banner instead.
+    pub(crate) fn report<'a>(
         &self,
         record: &'a DomainRecord,
         report: &'a DnsReport,
@@ -76,7 +77,7 @@ impl Viewer {
             checked: report.checked,
             records: &report.records,
             provider: report.provider.as_ref(),
-            // A certificate that was issued shows that the challenge gets here; only our way out does not.
+            // An issued certificate proves that challenges arrive; then only our own probe fails.
             preflight: record
                 .ssl
                 .facts
@@ -98,57 +99,57 @@ impl Viewer {
 /// A domain.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Domain")]
-pub(super) struct DomainView<'a> {
-    /// Its name, internationalized ones as A-labels.
-    pub(super) name: &'a DomainName,
-    /// Its name as people read it: labels that cannot pass for others in Unicode.
-    pub(super) unicode_name: Cow<'a, str>,
-    /// Whose links are served there.
-    pub(super) tenant: &'a str,
-    /// Earlier tenants whose links still verify. Empty for who sees one tenant.
-    pub(super) former_tenants: &'a [String],
-    /// The domain in the sender's address. `None`: mail records are not looked at.
-    pub(super) sending_domain: Option<&'a DomainName>,
-    /// When it was added.
-    pub(super) created: Timestamp,
-    /// Whether https links to it work: issued, and leading here.
-    pub(super) https_ready: bool,
+pub(crate) struct DomainView<'a> {
+    /// The name; internationalized names as A-labels.
+    pub(crate) name: &'a DomainName,
+    /// The name for display: Unicode, except for labels that could be mistaken for others.
+    pub(crate) unicode_name: Cow<'a, str>,
+    /// The tenant whose links are served there.
+    pub(crate) tenant: &'a str,
+    /// Former tenants whose links still work; empty for a token limited to one tenant.
+    pub(crate) former_tenants: &'a [String],
+    /// The domain in the sender's address; null if mail records are not checked.
+    pub(crate) sending_domain: Option<&'a DomainName>,
+    /// When it was registered.
+    pub(crate) created: Timestamp,
+    /// Whether https links work: a certificate is issued and DNS points here.
+    pub(crate) https_ready: bool,
     /// Whether an operator paused issuance.
-    pub(super) paused: bool,
-    /// Since when it is retired: served while its certificate lives. `None`: it is wanted.
-    pub(super) retired: Option<Timestamp>,
-    /// How it came to be known.
-    pub(super) origin: Origin,
-    /// Further DNS records the customer is asked for.
-    pub(super) records: &'a [RequestedRecord],
-    /// Where a broken click link leads. `None`: as configured for all.
-    pub(super) fallback_url: Option<&'a str>,
+    pub(crate) paused: bool,
+    /// Since when it is retired (served until its certificate expires); null if it is not.
+    pub(crate) retired: Option<Timestamp>,
+    /// How it was registered.
+    pub(crate) origin: Origin,
+    /// Further DNS records that the customer is asked to publish.
+    pub(crate) records: &'a [RequestedRecord],
+    /// The destination of broken click links; null for that of the configuration.
+    pub(crate) fallback_url: Option<&'a str>,
     /// The app-link files.
-    pub(super) app_links: &'a AppLinks,
-    /// Whether tracking works over HTTP while no certificate is held.
-    pub(super) http_while_pending: bool,
-    /// Strict Transport Security, sent over HTTPS. `None`: none is sent.
-    pub(super) hsts: Option<Hsts>,
-    /// Its SSL state.
-    pub(super) ssl: SslView<'a>,
-    /// What its DNS looked like the last time.
-    pub(super) dns: &'a DnsSummary,
-    /// What the last handshake with it from outside found. `None`: it was not probed yet.
-    pub(super) probe: Option<&'a Probe>,
-    /// Its TLS handshakes with this node, since that was started.
-    pub(super) handshakes: HandshakesView,
+    pub(crate) app_links: &'a AppLinks,
+    /// Whether links work over HTTP while there is no certificate.
+    pub(crate) http_while_pending: bool,
+    /// Strict-Transport-Security over HTTPS; null if the header is not sent.
+    pub(crate) hsts: Option<Hsts>,
+    /// The SSL state.
+    pub(crate) ssl: SslView<'a>,
+    /// The result of the last DNS check.
+    pub(crate) dns: &'a DnsSummary,
+    /// The result of the last probe of its HTTPS from outside; null before the first.
+    pub(crate) probe: Option<&'a Probe>,
+    /// Its failed TLS handshakes with this node since the node started.
+    pub(crate) handshakes: HandshakesView,
 }
 
-/// What is counted of a domain's TLS handshakes.
+/// The failed TLS handshakes of a domain.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Handshakes")]
-pub(super) struct HandshakesView {
-    /// How many failed.
-    pub(super) failed: u64,
-    /// When the last one failed. `None`: none did.
-    pub(super) last_failed: Option<Timestamp>,
-    /// Why that one failed. `None`: none did.
-    pub(super) last_error: Option<String>,
+pub(crate) struct HandshakesView {
+    /// The number of failed handshakes.
+    pub(crate) failed: u64,
+    /// When the last one failed; null if none did.
+    pub(crate) last_failed: Option<Timestamp>,
+    /// Why the last one failed; null if none did.
+    pub(crate) last_error: Option<String>,
 }
 
 impl HandshakesView {
@@ -161,43 +162,43 @@ impl HandshakesView {
     }
 }
 
-/// A domain's DNS: what it should hold and what it holds.
+/// A domain's DNS records, expected and found.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DnsReport")]
-pub(super) struct DnsView<'a> {
+pub(crate) struct DnsView<'a> {
     /// Whether the name points here, so that HTTPS can work.
-    pub(super) https: bool,
-    /// Whether everything that is asked for is published.
-    pub(super) verified: bool,
-    /// When it was looked at.
-    pub(super) checked: Timestamp,
-    /// Every record asked for, and those that have to go.
-    pub(super) records: &'a [RecordReport],
-    /// Where the zone is hosted and what to click there. `None`: not known.
-    pub(super) provider: Option<&'a ProviderHelp>,
-    /// Whether the URL of a CA's challenge gets here, tried from here. `None`: not tried.
-    pub(super) preflight: Option<PreflightView<'a>>,
-    /// The stop of all orders. `None`: they go on.
-    pub(super) freeze: Option<FreezeView<'a>>,
+    pub(crate) https: bool,
+    /// Whether all expected records are published.
+    pub(crate) verified: bool,
+    /// When DNS was checked.
+    pub(crate) checked: Timestamp,
+    /// The expected records, and those that have to be removed.
+    pub(crate) records: &'a [RecordReport],
+    /// The DNS provider and the steps there; null if it is not known.
+    pub(crate) provider: Option<&'a ProviderHelp>,
+    /// Whether a request for the challenge of a CA arrives here, tried from this node; null if not tried.
+    pub(crate) preflight: Option<PreflightView<'a>>,
+    /// The freeze of all orders; null if there is none.
+    pub(crate) freeze: Option<FreezeView<'a>>,
     /// The SSL state.
-    pub(super) ssl: SslView<'a>,
+    pub(crate) ssl: SslView<'a>,
 }
 
-/// A stop of all orders, as far as it concerns who asks.
+/// A freeze of all orders, as far as the caller may see it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "OrdersFrozen")]
-pub(super) struct FreezeView<'a> {
+pub(crate) struct FreezeView<'a> {
     /// Since when.
-    pub(super) since: Timestamp,
-    /// Why. `None`: nothing was said, or it is for the platform alone.
-    pub(super) note: Option<&'a str>,
-    /// The name of the token that did it. `None`: it is for the platform alone.
-    pub(super) by: Option<&'a str>,
+    pub(crate) since: Timestamp,
+    /// The reason; null if none was given, or for a token limited to one tenant.
+    pub(crate) note: Option<&'a str>,
+    /// The name of the token that froze the orders; null for a token limited to one tenant.
+    pub(crate) by: Option<&'a str>,
 }
 
 impl<'a> FreezeView<'a> {
-    /// What someone with this scope sees of it.
-    pub(super) fn of(freeze: &'a Freeze, scope: &Scope) -> Self {
+    /// What a scope may see of it.
+    pub(crate) fn of(freeze: &'a Freeze, scope: &Scope) -> Self {
         let is_platform = *scope == Scope::All;
         Self {
             since: freeze.since,
@@ -207,30 +208,31 @@ impl<'a> FreezeView<'a> {
     }
 }
 
-/// What came of fetching the URL of a challenge from here. It is advice: it forbids no order.
+/// The result of fetching the URL of a challenge from this node. It is only advice: no order waits for
+/// it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Preflight")]
-pub(super) struct PreflightView<'a> {
+pub(crate) struct PreflightView<'a> {
     /// When it was tried.
-    pub(super) at: Timestamp,
-    /// Whether this fleet's answer came.
-    pub(super) arrives: bool,
-    /// Whose proxy stands between. `None`: none is known of.
-    pub(super) through: Option<&'a str>,
-    /// The same for people.
-    pub(super) message: Text,
+    pub(crate) at: Timestamp,
+    /// Whether a node of this fleet answered.
+    pub(crate) arrives: bool,
+    /// The provider of a proxy in between; null if none was detected.
+    pub(crate) through: Option<&'a str>,
+    /// The result for people.
+    pub(crate) message: Text,
 }
 
-/// How many domains are in each state.
+/// The number of domains in each state.
 #[derive(Default, Serialize, JsonSchema)]
-pub(super) struct Counts {
-    pub(super) issued: u64,
-    pub(super) pending: u64,
-    pub(super) unknown: u64,
+pub(crate) struct Counts {
+    pub(crate) issued: u64,
+    pub(crate) pending: u64,
+    pub(crate) unknown: u64,
 }
 
 impl Counts {
-    pub(super) fn of(counts: &[Count]) -> Self {
+    pub(crate) fn of(counts: &[Count]) -> Self {
         let mut all = Self::default();
         for count in counts {
             *match count.reason.state() {

@@ -1,4 +1,4 @@
-//! `GET /v1/audit`: who changed what, from where.
+//! `GET /v1/audit`: who changed what, and from where.
 
 use std::sync::Arc;
 
@@ -11,10 +11,9 @@ use linkseal_store::AuditEntry;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::checks::Paging;
-use crate::Context;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
-use crate::input::{Params, cursor, cut, from_cursor, limit};
+use crate::input::{Paging, Params, cursor, cut, from_cursor, limit};
 use crate::problem::Problem;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -23,20 +22,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/v1/audit",
             Role::Viewer,
-            "Who changed what, newest first.",
+            "The audit log, newest first.",
             list,
         )
         .query::<Paging>()
-        .answers(StatusCode::OK, Content::json::<Audit>(), "A page."),
+        .answers(StatusCode::OK, Content::json::<Audit>(), "A page of the audit log."),
     ]
 }
 
 /// A page of the audit log.
 #[derive(Serialize, JsonSchema)]
 struct Audit {
-    /// The changes, newest first.
+    /// The entries, newest first.
     entries: Vec<AuditEntry>,
-    /// The cursor of the next page. `None`: this is the last.
+    /// The cursor of the next page; null on the last page.
     next: Option<String>,
 }
 

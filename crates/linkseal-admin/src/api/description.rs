@@ -1,4 +1,4 @@
-//! `/openapi.json`: the API described, for those who may read.
+//! `/openapi.json`: the description of the API.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use linkseal_config::admin::Role;
 use serde_json::Value;
 
-use crate::Context;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::scope::Reach;
 
@@ -20,7 +20,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/openapi.json",
             Role::Viewer,
-            "This API, described (OpenAPI 3.1).",
+            "The description of this API (OpenAPI 3.1).",
             show,
         )
         .reach(Reach::General)

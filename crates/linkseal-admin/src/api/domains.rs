@@ -9,17 +9,15 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use linkseal_config::admin::Role;
 use linkseal_control::{NewDomain, OperatorError, Patch};
-use linkseal_domain::ssl::{Reason, State as SslState};
-use linkseal_domain::{DomainName, DomainRecord, search_prefix};
-use linkseal_store::{DomainQuery, SharedStore, StoreError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
-use crate::input::{Json, Name, Params, Stored, cursor, cut, domain_name, from_cursor, limit};
+use crate::input::{Json, Params, PathDomain, PathText};
 use crate::problem::Problem;
+use crate::query::domains::{DomainFilter, Listed, listed};
 use crate::scope::{Reach, Scope};
 use crate::view::{Counts, DomainView, Viewer};
 
@@ -31,20 +29,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::new(MethodFilter::GET, ALL, Role::Viewer, "Domains, sorted by name.", list)
             .reach(Reach::Narrowed)
-            .query::<List>()
-            .answers(StatusCode::OK, Content::json::<Page<'_>>(), "A page."),
+            .query::<DomainFilter>()
+            .answers(StatusCode::OK, Content::json::<Page<'_>>(), "A page of domains."),
         Endpoint::new(
             MethodFilter::POST,
             ALL,
             Role::Admin,
-            "Register a domain. With a token of one tenant its owner has to show that this is wanted, by a TXT record: \
-             where it is missing, 403 tells it in `record`.",
+            "Register a domain. For a token limited to one tenant, the domain's owner has to confirm this with a TXT \
+             record; without it the answer is 403, with the record in `record`.",
             register,
         )
         .reach(Reach::Narrowed)
         .body(Content::json::<NewDomain>())
-        .answers(StatusCode::CREATED, domain(), "It is new.")
-        .answers(StatusCode::OK, domain(), "It was registered already."),
+        .answers(StatusCode::CREATED, domain(), "The domain is new.")
+        .answers(StatusCode::OK, domain(), "The domain was registered before."),
         Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A domain.", show)
             .reach(Reach::Domain)
             .answers(StatusCode::OK, domain(), "The domain."),
@@ -52,19 +50,19 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::PATCH,
             ONE,
             Role::Support,
-            "Change a domain. The role support may pause and resume, nothing else.",
+            "Change a domain. The role support may only pause and resume.",
             patch,
         )
         .reach(Reach::Domain)
         .body(Content::json::<Patch>())
-        .answers(StatusCode::OK, domain(), "As it is now."),
+        .answers(StatusCode::OK, domain(), "The domain after the change."),
         Endpoint::new(
             MethodFilter::DELETE,
             ONE,
             Role::Admin,
-            "Retire a domain: no more orders, served while its certificate lives; registering brings it back. \
-             With purge=true it is forgotten now; with revoke=true too, its certificate is revoked first, and where \
-             that fails nothing is forgotten.",
+            "Retire a domain: no more orders, but it is served until its certificate expires. Registering it again \
+             brings it back. With purge=true, everything about it is deleted now; with revoke=true as well, its \
+             certificate is revoked first, and nothing is deleted if that fails.",
             remove,
         )
         .reach(Reach::Domain)
@@ -73,31 +71,9 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         .answers(
             StatusCode::BAD_GATEWAY,
             Content::json::<Problem>(),
-            "The certificate was not revoked, and nothing was forgotten.",
+            "The CA did not revoke the certificate; nothing was deleted.",
         ),
     ]
-}
-
-/// What of the list is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct List {
-    /// Only in this state.
-    pub(crate) state: Option<SslState>,
-    /// Only for this reason.
-    pub(crate) reason: Option<Reason>,
-    /// Only this tenant's.
-    #[schemars(length(min = 1, max = 253))]
-    pub(crate) tenant: Option<String>,
-    /// Only names that start with this, in A-labels or in Unicode.
-    #[schemars(length(max = 253))]
-    pub(crate) q: Option<String>,
-    /// How many at most: 1 to 1000; 100 unless given.
-    #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
-    pub(crate) limit: Option<String>,
-    /// `next` of the page before.
-    #[schemars(length(max = 1024))]
-    pub(crate) cursor: Option<String>,
 }
 
 /// A page of domains.
@@ -106,12 +82,12 @@ pub(crate) struct List {
 struct Page<'a> {
     /// The domains, sorted by name.
     domains: Vec<DomainView<'a>>,
-    /// The cursor of the next page. `None`: this is the last.
+    /// The cursor of the next page; null on the last page.
     next: Option<String>,
-    /// How many there are in each state: of the tenant asked for, else of all.
+    /// The number of domains in each state: of the tenant that was asked for, else of all.
     counts: Counts,
-    /// Domains whose stored records this version cannot read, as far as they were met; to those who
-    /// see all domains. Each can be purged by its name.
+    /// Domains whose stored records this version cannot read, as far as it has come across them; only
+    /// for tokens that see all domains. Each can be purged by its name.
     unreadable: Vec<Unreadable>,
 }
 
@@ -119,35 +95,24 @@ struct Page<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "UnreadableDomain")]
 struct Unreadable {
-    /// Its name.
     name: String,
     /// What is wrong with the record.
     why: String,
 }
 
-/// What a list holds.
-pub(crate) struct Listed {
-    /// A page of the domains, sorted by name.
-    pub(crate) records: Vec<DomainRecord>,
-    /// The cursor of the next page. `None`: this is the last.
-    pub(crate) next: Option<String>,
-    /// How many there are in each state: of the tenant asked for, else of all.
-    pub(crate) counts: Counts,
-}
-
 async fn list(
     State(context): State<Arc<Context>>,
     caller: Caller,
-    Params(list): Params<List>,
+    Params(filter): Params<DomainFilter>,
 ) -> Result<Response, Problem> {
     let turn = context.lists.take(&caller, context.control.clock()).await?;
-    let Listed { records, next, counts } = listed(&context, caller.scope(), list).await?;
+    let Listed { records, next, counts } = listed(&context, caller.scope(), filter).await?;
     let unreadable = match caller.scope() {
         Scope::All => context.control.store().unreadable(),
         _ => Vec::new(),
     };
     let this = Arc::clone(&context);
-    // A thousand records take a while: what else this port answers does not wait for them.
+    // Serializing a thousand records takes a while, so it must not block this thread's other requests.
     let written = context.tasks.spawn_blocking(move || {
         let _turn = turn;
         let viewer = Viewer::new(&this.control);
@@ -162,70 +127,18 @@ async fn list(
     match written.await {
         Ok(Ok(page)) => Ok(([(CONTENT_TYPE, "application/json")], page).into_response()),
         failed => {
-            tracing::error!(?failed, "a list could not be written");
+            tracing::error!(?failed, "serializing a list of domains failed; answered 500");
             Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
         }
     }
 }
 
-/// A page of the domains within a scope.
-pub(crate) async fn listed(context: &Context, scope: &Scope, list: List) -> Result<Listed, Problem> {
-    let limit = limit(list.limit.as_deref())?;
-    let after = from_cursor(list.cursor.as_deref(), |name| DomainName::parse(name).ok())?;
-    let store = context.control.store();
-    let tenant = scope.narrow(list.tenant)?;
-    let counts = Counts::of(&store.counts(tenant.as_deref()).await?);
-    let (prefix, unicode) = search_prefix(list.q.as_deref().unwrap_or_default());
-    let query = DomainQuery {
-        state: list.state,
-        reason: list.reason,
-        tenant,
-        prefix: Some(prefix).filter(|p| !p.is_empty()),
-        after,
-        // One more tells whether there is a next page.
-        limit: limit + 1,
-    };
-    let mut records = match unicode {
-        None => store.list(&query).await?,
-        Some(unicode) => in_unicode(store, query, &unicode).await?,
-    };
-    let more = cut(&mut records, limit);
-    let next = records.last().filter(|_| more).map(|r| cursor(r.name.as_str()));
-    let records = records.into_iter().map(|r| scope.shown(r)).collect();
-    Ok(Listed { records, next, counts })
-}
-
-/// Names that a search in Unicode looks at in one go, and how often it does at most.
-const LOOKED_AT: usize = 1_000;
-const MAX_LOOKS: usize = 50;
-
-/// The domains whose names start with a text in Unicode. A-labels do not sort as Unicode does, so
-/// every name of the query's range is looked at.
-async fn in_unicode(
-    store: &SharedStore,
-    mut query: DomainQuery,
-    unicode: &str,
-) -> Result<Vec<DomainRecord>, StoreError> {
-    let wanted = std::mem::replace(&mut query.limit, LOOKED_AT);
-    let mut found = Vec::new();
-    for _ in 0..MAX_LOOKS {
-        let names = store.list(&query).await?;
-        let Some(last) = names.last().map(|r| r.name.clone()) else {
-            break;
-        };
-        query.after = Some(last);
-        found.extend(names.into_iter().filter(|r| r.name.starts_with_unicode(unicode)));
-        if found.len() >= wanted {
-            break;
-        }
-    }
-    found.truncate(wanted);
-    Ok(found)
-}
-
 async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
     let new: NewDomain = body.read(&["name", "sending_domain"])?;
-    let _turn = context.turns.for_registration(&caller, context.control.clock()).await?;
+    let _turn = context
+        .checks
+        .for_registration(&caller, context.control.clock())
+        .await?;
     let registered = context.control.register(new, &caller.actor()).await?;
     let status = if registered.created {
         StatusCode::CREATED
@@ -237,23 +150,22 @@ async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Jso
     Ok((status, axum::Json(viewer.domain(&record))).into_response())
 }
 
-async fn show(State(context): State<Arc<Context>>, caller: Caller, Name(name): Name) -> Result<Response, Problem> {
+async fn show(
+    State(context): State<Arc<Context>>,
+    caller: Caller,
+    PathDomain(name): PathDomain,
+) -> Result<Response, Problem> {
     let record = context.control.store().domain(&name).await?;
-    let record = caller.scope().shown(record.ok_or_else(|| not_registered(&name))?);
+    let record = caller
+        .scope()
+        .shown(record.ok_or_else(|| Problem::not_registered(&name))?);
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
-}
-
-pub(crate) fn not_registered(name: &DomainName) -> Problem {
-    Problem::not_found(format!("{name} is not registered; POST {ALL} registers it")).on_pages(
-        format!("The domain {name} is not registered."),
-        format!("Die Domain {name} ist nicht eingetragen."),
-    )
 }
 
 async fn patch(
     State(context): State<Arc<Context>>,
     caller: Caller,
-    Name(name): Name,
+    PathDomain(name): PathDomain,
     body: Json,
 ) -> Result<Response, Problem> {
     let only_pauses = body.0.as_object().is_some_and(|o| o.keys().all(|key| key == "paused"));
@@ -261,33 +173,32 @@ async fn patch(
         caller.must_be(Role::Admin)?;
     }
     let patch: Patch = body.read(&["sending_domain"])?;
-    // By the name of a former tenant another's links would work here, too.
+    // A tenant's name makes that tenant's links work on this domain.
     if patch.tenant.is_some() || patch.former_tenants.is_some() {
-        caller.must_see_all("tenant and former_tenants can be changed by who sees all tenants")?;
+        caller.must_see_all("only a token for all tenants may change tenant and former_tenants")?;
     }
     if *caller.scope() != Scope::All {
         let record = context.control.store().domain(&name).await?;
-        patch.stays_within(&record.ok_or_else(|| not_registered(&name))?)?;
+        patch.stays_within(&record.ok_or_else(|| Problem::not_registered(&name))?)?;
     }
     let record = context.control.patch(&name, patch, &caller.actor()).await?;
     let record = caller.scope().shown(record);
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }
 
-/// How to remove a domain.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Remove {
-    /// `true`: forget everything about it now.
+    /// `true`: delete everything about the domain now.
     purge: Option<String>,
-    /// `true`: revoke its certificate first. Only with `purge=true`.
+    /// `true`: revoke the certificate first. Only with `purge=true`.
     revoke: Option<String>,
 }
 
 async fn remove(
     State(context): State<Arc<Context>>,
     caller: Caller,
-    Stored(stored): Stored,
+    path: PathText,
     Params(how): Params<Remove>,
 ) -> Result<StatusCode, Problem> {
     let yes = |key: &str, value: Option<&str>| match value {
@@ -301,10 +212,10 @@ async fn remove(
     );
     let actor = caller.actor();
     match (purge, revoke) {
-        (false, false) => context.control.retire(&domain_name(&stored)?, &actor).await?,
-        // Also one that can no longer be read.
-        (true, false) => context.control.purge_stored(&stored, &actor).await.map_err(in_path)?,
-        (true, true) => context.control.revoke_and_purge(&domain_name(&stored)?, &actor).await?,
+        (false, false) => context.control.retire(&path.domain()?, &actor).await?,
+        // Takes the stored key, because the record may be unreadable.
+        (true, false) => context.control.purge_stored(&path.0, &actor).await.map_err(in_path)?,
+        (true, true) => context.control.revoke_and_purge(&path.domain()?, &actor).await?,
         (false, true) => {
             return Err(Problem::invalid(
                 "revoke: only with purge=true; a retired domain is still served",
@@ -314,7 +225,7 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What is wrong with a name in a path is said of that.
+/// An invalid name is reported as that in the path.
 fn in_path(error: OperatorError) -> Problem {
     match error {
         OperatorError::Name(error) => Problem::invalid_name("the name in the path", error),

@@ -1,4 +1,4 @@
-//! `POST /v1/events/erase`: what this node holds of a tenant or a message goes.
+//! `POST /v1/events/erase`: erases the events of a tenant or a message from this node.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::input::Json;
 use crate::problem::Problem;
@@ -26,24 +26,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::POST,
             "/v1/events/erase",
             Role::Admin,
-            "Erases the events of a tenant or a message from this node's journal and file sinks.",
+            "Erase the events of a tenant or a message from this node's journal and file sinks.",
             erase,
         )
-        .body(Content::json::<Whose>())
+        .body(Content::json::<EraseRequest>())
         .answers(
             StatusCode::OK,
             Content::json::<Erased>(),
-            "All that was there is erased; what webhooks and NATS were given is out of reach.",
+            "They are erased. Events that were delivered to webhooks and NATS are out of reach.",
         ),
     ]
 }
 
-/// Whose events are erased: one of the two is given.
+/// Whose events to erase: either a tenant or a message.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"tenant": "acme"}))]
-struct Whose {
-    /// All events of this tenant, by the name it had when they happened.
+struct EraseRequest {
+    /// All events of this tenant, by its name at the time of the event.
     tenant: Option<String>,
     /// All events of the message with this id.
     #[schemars(with = "Option<String>", extend("format" = "uuid"))]
@@ -52,17 +52,17 @@ struct Whose {
 
 async fn erase(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
     let (selector, subject) = match body.read(&[])? {
-        Whose {
+        EraseRequest {
             tenant: Some(tenant),
             message_id: None,
         } => (Selector::Tenant(tenant.clone()), format!("tenant {tenant}")),
-        Whose {
+        EraseRequest {
             tenant: None,
             message_id: Some(id),
         } => (Selector::Message(id), format!("message {id}")),
         _ => return Err(Problem::invalid("give either tenant or message_id")),
     };
-    // The erasure goes on to its end when the client leaves, and so does what is told of it.
+    // A task, so that erasure and audit entry complete even if the client disconnects.
     let this = Arc::clone(&context);
     let erasing = context.tasks.spawn(async move {
         let actor = caller.actor();
@@ -70,7 +70,7 @@ async fn erase(State(context): State<Arc<Context>>, caller: Caller, body: Json) 
             let now = this.control.clock().now();
             audit_entry(&actor, now, word, subject.clone(), Value::Null, after)
         };
-        // What cannot be audited is not begun.
+        // Nothing is erased that cannot be audited.
         this.control
             .store()
             .append_audit(line("erase_events_begun", Value::Null))
@@ -79,20 +79,20 @@ async fn erase(State(context): State<Arc<Context>>, caller: Caller, body: Json) 
         let outcome = match &erased {
             Ok(erased) => json!(erased),
             Err(error) => {
-                tracing::error!(%error, subject, "events could not be erased");
+                tracing::error!(%error, subject, "erasing events failed");
                 json!({"failed": error.to_string()})
             }
         };
-        let told = this.control.store().append_audit(line("erase_events", outcome)).await;
-        if let Err(error) = &told {
-            tracing::error!(%error, subject, who = actor.who, "what came of an erasure is not in the audit log");
+        let audited = this.control.store().append_audit(line("erase_events", outcome)).await;
+        if let Err(error) = &audited {
+            tracing::error!(%error, subject, who = actor.who, "the outcome of an erasure could not be written to the audit log");
         }
         let erased = erased.map_err(|error| Problem::unavailable(error.to_string()))?;
-        told?;
+        audited?;
         Ok(axum::Json(erased).into_response())
     });
     erasing.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "an erasure broke off");
+        tracing::error!(%error, "erasing events panicked");
         Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response())
     })
 }

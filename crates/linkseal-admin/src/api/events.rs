@@ -1,9 +1,9 @@
 //! `GET /v1/events`: this node's events as they are written, as server-sent events (WHATWG HTML
-//! §9.2), for dashboards and for debugging; platforms take them from a sink.
+//! §9.2), for dashboards and debugging; platforms use a sink.
 //!
-//! Each has `boot:seq` as its id: anyone who comes back with it as `Last-Event-ID` misses nothing that
-//! the journal still has, also over a restart of the edge. A reader that is slow holds up no one
-//! and is held up by no one: what it gets is read from the journal when it takes it.
+//! The id of an event is `boot:seq`. A client that resumes with it as `Last-Event-ID` misses nothing
+//! that the journal still has, even across a restart of the edge. Streams read from the journal at the
+//! client's pace, so a slow client delays no other.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -26,24 +26,24 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::input::{self, Params};
+use crate::limits::streams::{Permit, StreamLimits};
 use crate::problem::Problem;
 use crate::scope::Reach;
-use crate::streams::{Bounds, Permit};
 
-/// Streams at a time: each reads the journal on its own.
-pub(crate) const EVENT_STREAMS: Bounds = Bounds {
-    all: 32,
+/// Each stream reads the journal on its own.
+pub(crate) const EVENT_STREAMS: StreamLimits = StreamLimits {
+    total: 32,
     tenants: 24,
-    token: 6,
-    operator: 12,
+    per_tenant_token: 6,
+    per_fleet_token: 12,
 };
-/// How often something is sent, so that proxies and readers see that the stream lives.
+/// How often a comment is sent on an idle stream, so that proxies do not close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// What a stream begins with: it shows that it is open, and when to come back after a break.
+/// The beginning of a stream: shows that it is open, and sets the reconnection time in milliseconds.
 const BEGIN: &str = ": linkseal events\nretry: 2000\n\n";
 const MEDIA: &str = "text/event-stream";
 
@@ -53,16 +53,20 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/v1/events",
             Role::Viewer,
-            "This node's events as they come; Last-Event-ID goes on after an earlier one.",
+            "This node's events as they are written; Last-Event-ID resumes after an earlier one.",
             follow,
         )
         .reach(Reach::Narrowed)
         .query::<Filter>()
-        .answers(StatusCode::OK, Content::Text(MEDIA), "A stream without an end."),
+        .answers(
+            StatusCode::OK,
+            Content::Text(MEDIA),
+            "A stream of server-sent events without an end.",
+        ),
     ]
 }
 
-/// Which events are wanted.
+/// Which events to send.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Filter {
@@ -76,18 +80,18 @@ struct Filter {
     /// Only events whose verdict is of this class.
     #[schemars(extend("enum" = Class::ALL.map(Class::as_str)))]
     class: Option<String>,
-    /// Only events of the tenant that the token is of. `None`: of all.
+    /// The tenant that the token is limited to.
     #[serde(skip)]
     tenant: Option<String>,
 }
 
-/// What a filter looks at.
+/// The members that a filter reads.
 #[derive(Deserialize)]
-struct Looked<'j> {
+struct Filtered<'j> {
     #[serde(rename = "type")]
     kind: &'j str,
     domain: Option<&'j str>,
-    /// Anything may stand in it, escaped.
+    /// Owned if it contains escapes.
     #[serde(borrow)]
     tenant: Option<Cow<'j, str>>,
     verdict: Option<Verdict<'j>>,
@@ -99,7 +103,7 @@ struct Verdict<'j> {
 }
 
 impl Filter {
-    /// Refuses what could match nothing, and takes names as they are in events.
+    /// Refuses filters that could never match, and normalizes the name to the form in events.
     fn checked(self) -> Result<Self, Problem> {
         let domain = self.domain.map(|d| DomainName::parse(&d)).transpose();
         let domain = domain.map_err(|e| Problem::invalid_name("domain", e))?;
@@ -119,11 +123,11 @@ impl Filter {
         })
     }
 
-    fn takes(&self, json: &[u8]) -> bool {
+    fn matches(&self, json: &[u8]) -> bool {
         if self.domain.is_none() && self.kind.is_none() && self.class.is_none() && self.tenant.is_none() {
             return true;
         }
-        let Ok(event) = serde_json::from_slice::<Looked<'_>>(json) else {
+        let Ok(event) = serde_json::from_slice::<Filtered<'_>>(json) else {
             return false;
         };
         let class = event.verdict.map(|v| v.class);
@@ -145,18 +149,18 @@ async fn follow(
 ) -> Result<Response, Problem> {
     let mut filter = filter.checked()?;
     filter.tenant = caller.scope().tenant().map(str::to_owned);
-    let permit = context.event_streams.begin(&context, &caller)?;
+    let permit = context.open_stream(&context.event_streams, &caller)?;
     let follower = match headers.get("last-event-id").filter(|v| !v.is_empty()) {
         None => context.journal.follow(None),
         Some(last) => {
-            let place = last.to_str().ok().and_then(place);
-            let (boot, seq) = place.ok_or_else(|| {
-                Problem::invalid("Last-Event-ID: give the id of an event of this stream as it is, which is boot:seq")
+            let id = last.to_str().ok().and_then(parse_id);
+            let (boot, seq) = id.ok_or_else(|| {
+                Problem::invalid("Last-Event-ID: must be the id of an event of this stream, boot:seq")
             })?;
             let journal = context.journal.clone();
             let resumed = context.tasks.spawn_blocking(move || journal.resume(boot, seq)).await;
             resumed.map_err(io::Error::other).flatten().map_err(|error| {
-                tracing::error!(%error, "the journal cannot be read for an event stream");
+                tracing::error!(%error, "reading the journal for an event stream failed; answered 503");
                 Problem::unavailable("the journal cannot be read")
             })?
         }
@@ -171,15 +175,14 @@ async fn follow(
     Ok(input::stream(MEDIA, stream::unfold(source, Source::chunk)))
 }
 
-/// Boot and sequence number from an id. `None`: it is none.
-fn place(id: &str) -> Option<(Uuid, u64)> {
+fn parse_id(id: &str) -> Option<(Uuid, u64)> {
     let (boot, seq) = id.split_once(':')?;
     Some((Uuid::try_parse(boot).ok()?, seq.parse().ok()?))
 }
 
 type Next = Pin<Box<dyn Future<Output = (Follower, io::Result<Vec<Record>>)> + Send>>;
 
-/// A read owns its follower, because it must not be broken off when a keep-alive is due.
+/// A read owns its follower, because it must not be cancelled when a keep-alive is due.
 fn next(mut follower: Follower) -> Next {
     Box::pin(async move {
         let read = follower.next().await;
@@ -187,7 +190,7 @@ fn next(mut follower: Follower) -> Next {
     })
 }
 
-/// Where a stream's body comes from.
+/// Produces the body of a stream.
 struct Source {
     next: Next,
     filter: Filter,
@@ -197,8 +200,8 @@ struct Source {
 }
 
 impl Source {
-    /// The next part of the body. `None`: the edge stops, the token no longer lets in to this, or
-    /// the journal cannot be read.
+    /// The next part of the body. The stream ends when the node stops, the token no longer grants it,
+    /// or the journal cannot be read.
     async fn chunk(mut self) -> Option<(Result<Bytes, io::Error>, Self)> {
         if !std::mem::replace(&mut self.begun, true) {
             return Some((Ok(BEGIN.into()), self));
@@ -207,9 +210,9 @@ impl Source {
         let keep_alive = tokio::time::sleep(KEEP_ALIVE);
         tokio::pin!(keep_alive);
         loop {
-            // Made before the look: no reload falls between.
+            // Created before the check, so that no reload is missed in between.
             let reloaded = context.reloaded.notified();
-            if !self.permit.holds(&context) {
+            if !context.still_grants(&self.permit) {
                 return None;
             }
             let (follower, read) = tokio::select! {
@@ -218,18 +221,18 @@ impl Source {
                 () = &mut keep_alive => return Some((Ok(": \n\n".into()), self)),
                 read = &mut self.next => read,
             };
-            // It may have been reloaded while the read was waited for.
-            if !self.permit.holds(&context) {
+            // There may have been a reload during the read.
+            if !context.still_grants(&self.permit) {
                 return None;
             }
             let records = read
-                .inspect_err(|error| tracing::error!(%error, "an event stream broke off: the journal cannot be read"))
+                .inspect_err(|error| tracing::error!(%error, "reading the journal failed; ended an event stream"))
                 .ok()?;
             self.next = next(follower);
             let mut out = Vec::new();
-            for record in records.iter().filter(|r| self.filter.takes(&r.json)) {
+            for record in records.iter().filter(|r| self.filter.matches(&r.json)) {
                 out.extend_from_slice(format!("id: {}:{}\ndata: ", record.boot, record.seq).as_bytes());
-                // An event is one line.
+                // The JSON of an event contains no line break.
                 out.extend_from_slice(&record.json);
                 out.extend_from_slice(b"\n\n");
             }

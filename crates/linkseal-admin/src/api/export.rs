@@ -1,4 +1,5 @@
-//! `GET /v1/domains/export`: a line a domain, as an import takes it, read and sent page by page.
+//! `GET /v1/domains/export`: one line per domain in the format of an import, read and sent page by
+//! page.
 
 use std::io;
 use std::sync::Arc;
@@ -16,22 +17,22 @@ use linkseal_store::{DomainQuery, Pages};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::input;
+use crate::limits::streams::StreamLimits;
 use crate::problem::Problem;
 use crate::scope::Reach;
-use crate::streams::Bounds;
 
-/// The media type of a JSON value a line.
+/// The media type of one JSON value per line.
 pub(super) const LINES: &str = "application/x-ndjson";
-/// Exports, imports and walks of all domains at a time: each keeps the store busy.
-pub(crate) const TRANSFERS: Bounds = Bounds {
-    all: 16,
+/// For exports, imports and `/metrics/domains`: each keeps the store busy.
+pub(crate) const TRANSFERS: StreamLimits = StreamLimits {
+    total: 16,
     tenants: 12,
-    token: 4,
-    operator: 8,
+    per_tenant_token: 4,
+    per_fleet_token: 8,
 };
 /// Domains read at a time.
 const PAGE: usize = 1_000;
@@ -42,32 +43,32 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/v1/domains/export",
             Role::Viewer,
-            "All domains, one a line, sorted by name, as an import takes them.",
+            "All domains, one per line, sorted by name, in the format of an import.",
             export,
         )
         .reach(Reach::Narrowed)
-        .answers(StatusCode::OK, Content::lines::<Exported<'_>>(), "A domain a line."),
+        .answers(StatusCode::OK, Content::lines::<Exported<'_>>(), "One domain per line."),
     ]
 }
 
-/// What is needed to register a domain elsewhere, and its state.
+/// What is needed to register the domain elsewhere, and its state.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ExportedDomain")]
 struct Exported<'a> {
-    /// Its name.
+    /// The name.
     name: &'a DomainName,
-    /// Its tenant.
+    /// The tenant.
     tenant: &'a str,
-    /// The domain in the sender's address. `None`: mail records are not looked at.
+    /// The domain in the sender's address; null if mail records are not checked.
     sending_domain: Option<&'a DomainName>,
-    /// Further DNS records the customer is asked for.
+    /// Further DNS records that the customer is asked to publish.
     records: &'a [RequestedRecord],
-    /// Its SSL state; an import passes over it.
+    /// The SSL state; an import ignores it.
     state: ssl::State,
 }
 
 async fn export(State(context): State<Arc<Context>>, caller: Caller) -> Result<Response, Problem> {
-    let permit = context.transfers.begin(&context, &caller)?;
+    let permit = context.open_stream(&context.transfers, &caller)?;
     let own = DomainQuery {
         tenant: caller.scope().tenant().map(str::to_owned),
         limit: PAGE,
@@ -75,21 +76,20 @@ async fn export(State(context): State<Arc<Context>>, caller: Caller) -> Result<R
     };
     let walk = (Pages::of(context.control.store(), own), context, permit);
     let pages = stream::try_unfold(walk, |(mut pages, context, permit)| async move {
-        if !permit.holds(&context) {
+        if !context.still_grants(&permit) {
             return Err(io::Error::other("the token was changed or removed"));
         }
         let page = pages.next().await.map_err(io::Error::other)?;
-        // Each page is a lot at once: others get their turn before it is written.
+        // Serializing a page takes a while; let other requests run first.
         tokio::task::yield_now().await;
         let lines = page.map(|page| lines(&page)).transpose()?;
         Ok(lines.map(|lines| (lines, (pages, context, permit))))
     });
-    // A part would look like all there is: the connection breaks off.
-    let pages = pages.inspect_err(|error: &io::Error| tracing::warn!(%error, "an export broke off"));
+    // An error breaks the connection, so that a partial export does not look complete.
+    let pages = pages.inspect_err(|error: &io::Error| tracing::warn!(%error, "export failed; closed the connection"));
     Ok(input::stream(LINES, pages))
 }
 
-/// The lines of a page.
 fn lines(records: &[DomainRecord]) -> io::Result<Bytes> {
     let mut out = Vec::new();
     for record in records {

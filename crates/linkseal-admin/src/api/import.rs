@@ -1,4 +1,4 @@
-//! `POST /v1/domains/import`: a domain a line in, an answer a line out, both as they come. A
+//! `POST /v1/domains/import`: one domain per line in, one answer per line out, both streamed. A
 //! million lines take no more memory than a hundred.
 
 use std::io;
@@ -14,22 +14,18 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use linkseal_config::admin::Role;
 use linkseal_control::{Import, NewDomain};
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::export::LINES;
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::input::{self, MAX_BODY};
 use crate::problem::Problem;
-use crate::scope::{Reach, Scope};
+use crate::query::import::{in_flight, is_comment, without_bom, without_state};
+use crate::scope::Reach;
 
-/// Lines registered at once: the store commits them together.
-const IN_FLIGHT: usize = 32;
-/// And by a token of one tenant: each may have to look at DNS, which leaves places to others.
-const IN_FLIGHT_TENANT: usize = 4;
-/// How long nothing may come while more is expected.
+/// How long the client may send nothing before the end of the body.
 const STALL: Duration = Duration::from_secs(60);
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -38,42 +34,33 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::POST,
             "/v1/domains/import",
             Role::Admin,
-            "Register many domains, one a line of at most 64 KiB; lines of an export fit, lines that begin with # are \
-             passed over. \
-             Every line is answered, in order and as soon as it is done: read while sending.",
+            "Register many domains, one per line of at most 64 KiB, in the format of an export. Lines that begin with # \
+             are ignored. Every line is answered in order and as soon as it is done, so read while sending.",
             import,
         )
         .reach(Reach::Narrowed)
         .body(Content::lines::<NewDomain>())
-        .answers(StatusCode::OK, Content::lines::<Import>(), "An answer a line."),
+        .answers(StatusCode::OK, Content::lines::<Import>(), "One answer per line."),
     ]
 }
 
 async fn import(State(context): State<Arc<Context>>, caller: Caller, body: Body) -> Result<Response, Problem> {
-    let permit = Arc::new(context.transfers.begin(&context, &caller)?);
-    let at_once = in_flight(caller.scope());
+    let permit = Arc::new(context.open_stream(&context.transfers, &caller)?);
+    let concurrent = in_flight(caller.scope());
     let answers = lines(body.into_data_stream(), STALL)
         .map(move |line| {
             let (context, permit, caller) = (context.clone(), permit.clone(), caller.clone());
             async move {
-                // What has no answer was not registered: the connection breaks off.
-                if !permit.holds(&context) {
+                // An error breaks the connection: a line without an answer was not registered.
+                if !context.still_grants(&permit) {
                     return Err(io::Error::other("the token was changed or removed"));
                 }
                 answer(&context, &caller, line).await
             }
         })
-        .buffered(at_once)
-        .inspect_err(|error| tracing::warn!(%error, "an import broke off"));
+        .buffered(concurrent)
+        .inspect_err(|error| tracing::warn!(%error, "import failed; closed the connection"));
     Ok(input::stream(LINES, answers))
-}
-
-/// How many lines are registered at once.
-pub(crate) fn in_flight(scope: &Scope) -> usize {
-    match scope.tenant() {
-        Some(_) => IN_FLIGHT_TENANT,
-        None => IN_FLIGHT,
-    }
 }
 
 async fn answer(context: &Context, caller: &Caller, line: Line) -> Result<Bytes, io::Error> {
@@ -86,9 +73,9 @@ async fn answer(context: &Context, caller: &Caller, line: Line) -> Result<Bytes,
         refused: None,
     };
     let import = match line.text {
-        Ok(text) => match context.turns.for_registration(caller, context.control.clock()).await {
+        Ok(text) => match context.checks.for_registration(caller, context.control.clock()).await {
             Ok(_turn) => {
-                let text = registrable(text);
+                let text = without_state(text);
                 context.control.import_line(line.number, &text, &caller.actor()).await
             }
             Err(problem) => failed(problem.detail().to_owned()),
@@ -100,38 +87,17 @@ async fn answer(context: &Context, caller: &Caller, line: Line) -> Result<Bytes,
     Ok(out.into())
 }
 
-/// Without the state that an export tells beside what can be registered.
-pub(crate) fn registrable(line: String) -> String {
-    match serde_json::from_str::<Value>(&line) {
-        Ok(Value::Object(mut domain)) if domain.contains_key("state") => {
-            domain.remove("state");
-            Value::Object(domain).to_string()
-        }
-        _ => line,
-    }
-}
-
-/// Whether a line is none that could be registered: blank, or a comment.
-pub(crate) fn is_comment(line: &str) -> bool {
-    line.is_empty() || line.starts_with('#')
-}
-
-/// A text without the mark that some editors put at the start of UTF-8.
-pub(crate) fn without_mark(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
-}
-
 /// A line that is neither blank nor a comment.
 struct Line {
-    /// From 1, blank ones and comments counted.
+    /// From 1, including blank lines and comments.
     number: usize,
-    /// What stands in it, or why that is not known.
+    /// The text, or why it could not be read.
     text: Result<String, &'static str>,
 }
 
-/// Cuts a body into lines.
+/// Splits a body into lines.
 fn lines(body: BodyDataStream, stall: Duration) -> impl Stream<Item = Line> {
-    let cutter = Cutter {
+    let reader = LineReader {
         body,
         stall,
         buffer: BytesMut::new(),
@@ -139,24 +105,23 @@ fn lines(body: BodyDataStream, stall: Duration) -> impl Stream<Item = Line> {
         skipping: false,
         ended: false,
     };
-    stream::unfold(cutter, async |mut cutter| {
-        cutter.next().await.map(|line| (line, cutter))
+    stream::unfold(reader, async |mut reader| {
+        reader.next().await.map(|line| (line, reader))
     })
 }
 
-struct Cutter {
+struct LineReader {
     body: BodyDataStream,
-    /// How long nothing may come.
     stall: Duration,
     buffer: BytesMut,
     number: usize,
-    /// Whether the rest of a line that was too long is being passed over.
+    /// Whether the rest of a line that is too long is being skipped.
     skipping: bool,
     ended: bool,
 }
 
-impl Cutter {
-    /// The next line that is neither blank nor a comment. `None`: there are no more.
+impl LineReader {
+    /// The next line that is neither blank nor a comment.
     async fn next(&mut self) -> Option<Line> {
         loop {
             while let Some(end) = self.buffer.iter().position(|&b| b == b'\n') {
@@ -183,9 +148,9 @@ impl Cutter {
                 Ok(Some(Ok(bytes))) => self.buffer.extend_from_slice(&bytes),
                 Ok(None) => self.ended = true,
                 Ok(Some(Err(_))) => {
-                    return self.broken("the body broke off; this line and those after it were not read");
+                    return self.broken("the body was cut off; this line and those after it were not read");
                 }
-                Err(_) => return self.broken("nothing came for too long; this line and those after it were not read"),
+                Err(_) => return self.broken("no data for too long; this line and those after it were not read"),
             }
         }
     }
@@ -201,7 +166,7 @@ impl Cutter {
         let text = match str::from_utf8(bytes.trim_ascii()) {
             Ok(text) => {
                 let text = if self.number == 1 {
-                    without_mark(text).trim_ascii()
+                    without_bom(text).trim_ascii()
                 } else {
                     text
                 };
@@ -226,7 +191,7 @@ impl Cutter {
         }
     }
 
-    /// What was begun is not used: it may be a part of a line.
+    /// Drops the incomplete line.
     fn broken(&mut self, error: &'static str) -> Option<Line> {
         self.buffer.clear();
         if std::mem::replace(&mut self.ended, true) {
@@ -246,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_come_whole_however_they_are_cut() {
+    async fn lines_are_read_whole_however_the_body_is_chunked() {
         let text = b"{\"a\":1}\n\n  \r\n{\"b\":2}\r\nlast";
         let expected = [(1, "{\"a\":1}"), (4, "{\"b\":2}"), (5, "last")].map(|(n, t)| (n, Ok(t.to_owned())));
         for size in [1, 2, 3, 7, 100] {
@@ -258,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn comments_and_the_mark_of_an_editor_are_passed_over() {
+    async fn comments_and_the_byte_order_mark_are_skipped() {
         let text = "\u{feff}{\"a\":1}\n# a comment\n  # another\n{\"b\":2}\n#";
         let expected = [(1, "{\"a\":1}"), (4, "{\"b\":2}")].map(|(n, t)| (n, Ok(t.to_owned())));
         for size in [1, 2, 100] {
@@ -269,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_is_too_long_is_passed_over() {
+    async fn a_line_that_is_too_long_is_skipped() {
         let mut text = vec![b'x'; MAX_BODY];
         text.extend_from_slice(b"\nok\n");
         let whole = cut(text.chunks(1000).map(|c| Ok(c.to_vec())).collect()).await;
@@ -292,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_a_line_is_not_used() {
+    async fn an_incomplete_line_is_dropped() {
         let chunks = vec![
             Ok(b"a\nb".to_vec()),
             Err(io::Error::other("reset")),
@@ -300,7 +265,7 @@ mod tests {
         ];
         let found = cut(chunks).await;
         assert_eq!(found[0], (1, Ok("a".to_owned())));
-        assert!(found[1].1.as_ref().unwrap_err().contains("broke off"));
+        assert!(found[1].1.as_ref().unwrap_err().contains("cut off"));
         assert_eq!(found.len(), 2);
     }
 

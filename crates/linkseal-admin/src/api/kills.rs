@@ -1,4 +1,4 @@
-//! `/v1/kills`: what is no longer led to, by tenant, message or destination host.
+//! `/v1/kills`: kill switches for links, by tenant, message or destination host.
 
 use std::sync::Arc;
 
@@ -15,11 +15,10 @@ use linkseal_store::{StoreError, StoredKill};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::checks::Paging;
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
-use crate::input::{Json, Params, cursor, cut, from_cursor, limit};
+use crate::input::{Json, Paging, Params, cursor, cut, from_cursor, limit};
 use crate::problem::Problem;
 
 const ALL: &str = "/v1/kills";
@@ -36,24 +35,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             list,
         )
         .query::<Paging>()
-        .answers(StatusCode::OK, Content::json::<Page>(), "A page."),
+        .answers(StatusCode::OK, Content::json::<Page>(), "A page of kill switches."),
         Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A kill switch.", show).answers(
             StatusCode::OK,
             kill(),
-            "It is killed.",
+            "The kill switch.",
         ),
         Endpoint::new(
             MethodFilter::PUT,
             ONE,
             Role::Support,
-            "Kill all links of a tenant or message, or to a host and what is below it (kind: tenant, message, host). \
-             Clicks and stored redirects then get a warning page (410), at once; opens and unsubscribing go on.",
+            "Kill all links of a tenant or a message, or to a host and its subdomains (kind: tenant, message, host). \
+             Clicks and stored redirects get a warning page (410) at once; opens and unsubscribing still work.",
             put,
         )
         .body(Content::json::<NewKill>())
-        .answers(StatusCode::CREATED, kill(), "It is new.")
-        .answers(StatusCode::OK, kill(), "It was killed already."),
-        Endpoint::new(MethodFilter::DELETE, ONE, Role::Admin, "Take a kill back.", remove).answers(
+        .answers(StatusCode::CREATED, kill(), "The kill switch is new.")
+        .answers(StatusCode::OK, kill(), "The kill switch existed before."),
+        Endpoint::new(MethodFilter::DELETE, ONE, Role::Admin, "Delete a kill switch.", remove).answers(
             StatusCode::NO_CONTENT,
             Content::Empty,
             "Done.",
@@ -65,17 +64,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Kill")]
 struct KillView {
-    /// What it is about.
+    /// What it matches.
     kind: KillKind,
     /// The tenant, message id or host.
     value: String,
-    /// Why. `None`: no one said.
+    /// The reason that was given; null if none was.
     note: Option<String>,
-    /// Who did it: the name of a token.
+    /// The name of the token that set it.
     by: String,
-    /// Since when.
+    /// When it was set.
     since: Timestamp,
-    /// What may be amiss: told when it is made. `None`: nothing is.
+    /// What may be wrong with it; only in the answer that sets it, else null.
     hint: Option<String>,
 }
 
@@ -83,9 +82,9 @@ struct KillView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KillPage")]
 struct Page {
-    /// The switches.
+    /// The kill switches.
     kills: Vec<KillView>,
-    /// The cursor of the next page. `None`: this is the last.
+    /// The cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
@@ -102,8 +101,8 @@ impl From<StoredKill> for KillView {
     }
 }
 
-/// A tenant may be killed before it has a domain, or after: links on edge.name need none. A
-/// misspelled one looks the same, so it is told.
+/// A kill switch for a tenant without domains is valid, because links on edge.name need none, but it
+/// may be a misspelling.
 async fn hint(context: &Context, kill: &Kill) -> Option<String> {
     if kill.kind() != KillKind::Tenant {
         return None;
@@ -111,7 +110,8 @@ async fn hint(context: &Context, kill: &Kill) -> Option<String> {
     let counts = context.control.store().counts(Some(kill.value())).await.ok()?;
     let none = counts.iter().all(|c| c.domains == 0);
     none.then(|| {
-        "no domain of this tenant is registered; check its spelling. The kill is in force all the same".to_owned()
+        "no domain of this tenant is registered, so check the spelling; the kill switch is in force all the same"
+            .to_owned()
     })
 }
 
@@ -119,7 +119,7 @@ async fn list(State(context): State<Arc<Context>>, Params(paging): Params<Paging
     let limit = limit(paging.limit.as_deref())?;
     let after = from_cursor(paging.cursor.as_deref(), |last| Some(last.to_owned()))?;
     let all = context.control.kills().list().await?.into_iter();
-    // Sorted as their spelling is: no kind is the beginning of another.
+    // Sorted by their text form, in which no kind is a prefix of another.
     let rest = all.filter(|k| after.as_ref().is_none_or(|after| k.kill.to_string() > *after));
     let mut page: Vec<_> = rest.take(limit + 1).collect();
     let more = cut(&mut page, limit);
@@ -171,5 +171,5 @@ fn parse((kind, value): &(String, String)) -> Result<Kill, Problem> {
 }
 
 fn not_killed(kill: &Kill) -> Problem {
-    Problem::not_found(format!("{kill} is not killed"))
+    Problem::not_found(format!("there is no kill switch for {kill}"))
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/links/inspect`: why does this link not work?
+//! `POST /v1/links/inspect`: explains what a link contains and why it works or not.
 
 use std::sync::Arc;
 
@@ -19,17 +19,17 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::{Context, Live};
 use crate::endpoint::{Content, Endpoint};
 use crate::input::Json;
 use crate::problem::Problem;
-use crate::{Context, Live};
 
-/// Other domains' tenants that are tried, to tell a link that stands on the wrong domain from a
-/// forged one: all of a small platform's. Each costs some microseconds of this machine.
+/// Other domains' tenants that are tried, to tell a link on the wrong domain from a forged one. Each
+/// costs some microseconds; a small platform has fewer.
 const MAX_OTHERS: usize = 256;
 
-/// The longest text looked at: a link, within the redirects of several mail filters.
+/// The longest text: a link wrapped by the redirects of several mail filters.
 const MAX_PASTED: usize = 16 * 1024;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -38,24 +38,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::POST,
             "/v1/links/inspect",
             Role::Viewer,
-            "What is in a link, and why it works or not.",
+            "Explain what a link contains, and why it works or not.",
             inspect,
         )
         .body(Content::json::<Inspect>())
-        .answers(StatusCode::OK, Content::json::<Inspection>(), "What was found."),
+        .answers(StatusCode::OK, Content::json::<Inspection>(), "The findings."),
     ]
 }
 
-/// A link to look at.
+/// A link to inspect.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"url": "https://links.customer.example/c/EgFrC…"}))]
 struct Inspect {
-    /// The link as it stands in the message, or a bare token.
+    /// The link as it is in the message, or a bare token.
     #[schemars(length(max = MAX_PASTED))]
     url: String,
-    /// A tenant to try beside those of the link's domain: whether it was minted for this one.
-    /// `None`: some others are tried.
+    /// A tenant to try beside those of the link's domain, to see whether the link was minted for it.
+    /// Default: some tenants of other domains.
     #[serde(default)]
     tenant: Option<String>,
 }
@@ -64,7 +64,7 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
     let Inspect { url, tenant } = body.read(&[])?;
     if url.len() > MAX_PASTED {
         return Err(Problem::invalid(format!(
-            "url: at most {MAX_PASTED} bytes, and this has {}; no link is so long: give one link",
+            "url: at most {MAX_PASTED} bytes, but this has {}; send a single link",
             url.len()
         )));
     }
@@ -72,10 +72,10 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
         Some((inner, around)) => (inner, Some(around)),
         None => (url, None),
     };
-    let _turn = context.turns.take(&caller, context.control.clock()).await?;
+    let _turn = context.checks.take(&caller, context.control.clock()).await?;
     let stored = stored(&context, &url).await?;
     let this = Arc::clone(&context);
-    // Trying thousands of keys would hold up everything else on this thread.
+    // Trying many keys would block this thread's other requests.
     let found = context.tasks.spawn_blocking(move || {
         let live = this.live.load();
         let pasted = Pasted::of(&url);
@@ -110,7 +110,7 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
         let untried = this.registry.len().saturating_sub(others.len());
         if found.finding == Finding::Forged && untried > 0 {
             found.explanation.push_str(&format!(
-                "; of the other domains' tenants {} were tried: give `tenant` to try a certain one",
+                "; {} tenants of other domains were tried: give `tenant` to try a certain one",
                 others.len()
             ));
         }
@@ -119,13 +119,13 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
     Ok(match found.await {
         Ok(found) => axum::Json(found).into_response(),
         Err(error) => {
-            tracing::error!(%error, "a link could not be inspected");
+            tracing::error!(%error, "inspecting a link panicked; answered 500");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     })
 }
 
-/// What is stored, where the URL is that of a stored redirect.
+/// The stored redirect that the URL is of.
 async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, Problem> {
     let pasted = Pasted::of(url);
     let link = pasted.link(Some(&context.live.load().prefix));
@@ -136,7 +136,7 @@ async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, 
     let (Some(name), Some(text)) = (name, text) else {
         return Ok(None);
     };
-    // As the edge does: the whole, else without what was appended.
+    // Like the edge: first the whole text, then without what mail programs append.
     for slug in slugs_in(&text).filter_map(|slug| Slug::parse(&slug).ok()) {
         if let Some(found) = context.control.redirects().served(&name, &slug).await? {
             return Ok(Some(found));
@@ -145,7 +145,7 @@ async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, 
     Ok(None)
 }
 
-/// What the host of a link is to this edge.
+/// What the host of a link is to this node.
 fn place(registry: &Registry, live: &Live, pasted: &Pasted<'_>) -> Place {
     match pasted.name() {
         None => Place::Unknown,
@@ -156,7 +156,7 @@ fn place(registry: &Registry, live: &Live, pasted: &Pasted<'_>) -> Place {
     }
 }
 
-/// The tenants of a domain, the present one and the former ones.
+/// The present and former tenants of a domain.
 fn tenants(registry: &Registry, live: &Live, host: &str) -> Vec<String> {
     match registry.get(host) {
         Some(entry) => {
@@ -168,7 +168,7 @@ fn tenants(registry: &Registry, live: &Live, host: &str) -> Vec<String> {
     }
 }
 
-/// Tenants to try beside those of the link's domain: the one asked for, else some.
+/// Tenants to try beside those of the link's domain: the given one, else some of other domains.
 fn others(registry: &Registry, asked: Option<String>) -> Vec<String> {
     match asked {
         Some(tenant) => vec![tenant],

@@ -1,44 +1,44 @@
-//! The JSON API, a file for each thing it is about.
+//! The JSON API, one file per resource.
 
 mod audit;
-pub(super) mod checks;
+mod checks;
 mod description;
-pub(super) mod domains;
+mod domains;
 mod erase;
 mod events;
 mod export;
-pub(super) mod import;
-pub(super) mod issuer;
+pub(super) mod health;
+mod https_ready;
+mod import;
+mod issuer;
 mod kills;
 mod links;
-mod readiness;
+mod mass_failure;
+mod metrics;
 mod redirects;
 mod rejected;
-pub(super) mod share;
+mod share;
 mod sinks;
-mod suspicion;
 
-pub(super) use domains::not_registered;
 pub(super) use events::EVENT_STREAMS;
 pub(super) use export::TRANSFERS;
 
-use super::endpoint::Endpoint;
-use super::{health, metrics};
+use crate::endpoint::Endpoint;
 
-/// Everything the admin port answers.
+/// All endpoints of the admin port.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     [
         health::endpoints(),
         metrics::endpoints(),
         domains::endpoints(),
         checks::endpoints(),
-        readiness::endpoints(),
+        https_ready::endpoints(),
         share::endpoints(),
         import::endpoints(),
         export::endpoints(),
         audit::endpoints(),
         issuer::endpoints(),
-        suspicion::endpoints(),
+        mass_failure::endpoints(),
         links::endpoints(),
         events::endpoints(),
         erase::endpoints(),

@@ -1,4 +1,4 @@
-//! `/v1/redirects`: the redirects that are stored instead of signed, of one domain or of all.
+//! `/v1/redirects`: stored redirects, of one domain or of all.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use linkseal_store::{RedirectQuery, StoreError, StoredRedirect};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::input::{Json, Params, cursor, cut, from_cursor, limit};
 use crate::problem::Problem;
@@ -31,11 +31,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             ALL,
             Role::Viewer,
-            "Stored redirects: those for all domains first, then by domain; by slug in each.",
+            "Stored redirects, sorted by domain (those for all domains first) and slug.",
             list,
         )
         .query::<List>()
-        .answers(StatusCode::OK, Content::json::<Page>(), "A page."),
+        .answers(StatusCode::OK, Content::json::<Page>(), "A page of redirects."),
         Endpoint::new(MethodFilter::GET, ONE, Role::Viewer, "A stored redirect.", show)
             .query::<Whose>()
             .answers(StatusCode::OK, redirect(), "The redirect."),
@@ -43,18 +43,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::PUT,
             ONE,
             Role::Admin,
-            "Store a redirect; served at once as /r/{slug}. A domain's own wins over the one for all domains.",
+            "Store a redirect; it is served at once as /r/{slug}. A domain's own redirect takes precedence over one for all domains.",
             put,
         )
         .query::<Whose>()
         .body(Content::json::<NewRedirect>())
-        .answers(StatusCode::CREATED, redirect(), "It is new.")
-        .answers(StatusCode::OK, redirect(), "It has replaced the one before."),
+        .answers(StatusCode::CREATED, redirect(), "The redirect is new.")
+        .answers(StatusCode::OK, redirect(), "The redirect was replaced."),
         Endpoint::new(
             MethodFilter::DELETE,
             ONE,
             Role::Admin,
-            "Forget a stored redirect.",
+            "Delete a stored redirect.",
             remove,
         )
         .query::<Whose>()
@@ -62,26 +62,26 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Whose redirect it is.
+/// Whose redirect.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Whose {
-    /// The domain. `None`: the redirect for all domains.
+    /// The domain. Default: the redirect for all domains.
     #[schemars(length(max = 253), extend("format" = "hostname"))]
     domain: Option<String>,
 }
 
-/// What of the list is wanted.
+/// Which redirects to list.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct List {
-    /// Only this domain's. `None`: all there are.
+    /// Only redirects of this domain. Default: all redirects.
     #[schemars(length(max = 253), extend("format" = "hostname"))]
     domain: Option<String>,
-    /// How many at most: 1 to 1000; 100 unless given.
+    /// The most entries to return: 1 to 1000, 100 by default.
     #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
     limit: Option<String>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[schemars(length(max = 1024))]
     cursor: Option<String>,
 }
@@ -90,15 +90,15 @@ struct List {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Redirect")]
 struct RedirectView {
-    /// Its domain. `None`: all domains that have none of their own with this slug.
+    /// The domain; null for all domains without a redirect of their own with this slug.
     domain: Option<DomainName>,
-    /// Its name in the path.
+    /// The name in the path.
     slug: String,
-    /// Where it leads.
+    /// The destination.
     url: String,
-    /// From when on it leads nowhere. `None`: never.
+    /// When it expires; null if it does not.
     expires: Option<Timestamp>,
-    /// When it was put there.
+    /// When it was last stored.
     changed: Timestamp,
 }
 
@@ -108,7 +108,7 @@ struct RedirectView {
 struct Page {
     /// The redirects.
     redirects: Vec<RedirectView>,
-    /// The cursor of the next page. `None`: this is the last.
+    /// The cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
@@ -128,8 +128,8 @@ async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -
     let limit = limit(list.limit.as_deref())?;
     let query = RedirectQuery {
         domain: domain(list.domain.as_deref())?,
-        after: from_cursor(list.cursor.as_deref(), place)?,
-        // One more tells whether there is a next page.
+        after: from_cursor(list.cursor.as_deref(), parse_cursor)?,
+        // One more shows whether there is a next page.
         limit: limit + 1,
     };
     let mut redirects = context.control.store().redirects(&query).await?;
@@ -142,8 +142,8 @@ async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -
     Ok(axum::Json(Page { redirects, next }).into_response())
 }
 
-/// What a cursor holds: the last domain (empty: all) and slug.
-fn place(text: &str) -> Option<(Option<DomainName>, Slug)> {
+/// A cursor holds the last domain (empty: all domains) and slug.
+fn parse_cursor(text: &str) -> Option<(Option<DomainName>, Slug)> {
     let (domain, slug) = text.split_once('/')?;
     let domain = match domain {
         "" => None,

@@ -1,4 +1,4 @@
-//! `GET /v1/rejected`: names that no one has added and whose DNS points here.
+//! `GET /v1/rejected`: unregistered names whose DNS points here.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use linkseal_domain::DomainName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Context;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::input::{Params, limit};
 use crate::problem::Problem;
@@ -23,8 +23,8 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/v1/rejected",
             Role::Viewer,
-            "Names that handshakes were refused for although their DNS points here: a CNAME was set, and the domain was never \
-             added the domain. As seen by this node since its start, the last one first.",
+            "Names whose TLS handshakes this node refused although their DNS points here: the CNAME was created, but the \
+             domain was never registered. Since the node started, the most recently refused first.",
             list,
         )
         .query::<List>()
@@ -32,11 +32,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// How many of them are wanted.
+/// How many names to list.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct List {
-    /// How many at most: 1 to 1000; 100 unless given.
+    /// The most entries to return: 1 to 1000, 100 by default.
     #[schemars(with = "Option<u32>", range(min = 1, max = 1000), extend("default" = 100))]
     limit: Option<String>,
 }
@@ -44,20 +44,20 @@ struct List {
 /// Refused names that point here.
 #[derive(Serialize, JsonSchema)]
 struct Rejected {
-    /// The names, the last refused first.
+    /// The names, the most recently refused first.
     names: Vec<RejectedName>,
 }
 
 /// A refused name that points here.
 #[derive(Serialize, JsonSchema)]
 struct RejectedName {
-    /// The name; POST /v1/domains adds it.
+    /// The name; POST /v1/domains registers it.
     name: DomainName,
     /// When it was first refused.
     first_seen: Timestamp,
-    /// When it was refused last.
+    /// When it was last refused.
     last_seen: Timestamp,
-    /// How many handshakes were refused.
+    /// Handshakes refused.
     count: u64,
 }
 

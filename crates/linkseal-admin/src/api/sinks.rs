@@ -1,4 +1,4 @@
-//! `/v1/events/sinks`: how this node's sinks are, with "retry now" and their dead letters.
+//! `/v1/events/sinks`: the state of this node's sinks, "retry now", and their dead letters.
 
 use std::sync::Arc;
 
@@ -14,11 +14,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::checks::Paging;
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
-use crate::input::{Params, cursor, cut, from_cursor, limit};
+use crate::input::{Paging, Params, cursor, cut, from_cursor, limit};
 use crate::problem::Problem;
 
 const ALL: &str = "/v1/events/sinks";
@@ -30,7 +29,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             ALL,
             Role::Viewer,
-            "How this node's sinks are, in the order of the configuration.",
+            "The state of this node's sinks, in the order of the configuration.",
             list,
         )
         .answers(StatusCode::OK, Content::json::<Sinks>(), "The sinks."),
@@ -38,46 +37,46 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::POST,
             "/v1/events/sinks/{name}/retry",
             Role::Support,
-            "Retry a sink now: its pause ends, and if it was stopped (410), it goes on.",
+            "Retry a sink now: end its pause, and resume it if it was stopped (410).",
             retry,
         )
         .answers(
             StatusCode::ACCEPTED,
             Content::json::<SinkReport>(),
-            "How it was until now.",
+            "Its state before the retry.",
         ),
         Endpoint::new(
             MethodFilter::GET,
             LETTERS,
             Role::Viewer,
-            "Events that were set aside because the sink's receiver refuses them, the oldest first.",
+            "The sink's dead letters: events that its receiver refused, the oldest first.",
             letters,
         )
         .query::<Paging>()
-        .answers(StatusCode::OK, Content::json::<Page>(), "A page."),
+        .answers(StatusCode::OK, Content::json::<Page>(), "A page of dead letters."),
         Endpoint::new(
             MethodFilter::POST,
             "/v1/events/sinks/{name}/dead-letters/replay",
             Role::Admin,
-            "Give the sink its dead letters again, beside new events. What it takes is removed, what it refuses stays.",
+            "Deliver the sink's dead letters again, beside new events. Those that are accepted are removed, the others stay.",
             replay,
         )
-        .answers(StatusCode::ACCEPTED, Content::json::<Count>(), "How many there are."),
+        .answers(StatusCode::ACCEPTED, Content::json::<Count>(), "The number of dead letters."),
         Endpoint::new(
             MethodFilter::DELETE,
             LETTERS,
             Role::Admin,
-            "Drop the sink's dead letters: they are lost for good.",
+            "Delete the sink's dead letters permanently.",
             drop_all,
         )
-        .answers(StatusCode::OK, Content::json::<Count>(), "How many there were."),
+        .answers(StatusCode::OK, Content::json::<Count>(), "The number of deleted dead letters."),
     ]
 }
 
 /// All sinks.
 #[derive(Serialize, JsonSchema)]
 struct Sinks {
-    /// Those of the configuration.
+    /// In the order of the configuration.
     sinks: Vec<SinkReport>,
 }
 
@@ -85,17 +84,17 @@ struct Sinks {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DeadLetterPage")]
 struct Page {
-    /// The events.
+    /// The dead letters, the oldest first.
     dead_letters: Vec<DeadLetter>,
-    /// The cursor of the next page. `None`: this is the last.
+    /// The cursor of the next page; null on the last page.
     next: Option<String>,
 }
 
-/// How many dead letters something was about.
+/// A number of dead letters.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "DeadLetterCount")]
 struct Count {
-    /// How many.
+    /// The number.
     dead_letters: u64,
 }
 
@@ -120,7 +119,7 @@ async fn letters(
     Params(paging): Params<Paging>,
 ) -> Result<Response, Problem> {
     let limit = limit(paging.limit.as_deref())?;
-    let after = from_cursor(paging.cursor.as_deref(), place)?;
+    let after = from_cursor(paging.cursor.as_deref(), parse_cursor)?;
     let mut dead_letters = context.delivery.dead_letters(&name, after, limit + 1).await?;
     let more = cut(&mut dead_letters, limit);
     let next = dead_letters.last().filter(|_| more);
@@ -157,8 +156,8 @@ async fn audit(context: &Context, caller: &Caller, what: &str, sink: &str, after
     Ok(())
 }
 
-/// Boot and sequence number from a cursor. `None`: it is none.
-fn place(text: &str) -> Option<(Uuid, u64)> {
+/// A cursor holds boot and sequence number.
+fn parse_cursor(text: &str) -> Option<(Uuid, u64)> {
     let (boot, seq) = text.split_once(':')?;
     Some((Uuid::try_parse(boot).ok()?, seq.parse().ok()?))
 }
@@ -168,7 +167,7 @@ impl From<SinkCallError> for Problem {
         match error {
             SinkCallError::Unknown(_) => Self::not_found(error.to_string()),
             SinkCallError::Disk(_) => {
-                tracing::error!(%error, "dead letters cannot be reached for the admin API");
+                tracing::error!(%error, "reading or writing dead letters failed; answered 503");
                 Self::unavailable(error.to_string())
             }
         }

@@ -7,7 +7,8 @@ use linkseal_store::TimelineEntry;
 use maud::{Markup, html};
 
 use super::visitor::Visitor;
-use super::{chart, timeline, words};
+use super::{chart, timeline};
+use crate::i18n;
 use crate::scope::Scope;
 
 /// Opens and clicks of this node, with the last events.
@@ -34,10 +35,10 @@ pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainReco
                         @for seen in &recent.last {
                             li {
                                 span {
-                                    (words::event(seen.kind, l))
-                                    @if let Some(class) = seen.class { span.muted { " · " (words::class(class, l)) } }
+                                    (i18n::event(seen.kind, l))
+                                    @if let Some(class) = seen.class { span.muted { " · " (i18n::class(class, l)) } }
                                 }
-                                (words::second(seen.time))
+                                (i18n::second(seen.time))
                             }
                         }
                     }
@@ -45,7 +46,7 @@ pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainReco
             }
             @if !visitor.is_guest() {
                 p.muted.small {
-                    (l.pick("Of this node, since", "Von diesem Knoten, seit")) " " (words::time(activity.since()))
+                    (l.pick("Of this node, since", "Von diesem Knoten, seit")) " " (i18n::time(activity.since()))
                     (l.pick(", at most 48 hours.", ", höchstens 48 Stunden."))
                 }
             }
@@ -64,7 +65,7 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
                     @let (event, tone) = timeline::event(&entry.event, l);
                     li class=(tone.class()) {
                         strong { (event) }
-                        (words::second(entry.at))
+                        (i18n::second(entry.at))
                         @if let Some(detail) = entry.detail.as_ref().filter(|_| !by_operator(entry, visitor)) {
                             span.detail { (timeline::detail(detail, l)) }
                         }

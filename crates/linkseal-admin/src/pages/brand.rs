@@ -2,7 +2,7 @@
 
 use linkseal_config::pages::{Logo, Pages};
 
-use super::assets::Asset;
+use super::asset::Asset;
 use super::colour;
 
 /// What the pages are called and look like.

@@ -5,7 +5,7 @@ use linkseal_domain::Language;
 use linkseal_event::{HOURS, Hour, Recent};
 use maud::{Markup, html};
 
-use super::words;
+use crate::i18n;
 
 /// Of one hour's bars, and of the space it has, in the drawing's units.
 const BAR: usize = 9;
@@ -20,7 +20,7 @@ pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
     let most = hours.iter().map(|h| h.opens + h.clicks).max().unwrap_or(0).max(1);
     let sum = |of: fn(&Hour) -> u32| hours.iter().map(|h| u64::from(of(h))).sum::<u64>();
     let (opens, clicks, machines) = (sum(|h| h.opens), sum(|h| h.clicks), sum(|h| h.machines));
-    let (opens, clicks) = (words::count(opens, l), words::count(clicks, l));
+    let (opens, clicks) = (i18n::count(opens, l), i18n::count(clicks, l));
     let title = l.pick(
         format!("{opens} opens and {clicks} clicks in the last {HOURS} hours"),
         format!("{opens} Öffnungen und {clicks} Klicks in den letzten {HOURS} Stunden"),
@@ -53,7 +53,7 @@ pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
             }
             div.scale aria-hidden="true" {
                 span { (l.pick("48 h ago", "vor 48 h")) }
-                span { (l.pick("at most", "höchstens")) " " (words::count(most, l)) " / h" }
+                span { (l.pick("at most", "höchstens")) " " (i18n::count(most, l)) " / h" }
                 span { (l.pick("now", "jetzt")) }
             }
             figcaption {
@@ -75,7 +75,7 @@ fn not_counted(machines: u64, l: Language) -> String {
         );
         return l.pick(en, de).to_owned();
     }
-    let count = words::count(machines, l);
+    let count = i18n::count(machines, l);
     l.pick(
         format!("{count} automated requests are not counted."),
         format!("{count} automatische Abrufe sind nicht mitgezählt."),

@@ -13,17 +13,19 @@ use linkseal_domain::{DomainName, DomainRecord};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::settings::{self, Done};
-use super::share::Shared;
+use super::domain_actions::{self, Done};
+use super::page::{Html, Page, see_other};
+use super::state::PagesState;
 use super::visitor::{Subject, Visitor};
-use super::{Html, Page, activity, freeze, layout, progress, records, see_other, words};
-use crate::Context;
-use crate::api::checks::{self, Paging};
-use crate::api::domains::not_registered;
-use crate::input::Params;
-use crate::outsiders::hide_private;
+use super::{activity, freeze, layout, progress, records};
+use crate::context::Context;
+use crate::i18n;
+use crate::input::{Paging, Params};
 use crate::problem::Problem;
+use crate::query;
+use crate::query::timeline::timeline_page;
 use crate::scope::{Reach, Scope};
+use crate::tokens::share::ShareUse;
 use crate::view::{DomainView, Viewer};
 
 /// Entries of the history on the domain's own page.
@@ -32,10 +34,10 @@ const LATEST: &str = "10";
 pub(super) fn pages() -> Vec<Page> {
     let (get, post) = (MethodFilter::GET, MethodFilter::POST);
     vec![
-        Page::new(get, "/domains/{name}", Role::Viewer, Reach::Domain, show).shared(Shared::Looks),
-        Page::new(get, "/domains/{name}/dns", Role::Viewer, Reach::Domain, dns).shared(Shared::Checks),
+        Page::new(get, "/domains/{name}", Role::Viewer, Reach::Domain, show).shared(ShareUse::View),
+        Page::new(get, "/domains/{name}/dns", Role::Viewer, Reach::Domain, dns).shared(ShareUse::Check),
         Page::new(get, "/domains/{name}/history", Role::Viewer, Reach::Domain, history),
-        Page::new(post, "/domains/{name}/verify", Role::Support, Reach::Domain, verify).shared(Shared::Checks),
+        Page::new(post, "/domains/{name}/verify", Role::Support, Reach::Domain, verify).shared(ShareUse::Check),
     ]
 }
 
@@ -69,12 +71,13 @@ pub(super) struct Which {
 /// The domain with its DNS records, looked at now.
 pub(super) async fn dns(
     State(context): State<Arc<Context>>,
+    State(state): State<PagesState>,
     visitor: Visitor,
     Subject(name): Subject,
     Params(which): Params<Which>,
 ) -> Result<Html, Problem> {
     let made = |report: &Arc<DnsReport>| which.at.as_ref().is_some_and(|at| *at == report.checked.to_string());
-    let (record, report) = match context.pages.reports.get(&name).filter(made) {
+    let (record, report) = match state.reports.get(&name).filter(made) {
         Some(report) => {
             let record = record(&context, &visitor, &name).await?;
             (context.control.as_found(record, &report), report)
@@ -88,7 +91,7 @@ pub(super) async fn dns(
         Scope::All => report,
         _ => {
             let mut shown = DnsReport::clone(&report);
-            hide_private(&mut shown);
+            query::dns::redact(&mut shown, &visitor.scope);
             Arc::new(shown)
         }
     };
@@ -98,12 +101,13 @@ pub(super) async fn dns(
 /// Looks at DNS, and has the certificate issued when it is right; what was found is shown next.
 pub(super) async fn verify(
     State(context): State<Arc<Context>>,
+    State(state): State<PagesState>,
     visitor: Visitor,
     Subject(name): Subject,
 ) -> Result<Response, Problem> {
     let (_, report) = context.control.verify(&name, &visitor.actor()).await?;
     let rest = format!("/dns?at={}", report.checked);
-    context.pages.reports.insert(name.clone(), Arc::new(report));
+    state.reports.insert(name.clone(), Arc::new(report));
     Ok(see_other(&visitor.domain_path(&name, &rest)))
 }
 
@@ -114,7 +118,7 @@ async fn history(
     Subject(name): Subject,
     Params(paging): Params<Paging>,
 ) -> Result<Response, Problem> {
-    let page = checks::timeline_page(&context, &name, &paging, &visitor.scope).await?;
+    let page = timeline_page(&context, &name, &paging, &visitor.scope).await?;
     let path = visitor.domain_path(&name, "");
     let older = page.next.map(|next| format!("{path}/history?cursor={next}"));
     let title = format!("{}: {}", visitor.say("History", "Verlauf"), name.to_unicode());
@@ -130,7 +134,7 @@ async fn history(
 
 async fn record(context: &Context, visitor: &Visitor, name: &DomainName) -> Result<DomainRecord, Problem> {
     let record = context.control.store().domain(name).await?;
-    let record = record.ok_or_else(|| not_registered(name))?;
+    let record = record.ok_or_else(|| Problem::not_registered(name))?;
     Ok(visitor.scope.shown(record))
 }
 
@@ -141,13 +145,13 @@ async fn page(
     report: Option<&DnsReport>,
     done: Option<Done>,
 ) -> Result<Html, Problem> {
-    let (viewer, now) = (Viewer::new(&context.control), context.control.clock().now());
+    let (viewer, now) = (Viewer::new(&context.control), context.now());
     let domain = viewer.domain(record);
     let latest = Paging {
         limit: Some(LATEST.to_owned()),
         cursor: None,
     };
-    let history = checks::timeline_page(context, &record.name, &latest, &visitor.scope).await?;
+    let history = timeline_page(context, &record.name, &latest, &visitor.scope).await?;
     let path = visitor.domain_path(&record.name, "");
     let older = format!("{path}/history");
     let older = history.next.filter(|_| !visitor.is_guest()).map(|_| older.as_str());
@@ -181,7 +185,7 @@ async fn page(
             div.stack {
                 (certificate(visitor, &domain))
                 @if !visitor.is_guest() { (facts(visitor, &domain)) }
-                (settings::section(visitor, &domain))
+                (domain_actions::section(visitor, &domain))
                 (activity::history(visitor, &history.entries, older))
             }
         }
@@ -207,7 +211,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
             h2.sr-only #state-title { (l.pick("SSL state", "SSL-Zustand")) }
             div.heading {
                 (layout::badge(ssl.state, l))
-                span.muted.small { (l.pick("since", "seit")) " " (words::time(ssl.since)) }
+                span.muted.small { (l.pick("since", "seit")) " " (i18n::time(ssl.since)) }
             }
             p.sentence data-say { (visitor.text(&ssl.message)) }
             @if !domain.paused && domain.retired.is_none() {
@@ -216,7 +220,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
             @if !(issued && leads_here) && ssl.next_attempt.is_some() && every == 0 {
                 p.muted {
                     (l.pick("We look again by ourselves at", "Wir sehen von selbst wieder nach, um")) " "
-                    @if let Some(t) = ssl.next_attempt { (words::time(t)) }
+                    @if let Some(t) = ssl.next_attempt { (i18n::time(t)) }
                 }
             }
             @if let Some(error) = ssl.last_error {
@@ -228,7 +232,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
                             p.small { @if let Some(id) = &sub.identifier { (id) ": " } q { (sub.detail) } }
                         }
                         p.muted.small {
-                            code { (error.kind) } " · " (words::time(error.at)) " · "
+                            code { (error.kind) } " · " (i18n::time(error.at)) " · "
                             (l.pick("attempt", "Versuch")) " " (ssl.attempts)
                         }
                     }
@@ -279,12 +283,12 @@ fn certificate(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                         dd { (issuer) }
                         dt { (l.pick("Valid", "Gültig")) }
                         dd {
-                            (words::time(from)) " – " (words::time(until))
+                            (i18n::time(from)) " – " (i18n::time(until))
                             @if ssl.state != SslState::Issued { " " span.badge.bad { (l.pick("expired", "abgelaufen")) } }
                         }
                         @if let Some(renewal) = ssl.renew_at.filter(|_| ssl.state == SslState::Issued) {
                             dt { (l.pick("Renews", "Erneuerung")) }
-                            dd { (words::time(renewal)) }
+                            dd { (i18n::time(renewal)) }
                         }
                         dt { (l.pick("For", "Für")) }
                         dd { (ssl.sans.join(", ")) }
@@ -318,17 +322,17 @@ fn facts(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                 dd { (yes(domain.https_ready)) }
                 dt { (l.pick("DNS looked at", "DNS geprüft")) }
                 dd {
-                    @match domain.dns.checked { Some(t) => (words::time(t)), None => (l.pick("never", "nie")) }
+                    @match domain.dns.checked { Some(t) => (i18n::time(t)), None => (l.pick("never", "nie")) }
                 }
                 dt { (l.pick("Added", "Eingetragen")) }
-                dd { (words::time(domain.created)) }
+                dd { (i18n::time(domain.created)) }
                 @if let Some(url) = domain.fallback_url {
                     dt { (l.pick("Broken links lead to", "Kaputte Links führen zu")) }
                     dd { (url) }
                 }
                 @if let Some(retired) = domain.retired {
                     dt { (l.pick("Retired", "Stillgelegt")) }
-                    dd { (words::time(retired)) }
+                    dd { (i18n::time(retired)) }
                 }
             }
         }

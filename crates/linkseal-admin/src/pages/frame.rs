@@ -1,5 +1,5 @@
-//! Around every page: finds out who the visitor is, lets them in to this page or not, checks what
-//! forms carry, and sees that every answer is a page with the headers of one.
+//! The layer around every page: identifies the visitor, checks that they may use the page and that a
+//! form was sent by one of these pages, and gives every answer the form and headers of a page.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,27 +16,22 @@ use linkseal_config::pages::Origin;
 use linkseal_domain::Language;
 use linkseal_domain::messages::minute;
 
-use super::session::Session;
-use super::share;
+use super::page::see_other;
+use super::session::{Session, SessionChange};
+use super::state::PagesState;
 use super::visitor::{Visitor, Who};
-use super::{cookies, form, headers, layout, see_other, sign_in};
-use crate::auth::{self, Caller};
-use crate::client::Peer;
-use crate::endpoint::Rule;
+use super::{cookies, form, headers, layout, sign_in};
+use crate::access::Caller;
+use crate::context::Live;
+use crate::guard;
+use crate::peer::Peer;
 use crate::problem::Problem;
-use crate::scope::Scope;
-use crate::{Context, Live};
+use crate::scope::{Rule, Scope};
+use crate::tokens::share;
 
-/// Set on an answer: the session ends, or another begins.
-#[derive(Clone)]
-pub(super) enum SessionChange {
-    Begin(Session),
-    End,
-}
-
-/// Why someone is not let in.
+/// Why a visitor may not use a page.
 enum Refusal {
-    /// They may sign in.
+    /// Not signed in.
     Stranger,
     Problem(Problem),
 }
@@ -47,46 +42,49 @@ impl From<Problem> for Refusal {
     }
 }
 
-/// The layer around the pages.
-pub(super) async fn frame(State(context): State<Arc<Context>>, request: Request, next: Next) -> Response {
-    around(&context, request, |request| next.run(request)).await
+/// The layer.
+pub(super) async fn frame(State(state): State<PagesState>, request: Request, next: Next) -> Response {
+    around(&state, request, |request| next.run(request)).await
 }
 
-/// Whether someone looks for a page where there is no endpoint: a browser, outside of the API.
-pub(crate) fn is_for_people(request: &Request) -> bool {
+/// The layer around the API: a browser that asks for a path that does not exist, outside of `/v1/`,
+/// gets a page instead of JSON.
+pub(crate) async fn html_fallback(State(state): State<PagesState>, request: Request, next: Next) -> Response {
+    if !asks_for_missing_page(&request) {
+        return next.run(request).await;
+    }
+    let missing = async |_| {
+        Problem::not_found("there is no such page")
+            .on_pages("There is no such page.", "Diese Seite gibt es nicht.")
+            .into_response()
+    };
+    around(&state, request, missing).await
+}
+
+fn asks_for_missing_page(request: &Request) -> bool {
     let accept = request.headers().get(ACCEPT).and_then(|v| v.to_str().ok());
     let html = accept.is_some_and(|a| a.contains("text/html"));
     html && request.extensions().get::<MatchedPath>().is_none() && !request.uri().path().starts_with("/v1/")
 }
 
-/// The page for what is not there.
-pub(crate) async fn not_found(context: &Arc<Context>, request: Request) -> Response {
-    let nothing = async |_| {
-        Problem::not_found("there is no such page")
-            .on_pages("There is no such page.", "Diese Seite gibt es nicht.")
-            .into_response()
-    };
-    around(context, request, nothing).await
-}
-
 async fn around<F: Future<Output = Response>>(
-    context: &Arc<Context>,
+    state: &PagesState,
     request: Request,
     page: impl FnOnce(Request) -> F,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let mut visit = Visit::begin(context, &mut parts);
+    let mut visit = Visit::begin(state, &mut parts);
     let response = match visit.admit(&mut parts, body).await {
         Ok(body) => {
             parts.extensions.insert(visit.visitor.clone());
             page(Request::from_parts(parts, body)).await
         }
         Err(Refusal::Problem(problem)) => problem.into_response(),
-        // What a script asks for is not led astray: it would take the form for what it asked for.
+        // A script is not redirected: it would take the sign-in form for the page it requested.
         Err(Refusal::Stranger) if parts.headers.get("sec-fetch-mode").is_some_and(|m| m != "navigate") => {
-            Problem::unauthorized("the session has ended: load the page again and sign in").into_response()
+            Problem::unauthorized("the session has ended; reload the page and sign in").into_response()
         }
-        Err(Refusal::Stranger) if parts.method.is_safe() => see_other(&sign_in::leading_to(&visit.visitor.here)),
+        Err(Refusal::Stranger) if parts.method.is_safe() => see_other(&sign_in::returning_to(&visit.visitor.here)),
         Err(Refusal::Stranger) => see_other(sign_in::SIGN_IN),
     };
     visit.finish(response)
@@ -94,28 +92,28 @@ async fn around<F: Future<Output = Response>>(
 
 /// One request for a page.
 struct Visit<'c> {
-    context: &'c Context,
+    state: &'c PagesState,
     live: Arc<Live>,
     now: Timestamp,
     visitor: Visitor,
-    /// The address; `None` when it is not known, which lets no one in.
+    /// Without an address the visitor is refused.
     from: Option<IpAddr>,
-    /// Whether it came under TLS, here or at a proxy in front.
+    /// Whether it came over TLS, to this port or to a proxy in front.
     secure: bool,
-    /// Whether it is a shared page.
+    /// Whether it is for a shared page.
     is_shared: bool,
-    /// `None`: none yet; share links have none.
+    /// Guests have none.
     session: Option<Session>,
     /// Cookies to set.
     cookies: Vec<HeaderValue>,
 }
 
 impl<'c> Visit<'c> {
-    /// Takes the language out of the query: handlers need not know of it.
-    fn begin(context: &'c Context, parts: &mut Parts) -> Self {
-        let live = context.live.load_full();
+    /// Removes the language from the query, so that handlers do not see it.
+    fn begin(state: &'c PagesState, parts: &mut Parts) -> Self {
+        let live = state.admin.live.load_full();
         let peer = parts.extensions.get::<Peer>().copied();
-        // A proxy in front is known by the configured name; anyone who pretends to it gains nothing.
+        // The configured Host shows a TLS proxy in front; a client gains nothing by forging it.
         let by_proxy = |url: &Origin| url.is_https() && text(&parts.headers, HOST.as_str()) == Some(url.authority());
         let secure = peer.is_some_and(|p| p.tls) || live.pages.url.as_ref().is_some_and(by_proxy);
         let asked = take_language(&mut parts.uri);
@@ -126,13 +124,13 @@ impl<'c> Visit<'c> {
         let here = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
         let unknown = IpAddr::from([0, 0, 0, 0]);
         Self {
-            context,
-            now: context.control.clock().now(),
+            state,
+            now: state.admin.now(),
             visitor: Visitor {
                 lang,
                 scope: Scope::All,
                 csrf: String::new(),
-                brand: Arc::clone(&live.brand),
+                brand: state.brand.load_full(),
                 who: Who::Stranger,
                 from: peer.map_or(unknown, |p| p.ip),
                 here,
@@ -149,16 +147,16 @@ impl<'c> Visit<'c> {
         }
     }
 
-    /// Lets the visitor in to the page, or not. Returns what of the body is left to read.
+    /// Checks that the visitor may use the page. Returns what is left of the body.
     async fn admit(&mut self, parts: &mut Parts, body: Body) -> Result<Body, Refusal> {
         let from = self
             .from
             .ok_or_else(|| Problem::forbidden("the address of the request is not known"))?;
         if self.live.access.is_open() {
-            auth::check_direct(parts)?;
+            guard::check_direct(parts)?;
         }
         let matched = parts.extensions.get::<MatchedPath>().cloned();
-        if let Some(path) = matched.filter(|p| p.as_str().starts_with(share::PREFIX)) {
+        if let Some(path) = matched.filter(|p| p.as_str().starts_with(share::PATH)) {
             return self.admit_guest(path.as_str(), parts, body).await;
         }
         let rule = self.rule(parts);
@@ -169,34 +167,34 @@ impl<'c> Visit<'c> {
                 Who::Stranger | Who::Guest(_) => return Err(Refusal::Stranger),
             };
             caller.must_be(needed)?;
-            auth::vouch(parts);
-            auth::must_reach(self.context, &caller, rule.reach, parts).await?;
+            guard::mark_authenticated(parts);
+            guard::must_reach(&self.state.admin, &caller, rule.reach, parts).await?;
         }
         if parts.method.is_safe() {
             return Ok(body);
         }
         self.check_source(&parts.headers)?;
-        let sessions = &self.context.pages.sessions;
+        let sessions = &self.state.sessions;
         let session = self.session.as_ref();
         let is_right = |token: &str| session.is_some_and(|s| sessions.is_form_token(token, s));
         let is_stranger = matches!(self.visitor.who, Who::Stranger);
         let max = if is_stranger { form::MAX_SMALL } else { form::MAX_FORM };
         let read = form::read(parts, body, max, self.visitor.lang, is_right).await;
-        // Anyone who left the sign-in open for too long gets it again.
+        // The session of a sign-in form that was open for too long has ended: show a new form.
         read.map_err(|problem| if is_stranger { Refusal::Stranger } else { problem.into() })
     }
 
-    /// Lets in anyone who has a share link. No cookie is read or set: in a frame on another site there is
-    /// none, and anyone who is signed in beside it is a stranger here.
+    /// Checks a guest's share link. No cookie is read or set: browsers send none in a frame on another
+    /// site, and a session in the same browser must not matter here.
     async fn admit_guest(&mut self, path: &str, parts: &mut Parts, body: Body) -> Result<Body, Refusal> {
         self.is_shared = true;
         self.cookies.clear();
-        let (shares, lang) = (&self.context.pages.shares, self.visitor.lang);
-        let void = || {
+        let (shares, lang) = (&self.state.admin.shares, self.visitor.lang);
+        let invalid = || {
             let detail = match lang {
-                Language::En => "This link has run out or was taken back. Ask for a new one where you got it.",
+                Language::En => "This link has expired or was revoked. Please ask the sender for a new one.",
                 Language::De => {
-                    "Dieser Link ist abgelaufen oder wurde zurückgenommen. Bitten Sie dort um einen neuen, wo Sie ihn bekommen haben."
+                    "Dieser Link ist abgelaufen oder wurde widerrufen. Bitte fordern Sie beim Absender einen neuen an."
                 }
             };
             Problem::not_found(detail)
@@ -209,27 +207,25 @@ impl<'c> Visit<'c> {
             .map(|(_, value)| value.to_owned());
         let token = token.unwrap_or_default();
         self.visitor.who = Who::Guest(token.clone());
-        let link = shares.open(&token, self.now).ok_or_else(void)?;
-        let record = self
-            .context
-            .control
-            .store()
-            .domain(&link.name)
-            .await
-            .map_err(Problem::from)?;
+        let link = shares.open(&token, self.now).ok_or_else(invalid)?;
+        let store = self.state.admin.control.store();
+        let record = store.domain(&link.name).await.map_err(Problem::from)?;
         if !record.is_some_and(|record| link.is_of(&record)) {
-            return Err(void().into());
+            return Err(invalid().into());
         }
-        let shared = self.context.pages.shared.get(&(method(parts), path.to_owned()));
-        let kind = *shared.ok_or_else(|| Problem::method("this page is not made for that"))?;
-        let late = |until| {
-            let (problem, at) = (format!("too often by this link; try again at {until}"), minute(until));
+        let cost = self.state.shared.get(&(method(parts), path.to_owned()));
+        let cost = *cost.ok_or_else(|| Problem::method("this page does not support that method"))?;
+        let too_often = |until| {
+            let (problem, at) = (
+                format!("this link was used too often; try again at {until}"),
+                minute(until),
+            );
             Problem::later(problem, until, self.now).on_pages(
-                format!("This link was used too often; please try again after {at}."),
-                format!("Dieser Link wurde zu oft verwendet; bitte versuchen Sie es nach {at} erneut."),
+                format!("This link was used too often. Please try again after {at}."),
+                format!("Dieser Link wurde zu oft aufgerufen. Bitte versuchen Sie es nach {at} erneut."),
             )
         };
-        shares.take(&token, kind, self.now).map_err(late)?;
+        shares.take(&token, cost, self.now).map_err(too_often)?;
         self.visitor.scope = Scope::Domain(link.name);
         self.visitor.csrf = shares.form_token(&token);
         if parts.method.is_safe() {
@@ -242,7 +238,7 @@ impl<'c> Visit<'c> {
         .await?)
     }
 
-    /// Forms come from pages of this port, under the name it was asked by or the configured one.
+    /// Forms must come from pages of this port, under the requested or the configured host name.
     fn check_source(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let host = text(headers, HOST.as_str());
         let configured = self.live.pages.url.as_ref().map(|url| url.authority());
@@ -250,22 +246,21 @@ impl<'c> Visit<'c> {
         form::check_source(headers, &own)
     }
 
-    /// What is not in the table is no one's page, but a signed-in visitor gets to know that.
+    /// Only signed-in visitors are told that a page does not exist.
     fn rule(&self, parts: &Parts) -> Rule {
         let Some(path) = parts.extensions.get::<MatchedPath>() else {
             return Rule::UNKNOWN;
         };
-        let rules = &self.context.pages.rules;
+        let rules = &self.state.rules;
         rules
             .get(&(method(parts), path.as_str().to_owned()))
             .copied()
             .unwrap_or(Rule::UNKNOWN)
     }
 
-    /// Finds the session, or begins one for a visitor who has none: forms need it, that to sign
-    /// in too.
+    /// Finds the session or begins one: forms need it, including the one to sign in.
     fn identify(&mut self, headers: &HeaderMap, from: IpAddr) -> Result<(), Problem> {
-        let (sessions, access) = (&self.context.pages.sessions, &self.live.access);
+        let (sessions, access) = (&self.state.sessions, &self.live.access);
         let cookie = cookies::session(headers, self.secure);
         let (session, cookie) = match cookie.and_then(|c| sessions.read(c, access, self.now)) {
             Some(session) => {
@@ -298,7 +293,7 @@ impl<'c> Visit<'c> {
             .extend(value.and_then(|v| cookies::set_session(v, self.secure)));
     }
 
-    /// Makes a page of what went wrong, and sets the headers and cookies.
+    /// Turns a problem into a page, and sets headers and cookies.
     fn finish(mut self, mut response: Response) -> Response {
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             let mut page = (response.status(), layout::problem(&self.visitor, &problem)).into_response();
@@ -307,11 +302,11 @@ impl<'c> Visit<'c> {
             }
             response = page;
         }
-        let sessions = &self.context.pages.sessions;
+        let sessions = &self.state.sessions;
         if let Some(change) = response.extensions_mut().remove::<SessionChange>() {
-            // What was signed in before is over, whatever comes.
-            if let Some(before) = &self.session {
-                sessions.end(before, self.now);
+            // The previous session ends in either case.
+            if let Some(previous) = &self.session {
+                sessions.end(previous, self.now);
             }
             let cookie = match change {
                 SessionChange::Begin(session) => sessions.cookie(&session),
@@ -340,7 +335,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|v| v.to_str().ok())
 }
 
-/// Takes `lang` out of a query. `None`: it names no language there are texts in.
+/// Removes `lang` from a query, and returns it if it is a supported language.
 fn take_language(uri: &mut Uri) -> Option<Language> {
     let query = uri.query()?;
     let is_language = |part: &&str| *part == "lang" || part.starts_with("lang=");
@@ -362,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_language_is_taken_out_of_the_query() {
+    fn the_language_is_removed_from_the_query() {
         for (given, left, language) in [
             ("/?lang=de", "/", Some(Language::De)),
             ("/a?q=x&lang=en&r=y", "/a?q=x&r=y", Some(Language::En)),

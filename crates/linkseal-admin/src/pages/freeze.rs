@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::visitor::Visitor;
-use super::words;
-use crate::Context;
+use crate::context::Context;
+use crate::i18n;
 use crate::problem::Problem;
 use crate::view::FreezeView;
 
@@ -18,7 +18,7 @@ pub(super) async fn banner(context: &Context, visitor: &Visitor) -> Result<Marku
             @if let Some(freeze) = freeze {
                 p.alert.note role="status" {
                     (visitor.say("All orders have been frozen since", "Alle Bestellungen sind angehalten seit")) " "
-                    (words::time(freeze.since))
+                    (i18n::time(freeze.since))
                     @if let Some(by) = freeze.by { " " (visitor.say("by", "von")) " " (by) }
                     @if let Some(note) = freeze.note { ": " (note) } @else { "." }
                 }

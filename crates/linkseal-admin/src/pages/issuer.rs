@@ -14,12 +14,13 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::form::Form;
+use super::page::{Html, Page, see_other};
 use super::visitor::Visitor;
-use super::words::{self, count};
-use super::{Html, Page, freeze, layout, see_other};
-use crate::Context;
-use crate::api::issuer::{Account, Budget, Issuer};
+use super::{freeze, layout};
+use crate::context::Context;
+use crate::i18n::{self, count};
 use crate::problem::Problem;
+use crate::query::issuer::{Account, Budget, Issuer};
 use crate::scope::Reach;
 
 pub(super) fn pages() -> Vec<Page> {
@@ -54,7 +55,7 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
         @if let Some(until) = issuer.held_back {
             p.alert.note role="status" {
                 (l.pick("The CA holds all orders back until", "Die CA hält alle Bestellungen auf bis")) " "
-                (words::time(until)) "."
+                (i18n::time(until)) "."
             }
         }
         div.columns {
@@ -115,7 +116,7 @@ fn queue(issuer: &Issuer, l: Language) -> Markup {
                     Some(t) => {
                         (count(forecast.queued, l)) " "
                         (l.pick("wait; the last is expected to be through by", "warten; die letzte ist voraussichtlich durch am"))
-                        " " (words::time(t)) "."
+                        " " (i18n::time(t)) "."
                     },
                     None if forecast.queued > 0 => {
                         (count(forecast.queued, l)) " " (l.pick("wait.", "warten."))
@@ -160,7 +161,7 @@ fn budget(budget: &Budget, l: Language) -> Markup {
         "failed_per_name" => l.pick("Failed checks of one name", "Gescheiterte Prüfungen eines Namens"),
         other => other,
     };
-    let per = words::span(Duration::from_secs(budget.per_seconds), l);
+    let per = i18n::span(Duration::from_secs(budget.per_seconds), l);
     let of = format!("{} / {per}", count(budget.count, l));
     html! {
         div.heading {
@@ -192,7 +193,7 @@ fn account(account: &Account, visitor: &Visitor) -> Markup {
                     "ours" => l.pick("cannot be used from here", "von hier aus nicht nutzbar"),
                     _ => l.pick("keeps failing", "scheitert wiederholt"),
                 })
-                @if let Some(until) = account.until { " (" (l.pick("until", "bis")) " " (words::time(until)) ")" }
+                @if let Some(until) = account.until { " (" (l.pick("until", "bis")) " " (i18n::time(until)) ")" }
                 @if let Some(why) = &account.why { ": " (why) }
             }
             dt { (l.pick("Account", "Konto")) }
@@ -204,7 +205,7 @@ fn account(account: &Account, visitor: &Visitor) -> Markup {
             }
             @if let Some(created) = account.created {
                 dt { (l.pick("Since", "Seit")) }
-                dd { (words::time(created)) }
+                dd { (i18n::time(created)) }
             }
         }
         @if account.until.is_some() && visitor.can(Role::Admin) {

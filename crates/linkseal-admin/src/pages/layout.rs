@@ -5,10 +5,11 @@ use linkseal_domain::Language;
 use linkseal_domain::ssl::State;
 use maud::{DOCTYPE, Markup, html};
 
-use super::Html;
 use super::assets::{ICON, SCRIPT, STYLE};
+use super::icons;
+use super::page::Html;
 use super::visitor::Visitor;
-use super::{icons, words};
+use crate::i18n;
 use crate::problem::Problem;
 use crate::scope::Scope;
 
@@ -136,7 +137,7 @@ pub(super) fn badge(state: State, l: Language) -> Markup {
                 State::Pending => (icons::clock()),
                 State::Unknown => (icons::question()),
             }
-            (words::state(state, l))
+            (i18n::state(state, l))
         }
     }
 }

@@ -8,13 +8,14 @@ use linkseal_config::admin::Role;
 use linkseal_domain::ssl::{Reason, State as SslState};
 use maud::{Markup, html};
 
+use super::page::{Html, Page};
 use super::visitor::Visitor;
-use super::words::{self, count};
-use super::{Html, Page, freeze, layout};
-use crate::Context;
-use crate::api::domains::{self, List, Listed};
+use super::{freeze, layout};
+use crate::context::Context;
+use crate::i18n::{self, count};
 use crate::input::Params;
 use crate::problem::Problem;
+use crate::query::domains::{DomainFilter, Listed, listed};
 use crate::scope::{Reach, Scope};
 use crate::view::{Counts, DomainView, Viewer};
 
@@ -25,13 +26,13 @@ pub(super) fn pages() -> Vec<Page> {
 async fn show(
     State(context): State<Arc<Context>>,
     visitor: Visitor,
-    Params(mut list): Params<List>,
+    Params(mut list): Params<DomainFilter>,
 ) -> Result<Html, Problem> {
     // People paste what they have at hand.
     list.q = list.q.map(|q| pasted(&q)).filter(|q| !q.is_empty());
     list.tenant = list.tenant.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
     let _turn = visitor.list_turn(&context).await?;
-    let Listed { records, next, counts } = domains::listed(&context, &visitor.scope, list.clone()).await?;
+    let Listed { records, next, counts } = listed(&context, &visitor.scope, list.clone()).await?;
     let viewer = Viewer::new(&context.control);
     let domains: Vec<_> = records.iter().map(|r| viewer.domain(r)).collect();
     let title = visitor.say("Domains", "Domains");
@@ -70,7 +71,7 @@ fn pasted(text: &str) -> String {
 
 struct Shown<'a> {
     visitor: &'a Visitor,
-    list: &'a List,
+    list: &'a DomainFilter,
     counts: &'a Counts,
 }
 
@@ -91,12 +92,12 @@ impl Shown<'_> {
                     @for state in states {
                         @let (text, number) = match state {
                             None => (v.say("all", "alle"), all),
-                            Some(SslState::Issued) => (words::state(SslState::Issued, v.lang), c.issued),
-                            Some(SslState::Pending) => (words::state(SslState::Pending, v.lang), c.pending),
-                            Some(SslState::Unknown) => (words::state(SslState::Unknown, v.lang), c.unknown),
+                            Some(SslState::Issued) => (i18n::state(SslState::Issued, v.lang), c.issued),
+                            Some(SslState::Pending) => (i18n::state(SslState::Pending, v.lang), c.pending),
+                            Some(SslState::Unknown) => (i18n::state(SslState::Unknown, v.lang), c.unknown),
                         };
                         @let here = self.list.state == state && self.list.reason.is_none();
-                        @let list = List { state, reason: None, cursor: None, ..self.list.clone() };
+                        @let list = DomainFilter { state, reason: None, cursor: None, ..self.list.clone() };
                         li class=(state.map_or("all", SslState::as_str)) {
                             a href=(address(&list)) aria-current=[here.then_some("true")] {
                                 strong { (count(number, v.lang)) }
@@ -124,10 +125,10 @@ impl Shown<'_> {
                         select #reason name="reason" {
                             option value="" { (v.say("any", "jeder")) }
                             @for state in SslState::ALL {
-                                optgroup label=(words::state(state, v.lang)) {
+                                optgroup label=(i18n::state(state, v.lang)) {
                                     @for reason in Reason::ALL.iter().filter(|r| r.state() == state) {
                                         option value=(reason.as_str()) selected[list.reason == Some(*reason)] {
-                                            (words::reason(*reason, v.lang))
+                                            (i18n::reason(*reason, v.lang))
                                         }
                                     }
                                 }
@@ -146,7 +147,7 @@ impl Shown<'_> {
                     }
                     div.actions {
                         button.primary { (v.say("Find", "Suchen")) }
-                        @if *list != List::default() {
+                        @if *list != DomainFilter::default() {
                             a href="/" { (v.say("Show all", "Alle zeigen")) }
                         }
                     }
@@ -189,13 +190,13 @@ impl Shown<'_> {
                     @if domain.retired.is_some() { " " span.tag { (v.say("retired", "stillgelegt")) } }
                 }
                 td.nowrap role="cell" { (layout::badge(domain.ssl.state, v.lang)) }
-                td role="cell" { (words::reason(domain.ssl.reason, v.lang)) }
+                td role="cell" { (i18n::reason(domain.ssl.reason, v.lang)) }
                 td.extra role="cell" data-label=(v.say("Tenant:", "Mandant:")) {
                     @if domain.tenant != domain.name.as_str() { (domain.tenant) }
                     @else { span.muted { (v.say("its own", "eigener")) } }
                 }
                 td.extra role="cell" data-label=(v.say("until", "bis")) {
-                    @if let Some(t) = domain.ssl.not_after { (words::day(t)) } @else { span.muted { "–" } }
+                    @if let Some(t) = domain.ssl.not_after { (i18n::day(t)) } @else { span.muted { "–" } }
                 }
             }
         }
@@ -219,11 +220,11 @@ impl Shown<'_> {
 
     fn pager(&self, next: Option<&str>) -> Markup {
         let (v, list) = (self.visitor, self.list);
-        let first = List {
+        let first = DomainFilter {
             cursor: None,
             ..list.clone()
         };
-        let next = next.map(|next| List {
+        let next = next.map(|next| DomainFilter {
             cursor: Some(next.to_owned()),
             ..list.clone()
         });
@@ -243,7 +244,7 @@ impl Shown<'_> {
 }
 
 /// The list's address.
-fn address(list: &List) -> String {
+fn address(list: &DomainFilter) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let pairs = [
         ("q", list.q.as_deref()),
@@ -286,13 +287,13 @@ mod tests {
 
     #[test]
     fn an_address_holds_what_was_asked_for() {
-        assert_eq!(address(&List::default()), "/");
-        let list = List {
+        assert_eq!(address(&DomainFilter::default()), "/");
+        let list = DomainFilter {
             q: Some("a&b".into()),
             state: Some(SslState::Pending),
             tenant: Some("kö x".into()),
             cursor: Some("YQ".into()),
-            ..List::default()
+            ..DomainFilter::default()
         };
         assert_eq!(address(&list), "/?q=a%26b&state=pending&tenant=k%C3%B6+x&cursor=YQ");
     }

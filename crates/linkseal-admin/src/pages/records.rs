@@ -5,9 +5,10 @@ use linkseal_domain::Language;
 use linkseal_domain::ssl::State as SslState;
 use maud::{Markup, html};
 
+use super::icons;
 use super::layout::copy;
 use super::visitor::Visitor;
-use super::{icons, words};
+use crate::i18n;
 use crate::view::DnsView;
 
 /// What was found, with what to do about it.
@@ -38,7 +39,7 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
         section.card #records aria-labelledby="records-title" {
             div.heading {
                 h2 #records-title { (l.pick("DNS records", "DNS-Einträge")) }
-                span.muted.small { (l.pick("looked at", "geprüft")) " " (words::time(report.checked)) }
+                span.muted.small { (l.pick("looked at", "geprüft")) " " (i18n::time(report.checked)) }
             }
             p.alert.good[report.verified].note[report.https && !report.verified].info[not_known] role="status" { (summary) }
             // That it arrives is of interest only while it matters.
@@ -49,7 +50,7 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
             @for purpose in [Purpose::Https, Purpose::Mail, Purpose::Domain] {
                 @let of = report.records.iter().filter(|r| r.purpose == purpose).collect::<Vec<_>>();
                 @if !of.is_empty() {
-                    h3 { (words::purpose(purpose, l)) }
+                    h3 { (i18n::purpose(purpose, l)) }
                     @for record in of { (row(visitor, record)) }
                 }
             }
@@ -127,7 +128,7 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
                         (l.pick("A change made now is visible everywhere", "Eine Änderung jetzt ist überall sichtbar"))
                     }
                 }
-                dd { (l.pick("by", "spätestens")) " " (words::time(t)) }
+                dd { (l.pick("by", "spätestens")) " " (i18n::time(t)) }
             }
             @if let Some(ttl) = record.ttl {
                 dt { "TTL" }
@@ -146,7 +147,7 @@ fn verdict(word: RecordStatus, l: Language) -> Markup {
                 RecordStatus::Warning => (icons::exclaim()),
                 _ => (icons::cross()),
             }
-            (words::verdict(word, l))
+            (i18n::verdict(word, l))
         }
     }
 }

@@ -14,13 +14,15 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::domain_actions::Done;
 use super::form::Form;
-use super::settings::Done;
+use super::layout;
+use super::page::{Html, Page};
 use super::visitor::Visitor;
-use super::{Html, Page, layout, words};
-use crate::Context;
-use crate::api::import::{in_flight, is_comment, registrable, without_mark};
+use crate::context::Context;
+use crate::i18n;
 use crate::problem::Problem;
+use crate::query::import::{in_flight, is_comment, without_bom, without_state};
 use crate::scope::Reach;
 
 /// Lines of one import by a page: what people look through; programs send more to the API.
@@ -63,7 +65,7 @@ async fn register(
     visitor: Visitor,
     Form(typed): Form<Typed>,
 ) -> Result<Response, Problem> {
-    let name_error = |e| words::name_error(e, visitor.lang);
+    let name_error = |e| i18n::name_error(e, visitor.lang);
     let name = DomainName::parse(&typed.name);
     let sending = typed.sending_domain.as_deref().map(DomainName::parse).transpose();
     let (name, sending_domain) = match (name, sending) {
@@ -91,7 +93,7 @@ async fn register(
         }
         Err(error) => {
             let wrong = Wrong {
-                all: Some(words::operator_error(&error, visitor.lang)),
+                all: Some(i18n::operator_error(&error, visitor.lang)),
                 ..Wrong::default()
             };
             let status = Problem::from(error).status();
@@ -154,7 +156,7 @@ async fn import(
     visitor: Visitor,
     Form(sent): Form<Lines>,
 ) -> Result<Response, Problem> {
-    let lines = (1..).zip(without_mark(&sent.lines).lines().map(str::trim));
+    let lines = (1..).zip(without_bom(&sent.lines).lines().map(str::trim));
     let lines: Vec<(usize, String)> = lines
         .filter(|(_, l)| !is_comment(l))
         .map(|(n, l)| (n, as_json(l)))
@@ -198,7 +200,7 @@ async fn import(
 /// domain, set apart by commas, semicolons or tabs.
 fn as_json(line: &str) -> String {
     if line.starts_with('{') {
-        return registrable(line.to_owned());
+        return without_state(line.to_owned());
     }
     let mut cells = line.split([',', ';', '\t']).map(|cell| cell.trim().trim_matches('"'));
     let mut cell = || cells.next().filter(|cell| !cell.is_empty());
@@ -241,7 +243,7 @@ fn import_page(visitor: &Visitor, lines: &str, result: Option<Markup>) -> Html {
 /// What came of each line.
 fn results(visitor: &Visitor, done: &[Import]) -> Markup {
     let v = visitor;
-    let of = |result: &str| words::count(done.iter().filter(|i| i.result == result).count() as u64, v.lang);
+    let of = |result: &str| i18n::count(done.iter().filter(|i| i.result == result).count() as u64, v.lang);
     let is_fine = done.iter().all(|i| i.error.is_none());
     html! {
         p.alert.good[is_fine] role="status" {
@@ -283,7 +285,7 @@ fn results(visitor: &Visitor, done: &[Import]) -> Markup {
 }
 
 fn result(visitor: &Visitor, import: &Import) -> Markup {
-    let why = import.refused.as_ref().map(|e| words::operator_error(e, visitor.lang));
+    let why = import.refused.as_ref().map(|e| i18n::operator_error(e, visitor.lang));
     html! {
         @match why.as_ref().or(import.error.as_ref()) {
             Some(error) => { span.badge.bad { (visitor.say("not taken", "nicht übernommen")) } " " (error) },

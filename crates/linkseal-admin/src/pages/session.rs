@@ -12,8 +12,8 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
 
-use super::key::Signer;
-use crate::auth::{Access, Token};
+use crate::access::{Access, Token};
+use crate::tokens::signing::{PagesKey, Signer};
 
 /// From signing in to signing in again.
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -46,6 +46,13 @@ pub(crate) struct Session {
     by: Option<By>,
 }
 
+/// Response extension: the visitor's session ends, or is replaced.
+#[derive(Clone)]
+pub(super) enum SessionChange {
+    Begin(Session),
+    End,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct By {
     name: String,
@@ -54,7 +61,7 @@ struct By {
 }
 
 impl Sessions {
-    pub(super) fn new(key: &super::key::PagesKey) -> Self {
+    pub(super) fn new(key: &PagesKey) -> Self {
         Self {
             cookies: key.signer("sessions"),
             forms: key.signer("forms"),
@@ -185,8 +192,8 @@ mod tests {
     use linkseal_config::AdminToken;
     use linkseal_config::admin::Role;
 
-    use super::super::key::test_key;
     use super::*;
+    use crate::tokens::signing::test_key;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 

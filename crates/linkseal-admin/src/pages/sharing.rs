@@ -11,11 +11,13 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::form::Form;
+use super::page::{Html, Page};
 use super::visitor::{Subject, Visitor};
-use super::{Html, Page, freeze, layout, words};
-use crate::Context;
-use crate::api::share::{Link, Wish, make_link};
+use super::{freeze, layout};
+use crate::context::Context;
+use crate::i18n;
 use crate::problem::Problem;
+use crate::query::share::{ShareLink, ShareRequest, create_share_link};
 use crate::scope::Reach;
 
 /// The lifetimes that can be chosen: as the API takes them, and in words.
@@ -44,15 +46,15 @@ async fn share(
     State(context): State<Arc<Context>>,
     visitor: Visitor,
     Subject(name): Subject,
-    Form(wish): Form<Wish>,
+    Form(request): Form<ShareRequest>,
 ) -> Result<Html, Problem> {
-    let Link { url, expires } = make_link(&context, &name, wish, &visitor.actor()).await?;
+    let ShareLink { url, expires } = create_share_link(&context, &name, request, &visitor.actor()).await?;
     let v = &visitor;
     let made = html! {
         div.card role="status" {
             h2 { (v.say("The link", "Der Link")) }
             p { code { (url) } " " (layout::copy_link(v, &url, v.say("the link", "der Link"))) }
-            p.muted { (v.say("It works until", "Er gilt bis")) " " (words::time(expires)) "." }
+            p.muted { (v.say("It works until", "Er gilt bis")) " " (i18n::time(expires)) "." }
             @if url.starts_with('/') {
                 p.muted { (v.say("pages.url is not configured: put this server’s address before it.",
                     "pages.url ist nicht konfiguriert: die Adresse dieses Servers gehört davor.")) }

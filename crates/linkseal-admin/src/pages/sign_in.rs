@@ -12,11 +12,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::form::Form;
-use super::frame::SessionChange;
+use super::layout;
+use super::page::{Html, Page, see_other};
+use super::session::SessionChange;
+use super::state::PagesState;
 use super::visitor::{Visitor, Who};
-use super::{Page, layout, see_other};
-use crate::Context;
-use crate::auth::wrong_token;
+use crate::context::Context;
+use crate::guard::unknown_token;
 use crate::input::Params;
 use crate::problem::Problem;
 
@@ -25,14 +27,14 @@ pub(super) const SIGN_IN: &str = "/sign-in";
 
 pub(super) fn pages() -> Vec<Page> {
     vec![
-        Page::for_anybody(MethodFilter::GET, SIGN_IN, show),
-        Page::for_anybody(MethodFilter::POST, SIGN_IN, sign_in),
-        Page::for_anybody(MethodFilter::POST, "/sign-out", sign_out),
+        Page::public(MethodFilter::GET, SIGN_IN, show),
+        Page::public(MethodFilter::POST, SIGN_IN, sign_in),
+        Page::public(MethodFilter::POST, "/sign-out", sign_out),
     ]
 }
 
 /// The address of the sign-in that leads back to a page.
-pub(super) fn leading_to(path: &str) -> String {
+pub(super) fn returning_to(path: &str) -> String {
     let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
     format!("{SIGN_IN}?next={next}")
 }
@@ -61,13 +63,14 @@ struct Attempt {
 
 async fn sign_in(
     State(context): State<Arc<Context>>,
+    State(state): State<PagesState>,
     visitor: Visitor,
     Form(attempt): Form<Attempt>,
 ) -> Result<Response, Problem> {
-    let (now, live) = (context.control.clock().now(), context.live.load());
+    let (now, live) = (context.now(), context.live.load());
     let next = inside(attempt.next.as_deref());
     let Some(token) = live.access.find(attempt.token.trim().as_bytes()) else {
-        wrong_token(&context, visitor.from)?;
+        unknown_token(&context, visitor.from)?;
         let wrong = visitor.say("This token is not known here.", "Dieses Token ist hier nicht bekannt.");
         return Ok((StatusCode::FORBIDDEN, form(&visitor, &next, Some(wrong))).into_response());
     };
@@ -78,7 +81,7 @@ async fn sign_in(
     };
     let line = audit_entry(&actor, now, "sign_in", "pages".to_owned(), Value::Null, Value::Null);
     context.control.store().append_audit(line).await?;
-    let session = context.pages.sessions.begin(Some(token), now);
+    let session = state.sessions.begin(Some(token), now);
     let mut response = see_other(&next);
     response.extensions_mut().insert(SessionChange::Begin(session));
     Ok(response)
@@ -90,7 +93,7 @@ async fn sign_out() -> Response {
     response
 }
 
-fn form(visitor: &Visitor, next: &str, wrong: Option<&str>) -> super::Html {
+fn form(visitor: &Visitor, next: &str, wrong: Option<&str>) -> Html {
     let body = html! {
         form.card.form.narrow method="post" action=(SIGN_IN) {
             (layout::form_token(visitor))

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::extract::Path;
 use http::request::Parts;
 use linkseal_config::admin::Role;
 use linkseal_control::{Actor, GUEST};
@@ -13,8 +12,10 @@ use linkseal_domain::{DomainName, Language};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::brand::Brand;
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
+use crate::i18n::with_language;
+use crate::input::PathDomain;
 use crate::problem::Problem;
 use crate::scope::Scope;
 
@@ -131,7 +132,7 @@ impl Visitor {
         match self.caller() {
             Some(caller) => {
                 let clock = context.control.clock();
-                context.turns.for_registration(caller, clock).await
+                context.checks.for_registration(caller, clock).await
             }
             None => Ok(None),
         }
@@ -143,11 +144,6 @@ impl Visitor {
             Who::Stranger | Who::Guest(_) => None,
         }
     }
-}
-
-pub(super) fn with_language(path: &str, language: Language) -> String {
-    let joint = if path.contains('?') { '&' } else { '?' };
-    format!("{path}{joint}lang={}", language.tag())
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Visitor {
@@ -170,11 +166,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Subject {
         if let Scope::Domain(name) = visitor.scope {
             return Ok(Self(name));
         }
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|e| Problem::invalid(e.body_text()))?;
-        DomainName::parse(&text)
-            .map(Self)
-            .map_err(|e| Problem::invalid_name("the name in the path", e))
+        let PathDomain(name) = PathDomain::from_request_parts(parts, state).await?;
+        Ok(Self(name))
     }
 }

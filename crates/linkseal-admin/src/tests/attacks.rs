@@ -10,10 +10,10 @@ use super::events::Stream;
 use super::pages::{Browser, csrf};
 use super::*;
 use crate::api::EVENT_STREAMS;
-use crate::client::Peer;
-use crate::health;
-use crate::life::Life;
-use crate::server::{Port, Server};
+use crate::api::health;
+use crate::peer::Peer;
+use crate::port::server::{Port, Server};
+use crate::port::watchdog::Watchdog;
 
 const TENANT: &str = "tenant-viewer-token-0123";
 /// What a bystander's request may take on a busy machine; without an attack it takes a millisecond.
@@ -69,7 +69,7 @@ async fn many_connections_that_do_not_read_close_the_port_to_nobody() {
         .find(|l| l.starts_with("linkseal_admin_connections_closed_total{reason=\"displaced\"}"))
         .unwrap();
     let count: u32 = displaced.rsplit(' ').next().unwrap().parse().unwrap();
-    assert!(count >= 300 - crate::places::MAX as u32, "{displaced}");
+    assert!(count >= 300 - crate::port::slots::MAX as u32, "{displaced}");
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_connection_that_does_not_read_ends_in_time() {
     let (mut client, io) = tokio::io::duplex(256);
     tokio::time::pause();
     let begun = tokio::time::Instant::now();
-    let life = Arc::new(Life::new(begun));
+    let watchdog = Arc::new(Watchdog::new(begun));
     let peer = Peer {
         ip: [203, 0, 113, 7].into(),
         tls: false,
@@ -93,7 +93,7 @@ async fn a_connection_that_does_not_read_ends_in_time() {
     };
     tokio::select! {
         () = asks => {}
-        () = server.serve(io, peer, &life) => {}
+        () = server.serve(io, peer, &watchdog) => {}
     }
     let took = begun.elapsed();
     assert!(
@@ -110,7 +110,7 @@ async fn a_client_that_reads_a_byte_now_and_then_ends_in_time() {
     let (mut client, io) = tokio::io::duplex(64);
     tokio::time::pause();
     let begun = tokio::time::Instant::now();
-    let life = Arc::new(Life::new(begun));
+    let watchdog = Arc::new(Watchdog::new(begun));
     let peer = Peer {
         ip: [203, 0, 113, 7].into(),
         tls: false,
@@ -127,7 +127,7 @@ async fn a_client_that_reads_a_byte_now_and_then_ends_in_time() {
     };
     tokio::select! {
         () = drips => {}
-        () = server.serve(io, peer, &life) => {}
+        () = server.serve(io, peer, &watchdog) => {}
     }
     let took = begun.elapsed();
     assert!(
@@ -190,7 +190,7 @@ async fn right_tokens_get_in_whatever_came_before_from_the_same_address() {
 async fn a_tenant_s_viewer_takes_its_own_streams_only() {
     let edge = Harness::start(with_a_tenant()).await;
     let mut taken = Vec::new();
-    for _ in 0..EVENT_STREAMS.token {
+    for _ in 0..EVENT_STREAMS.per_tenant_token {
         taken.push(Stream::open_by(&edge, TENANT, "", None).await);
     }
     let one_more = edge.call("GET", "/v1/events").token(TENANT).send().await;

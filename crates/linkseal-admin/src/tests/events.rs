@@ -136,7 +136,7 @@ async fn what_cannot_be_is_refused_and_streams_are_bounded() {
     let call = harness.call("GET", "/v1/events").header("last-event-id", "17");
     call.send().await.is_problem(400, "invalid_request");
     let mut open = Vec::new();
-    for _ in 0..crate::api::EVENT_STREAMS.all {
+    for _ in 0..crate::api::EVENT_STREAMS.total {
         open.push(Stream::open(&harness, "", None).await);
     }
     harness.get("/v1/events").await.is_problem(429, "rate_limited");

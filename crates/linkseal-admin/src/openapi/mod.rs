@@ -1,19 +1,19 @@
-//! The description of the API (OpenAPI 3.1), made from the endpoints and the types themselves.
+//! The description of the API (OpenAPI 3.1), derived from the endpoints and the types.
+
+mod operation;
 
 use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Content, Endpoint};
-use super::operation;
-use super::problem::Problem;
-use super::scope::Reach;
+use crate::endpoint::{Content, Endpoint};
+use crate::problem::Problem;
+use crate::scope::Reach;
 
-/// Where the shapes stand in the document.
+/// Where the document holds the schemas of types.
 const SCHEMAS: &str = "/components/schemas";
 
-/// The document.
-pub(super) fn document(endpoints: &[Endpoint]) -> Value {
+pub(crate) fn document(endpoints: &[Endpoint]) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = SCHEMAS.into());
     let mut shapes = settings.into_generator();
     let mut paths = Map::new();
@@ -35,7 +35,7 @@ pub(super) fn document(endpoints: &[Endpoint]) -> Value {
         "info": {
             "title": "linkseal admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Keys are always present, null when empty. Errors are application/problem+json (RFC 9457) with a `code`. Without configured tokens it answers on loopback only, and no token is needed.",
+            "description": "Keys are always present; a missing value is null. Errors are application/problem+json (RFC 9457) with a `code`. Without configured tokens the API answers on loopback only, and no token is needed.",
         },
         "tags": tags,
         "paths": paths,
@@ -56,17 +56,17 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
     }
     let problem = shapes.subschema_for::<Problem>();
     let problem = json!({"application/problem+json": {"schema": problem}});
-    // What is foreseen has the endpoint's own words, in the form all refusals have.
+    // An error that the endpoint describes itself has the common schema.
     for status in ["429", "502"] {
         if let Some(foreseen) = answers.get_mut(status).and_then(Value::as_object_mut) {
             foreseen.insert("content".to_owned(), problem.clone());
         }
     }
-    for refusal in operation::refusals(endpoint) {
-        let shared = || json!({"$ref": format!("#/components/responses/{}", refusal.name)});
-        answers.entry(refusal.status).or_insert_with(shared);
+    for error in operation::errors(endpoint) {
+        let shared = || json!({"$ref": format!("#/components/responses/{}", error.name)});
+        answers.entry(error.status).or_insert_with(shared);
     }
-    answers.insert("default".to_owned(), answer("It was not done.", problem));
+    answers.insert("default".to_owned(), answer("Another error.", problem));
     let mut parameters = in_path(endpoint.path);
     if let Some(query) = endpoint.query {
         parameters.extend(in_query(&query(shapes)));
@@ -81,6 +81,9 @@ fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
         described.insert("requestBody".to_owned(), body);
     }
     described.insert("responses".to_owned(), answers.into());
+    if endpoint.deprecated {
+        described.insert("deprecated".to_owned(), json!(true));
+    }
     let security = if endpoint.rule.role.is_some() {
         json!([{"token": []}])
     } else {
@@ -111,20 +114,20 @@ fn media(content: &Content, shapes: &mut SchemaGenerator) -> Value {
     }
 }
 
-/// The parameters in braces.
+/// The path parameters.
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
     names.map(|name| operation::path_parameter(path, name)).collect()
 }
 
-/// The members of the object that a query is read into.
+/// The query parameters: the members of the object that the query is read into.
 fn in_query(shape: &Schema) -> Vec<Value> {
     let members = shape.get("properties").and_then(Value::as_object);
     let parameter = |(name, schema): (&String, &Value)| {
         let mut schema = schema.clone();
         let description = schema.as_object_mut().and_then(|s| s.remove("description"));
         operation::without_null(&mut schema);
-        // An empty one counts as left out.
+        // An empty parameter counts as absent.
         json!({
             "name": name, "in": "query", "required": false, "allowEmptyValue": true, "description": description,
             "schema": schema,

@@ -1,12 +1,12 @@
-//! How an endpoint is named, grouped and refused in the description of the API, for those who
-//! generate a client from it.
+//! Operation ids, tags, parameters and common errors in the description of the API, for generated
+//! clients.
 
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::Endpoint;
+use crate::endpoint::Endpoint;
 
-/// Names that say more than method and path do.
+/// Operation ids that say more than method and path.
 const NAMES: [(&str, &str, &str); 37] = [
     ("GET", "/healthz", "getLiveness"),
     ("GET", "/readyz", "getReadiness"),
@@ -22,7 +22,6 @@ const NAMES: [(&str, &str, &str); 37] = [
     ("POST", "/v1/domains/{name}/reissue", "reissueCertificate"),
     ("GET", "/v1/domains/{name}/dns", "getDomainDns"),
     ("GET", "/v1/domains/{name}/timeline", "listDomainTimeline"),
-    ("GET", "/v1/domains/{name}/activity", "getDomainActivity"),
     ("POST", "/v1/domains/{name}/share", "createShareLink"),
     ("DELETE", "/v1/domains/{name}/share", "endShareLinks"),
     ("POST", "/v1/domains/https_ready", "areHttpsReady"),
@@ -33,6 +32,7 @@ const NAMES: [(&str, &str, &str); 37] = [
     ("PUT", "/v1/issuer/freeze", "freezeOrders"),
     ("DELETE", "/v1/issuer/freeze", "thawOrders"),
     ("DELETE", "/v1/issuer/holds", "endHolds"),
+    ("DELETE", "/v1/mass-failure", "endMassFailureHold"),
     ("DELETE", "/v1/suspicion", "endSuspicion"),
     ("POST", "/v1/links/inspect", "inspectLink"),
     ("GET", "/v1/events", "followEvents"),
@@ -47,8 +47,8 @@ const NAMES: [(&str, &str, &str); 37] = [
     ("DELETE", "/v1/kills/{kind}/{value}", "deleteKill"),
 ];
 
-/// The operationId: of the table, else of method and path.
-pub(super) fn name(endpoint: &Endpoint) -> String {
+/// The operationId: from the table, else derived from method and path.
+pub(crate) fn name(endpoint: &Endpoint) -> String {
     let named = NAMES
         .iter()
         .find(|(method, path, _)| *method == endpoint.method.as_str() && *path == endpoint.path);
@@ -68,8 +68,8 @@ pub(super) fn name(endpoint: &Endpoint) -> String {
     name
 }
 
-/// The group it is in: what its path begins with.
-pub(super) fn tag(endpoint: &Endpoint) -> &'static str {
+/// The tag: the first segment of the path.
+pub(crate) fn tag(endpoint: &Endpoint) -> &'static str {
     let path = endpoint.path.strip_prefix("/v1").unwrap_or(endpoint.path);
     let first = path
         .trim_start_matches('/')
@@ -83,73 +83,73 @@ pub(super) fn tag(endpoint: &Endpoint) -> &'static str {
     }
 }
 
-/// A refusal that several endpoints share.
-pub(super) struct Refusal {
-    pub(super) status: &'static str,
-    pub(super) name: &'static str,
+/// An error that several endpoints have in common.
+pub(crate) struct SharedError {
+    pub(crate) status: &'static str,
+    pub(crate) name: &'static str,
     when: &'static str,
     code: &'static str,
 }
 
-const REFUSALS: [Refusal; 9] = [
-    Refusal {
+const SHARED_ERRORS: [SharedError; 9] = [
+    SharedError {
         status: "400",
         name: "InvalidRequest",
-        when: "A name or value that is not allowed.",
+        when: "A name or value is not allowed.",
         code: "invalid_request or invalid_name",
     },
-    Refusal {
+    SharedError {
         status: "401",
         name: "Unauthorized",
-        when: "No token, or none that is known.",
+        when: "The token is missing or unknown.",
         code: "unauthorized",
     },
-    Refusal {
+    SharedError {
         status: "403",
         name: "Forbidden",
         when: "The token's role or tenant does not allow it.",
         code: "forbidden",
     },
-    Refusal {
+    SharedError {
         status: "404",
         name: "NotFound",
-        when: "There is no such thing, or it is not this token's.",
+        when: "It does not exist, or is outside the token's scope.",
         code: "not_found",
     },
-    Refusal {
+    SharedError {
         status: "408",
         name: "TooSlow",
-        when: "The body took too long.",
+        when: "Receiving the body took too long.",
         code: "invalid_request",
     },
-    Refusal {
+    SharedError {
         status: "409",
         name: "Conflict",
-        when: "It contradicts what is there.",
+        when: "The request conflicts with the present state.",
         code: "conflict",
     },
-    Refusal {
+    SharedError {
         status: "413",
         name: "TooLarge",
         when: "The body is too large.",
         code: "invalid_request",
     },
-    Refusal {
+    SharedError {
         status: "429",
         name: "RateLimited",
-        when: "Too much at a time, too many wrong tokens, or a limit of the CA; `retry_at` and Retry-After say when to come back.",
+        when: "Too many requests at once, too many wrong tokens, or a rate limit of the CA; `retry_at` and Retry-After say when to try again.",
         code: "rate_limited",
     },
-    Refusal {
+    SharedError {
         status: "503",
         name: "StoreUnavailable",
-        when: "The store cannot be read or written now.",
+        when: "The store cannot be read or written at the moment.",
         code: "store_unavailable",
     },
 ];
 
-/// How an endpoint may refuse, beside what it says itself.
-pub(super) fn refusals(endpoint: &Endpoint) -> impl Iterator<Item = &'static Refusal> {
+/// The common errors of an endpoint.
+pub(crate) fn errors(endpoint: &Endpoint) -> impl Iterator<Item = &'static SharedError> {
     let guarded = endpoint.rule.role.is_some();
     let in_path = endpoint.path.contains('{');
     let body = endpoint.body.is_some();
@@ -157,10 +157,10 @@ pub(super) fn refusals(endpoint: &Endpoint) -> impl Iterator<Item = &'static Ref
     let deletes = endpoint.method == Method::DELETE;
     let stored = endpoint.path.starts_with("/v1/");
     let query = endpoint.query.is_some();
-    REFUSALS.iter().filter(move |refusal| match refusal.status {
+    SHARED_ERRORS.iter().filter(move |error| match error.status {
         "400" => in_path || body || query,
         "401" | "403" | "429" => guarded,
-        // What deletes may find nothing.
+        // There may be nothing to delete.
         "404" => in_path || deletes,
         "408" | "413" => body,
         "409" => changes && guarded,
@@ -169,12 +169,12 @@ pub(super) fn refusals(endpoint: &Endpoint) -> impl Iterator<Item = &'static Ref
     })
 }
 
-/// All refusals, as `components.responses`.
-pub(super) fn responses(problem: &Value) -> Value {
-    let response = |refusal: &Refusal| {
-        let description = format!("{} `code` is {}.", refusal.when, refusal.code);
+/// All common errors, as `components.responses`.
+pub(crate) fn responses(problem: &Value) -> Value {
+    let response = |error: &SharedError| {
+        let description = format!("{} `code` is {}.", error.when, error.code);
         let content = json!({"application/problem+json": {"schema": problem}});
-        let response = match refusal.status {
+        let response = match error.status {
             "429" => json!({
                 "description": description,
                 "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
@@ -182,13 +182,13 @@ pub(super) fn responses(problem: &Value) -> Value {
             }),
             _ => json!({"description": description, "content": content}),
         };
-        (refusal.name.to_owned(), response)
+        (error.name.to_owned(), response)
     };
-    REFUSALS.iter().map(response).collect::<Map<_, _>>().into()
+    SHARED_ERRORS.iter().map(response).collect::<Map<_, _>>().into()
 }
 
-/// The shape of a parameter in a path.
-pub(super) fn path_parameter(path: &str, name: &str) -> Value {
+/// A path parameter.
+pub(crate) fn path_parameter(path: &str, name: &str) -> Value {
     let of_domain = path.starts_with("/v1/domains/");
     let schema = match name {
         "name" if of_domain => json!({"type": "string", "format": "hostname", "minLength": 1, "maxLength": 253}),
@@ -206,8 +206,8 @@ pub(super) fn path_parameter(path: &str, name: &str) -> Value {
     json!({"name": name, "in": "path", "required": true, "schema": schema, "example": example})
 }
 
-/// A query leaves a parameter out instead of sending null.
-pub(super) fn without_null(schema: &mut Value) {
+/// Removes null from the schema of a query parameter, which is left out instead.
+pub(crate) fn without_null(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(kinds) = object.get_mut("type").and_then(Value::as_array_mut) {
         kinds.retain(|kind| kind != "null");

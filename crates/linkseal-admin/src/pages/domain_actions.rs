@@ -15,9 +15,11 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::form::Form;
+use super::layout;
+use super::page::{Page, see_other};
 use super::visitor::{Subject, Visitor};
-use super::{Page, layout, see_other, words};
-use crate::Context;
+use crate::context::Context;
+use crate::i18n;
 use crate::problem::Problem;
 use crate::scope::Reach;
 use crate::view::DomainView;
@@ -176,7 +178,7 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
 
 /// What a new certificate costs of the limits.
 fn reissue_costs(l: Language) -> Markup {
-    let per = words::span(REISSUES.per, l);
+    let per = i18n::span(REISSUES.per, l);
     html! {
         (l.pick("Orders a new one even if the current one is valid. It uses up: one order of the account and one certificate under the registered domain at the CA, and one of",
             "Stellt ein neues aus, auch wenn das jetzige noch gilt. Das verbraucht: eine Bestellung des Kontos und ein Zertifikat unter der registrierten Domain bei der CA sowie eine von"))
@@ -267,12 +269,12 @@ async fn reissue(
         Ok(Reissue::NotBefore(until)) => {
             let sentence = html! {
                 (visitor.say("The CA’s limits allow the next order at", "Die Limits der CA erlauben die nächste Bestellung am"))
-                " " (words::time(until)) "."
+                " " (i18n::time(until)) "."
             };
             (StatusCode::TOO_MANY_REQUESTS, sentence)
         }
         Err(error) => {
-            let sentence = words::operator_error(&error, visitor.lang);
+            let sentence = i18n::operator_error(&error, visitor.lang);
             (Problem::from(error).status(), html! { (sentence) })
         }
     };

@@ -1,5 +1,5 @@
-//! TLS of the admin port: under edge.name's certificate, and as long as there is none under one of
-//! our own, so that the port that says why there is none can be reached.
+//! TLS of the admin port: edge.name's certificate, or a self-signed one until there is that, so that
+//! the port that says why it is missing can be reached.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,14 +11,13 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
-use super::Context;
+use crate::context::Context;
 
-/// What the port accepts TLS with.
-pub(super) fn acceptor(context: &Arc<Context>) -> Result<TlsAcceptor, rustls::Error> {
+pub(crate) fn acceptor(context: &Arc<Context>) -> Result<TlsAcceptor, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let resolver = EdgeCertificate {
         context: Arc::clone(context),
-        own: OnceLock::new(),
+        self_signed: OnceLock::new(),
     };
     let mut tls = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
@@ -29,45 +28,44 @@ pub(super) fn acceptor(context: &Arc<Context>) -> Result<TlsAcceptor, rustls::Er
 }
 
 /// Whether edge.name's certificate is in memory.
-pub(super) fn has_certificate(context: &Context, name: &DomainName) -> bool {
-    context
-        .certificates
-        .cached(name, context.control.clock().now())
-        .is_some()
+pub(crate) fn has_certificate(context: &Context, name: &DomainName) -> bool {
+    context.certificates.cached(name, context.now()).is_some()
 }
 
-/// edge.name's certificate, whatever name the client asks for: admin ports are reached by address
-/// too.
+/// Presents edge.name's certificate whatever name the client asks for: admin ports are reached by
+/// address, too.
 struct EdgeCertificate {
     context: Arc<Context>,
-    /// Made at its first use, never stored. `None` in it: it cannot be made.
-    own: OnceLock<Option<Arc<CertifiedKey>>>,
+    /// The self-signed certificate; made at its first use, never stored.
+    self_signed: OnceLock<Option<Arc<CertifiedKey>>>,
 }
 
 impl ResolvesServerCert for EdgeCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let context = &self.context;
         let name = &context.live.load().edge_name;
-        match context.certificates.cached(name, context.control.clock().now()) {
+        match context.certificates.cached(name, context.now()) {
             Some(certificate) => Some(Arc::clone(&certificate.key)),
-            None => self.own.get_or_init(|| make(name)).clone(),
+            None => self.self_signed.get_or_init(|| self_signed(name)).clone(),
         }
     }
 }
 
-fn make(name: &DomainName) -> Option<Arc<CertifiedKey>> {
+fn self_signed(name: &DomainName) -> Option<Arc<CertifiedKey>> {
     let made = rcgen::generate_simple_self_signed([name.as_str().to_owned()]);
-    let made = made.inspect_err(|error| tracing::error!(%error, "no certificate for the admin port can be made"));
+    let made = made
+        .inspect_err(|error| tracing::error!(%error, "creating a self-signed certificate for the admin port failed"));
     let made = made.ok()?;
     let certificate = Certificate::new(&made.cert.pem(), &made.key_pair.serialize_der());
-    let certificate = certificate.inspect_err(|error| tracing::error!(%error, "no certificate for the admin port"));
+    let certificate = certificate
+        .inspect_err(|error| tracing::error!(%error, "the self-signed certificate for the admin port is unusable"));
     let fingerprint = digest(&SHA256, made.cert.der());
     let sha256: String = fingerprint.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     tracing::warn!(
         %name,
         sha256,
-        "the admin port has no certificate of edge.name yet and shows a self-signed one until it has: compare its \
-         fingerprint before you send a token, and see GET /v1/domains/{name} for what is missing"
+        "edge.name has no certificate yet; the admin port presents a self-signed one (compare its fingerprint before \
+         sending a token; GET /v1/domains/{name} says what is missing)"
     );
     Some(certificate.ok()?.key)
 }

@@ -12,8 +12,14 @@ use linkseal_event::EventType;
 use linkseal_event::verdict::Class;
 use maud::{Markup, html};
 
+/// A path with the language as a parameter.
+pub(crate) fn with_language(path: &str, language: Language) -> String {
+    let separator = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{separator}lang={}", language.tag())
+}
+
 /// What the badge says.
-pub(super) fn state(state: State, l: Language) -> &'static str {
+pub(crate) fn state(state: State, l: Language) -> &'static str {
     match state {
         State::Issued => l.pick("SSL issued", "SSL ausgestellt"),
         State::Pending => l.pick("SSL pending", "SSL ausstehend"),
@@ -22,7 +28,7 @@ pub(super) fn state(state: State, l: Language) -> &'static str {
 }
 
 /// A reason in a few words, for lists; the whole sentence is in [`linkseal_domain::messages`].
-pub(super) fn reason(reason: Reason, l: Language) -> &'static str {
+pub(crate) fn reason(reason: Reason, l: Language) -> &'static str {
     let (en, de) = match reason {
         Reason::Ok => ("Secured", "Gesichert"),
         Reason::Renewing => ("Renewal is running", "Erneuerung läuft"),
@@ -51,7 +57,7 @@ pub(super) fn reason(reason: Reason, l: Language) -> &'static str {
 }
 
 /// What a record's check came to.
-pub(super) fn verdict(word: RecordStatus, l: Language) -> &'static str {
+pub(crate) fn verdict(word: RecordStatus, l: Language) -> &'static str {
     let (en, de) = match word {
         RecordStatus::Ok => ("Right", "Stimmt"),
         RecordStatus::Warning => ("Works, with a warning", "Geht, mit Warnung"),
@@ -65,7 +71,7 @@ pub(super) fn verdict(word: RecordStatus, l: Language) -> &'static str {
 }
 
 /// What records are asked for.
-pub(super) fn purpose(purpose: Purpose, l: Language) -> &'static str {
+pub(crate) fn purpose(purpose: Purpose, l: Language) -> &'static str {
     let (en, de) = match purpose {
         Purpose::Https => ("For HTTPS", "Für HTTPS"),
         Purpose::Mail => (
@@ -81,7 +87,7 @@ pub(super) fn purpose(purpose: Purpose, l: Language) -> &'static str {
 }
 
 /// What happened, as the list of last events says it.
-pub(super) fn event(kind: EventType, l: Language) -> &'static str {
+pub(crate) fn event(kind: EventType, l: Language) -> &'static str {
     let (en, de) = match kind {
         EventType::Open => ("Open", "Öffnung"),
         EventType::Click => ("Click", "Klick"),
@@ -100,7 +106,7 @@ pub(super) fn event(kind: EventType, l: Language) -> &'static str {
 }
 
 /// Who did it.
-pub(super) fn class(class: Class, l: Language) -> &'static str {
+pub(crate) fn class(class: Class, l: Language) -> &'static str {
     let (en, de) = match class {
         Class::Human => ("a person", "ein Mensch"),
         Class::Proxy => ("a mail provider, for a person", "ein Mailanbieter, für einen Menschen"),
@@ -112,7 +118,7 @@ pub(super) fn class(class: Class, l: Language) -> &'static str {
 }
 
 /// Why a text is no name, for anyone who typed it.
-pub(super) fn name_error(error: NameError, l: Language) -> String {
+pub(crate) fn name_error(error: NameError, l: Language) -> String {
     let german = match &error {
         NameError::NotHostOnly(host) => {
             &format!("Geben Sie nur den Hostnamen ein, ohne https://, Port und Pfad: {host}")
@@ -211,12 +217,12 @@ pub(crate) fn sentence(text: &str) -> String {
 }
 
 /// A moment, to the minute, as the sentences have it.
-pub(super) fn time(t: Timestamp) -> Markup {
+pub(crate) fn time(t: Timestamp) -> Markup {
     html! { time datetime=(t) { (minute(t)) } }
 }
 
 /// A moment, to the second, for what follows closely on something else.
-pub(super) fn second(t: Timestamp) -> Markup {
+pub(crate) fn second(t: Timestamp) -> Markup {
     let seconds = t.as_secs().rem_euclid(60);
     let text = minute(t);
     let text = text.strip_suffix(" UTC").unwrap_or(&text);
@@ -224,13 +230,13 @@ pub(super) fn second(t: Timestamp) -> Markup {
 }
 
 /// A day, for lists.
-pub(super) fn day(t: Timestamp) -> Markup {
+pub(crate) fn day(t: Timestamp) -> Markup {
     let text = minute(t);
     html! { time datetime=(t) { (text.get(..10).unwrap_or(&text)) } }
 }
 
 /// A span in its largest whole unit or two: `3 h`, `7 d`, `90 s`.
-pub(super) fn span(span: Duration, l: Language) -> String {
+pub(crate) fn span(span: Duration, l: Language) -> String {
     let seconds = span.as_secs();
     let days = l.pick("d", "Tage");
     match seconds {
@@ -243,7 +249,7 @@ pub(super) fn span(span: Duration, l: Language) -> String {
 }
 
 /// A count with its thousands set apart.
-pub(super) fn count(number: impl Into<u64>, l: Language) -> String {
+pub(crate) fn count(number: impl Into<u64>, l: Language) -> String {
     let digits = number.into().to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -1,6 +1,6 @@
-//! Who a request comes from: the peer of its socket, or, where that is a proxy of the platform's
-//! (`admin.trusted_proxies`), the client that the proxy names in a PROXY header, in `Forwarded`
-//! (RFC 7239) or in `X-Forwarded-For`. From others these headers are not believed.
+//! The client of a request behind the proxies in `admin.trusted_proxies`: the one that the proxy names
+//! in a PROXY header, in `Forwarded` (RFC 7239) or in `X-Forwarded-For`. These headers are ignored
+//! from any other peer.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,8 +12,10 @@ use linkseal_net::proxy_protocol::{self, Header, ProxyError};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Headers that proxies add, beside all that begin with `x-forwarded-`.
-const BY_PROXIES: [&str; 6] = [
+use crate::peer::Peer;
+
+/// Headers that proxies add, beside those that begin with `x-forwarded-`.
+const PROXY_HEADERS: [&str; 6] = [
     "x-real-ip",
     "x-client-ip",
     "true-client-ip",
@@ -22,30 +24,22 @@ const BY_PROXIES: [&str; 6] = [
     "x-original-forwarded-for",
 ];
 
-/// The address a request comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
-    pub(super) ip: IpAddr,
-    /// Whether it came under TLS, here or at a trusted proxy.
-    pub(super) tls: bool,
-}
-
-/// The proxies whose word on clients counts.
+/// The trusted proxies.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proxies(Vec<IpNet>);
+pub(crate) struct Proxies(Vec<IpNet>);
 
 impl Proxies {
-    pub(super) fn new(networks: Vec<IpNet>) -> Self {
+    pub(crate) fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
 
-    pub(super) fn contain(&self, peer: IpAddr) -> bool {
+    pub(crate) fn contain(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.0.iter().any(|network| network.contains(&peer))
     }
 
-    /// Who a request comes from that arrived from `peer`.
-    pub(super) fn client(&self, headers: &HeaderMap, peer: Peer) -> Peer {
+    /// The client of a request that arrived from `peer`.
+    pub(crate) fn client(&self, headers: &HeaderMap, peer: Peer) -> Peer {
         if !self.contain(peer.ip) {
             return peer;
         }
@@ -60,14 +54,14 @@ impl Proxies {
         let scheme = forwarded.last().and_then(|e| parameter(e, "proto"));
         let scheme = scheme.or_else(|| list(headers, "x-forwarded-proto").last());
         Peer {
-            ip: self.last_stranger(&named).unwrap_or(peer.ip),
+            ip: self.nearest_client(&named).unwrap_or(peer.ip),
             tls: peer.tls || scheme.is_some_and(|s| s.eq_ignore_ascii_case("https")),
         }
     }
 
-    /// The last address that is no proxy of ours: what stands before it, that client may have made
-    /// up. `None`: there is none, or what our proxy names is no address.
-    fn last_stranger(&self, named: &[Option<IpAddr>]) -> Option<IpAddr> {
+    /// The last address that is no trusted proxy: that client may have invented the ones before it.
+    /// `None` if a trusted proxy names something other than an address.
+    fn nearest_client(&self, named: &[Option<IpAddr>]) -> Option<IpAddr> {
         let mut nearest = None;
         for ip in named.iter().rev() {
             nearest = Some((*ip)?);
@@ -78,8 +72,12 @@ impl Proxies {
         nearest
     }
 
-    /// Takes a PROXY header off a connection, where a trusted proxy begins with one.
-    pub(super) async fn greeted(&self, stream: &mut TcpStream, peer: SocketAddr) -> Result<IpAddr, ProxyError> {
+    /// Reads the PROXY header of a connection from a trusted proxy, if it begins with one.
+    pub(crate) async fn read_proxy_header(
+        &self,
+        stream: &mut TcpStream,
+        peer: SocketAddr,
+    ) -> Result<IpAddr, ProxyError> {
         let ip = peer.ip().to_canonical();
         if !self.contain(ip)
             || !timeout(proxy_protocol::DEADLINE, begins_with_proxy(stream))
@@ -95,7 +93,7 @@ impl Proxies {
     }
 }
 
-/// Whether a PROXY header comes first. No request and no ClientHello begins as either version does.
+/// Whether a PROXY header comes first. No HTTP request and no ClientHello begins like version 1 or 2.
 async fn begins_with_proxy(stream: &TcpStream) -> io::Result<bool> {
     loop {
         let mut start = [0; 2];
@@ -108,15 +106,15 @@ async fn begins_with_proxy(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// The header that tells of a proxy in front. `None`: there is none.
-pub(super) fn forwarding_header(headers: &HeaderMap) -> Option<&str> {
-    let tells = |name: &&str| {
+/// A header that shows that a proxy forwarded the request.
+pub(crate) fn forwarding_header(headers: &HeaderMap) -> Option<&str> {
+    let by_proxy = |name: &&str| {
         *name == FORWARDED.as_str()
             || *name == VIA.as_str()
             || name.starts_with("x-forwarded-")
-            || BY_PROXIES.contains(name)
+            || PROXY_HEADERS.contains(name)
     };
-    headers.keys().map(http::HeaderName::as_str).find(tells)
+    headers.keys().map(http::HeaderName::as_str).find(by_proxy)
 }
 
 /// The elements of all `Forwarded` headers.
@@ -145,7 +143,8 @@ fn parameter<'e>(element: &'e str, name: &str) -> Option<&'e str> {
     values.next().map(|(_, value)| value.trim().trim_matches('"'))
 }
 
-/// A node's address: with or without a port, IPv6 in brackets or not. `None`: it is hidden.
+/// The address of a node: with or without a port, IPv6 with or without brackets. `None` for an
+/// obfuscated node (RFC 7239 §6.3).
 fn address(node: &str) -> Option<IpAddr> {
     let ip = node
         .parse()
@@ -170,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_proxies_of_ours_name_clients() {
+    fn only_trusted_proxies_name_clients() {
         let claimed = [("x-forwarded-for", "198.51.100.7")];
         assert_eq!(client("203.0.113.1", &claimed), "203.0.113.1");
         assert_eq!(client("127.0.0.1", &claimed), "198.51.100.7");
@@ -178,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_stranger_counts_and_not_what_they_say() {
+    fn the_last_address_that_is_no_proxy_is_the_client() {
         let chain = "192.0.2.66, 198.51.100.7:4711, 10.1.1.1";
         assert_eq!(client("127.0.0.1", &[("x-forwarded-for", chain)]), "198.51.100.7");
         let lines = [("x-forwarded-for", "192.0.2.66"), ("x-forwarded-for", "198.51.100.7")];
         assert_eq!(client("127.0.0.1", &lines), "198.51.100.7");
         let forwarded = "for=192.0.2.66;by=x, For=\"[2001:db8::7]:443\";proto=https, for=10.2.2.2";
         assert_eq!(client("10.9.9.9", &[("forwarded", forwarded)]), "2001:db8::7");
-        // All are ours: the first one asks.
+        // All are trusted proxies: the first one is the client.
         assert_eq!(
             client("127.0.0.1", &[("x-forwarded-for", "10.1.1.1, 10.2.2.2")]),
             "10.1.1.1"
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_hides_is_the_proxy() {
+    fn the_proxy_is_the_client_where_it_hides_it() {
         for hidden in ["for=unknown", "for=_secret", "proto=https", "for=\"a,b\""] {
             assert_eq!(client("127.0.0.1", &[("forwarded", hidden)]), "127.0.0.1", "{hidden}");
         }
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_recognized() {
+    fn proxy_headers_are_recognized() {
         for name in [
             "forwarded",
             "via",

@@ -1,16 +1,21 @@
-//! What a report on DNS shows to those who are not the platform's own people. The edge may ask a
-//! resolver that knows internal names; their addresses are not for a tenant to find out.
+//! What callers other than the platform's own see of a DNS report. The edge may use a resolver that
+//! knows internal names, whose addresses must not be disclosed to a tenant.
 
 use std::net::IpAddr;
 
 use linkseal_dns::DnsReport;
 use linkseal_net::address::is_public;
 
-/// Stands where an address stood.
+use crate::scope::Scope;
+
+/// Replaces an address.
 const HIDDEN: &str = "(a private address)";
 
-/// Hides private addresses, those aside that are asked for.
-pub(super) fn hide_private(report: &mut DnsReport) {
+/// Hides private addresses from a limited scope, except for expected ones.
+pub(crate) fn redact(report: &mut DnsReport, scope: &Scope) {
+    if *scope == Scope::All {
+        return;
+    }
     let asked: Vec<String> = report.records.iter().flat_map(|r| r.expected.clone()).collect();
     for row in &mut report.records {
         for found in &mut row.found {

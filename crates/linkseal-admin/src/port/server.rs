@@ -1,5 +1,4 @@
-//! The sockets of the admin port and of the health port: bound, accepted from in bounds, TLS off
-//! loopback, HTTP/1.1.
+//! Accepts connections on a socket of the admin port or the health port and serves them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -20,27 +19,27 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
-use super::Context;
-use super::client::Peer;
-use super::counters::Closed;
-use super::life::{Answer, Life, Streams, Watched};
-use super::places::{self, From, Places};
+use super::slots::{self, Arrival, Slots};
 use super::tls;
+use super::watchdog::{LongLived, Watchdog, Watched, WatchedBody};
+use crate::context::Context;
+use crate::counters::Closed;
+use crate::peer::Peer;
 
-/// From accept, or from the answer before, to the end of a request's headers.
+/// From accept, or from the previous answer, to the end of a request's headers.
 const HEADER_TIME: Duration = Duration::from_secs(30);
-/// For a TLS handshake, with edge.name's certificate to be loaded first.
+/// For a TLS handshake, including loading edge.name's certificate.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// How long edge.name's certificate is waited for when it is not in memory. Where none can be had,
-/// one of our own is shown: this port tells why there is none.
+/// How long a handshake waits for edge.name's certificate to be loaded, before the self-signed one is
+/// presented.
 const CERTIFICATE_TIME: Duration = Duration::from_secs(3);
-/// How often a connection is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a connection is checked for its time limits.
+const CHECK: Duration = Duration::from_secs(1);
 
-/// Binds the admin port. Port 0 is a free port. Needs a tokio runtime.
+/// Binds the sockets of the admin or health port. Needs a tokio runtime.
 ///
 /// # Errors
-/// When an address cannot be listened on; the sentence says which and why.
+/// When an address cannot be bound; the error says which and why.
 pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
     addresses
         .iter()
@@ -48,55 +47,54 @@ pub fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
         .collect()
 }
 
-/// What a port is for.
+/// Which port a socket is of.
 #[derive(Clone)]
-pub(super) enum Port {
-    /// Everything; under TLS off loopback.
+pub(crate) enum Port {
+    /// API and pages; TLS off loopback.
     Admin(TlsAcceptor),
-    /// Probes and scrapers: plain everywhere.
+    /// Probes and scrapers; plain HTTP everywhere.
     Health,
 }
 
 /// Serves one socket.
-pub(super) struct Server {
+pub(crate) struct Server {
     context: Arc<Context>,
     router: Router,
     port: Port,
-    places: Arc<Places>,
+    slots: Arc<Slots>,
     tasks: Tasks,
 }
 
 impl Server {
-    pub(super) fn new(context: &Arc<Context>, router: Router, port: Port, tasks: &Tasks) -> Self {
+    pub(crate) fn new(context: &Arc<Context>, router: Router, port: Port, tasks: &Tasks) -> Self {
         Self {
             context: Arc::clone(context),
             router,
             port,
-            places: Arc::default(),
+            slots: Arc::default(),
             tasks: tasks.clone(),
         }
     }
 
-    /// Accepts until the tasks are told to stop, then closes the socket.
-    pub(super) async fn run(self, socket: TcpListener) {
+    /// Accepts until the tasks stop, then closes the socket.
+    pub(crate) async fn run(self, socket: TcpListener) {
         let server = Arc::new(self);
         let Ok(local) = socket.local_addr() else { return };
         let on_loopback = local.ip().to_canonical().is_loopback();
         let stop = server.tasks.token().clone();
         let mut each = |(stream, peer): (TcpStream, SocketAddr)| {
-            let (place, gone) = server.places.take(server.from(peer.ip()));
-            if let Some(network) = gone {
+            let (slot, evicted) = server.slots.take(server.arrival(peer.ip()));
+            if let Some(client) = evicted {
                 server.context.counters.closed(Closed::Displaced);
-                tracing::debug!(%peer, %network, "a connection to the admin port had to go for another");
+                tracing::debug!(%peer, %client, "no slot left on the admin port; closed another connection for a new one");
             }
             let this = Arc::clone(&server);
             server.tasks.spawn(async move {
-                let life = Arc::clone(&place.life);
+                let watchdog = &slot.watchdog;
                 tokio::select! {
-                    () = life.closing() => {}
-                    () = this.connection(stream, peer, on_loopback, &place.life) => {}
+                    () = watchdog.closing() => {}
+                    () = this.connection(stream, peer, on_loopback, watchdog) => {}
                 }
-                drop(place);
             });
         };
         tokio::select! {
@@ -106,67 +104,67 @@ impl Server {
         listener::accept_waiting(socket, each);
     }
 
-    /// Behind a trusted proxy and on this machine are many.
-    fn from(&self, peer: IpAddr) -> From {
+    /// A trusted proxy and this machine stand for many clients, so they may take all slots.
+    fn arrival(&self, peer: IpAddr) -> Arrival {
         let is_proxy = self.context.live.load().proxies.contain(peer);
         let on_this_machine = peer.to_canonical().is_loopback();
-        From {
+        Arrival {
             peer,
             share: if on_this_machine || is_proxy {
-                places::MAX
+                slots::MAX
             } else {
-                places::SHARE
+                slots::PER_CLIENT
             },
             is_local: on_this_machine && !is_proxy,
         }
     }
 
-    async fn connection(&self, mut stream: TcpStream, peer: SocketAddr, on_loopback: bool, life: &Arc<Life>) {
+    async fn connection(&self, mut stream: TcpStream, peer: SocketAddr, on_loopback: bool, watchdog: &Arc<Watchdog>) {
         let live = self.context.live.load_full();
-        let client = match live.proxies.greeted(&mut stream, peer).await {
+        let client = match live.proxies.read_proxy_header(&mut stream, peer).await {
             Ok(client) => client,
-            Err(error) => return tracing::debug!(%peer, %error, "no PROXY header from a trusted proxy"),
+            Err(error) => return tracing::debug!(%peer, %error, "invalid PROXY header from a trusted proxy"),
         };
         let tls = match &self.port {
             Port::Admin(tls) if !on_loopback && !live.plain => tls,
-            _ => return self.serve(stream, Peer { ip: client, tls: false }, life).await,
+            _ => return self.serve(stream, Peer { ip: client, tls: false }, watchdog).await,
         };
         let handshake = async {
             self.load_certificate().await;
             tls.accept(stream).await
         };
         match timeout(HANDSHAKE_TIME, handshake).await {
-            Ok(Ok(stream)) => self.serve(stream, Peer { ip: client, tls: true }, life).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake on the admin port failed"),
-            Err(_) => tracing::debug!(%peer, "a TLS handshake on the admin port took too long"),
+            Ok(Ok(stream)) => self.serve(stream, Peer { ip: client, tls: true }, watchdog).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake on the admin port failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake on the admin port timed out"),
         }
     }
 
-    /// Has edge.name's certificate brought into memory, where it may not be yet.
+    /// Loads edge.name's certificate into memory, if it is not there.
     async fn load_certificate(&self) {
         let name = self.context.live.load().edge_name.clone();
         if !tls::has_certificate(&self.context, &name) {
-            // The resolver looks into the cache, whatever came of it.
+            // The resolver reads the cache, whatever the outcome.
             let _ = timeout(CERTIFICATE_TIME, self.context.certificates.request(name)).await;
         }
     }
 
-    pub(super) async fn serve<IO>(&self, io: IO, peer: Peer, life: &Arc<Life>)
+    pub(crate) async fn serve<IO>(&self, io: IO, peer: Peer, watchdog: &Arc<Watchdog>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request: Request<Incoming>| self.answer(request, peer, life));
+        let service = service_fn(|request: Request<Incoming>| self.answer(request, peer, watchdog));
         let io = Watched {
             io,
-            life: Arc::clone(life),
+            watchdog: Arc::clone(watchdog),
         };
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIME)
             .serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stopping = false;
         let result = loop {
             tokio::select! {
@@ -174,13 +172,13 @@ impl Server {
                 result = connection.as_mut() => break result,
                 () = self.tasks.stopping(), if !stopping => {
                     stopping = true;
-                    // A request that is on its way is still answered.
-                    look.reset();
+                    // A request that has been sent is still answered.
+                    check.reset();
                 }
-                _ = look.tick() => {
-                    if let Some(why) = life.overdue(Instant::now()) {
+                _ = check.tick() => {
+                    if let Some(why) = watchdog.overdue(Instant::now()) {
                         self.context.counters.closed(Closed::Overdue);
-                        return tracing::debug!(peer = %peer.ip, why, "a connection to the admin port was closed");
+                        return tracing::debug!(peer = %peer.ip, why, "connection to the admin port overdue; closed it");
                     }
                     if stopping {
                         connection.as_mut().graceful_shutdown();
@@ -189,7 +187,7 @@ impl Server {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(peer = %peer.ip, %error, "a connection to the admin port broke off");
+            tracing::debug!(peer = %peer.ip, %error, "connection to the admin port broke");
         }
     }
 
@@ -197,22 +195,22 @@ impl Server {
         &self,
         request: Request<Incoming>,
         peer: Peer,
-        life: &Arc<Life>,
-    ) -> Result<http::Response<Answer<Body>>, std::convert::Infallible> {
-        life.begins(Instant::now());
+        watchdog: &Arc<Watchdog>,
+    ) -> Result<http::Response<WatchedBody<Body>>, std::convert::Infallible> {
+        watchdog.request_began(Instant::now());
         let mut request = request.map(Body::new);
         let client = self.context.live.load().proxies.client(request.headers(), peer);
         request.extensions_mut().insert(client);
-        request.extensions_mut().insert(Arc::clone(life));
+        request.extensions_mut().insert(Arc::clone(watchdog));
         let mut response = self.router.clone().call(request).await?;
         if self.tasks.is_stopping() {
             response
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if response.extensions().get::<Streams>().is_some() {
-            life.streams();
+        if response.extensions().get::<LongLived>().is_some() {
+            watchdog.stream_began();
         }
-        Ok(response.map(|body| Answer::new(body, Arc::clone(life))))
+        Ok(response.map(|body| WatchedBody::new(body, Arc::clone(watchdog))))
     }
 }

@@ -1,7 +1,7 @@
-//! Work that is more than a look at what is in memory: long lists, and what a request starts beyond
-//! this port (keys of links to try, a registration that has DNS looked at). How much of it one token
-//! has at a time: more of it waits for its turn, and for no other token's. Reports on DNS have places
-//! of their own, with a share for each token ([`linkseal_control`]).
+//! How many expensive requests one token has at a time: long lists, and requests that cause work
+//! elsewhere (trying link keys, a registration that queries DNS). Further ones wait for their turn,
+//! never for another token's. DNS reports are limited by the control plane itself
+//! ([`linkseal_control`]).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,53 +11,53 @@ use linkseal_base::clock::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::auth::Caller;
-use super::problem::Problem;
-use super::scope::Scope;
+use crate::access::Caller;
+use crate::problem::Problem;
+use crate::scope::Scope;
 
-/// How much of one kind of work one token has at a time.
+/// How many requests of one kind one token has at a time.
 #[derive(Clone, Copy)]
-pub(super) struct Most {
-    /// What refusals call the work.
+pub(crate) struct TurnLimit {
+    /// The kind of work, in refusals.
     what: &'static str,
-    /// Of a token that sees everything: the platform's back end looks into many links.
-    fleet: usize,
-    /// Of a token of one tenant.
-    tenant: usize,
+    /// For a token that sees everything: the platform's back end inspects many links.
+    per_fleet_token: usize,
+    per_tenant_token: usize,
 }
 
-/// What goes beyond this port.
-pub(super) const CHECKS: Most = Most {
+/// Work beyond this port.
+pub(crate) const CHECKS: TurnLimit = TurnLimit {
     what: "checks",
-    fleet: 32,
-    tenant: 8,
+    per_fleet_token: 32,
+    per_tenant_token: 8,
 };
-/// Lists, of up to a thousand records each: they cost this machine's time.
-pub(super) const LISTS: Most = Most {
+/// Lists of up to a thousand records: they cost CPU time.
+pub(crate) const LISTS: TurnLimit = TurnLimit {
     what: "lists",
-    fleet: 4,
-    tenant: 2,
+    per_fleet_token: 4,
+    per_tenant_token: 2,
 };
-/// How long a turn is waited for.
+/// How long a request waits for its turn.
 const WAIT: Duration = Duration::from_secs(20);
-/// When the next try makes sense after that.
+/// When to try again after that.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-/// The turns of all tokens. There are no more of them than tokens were ever configured.
-pub(super) struct Turns {
-    most: Most,
-    /// By the token's name and how many it has: a reload may give it another tenant, or all.
+/// The turns of all tokens; bounded by the number of tokens ever configured.
+pub(crate) struct Turns {
+    limit: TurnLimit,
+    /// By the token's name and its limit: a reload may change a token's scope.
     tokens: Mutex<HashMap<(String, usize), Arc<Semaphore>>>,
 }
 
 impl Turns {
-    pub(super) fn new(most: Most) -> Self {
+    pub(crate) fn new(limit: TurnLimit) -> Self {
         let tokens = Mutex::default();
-        Self { most, tokens }
+        Self { limit, tokens }
     }
 
-    /// Waits for the caller's turn to register a domain, which looks at DNS for who is kept to one tenant alone.
-    pub(super) async fn for_registration(
+    /// Waits for the caller's turn to register a domain. Only callers limited to a tenant wait:
+    /// only for them does a registration query DNS.
+    pub(crate) async fn for_registration(
         &self,
         caller: &Caller,
         clock: &Clock,
@@ -69,17 +69,16 @@ impl Turns {
     }
 
     /// Waits for the caller's turn, which lasts until it is dropped.
-    pub(super) async fn take(&self, caller: &Caller, clock: &Clock) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(crate) async fn take(&self, caller: &Caller, clock: &Clock) -> Result<OwnedSemaphorePermit, Problem> {
         let most = match caller.scope() {
-            Scope::All => self.most.fleet,
-            _ => self.most.tenant,
+            Scope::All => self.limit.per_fleet_token,
+            _ => self.limit.per_tenant_token,
         };
         self.turn(caller.name(), most).await.ok_or_else(|| {
             let now = clock.now();
             let detail = format!(
-                "{most} {} of the token \"{}\" are under way, and none has ended within {} s; ask for fewer at \
-                 a time",
-                self.most.what,
+                "{most} {} of the token \"{}\" are running, and none finished within {} s; send fewer at a time",
+                self.limit.what,
                 caller.name(),
                 WAIT.as_secs()
             );
@@ -87,14 +86,14 @@ impl Turns {
         })
     }
 
-    /// A turn of a token that has so many. `None`: none came in time.
+    /// `None` if no turn came in time.
     async fn turn(&self, token: &str, most: usize) -> Option<OwnedSemaphorePermit> {
         let own = {
             let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(Semaphore::new(most));
             Arc::clone(tokens.entry((token.to_owned(), most)).or_insert_with(new))
         };
-        // It is never closed.
+        // The semaphore is never closed.
         timeout(WAIT, own.acquire_owned()).await.ok()?.ok()
     }
 }
@@ -110,18 +109,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_tokens_crowd_waits_for_itself_alone() {
+    async fn requests_of_one_token_do_not_delay_another() {
         let turns = Turns::new(CHECKS);
-        let taken: Vec<_> = join_all((0..CHECKS.tenant).map(|_| turns.turn("crowd", CHECKS.tenant))).await;
+        let taken: Vec<_> =
+            join_all((0..CHECKS.per_tenant_token).map(|_| turns.turn("crowd", CHECKS.per_tenant_token))).await;
         assert!(taken.iter().all(Option::is_some));
         let mut waiting: Vec<Pin<Box<_>>> = (0..1_000)
-            .map(|_| Box::pin(turns.turn("crowd", CHECKS.tenant)))
+            .map(|_| Box::pin(turns.turn("crowd", CHECKS.per_tenant_token)))
             .collect();
         assert!(waiting.iter_mut().all(|w| w.as_mut().now_or_never().is_none()));
         // Another token's turn comes at once.
         assert!(
             turns
-                .turn("bystander", CHECKS.tenant)
+                .turn("bystander", CHECKS.per_tenant_token)
                 .now_or_never()
                 .flatten()
                 .is_some()
@@ -130,17 +130,19 @@ mod tests {
         drop(taken.pop());
         let first = waiting.remove(0).now_or_never().flatten();
         assert!(first.is_some(), "first come, first served");
-        // The others are told in time.
+        // The others are refused in time.
         let begun = Instant::now();
         assert!(join_all(waiting).await.iter().all(Option::is_none));
         assert_eq!(begun.elapsed(), WAIT);
     }
 
     #[tokio::test]
-    async fn a_token_that_a_reload_gives_more_has_more() {
+    async fn a_reload_that_widens_a_token_s_scope_raises_its_limit() {
         let turns = Turns::new(CHECKS);
-        let _of_tenant = join_all((0..CHECKS.tenant).map(|_| turns.turn("token", CHECKS.tenant))).await;
-        let of_all = (0..CHECKS.fleet).map(|_| turns.turn("token", CHECKS.fleet).now_or_never().flatten());
+        let _of_tenant =
+            join_all((0..CHECKS.per_tenant_token).map(|_| turns.turn("token", CHECKS.per_tenant_token))).await;
+        let of_all =
+            (0..CHECKS.per_fleet_token).map(|_| turns.turn("token", CHECKS.per_fleet_token).now_or_never().flatten());
         assert!(of_all.collect::<Vec<_>>().iter().all(Option::is_some));
     }
 }

@@ -1,6 +1,5 @@
-//! `/metrics`: everything that is measured, without a customer's domain in any label.
-//! `/metrics/domains`: the state of each domain, for those who want a series each; it is read and
-//! sent page by page.
+//! `/metrics`, which has no customer's domain in any label, and `/metrics/domains`, which has a series
+//! per domain and is read and sent page by page.
 
 use std::io;
 use std::sync::Arc;
@@ -20,13 +19,14 @@ use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_store::{DomainQuery, Pages};
 use tokio::time::timeout;
 
-use super::auth::Caller;
-use super::endpoint::{Content, Endpoint};
-use super::problem::Problem;
-use super::streams::Permit;
-use super::{Context, input};
+use crate::access::Caller;
+use crate::context::Context;
+use crate::endpoint::{Content, Endpoint};
+use crate::input;
+use crate::limits::streams::Permit;
+use crate::problem::Problem;
 
-/// How long the snapshots may take: less than Prometheus waits for a scrape (10 s).
+/// How long refreshing the gauges may take: less than the default timeout of a scrape (10 s).
 const REFRESH_TIME: Duration = Duration::from_secs(5);
 /// Domains read at a time.
 const PAGE: usize = 1_000;
@@ -38,7 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/metrics",
             Role::Viewer,
-            "Metrics in Prometheus' text format.",
+            "The metrics, in the Prometheus text format.",
             all,
         )
         .answers(StatusCode::OK, text, "The metrics."),
@@ -46,7 +46,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::GET,
             "/metrics/domains",
             Role::Viewer,
-            "State and expiry of each domain, in Prometheus' text format.",
+            "State and expiry of each domain, in the Prometheus text format.",
             domains,
         )
         .answers(StatusCode::OK, text, "The metrics."),
@@ -60,16 +60,20 @@ async fn all(State(context): State<Arc<Context>>) -> Response {
     }
 }
 
-/// All metrics as they are now. `None`: they cannot be written; the log says why.
+/// All metrics; `None` if they cannot be encoded, which is logged.
 pub(super) async fn text(context: &Context) -> Option<Bytes> {
-    // What cannot be read now keeps its last value: the rest is needed most when the store fails.
+    // On an error the gauges keep their last values: the other metrics matter most when the store fails.
     match timeout(REFRESH_TIME, context.control.refresh_metrics()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the numbers about domains on /metrics are old"),
-        Err(_) => tracing::warn!("the numbers about domains on /metrics are old: the store is slow"),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "refreshing the domain metrics failed; /metrics shows the last values")
+        }
+        Err(_) => {
+            tracing::warn!("refreshing the domain metrics timed out (slow store); /metrics shows the last values")
+        }
     }
     let text = context.metrics.encode();
-    let text = text.inspect_err(|error| tracing::error!(%error, "the metrics cannot be written"));
+    let text = text.inspect_err(|error| tracing::error!(%error, "encoding the metrics failed; answered 500"));
     text.ok().map(Bytes::from)
 }
 
@@ -77,15 +81,15 @@ pub(super) fn response(text: Bytes) -> Response {
     ([(CONTENT_TYPE, MetricsHub::CONTENT_TYPE)], text).into_response()
 }
 
-const STATE: &str = "# HELP linkseal_domain_ssl_state The SSL state a domain is in; always 1.\n\
+const STATE: &str = "# HELP linkseal_domain_ssl_state The SSL state of a domain; the value is always 1.\n\
                      # TYPE linkseal_domain_ssl_state gauge\n";
-const NOT_AFTER: &str = "# HELP linkseal_domain_certificate_not_after_seconds End of a domain's certificate, in seconds since 1970.\n\
+const NOT_AFTER: &str = "# HELP linkseal_domain_certificate_not_after_seconds Expiry of a domain's certificate, in seconds since 1970.\n\
                          # TYPE linkseal_domain_certificate_not_after_seconds gauge\n";
-const FAILED: &str = "# HELP linkseal_domain_handshakes_failed_total TLS handshakes of a domain with this node that failed; only where some did.\n\
+const FAILED: &str = "# HELP linkseal_domain_handshakes_failed_total Failed TLS handshakes of a domain with this node; only for domains with failures.\n\
                       # TYPE linkseal_domain_handshakes_failed_total counter\n";
 
 async fn domains(State(context): State<Arc<Context>>, caller: Caller) -> Result<Response, Problem> {
-    let permit = context.transfers.begin(&context, &caller)?;
+    let permit = context.open_stream(&context.transfers, &caller)?;
     let all = DomainQuery {
         limit: PAGE,
         ..DomainQuery::default()
@@ -101,14 +105,14 @@ async fn domains(State(context): State<Arc<Context>>, caller: Caller) -> Result<
         let part = walk.next().await?;
         Ok(part.map(|part| (part, walk)))
     });
-    // A scrape that breaks off counts as failed; a part would look like domains that went.
-    let parts = parts.inspect_err(|error: &io::Error| tracing::warn!(%error, "/metrics/domains broke off"));
+    // An error breaks the connection, so that a partial scrape does not look like deleted domains.
+    let parts =
+        parts.inspect_err(|error: &io::Error| tracing::warn!(%error, "/metrics/domains failed; closed the connection"));
     Ok(input::stream(MetricsHub::CONTENT_TYPE, parts))
 }
 
-/// A walk over all domains. In the text format the lines of a family stand together, and every
-/// record is read once: what belongs into the later families is kept meanwhile, some 40 bytes a
-/// domain.
+/// Reads every record once. The text format groups lines by family, so what belongs to later families
+/// is buffered, some 40 bytes per domain.
 struct Walk {
     context: Arc<Context>,
     permit: Permit,
@@ -117,31 +121,29 @@ struct Walk {
     later: Later,
 }
 
-/// What comes next.
 enum Part {
     Begin,
-    /// The states of more domains.
+    /// More states.
     States,
-    /// The other families, from this byte of the names kept on.
+    /// The other families, from this offset in the buffered names.
     Rest(usize),
     End,
 }
 
-/// What is kept for the later families.
+/// The buffer for the later families.
 #[derive(Default)]
 struct Later {
-    /// A line each: a name, and the end of its certificate.
+    /// Per line, a name and the expiry of its certificate.
     ends: String,
     failed: String,
 }
 
-/// How much of what was kept is sent at a time.
+/// How much of the buffer is sent at a time, in bytes.
 const CHUNK: usize = 64 * 1024;
 
 impl Walk {
-    /// The next part. `None`: that was all.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if !self.permit.holds(&self.context) {
+        if !self.context.still_grants(&self.permit) {
             return Err(io::Error::other("the token was changed or removed"));
         }
         match std::mem::replace(&mut self.part, Part::End) {
@@ -161,7 +163,7 @@ impl Walk {
         for record in &page {
             self.later.note(record, control.handshake_failures());
             let (name, state) = (&record.name, record.ssl.state().as_str());
-            // Names hold nothing that a label's value would have to escape.
+            // Domain names contain nothing that has to be escaped in a label.
             text.push_str(&format!(
                 "linkseal_domain_ssl_state{{domain=\"{name}\",state=\"{state}\"}} 1\n"
             ));

@@ -1,5 +1,5 @@
-//! The key behind sessions, forms and share links. It lies sealed in the store, so that every node
-//! of a fleet has the same one, and each use has a key of its own derived from it (RFC 5869).
+//! The key behind sessions, forms and share links. It is sealed in the store, so that all nodes of a
+//! fleet share it. Each purpose has a key derived from it (HKDF, RFC 5869).
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use aws_lc_rs::hmac;
@@ -10,31 +10,31 @@ use linkseal_domain::cert::sealed::{SealError, Sealer};
 use linkseal_store::{SharedStore, StoreError};
 use zeroize::Zeroizing;
 
-/// Under which name the key lies in the store; also the place it is sealed for.
+/// The name of the key in the store, to which its seal is bound.
 const SECRET: &str = "pages_key";
 const KEY_LEN: usize = 32;
-/// Length of an HMAC-SHA256 in bytes.
+/// The length of an HMAC-SHA256 in bytes.
 const TAG_LEN: usize = 32;
 
 /// The key behind sessions, forms and share links.
 pub struct PagesKey(Prk);
 
-/// Why there is no key.
+/// Why the key could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum PagesKeyError {
-    /// The store cannot be read or written.
-    #[error("the key of the pages: {0}")]
+    /// The store failed.
+    #[error("loading the key of the admin pages failed: {0}")]
     Store(#[from] StoreError),
-    /// It was sealed under another sealing key, or is damaged.
-    #[error("the key of the pages: {0}")]
+    /// The key was sealed under another sealing key, or is damaged.
+    #[error("loading the key of the admin pages failed: {0}")]
     Seal(#[from] SealError),
 }
 
 impl PagesKey {
-    /// Reads the key from the store, or makes it; of several nodes that start at once one wins.
+    /// Reads the key from the store, or creates it. Of several nodes that start at once, one wins.
     ///
     /// # Errors
-    /// When the store does not answer, or its sealing key is another one.
+    /// When the store fails, or the key cannot be unsealed.
     pub async fn load_or_create(store: &SharedStore, sealer: &Sealer) -> Result<Self, PagesKeyError> {
         let sealed = match store.secret(SECRET).await? {
             Some(sealed) => sealed,
@@ -48,8 +48,8 @@ impl PagesKey {
         Ok(Self(Salt::new(HKDF_SHA256, &[]).extract(&secret)))
     }
 
-    /// The key for one use.
-    pub(super) fn signer(&self, purpose: &str) -> Signer {
+    /// The signer for one purpose.
+    pub(crate) fn signer(&self, purpose: &str) -> Signer {
         let info = [b"linkseal/pages/".as_slice(), purpose.as_bytes()];
         #[allow(
             clippy::expect_used,
@@ -60,35 +60,33 @@ impl PagesKey {
     }
 }
 
-/// Signs for one use, and knows its own signatures again, in constant time.
-pub(super) struct Signer(hmac::Key);
+/// Signs for one purpose, and verifies its signatures in constant time.
+pub(crate) struct Signer(hmac::Key);
 
 impl Signer {
-    /// The signature of some bytes.
-    pub(super) fn sign(&self, bytes: &[u8]) -> hmac::Tag {
+    pub(crate) fn sign(&self, bytes: &[u8]) -> hmac::Tag {
         hmac::sign(&self.0, bytes)
     }
 
     /// The signature as text, for a form.
-    pub(super) fn text(&self, bytes: &[u8]) -> String {
+    pub(crate) fn text(&self, bytes: &[u8]) -> String {
         BASE64_URL_SAFE_NO_PAD.encode(self.sign(bytes))
     }
 
-    /// Whether a text is the signature of some bytes.
-    pub(super) fn is_text_of(&self, text: &str, bytes: &[u8]) -> bool {
+    pub(crate) fn is_text_of(&self, text: &str, bytes: &[u8]) -> bool {
         let tag = BASE64_URL_SAFE_NO_PAD.decode(text);
         tag.is_ok_and(|tag| hmac::verify(&self.0, bytes, &tag).is_ok())
     }
 
-    /// Some bytes with their signature, as text for a cookie or a URL.
-    pub(super) fn wrap(&self, mut bytes: Vec<u8>) -> String {
+    /// The bytes with their signature, as text for a cookie or a URL.
+    pub(crate) fn wrap(&self, mut bytes: Vec<u8>) -> String {
         let tag = self.sign(&bytes);
         bytes.extend_from_slice(tag.as_ref());
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The bytes of such a text. `None`: it is not from here, or was changed.
-    pub(super) fn unwrap(&self, text: &str) -> Option<Vec<u8>> {
+    /// The bytes of a text by [`wrap`](Self::wrap); `None` if the signature does not match.
+    pub(crate) fn unwrap(&self, text: &str) -> Option<Vec<u8>> {
         let mut bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (content, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG_LEN)?)?;
         hmac::verify(&self.0, content, tag).ok()?;
@@ -97,9 +95,8 @@ impl Signer {
     }
 }
 
-/// A key for tests.
 #[cfg(test)]
-pub(super) fn test_key(byte: u8) -> PagesKey {
+pub(crate) fn test_key(byte: u8) -> PagesKey {
     PagesKey(Salt::new(HKDF_SHA256, &[]).extract(&[byte; KEY_LEN]))
 }
 
@@ -108,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_signed_here_for_this_use_is_known_again() {
+    fn signatures_are_bound_to_key_and_purpose() {
         let signer = test_key(1).signer("a");
         let text = signer.wrap(b"content".to_vec());
         assert_eq!(signer.unwrap(&text).unwrap(), b"content");
@@ -125,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_s_token_is_of_one_session() {
+    fn a_form_token_is_bound_to_its_session() {
         let signer = test_key(1).signer("forms");
         let text = signer.text(b"one");
         assert!(signer.is_text_of(&text, b"one"));

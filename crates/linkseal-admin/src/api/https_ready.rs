@@ -1,4 +1,4 @@
-//! `POST /v1/domains/https_ready`: what a mailer asks before it sends, for many names at once.
+//! `POST /v1/domains/https_ready`: a mailer asks before it sends, for many names at once.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::Context;
-use crate::auth::Caller;
+use crate::access::Caller;
+use crate::context::Context;
 use crate::endpoint::{Content, Endpoint};
 use crate::input::Json;
 use crate::problem::Problem;
 use crate::scope::Reach;
 
-/// Names in one question at most.
+/// The most names in one request.
 const MAX_NAMES: usize = 1_000;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -29,7 +29,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             MethodFilter::POST,
             "/v1/domains/https_ready",
             Role::Viewer,
-            "Whether https links work, for up to 1000 names: issued, leading here, and served by every node.",
+            "Whether https links work, for up to 1000 names: the certificate is issued, DNS points here, and every node serves it.",
             ready,
         )
         .reach(Reach::Narrowed)
@@ -38,21 +38,21 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Which names are asked for.
+/// The names to ask for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(example = json!({"names": ["links.customer.example"]}))]
 struct Asked {
-    /// The names, 1000 at most.
+    /// Up to 1000 names.
     #[schemars(length(max = 1000))]
     names: Vec<String>,
 }
 
-/// Whether each is ready.
+/// Whether each name is ready.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "HttpsReady")]
 struct Ready {
-    /// For each name as it was asked for: true, false, or null when it is not registered.
+    /// By name as it was sent: true, false, or null if it is not registered.
     ready: Map<String, Value>,
 }
 
@@ -74,14 +74,14 @@ async fn ready(State(context): State<Arc<Context>>, caller: Caller, body: Json) 
     Ok(axum::Json(Ready { ready }))
 }
 
-/// What is known of a name: from memory, and where it is not there (still being loaded, denied),
-/// from the store. `None`: it is not registered.
+/// A registered name: from memory, or from the store if it is not there (still being loaded, or
+/// denied).
 async fn entry(context: &Context, name: &DomainName) -> Result<Option<Arc<Entry>>, Problem> {
     if let Some(entry) = context.registry.get(name.as_str()) {
         return Ok(Some(entry));
     }
     let record = match context.control.store().domain(name).await {
-        // It stops no answer about others.
+        // It must not prevent the answers about other names.
         Err(StoreError::Unreadable { .. }) => None,
         record => record?,
     };

@@ -1,9 +1,9 @@
-//! Share links: anyone who has one sees one domain's page and may have it verified, without a token,
-//! a session or a cookie, so that it works in a frame on another site too.
+//! Share links: anyone who has one sees one domain's page and may verify the domain, without a token,
+//! a session or a cookie, so that it works in a frame on another site, too.
 //!
-//! A link is the domain and its end, signed. It stands for the domain as it was shared: it opens
-//! nothing any more when the links were taken back, when the domain was moved to another tenant, or
-//! forgotten and registered again. Nothing is stored for it.
+//! A link holds the domain and its expiry, signed; nothing is stored for it. It is bound to the domain
+//! as it was shared: it stops working when the links are revoked, and when the domain moves to another
+//! tenant or is purged and registered again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,40 +14,38 @@ use aws_lc_rs::digest::{SHA256, digest};
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::{DomainName, DomainRecord, Language};
 
-use super::key::{PagesKey, Signer};
-use super::visitor::with_language;
-use crate::throttle::{Rate, Used};
+use super::signing::{PagesKey, Signer};
+use crate::i18n::with_language;
+use crate::limits::rate::{Rate, Used};
 
-/// What the path of a shared page begins with; the link's token follows.
-pub(super) const PREFIX: &str = "/share/{token}";
+/// The path of a shared page.
+pub(crate) const PATH: &str = "/share/{token}";
 
 const VERSION: u8 = 1;
 const EPOCH_LEN: usize = 16;
-/// Requests by one link: a page looks again every 1.5 s while something is on its way.
-const LOOKS: Rate = Rate {
+/// Requests per link: a page refreshes every 1.5 s while an order is in progress.
+const VIEWS: Rate = Rate {
     burst: 120,
     one_per: Duration::from_millis(500),
 };
-/// Of these, how many may ask the domain's DNS, or change something: each is a dozen queries.
+/// Of these, requests that check DNS or change something: each causes a dozen queries.
 const CHECKS: Rate = Rate {
     burst: 10,
     one_per: Duration::from_secs(15),
 };
-/// Links counted at a time; each for some minutes after its last use.
+/// Links whose use is counted at a time, each for some minutes after its last use.
 const MAX_IN_USE: usize = 10_000;
 
-/// How much of someone with a share link a page takes.
+/// What a request by a share link costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shared {
-    /// It is not for them.
-    No,
+pub(crate) enum ShareUse {
     /// It shows what is known.
-    Looks,
-    /// It asks the domain's DNS, or changes something.
-    Checks,
+    View,
+    /// It checks DNS, or changes something.
+    Check,
 }
 
-/// Makes and knows share links.
+/// Creates and opens share links, and counts their use.
 pub(crate) struct Shares {
     links: Signer,
     forms: Signer,
@@ -56,20 +54,20 @@ pub(crate) struct Shares {
 
 #[derive(Clone, Copy, Default)]
 struct Uses {
-    looks: Used,
+    views: Used,
     checks: Used,
 }
 
-/// What stands in a link.
+/// The content of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) name: DomainName,
+pub(crate) struct Link {
+    pub(crate) name: DomainName,
     expires: Timestamp,
     epoch: [u8; EPOCH_LEN],
 }
 
 impl Shares {
-    pub(super) fn new(key: &PagesKey) -> Self {
+    pub(crate) fn new(key: &PagesKey) -> Self {
         Self {
             links: key.signer("shares"),
             forms: key.signer("share forms"),
@@ -77,21 +75,21 @@ impl Shares {
         }
     }
 
-    /// The path of a new link. `expires`: in whole seconds. `language`: `None` for the visitor's own.
+    /// The path of a new link. `expires`: in whole seconds. `language`: else that of the visitor's browser.
     pub(crate) fn path(&self, record: &DomainRecord, expires: Timestamp, language: Option<Language>) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&expires.as_secs().to_be_bytes());
         bytes.extend_from_slice(&epoch(record));
         bytes.extend_from_slice(record.name.as_str().as_bytes());
-        let path = PREFIX.replace("{token}", &self.links.wrap(bytes));
+        let path = PATH.replace("{token}", &self.links.wrap(bytes));
         match language {
             Some(language) => with_language(&path, language),
             None => path,
         }
     }
 
-    /// What stands in a link. `None`: it is not from here, or its time is over.
-    pub(super) fn open(&self, token: &str, now: Timestamp) -> Option<Link> {
+    /// Opens a link; `None` if it is forged or has expired.
+    pub(crate) fn open(&self, token: &str, now: Timestamp) -> Option<Link> {
         let bytes = self.links.unwrap(token)?;
         let (&[version], rest) = bytes.split_first_chunk()?;
         let (expires, rest) = rest.split_first_chunk()?;
@@ -104,12 +102,12 @@ impl Shares {
         (version == VERSION && now < link.expires).then_some(link)
     }
 
-    /// Counts a use of a link; else says when it may be used again.
-    pub(super) fn take(&self, token: &str, kind: Shared, now: Timestamp) -> Result<(), Timestamp> {
+    /// Counts a use of a link. When there were too many, the error is when it may be used again.
+    pub(crate) fn take(&self, token: &str, kind: ShareUse, now: Timestamp) -> Result<(), Timestamp> {
         let mut all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_IN_USE && !all.contains_key(token) {
-            all.retain(|_, u| !u.looks.is_full_again(now) || !u.checks.is_full_again(now));
-            // A right link is not refused since others are in use: one of those is forgotten.
+            all.retain(|_, u| !u.views.is_full_again(now) || !u.checks.is_full_again(now));
+            // A valid link is never refused because of others: the count of one of those is dropped.
             if all.len() >= MAX_IN_USE
                 && let Some(any) = all.keys().next().cloned()
             {
@@ -117,36 +115,36 @@ impl Shares {
             }
         }
         let uses = all.entry(token.to_owned()).or_default();
-        let until = uses.looks.until(LOOKS, now);
-        let checks = uses.checks.until(CHECKS, now).filter(|_| kind == Shared::Checks);
+        let until = uses.views.until(VIEWS, now);
+        let checks = uses.checks.until(CHECKS, now).filter(|_| kind == ShareUse::Check);
         if let Some(until) = until.max(checks) {
             return Err(until);
         }
-        uses.looks.take(LOOKS, now);
-        if kind == Shared::Checks {
+        uses.views.take(VIEWS, now);
+        if kind == ShareUse::Check {
             uses.checks.take(CHECKS, now);
         }
         Ok(())
     }
 
-    /// What the forms of a shared page carry, beside the link itself in their address.
-    pub(super) fn form_token(&self, token: &str) -> String {
+    /// The form token of a shared page, sent beside the link itself in the address.
+    pub(crate) fn form_token(&self, token: &str) -> String {
         self.forms.text(token.as_bytes())
     }
 
-    pub(super) fn is_form_token(&self, text: &str, token: &str) -> bool {
+    pub(crate) fn is_form_token(&self, text: &str, token: &str) -> bool {
         self.forms.is_text_of(text, token.as_bytes())
     }
 }
 
 impl Link {
-    /// Whether the domain is still what was shared.
-    pub(super) fn is_of(&self, record: &DomainRecord) -> bool {
+    /// Whether the domain is still the one that was shared.
+    pub(crate) fn is_of(&self, record: &DomainRecord) -> bool {
         self.name == record.name && verify_slices_are_equal(&self.epoch, &epoch(record)).is_ok()
     }
 }
 
-/// What changes when the links to a domain are to end.
+/// Changes whenever the links to a domain must stop working.
 fn epoch(record: &DomainRecord) -> [u8; EPOCH_LEN] {
     let mut bytes = record.share_generation.to_be_bytes().to_vec();
     bytes.extend_from_slice(&record.created.as_millis().to_be_bytes());
@@ -162,8 +160,8 @@ fn epoch(record: &DomainRecord) -> [u8; EPOCH_LEN] {
 mod tests {
     use linkseal_domain::record::Origin;
 
-    use super::super::key::test_key;
     use super::*;
+    use crate::tokens::signing::test_key;
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
     const LATER: Timestamp = Timestamp::from_secs(1_800_000_600);
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_opens_its_domain_until_its_end() {
+    fn a_link_opens_its_domain_until_it_expires() {
         let (shares, record) = (Shares::new(&test_key(1)), record());
         let token = token(&shares, &record);
         let link = shares.open(&token, NOW).unwrap();
@@ -189,12 +187,12 @@ mod tests {
         assert!(link.is_of(&record));
         assert_eq!(shares.open(&token, LATER), None);
         assert_eq!(Shares::new(&test_key(2)).open(&token, NOW), None);
-        // Every node that has the key.
+        // Any node with the key opens it.
         assert_eq!(Shares::new(&test_key(1)).open(&token, NOW), Some(link));
     }
 
     #[test]
-    fn a_link_that_was_changed_opens_nothing() {
+    fn an_altered_link_opens_nothing() {
         let shares = Shares::new(&test_key(1));
         let token = token(&shares, &record());
         for i in 0..token.len() {
@@ -205,42 +203,42 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_that_was_moved_renewed_or_closed_is_another() {
+    fn a_link_ends_when_the_domain_moves_is_registered_again_or_links_are_revoked() {
         let (shares, shared) = (Shares::new(&test_key(1)), record());
         let link = shares.open(&token(&shares, &shared), NOW).unwrap();
         let mut moved = shared.clone();
         moved.tenant = "another".to_owned();
-        let mut closed = shared.clone();
-        closed.share_generation += 1;
-        let mut anew = shared.clone();
-        anew.created = LATER;
-        for other in [moved, closed, anew] {
+        let mut revoked = shared.clone();
+        revoked.share_generation += 1;
+        let mut registered_again = shared.clone();
+        registered_again.created = LATER;
+        for other in [moved, revoked, registered_again] {
             assert!(!link.is_of(&other), "{other:?}");
         }
     }
 
     #[test]
-    fn a_link_is_used_in_bounds() {
+    fn the_use_of_a_link_is_bounded() {
         let shares = Shares::new(&test_key(1));
         for _ in 0..CHECKS.burst {
-            assert_eq!(shares.take("one", Shared::Checks, NOW), Ok(()));
+            assert_eq!(shares.take("one", ShareUse::Check, NOW), Ok(()));
         }
-        assert_eq!(shares.take("one", Shared::Checks, NOW), Err(NOW + CHECKS.one_per));
-        assert_eq!(shares.take("other", Shared::Checks, NOW), Ok(()));
-        for _ in CHECKS.burst..LOOKS.burst {
-            assert_eq!(shares.take("one", Shared::Looks, NOW), Ok(()));
+        assert_eq!(shares.take("one", ShareUse::Check, NOW), Err(NOW + CHECKS.one_per));
+        assert_eq!(shares.take("other", ShareUse::Check, NOW), Ok(()));
+        for _ in CHECKS.burst..VIEWS.burst {
+            assert_eq!(shares.take("one", ShareUse::View, NOW), Ok(()));
         }
-        assert!(shares.take("one", Shared::Looks, NOW).is_err());
-        assert_eq!(shares.take("one", Shared::Checks, NOW + CHECKS.one_per), Ok(()));
-        // What is not used is forgotten.
+        assert!(shares.take("one", ShareUse::View, NOW).is_err());
+        assert_eq!(shares.take("one", ShareUse::Check, NOW + CHECKS.one_per), Ok(()));
+        // Unused links are dropped.
         for i in 0..MAX_IN_USE {
-            let _ = shares.take(&i.to_string(), Shared::Looks, NOW);
+            let _ = shares.take(&i.to_string(), ShareUse::View, NOW);
         }
-        // However many are in use, one more works, and no more than so many are remembered.
-        assert_eq!(shares.take("new", Shared::Looks, NOW), Ok(()));
+        // However many are in use, one more works, and the number remembered stays bounded.
+        assert_eq!(shares.take("new", ShareUse::View, NOW), Ok(()));
         assert!(shares.in_use.lock().unwrap().len() <= MAX_IN_USE);
         shares
-            .take("later", Shared::Looks, NOW + Duration::from_secs(3600))
+            .take("later", ShareUse::View, NOW + Duration::from_secs(3600))
             .unwrap();
         assert_eq!(shares.in_use.lock().unwrap().len(), 1);
     }
