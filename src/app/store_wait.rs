@@ -90,7 +90,7 @@ fn response(head: &[u8]) -> String {
         "/readyz" => (
             "503 Service Unavailable",
             "application/json",
-            r#"{"ready":false,"missing":[{"what":"store","detail":"the disk of the store does not answer"}],"suspects_itself":false}"#,
+            r#"{"ready":false,"missing":[{"what":"store","detail":"the disk of the store does not answer"}],"mass_failure_guard":false,"suspects_itself":false}"#,
         ),
         _ => (
             "503 Service Unavailable",

@@ -177,7 +177,7 @@ const scenarios = {
     assert.match(await page.locator("tbody tr").innerText(), /SSL issued/);
     await page.getByLabel("Name starts with").fill("nobody.");
     await page.keyboard.press("Enter");
-    await page.getByText("No domain fits whose name starts with").waitFor();
+    await page.getByText("No domains found whose name starts with").waitFor();
     await check(page, "list, empty");
     await page.getByRole("link", { name: "Show all" }).click();
     await page.locator(".counts .pending a").click();
@@ -195,7 +195,7 @@ const scenarios = {
     await page.waitForURL("**tenant=fleet**");
     assert.equal(await page.locator(".counts .all strong").innerText(), String(world.fleet));
     await page.goto("/?state=nonsense");
-    assert.equal(await page.locator("h1").innerText(), "This did not work");
+    assert.equal(await page.locator("h1").innerText(), "Request failed");
     await check(page, "problem");
     await page.context().close();
   },
@@ -223,7 +223,7 @@ const scenarios = {
     const cname = page.locator(".record", { hasText: "CNAME links.customer.test" });
     assert.match(await cname.innerText(), /Missing/);
     assert.match(await cname.innerText(), /Create the record links\.customer\.test CNAME track\.edge\.test/);
-    await page.getByText("Your DNS is at Hetzner").waitFor();
+    await page.getByText("Your DNS provider: Hetzner").waitFor();
     await cname.getByRole("button", { name: "Copy: host" }).click();
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "links");
     await cname.getByRole("button", { name: "value" }).click();
@@ -265,10 +265,10 @@ const scenarios = {
     assert.match(await page.locator(".chart svg").getAttribute("aria-label"), /^\d+ opens and \d+ clicks/);
     const bars = await page.locator(".chart rect").count();
     assert.ok(bars > 20, `${bars} bars`);
-    await page.getByText("The last events").click();
+    await page.getByText("Recent events").click();
     assert.equal(await page.locator(".events li").count(), 12);
     await check(page, "domain, in use");
-    await page.getByText("The last events").click();
+    await page.getByText("Recent events").click();
     await picture(page, "domain");
     await picture(page, "domain-phone", { size: PHONE, scheme: "dark" });
     await page.goto("/domains/links.acme.test/history");
@@ -287,13 +287,13 @@ const scenarios = {
     assert.match(await page.locator("#state .sentence").innerText(), /^Issuance was paused/);
     await check(page, "domain, paused");
     await page.getByRole("button", { name: "Resume" }).click();
-    await page.getByText("Issuance goes on.").waitFor();
+    await page.getByText("Issuance is resumed.").waitFor();
     await page.locator("#confirm-http > summary").click();
     await page.getByRole("button", { name: "Yes, switch HTTP off" }).click();
     await page.getByRole("button", { name: "Switch HTTP on" }).waitFor();
     await page.locator("#confirm-reissue > summary").click();
     await page.getByRole("button", { name: "Yes, order a new certificate" }).click();
-    await page.getByText("A new certificate is on its way.").waitFor();
+    await page.getByText("A new certificate is being ordered.").waitFor();
     await page.locator("#state .badge", { hasText: "SSL issued" }).waitFor();
     await page.context().close();
 
@@ -373,10 +373,10 @@ const scenarios = {
     const page = await visitor();
     await signIn(page, "helpdesk");
     await page.goto("/domains/news.club.test");
-    await page.getByRole("link", { name: "Share with its owner" }).click();
-    await page.getByRole("button", { name: "Make a link" }).click();
+    await page.getByRole("link", { name: "Share with the owner" }).click();
+    await page.getByRole("button", { name: "Create link" }).click();
     await check(page, "share");
-    await page.getByRole("button", { name: "Copy: the link" }).click();
+    await page.getByRole("button", { name: "Copy: link" }).click();
     await page.waitForFunction(() => document.getElementById("announce").textContent === "Copied");
     const link = await page.evaluate(() => navigator.clipboard.readText());
     assert.ok(link.startsWith(`${world.admin}/share/`), link);
@@ -387,13 +387,13 @@ const scenarios = {
     assert.equal(await customer.locator("h1").innerText(), "news.club.test");
     assert.equal(await customer.locator(".brand").innerText(), world.platform);
     await check(customer, "shared");
-    await customer.getByRole("link", { name: "Jetzt überprüfen" }).click();
-    await customer.getByText("Ihr DNS liegt bei Hetzner").waitFor();
+    await customer.getByRole("link", { name: "Jetzt prüfen" }).click();
+    await customer.getByText("Ihr DNS-Anbieter: Hetzner").waitFor();
     await check(customer, "shared, records");
     await picture(customer, "customer");
     await picture(customer, "customer-phone", { size: PHONE });
     await ask({ do: "cname", name: "news.club.test" });
-    await customer.getByRole("button", { name: "Domain überprüfen" }).click();
+    await customer.getByRole("button", { name: "Domain prüfen" }).click();
     await customer.locator("#state .badge", { hasText: "SSL ausgestellt" }).waitFor();
     const text = await customer.locator("body").innerText();
     for (const fleet of ["helpdesk", "by test", "Mandant", "Einstellungen", "Abmelden", "Alle Domains", "Knoten"]) {
@@ -406,8 +406,8 @@ const scenarios = {
     await check(customer, "shared, a wrong link");
 
     await page.goto("/domains/news.club.test/share");
-    await page.getByRole("button", { name: "Take them back" }).click();
-    await page.getByText("None of the links made so far works any more.").waitFor();
+    await page.getByRole("button", { name: "Revoke" }).click();
+    await page.getByText("All links to this domain have been revoked.").waitFor();
     const answer = await customer.goto(link);
     assert.ok(answer.status() >= 400, `${answer.status()}`);
     await customer.context().close();
@@ -428,7 +428,7 @@ const scenarios = {
     const keys = await visitor();
     await signIn(keys, "ops");
     await keys.keyboard.press("Tab");
-    assert.equal(await keys.evaluate(() => document.activeElement.textContent), "Skip to the content");
+    assert.equal(await keys.evaluate(() => document.activeElement.textContent), "Skip to content");
     await keys.keyboard.press("Enter");
     assert.equal(await keys.evaluate(() => document.activeElement.id), "main");
     await keys.context().close();
@@ -444,7 +444,7 @@ const scenarios = {
     await page.locator("#state .sentence", { hasText: "A limit of 127.0.0.1 is reached" }).waitFor();
     assert.equal(await page.locator("#confirm-reissue").count(), 0);
     await page.goto("/issuer");
-    await page.getByText("The CA holds all orders back until").waitFor();
+    await page.getByText("No CA accepts orders until").waitFor();
     await check(page, "issuer, held back");
     await page.context().close();
     const ops = await visitor();
@@ -452,7 +452,7 @@ const scenarios = {
     await ops.goto("/domains/c003.fleet.test");
     await ops.locator("#confirm-reissue > summary").click();
     await ops.getByRole("button", { name: "Yes, order a new certificate" }).click();
-    assert.equal(await ops.locator("h1").innerText(), "No new certificate now");
+    assert.equal(await ops.locator("h1").innerText(), "No new certificate at the moment");
     assert.match(await ops.locator("main").innerText(), /allow the next order at/);
     await check(ops, "refusal");
     await ops.context().close();

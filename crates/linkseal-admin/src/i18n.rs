@@ -1,4 +1,4 @@
-//! The words of the pages that stand for a value: a state, a reason, a verdict, an event, a time.
+//! Texts for values in English and German: states, reasons, verdicts, events, errors, times.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(crate) fn with_language(path: &str, language: Language) -> String {
     format!("{path}{separator}lang={}", language.tag())
 }
 
-/// What the badge says.
+/// A state, for its badge.
 pub(crate) fn state(state: State, l: Language) -> &'static str {
     match state {
         State::Issued => l.pick("SSL issued", "SSL ausgestellt"),
@@ -27,183 +27,183 @@ pub(crate) fn state(state: State, l: Language) -> &'static str {
     }
 }
 
-/// A reason in a few words, for lists; the whole sentence is in [`linkseal_domain::messages`].
+/// A reason in a few words, for lists; [`linkseal_domain::messages`] has the full sentence.
 pub(crate) fn reason(reason: Reason, l: Language) -> &'static str {
     let (en, de) = match reason {
         Reason::Ok => ("Secured", "Gesichert"),
-        Reason::Renewing => ("Renewal is running", "Erneuerung läuft"),
-        Reason::RenewalFailing => ("Renewal fails", "Erneuerung scheitert"),
-        Reason::Moved => ("Points elsewhere now", "Zeigt nicht mehr hierher"),
-        Reason::Queued => ("Waits for its turn", "Wartet auf die Ausstellung"),
+        Reason::Renewing => ("Being renewed", "Wird erneuert"),
+        Reason::RenewalFailing => ("Renewal failing", "Erneuerung fehlgeschlagen"),
+        Reason::Moved => ("No longer points here", "Zeigt nicht mehr hierher"),
+        Reason::Queued => ("Queued", "In der Warteschlange"),
         Reason::Ordering => ("Being ordered", "Wird bestellt"),
-        Reason::Validating => ("The CA is checking", "Die CA prüft gerade"),
-        Reason::RetryScheduled => ("Next try is planned", "Nächster Versuch geplant"),
-        Reason::ValidationFailed => ("The CA’s check failed", "Prüfung der CA gescheitert"),
-        Reason::RateLimited => ("A limit of the CA", "Limit der CA erreicht"),
-        Reason::CaUnreachable => ("CA not reachable", "CA nicht erreichbar"),
+        Reason::Validating => ("Being validated by the CA", "Prüfung durch die CA läuft"),
+        Reason::RetryScheduled => ("Retry scheduled", "Neuer Versuch geplant"),
+        Reason::ValidationFailed => ("Validation failed", "Prüfung durch die CA fehlgeschlagen"),
+        Reason::RateLimited => ("CA rate limit reached", "Limit der CA erreicht"),
+        Reason::CaUnreachable => ("CA unreachable", "CA nicht erreichbar"),
         Reason::NeverRequested => ("Not requested yet", "Noch nicht angefordert"),
         Reason::DnsMissing => ("DNS record missing", "DNS-Eintrag fehlt"),
-        Reason::DnsElsewhere => ("Points elsewhere", "Zeigt woandershin"),
+        Reason::DnsElsewhere => ("Points elsewhere", "Zeigt auf ein anderes Ziel"),
         Reason::Proxied => ("Behind a proxy", "Hinter einem Proxy"),
-        Reason::StrayAaaa => ("Stray AAAA record", "Störender AAAA-Eintrag"),
-        Reason::CaaForbids => ("CAA forbids it", "CAA verbietet es"),
-        Reason::DnsError => ("DNS servers fail", "DNS-Server gestört"),
+        Reason::StrayAaaa => ("Conflicting AAAA record", "Falscher AAAA-Eintrag"),
+        Reason::CaaForbids => ("Blocked by a CAA record", "Durch CAA-Eintrag gesperrt"),
+        Reason::DnsError => ("DNS server error", "Fehler der DNS-Server"),
         Reason::Denied => ("Not enabled", "Nicht freigeschaltet"),
-        Reason::Paused => ("Paused", "Angehalten"),
-        Reason::GivenUp => ("Stopped after many tries", "Nach vielen Versuchen beendet"),
+        Reason::Paused => ("Paused", "Pausiert"),
+        Reason::GivenUp => ("Stopped after many attempts", "Nach vielen Versuchen beendet"),
         Reason::Expired => ("Expired", "Abgelaufen"),
     };
     l.pick(en, de)
 }
 
-/// What a record's check came to.
-pub(crate) fn verdict(word: RecordStatus, l: Language) -> &'static str {
-    let (en, de) = match word {
-        RecordStatus::Ok => ("Right", "Stimmt"),
-        RecordStatus::Warning => ("Works, with a warning", "Geht, mit Warnung"),
+/// The verdict on a DNS record.
+pub(crate) fn verdict(status: RecordStatus, l: Language) -> &'static str {
+    let (en, de) = match status {
+        RecordStatus::Ok => ("Correct", "Korrekt"),
+        RecordStatus::Warning => ("Works, with a warning", "Funktioniert, mit Hinweis"),
         RecordStatus::Missing => ("Missing", "Fehlt"),
-        RecordStatus::Wrong => ("Wrong", "Falsch"),
-        RecordStatus::Extra => ("Has to go", "Muss weg"),
-        RecordStatus::Error => ("Cannot be read", "Nicht lesbar"),
+        RecordStatus::Wrong => ("Incorrect", "Falsch"),
+        RecordStatus::Extra => ("Remove", "Bitte löschen"),
+        RecordStatus::Error => ("Lookup failed", "Abfrage fehlgeschlagen"),
         RecordStatus::NotChecked => ("Not checked", "Nicht geprüft"),
     };
     l.pick(en, de)
 }
 
-/// What records are asked for.
+/// What DNS records are for.
 pub(crate) fn purpose(purpose: Purpose, l: Language) -> &'static str {
     let (en, de) = match purpose {
         Purpose::Https => ("For HTTPS", "Für HTTPS"),
         Purpose::Mail => (
-            "For e-mail (does not hold up HTTPS)",
-            "Für E-Mail (hält HTTPS nicht auf)",
+            "For e-mail (not required for HTTPS)",
+            "Für E-Mail (für HTTPS nicht erforderlich)",
         ),
         Purpose::Domain => (
-            "Also asked for (does not hold up HTTPS)",
-            "Außerdem gewünscht (hält HTTPS nicht auf)",
+            "Also requested (not required for HTTPS)",
+            "Zusätzlich gewünscht (für HTTPS nicht erforderlich)",
         ),
     };
     l.pick(en, de)
 }
 
-/// What happened, as the list of last events says it.
+/// An event, for the list of recent events.
 pub(crate) fn event(kind: EventType, l: Language) -> &'static str {
     let (en, de) = match kind {
         EventType::Open => ("Open", "Öffnung"),
         EventType::Click => ("Click", "Klick"),
         EventType::Redirect => ("Redirect", "Weiterleitung"),
         EventType::Unsubscribe => ("Unsubscribed", "Abgemeldet"),
-        EventType::Upstream => ("Request to the back end", "Anfrage ans Backend"),
-        EventType::VerdictCorrected => ("Verdict corrected", "Urteil berichtigt"),
+        EventType::Upstream => ("Request to the back end", "Anfrage an das Backend"),
+        EventType::VerdictCorrected => ("Classification corrected", "Einstufung korrigiert"),
         EventType::SslIssued => ("Certificate issued", "Zertifikat ausgestellt"),
         EventType::SslRenewed => ("Certificate renewed", "Zertifikat erneuert"),
-        EventType::SslFailed => ("Order failed", "Bestellung gescheitert"),
-        EventType::SslExpiring => ("Certificate runs out", "Zertifikat läuft ab"),
+        EventType::SslFailed => ("Order failed", "Bestellung fehlgeschlagen"),
+        EventType::SslExpiring => ("Certificate expires soon", "Zertifikat läuft bald ab"),
         EventType::SslExpired => ("Certificate expired", "Zertifikat abgelaufen"),
-        EventType::SslMoved => ("Points elsewhere now", "Zeigt nicht mehr hierher"),
+        EventType::SslMoved => ("No longer points here", "Zeigt nicht mehr hierher"),
     };
     l.pick(en, de)
 }
 
-/// Who did it.
+/// The class of an event: who caused it.
 pub(crate) fn class(class: Class, l: Language) -> &'static str {
     let (en, de) = match class {
-        Class::Human => ("a person", "ein Mensch"),
-        Class::Proxy => ("a mail provider, for a person", "ein Mailanbieter, für einen Menschen"),
-        Class::Unknown => ("not clear", "nicht eindeutig"),
-        Class::Prefetch => ("fetched ahead by a program", "im Voraus geladen von einem Programm"),
-        Class::Scanner => ("a security scanner", "ein Sicherheitsscanner"),
+        Class::Human => ("a person", "Person"),
+        Class::Proxy => ("a mail provider, for a person", "E-Mail-Anbieter, für eine Person"),
+        Class::Unknown => ("unclear", "nicht eindeutig"),
+        Class::Prefetch => ("prefetched by software", "automatisch vorab geladen"),
+        Class::Scanner => ("a security scanner", "Sicherheitsscanner"),
     };
     l.pick(en, de)
 }
 
-/// Why a text is no name, for anyone who typed it.
+/// Why a text is not a valid domain name, for the visitor who typed it.
 pub(crate) fn name_error(error: NameError, l: Language) -> String {
     let german = match &error {
         NameError::NotHostOnly(host) => {
-            &format!("Geben Sie nur den Hostnamen ein, ohne https://, Port und Pfad: {host}")
+            &format!("Bitte geben Sie nur den Hostnamen ein, ohne https://, Port und Pfad: {host}")
         }
         NameError::Character(c) => {
-            &format!("Der Name enthält das Zeichen {c}, das in Domains nicht vorkommt; entfernen Sie es.")
+            &format!("Der Name enthält das Zeichen {c}, das in Domainnamen nicht erlaubt ist. Bitte entfernen Sie es.")
         }
         NameError::PublicSuffix(name) => &format!(
-            "{name} ist eine öffentliche Endung, unter der andere ihre Domains anmelden; geben Sie einen Namen darunter ein."
+            "{name} ist eine öffentliche Domainendung. Bitte geben Sie eine Domain unterhalb dieser Endung ein."
         ),
-        NameError::Empty => "Der Name ist leer; geben Sie einen Hostnamen wie links.kunde.example ein.",
+        NameError::Empty => "Bitte geben Sie einen Hostnamen ein, zum Beispiel links.kunde.example.",
         NameError::TooLong => "Der Name ist länger als 253 Zeichen.",
-        NameError::LabelTooLong => "Ein Teil zwischen den Punkten ist länger als 63 Zeichen.",
-        NameError::EmptyLabel => "Ein Teil zwischen den Punkten ist leer.",
+        NameError::LabelTooLong => "Ein Abschnitt zwischen zwei Punkten ist länger als 63 Zeichen.",
+        NameError::EmptyLabel => "Ein Abschnitt zwischen zwei Punkten ist leer.",
         NameError::BadLabel => {
-            "Zwischen den Punkten stehen Buchstaben, Ziffern und, nicht am Anfang oder Ende, Bindestriche."
+            "Erlaubt sind Buchstaben, Ziffern und Bindestriche; kein Abschnitt darf mit einem Bindestrich beginnen oder enden."
         }
-        NameError::Wildcard => "Platzhalter sind nicht möglich: Ein Zertifikat gilt für einen genauen Namen.",
-        NameError::Address => "Das ist eine IP-Adresse; geben Sie einen Hostnamen wie links.kunde.example ein.",
-        NameError::SingleLabel => {
-            "Der Name hat nur einen Teil; geben Sie einen vollen Hostnamen wie links.kunde.example ein."
+        NameError::Wildcard => "Platzhalter (*) sind nicht möglich: Ein Zertifikat gilt für genau einen Namen.",
+        NameError::Address => {
+            "Das ist eine IP-Adresse. Bitte geben Sie einen Hostnamen ein, zum Beispiel links.kunde.example."
         }
-        NameError::Idna => "Der Name ist kein gültiger internationalisierter Name (IDNA).",
+        NameError::SingleLabel => "Bitte geben Sie den vollständigen Hostnamen ein, zum Beispiel links.kunde.example.",
+        NameError::Idna => "Das ist kein gültiger internationalisierter Domainname (IDN).",
     };
     l.pick(sentence(&error.to_string()), german.to_owned())
 }
 
-/// Why something was not done, for anyone who pressed the button.
+/// Why an action failed, for the visitor who requested it.
 pub(crate) fn operator_error(error: &OperatorError, l: Language) -> String {
     let german = match error {
         OperatorError::Name(error) => return name_error(error.clone(), l),
         OperatorError::NotFound => "Die Domain ist nicht eingetragen.".to_owned(),
         OperatorError::OtherTenant => "Die Domain gehört einem anderen Mandanten.".to_owned(),
         OperatorError::NotYourTenant(tenant) => {
-            format!("Dieses Token trägt nur Domains des Mandanten \"{tenant}\" ein.")
+            format!("Mit diesem Token können Sie nur Domains des Mandanten „{tenant}“ eintragen.")
         }
         OperatorError::TenantFull { tenant, most } => format!(
-            "Der Mandant „{tenant}“ hat {most} Domains; mehr kann dieses Token nicht eintragen. Löschen Sie Domains, die Sie nicht mehr brauchen, oder wenden Sie sich an den Betreiber der Plattform."
+            "Der Mandant „{tenant}“ hat bereits {most} Domains; mehr sind mit diesem Token nicht möglich. Löschen Sie nicht mehr benötigte Domains oder wenden Sie sich an den Betreiber der Plattform."
         ),
         OperatorError::Frozen => {
-            "Alle Bestellungen sind gerade angehalten; bis das aufgehoben wird, wird nichts bestellt.".to_owned()
+            "Alle Bestellungen sind derzeit angehalten. Bis zur Freigabe wird nichts bestellt.".to_owned()
         }
         OperatorError::NotForYou => {
-            "Diesen Namen hat ein anderer Mandant; bitte wenden Sie sich an den Betreiber der Plattform.".to_owned()
+            "Diese Domain gehört einem anderen Mandanten. Bitte wenden Sie sich an den Betreiber der Plattform.".to_owned()
         }
         OperatorError::NotShown(name, record) => format!(
-            "{name} kann mit diesem Token eingetragen werden, sobald der Inhaber das mit einem DNS-Eintrag bestätigt: Host {}, Typ TXT, Wert {}. Lassen Sie den Eintrag anlegen und tragen Sie die Domain dann erneut ein.",
+            "Bevor {name} mit diesem Token eingetragen werden kann, muss der Inhaber der Domain das mit einem DNS-Eintrag bestätigen: Host {}, Typ TXT, Wert {}. Lassen Sie diesen Eintrag anlegen und tragen Sie die Domain dann erneut ein.",
             record.host, record.value
         ),
         OperatorError::NotAnswered { host, error } => format!(
-            "Der Eintrag des Inhabers konnte nicht abgefragt werden; es wurde nichts eingetragen. Die DNS-Server von {host} haben nicht brauchbar geantwortet ({error}). Bitte versuchen Sie es später erneut."
+            "Der DNS-Eintrag des Inhabers konnte nicht abgefragt werden; es wurde nichts eingetragen. Die DNS-Server von {host} haben keine brauchbare Antwort geliefert ({error}). Bitte versuchen Sie es später erneut."
         ),
         OperatorError::SetAside(..) => {
-            "Die Domain ist pausiert oder stillgelegt; es wird kein Zertifikat bestellt. Bitte setzen Sie sie zuerst fort."
+            "Die Domain ist pausiert oder stillgelegt; es wird kein Zertifikat bestellt. Bitte aktivieren Sie die Domain zuerst wieder."
                 .to_owned()
         }
-        OperatorError::OwnName => "Das ist der eigene Name der Plattform; er bleibt.".to_owned(),
-        OperatorError::IssueOff => "Es werden keine Zertifikate bestellt (acme.issue steht auf \"off\").".to_owned(),
+        OperatorError::OwnName => "Das ist der eigene Name der Plattform; er kann nicht entfernt werden.".to_owned(),
+        OperatorError::IssueOff => "Es werden keine Zertifikate bestellt (acme.issue ist \"off\").".to_owned(),
         OperatorError::Busy => {
-            "Für dieses Token, diesen Mandanten oder diese Zone laufen schon zu viele DNS-Abfragen. Bitte versuchen Sie es in einigen Sekunden erneut.".to_owned()
+            "Für dieses Token, diesen Mandanten oder diese Zone laufen bereits zu viele DNS-Abfragen. Bitte versuchen Sie es in einigen Sekunden erneut.".to_owned()
         }
         OperatorError::Store(_) => {
-            "Der Speicher antwortet gerade nicht; es wurde nichts geändert. Bitte versuchen Sie es gleich noch einmal."
+            "Der Speicher ist derzeit nicht erreichbar; es wurde nichts geändert. Bitte versuchen Sie es später erneut."
                 .to_owned()
         }
-        // Said by what checks the values, in English only.
+        // Errors about values, which exist in English only.
         other => sentence(&other.to_string()),
     };
     let english = match error {
         OperatorError::OtherTenant => "The domain belongs to another tenant.".to_owned(),
         OperatorError::Frozen => {
-            "All orders are frozen at the moment; nothing is ordered until that is lifted.".to_owned()
+            "All orders are frozen at the moment. Nothing is ordered until they are unfrozen.".to_owned()
         }
         OperatorError::Store(_) => {
-            "The store does not answer at the moment; nothing was changed. Please try again soon.".to_owned()
+            "The store is unavailable at the moment; nothing was changed. Please try again later.".to_owned()
         }
         other => sentence(&other.to_string()),
     };
     l.pick(english, german)
 }
 
-/// An error's words as a sentence of their own.
+/// An error text as a sentence.
 pub(crate) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
-    // A name is written as it is.
+    // A domain name keeps its case.
     let is_name = text
         .split(' ')
         .next()
@@ -216,12 +216,12 @@ pub(crate) fn sentence(text: &str) -> String {
     format!("{first}{}{end}", chars.as_str())
 }
 
-/// A moment, to the minute, as the sentences have it.
+/// A time to the minute, as in the messages.
 pub(crate) fn time(t: Timestamp) -> Markup {
     html! { time datetime=(t) { (minute(t)) } }
 }
 
-/// A moment, to the second, for what follows closely on something else.
+/// A time to the second, for events in quick succession.
 pub(crate) fn second(t: Timestamp) -> Markup {
     let seconds = t.as_secs().rem_euclid(60);
     let text = minute(t);
@@ -229,13 +229,13 @@ pub(crate) fn second(t: Timestamp) -> Markup {
     html! { time datetime=(t) { (text) ":" (format!("{seconds:02}")) " UTC" } }
 }
 
-/// A day, for lists.
+/// A date.
 pub(crate) fn day(t: Timestamp) -> Markup {
     let text = minute(t);
     html! { time datetime=(t) { (text.get(..10).unwrap_or(&text)) } }
 }
 
-/// A span in its largest whole unit or two: `3 h`, `7 d`, `90 s`.
+/// A duration in its largest whole unit, or hours and minutes: `3 h`, `7 d`, `90 s`.
 pub(crate) fn span(span: Duration, l: Language) -> String {
     let seconds = span.as_secs();
     let days = l.pick("d", "Tage");
@@ -248,7 +248,7 @@ pub(crate) fn span(span: Duration, l: Language) -> String {
     }
 }
 
-/// A count with its thousands set apart.
+/// A number with thousands separators.
 pub(crate) fn count(number: impl Into<u64>, l: Language) -> String {
     let digits = number.into().to_string();
     let mut out = String::new();
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_said_in_both_languages_and_differently() {
+    fn every_reason_has_a_distinct_text_in_both_languages() {
         for (i, &one) in Reason::ALL.iter().enumerate() {
             for l in Language::ALL {
                 assert!(!reason(one, l).is_empty());
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_spans_are_read_at_a_glance() {
+    fn numbers_and_durations() {
         assert_eq!(count(7_u64, Language::En), "7");
         assert_eq!(count(1_234_567_u64, Language::En), "1,234,567");
         assert_eq!(count(100_000_u64, Language::De), "100.000");

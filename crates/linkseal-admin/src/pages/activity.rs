@@ -1,4 +1,4 @@
-//! What happened on a domain: its history, and opens and clicks of late.
+//! A domain's history, and its recent opens and clicks.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainRecord;
@@ -11,7 +11,7 @@ use super::{chart, timeline};
 use crate::i18n;
 use crate::scope::Scope;
 
-/// Opens and clicks of this node, with the last events.
+/// Opens and clicks on this node, with the latest events.
 pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainRecord, now: Timestamp) -> Markup {
     let l = visitor.lang;
     let recent = match visitor.scope {
@@ -26,11 +26,11 @@ pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainReco
         section.card #events data-part aria-labelledby="events-title" {
             h2 #events-title { (l.pick("Opens and clicks", "Öffnungen und Klicks")) }
             @if recent.last.is_empty() {
-                p.muted { (l.pick("Nothing has come in yet.", "Es ist noch nichts eingegangen.")) }
+                p.muted { (l.pick("No opens or clicks yet.", "Noch keine Öffnungen oder Klicks.")) }
             } @else {
                 (chart::chart(&recent, now, l))
                 details #last-events {
-                    summary { (l.pick("The last events", "Die letzten Ereignisse")) }
+                    summary { (l.pick("Recent events", "Letzte Ereignisse")) }
                     ul.events {
                         @for seen in &recent.last {
                             li {
@@ -46,7 +46,7 @@ pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainReco
             }
             @if !visitor.is_guest() {
                 p.muted.small {
-                    (l.pick("Of this node, since", "Von diesem Knoten, seit")) " " (i18n::time(activity.since()))
+                    (l.pick("On this node since", "Auf diesem Knoten seit")) " " (i18n::time(activity.since()))
                     (l.pick(", at most 48 hours.", ", höchstens 48 Stunden."))
                 }
             }
@@ -54,7 +54,7 @@ pub(super) fn events(visitor: &Visitor, activity: &Activity, record: &DomainReco
     }
 }
 
-/// The latest of what happened, the newest first. `more`: where older entries are.
+/// Entries of the history, newest first. `more`: the address of older entries.
 pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option<&str>) -> Markup {
     let l = visitor.lang;
     html! {
@@ -79,7 +79,7 @@ pub(super) fn history(visitor: &Visitor, entries: &[TimelineEntry], more: Option
     }
 }
 
-/// Whether it tells who of the platform did something, which is no one else's business.
+/// Whether the detail names who of the platform did something, which guests do not see.
 fn by_operator(entry: &TimelineEntry, visitor: &Visitor) -> bool {
     visitor.is_guest() && entry.detail.as_deref().and_then(timeline::who).is_some()
 }

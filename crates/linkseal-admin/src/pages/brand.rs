@@ -1,21 +1,18 @@
-//! The platform's name and looks on the pages.
+//! The platform's name, logo and colours on the pages.
 
 use linkseal_config::pages::{Logo, Pages};
 
 use super::asset::Asset;
 use super::colour;
 
-/// What the pages are called and look like.
 #[derive(Debug)]
 pub(crate) struct Brand {
-    /// The platform's name.
     pub(crate) name: String,
-    /// Where its customers find help: a URL. `None`: nowhere.
+    /// The URL where customers find help.
     pub(crate) support: Option<String>,
-    /// Its logo. `None`: the name alone.
     pub(crate) logo: Option<Asset>,
-    /// Its colours, as custom properties: `--accent` (behind `--on-accent`) and `--accent-text` (on
-    /// the page's ground), for light and dark. Linked before the pages' own style sheet.
+    /// A style sheet with the colours as custom properties: `--accent` (behind `--on-accent`) and
+    /// `--accent-text` (on the page's background), for light and dark. Linked before the pages' own.
     pub(crate) colours: Asset,
 }
 

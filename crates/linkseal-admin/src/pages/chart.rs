@@ -1,4 +1,4 @@
-//! A small chart of opens and clicks by the hour, drawn on the server.
+//! A chart of opens and clicks per hour, as SVG.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::Language;
@@ -7,14 +7,14 @@ use maud::{Markup, html};
 
 use crate::i18n;
 
-/// Of one hour's bars, and of the space it has, in the drawing's units.
+/// The width of a bar and of the space of an hour, in units of the drawing.
 const BAR: usize = 9;
 const STEP: usize = 12;
-/// The tallest bar, and what is left above it.
+/// The height of the tallest bar, and of the space above it.
 const HEIGHT: u32 = 90;
 const TOP: u32 = 6;
 
-/// The chart, with what it shows in words.
+/// The chart, with its totals as text.
 pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
     let hours = recent.last_hours(now);
     let most = hours.iter().map(|h| h.opens + h.clicks).max().unwrap_or(0).max(1);
@@ -28,7 +28,7 @@ pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
     if hours.iter().all(|h| h.opens + h.clicks == 0) {
         return html! {
             p.muted {
-                (l.pick("No opens or clicks by people in the last 48 hours.", "Keine Öffnungen oder Klicks von Menschen in den letzten 48 Stunden."))
+                (l.pick("No opens or clicks by people in the last 48 hours.", "Keine Öffnungen oder Klicks durch Personen in den letzten 48 Stunden."))
                 @if machines > 0 { " " (not_counted(machines, l)) }
             }
         };
@@ -53,7 +53,7 @@ pub(super) fn chart(recent: &Recent, now: Timestamp, l: Language) -> Markup {
             }
             div.scale aria-hidden="true" {
                 span { (l.pick("48 h ago", "vor 48 h")) }
-                span { (l.pick("at most", "höchstens")) " " (i18n::count(most, l)) " / h" }
+                span { (l.pick("maximum", "maximal")) " " (i18n::count(most, l)) " / h" }
                 span { (l.pick("now", "jetzt")) }
             }
             figcaption {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_as_tall_as_the_counts_and_stand_on_the_axis() {
+    fn bars_are_proportional_and_stacked() {
         let now = Timestamp::from_secs(1_000 * 3600 + 17);
         let drawn = chart(
             &recent(&[(1_000, 100, 50), (953, 30, 0), (900, 9, 9)]),
@@ -108,7 +108,7 @@ mod tests {
             Language::En,
         )
         .into_string();
-        // The last hour: 150 is the most, so opens are 60 of 90 units and clicks the 30 above.
+        // The last hour has the maximum of 150: opens take 60 of 90 units, clicks the 30 above.
         assert!(
             drawn.contains(r#"<rect class="opens" x="565" y="36" width="9" height="60">"#),
             "{drawn}"
@@ -124,19 +124,19 @@ mod tests {
         assert_eq!(
             drawn.matches("<rect").count(),
             3,
-            "what is older than 48 h is not drawn"
+            "hours before the last 48 are not drawn"
         );
     }
 
     #[test]
-    fn nothing_is_drawn_as_nothing() {
+    fn without_data_there_is_no_chart() {
         let drawn = chart(&Recent::default(), Timestamp::from_secs(0), Language::De).into_string();
         assert!(!drawn.contains("<rect") && !drawn.contains("<svg"));
         assert!(drawn.contains("Keine Öffnungen oder Klicks"), "{drawn}");
     }
 
     #[test]
-    fn where_only_programs_came_nothing_is_drawn() {
+    fn automated_requests_alone_make_no_chart() {
         let now = Timestamp::from_secs(1_000 * 3600);
         let machines = Recent {
             hours: [Hour {

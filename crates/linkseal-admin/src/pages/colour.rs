@@ -1,21 +1,21 @@
-//! Colours that can be read: contrast as WCAG 2.2 §1.4.3 measures it.
+//! Readable colours: contrast by WCAG 2.2 §1.4.3.
 
 /// Red, green and blue.
 type Rgb = [u8; 3];
 
-/// The least contrast of text with what it stands on (level AA).
+/// The least contrast of text with its background (level AA).
 const READABLE: f64 = 4.5;
-/// The darkest ground that text stands on in the light look, and the lightest in the dark one;
-/// `--sunken` of the style sheet. What can be read there can be read on all of them.
+/// `--sunken` of the style sheet: the darkest background of text in the light scheme, and the lightest
+/// in the dark scheme. Text that is readable on it is readable on all of them.
 pub(super) const LIGHT_GROUND: Rgb = [0xee, 0xf1, 0xf4];
 pub(super) const DARK_GROUND: Rgb = [0x1f, 0x25, 0x2d];
 
 const WHITE: Rgb = [0xff; 3];
 const BLACK: Rgb = [0; 3];
-/// How many shades are tried on the way to black or white.
+/// The number of shades tried between the colour and black or white.
 const SHADES: u16 = 32;
 
-/// White, where it can be read on a colour, else black: of the two, one always can.
+/// White if it is readable on a colour, else black; one of them always is.
 pub(super) fn on(colour: Rgb) -> Rgb {
     if contrast(colour, WHITE) >= READABLE {
         WHITE
@@ -24,7 +24,7 @@ pub(super) fn on(colour: Rgb) -> Rgb {
     }
 }
 
-/// The colour itself, where it can be read on a ground, else the nearest shade of it that can.
+/// The colour if it is readable on a background, else the nearest shade of it that is.
 pub(super) fn readable(colour: Rgb, ground: Rgb) -> Rgb {
     let end = if contrast(ground, WHITE) > contrast(ground, BLACK) {
         WHITE
@@ -67,14 +67,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contrast_is_as_wcag_measures_it() {
+    fn contrast_follows_wcag() {
         assert!((contrast(BLACK, WHITE) - 21.0).abs() < 1e-9);
         assert!((contrast([0x76; 3], WHITE) - 4.54).abs() < 0.01);
         assert!((contrast([0x77; 3], WHITE) - 4.48).abs() < 0.01);
     }
 
     #[test]
-    fn every_colour_is_made_readable() {
+    fn every_colour_gets_a_readable_shade() {
         for r in (0..=255).step_by(15) {
             for g in (0..=255).step_by(15) {
                 for b in (0..=255).step_by(15) {
@@ -86,13 +86,12 @@ mod tests {
                 }
             }
         }
-        // What can be read already stays as it is.
+        // A readable colour is kept.
         assert_eq!(readable([0x1d, 0x4e, 0xd8], LIGHT_GROUND), [0x1d, 0x4e, 0xd8]);
     }
 
-    /// What the constants stand for is in the style sheet.
     #[test]
-    fn the_grounds_are_those_of_the_style_sheet() {
+    fn the_backgrounds_match_the_style_sheet() {
         let sheet = include_str!("pages.css");
         for ground in [LIGHT_GROUND, DARK_GROUND] {
             assert!(

@@ -1,4 +1,4 @@
-//! The two cookies: the session's, which no one but the server reads, and the language's.
+//! The two cookies: the session, which is opaque to the browser, and the language.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use linkseal_domain::Language;
 
 use super::session::LIFETIME;
 
-/// `__Host-` has browsers refuse it from another host, without TLS and for a part of the paths:
-/// no neighbour under the same domain can plant a session.
+/// Browsers accept the prefix `__Host-` only over TLS, for the whole host and from that host itself, so
+/// another host under the same domain cannot plant a session.
 const SESSION_TLS: &str = "__Host-linkseal";
-/// Without TLS, on loopback or where `admin.plain` is set, there is no such promise.
+/// Without TLS, on loopback or with `admin.plain`, the prefix is not available.
 const SESSION_PLAIN: &str = "linkseal";
 const LANGUAGE: &str = "linkseal_lang";
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -20,20 +20,20 @@ fn session_name(secure: bool) -> &'static str {
     if secure { SESSION_TLS } else { SESSION_PLAIN }
 }
 
-/// The session's cookie, as it was sent.
+/// The session cookie that was sent.
 pub(super) fn session(headers: &HeaderMap, secure: bool) -> Option<&str> {
     find(headers, session_name(secure))
 }
 
-/// The language that was chosen before.
+/// The language that was chosen earlier.
 pub(super) fn language(headers: &HeaderMap) -> Option<Language> {
     Language::parse(find(headers, LANGUAGE)?)
 }
 
-/// Sets the session's cookie; empty: takes it away.
+/// Sets the session cookie; an empty value deletes it.
 ///
-/// `SameSite=Lax`, not `Strict`: a link to a domain's page in a ticket or a mail opens that page
-/// and not the sign-in. What changes something is never a GET, and asks for a form token too.
+/// `SameSite=Lax`, not `Strict`, so that a link to a page in a ticket or a mail opens the page instead
+/// of the sign-in. Changes are never made by GET, and need a form token, too.
 pub(super) fn set_session(value: &str, secure: bool) -> Option<HeaderValue> {
     let age = if value.is_empty() { Duration::ZERO } else { LIFETIME };
     set(session_name(secure), value, age, secure)

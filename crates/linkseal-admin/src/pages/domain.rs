@@ -1,5 +1,5 @@
-//! A domain's page: its state and what to do, its DNS records, certificate, history, and what may
-//! be done with it. Customers see it by a share link, without anything of the fleet.
+//! A domain's page: its state and what to do about it, DNS records, certificate, history and actions.
+//! Guests see it through a share link, without anything of the fleet.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::scope::{Reach, Scope};
 use crate::tokens::share::ShareUse;
 use crate::view::{DomainView, Viewer};
 
-/// Entries of the history on the domain's own page.
+/// The number of history entries on the page.
 const LATEST: &str = "10";
 
 pub(super) fn pages() -> Vec<Page> {
@@ -41,43 +41,41 @@ pub(super) fn pages() -> Vec<Page> {
     ]
 }
 
-/// What came before.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Before {
-    /// What was done, by a button of the page. `None`: nothing.
+pub(super) struct ShowQuery {
+    /// The action that led to the page.
     done: Option<Done>,
 }
 
-/// The domain as it is known.
+/// The domain as stored, without a DNS check.
 pub(super) async fn show(
     State(context): State<Arc<Context>>,
     visitor: Visitor,
     Subject(name): Subject,
-    Params(before): Params<Before>,
+    Params(query): Params<ShowQuery>,
 ) -> Result<Html, Problem> {
     let record = record(&context, &visitor, &name).await?;
-    page(&context, &visitor, &record, None, before.done).await
+    page(&context, &visitor, &record, None, query.done).await
 }
 
-/// Which report is meant.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Which {
-    /// When the one was made that "verify" has left behind. `None`: a new one.
+pub(super) struct DnsQuery {
+    /// The time of the report by "verify" to show, instead of a new one.
     at: Option<String>,
 }
 
-/// The domain with its DNS records, looked at now.
+/// The domain with its DNS records, checked now.
 pub(super) async fn dns(
     State(context): State<Arc<Context>>,
     State(state): State<PagesState>,
     visitor: Visitor,
     Subject(name): Subject,
-    Params(which): Params<Which>,
+    Params(query): Params<DnsQuery>,
 ) -> Result<Html, Problem> {
-    let made = |report: &Arc<DnsReport>| which.at.as_ref().is_some_and(|at| *at == report.checked.to_string());
-    let (record, report) = match state.reports.get(&name).filter(made) {
+    let is_asked_for = |report: &Arc<DnsReport>| query.at.as_ref().is_some_and(|at| *at == report.checked.to_string());
+    let (record, report) = match state.reports.get(&name).filter(is_asked_for) {
         Some(report) => {
             let record = record(&context, &visitor, &name).await?;
             (context.control.as_found(record, &report), report)
@@ -98,7 +96,7 @@ pub(super) async fn dns(
     page(&context, &visitor, &record, Some(&report), None).await
 }
 
-/// Looks at DNS, and has the certificate issued when it is right; what was found is shown next.
+/// Checks DNS and orders a certificate if it is right. The page that follows shows the report.
 pub(super) async fn verify(
     State(context): State<Arc<Context>>,
     State(state): State<PagesState>,
@@ -111,7 +109,7 @@ pub(super) async fn verify(
     Ok(see_other(&visitor.domain_path(&name, &rest)))
 }
 
-/// All that happened, page by page.
+/// The whole history, page by page.
 async fn history(
     State(context): State<Arc<Context>>,
     visitor: Visitor,
@@ -156,7 +154,7 @@ async fn page(
     let older = format!("{path}/history");
     let older = history.next.filter(|_| !visitor.is_guest()).map(|_| older.as_str());
     let is_due = progress::is_due(domain.ssl.next_attempt, now) && !domain.paused && domain.retired.is_none();
-    let every = progress::look_again(domain.ssl.reason, is_due);
+    let every = progress::refresh_interval(domain.ssl.reason, is_due);
     let banner = freeze::banner(context, visitor).await?;
     let body = html! {
         @if !visitor.is_guest() {
@@ -178,7 +176,7 @@ async fn page(
                 (state(visitor, &domain, is_due, every))
                 @if let Some(report) = report {
                     (records::report(visitor, &viewer.report(record, report, None)))
-                    (look_again(visitor, &record.name))
+                    (again(visitor, &record.name))
                 } @else { (verify_now(visitor, &domain)) }
                 (activity::events(visitor, &context.activity, record, now))
             }
@@ -190,7 +188,7 @@ async fn page(
             }
         }
     };
-    // Without the script, the page is reloaded while something is on its way.
+    // Without the script, the page reloads itself while an order is in progress.
     let head = html! {
         @if every > 0 {
             noscript { meta http-equiv="refresh" content={ (every.div_ceil(1000).max(3)) ";url=" (path) }; }
@@ -199,33 +197,33 @@ async fn page(
     Ok(layout::with_head(visitor, &record.name.to_unicode(), head, body))
 }
 
-/// The badge, the sentence and the steps; looked at again by the script every so many milliseconds.
+/// The badge, the message and the steps. The script refreshes them every `every` milliseconds.
 fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -> Markup {
     let (l, ssl) = (visitor.lang, &domain.ssl);
     let issued = ssl.state == SslState::Issued;
-    // The edge's own name need not be looked at.
-    let leads_here = domain.dns.https || (issued && domain.dns.checked.is_none());
+    // The edge's own name is issued without a DNS check.
+    let points_here = domain.dns.https || (issued && domain.dns.checked.is_none());
     html! {
         section.card #state data-part data-live=(visitor.domain_path(domain.name, "")) data-every=(every)
             aria-labelledby="state-title" {
-            h2.sr-only #state-title { (l.pick("SSL state", "SSL-Zustand")) }
+            h2.sr-only #state-title { (l.pick("SSL state", "SSL-Status")) }
             div.heading {
                 (layout::badge(ssl.state, l))
                 span.muted.small { (l.pick("since", "seit")) " " (i18n::time(ssl.since)) }
             }
             p.sentence data-say { (visitor.text(&ssl.message)) }
             @if !domain.paused && domain.retired.is_none() {
-                @if let Some(steps) = progress::steps(ssl.reason, leads_here, is_due, l) { (steps) }
+                @if let Some(steps) = progress::steps(ssl.reason, points_here, is_due, l) { (steps) }
             }
-            @if !(issued && leads_here) && ssl.next_attempt.is_some() && every == 0 {
+            @if !(issued && points_here) && ssl.next_attempt.is_some() && every == 0 {
                 p.muted {
-                    (l.pick("We look again by ourselves at", "Wir sehen von selbst wieder nach, um")) " "
+                    (l.pick("Next automatic check:", "Nächste automatische Prüfung:")) " "
                     @if let Some(t) = ssl.next_attempt { (i18n::time(t)) }
                 }
             }
             @if let Some(error) = ssl.last_error {
                 details #ca-words {
-                    summary { (l.pick("What the CA said", "Was die CA sagt")) }
+                    summary { (l.pick("Message from the CA", "Meldung der CA")) }
                     div.stack {
                         p { q { (error.detail) } }
                         @for sub in &error.subproblems {
@@ -242,30 +240,30 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
     }
 }
 
-/// The way to the records.
+/// The link to the DNS records.
 fn verify_now(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
     html! {
         div.actions {
             a.button.primary[domain.ssl.state != SslState::Issued] href=(visitor.domain_path(domain.name, "/dns"))
-                data-busy=(visitor.say("Looking at DNS …", "DNS wird geprüft …")) {
-                (visitor.say("Verify now", "Jetzt überprüfen"))
+                data-busy=(visitor.say("Checking DNS …", "DNS wird geprüft …")) {
+                (visitor.say("Verify now", "Jetzt prüfen"))
             }
         }
     }
 }
 
-/// What follows on the records: having the domain verified, or looking once more.
-fn look_again(visitor: &Visitor, name: &DomainName) -> Markup {
-    let busy = visitor.say("Verifying …", "Wird überprüft …");
+/// The buttons below the records: verify the domain, or check DNS again.
+fn again(visitor: &Visitor, name: &DomainName) -> Markup {
+    let busy = visitor.say("Verifying …", "Wird geprüft …");
     html! {
         div.actions {
             @if visitor.can_verify() {
                 (layout::button(visitor, &visitor.domain_path(name, "/verify"), "primary",
-                    visitor.say("Verify domain", "Domain überprüfen"), Some(busy)))
+                    visitor.say("Verify domain", "Domain prüfen"), Some(busy)))
             }
             a.button href=(visitor.domain_path(name, "/dns"))
-                data-busy=(visitor.say("Looking at DNS …", "DNS wird geprüft …")) {
-                (visitor.say("Look at DNS again", "DNS noch einmal ansehen"))
+                data-busy=(visitor.say("Checking DNS …", "DNS wird geprüft …")) {
+                (visitor.say("Check DNS again", "DNS erneut prüfen"))
             }
         }
     }
@@ -281,30 +279,30 @@ fn certificate(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                     dl.facts {
                         dt { (l.pick("Issued by", "Ausgestellt von")) }
                         dd { (issuer) }
-                        dt { (l.pick("Valid", "Gültig")) }
+                        dt { (l.pick("Validity", "Gültigkeit")) }
                         dd {
                             (i18n::time(from)) " – " (i18n::time(until))
                             @if ssl.state != SslState::Issued { " " span.badge.bad { (l.pick("expired", "abgelaufen")) } }
                         }
                         @if let Some(renewal) = ssl.renew_at.filter(|_| ssl.state == SslState::Issued) {
-                            dt { (l.pick("Renews", "Erneuerung")) }
+                            dt { (l.pick("Renewal", "Erneuerung")) }
                             dd { (i18n::time(renewal)) }
                         }
-                        dt { (l.pick("For", "Für")) }
+                        dt { (l.pick("Valid for", "Gültig für")) }
                         dd { (ssl.sans.join(", ")) }
                         @if let Some(serial) = ssl.serial {
-                            dt { (l.pick("Serial", "Seriennummer")) }
+                            dt { (l.pick("Serial number", "Seriennummer")) }
                             dd { code { (serial) } }
                         }
                     }
                 },
-                _ => p.muted { (l.pick("There is none yet.", "Es gibt noch keines.")) },
+                _ => p.muted { (l.pick("No certificate yet.", "Noch kein Zertifikat vorhanden.")) },
             }
         }
     }
 }
 
-/// What the platform has said about the domain.
+/// What the platform configured for the domain.
 fn facts(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
     let l = visitor.lang;
     let yes = |is: bool| if is { l.pick("yes", "ja") } else { l.pick("no", "nein") };
@@ -315,19 +313,19 @@ fn facts(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                 dt { (l.pick("Tenant", "Mandant")) }
                 dd { (domain.tenant) }
                 @if let Some(sending) = domain.sending_domain {
-                    dt { (l.pick("Sends as", "Sendet als")) }
+                    dt { (l.pick("Sending domain", "Absenderdomain")) }
                     dd { (sending) }
                 }
                 dt { (l.pick("Ready for https links", "Bereit für https-Links")) }
                 dd { (yes(domain.https_ready)) }
-                dt { (l.pick("DNS looked at", "DNS geprüft")) }
+                dt { (l.pick("DNS checked", "DNS geprüft")) }
                 dd {
                     @match domain.dns.checked { Some(t) => (i18n::time(t)), None => (l.pick("never", "nie")) }
                 }
                 dt { (l.pick("Added", "Eingetragen")) }
                 dd { (i18n::time(domain.created)) }
                 @if let Some(url) = domain.fallback_url {
-                    dt { (l.pick("Broken links lead to", "Kaputte Links führen zu")) }
+                    dt { (l.pick("Destination of broken links", "Ziel für ungültige Links")) }
                     dd { (url) }
                 }
                 @if let Some(retired) = domain.retired {

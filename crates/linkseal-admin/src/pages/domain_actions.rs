@@ -1,5 +1,5 @@
-//! What may be done with a domain: pause and resume, a new certificate, tracking over HTTP while
-//! none is held. What is not within someone's role is not shown to them.
+//! The actions on a domain's page: pause and resume, order a new certificate, links over HTTP while
+//! there is no certificate. Visitors see only the actions that their role allows.
 
 use std::sync::Arc;
 
@@ -34,12 +34,13 @@ pub(super) fn pages() -> Vec<Page> {
     ]
 }
 
-/// What a button has done; the page after it says so.
+/// A completed action; the page that follows confirms it.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Done {
     Registered,
-    Known,
+    #[serde(rename = "known")]
+    AlreadyRegistered,
     Paused,
     Resumed,
     HttpOn,
@@ -49,11 +50,11 @@ pub(super) enum Done {
 }
 
 impl Done {
-    /// As it stands in an address.
-    pub(super) fn word(self) -> &'static str {
+    /// The value of the query parameter.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Registered => "registered",
-            Self::Known => "known",
+            Self::AlreadyRegistered => "known",
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::HttpOn => "http_on",
@@ -65,40 +66,40 @@ impl Done {
 
     pub(super) fn text(self, l: Language) -> &'static str {
         let (en, de) = match self {
-            Self::Known => (
-                "The domain was registered already.",
+            Self::AlreadyRegistered => (
+                "The domain was already registered.",
                 "Die Domain war bereits eingetragen.",
             ),
             Self::Registered => ("The domain is registered.", "Die Domain ist eingetragen."),
             Self::Paused => (
-                "Issuance is paused. A certificate that is held stays in use.",
-                "Die Ausstellung ist angehalten. Ein vorhandenes Zertifikat bleibt im Einsatz.",
+                "Issuance is paused. A certificate that was issued stays in use.",
+                "Die Ausstellung ist pausiert. Ein vorhandenes Zertifikat bleibt aktiv.",
             ),
-            Self::Resumed => ("Issuance goes on.", "Die Ausstellung geht weiter."),
+            Self::Resumed => ("Issuance is resumed.", "Die Ausstellung wird fortgesetzt."),
             Self::HttpOn => (
-                "Links work over HTTP while there is no certificate.",
-                "Links funktionieren über HTTP, solange es kein Zertifikat gibt.",
+                "Links work over HTTP until a certificate is issued.",
+                "Links funktionieren über HTTP, bis ein Zertifikat ausgestellt ist.",
             ),
             Self::HttpOff => (
-                "Links do not work until there is a certificate.",
-                "Links funktionieren erst, wenn es ein Zertifikat gibt.",
+                "Links do not work until a certificate is issued.",
+                "Links funktionieren erst, wenn ein Zertifikat ausgestellt ist.",
             ),
             Self::Reissue => (
-                "A new certificate is on its way.",
-                "Ein neues Zertifikat ist unterwegs.",
+                "A new certificate is being ordered.",
+                "Ein neues Zertifikat wird bestellt.",
             ),
-            Self::Released => ("The next attempt is made now.", "Der nächste Versuch läuft jetzt."),
+            Self::Released => ("The next attempt starts now.", "Der nächste Versuch startet jetzt."),
         };
         l.pick(en, de)
     }
 
-    /// The domain's page, which says it.
+    /// Redirects to the domain's page, which confirms the action.
     pub(super) fn page(self, visitor: &Visitor, name: &DomainName) -> Response {
-        see_other(&visitor.domain_path(name, &format!("?done={}", self.word())))
+        see_other(&visitor.domain_path(name, &format!("?done={}", self.as_str())))
     }
 }
 
-/// The buttons.
+/// The section with the buttons.
 pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
     let l = visitor.lang;
     if !visitor.can(Role::Support) {
@@ -114,7 +115,7 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
             }
         }
     };
-    // A second step, without a script too: what is asked for is done by the button inside.
+    // Confirmed in a second step that works without a script: the button is inside.
     let confirmed = |id: &str, rest: &str, on: Option<bool>, text: &str, hint: Markup, yes: &str| {
         html! {
             details.confirm id=(id) {
@@ -134,30 +135,30 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
             div.field {
                 div {
                     a.button href=(visitor.domain_path(domain.name, "/share")) {
-                        (l.pick("Share with its owner", "Mit dem Inhaber teilen"))
+                        (l.pick("Share with the owner", "Mit dem Inhaber teilen"))
                     }
                 }
-                span.hint { (l.pick("A link to this page, without a token.", "Ein Link zu dieser Seite, ohne Token.")) }
+                span.hint { (l.pick("Create a link to this page that works without a token.", "Erstellt einen Link zu dieser Seite, der ohne Token funktioniert.")) }
             }
             @if domain.paused {
                 (switch("/pause", false, l.pick("Resume", "Fortsetzen"),
-                    l.pick("Issuance is paused.", "Die Ausstellung ist angehalten.")))
+                    l.pick("Issuance is paused.", "Die Ausstellung ist pausiert.")))
             } @else {
-                (confirmed("confirm-pause", "/pause", Some(true), l.pick("Pause", "Anhalten"),
-                    html! { (l.pick("No certificate is ordered or renewed until it is resumed; the present one expires.",
-                        "Bis zum Fortsetzen wird kein Zertifikat bestellt oder erneuert; das jetzige läuft ab.")) },
-                    l.pick("Yes, pause", "Ja, anhalten")))
+                (confirmed("confirm-pause", "/pause", Some(true), l.pick("Pause", "Pausieren"),
+                    html! { (l.pick("Until you resume, no certificate is ordered or renewed, and the current one may expire.",
+                        "Bis Sie fortsetzen, wird kein Zertifikat bestellt oder erneuert; das aktuelle kann ablaufen.")) },
+                    l.pick("Yes, pause", "Ja, pausieren")))
             }
             @if visitor.can(Role::Admin) {
                 @if domain.http_while_pending {
                     (confirmed("confirm-http", "/http", Some(false), l.pick("Switch HTTP off", "HTTP ausschalten"),
-                        html! { (l.pick("While there is no certificate, links work over HTTP. Without it they do not work until there is one.",
-                            "Solange es kein Zertifikat gibt, funktionieren Links über HTTP. Ohne HTTP funktionieren sie bis dahin nicht.")) },
+                        html! { (l.pick("Links currently work over HTTP until a certificate is issued. Without HTTP they do not work until then.",
+                            "Bis ein Zertifikat ausgestellt ist, funktionieren Links über HTTP. Ohne HTTP funktionieren sie bis dahin nicht.")) },
                         l.pick("Yes, switch HTTP off", "Ja, HTTP ausschalten")))
                 } @else {
                     (switch("/http", true, l.pick("Switch HTTP on", "HTTP einschalten"),
-                        l.pick("While there is no certificate, links do not work.",
-                            "Solange es kein Zertifikat gibt, funktionieren Links nicht.")))
+                        l.pick("Links do not work until a certificate is issued.",
+                            "Links funktionieren erst, wenn ein Zertifikat ausgestellt ist.")))
                 }
                 (confirmed("confirm-reissue", "/reissue", None, l.pick("New certificate", "Neues Zertifikat"),
                     reissue_costs(l), l.pick("Yes, order a new certificate", "Ja, neues Zertifikat bestellen")))
@@ -166,8 +167,8 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
                         (layout::form_token(visitor))
                         div { button { (l.pick("Try now", "Jetzt versuchen")) } }
                         span.hint {
-                            (l.pick("Ends the wait for the next attempt, even if the CA asked for it.",
-                                "Beendet das Warten auf den nächsten Versuch, auch wenn die CA es verlangt hat."))
+                            (l.pick("Starts the next attempt now, even if the CA asked to wait.",
+                                "Startet den nächsten Versuch sofort, auch wenn die CA um eine Wartezeit gebeten hat."))
                         }
                     }
                 }
@@ -176,18 +177,18 @@ pub(super) fn section(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
     }
 }
 
-/// What a new certificate costs of the limits.
+/// What a new certificate uses up of the CA's rate limits.
 fn reissue_costs(l: Language) -> Markup {
     let per = i18n::span(REISSUES.per, l);
     html! {
-        (l.pick("Orders a new one even if the current one is valid. It uses up: one order of the account and one certificate under the registered domain at the CA, and one of",
-            "Stellt ein neues aus, auch wenn das jetzige noch gilt. Das verbraucht: eine Bestellung des Kontos und ein Zertifikat unter der registrierten Domain bei der CA sowie eine von"))
+        (l.pick("Orders a new certificate even if the current one is still valid. At the CA this counts as one order of the account and one certificate under the registered domain. It is also one of",
+            "Bestellt ein neues Zertifikat, auch wenn das aktuelle noch gültig ist. Bei der CA zählt das als eine Bestellung des Kontos und ein Zertifikat der registrierten Domain. Außerdem ist es eine von"))
         " " (REISSUES.count) " "
-        (l.pick("manual orders of this name per", "manuellen Bestellungen dieses Namens je")) " " (per) "."
+        (l.pick("manual orders allowed for this name per", "manuellen Bestellungen für diesen Namen; Zeitraum:")) " " (per) "."
     }
 }
 
-/// Whether the next attempt is put off by a CA, by a failure, or by something that is ours.
+/// Whether the next attempt is delayed by a CA, by a failure, or by a problem on this side.
 fn waits(domain: &DomainView<'_>) -> bool {
     let waits = matches!(
         domain.ssl.reason,
@@ -200,7 +201,6 @@ fn waits(domain: &DomainView<'_>) -> bool {
     waits && domain.ssl.next_attempt.is_some()
 }
 
-/// Whether something is to be on.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Switch {
@@ -278,7 +278,10 @@ async fn reissue(
             (Problem::from(error).status(), html! { (sentence) })
         }
     };
-    let title = visitor.say("No new certificate now", "Jetzt kein neues Zertifikat");
+    let title = visitor.say(
+        "No new certificate at the moment",
+        "Derzeit kein neues Zertifikat möglich",
+    );
     let back = visitor.domain_path(&name, "");
     Ok((refusal.0, layout::refusal(&visitor, title, refusal.1, &back)).into_response())
 }

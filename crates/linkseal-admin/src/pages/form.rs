@@ -1,8 +1,8 @@
-//! What forms send: read in bounds, refused when another site's page had them sent.
+//! Reads forms within bounds, and refuses forms that another site's page sent (CSRF).
 //!
-//! Two things are asked of every request that changes something. It comes from a page of ours, as
-//! the browser says (`Sec-Fetch-Site`, else `Origin`); and it carries what only a page of ours
-//! could know: the form token of the visitor's session, or of their share link.
+//! Every request that changes something must come from one of these pages according to the browser
+//! (`Sec-Fetch-Site`, else `Origin`), and carry what only these pages know: the form token of the
+//! visitor's session or share link.
 
 use std::time::Duration;
 
@@ -18,22 +18,21 @@ use tokio::time::timeout;
 
 use crate::problem::Problem;
 
-/// The largest form in bytes: the names of an import are pasted into one.
+/// The largest form in bytes: an import is pasted into one.
 pub(super) const MAX_FORM: usize = 1 << 20;
-/// The largest form of those who have not signed in: that to sign in, and a guest's button.
+/// The largest form of visitors who are not signed in: the sign-in, and a guest's buttons.
 pub(super) const MAX_SMALL: usize = 4 * 1024;
-/// How long a form may take.
+/// How long receiving a form may take.
 const FORM_TIME: Duration = Duration::from_secs(30);
-/// The field that holds the form token.
+/// The field with the form token.
 const FIELD: &str = "csrf";
-/// The same for scripts.
+/// The header with the form token, for scripts.
 const HEADER: &str = "x-csrf-token";
 
-/// The fields of a form, read by [`Form`].
 #[derive(Clone, Default)]
 struct Fields(Vec<(String, String)>);
 
-/// The fields of the form that was sent; unknown ones are refused, empty ones are absent.
+/// The fields of a form. Unknown ones are refused, empty ones count as absent.
 pub(crate) struct Form<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Form<T> {
@@ -49,31 +48,31 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Form<T> {
     }
 }
 
-/// Refuses what another site's page had sent. `own`: the hosts this port is known under.
+/// Refuses forms that another site's page sent. `own`: the host names of this port.
 pub(super) fn check_source(headers: &HeaderMap, own: &[&str]) -> Result<(), Problem> {
-    // Browsers say it themselves, and no page can make them say otherwise.
+    // Set by the browser; pages cannot change it.
     if let Some(site) = headers.get("sec-fetch-site") {
         return match site.as_bytes() {
             b"same-origin" => Ok(()),
-            _ => Err(elsewhere()),
+            _ => Err(foreign()),
         };
     }
     let origin = headers.get(ORIGIN).and_then(|o| o.to_str().ok());
     let origin = origin.and_then(|o| o.split_once("://")).map(|(_, o)| o);
     match origin {
         Some(origin) if own.iter().any(|o| o.eq_ignore_ascii_case(origin)) => Ok(()),
-        _ => Err(elsewhere()),
+        _ => Err(foreign()),
     }
 }
 
-fn elsewhere() -> Problem {
+fn foreign() -> Problem {
     Problem::forbidden(
-        "the form was not sent from a page of this server, or the browser did not say so (Sec-Fetch-Site, Origin)",
+        "the form was not sent by a page of this server, or the browser did not confirm it (Sec-Fetch-Site, Origin)",
     )
 }
 
-/// Reads a form and lets it pass when its token `is_right`. What is not a form, such as a file that
-/// a script sends, passes unread with the token in a header.
+/// Reads a form whose token `is_right`. Other bodies, such as a file that a script uploads, pass unread
+/// if the token is in a header.
 pub(super) async fn read(
     parts: &mut Parts,
     body: Body,
@@ -83,8 +82,8 @@ pub(super) async fn read(
 ) -> Result<Body, Problem> {
     let refused = || {
         Problem::forbidden(language.pick(
-            "The form belongs to another session or an earlier one. Load its page again and send it once more.",
-            "Das Formular gehört zu einer anderen oder früheren Sitzung. Laden Sie die Seite neu und senden Sie es noch einmal.",
+            "This form belongs to a different or expired session. Please reload the page and try again.",
+            "Dieses Formular gehört zu einer anderen oder abgelaufenen Sitzung. Bitte laden Sie die Seite neu und versuchen Sie es erneut.",
         ))
     };
     let header = parts.headers.get(HEADER).and_then(|h| h.to_str().ok());
@@ -114,7 +113,7 @@ async fn bounded(body: Body, max: usize) -> Result<Bytes, Problem> {
     let read = read.map_err(|_| Problem::too_slow(format!("the form took longer than {} s", FORM_TIME.as_secs())))?;
     let read = read.map_err(|e| match e.is::<LengthLimitError>() {
         true => Problem::too_large(format!("the form is larger than {max} bytes")),
-        false => Problem::invalid("the form broke off"),
+        false => Problem::invalid("the form was cut off"),
     })?;
     Ok(read.to_bytes())
 }
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_pages_send_forms() {
+    fn only_forms_of_own_pages_are_accepted() {
         assert!(allowed(Some("same-origin"), None));
         for site in ["cross-site", "same-site", "none", ""] {
             assert!(!allowed(Some(site), Some("http://127.0.0.1:9180")), "{site}");

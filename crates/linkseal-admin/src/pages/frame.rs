@@ -246,7 +246,7 @@ impl<'c> Visit<'c> {
         form::check_source(headers, &own)
     }
 
-    /// Only signed-in visitors are told that a page does not exist.
+    /// Only signed-in visitors learn that a page does not exist.
     fn rule(&self, parts: &Parts) -> Rule {
         let Some(path) = parts.extensions.get::<MatchedPath>() else {
             return Rule::UNKNOWN;

@@ -1,4 +1,4 @@
-//! The banner that says that all orders are frozen, on every page where a certificate is waited for.
+//! The banner about a freeze of all orders, on every page on which visitors wait for a certificate.
 
 use maud::{Markup, html};
 
@@ -8,8 +8,8 @@ use crate::i18n;
 use crate::problem::Problem;
 use crate::view::FreezeView;
 
-/// The banner; empty while orders go on. Its place is there all the time, so that the script can
-/// show a freeze that begins while someone looks.
+/// The banner; an empty element without a freeze, so that the script can fill it in when one begins
+/// while the page is open.
 pub(super) async fn banner(context: &Context, visitor: &Visitor) -> Result<Markup, Problem> {
     let freeze = context.control.frozen().await?;
     let freeze = freeze.as_ref().map(|freeze| FreezeView::of(freeze, &visitor.scope));

@@ -1,5 +1,5 @@
-//! `/issuer`: how the orders stand: accounts, what is left of the CA's limits, the queue, and when
-//! it will be through.
+//! `/issuer`: the state of issuance: CAs and accounts, what is left of the CA's rate limits, the queue
+//! and its forecast.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
             p.alert role="status" {
                 (count(issuer.certificates_at_risk, l)) " "
                 (l.pick("certificates at risk: their renewal fails or is overdue.",
-                    "Zertifikate sind gefährdet: Ihre Erneuerung scheitert oder ist überfällig."))
+                    "Zertifikate sind gefährdet: Die Erneuerung ist fehlgeschlagen oder überfällig."))
             }
         }
         @for message in issuer.target_caa.iter().filter_map(|caa| caa.message.as_ref()) {
@@ -54,7 +54,7 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
         }
         @if let Some(until) = issuer.held_back {
             p.alert.note role="status" {
-                (l.pick("The CA holds all orders back until", "Die CA hält alle Bestellungen auf bis")) " "
+                (l.pick("No CA accepts orders until", "Keine CA nimmt Bestellungen an bis")) " "
                 (i18n::time(until)) "."
             }
         }
@@ -62,7 +62,7 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
             div.stack {
                 (queue(&issuer, l))
                 section.card aria-labelledby="budgets" {
-                    h2 #budgets { (l.pick("What is left of the CA’s limits", "Was von den Limits der CA übrig ist")) }
+                    h2 #budgets { (l.pick("Remaining limits of the CA", "Verbleibende Limits der CA")) }
                     ul.plain { @for one in &issuer.budgets { li.budget { (budget(one, l)) } } }
                 }
             }
@@ -75,60 +75,59 @@ async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<H
     Ok(layout::page(&visitor, visitor.say("Issuance", "Ausstellung"), body))
 }
 
-/// Which CA's waits to end.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Released {
-    /// Its directory URL.
+struct ReleaseForm {
+    /// The directory URL.
     ca: String,
 }
 
 async fn release(
     State(context): State<Arc<Context>>,
     visitor: Visitor,
-    Form(released): Form<Released>,
+    Form(form): Form<ReleaseForm>,
 ) -> Result<Response, Problem> {
     let holds = Holds {
-        ca: Some(released.ca),
+        ca: Some(form.ca),
         domain: None,
     };
     context.control.release(&holds, &visitor.actor()).await?;
     Ok(see_other("/issuer"))
 }
 
-/// Who waits, and until when.
+/// The waiting orders and the forecast.
 fn queue(issuer: &Issuer, l: Language) -> Markup {
     let (queue, forecast) = (&issuer.queue, &issuer.forecast);
     let lanes = [
         (
-            l.pick("Certificates that run out", "Ablaufende Zertifikate"),
+            l.pick("Expiring certificates", "Ablaufende Zertifikate"),
             queue.expiring,
         ),
-        (l.pick("A visitor waits", "Ein Besucher wartet"), queue.handshake),
-        (l.pick("Verified by hand", "Manuell überprüft"), queue.verify),
+        (l.pick("Visitor waiting", "Besucher wartet"), queue.handshake),
+        (l.pick("Verified manually", "Manuell geprüft"), queue.verify),
         (l.pick("All others", "Alle anderen"), queue.bulk),
     ];
     html! {
         section.card aria-labelledby="queue" {
-            h2 #queue { (l.pick("Orders that wait", "Wartende Bestellungen")) }
+            h2 #queue { (l.pick("Waiting orders", "Wartende Bestellungen")) }
             p.sentence {
                 @match forecast.done_by {
                     Some(t) => {
                         (count(forecast.queued, l)) " "
-                        (l.pick("wait; the last is expected to be through by", "warten; die letzte ist voraussichtlich durch am"))
+                        (l.pick("waiting; expected to be completed by", "warten; voraussichtlich abgeschlossen am"))
                         " " (i18n::time(t)) "."
                     },
                     None if forecast.queued > 0 => {
-                        (count(forecast.queued, l)) " " (l.pick("wait.", "warten."))
+                        (count(forecast.queued, l)) " " (l.pick("waiting.", "warten."))
                     },
-                    None => (l.pick("None waits.", "Keine wartet.")),
+                    None => (l.pick("No orders are waiting.", "Keine wartenden Bestellungen.")),
                 }
             }
             table {
-                caption.sr-only { (l.pick("Orders that wait, the most urgent first", "Wartende Bestellungen, die dringendsten zuerst")) }
+                caption.sr-only { (l.pick("Waiting orders, the most urgent first", "Wartende Bestellungen, die dringendsten zuerst")) }
                 thead {
                     tr {
-                        th scope="col" { (l.pick("Why", "Weshalb")) }
+                        th scope="col" { (l.pick("Reason", "Grund")) }
                         th.number scope="col" { (l.pick("Orders", "Bestellungen")) }
                     }
                 }
@@ -138,7 +137,7 @@ fn queue(issuer: &Issuer, l: Language) -> Markup {
                     }
                 }
             }
-            h3 { (l.pick("Renewals to come", "Kommende Erneuerungen")) }
+            h3 { (l.pick("Upcoming renewals", "Anstehende Erneuerungen")) }
             dl.facts {
                 dt { (l.pick("Today", "Heute")) }
                 dd { (count(forecast.renewals.today, l)) }
@@ -155,10 +154,10 @@ fn budget(budget: &Budget, l: Language) -> Markup {
     let name = match budget.limit {
         "orders_per_account" => l.pick("Orders of the account", "Bestellungen des Kontos"),
         "per_registered_domain" => l.pick(
-            "Certificates under one registered domain",
-            "Zertifikate unter einer registrierten Domain",
+            "Certificates per registered domain",
+            "Zertifikate je registrierter Domain",
         ),
-        "failed_per_name" => l.pick("Failed checks of one name", "Gescheiterte Prüfungen eines Namens"),
+        "failed_per_name" => l.pick("Failed validations per name", "Fehlgeschlagene Prüfungen je Name"),
         other => other,
     };
     let per = i18n::span(Duration::from_secs(budget.per_seconds), l);
@@ -169,7 +168,7 @@ fn budget(budget: &Budget, l: Language) -> Markup {
             span.muted {
                 @if let Some(left) = budget.remaining { (count(left, l)) " " (l.pick("left of", "übrig von")) " " }
                 (of)
-                @if budget.remaining.is_none() { ", " (l.pick("counted for each apart", "einzeln gezählt")) }
+                @if budget.remaining.is_none() { ", " (l.pick("counted separately", "einzeln gezählt")) }
             }
         }
         @if let Some(left) = budget.remaining {
@@ -184,14 +183,14 @@ fn account(account: &Account, visitor: &Visitor) -> Markup {
         dl.facts {
             dt { (l.pick("Directory", "Verzeichnis")) }
             dd.mono { (account.directory) }
-            dt { (l.pick("State", "Zustand")) }
+            dt { (l.pick("Status", "Status")) }
             dd {
                 (match account.state {
-                    "in_use" => l.pick("in use", "in Gebrauch"),
-                    "standby" => l.pick("stands by", "in Bereitschaft"),
-                    "held_back" => l.pick("has said to wait", "hat zu warten verlangt"),
-                    "ours" => l.pick("cannot be used from here", "von hier aus nicht nutzbar"),
-                    _ => l.pick("keeps failing", "scheitert wiederholt"),
+                    "in_use" => l.pick("in use", "in Verwendung"),
+                    "standby" => l.pick("standby", "in Bereitschaft"),
+                    "held_back" => l.pick("asked to wait", "hat um Wartezeit gebeten"),
+                    "ours" => l.pick("not usable from here", "von hier aus nicht nutzbar"),
+                    _ => l.pick("keeps failing", "wiederholt fehlgeschlagen"),
                 })
                 @if let Some(until) = account.until { " (" (l.pick("until", "bis")) " " (i18n::time(until)) ")" }
                 @if let Some(why) = &account.why { ": " (why) }
@@ -200,11 +199,11 @@ fn account(account: &Account, visitor: &Visitor) -> Markup {
             dd.mono {
                 @match &account.kid {
                     Some(kid) => (kid),
-                    None => span.muted { (l.pick("made with the first order", "entsteht mit der ersten Bestellung")) },
+                    None => span.muted { (l.pick("created with the first order", "wird mit der ersten Bestellung angelegt")) },
                 }
             }
             @if let Some(created) = account.created {
-                dt { (l.pick("Since", "Seit")) }
+                dt { (l.pick("Created", "Angelegt")) }
                 dd { (i18n::time(created)) }
             }
         }
@@ -212,10 +211,10 @@ fn account(account: &Account, visitor: &Visitor) -> Markup {
             form.field method="post" action="/issuer/release" {
                 (layout::form_token(visitor))
                 input type="hidden" name="ca" value=(account.directory);
-                div { button { (l.pick("Order again now", "Jetzt wieder bestellen")) } }
+                div { button { (l.pick("Resume orders now", "Jetzt wieder bestellen")) } }
                 span.hint {
-                    (l.pick("Ends the wait at this CA, even if it asked for it.",
-                        "Beendet das Warten bei dieser CA, auch wenn sie es verlangt hat."))
+                    (l.pick("Ends the wait for this CA, even if the CA asked for it.",
+                        "Beendet die Wartezeit bei dieser CA, auch wenn die CA darum gebeten hat."))
                 }
             }
         }

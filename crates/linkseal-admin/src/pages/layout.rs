@@ -1,4 +1,4 @@
-//! What all pages have around them, and what several of them are made of.
+//! The frame of all pages (head, header, footer) and the components that several of them use.
 
 use linkseal_config::admin::Role;
 use linkseal_domain::Language;
@@ -13,18 +13,18 @@ use crate::i18n;
 use crate::problem::Problem;
 use crate::scope::Scope;
 
-/// A page under its heading. `title` stands before the platform's name.
+/// A page with its title as heading.
 pub(super) fn page(visitor: &Visitor, title: &str, body: Markup) -> Html {
     let heading = html! { h1 { (title) } };
     document(visitor, title, html! { (heading) (body) })
 }
 
-/// A page whose heading is a part of its body.
+/// A page whose body contains its heading.
 pub(super) fn document(visitor: &Visitor, title: &str, body: Markup) -> Html {
     with_head(visitor, title, html! {}, body)
 }
 
-/// The same, with something more in its head.
+/// The same, with additional elements in its head.
 pub(super) fn with_head(visitor: &Visitor, title: &str, head: Markup, body: Markup) -> Html {
     let brand = &visitor.brand;
     Html(html! {
@@ -41,7 +41,7 @@ pub(super) fn with_head(visitor: &Visitor, title: &str, head: Markup, body: Mark
                 (head)
             }
             body {
-                a.skip href="#main" { (visitor.say("Skip to the content", "Zum Inhalt springen")) }
+                a.skip href="#main" { (visitor.say("Skip to content", "Zum Inhalt springen")) }
                 (header(visitor))
                 main #main tabindex="-1" { (body) }
                 (footer(visitor))
@@ -113,12 +113,12 @@ fn footer(visitor: &Visitor) -> Markup {
     }
 }
 
-/// What every form begins with.
+/// The form token, for every form.
 pub(super) fn form_token(visitor: &Visitor) -> Markup {
     html! { input type="hidden" name="csrf" value=(visitor.csrf); }
 }
 
-/// A form that is one button. `busy`: what the button says while the answer is awaited.
+/// A form with a single button. `busy`: the label while waiting for the answer.
 pub(super) fn button(visitor: &Visitor, action: &str, class: &str, text: &str, busy: Option<&str>) -> Markup {
     html! {
         form method="post" action=(action) {
@@ -128,7 +128,7 @@ pub(super) fn button(visitor: &Visitor, action: &str, class: &str, text: &str, b
     }
 }
 
-/// The badge of a state; its icon says the same as its colour.
+/// The badge of a state; its icon conveys the same as its colour.
 pub(super) fn badge(state: State, l: Language) -> Markup {
     html! {
         span class={ "badge " (state.as_str()) } {
@@ -142,12 +142,12 @@ pub(super) fn badge(state: State, l: Language) -> Markup {
     }
 }
 
-/// A button that copies a text; the script shows it where that can work.
+/// A button that copies a text; the script shows it where copying is possible.
 pub(super) fn copy(visitor: &Visitor, text: &str, what: &str) -> Markup {
     copy_button(visitor, text, what, false)
 }
 
-/// The same for a link: one that is only a path is copied with the address of this server.
+/// The same for a link; a path is copied with the address of this server.
 pub(super) fn copy_link(visitor: &Visitor, url: &str, what: &str) -> Markup {
     copy_button(visitor, url, what, true)
 }
@@ -156,25 +156,25 @@ fn copy_button(visitor: &Visitor, text: &str, what: &str, is_link: bool) -> Mark
     html! {
         button.small type="button" hidden data-copy=(text) data-link[is_link] aria-label={ (visitor.say("Copy", "Kopieren")) ": " (what) }
             data-done=(visitor.say("Copied", "Kopiert"))
-            data-failed=(visitor.say("Copying is not possible here", "Kopieren ist hier nicht möglich")) {
+            data-failed=(visitor.say("Copying is not supported here", "Kopieren ist hier nicht möglich")) {
             (visitor.say("Copy", "Kopieren"))
         }
     }
 }
 
-/// Why a page is not shown, or a form was not taken.
+/// The page for a problem.
 pub(super) fn problem(visitor: &Visitor, problem: &Problem) -> Html {
     let title = match problem.status().as_u16() {
         401 | 403 => visitor.say("Not allowed", "Nicht erlaubt"),
         404 => visitor.say("Not found", "Nicht gefunden"),
-        429 => visitor.say("Not yet", "Noch nicht"),
-        400..=499 => visitor.say("This did not work", "Das hat nicht geklappt"),
-        _ => visitor.say("Not possible right now", "Gerade nicht möglich"),
+        429 => visitor.say("Please wait", "Bitte warten"),
+        400..=499 => visitor.say("Request failed", "Anfrage fehlgeschlagen"),
+        _ => visitor.say("Not available at the moment", "Derzeit nicht möglich"),
     };
     refusal(visitor, title, html! { (problem.page_text(visitor.lang)) }, "/")
 }
 
-/// Says why something was not done. `back`: where to go from there.
+/// The page for an action that was refused. `back`: where its link leads.
 pub(super) fn refusal(visitor: &Visitor, title: &str, why: Markup, back: &str) -> Html {
     let body = html! {
         div.card.narrow {

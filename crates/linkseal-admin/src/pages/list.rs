@@ -1,4 +1,4 @@
-//! `/`: the domains, with their badges; found by name, state, reason and tenant, page by page.
+//! `/`: the list of domains, filtered by name, state, reason and tenant, page by page.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ async fn show(
     visitor: Visitor,
     Params(mut list): Params<DomainFilter>,
 ) -> Result<Html, Problem> {
-    // People paste what they have at hand.
+    // Visitors paste URLs and names with spaces.
     list.q = list.q.map(|q| pasted(&q)).filter(|q| !q.is_empty());
     list.tenant = list.tenant.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
     let _turn = visitor.list_turn(&context).await?;
@@ -61,7 +61,7 @@ async fn show(
     Ok(layout::document(&visitor, title, body))
 }
 
-/// The start of a name, of a URL or of a name that people paste.
+/// The start of a name, from a pasted URL or host.
 fn pasted(text: &str) -> String {
     let text = text.trim();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
@@ -76,7 +76,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// How many there are in each state; each leads to those alone.
+    /// The number of domains in each state, as links that filter by it.
     fn counts(&self) -> Markup {
         let (v, c) = (self.visitor, self.counts);
         let all = c.issued + c.pending + c.unknown;
@@ -87,7 +87,7 @@ impl Shown<'_> {
             Some(SslState::Unknown),
         ];
         html! {
-            nav aria-label=(v.say("States", "Zustände")) {
+            nav aria-label=(v.say("States", "Status")) {
                 ul.counts {
                     @for state in states {
                         @let (text, number) = match state {
@@ -123,7 +123,7 @@ impl Shown<'_> {
                     div.field {
                         label for="reason" { (v.say("Reason", "Grund")) }
                         select #reason name="reason" {
-                            option value="" { (v.say("any", "jeder")) }
+                            option value="" { (v.say("any", "alle")) }
                             @for state in SslState::ALL {
                                 optgroup label=(i18n::state(state, v.lang)) {
                                     @for reason in Reason::ALL.iter().filter(|r| r.state() == state) {
@@ -148,7 +148,7 @@ impl Shown<'_> {
                     div.actions {
                         button.primary { (v.say("Find", "Suchen")) }
                         @if *list != DomainFilter::default() {
-                            a href="/" { (v.say("Show all", "Alle zeigen")) }
+                            a href="/" { (v.say("Show all", "Alle anzeigen")) }
                         }
                     }
                 }
@@ -193,7 +193,7 @@ impl Shown<'_> {
                 td role="cell" { (i18n::reason(domain.ssl.reason, v.lang)) }
                 td.extra role="cell" data-label=(v.say("Tenant:", "Mandant:")) {
                     @if domain.tenant != domain.name.as_str() { (domain.tenant) }
-                    @else { span.muted { (v.say("its own", "eigener")) } }
+                    @else { span.muted { (v.say("own", "eigener")) } }
                 }
                 td.extra role="cell" data-label=(v.say("until", "bis")) {
                     @if let Some(t) = domain.ssl.not_after { (i18n::day(t)) } @else { span.muted { "–" } }
@@ -208,12 +208,12 @@ impl Shown<'_> {
         let all = self.counts.issued + self.counts.pending + self.counts.unknown;
         html! {
             @if let Some(q) = &list.q {
-                (v.say("No domain fits whose name starts with", "Es passt keine Domain, deren Name beginnt mit"))
+                (v.say("No domains found whose name starts with", "Keine Domains gefunden, deren Name beginnt mit"))
                 " " strong { (q) } "."
             } @else if all == 0 && list.tenant.is_none() {
                 (v.say("There are no domains yet.", "Es gibt noch keine Domains."))
             } @else {
-                (v.say("No domain fits.", "Es passt keine Domain."))
+                (v.say("No domains found.", "Keine Domains gefunden."))
             }
         }
     }
@@ -243,7 +243,7 @@ impl Shown<'_> {
     }
 }
 
-/// The list's address.
+/// The address of the list with a filter.
 fn address(list: &DomainFilter) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let pairs = [
@@ -272,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_paste_is_searched_for() {
+    fn pasted_urls_are_searched_by_host() {
         for (given, found) in [
             (" Links.Customer.example ", "links.customer.example"),
             ("https://links.customer.example/c/abc?x=1", "links.customer.example"),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_holds_what_was_asked_for() {
+    fn an_address_contains_the_filter() {
         assert_eq!(address(&DomainFilter::default()), "/");
         let list = DomainFilter {
             q: Some("a&b".into()),

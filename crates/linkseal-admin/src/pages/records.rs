@@ -1,4 +1,4 @@
-//! The DNS records of a domain: what to enter where, what is there, what to change.
+//! The DNS records of a domain: expected values, what was found, and what to change.
 
 use linkseal_dns::{Hint, ProviderHelp, Purpose, RecordReport, RecordStatus};
 use linkseal_domain::Language;
@@ -11,38 +11,38 @@ use super::visitor::Visitor;
 use crate::i18n;
 use crate::view::DnsView;
 
-/// What was found, with what to do about it.
+/// The report of a DNS check.
 pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
     let l = visitor.lang;
     let mut needed = report.records.iter().filter(|r| r.purpose == Purpose::Https);
     let not_known = !report.https && needed.any(|r| r.verdict == RecordStatus::NotChecked);
     let summary = match (report.https, report.verified) {
-        (true, true) => l.pick("Everything is as it should be.", "Alles ist, wie es sein soll."),
+        (true, true) => l.pick("All records are correct.", "Alle Einträge sind korrekt."),
         (true, false) => l.pick(
-            "What HTTPS needs is right. Something else that was asked for is missing.",
-            "Was HTTPS braucht, stimmt. Etwas anderes, das gewünscht ist, fehlt noch.",
+            "The records for HTTPS are correct. Other requested records are still missing.",
+            "Die Einträge für HTTPS sind korrekt. Andere gewünschte Einträge fehlen noch.",
         ),
         (false, _) if not_known => l.pick(
-            "DNS cannot be looked at from here at the moment; this says nothing about your records.",
-            "DNS kann von hier aus gerade nicht abgefragt werden; über Ihre Einträge sagt das nichts.",
+            "DNS cannot be checked at the moment. Your records may well be correct.",
+            "DNS kann derzeit nicht abgefragt werden. Das sagt nichts über Ihre Einträge aus.",
         ),
         (false, _) if report.ssl.state == SslState::Issued => l.pick(
-            "A certificate is held, but something has to be changed so that HTTPS goes on working.",
-            "Ein Zertifikat ist vorhanden; damit HTTPS weiter funktioniert, ist aber etwas zu ändern.",
+            "There is a certificate, but records have to be changed so that HTTPS keeps working.",
+            "Ein Zertifikat ist vorhanden. Damit HTTPS weiterhin funktioniert, müssen Sie aber Einträge ändern.",
         ),
         (false, _) => l.pick(
-            "Something has to be changed before HTTPS can work.",
-            "Bevor HTTPS funktionieren kann, ist etwas zu ändern.",
+            "Some records have to be changed before HTTPS can work.",
+            "Damit HTTPS funktioniert, müssen Sie noch Einträge ändern.",
         ),
     };
     html! {
         section.card #records aria-labelledby="records-title" {
             div.heading {
                 h2 #records-title { (l.pick("DNS records", "DNS-Einträge")) }
-                span.muted.small { (l.pick("looked at", "geprüft")) " " (i18n::time(report.checked)) }
+                span.muted.small { (l.pick("checked", "geprüft")) " " (i18n::time(report.checked)) }
             }
             p.alert.good[report.verified].note[report.https && !report.verified].info[not_known] role="status" { (summary) }
-            // That it arrives is of interest only while it matters.
+            // A preflight that arrives directly needs no mention.
             @if let Some(preflight) = report.preflight.as_ref().filter(|p| !p.arrives || p.through.is_some()) {
                 p.alert.note { (visitor.text(&preflight.message)) }
             }
@@ -58,11 +58,11 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
     }
 }
 
-/// Where to click at the zone's host.
+/// The steps at the DNS provider.
 fn help(provider: &ProviderHelp, l: Language) -> Markup {
     html! {
         div.alert.info {
-            strong { (l.pick("Your DNS is at", "Ihr DNS liegt bei")) " " (provider.name) }
+            strong { (l.pick("Your DNS provider:", "Ihr DNS-Anbieter:")) " " (provider.name) }
             span { (hint(&provider.steps, l)) }
             a href=(provider.url) target="_blank" rel="noopener noreferrer" {
                 (l.pick("Open ", "")) (provider.name) (l.pick("", " öffnen"))
@@ -82,9 +82,9 @@ fn row(visitor: &Visitor, record: &RecordReport) -> Markup {
                 (verdict(record.verdict, l))
             }
             p { (hint(&record.hint, l)) }
-            // What is right needs no reading.
+            // Correct records are collapsed.
             @if fine {
-                details { summary { (l.pick("Details", "Einzelheiten")) } (fields(visitor, record)) }
+                details { summary { (l.pick("Details", "Details")) } (fields(visitor, record)) }
             } @else {
                 (fields(visitor, record))
             }
@@ -102,7 +102,7 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
             dd {
                 div { code { (record.host_short) } (copy(visitor, &record.host_short, l.pick("host", "Host"))) }
                 @if record.host_short != record.host {
-                    span.muted.small { (l.pick("in full:", "vollständig:")) " " (record.host) }
+                    span.muted.small { (l.pick("full name:", "vollständig:")) " " (record.host) }
                 }
             }
             @if !record.expected.is_empty() {
@@ -117,7 +117,7 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
             dd {
                 @for value in &record.found { div { code { (value) } } }
                 @if record.found.is_empty() {
-                    span.muted { @if record.verdict.is_known() { (l.pick("nothing", "nichts")) } @else { "?" } }
+                    span.muted { @if record.verdict.is_known() { (l.pick("nothing", "kein Eintrag")) } @else { "?" } }
                 }
             }
             @if let Some(t) = record.visible_by {
@@ -125,7 +125,7 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
                     @if record.verdict.is_fine() {
                         (l.pick("Visible everywhere", "Überall sichtbar"))
                     } @else {
-                        (l.pick("A change made now is visible everywhere", "Eine Änderung jetzt ist überall sichtbar"))
+                        (l.pick("A change made now is visible everywhere", "Änderungen sind überall sichtbar"))
                     }
                 }
                 dd { (l.pick("by", "spätestens")) " " (i18n::time(t)) }
@@ -138,23 +138,23 @@ fn fields(visitor: &Visitor, record: &RecordReport) -> Markup {
     }
 }
 
-fn verdict(word: RecordStatus, l: Language) -> Markup {
+fn verdict(status: RecordStatus, l: Language) -> Markup {
     html! {
-        span.badge.ok[word == RecordStatus::Ok].pending[word == RecordStatus::Warning].bad[is_bad(word)] {
-            @match word {
+        span.badge.ok[status == RecordStatus::Ok].pending[status == RecordStatus::Warning].bad[is_bad(status)] {
+            @match status {
                 RecordStatus::Ok => (icons::check()),
                 RecordStatus::NotChecked => (icons::circle()),
                 RecordStatus::Warning => (icons::exclaim()),
                 _ => (icons::cross()),
             }
-            (i18n::verdict(word, l))
+            (i18n::verdict(status, l))
         }
     }
 }
 
 /// Whether it has to be changed.
-fn is_bad(word: RecordStatus) -> bool {
-    !word.is_fine() && word != RecordStatus::Warning
+fn is_bad(status: RecordStatus) -> bool {
+    !status.is_fine() && status != RecordStatus::Warning
 }
 
 fn hint(hint: &Hint, l: Language) -> &str {

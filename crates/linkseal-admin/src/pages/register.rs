@@ -1,4 +1,4 @@
-//! `/register` and `/import`: adding one domain, or many.
+//! `/register` and `/import`: registering one domain, or many.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::query::import::{in_flight, is_comment, without_bom, without_state};
 use crate::scope::Reach;
 
-/// Lines of one import by a page: what people look through; programs send more to the API.
+/// The most lines of an import by the page, whose result people read; programs use the API.
 const MAX_LINES: usize = 5_000;
 
 pub(super) fn pages() -> Vec<Page> {
@@ -38,7 +38,7 @@ pub(super) fn pages() -> Vec<Page> {
     ]
 }
 
-/// A domain as it was typed.
+/// The form as it was typed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Typed {
@@ -47,13 +47,13 @@ struct Typed {
     sending_domain: Option<String>,
 }
 
-/// What is wrong with what was typed, by field.
+/// The errors by field.
 #[derive(Default)]
 struct Wrong {
     name: Option<String>,
     sending_domain: Option<String>,
-    /// With the whole of it.
-    all: Option<String>,
+    /// Not about a single field.
+    form: Option<String>,
 }
 
 async fn show(visitor: Visitor) -> Html {
@@ -74,7 +74,7 @@ async fn register(
             let wrong = Wrong {
                 name: name.err().map(name_error),
                 sending_domain: sending.err().map(name_error),
-                all: None,
+                form: None,
             };
             return Ok((StatusCode::BAD_REQUEST, form(&visitor, &typed, &wrong)).into_response());
         }
@@ -88,12 +88,16 @@ async fn register(
     let _turn = visitor.registration_turn(&context).await?;
     match context.control.register(new, &visitor.actor()).await {
         Ok(Registered { record, created }) => {
-            let done = if created { Done::Registered } else { Done::Known };
+            let done = if created {
+                Done::Registered
+            } else {
+                Done::AlreadyRegistered
+            };
             Ok(done.page(&visitor, &record.name))
         }
         Err(error) => {
             let wrong = Wrong {
-                all: Some(i18n::operator_error(&error, visitor.lang)),
+                form: Some(i18n::operator_error(&error, visitor.lang)),
                 ..Wrong::default()
             };
             let status = Problem::from(error).status();
@@ -120,30 +124,29 @@ fn form(visitor: &Visitor, typed: &Typed, wrong: &Wrong) -> Html {
     let body = html! {
         form.card.form.narrow method="post" action="/register" {
             (layout::form_token(v))
-            @if let Some(wrong) = &wrong.all { p.alert role="alert" { (wrong) } }
+            @if let Some(wrong) = &wrong.form { p.alert role="alert" { (wrong) } }
             (field("name", v.say("Domain", "Domain"),
-                v.say("The whole host name, such as links.customer.example", "Der ganze Hostname, etwa links.kunde.example"),
+                v.say("The full host name, such as links.customer.example", "Der vollständige Hostname, zum Beispiel links.kunde.example"),
                 &typed.name, wrong.name.as_deref(), true))
             (field("tenant", v.say("Tenant (optional)", "Mandant (optional)"),
-                v.say("Whose links these are. Empty: the domain’s own.", "Wessen Links es sind. Leer: die der Domain selbst."),
+                v.say("The tenant whose links are served. By default, the domain is its own tenant.", "Der Mandant, dem die Links gehören. Ohne Angabe ist die Domain ihr eigener Mandant."),
                 typed.tenant.as_deref().unwrap_or_default(), None, false))
             (field("sending_domain", v.say("Sending domain (optional)", "Absenderdomain (optional)"),
-                v.say("What stands in the sender’s address; its SPF, DKIM and DMARC are looked at.",
-                    "Was in der Absenderadresse steht; SPF, DKIM und DMARC werden dort geprüft."),
+                v.say("The domain of the sender’s address; its SPF, DKIM and DMARC records are checked.",
+                    "Die Domain der Absenderadresse; ihre SPF-, DKIM- und DMARC-Einträge werden geprüft."),
                 typed.sending_domain.as_deref().unwrap_or_default(), wrong.sending_domain.as_deref(), false))
             div.actions {
                 button.primary { (v.say("Register", "Eintragen")) }
-                a href="/import" { (v.say("Import many instead", "Stattdessen viele importieren")) }
+                a href="/import" { (v.say("Import several domains", "Mehrere Domains importieren")) }
             }
         }
     };
     layout::page(v, v.say("Register a domain", "Domain eintragen"), body)
 }
 
-/// Lines as they were pasted.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Lines {
+struct ImportForm {
     lines: String,
 }
 
@@ -154,7 +157,7 @@ async fn show_import(visitor: Visitor) -> Html {
 async fn import(
     State(context): State<Arc<Context>>,
     visitor: Visitor,
-    Form(sent): Form<Lines>,
+    Form(sent): Form<ImportForm>,
 ) -> Result<Response, Problem> {
     let lines = (1..).zip(without_bom(&sent.lines).lines().map(str::trim));
     let lines: Vec<(usize, String)> = lines
@@ -164,15 +167,15 @@ async fn import(
     if lines.is_empty() || lines.len() > MAX_LINES {
         let wrong = if lines.is_empty() {
             visitor
-                .say("There is no line to import.", "Es gibt keine Zeile zu importieren.")
+                .say("There are no lines to import.", "Es gibt keine Zeilen zum Importieren.")
                 .to_owned()
         } else {
             format!(
                 "{} {MAX_LINES} {}",
                 visitor.say("At most", "Höchstens"),
                 visitor.say(
-                    "lines at a time; for more there is POST /v1/domains/import.",
-                    "Zeilen auf einmal; für mehr gibt es POST /v1/domains/import."
+                    "lines at a time; use POST /v1/domains/import for more.",
+                    "Zeilen auf einmal; für mehr nutzen Sie POST /v1/domains/import."
                 )
             )
         };
@@ -186,7 +189,7 @@ async fn import(
         .buffered(in_flight(&visitor.scope))
         .collect()
         .await;
-    // What failed can be mended and sent again; the rest need not be.
+    // Only the failed lines stay in the form, to be corrected and sent again.
     let failed = |number: usize| done.iter().any(|i| i.line == number && i.error.is_some());
     let again: Vec<&str> = (1..)
         .zip(sent.lines.lines())
@@ -196,8 +199,8 @@ async fn import(
     Ok(import_page(&visitor, &again.join("\n"), Some(results(&visitor, &done))).into_response())
 }
 
-/// A line as the API takes it: a JSON object as it is; else a name, its tenant and its sending
-/// domain, set apart by commas, semicolons or tabs.
+/// A line in the format of the API: a JSON object unchanged; else a name, its tenant and its sending
+/// domain, separated by commas, semicolons or tabs.
 fn as_json(line: &str) -> String {
     if line.starts_with('{') {
         return without_state(line.to_owned());
@@ -206,7 +209,7 @@ fn as_json(line: &str) -> String {
     let mut cell = || cells.next().filter(|cell| !cell.is_empty());
     let mut new = json!({"name": cell().unwrap_or_default(), "tenant": cell(), "sending_domain": cell()});
     if let (Some(rest), Some(object)) = (cells.next(), new.as_object_mut()) {
-        // Refused by name, as an unknown key is.
+        // An unknown key, so that the line is refused with this name.
         object.insert("a fourth column".to_owned(), json!(rest));
     }
     new.to_string()
@@ -223,24 +226,24 @@ fn import_page(visitor: &Visitor, lines: &str, result: Option<Markup>) -> Html {
                 input #file type="file" accept=".txt,.csv,.ndjson,text/plain,text/csv" data-into="lines";
             }
             div.field {
-                label for="lines" { (v.say("One domain a line", "Eine Domain je Zeile")) }
+                label for="lines" { (v.say("One domain per line", "Eine Domain pro Zeile")) }
                 textarea #lines name="lines" rows="12" required spellcheck="false" autocapitalize="none"
                     aria-describedby="lines-hint" { (lines) }
                 span.hint #lines-hint {
-                    (v.say("The name; after it, if wanted, the tenant and the sending domain, with commas between. Lines of an export fit too.",
-                        "Der Name; dahinter, wenn gewünscht, Mandant und Absenderdomain, mit Kommas dazwischen. Zeilen eines Exports passen auch."))
+                    (v.say("The name, optionally followed by the tenant and the sending domain, separated by commas. Lines of an export work, too.",
+                        "Der Name, optional gefolgt von Mandant und Absenderdomain, durch Kommas getrennt. Zeilen eines Exports funktionieren ebenfalls."))
                 }
             }
             div.actions {
                 button.primary data-busy=(v.say("Importing …", "Wird importiert …")) { (v.say("Import", "Importieren")) }
-                a href="/register" { (v.say("Register one instead", "Stattdessen eine eintragen")) }
+                a href="/register" { (v.say("Register a single domain", "Eine einzelne Domain eintragen")) }
             }
         }
     };
     layout::page(v, v.say("Import domains", "Domains importieren"), body)
 }
 
-/// What came of each line.
+/// The result of each line.
 fn results(visitor: &Visitor, done: &[Import]) -> Markup {
     let v = visitor;
     let of = |result: &str| i18n::count(done.iter().filter(|i| i.result == result).count() as u64, v.lang);
@@ -248,16 +251,16 @@ fn results(visitor: &Visitor, done: &[Import]) -> Markup {
     html! {
         p.alert.good[is_fine] role="status" {
             (of("created")) " " (v.say("registered", "eingetragen")) ", "
-            (of("unchanged")) " " (v.say("known already", "schon bekannt")) ", "
-            (of("error")) " " (v.say("not taken", "nicht übernommen")) "."
+            (of("unchanged")) " " (v.say("already registered", "bereits eingetragen")) ", "
+            (of("error")) " " (v.say("failed", "fehlgeschlagen")) "."
             @if !is_fine {
-                " " (v.say("The lines below were not taken: mend them and import again.",
-                    "Die Zeilen unten wurden nicht übernommen: Bitte berichtigen und noch einmal importieren."))
+                " " (v.say("The lines below failed. Please correct them and import again.",
+                    "Die Zeilen unten konnten nicht importiert werden. Bitte korrigieren Sie sie und importieren Sie erneut."))
             }
         }
         div.card.flush {
             table.blocks role="table" {
-                caption.sr-only { (v.say("What came of each line", "Was aus jeder Zeile wurde")) }
+                caption.sr-only { (v.say("Result of each line", "Ergebnis jeder Zeile")) }
                 thead role="rowgroup" {
                     tr role="row" {
                         th.number role="columnheader" scope="col" { (v.say("Line", "Zeile")) }
@@ -288,9 +291,9 @@ fn result(visitor: &Visitor, import: &Import) -> Markup {
     let why = import.refused.as_ref().map(|e| i18n::operator_error(e, visitor.lang));
     html! {
         @match why.as_ref().or(import.error.as_ref()) {
-            Some(error) => { span.badge.bad { (visitor.say("not taken", "nicht übernommen")) } " " (error) },
+            Some(error) => { span.badge.bad { (visitor.say("failed", "fehlgeschlagen")) } " " (error) },
             None if import.result == "created" => span.badge.ok { (visitor.say("registered", "eingetragen")) },
-            None => span.badge { (visitor.say("known already", "schon bekannt")) },
+            None => span.badge { (visitor.say("already registered", "bereits eingetragen")) },
         }
     }
 }
@@ -302,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_as_people_write_them() {
+    fn lines_may_be_csv_or_json() {
         let read = |line: &str| serde_json::from_str::<Value>(&as_json(line)).unwrap();
         let plain = json!({"name": "a.example", "tenant": null, "sending_domain": null});
         assert_eq!(read("a.example"), plain);
@@ -315,7 +318,7 @@ mod tests {
             read("a.example\tacme\tmail.example"),
             json!({"name": "a.example", "tenant": "acme", "sending_domain": "mail.example"})
         );
-        // A line of an export tells the state too, which is not registered.
+        // A line of an export has a state, which is ignored.
         assert_eq!(
             read(r#"{"name":"a.example","tenant":"acme","state":"issued"}"#),
             json!({"name": "a.example", "tenant": "acme"})

@@ -1,8 +1,7 @@
-//! Sessions: a signed cookie that says since when, and by which token someone is signed in. What
-//! they may do is looked up by that token with every request, so that a role that was changed and
-//! a token that was taken away hold at once. No list of sessions is kept: any node of a fleet knows
-//! them, and no one can fill a memory with them. Only those that were ended before their time are
-//! remembered, on the node that ended them.
+//! Sessions: a signed cookie that says since when and with which token a visitor is signed in. Rights
+//! are looked up by that token on every request, so a changed role or a removed token takes effect at
+//! once. Sessions are not stored, so every node of a fleet accepts them, and they take no memory. Only
+//! those that ended early are remembered, on the node that ended them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,34 +14,34 @@ use linkseal_base::random;
 use crate::access::{Access, Token};
 use crate::tokens::signing::{PagesKey, Signer};
 
-/// From signing in to signing in again.
+/// How long a session lasts.
 pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// How long nothing may be done.
+/// How long a session may be unused.
 const IDLE: Duration = Duration::from_secs(3600);
-/// How old the note of the last request may get before the cookie is rewritten.
-const NOTED: Duration = Duration::from_secs(60);
-/// Ended sessions that are remembered; each at most for [`LIFETIME`].
+/// How old the time of the last request in the cookie may get before it is rewritten.
+const REFRESH: Duration = Duration::from_secs(60);
+/// Ended sessions that are remembered, each for at most [`LIFETIME`].
 const MAX_ENDED: usize = 10_000;
 
 const ID_LEN: usize = 16;
 const MARK_LEN: usize = 16;
 
-/// What makes and knows sessions.
+/// Creates and verifies sessions.
 pub(super) struct Sessions {
     cookies: Signer,
     forms: Signer,
     marks: Signer,
-    /// Until when each would have lived.
+    /// With the time until which each would have lasted.
     ended: Mutex<HashMap<[u8; ID_LEN], Timestamp>>,
 }
 
-/// A session; also that of someone who has not signed in, whose forms it guards.
+/// A session. Visitors who are not signed in have one, too: it protects their forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Session {
     id: [u8; ID_LEN],
     started: Timestamp,
     seen: Timestamp,
-    /// The token it was begun with. `None`: no one is signed in.
+    /// The token of the visitor who is signed in.
     by: Option<By>,
 }
 
@@ -56,7 +55,7 @@ pub(super) enum SessionChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct By {
     name: String,
-    /// Of the token's digest: another token under the same name is another.
+    /// Derived from the token's digest, so that a new token of the same name does not continue it.
     mark: [u8; MARK_LEN],
 }
 
@@ -70,7 +69,7 @@ impl Sessions {
         }
     }
 
-    /// A new session, with an id that no one knew before. `by`: `None` for one that is not signed in.
+    /// A new session with a new id. `by`: the token of a visitor who signs in.
     pub(super) fn begin(&self, by: Option<&Token>, now: Timestamp) -> Session {
         Session {
             id: random::bytes(),
@@ -83,18 +82,17 @@ impl Sessions {
         }
     }
 
-    /// The session in a cookie. `None`: there is none, it is over, or the token it was begun with
-    /// is no longer there.
+    /// The session in a cookie; `None` if it is forged or over, or its token was removed.
     pub(super) fn read(&self, cookie: &str, access: &Access, now: Timestamp) -> Option<Session> {
         let session = Session::from_bytes(&self.cookies.unwrap(cookie)?)?;
-        let lives = now < session.started + LIFETIME && now < session.seen + IDLE && session.started <= now + NOTED;
+        let lives = now < session.started + LIFETIME && now < session.seen + IDLE && session.started <= now + REFRESH;
         if !lives || self.has_ended(&session.id) {
             return None;
         }
         (session.by.is_none() || self.token(&session, access).is_some()).then_some(session)
     }
 
-    /// The token a session was begun with. `None`: no one is signed in.
+    /// The token of a session, if its visitor is signed in.
     pub(super) fn token<'a>(&self, session: &Session, access: &'a Access) -> Option<&'a Token> {
         let by = session.by.as_ref()?;
         let token = access.named(&by.name)?;
@@ -102,9 +100,9 @@ impl Sessions {
         Some(token)
     }
 
-    /// The cookie, when it is due to be rewritten.
+    /// The new cookie, when it is time to rewrite it.
     pub(super) fn refreshed(&self, session: &Session, now: Timestamp) -> Option<String> {
-        if now < session.seen + NOTED {
+        if now < session.seen + REFRESH {
             return None;
         }
         let mut session = session.clone();
@@ -116,12 +114,12 @@ impl Sessions {
         self.cookies.wrap(session.to_bytes())
     }
 
-    /// Ends a session: a copy of its cookie is worth nothing any more on this node.
+    /// Ends a session: this node no longer accepts its cookie.
     pub(super) fn end(&self, session: &Session, now: Timestamp) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.len() >= MAX_ENDED {
             ended.retain(|_, until| *until > now);
-            // Everybody has ended one a few seconds ago: the next to run out goes.
+            // All are recent: drop the one that would expire first.
             if ended.len() >= MAX_ENDED
                 && let Some(first) = ended.iter().min_by_key(|(_, until)| **until).map(|(id, _)| *id)
             {
@@ -136,7 +134,7 @@ impl Sessions {
         ended.contains_key(id)
     }
 
-    /// What the forms of a session carry.
+    /// The form token of a session.
     pub(super) fn form_token(&self, session: &Session) -> String {
         self.forms.text(&session.id)
     }
@@ -155,7 +153,7 @@ impl Sessions {
 }
 
 impl Session {
-    /// `id || started || seen || mark || name`; the last two only where someone is signed in.
+    /// `id || started || seen || mark || name`; the last two only for a signed-in visitor.
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = self.id.to_vec();
         bytes.extend_from_slice(&self.started.as_millis().to_be_bytes());
@@ -211,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_session_lives_while_it_is_used_and_not_for_ever() {
+    fn a_session_lasts_while_it_is_used_up_to_its_lifetime() {
         let (sessions, access) = (Sessions::new(&test_key(1)), access("token-0123456789"));
         let session = signed_in(&sessions, &access);
         let cookie = sessions.cookie(&session);
         assert_eq!(sessions.read(&cookie, &access, NOW), Some(session.clone()));
         assert_eq!(sessions.read(&cookie, &access, NOW + IDLE), None);
         assert_eq!(sessions.refreshed(&session, NOW + Duration::from_secs(59)), None);
-        // Used every half hour, it ends all the same.
+        // Used every half hour, it ends at its lifetime.
         let (mut cookie, mut now) = (cookie, NOW);
         while let Some(session) = sessions.read(&cookie, &access, now) {
             cookie = sessions.refreshed(&session, now).unwrap_or(cookie);
@@ -228,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_its_token_and_when_it_is_ended() {
+    fn it_ends_with_its_token_or_by_sign_out() {
         let (sessions, old) = (Sessions::new(&test_key(1)), access("token-0123456789"));
         let session = signed_in(&sessions, &old);
         let cookie = sessions.cookie(&session);
@@ -240,17 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn another_key_knows_no_session() {
+    fn another_key_accepts_no_session() {
         let access = access("token-0123456789");
         let session = signed_in(&Sessions::new(&test_key(1)), &access);
         let cookie = Sessions::new(&test_key(1)).cookie(&session);
-        // Every node that has the key.
+        // Any node with the key accepts it.
         assert!(Sessions::new(&test_key(1)).read(&cookie, &access, NOW).is_some());
         assert!(Sessions::new(&test_key(2)).read(&cookie, &access, NOW).is_none());
     }
 
     #[test]
-    fn ended_ones_are_bounded() {
+    fn remembered_ended_sessions_are_bounded() {
         let sessions = Sessions::new(&test_key(1));
         for _ in 0..MAX_ENDED + 10 {
             sessions.end(&sessions.begin(None, NOW), NOW);

@@ -1,4 +1,4 @@
-//! `/domains/{name}/share`: making a link for the domain's owner, and taking the links back.
+//! `/domains/{name}/share`: creating a link for the domain's owner, and revoking all links.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::problem::Problem;
 use crate::query::share::{ShareLink, ShareRequest, create_share_link};
 use crate::scope::Reach;
 
-/// The lifetimes that can be chosen: as the API takes them, and in words.
+/// The lifetimes to choose from: as in the API, and as text.
 const LIFETIMES: [(&str, &str, &str); 3] = [
-    ("24h", "one day", "ein Tag"),
-    ("7d", "seven days", "sieben Tage"),
-    ("30d", "thirty days", "dreißig Tage"),
+    ("24h", "1 day", "1 Tag"),
+    ("7d", "7 days", "7 Tage"),
+    ("30d", "30 days", "30 Tage"),
 ];
 
 pub(super) fn pages() -> Vec<Page> {
@@ -52,19 +52,19 @@ async fn share(
     let v = &visitor;
     let made = html! {
         div.card role="status" {
-            h2 { (v.say("The link", "Der Link")) }
-            p { code { (url) } " " (layout::copy_link(v, &url, v.say("the link", "der Link"))) }
-            p.muted { (v.say("It works until", "Er gilt bis")) " " (i18n::time(expires)) "." }
+            h2 { (v.say("Share link", "Link zum Teilen")) }
+            p { code { (url) } " " (layout::copy_link(v, &url, v.say("link", "Link"))) }
+            p.muted { (v.say("Valid until", "Gültig bis")) " " (i18n::time(expires)) "." }
             @if url.starts_with('/') {
-                p.muted { (v.say("pages.url is not configured: put this server’s address before it.",
-                    "pages.url ist nicht konfiguriert: die Adresse dieses Servers gehört davor.")) }
+                p.muted { (v.say("pages.url is not configured. Prepend the address of this server.",
+                    "pages.url ist nicht konfiguriert. Stellen Sie die Adresse dieses Servers voran.")) }
             }
         }
     };
     Ok(page(v, &name, made))
 }
 
-/// Nothing stands in it but the token, which is looked at before.
+/// Only the form token, which was checked before.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
@@ -77,8 +77,8 @@ async fn end(
 ) -> Result<Response, Problem> {
     context.control.end_shares(&name, &visitor.actor()).await?;
     let done = visitor.say(
-        "None of the links made so far works any more.",
-        "Keiner der bisherigen Links gilt noch.",
+        "All links to this domain have been revoked.",
+        "Alle Links zu dieser Domain wurden widerrufen.",
     );
     let done = html! { p.alert.good role="status" { (done) } };
     Ok(page(&visitor, &name, done).into_response())
@@ -93,10 +93,10 @@ fn page(visitor: &Visitor, name: &DomainName, above: Markup) -> Html {
         (above)
         form.card.form.narrow method="post" action={ (path) "/share" } {
             (layout::form_token(v))
-            p { (v.say("Anyone with the link can see this one domain, with what to change, and have it verified. No token is needed.",
-                "Wer den Link hat, sieht diese eine Domain und was zu ändern ist, und kann sie überprüfen lassen. Ein Token braucht es nicht.")) }
+            p { (v.say("Anyone with the link can see this domain, including what to change, and verify it. No token is needed.",
+                "Mit dem Link kann der Inhaber diese Domain und die nötigen Änderungen sehen und sie prüfen lassen. Dafür ist kein Token nötig.")) }
             div.field {
-                label for="expires_in" { (v.say("It works for", "Er gilt")) }
+                label for="expires_in" { (v.say("Valid for", "Gültig für")) }
                 select #expires_in name="expires_in" {
                     @for (span, en, de) in LIFETIMES {
                         option value=(span) selected[span == "7d"] { (v.say(en, de)) }
@@ -106,18 +106,18 @@ fn page(visitor: &Visitor, name: &DomainName, above: Markup) -> Html {
             div.field {
                 label for="language" { (v.say("Language", "Sprache")) }
                 select #language name="lang" {
-                    option value="" { (v.say("of the visitor’s browser", "die des Browsers")) }
+                    option value="" { (v.say("as in the visitor’s browser", "wie im Browser des Besuchers")) }
                     @for language in Language::ALL {
                         option value=(language.tag()) { (language.name()) }
                     }
                 }
             }
-            div.actions { button.primary { (v.say("Make a link", "Link erstellen")) } }
+            div.actions { button.primary { (v.say("Create link", "Link erstellen")) } }
         }
         form.card.form.narrow method="post" action={ (path) "/share/end" } {
             (layout::form_token(v))
-            p { (v.say("All links to this domain that were made so far:", "Alle bisherigen Links zu dieser Domain:")) }
-            div.actions { button { (v.say("Take them back", "Zurücknehmen")) } }
+            p { (v.say("All existing links to this domain:", "Alle bisherigen Links zu dieser Domain:")) }
+            div.actions { button { (v.say("Revoke", "Widerrufen")) } }
         }
     };
     layout::document(v, v.say("Share", "Teilen"), body)

@@ -1,4 +1,4 @@
-//! Signing in with a token of the admin API, and out again.
+//! Signing in with a token of the API, and signing out.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::guard::unknown_token;
 use crate::input::Params;
 use crate::problem::Problem;
 
-/// Where strangers are sent.
+/// Where visitors are sent who are not signed in.
 pub(super) const SIGN_IN: &str = "/sign-in";
 
 pub(super) fn pages() -> Vec<Page> {
@@ -33,7 +33,7 @@ pub(super) fn pages() -> Vec<Page> {
     ]
 }
 
-/// The address of the sign-in that leads back to a page.
+/// The address of the sign-in that returns to a page.
 pub(super) fn returning_to(path: &str) -> String {
     let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
     format!("{SIGN_IN}?next={next}")
@@ -41,12 +41,12 @@ pub(super) fn returning_to(path: &str) -> String {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Begin {
+struct SignInQuery {
     next: Option<String>,
 }
 
-async fn show(visitor: Visitor, Params(begin): Params<Begin>) -> Response {
-    let next = inside(begin.next.as_deref());
+async fn show(visitor: Visitor, Params(query): Params<SignInQuery>) -> Response {
+    let next = inside(query.next.as_deref());
     match visitor.who {
         Who::Stranger => form(&visitor, &next, None).into_response(),
         _ => see_other(&next),
@@ -71,7 +71,7 @@ async fn sign_in(
     let next = inside(attempt.next.as_deref());
     let Some(token) = live.access.find(attempt.token.trim().as_bytes()) else {
         unknown_token(&context, visitor.from)?;
-        let wrong = visitor.say("This token is not known here.", "Dieses Token ist hier nicht bekannt.");
+        let wrong = visitor.say("Unknown token.", "Dieses Token ist nicht bekannt.");
         return Ok((StatusCode::FORBIDDEN, form(&visitor, &next, Some(wrong))).into_response());
     };
     let actor = Actor {
@@ -104,8 +104,8 @@ fn form(visitor: &Visitor, next: &str, wrong: Option<&str>) -> Html {
                 input #token type="password" name="token" required autocomplete="current-password" autofocus
                     aria-describedby={ "token-hint" @if wrong.is_some() { " wrong" } };
                 span.hint #token-hint {
-                    (visitor.say("One of those in the configuration, under admin.tokens.",
-                        "Eines aus der Konfiguration, dort unter admin.tokens."))
+                    (visitor.say("A token from admin.tokens in the configuration.",
+                        "Ein Token aus admin.tokens in der Konfiguration."))
                 }
             }
             div.actions { button.primary { (visitor.say("Sign in", "Anmelden")) } }
@@ -114,14 +114,14 @@ fn form(visitor: &Visitor, next: &str, wrong: Option<&str>) -> Html {
     layout::page(visitor, visitor.say("Sign in", "Anmelden"), body)
 }
 
-/// Where to go after signing in: only to a path of our own.
+/// Where to go after signing in: only to a path of this server.
 fn inside(next: Option<&str>) -> String {
-    let fine = |path: &&str| {
-        // Browsers read `//host`, `/\host` and such with tabs in between as another host.
-        let local = path.strip_prefix('/').is_some_and(|rest| !rest.starts_with('/'));
-        local && path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') && path.parse::<Uri>().is_ok()
+    let is_local_path = |path: &&str| {
+        // Browsers read `//host`, `/\host` and variants with tabs as another host.
+        let has_no_host = path.strip_prefix('/').is_some_and(|rest| !rest.starts_with('/'));
+        has_no_host && path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') && path.parse::<Uri>().is_ok()
     };
-    next.filter(fine).unwrap_or("/").to_owned()
+    next.filter(is_local_path).unwrap_or("/").to_owned()
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_led_elsewhere() {
+    fn sign_in_never_redirects_to_another_host() {
         for own in ["/", "/domains/a.example?lang=de", "/issuer#queue", "/?q=a%2Fb"] {
             assert_eq!(inside(Some(own)), own);
         }

@@ -1,11 +1,11 @@
-//! The entries of a domain's history in people's words: what happened, whether that is good, and
-//! the detail in the reader's language as far as linkseal wrote it.
+//! The text of entries in a domain's history: the event, whether it is good, and the detail, translated
+//! as far as linkseal wrote it.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::Language;
 use linkseal_domain::messages::minute;
 
-/// What an entry means for the domain, whatever state it was in then.
+/// Whether an event is good for the domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Good,
@@ -14,7 +14,7 @@ pub(super) enum Tone {
 }
 
 impl Tone {
-    /// The class of its mark.
+    /// The CSS class.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -24,7 +24,7 @@ impl Tone {
     }
 }
 
-/// An event's name in words. One that this page does not know yet is shown as it is stored.
+/// The text of an event. An unknown event is shown by its stored name.
 pub(super) fn event(name: &str, l: Language) -> (String, Tone) {
     match known(name) {
         Some((en, de, tone)) => (l.pick(en, de).to_owned(), tone),
@@ -38,9 +38,9 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
         "registered" => ("Registered", "Eingetragen", Neutral),
         "admitted" => ("Admitted", "Zugelassen", Neutral),
         "denied" => ("Not admitted", "Nicht zugelassen", Bad),
-        "dns_right" => ("DNS is right", "DNS stimmt", Good),
-        "dns_wrong" => ("DNS is not right", "DNS stimmt nicht", Bad),
-        "departed" => ("Checked less often", "Seltenere Prüfung", Neutral),
+        "dns_right" => ("DNS correct", "DNS korrekt", Good),
+        "dns_wrong" => ("DNS incorrect", "DNS nicht korrekt", Bad),
+        "departed" => ("Now checked less often", "Wird seltener geprüft", Neutral),
         "preflight" => ("Reachability checked", "Erreichbarkeit geprüft", Neutral),
         "probe_ok" => ("Reachable with its certificate", "Mit Zertifikat erreichbar", Good),
         "probe_failed" => (
@@ -50,7 +50,7 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
         ),
         "order_started" => ("Order placed", "Bestellung aufgegeben", Neutral),
         "order_resumed" => ("Order resumed", "Bestellung wieder aufgenommen", Neutral),
-        "validating" => ("The CA checks", "Die CA prüft", Neutral),
+        "validating" => ("Validation by the CA started", "Prüfung durch die CA begonnen", Neutral),
         "issued" => ("Certificate issued", "Zertifikat ausgestellt", Good),
         "renewed" => ("Certificate renewed", "Zertifikat erneuert", Good),
         "failed" => ("Attempt failed", "Versuch fehlgeschlagen", Bad),
@@ -64,43 +64,43 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
             "Bestellung bei der CA nicht mehr bekannt",
             Neutral,
         ),
-        "released" => ("Waiting ended by hand", "Warten von Hand beendet", Neutral),
+        "released" => ("Wait ended manually", "Wartezeit manuell beendet", Neutral),
         "held_back" => (
-            "Held back by a limit of the CA",
-            "Durch ein Limit der CA aufgehalten",
+            "Delayed by a rate limit of the CA",
+            "Durch ein Limit der CA verzögert",
             Neutral,
         ),
         "expiring" => ("Certificate expires soon", "Zertifikat läuft bald ab", Bad),
         "expired" => ("Certificate expired", "Zertifikat abgelaufen", Bad),
-        "frozen" => ("Orders frozen", "Bestellungen eingefroren", Neutral),
-        "thawed" => ("Orders released", "Bestellungen freigegeben", Neutral),
+        "frozen" => ("Orders frozen", "Bestellungen angehalten", Neutral),
+        "thawed" => ("Orders unfrozen", "Bestellungen freigegeben", Neutral),
         "tenant_changed" => (
             "Moved to another tenant",
             "An einen anderen Mandanten übergeben",
             Neutral,
         ),
         "certificate_lost" => (
-            "Stored certificate cannot be used",
+            "Stored certificate unusable",
             "Gespeichertes Zertifikat nicht verwendbar",
             Bad,
         ),
-        "valid_again" => ("Certificate is valid after all", "Zertifikat ist doch gültig", Good),
-        "paused" => ("Paused", "Angehalten", Neutral),
+        "valid_again" => ("Certificate valid again", "Zertifikat wieder gültig", Good),
+        "paused" => ("Paused", "Pausiert", Neutral),
         "resumed" => ("Resumed", "Fortgesetzt", Neutral),
         "retired" => ("Retired", "Stillgelegt", Neutral),
-        "verify" => ("Verified by hand", "Von Hand überprüft", Neutral),
+        "verify" => ("Verified manually", "Manuell geprüft", Neutral),
         "reissue" => ("New certificate requested", "Neues Zertifikat angefordert", Neutral),
         _ => return None,
     })
 }
 
-/// Who did it, where a detail says that, and whether it was done again.
+/// Who did it, if the detail says so, and whether it was repeated.
 pub(super) fn who(detail: &str) -> Option<(&str, bool)> {
     let again = detail.strip_prefix("again, by ").map(|who| (who, true));
     again.or_else(|| detail.strip_prefix("by ").map(|who| (who, false)))
 }
 
-/// A detail as the reader sees it: who did it in their language, times as the page writes them.
+/// The detail in the visitor's language, with times in the format of the pages.
 pub(super) fn detail(text: &str, l: Language) -> String {
     let text = match who(text) {
         Some((who, true)) => format!("{} {who}", l.pick("again, by", "erneut, von")),
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn details_are_in_the_readers_language() {
+    fn details_are_translated() {
         for (stored, en, de) in [
             ("by ops", "by ops", "von ops"),
             ("again, by ops", "again, by ops", "erneut, von ops"),
@@ -139,9 +139,9 @@ mod tests {
         }
     }
 
-    /// Every event that the control plane writes has words: none is shown by its stored name.
+    /// No event that the control plane writes is shown by its stored name.
     #[test]
-    fn every_event_has_words() {
+    fn every_event_has_a_text() {
         let control = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../linkseal-control/src");
         let mut seen = 0;
         let mut folders = vec![control];

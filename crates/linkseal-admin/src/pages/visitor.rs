@@ -1,4 +1,4 @@
-//! Who looks at a page, and how: what every page's handler is given.
+//! The visitor of a page, which every handler receives.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,58 +19,57 @@ use crate::input::PathDomain;
 use crate::problem::Problem;
 use crate::scope::Scope;
 
-/// Who looks at a page. Handlers take it as an argument; by then the visitor has been let in to
-/// this very page, and the token of a form has been found right.
+/// The visitor of a page. When a handler runs, the visitor may use the page, and the token of a form is
+/// valid.
 #[derive(Clone)]
 pub(crate) struct Visitor {
-    /// The language they read: from `?lang=`, else the cookie, else `Accept-Language`.
+    /// From `?lang=`, else the cookie, else `Accept-Language`.
     pub(crate) lang: Language,
-    /// What they may see. A page that shows more than one domain keeps to [`Scope::tenant`].
+    /// A page that shows several domains must limit itself to [`Scope::tenant`].
     pub(crate) scope: Scope,
-    /// What every form carries as the hidden field `csrf`; scripts send it as `X-CSRF-Token`.
+    /// The form token: the hidden field `csrf`, or the header `X-CSRF-Token` of scripts.
     pub(crate) csrf: String,
-    /// The platform's name and looks.
     pub(crate) brand: Arc<Brand>,
     pub(super) who: Who,
     pub(super) from: IpAddr,
-    /// The page's path and query, the language left out.
+    /// Path and query, without the language.
     pub(super) here: String,
 }
 
 #[derive(Clone)]
 pub(super) enum Who {
-    /// No one is signed in.
+    /// Not signed in.
     Stranger,
-    /// Someone on this machine, where no tokens are configured.
+    /// On this machine, where no tokens are configured.
     Local(Caller),
-    /// Someone who signed in with a token.
+    /// Signed in with a token.
     SignedIn(Caller),
-    /// Someone with a share link: its token.
+    /// With the token of a share link.
     Guest(String),
 }
 
 impl Visitor {
-    /// Their role. `None`: someone with a share link, or no one who is known.
+    /// The role; `None` for guests and strangers.
     pub(crate) fn role(&self) -> Option<Role> {
         self.caller().map(Caller::role)
     }
 
-    /// Whether their role allows what this one does.
+    /// Whether the role is at least this one.
     pub(crate) fn can(&self, role: Role) -> bool {
         self.role() >= Some(role)
     }
 
-    /// Whether they may verify the domain they look at: with the role support, or by a share link.
+    /// Whether the visitor may verify the domain: with the role support, or a share link.
     pub(crate) fn can_verify(&self) -> bool {
         self.is_guest() || self.can(Role::Support)
     }
 
-    /// Whether they see one domain by a share link: no lists, no fleet, no way out of the page.
+    /// Whether the visitor has a share link: sees one domain, no lists and no links to other pages.
     pub(crate) fn is_guest(&self) -> bool {
         matches!(self.who, Who::Guest(_))
     }
 
-    /// The name of the token they are signed in with, for "signed in as" and a way to sign out.
+    /// The name of the token that the visitor signed in with.
     pub(crate) fn signed_in_as(&self) -> Option<&str> {
         match &self.who {
             Who::SignedIn(caller) => Some(caller.name()),
@@ -78,7 +77,7 @@ impl Visitor {
         }
     }
 
-    /// As audit lines name them.
+    /// The visitor as audit entries name them.
     pub(crate) fn actor(&self) -> Actor {
         match self.caller() {
             Some(caller) => caller.actor(),
@@ -90,11 +89,10 @@ impl Visitor {
         }
     }
 
-    /// The path of a domain's page and of what is below it: `rest` is empty, or begins with a
-    /// slash, such as `/verify`.
+    /// The path of a domain's page or of a page below it; `rest` is empty or begins with a slash.
     pub(crate) fn domain_path(&self, name: &DomainName, rest: &str) -> String {
         match &self.who {
-            // No cookie remembers the language there.
+            // Guests have no cookie that remembers the language.
             Who::Guest(token) => with_language(&format!("/share/{token}{rest}"), self.lang),
             _ => format!("/domains/{name}{rest}"),
         }
@@ -105,12 +103,12 @@ impl Visitor {
         with_language(&self.here, language)
     }
 
-    /// A text in the language they read.
+    /// A message in the visitor's language.
     pub(crate) fn text<'t>(&self, text: &'t Text) -> &'t str {
         text.in_language(self.lang)
     }
 
-    /// One of two words.
+    /// The text in the visitor's language.
     pub(crate) fn say<'t>(&self, en: &'t str, de: &'t str) -> &'t str {
         match self.lang {
             Language::En => en,
@@ -118,7 +116,7 @@ impl Visitor {
         }
     }
 
-    /// Waits for the turn of the visitor's token at a list.
+    /// Waits for the turn of the visitor's token to list domains.
     pub(super) async fn list_turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         match self.caller() {
             Some(caller) => Ok(Some(context.lists.take(caller, context.control.clock()).await?)),
@@ -151,11 +149,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let visitor = parts.extensions.get::<Self>().cloned();
-        visitor.ok_or_else(|| Problem::forbidden("this is a page"))
+        visitor.ok_or_else(|| Problem::forbidden("this is not a page"))
     }
 }
 
-/// The domain a page is about: the one in the path, or the one a share link opens.
+/// The domain of a page: from the path, or from the share link.
 pub(crate) struct Subject(pub(crate) DomainName);
 
 impl<S: Send + Sync> FromRequestParts<S> for Subject {

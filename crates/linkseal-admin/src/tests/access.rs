@@ -1,17 +1,17 @@
-//! Who is let in, and to what.
+//! Who is admitted, and to which endpoints.
 
 use serde_json::json;
 
 use super::*;
 use crate::api;
 
-/// What to send so that an endpoint is asked for something harmless.
+/// A path whose request is harmless.
 fn path(path: &str) -> String {
     path.replace("{name}", "right.customer.example")
 }
 
 #[tokio::test]
-async fn every_route_by_every_role() {
+async fn every_endpoint_enforces_its_role() {
     let edge = Harness::start(three_tokens()).await;
     let roles = [None, Some(Role::Viewer), Some(Role::Support), Some(Role::Admin)];
     for endpoint in api::endpoints() {
@@ -39,7 +39,7 @@ async fn every_route_by_every_role() {
 }
 
 #[test]
-fn writing_needs_more_than_reading() {
+fn viewers_cannot_change_anything() {
     for endpoint in api::endpoints() {
         let asks = ["/v1/links/inspect", "/v1/domains/https_ready"].contains(&endpoint.path);
         let harmless = endpoint.method == Method::GET || asks;
@@ -53,7 +53,7 @@ fn writing_needs_more_than_reading() {
 }
 
 #[tokio::test]
-async fn support_pauses_and_changes_nothing_else() {
+async fn support_may_only_pause_and_resume() {
     let edge = Harness::start(three_tokens()).await;
     let new = json!({"name": "a.customer.example"});
     edge.call("POST", "/v1/domains")
@@ -90,7 +90,7 @@ async fn support_pauses_and_changes_nothing_else() {
 }
 
 #[tokio::test]
-async fn tokens_are_compared_whole_and_can_be_changed() {
+async fn tokens_are_compared_in_full_and_follow_a_reload() {
     let edge = Harness::start(three_tokens()).await;
     let longer = format!("{ADMIN}x");
     for token in [&longer, "", &ADMIN[1..], "Admin-token-0123456789"] {
@@ -114,7 +114,7 @@ async fn tokens_are_compared_whole_and_can_be_changed() {
         .send()
         .await
         .is_problem(401, "unauthorized");
-    // With tokens any Host will do.
+    // With tokens any Host is accepted.
     let named = edge
         .call("GET", "/v1/domains")
         .token(VIEWER)
@@ -125,7 +125,7 @@ async fn tokens_are_compared_whole_and_can_be_changed() {
 }
 
 #[tokio::test]
-async fn without_tokens_this_machine_may_do_all_under_its_own_names() {
+async fn without_tokens_loopback_has_every_right_under_its_names() {
     let edge = Harness::start(vec![]).await;
     edge.add("a.customer.example").await;
     let from = |host: &str| edge.call("GET", "/v1/domains").header("host", host).send();
@@ -140,7 +140,7 @@ async fn without_tokens_this_machine_may_do_all_under_its_own_names() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_change_nothing() {
+async fn foreign_origins_cannot_change_anything() {
     let edge = Harness::start(vec![]).await;
     let body = json!({"name": "a.customer.example"});
     for origin in ["https://evil.example", "null", "http://127.0.0.1:1"] {

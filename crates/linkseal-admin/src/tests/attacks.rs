@@ -1,4 +1,4 @@
-//! Those who take what is shared, and others beside them, whose time is measured.
+//! Clients that exhaust what is shared, and whether others are still served.
 
 use std::time::Instant;
 
@@ -6,8 +6,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::browser::{Browser, csrf};
 use super::events::Stream;
-use super::pages::{Browser, csrf};
 use super::*;
 use crate::api::EVENT_STREAMS;
 use crate::api::health;
@@ -16,7 +16,7 @@ use crate::port::server::{Port, Server};
 use crate::port::watchdog::Watchdog;
 
 const TENANT: &str = "tenant-viewer-token-0123";
-/// What a bystander's request may take on a busy machine; without an attack it takes a millisecond.
+/// How long a bystander's request may take on a busy machine; without an attack it takes a millisecond.
 const SOON: Duration = Duration::from_secs(5);
 
 fn with_a_tenant() -> Vec<AdminToken> {
@@ -30,26 +30,26 @@ fn with_a_tenant() -> Vec<AdminToken> {
     tokens
 }
 
-/// A file that fills what the two systems keep of one connection.
+/// A file larger than the socket buffers of a connection.
 async fn big_file(edge: &Harness) -> String {
     let page = edge.call("GET", "/sign-in").header("accept", "text/html").send().await;
     let (_, rest) = page.text().split_once("href=\"/assets/").unwrap();
     format!("/assets/{}", rest.split('"').next().unwrap())
 }
 
-/// A connection that asks for a file again and again and reads none of it.
+/// A connection that requests a file repeatedly and reads nothing.
 async fn never_reads(edge: &Harness, path: &str, token: &str) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut stream = socket.connect(edge.address).await.unwrap();
     let ask = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n");
-    // Displaced ones may be closed while they write.
+    // An evicted connection may be closed while it writes.
     let _ = stream.write_all(ask.repeat(100).as_bytes()).await;
     stream
 }
 
 #[tokio::test]
-async fn many_connections_that_do_not_read_close_the_port_to_nobody() {
+async fn many_stalled_connections_do_not_close_the_port_to_others() {
     let edge = Harness::start(three_tokens()).await;
     let file = big_file(&edge).await;
     let mut flood = Vec::new();
@@ -73,7 +73,7 @@ async fn many_connections_that_do_not_read_close_the_port_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_connection_that_does_not_read_ends_in_time() {
+async fn a_connection_that_does_not_read_is_closed_in_time() {
     let edge = Harness::start(three_tokens()).await;
     let router = health::router(&edge.admin.context);
     let server = Server::new(&edge.admin.context, router, Port::Health, &edge.tasks);
@@ -88,7 +88,7 @@ async fn a_connection_that_does_not_read_ends_in_time() {
     let asks = async {
         let ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
         let _ = client.write_all(&ask).await;
-        // Open, and not read.
+        // Keeps it open without reading.
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -103,7 +103,7 @@ async fn a_connection_that_does_not_read_ends_in_time() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_a_byte_now_and_then_ends_in_time() {
+async fn a_client_that_reads_very_slowly_is_closed_in_time() {
     let edge = Harness::start(three_tokens()).await;
     let router = health::router(&edge.admin.context);
     let server = Server::new(&edge.admin.context, router, Port::Health, &edge.tasks);
@@ -137,7 +137,7 @@ async fn a_client_that_reads_a_byte_now_and_then_ends_in_time() {
 }
 
 #[tokio::test]
-async fn who_follows_events_stays_while_strangers_flood() {
+async fn an_event_stream_survives_a_flood_of_connections() {
     let edge = Harness::start(three_tokens()).await;
     let file = big_file(&edge).await;
     let mut operator = Stream::open_by(&edge, ADMIN, "", None).await;
@@ -150,7 +150,7 @@ async fn who_follows_events_stays_while_strangers_flood() {
 }
 
 #[tokio::test]
-async fn right_tokens_get_in_whatever_came_before_from_the_same_address() {
+async fn valid_tokens_are_admitted_after_wrong_ones_from_the_same_address() {
     let edge = Harness::start(with_a_tenant()).await;
     let wrong = || edge.call("GET", "/v1/domains").token("stale-token-0123456789").send();
     let mut refused = None;
@@ -175,7 +175,7 @@ async fn right_tokens_get_in_whatever_came_before_from_the_same_address() {
         assert!(begun.elapsed() < SOON);
         assert_eq!(wrong().await.status, 429);
     }
-    // At the sign-in, too.
+    // Also at the sign-in.
     let mut browser = Browser::new(&edge);
     assert_eq!(browser.sign_in("stale-token-0123456789").await.status, 429);
     assert_eq!(browser.sign_in(ADMIN).await.status, 303);
@@ -187,7 +187,7 @@ async fn right_tokens_get_in_whatever_came_before_from_the_same_address() {
 }
 
 #[tokio::test]
-async fn a_tenant_s_viewer_takes_its_own_streams_only() {
+async fn a_tenant_s_viewer_uses_up_only_its_own_streams() {
     let edge = Harness::start(with_a_tenant()).await;
     let mut taken = Vec::new();
     for _ in 0..EVENT_STREAMS.per_tenant_token {
@@ -201,7 +201,7 @@ async fn a_tenant_s_viewer_takes_its_own_streams_only() {
     edge.append_event("a.example", "other").await;
     operator.until(|text| text.contains("a.example")).await;
     assert!(begun.elapsed() < SOON);
-    // What is closed is free again.
+    // A closed stream makes room again.
     taken.pop();
     let look = async {
         while edge.call("GET", "/v1/events").token(TENANT).send().await.status != 200 {
@@ -215,7 +215,7 @@ async fn a_tenant_s_viewer_takes_its_own_streams_only() {
 async fn a_stream_ends_with_its_token() {
     let edge = Harness::start(with_a_tenant()).await;
     let stays = Stream::open_by(&edge, ADMIN, "", None).await;
-    // Removed; of another tenant; another secret under the same name.
+    // Removed; for another tenant; another secret under the same name.
     let changes: [fn(&mut AdminToken); 2] = [
         |token| token.tenant = Some("other".to_owned()),
         |token| token.token = "another-token-0123456789".into(),
@@ -279,7 +279,7 @@ async fn an_import_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn the_form_of_a_stranger_is_small() {
+async fn the_forms_of_strangers_are_small() {
     let edge = Harness::start(three_tokens()).await;
     let mut browser = Browser::new(&edge);
     let token = csrf(&browser.get("/sign-in").await);
@@ -289,7 +289,7 @@ async fn the_form_of_a_stranger_is_small() {
 }
 
 #[tokio::test]
-async fn what_a_proxy_hands_on_is_refused_without_tokens() {
+async fn forwarded_requests_are_refused_without_tokens() {
     let edge = Harness::start(vec![]).await;
     for header in ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "via"] {
         for path in ["/v1/domains", "/"] {
@@ -304,13 +304,13 @@ async fn what_a_proxy_hands_on_is_refused_without_tokens() {
                 "{reply:?}"
             );
         }
-        // Nothing is told there.
+        // These paths reveal nothing.
         assert_eq!(
             edge.call("GET", "/healthz").header(header, "x").send().await.status,
             200
         );
     }
-    // As nginx asks by default.
+    // Like nginx by default.
     let mut stream = TcpStream::connect(edge.address).await.unwrap();
     let ask = format!(
         "GET /v1/domains HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n",
@@ -320,7 +320,7 @@ async fn what_a_proxy_hands_on_is_refused_without_tokens() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains(" 403 ") && answer.contains("HTTP/1.0"), "{answer}");
-    // With tokens a proxy is welcome.
+    // With tokens, proxies are accepted.
     edge.admin.set_settings(settings_with(three_tokens()));
     let call = edge.call("GET", "/v1/domains").token(VIEWER).header("via", "1.1 proxy");
     assert_eq!(call.send().await.status, 200);
@@ -347,7 +347,7 @@ async fn only_a_trusted_proxy_names_the_client() {
     assert_eq!(audited().await, "198.51.100.7");
     freeze("forwarded", "for=\"[2001:db8::7]:99\"").await;
     assert_eq!(audited().await, "2001:db8::7");
-    // By a PROXY header, and what the client claims then is not believed.
+    // By a PROXY header; headers of the client are then ignored.
     let mut stream = TcpStream::connect(edge.address).await.unwrap();
     let ask = format!(
         "PROXY TCP4 203.0.113.9 127.0.0.1 4711 443\r\nPUT /v1/issuer/freeze HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
@@ -361,7 +361,7 @@ async fn only_a_trusted_proxy_names_the_client() {
 }
 
 #[tokio::test]
-async fn wrong_tokens_behind_a_trusted_proxy_count_for_their_client() {
+async fn wrong_tokens_behind_a_trusted_proxy_count_for_the_client() {
     let edge = Harness::start(three_tokens()).await;
     edge.admin.set_settings(Settings {
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],

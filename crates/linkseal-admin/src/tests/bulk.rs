@@ -1,4 +1,4 @@
-//! Import and export, and questions about many names.
+//! Import, export, and readiness of many names.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ fn lines(reply: &Reply) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_was_exported_can_be_imported() {
+async fn an_export_can_be_imported() {
     let one = Harness::start(vec![]).await;
     let mut body = String::new();
     for i in 0..1_200 {
@@ -47,7 +47,7 @@ async fn what_was_exported_can_be_imported() {
     let unchanged = two.call("POST", "/v1/domains/import").body(exported.body).send().await;
     assert!(lines(&unchanged).iter().all(|a| a["result"] == "unchanged"));
 
-    // The series of so many domains come in a block for each family.
+    // The series of many domains are grouped by family, across pages.
     let metrics = two.get("/metrics/domains").await;
     let lines: Vec<_> = metrics.text().lines().collect();
     assert_eq!(lines.len(), 1_201 + 6);
@@ -56,7 +56,7 @@ async fn what_was_exported_can_be_imported() {
 }
 
 #[tokio::test]
-async fn bad_lines_are_answered_and_harm_no_other() {
+async fn bad_lines_are_answered_and_do_not_affect_others() {
     let edge = Harness::start(vec![]).await;
     let body = "{\"name\":\"a.customer.example\"}\n\nnonsense\n{\"name\":\"*.example.com\"}\n\
                 {\"name\":\"b.customer.example\",\"other\":1}\n{\"name\":\"c.customer.example\"}\n";

@@ -1,4 +1,4 @@
-//! Domains: their JSON, their list, what can be done with them, and what is refused.
+//! Domains: their JSON, their list, changes, and what is refused.
 
 use linkseal_domain::ssl::{Reason, SslEvent};
 use linkseal_store::Transition;
@@ -9,7 +9,7 @@ use super::*;
 const A: &str = "/v1/domains/a.customer.example";
 
 #[tokio::test]
-async fn a_domain_is_shown_as_in_the_contract() {
+async fn a_domain_has_the_specified_shape() {
     let edge = Harness::start(vec![]).await;
     let body = json!({"name": "A.Customer.Example.", "tenant": "acme", "sending_domain": "customer.example"});
     let reply = edge.post("/v1/domains", body.clone()).await;
@@ -126,7 +126,7 @@ async fn changes_retirement_and_purge() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said() {
+async fn invalid_requests_are_explained() {
     let edge = Harness::start(vec![]).await;
     for bad in ["*.example.com", "10.0.0.1", "a..example", "localhost", ""] {
         edge.post("/v1/domains", json!({"name": bad}))
@@ -229,7 +229,7 @@ async fn the_list_is_paged_filtered_and_counted() {
     }
     let expected: Vec<_> = (0..7).map(|i| format!("d{i}.customer.example")).collect();
     assert_eq!((all, pages), (expected, 3));
-    // A page that ends with the last one says so.
+    // A page that ends with the last domain has no cursor.
     assert_eq!(edge.get("/v1/domains?limit=7").await.json()["next"], Value::Null);
     let odd = edge.get("/v1/domains?tenant=odd").await;
     assert_eq!(odd.names().len(), 3);
@@ -247,99 +247,7 @@ async fn the_list_is_paged_filtered_and_counted() {
 }
 
 #[tokio::test]
-async fn verify_reports_and_queues_when_right() {
-    let edge = Harness::start(vec![]).await;
-    edge.add("wrong.customer.example").await;
-    let reply = edge
-        .post("/v1/domains/wrong.customer.example/verify", Value::Null)
-        .await;
-    assert_eq!(reply.status, 202);
-    let report = reply.json();
-    assert_eq!((&report["https"], &report["verified"]), (&json!(false), &json!(false)));
-    let keys: Vec<_> = report.as_object().unwrap().keys().collect();
-    assert_eq!(
-        keys,
-        [
-            "https",
-            "verified",
-            "checked",
-            "records",
-            "provider",
-            "preflight",
-            "freeze",
-            "ssl"
-        ]
-    );
-    let record = &report["records"][0];
-    assert_eq!(
-        (&record["type"], &record["verdict"]),
-        (&json!("CNAME"), &json!("missing"))
-    );
-    assert_eq!(record["expected"], json!([EDGE]));
-    assert!(record["hint"]["de"].is_string());
-    assert_eq!(report["ssl"]["reason"], "dns_missing");
-
-    edge.add("right.customer.example").await;
-    let report = edge
-        .post("/v1/domains/right.customer.example/verify", Value::Null)
-        .await
-        .json();
-    assert_eq!(report["https"], true);
-    assert!(report["ssl"]["next_attempt"].is_string(), "{report}");
-    let dns = edge.get("/v1/domains/right.customer.example/dns").await;
-    assert_eq!((dns.status.as_u16(), &dns.json()["https"]), (200, &json!(true)));
-    let timeline = edge
-        .get("/v1/domains/wrong.customer.example/timeline?limit=1")
-        .await
-        .json();
-    assert_eq!(timeline["entries"][0]["event"], "verify");
-    let next = timeline["next"].as_str().unwrap();
-    let older = edge
-        .get(&format!("/v1/domains/wrong.customer.example/timeline?cursor={next}"))
-        .await
-        .json();
-    let events: Vec<_> = older["entries"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["event"].as_str().unwrap())
-        .collect();
-    assert_eq!(events.last(), Some(&"registered"));
-    assert!(!events.contains(&"verify"));
-    for path in ["dns", "timeline"] {
-        edge.get(&format!("/v1/domains/none.example.com/{path}"))
-            .await
-            .is_problem(404, "not_found");
-    }
-}
-
-#[tokio::test]
-async fn reissue_within_the_limits_of_the_ca() {
-    let edge = Harness::start(vec![]).await;
-    edge.add("right.customer.example").await;
-    let path = "/v1/domains/right.customer.example/reissue";
-    let until = edge.clock.now() + Duration::from_secs(1_000);
-    edge.store
-        .hold_back("https://127.0.0.1:9/directory", until)
-        .await
-        .unwrap();
-    let limited = edge.post(path, Value::Null).await;
-    let problem = limited.is_problem(429, "rate_limited");
-    assert_eq!(problem["retry_at"], json!(until));
-    let seconds: u64 = limited.header("retry-after").parse().unwrap();
-    assert!((900..=1_000).contains(&seconds), "{seconds}");
-    edge.clock.advance(Duration::from_secs(1_000));
-    let accepted = edge.post(path, Value::Null).await;
-    assert_eq!(accepted.status, 202, "{accepted:?}");
-    assert!(accepted.json()["ssl"]["next_attempt"].is_string());
-
-    let off = Harness::start_at("127.0.0.1:0", vec![], Issue::Off).await;
-    off.add("right.customer.example").await;
-    off.post(path, Value::Null).await.is_problem(409, "conflict");
-}
-
-#[tokio::test]
-async fn ready_means_issued_and_leading_here() {
+async fn https_ready_means_issued_and_pointing_here() {
     let edge = Harness::start(vec![]).await;
     edge.add("right.customer.example").await;
     let ready = async || edge.get("/v1/domains/right.customer.example").await.json()["https_ready"] == true;
@@ -378,7 +286,7 @@ async fn ready_means_issued_and_leading_here() {
     ] {
         assert!(metrics.text().lines().any(|l| l == line), "{}", metrics.text());
     }
-    // More than are read at a time: the families stand together all the same, and are whole.
+    // More than one batch: families are still grouped and complete.
     let lines: String = (0..1_200)
         .map(|i| format!("{{\"name\":\"a{i}.customer.example\"}}\n"))
         .collect();
@@ -412,7 +320,7 @@ async fn ready_means_issued_and_leading_here() {
 }
 
 #[tokio::test]
-async fn internationalized_names_are_shown_and_found_in_unicode() {
+async fn internationalized_names_are_displayed_and_searched_in_unicode() {
     let edge = Harness::start(vec![]).await;
     for name in [
         "links.bücher.example",
@@ -439,7 +347,7 @@ async fn internationalized_names_are_shown_and_found_in_unicode() {
         let names = edge.get(&format!("/v1/domains?q={}", query(q))).await.names();
         assert_eq!(names, found, "{q}");
     }
-    let mut browser = pages::Browser::new(&edge);
+    let mut browser = browser::Browser::new(&edge);
     let list = browser.get(&format!("/?q={}", query("https://links.bü"))).await;
     assert!(list.text().contains(unicode) && list.text().contains(ascii), "{list:?}");
     assert!(!list.text().contains("links.buch.example"), "{list:?}");
@@ -448,7 +356,7 @@ async fn internationalized_names_are_shown_and_found_in_unicode() {
         page.text().contains(&format!("<h1>{unicode}</h1>")) && page.text().contains(ascii),
         "{page:?}"
     );
-    // What passes for another name is shown as what it is.
+    // A confusable name is displayed in A-labels.
     let other = edge.get("/v1/domains?q=links.xn--").await.json();
     let hidden = other["domains"]
         .as_array()
@@ -457,4 +365,38 @@ async fn internationalized_names_are_shown_and_found_in_unicode() {
         .filter(|d| d["name"] == d["unicode_name"])
         .count();
     assert_eq!(hidden, 1, "{other}");
+}
+
+#[tokio::test]
+async fn an_array_is_not_taken_for_an_object() {
+    let edge = Harness::start(vec![]).await;
+    for (method, path, body) in [
+        ("POST", "/v1/domains", json!(["arr.example", "arr", null, []])),
+        ("POST", "/v1/domains", json!([])),
+        (
+            "POST",
+            "/v1/domains",
+            json!({"name": "a.example", "records": [["A", "a.example", "192.0.2.1"]]}),
+        ),
+        ("PUT", "/v1/issuer/freeze", json!([])),
+        ("PUT", "/v1/kills/tenant/x", json!([])),
+        ("PUT", "/v1/redirects/x", json!(["https://a.example/"])),
+        ("POST", "/v1/links/inspect", json!(["x"])),
+        ("POST", "/v1/domains/https_ready", json!([["a.example"]])),
+        ("POST", "/v1/events/erase", json!(["acme", null])),
+    ] {
+        let reply = edge.call(method, path).json(body.clone()).send().await;
+        let problem = reply.is_problem(400, "invalid_request");
+        assert!(
+            problem["detail"].as_str().unwrap().contains("object"),
+            "{path} {body}: {problem}"
+        );
+    }
+    let import = edge
+        .call("POST", "/v1/domains/import")
+        .body("[\"a.example\"]\n")
+        .send()
+        .await;
+    assert!(import.text().contains("a line is a JSON object"), "{import:?}");
+    assert!(edge.get("/v1/domains").await.names().is_empty());
 }

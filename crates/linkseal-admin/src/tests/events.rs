@@ -1,4 +1,4 @@
-//! The stream of events.
+//! The stream of events, and erasing events.
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -6,7 +6,7 @@ use linkseal_event::verdict::Verdict;
 
 use super::*;
 
-/// A stream, read as far as it came.
+/// A stream, and what was read of it.
 pub(super) struct Stream {
     body: Incoming,
     pub(super) text: String,
@@ -17,7 +17,6 @@ impl Stream {
         Self::open_by(harness, "no token", query, last).await
     }
 
-    /// `token`: where tokens are configured.
     pub(super) async fn open_by(harness: &Harness, token: &str, query: &str, last: Option<&str>) -> Self {
         let mut request = Request::get(format!("http://{}/v1/events{query}", harness.address));
         request = request.header("authorization", format!("Bearer {token}"));
@@ -45,7 +44,7 @@ impl Stream {
         }
     }
 
-    /// What comes until it ends.
+    /// Reads until it ends.
     pub(super) async fn until_the_end(mut self) -> String {
         while let Some(frame) = tokio::time::timeout(PATIENT, self.body.frame()).await.unwrap() {
             let data = frame.unwrap().into_data().unwrap();
@@ -54,7 +53,7 @@ impl Stream {
         self.text
     }
 
-    /// Ids and domains of so many events.
+    /// Ids and domains of the next `count` events.
     async fn events(&mut self, count: usize) -> Vec<(String, String)> {
         self.until(|text| text.matches("data: ").count() >= count && text.ends_with("\n\n"))
             .await;
@@ -78,7 +77,7 @@ async fn append(harness: &Harness, kind: EventType, domain: &str) {
 }
 
 #[tokio::test]
-async fn events_come_as_they_are_written_and_resume_after_a_break() {
+async fn events_are_streamed_as_written_and_resumable() {
     let harness = Harness::start(Vec::new()).await;
     append(&harness, EventType::Open, "before.example").await;
     let mut stream = Stream::open(&harness, "", None).await;
@@ -93,7 +92,7 @@ async fn events_come_as_they_are_written_and_resume_after_a_break() {
     let mut stream = Stream::open(&harness, "", Some(&events[0].0)).await;
     let domains: Vec<_> = stream.events(2).await.into_iter().map(|e| e.1).collect();
     assert_eq!(domains, ["b.example", "c.example"]);
-    // An edge that stops ends its streams.
+    // A node that stops ends its streams.
     harness.tasks.stop();
     while let Some(frame) = tokio::time::timeout(PATIENT, stream.body.frame()).await.unwrap() {
         frame.unwrap();
@@ -124,7 +123,7 @@ async fn streams_are_filtered() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_and_streams_are_bounded() {
+async fn invalid_filters_are_refused_and_streams_are_bounded() {
     let harness = Harness::start(Vec::new()).await;
     for query in ["?type=opened", "?class=robot", "?what=1"] {
         harness
@@ -143,7 +142,7 @@ async fn what_cannot_be_is_refused_and_streams_are_bounded() {
 }
 
 #[tokio::test]
-async fn events_are_erased_and_the_audit_says_so() {
+async fn events_are_erased_with_an_audit_entry() {
     let harness = Harness::start(Vec::new()).await;
     for tenant in ["acme", "other"] {
         let event = Event::new(EventType::Click, harness.clock.now(), "a.example", tenant);
@@ -167,7 +166,7 @@ async fn events_are_erased_and_the_audit_says_so() {
 }
 
 #[tokio::test]
-async fn an_erasure_is_in_the_audit_though_its_client_leaves() {
+async fn an_erasure_is_audited_after_its_client_disconnects() {
     let harness = Harness::start(Vec::new()).await;
     let audit_has = async |text: &str| {
         while !harness.get("/v1/audit").await.text().contains(text) {
@@ -176,7 +175,7 @@ async fn an_erasure_is_in_the_audit_though_its_client_leaves() {
     };
     let erase = |tenant: &str| harness.post("/v1/events/erase", serde_json::json!({"tenant": tenant}));
     tokio::select! {
-        // It may be done before its client leaves.
+        // It may complete before the client disconnects.
         _ = erase("gone") => {}
         () = audit_has("erase_events_begun") => {}
     }

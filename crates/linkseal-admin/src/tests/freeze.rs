@@ -1,13 +1,13 @@
-//! A freeze of all orders, as people see it.
+//! How the pages and reports show a freeze of all orders.
 
 use serde_json::json;
 
-use super::pages::{Browser, csrf, is_page};
+use super::browser::{Browser, csrf, is_page};
 use super::*;
 
 const NAME: &str = "right.customer.example";
 
-/// The text of the banner of a page, without its tags.
+/// The text of the banner of a page, without tags.
 fn banner(page: &Reply) -> String {
     is_page(page, 200);
     let (_, rest) = page
@@ -42,7 +42,7 @@ async fn frozen() -> Harness {
 const ACME: &str = "acme-token-0123456789";
 
 #[tokio::test]
-async fn every_page_on_which_a_certificate_is_waited_for_says_that_orders_are_frozen() {
+async fn pages_on_which_visitors_wait_show_the_freeze() {
     let edge = frozen().await;
     let mut browser = Browser::new(&edge);
     browser.sign_in(SUPPORT).await;
@@ -58,7 +58,7 @@ async fn every_page_on_which_a_certificate_is_waited_for_says_that_orders_are_fr
     assert!(said.ends_with(" von admin: incident 7"), "{said}");
     browser.get("/?lang=en").await;
 
-    // Why, and who did it, is the platform's business.
+    // The reason and the token are for the platform only.
     let mut tenant = Browser::new(&edge);
     tenant.sign_in(ACME).await;
     let shared = edge.call("POST", &format!("/v1/domains/{NAME}/share")).token(SUPPORT);
@@ -86,7 +86,7 @@ async fn every_page_on_which_a_certificate_is_waited_for_says_that_orders_are_fr
 }
 
 #[tokio::test]
-async fn a_report_says_that_orders_are_frozen() {
+async fn a_report_shows_the_freeze() {
     let edge = frozen().await;
     let verify = |token: &'static str| {
         edge.call("POST", &format!("/v1/domains/{NAME}/verify"))
@@ -111,7 +111,7 @@ async fn a_report_says_that_orders_are_frozen() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_during_a_freeze_is_refused_without_words_of_the_api() {
+async fn reissue_during_a_freeze_is_refused_in_terms_of_the_pages() {
     let edge = frozen().await;
     let mut browser = Browser::new(&edge);
     browser.sign_in(ADMIN).await;

@@ -1,4 +1,4 @@
-//! Stored redirects, kill switches, and what inspecting says of both.
+//! Stored redirects, kill switches, and inspecting links.
 
 use linkseal_link::{Destination, Message, Minter};
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn redirects_are_stored_listed_and_forgotten() {
+async fn redirects_are_stored_listed_and_deleted() {
     let edge = Harness::start(three_tokens()).await;
     let call = |method: &str, path: &str| edge.call(method, path).token(ADMIN);
     call("POST", "/v1/domains")
@@ -69,7 +69,7 @@ async fn redirects_are_stored_listed_and_forgotten() {
         .json();
     assert_eq!(slugs(&page).len(), 1);
 
-    // Blanks that were pasted with it are no part of a URL.
+    // Whitespace around a pasted URL is removed.
     let pasted = json!({"url": " https://shop.example/a b\t\n"});
     let put = call("PUT", own).json(pasted).send().await;
     assert_eq!(
@@ -126,7 +126,7 @@ async fn redirects_are_stored_listed_and_forgotten() {
 }
 
 #[tokio::test]
-async fn kills_are_put_listed_and_taken_back() {
+async fn kill_switches_are_set_listed_and_deleted() {
     let edge = Harness::start(three_tokens()).await;
     let call = |method: &str, path: &str| edge.call(method, path).token(ADMIN);
     let host = "/v1/kills/host/Evil.example";
@@ -171,7 +171,7 @@ async fn kills_are_put_listed_and_taken_back() {
         (&page["kills"][0]["value"], &page["next"]),
         (&json!("kö x"), &json!(null))
     );
-    // An address is killed and taken back in any spelling.
+    // A kill switch for an address works with any spelling.
     let put = call("PUT", "/v1/kills/host/0xcb007105").json(json!({})).send().await;
     assert_eq!(
         (put.status.as_u16(), &put.json()["value"]),
@@ -200,7 +200,7 @@ async fn kills_are_put_listed_and_taken_back() {
 }
 
 #[tokio::test]
-async fn inspecting_tells_what_the_edge_would_do() {
+async fn inspecting_matches_the_edge() {
     let edge = Harness::start(vec![]).await;
     edge.add("a.customer.example").await;
     edge.registry.set_loaded();
@@ -216,7 +216,7 @@ async fn inspecting_tells_what_the_edge_would_do() {
     let token = minter.click(&message, 3, &Destination::new("https://evil.example/x").unwrap());
     let link = format!("https://a.customer.example/c/{token}");
     assert_eq!(inspect(link.clone()).await["finding"], "valid");
-    // What the edge passes over, the inspector does; and it looks inside what gateways put around a link.
+    // The inspector ignores what the edge ignores, and unwraps links of mail gateways.
     let decorated = inspect(format!("{link}%22%3E")).await;
     assert_eq!(
         (&decorated["finding"], &decorated["valid"]),
@@ -269,4 +269,64 @@ async fn inspecting_tells_what_the_edge_would_do() {
     let past = json!({"url": "https://shop.example/", "expires": "2020-01-01T00:00:00Z"});
     assert_eq!(put("/v1/redirects/sale?domain=a.customer.example", past).await, 201);
     assert_eq!(inspect(stored).await["finding"], "expired_redirect");
+}
+
+#[tokio::test]
+async fn links_are_inspected() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    edge.add("b.customer.example").await;
+    let key = LinkKey::from_hex(1, &"07".repeat(32)).unwrap();
+    let message = Message {
+        id: uuid::Uuid::from_u128(7),
+        issued_at: 1_795_305_600,
+    };
+    let destination = Destination::new("https://example.com/x").unwrap();
+    let token = Minter::new(&key, "a.customer.example").click(&message, 3, &destination);
+    let inspect = async |url: String| edge.post("/v1/links/inspect", json!({"url": url})).await.json();
+    let right = inspect(format!("https://A.customer.example:8443/c/{token}")).await;
+    assert_eq!(
+        (&right["valid"], &right["destination"]),
+        (&json!(true), &json!("https://example.com/x"))
+    );
+    let wrong = inspect(format!("https://b.customer.example/c/{token}")).await;
+    assert_eq!(
+        (&wrong["finding"], &wrong["tenant"]),
+        (&json!("other_tenant"), &json!("a.customer.example"))
+    );
+    let shared = inspect(format!("https://{EDGE}/t/a.customer.example/c/{token}")).await;
+    assert_eq!(shared["valid"], true, "{shared}");
+    let named = json!({"url": format!("https://b.customer.example/c/{token}"), "tenant": "a.customer.example"});
+    assert_eq!(
+        edge.post("/v1/links/inspect", named).await.json()["finding"],
+        "other_tenant"
+    );
+    let other = json!({"url": format!("https://b.customer.example/c/{token}"), "tenant": "c.customer.example"});
+    let other = edge.post("/v1/links/inspect", other).await.json();
+    assert_eq!(other["finding"], "forged");
+    assert!(
+        other["explanation"].as_str().unwrap().contains("give `tenant`"),
+        "{other}"
+    );
+    edge.post("/v1/links/inspect", json!({}))
+        .await
+        .is_problem(400, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_kill_switch_for_an_unknown_tenant_comes_with_a_hint() {
+    let edge = Harness::start(vec![]).await;
+    edge.add("a.customer.example").await;
+    let kill = |tenant: &str| {
+        edge.call("PUT", &format!("/v1/kills/tenant/{tenant}"))
+            .json(json!({}))
+            .send()
+    };
+    assert_eq!(kill("a.customer.example").await.json()["hint"], Value::Null);
+    let unknown = kill("acmee").await;
+    assert_eq!(unknown.status, 201, "{unknown:?}");
+    assert!(
+        unknown.json()["hint"].as_str().unwrap().contains("spelling"),
+        "{unknown:?}"
+    );
 }

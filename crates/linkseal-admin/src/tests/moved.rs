@@ -1,20 +1,19 @@
-//! A domain that has become another tenant's: what the new one, and anyone it shares the page with,
-//! sees of the time before.
+//! A domain that moved to another tenant: what the new tenant and its guests see of the time before.
 
 use linkseal_domain::ssl::LastError;
 use linkseal_store::{TimelineEntry, Transition};
 use serde_json::json;
 
+use super::browser::Browser;
 use super::events::Stream;
-use super::pages::Browser;
 use super::*;
 
 const NAME: &str = "right.customer.example";
 const NEW: &str = "new-admin-token-0123456789";
-/// Stands in everything that is of the tenant before, and nowhere else.
+/// Part of everything of the former tenant, and of nothing else.
 const TRACE: &str = "bygone";
 
-/// The domain was the tenant "bygone"'s, with everything that can be left of it; now it is "new"'s.
+/// The domain belonged to the tenant "bygone", with everything that can remain of it; now to "new".
 async fn moved() -> Harness {
     let mut tokens = three_tokens();
     tokens.push(AdminToken {
@@ -65,18 +64,18 @@ async fn events(edge: &Harness, path: &str, token: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_new_tenant_sees_its_own_time_and_the_platform_all() {
+async fn the_new_tenant_sees_its_own_time_and_the_platform_everything() {
     let edge = moved().await;
     let path = format!("/v1/domains/{NAME}");
     let timeline = format!("{path}/timeline");
     assert!(events(&edge, &timeline, NEW).await.is_empty());
     let all = ["tenant_changed", "failed", "resumed", "paused", "registered"];
     assert_eq!(events(&edge, &timeline, ADMIN).await, all);
-    // What is done from now on is its own.
+    // Its own actions are shown.
     let call = edge.call("PATCH", &path).token(NEW).json(json!({"paused": true}));
     assert_eq!(call.send().await.status, 200);
     assert_eq!(events(&edge, &timeline, NEW).await, ["paused"]);
-    // Neither a small page nor a cursor of one's own making leads farther back.
+    // Neither a small page nor a forged cursor reaches further back.
     for query in ["?limit=1", "?cursor=NQ", "?cursor=Mg"] {
         let seen = events(&edge, &format!("{timeline}{query}"), NEW).await;
         assert!(seen.iter().all(|event| event == "paused"), "{query}: {seen:?}");
@@ -105,7 +104,7 @@ async fn the_new_tenant_sees_its_own_time_and_the_platform_all() {
 #[tokio::test]
 async fn pages_and_share_links_begin_with_the_tenant() {
     let edge = moved().await;
-    // The event of the time before has been read along.
+    // The event of the former tenant has been read, too.
     let seen = async |token: &str| {
         let mut browser = Browser::new(&edge);
         assert_eq!(browser.sign_in(token).await.status, 303);
@@ -122,7 +121,7 @@ async fn pages_and_share_links_begin_with_the_tenant() {
     let link = share.send().await.json()["url"].as_str().unwrap().to_owned();
     let own = [seen(NEW).await, edge.get(&link).await.text().to_owned()];
     for page in &own {
-        assert!(page.contains("Nothing has come in yet"), "{page}");
+        assert!(page.contains("No opens or clicks yet"), "{page}");
         assert!(!page.contains(TRACE) && !page.contains("Registered<"), "{page}");
     }
     assert!(seen(ADMIN).await.contains("Moved to another tenant"));
@@ -157,7 +156,7 @@ async fn a_stream_that_is_resumed_begins_with_the_tenant() {
 }
 
 #[tokio::test]
-async fn a_guest_sees_no_token_s_name_in_any_entry() {
+async fn guests_see_no_names_of_tokens() {
     let edge = moved().await;
     let path = format!("/v1/domains/{NAME}");
     let release = edge
@@ -181,6 +180,6 @@ async fn a_guest_sees_no_token_s_name_in_any_entry() {
     let share = edge.call("POST", &format!("{path}/share")).token(SUPPORT).send().await;
     let link = share.json()["url"].as_str().unwrap().to_owned();
     let page = edge.get(&link).await;
-    assert!(page.text().contains("Waiting ended by hand"), "{page:?}");
+    assert!(page.text().contains("Wait ended manually"), "{page:?}");
     assert!(!page.text().contains("by admin"), "{page:?}");
 }

@@ -1,4 +1,4 @@
-//! What operators do of a day through the API and the pages, and what is kept of it.
+//! What operators do through the API and the pages, and what is audited of it.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainRecord;
@@ -7,7 +7,7 @@ use linkseal_domain::ssl::Reason;
 use linkseal_store::{AuditEntry, Transition};
 use serde_json::json;
 
-use super::pages::{Browser, csrf, is_page};
+use super::browser::{Browser, csrf, is_page};
 use super::*;
 
 const NAME: &str = "right.customer.example";
@@ -40,7 +40,7 @@ async fn change(edge: &Harness, change: impl FnOnce(&mut DomainRecord)) {
 }
 
 #[tokio::test]
-async fn former_tenants_are_at_most_thirty_two_by_every_way() {
+async fn former_tenants_are_bounded_on_every_path() {
     let edge = edge().await;
     for n in 1..=32 {
         assert_eq!(
@@ -56,11 +56,11 @@ async fn former_tenants_are_at_most_thirty_two_by_every_way() {
         said.contains("32 former tenants") && said.contains("PATCH former_tenants"),
         "{said}"
     );
-    // Nothing was changed, and what was there may change places.
+    // Nothing was changed, and a list with the same members in another order is accepted.
     assert_eq!(patch(&edge, json!({})).await.json()["tenant"], "t32");
     let again = patch(&edge, json!({"tenant": "t31"})).await.json();
     assert_eq!(again["former_tenants"].as_array().unwrap().len(), 32);
-    // Together: the list that is given counts, and it has the same bound.
+    // Both at once: the given list counts, with the same bound.
     let many: Vec<String> = (0..33).map(|n| format!("f{n}")).collect();
     let both = patch(&edge, json!({"tenant": "t34", "former_tenants": many})).await;
     both.is_problem(400, "invalid_request");
@@ -72,7 +72,7 @@ async fn former_tenants_are_at_most_thirty_two_by_every_way() {
         patch(&edge, json!({"tenant": "t35"})).await.json()["former_tenants"],
         json!(["t34"])
     );
-    // A registration takes none.
+    // A registration does not accept former tenants.
     let new = json!({"name": NAME, "tenant": "t35", "former_tenants": many});
     let added = edge
         .call("POST", "/v1/domains")
@@ -89,7 +89,7 @@ async fn former_tenants_are_at_most_thirty_two_by_every_way() {
 }
 
 #[tokio::test]
-async fn an_audit_line_keeps_what_changed_in_bounds() {
+async fn the_size_of_an_audit_entry_is_bounded() {
     let edge = edge().await;
     let file = json!({"applinks": "x".repeat(60_000)});
     let links = json!({"app_links": {"apple": file}});
@@ -112,7 +112,7 @@ async fn an_audit_line_keeps_what_changed_in_bounds() {
 }
 
 #[tokio::test]
-async fn old_audit_lines_go() {
+async fn old_audit_entries_are_deleted() {
     let edge = edge().await;
     let at = edge.clock.now();
     edge.clock.advance(DAY * 401);
@@ -135,7 +135,7 @@ async fn old_audit_lines_go() {
 }
 
 #[tokio::test]
-async fn nothing_new_is_ordered_for_what_is_set_aside() {
+async fn nothing_is_ordered_for_paused_and_retired_domains() {
     let edge = edge().await;
     let mut browser = Browser::new(&edge);
     browser.sign_in(ADMIN).await;
@@ -158,7 +158,7 @@ async fn nothing_new_is_ordered_for_what_is_set_aside() {
         refused["detail"].as_str().unwrap().contains("POST /v1/domains"),
         "{refused}"
     );
-    // What was refused has used up nothing.
+    // Refused requests have used up nothing.
     let back = edge.call("POST", "/v1/domains").token(ADMIN);
     assert_eq!(back.json(json!({ "name": NAME })).send().await.status, 200);
     assert_eq!(reissue().await.status, 202);
@@ -190,7 +190,7 @@ async fn a_name_is_reissued_once_a_minute_and_five_times_a_week() {
     let page = browser.post(&path, &[("csrf", &form)]).await;
     is_page(&page, 429);
     assert!(page.text().contains("allow the next order at"), "{page:?}");
-    // Another name has its own.
+    // Another name has its own limit.
     let other = json!({"name": "right.other.example"});
     edge.call("POST", "/v1/domains").token(ADMIN).json(other).send().await;
     let other = edge
@@ -202,7 +202,7 @@ async fn a_name_is_reissued_once_a_minute_and_five_times_a_week() {
 }
 
 #[tokio::test]
-async fn a_time_that_the_ca_has_set_for_a_name_is_kept_by_reissue_until_it_is_ended_by_hand() {
+async fn reissue_honours_the_ca_s_retry_time_until_the_wait_is_ended() {
     let edge = edge().await;
     let later = edge.clock.now() + DAY;
     change(&edge, |record| record.ssl.not_before = Some(later)).await;
@@ -215,13 +215,13 @@ async fn a_time_that_the_ca_has_set_for_a_name_is_kept_by_reissue_until_it_is_en
 }
 
 #[tokio::test]
-async fn a_former_name_of_the_edge_is_a_domain_like_others() {
+async fn a_former_edge_name_is_an_ordinary_domain() {
     let edge = Harness::start(three_tokens()).await;
     let old = "old.platform.example";
     edge.control.own_names(&[name(EDGE), name(old)]).await;
     let origin = async |of: &str| edge.store.domain(&name(of)).await.unwrap().unwrap().origin;
     assert_eq!(origin(old).await, Origin::Edge);
-    // After a reload the configuration names it no more.
+    // After a reload the configuration no longer contains it.
     edge.registry.set_loaded();
     edge.control.own_names(&[name(EDGE)]).await;
     assert_eq!(
@@ -239,7 +239,7 @@ async fn a_former_name_of_the_edge_is_a_domain_like_others() {
 }
 
 #[tokio::test]
-async fn waits_are_ended_by_hand_and_written_down() {
+async fn waits_are_ended_by_hand_and_audited() {
     let edge = edge().await;
     let later = edge.clock.now() + DAY;
     edge.store.hold_back(DIRECTORY, later).await.unwrap();
@@ -272,7 +272,7 @@ async fn waits_are_ended_by_hand_and_written_down() {
         );
         assert_eq!(line["before"]["held_back"], json!(later));
     }
-    // A domain's wait, and that alone.
+    // The wait of one domain only.
     edge.store.hold_back(DIRECTORY, later).await.unwrap();
     let wait = async || {
         change(&edge, |record| {
@@ -294,13 +294,13 @@ async fn waits_are_ended_by_hand_and_written_down() {
     let line = lines.iter().find(|line| line["action"] == "release").unwrap();
     assert_eq!(line["subject"], NAME);
     assert_eq!(line["before"]["next_attempt"], json!(later));
-    // All.
+    // All waits.
     assert_eq!(end(ADMIN, "").await.status, 204);
     assert_eq!(held().await, None);
 }
 
 #[tokio::test]
-async fn waits_are_ended_by_a_button_of_the_page() {
+async fn waits_are_ended_on_the_pages() {
     let edge = edge().await;
     let mut browser = Browser::new(&edge);
     browser.sign_in(ADMIN).await;
@@ -342,7 +342,7 @@ async fn waits_are_ended_by_a_button_of_the_page() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_purged_by_what_is_stored() {
+async fn an_unreadable_row_is_purged_by_its_stored_key() {
     let edge = edge().await;
     for extra in ["a.example", "b.example", "c.example", "d.example"] {
         let added = edge
@@ -364,7 +364,7 @@ async fn a_row_that_cannot_be_read_is_purged_by_what_is_stored() {
     let unreadable = list().await["unreadable"].as_array().unwrap().clone();
     let names: Vec<_> = unreadable.iter().map(|u| u["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["B.Example", "bad name/é", "c.example"]);
-    // They stand before no other that is due.
+    // It delays no other due domain.
     let all = edge.store.due(edge.clock.now() + DAY * 30, 10).await.unwrap();
     assert!(!all.contains(&name("b.example")), "{all:?}");
     let delete = async |path: &str| {

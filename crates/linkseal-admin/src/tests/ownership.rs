@@ -1,22 +1,22 @@
-//! Names that tokens of one tenant take: only with their owner's word, by whatever way, and without
-//! a word about who else has them.
+//! Registering with a token limited to a tenant: only with the owner's confirmation, on every path, and
+//! without disclosing who else has the name.
 
 use linkseal_domain::DomainRecord;
 use linkseal_domain::record::Origin;
 use linkseal_store::Creation;
 use serde_json::json;
 
-use super::pages::{Browser, csrf};
+use super::browser::{Browser, csrf};
 use super::*;
 
 const OURS: &str = "our-admin-token-0123456789";
 const FREE: &str = "links.free.example";
 const HELD: &str = "links.held.example";
 const RETIRED: &str = "links.retired.example";
-/// Admitted at a handshake, since its DNS points here.
+/// Admitted at a handshake, because its DNS points here.
 const ADMITTED: &str = "links.admitted.example";
 
-/// The tenant "ours" has a token; "theirs" has a name, and had another.
+/// The tenant "ours" has a token; "theirs" has a name, and formerly had another.
 async fn edge() -> Harness {
     let mut tokens = three_tokens();
     tokens.push(AdminToken {
@@ -60,7 +60,7 @@ async fn signed_in(edge: &Harness) -> (Browser<'_>, String) {
     (browser, token)
 }
 
-/// What an answer says, without what it owes to the name asked for: the name, and the value.
+/// The text of an answer without what depends on the name: the name and the value of its record.
 fn without(text: &str, name: &str) -> String {
     let registered = name.strip_prefix("links.").unwrap();
     let text = text.replace(name, "NAME").replace(registered, "REGISTERED");
@@ -74,7 +74,7 @@ fn without(text: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn no_way_of_registering_tells_who_has_a_name() {
+async fn no_path_of_registering_discloses_who_has_a_name() {
     let edge = edge().await;
     let (mut browser, form) = signed_in(&edge).await;
     let mut said: Vec<Vec<String>> = Vec::new();
@@ -99,7 +99,7 @@ async fn no_way_of_registering_tells_who_has_a_name() {
         for (path, field) in [("/register", "name"), ("/import", "lines")] {
             let page = browser.post(path, &[("csrf", &form), (field, name)]).await;
             assert!(page.text().contains("linkseal-owner="), "{path}: {page:?}");
-            // A form that was refused is as it was typed, session and all.
+            // A refused form contains what was typed, and the form token.
             answers.push(format!("{} {}", page.status, without(page.text(), name)));
         }
         said.push(answers);
@@ -107,7 +107,7 @@ async fn no_way_of_registering_tells_who_has_a_name() {
     for other in &said[1..] {
         assert_eq!(*other, said[0]);
     }
-    // Nothing has changed hands.
+    // No domain has changed its tenant.
     for (name, tenant) in [(HELD, "theirs"), (RETIRED, "theirs"), (ADMITTED, ADMITTED)] {
         let record = edge.store.domain(&super::name(name)).await.unwrap().unwrap();
         assert_eq!(record.tenant, tenant);
@@ -117,14 +117,14 @@ async fn no_way_of_registering_tells_who_has_a_name() {
 }
 
 #[tokio::test]
-async fn with_the_owners_word_a_free_name_is_taken_and_a_held_one_is_told() {
+async fn with_the_owners_confirmation_a_free_name_is_registered_and_a_taken_one_refused() {
     let edge = edge().await;
     for (name, status) in [(FREE, 201), (HELD, 409), (RETIRED, 409), (ADMITTED, 409)] {
         edge.publish_owner(OURS, name).await;
         let answer = post(&edge, json!({ "name": name })).await;
         assert_eq!(answer.status, status, "{name}: {answer:?}");
     }
-    // It is one record for all names below; who holds a name needs it no more.
+    // One record covers all names below; it is not needed after the registration.
     assert_eq!(post(&edge, json!({"name": "other.free.example"})).await.status, 201);
     assert_eq!(import(&edge, "third.free.example").await["result"], "created");
     let (mut browser, form) = signed_in(&edge).await;
@@ -142,14 +142,14 @@ async fn with_the_owners_word_a_free_name_is_taken_and_a_held_one_is_told() {
         200,
         "its own, brought back"
     );
-    // What is forgotten is free: it takes the owner's word again.
+    // A purged name is free again, and needs the owner's confirmation.
     let purge = edge.call("DELETE", &format!("{path}?purge=true")).token(OURS);
     assert_eq!(purge.send().await.status, 204);
     post(&edge, json!({ "name": FREE })).await.is_problem(403, "forbidden");
 }
 
 #[tokio::test]
-async fn the_record_may_stand_at_the_name_itself_and_is_of_one_tenant_and_domain() {
+async fn the_record_may_be_at_the_name_itself_and_is_bound_to_tenant_and_domain() {
     let edge = edge().await;
     let refused = post(&edge, json!({ "name": FREE })).await.json();
     let value = refused["record"]["value"].as_str().unwrap().to_owned();
@@ -169,7 +169,7 @@ async fn the_record_may_stand_at_the_name_itself_and_is_of_one_tenant_and_domain
         publish(host, &text);
         post(&edge, json!({ "name": FREE })).await.is_problem(403, "forbidden");
     }
-    // Another domain's owner has said nothing by it.
+    // It does not confirm another domain.
     publish("_linkseal.foreign.example", &value);
     let foreign = post(&edge, json!({"name": "links.foreign.example"})).await;
     foreign.is_problem(403, "forbidden");
@@ -178,7 +178,7 @@ async fn the_record_may_stand_at_the_name_itself_and_is_of_one_tenant_and_domain
 }
 
 #[tokio::test]
-async fn servers_that_fail_are_said_to_fail_and_nothing_is_registered() {
+async fn failing_dns_servers_are_reported_and_nothing_is_registered() {
     let edge = edge().await;
     let held = json!({"name": "held.dead.example", "tenant": "theirs"});
     let added = edge.call("POST", "/v1/domains").token(ADMIN).json(held).send().await;

@@ -1,4 +1,4 @@
-//! What stands wrong in the store stops one domain alone, and can be put right from outside.
+//! Damaged rows in the store affect one domain only, and can be repaired from outside.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::*;
 
 impl Harness {
-    /// A hand in the store's file.
+    /// Changes the store's file directly.
     fn by_hand(&self, sql: &str) {
         let db = rusqlite::Connection::open(self.dir.path().join("store.db")).unwrap();
         db.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -26,8 +26,8 @@ impl Harness {
         self.store.domain(&super::name(name)).await.unwrap().unwrap().ssl
     }
 
-    /// Waits until a domain's order is planned again after a freeze.
-    async fn goes_on(&self, name: &str) {
+    /// Waits until a domain's order is scheduled again after a freeze.
+    async fn resumes(&self, name: &str) {
         let waited = async {
             while self.ssl(name).await.reason == Reason::Paused {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -40,7 +40,7 @@ impl Harness {
 }
 
 #[tokio::test]
-async fn a_domain_that_cannot_be_changed_holds_up_no_other_after_a_thaw() {
+async fn an_unreadable_domain_delays_no_other_after_a_freeze() {
     let edge = Harness::start(Vec::new()).await;
     for name in ["a.example", "b.example", "c.example"] {
         edge.add(name).await;
@@ -59,17 +59,17 @@ async fn a_domain_that_cannot_be_changed_holds_up_no_other_after_a_thaw() {
     let freeze = edge.call("PUT", "/v1/issuer/freeze").json(json!({})).send().await;
     assert_eq!(freeze.status, 201);
     assert_eq!(edge.call("DELETE", "/v1/issuer/freeze").send().await.status, 204);
-    edge.goes_on("c.example").await;
+    edge.resumes("c.example").await;
     assert_ne!(edge.ssl("a.example").await.reason, Reason::Paused);
     assert_eq!(edge.ssl("b.example").await.reason, Reason::Paused);
-    // And is itself not forgotten.
+    // And it is not lost itself.
     edge.by_hand("DROP TRIGGER t");
-    edge.goes_on("b.example").await;
+    edge.resumes("b.example").await;
 }
 
-/// Who adds a domain is not answered that there is none, though it is purged at the same time.
+/// A registration never answers "not registered", even if the domain is purged at the same time.
 #[tokio::test]
-async fn a_domain_that_is_purged_while_it_is_added_is_added() {
+async fn a_domain_purged_during_its_registration_is_registered() {
     let edge = Harness::start(Vec::new()).await;
     let actor = Actor {
         who: "ops".into(),
@@ -97,7 +97,7 @@ async fn a_domain_that_is_purged_while_it_is_added_is_added() {
 }
 
 #[tokio::test]
-async fn a_domain_that_is_purged_in_the_midst_of_a_change_is_no_error() {
+async fn a_domain_purged_during_a_change_is_no_error() {
     let edge = Harness::start(Vec::new()).await;
     edge.add("a.example").await;
     let name = name("a.example");
@@ -110,7 +110,7 @@ async fn a_domain_that_is_purged_in_the_midst_of_a_change_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_domain_purged_because_it_was_unreadable_is_known_again_once_it_is_added_again() {
+async fn a_purged_unreadable_domain_can_be_registered_again() {
     let edge = Harness::start(Vec::new()).await;
     edge.add("a.example").await;
     assert!(edge.registry.get("a.example").is_some());
@@ -123,18 +123,18 @@ async fn a_domain_purged_because_it_was_unreadable_is_known_again_once_it_is_add
 }
 
 #[tokio::test]
-async fn the_edges_own_name_is_registered_again_when_its_record_cannot_be_read() {
+async fn the_edges_own_name_is_registered_again_when_unreadable() {
     let edge = Harness::start(Vec::new()).await;
     edge.control.own_names(&[name(EDGE)]).await;
     let own = format!("/v1/domains/{EDGE}?purge=true");
     let refused = edge.call("DELETE", &own).send().await;
     refused.is_problem(409, "conflict");
-    // Found while it runs: an operator purges it.
+    // At run time, an operator purges it.
     edge.spoil(EDGE);
     assert_eq!(edge.call("DELETE", &own).send().await.status, 204);
     assert!(edge.ssl(EDGE).await.next_attempt.is_some());
     assert!(edge.registry.get(EDGE).is_some());
-    // Found at a start.
+    // At start, this happens automatically.
     edge.spoil(EDGE);
     edge.control.own_names(&[name(EDGE)]).await;
     assert!(edge.ssl(EDGE).await.next_attempt.is_some());
@@ -142,7 +142,7 @@ async fn the_edges_own_name_is_registered_again_when_its_record_cannot_be_read()
 }
 
 #[tokio::test]
-async fn counts_that_are_too_low_refuse_no_change() {
+async fn wrong_counters_do_not_prevent_changes() {
     let edge = Harness::start(Vec::new()).await;
     edge.add("a.example").await;
     edge.add("b.example").await;
@@ -160,7 +160,7 @@ async fn counts_that_are_too_low_refuse_no_change() {
 }
 
 #[tokio::test]
-async fn a_version_that_differs_within_a_row_refuses_no_change() {
+async fn a_version_mismatch_within_a_row_does_not_prevent_changes() {
     let edge = Harness::start(Vec::new()).await;
     edge.add("a.example").await;
     edge.by_hand("UPDATE domains SET version = version + 5 WHERE name = 'a.example'");
@@ -173,7 +173,7 @@ async fn a_version_that_differs_within_a_row_refuses_no_change() {
 }
 
 #[tokio::test]
-async fn one_unreadable_record_leaves_the_answers_about_others() {
+async fn one_unreadable_record_does_not_affect_answers_about_others() {
     let edge = Harness::start(Vec::new()).await;
     for n in 0..3 {
         edge.add(&format!("d{n}.example")).await;

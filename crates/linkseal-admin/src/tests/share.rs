@@ -1,9 +1,9 @@
-//! Share links: who makes them, what they open, and what they do not.
+//! Share links: who creates them, and what they open.
 
 use linkseal_base::clock::Timestamp;
 use serde_json::json;
 
-use super::pages::{csrf, is_page};
+use super::browser::{csrf, is_page};
 use super::*;
 
 const NAME: &str = "right.customer.example";
@@ -21,10 +21,10 @@ fn share(edge: &Harness, token: &str) -> Call {
 }
 
 #[tokio::test]
-async fn a_link_is_made_by_support_and_written_down() {
+async fn support_creates_links_with_an_audit_entry() {
     let edge = with_domain().await;
     share(&edge, VIEWER).send().await.is_problem(403, "forbidden");
-    // The caller does not choose where the customer is led.
+    // The caller does not choose the host of the link.
     let made = share(&edge, SUPPORT).header("host", "evil.example").send().await;
     assert_eq!(made.status, 201, "{made:?}");
     let link = made.json();
@@ -74,19 +74,19 @@ async fn a_link_is_made_by_support_and_written_down() {
     end.send().await.is_problem(403, "forbidden");
 }
 
-/// The path of a link, with its token; no cookie is ever sent with it.
+/// The path of a new link.
 async fn link(edge: &Harness) -> String {
     let made = share(edge, SUPPORT).send().await;
     made.json()["url"].as_str().unwrap().to_owned()
 }
 
-async fn look(edge: &Harness, path: &str) -> Reply {
+async fn view(edge: &Harness, path: &str) -> Reply {
     let reply = edge.call("GET", path).header("accept", "text/html").send().await;
     assert_eq!(reply.header("set-cookie"), "", "{reply:?}");
     reply
 }
 
-/// A form of a shared page, sent from it.
+/// Sends a form from a shared page.
 async fn send(edge: &Harness, path: &str, csrf: &str) -> Reply {
     edge.call("POST", path)
         .header("content-type", "application/x-www-form-urlencoded")
@@ -97,10 +97,10 @@ async fn send(edge: &Harness, path: &str, csrf: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
+async fn a_link_opens_one_domain_and_verifying_only() {
     let edge = with_domain().await;
     let path = link(&edge).await;
-    let page = look(&edge, &path).await;
+    let page = view(&edge, &path).await;
     is_page(&page, 200);
     assert!(page.text().contains(NAME), "{page:?}");
     assert!(
@@ -118,7 +118,7 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
     ] {
         assert!(!page.text().contains(not), "{not}: {page:?}");
     }
-    let dns = look(&edge, &format!("{path}/dns")).await;
+    let dns = view(&edge, &format!("{path}/dns")).await;
     is_page(&dns, 200);
     let token = csrf(&dns);
     let verified = send(&edge, &format!("{path}/verify"), &token).await;
@@ -128,8 +128,8 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
         next.starts_with(&format!("{path}/dns?")) && next.ends_with("lang=en"),
         "{next}"
     );
-    is_page(&look(&edge, next).await, 200);
-    // The timeline says it; anybody with the link could fill the audit log.
+    is_page(&view(&edge, next).await, 200);
+    // It is in the timeline only, because anyone with the link could fill the audit log.
     let audit = edge.call("GET", "/v1/audit").token(VIEWER).send().await.json();
     assert_eq!(audit["entries"][0]["action"], "share");
     let timeline = format!("/v1/domains/{NAME}/timeline");
@@ -138,7 +138,7 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
         (&timeline["entries"][0]["event"], &timeline["entries"][0]["detail"]),
         (&json!("verify"), &json!("by share link"))
     );
-    // What is not shared is not there by the link, for any caller.
+    // Pages that are not shared do not exist below the link.
     for rest in ["/pause", "/http", "/reissue", "/share", "/history"] {
         for method in ["GET", "POST"] {
             let call = edge
@@ -149,7 +149,7 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
             assert!(reply.header("location").starts_with("/sign-in"), "{reply:?}");
         }
     }
-    // Nor is it a token or a session elsewhere.
+    // And the link is neither a token nor a session elsewhere.
     let secret = path.trim_start_matches("/share/");
     edge.call("GET", "/v1/domains")
         .token(secret)
@@ -159,21 +159,21 @@ async fn a_link_opens_one_domain_with_verifying_and_nothing_else() {
     let call = edge.call("GET", "/").header("accept", "text/html");
     let stranger = call.header("cookie", &format!("linkseal={secret}")).send().await;
     assert_eq!(stranger.status, 303);
-    let german = look(&edge, &format!("{path}?lang=de")).await;
+    let german = view(&edge, &format!("{path}?lang=de")).await;
     assert!(german.text().contains("<html lang=\"de\">"));
     assert!(german.text().contains(&format!("{path}/dns?lang=de")), "{german:?}");
 }
 
 #[tokio::test]
-async fn a_shared_page_s_form_comes_from_it() {
+async fn forms_of_a_shared_page_must_come_from_it() {
     let edge = with_domain().await;
     let (one, other) = (link(&edge).await, {
         edge.clock.advance(Duration::from_secs(2));
         link(&edge).await
     });
     let (own, foreign) = (
-        csrf(&look(&edge, &format!("{one}/dns")).await),
-        csrf(&look(&edge, &format!("{other}/dns")).await),
+        csrf(&view(&edge, &format!("{one}/dns")).await),
+        csrf(&view(&edge, &format!("{other}/dns")).await),
     );
     assert_ne!(own, foreign);
     let verify = format!("{one}/verify");
@@ -187,35 +187,35 @@ async fn a_shared_page_s_form_comes_from_it() {
 }
 
 #[tokio::test]
-async fn links_that_are_forged_old_or_taken_back_open_nothing() {
+async fn forged_expired_and_revoked_links_open_nothing() {
     let edge = with_domain().await;
     let path = link(&edge).await;
-    is_page(&look(&edge, &path).await, 200);
+    is_page(&view(&edge, &path).await, 200);
     let (start, end) = path.split_at(path.len() - 3);
     let forged = format!("{start}{}", if end == "AAA" { "BBB" } else { "AAA" });
     for bad in [forged.as_str(), "/share/x", "/share/AAAA", &path[..path.len() - 1]] {
-        is_page(&look(&edge, bad).await, 404);
+        is_page(&view(&edge, bad).await, 404);
     }
     let end = edge.call("DELETE", &format!("/v1/domains/{NAME}/share")).token(SUPPORT);
     assert_eq!(end.send().await.status, 204);
-    let gone = look(&edge, &path).await;
+    let gone = view(&edge, &path).await;
     is_page(&gone, 404);
     assert!(!gone.text().contains(NAME), "{gone:?}");
 
     let path = link(&edge).await;
-    is_page(&look(&edge, &path).await, 200);
+    is_page(&view(&edge, &path).await, 200);
     let call = edge.call("PATCH", &format!("/v1/domains/{NAME}")).token(ADMIN);
     assert_eq!(call.json(json!({"tenant": "another"})).send().await.status, 200);
-    is_page(&look(&edge, &path).await, 404);
+    is_page(&view(&edge, &path).await, 404);
 
     let path = link(&edge).await;
-    is_page(&look(&edge, &path).await, 200);
+    is_page(&view(&edge, &path).await, 200);
     edge.clock.advance(Duration::from_secs(7 * 24 * 3600));
-    is_page(&look(&edge, &path).await, 404);
+    is_page(&view(&edge, &path).await, 404);
 }
 
 #[tokio::test]
-async fn a_link_asks_dns_in_bounds() {
+async fn dns_checks_per_link_are_bounded() {
     let edge = with_domain().await;
     let (path, other) = (link(&edge).await, {
         edge.clock.advance(Duration::from_secs(2));
@@ -223,24 +223,24 @@ async fn a_link_asks_dns_in_bounds() {
     });
     let dns = format!("{path}/dns");
     for _ in 0..10 {
-        is_page(&look(&edge, &dns).await, 200);
+        is_page(&view(&edge, &dns).await, 200);
     }
-    let late = look(&edge, &dns).await;
+    let late = view(&edge, &dns).await;
     is_page(&late, 429);
     assert!(late.header("retry-after").parse::<u32>().unwrap() <= 15, "{late:?}");
-    // Looking at the page goes on, and so do other links.
-    is_page(&look(&edge, &path).await, 200);
-    is_page(&look(&edge, &format!("{other}/dns")).await, 200);
+    // Viewing the page still works, and so do other links.
+    is_page(&view(&edge, &path).await, 200);
+    is_page(&view(&edge, &format!("{other}/dns")).await, 200);
 }
 
 #[tokio::test]
-async fn only_shared_pages_stand_in_frames_and_only_where_configured() {
+async fn only_shared_pages_may_be_framed_and_only_where_configured() {
     let edge = with_domain().await;
     let path = link(&edge).await;
     let mut settings = settings_with(three_tokens());
     settings.pages.embed = vec!["https://app.platform.example".parse().unwrap()];
     edge.admin.set_settings(settings);
-    let framed = look(&edge, &path).await;
+    let framed = view(&edge, &path).await;
     let policy = framed.header("content-security-policy");
     assert!(
         policy.ends_with("frame-ancestors https://app.platform.example"),
@@ -248,6 +248,6 @@ async fn only_shared_pages_stand_in_frames_and_only_where_configured() {
     );
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(framed.header("x-frame-options"), "");
-    // All others, with the headers that `is_page` looks for.
+    // All others have the headers that `is_page` asserts.
     is_page(&edge.call("GET", "/sign-in").send().await, 200);
 }

@@ -1,4 +1,4 @@
-//! How sinks are, "retry now" and dead letters.
+//! The state of sinks, "retry now" and dead letters.
 
 use std::sync::Mutex;
 
@@ -6,7 +6,7 @@ use linkseal_event::{Event, EventType, SinkKind, SinkSettings, WebhookSettings};
 
 use super::*;
 
-/// Has events delivered to a webhook that answers with a status, which may change.
+/// Delivers events to a webhook that answers with a status, which a test may change.
 async fn deliver_to(harness: &Harness, status: u16) -> Arc<Mutex<u16>> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
@@ -41,7 +41,7 @@ async fn append(harness: &Harness, domain: &str) {
     harness.journal.append(&event).await.unwrap();
 }
 
-/// The sink, once it is as wanted.
+/// The sink, once it is in the wanted state.
 async fn sink(harness: &Harness, wanted: impl Fn(&Value) -> bool) -> Value {
     let looked = async {
         loop {
@@ -58,7 +58,7 @@ async fn sink(harness: &Harness, wanted: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[tokio::test]
-async fn dead_letters_are_listed_replayed_and_dropped() {
+async fn dead_letters_are_listed_replayed_and_deleted() {
     let harness = Harness::start(Vec::new()).await;
     let status = deliver_to(&harness, 422).await;
     for n in 0..3 {
@@ -121,7 +121,7 @@ async fn an_operator_ends_the_pause_of_a_sink() {
     assert!(seen["last_error"].as_str().unwrap().contains("503"));
     assert!(seen["next_attempt"].is_string());
     *status.lock().unwrap() = 200;
-    // No time passes: it is retried because it is asked for.
+    // Retried on request, without waiting.
     let reply = harness.call("POST", "/v1/events/sinks/platform/retry").send().await;
     assert_eq!(reply.status, StatusCode::ACCEPTED);
     let seen = sink(&harness, |s| s["lag_events"] == 0 && s["state"] == "running").await;

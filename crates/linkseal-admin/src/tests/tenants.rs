@@ -1,9 +1,9 @@
-//! Tokens of one tenant: what they see and change of the fleet, on every endpoint and page.
+//! Tokens limited to a tenant: what they can see and change, on every endpoint and page.
 
 use serde_json::json;
 
+use super::browser::{Browser, csrf, is_page};
 use super::events::Stream;
-use super::pages::{Browser, csrf, is_page};
 use super::*;
 use crate::scope::Reach;
 use crate::{api, pages};
@@ -11,11 +11,11 @@ use crate::{api, pages};
 const OURS: &str = "right.ours.example";
 const THEIRS: &str = "right.theirs.example";
 const UNKNOWN: &str = "right.nobody.example";
-/// Stands wherever something is theirs, and nowhere else.
+/// Part of everything of the other tenant, and of nothing else.
 const TRACE: &str = "theirs";
 const TENANT_ADMIN: &str = "tenant-admin-token-0123";
 
-/// Two tenants with a domain each; the tenant "ours" has a token that may do everything there.
+/// Two tenants with a domain each; the tenant "ours" has a token with the role admin.
 async fn two_tenants() -> Harness {
     let mut tokens = three_tokens();
     tokens.push(AdminToken {
@@ -38,9 +38,9 @@ fn ours(edge: &Harness, method: &str, path: &str) -> Call {
     edge.call(method, path).token(TENANT_ADMIN)
 }
 
-/// Every endpoint there is: a new one is walked too.
+/// Covers every endpoint, including future ones.
 #[tokio::test]
-async fn no_endpoint_tells_of_another_tenant() {
+async fn no_endpoint_discloses_another_tenant() {
     let edge = two_tenants().await;
     for endpoint in api::endpoints() {
         let (method, rule) = (endpoint.method.as_str(), endpoint.rule);
@@ -65,7 +65,7 @@ async fn no_endpoint_tells_of_another_tenant() {
         let own = ask(OURS).await;
         assert!(!own.text().contains(TRACE), "{place}: {own:?}");
     }
-    // Nothing was changed either.
+    // And nothing was changed.
     let theirs = edge
         .call("GET", &format!("/v1/domains/{THEIRS}"))
         .token(ADMIN)
@@ -78,7 +78,7 @@ async fn no_endpoint_tells_of_another_tenant() {
 }
 
 #[tokio::test]
-async fn no_page_shows_another_tenant() {
+async fn no_page_discloses_another_tenant() {
     let edge = two_tenants().await;
     let mut browser = Browser::new(&edge);
     assert_eq!(browser.sign_in(TENANT_ADMIN).await.status, 303);
@@ -133,7 +133,7 @@ async fn what_is_registered_is_the_tenant_s() {
     );
     let foreign = post(json!({"name": "x.ours.example", "tenant": "theirs"})).await;
     foreign.is_problem(403, "forbidden");
-    // A name that is taken stays as it was, and it is not told that it is.
+    // A taken name is not changed, and the answer does not disclose that it is taken.
     let taken = post(json!({"name": THEIRS, "sending_domain": "ours.example"})).await;
     taken.is_problem(403, "forbidden");
     let theirs = edge
@@ -164,7 +164,7 @@ async fn what_is_registered_is_the_tenant_s() {
 }
 
 #[tokio::test]
-async fn a_tenant_has_its_own_names_looked_up_only() {
+async fn a_tenant_can_have_only_its_own_names_resolved() {
     let edge = two_tenants().await;
     let record = |host: &str| json!([{"type": "A", "host": host, "value": "192.0.2.1"}]);
     let new =
@@ -190,7 +190,7 @@ async fn a_tenant_has_its_own_names_looked_up_only() {
         let add = ours(&edge, "POST", "/v1/domains").json(new("x.ours.example", record(host)));
         assert!(add.send().await.status.is_success(), "{host}");
     }
-    // The platform's own tokens may ask for what they like.
+    // The platform's own tokens may have any name resolved.
     let patch = edge.call("PATCH", &format!("/v1/domains/{OURS}")).token(ADMIN);
     let patch = patch.json(json!({"records": record("db.internal.corp")})).send().await;
     assert_eq!(patch.status, 200, "{patch:?}");
@@ -199,7 +199,7 @@ async fn a_tenant_has_its_own_names_looked_up_only() {
 #[tokio::test]
 async fn private_addresses_are_for_the_platform() {
     let edge = two_tenants().await;
-    // `inside.…` leads to a private address.
+    // `inside.…` resolves to a private address.
     let name = "inside.ours.example";
     let add = ours(&edge, "POST", "/v1/domains")
         .json(json!({"name": name}))
@@ -217,7 +217,7 @@ async fn private_addresses_are_for_the_platform() {
 }
 
 #[tokio::test]
-async fn a_domain_that_moves_to_another_tenant_is_gone() {
+async fn a_domain_that_moved_to_another_tenant_is_not_found() {
     let edge = two_tenants().await;
     let path = format!("/v1/domains/{OURS}");
     assert_eq!(ours(&edge, "GET", &path).send().await.status, 200);

@@ -1,16 +1,18 @@
-//! The API's report, the domain's state, the sentence for it, the page and what the edge does agree,
-//! whatever DNS answers and whatever an operator has set; and what a page's buttons cost is said before
-//! they are pressed.
+//! The API's report, the domain's state and message, the page and the edge's behaviour agree, whatever
+//! DNS answers and whatever an operator has set.
+
+mod cases;
 
 use linkseal_dns::script::Script;
 use linkseal_domain::dns::DnsSummary;
 use linkseal_domain::ssl::{CertificateInfo, Reason, SslStatus, State};
 
-use super::pages::{Browser, csrf, is_page};
+use super::browser::{Browser, csrf, is_page};
 use super::*;
+use cases::{Case, cases};
 
 /// The part of a page with this id, up to the end of its section.
-fn part<'p>(page: &'p Reply, id: &str) -> &'p str {
+pub(super) fn part<'p>(page: &'p Reply, id: &str) -> &'p str {
     is_page(page, 200);
     let (_, rest) = page
         .text()
@@ -20,19 +22,19 @@ fn part<'p>(page: &'p Reply, id: &str) -> &'p str {
 }
 
 /// The first time in a part of a page.
-fn time(part: &str) -> &str {
+pub(super) fn time(part: &str) -> &str {
     let (_, rest) = part.split_once("datetime=\"").unwrap_or_else(|| panic!("{part}"));
     rest.split('"').next().unwrap()
 }
 
-/// That the card, the facts and the report of a page with a report say the same.
+/// Asserts that status, facts and report of a page agree.
 fn agree(page: &Reply, is_right: bool, reason: &str, ours: bool) {
     let (state, facts, records) = (part(page, "state"), part(page, "facts"), part(page, "records"));
     let (_, steps) = state.split_once("<li class=\"").unwrap_or_else(|| panic!("{state}"));
     let first_step = steps.split('"').next().unwrap();
     let expected = match (is_right, ours) {
         (true, _) => "done",
-        // Nothing is known against the customer's DNS.
+        // Nothing is known about the customer's DNS.
         (false, true) => first_step,
         (false, false) => "stuck",
     };
@@ -47,8 +49,8 @@ fn agree(page: &Reply, is_right: bool, reason: &str, ours: bool) {
             "{reason}: {state}"
         );
     }
-    let (_, looked_at) = facts.split_once("DNS looked at").unwrap();
-    assert_eq!(time(looked_at), time(records), "{reason}");
+    let (_, checked) = facts.split_once("DNS checked").unwrap();
+    assert_eq!(time(checked), time(records), "{reason}");
 }
 
 const NAME: &str = "links.customer.example";
@@ -56,194 +58,6 @@ const APEX: &str = "customer.example";
 /// The edge's configured addresses.
 const OURS: [&str; 2] = ["203.0.113.1", "2001:db8::1"];
 const CA: &str = "ca.example";
-
-/// DNS, and what everything has to say about it.
-struct Case {
-    what: &'static str,
-    name: &'static str,
-    records: Vec<(&'static str, Kind, &'static str)>,
-    failing: Vec<(&'static str, Kind)>,
-    /// The reason without a certificate, and with one. `None`: DNS is right.
-    reasons: Option<(&'static str, &'static str)>,
-    /// What stands both in the sentence and in a row that has to be changed.
-    says: &'static str,
-    /// Whether it is our own resolver or zone that fails.
-    ours: bool,
-}
-
-fn case(
-    what: &'static str,
-    records: &[(&'static str, Kind, &'static str)],
-    reasons: Option<(&'static str, &'static str)>,
-    says: &'static str,
-) -> Case {
-    Case {
-        what,
-        name: NAME,
-        records: records.to_vec(),
-        failing: Vec::new(),
-        reasons,
-        says,
-        ours: false,
-    }
-}
-
-impl Case {
-    fn failing(mut self, failing: &[(&'static str, Kind)]) -> Self {
-        self.failing = failing.to_vec();
-        self
-    }
-
-    fn at(mut self, name: &'static str) -> Self {
-        self.name = name;
-        self
-    }
-
-    fn ours(mut self) -> Self {
-        self.ours = true;
-        self
-    }
-}
-
-fn cases() -> Vec<Case> {
-    use Kind::{A, Aaaa, Caa, Cname};
-    let everything = [A, Aaaa, Cname, Caa, Kind::Txt, Kind::Ns].map(|kind| (NAME, kind));
-    let moved = |reason| Some((reason, "moved"));
-    // Long before its renewal, a certificate is as good as before.
-    let failing = |reason| Some((reason, "ok"));
-    let via = "t.customer.example";
-    vec![
-        case("right", &[(NAME, Cname, EDGE)], None, ""),
-        case(
-            "several hops",
-            &[
-                (NAME, Cname, via),
-                (via, Cname, "u.other.example"),
-                ("u.other.example", Cname, EDGE),
-            ],
-            None,
-            "",
-        ),
-        case(
-            "a hop to our address",
-            &[(NAME, Cname, via), (via, A, OURS[0])],
-            None,
-            "",
-        ),
-        case(
-            "the apex at our addresses",
-            &[(APEX, A, OURS[0]), (APEX, Aaaa, OURS[1])],
-            None,
-            "",
-        )
-        .at(APEX),
-        case("missing", &[], moved("dns_missing"), "CNAME track.platform.example"),
-        case(
-            "the apex without records",
-            &[],
-            moved("dns_missing"),
-            "203.0.113.1, 2001:db8::1",
-        )
-        .at(APEX),
-        case(
-            "the apex elsewhere",
-            &[(APEX, A, "192.0.2.9")],
-            moved("dns_elsewhere"),
-            "203.0.113.1, 2001:db8::1",
-        )
-        .at(APEX),
-        case(
-            "elsewhere",
-            &[(NAME, Cname, "other.example")],
-            moved("dns_elsewhere"),
-            "points to other.example",
-        ),
-        case(
-            "several hops elsewhere",
-            &[
-                (NAME, Cname, via),
-                (via, Cname, "u.other.example"),
-                ("u.other.example", A, "192.0.2.9"),
-            ],
-            moved("dns_elsewhere"),
-            "points to t.customer.example",
-        ),
-        case(
-            "right and wrong addresses",
-            &[(NAME, A, OURS[0]), (NAME, A, "192.0.2.9")],
-            moved("dns_elsewhere"),
-            "points to 192.0.2.9",
-        ),
-        case(
-            "proxied, by address",
-            &[(NAME, A, "104.16.0.1"), (NAME, Aaaa, "2606:4700::1")],
-            moved("proxied"),
-            "Cloudflare proxy",
-        ),
-        case(
-            "proxied, by target",
-            &[(NAME, Cname, "d1.cloudfront.net")],
-            moved("proxied"),
-            "Amazon CloudFront proxy",
-        ),
-        case(
-            "a stray AAAA",
-            &[(NAME, A, OURS[0]), (NAME, Aaaa, "2001:db8::9")],
-            failing("stray_aaaa"),
-            "AAAA record 2001:db8::9 of links.customer.example",
-        ),
-        case(
-            "a stray AAAA behind a hop",
-            &[(NAME, Cname, via), (via, A, OURS[0]), (via, Aaaa, "2001:db8::9")],
-            failing("stray_aaaa"),
-            "AAAA record 2001:db8::9 of t.customer.example",
-        ),
-        case(
-            "CAA at the name",
-            &[(NAME, Cname, EDGE), (NAME, Caa, "0 issue other.example")],
-            failing("caa_forbids"),
-            "Add this record at links.customer.example: CAA 0 issue \"ca.example\"",
-        ),
-        case(
-            "CAA above",
-            &[(NAME, Cname, EDGE), (APEX, Caa, "0 issue other.example")],
-            failing("caa_forbids"),
-            "Add this record at customer.example: CAA 0 issue \"ca.example\"",
-        ),
-        case(
-            "the zone fails",
-            &[],
-            failing("dns_error"),
-            "DNS servers of customer.example fail (SERVFAIL)",
-        )
-        .failing(&everything),
-        case(
-            "a hop's zone fails",
-            &[(NAME, Cname, "u.other.example")],
-            failing("dns_error"),
-            "DNS servers of other.example fail (SERVFAIL)",
-        )
-        .failing(&[("u.other.example", Cname)]),
-        case(
-            "CAA fails",
-            &[(NAME, Cname, EDGE)],
-            failing("dns_error"),
-            "DNS servers of customer.example fail (SERVFAIL)",
-        )
-        .failing(&[(APEX, Caa)]),
-        case("our resolver fails", &[], Some(("never_requested", "ok")), "")
-            .failing(&[everything.as_slice(), &[(EDGE, A)]].concat())
-            .ours(),
-        case(
-            "our zone fails for CAA",
-            &[(NAME, Cname, EDGE)],
-            Some(("never_requested", "ok")),
-            "",
-        )
-        .failing(&[(NAME, Caa), (EDGE, Caa)])
-        .ours(),
-    ]
-}
 
 fn script(case: &Case) -> Script {
     let script = Script::new();
@@ -271,8 +85,8 @@ async fn edge_on(script: Script) -> Harness {
     Harness::start_with("127.0.0.1:0", vec![], Issue::OnDemand, dns).await
 }
 
-/// Gives a domain a certificate that lasts.
-async fn hold(edge: &Harness, name: &str) {
+/// Gives a domain a long-lived certificate.
+async fn give_certificate(edge: &Harness, name: &str) {
     let now = edge.clock.now();
     let mut record = edge.store.domain(&super::name(name)).await.unwrap().unwrap();
     record.ssl = SslStatus::new(now);
@@ -308,13 +122,13 @@ fn escaped(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// What an answer of the API says of the SSL state.
+/// Reason and English message of an answer of the API.
 fn ssl(answer: &Value) -> (String, String) {
     let text = |key: &Value| key.as_str().unwrap().to_owned();
     (text(&answer["reason"]), text(&answer["message"]["en"]))
 }
 
-/// That a report's rows, its summary and the sentence beside it say what the case says.
+/// Asserts that the rows, the summary and the message of a report match the case.
 fn says(case: &Case, report: &Value, reason: &str, at: &str) {
     let (found, sentence) = ssl(&report["ssl"]);
     let what = format!("{}, {at}: {report}", case.what);
@@ -322,7 +136,7 @@ fn says(case: &Case, report: &Value, reason: &str, at: &str) {
     let verdicts: Vec<&str> = rows.iter().map(|r| r["verdict"].as_str().unwrap()).collect();
     let is_right = case.reasons.is_none();
     assert_eq!(report["https"], is_right, "{what}");
-    // The command line's exit status goes by both; it names the rows that are not right.
+    // The exit status of the command line depends on both; it lists the rows that are not ok.
     assert_eq!(report["verified"], is_right, "{what}");
     assert_eq!(verdicts.iter().all(|v| *v == "ok"), is_right, "{what}");
     if !is_right {
@@ -345,7 +159,7 @@ fn says(case: &Case, report: &Value, reason: &str, at: &str) {
 }
 
 #[tokio::test]
-async fn report_state_sentence_page_and_edge_agree_whatever_dns_answers() {
+async fn report_state_message_page_and_edge_agree() {
     for case in cases() {
         let edge = edge_on(script(&case)).await;
         let name = case.name;
@@ -353,14 +167,14 @@ async fn report_state_sentence_page_and_edge_agree_whatever_dns_answers() {
         let mut browser = Browser::new(&edge);
         let (bare, held) = case.reasons.unwrap_or(("never_requested", "ok"));
         let reported = edge.get(&format!("/v1/domains/{name}/dns")).await.json();
-        says(&case, &reported, bare, "looked at");
+        says(&case, &reported, bare, "checked");
         agree(
             &browser.get(&format!("/domains/{name}/dns")).await,
             case.reasons.is_none(),
             bare,
             case.ours,
         );
-        // A look changes nothing.
+        // A check changes nothing.
         let stored = edge.store.domain(&super::name(name)).await.unwrap().unwrap();
         assert_eq!(
             (stored.ssl.reason.as_str(), stored.dns.checked),
@@ -368,7 +182,7 @@ async fn report_state_sentence_page_and_edge_agree_whatever_dns_answers() {
             "{}",
             case.what
         );
-        // What lets a name in at its first handshake.
+        // Decides whether a name is admitted at its first handshake.
         let leads_here = edge.checker.leads_here(&super::name(name)).await;
         let here = match (bare, case.what) {
             ("dns_error", what) if what != "CAA fails" => None,
@@ -378,8 +192,8 @@ async fn report_state_sentence_page_and_edge_agree_whatever_dns_answers() {
         };
         assert_eq!(leads_here, here, "{}", case.what);
 
-        // The same with a certificate: it is served on, and no mailer is told to use it where it is lost.
-        hold(&edge, name).await;
+        // The same with a certificate: it is still served, but not reported as ready if DNS points elsewhere.
+        give_certificate(&edge, name).await;
         let verified = edge
             .post(&format!("/v1/domains/{name}/verify"), Value::Null)
             .await
@@ -389,18 +203,18 @@ async fn report_state_sentence_page_and_edge_agree_whatever_dns_answers() {
         assert_eq!(ssl(&domain["ssl"]), ssl(&verified["ssl"]), "{}", case.what);
         assert_eq!(domain["ssl"]["state"], "issued", "{}", case.what);
         let still_ready = case.reasons.is_none() || case.ours;
-        // Servers that fail for an hour take no mailer's HTTPS away.
-        let silent = bare == "dns_error";
-        assert_eq!(domain["https_ready"], still_ready || silent, "{}", case.what);
+        // DNS servers that fail for an hour do not end readiness.
+        let dns_fails = bare == "dns_error";
+        assert_eq!(domain["https_ready"], still_ready || dns_fails, "{}", case.what);
         assert_eq!(domain["dns"]["https"], still_ready, "{}", case.what);
         let page = browser.get(&format!("/domains/{name}")).await;
         let sentence = escaped(domain["ssl"]["message"]["en"].as_str().unwrap());
         assert!(part(&page, "state").contains(&sentence), "{}: {page:?}", case.what);
-        let held_up = part(&page, "state").contains("held up");
-        assert_eq!(held_up, !still_ready, "{}: the steps say so", case.what);
+        let blocked = part(&page, "state").contains("blocked");
+        assert_eq!(blocked, !still_ready, "{}: in the steps", case.what);
         if !still_ready {
             assert!(
-                part(&page, "state").contains("We look again"),
+                part(&page, "state").contains("Next automatic check"),
                 "{}: {page:?}",
                 case.what
             );
@@ -422,7 +236,7 @@ fn says_held(case: &Case, report: &Value, reason: &str) {
 }
 
 #[tokio::test]
-async fn report_state_sentence_and_page_agree_after_verify() {
+async fn report_state_message_and_page_agree_after_verify() {
     for case in cases() {
         let edge = edge_on(script(&case)).await;
         let name = case.name;
@@ -438,7 +252,7 @@ async fn report_state_sentence_and_page_agree_after_verify() {
         agree(&page, case.reasons.is_none(), bare, case.ours);
         let domain = edge.get(&format!("/v1/domains/{name}")).await.json();
         if case.ours {
-            // It is looked at again without being asked.
+            // It is checked again automatically.
             assert_ne!(domain["ssl"]["next_attempt"], Value::Null, "{}: {domain}", case.what);
         } else if case.reasons.is_some() {
             assert_eq!(domain["ssl"]["reason"], bare, "{}", case.what);
@@ -453,9 +267,9 @@ async fn report_state_sentence_and_page_agree_after_verify() {
     }
 }
 
-/// What an operator has set goes over what DNS says, in every place, and nothing promises an order.
+/// What an operator has set takes precedence over DNS everywhere, and nothing promises an order.
 #[tokio::test]
-async fn what_is_set_aside_is_said_alike_everywhere() {
+async fn paused_and_retired_domains_are_described_alike_everywhere() {
     for case in cases()
         .into_iter()
         .filter(|c| ["right", "missing", "our resolver fails"].contains(&c.what))
@@ -470,7 +284,7 @@ async fn what_is_set_aside_is_said_alike_everywhere() {
             let what = format!("{}, {aside}, {certificate}", case.what);
             edge.add(NAME).await;
             if certificate {
-                hold(&edge, NAME).await;
+                give_certificate(&edge, NAME).await;
             }
             match aside {
                 "paused" => drop(
@@ -510,82 +324,4 @@ async fn what_is_set_aside_is_said_alike_everywhere() {
             assert!(!part(&page, "state").contains("class=\"steps\""), "{what}");
         }
     }
-}
-
-#[tokio::test]
-async fn what_is_costly_is_confirmed_in_a_second_step() {
-    let edge = Harness::start(vec![]).await;
-    edge.add("right.customer.example").await;
-    let patch = edge.call("PATCH", "/v1/domains/right.customer.example");
-    patch.json(serde_json::json!({"http_while_pending": true})).send().await;
-    let mut browser = Browser::new(&edge);
-    let page = browser.get("/domains/right.customer.example").await;
-    let settings = part(&page, "settings");
-    for (id, action) in [
-        ("confirm-pause", "/pause"),
-        ("confirm-http", "/http"),
-        ("confirm-reissue", "/reissue"),
-    ] {
-        let form = format!("action=\"/domains/right.customer.example{action}\"");
-        assert_eq!(settings.matches(&form).count(), 1, "{settings}");
-        let (_, details) = settings
-            .split_once(&format!("id=\"{id}\""))
-            .unwrap_or_else(|| panic!("{settings}"));
-        // Closed until it is asked for, and the button is inside.
-        assert!(details.starts_with("><summary>"), "{details}");
-        assert!(details.split("</details>").next().unwrap().contains(&form), "{details}");
-    }
-    for limit in [
-        "one order of the account",
-        "registered domain",
-        "one of 5 manual orders",
-    ] {
-        assert!(settings.contains(limit), "{limit}: {settings}");
-    }
-    let german = browser.get("/domains/right.customer.example?lang=de").await;
-    assert!(
-        part(&german, "settings").contains("eine von 5 manuellen Bestellungen"),
-        "{german:?}"
-    );
-}
-
-#[tokio::test]
-async fn registering_a_known_name_says_so() {
-    let edge = Harness::start(vec![]).await;
-    edge.add("right.customer.example").await;
-    let mut browser = Browser::new(&edge);
-    let token = csrf(&browser.get("/register").await);
-    let fields = [
-        ("csrf", token.as_str()),
-        ("name", "right.customer.example"),
-        ("tenant", ""),
-        ("sending_domain", ""),
-    ];
-    let known = browser.post("/register", &fields).await;
-    assert_eq!(known.status, 303, "{known:?}");
-    let page = browser.get(known.header("location")).await;
-    is_page(&page, 200);
-    assert!(page.text().contains("The domain was registered already."), "{page:?}");
-}
-
-#[tokio::test]
-async fn the_next_attempt_is_shown_after_an_error_too() {
-    let edge = Harness::start(vec![]).await;
-    edge.add("right.customer.example").await;
-    let (name, now) = (name("right.customer.example"), edge.clock.now());
-    let mut record = edge.store.domain(&name).await.unwrap().unwrap();
-    let at = now + Duration::from_secs(3_600);
-    let error = serde_json::json!({"type": "x", "detail": "refused", "at": now, "subproblems": []});
-    record.ssl.last_error = serde_json::from_value(error).unwrap();
-    record.ssl.reason = Reason::GivenUp;
-    record.ssl.next_attempt = Some(at);
-    edge.store
-        .transition(linkseal_store::Transition::of(record))
-        .await
-        .unwrap();
-    let page = Browser::new(&edge).get("/domains/right.customer.example").await;
-    let (_, after) = part(&page, "state")
-        .split_once("We look again by ourselves at")
-        .unwrap();
-    assert_eq!(time(after), at.to_string());
 }

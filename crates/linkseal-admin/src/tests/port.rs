@@ -1,4 +1,4 @@
-//! The port itself: in use, flooded, under TLS, stopping.
+//! The port: in use, flooded, with TLS, stopping.
 
 use linkseal_domain::cert::certificate::Certificate;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::*;
 
 #[tokio::test]
-async fn a_port_in_use_is_named() {
+async fn the_error_names_a_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let error = bind(&[address]).unwrap_err().to_string();
@@ -19,7 +19,7 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_and_the_oldest_idle_one_goes_for_a_new_one() {
+async fn connections_are_bounded_and_the_oldest_idle_one_is_closed() {
     let edge = Harness::start(vec![]).await;
     let mut open = Vec::new();
     for _ in 0..256 {
@@ -34,7 +34,7 @@ async fn connections_are_bounded_and_the_oldest_idle_one_goes_for_a_new_one() {
         .await
         .unwrap();
     assert!(read.is_ok() && answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // Closed by an end or a reset; the last of them is still open.
+    // Closed by FIN or reset; the last one is still open.
     let closed = tokio::time::timeout(PATIENT, open[0].read(&mut [0; 1])).await.unwrap();
     assert!(!matches!(closed, Ok(1..)));
     let last = open.last_mut().unwrap();
@@ -60,7 +60,7 @@ async fn a_stop_closes_idle_connections() {
 }
 
 #[tokio::test]
-async fn a_stop_answers_what_was_accepted() {
+async fn a_stop_answers_accepted_requests() {
     let edge = Harness::start(vec![]).await;
     let mut probe = TcpStream::connect(edge.address).await.unwrap();
     edge.tasks.stop();
@@ -78,7 +78,7 @@ async fn a_stop_answers_what_was_accepted() {
     );
 }
 
-/// TLS with anyone who presents this certificate.
+/// Requests over TLS, trusting this certificate.
 async fn tls(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
@@ -96,7 +96,7 @@ async fn tls(address: SocketAddr, trusted: &CertificateDer<'static>) -> std::io:
     );
     stream.write_all(ask.as_bytes()).await?;
     let mut answer = String::new();
-    // rustls tells of a connection closed without close_notify only after what was read.
+    // rustls reports a missing close_notify only after the data was read.
     drop(stream.read_to_string(&mut answer).await);
     Ok(answer)
 }
@@ -126,7 +126,7 @@ async fn tls_with_any_certificate(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn off_loopback_it_speaks_tls_under_the_edges_name() {
+async fn off_loopback_it_speaks_tls_with_the_edges_certificate() {
     let edge = Harness::start_at("0.0.0.0:0", three_tokens(), Issue::Off).await;
     let made = rcgen::generate_simple_self_signed([EDGE.to_owned()]).unwrap();
     let trusted = made.cert.der().clone();
@@ -143,7 +143,7 @@ async fn off_loopback_it_speaks_tls_under_the_edges_name() {
     edge.certificates.put(name(EDGE), Arc::new(certificate));
     let answer = tls(edge.address, &trusted).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // Where the operator says so, it is plain.
+    // With admin.plain it speaks plain HTTP.
     let plain = Settings {
         plain: true,
         ..settings_with(three_tokens())
