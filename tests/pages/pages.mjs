@@ -236,7 +236,7 @@ const scenarios = {
     // Verified too early, nothing is ordered; the records say so.
     await page.getByRole("button", { name: "Verify domain" }).click();
     await page.waitForURL("**/dns?at=*");
-    assert.match(await page.locator("#state .sentence").innerText(), /Create the record/);
+    assert.match(await page.locator("#state .sentence").innerText(), /Create the DNS record/);
 
     // The customer enters it; then it goes by itself.
     await ask({ do: "cname", name: "links.customer.test" });
@@ -284,7 +284,7 @@ const scenarios = {
     await page.locator("#confirm-pause > summary").click();
     await page.getByRole("button", { name: "Yes, pause" }).click();
     await page.getByText("Issuance is paused. A certificate").waitFor();
-    assert.match(await page.locator("#state .sentence").innerText(), /^Issuance was paused/);
+    assert.match(await page.locator("#state .sentence").innerText(), /^Certificate orders have been paused since/);
     await check(page, "domain, paused");
     await page.getByRole("button", { name: "Resume" }).click();
     await page.getByText("Issuance is resumed.").waitFor();
@@ -361,7 +361,7 @@ const scenarios = {
       }
     }
     await page.goto("/domains/news.club.test/dns");
-    assert.match(await page.locator("#state .sentence").innerText(), /zeigt auf old\.platform\.example; ändern Sie/);
+    assert.match(await page.locator("#state .sentence").innerText(), /zeigt auf old\.platform\.example\. Ändern Sie/);
     await page.getByRole("link", { name: "English" }).click();
     await page.getByText("Verify domain").waitFor();
     await page.goto("/");
@@ -387,13 +387,13 @@ const scenarios = {
     assert.equal(await customer.locator("h1").innerText(), "news.club.test");
     assert.equal(await customer.locator(".brand").innerText(), world.platform);
     await check(customer, "shared");
-    await customer.getByRole("link", { name: "Jetzt prüfen" }).click();
+    await customer.getByRole("link", { name: "Jetzt überprüfen" }).click();
     await customer.getByText("Ihr DNS-Anbieter: Hetzner").waitFor();
     await check(customer, "shared, records");
     await picture(customer, "customer");
     await picture(customer, "customer-phone", { size: PHONE });
     await ask({ do: "cname", name: "news.club.test" });
-    await customer.getByRole("button", { name: "Domain prüfen" }).click();
+    await customer.getByRole("button", { name: "Domain überprüfen" }).click();
     await customer.locator("#state .badge", { hasText: "SSL ausgestellt" }).waitFor();
     const text = await customer.locator("body").innerText();
     for (const fleet of ["helpdesk", "by test", "Mandant", "Einstellungen", "Abmelden", "Alle Domains", "Knoten"]) {
@@ -441,7 +441,7 @@ const scenarios = {
     await page.goto("/domains/c002.fleet.test/dns");
     await page.getByRole("button", { name: "Verify domain" }).click();
     await page.locator("#state .badge", { hasText: "SSL pending" }).waitFor();
-    await page.locator("#state .sentence", { hasText: "A limit of 127.0.0.1 is reached" }).waitFor();
+    await page.locator("#state .sentence", { hasText: "A limit of 127.0.0.1 has been reached" }).waitFor();
     assert.equal(await page.locator("#confirm-reissue").count(), 0);
     await page.goto("/issuer");
     await page.getByText("No CA accepts orders until").waitFor();

@@ -30,7 +30,7 @@ pub(crate) fn state(state: State, l: Language) -> &'static str {
 /// A reason in a few words, for lists; [`linkseal_domain::messages`] has the full sentence.
 pub(crate) fn reason(reason: Reason, l: Language) -> &'static str {
     let (en, de) = match reason {
-        Reason::Ok => ("Secured", "Gesichert"),
+        Reason::Ok => ("Certificate valid", "Zertifikat gültig"),
         Reason::Renewing => ("Being renewed", "Wird erneuert"),
         Reason::RenewalFailing => ("Renewal failing", "Erneuerung fehlgeschlagen"),
         Reason::Moved => ("No longer points here", "Zeigt nicht mehr hierher"),

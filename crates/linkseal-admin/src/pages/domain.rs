@@ -246,7 +246,7 @@ fn verify_now(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
         div.actions {
             a.button.primary[domain.ssl.state != SslState::Issued] href=(visitor.domain_path(domain.name, "/dns"))
                 data-busy=(visitor.say("Checking DNS …", "DNS wird geprüft …")) {
-                (visitor.say("Verify now", "Jetzt prüfen"))
+                (visitor.say("Verify now", "Jetzt überprüfen"))
             }
         }
     }
@@ -254,12 +254,12 @@ fn verify_now(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
 
 /// The buttons below the records: verify the domain, or check DNS again.
 fn again(visitor: &Visitor, name: &DomainName) -> Markup {
-    let busy = visitor.say("Verifying …", "Wird geprüft …");
+    let busy = visitor.say("Verifying …", "Wird überprüft …");
     html! {
         div.actions {
             @if visitor.can_verify() {
                 (layout::button(visitor, &visitor.domain_path(name, "/verify"), "primary",
-                    visitor.say("Verify domain", "Domain prüfen"), Some(busy)))
+                    visitor.say("Verify domain", "Domain überprüfen"), Some(busy)))
             }
             a.button href=(visitor.domain_path(name, "/dns"))
                 data-busy=(visitor.say("Checking DNS …", "DNS wird geprüft …")) {

@@ -104,7 +104,7 @@ fn queue(issuer: &Issuer, l: Language) -> Markup {
             queue.expiring,
         ),
         (l.pick("Visitor waiting", "Besucher wartet"), queue.handshake),
-        (l.pick("Verified manually", "Manuell geprüft"), queue.verify),
+        (l.pick("Verified manually", "Manuell überprüft"), queue.verify),
         (l.pick("All others", "Alle anderen"), queue.bulk),
     ];
     html! {

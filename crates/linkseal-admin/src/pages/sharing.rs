@@ -94,7 +94,7 @@ fn page(visitor: &Visitor, name: &DomainName, above: Markup) -> Html {
         form.card.form.narrow method="post" action={ (path) "/share" } {
             (layout::form_token(v))
             p { (v.say("Anyone with the link can see this domain, including what to change, and verify it. No token is needed.",
-                "Mit dem Link kann der Inhaber diese Domain und die nötigen Änderungen sehen und sie prüfen lassen. Dafür ist kein Token nötig.")) }
+                "Mit dem Link kann der Inhaber diese Domain und die nötigen Änderungen sehen und sie überprüfen lassen. Dafür ist kein Token nötig.")) }
             div.field {
                 label for="expires_in" { (v.say("Valid for", "Gültig für")) }
                 select #expires_in name="expires_in" {

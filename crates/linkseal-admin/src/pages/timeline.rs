@@ -88,7 +88,7 @@ fn known(name: &str) -> Option<(&'static str, &'static str, Tone)> {
         "paused" => ("Paused", "Pausiert", Neutral),
         "resumed" => ("Resumed", "Fortgesetzt", Neutral),
         "retired" => ("Retired", "Stillgelegt", Neutral),
-        "verify" => ("Verified manually", "Manuell geprüft", Neutral),
+        "verify" => ("Verified manually", "Manuell überprüft", Neutral),
         "reissue" => ("New certificate requested", "Neues Zertifikat angefordert", Neutral),
         _ => return None,
     })
