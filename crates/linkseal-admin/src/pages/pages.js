@@ -1,5 +1,5 @@
-// What makes the pages quicker to use; everything works without it. It loads nothing from
-// elsewhere and keeps nothing.
+// Makes the pages more convenient; everything works without it. It loads nothing from other
+// hosts and stores nothing.
 "use strict";
 
 (() => {
@@ -8,10 +8,10 @@
     if (region) region.textContent = text;
   };
 
-  // Copy buttons: shown only where they can work.
+  // Copy buttons: shown only with this script.
   const copy = async (text) => {
     if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
-    // Plain HTTP on another machine's port: the older way.
+    // Over plain HTTP the clipboard API is not available.
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "sr-only";
@@ -39,7 +39,7 @@
     }
   });
 
-  // What takes a while says so, and is not sent twice.
+  // Slow actions show a busy label, and are not sent twice.
   const busy = (element) => {
     if (!element.dataset.busy || element.getAttribute("aria-busy") === "true") return;
     element.setAttribute("aria-busy", "true");
@@ -57,7 +57,7 @@
     const link = event.target.closest("a[data-busy]");
     if (link && !event.ctrlKey && !event.metaKey && !event.shiftKey) busy(link);
   });
-  // A page that comes back from the browser's memory is not busy any more.
+  // A page restored from the back/forward cache is no longer busy.
   window.addEventListener("pageshow", () => {
     for (const element of document.querySelectorAll("[aria-busy=true]")) {
       element.removeAttribute("aria-busy");
@@ -65,7 +65,7 @@
     }
   });
 
-  // A file to import is read into the text field: what is sent can be seen before.
+  // A file to import is read into the text field, where it can be checked before it is sent.
   for (const input of document.querySelectorAll("input[type=file][data-into]")) {
     input.closest(".field").hidden = false;
     input.addEventListener("change", async () => {
@@ -74,8 +74,9 @@
     });
   }
 
-  // Live progress: the page's own parts are fetched again while something is on its way. Each is
-  // compared with what the server sent last, so that what a reader has opened stays open.
+  // Live progress: while an order is in progress, the page is fetched again and changed parts are
+  // replaced. A part is compared with what the server sent last, so that unchanged parts keep their
+  // state, such as open details.
   const live = document.querySelector("[data-live]");
   if (!live) return;
   const { live: address, every } = live.dataset;
@@ -110,7 +111,7 @@
         try {
           wait = await refresh();
         } catch {
-          // The network is away for a moment: the next look will tell.
+          // The network may be down for a moment: try again later.
           wait = Math.min(wait * 2, 30000);
         }
       }

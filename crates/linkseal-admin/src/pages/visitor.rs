@@ -125,7 +125,7 @@ impl Visitor {
     }
 
     /// Waits for the turn of the visitor's token to register a domain; see
-    /// [`Turns::for_registration`](crate::turns::Turns).
+    /// [`Turns::for_registration`](crate::limits::turns::Turns).
     pub(super) async fn registration_turn(&self, context: &Context) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         match self.caller() {
             Some(caller) => {

@@ -115,7 +115,7 @@ async fn orders_are_frozen_and_unfrozen() {
     assert_eq!(domain["paused"], false, "this one is not paused");
     let sentence = domain["ssl"]["message"]["en"].as_str().unwrap();
     assert!(
-        sentence.starts_with("All orders have been stopped since "),
+        sentence.starts_with("All orders have been on hold since "),
         "{sentence}"
     );
     let reissue = edge.call("POST", &format!("{path}/reissue")).token(ADMIN);
