@@ -9,7 +9,9 @@ use http::{HeaderMap, HeaderValue, Method};
 use linkseal_base::clock::Clock;
 use linkseal_edge::http::router::route;
 use linkseal_event::verdict::Classifier;
-use linkseal_event::{Client, Durability, Event, EventSettings, EventType, IpPrivacy, Journal, Metrics, Request};
+use linkseal_event::{
+    Client, Durability, Event, EventRecorder, EventSettings, EventType, IpPrivacy, Journal, Metrics, Request,
+};
 use linkseal_link::{Destination, LinkKey, LinkKeys, Message, Minter, Token};
 use uuid::Uuid;
 
@@ -59,11 +61,11 @@ fn router() -> bool {
 
 #[divan::bench]
 fn verdict(bencher: Bencher<'_, '_>) {
-    let rules = Classifier::builtin().unwrap();
+    let classifier = Classifier::builtin().unwrap();
     let mut headers = HeaderMap::new();
     headers.insert(http::header::USER_AGENT, HeaderValue::from_static(AGENT));
     bencher.bench(|| {
-        rules.judge(
+        classifier.judge(
             EventType::Click,
             &Method::GET,
             black_box(&headers),
@@ -77,8 +79,8 @@ fn verdict(bencher: Bencher<'_, '_>) {
 /// This is the share of the thread that records it.
 #[divan::bench(args = ["alone", "burst"])]
 fn click_of(bencher: Bencher<'_, '_>, kind: &str) {
-    let rules = Classifier::builtin().unwrap();
     let (journal, clock, _dir) = open_journal("written");
+    let recorder = EventRecorder::new(Classifier::builtin().unwrap(), journal.clone());
     let mut count = 0u128;
     bencher.bench_local(|| {
         count += 1;
@@ -91,7 +93,7 @@ fn click_of(bencher: Bencher<'_, '_>, kind: &str) {
         event.message_id = Some(Uuid::from_u128(message));
         event.link = u16::try_from(link).ok();
         // Dropping it hands it to the journal's thread.
-        drop(rules.append(&journal, event));
+        drop(recorder.record(event));
     });
     journal.close(Duration::from_secs(5));
 }
@@ -116,7 +118,11 @@ fn open_journal(durability: &str) -> (Journal, Clock, tempfile::TempDir) {
     let dir = tempfile::tempdir_in(std::env::current_dir().unwrap().join("target")).unwrap();
     let settings = EventSettings {
         dir: dir.path().join("events"),
-        durability: durability.parse::<Durability>().unwrap(),
+        durability: match durability {
+            "queued" => Durability::Queued,
+            "written" => Durability::Written,
+            _ => Durability::Synced,
+        },
         keep: Duration::from_secs(3600),
         max_bytes: 1 << 30,
         privacy: IpPrivacy::Truncated.into(),

@@ -51,7 +51,7 @@ use linkseal_edge::fair::FairRoom;
 use linkseal_edge::limits::Limits;
 use linkseal_edge::tls::acceptor::Acceptor;
 use linkseal_edge::{Connection, http, tls};
-use linkseal_event::{Activity, Delivery, Eraser, Journal};
+use linkseal_event::{Activity, Delivery, Eraser, EventRecorder, Journal};
 use linkseal_issuer::AccountKey;
 use linkseal_net::listener::{Bound, Inherited, Listener};
 use linkseal_net::proxy_protocol::Balancers;
@@ -241,8 +241,8 @@ impl App {
         let journal = Journal::open(&event_settings, config.edge.node.as_str(), clock.clone(), event_metrics)?;
         let delivery = Delivery::start(&journal, &event_settings, &tasks)?;
         let eraser = Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
-        let rules = linkseal_event::verdict::Classifier::builtin()?;
-        rules.set_networks(wiring::networks(&config)?);
+        let classifier = linkseal_event::verdict::Classifier::builtin()?;
+        classifier.set_networks(wiring::networks(&config)?);
         let draining = Arc::new(AtomicBool::new(false));
         let http_metrics = http::Metrics::register(registry)?;
         let upstreams = wiring::upstreams(&config, &Default::default(), &http_metrics, &tasks)?;
@@ -254,12 +254,11 @@ impl App {
             admission: admission.clone(),
             thumbprint,
             challenge_upstream: ArcSwapOption::new(wiring::challenge_upstream(&config)?),
-            journal: journal.clone(),
+            recorder: EventRecorder::new(classifier, journal.clone()),
             redirects,
             lookups: Turns::new(LOOKUPS_OF_NETWORK),
             bodies: FairRoom::new(AWAITED_BODIES, AWAITED_BODIES / 4),
             kills,
-            rules,
             clock: clock.clone(),
             metrics: http_metrics,
             draining: Arc::clone(&draining),

@@ -69,7 +69,7 @@ impl App {
         self.context.settings.store(Arc::new(http));
         self.connections.acceptor().set(wiring::acceptor(&config));
         self.context.challenge_upstream.store(challenge_upstream);
-        self.context.rules.set_networks(networks);
+        self.context.recorder.classifier().set_networks(networks);
         self.journal.set_privacy(wiring::privacy(&config));
         self.journal.set_durability(events.durability);
         self.limits.set(wiring::connections(&config));

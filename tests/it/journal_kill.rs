@@ -30,7 +30,12 @@ const MARK: &str = "acknowledged ";
 #[ignore = "run by the other tests, as a process of its own"]
 async fn writer() {
     let Ok(dir) = std::env::var(DIR) else { return };
-    let durability = std::env::var(DURABILITY).unwrap().parse().unwrap();
+    let durability = match std::env::var(DURABILITY).unwrap().as_str() {
+        "queued" => Durability::Queued,
+        "written" => Durability::Written,
+        "synced" => Durability::Synced,
+        other => panic!("unknown durability {other}"),
+    };
     let journal = Journal::open(
         &settings(Path::new(&dir), durability),
         "edge-1",

@@ -142,7 +142,8 @@ async fn a_wrong_token_loses_nothing_and_a_reload_mends_it() {
     })
     .await;
     let right = settings(dir.path(), &nats, TOKEN);
-    delivery.restart(&journal, &right, &tasks).await.unwrap();
+    delivery.set_settings(right);
+    delivery.renew(&tasks).await;
     let got: Vec<_> = held(&nats, &clock, 5).await.into_iter().map(|(id, _)| id).collect();
     assert_eq!(got, ids);
     assert!(delivery.stop(DEADLINE).await);

@@ -26,6 +26,12 @@ use tokio::sync::Notify;
 pub const WOBBLE: Duration = Duration::from_secs(60);
 /// Longest sleep until a look at the time of day, which may have been set meanwhile.
 const SLICE: Duration = Duration::from_secs(30);
+/// Milliseconds in a day.
+const DAY_MS: i64 = 86_400_000;
+/// 9999-12-31T23:59:59.999Z: the last moment RFC 3339 can write.
+const LAST_MS: i64 = 253_402_300_799_999;
+/// Length of a time in RFC 3339, with milliseconds, in bytes.
+const RFC3339_MAX: usize = 24;
 
 /// The clock of one running edge. Clones share the same offset.
 #[derive(Clone, Default)]
@@ -204,6 +210,30 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
+    /// Appends this moment as RFC 3339, in UTC, with milliseconds unless they are zero.
+    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
+        if !(0..=LAST_MS).contains(&self.0) {
+            // Only a machine whose clock is badly wrong comes here.
+            return write_far(self.to_datetime(), out);
+        }
+        let (year, month, day) = civil(self.0 / DAY_MS);
+        let in_day = (self.0 % DAY_MS) as u32;
+        let two = |n: u32| [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        let ([y1, y2], [y3, y4]) = (two(year / 100), two(year % 100));
+        let ([mo1, mo2], [d1, d2]) = (two(month), two(day));
+        let ([h1, h2], [mi1, mi2]) = (two(in_day / 3_600_000), two(in_day / 60_000 % 60));
+        let [s1, s2] = two(in_day / 1000 % 60);
+        out.extend_from_slice(&[
+            y1, y2, y3, y4, b'-', mo1, mo2, b'-', d1, d2, b'T', h1, h2, b':', mi1, mi2, b':', s1, s2,
+        ]);
+        let milli = in_day % 1000;
+        if milli > 0 {
+            let [tens, ones] = two(milli % 100);
+            out.extend_from_slice(&[b'.', b'0' + (milli / 100) as u8, tens, ones]);
+        }
+        out.push(b'Z');
+    }
+
     /// Reads RFC 3339, as people and JSON write it.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let t = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -211,6 +241,33 @@ impl Timestamp {
             .ok()
             .map(Self)
     }
+}
+
+/// A time outside the years 1970 to 9999.
+fn write_far(t: OffsetDateTime, out: &mut Vec<u8>) {
+    let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
+    let (hour, minute, second) = (t.hour(), t.minute(), t.second());
+    let fraction = match t.millisecond() {
+        0 => String::new(),
+        ms => format!(".{ms:03}"),
+    };
+    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z");
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Year, month and day of a day since 1970, in the Gregorian calendar; eras of 400 years start in
+/// March, so that the leap day comes last (Howard Hinnant's `civil_from_days`).
+fn civil(days: i64) -> (u32, u32, u32) {
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let doe = z % 146_097;
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    (year as u32, month as u32, day as u32)
 }
 
 impl std::ops::Add<Duration> for Timestamp {
@@ -225,19 +282,9 @@ impl std::ops::Add<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let t = self.to_datetime();
-        let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
-            t.hour(),
-            t.minute(),
-            t.second()
-        )?;
-        match t.millisecond() {
-            0 => f.write_str("Z"),
-            ms => write!(f, ".{ms:03}Z"),
-        }
+        let mut text = Vec::with_capacity(RFC3339_MAX);
+        self.write_rfc3339(&mut text);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -279,6 +326,16 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_their_calendar_says() {
+        // From before 1653 to beyond 9999, at uneven steps.
+        for ms in (-10_000_000_000_000i64..260_000_000_000_000).step_by(9_999_999_967) {
+            let mut expected = Vec::new();
+            write_far(Timestamp::from_millis(ms).to_datetime(), &mut expected);
+            assert_eq!(Timestamp::from_millis(ms).to_string().into_bytes(), expected);
+        }
+    }
 
     #[test]
     fn rfc3339_goes_both_ways() {

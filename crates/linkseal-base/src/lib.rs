@@ -12,3 +12,4 @@ pub mod random;
 pub mod shutdown;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod uuid7;

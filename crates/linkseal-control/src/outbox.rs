@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
-use linkseal_base::random;
+use linkseal_base::uuid7;
 use linkseal_domain::view::SslView;
 use linkseal_domain::{DomainRecord, LifecycleEvent};
 use linkseal_store::{OutboxEvent, StoreError};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::Control;
 
@@ -85,7 +84,7 @@ impl Control {
         let ssl = serde_json::to_value(SslView::of(record, messages.borrow())).unwrap_or(Value::Null);
         let of = |what: &LifecycleEvent| OutboxEvent {
             seq: 0,
-            id: id(at),
+            id: uuid7::at(at),
             what: *what,
             at,
             domain: record.name.clone(),
@@ -94,10 +93,4 @@ impl Control {
         };
         milestones.iter().map(of).collect()
     }
-}
-
-/// A new UUIDv7 (RFC 9562 §5.7) of that time.
-fn id(at: Timestamp) -> Uuid {
-    let ms = u64::try_from(at.as_millis()).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(ms, &random::bytes()).into_uuid()
 }

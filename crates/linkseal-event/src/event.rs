@@ -1,93 +1,92 @@
-//! One thing that happened, as its maker fills it in and as it is written (contract section 6).
+//! An event as its producer fills it in, and its JSON (docs/specification.md §6).
 
 use std::borrow::Cow;
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use linkseal_base::clock::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::json::Object;
-use super::privacy::Privacy;
-use super::verdict::{Class, Verdict};
+use crate::event_type::EventType;
+use crate::json::Object;
+use crate::privacy::Privacy;
+use crate::verdict::{Class, Verdict};
 
-/// Longest User-Agent and Referer kept, in bytes: real ones are under 512, and a client must not
-/// be able to fill the journal with them.
+/// Longest User-Agent and Referer that are kept, in bytes: real ones are under 512, and a client must
+/// not be able to fill the journal with them.
 const MAX_HEADER: usize = 1024;
 
-/// What happened. It borrows from the request it is about: it is serialised once, when it is
-/// handed to [`super::Journal::append`], which also gives it its `seq`, `boot`, `node` and as a rule its id.
+/// Something that happened. It borrows from the request it is about and is encoded once, when the
+/// journal takes it, which adds `seq`, `boot`, `node` and usually the id. Members that are `None` are
+/// left out of the JSON.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
-    /// Its id, where one was given before (UUIDv7). `None`: the journal gives it one.
+    /// A UUIDv7, if the event already has an id; otherwise the journal assigns one.
     pub id: Option<Uuid>,
-    /// What kind of thing.
+    /// Its type.
     pub kind: EventType,
-    /// When, by the edge's clock.
+    /// When it happened, by the edge's clock.
     pub time: Timestamp,
-    /// The domain it happened on, or to.
+    /// The domain it is about.
     pub domain: &'a str,
-    /// Whose it is.
+    /// The tenant of the domain or of the link.
     pub tenant: &'a str,
-    /// The message, from the link's token. `None`: it is about no message.
+    /// The message, from the link's token.
     pub message_id: Option<Uuid>,
-    /// Which of the message's links. `None`: no click.
+    /// The number of the link in the message, for clicks.
     pub link: Option<u16>,
-    /// Which mailing list. `None`: no unsubscription.
+    /// The mailing list, for unsubscriptions.
     pub list: Option<u16>,
-    /// The stored redirect's slug. `None`: no stored redirect.
+    /// The slug of a stored redirect.
     pub slug: Option<&'a str>,
-    /// Where the client was sent, or would have been. `None`: nowhere.
+    /// The destination, even if a warning was shown instead.
     pub url: Option<&'a str>,
-    /// The kind of kill switch for which it was shown a warning instead. `None`: it was not.
+    /// The kind of kill switch because of which a warning was shown.
     pub killed: Option<&'static str>,
-    /// When the link was minted; `since_issue_ms` is made from it. `None`: not known.
+    /// When the link was minted; `since_issue_ms` is derived from it.
     pub issued_at: Option<Timestamp>,
-    /// Who asked. `None`: no one, it happened by itself.
+    /// The client, for events of requests.
     pub client: Option<Client<'a>>,
-    /// How it was asked. `None`: no one asked.
+    /// The request, for events of requests.
     pub request: Option<Request<'a>>,
-    /// Whether a person or a machine did it. `None`: not a question here.
+    /// Whether a person or a machine made the request.
     pub verdict: Option<Verdict>,
-    /// The id of the event whose verdict this corrects. `None`: it corrects none.
+    /// The event whose verdict this one corrects.
     pub corrects: Option<Uuid>,
-    /// A domain's SSL state as in the admin API. `None`: this is not about it.
+    /// The domain's SSL state as in the admin API, for `domain.ssl.*` events.
     pub ssl: Option<&'a serde_json::Value>,
 }
 
-/// Who asked.
+/// The client of a request.
 #[derive(Clone, Debug)]
 pub struct Client<'a> {
-    /// Its address; the journal keeps of it what the configuration allows. `None`: not known.
+    /// Its address; the journal keeps as much of it as the privacy settings allow.
     pub ip: Option<IpAddr>,
-    /// Its `User-Agent`. `None`: it sent none.
+    /// Its `User-Agent` header.
     pub user_agent: Option<&'a [u8]>,
-    /// Its `Referer`. `None`: it sent none.
+    /// Its `Referer` header.
     pub referer: Option<&'a [u8]>,
-    /// The mail provider whose proxy it is, such as `gmail`. `None`: none is known.
+    /// The mail provider, such as `gmail`, if it is one's proxy.
     pub proxy: Option<&'static str>,
-    /// What `events.networks_file` calls its network; [`super::verdict::Rules::append`] fills it
-    /// in. `None`: it is in none of them.
+    /// The label of its network in `events.networks_file`; [`crate::EventRecorder::record`] fills it in.
     pub network: Option<&'a str>,
     /// Whether it asked not to be tracked (`DNT: 1`, `Sec-GPC: 1`).
     pub opted_out: bool,
 }
 
-/// How it was asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The method, such as `GET`.
     pub method: &'a str,
-    /// The version, such as `HTTP/2`.
+    /// The HTTP version, such as `HTTP/2`.
     pub version: &'a str,
-    /// The TLS version, such as `1.3`. `None`: plain HTTP.
+    /// The TLS version, such as `1.3`; `None` for plain HTTP.
     pub tls: Option<&'a str>,
 }
 
 impl<'a> Event<'a> {
-    /// An event with what each has.
+    /// An event with the members that every event has.
     pub fn new(kind: EventType, time: Timestamp, domain: &'a str, tenant: &'a str) -> Self {
         Self {
             id: None,
@@ -110,21 +109,21 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Its class, for metrics. `None`: it has no verdict.
-    pub(super) fn class(&self) -> Option<Class> {
+    /// The class of its verdict, if any.
+    pub(crate) fn class(&self) -> Option<Class> {
         self.verdict.as_ref().map(|v| v.class)
     }
 
-    /// Writes the first members, those the journal gives, and leaves the object open.
-    pub(super) fn encode_head(out: &mut Vec<u8>, id: Uuid, seq: u64, boot: Uuid) {
+    /// Writes the members that the journal assigns, and leaves the object open.
+    pub(crate) fn encode_head(out: &mut Vec<u8>, id: Uuid, seq: u64, boot: Uuid) {
         let mut head = Object::open(out);
         head.uuid("id", id);
         head.number("seq", seq);
         head.uuid("boot", boot);
     }
 
-    /// Writes all other members and closes the object.
-    pub(super) fn encode_rest(&self, out: &mut Vec<u8>, node: &str, privacy: Privacy) {
+    /// Writes all other members, and closes the object.
+    pub(crate) fn encode_rest(&self, out: &mut Vec<u8>, node: &str, privacy: Privacy) {
         let mut o = Object::resume(out);
         o.text("type", self.kind.as_str());
         o.time("time", self.time);
@@ -145,7 +144,7 @@ impl<'a> Event<'a> {
         o.text_opt("killed", self.killed);
         if let Some(issued) = self.issued_at {
             o.time("issued_at", issued);
-            // A minter whose clock is ahead issued it just now.
+            // 0 when the minter's clock is ahead of ours.
             o.number(
                 "since_issue_ms",
                 u64::try_from(self.time.saturating_since(issued).as_millis()).unwrap_or(0),
@@ -187,13 +186,13 @@ impl<'a> Event<'a> {
 }
 
 impl Client<'_> {
-    /// What of it may be kept.
+    /// The part that may be kept.
     fn kept(&self, privacy: Privacy) -> Self {
         let keep = privacy.of(self.opted_out);
         let ip = self.ip.filter(|_| keep.ip.keeps());
         Self {
             ip,
-            // It is read off the address, so it goes with it.
+            // Derived from the address, so it may not outlive it.
             network: self.network.filter(|_| ip.is_some()),
             user_agent: self.user_agent.filter(|_| keep.user_agent),
             referer: self.referer.filter(|_| keep.referer),
@@ -201,27 +200,31 @@ impl Client<'_> {
         }
     }
 
-    /// Whether there is anything to say of it.
+    /// Whether anything is known about it.
     fn is_known(&self) -> bool {
         self.ip.is_some() || self.user_agent.is_some() || self.referer.is_some() || self.proxy.is_some()
     }
 }
 
-/// What sinks need to know of an event that has been written.
+/// What readers need to know of a written event.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
-pub(super) struct Head<'j> {
-    /// Its type.
+pub(crate) struct Head<'j> {
     #[serde(rename = "type", borrow)]
-    pub(super) kind: Cow<'j, str>,
-    /// Its time, in RFC 3339.
+    pub(crate) kind: Cow<'j, str>,
+    /// In RFC 3339.
     #[serde(borrow)]
-    pub(super) time: Cow<'j, str>,
+    pub(crate) time: Cow<'j, str>,
 }
 
-/// Reads it from an event's JSON. `None`: this is no event.
-pub(super) fn head(json: &[u8]) -> Option<Head<'_>> {
-    // As this version writes it, without looking at the rest; else as any JSON.
+/// Reads the type and time from an event's JSON; `None` when it is not an event.
+pub(crate) fn head(json: &[u8]) -> Option<Head<'_>> {
+    // The form that this version writes needs no JSON parser.
     quick_head(json).or_else(|| serde_json::from_slice(json).ok())
+}
+
+/// The time of a written event.
+pub(crate) fn time_of(json: &[u8]) -> Option<Timestamp> {
+    head(json).and_then(|h| Timestamp::parse_rfc3339(&h.time))
 }
 
 fn quick_head(json: &[u8]) -> Option<Head<'_>> {
@@ -251,262 +254,5 @@ fn quick_head(json: &[u8]) -> Option<Head<'_>> {
     })
 }
 
-/// The `type` of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventType {
-    /// A pixel was fetched.
-    Open,
-    /// A signed link was followed.
-    Click,
-    /// A stored redirect was followed.
-    Redirect,
-    /// Someone unsubscribed.
-    Unsubscribe,
-    /// A request went to a back end.
-    Upstream,
-    /// Later evidence changed an event's verdict.
-    VerdictCorrected,
-    /// A domain that held no certificate got one.
-    SslIssued,
-    /// A domain's certificate was replaced in time.
-    SslRenewed,
-    /// A certificate cannot be had: an order failed, or DNS forbids the renewal.
-    SslFailed,
-    /// A certificate nears its end without a successor.
-    SslExpiring,
-    /// A certificate ran out without a successor.
-    SslExpired,
-    /// A domain's DNS no longer points here.
-    SslMoved,
-}
-
-impl EventType {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Open,
-        Self::Click,
-        Self::Redirect,
-        Self::Unsubscribe,
-        Self::Upstream,
-        Self::VerdictCorrected,
-        Self::SslIssued,
-        Self::SslRenewed,
-        Self::SslFailed,
-        Self::SslExpiring,
-        Self::SslExpired,
-        Self::SslMoved,
-    ];
-
-    /// As events, settings and metrics spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Click => "click",
-            Self::Redirect => "redirect",
-            Self::Unsubscribe => "unsubscribe",
-            Self::Upstream => "upstream",
-            Self::VerdictCorrected => "verdict.corrected",
-            Self::SslIssued => "domain.ssl.issued",
-            Self::SslRenewed => "domain.ssl.renewed",
-            Self::SslFailed => "domain.ssl.failed",
-            Self::SslExpiring => "domain.ssl.expiring",
-            Self::SslExpired => "domain.ssl.expired",
-            Self::SslMoved => "domain.ssl.moved",
-        }
-    }
-
-    /// Whether a request is behind it, so that it has a verdict.
-    pub(super) fn is_requested(self) -> bool {
-        match self {
-            Self::Open | Self::Click | Self::Redirect | Self::Unsubscribe | Self::Upstream | Self::VerdictCorrected => {
-                true
-            }
-            Self::SslIssued
-            | Self::SslRenewed
-            | Self::SslFailed
-            | Self::SslExpiring
-            | Self::SslExpired
-            | Self::SslMoved => false,
-        }
-    }
-}
-
-impl fmt::Display for EventType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for EventType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|t| t.as_str() == text).ok_or_else(|| {
-            let all = Self::ALL.map(Self::as_str).join(", ");
-            format!("`{text}` is no type of event; there are {all}")
-        })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::super::IpPrivacy;
-    use super::*;
-
-    fn written(event: &Event<'_>, privacy: impl Into<Privacy>) -> Value {
-        let mut out = Vec::new();
-        Event::encode_head(&mut out, Uuid::nil(), 17, Uuid::max());
-        event.encode_rest(&mut out, "edge-1", privacy.into());
-        serde_json::from_slice(&out).unwrap()
-    }
-
-    #[test]
-    fn a_full_event_is_as_the_contract_shows_it() {
-        let mut event = Event::new(
-            EventType::Open,
-            Timestamp::parse_rfc3339("2026-11-22T09:30:00.123Z").unwrap(),
-            "links.customer.example",
-            "customer",
-        );
-        event.message_id = Some("0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506".parse().unwrap());
-        event.link = Some(3);
-        event.url = Some("https://shop.example/?q=\"x\"");
-        event.issued_at = Timestamp::parse_rfc3339("2026-11-22T09:29:17Z");
-        event.client = Some(Client {
-            ip: Some("203.0.113.9".parse().unwrap()),
-            user_agent: Some(b"curl/8\xff"),
-            referer: None,
-            proxy: Some("gmail"),
-            network: Some("office"),
-            opted_out: true,
-        });
-        event.request = Some(Request {
-            method: "GET",
-            version: "HTTP/2",
-            tls: Some("1.3"),
-        });
-        event.verdict = Some(Verdict::unremarkable());
-        assert_eq!(
-            written(&event, IpPrivacy::Truncated),
-            json!({
-                "id": "00000000-0000-0000-0000-000000000000", "seq": 17,
-                "boot": "ffffffff-ffff-ffff-ffff-ffffffffffff",
-                "type": "open", "time": "2026-11-22T09:30:00.123Z", "node": "edge-1",
-                "domain": "links.customer.example", "tenant": "customer",
-                "message_id": "0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506", "link": 3,
-                "url": "https://shop.example/?q=\"x\"",
-                "issued_at": "2026-11-22T09:29:17Z", "since_issue_ms": 43123,
-                "client": {"ip": "203.0.113.0/24", "network": "office", "user_agent": "curl/8\u{fffd}", "proxy": "gmail"},
-                "request": {"method": "GET", "version": "HTTP/2", "tls": "1.3"},
-                "verdict": {"class": "human", "reasons": [], "rules": super::super::verdict::RULES},
-            })
-        );
-        assert_eq!(written(&event, IpPrivacy::None)["client"].get("ip"), None);
-    }
-
-    #[test]
-    fn of_a_client_no_more_is_kept_than_is_configured_and_the_verdict_always() {
-        let mut event = Event::new(EventType::Open, Timestamp::from_secs(0), "a.example", "a");
-        event.verdict = Some(Verdict::unremarkable());
-        let kept = |opted_out, privacy: Privacy| {
-            let mut event = event.clone();
-            event.client = Some(Client {
-                ip: Some("203.0.113.9".parse().unwrap()),
-                user_agent: Some(b"ua"),
-                referer: Some(b"https://mail.example/inbox/17"),
-                proxy: Some("gmail"),
-                network: Some("office"),
-                opted_out,
-            });
-            let written = written(&event, privacy);
-            assert_eq!(written["verdict"]["class"], "human");
-            let keys = written["client"].as_object().unwrap().keys().cloned();
-            keys.collect::<Vec<_>>().join(" ")
-        };
-        let all = Privacy::default();
-        assert_eq!(kept(true, all), "ip network user_agent referer proxy");
-        let no_agent = Privacy {
-            user_agent: false,
-            ..all
-        };
-        assert_eq!(kept(true, no_agent), "ip network referer proxy");
-        assert_eq!(
-            kept(true, Privacy { referer: false, ..all }),
-            "ip network user_agent proxy"
-        );
-        assert_eq!(kept(true, IpPrivacy::None.into()), "user_agent referer proxy");
-        let honoured = Privacy {
-            honour_opt_out: true,
-            ..all
-        };
-        assert_eq!(kept(true, honoured), "proxy");
-        assert_eq!(kept(false, honoured), "ip network user_agent referer proxy");
-    }
-
-    #[test]
-    fn absent_values_have_no_key_and_long_headers_are_cut() {
-        let mut event = Event::new(EventType::SslIssued, Timestamp::from_secs(0), "a.example", "a.example");
-        let ssl = json!({"state": "issued"});
-        event.ssl = Some(&ssl);
-        let value = written(&event, IpPrivacy::Full);
-        let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(
-            keys,
-            ["id", "seq", "boot", "type", "time", "node", "domain", "tenant", "ssl"]
-        );
-
-        let long = vec![b'x'; MAX_HEADER + 10];
-        event.client = Some(Client {
-            ip: None,
-            user_agent: Some(&long),
-            referer: None,
-            proxy: None,
-            network: None,
-            opted_out: false,
-        });
-        let value = written(&event, IpPrivacy::Full);
-        assert_eq!(value["client"]["user_agent"].as_str().unwrap().len(), MAX_HEADER);
-    }
-
-    #[test]
-    fn heads_are_read_from_any_order_of_members() {
-        let mut out = Vec::new();
-        Event::encode_head(&mut out, Uuid::nil(), 17, Uuid::max());
-        Event::new(EventType::Click, Timestamp::from_secs(60), "a.example", "a").encode_rest(
-            &mut out,
-            "edge-1",
-            IpPrivacy::Full.into(),
-        );
-        let expected = Head {
-            kind: "click".into(),
-            time: "1970-01-01T00:01:00Z".into(),
-        };
-        assert_eq!(
-            quick_head(&out),
-            Some(Head {
-                kind: "click".into(),
-                time: "1970-01-01T00:01:00Z".into()
-            })
-        );
-        assert_eq!(head(&out), Some(expected));
-        let other = head(br#"{"time":"t","x":{"type":1},"type":"cl\u0069ck"}"#);
-        assert_eq!(
-            other,
-            Some(Head {
-                kind: "click".into(),
-                time: "t".into()
-            })
-        );
-        assert_eq!(head(b"{}"), None);
-    }
-
-    #[test]
-    fn types_read_back() {
-        for kind in EventType::ALL {
-            assert_eq!(kind.as_str().parse(), Ok(kind));
-        }
-        assert!("opened".parse::<EventType>().unwrap_err().contains("open, click"));
-    }
-}
+mod tests;

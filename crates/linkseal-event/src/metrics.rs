@@ -1,45 +1,45 @@
-//! What the event plane counts (contract section 8).
+//! Metrics of the event plane (docs/specification.md §8).
 
 use std::sync::{Arc, OnceLock};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::EventType;
-use super::verdict::Class;
+use crate::event_type::EventType;
+use crate::verdict::Class;
 
-/// The label of events that have no verdict.
+/// The class label of events without a verdict.
 const NO_CLASS: &str = "none";
-/// What becomes of a batch that is given to a sink.
+/// The result labels of delivery attempts.
 const RESULTS: [&str; 4] = ["ok", "retry", "refused", "gone"];
-/// Types of events times classes, and none.
+/// Series of `linkseal_events_total`: every type with every class, and with none.
 const SERIES: usize = EventType::ALL.len() * (Class::ALL.len() + 1);
 
 /// Handles to the event plane's metrics; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     events: IntCounterVec,
-    /// The series in use, found without hashing labels: the hot path counts each event.
+    /// The series of `events`, found without hashing labels: every event is counted.
     series: Arc<[OnceLock<IntCounter>; SERIES]>,
-    pub(super) lost: IntCounter,
-    pub(super) repeated: IntCounter,
-    pub(super) bytes: IntGauge,
-    pub(super) damaged: IntCounter,
-    pub(super) lag: IntGaugeVec,
-    pub(super) deliveries: IntCounterVec,
-    pub(super) stopped: IntGaugeVec,
-    pub(super) lag_seconds: IntGaugeVec,
-    pub(super) last_success: IntGaugeVec,
-    pub(super) dead_letters: IntCounterVec,
-    pub(super) dead_letters_waiting: IntGaugeVec,
-    pub(super) running: IntGauge,
-    pub(super) max_bytes: IntGauge,
+    pub(crate) lost: IntCounter,
+    pub(crate) repeated: IntCounter,
+    pub(crate) bytes: IntGauge,
+    pub(crate) damaged: IntCounter,
+    pub(crate) lag: IntGaugeVec,
+    pub(crate) deliveries: IntCounterVec,
+    pub(crate) stopped: IntGaugeVec,
+    pub(crate) lag_seconds: IntGaugeVec,
+    pub(crate) last_success: IntGaugeVec,
+    pub(crate) dead_letters: IntCounterVec,
+    pub(crate) dead_letters_waiting: IntGaugeVec,
+    pub(crate) running: IntGauge,
+    pub(crate) max_bytes: IntGauge,
 }
 
 impl Metrics {
-    /// Registers them.
+    /// Registers the metrics.
     ///
     /// # Errors
-    /// When they are registered already.
+    /// When they are already registered.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let metrics = Self {
             events: IntCounterVec::new(
@@ -52,16 +52,16 @@ impl Metrics {
             series: Arc::new([const { OnceLock::new() }; SERIES]),
             lost: IntCounter::new(
                 "linkseal_events_lost_total",
-                "Events that could not be written, or went undelivered at the journal's size cap.",
+                "Events lost: not written to the journal, or removed before all sinks had them.",
             )?,
             repeated: IntCounter::new(
                 "linkseal_events_repeated_total",
-                "Events of one link from one network beyond the first few, of which the journal has the count only.",
+                "Events beyond the first of one link and network that were only counted, not written one by one.",
             )?,
             bytes: IntGauge::new("linkseal_journal_bytes", "Size of the journal on disk.")?,
             damaged: IntCounter::new(
                 "linkseal_journal_damaged_total",
-                "Damaged places in the journal that were skipped while reading.",
+                "Damaged parts of the journal that were skipped while reading.",
             )?,
             lag: IntGaugeVec::new(
                 Opts::new(
@@ -73,52 +73,52 @@ impl Metrics {
             deliveries: IntCounterVec::new(
                 Opts::new(
                     "linkseal_sink_deliveries_total",
-                    "Batches given to a sink, by result: ok, retry, refused, gone.",
+                    "Delivery attempts to a sink, by result: ok, retry, refused, gone.",
                 ),
                 &["sink", "result"],
             )?,
             stopped: IntGaugeVec::new(
                 Opts::new(
                     "linkseal_sink_stopped",
-                    "1 when a sink's endpoint said that it is gone (410), and nothing is delivered to it any more.",
+                    "1 while a sink is stopped because its endpoint is gone (410).",
                 ),
                 &["sink"],
             )?,
             lag_seconds: IntGaugeVec::new(
                 Opts::new(
                     "linkseal_sink_lag_seconds",
-                    "Age of the oldest event in the journal that a sink does not hold yet; 0 when it holds all.",
+                    "Age of the oldest event in the journal that a sink does not hold yet; 0 if it holds all.",
                 ),
                 &["sink"],
             )?,
             last_success: IntGaugeVec::new(
                 Opts::new(
                     "linkseal_sink_last_success_timestamp_seconds",
-                    "When a sink took a batch last, since the start; absent until it does.",
+                    "When a sink last accepted a batch; absent until it has since the start.",
                 ),
                 &["sink"],
             )?,
             dead_letters: IntCounterVec::new(
                 Opts::new(
                     "linkseal_dead_letters_total",
-                    "Events that were set aside because a sink's receiver refuses them.",
+                    "Events set aside because a sink's receiver rejected them.",
                 ),
                 &["sink"],
             )?,
             dead_letters_waiting: IntGaugeVec::new(
                 Opts::new(
                     "linkseal_dead_letters_waiting",
-                    "Events set aside that were neither delivered by a replay nor dropped.",
+                    "Events set aside that have been neither replayed successfully nor dropped.",
                 ),
                 &["sink"],
             )?,
             running: IntGauge::new(
                 "linkseal_delivery_running",
-                "1 while events are delivered to the sinks; 0 while that cannot start or go on, to all or to one, because of our own disk.",
+                "1 while events are delivered; 0 while delivery is paused, or the disk of events.dir holds up at least one sink.",
             )?,
             max_bytes: IntGauge::new(
                 "linkseal_journal_max_bytes",
-                "events.max_bytes: the size of the journal beyond which its oldest segments go.",
+                "events.max_bytes: the size beyond which the journal's oldest segments are removed.",
             )?,
         };
         registry.register(Box::new(metrics.events.clone()))?;
@@ -139,7 +139,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Makes the series of events that can come: they count from zero.
+    /// Creates the series of possible events, so that they count from zero.
     fn show_all(&self) {
         for kind in EventType::ALL {
             if kind.is_requested() {
@@ -152,8 +152,8 @@ impl Metrics {
         }
     }
 
-    /// Makes all series of a sink: they count from zero.
-    pub(super) fn show_sink(&self, name: &str) {
+    /// Creates all series of a sink, so that they count from zero.
+    pub(crate) fn show_sink(&self, name: &str) {
         for result in RESULTS {
             self.deliveries.with_label_values(&[name, result]);
         }
@@ -163,8 +163,8 @@ impl Metrics {
         }
     }
 
-    /// Forgets how a sink is that is no longer configured; what was counted stays.
-    pub(super) fn hide_sink(&self, name: &str) {
+    /// Removes the gauges of a sink that is no longer configured; its counters stay.
+    pub(crate) fn hide_sink(&self, name: &str) {
         let gauges = [
             &self.stopped,
             &self.lag,
@@ -173,13 +173,13 @@ impl Metrics {
             &self.dead_letters_waiting,
         ];
         for gauge in gauges {
-            // An error says that there is none.
+            // Fails when there is no such series.
             gauge.remove_label_values(&[name]).ok();
         }
     }
 
-    /// Counts an event that was written. `class`: `None` when it has no verdict.
-    pub(super) fn written(&self, kind: EventType, class: Option<Class>) {
+    /// Counts a written event, with the class of its verdict if it has one.
+    pub(crate) fn written(&self, kind: EventType, class: Option<Class>) {
         if let Some(series) = self.event(kind, class) {
             series.inc();
         }

@@ -1,26 +1,25 @@
-//! What of a client an event may keep: decided once, when the event is written. Verdicts are made
-//! from all that was sent, and are kept whatever is not.
+//! What an event keeps of a client, decided once, when the event is written. Verdicts are based on
+//! everything the client sent, and are always kept.
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::str::FromStr;
 
-/// What of clients is kept.
+/// What events keep of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Privacy {
-    /// How much of its address.
+    /// How much of the address.
     pub ip: IpPrivacy,
-    /// Whether its `User-Agent`.
+    /// Whether the `User-Agent` is kept.
     pub user_agent: bool,
-    /// Whether its `Referer`.
+    /// Whether the `Referer` is kept.
     pub referer: bool,
-    /// Whether a wish not to be tracked (`DNT: 1`, `Sec-GPC: 1`) is honoured: of such a client
-    /// neither address nor `User-Agent` nor `Referer` is kept. The event is.
+    /// Whether requests not to be tracked (`DNT: 1`, `Sec-GPC: 1`) are honoured: the event is then
+    /// written without address, `User-Agent` and `Referer`.
     pub honour_opt_out: bool,
 }
 
 impl Privacy {
-    /// What is kept of a client that did or did not ask not to be tracked.
+    /// What is kept of a client that has or has not opted out of tracking.
     pub fn of(self, opted_out: bool) -> Self {
         if self.honour_opt_out && opted_out {
             Self {
@@ -36,7 +35,7 @@ impl Privacy {
 }
 
 impl Default for Privacy {
-    /// As without a configuration: networks instead of addresses.
+    /// The default of the configuration: networks instead of addresses.
     fn default() -> Self {
         Self {
             ip: IpPrivacy::default(),
@@ -48,7 +47,7 @@ impl Default for Privacy {
 }
 
 impl From<IpPrivacy> for Privacy {
-    /// Everything but that of addresses.
+    /// The defaults, except for addresses.
     fn from(ip: IpPrivacy) -> Self {
         Self { ip, ..Self::default() }
     }
@@ -59,33 +58,20 @@ impl From<IpPrivacy> for Privacy {
 pub enum IpPrivacy {
     /// All of it.
     Full,
-    /// Its network: /24 of IPv4, /48 of IPv6 (what one household or site gets at most).
+    /// Its network: /24 of IPv4, /48 of IPv6 (the most that one household or site gets).
     #[default]
     Truncated,
     /// Nothing.
     None,
 }
 
-impl FromStr for IpPrivacy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "full" => Ok(Self::Full),
-            "truncated" => Ok(Self::Truncated),
-            "none" => Ok(Self::None),
-            other => Err(format!("`{other}` is not one of full, truncated, none")),
-        }
-    }
-}
-
 impl IpPrivacy {
-    /// Whether anything is kept.
+    /// Whether any part of the address is kept.
     pub fn keeps(self) -> bool {
         self != Self::None
     }
 
-    /// Writes what is kept of an address as text; IPv4 mapped into IPv6 is IPv4.
+    /// Writes the part that is kept as text; IPv4 mapped into IPv6 is written as IPv4.
     pub fn write(self, ip: IpAddr, out: &mut Vec<u8>) {
         // Writing into a Vec cannot fail.
         let _ = match (self, ip.to_canonical()) {
@@ -94,7 +80,7 @@ impl IpPrivacy {
             (Self::Truncated, IpAddr::V4(ip)) => {
                 let [a, b, c, _] = ip.octets();
                 for octet in [a, b, c] {
-                    super::json::decimal(out, u64::from(octet));
+                    crate::json::decimal(out, u64::from(octet));
                     out.push(b'.');
                 }
                 out.write_all(b"0/24")

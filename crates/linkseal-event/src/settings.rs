@@ -1,8 +1,7 @@
-//! What the event plane is told by the configuration (its `events` section).
+//! The settings of the event plane: the `events` section of the configuration.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -12,98 +11,86 @@ use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::{EventType, Privacy};
+use crate::event_type::EventType;
+use crate::privacy::Privacy;
 
 /// The settings of the journal and its sinks.
 #[derive(Clone, Debug)]
 pub struct EventSettings {
-    /// The journal's directory; made when it is missing.
+    /// The journal's directory; created if missing.
     pub dir: PathBuf,
-    /// What an event has survived before the answer goes out.
+    /// How durable an event is before its request is answered.
     pub durability: Durability,
-    /// How long delivered segments stay for replay.
+    /// How long delivered segments are kept for replay.
     pub keep: Duration,
-    /// The size of the journal beyond which its oldest segments go.
+    /// The journal's size beyond which its oldest segments are removed, in bytes.
     pub max_bytes: u64,
-    /// What of clients is kept.
+    /// What events keep of clients.
     pub privacy: Privacy,
-    /// Where events go.
+    /// Where events are delivered.
     pub sinks: Vec<SinkSettings>,
 }
 
-/// What an event has survived before the answer goes out.
+/// How durable an event is before its request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// It is in the journal's queue.
+    /// In the journal's queue only.
     Queued = 0,
-    /// The kernel has it: it survives the process.
+    /// Written to the kernel: survives a crash of the process.
     #[default]
     Written = 1,
-    /// The disk has it: it survives the machine.
+    /// Synced to disk: survives a power failure.
     Synced = 2,
-}
-
-impl FromStr for Durability {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "queued" => Ok(Self::Queued),
-            "written" => Ok(Self::Written),
-            "synced" => Ok(Self::Synced),
-            other => Err(format!("`{other}` is not one of queued, written, synced")),
-        }
-    }
 }
 
 /// One sink.
 #[derive(Clone, Debug)]
 pub struct SinkSettings {
-    /// Its name: metrics carry it, its cursors are named after it. Letters, digits, `-`, `_`.
+    /// Its name in metrics and file names: letters, digits, `-` and `_`.
     pub name: String,
-    /// The types of events it gets. `None`: all.
+    /// The event types it gets; `None` for all.
     pub types: Option<Vec<EventType>>,
-    /// What it is.
+    /// Its kind, with the settings of that kind.
     pub kind: SinkKind,
 }
 
-/// What a sink is.
+/// The kinds of sinks.
 #[derive(Clone, Debug)]
 pub enum SinkKind {
     /// NDJSON files.
     File(FileSettings),
     /// Signed HTTP requests (Standard Webhooks).
     Webhook(WebhookSettings),
-    /// A stream of NATS JetStream.
+    /// A NATS JetStream stream.
     Nats(NatsSettings),
 }
 
 /// The settings of a file sink.
 #[derive(Clone, Debug, Default)]
 pub struct FileSettings {
-    /// Their path; `%Y %m %d %H %M` (UTC, of the event's time) and `%%` are filled in.
+    /// The path of its files, with `%Y %m %d %H %M` (the event's time in UTC) and `%%`.
     pub path: String,
-    /// The size at which a file is finished and the next one begun. `None`: only time does that.
+    /// The size at which the next file is begun, in bytes; `None` for no limit.
     pub max_bytes: Option<u64>,
-    /// Whether finished files are compressed (zstd).
+    /// Whether finished files are compressed with zstd.
     pub compress: bool,
-    /// How long a file stays after its last event. `None`: for ever.
+    /// How long a file is kept after its last event; `None` to keep it indefinitely.
     pub keep: Option<Duration>,
 }
 
 /// The settings of a webhook.
 #[derive(Clone, Debug)]
 pub struct WebhookSettings {
-    /// Where requests go: http or https.
+    /// An http or https URL.
     pub url: Uri,
-    /// What signs them: each does, so that secrets can be exchanged without a gap.
+    /// Every secret signs every request, so that secrets can be rotated without a gap.
     pub secrets: Vec<WebhookSecret>,
-    /// Events in a request at most.
+    /// Most events in a request.
     pub batch: usize,
-    /// Certificates to trust beside the public ones.
+    /// CA certificates trusted in addition to the public ones.
     pub trust: Vec<CertificateDer<'static>>,
-    /// Whether it may be in a network that is not public: otherwise no one who may change its DNS
-    /// can point our requests into ours.
+    /// Whether its address may be private. If not, a change of its DNS records cannot direct our
+    /// requests into the internal network.
     pub allow_private: bool,
 }
 
@@ -111,15 +98,15 @@ pub struct WebhookSettings {
 #[derive(Clone)]
 pub struct WebhookSecret(Zeroizing<Vec<u8>>);
 
-/// Shortest and longest secret of a webhook, in bytes (Standard Webhooks).
+/// Lengths of a webhook's secret, in bytes (Standard Webhooks).
 const WEBHOOK_SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 
 impl WebhookSecret {
-    /// What a secret's file must hold, for messages.
-    pub const WANTED: &str = "a secret as Standard Webhooks writes it: whsec_ and 24 to 64 random bytes in base64 \
-         (such as from: echo whsec_$(openssl rand -base64 32))";
+    /// What a secret file must contain, for error messages.
+    pub const WANTED: &str = "a Standard Webhooks secret: whsec_ followed by 24 to 64 random bytes in base64 \
+         (create one with: echo whsec_$(openssl rand -base64 32))";
 
-    /// Reads a secret from its text. `None`: it is not [`WebhookSecret::WANTED`].
+    /// Parses a secret; `None` when it is not [`WebhookSecret::WANTED`].
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = BASE64.decode(text.trim().strip_prefix("whsec_")?).ok()?;
         WEBHOOK_SECRET
@@ -127,8 +114,7 @@ impl WebhookSecret {
             .then(|| Self(Zeroizing::new(bytes)))
     }
 
-    /// Its bytes, for signing.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }
@@ -139,29 +125,29 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
-/// The settings of a stream of NATS JetStream.
+/// The settings of a NATS sink.
 #[derive(Clone, Debug)]
 pub struct NatsSettings {
-    /// A `nats` or `tls` URL.
+    /// A nats or tls URL.
     pub url: String,
-    /// The subject.
+    /// The subject that events are published to.
     pub subject: String,
-    /// How we log in.
+    /// The credentials.
     pub login: NatsLogin,
-    /// Certificates to trust beside the public ones.
+    /// CA certificates trusted in addition to the public ones.
     pub trust: Vec<CertificateDer<'static>>,
 }
 
-/// How we log in at NATS.
+/// Credentials for NATS.
 #[derive(Clone, Debug)]
 pub enum NatsLogin {
-    /// Not at all.
+    /// No authentication.
     None,
-    /// With a token.
+    /// A token.
     Token(SecretString),
-    /// With a name and a password.
+    /// A user name and a password.
     User {
-        /// The name.
+        /// The user name.
         name: String,
         /// The password.
         password: SecretString,

@@ -31,8 +31,8 @@ async fn deliver_to(harness: &Harness, status: u16) -> Arc<Mutex<u16>> {
             allow_private: true,
         }),
     });
-    let (journal, tasks) = (&harness.journal, &harness.tasks);
-    harness.delivery.restart(journal, &events, tasks).await.unwrap();
+    harness.delivery.set_settings(events);
+    harness.delivery.renew(&harness.tasks).await;
     status
 }
 

@@ -11,8 +11,7 @@ use linkseal_domain::DomainName;
 use linkseal_domain::admission::Admission;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
-use linkseal_event::Journal;
-use linkseal_event::verdict::Classifier;
+use linkseal_event::EventRecorder;
 use linkseal_link::LinkKeys;
 use linkseal_net::shares::Turns;
 
@@ -37,8 +36,8 @@ pub struct Context {
     pub thumbprint: Arc<ArcSwapOption<String>>,
     /// Where challenges without an order of ours go. `None`: they are answered like all others.
     pub challenge_upstream: ArcSwapOption<ChallengeUpstream>,
-    /// Where events are written before the answer.
-    pub journal: Journal,
+    /// Judges requests, and writes their events before they are answered.
+    pub recorder: EventRecorder,
     /// The stored redirects.
     pub redirects: RedirectCache,
     /// The share of each network in looking them up.
@@ -47,8 +46,6 @@ pub struct Context {
     pub bodies: FairRoom,
     /// What is no longer led to.
     pub kills: KillSwitches,
-    /// What tells machines from people.
-    pub rules: Classifier,
     /// The time.
     pub clock: Clock,
     /// Counters.

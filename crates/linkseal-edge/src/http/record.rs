@@ -67,8 +67,10 @@ pub(super) fn upstream(x: &Exchange<'_>, authority: &str, prefix: &str) -> Appen
 
 /// Adds who asked, how, and what to think of it. `since_issue`: `None` without a link of ours.
 fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Duration>) -> Appending {
-    let context = &x.session.context;
-    let judged = context.rules.judge(event.kind, x.method, x.headers, since_issue);
+    let recorder = &x.session.context.recorder;
+    let judged = recorder
+        .classifier()
+        .judge(event.kind, x.method, x.headers, since_issue);
     let header = |name| x.headers.get(name).map(http::HeaderValue::as_bytes);
     event.client = Some(Client {
         ip: Some(x.session.connection.client.ip()),
@@ -84,7 +86,7 @@ fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Dura
         tls: x.session.connection.tls.as_ref().map(|tls| tls.version),
     });
     event.verdict = Some(judged.verdict);
-    context.rules.append(&context.journal, event)
+    recorder.record(event)
 }
 
 /// Remembers a token that is not right: gateways try a changed one before they try the right one.
@@ -92,8 +94,8 @@ pub(super) fn wrong_token(x: &Exchange<'_>, token: &str) {
     if let Some(message) = claimed_message(token) {
         x.session
             .context
-            .rules
-            .probed(message, x.session.connection.client.ip(), x.now);
+            .recorder
+            .note_invalid_token(message, x.session.connection.client.ip(), x.now);
     }
 }
 

@@ -26,11 +26,11 @@ use uuid::Uuid;
 
 use super::pattern::{MINUTE, Pattern};
 use super::{Sink, SinkError, finished};
-use crate::FileSettings;
 use crate::event::head;
-use crate::frame;
-use crate::reader::Record;
-use crate::segment::{create_dir, sync_parent};
+use crate::files::{create_dir, sync_parent};
+use crate::journal::Record;
+use crate::journal::frame;
+use crate::settings::FileSettings;
 
 /// Most events between two fsyncs.
 const BATCH: usize = 4096;
@@ -84,11 +84,11 @@ impl Sink for FileSink {
         BATCH
     }
 
-    fn expect_earlier(&mut self) {
+    fn allow_earlier(&mut self) {
         self.earlier = true;
     }
 
-    async fn tend(&mut self, now: Timestamp) {
+    async fn maintain(&mut self, now: Timestamp) {
         if !self.settings.compress && self.settings.keep.is_none() {
             return;
         }
@@ -97,7 +97,7 @@ impl Sink for FileSink {
         let (pattern, settings) = (self.pattern.clone(), self.settings.clone());
         let tended = self
             .tasks
-            .spawn_blocking(move || finished::tend(&pattern, &settings, now));
+            .spawn_blocking(move || finished::maintain(&pattern, &settings, now));
         if let Err(error) = tended.await {
             tracing::error!(%error, "finished files of a sink are no longer looked after");
         }
@@ -300,236 +300,4 @@ fn open(path: &Path) -> io::Result<(File, Option<Last>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(boot: Uuid, seq: u64, time: &str) -> Record {
-        let json = format!(
-            r#"{{"id":"{}","seq":{seq},"boot":"{boot}","type":"open","time":"{time}","node":"edge-1"}}"#,
-            Uuid::nil()
-        );
-        Record {
-            boot,
-            seq,
-            json: json.into(),
-        }
-    }
-
-    fn sink(dir: &Path, name: &str) -> FileSink {
-        sized(dir, name, None)
-    }
-
-    fn sized(dir: &Path, name: &str, max_bytes: Option<u64>) -> FileSink {
-        let path = dir.join(name).to_str().unwrap().to_owned();
-        let pattern = Pattern::parse(&path).unwrap();
-        let settings = FileSettings {
-            path,
-            max_bytes,
-            ..FileSettings::default()
-        };
-        FileSink::new(pattern, &settings, &Tasks::new())
-    }
-
-    fn seqs(path: &Path) -> Vec<u64> {
-        let text = fs::read_to_string(path).unwrap();
-        assert!(text.ends_with('\n'));
-        text.lines()
-            .map(|l| serde_json::from_str::<Last>(l).unwrap().seq)
-            .collect()
-    }
-
-    const TIME: &str = "2026-11-22T09:30:00.5Z";
-
-    #[tokio::test]
-    async fn events_go_to_the_file_of_their_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut sink = sink(dir.path(), "%Y/%m/%d-%H.ndjson");
-        let boot = Uuid::max();
-        let batch = [
-            record(boot, 1, TIME),
-            record(boot, 2, "2026-11-22T09:59:59Z"),
-            record(boot, 3, "2026-11-22T10:00:00Z"),
-            // The clock was set back.
-            record(boot, 4, "2026-11-22T09:00:00Z"),
-        ];
-        sink.deliver(&batch).await.unwrap();
-        sink.deliver(&[record(boot, 5, "2026-11-22T09:01:00Z")]).await.unwrap();
-        assert_eq!(seqs(&dir.path().join("2026/11/22-09.ndjson")), [1, 2, 4, 5]);
-        assert_eq!(seqs(&dir.path().join("2026/11/22-10.ndjson")), [3]);
-    }
-
-    #[tokio::test]
-    async fn a_batch_torn_at_any_byte_is_completed_and_each_event_is_there_once() {
-        let boot = Uuid::max();
-        let batch: Vec<_> = (1..=3).map(|seq| record(boot, seq, TIME)).collect();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("e.ndjson");
-        sink(dir.path(), "e.ndjson").deliver(&batch).await.unwrap();
-        let whole = fs::read(&path).unwrap();
-        for cut in 0..=whole.len() {
-            fs::write(&path, &whole[..cut]).unwrap();
-            // The next process gets the batch again, and more.
-            let mut again = batch.clone();
-            again.push(record(boot, 4, TIME));
-            sink(dir.path(), "e.ndjson").deliver(&again).await.unwrap();
-            assert_eq!(seqs(&path), [1, 2, 3, 4], "cut at {cut}");
-        }
-        // Another boot counts again.
-        sink(dir.path(), "e.ndjson")
-            .deliver(&[record(Uuid::from_u128(7), 2, TIME)])
-            .await
-            .unwrap();
-        assert_eq!(seqs(&path), [1, 2, 3, 4, 2]);
-    }
-
-    #[tokio::test]
-    async fn an_event_that_was_set_aside_is_written_behind_later_ones() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut sink = sink(dir.path(), "e.ndjson");
-        let boot = Uuid::max();
-        sink.deliver(&[record(boot, 3, TIME), record(boot, 7, TIME)])
-            .await
-            .unwrap();
-        sink.expect_earlier();
-        sink.deliver(&[record(boot, 5, TIME)]).await.unwrap();
-        sink.deliver(&[record(boot, 8, TIME)]).await.unwrap();
-        // A batch that comes again is still known.
-        sink.deliver(&[record(boot, 8, TIME), record(boot, 9, TIME)])
-            .await
-            .unwrap();
-        assert_eq!(seqs(&dir.path().join("e.ndjson")), [3, 7, 5, 8, 9]);
-    }
-
-    #[tokio::test]
-    async fn a_path_that_cannot_be_written_is_tried_again() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("sub"), "a file").unwrap();
-        let mut sink = sink(dir.path(), "sub/e.ndjson");
-        let error = sink.deliver(&[record(Uuid::nil(), 1, TIME)]).await.unwrap_err();
-        assert!(error.cause.contains("sub/e.ndjson"), "{}", error.cause);
-        fs::remove_file(dir.path().join("sub")).unwrap();
-        sink.deliver(&[record(Uuid::nil(), 1, TIME)]).await.unwrap();
-        assert_eq!(seqs(&dir.path().join("sub/e.ndjson")), [1]);
-    }
-
-    /// All events in the files of a folder, by file name.
-    fn all(dir: &Path) -> Vec<(String, Vec<u64>)> {
-        let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-        files.sort();
-        let name = |p: &PathBuf| p.file_name().unwrap().to_str().unwrap().to_owned();
-        files.iter().map(|p| (name(p), seqs(p))).collect()
-    }
-
-    #[tokio::test]
-    async fn a_full_file_is_put_away_between_batches_whatever_crashes() {
-        let boot = Uuid::max();
-        let batches: Vec<Vec<_>> = (0..4)
-            .map(|n| (n * 3 + 1..=n * 3 + 3).map(|seq| record(boot, seq, TIME)).collect())
-            .collect();
-        let size = batches[0].iter().map(|r| r.json.len() as u64 + 1).sum();
-        // A crash after any batch but before its cursor was saved: the batch comes again.
-        for crash in 0..batches.len() {
-            let dir = tempfile::tempdir().unwrap();
-            let mut sink = sized(dir.path(), "e.ndjson", Some(size));
-            for batch in &batches[..=crash] {
-                sink.deliver(batch).await.unwrap();
-            }
-            let mut sink = sized(dir.path(), "e.ndjson", Some(size));
-            for batch in &batches[crash..] {
-                sink.deliver(batch).await.unwrap();
-            }
-            let expected = [
-                ("e.ndjson".to_owned(), vec![10, 11, 12]),
-                ("e.part-0001.ndjson".to_owned(), vec![1, 2, 3]),
-                ("e.part-0002.ndjson".to_owned(), vec![4, 5, 6]),
-                ("e.part-0003.ndjson".to_owned(), vec![7, 8, 9]),
-            ];
-            assert_eq!(all(dir.path()), expected, "crash after batch {crash}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_changed_under_our_feet_is_opened_again_and_nothing_more_is_lost() {
-        type Change = (&'static str, fn(&Path), &'static [u64]);
-        let changes: [Change; 7] = [
-            (
-                "removed",
-                |dir| fs::remove_file(dir.join("sub/e.ndjson")).unwrap(),
-                &[2, 3],
-            ),
-            (
-                "renamed, as by logrotate",
-                |dir| fs::rename(dir.join("sub/e.ndjson"), dir.join("sub/e.1")).unwrap(),
-                &[2, 3],
-            ),
-            (
-                "replaced",
-                |dir| {
-                    fs::rename(dir.join("sub/e.ndjson"), dir.join("sub/e.1")).unwrap();
-                    File::create(dir.join("sub/e.ndjson")).unwrap();
-                },
-                &[2, 3],
-            ),
-            (
-                "cut, as by copytruncate",
-                |dir| {
-                    let file = OpenOptions::new().write(true).open(dir.join("sub/e.ndjson")).unwrap();
-                    file.set_len(0).unwrap();
-                },
-                &[2, 3],
-            ),
-            (
-                "cut in the middle of a line",
-                |dir| {
-                    let file = OpenOptions::new().write(true).open(dir.join("sub/e.ndjson")).unwrap();
-                    file.set_len(20).unwrap();
-                },
-                &[2, 3],
-            ),
-            (
-                "its folder removed",
-                |dir| fs::remove_dir_all(dir.join("sub")).unwrap(),
-                &[2, 3],
-            ),
-            (
-                "its folder renamed",
-                |dir| fs::rename(dir.join("sub"), dir.join("old")).unwrap(),
-                &[2, 3],
-            ),
-        ];
-        for (what, change, expected) in changes {
-            let dir = tempfile::tempdir().unwrap();
-            let mut sink = sink(dir.path(), "sub/e.ndjson");
-            sink.deliver(&[record(Uuid::max(), 1, TIME)]).await.unwrap();
-            change(dir.path());
-            sink.deliver(&[record(Uuid::max(), 2, TIME)]).await.unwrap();
-            sink.deliver(&[record(Uuid::max(), 3, TIME)]).await.unwrap();
-            assert_eq!(seqs(&dir.path().join("sub/e.ndjson")), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn what_was_written_to_a_file_without_a_name_is_not_held() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("e.ndjson");
-        let (file, holds) = open(&path).unwrap();
-        let mut open = Open {
-            minute: String::new(),
-            path: path.clone(),
-            file,
-            size: 0,
-            holds,
-        };
-        open.append(b"{}\n").unwrap();
-        fs::remove_file(&path).unwrap();
-        assert!(open.append(b"{}\n").is_err());
-    }
-
-    #[test]
-    fn an_error_says_what_to_do() {
-        let said = |kind: io::ErrorKind| explained(Path::new("/archive/e.ndjson"), &kind.into());
-        assert!(said(io::ErrorKind::PermissionDenied).contains("let this user write to its folder"));
-        assert!(said(io::ErrorKind::ReadOnlyFilesystem).contains("/archive/e.ndjson"));
-        assert!(said(io::ErrorKind::StorageFull).contains("make room"));
-    }
-}
+mod tests;

@@ -13,9 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use linkseal_base::clock::Timestamp;
 
 use super::pattern::{COMPRESSED, Pattern, part};
-use crate::FileSettings;
-use crate::segment::sync_parent;
-use crate::whole;
+use crate::files;
+use crate::files::sync_parent;
+use crate::settings::FileSettings;
 
 /// A file named after another time than the present is finished when nothing came for this long.
 /// Events that come even later become a part of their own.
@@ -35,7 +35,7 @@ pub(super) fn put_away(path: &Path) -> io::Result<()> {
 
 /// Removes what is too old and compresses what is finished. What fails is logged and comes again
 /// the next time.
-pub(super) fn tend(pattern: &Pattern, settings: &FileSettings, now: Timestamp) {
+pub(super) fn maintain(pattern: &Pattern, settings: &FileSettings, now: Timestamp) {
     let files = match pattern.files() {
         Ok(files) => files,
         Err(error) => {
@@ -44,13 +44,13 @@ pub(super) fn tend(pattern: &Pattern, settings: &FileSettings, now: Timestamp) {
         }
     };
     for path in files {
-        if let Err(error) = tend_file(&path, pattern, settings, now) {
+        if let Err(error) = maintain_file(&path, pattern, settings, now) {
             tracing::error!(%error, path = %path.display(), "a finished file cannot be compressed or removed; trying again");
         }
     }
 }
 
-fn tend_file(path: &Path, pattern: &Pattern, settings: &FileSettings, now: Timestamp) -> io::Result<()> {
+fn maintain_file(path: &Path, pattern: &Pattern, settings: &FileSettings, now: Timestamp) -> io::Result<()> {
     let modified = fs::metadata(path)?.modified()?;
     let age = now.saturating_since(timestamp(modified));
     if settings.keep.is_some_and(|keep| age > keep) {
@@ -82,7 +82,7 @@ fn compress(path: &Path, modified: SystemTime) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     // Its age is that of its last event.
-    whole::put(&target, path, Some(modified), |out| {
+    files::replace(&target, path, Some(modified), |out| {
         let mut encoder = encoder(out)?;
         io::copy(&mut File::open(path)?, &mut encoder)?;
         encoder.finish().map(drop)
@@ -104,7 +104,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// What a file is called once it is compressed.
 pub(crate) fn compressed(path: &Path) -> PathBuf {
-    whole::with_suffix(path, COMPRESSED)
+    files::with_suffix(path, COMPRESSED)
 }
 
 fn timestamp(time: SystemTime) -> Timestamp {
@@ -148,11 +148,11 @@ mod tests {
         fs::write(dir.path().join("2020-01-02.part-0001.ndjson"), &text).unwrap();
         fs::write(dir.path().join("other.txt"), &text).unwrap();
         // The one of another day may still get late events, a part does not.
-        tend(&pattern, &settings, now);
+        maintain(&pattern, &settings, now);
         let current = current.file_name().unwrap().to_str().unwrap().to_owned();
         let part = "2020-01-02.part-0001.ndjson.zst";
         assert_eq!(names(dir.path()), ["2020-01-01.ndjson", part, &current, "other.txt"]);
-        tend(&pattern, &settings, now + SETTLED * 2);
+        maintain(&pattern, &settings, now + SETTLED * 2);
         assert_eq!(
             names(dir.path()),
             ["2020-01-01.ndjson.zst", part, &current, "other.txt"]
@@ -161,7 +161,7 @@ mod tests {
         assert!(packed.len() < text.len() / 10);
         assert_eq!(zstd::decode_all(&packed[..]).unwrap(), text.as_bytes());
         // Compressing did not make it younger.
-        tend(&pattern, &settings, now + Duration::from_secs(7300));
+        maintain(&pattern, &settings, now + Duration::from_secs(7300));
         assert_eq!(names(dir.path()), ["other.txt"]);
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
         // While it was written.
         fs::write(dir.path().join("2020-01-01.ndjson.zst.new"), "torn").unwrap();
-        tend(&pattern, &settings, later);
+        maintain(&pattern, &settings, later);
         assert_eq!(names(dir.path()), ["2020-01-01.ndjson.zst"]);
         // Before the old one was removed.
         fs::write(&path, "one\n").unwrap();
@@ -186,7 +186,7 @@ mod tests {
             .unwrap()
             .set_modified(modified)
             .unwrap();
-        tend(&pattern, &settings, later);
+        maintain(&pattern, &settings, later);
         assert_eq!(names(dir.path()), ["2020-01-01.ndjson.zst"]);
         assert_eq!(zstd::decode_all(&fs::read(&packed).unwrap()[..]).unwrap(), b"one\n");
         // Late events are no crash.
@@ -197,8 +197,8 @@ mod tests {
             .unwrap()
             .set_modified(modified + Duration::from_secs(1))
             .unwrap();
-        tend(&pattern, &settings, later);
-        tend(&pattern, &settings, later);
+        maintain(&pattern, &settings, later);
+        maintain(&pattern, &settings, later);
         let part = dir.path().join("2020-01-01.part-0001.ndjson.zst");
         assert_eq!(zstd::decode_all(&fs::read(part).unwrap()[..]).unwrap(), b"two\n");
         assert_eq!(zstd::decode_all(&fs::read(&packed).unwrap()[..]).unwrap(), b"one\n");

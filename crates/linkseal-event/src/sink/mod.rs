@@ -25,21 +25,21 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use uuid::Uuid;
 
-pub(super) use self::file::open_lines;
-pub(super) use self::finished::{compressed, encoder};
-pub(super) use self::pattern::COMPRESSED;
+pub(crate) use self::file::open_lines;
+pub(crate) use self::finished::{compressed, encoder};
+pub(crate) use self::pattern::COMPRESSED;
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::shutdown::Tasks;
 use linkseal_net::tls_client::{self, Trust};
 
-use super::reader::Record;
-use super::{SinkKind, SinkSettings};
+use crate::journal::Record;
+use crate::settings::{SinkKind, SinkSettings};
 
 /// Longest name of a sink: it is part of file names.
 const NAME_MAX: usize = 64;
 /// Something that keeps events.
 #[async_trait]
-pub(super) trait Sink: Send + Sync {
+pub(crate) trait Sink: Send + Sync {
     /// Takes a batch, which is not empty. `Ok` means that it holds all of it, whatever happens
     /// next. After an error the same batch comes again.
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError>;
@@ -48,52 +48,52 @@ pub(super) trait Sink: Send + Sync {
     fn batch(&self) -> usize;
 
     /// Whether a batch that was given must come again as it was, also after a restart.
-    fn repeats(&self) -> bool {
+    fn needs_stable_batches(&self) -> bool {
         false
     }
 
     /// What is given next is not a batch that comes again: it is to be taken even if it was given
     /// before.
-    fn begin_anew(&mut self) {}
+    fn forget_accepted(&mut self) {}
 
     /// The next batch happened before what the sink may hold already, and is to be taken all the
     /// same: it was set aside then.
-    fn expect_earlier(&mut self) {}
+    fn allow_earlier(&mut self) {}
 
     /// Puts its house in order. Called now and then, when it holds all that it was given.
-    async fn tend(&mut self, _now: Timestamp) {}
+    async fn maintain(&mut self, _now: Timestamp) {}
 }
 
 /// Why a sink did not take a batch.
 #[derive(Debug)]
-pub(super) struct SinkError {
+pub(crate) struct SinkError {
     /// For the log.
-    pub(super) cause: String,
+    pub(crate) cause: String,
     /// Whether and when it may be asked again.
-    pub(super) again: Again,
+    pub(crate) retry: Retry,
 }
 
 /// When a sink may be asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
+pub(crate) enum Retry {
     /// After its usual pause.
     Later,
     /// After as long as it said.
     After(Duration),
     /// It refuses something in this batch, and would do so again.
-    Refused,
+    Rejected,
     /// It refuses this batch, and perhaps any other: it may be its address or our credentials that
     /// are wrong, rather than an event.
-    RefusedAll,
+    AllRejected,
     /// Not before someone changes something: it says that it is gone for good.
     Never,
 }
 
 impl SinkError {
-    pub(super) fn later(cause: impl Into<String>) -> Self {
+    pub(crate) fn later(cause: impl Into<String>) -> Self {
         Self {
             cause: cause.into(),
-            again: Again::Later,
+            retry: Retry::Later,
         }
     }
 }
@@ -135,7 +135,7 @@ pub enum SinkSetupError {
 
 /// The files there are of a sink, finished ones and compressed ones among them. Only file sinks
 /// have any.
-pub(super) fn files(settings: &SinkSettings) -> Result<io::Result<Vec<PathBuf>>, SinkSetupError> {
+pub(crate) fn files(settings: &SinkSettings) -> Result<io::Result<Vec<PathBuf>>, SinkSetupError> {
     match &settings.kind {
         SinkKind::File(file) => {
             let pattern = pattern::Pattern::parse(&file.path).map_err(|field| SinkSetupError::Path {
@@ -161,7 +161,7 @@ pub fn sink_files(path: &str) -> io::Result<Vec<PathBuf>> {
 
 /// Makes a sink as configured.
 /// `tasks`: where its blocking work runs, so that it has ended when they have.
-pub(super) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Result<Box<dyn Sink>, SinkSetupError> {
+pub(crate) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Result<Box<dyn Sink>, SinkSetupError> {
     let name = || settings.name.clone();
     let trust = |cause: rustls::Error| SinkSetupError::Trust {
         name: name(),
@@ -219,8 +219,8 @@ fn event_id(record: &Record) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FileSettings;
     use super::*;
+    use crate::settings::FileSettings;
 
     #[test]
     fn wrong_settings_are_named() {

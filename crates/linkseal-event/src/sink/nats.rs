@@ -22,9 +22,9 @@ use linkseal_base::fault::with_causes;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 
-use super::{Again, Sink, SinkError, event_id};
-use crate::reader::Record;
-use crate::{NatsLogin, NatsSettings};
+use super::{Retry, Sink, SinkError, event_id};
+use crate::journal::Record;
+use crate::settings::{NatsLogin, NatsSettings};
 
 /// Most events read from the journal at once.
 const BATCH: usize = 1_000;
@@ -119,10 +119,10 @@ impl NatsSink {
 
     fn refused(&self, error: &PublishError) -> SinkError {
         let subject = &self.settings.subject;
-        let again = if is_too_large(error) {
-            Again::Refused
+        let retry = if is_too_large(error) {
+            Retry::Rejected
         } else {
-            Again::Later
+            Retry::Later
         };
         let cause = match error.kind() {
             PublishErrorKind::StreamNotFound => format!(
@@ -136,7 +136,7 @@ impl NatsSink {
             ),
             _ => format!("{}: {}", self.settings.url, with_causes(error)),
         };
-        SinkError { cause, again }
+        SinkError { cause, retry }
     }
 }
 

@@ -44,7 +44,7 @@ async fn an_open_is_the_pixel_and_one_event() {
 async fn an_answer_waits_for_the_disk_where_that_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     for via in BOTH {
-        let edge = Edge::with(|_| {}, |c| c.journal = journal(dir.path(), Durability::Synced));
+        let edge = Edge::with(|_| {}, |c| c.recorder = recorder(dir.path(), Durability::Synced));
         let got = edge.get(via, CUSTOMER, &click("acme", "https://example.com/")).await;
         assert_eq!(got.header(LOCATION), "https://example.com/");
     }
@@ -54,7 +54,7 @@ async fn an_answer_waits_for_the_disk_where_that_is_asked_for() {
 #[tokio::test]
 async fn a_closed_journal_breaks_no_redirect() {
     let edge = Edge::new();
-    edge.context.journal.close(Duration::from_secs(30));
+    edge.context.recorder.journal().close(Duration::from_secs(30));
     let got = edge
         .get(BOTH[1], CUSTOMER, &click("acme", "https://example.com/"))
         .await;

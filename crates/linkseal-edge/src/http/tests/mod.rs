@@ -36,7 +36,7 @@ use linkseal_domain::registry::{Entry, Registry};
 use linkseal_domain::ssl::{CertificateInfo, Reason};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_event::verdict::Classifier;
-use linkseal_event::{Durability, EventSettings, IpPrivacy, Journal};
+use linkseal_event::{Durability, EventRecorder, EventSettings, IpPrivacy, Journal};
 use linkseal_link::{Destination, LinkKey, LinkKeys, Message, Minter};
 use linkseal_net::shares::Turns;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -168,13 +168,12 @@ impl Edge {
             admission: Arc::clone(&admission) as Arc<dyn Admission>,
             thumbprint: Arc::new(ArcSwapOption::from_pointee("thumb".to_owned())),
             challenge_upstream: ArcSwapOption::empty(),
-            journal: journal(dir.path(), Durability::Written),
+            recorder: recorder(dir.path(), Durability::Written),
             redirects,
             lookups: Turns::new(16),
             bodies: FairRoom::new(256, 64),
             connections: crate::limits::Limits::new(10_000),
             kills: KillSwitches::new(),
-            rules: Classifier::builtin().unwrap(),
             clock,
             metrics: Metrics::register(&metrics).unwrap(),
             draining: Arc::new(AtomicBool::new(false)),
@@ -287,7 +286,7 @@ fn events_in(dir: &Path) -> Vec<serde_json::Value> {
     found
 }
 
-fn journal(dir: &Path, durability: Durability) -> Journal {
+fn recorder(dir: &Path, durability: Durability) -> EventRecorder {
     let settings = EventSettings {
         dir: dir.to_owned(),
         durability,
@@ -297,7 +296,8 @@ fn journal(dir: &Path, durability: Durability) -> Journal {
         sinks: Vec::new(),
     };
     let metrics = linkseal_event::Metrics::register(&prometheus::Registry::new()).unwrap();
-    Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap()
+    let journal = Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap();
+    EventRecorder::new(Classifier::builtin().unwrap(), journal)
 }
 
 fn key() -> LinkKey {

@@ -136,10 +136,11 @@ async fn a_known_network_is_said_and_clients_that_opted_out_leave_nothing() {
     let file = edge.dir.path().join("networks.txt");
     std::fs::write(&file, "203.0.113.0/24 scanner gateway-7\n").unwrap();
     edge.context
-        .rules
+        .recorder
+        .classifier()
         .set_networks(linkseal_event::Networks::read(&file).unwrap());
     edge.send(BOTH[0], CUSTOMER, request(&link(1, 0)), "").await;
-    edge.context.journal.set_privacy(linkseal_event::Privacy {
+    edge.context.recorder.journal().set_privacy(linkseal_event::Privacy {
         honour_opt_out: true,
         ..IpPrivacy::Full.into()
     });

@@ -11,9 +11,9 @@ use http::HeaderValue;
 use linkseal_base::clock::Timestamp;
 use uuid::Uuid;
 
-use crate::WebhookSecret;
 use crate::event::head;
-use crate::reader::Record;
+use crate::journal::Record;
+use crate::settings::WebhookSecret;
 use crate::sink::event_id;
 
 /// Most bytes of events in one body, unless a single one is larger. With what is around them it

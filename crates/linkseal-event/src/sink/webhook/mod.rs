@@ -31,9 +31,9 @@ use uuid::Uuid;
 
 use self::connect::Connector;
 use self::message::Message;
-use super::{Again, Sink, SinkError};
-use crate::reader::Record;
-use crate::{WebhookSecret, WebhookSettings};
+use super::{Retry, Sink, SinkError};
+use crate::journal::Record;
+use crate::settings::{WebhookSecret, WebhookSettings};
 
 /// For one request, from connecting to the answer's head: Standard Webhooks wants 15 to 30 s.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -112,8 +112,8 @@ impl WebhookSink {
 
     fn refusal(&self, status: StatusCode, headers: &HeaderMap, said: &str) -> SinkError {
         let asked = headers.get(RETRY_AFTER).filter(|_| may_ask(status));
-        let again = match asked.and_then(|v| pause_asked(v, self.clock.now())) {
-            Some(pause) => Again::After(pause),
+        let retry = match asked.and_then(|v| pause_asked(v, self.clock.now())) {
+            Some(pause) => Retry::After(pause),
             None => meaning(status),
         };
         let advice = match status {
@@ -132,7 +132,7 @@ impl WebhookSink {
         };
         SinkError {
             cause: format!("{} answered {status}{advice}{said}", self.host()),
-            again,
+            retry,
         }
     }
 
@@ -159,22 +159,22 @@ impl Sink for WebhookSink {
         self.batch
     }
 
-    fn repeats(&self) -> bool {
+    fn needs_stable_batches(&self) -> bool {
         true
     }
 
-    fn begin_anew(&mut self) {
+    fn forget_accepted(&mut self) {
         self.taken = None;
     }
 }
 
 /// What a status other than 2xx says of another attempt.
-fn meaning(status: StatusCode) -> Again {
+fn meaning(status: StatusCode) -> Retry {
     match status {
-        StatusCode::GONE => Again::Never,
+        StatusCode::GONE => Retry::Never,
         // They are about the moment, not about what was sent.
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Again::Later
+            Retry::Later
         }
         // They may be about any request of ours.
         StatusCode::UNAUTHORIZED
@@ -184,9 +184,9 @@ fn meaning(status: StatusCode) -> Again {
         | StatusCode::METHOD_NOT_ALLOWED
         | StatusCode::PROXY_AUTHENTICATION_REQUIRED
         | StatusCode::MISDIRECTED_REQUEST
-        | StatusCode::UPGRADE_REQUIRED => Again::RefusedAll,
-        s if s.is_client_error() => Again::Refused,
-        _ => Again::Later,
+        | StatusCode::UPGRADE_REQUIRED => Retry::AllRejected,
+        s if s.is_client_error() => Retry::Rejected,
+        _ => Retry::Later,
     }
 }
 

@@ -1,0 +1,146 @@
+//! Which events each sink gets, and in what order.
+
+use super::*;
+
+#[tokio::test]
+async fn each_sink_gets_its_types_in_order_and_stopping_delivers_the_rest() {
+    let node = Node::new(&[("all", None), ("clicks", Some(EventType::Click))]);
+    let journal = node.boot();
+    append(&journal, EventType::Open, 0..5).await;
+    let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+    append(&journal, EventType::Click, 5..10).await;
+    node.wait(|| node.held("all") == slugs(0..10)).await;
+    append(&journal, EventType::Open, 10..12).await;
+    append(&journal, EventType::Click, 12..15).await;
+    assert!(delivery.stop(DEADLINE).await);
+    assert_eq!(node.held("all"), slugs(0..15));
+    assert_eq!(node.held("clicks"), [slugs(5..10), slugs(12..15)].concat());
+    assert_eq!(journal.metrics().lag.with_label_values(&["clicks"]).get(), 0);
+}
+
+#[tokio::test]
+async fn a_dead_sink_holds_up_nobody_and_gets_everything_once_it_lives() {
+    let node = Node::new(&[("good", None), ("dead", None)]);
+    node.break_sink("dead");
+    let journal = node.boot();
+    let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+    append(&journal, EventType::Click, 0..20).await;
+    node.wait(|| node.held("good") == slugs(0..20)).await;
+    node.wait(|| journal.metrics().deliveries.with_label_values(&["dead", "retry"]).get() >= 3)
+        .await;
+    node.wait(|| journal.metrics().lag.with_label_values(&["dead"]).get() == 20)
+        .await;
+    node.heal_sink("dead");
+    append(&journal, EventType::Click, 20..30).await;
+    node.wait(|| node.held("dead") == slugs(0..30)).await;
+    node.wait(|| node.held("good") == slugs(0..30)).await;
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn a_later_boot_delivers_the_earlier_ones_first_when_their_processes_are_gone() {
+    let node = Node::new(&[("archive", None)]);
+    node.break_sink("archive");
+    let first = node.boot();
+    let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+    append(&first, EventType::Click, 0..3).await;
+    assert!(
+        delivery.stop(DEADLINE).await,
+        "a sink that fails does not keep the program from stopping"
+    );
+    node.heal_sink("archive");
+
+    let second = node.boot();
+    let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+    append(&second, EventType::Click, 5..8).await;
+    // The first process still runs.
+    append(&first, EventType::Click, 3..5).await;
+    for _ in 0..20 {
+        node.clock.advance(LOCK_EVERY);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.held("archive"), slugs(0..0));
+    drop(first);
+    node.wait(|| node.held("archive") == slugs(0..8)).await;
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn a_new_sink_gets_what_happens_from_then_on() {
+    let node = Node::new(&[("old", None)]);
+    let journal = node.boot();
+    let tasks = Tasks::new();
+    let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
+    append(&journal, EventType::Click, 0..3).await;
+    node.wait(|| node.held("old") == slugs(0..3)).await;
+    assert!(delivery.stop(DEADLINE).await);
+    // A reload adds one.
+    let mut settings = node.settings.clone();
+    settings.sinks.push(SinkSettings {
+        name: "new".into(),
+        types: None,
+        kind: file(node.dir.path().join("new/e.ndjson")),
+    });
+    let delivery = Delivery::start(&journal, &settings, &tasks).unwrap();
+    append(&journal, EventType::Click, 3..6).await;
+    node.wait(|| node.held("new") == slugs(3..6) && node.held("old") == slugs(0..6))
+        .await;
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn a_sink_with_types_that_has_nothing_writes_no_cursor_for_each_batch() {
+    use std::os::unix::fs::MetadataExt;
+    let node = Node::new(&[("all", None), ("clicks", Some(EventType::Click))]);
+    let journal = node.boot();
+    let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+    node.wait(|| journal.metrics().running.get() == 1).await;
+    let cursor = journal.folder().join("cursor-clicks");
+    let inode = || std::fs::metadata(&cursor).unwrap().ino();
+    let text = || std::fs::read_to_string(&cursor).unwrap();
+    let before = (inode(), text());
+    let lag = || journal.metrics().lag.with_label_values(&["clicks"]).get();
+    for n in 0..4 {
+        append(&journal, EventType::Open, n * 5..n * 5 + 5).await;
+        let until = n * 5 + 5;
+        // Without time passing.
+        let done = async {
+            while node.held("all").len() as u32 != until || lag() != 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), done).await.unwrap();
+    }
+    assert_eq!((inode(), text()), before);
+    // After a while it is, and when it ends.
+    node.clock.advance(Duration::from_secs(61));
+    append(&journal, EventType::Open, 20..21).await;
+    node.wait(|| text() != before.1).await;
+    append(&journal, EventType::Open, 21..24).await;
+    assert!(delivery.stop(DEADLINE).await);
+    assert_eq!(text(), "24\n");
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_read_does_not_hold_up_what_is_behind_it() {
+    let node = Node::new(&[("archive", None)]);
+    node.break_sink("archive");
+    let first = node.boot();
+    let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+    node.wait(|| first.metrics().running.get() == 1).await;
+    append(&first, EventType::Click, 0..3).await;
+    assert!(delivery.stop(DEADLINE).await);
+    let folder = first.folder().to_owned();
+    drop(first);
+    // A bad sector: opening works, reading does not.
+    let found = segment::segments(&folder).unwrap().remove(0);
+    std::fs::remove_file(&found.path).unwrap();
+    std::fs::create_dir(&found.path).unwrap();
+    node.heal_sink("archive");
+    let second = node.boot();
+    let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+    append(&second, EventType::Click, 3..6).await;
+    node.wait(|| node.held("archive") == slugs(3..6)).await;
+    assert!(folder.exists(), "retention takes none of it for delivered");
+    assert!(delivery.stop(DEADLINE).await);
+}

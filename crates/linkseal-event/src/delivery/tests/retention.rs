@@ -1,0 +1,130 @@
+//! Which segments are removed, and when.
+
+use super::*;
+
+#[tokio::test]
+async fn delivered_segments_go_after_a_while_and_undelivered_ones_stay() {
+    let node = Node::new(&[("good", None), ("dead", None)]);
+    node.break_sink("dead");
+    let first = node.boot();
+    let boot = first.boot();
+    let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+    append(&first, EventType::Click, 0..3).await;
+    assert!(delivery.stop(DEADLINE).await);
+    drop(first);
+
+    let second = node.boot();
+    let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+    node.wait(|| node.held("good") == slugs(0..3)).await;
+    node.clock.advance(node.settings.keep * 2);
+    // Several passes later it is still there, because one sink lacks it.
+    node.wait(|| journal_age(&node.settings.dir, boot, &node.clock) < 2 * RETENTION_EVERY)
+        .await;
+    assert_eq!(segments(&node.settings.dir, boot), 1);
+    node.heal_sink("dead");
+    // Its cursor too: until that is saved, the segment's time starts again.
+    let lag = || second.metrics().lag.with_label_values(&["dead"]).get();
+    node.wait(|| node.held("dead") == slugs(0..3) && lag() == 0).await;
+    assert_eq!(segments(&node.settings.dir, boot), 1, "it is kept for replay");
+    node.clock.advance(node.settings.keep * 2);
+    let gone = || {
+        node.clock.advance(Duration::from_secs(60));
+        !node.settings.dir.join(boot.to_string()).exists()
+    };
+    node.wait(gone).await;
+    assert!(delivery.stop(DEADLINE).await);
+    assert_eq!(second.metrics().lost.get(), 0);
+}
+
+/// How long ago, by the clock, a folder's only segment was last seen written or undelivered.
+fn journal_age(dir: &Path, boot: Uuid, clock: &Clock) -> Duration {
+    let found = segment::segments(&dir.join(boot.to_string())).unwrap().remove(0);
+    let touched = found.path.metadata().unwrap().modified().unwrap();
+    let since = touched.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let touched = linkseal_base::clock::Timestamp::from_millis(since.as_millis() as i64);
+    clock.now().saturating_since(touched)
+}
+
+#[tokio::test]
+async fn at_the_size_cap_the_oldest_go_and_are_counted() {
+    let mut node = Node::new(&[("dead", None)]);
+    node.settings.max_bytes = 200_000;
+    node.break_sink("dead");
+    let journal = node.boot();
+    let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+    const EVENTS: u32 = 1500;
+    append(&journal, EventType::Click, 0..EVENTS).await;
+    node.wait(|| journal.metrics().lost.get() > 0).await;
+    node.wait(|| crate::journal::boot_folder::size(&node.settings.dir).unwrap() <= node.settings.max_bytes)
+        .await;
+    let lost = journal.metrics().lost.get() as u32;
+    // A batch read before the cap may still be on its way; what is neither is wrong.
+    node.heal_sink("dead");
+    node.wait(|| node.held("dead").last().is_some_and(|s| *s == (EVENTS - 1).to_string()))
+        .await;
+    let held = node.held("dead");
+    assert!(held.len() as u32 >= EVENTS - lost, "{} held, {lost} lost", held.len());
+    assert!(
+        held.iter()
+            .zip(held.iter().skip(1))
+            .all(|(a, b)| a.parse::<u32>().unwrap() < b.parse().unwrap())
+    );
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_at_the_start_removes_nothing() {
+    let node = Node::new(&[("archive", None)]);
+    let first = node.boot();
+    let boot = first.boot();
+    let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+    append(&first, EventType::Click, 0..3).await;
+    node.wait(|| node.held("archive") == slugs(0..3)).await;
+    assert!(delivery.stop(DEADLINE).await);
+    drop(first);
+    let ahead = i64::try_from(node.settings.keep.as_millis()).unwrap() * 2;
+    node.clock.set(ahead);
+    let second = node.boot();
+    let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+    let end = node.clock.uptime() + 5 * RETENTION_EVERY;
+    node.wait(|| node.clock.uptime() > end).await;
+    node.clock.set(-ahead);
+    let end = node.clock.uptime() + 5 * RETENTION_EVERY;
+    node.wait(|| node.clock.uptime() > end).await;
+    assert_eq!(segments(&node.settings.dir, boot), 1, "it is kept for replay");
+    assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn retention_leaves_a_folder_that_a_feed_is_in() {
+    let node = Node::new(&[("archive", None)]);
+    node.break_sink("archive");
+    let first = node.boot();
+    append(&first, EventType::Click, 0..3).await;
+    let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+    node.wait(|| first.metrics().running.get() == 1).await;
+    assert!(delivery.stop(DEADLINE).await);
+    let folder = first.folder().to_owned();
+    drop(first);
+    let second = node.boot();
+    let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+    append(&second, EventType::Click, 3..6).await;
+    let retries = || {
+        second
+            .metrics()
+            .deliveries
+            .with_label_values(&["archive", "retry"])
+            .get()
+    };
+    node.wait(|| retries() >= 1).await;
+    // As the size cap does, while the feed has a batch of it at hand.
+    std::fs::remove_file(&segment::segments(&folder).unwrap().remove(0).path).unwrap();
+    let start = node.clock.now();
+    node.wait(|| node.clock.now().saturating_since(start) > RETENTION_EVERY * 3)
+        .await;
+    assert!(folder.join("cursor-archive").exists());
+    node.heal_sink("archive");
+    node.wait(|| node.held("archive") == slugs(0..6)).await;
+    node.wait(|| !folder.exists()).await;
+    assert!(delivery.stop(DEADLINE).await);
+}

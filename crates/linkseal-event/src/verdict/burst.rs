@@ -1,0 +1,352 @@
+//! Signals that only several requests of the last seconds show together: a burst over the links of a
+//! message, a modified token just before the valid one, and one link fetched from two networks at
+//! once.
+//!
+//! The detector has a fixed size, allocates nothing per event, and has no lock that all requests
+//! share: a message belongs to one of [`SHARDS`] shards, whose lock is held for a few comparisons
+//! (`detector_cost` in the tests measures it). When it is full, the oldest entries are forgotten, so a
+//! signal may be missed but is never invented. It holds hashes and network prefixes, and none of it
+//! is written to disk.
+//!
+//! An event is seen twice: [`BurstDetector::observe`] before it is written, and
+//! [`BurstDetector::written`] when it has an id. Between the two, other events may show that it belongs
+//! to a burst; the last call returns the correction to write.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::rules;
+use super::signal::{Signal, Signals};
+
+/// Shards, each with a lock of its own: enough that threads rarely contend.
+const SHARDS: usize = 64;
+/// Sets of messages in a shard.
+const SETS: usize = 64;
+/// Messages in a set. With 16,384 messages in all (6 MiB), bursts are found at up to about 16,000
+/// messages a second.
+const WAYS: usize = 4;
+/// Events remembered per message: twice as many as make a burst, so that a burst mixed with other
+/// clicks is found too.
+const EVENTS: usize = 2 * rules::BURST_LINKS;
+/// Modified tokens remembered per shard.
+const PROBES: usize = 16;
+
+/// Remembers the events of the last seconds.
+pub(crate) struct BurstDetector {
+    shards: Box<[Mutex<Shard>]>,
+    /// Randomly keyed, so that a client cannot choose which messages collide.
+    hash: RandomState,
+}
+
+/// One event, as the detector sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observation<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) message: Uuid,
+    pub(crate) target: Target,
+    pub(crate) ip: IpAddr,
+    pub(crate) agent: &'a [u8],
+    /// In milliseconds since the Unix epoch.
+    pub(crate) now: i64,
+    /// The signals of the request by itself.
+    pub(crate) signals: Signals,
+}
+
+/// Which part of the message was fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The link of that number.
+    Link(u16),
+    /// Anything else, such as the pixel: it may be part of a burst but does not make one.
+    #[default]
+    Other,
+}
+
+/// An observed event in the detector.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    shard: usize,
+    key: u64,
+    number: u32,
+}
+
+/// An event whose verdict differs from the written one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Correction {
+    pub(crate) id: Uuid,
+    pub(crate) target: Target,
+    pub(crate) signals: Signals,
+}
+
+/// Corrections that have become due.
+pub(crate) type Corrections = [Option<Correction>; EVENTS];
+
+#[derive(Default)]
+struct Shard {
+    /// Allocated with the first event.
+    slots: Vec<Slot>,
+    probes: [Probe; PROBES],
+    /// Where the next probe goes.
+    probe: usize,
+    /// The number of the last event.
+    number: u32,
+}
+
+/// One message.
+#[derive(Clone, Default)]
+struct Slot {
+    key: u64,
+    last: i64,
+    events: [Entry; EVENTS],
+    /// Where the next event goes.
+    next: usize,
+}
+
+/// One event.
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    /// 0 when the entry is free.
+    number: u32,
+    at: i64,
+    target: Target,
+    network: u64,
+    agent: u32,
+    /// `None` while it is being written, or when it was lost.
+    id: Option<Uuid>,
+    signals: Signals,
+    /// The signals in the journal.
+    written: Signals,
+}
+
+/// A modified token.
+#[derive(Clone, Copy, Default)]
+struct Probe {
+    message: u64,
+    network: u64,
+    at: i64,
+}
+
+impl BurstDetector {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hash: RandomState::new(),
+        }
+    }
+
+    /// Remembers an event before it is written, and returns its signals together with those of its
+    /// neighbours.
+    pub(crate) fn observe(&self, seen: &Observation<'_>) -> (Signals, Handle) {
+        let message = self.hash.hash_one(seen.message);
+        let key = message ^ self.hash.hash_one(seen.tenant);
+        let (index, mut shard) = self.shard(message);
+        let mut new = Entry {
+            number: shard.next_number(),
+            at: seen.now,
+            target: seen.target,
+            network: network(seen.ip),
+            agent: crc32c::crc32c(seen.agent),
+            id: None,
+            signals: seen.signals,
+            written: Signals::default(),
+        };
+        if shard.was_probed(message, &new) {
+            new.signals.add(Signal::ChangedTokenBefore);
+        }
+        shard.slot(key).take(&mut new);
+        let handle = Handle {
+            shard: index,
+            key,
+            number: new.number,
+        };
+        (new.signals, handle)
+    }
+
+    /// An event was written with the signals of `observe` and has an id: returns the corrections that
+    /// are due now, for this event and its neighbours.
+    pub(crate) fn written(&self, handle: &Handle, id: Uuid) -> Corrections {
+        let mut corrections = Corrections::default();
+        let Some(shard) = self.shards.get(handle.shard) else {
+            return corrections;
+        };
+        let mut shard = lock(shard);
+        let Some(slot) = shard.set(handle.key).iter_mut().find(|s| s.key == handle.key) else {
+            return corrections;
+        };
+        for entry in &mut slot.events {
+            if entry.number == handle.number {
+                entry.id = Some(id);
+            }
+        }
+        for (entry, correction) in slot.events.iter_mut().zip(&mut corrections) {
+            if let Some(id) = entry.id.filter(|_| entry.signals != entry.written) {
+                entry.written = entry.signals;
+                *correction = Some(Correction {
+                    id,
+                    target: entry.target,
+                    signals: entry.signals,
+                });
+            }
+        }
+        corrections
+    }
+
+    /// Remembers an invalid token that claims to belong to this message.
+    pub(crate) fn probed(&self, message: Uuid, ip: IpAddr, now: i64) {
+        let message = self.hash.hash_one(message);
+        let (_, mut shard) = self.shard(message);
+        let place = shard.probe % PROBES;
+        shard.probe = place + 1;
+        if let Some(probe) = shard.probes.get_mut(place) {
+            *probe = Probe {
+                message,
+                network: network(ip),
+                at: now,
+            };
+        }
+    }
+
+    fn shard(&self, message: u64) -> (usize, MutexGuard<'_, Shard>) {
+        // Not the bits that choose the set.
+        let index = (message >> 32) as usize % SHARDS;
+        #[allow(clippy::indexing_slicing, reason = "there are SHARDS of them")]
+        let shard = &self.shards[index];
+        (index, lock(shard))
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    // Nothing panics under this lock; if it ever did, signals may be missed.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shard {
+    fn next_number(&mut self) -> u32 {
+        self.number = self.number.checked_add(1).unwrap_or(1);
+        self.number
+    }
+
+    fn was_probed(&self, message: u64, new: &Entry) -> bool {
+        self.probes
+            .iter()
+            .any(|p| p.message == message && p.network == new.network && within(p.at, new.at, rules::PROBE_WINDOW))
+    }
+
+    /// The slots that a message may use.
+    fn set(&mut self, key: u64) -> &mut [Slot] {
+        let at = key as usize % SETS * WAYS;
+        self.slots.get_mut(at..at + WAYS).unwrap_or_default()
+    }
+
+    /// The message's slot; a new message takes the least recently used one.
+    fn slot(&mut self, key: u64) -> &mut Slot {
+        if self.slots.is_empty() {
+            self.slots.resize(SETS * WAYS, Slot::default());
+        }
+        let at = key as usize % SETS * WAYS;
+        let set = self.set(key);
+        let way = set.iter().position(|s| s.key == key).unwrap_or_else(|| {
+            let oldest = (0..WAYS)
+                .min_by_key(|way| set.get(*way).map_or(i64::MIN, |s| s.last))
+                .unwrap_or(0);
+            if let Some(slot) = set.get_mut(oldest) {
+                *slot = Slot { key, ..Slot::default() };
+            }
+            oldest
+        });
+        #[allow(clippy::indexing_slicing, reason = "it has SETS * WAYS slots")]
+        &mut self.slots[at + way]
+    }
+}
+
+impl Slot {
+    /// Compares an event with its neighbours and remembers it. Both may get signals.
+    fn take(&mut self, new: &mut Entry) {
+        let is_neighbour = |e: &Entry| {
+            e.number != 0
+                && within(e.at, new.at, rules::BURST_WINDOW)
+                // If a campaign uses one message id, different people are not neighbours.
+                && (e.network == new.network || e.agent == new.agent)
+        };
+        let mut links = Links::default();
+        links.add(new.target);
+        let mut burst = false;
+        for event in self.events.iter().filter(|e| is_neighbour(e)) {
+            links.add(event.target);
+            burst |= event.signals.has(Signal::BurstOfLinks);
+        }
+        burst |= links.count >= rules::BURST_LINKS;
+        let signal = if burst {
+            Some(Signal::BurstOfLinks)
+        } else if links.count == 2 {
+            Some(Signal::TwoLinksAtOnce)
+        } else {
+            None
+        };
+        if let Some(signal) = signal {
+            new.signals.add(signal);
+            self.events
+                .iter_mut()
+                .filter(|e| is_neighbour(e))
+                .for_each(|e| e.signals.add(signal));
+        }
+        let elsewhere = |e: &Entry| {
+            e.number != 0
+                && matches!(e.target, Target::Link(_))
+                && e.target == new.target
+                && e.network != new.network
+                && within(e.at, new.at, rules::TWO_NETWORKS_WINDOW)
+        };
+        for event in self.events.iter_mut().filter(|e| elsewhere(e)) {
+            event.signals.add(Signal::TwoNetworks);
+            new.signals.add(Signal::TwoNetworks);
+        }
+        new.written = new.signals;
+        self.last = new.at;
+        let place = self.next % EVENTS;
+        self.next = place + 1;
+        if let Some(event) = self.events.get_mut(place) {
+            *event = *new;
+        }
+    }
+}
+
+/// Different links, counted up to the size of a burst.
+#[derive(Default)]
+struct Links {
+    seen: [Option<u16>; rules::BURST_LINKS],
+    count: usize,
+}
+
+impl Links {
+    fn add(&mut self, target: Target) {
+        let Target::Link(link) = target else { return };
+        if self.seen.contains(&Some(link)) {
+            return;
+        }
+        if let Some(free) = self.seen.get_mut(self.count) {
+            *free = Some(link);
+            self.count += 1;
+        }
+    }
+}
+
+/// Whether two times are that close, in either order: the clock may have been set back.
+fn within(earlier: i64, later: i64, window: Duration) -> bool {
+    u128::from(later.abs_diff(earlier)) <= window.as_millis()
+}
+
+/// The network of one household or site: /24 of IPv4, /48 of IPv6.
+pub(crate) fn network(ip: IpAddr) -> u64 {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => u64::from(u32::from(ip) >> 8),
+        IpAddr::V6(ip) => (u128::from(ip) >> 80) as u64 | 1 << 63,
+    }
+}
+
+#[cfg(test)]
+mod tests;
