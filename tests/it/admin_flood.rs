@@ -1,5 +1,5 @@
-//! Long lists that one client of the admin port asks for without pause: what the edge does for
-//! others goes on, and so does the admin port.
+//! A client of the admin port that requests long lists without pause delays neither the edge nor other
+//! clients of that port.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,37 +9,37 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::support::client::{self, Web};
-use crate::support::heavy;
+use crate::support::exclusive;
 use crate::support::world::Plan;
 
 const NAME: &str = "links.bystander.test";
 const DOMAINS: usize = 1_000;
-/// Connections of the crowd, and what each asks for in one go.
+/// Connections of the crowd, and pipelined requests on each.
 const CROWD: usize = 30;
 const LISTS: usize = 10;
 const ROUNDS: usize = 10;
-/// Alone it takes some milliseconds; on a busy machine, without being optimized, some more.
+/// Without the crowd it takes milliseconds; the rest is for a debug build on a busy machine.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Asks for lists, several in one go, over one connection after the other.
-async fn ask_for_lists(admin: SocketAddr) {
-    let asks = format!("GET /v1/domains?limit=1000 HTTP/1.1\r\nhost: {admin}\r\n\r\n").repeat(LISTS);
+/// Requests lists over one connection after the other.
+async fn request_lists(admin: SocketAddr) {
+    let requests = format!("GET /v1/domains?limit=1000 HTTP/1.1\r\nhost: {admin}\r\n\r\n").repeat(LISTS);
     loop {
-        let asked = async {
+        let requested = async {
             let mut stream = TcpStream::connect(admin).await?;
-            stream.write_all(asks.as_bytes()).await?;
+            stream.write_all(requests.as_bytes()).await?;
             let mut answers = vec![0; 1 << 20];
             while stream.read(&mut answers).await? > 0 {}
             std::io::Result::Ok(())
         };
-        // One that had to go for another comes again.
-        let _ = asked.await;
+        // A connection that was closed in favour of another is opened again.
+        let _ = requested.await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_lists_delay_no_handshake_challenge_or_operator() {
-    let _alone = heavy().await;
+    let _exclusive = exclusive().await;
     let plan = Plan::new().await;
     let process = plan.serve().await;
     process.register(NAME).await;
@@ -54,7 +54,7 @@ async fn long_lists_delay_no_handshake_challenge_or_operator() {
     let address: SocketAddr = admin.trim_start_matches("http://").parse().expect("an address");
     let mut crowd = JoinSet::new();
     for _ in 0..CROWD {
-        crowd.spawn(ask_for_lists(address));
+        crowd.spawn(request_lists(address));
     }
     let mut longest = [Duration::ZERO; 3];
     for _ in 0..ROUNDS {

@@ -1,5 +1,5 @@
-//! Which names get a certificate: unknown ones leave nothing behind, and the platform is asked
-//! where it wants to be.
+//! Which names get a certificate: unknown names leave nothing behind, and with `policy = "ask"` the
+//! platform's permission endpoint decides.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::support::origin::Origin;
 use crate::support::until;
 use crate::support::world::{Plan, World};
 
-/// Handshakes of one flood, and how many of them at a time.
+/// Handshakes in a flood, and how many are concurrent.
 const FLOOD: usize = 3_000;
-const AT_A_TIME: usize = 40;
-/// What a flood may leave in memory: what the allocator keeps, nothing that grows with it.
+const BATCH: usize = 40;
+/// Memory that a flood may leave behind: the allocator keeps some, but it must not grow with the flood.
 const MAX_GROWTH: usize = 24 << 20;
 
-/// Refused names looked up within a minute, and the questions of one look.
-const LOOKS: usize = 30;
-const QUESTIONS: usize = 4;
+/// Rejected names checked per minute, and DNS queries of one check.
+const CHECKS: usize = 30;
+const QUERIES: usize = 4;
 
-/// The platform's endpoint: one answer for all names, which a test changes as it likes.
+/// The platform's permission endpoint. It gives the same answer for all names, which a test can change.
 struct Platform {
     origin: Origin,
     status: Arc<Mutex<Option<u16>>>,
@@ -35,7 +35,7 @@ struct Platform {
 }
 
 impl Platform {
-    /// `None`: it does not answer at all.
+    /// With `None` it does not answer at all.
     async fn start(status: Option<u16>) -> Self {
         let (status, asked) = (Arc::new(Mutex::new(status)), Arc::<AtomicUsize>::default());
         let (answer, count) = (Arc::clone(&status), Arc::clone(&asked));
@@ -49,7 +49,7 @@ impl Platform {
         Self { origin, status, asked }
     }
 
-    fn says(&self, status: Option<u16>) {
+    fn set_status(&self, status: Option<u16>) {
         *self.status.lock().unwrap() = status;
     }
 
@@ -57,7 +57,7 @@ impl Platform {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// A world whose edge asks here.
+    /// A world whose edge asks this endpoint.
     async fn world(&self) -> World {
         let ask: toml::Table = format!(
             "url = \"http://{}/allow\"\ntimeout = \"500ms\"\ncache = \"10m\"",
@@ -78,7 +78,7 @@ async fn refused(edge: SocketAddr, name: &str, world: &World) -> Option<AlertDes
     alert(&error)
 }
 
-/// Resident memory of this process in bytes: the edge is part of it.
+/// Resident memory of this process, which includes the edge, in bytes.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     pages
@@ -90,7 +90,7 @@ fn resident() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_not_admitted_gets_its_alert_and_leaves_nothing() {
+async fn an_unknown_name_gets_an_alert_and_leaves_nothing_behind() {
     let world = Plan::new().await.set("admission.rejected_capacity", 0).start().await;
     let (orders, asked) = (world.ca.stats().orders, world.dns.asked_in_all());
     for name in ["links.nobody.test", "xn--bcher-kva.nobody.test", "a"] {
@@ -107,14 +107,15 @@ async fn a_name_not_admitted_gets_its_alert_and_leaves_nothing() {
     );
 }
 
+/// Takes over ten seconds: 3,750 TLS handshakes in a debug build.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_random_names_costs_no_order_few_queries_and_no_memory() {
+async fn a_flood_of_random_names_causes_no_order_few_queries_and_no_growth() {
     let begun = std::time::Instant::now();
     let world = World::start().await;
     let config = world.client(&[]);
     let flood = async |round: usize, handshakes: usize| {
-        for batch in 0..handshakes / AT_A_TIME {
-            let names = (0..AT_A_TIME).map(|i| format!("r{round}-{batch}-{i}.random{i}.test"));
+        for batch in 0..handshakes / BATCH {
+            let names = (0..BATCH).map(|i| format!("r{round}-{batch}-{i}.random{i}.test"));
             let all = names.map(|name| {
                 let config = &config;
                 async move {
@@ -128,7 +129,7 @@ async fn a_flood_of_random_names_costs_no_order_few_queries_and_no_memory() {
             }
         }
     };
-    // What grows once is allocated by then.
+    // A first flood makes the allocations that happen only once.
     flood(0, FLOOD / 4).await;
     let (orders, asked, before) = (world.ca.stats().orders, world.dns.asked_in_all(), resident());
     flood(1, FLOOD).await;
@@ -139,14 +140,14 @@ async fn a_flood_of_random_names_costs_no_order_few_queries_and_no_memory() {
     );
     assert!(growth < MAX_GROWTH, "{} KiB more", growth >> 10);
     assert_eq!(world.ca.stats().orders, orders);
-    // All of them point here, by the wildcard of these tests: they are looked at, at a low rate.
-    let (asked, looks) = (
+    // All of them point here through the wildcard of the tests' DNS, so they are checked, at a low rate.
+    let (asked, checks) = (
         world.dns.asked_in_all() - asked,
-        LOOKS + LOOKS * begun.elapsed().as_secs() as usize / 60,
+        CHECKS + CHECKS * begun.elapsed().as_secs() as usize / 60,
     );
-    println!("{asked} questions");
-    assert!(asked <= looks * QUESTIONS, "{asked} questions");
-    assert!((1..=looks).contains(&world.edge.control.rejected(1000).len()));
+    println!("{asked} queries");
+    assert!(asked <= checks * QUERIES, "{asked} queries");
+    assert!((1..=checks).contains(&world.edge.control.rejected(1000).len()));
     let counts = world.edge.control.store().counts(None).await.unwrap();
     assert_eq!(
         counts.iter().map(|c| c.domains).sum::<u64>(),
@@ -156,16 +157,16 @@ async fn a_flood_of_random_names_costs_no_order_few_queries_and_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_platform_says_yes_and_whose_links_they_are() {
+async fn the_platform_admits_a_name_and_names_its_tenant() {
     let platform = Platform::start(Some(200)).await;
     let world = platform.world().await;
     let name = "links.asked.test";
     let config = world.client(&[]);
     let crowd = (0..20).map(|_| client::handshake(world.edge.https, name, &config));
     for outcome in futures_util::future::join_all(crowd).await {
-        outcome.expect("admitted, and served");
+        outcome.expect("admitted and served");
     }
-    assert_eq!(platform.asked(), 1, "many handshakes make one question");
+    assert_eq!(platform.asked(), 1, "concurrent handshakes make one request");
     let record = world.edge.record(name).await;
     assert_eq!(
         (record.ssl.state(), record.tenant.as_str()),
@@ -175,7 +176,7 @@ async fn the_platform_says_yes_and_whose_links_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_platform_says_no_and_that_is_remembered() {
+async fn a_rejection_by_the_platform_is_cached() {
     for status in [403, 404] {
         let platform = Platform::start(Some(status)).await;
         let world = platform.world().await;
@@ -184,14 +185,15 @@ async fn the_platform_says_no_and_that_is_remembered() {
             let alert = refused(world.edge.https, name, &world).await;
             assert_eq!(alert, Some(AlertDescription::UnrecognisedName));
         }
-        assert_eq!(platform.asked(), 1, "the answer is kept");
+        assert_eq!(platform.asked(), 1, "the answer is cached");
         assert!(world.edge.find(name).await.is_none());
         assert_eq!(world.dns.asked(name), 0);
     }
 }
 
+/// Takes over ten seconds: the cache for missing answers expires in real time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_is_not_a_no() {
+async fn a_missing_answer_is_not_a_rejection() {
     for status in [Some(500), None] {
         let platform = Platform::start(status).await;
         let world = platform.world().await;
@@ -199,16 +201,16 @@ async fn no_answer_is_not_a_no() {
         let alert = refused(world.edge.https, name, &world).await;
         assert_eq!(alert, Some(AlertDescription::InternalError), "{status:?}");
         assert!(world.edge.find(name).await.is_none());
-        // A missing answer is forgotten soon, so that the platform's return is noticed.
-        platform.says(Some(200));
+        // A missing answer is cached only briefly, so that linkseal notices when the platform is back.
+        platform.set_status(Some(200));
         until("the platform is asked again", async || world.handshake(name).await.ok()).await;
         assert_eq!(world.edge.record(name).await.ssl.state(), State::Issued);
     }
 }
 
-/// A yes for a tenant that cannot be one is no usable answer: it is said, and nothing is kept of it.
+/// Such an answer is logged and has no other effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_yes_for_a_tenant_that_cannot_be_one_is_not_used() {
+async fn an_answer_with_an_invalid_tenant_is_not_used() {
     let tenants = [
         "\"\"".to_owned(),
         "\"a/b\"".to_owned(),
@@ -236,11 +238,11 @@ async fn a_yes_for_a_tenant_that_cannot_be_one_is_not_used() {
         assert_eq!(alert(&error), Some(AlertDescription::InternalError), "{tenant}");
         let known = process.admin("GET", &format!("/v1/domains/{name}"), None).await;
         assert_eq!(known.status, 404, "{tenant}: {}", known.text());
-        // Once in a while for each cause: one that cannot be a tenant, and what is no string.
-        let said = |line: &&str| line.contains(&name) && line.contains("answer is not used");
+        // The log is rate-limited per cause, of which there are two: an invalid name, and not a string.
+        let logged = |line: &&str| line.contains(&name) && line.contains("answer is not used");
         let first = matches!(number, 0 | 3);
         assert_eq!(
-            process.log().lines().filter(said).count(),
+            process.log().lines().filter(logged).count(),
             usize::from(first),
             "{tenant}"
         );
@@ -248,17 +250,17 @@ async fn a_yes_for_a_tenant_that_cannot_be_one_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_held_is_served_whatever_the_platform_says_also_after_a_restart() {
+async fn stored_certificates_are_served_regardless_of_the_platform_even_after_a_restart() {
     let platform = Platform::start(Some(200)).await;
     let mut world = platform.world().await;
     let name = "links.kept.test";
     world.handshake(name).await.expect("admitted");
     for status in [Some(403), None] {
-        platform.says(status);
+        platform.set_status(status);
         world = world.restart().await;
-        world.handshake(name).await.expect("a certificate held is served");
+        world.handshake(name).await.expect("the stored certificate is served");
         assert_eq!(world.edge.record(name).await.ssl.state(), State::Issued);
-        // One that is new is not.
+        // New names depend on the platform.
         let expected = match status {
             Some(_) => AlertDescription::UnrecognisedName,
             None => AlertDescription::InternalError,
@@ -272,7 +274,7 @@ async fn what_is_held_is_served_whatever_the_platform_says_also_after_a_restart(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_leads_elsewhere_makes_no_order_and_says_so() {
+async fn a_registered_name_that_points_elsewhere_causes_no_order() {
     let world = World::start().await;
     let (elsewhere, missing) = ("links.elsewhere.example", "links.missing.example");
     world.dns.add(elsewhere, Record::A, "203.0.113.9");
@@ -282,10 +284,10 @@ async fn a_name_that_leads_elsewhere_makes_no_order_and_says_so() {
         assert_eq!(alert, Some(AlertDescription::InternalError));
         let record = world.edge.record(name).await;
         assert_eq!((record.ssl.state(), record.ssl.reason), (State::Unknown, reason));
-        assert!(record.ssl.next_attempt.is_some(), "it is looked at again by itself");
+        assert!(record.ssl.next_attempt.is_some(), "it is checked again automatically");
         assert_eq!(world.ca.name_stats(name).orders, 0);
     }
-    // The customer repairs it: linkseal finds out by itself.
+    // The customer fixes the record, and linkseal notices.
     world.dns.remove(elsewhere, Record::A);
     world.dns.add(elsewhere, Record::Cname, crate::support::edge::EDGE_NAME);
     world.clock.advance(Duration::from_secs(61));
@@ -293,25 +295,25 @@ async fn a_name_that_leads_elsewhere_makes_no_order_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cname_that_was_set_for_a_name_never_added_is_listed_until_it_is() {
+async fn a_rejected_name_that_points_here_is_listed_until_it_is_registered() {
     let world = World::start().await;
-    let (set, not_set) = ("links.set.test", "links.unset.example");
-    let refused_names = async || world.edge.control.rejected(10);
-    for name in [not_set, set, set] {
+    let (points_here, unset) = ("links.set.test", "links.unset.example");
+    let rejected_names = async || world.edge.control.rejected(10);
+    for name in [unset, points_here, points_here] {
         let alert = refused(world.edge.https, name, &world).await;
         assert_eq!(alert, Some(AlertDescription::UnrecognisedName));
     }
-    let listed = until("it is listed", async || {
-        let listed = refused_names().await;
+    let listed = until("the name is listed", async || {
+        let listed = rejected_names().await;
         listed.first().is_some_and(|n| n.count == 2).then_some(listed)
     })
     .await;
     assert_eq!(listed.len(), 1, "{listed:?}");
-    assert_eq!(listed[0].name.as_str(), set);
+    assert_eq!(listed[0].name.as_str(), points_here);
     assert!(listed[0].first_seen <= listed[0].last_seen);
-    assert!(world.edge.find(set).await.is_none(), "nothing is stored");
-    assert_eq!(world.ca.name_stats(set).orders, 0);
-    world.edge.register(set).await;
-    assert!(refused_names().await.is_empty());
-    world.handshake(set).await.expect("served");
+    assert!(world.edge.find(points_here).await.is_none(), "nothing is stored");
+    assert_eq!(world.ca.name_stats(points_here).orders, 0);
+    world.edge.register(points_here).await;
+    assert!(rejected_names().await.is_empty());
+    world.handshake(points_here).await.expect("served");
 }

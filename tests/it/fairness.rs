@@ -1,5 +1,8 @@
-//! Shared places have shares: whatever one tenant, zone, token or CA does, another's domain is seen
-//! to at once. Each test has a crowd that takes what it can get, and a bystander whose wait is measured.
+//! Fair shares of shared resources: no tenant, zone, token or CA delays the domains of another. In each
+//! test a crowd takes all it can get while the wait of a bystander is measured.
+//!
+//! Several of these tests take over ten seconds: registering the crowd does, and only DNS servers that
+//! really time out show that nothing waits for them.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -13,37 +16,35 @@ use linkseal_domain::ssl::{Reason, State};
 
 use crate::support::edge::{domain, operator};
 use crate::support::world::{Plan, World};
-use crate::support::{heavy, until};
+use crate::support::{exclusive, until};
 
-/// How many names the crowd has.
+/// Names of the crowd.
 const CROWD: usize = 600;
-/// A look at name servers that do not answer takes eight to ten seconds: who is through before has
-/// waited for none of them. Alone it takes less than one.
+/// A check of name servers that do not answer takes eight to ten seconds, so whatever finishes sooner has
+/// not waited for one. Without the crowd it takes less than one second.
 const SOON: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn world() -> World {
-    let plan = Plan::new().await;
-    plan.faults().set_ari_off(true);
-    plan.set("acme.issue", "on_register").start().await
+    Plan::on_register().await.without_renewal_info().start().await
 }
 
-/// Registers names whose name servers do not answer, and waits until that is found out of many.
+/// Registers names whose name servers do not answer, and waits until many checks are in progress.
 async fn silent_crowd(world: &World, tenant: Option<&str>, name: impl Fn(usize) -> String) {
     for n in 0..CROWD {
         world.dns.fail(&name(n), Failure::Silent);
         world.edge.register_for(tenant, &name(n)).await;
     }
-    until("looks at the crowd are under way", async || {
-        let asked = (0..CROWD).filter(|n| world.dns.asked(&name(*n)) > 0).count();
-        (asked >= 26).then_some(())
+    until("checks of the crowd are in progress", async || {
+        let queried = (0..CROWD).filter(|n| world.dns.asked(&name(*n)) > 0).count();
+        (queried >= 26).then_some(())
     })
     .await;
 }
 
-/// How long it takes until a domain is issued that is right in every respect.
+/// How long it takes until a correctly configured domain is issued.
 async fn bystander(world: &World, tenant: Option<&str>, name: &str) -> Duration {
     let begun = Instant::now();
     world.edge.register_for(tenant, name).await;
@@ -52,13 +53,13 @@ async fn bystander(world: &World, tenant: Option<&str>, name: &str) -> Duration 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn name_servers_of_one_tenant_that_do_not_answer_keep_no_other_waiting() {
-    let _alone = heavy().await;
+async fn unresponsive_name_servers_of_one_tenant_delay_no_other_tenant() {
+    let _exclusive = exclusive().await;
     let world = world().await;
     silent_crowd(&world, Some("crowd"), |n| format!("links.c{n}.test")).await;
     let took = bystander(&world, Some("small"), "links.small.test").await;
     assert!(took < SOON, "{took:?}");
-    // Nor a visitor who waits, of a domain that no one has looked at yet.
+    // Nor the first handshake for a domain that has not been checked yet.
     let begun = Instant::now();
     world.edge.register_for(Some("other"), "links.other.test").await;
     world
@@ -66,7 +67,7 @@ async fn name_servers_of_one_tenant_that_do_not_answer_keep_no_other_waiting() {
         .await
         .expect("issued while it waits");
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    // Nor the crowd's own domain whose visitor waits.
+    // Nor a handshake for one of the crowd's own domains.
     let begun = Instant::now();
     world.edge.register_for(Some("crowd"), "links.right.test").await;
     world
@@ -77,8 +78,8 @@ async fn name_servers_of_one_tenant_that_do_not_answer_keep_no_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_platform_names_no_tenants_a_new_domain_goes_past_an_import() {
-    let _alone = heavy().await;
+async fn without_tenants_a_new_domain_overtakes_an_import() {
+    let _exclusive = exclusive().await;
     let world = world().await;
     silent_crowd(&world, None, |n| format!("links.c{n}.test")).await;
     world.clock.advance(MINUTE);
@@ -87,8 +88,8 @@ async fn where_the_platform_names_no_tenants_a_new_domain_goes_past_an_import() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_zone_that_does_not_answer_keeps_no_other_of_its_tenant_waiting() {
-    let _alone = heavy().await;
+async fn an_unresponsive_zone_delays_no_other_zone_of_its_tenant() {
+    let _exclusive = exclusive().await;
     let world = world().await;
     silent_crowd(&world, Some("crowd"), |n| format!("c{n}.dead.test")).await;
     let took = bystander(&world, Some("crowd"), "links.alive.test").await;
@@ -96,8 +97,8 @@ async fn one_zone_that_does_not_answer_keeps_no_other_of_its_tenant_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn reports_that_one_token_asks_for_take_no_place_from_orders_or_other_tokens() {
-    let _alone = heavy().await;
+async fn dns_reports_for_one_token_delay_neither_orders_nor_other_tokens() {
+    let _exclusive = exclusive().await;
     let world = world().await;
     let silent = "links.silent.test";
     world.edge.register_for(Some("crowd"), silent).await;
@@ -116,7 +117,7 @@ async fn reports_that_one_token_asks_for_take_no_place_from_orders_or_other_toke
             tokio::spawn(async move { control.dns_report(&domain(silent), &viewer).await.map(drop) })
         })
         .collect();
-    until("reports are under way", async || {
+    until("reports are in progress", async || {
         (world.dns.asked(silent) > 20).then_some(())
     })
     .await;
@@ -144,12 +145,12 @@ async fn reports_that_one_token_asks_for_take_no_place_from_orders_or_other_toke
             Err(other) => panic!("{other}"),
         }
     }
-    assert!((CROWD - 100..CROWD).contains(&busy), "{busy} were told to come back");
+    assert!((CROWD - 100..CROWD).contains(&busy), "{busy} were refused as busy");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn renewal_information_that_does_not_come_holds_up_nothing() {
-    let _alone = heavy().await;
+async fn a_hanging_renewal_info_endpoint_delays_nothing() {
+    let _exclusive = exclusive().await;
     const DOMAINS: usize = 250;
     let plan = Plan::new().await;
     let world = plan.set("acme.issue", "on_register").start().await;
@@ -166,18 +167,18 @@ async fn renewal_information_that_does_not_come_holds_up_nothing() {
         world.edge.until_issued(&name(n)).await;
     }
     world.faults().set_hangs(Endpoint::RenewalInfo, true);
-    // Now every question is due, and one certificate has less than a sixth of its life left.
+    // Now every check is due, and one certificate has less than a sixth of its lifetime left.
     world.clock.advance(2 * DAY + 14 * HOUR);
     let begun = Instant::now();
     let took = bystander(&world, Some("small"), "links.small.test").await;
     assert!(took < SOON, "{took:?}");
     world.edge.until(expiring, "renewed", |r| serial(r) != old).await;
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    let asks = |r: &DomainRecord| r.ssl.certificate.as_ref().and_then(|c| c.ari_check_at);
-    // The CA is left alone, and every domain has a time for its next question.
-    until("no question is due any more", async || {
+    let next_check = |r: &DomainRecord| r.ssl.certificate.as_ref().and_then(|c| c.ari_check_at);
+    // The CA is not queried for now, and every domain has a time for its next check.
+    until("no check is due any more", async || {
         for n in 0..DOMAINS {
-            if asks(&world.edge.record(&name(n)).await) <= Some(world.clock.now()) {
+            if next_check(&world.edge.record(&name(n)).await) <= Some(world.clock.now()) {
                 return None;
             }
         }
@@ -189,35 +190,33 @@ async fn renewal_information_that_does_not_come_holds_up_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_zone_that_never_answers_is_looked_at_about_once_a_week_in_the_end() {
-    let plan = Plan::new().await;
-    plan.faults().set_ari_off(true);
-    let plan = plan.set("acme.issue", "on_register").set("dns.departed_after", "3d");
-    let world = plan.start().await;
+async fn a_zone_that_never_answers_is_eventually_checked_about_once_a_week() {
+    let plan = Plan::on_register().await.without_renewal_info();
+    let world = plan.set("dns.departed_after", "3d").start().await;
     let name = "links.dead.test";
     world.dns.add(name, Record::A, "203.0.113.9");
-    // Refused at once, unlike a name server that is silent; to us it is the same.
+    // SERVFAIL comes at once, while a silent server would time out; linkseal treats both alike.
     world.dns.fail(name, Failure::ServFail);
     world.edge.register(name).await;
     let mut record = world.edge.until_reason(name, Reason::DnsError).await;
     let begun = world.clock.now();
     while world.clock.now() < begun + 4 * DAY {
         let checked = record.dns.checked;
-        world.pass_to_next_attempt(name).await;
+        world.advance_to_next_attempt(name).await;
         record = world
             .edge
-            .until(name, "looked at again", |r| r.dns.checked > checked)
+            .until(name, "checked again", |r| r.dns.checked > checked)
             .await;
     }
     let wait = record
         .ssl
         .next_attempt
-        .expect("a next look")
+        .expect("a next check")
         .saturating_since(world.clock.now());
     assert!(wait > 5 * DAY, "{wait:?}");
     let timeline = world.edge.timeline(name).await;
-    assert_eq!(timeline.iter().filter(|word| *word == "departed").count(), 1);
-    // It answers again, and someone says so.
+    assert_eq!(timeline.iter().filter(|event| *event == "departed").count(), 1);
+    // It answers again, and an operator verifies the domain.
     world.dns.heal(name);
     world.dns.remove(name, Record::A);
     world.edge.verify(name).await;

@@ -1,26 +1,19 @@
-//! A name that no one has asked for yet: its first handshake gets it a certificate.
+//! The first handshake for a new name orders its certificate and waits for it.
 
 use std::time::Duration;
 
 use linkseal_domain::ssl::{Reason, State};
 use rustls::AlertDescription;
-use serde_json::Value;
 
 use crate::support::client::{self, alert};
 use crate::support::until;
 use crate::support::world::{Plan, World};
 
-/// The pixel, byte for byte, is the smallest GIF that every mail program shows.
+/// The pixel is the smallest GIF that every mail program shows.
 const GIF_LENGTH: usize = 43;
 
-/// What the file sink has delivered.
-fn delivered(world: &World) -> Vec<Value> {
-    let text = std::fs::read_to_string(world.settings.delivered()).unwrap_or_default();
-    text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before() {
+async fn an_open_for_a_new_name_is_answered_under_a_new_certificate() {
     let world = World::start().await;
     let name = "links.customer.test";
     world.edge.register(name).await;
@@ -38,8 +31,8 @@ async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before
     assert_eq!(answer.body.len(), GIF_LENGTH);
     assert!(answer.body.starts_with(b"GIF89a"), "{:?}", answer.body);
 
-    let one = client::fetch(world.edge.https, name, &links.open(), &world.client(&[b"http/1.1"])).await;
-    assert_eq!(one.expect("an answer over HTTP/1.1").body.len(), GIF_LENGTH);
+    let http1 = client::fetch(world.edge.https, name, &links.open(), &world.client(&[b"http/1.1"])).await;
+    assert_eq!(http1.expect("an answer over HTTP/1.1").body.len(), GIF_LENGTH);
     let destination = "https://shop.example/welcome?utm_source=mail";
     let click = world.fetch(name, &links.click(destination)).await.expect("an answer");
     assert_eq!((click.status, click.header("location")), (302, Some(destination)));
@@ -48,7 +41,7 @@ async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before
     let record = world.edge.record(name).await;
     assert!(
         record.dns.https && record.dns.verified,
-        "nothing else is asked of it: {:?}",
+        "no other record is required: {:?}",
         record.dns
     );
     let after = record.ssl;
@@ -60,7 +53,7 @@ async fn an_open_ends_with_the_gif_under_a_certificate_that_did_not_exist_before
     assert_eq!(world.ca.name_stats(name).orders, 1);
 
     let events = until("three events are delivered", async || {
-        Some(delivered(&world)).filter(|events| events.len() >= 3)
+        Some(world.settings.delivered()).filter(|events| events.len() >= 3)
     })
     .await;
     let types: Vec<_> = events.iter().map(|e| e["type"].as_str().expect("a type")).collect();
@@ -87,14 +80,14 @@ async fn a_hundred_handshakes_for_one_new_name_make_one_order() {
     let config = world.client(&[b"h2"]);
     let handshakes = (0..100).map(|_| client::handshake(world.edge.https, name, &config));
     for outcome in futures_util::future::join_all(handshakes).await {
-        outcome.expect("every one of them succeeds");
+        outcome.expect("every handshake succeeds");
     }
     let stats = world.ca.name_stats(name);
     assert_eq!((stats.orders, stats.validations, stats.certificates), (1, 1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_order_outlives_the_client_that_caused_it() {
+async fn an_order_continues_when_its_client_disconnects() {
     let world = World::start().await;
     let name = "links.gone.test";
     world.edge.register(name).await;
@@ -104,10 +97,7 @@ async fn the_order_outlives_the_client_that_caused_it() {
     let client = tokio::spawn(async move { client::handshake(edge, name, &config).await.is_ok() });
     world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
     client.abort();
-    assert!(
-        client.await.is_err(),
-        "the client went away while its certificate was validated"
-    );
+    assert!(client.await.is_err(), "the client disconnected during validation");
     world.clock.advance(delay);
     world.edge.until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 1);
@@ -116,7 +106,7 @@ async fn the_order_outlives_the_client_that_caused_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handshake_waits_no_longer_than_it_may_and_the_order_goes_on() {
+async fn a_handshake_gives_up_after_its_limit_and_the_order_continues() {
     let world = Plan::new()
         .await
         .set("edge.handshake_wait", "300ms")
@@ -129,11 +119,11 @@ async fn a_handshake_waits_no_longer_than_it_may_and_the_order_goes_on() {
     let error = world
         .handshake(name)
         .await
-        .expect_err("the certificate does not come in time");
+        .expect_err("the certificate is not ready in time");
     assert_eq!(alert(&error), Some(AlertDescription::InternalError), "{error:?}");
     world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
-    // Those that come while the order runs wait for the same one.
-    let again = world.handshake(name).await.expect_err("still not");
+    // Handshakes during the order wait for the same one.
+    let again = world.handshake(name).await.expect_err("still not ready");
     assert_eq!(alert(&again), Some(AlertDescription::InternalError));
     world.clock.advance(delay);
     world.edge.until_issued(name).await;
@@ -142,15 +132,15 @@ async fn a_handshake_waits_no_longer_than_it_may_and_the_order_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registering_is_enough_where_certificates_are_ordered_on_register() {
-    let world = Plan::new().await.set("acme.issue", "on_register").start().await;
+async fn with_issue_on_register_registering_orders_the_certificate() {
+    let world = Plan::on_register().await.start().await;
     let name = "links.early.test";
     world.edge.register(name).await;
     world.edge.until_issued(name).await;
     world.handshake(name).await.expect("served at once");
-    // The world's port 80 is not this edge's: what the pre-flight makes of that is no matter here.
+    // The pre-flight asks on port 80, which is not this edge's; its result does not matter here.
     let mut timeline = world.edge.timeline(name).await;
-    timeline.retain(|word| word != "preflight");
+    timeline.retain(|event| event != "preflight");
     assert_eq!(
         timeline,
         ["registered", "dns_right", "order_started", "validating", "issued"]
@@ -158,17 +148,17 @@ async fn registering_is_enough_where_certificates_are_ordered_on_register() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_nothing_is_ordered_what_is_held_is_served() {
+async fn with_issuance_off_stored_certificates_are_served_and_none_is_ordered() {
     let world = World::start().await;
-    let (held, new) = ("links.held.test", "links.new.test");
-    for name in [held, new] {
+    let (issued, new) = ("links.issued.test", "links.new.test");
+    for name in [issued, new] {
         world.edge.register(name).await;
     }
-    world.handshake(held).await.expect("a certificate is made");
+    world.handshake(issued).await.expect("a certificate is issued");
     let mut world = world;
     world.settings.set("acme.issue", "off");
     let world = world.restart().await;
-    world.handshake(held).await.expect("what is held is served");
+    world.handshake(issued).await.expect("the stored certificate is served");
     let error = world.handshake(new).await.expect_err("nothing is ordered");
     assert_eq!(alert(&error), Some(AlertDescription::InternalError));
     assert_eq!(world.ca.name_stats(new).orders, 0);

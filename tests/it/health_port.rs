@@ -1,26 +1,22 @@
-//! `listen.health`: what probes and scrapers find there.
+//! `listen.health`, the port for probes and scrapers.
 
 use std::net::SocketAddr;
 
 use linkseal_domain::ssl::State;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::client::get_once;
 use crate::support::ports::free_port;
 use crate::support::until;
 use crate::support::world::Plan;
 
 async fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("the health port");
-    let ask = format!("GET {path} HTTP/1.1\r\nHost: probe.example\r\nConnection: close\r\n\r\n");
-    stream.write_all(ask.as_bytes()).await.expect("asked");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    answer
+    let stream = TcpStream::connect(address).await.expect("the health port");
+    get_once(stream, "probe.example", path).await.expect("an answer")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_health_port_is_plain_and_tells_no_domain() {
+async fn the_health_port_is_plain_http_and_reveals_no_domain() {
     let port = free_port();
     let plan = Plan::new().await.set("listen.health", vec![port.to_string()]);
     let world = plan.set("acme.issue", "on_register").start().await;

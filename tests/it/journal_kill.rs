@@ -1,7 +1,7 @@
-//! kill -9 in the middle of writing: whatever was acknowledged is in the journal.
+//! The journal under SIGKILL, a file size limit and failing fsyncs: every acknowledged event is in it.
 //!
-//! The child is this test program itself, running [`writer`] alone; it says each event's id when
-//! the journal has acknowledged it.
+//! The child process is this test program running only [`writer`], which prints the id of each event
+//! that the journal acknowledges.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
@@ -14,20 +14,20 @@ use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_event::{Durability, Event, EventSettings, EventType, Journal, Metrics, Privacy, Replay};
 use uuid::Uuid;
 
-/// Tells the child its directory and durability.
+/// Environment variables with the child's directory and durability.
 const DIR: &str = "LINKSEAL_TEST_JOURNAL";
 const DURABILITY: &str = "LINKSEAL_TEST_DURABILITY";
-/// Tasks that append at once.
+/// Tasks that append concurrently.
 const WRITERS: usize = 8;
 const KILLS: u32 = 100;
-/// A child that was not killed ends after so many events of each task.
+/// Events per task, after which a child that was not killed exits.
 const EVENTS: usize = 100_000;
-/// What comes before an id: the test harness writes lines of its own.
+/// Precedes each id, since the test harness prints lines of its own.
 const MARK: &str = "acknowledged ";
 
-/// Not a test: what is killed.
+/// Not a test: the child process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "run by the other tests, as a process of its own"]
+#[ignore = "run by the other tests, as a child process"]
 async fn writer() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let durability = match std::env::var(DURABILITY).unwrap().as_str() {
@@ -77,10 +77,10 @@ fn settings(dir: &Path, durability: Durability) -> EventSettings {
     }
 }
 
-/// The child, below a command that changes what it may do.
-fn start(below: &[&str], dir: &Path, durability: &str) -> (Child, mpsc::Receiver<Uuid>) {
+/// Starts the child through a `wrapper` command, and receives the ids that it prints.
+fn start(wrapper: &[&str], dir: &Path, durability: &str) -> (Child, mpsc::Receiver<Uuid>) {
     let program = std::env::current_exe().unwrap();
-    let mut words = below.iter().map(std::ffi::OsStr::new).collect::<Vec<_>>();
+    let mut words = wrapper.iter().map(std::ffi::OsStr::new).collect::<Vec<_>>();
     words.push(program.as_os_str());
     let mut child = Command::new(words[0])
         .args(&words[1..])
@@ -97,7 +97,7 @@ fn start(below: &[&str], dir: &Path, durability: &str) -> (Child, mpsc::Receiver
         for line in output.split(b'\n') {
             let Ok(line) = line else { return };
             let line = String::from_utf8_lossy(&line);
-            // A line that was cut by the kill holds no whole id.
+            // A line that the kill cut off has no complete id.
             let id = line.split_once(MARK).and_then(|(_, id)| id.get(..36)?.parse().ok());
             if id.is_some_and(|id| sender.send(id).is_err()) {
                 return;
@@ -117,45 +117,46 @@ fn written(dir: &Path) -> HashSet<Uuid> {
     replay.map(|record| id(&record.unwrap().json)).collect()
 }
 
-/// A number below `end`, other for each kill and in each run.
-fn any(end: u64) -> u64 {
+/// A random number below `end`.
+fn random_below(end: u64) -> u64 {
     u64::from_be_bytes(linkseal_base::random::bytes()) % end
 }
 
-/// Kills a child after a random number of acknowledged events and a little more; all of those the
-/// parent read.
-fn kill_one(dir: &Path, durability: &str, most: u64) -> Vec<Uuid> {
+/// Kills a child shortly after a random number of acknowledged events, at most `max`; returns all events
+/// that it has acknowledged.
+fn kill_one(dir: &Path, durability: &str, max: u64) -> Vec<Uuid> {
     let (mut child, ids) = start(&[], dir, durability);
     let mut acknowledged = Vec::new();
-    for _ in 0..=any(most) {
+    for _ in 0..=random_below(max) {
         acknowledged.push(
             ids.recv_timeout(Duration::from_secs(60))
                 .expect("the child acknowledges"),
         );
     }
-    std::thread::sleep(Duration::from_micros(any(3_000)));
+    std::thread::sleep(Duration::from_micros(random_below(3_000)));
     child.kill().unwrap();
     child.wait().unwrap();
-    // What stood in the pipe was read by someone too.
+    // Ids that were still in the pipe count as acknowledged, too.
     acknowledged.extend(ids.iter());
     acknowledged
 }
 
+/// Takes over ten seconds for a hundred child processes.
 #[test]
-fn whatever_was_acknowledged_survives_a_hundred_kills() {
+fn every_acknowledged_event_survives_a_hundred_kills() {
     let mut all = 0;
     for kill in 0..KILLS {
         let dir = tempfile::tempdir().unwrap();
-        // Some journals are killed again and again; synced ones are slow, and rarer.
+        // Some journals are killed twice. Synced ones are slow, so they are rare.
         let (durability, times) = if kill % 10 == 0 {
             ("synced", 1)
         } else {
             ("written", 1 + kill % 2)
         };
-        let most = if durability == "synced" { 50 } else { 2_000 };
+        let max = if durability == "synced" { 50 } else { 2_000 };
         let mut acknowledged = Vec::new();
         for _ in 0..times {
-            acknowledged.extend(kill_one(dir.path(), durability, most));
+            acknowledged.extend(kill_one(dir.path(), durability, max));
         }
         let written = written(dir.path());
         let lost: Vec<_> = acknowledged.iter().filter(|id| !written.contains(id)).collect();
@@ -170,11 +171,11 @@ fn whatever_was_acknowledged_survives_a_hundred_kills() {
     assert!(all > KILLS as usize, "{all}");
 }
 
-/// Reads acknowledgements until there are enough, and ends the child.
+/// Reads `count` acknowledgements and kills the child; returns all that it has acknowledged.
 fn take(mut child: Child, ids: &mpsc::Receiver<Uuid>, count: usize) -> Vec<Uuid> {
     let mut acknowledged = Vec::new();
     while acknowledged.len() < count {
-        acknowledged.push(ids.recv_timeout(Duration::from_secs(60)).expect("the child goes on"));
+        acknowledged.push(ids.recv_timeout(Duration::from_secs(60)).expect("the child continues"));
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -182,14 +183,13 @@ fn take(mut child: Child, ids: &mpsc::Receiver<Uuid>, count: usize) -> Vec<Uuid>
     acknowledged
 }
 
-/// The kernel refuses to let a file grow (EFBIG, in the middle of a write): the rest of the group
-/// is in the next segment, and no one notices.
+/// A write fails halfway with EFBIG: the rest of the group goes into the next segment.
 #[test]
-fn a_file_that_may_not_grow_is_left_for_a_new_one_and_nothing_is_lost() {
+fn a_full_file_is_replaced_by_a_new_segment_without_loss() {
     let dir = tempfile::tempdir().unwrap();
-    // The signal must be ignored, or it ends the process: as a server's limit would be set up.
-    let below = ["sh", "-c", "trap '' XFSZ; exec prlimit --fsize=300007 -- \"$@\"", "sh"];
-    let (child, ids) = start(&below, dir.path(), "written");
+    // SIGXFSZ is ignored, or it would end the process.
+    let wrapper = ["sh", "-c", "trap '' XFSZ; exec prlimit --fsize=300007 -- \"$@\"", "sh"];
+    let (child, ids) = start(&wrapper, dir.path(), "written");
     let acknowledged = take(child, &ids, 3_000);
     let segments = segments(dir.path());
     assert!(segments.len() > 3, "{segments:?}");
@@ -205,10 +205,10 @@ fn segments(dir: &Path) -> Vec<u64> {
     segments.map(|f| f.metadata().unwrap().len()).collect()
 }
 
-/// Every seventh fdatasync fails (EIO): what was not synced is written again to a new segment.
-/// Needs strace, and the right to trace; without them there is nothing to test.
+/// Every seventh fdatasync fails with EIO: unsynced events are written again to a new segment. Skipped
+/// where strace is missing or not allowed to trace.
 #[test]
-fn an_fsync_that_fails_loses_nothing_that_was_acknowledged() {
+fn a_failed_fsync_loses_no_acknowledged_event() {
     let inject = [
         "strace",
         "-f",
@@ -238,13 +238,13 @@ fn an_fsync_that_fails_loses_nothing_that_was_acknowledged() {
     assert!(acknowledged.iter().all(|id| written.contains(id)));
 }
 
-/// As [`take`], for a child below a tracer: the tracee goes with its pipe.
+/// As [`take`], for a child that runs under a tracer.
 fn take_traced(mut child: Child, tracer: u32, ids: &mpsc::Receiver<Uuid>, count: usize) -> Vec<Uuid> {
     let mut acknowledged = Vec::new();
     while acknowledged.len() < count {
-        acknowledged.push(ids.recv_timeout(Duration::from_secs(60)).expect("the child goes on"));
+        acknowledged.push(ids.recv_timeout(Duration::from_secs(60)).expect("the child continues"));
     }
-    // The tracer would only detach; the tracee is its only child.
+    // Killing the tracer would only detach it; the tracee is its only child.
     let tracee = std::fs::read_to_string(format!("/proc/{tracer}/task/{tracer}/children")).unwrap_or_default();
     for pid in tracee.split_ascii_whitespace() {
         Command::new("kill").args(["-9", pid]).status().unwrap();

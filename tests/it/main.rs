@@ -1,49 +1,53 @@
-//! The whole of linkseal against real sockets: one file a behaviour. CAs are the development CA,
-//! whose faults are scripted, and Pebble, which is real; time is moved by the clock.
+//! linkseal as a whole, over real sockets: one file per behaviour. The CAs are the development CA,
+//! whose faults a test scripts, and Pebble, a real one. Time passes when a test advances the clock.
+//!
+//! `support/` starts edges, CAs, DNS servers and peers. `tests/run.sh` installs the peers and runs
+//! everything; `cargo test --test it ca_faults::` runs one file.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    reason = "a test that meets what it does not expect ends, and it runs tasks of its own"
+    reason = "a test panics on what it does not expect, and spawns its own tasks"
 )]
 
 mod support;
 
 mod admin_flood;
 mod admission;
-mod authorities;
-mod clear;
+mod ca_fallback;
+mod ca_faults;
 mod cli;
-mod cname;
-mod counters;
+mod cname_admission;
+mod connection_shares;
 mod crash;
-mod crowded;
-mod departed;
+mod dead_letters;
 mod documents;
-mod edge_kill;
+mod domain_events;
+mod edge_kill_under_load;
 mod fairness;
-mod faults;
 mod first_handshake;
+mod fleet_renewal;
 mod health_port;
-mod issuing;
+mod issuance;
 mod journal_kill;
-mod lifecycle;
-mod long_run;
-mod minting;
+mod mass_failure;
+mod metrics;
+mod minting_examples;
+mod moved_domains;
 mod nats;
-mod operators;
-mod ours;
+mod operator_actions;
+mod operator_faults;
 mod pages;
 mod pebble_flow;
+mod plain_http;
 mod preflight;
 mod probe;
 mod reasons;
 mod renewal;
-mod restart;
-mod sinks;
+mod serve;
+mod socket_activation;
 mod stalled_disk;
 mod store_scale;
 mod structure;
-mod suspicion;
 mod upstream;

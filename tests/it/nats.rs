@@ -1,5 +1,5 @@
-//! The NATS sink against a real nats-server: a stream that is missing, a broker that is killed in
-//! the middle, a log-in that is wrong.
+//! The NATS sink against a real nats-server: a missing stream, a broker killed in mid-batch, a wrong
+//! token, a message that is too large.
 
 use std::path::Path;
 use std::time::Duration;
@@ -49,7 +49,7 @@ fn open(settings: &EventSettings, clock: &Clock) -> (Journal, Registry) {
     )
 }
 
-/// What `linkseal_sink_deliveries_total` says of a result.
+/// The value of `linkseal_sink_deliveries_total` for a result.
 fn deliveries(registry: &Registry, result: &str) -> u64 {
     let families = registry.gather();
     let family = families.iter().find(|f| f.name() == "linkseal_sink_deliveries_total");
@@ -69,9 +69,9 @@ async fn append(journal: &Journal, clock: &Clock, count: usize) -> Vec<String> {
     ids
 }
 
-/// Waits until the stream holds as many messages as there are events, pauses passing quickly.
-async fn held(nats: &Nats, clock: &Clock, count: usize) -> Vec<(String, String)> {
-    until("the stream holds all events", async || {
+/// Waits until the stream has `count` messages, advancing the clock past the pauses of retries.
+async fn until_stored(nats: &Nats, clock: &Clock, count: usize) -> Vec<(String, String)> {
+    until("the stream has all events", async || {
         clock.advance(Duration::from_secs(30));
         let messages = nats.messages("EVENTS").await;
         (messages.len() >= count).then_some(messages)
@@ -80,7 +80,7 @@ async fn held(nats: &Nats, clock: &Clock, count: usize) -> Vec<(String, String)>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_event_is_in_the_stream_once_though_the_broker_is_killed_in_the_middle() {
+async fn every_event_is_stored_once_although_the_broker_is_killed_in_mid_batch() {
     let dir = tempfile::tempdir().unwrap();
     let mut nats = Nats::start(TOKEN).await;
     let clock = Clock::system();
@@ -88,19 +88,19 @@ async fn every_event_is_in_the_stream_once_though_the_broker_is_killed_in_the_mi
     let (journal, registry) = open(&settings, &clock);
     let delivery = Delivery::start(&journal, &settings, &Tasks::new()).unwrap();
 
-    // No stream takes the subject yet.
+    // No stream exists for the subject yet.
     let mut ids = append(&journal, &clock, 10).await;
-    until("a delivery that failed", async || {
+    until("a delivery has failed", async || {
         (deliveries(&registry, "retry") > 0).then_some(())
     })
     .await;
     nats.add_stream("EVENTS", SUBJECT).await;
-    held(&nats, &clock, ids.len()).await;
+    until_stored(&nats, &clock, ids.len()).await;
 
-    // Killed while a large batch is on its way.
+    // Kill the broker while a large batch is being sent.
     let appended = append(&journal, &clock, 3000);
     let (more, ()) = tokio::join!(appended, async {
-        until("a part of the batch", async || {
+        until("part of the batch is stored", async || {
             (nats.messages("EVENTS").await.len() > 10).then_some(())
         })
         .await;
@@ -109,13 +109,13 @@ async fn every_event_is_in_the_stream_once_though_the_broker_is_killed_in_the_mi
     nats.kill();
     ids.extend(append(&journal, &clock, 100).await);
     let failed = deliveries(&registry, "retry");
-    until("a delivery that failed", async || {
+    until("a delivery has failed", async || {
         clock.advance(Duration::from_secs(5));
         (deliveries(&registry, "retry") > failed).then_some(())
     })
     .await;
     nats.run().await;
-    let messages = held(&nats, &clock, ids.len()).await;
+    let messages = until_stored(&nats, &clock, ids.len()).await;
     let expected: Vec<_> = ids.iter().map(String::as_str).collect();
     let got: Vec<_> = messages.iter().map(|(id, _)| id.as_str()).collect();
     assert!(got == expected, "{} messages of {} events", got.len(), expected.len());
@@ -127,7 +127,7 @@ async fn every_event_is_in_the_stream_once_though_the_broker_is_killed_in_the_mi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_token_loses_nothing_and_a_reload_mends_it() {
+async fn events_survive_a_wrong_token_until_a_reload_fixes_it() {
     let dir = tempfile::tempdir().unwrap();
     let nats = Nats::start(TOKEN).await;
     nats.add_stream("EVENTS", SUBJECT).await;
@@ -137,20 +137,24 @@ async fn a_wrong_token_loses_nothing_and_a_reload_mends_it() {
     let tasks = Tasks::new();
     let delivery = Delivery::start(&journal, &wrong, &tasks).unwrap();
     let ids = append(&journal, &clock, 5).await;
-    until("a delivery that failed", async || {
+    until("a delivery has failed", async || {
         (deliveries(&registry, "retry") > 0).then_some(())
     })
     .await;
     let right = settings(dir.path(), &nats, TOKEN);
     delivery.set_settings(right);
     delivery.renew(&tasks).await;
-    let got: Vec<_> = held(&nats, &clock, 5).await.into_iter().map(|(id, _)| id).collect();
+    let got: Vec<_> = until_stored(&nats, &clock, 5)
+        .await
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
     assert_eq!(got, ids);
     assert!(delivery.stop(DEADLINE).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_the_stream_finds_too_large_is_set_aside_and_the_others_go_on() {
+async fn a_message_too_large_for_the_stream_becomes_a_dead_letter_and_the_others_are_delivered() {
     let nats = Nats::start(TOKEN).await;
     nats.add_stream_up_to("EVENTS", SUBJECT, 2_000).await;
     let dir = tempfile::tempdir().unwrap();
@@ -164,17 +168,21 @@ async fn a_message_that_the_stream_finds_too_large_is_set_aside_and_the_others_g
     let receipt = journal.append(&large).await.unwrap();
     ids.extend(append(&journal, &clock, 5).await);
     let delivery = Delivery::start(&journal, &settings, &Tasks::new()).unwrap();
-    let got: Vec<_> = held(&nats, &clock, 10).await.into_iter().map(|(id, _)| id).collect();
+    let got: Vec<_> = until_stored(&nats, &clock, 10)
+        .await
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
     assert_eq!(got, ids);
-    let letters = until("it is set aside", async || {
+    let letters = until("the event is a dead letter", async || {
         let letters = delivery.dead_letters("stream", None, 10).await.unwrap();
         (!letters.is_empty()).then_some(letters)
     })
     .await;
-    let set_aside: Vec<_> = letters
+    let dead: Vec<_> = letters
         .iter()
         .map(|l| l.event["id"].as_str().unwrap_or_default())
         .collect();
-    assert_eq!(set_aside, [receipt.id.to_string()]);
+    assert_eq!(dead, [receipt.id.to_string()]);
     assert!(delivery.stop(DEADLINE).await);
 }

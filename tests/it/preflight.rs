@@ -1,5 +1,5 @@
-//! Before an order: does the challenge get here? What is found tells people where to look, it
-//! forbids nothing; and a proxy through which it gets here is no obstacle.
+//! The pre-flight: before an order, linkseal asks for the challenge as the CA will. The result tells
+//! people where to look but prevents nothing, and a proxy that passes the challenge on is no obstacle.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use crate::support::edge::{domain, operator};
 use crate::support::origin::Origin;
 use crate::support::world::{Plan, World};
 
-/// Where the content delivery network is: loopback, but not the edge's address.
+/// The address of the content delivery network: loopback, but not the edge's address.
 const CDN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// A name by which such networks are known.
+/// A name by which linkseal recognizes such a network.
 const CDN_NAME: &str = "d111.cloudfront.net";
 
-/// Puts a name behind the network, for DNS and for the CA.
+/// Puts a name behind the network, both in DNS and for the CA.
 fn put_behind(world: &World, name: &str) {
     world.dns.add(name, Record::Cname, CDN_NAME);
     world.dns.add(CDN_NAME, Record::A, &CDN.to_string());
     world.ca.hosts().set(name, Some(CDN));
 }
 
-/// A network that passes on what comes to its port 80 to the edge's.
-async fn passes_on(world: &World) {
+/// A network that forwards its port 80 to the edge's.
+async fn forward_port_80(world: &World) {
     let edge = world.edge.http;
     let listener = TcpListener::bind(SocketAddr::new(CDN, edge.port()))
         .await
@@ -43,13 +43,14 @@ async fn passes_on(world: &World) {
     });
 }
 
-/// A network that takes plain requests and calls the edge on port 443, whatever the certificate.
-async fn calls_on_443(world: &World, name: &'static str) {
+/// A network that takes plain requests and connects to the edge on port 443 without verifying its
+/// certificate ("full" mode).
+async fn forward_over_tls(world: &World, name: &'static str) {
     let (http, https) = (world.edge.http, world.edge.https);
     let listener = TcpListener::bind(SocketAddr::new(CDN, http.port()))
         .await
         .expect("a port");
-    let config = Arc::new(client::tls_to_anybody());
+    let config = Arc::new(client::tls_any_certificate());
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let config = Arc::clone(&config);
@@ -73,7 +74,7 @@ async fn preflight_line(world: &World, name: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_arrives_is_told_in_the_timeline_and_the_report() {
+async fn a_challenge_that_arrives_is_in_the_timeline_and_the_report() {
     let world = World::start().await;
     let name = "links.arrives.test";
     world.edge.register(name).await;
@@ -83,17 +84,17 @@ async fn what_arrives_is_told_in_the_timeline_and_the_report() {
         Some("Our own test request for the CA's challenge arrives.")
     );
     let (record, report) = world.edge.control.dns_report(&domain(name), &operator()).await.unwrap();
-    let found = record.ssl.facts.preflight.expect("tried");
+    let found = record.ssl.facts.preflight.expect("a pre-flight");
     assert!(report.https && found.miss.is_none() && found.through.is_none());
     assert_eq!(
         world.edge.record(name).await.ssl.facts.preflight,
         None,
-        "a look stores nothing"
+        "a report stores nothing"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_does_not_arrive_from_here_forbids_nothing() {
+async fn a_challenge_that_does_not_arrive_prevents_no_order() {
     let parked = Origin::start(|_| Some((200, "parked".into()))).await;
     let world = Plan::new()
         .await
@@ -102,7 +103,7 @@ async fn what_does_not_arrive_from_here_forbids_nothing() {
     let name = "links.hairpin.test";
     world.edge.register(name).await;
     world.handshake(name).await.expect("issued all the same");
-    let line = preflight_line(&world, name).await.expect("told");
+    let line = preflight_line(&world, name).await.expect("a timeline entry");
     assert!(
         line.starts_with("Our own test request for the CA's challenge does not arrive: 127.0.0.1: "),
         "{line}"
@@ -112,7 +113,7 @@ async fn what_does_not_arrive_from_here_forbids_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn switched_off_it_tries_nothing() {
+async fn the_preflight_can_be_switched_off() {
     let world = Plan::new().await.set("acme.preflight", false).start().await;
     let name = "links.off.test";
     world.edge.register(name).await;
@@ -121,10 +122,10 @@ async fn switched_off_it_tries_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_validation_says_whether_it_arrives_from_here() {
+async fn a_failed_validation_reports_that_the_challenge_arrives_from_here() {
     let world = World::start().await;
     let name = "links.firewall.test";
-    // The CA finds no one there.
+    // Nothing listens where the CA looks.
     world.ca.hosts().set(name, Some(IpAddr::from([127, 0, 0, 3])));
     world.edge.register(name).await;
     world.handshake(name).await.expect_err("no certificate");
@@ -137,19 +138,19 @@ async fn a_failed_validation_says_whether_it_arrives_from_here() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_proxy_that_passes_the_challenge_on_is_a_warning() {
+async fn a_proxy_that_forwards_the_challenge_is_only_a_warning() {
     let world = World::start().await;
     let name = "links.proxied.example";
     put_behind(&world, name);
     world.edge.register(name).await;
-    // No one listens at the proxy yet.
+    // Nothing listens at the proxy yet.
     world.edge.verify(name).await;
     let record = world.edge.record(name).await;
     assert_eq!(record.ssl.reason, Reason::Proxied);
     assert!(record.ssl.facts.preflight.is_some_and(|p| p.miss.is_some()));
     assert_eq!(world.ca.name_stats(name).orders, 0);
 
-    passes_on(&world).await;
+    forward_port_80(&world).await;
     world.clock.advance(Duration::from_secs(31));
     let (_, report) = world.edge.control.verify(&domain(name), &operator()).await.unwrap();
     assert!(report.https && !report.verified);
@@ -160,34 +161,34 @@ async fn a_proxy_that_passes_the_challenge_on_is_a_warning() {
     );
     let record = world.edge.until_issued(name).await;
     assert!(record.dns.https && record.ssl.reason == Reason::Ok);
-    // Looked at again, it still is no reason to call it moved.
+    // A later check does not treat the proxy as a move.
     world.edge.verify(name).await;
     assert_eq!(world.edge.record(name).await.ssl.reason, Reason::Ok);
     assert_eq!(world.ca.name_stats(name).orders, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_a_network_that_calls_on_443_the_stand_in_serves_the_challenge_and_nothing_else() {
+async fn behind_a_network_that_connects_on_443_the_stand_in_certificate_serves_only_the_challenge() {
     let world = World::start().await;
     let name = "links.full.example";
     put_behind(&world, name);
     world.edge.register(name).await;
-    let anybody = Arc::new(client::tls_to_anybody());
-    // The challenge does not arrive, no order is open: the edge has nothing to show, and says so.
+    let unverifying = Arc::new(client::tls_any_certificate());
+    // The challenge does not arrive and no order is open, so that the edge refuses the handshake.
     for _ in 0..2 {
-        let refused = client::handshake(world.edge.https, name, &anybody).await;
+        let refused = client::handshake(world.edge.https, name, &unverifying).await;
         refused.expect_err("no stand-in");
     }
-    calls_on_443(&world, name).await;
+    forward_over_tls(&world, name).await;
     world.clock.advance(Duration::from_secs(31));
 
-    // While the CA takes its time, the stand-in is there.
+    // The stand-in is served while the CA validates.
     let delay = Duration::from_secs(20);
     world.faults().set_validation_delay(delay);
     world.edge.verify(name).await;
     world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
     let fetch = async |path: &str| {
-        client::fetch(world.edge.https, name, path, &anybody)
+        client::fetch(world.edge.https, name, path, &unverifying)
             .await
             .expect("an answer")
     };
@@ -206,10 +207,7 @@ async fn behind_a_network_that_calls_on_443_the_stand_in_serves_the_challenge_an
     world.clock.advance(delay);
     world.edge.until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 1);
-    // Recipients come through the network, and get the real thing.
-    let served = world
-        .fetch(name, &links.open())
-        .await
-        .expect("under a certificate that is trusted");
+    // Recipients get the issued certificate.
+    let served = world.fetch(name, &links.open()).await.expect("a trusted certificate");
     assert_eq!(served.status, 200);
 }

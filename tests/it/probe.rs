@@ -1,4 +1,5 @@
-//! Seen from outside: what stands in front of the edge is found out, and changes no state.
+//! Probes from outside: linkseal notices when another server answers for a domain, without changing the
+//! domain's state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +17,15 @@ use crate::support::world::Plan;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What stands at the address that clients get.
+/// What answers at the address that clients connect to.
 #[derive(Clone, Copy)]
 enum Front {
     /// Another server, with a certificate of its own.
     Another,
     /// The edge.
     Edge(std::net::SocketAddr),
-    /// Something that is no TLS server.
-    Mute,
+    /// Something that does not speak TLS.
+    NotTls,
 }
 
 /// A server with a certificate for another name.
@@ -48,7 +49,7 @@ async fn front(listener: TcpListener, now: watch::Receiver<Front>) {
         tokio::spawn(async move {
             match now {
                 Front::Another => drop(acceptor.accept(io).await),
-                Front::Mute => {}
+                Front::NotTls => {}
                 Front::Edge(edge) => {
                     let mut edge = TcpStream::connect(edge).await.expect("the edge");
                     drop(tokio::io::copy_bidirectional(&mut io, &mut edge).await);
@@ -59,11 +60,11 @@ async fn front(listener: TcpListener, now: watch::Receiver<Front>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_server_in_front_is_found_out_and_changes_no_state() {
+async fn probes_report_another_server_without_changing_the_state() {
     let name = "links.front.test";
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let (set, now) = watch::channel(Front::Another);
+    let (switch, now) = watch::channel(Front::Another);
     tokio::spawn(front(listener, now));
     let plan = Plan::new()
         .await
@@ -75,7 +76,7 @@ async fn another_server_in_front_is_found_out_and_changes_no_state() {
 
     let found = async |result: ProbeResult| {
         until(result.as_str(), async || {
-            // Probes are spread over the interval: one domain at a time.
+            // Probes are spread over the interval, one domain at a time.
             world.clock.advance(HOUR);
             tokio::time::sleep(Duration::from_millis(100)).await;
             let record = world.edge.record(name).await;
@@ -85,20 +86,20 @@ async fn another_server_in_front_is_found_out_and_changes_no_state() {
         .await
     };
     let wrong = found(ProbeResult::WrongCertificate).await;
-    let detail = wrong.probe.expect("a probe").detail.expect("more of it");
+    let detail = wrong.probe.expect("a probe").detail.expect("a detail");
     assert!(detail.contains("a certificate for www.elsewhere.example"), "{detail}");
     assert_eq!((wrong.ssl.state(), wrong.ssl.reason), (State::Issued, Reason::Ok));
-    set.send_replace(Front::Mute);
+    switch.send_replace(Front::NotTls);
     found(ProbeResult::TlsFailed).await;
-    set.send_replace(Front::Edge(world.edge.https));
+    switch.send_replace(Front::Edge(world.edge.https));
     let right = found(ProbeResult::Ok).await;
     assert_eq!(right.probe.expect("a probe").detail, None);
     let timeline = world.edge.timeline(name).await;
-    let probes: Vec<_> = timeline.iter().filter(|word| word.starts_with("probe")).collect();
+    let probes: Vec<_> = timeline.iter().filter(|event| event.starts_with("probe")).collect();
     assert_eq!(
         probes,
         ["probe_failed", "probe_failed", "probe_ok"],
-        "told when it changes, not each time"
+        "an entry per change, not per probe"
     );
     assert_eq!(world.ca.name_stats(name).orders, 1);
 }

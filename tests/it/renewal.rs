@@ -1,12 +1,11 @@
-//! Certificates are renewed in time, traffic or not; the old one is served until the new one is
-//! stored, and a renewal that fails takes nothing away.
+//! Renewal: in time whether or not there is traffic. The old certificate is served until the new one
+//! is stored, and a failed renewal takes nothing away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
-use linkseal_base::clock::Timestamp;
 use linkseal_devca::{Problem, Refusal, Window};
 use linkseal_domain::DomainRecord;
 use linkseal_domain::ssl::{CertificateInfo, Reason, State};
@@ -23,39 +22,37 @@ fn certificate(record: &DomainRecord) -> CertificateInfo {
     record.ssl.certificate.clone().expect("a certificate")
 }
 
-/// A domain with a certificate, in a world whose CA offers renewal information or not.
+/// A world with an issued domain, whose CA offers renewal information or not.
 async fn issued(name: &str, ari: bool) -> (World, CertificateInfo) {
     let plan = Plan::new().await;
     plan.faults().set_ari_off(!ari);
     let world = plan.start().await;
     world.edge.register(name).await;
-    world.handshake(name).await.expect("a certificate is made");
+    world.handshake(name).await.expect("a certificate is issued");
     let certificate = certificate(&world.edge.until_issued(name).await);
     (world, certificate)
 }
 
-/// Waits for another certificate than the one with this serial number.
+/// Waits for a certificate that replaces `old`.
 async fn until_renewed(world: &World, name: &str, old: &CertificateInfo) -> CertificateInfo {
     let renewed = |r: &DomainRecord| certificate(r).serial != old.serial && r.ssl.reason == Reason::Ok;
     certificate(&world.edge.until(name, "renewed", renewed).await)
 }
 
-/// Moves the clock to a moment.
-fn pass_to(world: &World, at: Timestamp) {
-    world.clock.advance(at.saturating_since(world.clock.now()));
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_renewal_information_a_third_of_the_life_is_left() {
+async fn without_renewal_information_a_third_of_the_lifetime_is_left_at_renewal() {
     let name = "links.third.test";
     let (world, first) = issued(name, false).await;
     let life = first.not_after.saturating_since(world.clock.now());
     let share = first.not_after.saturating_since(first.renew_at).as_secs_f64() / life.as_secs_f64();
-    assert!((0.33..0.40).contains(&share), "{share} of its life is left at renewal");
-    pass_to(&world, first.renew_at.minus(MINUTE));
+    assert!(
+        (0.33..0.40).contains(&share),
+        "{share} of its lifetime is left at renewal"
+    );
+    world.advance_to(first.renew_at.minus(MINUTE));
     assert_eq!(world.served(name).await, first.serial);
-    assert_eq!(world.ca.name_stats(name).orders, 1, "not before its time");
-    // No one connects: it is renewed all the same, and so is the edge's own.
+    assert_eq!(world.ca.name_stats(name).orders, 1, "not renewed early");
+    // It is renewed without any traffic, and so is the edge's own name.
     world.clock.advance(2 * MINUTE);
     let second = until_renewed(&world, name, &first).await;
     assert!(second.not_after > first.not_after);
@@ -71,7 +68,7 @@ async fn without_renewal_information_a_third_of_the_life_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_cas_window_is_kept_and_the_order_names_what_it_replaces() {
+async fn a_renewal_happens_in_the_cas_window_and_names_the_certificate_it_replaces() {
     let name = "links.window.test";
     let (world, first) = issued(name, true).await;
     let now = world.clock.now();
@@ -80,8 +77,8 @@ async fn the_cas_window_is_kept_and_the_order_names_what_it_replaces() {
         end: now + 21 * DAY,
     };
     world.faults().set_ari_window(Some(window));
-    // The window is looked at when it is due to be.
-    pass_to(&world, first.ari_check_at.expect("a time to look"));
+    // The window is read when the next check is due.
+    world.advance_to(first.ari_check_at.expect("a time to look"));
     let planned = world
         .edge
         .until(name, "planned in the window", |r| {
@@ -90,26 +87,23 @@ async fn the_cas_window_is_kept_and_the_order_names_what_it_replaces() {
         .await;
     assert_eq!(planned.ssl.reason, Reason::Ok);
     let chosen = certificate(&planned).renew_at;
-    // Looking again changes nothing: the moment was chosen once.
-    pass_to(
-        &world,
-        certificate(&planned).ari_check_at.expect("a time to look again"),
-    );
-    let looked = world
+    // Another check does not choose another moment.
+    world.advance_to(certificate(&planned).ari_check_at.expect("a time for the next check"));
+    let checked = world
         .edge
-        .until(name, "looked again", |r| {
+        .until(name, "checked again", |r| {
             certificate(r).ari_check_at > certificate(&planned).ari_check_at
         })
         .await;
-    assert_eq!(certificate(&looked).renew_at, chosen);
-    pass_to(&world, chosen);
+    assert_eq!(certificate(&checked).renew_at, chosen);
+    world.advance_to(chosen);
     until_renewed(&world, name, &first).await;
     assert_eq!(world.ca.name_stats(name).orders, 2);
     assert!(world.ca.stats().orders_with_replaces >= 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_window_in_the_past_means_now() {
+async fn a_window_in_the_past_means_an_immediate_renewal() {
     let name = "links.revoked.test";
     let (world, first) = issued(name, true).await;
     let now = world.clock.now();
@@ -117,13 +111,13 @@ async fn a_window_in_the_past_means_now() {
         start: now.minus(2 * DAY),
         end: now.minus(DAY),
     }));
-    pass_to(&world, first.ari_check_at.expect("a time to look"));
+    world.advance_to(first.ari_check_at.expect("a time to look"));
     until_renewed(&world, name, &first).await;
     world.faults().set_ari_window(None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_replacement_is_ordered_as_a_new_one() {
+async fn a_refused_replacement_is_ordered_without_naming_the_old_certificate() {
     let name = "links.replaced.test";
     let (world, first) = issued(name, true).await;
     let problem = Problem::new(
@@ -132,12 +126,12 @@ async fn a_refused_replacement_is_ordered_as_a_new_one() {
         "there is an order that replaces it",
     );
     world.faults().refuse_replaces(Some(Refusal::of(problem)));
-    // First it looks at the CA's window, then it comes to the moment chosen in it.
-    let looked_at = first.ari_check_at.expect("a time to look");
-    pass_to(&world, looked_at);
-    let looked = |r: &DomainRecord| certificate(r).ari_check_at > Some(looked_at);
-    let planned = certificate(&world.edge.until(name, "looked", looked).await);
-    pass_to(&world, planned.renew_at);
+    // First the check of the CA's window, then the moment chosen in it.
+    let check_at = first.ari_check_at.expect("a time for the check");
+    world.advance_to(check_at);
+    let checked = |r: &DomainRecord| certificate(r).ari_check_at > Some(check_at);
+    let planned = certificate(&world.edge.until(name, "checked", checked).await);
+    world.advance_to(planned.renew_at);
     until_renewed(&world, name, &first).await;
     assert_eq!(world.ca.stats().orders_with_replaces, 0);
     assert_eq!(world.ca.name_stats(name).orders, 2);
@@ -149,7 +143,7 @@ async fn the_old_certificate_is_served_until_the_new_one_is_stored() {
     let (world, first) = issued(name, false).await;
     let delay = MINUTE;
     world.faults().set_validation_delay(delay);
-    pass_to(&world, first.renew_at);
+    world.advance_to(first.renew_at);
     world.ca.until(|ca| ca.name_stats(name).validations == 2).await;
     let record = world.edge.record(name).await;
     assert_eq!(
@@ -159,63 +153,59 @@ async fn the_old_certificate_is_served_until_the_new_one_is_stored() {
     assert_eq!(world.served(name).await, first.serial);
     world.clock.advance(delay);
     let second = until_renewed(&world, name, &first).await;
-    // It is stored first and shown right after.
-    until("the new one is served", async || {
-        (world.served(name).await == second.serial).then_some(())
-    })
-    .await;
+    world.until_served(name, &second.serial).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failing_renewal_is_told_and_recovers() {
+async fn a_failing_renewal_is_reported_and_recovers() {
     let name = "links.failing.test";
     let (world, first) = issued(name, false).await;
     let problem = Problem::new(StatusCode::BAD_REQUEST, "connection", "Timeout during connect");
     world.faults().reject_challenge(name, Some(problem));
-    pass_to(&world, first.renew_at);
+    world.advance_to(first.renew_at);
     let failing = world.edge.until_reason(name, Reason::RenewalFailing).await;
     assert_eq!(failing.ssl.state(), State::Issued);
     assert_eq!(
-        failing.ssl.last_error.clone().expect("the CA's words").detail,
+        failing.ssl.last_error.clone().expect("the CA's error").detail,
         "Timeout during connect"
     );
-    assert_eq!(world.served(name).await, first.serial, "what is held is served");
+    assert_eq!(world.served(name).await, first.serial, "the old certificate is served");
     world.faults().reject_challenge(name, None);
-    pass_to(&world, failing.ssl.next_attempt.expect("another attempt"));
+    world.advance_to(failing.ssl.next_attempt.expect("another attempt"));
     let second = until_renewed(&world, name, &first).await;
     world.until_served(name, &second.serial).await;
     assert_eq!(world.edge.record(name).await.ssl.attempts, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_that_runs_out_leaves_the_cause_of_it() {
+async fn an_expired_certificate_leaves_the_reason_why_it_was_not_renewed() {
     let name = "links.lost.test";
     let (world, first) = issued(name, false).await;
     let problem = Problem::new(StatusCode::BAD_REQUEST, "connection", "Connection refused");
     world.faults().reject_challenge(name, Some(problem));
-    pass_to(&world, first.renew_at);
+    world.advance_to(first.renew_at);
     world.edge.until_reason(name, Reason::RenewalFailing).await;
-    pass_to(&world, first.not_after + Duration::from_secs(1));
+    world.advance_to(first.not_after + Duration::from_secs(1));
     let gone = world.edge.until_reason(name, Reason::ValidationFailed).await;
     assert_eq!(gone.ssl.state(), State::Pending);
     world
         .handshake(name)
         .await
-        .expect_err("no client takes an expired certificate");
-    // But it is the client that judges, by its own clock: what is held last is presented, also when
-    // the store had to be read for it.
+        .expect_err("clients reject an expired certificate");
+    // The last certificate is still presented, even after it had to be read from the store: whether it
+    // has expired is for the client and its clock to decide.
     let world = world.restart().await;
-    let anybody = Arc::new(client::tls_to_anybody());
-    let presented = client::handshake(world.edge.https, name, &anybody).await;
+    let unverifying = Arc::new(client::tls_any_certificate());
+    let presented = client::handshake(world.edge.https, name, &unverifying).await;
     assert_eq!(client::serial(&presented.expect("a handshake")), first.serial);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_that_is_damaged_or_missing_in_the_store_is_ordered_again() {
+async fn a_certificate_damaged_or_missing_in_the_store_is_ordered_again() {
     let (damaged, missing) = ("links.damaged.test", "links.missing.test");
     let (world, first) = issued(damaged, false).await;
     world.edge.register(missing).await;
-    world.handshake(missing).await.expect("a certificate is made");
+    world.handshake(missing).await.expect("a certificate is issued");
     world.edge.until_issued(missing).await;
     let world = world
         .restart_after(|dir| {
@@ -230,7 +220,7 @@ async fn a_certificate_that_is_damaged_or_missing_in_the_store_is_ordered_again(
             assert_eq!(changed, Ok(1));
         })
         .await;
-    // Found by a handshake, which waits for the new one.
+    // The handshake that finds the damage waits for the new certificate.
     assert_ne!(world.served(damaged).await, first.serial);
     world.served(missing).await;
     for name in [damaged, missing] {
@@ -240,7 +230,10 @@ async fn a_certificate_that_is_damaged_or_missing_in_the_store_is_ordered_again(
     }
 }
 
-/// Runs certificates of a minute through several generations while a client connects all the time.
+/// Renews one-minute certificates several times while a client connects continuously.
+///
+/// Takes over ten seconds: the clock advances in small steps, between which the client completes
+/// handshakes, so that none can miss an expiry.
 async fn generations(ari: bool) {
     const LIFE: Duration = MINUTE;
     const GENERATIONS: u64 = 8;
@@ -250,7 +243,7 @@ async fn generations(ari: bool) {
     let world = plan.start().await;
     let name = "links.minute.test";
     world.edge.register(name).await;
-    world.handshake(name).await.expect("a certificate is made");
+    world.handshake(name).await.expect("a certificate is issued");
 
     let (done, handshakes) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let client = {
@@ -260,7 +253,7 @@ async fn generations(ari: bool) {
             while !done.load(Ordering::SeqCst) {
                 client::handshake(edge, name, &config)
                     .await
-                    .expect("a good certificate at any time");
+                    .expect("a valid certificate at any time");
                 handshakes.fetch_add(1, Ordering::SeqCst);
             }
         })
@@ -268,12 +261,12 @@ async fn generations(ari: bool) {
     let begun = world.clock.now();
     while world.ca.name_stats(name).certificates < GENERATIONS {
         assert!(!client.is_finished(), "{}", client.await.unwrap_err());
-        // A renewal takes as long as the machine needs: while one runs, time runs by itself.
+        // Only advance while no renewal runs: how long one takes depends on the machine.
         let record = world.edge.record(name).await;
         if record.ssl.reason == Reason::Ok && certificate(&record).renew_at > world.clock.now() {
             world.clock.advance(Duration::from_secs(1));
         }
-        // Several handshakes come at every moment.
+        // At least two handshakes complete at every step.
         let seen = handshakes.load(Ordering::SeqCst);
         until("the client connects", async || {
             (client.is_finished() || handshakes.load(Ordering::SeqCst) >= seen + 2).then_some(())
@@ -290,11 +283,11 @@ async fn generations(ari: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_that_live_a_minute_are_renewed_in_time() {
+async fn one_minute_certificates_are_renewed_in_time() {
     generations(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn also_where_the_ca_offers_no_renewal_information() {
+async fn one_minute_certificates_are_renewed_in_time_without_renewal_information() {
     generations(false).await;
 }

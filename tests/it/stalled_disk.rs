@@ -1,5 +1,6 @@
-//! The real binary on a disk that stalls: it costs events, and neither handshakes, redirects,
-//! challenges nor the end of the process wait for it.
+//! A stalled disk costs events, but handshakes, redirects, challenges and the shutdown do not wait for it.
+//! These tests run the real binary and take ten to twenty seconds each, because its deadlines are in
+//! real time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,32 +8,32 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
-use crate::support::client::{self, Kept, Web};
+use crate::support::client::{self, KeepAliveConnection, Web};
 use crate::support::process::Process;
-use crate::support::stall::StallingDisk;
+use crate::support::stalling_disk::StallingDisk;
 use crate::support::world::{Links, Plan};
-use crate::support::{heavy, until};
+use crate::support::{exclusive, until};
 
 const NAME: &str = "links.stall.test";
 const CHALLENGE: &str = "/.well-known/acme-challenge/any-token";
 const SHOP: &str = "https://shop.example/";
-/// What needs no disk; far above what it takes on a busy machine, far below any wait for a disk.
+/// For whatever needs no disk: far more than it takes on a busy machine, far less than any wait for a disk.
 const SOON: Duration = Duration::from_secs(1);
-/// A click waits two seconds for the disk.
+/// A click waits two seconds for the disk; the third is for a busy machine.
 const FIRST_CLICKS: Duration = Duration::from_secs(3);
-/// Clicks at once, of as many recipients.
+/// Concurrent clicks of different recipients.
 const CLICKS: usize = 8;
 const DRAIN: &str = "2s";
-/// Drain (2 s), five seconds for all that follows, and a busy machine.
-const END: Duration = Duration::from_secs(9);
+/// Two seconds to drain, five for the rest of the shutdown, two for a busy machine.
+const SHUTDOWN: Duration = Duration::from_secs(9);
 
-/// An edge on such a disk, with a domain that is served.
+/// An edge whose journal is on a disk that can stall, with an issued domain.
 struct Stalled {
     plan: Plan,
     disk: StallingDisk,
     process: Process,
     client: Arc<ClientConfig>,
-    kept: Kept,
+    connection: KeepAliveConnection,
     web: Web,
 }
 
@@ -43,12 +44,12 @@ impl Stalled {
             .set("events.durability", durability)
             .set("edge.drain", DRAIN);
         let disk = StallingDisk::new(&plan.dir.path().join("events"), plan.dir.path());
-        let process = plan.serve_with(|command| disk.below(command)).await;
+        let process = plan.serve_with(|command| disk.preload(command)).await;
         process.register(NAME).await;
         let client = plan.client(&[]);
         let session = client::handshake(process.https, NAME, &client).await;
         let stalled = Self {
-            kept: Kept::over(session.expect("a certificate"), NAME)
+            connection: KeepAliveConnection::new(session.expect("a certificate"), NAME)
                 .await
                 .expect("HTTP/1.1"),
             client,
@@ -59,19 +60,19 @@ impl Stalled {
         };
         stalled.click().await;
         until("the click is delivered", async || {
-            let text = std::fs::read_to_string(stalled.plan.settings.delivered()).unwrap_or_default();
-            text.contains(r#""type":"click""#).then_some(())
+            let events = stalled.plan.settings.delivered();
+            events.iter().any(|e| e["type"] == "click").then_some(())
         })
         .await;
         stalled
     }
 
-    /// One click of another recipient, over a connection of its own; how long it took.
+    /// How long a click of a new recipient takes, over a connection of its own.
     async fn click(&self) -> Duration {
         click(self.process.https, &Links::of(NAME, &self.plan.clock), &self.client).await
     }
 
-    /// Several at once.
+    /// Several clicks at once.
     fn clicks(&self) -> JoinSet<Duration> {
         let mut clicks = JoinSet::new();
         for _ in 0..CLICKS {
@@ -82,13 +83,14 @@ impl Stalled {
         clicks
     }
 
-    /// What needs no disk: a file on a kept connection, a health check, a challenge, a handshake.
-    async fn bystanders(&mut self) {
+    /// Checks that what needs no disk is quick: a file over an open connection, a health check, a challenge,
+    /// a handshake.
+    async fn check_bystanders(&mut self) {
         let begun = Instant::now();
-        let robots = self.kept.get("/robots.txt").await;
+        let robots = self.connection.get("/robots.txt").await;
         assert_eq!(robots.expect("an answer").status, 200);
         assert!(begun.elapsed() < SOON, "robots.txt: {:?}", begun.elapsed());
-        // A load balancer's check names an address.
+        // A load balancer's check has an address as its host.
         for (path, host, status) in [("/healthz", "127.0.0.1", 200), (CHALLENGE, NAME, 200)] {
             let url = format!("http://{}{path}", self.process.http);
             let begun = Instant::now();
@@ -102,12 +104,12 @@ impl Stalled {
         assert!(begun.elapsed() < SOON, "a handshake: {:?}", begun.elapsed());
     }
 
-    /// No one waits for clicks that wait for the disk; the longest of those.
-    async fn bystanders_beside_clicks(&mut self) -> Duration {
+    /// Checks the bystanders while clicks wait for the disk; returns how long the slowest click took.
+    async fn check_bystanders_during_clicks(&mut self) -> Duration {
         let mut clicks = self.clicks();
         let mut longest = Duration::ZERO;
         while !clicks.is_empty() {
-            self.bystanders().await;
+            self.check_bystanders().await;
             while let Some(took) = clicks.try_join_next() {
                 longest = longest.max(took.expect("no panic"));
             }
@@ -115,19 +117,19 @@ impl Stalled {
         longest
     }
 
-    /// A certificate for a name that has none: an order, its challenge, and the handshake that waits.
-    async fn issues(&self, name: &str) {
+    /// Checks that a new name gets a certificate: order, challenge, and the handshake that waits for it.
+    async fn check_issuance(&self, name: &str) {
         self.process.register(name).await;
         let handshake = client::handshake(self.process.https, name, &self.client).await;
         handshake.expect("a certificate, while the disk is stalled");
     }
 
-    /// SIGTERM ends it in its time.
-    async fn ends(mut self) {
+    /// Checks that the process exits in time after SIGTERM.
+    async fn check_shutdown(mut self) {
         let begun = Instant::now();
         self.process.signal("TERM");
         let status = self.process.ended().await;
-        assert!(begun.elapsed() < END, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < SHUTDOWN, "{:?}", begun.elapsed());
         assert!(status.success(), "{status}: {}", self.process.log());
         println!("ended after {:?}", begun.elapsed());
     }
@@ -141,61 +143,61 @@ async fn click(edge: std::net::SocketAddr, links: &Links, client: &Arc<ClientCon
     begun.elapsed()
 }
 
-/// Everything stalls, with clicks that wait so long at most.
-async fn everything_stalls(durability: &str, first_clicks: Duration) {
-    let _alone = heavy().await;
+/// Stalls every operation; the clicks right after that may take up to `first_clicks`.
+async fn assert_journal_stall_is_tolerated(durability: &str, first_clicks: Duration) {
+    let _exclusive = exclusive().await;
     let mut stalled = Stalled::start(durability).await;
     stalled.disk.stall();
-    let longest = stalled.bystanders_beside_clicks().await;
+    let longest = stalled.check_bystanders_during_clicks().await;
     assert!(longest < first_clicks, "{durability}: {longest:?}");
-    stalled.disk.until_held("journal").await;
-    stalled.bystanders().await;
-    // It is known by now.
-    let longest = stalled.bystanders_beside_clicks().await;
+    stalled.disk.until_stalled("journal").await;
+    stalled.check_bystanders().await;
+    // By now the stall is known, and clicks no longer wait.
+    let longest = stalled.check_bystanders_during_clicks().await;
     assert!(longest < SOON, "{durability}: {longest:?}");
-    stalled.issues("links.new.test").await;
+    stalled.check_issuance("links.new.test").await;
     println!("{durability}: {longest:?}");
-    stalled.ends().await;
+    stalled.check_shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_stalled_disk_queued_events_keep_nobody_waiting() {
-    everything_stalls("queued", SOON).await;
+async fn with_queued_events_a_stalled_disk_delays_nothing() {
+    assert_journal_stall_is_tolerated("queued", SOON).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_stalled_disk_written_events_keep_only_their_own_clicks_waiting_and_for_two_seconds() {
-    everything_stalls("written", FIRST_CLICKS).await;
+async fn with_written_events_a_stalled_disk_delays_only_clicks_and_by_two_seconds() {
+    assert_journal_stall_is_tolerated("written", FIRST_CLICKS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_stalled_disk_synced_events_keep_only_their_own_clicks_waiting_and_for_two_seconds() {
-    everything_stalls("synced", FIRST_CLICKS).await;
+async fn with_synced_events_a_stalled_disk_delays_only_clicks_and_by_two_seconds() {
+    assert_journal_stall_is_tolerated("synced", FIRST_CLICKS).await;
 }
 
-/// Writing goes on, so that sinks get events; their cursors cannot be made safe.
+/// Writes succeed, so that sinks get events, but their cursors cannot be synced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cursors_of_sinks_on_a_disk_that_never_syncs_keep_nobody_waiting() {
-    let _alone = heavy().await;
+async fn sink_cursors_on_a_disk_that_never_syncs_delay_nothing() {
+    let _exclusive = exclusive().await;
     let mut stalled = Stalled::start("written").await;
     stalled.disk.stall_syncs();
-    let longest = stalled.bystanders_beside_clicks().await;
+    let longest = stalled.check_bystanders_during_clicks().await;
     assert!(longest < FIRST_CLICKS, "{longest:?}");
-    stalled.disk.until_held("tokio").await;
-    stalled.bystanders_beside_clicks().await;
-    stalled.issues("links.new.test").await;
-    // What the disk holds goes on where it was.
-    stalled.disk.heal();
+    stalled.disk.until_stalled("tokio").await;
+    stalled.check_bystanders_during_clicks().await;
+    stalled.check_issuance("links.new.test").await;
+    // Stalled operations continue where they were.
+    stalled.disk.resume();
     let after = stalled.click().await;
     assert!(after < FIRST_CLICKS, "{after:?}");
-    stalled.ends().await;
+    stalled.check_shutdown().await;
 }
 
-/// The store is on such a disk: a start answers health checks meanwhile, serves as soon as the disk
-/// goes on, and a write that hangs does not keep the process from ending.
+/// The store's disk stalls: a starting process answers health checks and serves as soon as the disk
+/// continues, and a write that hangs does not prevent the shutdown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stalled_disk_of_the_store_keeps_neither_the_start_silent_nor_the_process_alive() {
-    let _alone = heavy().await;
+async fn health_checks_and_shutdown_work_while_the_disk_of_the_store_is_stalled() {
+    let _exclusive = exclusive().await;
     let plan = Plan::new()
         .await
         .set("store.url", "sqlite:store/linkseal.db")
@@ -203,7 +205,7 @@ async fn a_stalled_disk_of_the_store_keeps_neither_the_start_silent_nor_the_proc
     let on = plan.dir.path().join("store");
     std::fs::create_dir(&on).expect("a directory");
     let disk = StallingDisk::new(&on, plan.dir.path());
-    let mut process = plan.serve_with(|command| disk.below(command)).await;
+    let mut process = plan.serve_with(|command| disk.preload(command)).await;
     process.register(NAME).await;
     let client = plan.client(&[]);
     let session = client::handshake(process.https, NAME, &client).await;
@@ -212,7 +214,7 @@ async fn a_stalled_disk_of_the_store_keeps_neither_the_start_silent_nor_the_proc
     assert!(process.ended().await.success());
 
     disk.stall();
-    let mut process = plan.serve_with(|command| disk.below(command)).await;
+    let mut process = plan.serve_with(|command| disk.preload(command)).await;
     let web = Web::plain();
     let (edge, admin) = (process.http, process.admin);
     let get = async |at, path: &str| {
@@ -227,22 +229,25 @@ async fn a_stalled_disk_of_the_store_keeps_neither_the_start_silent_nor_the_proc
     assert_eq!(get(admin, "/v1/domains").await, 503);
     let refused = client::handshake(process.https, NAME, &client).await;
     assert!(client::alert(&refused.expect_err("no certificate yet")).is_some());
-    disk.heal();
-    until("it serves", async || (get(admin, "/readyz").await == 200).then_some(())).await;
+    disk.resume();
+    until("the edge is ready", async || {
+        (get(admin, "/readyz").await == 200).then_some(())
+    })
+    .await;
     let session = client::handshake(process.https, NAME, &client).await;
     assert_eq!(client::serial(&session.expect("a certificate")), serial);
 
-    // A write hangs.
+    // Shutdown during a hanging write.
     disk.stall();
     let url = format!("http://{admin}/v1/domains");
     let hanging = tokio::spawn(async move {
         let body = serde_json::json!({"name": "links.hangs.test"}).to_string();
         drop(Web::plain().call("POST", &url, Some(body), &[]).await);
     });
-    disk.until_held("store-writer").await;
+    disk.until_stalled("store-writer").await;
     let begun = Instant::now();
     process.signal("TERM");
     process.ended().await;
-    assert!(begun.elapsed() < END, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SHUTDOWN, "{:?}", begun.elapsed());
     hanging.abort();
 }

@@ -1,30 +1,31 @@
-//! An existing back end, a real nginx, behind an upstream rule.
+//! Upstream rules in front of nginx, a real back end.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::nginx::Nginx;
 use crate::support::world::{Plan, World};
-use crate::support::{PATIENCE, client, until};
+use crate::support::{TIMEOUT, client, until};
 
 const NAME: &str = "links.customer.test";
 
-async fn fronting(nginx: &Nginx, more: &str) -> World {
-    let rule = format!("prefix = \"/\"\nto = \"http://{}\"\n{more}", nginx.address);
+/// A world that forwards everything else to nginx; `options` is more keys of the rule as TOML.
+async fn world_in_front_of(nginx: &Nginx, options: &str) -> World {
+    let rule = format!("prefix = \"/\"\nto = \"http://{}\"\n{options}", nginx.address);
     let world = Plan::new().await.add("upstream", &rule).start().await;
     world.edge.register(NAME).await;
     world
 }
 
-/// Sends bytes over TLS and reads until the edge closes, or has nothing more to say.
+/// Sends bytes over TLS and reads until the edge closes the connection.
 async fn raw(world: &World, bytes: &[u8]) -> String {
     let mut io = client::handshake(world.edge.https, NAME, &world.client(&[b"http/1.1"]))
         .await
         .expect("a handshake");
     io.write_all(bytes).await.expect("sent");
     let mut answer = Vec::new();
-    // A cut without close_notify is an end too.
+    // The connection may end without close_notify.
     drop(
-        tokio::time::timeout(PATIENCE, io.read_to_end(&mut answer))
+        tokio::time::timeout(TIMEOUT, io.read_to_end(&mut answer))
             .await
             .expect("the edge closes"),
     );
@@ -34,12 +35,12 @@ async fn raw(world: &World, bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_sees_the_original_path_host_and_client() {
     let nginx = Nginx::start().await;
-    let world = fronting(&nginx, "").await;
-    // nginx refuses `%zz` in a path.
+    let world = world_in_front_of(&nginx, "").await;
+    // `%zz` is in the query because nginx refuses it in a path.
     let path = "/track/%2F/~//x%7a/a%20b/?q=%2f&r=//%zz";
     let answer = world.fetch(NAME, path).await.expect("an answer");
     assert_eq!((answer.status, answer.text().as_str()), (200, "nginx\n"));
-    // An old system's click link, whose token is none of ours.
+    // A click link of another system, with a foreign token.
     world.fetch(NAME, "/c/old-token").await.expect("an answer");
     let ours = world.links(NAME).click("https://shop.example/");
     assert_eq!(world.fetch(NAME, &ours).await.expect("an answer").status, 302);
@@ -57,7 +58,7 @@ async fn nginx_sees_the_original_path_host_and_client() {
         assert_eq!(logged.forwarded_proto, "https");
         assert_eq!(logged.forwarded_host, NAME);
         assert_eq!(logged.forwarded, format!("for=127.0.0.1;host={NAME};proto=https"));
-        assert_eq!(logged.connection, seen[0].connection, "one connection for all");
+        assert_eq!(logged.connection, seen[0].connection, "one connection for all requests");
     }
     assert_eq!(seen[2].agent, "Old/1");
     assert_eq!(seen[2].requests, 3);
@@ -66,12 +67,12 @@ async fn nginx_sees_the_original_path_host_and_client() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_is_smuggled_past_the_edge() {
     let nginx = Nginx::start().await;
-    let world = fronting(&nginx, "").await;
+    let world = world_in_front_of(&nginx, "").await;
     let hidden = "GET /hidden HTTP/1.1\r\nHost: links.customer.test\r\n\r\n";
     let host = format!("Host: {NAME}\r\n");
     let close = "Connection: close\r\n";
     let length = hidden.len();
-    // What a client may think of; some is refused, some is passed on as one request.
+    // The edge may refuse any of these or forward it as exactly one request.
     let mut attempts: Vec<String> = vec![
         format!("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"),
         format!("Transfer-Encoding: chunked\r\nContent-Length: {length}\r\n\r\n0\r\n\r\n{hidden}"),
@@ -109,14 +110,14 @@ async fn no_request_is_smuggled_past_the_edge() {
     let mut passed = 0;
     for (i, rest) in attempts.iter().enumerate() {
         for method in ["GET", "POST"] {
-            // What follows the request on the client's own connection is the client's next request,
-            // and nothing to do with smuggling: there `Connection: close` ends it.
+            // Without `Connection: close` the rest would be the client's own next request, which is
+            // pipelining and not smuggling.
             let request = format!("{method} /outer/{i} HTTP/1.1\r\n{host}{close}{rest}");
             let answer = raw(&world, request.as_bytes()).await;
             assert!(answer.starts_with("HTTP/1.1 "), "{rest:?}: {answer}");
             assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{rest:?}: {answer}");
             passed += usize::from(answer.starts_with("HTTP/1.1 200 "));
-            // The next client's request on the same connection to nginx gets its own answer.
+            // Another client's next request over the same connection to nginx gets its own response.
             let mark = format!("/mark/{i}/{method}");
             assert_eq!(
                 world.fetch(NAME, &mark).await.expect("an answer").status,
@@ -141,18 +142,18 @@ async fn no_request_is_smuggled_past_the_edge() {
         assert_eq!(logged.host, NAME, "{logged:?}");
         assert!(logged.length.bytes().all(|b| b.is_ascii_digit()), "{logged:?}");
     }
-    let whole = seen
+    let forwarded = seen
         .iter()
         .filter(|l| l.uri.starts_with("/outer/") && l.status == 200)
         .count();
-    assert_eq!(whole, passed, "one request at nginx for each that was answered");
-    assert!(passed >= 10, "the test is not about refusals alone: {passed}");
+    assert_eq!(forwarded, passed, "one request at nginx for each response");
+    assert!(passed >= 10, "some attempts must reach nginx: {passed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn big_answers_and_uploads_pass_and_the_limit_holds() {
+async fn large_bodies_pass_in_both_directions_up_to_the_limit() {
     let nginx = Nginx::start().await;
-    let world = fronting(&nginx, "max_body = \"300kB\"").await;
+    let world = world_in_front_of(&nginx, "max_body = \"300kB\"").await;
     let answer = world.fetch(NAME, "/big").await.expect("an answer");
     assert_eq!((answer.status, answer.body.len()), (200, 8 << 20));
     for (length, status) in [(300_000, "200"), (300_001, "413")] {
@@ -172,16 +173,16 @@ async fn big_answers_and_uploads_pass_and_the_limit_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_of_the_back_end_is_seen_only_while_it_lasts() {
+async fn requests_fail_only_while_the_back_end_is_down() {
     let nginx = Nginx::start().await;
-    let world = fronting(&nginx, "").await;
+    let world = world_in_front_of(&nginx, "").await;
     assert_eq!(world.fetch(NAME, "/a").await.expect("an answer").status, 200);
     let address = nginx.address;
     drop(nginx);
     let answer = world.fetch(NAME, "/a").await.expect("an answer");
     assert_eq!(answer.status, 502);
     assert!(answer.text().contains("cannot be reached"), "{}", answer.text());
-    // Ours are answered all the same.
+    // linkseal's own links still work.
     let ours = world.links(NAME).click("https://shop.example/");
     assert_eq!(world.fetch(NAME, &ours).await.expect("an answer").status, 302);
     let _back = Nginx::start_at(address).await;

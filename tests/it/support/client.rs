@@ -1,4 +1,4 @@
-//! Clients: a plain HTTP(S) one for APIs, and raw TLS handshakes as recipients make them.
+//! Clients: an HTTP(S) client for APIs, and TLS handshakes and requests as recipients make them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,19 +12,18 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use linkseal_base::clock::Clock;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
-/// An answer, read whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -46,7 +45,7 @@ impl Answer {
     }
 }
 
-/// A client for APIs.
+/// An HTTP(S) client for APIs.
 #[derive(Clone)]
 pub(crate) struct Web {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -54,12 +53,12 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    /// Trusts one root.
+    /// Trusts the roots in `root_pem`.
     pub(crate) fn trusting(root_pem: &str) -> Self {
         Self::with(tls(root_pem, &[]))
     }
 
-    /// For plain HTTP.
+    /// Trusts no root: for plain HTTP.
     pub(crate) fn plain() -> Self {
         Self::with(tls("", &[]))
     }
@@ -114,7 +113,7 @@ impl Web {
             let response = self.client.request(request).await.map_err(|e| format!("{e:?}"))?;
             read(response).await
         };
-        tokio::time::timeout(PATIENCE, answer)
+        tokio::time::timeout(TIMEOUT, answer)
             .await
             .map_err(|_| "no answer".to_owned())?
     }
@@ -130,7 +129,16 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Result<Answer,
     })
 }
 
-/// A TLS configuration that trusts the roots of a PEM text.
+/// One HTTP/1.1 request over a connection of its own; the response as text, head included.
+pub(crate) async fn get_once(mut stream: TcpStream, host: &str, path: &str) -> std::io::Result<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// A TLS configuration that trusts the roots in `root_pem`.
 pub(crate) fn tls(root_pem: &str, alpn: &[&[u8]]) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -142,8 +150,8 @@ pub(crate) fn tls(root_pem: &str, alpn: &[&[u8]]) -> ClientConfig {
     config
 }
 
-/// The same at the time of a clock that may have been moved; every handshake is a full one.
-pub(crate) fn tls_at(root_pem: &str, alpn: &[&[u8]], clock: &Clock) -> ClientConfig {
+/// As [`tls`], but validity periods are checked against `clock`, and no session is resumed.
+pub(crate) fn tls_with_clock(root_pem: &str, alpn: &[&[u8]], clock: &Clock) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(ClockTime(clock.clone())))
         .with_safe_default_protocol_versions()
@@ -155,55 +163,11 @@ pub(crate) fn tls_at(root_pem: &str, alpn: &[&[u8]], clock: &Clock) -> ClientCon
     config
 }
 
-/// One that takes any certificate, as some content delivery networks do towards their origins.
-pub(crate) fn tls_to_anybody() -> ClientConfig {
-    let mut config = tls("", &[]);
-    let algorithms = config.crypto_provider().signature_verification_algorithms;
-    config
-        .dangerous()
-        .set_certificate_verifier(Arc::new(Anybody(algorithms)));
-    config
+/// Accepts any certificate, as some content delivery networks do towards their origins.
+pub(crate) fn tls_any_certificate() -> ClientConfig {
+    linkseal_net::unverified::config().expect("TLS versions")
 }
 
-#[derive(Debug)]
-struct Anybody(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
-
-/// The time that certificates are judged by.
 #[derive(Debug)]
 struct ClockTime(Clock);
 
@@ -229,7 +193,7 @@ pub(crate) fn serial(stream: &TlsStream<TcpStream>) -> String {
     hex::encode(leaf.tbs_certificate.raw_serial())
 }
 
-/// The alert with which the server ended a handshake. `None`: it did not.
+/// The alert with which the server ended a handshake; `None` when it failed for another reason.
 pub(crate) fn alert(error: &std::io::Error) -> Option<AlertDescription> {
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::AlertReceived(alert) => Some(*alert),
@@ -237,7 +201,7 @@ pub(crate) fn alert(error: &std::io::Error) -> Option<AlertDescription> {
     }
 }
 
-/// A handshake for a name with the edge at an address.
+/// A TLS handshake for `name` with the edge.
 pub(crate) async fn handshake(
     edge: SocketAddr,
     name: &str,
@@ -246,7 +210,7 @@ pub(crate) async fn handshake(
     handshake_over(TcpStream::connect(edge).await?, name, config).await
 }
 
-/// The same over a connection that is there.
+/// As [`handshake`], over an established connection.
 pub(crate) async fn handshake_over(
     io: TcpStream,
     name: &str,
@@ -254,20 +218,19 @@ pub(crate) async fn handshake_over(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     let handshake = TlsConnector::from(Arc::clone(config)).connect(name, io);
-    tokio::time::timeout(PATIENCE, handshake)
+    tokio::time::timeout(TIMEOUT, handshake)
         .await
         .map_err(std::io::Error::other)?
 }
 
-/// A connection over HTTP/1.1 that is kept for further requests.
-pub(crate) struct Kept {
+/// An HTTP/1.1 keep-alive connection.
+pub(crate) struct KeepAliveConnection {
     name: String,
     send: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
 }
 
-impl Kept {
-    /// Over this session with a name.
-    pub(crate) async fn over(session: TlsStream<TcpStream>, name: &str) -> Result<Self, String> {
+impl KeepAliveConnection {
+    pub(crate) async fn new(session: TlsStream<TcpStream>, name: &str) -> Result<Self, String> {
         let (send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(session))
             .await
             .map_err(|e| e.to_string())?;
@@ -278,21 +241,20 @@ impl Kept {
         })
     }
 
-    /// The next request.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, String> {
         let request = http::Request::get(path).header("host", &self.name);
         let request = request.body(Full::default()).map_err(|e| e.to_string())?;
         let answer = async {
-            // The connection may still be seeing to the end of the answer before.
+            // The connection may still be reading the end of the previous response.
             self.send.ready().await.map_err(|e| e.to_string())?;
             read(self.send.send_request(request).await.map_err(|e| e.to_string())?).await
         };
-        tokio::time::timeout(PATIENCE, answer)
+        tokio::time::timeout(TIMEOUT, answer)
             .await
             .map_err(|_| "no answer".to_owned())?
     }
 
-    /// Waits until the edge has closed it.
+    /// Waits until the edge closes the connection.
     pub(crate) async fn closed(&mut self) {
         while self.send.ready().await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -300,18 +262,18 @@ impl Kept {
     }
 }
 
-/// One request to a name over TLS, HTTP/2 where ALPN chose it, as a recipient makes it.
+/// One request over TLS, HTTP/2 when ALPN selects it, as a recipient makes it.
 pub(crate) async fn fetch(
     edge: SocketAddr,
     name: &str,
     path: &str,
     config: &Arc<ClientConfig>,
 ) -> Result<Answer, String> {
-    fetch_as(edge, name, name, path, config).await
+    fetch_host(edge, name, name, path, config).await
 }
 
-/// The same, by a program that calls itself so.
-pub(crate) async fn fetch_by(
+/// As [`fetch`], with a User-Agent.
+pub(crate) async fn fetch_with_agent(
     agent: &'static str,
     edge: SocketAddr,
     name: &str,
@@ -321,8 +283,8 @@ pub(crate) async fn fetch_by(
     send(Some(agent), edge, name, name, path, config).await
 }
 
-/// The same for another host than the name of the handshake.
-pub(crate) async fn fetch_as(
+/// As [`fetch`], for a host that differs from the name of the handshake.
+pub(crate) async fn fetch_host(
     edge: SocketAddr,
     name: &str,
     host: &str,
@@ -366,7 +328,7 @@ async fn send(
             read(send.send_request(request).await.map_err(|e| e.to_string())?).await
         }
     };
-    tokio::time::timeout(PATIENCE, answer)
+    tokio::time::timeout(TIMEOUT, answer)
         .await
         .map_err(|_| "no answer".to_owned())?
 }

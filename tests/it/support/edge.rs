@@ -1,4 +1,4 @@
-//! An edge in process: bound to free ports, run as a task, stopped and started again at will.
+//! An edge inside the test process: bound to free ports, run as a task, stopped and restarted.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,27 +10,31 @@ use linkseal_config::Config;
 use linkseal_control::{Actor, Control, NewDomain};
 use linkseal_domain::ssl::{Reason, State};
 use linkseal_domain::{DomainName, DomainRecord};
+use serde_json::Value as Json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use toml::{Table, Value};
 
 use super::until;
 
-/// The edge's own name, and the secret of its one link key.
+/// The edge's own name.
 pub(crate) const EDGE_NAME: &str = "track.edge.test";
+/// The secret of its link key, which has id 1.
 pub(crate) const LINK_SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+/// The secret of webhook sinks.
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// A configuration to be written, over values that suit most tests.
+/// A configuration: values that suit most tests, and what a test changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     table: Table,
-    /// The folder of the configuration, the store and the journal.
+    /// The directory of the configuration, the store and the journal.
     dir: PathBuf,
 }
 
 impl Settings {
-    /// For an edge that keeps everything in `dir`, asks `dns`, and orders from `directory`, whose
-    /// trust root is in `ca_file`.
+    /// For an edge that keeps everything in `dir`, resolves through `dns`, and orders from the CA
+    /// at `directory`, whose root is in `ca_file`.
     pub(crate) fn new(dir: &Path, dns: SocketAddr, directory: &str, ca_file: &Path) -> Self {
         let text = format!(
             r#"
@@ -63,9 +67,9 @@ impl Settings {
             path = "delivered.ndjson"
             types = ["open", "click", "redirect", "unsubscribe", "upstream", "verdict.corrected"]
             [[events.sink]]
-            name = "lives"
+            name = "domains"
             kind = "file"
-            path = "lives.ndjson"
+            path = "domains.ndjson"
             types = ["domain.ssl.issued", "domain.ssl.renewed", "domain.ssl.failed", "domain.ssl.expiring", "domain.ssl.expired", "domain.ssl.moved"]
             [dns]
             resolvers = ["{dns}"]
@@ -83,61 +87,71 @@ impl Settings {
     /// Sets one key, given as `section.key`.
     pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) -> &mut Self {
         let (section, key) = key.split_once('.').expect("section.key");
-        let section = self.table.entry(section).or_insert_with(|| Table::new().into());
-        section
-            .as_table_mut()
-            .expect("a section")
-            .insert(key.to_owned(), value.into());
+        self.section(section).insert(key.to_owned(), value.into());
         self
     }
 
-    /// Adds an entry to a list of sections, such as `[[upstream]]`; its keys as TOML.
+    fn section(&mut self, name: &str) -> &mut Table {
+        let section = self.table.entry(name).or_insert_with(|| Table::new().into());
+        section.as_table_mut().expect("a section")
+    }
+
+    /// Adds an entry to an array of tables, such as `upstream` or `admin.tokens`; `entry` is its keys as TOML.
     pub(crate) fn add(&mut self, list: &str, entry: &str) -> &mut Self {
         let entry: Table = entry.parse().expect("TOML");
-        let list = self.table.entry(list).or_insert_with(|| Value::Array(Vec::new()));
+        let (table, list) = match list.split_once('.') {
+            Some((section, list)) => (self.section(section), list),
+            None => (&mut self.table, list),
+        };
+        let list = table.entry(list).or_insert_with(|| Value::Array(Vec::new()));
         list.as_array_mut().expect("a list").push(entry.into());
         self
     }
 
-    /// Whether certificates are ordered at all.
+    /// Whether the edge orders certificates at all.
     pub(crate) fn issues(&self) -> bool {
         self.table["acme"].get("issue").and_then(Value::as_str) != Some("off")
     }
 
-    /// Writes it, with the secrets it names; returns the file.
+    /// Writes the file and the secrets it names; returns its path.
     pub(crate) fn write(&self) -> PathBuf {
-        fs::write(self.dir.join("link-1.key"), LINK_SECRET).expect("written");
-        private(&self.dir.join("link-1.key"));
+        write_secret(&self.dir.join("link-1.key"), LINK_SECRET);
         let file = self.dir.join("linkseal.toml");
         fs::write(&file, toml::to_string(&self.table).expect("TOML")).expect("written");
         file
     }
 
-    /// The file that events of recipients are delivered to.
-    pub(crate) fn delivered(&self) -> PathBuf {
-        self.dir.join("delivered.ndjson")
+    /// The recipients' events (opens, clicks, …) that the file sink has received.
+    pub(crate) fn delivered(&self) -> Vec<Json> {
+        delivered_to(&self.dir.join("delivered.ndjson"))
     }
 
-    /// The file that events of domains' lives are delivered to.
-    pub(crate) fn lives(&self) -> PathBuf {
-        self.dir.join("lives.ndjson")
+    /// The `domain.ssl.*` events that the file sink has received.
+    pub(crate) fn domain_events(&self) -> Vec<Json> {
+        delivered_to(&self.dir.join("domains.ndjson"))
     }
 }
 
-/// Takes the rights of others on a file away.
-pub(crate) fn private(file: &Path) {
+/// The events in a file sink's file. The last line may still be incomplete: it is left out.
+fn delivered_to(file: &Path) -> Vec<Json> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// Writes a file that only its owner may read, which linkseal requires of secrets.
+pub(crate) fn write_secret(file: &Path, secret: &str) {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("rights set");
+    fs::write(file, secret).expect("written");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("mode set");
 }
 
 /// A running edge.
 pub(crate) struct Edge {
-    /// Where it takes HTTP and HTTPS.
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
-    /// Where its API and pages are.
     pub(crate) admin: SocketAddr,
-    /// Its control plane.
     pub(crate) control: Control,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<anyhow::Result<()>>,
@@ -145,7 +159,7 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// Binds and runs one; `bound` is told its addresses before anything is served.
+    /// Binds and runs an edge; `bound` gets its HTTP and HTTPS addresses before anything is served.
     pub(crate) async fn start(settings: &Settings, clock: &Clock, bound: impl FnOnce(SocketAddr, SocketAddr)) -> Self {
         let file = settings.write();
         let config = Config::load(&file).expect("a good configuration");
@@ -174,13 +188,13 @@ impl Edge {
         }
     }
 
-    /// Stops it in order.
+    /// Shuts the edge down and waits for it.
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         let Self { control, running, .. } = self;
-        // The store is given back with the last handle on it.
+        // The store closes with its last handle.
         drop(control);
-        running.await.expect("no panic").expect("a good end");
+        running.await.expect("no panic").expect("a clean shutdown");
     }
 
     /// Registers a domain.
@@ -188,7 +202,7 @@ impl Edge {
         self.register_for(None, name).await;
     }
 
-    /// Registers a domain of a tenant. `None`: the platform names none.
+    /// Registers a domain; without a tenant, its name is its tenant.
     pub(crate) async fn register_for(&self, tenant: Option<&str>, name: &str) {
         let new = NewDomain {
             name: domain(name),
@@ -199,22 +213,22 @@ impl Edge {
         self.control.register(new, &operator()).await.expect("registered");
     }
 
-    /// Presses "verify".
+    /// Verifies a domain as an operator does.
     pub(crate) async fn verify(&self, name: &str) {
         self.control.verify(&domain(name), &operator()).await.expect("verified");
     }
 
-    /// The record of a domain. `None`: it is not known.
+    /// The record of a domain, if it is stored.
     pub(crate) async fn find(&self, name: &str) -> Option<DomainRecord> {
         self.control.store().domain(&domain(name)).await.expect("the store")
     }
 
-    /// The record of a domain that is known.
+    /// The record of a domain that must be stored.
     pub(crate) async fn record(&self, name: &str) -> DomainRecord {
-        self.find(name).await.unwrap_or_else(|| panic!("{name} is not known"))
+        self.find(name).await.unwrap_or_else(|| panic!("{name} is not stored"))
     }
 
-    /// The first record of a domain for which a condition holds.
+    /// Waits until a condition holds for a domain's record.
     pub(crate) async fn until(
         &self,
         name: &str,
@@ -222,12 +236,12 @@ impl Edge {
         condition: impl Fn(&DomainRecord) -> bool,
     ) -> DomainRecord {
         let mut last = None;
-        let told = format!("{name}: {what}");
+        let label = format!("{name}: {what}");
         let begun = std::time::Instant::now();
-        until(&told, async || {
+        until(&label, async || {
             last = self.find(name).await;
-            if begun.elapsed() > super::PATIENCE.mul_f32(0.95) {
-                panic!("{told}: {:#?}", last.as_ref().map(|r| &r.ssl));
+            if begun.elapsed() > super::TIMEOUT.mul_f32(0.95) {
+                panic!("{label}: {:#?}", last.as_ref().map(|r| &r.ssl));
             }
             last.clone().filter(&condition)
         })
@@ -239,12 +253,12 @@ impl Edge {
         self.until(name, "issued", |r| r.ssl.state() == State::Issued).await
     }
 
-    /// Waits until a domain is in its state for this reason.
+    /// Waits until a domain's state has this reason.
     pub(crate) async fn until_reason(&self, name: &str, reason: Reason) -> DomainRecord {
         self.until(name, reason.as_str(), |r| r.ssl.reason == reason).await
     }
 
-    /// The words of a domain's timeline, oldest first.
+    /// The event names of a domain's timeline, oldest first.
     pub(crate) async fn timeline(&self, name: &str) -> Vec<String> {
         let lines = self
             .control
@@ -256,12 +270,11 @@ impl Edge {
     }
 }
 
-/// A name, parsed.
 pub(crate) fn domain(name: &str) -> DomainName {
     DomainName::parse(name).expect("a name")
 }
 
-/// Who does what the tests do.
+/// The actor on whose behalf tests act.
 pub(crate) fn operator() -> Actor {
     Actor {
         who: "test".into(),

@@ -1,4 +1,4 @@
-//! A real nats-server with JetStream, which can be killed and started again on its data.
+//! A real nats-server with JetStream, which a test can kill and restart on the same data.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::until;
 
-/// The server; it ends with this value.
+/// Killed on drop.
 pub(crate) struct Nats {
     dir: TempDir,
     address: SocketAddr,
@@ -19,10 +19,10 @@ pub(crate) struct Nats {
 }
 
 impl Nats {
-    /// Starts one that wants a token.
+    /// Starts a server that requires `token`.
     pub(crate) async fn start(token: &'static str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        // It cannot tell which port it got for port 0.
+        // nats-server does not report which port it got for port 0.
         let address = TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .expect("a free port");
@@ -36,12 +36,11 @@ impl Nats {
         nats
     }
 
-    /// Its URL.
     pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Starts it again on what it has stored.
+    /// Starts the server on the data it has stored.
     pub(crate) async fn run(&mut self) {
         let log = fs::File::create(self.dir.path().join("nats.log")).expect("a log file");
         let program = program();
@@ -58,7 +57,7 @@ impl Nats {
         until("nats-server answers", async || self.client().await).await;
     }
 
-    /// Kills it as a crash would.
+    /// Kills the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("killed");
@@ -66,7 +65,7 @@ impl Nats {
         }
     }
 
-    /// JetStream, for looking at it. `None`: it does not answer.
+    /// A JetStream client, if the server answers.
     pub(crate) async fn client(&self) -> Option<jetstream::Context> {
         let options = async_nats::ConnectOptions::with_token(self.token.to_owned());
         let client = options.connect(self.url()).await.ok()?;
@@ -74,24 +73,24 @@ impl Nats {
         stream.query_account().await.ok().map(|_| stream)
     }
 
-    /// Makes a stream that takes a subject, and keeps all of it.
+    /// Creates a stream that stores everything published to `subject`.
     pub(crate) async fn add_stream(&self, name: &str, subject: &str) {
         self.add_stream_up_to(name, subject, -1).await;
     }
 
-    /// Makes a stream that takes no message larger than `most` bytes (-1: any).
-    pub(crate) async fn add_stream_up_to(&self, name: &str, subject: &str, most: i32) {
+    /// Creates a stream that refuses messages larger than `max_bytes` (-1 for no limit).
+    pub(crate) async fn add_stream_up_to(&self, name: &str, subject: &str, max_bytes: i32) {
         let config = jetstream::stream::Config {
             name: name.to_owned(),
             subjects: vec![subject.to_owned()],
-            max_message_size: most,
+            max_message_size: max_bytes,
             ..jetstream::stream::Config::default()
         };
-        let client = self.client().await.expect("it answers");
+        let client = self.client().await.expect("nats-server answers");
         client.create_stream(config).await.expect("a stream");
     }
 
-    /// All messages of a stream: what `Nats-Msg-Id` and the payload say.
+    /// All messages of a stream: `Nats-Msg-Id` and payload.
     pub(crate) async fn messages(&self, name: &str) -> Vec<(String, String)> {
         let Some(client) = self.client().await else {
             return Vec::new();
@@ -118,7 +117,7 @@ impl Drop for Nats {
     }
 }
 
-/// Where tests/run.sh puts it, or wherever it is installed.
+/// Where tests/run.sh installs it, or else from the PATH.
 fn program() -> PathBuf {
     let tools = std::env::var("TEST_TOOLS").unwrap_or_else(|_| "target/tools".to_owned());
     let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR"))

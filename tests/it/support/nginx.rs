@@ -1,4 +1,4 @@
-//! nginx, a real web server, as the back end behind an upstream rule.
+//! nginx as the back end behind an upstream rule.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,19 +11,18 @@ use tokio::net::TcpStream;
 use super::ports::free_port;
 use super::until;
 
-/// A running nginx that logs what it understood of every request; it ends with this value.
+/// A running nginx, which logs how it parsed every request. Stopped on drop.
 pub(crate) struct Nginx {
     process: Child,
     dir: TempDir,
     pub(crate) address: SocketAddr,
 }
 
-/// One request, as nginx understood it.
+/// One request as nginx parsed it.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Logged {
-    /// The request line.
     pub(crate) request: String,
-    /// The raw target.
+    /// The target as it was sent.
     pub(crate) uri: String,
     pub(crate) host: String,
     pub(crate) length: String,
@@ -32,13 +31,14 @@ pub(crate) struct Logged {
     pub(crate) forwarded_proto: String,
     pub(crate) forwarded_host: String,
     pub(crate) forwarded: String,
-    /// Connection and number of the request on it.
+    /// nginx's number of the connection.
     pub(crate) connection: u64,
+    /// Number of the request on that connection, from 1.
     pub(crate) requests: u64,
     pub(crate) status: u16,
 }
 
-/// Takes every path and method; `/big` answers with more than any buffer on the way holds.
+/// Answers every path and method; `/big` is larger than any buffer on the way.
 const CONFIG: &str = r#"
 daemon off; user root; worker_processes 1; pid nginx.pid; error_log error.log info;
 events { worker_connections 256; }
@@ -53,7 +53,7 @@ http {
   server {
     listen PORT default_server;
     location = /big { root .; }
-    # The body is read before anything is answered.
+    # Proxying to itself makes nginx read the body before it answers.
     location / { proxy_pass http://PORT; proxy_set_header Host inner; }
   }
   server { listen PORT; server_name inner; access_log off; return 200 "nginx\n"; }
@@ -65,7 +65,7 @@ impl Nginx {
         Self::start_at(free_port()).await
     }
 
-    /// Where another one was before.
+    /// Starts nginx on a given address, such as that of a stopped one.
     pub(crate) async fn start_at(address: SocketAddr) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let config = CONFIG.replace("PORT", &address.to_string());
@@ -85,11 +85,10 @@ impl Nginx {
         nginx
     }
 
-    /// All requests so far.
     pub(crate) fn logged(&self) -> Vec<Logged> {
         let text = fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default();
         let lines = text.lines().map(|line| {
-            // JSON of nginx 1.22 leaves bytes above ASCII as they are; none are sent here.
+            // nginx 1.22 does not escape bytes above ASCII; no test sends any.
             serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))
         });
         lines.collect()
@@ -98,14 +97,14 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // The master takes its workers along when it is asked to stop, not when it is killed.
+        // The master process stops its workers on SIGTERM, but not when it is killed.
         let pid = self.process.id().to_string();
         drop(Command::new("kill").args(["-TERM", &pid]).status());
         drop(self.process.wait());
     }
 }
 
-/// Debian keeps it where only root looks.
+/// Debian installs it outside the PATH of ordinary users.
 fn program() -> &'static Path {
     let usual = Path::new("/usr/sbin/nginx");
     if usual.exists() { usual } else { Path::new("nginx") }

@@ -1,4 +1,4 @@
-//! A plain HTTP server that answers as a test wants.
+//! A plain HTTP server whose answers a test decides.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What is answered to a request's target: status and body. `None`: nothing, and the connection
-/// stays open.
+/// Maps a request's target to status and body; `None` leaves the request unanswered and the
+/// connection open.
 type Respond = dyn Fn(&str) -> Option<(u16, String)> + Send + Sync;
 
-/// A running server; it ends with the test's runtime.
+/// Runs until the test's runtime ends.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
 }
@@ -20,7 +20,7 @@ impl Origin {
         Self::start_on(0, respond).await
     }
 
-    /// On a port that is free.
+    /// Starts on a given port (0 picks a free one).
     pub(crate) async fn start_on(
         port: u16,
         respond: impl Fn(&str) -> Option<(u16, String)> + Send + Sync + 'static,

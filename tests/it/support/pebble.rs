@@ -1,4 +1,4 @@
-//! Pebble, a real ACME CA, with pebble-challtestsrv, the DNS server it asks.
+//! Pebble, a real ACME CA, and pebble-challtestsrv, the DNS server it queries.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,31 +12,30 @@ use super::client::Web;
 use super::ports::free_port;
 use super::until;
 
-/// How long Pebble's own database may take before it counts as locked up: it is a map in memory.
-const LOCKED_UP_AFTER: Duration = Duration::from_secs(10);
-/// Time between two looks at whether it has.
-const LOCK_LOOK: Duration = Duration::from_millis(500);
+/// Pebble's database is a map in memory: a query that takes this long means that it is deadlocked.
+const DEADLOCKED_AFTER: Duration = Duration::from_secs(10);
+const DEADLOCK_POLL: Duration = Duration::from_millis(500);
 
-/// How Pebble is to behave.
+/// How Pebble behaves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// Percent of requests refused with badNonce.
+    /// Percentage of requests refused with badNonce.
     pub(crate) reject_nonces: u32,
-    /// An external account key (id, base64url), required when given.
+    /// An external account key (id, base64url) that Pebble then requires.
     pub(crate) eab: Option<(&'static str, &'static str)>,
-    /// The DNS server that it asks. `None`: a pebble-challtestsrv of its own.
+    /// The DNS server that Pebble queries; `None` starts a pebble-challtestsrv.
     pub(crate) dns: Option<SocketAddr>,
 }
 
-/// A running Pebble; it ends with this value.
+/// A running Pebble, killed on drop.
 pub(crate) struct Pebble {
     processes: Vec<Child>,
     dir: TempDir,
-    /// The URL of its directory.
+    /// The URL of the ACME directory.
     pub(crate) directory: String,
-    /// The DNS server that it and the edge ask.
+    /// The DNS server that Pebble and the edge query.
     pub(crate) dns: SocketAddr,
-    /// Where the DNS server is scripted. `None`: it is the test's own.
+    /// The management API of pebble-challtestsrv; `None` with a DNS server of the test's own.
     dns_api: Option<SocketAddr>,
     acme: SocketAddr,
     management: SocketAddr,
@@ -44,7 +43,8 @@ pub(crate) struct Pebble {
 }
 
 impl Pebble {
-    /// Starts one that validates over HTTP on `http_port` of 127.0.0.1, where every name leads.
+    /// Starts a Pebble that validates over HTTP on `http_port`. Its DNS server resolves every name
+    /// to 127.0.0.1.
     pub(crate) async fn start(http_port: u16, options: Options) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])
@@ -128,17 +128,17 @@ impl Pebble {
         pebble
     }
 
-    /// Where its API listens.
+    /// The address of the ACME API.
     pub(crate) fn address(&self) -> SocketAddr {
         self.acme
     }
 
-    /// The certificate of Pebble's own listener, for `acme.ca_file`.
+    /// The certificate of the ACME API, for `acme.ca_file`.
     pub(crate) fn ca_file(&self) -> std::path::PathBuf {
         self.dir.path().join("cert.pem")
     }
 
-    /// The root its certificates lead to.
+    /// The root of the certificates that Pebble issues.
     pub(crate) async fn root(&self) -> String {
         let url = format!("https://localhost:{}/roots/0", self.management.port());
         self.web.get(&url).await.expect("the root").text()
@@ -155,18 +155,17 @@ impl Pebble {
         }
     }
 
-    /// Waits until Pebble has locked itself up. Of newOrder calls at the same time, one may hold the
-    /// lock of a new authorization and wait for the database's, while another holds the database's
-    /// and waits for that authorization's (`makeAuthorizations`, `FindValidAuthorization`; seen in
-    /// its goroutine dump): from then on it answers nothing that needs the database.
-    pub(crate) async fn locked_up(&self) {
+    /// Waits until Pebble deadlocks. Of two concurrent newOrder calls, one may hold the lock of a new
+    /// authorization and wait for the database's, while the other holds the database's and waits for
+    /// that authorization's (`makeAuthorizations`, `FindValidAuthorization`, from a goroutine dump).
+    /// From then on Pebble answers nothing that needs the database.
+    pub(crate) async fn deadlocked(&self) {
         let url = format!("https://localhost:{}/cert-status-by-serial/00", self.management.port());
-        while tokio::time::timeout(LOCKED_UP_AFTER, self.web.get(&url)).await.is_ok() {
-            tokio::time::sleep(LOCK_LOOK).await;
+        while tokio::time::timeout(DEADLOCKED_AFTER, self.web.get(&url)).await.is_ok() {
+            tokio::time::sleep(DEADLOCK_POLL).await;
         }
     }
 
-    /// What Pebble logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("pebble.log")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The real binary as a process of its own: started, signalled, killed.
+//! The real binary as a process: started, signalled, killed.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use super::until;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_linkseal");
 
-/// A running `linkseal serve` that logs JSON; it is killed with this value.
+/// A running `linkseal serve` that logs JSON. Killed on drop.
 pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
@@ -23,7 +23,7 @@ pub(crate) struct Process {
     web: Web,
 }
 
-/// Runs the binary to its end.
+/// Runs the binary and waits for it to exit.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY)
         .args(arguments)
@@ -32,16 +32,16 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
         .expect("the binary")
 }
 
-/// The same, with a token for the admin API.
-pub(crate) fn run_as(token: &str, arguments: &[&str]) -> Output {
+/// As [`run`], with a token for the admin API.
+pub(crate) fn run_with_token(token: &str, arguments: &[&str]) -> Output {
     let mut command = command(arguments);
     command.env("LINKSEAL_ADMIN_TOKEN", token);
     command.output().expect("the binary")
 }
 
-/// The same where at most so many files may be open.
-pub(crate) fn run_with_files(most: u32, arguments: &[&str]) -> Output {
-    let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+/// As [`run`], with a limit of open files.
+pub(crate) fn run_with_open_files(limit: u32, arguments: &[&str]) -> Output {
+    let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
     command
         .args(["-c", &script, BINARY])
@@ -50,7 +50,6 @@ pub(crate) fn run_with_files(most: u32, arguments: &[&str]) -> Output {
     command.output().expect("the binary")
 }
 
-/// Starts the binary.
 pub(crate) fn spawn(arguments: &[&str]) -> Child {
     command(arguments).spawn().expect("the binary")
 }
@@ -66,19 +65,18 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 impl Process {
-    /// Starts one and waits until it listens.
+    /// Starts the binary and waits until it listens.
     pub(crate) async fn serve(config: &Path) -> Self {
         Self::serve_with(config, |_| {}).await
     }
 
-    /// The same, in an environment of one's own making.
+    /// As [`Self::serve`], after a change to the command.
     pub(crate) async fn serve_with(config: &Path, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = command(&["serve", "--config", config.to_str().expect("UTF-8")]);
         change(&mut command);
         Self::listening(command.spawn().expect("the binary")).await
     }
 
-    /// One that was started: waits until it listens.
     async fn listening(mut child: Child) -> Self {
         let log = Arc::<Mutex<Vec<String>>>::default();
         let (lines, stderr) = (Arc::clone(&log), child.stderr.take().expect("piped"));
@@ -110,17 +108,15 @@ impl Process {
         }
     }
 
-    /// What it has logged.
+    /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("not poisoned").join("\n")
     }
 
-    /// Where its admin API is.
     pub(crate) fn admin_url(&self) -> String {
         format!("http://{}", self.admin)
     }
 
-    /// Calls its admin API.
     pub(crate) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let url = format!("http://{}{path}", self.admin);
         let body = body.map(|b| b.to_string());
@@ -130,13 +126,12 @@ impl Process {
             .expect("the admin API answers")
     }
 
-    /// Registers a domain.
     pub(crate) async fn register(&self, name: &str) {
         let answer = self.admin("POST", "/v1/domains", Some(json!({ "name": name }))).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
     }
 
-    /// What the API says of a domain.
+    /// A domain as the admin API shows it.
     pub(crate) async fn domain(&self, name: &str) -> Value {
         let answer = self.admin("GET", &format!("/v1/domains/{name}"), None).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -152,9 +147,9 @@ impl Process {
         .await
     }
 
-    /// Waits until it has logged these words.
-    pub(crate) async fn until_logged(&self, words: &str) {
-        until(words, async || self.log().contains(words).then_some(())).await;
+    /// Waits until the log contains `text`.
+    pub(crate) async fn until_logged(&self, text: &str) {
+        until(text, async || self.log().contains(text).then_some(())).await;
     }
 
     /// Sends a signal, such as `TERM`.
@@ -164,13 +159,13 @@ impl Process {
         assert!(status.expect("kill").success());
     }
 
-    /// kill -9, and the end of it.
+    /// Sends SIGKILL and waits.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process exits.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         until("the process ends", async || self.child.try_wait().expect("a child")).await
     }
@@ -178,7 +173,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // One that has ended is only waited for.
+        // Killing fails when the process has exited already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

@@ -1,4 +1,4 @@
-//! An edge with a development CA, a DNS server and clients, all under one clock.
+//! An edge with a development CA, a DNS server and clients, all on one clock.
 
 use std::io;
 use std::path::Path;
@@ -22,11 +22,11 @@ use toml::Value;
 use uuid::Uuid;
 
 use super::client::{self, Answer};
-use super::edge::{EDGE_NAME, Edge, LINK_SECRET, Settings};
+use super::edge::{EDGE_NAME, Edge, LINK_SECRET, Settings, WEBHOOK_SECRET, write_secret};
 use super::process::Process;
 use super::until;
 
-/// What is to be started.
+/// A world before its edge starts: a running CA and DNS server, and the edge's configuration.
 pub(crate) struct Plan {
     pub(crate) dir: TempDir,
     pub(crate) settings: Settings,
@@ -44,17 +44,28 @@ pub(crate) struct World {
     pub(crate) dns: DnsServer,
     pub(crate) settings: Settings,
     dir: TempDir,
-    /// What the CA and the DNS server run on.
+    /// The tasks of the CA and the DNS server.
     tasks: Tasks,
 }
 
 impl Plan {
-    /// Starts the CA and the DNS server: every name in `test` leads to the edge.
+    /// Starts the CA and the DNS server, where every name below `test` points to the edge.
     pub(crate) async fn new() -> Self {
         Self::with_ca(|_| {}).await
     }
 
-    /// The same, with a CA of one's own making.
+    /// As [`Self::new`], for an edge that orders a certificate as soon as a domain is registered.
+    pub(crate) async fn on_register() -> Self {
+        Self::new().await.set("acme.issue", "on_register")
+    }
+
+    /// As [`Self::new`], for an edge in a process of its own. It uses the system's clock while a test
+    /// advances the CA's, so the CA's certificates are valid from a day before they are issued.
+    pub(crate) async fn with_backdated_ca() -> Self {
+        Self::with_ca(|ca| ca.backdate = Duration::from_secs(86_400)).await
+    }
+
+    /// As [`Self::new`], after a change to the CA's configuration.
     pub(crate) async fn with_ca(change: impl FnOnce(&mut DevCaConfig)) -> Self {
         log();
         let (clock, tasks) = (Clock::system(), Tasks::new());
@@ -84,12 +95,12 @@ impl Plan {
         self
     }
 
-    /// Starts the edge as a process; the CA looks for challenges there.
+    /// Starts the edge as a process, where the CA then looks for challenges.
     pub(crate) async fn serve(&self) -> Process {
         self.serve_with(|_| {}).await
     }
 
-    /// The same, in an environment of one's own making.
+    /// As [`Self::serve`], after a change to the command.
     pub(crate) async fn serve_with(&self, change: impl FnOnce(&mut Command)) -> Process {
         let process = Process::serve_with(&self.settings.write(), change).await;
         self.ca.set_http_port(process.http.port());
@@ -102,19 +113,43 @@ impl Plan {
         Arc::new(client::tls(self.ca.root_pem(), alpn))
     }
 
-    /// Adds an entry to a list of sections of the edge's configuration; its keys as TOML.
+    /// Adds an entry to an array of tables of the edge's configuration; `entry` is its keys as TOML.
     pub(crate) fn add(mut self, list: &str, entry: &str) -> Self {
         self.settings.add(list, entry);
         self
     }
 
-    /// What goes wrong at the CA, from the start.
+    /// Adds a token for the admin API; `scope` is more keys of its entry as TOML.
+    pub(crate) fn add_token(self, name: &str, role: &str, secret: &str, scope: &str) -> Self {
+        write_secret(&self.dir.path().join(format!("{name}.token")), secret);
+        let entry = format!("name = \"{name}\"\nrole = \"{role}\"\nsecret_file = \"{name}.token\"\n{scope}");
+        self.add("admin.tokens", &entry)
+    }
+
+    /// Adds a webhook sink to a receiver on this machine, signed with [`WEBHOOK_SECRET`].
+    pub(crate) fn add_webhook(self, name: &str, url: &str, types: &[&str]) -> Self {
+        write_secret(&self.dir.path().join("webhook.key"), WEBHOOK_SECRET);
+        let sink = format!(
+            "name = \"{name}\"\nkind = \"webhook\"\nurl = \"{url}\"\nsecret_files = [\"webhook.key\"]\n\
+             allow_private = true\ntypes = {types:?}"
+        );
+        self.add("events.sink", &sink)
+    }
+
+    /// Makes the CA offer no renewal information (RFC 9773), so that the certificate's lifetime alone
+    /// decides when it is renewed.
+    pub(crate) fn without_renewal_info(self) -> Self {
+        self.faults().set_ari_off(true);
+        self
+    }
+
+    /// The CA's faults, effective before the edge starts.
     pub(crate) fn faults(&self) -> Arc<Faults> {
         self.ca.faults()
     }
 
-    /// Starts the edge, and waits until its own name has a certificate: then nothing goes on that
-    /// a test has not asked for.
+    /// Starts the edge and waits until its own name has a certificate: from then on nothing happens
+    /// that the test did not cause.
     pub(crate) async fn start(self) -> World {
         let world = self.start_at_once().await;
         if world.settings.issues() {
@@ -123,7 +158,7 @@ impl Plan {
         world
     }
 
-    /// Starts the edge.
+    /// Starts the edge without waiting for a certificate.
     pub(crate) async fn start_at_once(self) -> World {
         let edge = start(&self.settings, &self.clock, &self.ca).await;
         World {
@@ -147,17 +182,17 @@ async fn start(settings: &Settings, clock: &Clock, ca: &DevCa) -> Edge {
 }
 
 impl World {
-    /// With the usual configuration.
+    /// A world with the usual configuration.
     pub(crate) async fn start() -> Self {
         Plan::new().await.start().await
     }
 
-    /// Ends the edge in order and starts another one in the same directory.
+    /// Stops the edge and starts another in the same directory.
     pub(crate) async fn restart(self) -> Self {
         self.restart_after(|_| {}).await
     }
 
-    /// The same, with something done to the directory in between.
+    /// As [`Self::restart`], with a change to the directory in between.
     pub(crate) async fn restart_after(self, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self {
             edge,
@@ -182,19 +217,19 @@ impl World {
         }
     }
 
-    /// What goes wrong at the CA.
+    /// The CA's faults.
     pub(crate) fn faults(&self) -> Arc<Faults> {
         self.ca.faults()
     }
 
-    /// Where configuration, store and journal are.
+    /// The directory of the configuration, the store and the journal.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A client that trusts the CA, lives by the same clock and resumes nothing.
+    /// A client that trusts the CA, uses the same clock and resumes no session.
     pub(crate) fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
-        Arc::new(client::tls_at(self.ca.root_pem(), alpn, &self.clock))
+        Arc::new(client::tls_with_clock(self.ca.root_pem(), alpn, &self.clock))
     }
 
     /// A full handshake for a name.
@@ -207,12 +242,12 @@ impl World {
         client::fetch(self.edge.https, name, path, &self.client(&[b"h2"])).await
     }
 
-    /// The serial number of the certificate that is served for a name.
+    /// The serial number of the certificate served for a name.
     pub(crate) async fn served(&self, name: &str) -> String {
         client::serial(&self.handshake(name).await.expect("a handshake"))
     }
 
-    /// Waits until this certificate is served: it comes into memory just after it is stored.
+    /// Waits until this certificate is served, which is shortly after it is stored.
     pub(crate) async fn until_served(&self, name: &str, serial: &str) {
         until(&format!("the new certificate of {name} is served"), async || {
             (self.served(name).await == serial).then_some(())
@@ -220,35 +255,43 @@ impl World {
         .await;
     }
 
-    /// Moves the clock to a domain's next attempt.
-    pub(crate) async fn pass_to_next_attempt(&self, name: &str) {
-        let at = next_attempt(&self.edge.record(name).await);
-        self.clock
-            .advance(at.saturating_since(self.clock.now()) + Duration::from_millis(1));
+    /// Advances the clock to `at`, if that is in the future.
+    pub(crate) fn advance_to(&self, at: Timestamp) {
+        self.clock.advance(at.saturating_since(self.clock.now()));
     }
 
-    /// Lets time pass, from one attempt to the next, until a domain is issued.
-    pub(crate) async fn pass_until_issued(&self, name: &str) -> DomainRecord {
+    /// Advances the clock until `at` has just passed.
+    pub(crate) fn advance_past(&self, at: Timestamp) {
+        self.advance_to(at + Duration::from_millis(1));
+    }
+
+    /// Advances the clock to a domain's next attempt.
+    pub(crate) async fn advance_to_next_attempt(&self, name: &str) {
+        self.advance_past(next_attempt(&self.edge.record(name).await));
+    }
+
+    /// Advances the clock from one attempt to the next until a domain is issued.
+    pub(crate) async fn advance_until_issued(&self, name: &str) -> DomainRecord {
         until(&format!("{name} is issued"), async || {
             let record = self.edge.record(name).await;
             if record.ssl.state() == State::Issued {
                 return Some(record);
             }
             if !is_busy(&record) {
-                self.pass_to_next_attempt(name).await;
+                self.advance_to_next_attempt(name).await;
             }
             None
         })
         .await
     }
 
-    /// Makes links of a domain.
+    /// Links of a domain.
     pub(crate) fn links(&self, name: &str) -> Links {
         Links::of(name, &self.clock)
     }
 }
 
-/// When a domain is tried again.
+/// When a domain's next attempt is due.
 pub(crate) fn next_attempt(record: &DomainRecord) -> Timestamp {
     record
         .ssl
@@ -256,19 +299,19 @@ pub(crate) fn next_attempt(record: &DomainRecord) -> Timestamp {
         .unwrap_or_else(|| panic!("no next attempt: {:?}", record.ssl))
 }
 
-/// Whether someone works on it, or is about to.
+/// Whether an order is in progress or queued.
 pub(crate) fn is_busy(record: &DomainRecord) -> bool {
     record.ssl.reason.is_in_progress() || record.ssl.reason == Reason::Queued
 }
 
-/// The paths of links as a platform mints them.
+/// Paths of links as a platform mints them.
 pub(crate) struct Links {
     minter: Minter,
     message: Message,
 }
 
 impl Links {
-    /// Of a domain whose tenant is itself.
+    /// For a domain that is its own tenant.
     pub(crate) fn of(name: &str, clock: &Clock) -> Self {
         let key = LinkKey::from_hex(1, LINK_SECRET).expect("a key");
         Self {
@@ -290,10 +333,10 @@ impl Links {
     }
 }
 
-/// Shows the log of a test that fails, as far as `RUST_LOG` asks for it.
+/// Shows the log of a failing test at the level that `RUST_LOG` selects.
 fn log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
-    // The first test of the process installs it for all.
+    // The first test of the process installs the subscriber for all.
     drop(
         tracing_subscriber::fmt()
             .with_env_filter(filter)

@@ -1,5 +1,5 @@
-//! The real binary under a parent that holds its listening sockets, as systemd does with
-//! linkseal.socket: over a restart no connection is refused.
+//! Socket activation: a parent process holds the listening sockets, as systemd does with
+//! linkseal.socket, so that no connection is refused while the edge restarts.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -8,22 +8,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::client::{self, Kept};
-use crate::support::heavy;
+use crate::support::client::{self, KeepAliveConnection};
+use crate::support::exclusive;
 use crate::support::process::Process;
 use crate::support::world::Plan;
 
 const NAME: &str = "links.restart.test";
 const RESTARTS: usize = 3;
-/// Its standard input and output are the sockets; they become descriptors 3 and 4, which is where
-/// a parent hands sockets in.
-const HAND_IN: &str = r#"exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec "$0" "$@""#;
+/// Moves the sockets from standard input and output to descriptors 3 and 4, where sd_listen_fds(3)
+/// expects them.
+const PASS_SOCKETS: &str = r#"exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec "$0" "$@""#;
 
-/// The parent: it holds the sockets, whatever becomes of the edge.
+/// The parent, which keeps the sockets open across restarts of the edge.
 struct Parent {
     plan: Plan,
     sockets: [TcpListener; 2],
@@ -43,10 +42,10 @@ impl Parent {
             .sockets
             .each_ref()
             .map(|s| OwnedFd::from(s.try_clone().expect("a descriptor")));
-        let hand_in = |command: &mut Command| {
+        let pass_sockets = |command: &mut Command| {
             let mut shell = Command::new("sh");
             shell
-                .args(["-c", HAND_IN])
+                .args(["-c", PASS_SOCKETS])
                 .arg(command.get_program())
                 .args(command.get_args())
                 .stdin(http)
@@ -54,20 +53,20 @@ impl Parent {
                 .stderr(Stdio::piped());
             *command = shell;
         };
-        self.plan.serve_with(hand_in).await
+        self.plan.serve_with(pass_sockets).await
     }
 }
 
-/// What clients have met that connect all the time.
+/// What a client that connects continuously has experienced.
 #[derive(Debug, Default)]
-struct Met {
+struct Outcome {
     answers: usize,
     longest: Duration,
     failures: Vec<String>,
 }
 
-impl Met {
-    async fn ask(&mut self, request: impl Future<Output = Result<(), String>>) {
+impl Outcome {
+    async fn add(&mut self, request: impl Future<Output = Result<(), String>>) {
         let begun = Instant::now();
         match request.await {
             Ok(()) => self.answers += 1,
@@ -78,12 +77,10 @@ impl Met {
     }
 }
 
-/// A health check over a connection of its own. An edge that drains says 503.
-async fn health(mut stream: TcpStream) -> Result<(), String> {
-    let request = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.map_err(|e| e.to_string())?;
+/// A health check over a connection of its own. A draining edge answers 503.
+async fn health(stream: TcpStream) -> Result<(), String> {
+    let answer = client::get_once(stream, "127.0.0.1", "/healthz").await;
+    let answer = answer.map_err(|e| e.to_string())?;
     let answered = ["HTTP/1.1 200 ", "HTTP/1.1 503 "].iter().any(|s| answer.starts_with(s));
     answered
         .then_some(())
@@ -94,30 +91,30 @@ async fn connect(edge: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(edge).await.map_err(|e| format!("connecting: {e}"))
 }
 
-async fn checks(http: SocketAddr, stop: CancellationToken) -> Met {
-    let mut met = Met::default();
+async fn checks(http: SocketAddr, stop: CancellationToken) -> Outcome {
+    let mut outcome = Outcome::default();
     while !stop.is_cancelled() {
-        met.ask(async { health(connect(http).await?).await }).await;
+        outcome.add(async { health(connect(http).await?).await }).await;
     }
-    met
+    outcome
 }
 
-async fn handshakes(https: SocketAddr, client: Arc<ClientConfig>, stop: CancellationToken) -> Met {
-    let mut met = Met::default();
+async fn handshakes(https: SocketAddr, client: Arc<ClientConfig>, stop: CancellationToken) -> Outcome {
+    let mut outcome = Outcome::default();
     while !stop.is_cancelled() {
         let request = async {
             let stream = connect(https).await?;
             let session = client::handshake_over(stream, NAME, &client).await;
             session.map(drop).map_err(|e| format!("a handshake: {e}"))
         };
-        met.ask(request).await;
+        outcome.add(request).await;
     }
-    met
+    outcome
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_restarts_with_sockets_handed_in_no_connection_is_refused() {
-    let _alone = heavy().await;
+async fn no_connection_is_refused_across_restarts() {
+    let _exclusive = exclusive().await;
     let parent = Parent::new().await;
     let client = parent.plan.client(&[]);
     let mut process = parent.serve().await;
@@ -129,23 +126,23 @@ async fn over_restarts_with_sockets_handed_in_no_connection_is_refused() {
     let checks = tokio::spawn(checks(http, stop.clone()));
     let handshakes = tokio::spawn(handshakes(https, Arc::clone(&client), stop.clone()));
     for _ in 0..RESTARTS {
-        // One that is in no one's way, and in the middle of nothing.
+        // An idle keep-alive connection must not delay the restart.
         let session = client::handshake(https, NAME, &client).await.expect("a session");
-        let mut kept = Kept::over(session, NAME).await.expect("HTTP/1.1");
-        assert_eq!(kept.get("/robots.txt").await.expect("an answer").status, 200);
+        let mut idle = KeepAliveConnection::new(session, NAME).await.expect("HTTP/1.1");
+        assert_eq!(idle.get("/robots.txt").await.expect("an answer").status, 200);
         process.signal("TERM");
         let status = process.ended().await;
         assert!(status.success(), "{status}: {}", process.log());
-        // No one is there who would accept it: it waits for the next.
+        // No process accepts this connection until the next one starts.
         let waiting = connect(http).await.expect("not refused");
         process = parent.serve().await;
-        health(waiting).await.expect("an answer from the next one");
+        health(waiting).await.expect("an answer from the next process");
     }
     stop.cancel();
-    for met in [checks.await, handshakes.await] {
-        let met = met.expect("no panic");
-        println!("{met:?}");
-        assert!(met.failures.is_empty(), "{met:?}");
-        assert!(met.answers > RESTARTS, "{met:?}");
+    for outcome in [checks.await, handshakes.await] {
+        let outcome = outcome.expect("no panic");
+        println!("{outcome:?}");
+        assert!(outcome.failures.is_empty(), "{outcome:?}");
+        assert!(outcome.answers > RESTARTS, "{outcome:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! kill -9 of the whole edge under load, again and again: every event whose answer was read is in
-//! the journal, and is delivered.
+//! SIGKILL of the whole edge under load, a hundred times: every event whose response a client has read
+//! is in the journal and is delivered.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -16,16 +16,16 @@ use uuid::Uuid;
 use crate::support::edge::LINK_SECRET;
 use crate::support::process::Process;
 use crate::support::world::Plan;
-use crate::support::{heavy, until};
+use crate::support::{exclusive, until};
 
 const NAME: &str = "links.killed.test";
 const KILLS: u32 = 100;
-/// Recipients' mail programs that open one message after the other.
+/// Mail programs that open one message after the other.
 const CLIENTS: usize = 8;
-/// A kill comes after so many answers at most.
-const MOST_ANSWERS: u64 = 300;
+/// Upper bound of the responses before a kill.
+const MAX_ANSWERS: u64 = 300;
 
-/// Opens messages over one connection until it breaks; those whose answer was read are noted.
+/// Opens messages over one connection until it breaks; records those whose response was read.
 async fn open_messages(edge: SocketAddr, answered: Arc<Mutex<Vec<Uuid>>>) -> std::io::Result<()> {
     let key = LinkKey::from_hex(1, LINK_SECRET).expect("a key");
     let minter = Minter::new(&key, NAME);
@@ -39,7 +39,7 @@ async fn open_messages(edge: SocketAddr, answered: Arc<Mutex<Vec<Uuid>>>) -> std
         let request = format!("GET /o/{}.gif HTTP/1.1\r\nhost: {NAME}\r\n\r\n", minter.open(&message));
         stream.write_all(request.as_bytes()).await?;
         answer.clear();
-        // The pixel is the last thing of an answer.
+        // The pixel ends the response.
         while !answer.ends_with(b"\x02D\x01\0;") {
             if stream.read_buf(&mut answer).await? == 0 {
                 return Ok(());
@@ -54,23 +54,23 @@ async fn open_messages(edge: SocketAddr, answered: Arc<Mutex<Vec<Uuid>>>) -> std
     }
 }
 
-/// Kills the edge after a random number of answers; returns whose messages they were.
+/// Kills the edge after a random number of responses; returns the messages they were for.
 async fn kill_one(process: Process) -> Vec<Uuid> {
     let answered = Arc::<Mutex<Vec<Uuid>>>::default();
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         clients.spawn(open_messages(process.http, Arc::clone(&answered)));
     }
-    let enough = u64::from_be_bytes(linkseal_base::random::bytes()) % MOST_ANSWERS + 1;
+    let enough = u64::from_be_bytes(linkseal_base::random::bytes()) % MAX_ANSWERS + 1;
     until("answers", async || {
         let so_far = u64::try_from(answered.lock().expect("not poisoned").len()).expect("few");
         (so_far >= enough).then_some(())
     })
     .await;
     process.kill();
-    // Answers that stood in the socket were read by someone too.
+    // Responses that were still in the socket count as read, too.
     while let Some(client) = clients.join_next().await {
-        // A connection that was reset is what is to be expected.
+        // The kill resets connections: such errors are expected.
         drop(client.expect("no panic"));
     }
     let answered = answered.lock().expect("not poisoned");
@@ -78,8 +78,8 @@ async fn kill_one(process: Process) -> Vec<Uuid> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_was_answered_survives_a_hundred_kills_of_the_edge() {
-    let _heavy = heavy().await;
+async fn every_answered_event_survives_a_hundred_kills() {
+    let _exclusive = exclusive().await;
     let plan = Plan::new().await.set("acme.issue", "off");
     let mut answered = Vec::new();
     for kill in 0..KILLS {
@@ -98,12 +98,10 @@ async fn whatever_was_answered_survives_a_hundred_kills_of_the_edge() {
     println!("{KILLS} kills, {} answers, {} events", answered.len(), written.len());
 
     let _last = plan.serve().await;
-    until("all are delivered", async || {
-        let text = std::fs::read_to_string(plan.settings.delivered()).unwrap_or_default();
-        let events = text
-            .lines()
-            .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        let delivered: HashSet<Uuid> = events.filter_map(|e| e["message_id"].as_str()?.parse().ok()).collect();
+    until("all events are delivered", async || {
+        let events = plan.settings.delivered();
+        let ids = events.iter().filter_map(|e| e["message_id"].as_str()?.parse().ok());
+        let delivered: HashSet<Uuid> = ids.collect();
         answered.iter().all(|id| delivered.contains(id)).then_some(())
     })
     .await;

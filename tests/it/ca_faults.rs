@@ -1,5 +1,5 @@
-//! A CA that refuses, stalls, loses answers and fails: what a domain comes to, when it is tried
-//! again, and that it never costs more orders than it must.
+//! A CA that refuses, stalls, loses responses or fails: the state a domain ends up in, when it is retried,
+//! and that it never costs more orders than necessary.
 
 use std::time::Duration;
 
@@ -15,12 +15,11 @@ use crate::support::world::{Plan, World, is_busy, next_attempt};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-/// A back-off's jitter.
+/// Relative jitter of the back-off.
 const JITTER: f64 = 0.1;
 
-/// A world that orders as soon as a name is registered.
-async fn eager() -> World {
-    Plan::new().await.set("acme.issue", "on_register").start().await
+async fn world_on_register() -> World {
+    Plan::on_register().await.start().await
 }
 
 fn connection_refused(name: &str) -> Problem {
@@ -29,8 +28,8 @@ fn connection_refused(name: &str) -> Problem {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bad_nonces_are_only_an_inconvenience() {
-    let world = eager().await;
+async fn bad_nonces_cause_neither_failures_nor_further_orders() {
+    let world = world_on_register().await;
     for every in [2, 3, 7] {
         world.faults().bad_nonce_every(Some(every));
         let names: Vec<_> = (0..5).map(|i| format!("links.c{i}.nonce{every}.test")).collect();
@@ -46,8 +45,8 @@ async fn bad_nonces_are_only_an_inconvenience() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
-    let world = eager().await;
+async fn an_account_limit_holds_all_orders_until_retry_after() {
+    let world = world_on_register().await;
     let wait = HOUR / 2;
     world
         .faults()
@@ -56,12 +55,12 @@ async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
     world.edge.register("links.first.test").await;
     let first = world.edge.until_reason("links.first.test", Reason::RateLimited).await;
     assert!(next_attempt(&first) >= begun + wait);
-    assert_eq!(first.ssl.attempts, 0, "it is no fault of the domain");
+    assert_eq!(first.ssl.attempts, 0, "it does not count against the domain");
     assert!(
         first
             .ssl
             .last_error
-            .expect("the CA's words")
+            .expect("the CA's error")
             .detail
             .contains("too many new orders")
     );
@@ -75,7 +74,7 @@ async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
         assert!(next_attempt(&record) >= begun + wait, "{name}");
         assert!(
             world.handshake(name).await.is_err(),
-            "a handshake does not wait for that"
+            "a handshake does not wait that long"
         );
         world.edge.verify(name).await;
     }
@@ -86,11 +85,7 @@ async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
         assert_eq!(record.ssl.reason, Reason::RateLimited);
     }
     let stats = world.ca.stats();
-    assert_eq!(
-        (stats.rate_limited, stats.orders),
-        (1, 1),
-        "nothing was sent before its time"
-    );
+    assert_eq!((stats.rate_limited, stats.orders), (1, 1), "nothing was sent early");
     world.clock.advance(2 * MINUTE);
     for name in others.iter().map(String::as_str).chain(["links.first.test"]) {
         world.edge.until_issued(name).await;
@@ -99,8 +94,8 @@ async fn an_accounts_limit_holds_every_order_until_the_ca_wants_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_names_limit_holds_that_name_alone() {
-    let world = eager().await;
+async fn a_limit_for_a_name_holds_only_that_name() {
+    let world = world_on_register().await;
     let (limited, free) = ("links.limited.test", "links.free.test");
     world
         .faults()
@@ -112,14 +107,14 @@ async fn a_names_limit_holds_that_name_alone() {
     world.edge.register(free).await;
     world.edge.until_issued(free).await;
     world.edge.verify(limited).await;
-    assert_eq!(world.ca.name_stats(limited).refused, 1, "asked once");
+    assert_eq!(world.ca.name_stats(limited).refused, 1, "tried once");
     world.faults().allow_name(limited);
-    world.pass_until_issued(limited).await;
+    world.advance_until_issued(limited).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_ca_says_when_it_is_back() {
-    let world = eager().await;
+async fn retry_after_of_a_ca_in_maintenance_is_respected() {
+    let world = world_on_register().await;
     let (seconds, date) = ("links.seconds.test", "links.date.test");
     let wait = 10 * MINUTE;
     for name in [seconds, date] {
@@ -132,14 +127,14 @@ async fn a_busy_ca_says_when_it_is_back() {
         world.faults().set_maintenance(Some(retry_after));
         world.edge.register(name).await;
         let record = world.edge.until_reason(name, Reason::CaUnreachable).await;
-        // A date has whole seconds.
+        // A date is rounded to whole seconds.
         assert!(
             next_attempt(&record) >= until.minus(Duration::from_secs(1)),
             "{record:?}"
         );
         assert_eq!((record.ssl.state(), record.ssl.attempts), (State::Pending, 0));
         world.faults().set_maintenance(None);
-        world.pass_until_issued(name).await;
+        world.advance_until_issued(name).await;
         assert_eq!(world.ca.name_stats(name).orders, 1);
     }
     let busy = "links.busy.test";
@@ -150,11 +145,11 @@ async fn a_busy_ca_says_when_it_is_back() {
     let meanwhile = "links.meanwhile.test";
     world.edge.register(meanwhile).await;
     world.edge.until_issued(meanwhile).await;
-    world.pass_until_issued(busy).await;
+    world.advance_until_issued(busy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_that_is_gone_comes_back() {
+async fn orders_continue_when_an_unreachable_ca_is_back() {
     let plan = Plan::new().await;
     plan.faults().set_down(true);
     let world = plan.start_at_once().await;
@@ -166,15 +161,15 @@ async fn a_ca_that_is_gone_comes_back() {
     assert_eq!(record.ssl.attempts, 0);
     assert!(record.ssl.last_error.is_some());
     let wait = next_attempt(&record).saturating_since(world.clock.now());
-    assert!(wait <= 3 * MINUTE, "{wait:?}: it may be back soon");
+    assert!(wait <= 3 * MINUTE, "{wait:?}: the CA may be back soon");
     world.faults().set_down(false);
-    world.pass_until_issued(name).await;
+    world.advance_until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_validation_may_take_its_time() {
-    let world = eager().await;
+async fn a_slow_validation_is_awaited() {
+    let world = world_on_register().await;
     let name = "links.slow.test";
     let delay = Duration::from_secs(80);
     world.faults().set_validation_delay(delay);
@@ -188,14 +183,14 @@ async fn a_validation_may_take_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_that_is_stuck_is_taken_up_once_and_then_given_up() {
-    let world = eager().await;
+async fn a_stuck_order_is_resumed_once_and_then_abandoned() {
+    let world = world_on_register().await;
     let name = "links.stuck.test";
     world.faults().set_stuck_validations(&[name]);
     world.edge.register(name).await;
     world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
     for attempts in 1..=2 {
-        let record = until("the edge loses patience", async || {
+        let record = until("the attempt times out", async || {
             let record = world.edge.record(name).await;
             if record.ssl.setbacks == attempts && !is_busy(&record) {
                 return Some(record);
@@ -208,21 +203,21 @@ async fn an_order_that_is_stuck_is_taken_up_once_and_then_given_up() {
         assert_eq!(
             world.ca.name_stats(name).orders,
             1,
-            "the order is taken up, not made again"
+            "the order is resumed, not repeated"
         );
         if attempts == 1 {
-            world.pass_to_next_attempt(name).await;
+            world.advance_to_next_attempt(name).await;
         }
     }
     world.faults().set_stuck_validations(&[]);
-    world.pass_until_issued(name).await;
+    world.advance_until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_challenge_shows_the_cas_words_and_the_next_attempt() {
-    let world = eager().await;
-    let words = |kind: &str| Problem::new(StatusCode::FORBIDDEN, kind, format!("the CA speaks of {kind}"));
+async fn a_failed_challenge_shows_the_cas_error_and_the_next_attempt() {
+    let world = world_on_register().await;
+    let problem = |kind: &str| Problem::new(StatusCode::FORBIDDEN, kind, format!("details about {kind}"));
     for (kind, state, reason) in [
         ("connection", State::Pending, Reason::ValidationFailed),
         ("unauthorized", State::Pending, Reason::ValidationFailed),
@@ -230,25 +225,25 @@ async fn a_failed_challenge_shows_the_cas_words_and_the_next_attempt() {
         ("caa", State::Unknown, Reason::CaaForbids),
     ] {
         let name = format!("links.{kind}.test");
-        world.faults().reject_challenge(&name, Some(words(kind)));
+        world.faults().reject_challenge(&name, Some(problem(kind)));
         world.edge.register(&name).await;
         let record = world.edge.until(&name, "failed", |r| r.ssl.attempts == 1).await;
         assert_eq!((record.ssl.state(), record.ssl.reason), (state, reason));
-        let error = record.ssl.last_error.clone().expect("the CA's words");
+        let error = record.ssl.last_error.clone().expect("the CA's error");
         assert_eq!(error.kind, format!("urn:ietf:params:acme:error:{kind}"));
-        assert_eq!(error.detail, format!("the CA speaks of {kind}"));
+        assert_eq!(error.detail, format!("details about {kind}"));
         let wait = next_attempt(&record).saturating_since(error.at).as_secs_f64();
         assert!((wait - 60.0).abs() <= 60.0 * JITTER + 1.0, "{kind}: {wait} s");
         world.faults().reject_challenge(&name, None);
-        let record = world.pass_until_issued(&name).await;
+        let record = world.advance_until_issued(&name).await;
         assert_eq!((record.ssl.attempts, record.ssl.last_error), (0, None));
-        assert_eq!(world.ca.name_stats(&name).orders, 2, "a failed order is not taken up");
+        assert_eq!(world.ca.name_stats(&name).orders, 2, "a failed order is not resumed");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_the_ca_will_not_have_shows_what_it_said_of_it() {
-    let world = eager().await;
+async fn a_rejected_identifier_shows_the_cas_subproblems() {
+    let world = world_on_register().await;
     let name = "links.policy.test";
     let refusal = Refusal::of(Problem::rejected_identifiers([(
         name,
@@ -257,16 +252,17 @@ async fn a_name_that_the_ca_will_not_have_shows_what_it_said_of_it() {
     world.faults().refuse_name(name, None, refusal);
     world.edge.register(name).await;
     let record = world.edge.until_reason(name, Reason::ValidationFailed).await;
-    let error = record.ssl.last_error.expect("the CA's words");
+    let error = record.ssl.last_error.expect("the CA's error");
     assert_eq!(error.kind, "urn:ietf:params:acme:error:rejectedIdentifier");
     assert_eq!(error.subproblems.len(), 1);
     assert_eq!(error.subproblems[0].identifier.as_deref(), Some(name));
     assert_eq!(error.subproblems[0].detail, "The ACME server refuses to issue");
 }
 
+/// Takes over ten seconds: fourteen orders one after the other, each with a retry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_connections_cost_no_order_but_where_a_new_order_was_answered() {
-    let world = eager().await;
+async fn a_lost_connection_costs_a_second_order_only_when_the_new_order_response_is_lost() {
+    let world = world_on_register().await;
     let endpoints = [
         Endpoint::NewNonce,
         Endpoint::NewOrder,
@@ -281,7 +277,7 @@ async fn lost_connections_cost_no_order_but_where_a_new_order_was_answered() {
             let name = format!("links.{endpoint:?}-{lost:?}.test").to_lowercase();
             world.faults().lose_next(endpoint, lost, 1);
             world.edge.register(&name).await;
-            world.pass_until_issued(&name).await;
+            world.advance_until_issued(&name).await;
             let allowed = if (endpoint, lost) == (Endpoint::NewOrder, Lost::Answer) {
                 2
             } else {
@@ -295,24 +291,24 @@ async fn lost_connections_cost_no_order_but_where_a_new_order_was_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_account_is_the_same_account() {
+async fn a_lost_new_account_response_does_not_create_a_second_account() {
     let plan = Plan::new().await;
     plan.faults().lose_next(Endpoint::NewAccount, Lost::Answer, 1);
     let world = plan.start_at_once().await;
     world.edge.register("links.account.test").await;
     drop(world.handshake("links.account.test").await);
-    world.pass_until_issued("links.account.test").await;
-    assert_eq!(world.ca.stats().accounts, 1, "one key is one account");
+    world.advance_until_issued("links.account.test").await;
+    assert_eq!(world.ca.stats().accounts, 1, "one key has one account");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_may_take_its_time_to_sign() {
-    let world = eager().await;
+async fn a_ca_that_takes_long_to_sign_is_awaited() {
+    let world = world_on_register().await;
     let name = "links.processing.test";
     let span = Duration::from_secs(60);
     world.faults().set_processing(span);
     world.edge.register(name).await;
-    until("issued, as time goes by", async || {
+    until("the domain is issued", async || {
         world.clock.advance(Duration::from_millis(200));
         let record = world.edge.record(name).await;
         (record.ssl.state() == State::Issued).then_some(())
@@ -322,8 +318,8 @@ async fn a_ca_may_take_its_time_to_sign() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_that_was_not_signed_is_ordered_anew() {
-    let world = eager().await;
+async fn a_certificate_that_the_ca_failed_to_sign_is_ordered_again() {
+    let world = world_on_register().await;
     let name = "links.unsigned.test";
     let problem = Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
@@ -335,29 +331,30 @@ async fn a_certificate_that_was_not_signed_is_ordered_anew() {
     let record = world.edge.until(name, "failed", |r| r.ssl.last_error.is_some()).await;
     assert_eq!(record.ssl.state(), State::Pending);
     assert_eq!(
-        record.ssl.last_error.clone().expect("words").detail,
+        record.ssl.last_error.clone().expect("the CA's error").detail,
         "the HSM is on fire"
     );
-    world.pass_until_issued(name).await;
+    world.advance_until_issued(name).await;
     assert_eq!(world.ca.name_stats(name).orders, 2);
 }
 
-/// The CA's limit is 5 failed authorizations per name and hour; one is left unused.
-const FAILURES_AN_HOUR: usize = 4;
+/// Let's Encrypt allows 5 failed authorizations per name and hour; linkseal leaves one of them unused.
+const FAILURES_PER_HOUR: usize = 4;
 
+/// Takes over ten seconds: 75 rounds, each with a verification and two handshakes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn however_often_anybody_asks_no_more_than_four_authorizations_fail_in_an_hour() {
-    let world = Plan::new().await.start().await;
+async fn at_most_four_authorizations_fail_per_hour_regardless_of_requests() {
+    let world = World::start().await;
     let name = "links.hopeless.test";
     world.faults().reject_challenge(name, Some(connection_refused(name)));
     world.edge.register(name).await;
     let mut failures: Vec<Timestamp> = Vec::new();
-    // Five hours in steps of four minutes; at every step someone does all that can be done.
+    // Five hours in steps of four minutes, with everything that can trigger an order at each step.
     for _ in 0..75 {
         drop(world.handshake(name).await);
         world.edge.verify(name).await;
         drop(world.handshake(name).await);
-        until("nothing runs", async || {
+        until("no order is in progress", async || {
             let record = world.edge.record(name).await;
             let waits = record.ssl.next_attempt.is_some_and(|at| at > world.clock.now());
             (!is_busy(&record) && waits).then_some(())
@@ -370,23 +367,23 @@ async fn however_often_anybody_asks_no_more_than_four_authorizations_fail_in_an_
     for (i, first) in failures.iter().enumerate() {
         let within = failures[i..].iter().filter(|t| **t < *first + HOUR).count();
         assert!(
-            within <= FAILURES_AN_HOUR,
+            within <= FAILURES_PER_HOUR,
             "{within} within an hour of {first}: {failures:?}"
         );
     }
-    let least = 4 * FAILURES_AN_HOUR;
+    let least = 4 * FAILURES_PER_HOUR;
     assert!(
         failures.len() >= least,
         "it was tried {} times in five hours: {failures:?}",
         failures.len()
     );
     let stats = world.ca.name_stats(name);
-    assert_eq!(stats.orders, stats.failed, "no order was made for nothing");
+    assert_eq!(stats.orders, stats.failed, "no order was made without a validation");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_changes_nothing_of_what_failed() {
-    let world = eager().await;
+async fn failures_and_waits_survive_a_restart() {
+    let world = world_on_register().await;
     let (failed, limited) = ("links.failed.test", "links.limited.test");
     world
         .faults()
@@ -406,13 +403,13 @@ async fn a_restart_changes_nothing_of_what_failed() {
     let asked = (world.ca.name_stats(failed), world.ca.name_stats(limited));
 
     let world = world.restart().await;
-    until("everything is known again", async || {
+    until("all domains are loaded", async || {
         world.edge.control.is_loaded().then_some(())
     })
     .await;
     for _ in 0..5 {
         for name in [failed, limited] {
-            let error = world.handshake(name).await.expect_err("nothing is held");
+            let error = world.handshake(name).await.expect_err("there is no certificate");
             assert_eq!(alert(&error), Some(AlertDescription::InternalError));
         }
     }
@@ -425,5 +422,5 @@ async fn a_restart_changes_nothing_of_what_failed() {
     );
     assert_eq!(asked, (world.ca.name_stats(failed), world.ca.name_stats(limited)));
     world.faults().reject_challenge(failed, None);
-    world.pass_until_issued(failed).await;
+    world.advance_until_issued(failed).await;
 }

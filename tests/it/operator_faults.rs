@@ -1,4 +1,5 @@
-//! What is ours to put right: said aloud at once, blamed on nobody, over as soon as it is put right.
+//! Faults on the operator's side (an untrusted CA, a wrong clock): reported at once, not counted
+//! against any domain, and over as soon as they are fixed.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,15 @@ use linkseal_domain::ssl::FailureKind;
 use crate::support::until;
 use crate::support::world::Plan;
 
-/// Far less than what a CA that is not trusted is left alone for.
+/// Far less than the pause after a CA turned out to be untrusted.
 const AT_ONCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_that_is_not_trusted_is_told_at_once_and_goes_on_with_the_reload_that_trusts_it() {
-    let plan = Plan::new().await.set("acme.issue", "on_register");
+async fn an_untrusted_ca_is_logged_once_and_used_after_the_reload_that_trusts_it() {
+    let plan = Plan::on_register().await;
     let ca_file = plan.dir.path().join("ca.pem");
-    let stranger = Plan::new().await;
-    std::fs::write(&ca_file, stranger.ca.root_pem()).expect("written");
+    let unrelated = Plan::new().await;
+    std::fs::write(&ca_file, unrelated.ca.root_pem()).expect("written");
     let process = plan.serve().await;
     let names: Vec<_> = (0..5).map(|n| format!("links.c{n}.test")).collect();
     for name in &names {
@@ -24,17 +25,17 @@ async fn a_ca_that_is_not_trusted_is_told_at_once_and_goes_on_with_the_reload_th
     }
     process.until_logged("\"cause\":\"trust\"").await;
     for name in &names {
-        until(&format!("{name} says what is wrong"), async || {
+        until(&format!("{name} shows the cause"), async || {
             let ssl = process.domain(name).await["ssl"].clone();
             let text = ssl.to_string();
-            // An order that has failed waits, and so does one that was not begun for it.
+            // Either its own order has failed, or it was postponed because another's had.
             (text.contains("acme.ca_file") || ssl["next_attempt"].is_string()).then_some(())
         })
         .await;
     }
     let log = process.log();
     let lines: Vec<_> = log.lines().filter(|l| l.contains("\"cause\":\"trust\"")).collect();
-    assert_eq!(lines.len(), 1, "one line for all of them: {lines:#?}");
+    assert_eq!(lines.len(), 1, "one line for all domains: {lines:#?}");
     assert!(lines[0].contains("acme.ca_file"), "{}", lines[0]);
     assert!(lines[0].contains("\"level\":\"ERROR\""), "{}", lines[0]);
     assert_eq!(plan.ca.stats().orders, 0);
@@ -50,9 +51,9 @@ async fn a_ca_that_is_not_trusted_is_told_at_once_and_goes_on_with_the_reload_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_that_looks_expired_is_blamed_on_the_clock_here() {
+async fn a_ca_certificate_outside_its_validity_is_attributed_to_the_local_clock() {
     let plan = Plan::with_ca(|ca| {
-        // Its own certificates last twenty years.
+        // Thirty years back: the CA's own certificates are valid for twenty.
         ca.clock = Clock::system();
         ca.clock.set(-30 * 365 * 86_400_000);
     });

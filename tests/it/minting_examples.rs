@@ -1,5 +1,5 @@
-//! The minting snippets in other languages: every shared vector comes out of them byte for byte,
-//! and what they mint beyond those verifies here.
+//! The snippets of `examples/minting/`: they reproduce every shared test vector byte for byte, and
+//! whatever else they mint verifies here and works on an edge.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::edge::LINK_SECRET;
 use crate::support::world::World;
 
-/// Reads an array of jobs from its input and prints the array of their tokens.
+/// Reads an array of jobs from standard input and prints an array of their tokens.
 const PYTHON: &str = r#"
 import json, sys
 from linkseal_links import Minter
@@ -49,7 +49,7 @@ const out = JSON.parse(text).map((v) => {
 console.log(JSON.stringify(out));
 "#;
 
-/// Has a snippet mint; `null` for what it refuses.
+/// Mints with a snippet; `None` for each job that it refuses.
 fn minted(folder: &str, program: &str, arguments: &[&str], jobs: &[Value]) -> Vec<Option<String>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("examples/minting")
@@ -77,12 +77,12 @@ fn node(jobs: &[Value]) -> Vec<Option<String>> {
     minted("nodejs", "node", &["--input-type=module", "-e", NODE], jobs)
 }
 
-/// What `link click` and the Rust API mint for a URL: the blanks around it are no part of it.
-fn unpadded(url: &str) -> &str {
+/// The URL without the whitespace around it, which is not part of a destination.
+fn trimmed(url: &str) -> &str {
     Destination::new(url).expect("a destination").as_str()
 }
 
-fn all_vectors_come_out(mint: fn(&[Value]) -> Vec<Option<String>>) {
+fn assert_reproduces_vectors(mint: fn(&[Value]) -> Vec<Option<String>>) {
     let all: Value = serde_json::from_str(include_str!("../../crates/linkseal-link/tests/link_vectors.json")).unwrap();
     let vectors = all["vectors"].as_array().unwrap();
     assert!(vectors.len() >= 7);
@@ -91,7 +91,7 @@ fn all_vectors_come_out(mint: fn(&[Value]) -> Vec<Option<String>>) {
     }
 }
 
-fn what_is_minted_verifies(mint: fn(&[Value]) -> Vec<Option<String>>) {
+fn assert_minted_tokens_verify(mint: fn(&[Value]) -> Vec<Option<String>>) {
     let secret = "5a".repeat(32);
     let job = |kind: &str, link: u16, destination: &str| {
         json!({"kind": kind, "tenant": "kö x", "key_id": 255, "secret_hex": secret, "issued_at": u32::MAX,
@@ -118,7 +118,7 @@ fn what_is_minted_verifies(mint: fn(&[Value]) -> Vec<Option<String>>) {
             TokenBody::Click { link, destination } => {
                 assert_eq!(
                     (json!(link), Some(destination.as_str())),
-                    (job["link"].clone(), job["destination"].as_str().map(unpadded))
+                    (job["link"].clone(), job["destination"].as_str().map(trimmed))
                 );
             }
             TokenBody::Open => assert_eq!(job["kind"], "open"),
@@ -143,27 +143,27 @@ fn what_is_minted_verifies(mint: fn(&[Value]) -> Vec<Option<String>>) {
 }
 
 #[test]
-fn python_mints_every_vector() {
-    all_vectors_come_out(python);
+fn python_reproduces_every_vector() {
+    assert_reproduces_vectors(python);
 }
 
 #[test]
-fn what_python_mints_verifies() {
-    what_is_minted_verifies(python);
+fn tokens_minted_in_python_verify() {
+    assert_minted_tokens_verify(python);
 }
 
 #[test]
-fn node_mints_every_vector() {
-    all_vectors_come_out(node);
+fn node_reproduces_every_vector() {
+    assert_reproduces_vectors(node);
 }
 
 #[test]
-fn what_node_mints_verifies() {
-    what_is_minted_verifies(node);
+fn tokens_minted_in_node_verify() {
+    assert_minted_tokens_verify(node);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_snippets_mint_works_on_a_running_edge() {
+async fn links_minted_by_snippets_work_on_a_running_edge() {
     let world = World::start().await;
     let (name, destination) = (
         "links.minted.test",

@@ -1,4 +1,4 @@
-//! What happens to a domain is told through the sinks: once, whatever crashes in between.
+//! `domain.ssl.*` events: each change of a domain is delivered, once, even across a crash.
 
 use std::time::Duration;
 
@@ -16,17 +16,17 @@ use crate::support::world::{Plan, World};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What was delivered about a domain's life, in order.
-fn told(world: &World, name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(world.settings.lives()).unwrap_or_default();
-    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    events.filter(|e| e["domain"] == name).collect()
+/// The delivered events of a domain, in order.
+fn delivered(world: &World, name: &str) -> Vec<Value> {
+    let mut events = world.settings.domain_events();
+    events.retain(|e| e["domain"] == name);
+    events
 }
 
-/// Waits until so much was told of a domain.
-async fn until_told(world: &World, name: &str, types: &[&str]) -> Vec<Value> {
+/// Waits until a domain's delivered events have these types.
+async fn until_delivered(world: &World, name: &str, types: &[&str]) -> Vec<Value> {
     until(&format!("{name}: {types:?}"), async || {
-        let events = told(world, name);
+        let events = delivered(world, name);
         (events.len() >= types.len()).then(|| {
             let seen: Vec<_> = events.iter().map(|e| e["type"].as_str().expect("a type")).collect();
             let wanted: Vec<_> = types.iter().map(|t| format!("domain.ssl.{t}")).collect();
@@ -37,18 +37,17 @@ async fn until_told(world: &World, name: &str, types: &[&str]) -> Vec<Value> {
     .await
 }
 
-async fn eager() -> World {
-    let plan = Plan::new().await;
-    plan.faults().set_ari_off(true);
-    plan.set("acme.issue", "on_register").start().await
+async fn eager_world() -> World {
+    Plan::on_register().await.without_renewal_info().start().await
 }
 
+/// Takes over ten seconds: two renewals and several failures, one after the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn issued_renewed_failed_and_expiring_are_each_told_once() {
-    let (world, name) = (eager().await, "links.life.test");
+async fn issued_renewed_failed_and_expiring_are_each_delivered_once() {
+    let (world, name) = (eager_world().await, "links.life.test");
     world.edge.register(name).await;
     let record = world.edge.until_issued(name).await;
-    let events = until_told(&world, name, &["issued"]).await;
+    let events = until_delivered(&world, name, &["issued"]).await;
     let certificate = record.ssl.certificate.expect("a certificate");
     let ssl = &events[0]["ssl"];
     assert_eq!((&ssl["state"], &ssl["reason"]), (&json!("issued"), &json!("ok")));
@@ -62,9 +61,9 @@ async fn issued_renewed_failed_and_expiring_are_each_told_once() {
     assert_eq!(events[0]["tenant"], name);
 
     world.clock.advance(61 * DAY);
-    until_told(&world, name, &["issued", "renewed"]).await;
+    until_delivered(&world, name, &["issued", "renewed"]).await;
 
-    // A renewal that fails again and again is told of once; so is the end that comes near.
+    // Repeated failures of a renewal cause one event, and so does the approaching expiry.
     let refused = Problem::new(StatusCode::BAD_REQUEST, "connection", "Connection refused");
     world.faults().reject_challenge(name, Some(refused));
     world.clock.advance(61 * DAY);
@@ -76,17 +75,17 @@ async fn issued_renewed_failed_and_expiring_are_each_told_once() {
     }
     world.clock.advance(6 * DAY);
     let all = ["issued", "renewed", "failed", "expiring"];
-    let events = until_told(&world, name, &all).await;
+    let events = until_delivered(&world, name, &all).await;
     assert_eq!(events[2]["ssl"]["reason"], "renewal_failing");
     assert_eq!(events[2]["ssl"]["last_error"]["detail"], "Connection refused");
-    // No order is on its way, which the clock's next jump would let run out of time.
+    // No order must be in progress, or the clock's next jump would make it time out.
     let waits = |r: &linkseal_domain::DomainRecord| {
         r.ssl.reason == Reason::RenewalFailing && r.ssl.next_attempt > Some(world.clock.now())
     };
     world.edge.until(name, "waits", waits).await;
     world.faults().reject_challenge(name, None);
     world.clock.advance(3 * DAY);
-    let events = until_told(&world, name, &["issued", "renewed", "failed", "expiring", "renewed"]).await;
+    let events = until_delivered(&world, name, &["issued", "renewed", "failed", "expiring", "renewed"]).await;
     let mut ids: Vec<_> = events.iter().map(|e| e["id"].to_string()).collect();
     ids.sort();
     ids.dedup();
@@ -94,17 +93,17 @@ async fn issued_renewed_failed_and_expiring_are_each_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_stored_and_not_told_before_a_crash_is_told_after_it() {
-    let (world, name) = (eager().await, "links.crash.test");
+async fn an_event_stored_before_a_crash_is_delivered_after_it() {
+    let (world, name) = (eager_world().await, "links.crash.test");
     world.edge.register(name).await;
     let record = world.edge.until_issued(name).await;
-    until_told(&world, name, &["issued"]).await;
+    until_delivered(&world, name, &["issued"]).await;
     until("the outbox is empty", async || {
         let left = world.edge.control.store().outbox(1).await.expect("the store");
         left.is_empty().then_some(())
     })
     .await;
-    // As the crashed process left it: stored, and no one was woken.
+    // The state after a crash: the event is stored, but delivery was not woken.
     let id = Uuid::now_v7();
     let outbox_event = OutboxEvent {
         seq: 0,
@@ -121,16 +120,20 @@ async fn what_was_stored_and_not_told_before_a_crash_is_told_after_it() {
     };
     world.edge.control.store().transition(change).await.expect("stored");
     let world = world.restart().await;
-    let events = until_told(&world, name, &["issued", "moved"]).await;
+    let events = until_delivered(&world, name, &["issued", "moved"]).await;
     assert_eq!(events[1]["id"], id.to_string());
     assert_eq!(
         (&events[1]["tenant"], &events[1]["ssl"]["reason"]),
         (&json!("acme"), &json!("moved"))
     );
-    until("it is forgotten then", async || {
+    until("the outbox is empty again", async || {
         let left = world.edge.control.store().outbox(1).await.expect("the store");
         left.is_empty().then_some(())
     })
     .await;
-    assert_eq!(told(&world, EDGE_NAME).len(), 1, "the edge's own name is a domain, too");
+    assert_eq!(
+        delivered(&world, EDGE_NAME).len(),
+        1,
+        "the edge's own name has events, too"
+    );
 }

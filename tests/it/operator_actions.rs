@@ -1,4 +1,4 @@
-//! What operators do while something else goes on: nothing is lost, doubled or brought back.
+//! Operators act on domains while orders run, wait or fail: nothing is lost, duplicated or revived.
 
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ fn paused(paused: bool) -> Patch {
     }
 }
 
-/// A world in which the order for a name waits for the CA's validation.
+/// A world in which the order for `name` waits for the CA's validation.
 async fn validating(name: &str) -> World {
-    let world = Plan::new().await.set("acme.issue", "on_register").start().await;
+    let world = Plan::on_register().await.start().await;
     world.faults().set_validation_delay(MINUTE);
     world.edge.register(name).await;
     world.ca.until(|ca| ca.name_stats(name).validations == 1).await;
@@ -37,7 +37,7 @@ async fn validating(name: &str) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_forgotten_while_its_order_runs_stays_forgotten() {
+async fn a_domain_purged_during_its_order_stays_purged() {
     let name = "links.forgotten.test";
     let world = validating(name).await;
     world
@@ -47,7 +47,7 @@ async fn what_is_forgotten_while_its_order_runs_stays_forgotten() {
         .await
         .expect("purged");
     world.clock.advance(MINUTE);
-    let error = world.handshake(name).await.expect_err("forgotten");
+    let error = world.handshake(name).await.expect_err("purged");
     assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
     assert!(
         world
@@ -59,7 +59,7 @@ async fn what_is_forgotten_while_its_order_runs_stays_forgotten() {
             .expect("the store")
             .is_empty()
     );
-    // The next one that is registered under that name starts again, and gets its certificate.
+    // Registered again, the name starts from the beginning and gets a certificate.
     world.faults().set_validation_delay(Duration::ZERO);
     world.edge.register(name).await;
     world.edge.until_issued(name).await;
@@ -71,7 +71,7 @@ async fn what_is_forgotten_while_its_order_runs_stays_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pausing_stops_what_comes_and_not_what_runs() {
+async fn a_pause_stops_future_orders_but_not_the_running_one() {
     let name = "links.paused.test";
     let world = validating(name).await;
     let control = &world.edge.control;
@@ -84,14 +84,10 @@ async fn pausing_stops_what_comes_and_not_what_runs() {
     assert!(record.paused.is_some());
     world.faults().set_validation_delay(Duration::ZERO);
     let certificate = record.ssl.certificate.expect("a certificate");
-    // Its time comes and goes: it is not renewed, and runs out.
-    world
-        .clock
-        .advance(certificate.renew_at.saturating_since(world.clock.now()) + DAY);
+    // Its renewal becomes due but does not happen, and the certificate expires.
+    world.advance_to(certificate.renew_at + DAY);
     assert_eq!(world.served(name).await, certificate.serial);
-    world
-        .clock
-        .advance(certificate.not_after.saturating_since(world.clock.now()) + MINUTE);
+    world.advance_to(certificate.not_after + MINUTE);
     world.edge.until_reason(name, Reason::Paused).await;
     assert_eq!(world.ca.name_stats(name).orders, 1);
     world
@@ -105,11 +101,11 @@ async fn pausing_stops_what_comes_and_not_what_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_retired_is_served_while_its_certificate_lives() {
+async fn a_retired_domain_is_served_until_its_certificate_expires() {
     let world = World::start().await;
     let name = "links.retired.test";
     world.edge.register(name).await;
-    world.handshake(name).await.expect("a certificate is made");
+    world.handshake(name).await.expect("a certificate is issued");
     let certificate = world
         .edge
         .until_issued(name)
@@ -124,21 +120,19 @@ async fn what_is_retired_is_served_while_its_certificate_lives() {
         .await
         .expect("retired");
     assert_eq!(world.served(name).await, certificate.serial);
-    world
-        .clock
-        .advance(certificate.not_after.saturating_since(world.clock.now()) - MINUTE);
-    assert_eq!(world.served(name).await, certificate.serial, "to its last minute");
+    world.advance_to(certificate.not_after.minus(MINUTE));
+    assert_eq!(world.served(name).await, certificate.serial, "until its last minute");
     world.clock.advance(2 * MINUTE);
-    let error = world.handshake(name).await.expect_err("it has run out");
+    let error = world.handshake(name).await.expect_err("expired");
     assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
     assert_eq!(world.ca.name_stats(name).orders, 1);
     world.edge.register(name).await;
-    world.handshake(name).await.expect("brought back");
+    world.handshake(name).await.expect("registered again");
     assert_eq!(world.edge.record(name).await.ssl.state(), State::Issued);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_who_verify_and_connect_at_once_make_one_order() {
+async fn concurrent_verifications_and_handshakes_make_one_order() {
     let world = World::start().await;
     let name = "links.busy.test";
     world.edge.register(name).await;
@@ -157,18 +151,16 @@ async fn many_who_verify_and_connect_at_once_make_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_certificate_on_demand_replaces_the_old_one_as_far_as_limits_allow() {
-    let plan = Plan::new().await;
-    // Orders that replace nothing count against the limits.
-    plan.faults().set_ari_off(true);
-    let world = plan.start().await;
+async fn reissuing_replaces_a_certificate_as_often_as_limits_allow() {
+    // Without renewal information orders replace nothing, so that they count against the limits.
+    let world = Plan::new().await.without_renewal_info().start().await;
     let name = "links.again.test";
     world.edge.register(name).await;
-    world.handshake(name).await.expect("a certificate is made");
+    world.handshake(name).await.expect("a certificate is issued");
     let mut serials = vec![world.served(name).await];
     let control = &world.edge.control;
     let until = loop {
-        match control.reissue(&domain(name), &operator()).await.expect("taken") {
+        match control.reissue(&domain(name), &operator()).await.expect("accepted") {
             Reissue::NotBefore(until) => break until,
             Reissue::Accepted(_) => {}
         }
@@ -182,20 +174,20 @@ async fn a_new_certificate_on_demand_replaces_the_old_one_as_far_as_limits_allow
         let serial = new.ssl.certificate.expect("a certificate").serial;
         world.until_served(name, &serial).await;
         serials.push(serial);
-        // Two at once would be one too many.
+        // A second request during the first is refused.
         assert!(matches!(
             control.reissue(&domain(name), &operator()).await.expect("answered"),
             Reissue::NotBefore(_)
         ));
         world.clock.advance(MINUTE);
     };
-    assert_eq!(serials.len(), 5, "five certificates for the same name in a week");
+    assert_eq!(serials.len(), 5, "five certificates for the same name per week");
     assert!(until > world.clock.now());
     assert_eq!(world.ca.name_stats(name).orders, 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_that_fails_after_a_pause_leaves_the_pause() {
+async fn an_order_that_fails_after_a_pause_does_not_end_the_pause() {
     let name = "links.paused-failing.test";
     let world = validating(name).await;
     world.ca.hosts().set(name, None);
@@ -208,7 +200,7 @@ async fn an_order_that_fails_after_a_pause_leaves_the_pause() {
     world.clock.advance(MINUTE);
     let record = world.edge.until(name, "failed", |r| r.ssl.last_error.is_some()).await;
     assert_eq!((record.ssl.reason, record.ssl.next_attempt), (Reason::Paused, None));
-    assert!(record.ssl.last_error.is_some(), "what the CA said is kept");
+    assert!(record.ssl.last_error.is_some(), "the CA's error is kept");
     world.ca.hosts().set(name, Some(std::net::Ipv4Addr::LOCALHOST.into()));
     world.faults().set_validation_delay(Duration::ZERO);
     control
@@ -220,7 +212,7 @@ async fn an_order_that_fails_after_a_pause_leaves_the_pause() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retired_domain_that_waited_promises_nothing() {
+async fn retiring_a_domain_drops_its_next_attempt() {
     let name = "links.retired-failing.test";
     let world = validating(name).await;
     world.ca.hosts().set(name, None);
@@ -245,9 +237,9 @@ async fn a_retired_domain_that_waited_promises_nothing() {
     );
 }
 
-/// An alias that was dropped, and an edge.name that was renamed: found at the start.
+/// An alias that was removed and an edge.name that was changed are noticed at the next start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn former_names_of_the_edge_are_domains_like_others_after_a_start() {
+async fn former_names_of_the_edge_become_ordinary_domains() {
     let (alias, new) = ("old.edge.test", "new.edge.test");
     let aliases = vec![toml::Value::from(alias)];
     let mut world = Plan::new().await.set("edge.aliases", aliases).start().await;
@@ -267,14 +259,14 @@ async fn former_names_of_the_edge_are_domains_like_others_after_a_start() {
         world.edge.until(former, "registered", known).await;
         let (control, former) = (&world.edge.control, domain(former));
         control.retire(&former, &operator()).await.expect("retired");
-        control.purge(&former, &operator()).await.expect("forgotten");
+        control.purge(&former, &operator()).await.expect("purged");
         assert!(world.edge.find(former.as_str()).await.is_none());
     }
     world.edge.until_issued(new).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_interrupted_order_rests_while_nothing_is_ordered() {
+async fn an_interrupted_order_is_postponed_while_ordering_is_off() {
     let name = "links.interrupted.test";
     let world = Plan::new().await.set("acme.issue", "off").start_at_once().await;
     world.edge.register(name).await;
@@ -290,20 +282,20 @@ async fn an_interrupted_order_rests_while_nothing_is_ordered() {
     world.clock.advance(10 * MINUTE);
     let record = world.edge.until_reason(name, Reason::RetryScheduled).await;
     assert!(record.next_due().is_some_and(|at| at > world.clock.now() + 60 * MINUTE));
-    // The scheduler looks again, sees to another, and leaves this one alone.
+    // The scheduler runs again for another domain and leaves this one alone.
     let head = store.change_head().await.expect("the store");
     world.edge.register("links.other.test").await;
     world.clock.advance(MINUTE);
     world.edge.verify("links.other.test").await;
     let changes = store.changes_since(head, 100).await.expect("the store");
-    let of_it = |c: &&Change| matches!(&c.what, Changed::Domain { name: n, .. } if n.as_str() == name);
-    assert_eq!(changes.iter().filter(of_it).count(), 0);
+    let concerns = |c: &&Change| matches!(&c.what, Changed::Domain { name: n, .. } if n.as_str() == name);
+    assert_eq!(changes.iter().filter(concerns).count(), 0);
 }
 
-/// What an operator ends goes on: the CA's hold-back, and what a domain waits for.
+/// An operator ends both the CA's hold and the domain's own wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_goes_when_its_wait_is_ended() {
-    let world = Plan::new().await.set("acme.issue", "on_register").start().await;
+async fn a_released_hold_lets_the_order_start() {
+    let world = Plan::on_register().await.start().await;
     let name = "links.waiting.test";
     let hour = Duration::from_secs(3_600);
     world
@@ -330,9 +322,9 @@ async fn an_order_goes_when_its_wait_is_ended() {
     world.edge.until_issued(name).await;
 }
 
-/// Where the platform vouches for its tenants otherwise.
+/// `admission.ownership = "none"` is for platforms that check ownership themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_proof_of_ownership_a_tenant_takes_what_is_free() {
+async fn ownership_is_proven_by_dns_unless_the_configuration_waives_it() {
     let tenants = Actor {
         tenant: Some("ours".to_owned()),
         ..operator()
@@ -351,12 +343,12 @@ async fn without_a_proof_of_ownership_a_tenant_takes_what_is_free() {
     };
     assert_eq!(record.host, "_linkseal.customer.test");
     world.dns.add(&record.host, Record::Txt, &record.value);
-    let shown = world.edge.control.register(new(name), &tenants).await.expect("shown");
-    assert_eq!((shown.created, shown.record.tenant.as_str()), (true, "ours"));
+    let proven = world.edge.control.register(new(name), &tenants).await.expect("proven");
+    assert_eq!((proven.created, proven.record.tenant.as_str()), (true, "ours"));
     world.dns.fail("_linkseal.dead.test", Failure::ServFail);
     let failed = world.edge.control.register(new("links.dead.test"), &tenants).await;
     assert!(matches!(failed, Err(OperatorError::NotAnswered { .. })), "{failed:?}");
-    // The value is the same after a restart.
+    // The record's value survives a restart.
     let mut world = world.restart().await;
     let other = "more.customer.test";
     assert!(
@@ -365,7 +357,7 @@ async fn without_a_proof_of_ownership_a_tenant_takes_what_is_free() {
             .control
             .register(new(other), &tenants)
             .await
-            .expect("shown")
+            .expect("proven")
             .created
     );
     world.settings.set("admission.ownership", "none");

@@ -1,5 +1,5 @@
-//! What `/metrics` shows before anything has happened: counters exist from zero, so that the first
-//! of anything is seen as an increase.
+//! `/metrics`: every counter exists from the start with value 0, so that the first increment is visible as
+//! an increase.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,9 +13,9 @@ use crate::support::edge::{domain, operator};
 use crate::support::until;
 use crate::support::world::{Plan, World};
 
-/// Counters of single domains, as many as there are names, on a page of their own; and that of the
-/// log, which a process has and an edge in a test has not.
-const ELSEWHERE: [&str; 2] = [
+/// Not on this page in a test: a counter per domain, on a page of its own, and that of the log, which only a
+/// real process sets up.
+const EXCLUDED: [&str; 2] = [
     "linkseal_domain_handshakes_failed_total",
     "linkseal_log_lines_dropped_total",
 ];
@@ -26,7 +26,7 @@ async fn scrape(world: &World) -> String {
     answer.expect("an answer").text()
 }
 
-/// The samples, by name: labels and value.
+/// The samples by metric name: labels and value.
 fn samples(text: &str) -> BTreeMap<&str, Vec<(&str, f64)>> {
     let mut all: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for line in text.lines().filter(|l| !l.starts_with('#')) {
@@ -39,7 +39,7 @@ fn samples(text: &str) -> BTreeMap<&str, Vec<(&str, f64)>> {
     all
 }
 
-/// The names of all counters in the source.
+/// Collects the names of all counters in the source.
 fn counters(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -62,7 +62,7 @@ fn counters(dir: &Path, found: &mut BTreeSet<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_counter_is_there_before_anything_has_happened() {
+async fn every_counter_exists_from_the_start() {
     let plan = Plan::new().await.set("acme.issue", "off");
     let plan = plan.add("upstream", "prefix = \"/app\"\nto = \"http://127.0.0.1:9\"");
     let world = plan.start_at_once().await;
@@ -75,9 +75,9 @@ async fn every_counter_is_there_before_anything_has_happened() {
     assert!(named.len() > 15, "{named:?}");
     let missing: Vec<_> = named
         .iter()
-        .filter(|n| !ELSEWHERE.contains(&n.as_str()) && !samples.contains_key(n.as_str()))
+        .filter(|n| !EXCLUDED.contains(&n.as_str()) && !samples.contains_key(n.as_str()))
         .collect();
-    assert!(missing.is_empty(), "not there from zero: {missing:?}");
+    assert!(missing.is_empty(), "not exported from the start: {missing:?}");
 
     let of = |name: &str| samples.get(name).unwrap_or_else(|| panic!("{name}"));
     let count = |name: &str| of(name).len();
@@ -114,7 +114,7 @@ async fn every_counter_is_there_before_anything_has_happened() {
                 "no_resolver",
             ],
         ),
-        ("linkseal_dead_letters_total", &["archive", "lives"]),
+        ("linkseal_dead_letters_total", &["archive", "domains"]),
         ("linkseal_certificates_not_renewed", &["paused", "retired"]),
     ] {
         let shown = of(name);
@@ -132,8 +132,8 @@ async fn every_counter_is_there_before_anything_has_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_that_are_not_renewed_are_counted_by_why() {
-    let world = Plan::new().await.set("acme.issue", "on_register").start().await;
+async fn certificates_that_are_not_renewed_are_counted_by_reason() {
+    let world = Plan::on_register().await.start().await;
     let names = ["links.paused.test", "links.retired.test", "links.served.test"];
     for name in names {
         world.edge.register(name).await;

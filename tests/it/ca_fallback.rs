@@ -1,5 +1,4 @@
-//! Several CAs in order: which one an order goes to, when the next one takes over, and when the
-//! first is used again.
+//! Fallback CAs: which CA an order goes to, when the next takes over, and when the first is used again.
 
 use std::time::Duration;
 
@@ -13,24 +12,24 @@ use linkseal_domain::{DomainRecord, messages};
 use toml::{Table, Value};
 use zeroize::Zeroizing;
 
-use crate::support::edge::{EDGE_NAME, private};
+use crate::support::edge::{EDGE_NAME, write_secret};
 use crate::support::until;
 use crate::support::world::{Plan, World};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A world with a second CA to fall back to; `second` says more of it in the configuration.
+/// A plan with a fallback CA; `second` is more keys of its `[[acme.fallback]]` entry as TOML.
 async fn two(second: &str) -> (Plan, DevCa) {
     two_of(second, |_| {}).await
 }
 
-/// The same, with a second CA of one's own making.
+/// As [`two`], after a change to the second CA's configuration.
 async fn two_of(second: &str, change: impl FnOnce(&mut DevCaConfig)) -> (Plan, DevCa) {
     let plan = Plan::with_ca(|config| config.caa_identities = vec!["first.test".to_owned()]).await;
     let mut config = DevCaConfig::new(plan.clock.clone());
     config.caa_identities = vec!["second.test".to_owned()];
     change(&mut config);
-    // It ends with the test's runtime.
+    // It runs until the test's runtime ends.
     let other = DevCa::start(config, &Tasks::new()).await.expect("a second CA");
     let ca_file = plan.dir.path().join("second.pem");
     std::fs::write(&ca_file, other.root_pem()).expect("written");
@@ -44,44 +43,44 @@ async fn two_of(second: &str, change: impl FnOnce(&mut DevCaConfig)) -> (Plan, D
     (plan, other)
 }
 
-/// Starts the edge; both CAs look for challenges there.
+/// Starts the edge, where both CAs then look for challenges.
 async fn start(plan: Plan, second: &DevCa) -> World {
     let world = plan.start_at_once().await;
     second.set_http_port(world.edge.http.port());
     second.set_https_port(world.edge.https.port());
-    world.edge.until(EDGE_NAME, "known", |_| true).await;
+    world.edge.until(EDGE_NAME, "stored", |_| true).await;
     world
 }
 
-/// The same, once the edge's own name has its certificate from the first.
-async fn start_well(plan: Plan, second: &DevCa) -> World {
+/// As [`start`], and waits until the edge's own name has a certificate from the first CA.
+async fn start_issued(plan: Plan, second: &DevCa) -> World {
     let world = start(plan, second).await;
     assert_eq!(ca(&world.edge.until_issued(EDGE_NAME).await), world.ca.directory_url());
     world
 }
 
-/// The directory of the CA that has issued the certificate held.
+/// The directory URL of the CA that issued the stored certificate.
 fn ca(record: &DomainRecord) -> &str {
     &record.ssl.certificate.as_ref().expect("a certificate").ca
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_second_takes_over_from_one_that_is_down_and_gives_back() {
+async fn the_second_ca_takes_over_while_the_first_is_down() {
     let (plan, second) = two("").await;
     plan.faults().set_down(true);
     let world = start(plan, &second).await;
     world.edge.register("links.a.test").await;
     for name in [EDGE_NAME, "links.a.test"] {
-        let record = world.pass_until_issued(name).await;
+        let record = world.advance_until_issued(name).await;
         assert_eq!(ca(&record), second.directory_url());
     }
     let trouble = world.edge.control.store().ca_trouble(&world.ca.directory_url()).await;
-    let trouble = trouble.expect("the store").expect("a trouble");
+    let trouble = trouble.expect("the store").expect("an outage");
     let until = trouble.out_until.expect("out of use");
-    assert!(until > world.clock.now(), "no order waits for the first any more");
+    assert!(until > world.clock.now(), "no order waits for the first CA");
     assert_eq!(second.stats().certificates, 2);
 
-    // It is back, but not tried before its time; a restart forgets nothing of that.
+    // It is back, but not tried before its time, even after a restart.
     world.faults().set_down(false);
     let world = world.restart().await;
     second.set_http_port(world.edge.http.port());
@@ -92,7 +91,7 @@ async fn the_second_takes_over_from_one_that_is_down_and_gives_back() {
     );
     assert_eq!(world.ca.stats().orders, 0);
 
-    world.clock.advance(until.saturating_since(world.clock.now()));
+    world.advance_to(until);
     world.edge.register("links.c.test").await;
     assert_eq!(
         ca(&world.edge.until_issued("links.c.test").await),
@@ -109,14 +108,14 @@ async fn the_second_takes_over_from_one_that_is_down_and_gives_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_order_tries_a_ca_that_was_out_and_the_others_do_not_wait_for_it() {
+async fn a_single_trial_order_tests_a_ca_after_an_outage() {
     let (plan, second) = two("").await;
     plan.faults().set_down(true);
     let world = start(plan, &second).await;
-    world.pass_until_issued(EDGE_NAME).await;
+    world.advance_until_issued(EDGE_NAME).await;
     let trouble = async || {
         let trouble = world.edge.control.store().ca_trouble(&world.ca.directory_url()).await;
-        trouble.expect("the store").expect("a trouble")
+        trouble.expect("the store").expect("an outage")
     };
     let before = trouble().await;
     world.faults().set_down(false);
@@ -134,7 +133,7 @@ async fn one_order_tries_a_ca_that_was_out_and_the_others_do_not_wait_for_it() {
         assert_eq!(ca(&world.edge.until_issued(name).await), second.directory_url());
     }
     assert_eq!(world.ca.stats().orders, 1);
-    // The trial fails, for the CA never looks: it is out for longer, and its order goes on elsewhere.
+    // The trial fails, since the CA never validates: the outage goes on, and the order goes to the second CA.
     let record = until("the trial fails", async || {
         let record = world.edge.record("links.trial.test").await;
         world.clock.advance(Duration::from_secs(2));
@@ -147,9 +146,9 @@ async fn one_order_tries_a_ca_that_was_out_and_the_others_do_not_wait_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_accounts_limit_at_one_does_not_hold_the_other() {
+async fn an_account_limit_at_one_ca_does_not_affect_the_other() {
     let (plan, second) = two("").await;
-    let world = start_well(plan, &second).await;
+    let world = start_issued(plan, &second).await;
     world
         .faults()
         .refuse_next(linkseal_devca::Endpoint::NewOrder, 1, Refusal::too_many_orders(HOUR));
@@ -157,7 +156,7 @@ async fn an_accounts_limit_at_one_does_not_hold_the_other() {
         world.edge.register(name).await;
         assert_eq!(ca(&world.edge.until_issued(name).await), second.directory_url());
     }
-    assert_eq!(world.ca.stats().rate_limited, 1, "asked once");
+    assert_eq!(world.ca.stats().rate_limited, 1, "tried once");
     world.clock.advance(HOUR);
     world.edge.register("links.later.test").await;
     assert_eq!(
@@ -167,11 +166,11 @@ async fn an_accounts_limit_at_one_does_not_hold_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_has_limits_of_its_own() {
+async fn each_ca_has_its_own_limits() {
     let (plan, second) = two("limits = { orders_per_account = \"2/1h\" }").await;
     let mut limits = Table::new();
     limits.insert("orders_per_account".into(), "2/1h".into());
-    let world = start_well(plan.set("acme.limits", limits), &second).await;
+    let world = start_issued(plan.set("acme.limits", limits), &second).await;
     let mut cas = Vec::new();
     for name in ["links.a.test", "links.b.test", "links.c.test"] {
         world.edge.register(name).await;
@@ -180,7 +179,7 @@ async fn each_has_limits_of_its_own() {
     assert_eq!(
         cas,
         [world.ca.directory_url(), second.directory_url(), second.directory_url()],
-        "one of the first's two orders was for the edge's own name"
+        "one of the first CA's two orders was for the edge's own name"
     );
     world.edge.register("links.d.test").await;
     let waits = world.edge.until_reason("links.d.test", Reason::RateLimited).await;
@@ -189,16 +188,13 @@ async fn each_has_limits_of_its_own() {
         .next_attempt
         .expect("a time")
         .saturating_since(world.clock.now());
-    assert!(
-        wait <= HOUR / 2,
-        "{wait:?}: a token comes in half an hour at the latest"
-    );
-    world.pass_until_issued("links.d.test").await;
+    assert!(wait <= HOUR / 2, "{wait:?}: a token is added every half an hour");
+    world.advance_until_issued("links.d.test").await;
     assert_eq!((world.ca.stats().rate_limited, second.stats().rate_limited), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_has_an_external_account_and_a_profile_of_its_own() {
+async fn each_ca_has_its_own_external_account_and_profile() {
     let second = "profile = \"short\"\neab = { key_id = \"kid-2\", hmac_key_file = \"eab.key\" }";
     let (plan, second) = two_of(second, |config| {
         config.eab = vec![EabKey {
@@ -213,14 +209,13 @@ async fn each_has_an_external_account_and_a_profile_of_its_own() {
     })
     .await;
     let key = plan.dir.path().join("eab.key");
-    std::fs::write(&key, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc").expect("written");
-    private(&key);
+    write_secret(&key, "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc");
     plan.faults().set_down(true);
     let world = start(plan, &second).await;
-    let record = world.pass_until_issued(EDGE_NAME).await;
+    let record = world.advance_until_issued(EDGE_NAME).await;
     assert_eq!(ca(&record), second.directory_url());
-    let held = record.ssl.certificate.expect("a certificate");
-    assert!(held.not_after.saturating_since(held.not_before) <= 160 * HOUR);
+    let issued = record.ssl.certificate.expect("a certificate");
+    assert!(issued.not_after.saturating_since(issued.not_before) <= 160 * HOUR);
     world.faults().set_down(false);
     let overview = world.edge.control.overview().await.expect("an overview");
     let states: Vec<_> = overview.authorities.iter().map(|a| a.standing).collect();
@@ -231,16 +226,16 @@ async fn each_has_an_external_account_and_a_profile_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_one_keeps_refusing_goes_to_the_next() {
+async fn a_name_refused_by_one_ca_goes_to_the_next() {
     let (plan, second) = two("").await;
-    let world = start_well(plan, &second).await;
+    let world = start_issued(plan, &second).await;
     let name = "links.policy.test";
     let refusal = Refusal::of(Problem::rejected_identifiers([(name, "not with us")]));
     world.faults().refuse_name(name, None, refusal.clone());
     world.edge.register(name).await;
-    assert_eq!(ca(&world.pass_until_issued(name).await), second.directory_url());
+    assert_eq!(ca(&world.advance_until_issued(name).await), second.directory_url());
     assert_eq!(world.ca.name_stats(name).refused, 2);
-    // Where both refuse, no one is asked again and again.
+    // When both refuse, neither is asked over and over.
     let nowhere = "links.nowhere.test";
     world.faults().refuse_name(nowhere, None, refusal.clone());
     second.faults().refuse_name(nowhere, None, refusal);
@@ -251,11 +246,11 @@ async fn a_name_that_one_keeps_refusing_goes_to_the_next() {
             .until(nowhere, "refused", |r| r.ssl.attempts >= attempts)
             .await;
         assert_eq!(record.ssl.state(), State::Pending);
-        world.pass_to_next_attempt(nowhere).await;
+        world.advance_to_next_attempt(nowhere).await;
     }
     let asked = world.ca.name_stats(nowhere).refused + second.name_stats(nowhere).refused;
     assert!(asked <= 7, "{asked}");
-    // The others go to the first as ever.
+    // Other names still go to the first CA.
     world.edge.register("links.fine.test").await;
     assert_eq!(
         ca(&world.edge.until_issued("links.fine.test").await),
@@ -264,40 +259,40 @@ async fn a_name_that_one_keeps_refusing_goes_to_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_names_what_it_replaces_only_where_that_was_issued() {
+async fn a_renewal_names_the_old_certificate_only_to_the_ca_that_issued_it() {
     let (plan, second) = two("").await;
     plan.faults().set_down(true);
     second.faults().set_ari_off(true);
     let world = start(plan, &second).await;
     let name = "links.renewed.test";
     world.edge.register(name).await;
-    let held = world.pass_until_issued(name).await;
-    assert_eq!(ca(&held), second.directory_url());
-    let renew_at = held.ssl.certificate.as_ref().expect("a certificate").renew_at;
-    // One order finds out that the first is back; the others do not wait for that.
+    let record = world.advance_until_issued(name).await;
+    assert_eq!(ca(&record), second.directory_url());
+    let renew_at = record.ssl.certificate.as_ref().expect("a certificate").renew_at;
+    // A trial order finds the first CA back; the others do not wait for it.
     world.faults().set_down(false);
     world.clock.advance(HOUR);
-    let trial = async || {
+    let outage = async || {
         let trouble = world.edge.control.store().ca_trouble(&world.ca.directory_url()).await;
         trouble.expect("the store")
     };
     world.edge.register("links.trial.test").await;
     world.edge.until_issued("links.trial.test").await;
-    until("the first is in use again", async || {
-        trial().await.is_none().then_some(())
+    until("the first CA is in use again", async || {
+        outage().await.is_none().then_some(())
     })
     .await;
-    world.clock.advance(renew_at.saturating_since(world.clock.now()) + HOUR);
+    world.advance_to(renew_at + HOUR);
     let renewed = |r: &DomainRecord| r.ssl.reason == Reason::Ok && ca(r) == world.ca.directory_url();
-    world.edge.until(name, "renewed at the first", renewed).await;
+    world.edge.until(name, "renewed by the first CA", renewed).await;
     assert_eq!(world.ca.stats().orders_with_replaces, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn caa_decides_before_an_order_which_ca_it_goes_to() {
+async fn caa_records_decide_which_ca_an_order_goes_to() {
     let (plan, second) = two("").await;
-    let world = start_well(plan, &second).await;
-    until("the directories were read", async || {
+    let world = start_issued(plan, &second).await;
+    until("the directories are loaded", async || {
         world.edge.control.messages().borrow().ca_id.map(drop)
     })
     .await;
@@ -335,8 +330,8 @@ async fn caa_decides_before_an_order_which_ca_it_goes_to() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_that_alone_fails_is_tried_by_one_order_at_a_time() {
-    let plan = Plan::new().await.set("acme.issue", "on_register");
+async fn a_failing_ca_without_fallback_gets_one_order_at_a_time() {
+    let plan = Plan::on_register().await;
     let world = plan.start().await;
     let refusal = Problem::new(StatusCode::BAD_REQUEST, "malformed", "out of order");
     world
@@ -350,9 +345,9 @@ async fn a_ca_that_alone_fails_is_tried_by_one_order_at_a_time() {
     for name in &names[3..] {
         world.edge.register(name).await;
         world.edge.until_reason(name, Reason::CaUnreachable).await;
-        assert_eq!(world.ca.name_stats(name).refused, 0, "{name} was spared");
+        assert_eq!(world.ca.name_stats(name).refused, 0, "{name} was not tried");
     }
     for name in &names {
-        world.pass_until_issued(name).await;
+        world.advance_until_issued(name).await;
     }
 }
