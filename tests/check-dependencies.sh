@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Licences, banned crates, sources, and, where the advisory database can be had, advisories.
+# Checks licences, banned crates and sources, and advisories if their database can be fetched.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,5 +15,5 @@ cargo-deny check --hide-inclusion-graph licenses bans sources
 if cargo-deny fetch db >/dev/null 2>&1; then
   cargo-deny check advisories
 else
-  echo "the advisory database cannot be reached from here: advisories were NOT checked"
+  echo "the advisory database cannot be reached: advisories were NOT checked"
 fi

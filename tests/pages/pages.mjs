@@ -1,137 +1,19 @@
-// Looks at the pages of a running edge in Debian's Chromium, as support and customers do. Started by
-// tests/it/pages.rs, which has the world around it; `ask` has it change something there.
+// Scenarios for the admin pages in Debian's Chromium, as support staff and customers use them. Started by
+// tests/it/pages.rs, which runs the edge and changes the world around it on request.
 //
-// PAGES_SCREENSHOTS=DIR keeps pictures of the pages there; PAGES_SCENARIO=TEXT runs those scenarios
-// alone whose name holds it; PAGES_ASSETS=1 takes style sheet and script from the source, so that work
-// on them needs no build.
+// PAGES_SCENARIO=TEXT runs only scenarios whose name contains TEXT; browser.mjs has more settings.
 
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
 
-import { chromium } from "playwright-core";
-
-const world = JSON.parse(process.argv[2]);
-const pictures = process.env.PAGES_SCREENSHOTS;
-const axe = await readFile(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-
-/** What a page must be readable on. */
-const DESK = { width: 1280, height: 900 };
-const PHONE = { width: 390, height: 844 };
-
-// --- the world around --------------------------------------------------------------------------
-
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-async function ask(wish) {
-  console.log(JSON.stringify(wish));
-  const { value } = await answers.next();
-  assert.equal(value, "done");
-}
-
-// --- the browser -------------------------------------------------------------------------------
-
-const profile = await mkdtemp(join(tmpdir(), "linkseal-pages-"));
-const browser = await chromium.launch({
-  executablePath: process.env.PAGES_CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--hide-scrollbars",
-  ],
-  env: { ...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile },
-});
-
-/** What no page may do: complain, break its own policy, load from elsewhere. */
-const complaints = [];
-
-async function visitor({ language = "en", size = DESK, scheme = "light", script = true } = {}) {
-  const context = await browser.newContext({
-    baseURL: world.admin,
-    locale: language,
-    viewport: size,
-    colorScheme: scheme,
-    javaScriptEnabled: script,
-    reducedMotion: "reduce",
-    permissions: ["clipboard-read", "clipboard-write"],
-  });
-  context.setDefaultTimeout(20_000);
-  const page = await context.newPage();
-  const at = () => new URL(page.url()).pathname;
-  if (process.env.PAGES_ASSETS) {
-    for (const [kind, type] of [["css", "text/css"], ["js", "text/javascript"]]) {
-      const body = await readFile(new URL(`../../src/admin/pages/pages.${kind}`, import.meta.url));
-      await context.route(`**/assets/pages-*.${kind}`, (route) => route.fulfill({ body, contentType: type }));
-    }
-  }
-  page.on("console", (message) => {
-    const status = /Failed to load resource: the server responded with a status of (\d+)/.exec(message.text());
-    // The browser reports every page with an error's status; the script asks for some on purpose.
-    if (message.type() === "error" && !status) complaints.push(`${at()}: ${message.text()}`);
-  });
-  page.on("pageerror", (error) => complaints.push(`${at()}: ${error}`));
-  page.on("request", (request) => {
-    if (!request.url().startsWith(world.admin)) complaints.push(`${at()} asks ${request.url()}`);
-  });
-  return page;
-}
-
-async function signIn(page, name) {
-  await page.goto("/");
-  assert.match(page.url(), /\/sign-in\?next=/);
-  await page.locator("#token").fill(world.tokens[name]);
-  await page.locator("main button").click();
-  await page.waitForURL(`${world.admin}/`);
-}
-
-/** What every page has to be: on a desk in light colours, on a phone in dark ones. */
-async function check(page, name) {
-  const { width, height } = page.viewportSize();
-  for (const [size, colorScheme] of [[DESK, "light"], [PHONE, "dark"]]) {
-    await page.setViewportSize(size);
-    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    const place = `${name} (${size.width} px, ${colorScheme})`;
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    assert.ok(wide <= 0, `${place} is ${wide} px wider than its window`);
-    // Run beside the page's policy, as a browser's extension would be.
-    const found = await page.evaluate(async (source) => {
-      if (!window.axe) (0, eval)(source);
-      const { violations } = await window.axe.run(document, { resultTypes: ["violations"] });
-      return violations
-        .filter((v) => v.impact === "serious" || v.impact === "critical")
-        .map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.html} ${n.any[0]?.message ?? ""}`).join("; ")}`);
-    }, axe);
-    assert.deepEqual(found, [], place);
-  }
-  await page.setViewportSize({ width, height });
-  await page.emulateMedia({ colorScheme: null });
-  const headings = await page.locator("h1").count();
-  assert.equal(headings, 1, `${name}: one h1`);
-}
-
-/** A picture of what is seen at first, or from an element on. */
-async function picture(page, name, { size = DESK, scheme = "light", from = "body" } = {}) {
-  if (!pictures) return;
-  await page.setViewportSize(size);
-  await page.emulateMedia({ colorScheme: scheme });
-  await page.evaluate((from) => {
-    document.activeElement?.blur();
-    scrollTo(0, from === "body" ? 0 : document.querySelector(from).getBoundingClientRect().top + scrollY - 16);
-  }, from);
-  await page.screenshot({ path: join(pictures, `${name}.png`) });
-  await page.setViewportSize(DESK);
-  await page.emulateMedia({ colorScheme: null });
-}
-
-// --- what people do ----------------------------------------------------------------------------
+import { change, check, close, complaints, PHONE, screenshot, signIn, visitor, world } from "./browser.mjs";
 
 const scenarios = {
-  async "a stranger is asked for a token, and a wrong one is refused"() {
+  async "signing in requires a valid token"() {
     const page = await visitor();
     await page.goto("/issuer");
     assert.match(page.url(), /\/sign-in\?next=%2Fissuer/);
     await check(page, "sign-in");
-    await picture(page, "sign-in");
+    await screenshot(page, "sign-in");
     await page.locator("#token").fill("not-this-one-0123456789");
     await page.locator("main button").click();
     assert.match(await page.locator("[role=alert]").innerText(), /not known/);
@@ -142,7 +24,7 @@ const scenarios = {
     await page.context().close();
   },
 
-  async "the list is searched, filtered and paged, and back goes back"() {
+  async "the list can be searched, filtered and paged"() {
     const page = await visitor();
     await signIn(page, "ops");
     assert.equal(await page.locator("tbody tr").count(), 100);
@@ -150,7 +32,7 @@ const scenarios = {
     assert.ok(all > world.fleet, `${all} domains`);
     await check(page, "list");
 
-    // Page by page, none twice and none left out; then back.
+    // Forward through all pages, each domain exactly once; then back.
     const seen = new Set();
     const names = () => page.locator("tbody th a").allInnerTexts();
     const first = await names();
@@ -169,7 +51,7 @@ const scenarios = {
     for (; pages > 1; pages -= 1) await page.goBack();
     assert.deepEqual(await names(), first);
 
-    // By the beginning of a name, as pasted; by state; by reason; by tenant.
+    // By a pasted link, by state, by reason, by tenant.
     await page.getByLabel("Name starts with").fill("https://LINKS.acme.test/c/abc");
     await page.keyboard.press("Enter");
     await page.waitForURL("**/?q=*");
@@ -200,7 +82,7 @@ const scenarios = {
     await page.context().close();
   },
 
-  async "a customer's domain is registered, explained, mended and issued while one looks on"() {
+  async "a domain is registered, its records are explained and fixed, and it is issued"() {
     const page = await visitor();
     await signIn(page, "ops");
     await page.getByRole("link", { name: "Register a domain" }).click();
@@ -217,7 +99,7 @@ const scenarios = {
     await page.locator(".badge", { hasText: "SSL unknown" }).first().waitFor();
     await check(page, "domain, unknown");
 
-    // What to enter where, and where to click.
+    // The records to create, and where to create them.
     await page.getByRole("link", { name: "Verify now" }).click();
     await page.waitForURL("**/dns");
     const cname = page.locator(".record", { hasText: "CNAME links.customer.test" });
@@ -230,34 +112,34 @@ const scenarios = {
     await page.waitForFunction(() => document.getElementById("announce").textContent === "Copied");
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), world.edge);
     await check(page, "records");
-    await picture(page, "records", { from: "#records" });
-    await picture(page, "records-phone", { size: PHONE, scheme: "dark", from: "#records" });
+    await screenshot(page, "records", { from: "#records" });
+    await screenshot(page, "records-phone", { size: PHONE, scheme: "dark", from: "#records" });
 
-    // Verified too early, nothing is ordered; the records say so.
+    // Verifying before the record exists orders nothing.
     await page.getByRole("button", { name: "Verify domain" }).click();
     await page.waitForURL("**/dns?at=*");
     assert.match(await page.locator("#state .sentence").innerText(), /Create the DNS record/);
 
-    // The customer enters it; then it goes by itself.
-    await ask({ do: "cname", name: "links.customer.test" });
-    await ask({ do: "slow" });
+    // The customer creates the record; from then on the page follows the order by itself.
+    await change({ do: "cname", name: "links.customer.test" });
+    await change({ do: "slow" });
     await page.getByRole("button", { name: "Verify domain" }).click();
     await page.waitForURL("**/dns?at=*");
     await page.locator(".badge", { hasText: "SSL pending" }).first().waitFor();
     await page.locator(".steps .now").waitFor();
     await check(page, "domain, pending");
-    await picture(page, "verify");
+    await screenshot(page, "verify");
     await page.locator("#state .badge", { hasText: "SSL issued" }).waitFor();
     await page.locator("#certificate").getByText("Issued by").waitFor();
     assert.match(await page.locator("#announce").innerText(), /^Secured; renews automatically/);
     assert.equal(await page.locator(".steps .done").count(), 4);
-    await ask({ do: "visit", name: "links.customer.test" });
+    await change({ do: "visit", name: "links.customer.test" });
     await page.goto("/domains/links.customer.test");
     await check(page, "domain, issued");
     await page.context().close();
   },
 
-  async "a domain in use shows its certificate, opens, clicks and history"() {
+  async "an active domain shows its certificate, opens, clicks and history"() {
     const page = await visitor();
     await signIn(page, "ops");
     await page.goto("/domains/links.acme.test");
@@ -269,15 +151,15 @@ const scenarios = {
     assert.equal(await page.locator(".events li").count(), 12);
     await check(page, "domain, in use");
     await page.getByText("Recent events").click();
-    await picture(page, "domain");
-    await picture(page, "domain-phone", { size: PHONE, scheme: "dark" });
+    await screenshot(page, "domain");
+    await screenshot(page, "domain-phone", { size: PHONE, scheme: "dark" });
     await page.goto("/domains/links.acme.test/history");
     assert.match(await page.locator(".history").innerText(), /Certificate issued/);
     await check(page, "history");
     await page.context().close();
   },
 
-  async "settings are for those who may, and work"() {
+  async "settings work, for those roles that may change them"() {
     const page = await visitor();
     await signIn(page, "ops");
     await page.goto("/domains/c000.fleet.test");
@@ -313,7 +195,7 @@ const scenarios = {
     await auditor.context().close();
   },
 
-  async "many are imported, with a result for each line"() {
+  async "an import reports a result for each line"() {
     const page = await visitor();
     await signIn(page, "ops");
     await page.getByRole("link", { name: "Import", exact: true }).click();
@@ -326,32 +208,32 @@ const scenarios = {
     const rows = await page.locator("tbody tr").allInnerTexts();
     assert.deepEqual(rows.map((r) => r.trim().split(/\s/)[0]), ["1", "2", "4", "5", "6"]);
     assert.match(rows[2], /wildcards are not possible/);
-    // What was not taken stands there to be mended; what was typed is text and nothing else.
+    // Rejected lines stay in the form to be corrected. Input is shown as text, never as markup.
     assert.equal(await page.locator("#lines").inputValue(), "*.import.test\n<b>x</b>.test");
     assert.equal(await page.locator("tbody b").count(), 0);
     await check(page, "import, done");
     await page.context().close();
   },
 
-  async "the issuer's page tells accounts, limits and queue"() {
+  async "the issuance page shows accounts, limits and queue"() {
     const page = await visitor();
     await signIn(page, "ops");
     await page.getByRole("link", { name: "Issuance" }).click();
     await page.getByText("Orders of the account").waitFor();
     assert.ok((await page.locator("meter").count()) >= 1);
     await check(page, "issuer");
-    await picture(page, "issuer", { scheme: "dark" });
+    await screenshot(page, "issuer", { scheme: "dark" });
     await page.context().close();
   },
 
-  async "everything is there in German, and the choice is kept"() {
+  async "all pages exist in German, and the choice of language is kept"() {
     const page = await visitor({ language: "de-AT" });
     await signIn(page, "ops");
     assert.equal(await page.locator("html").getAttribute("lang"), "de");
     assert.match(await page.locator(".counts").innerText(), /SSL ausgestellt/);
     await check(page, "Liste");
-    await picture(page, "list");
-    await picture(page, "list-phone", { size: PHONE });
+    await screenshot(page, "list");
+    await screenshot(page, "list-phone", { size: PHONE });
     for (const path of ["/domains/news.club.test/dns", "/domains/go.shop.test", "/issuer", "/register", "/import", "/nirgends"]) {
       await page.goto(path);
       await check(page, path);
@@ -369,7 +251,7 @@ const scenarios = {
     await page.context().close();
   },
 
-  async "a customer mends a domain by a link, and sees nothing else"() {
+  async "a shared link lets a customer fix one domain and see nothing else"() {
     const page = await visitor();
     await signIn(page, "helpdesk");
     await page.goto("/domains/news.club.test");
@@ -381,7 +263,7 @@ const scenarios = {
     const link = await page.evaluate(() => navigator.clipboard.readText());
     assert.ok(link.startsWith(`${world.admin}/share/`), link);
 
-    // Another browser, without a session.
+    // Another browser without a session.
     const customer = await visitor({ language: "de" });
     await customer.goto(link);
     assert.equal(await customer.locator("h1").innerText(), "news.club.test");
@@ -390,9 +272,9 @@ const scenarios = {
     await customer.getByRole("link", { name: "Jetzt überprüfen" }).click();
     await customer.getByText("Ihr DNS-Anbieter: Hetzner").waitFor();
     await check(customer, "shared, records");
-    await picture(customer, "customer");
-    await picture(customer, "customer-phone", { size: PHONE });
-    await ask({ do: "cname", name: "news.club.test" });
+    await screenshot(customer, "customer");
+    await screenshot(customer, "customer-phone", { size: PHONE });
+    await change({ do: "cname", name: "news.club.test" });
     await customer.getByRole("button", { name: "Domain überprüfen" }).click();
     await customer.locator("#state .badge", { hasText: "SSL ausgestellt" }).waitFor();
     const text = await customer.locator("body").innerText();
@@ -414,14 +296,14 @@ const scenarios = {
     await page.context().close();
   },
 
-  async "it works without the script, and by the keyboard alone"() {
+  async "the pages work without JavaScript and by keyboard"() {
     const page = await visitor({ script: false });
     await signIn(page, "ops");
     await page.goto("/domains/c001.fleet.test");
     await page.getByRole("link", { name: "Verify now" }).click();
     await page.getByRole("button", { name: "Verify domain" }).click();
     assert.equal(await page.locator("button[data-copy]:visible").count(), 0);
-    // The page comes again by itself while something is on its way.
+    // The page reloads while an order is in progress.
     await page.locator("#state .badge", { hasText: "SSL issued" }).waitFor();
     await page.context().close();
 
@@ -434,10 +316,10 @@ const scenarios = {
     await keys.context().close();
   },
 
-  async "a CA that holds everything back is told of"() {
+  async "a CA that holds back orders is reported"() {
     const page = await visitor();
     await signIn(page, "helpdesk");
-    await ask({ do: "limit" });
+    await change({ do: "limit" });
     await page.goto("/domains/c002.fleet.test/dns");
     await page.getByRole("button", { name: "Verify domain" }).click();
     await page.locator("#state .badge", { hasText: "SSL pending" }).waitFor();
@@ -473,6 +355,5 @@ for (const [name, run] of Object.entries(scenarios)) {
     complaints.length = 0;
   }
 }
-await browser.close();
-await rm(profile, { recursive: true, force: true });
+await close();
 process.exit(failed ? 1 : 0);
