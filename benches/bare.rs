@@ -1,12 +1,12 @@
-//! The bare hyper and tokio-rustls server: the yardstick that linkseal's cost is a ratio of.
+//! A bare hyper and tokio-rustls server, the baseline for linkseal's cost.
 //!
 //! `cargo bench --bench bare -- --listen 127.0.0.1:0 --http 127.0.0.1:0 --cert chain.pem --key key.pem`
-//! serves the 43-byte GIF at any path and a 302 below `/c/`, and prints its addresses. Without
-//! `--listen` it ends at once, so that running all targets does not hang.
+//! serves the 43-byte GIF at any path and a 302 below `/c/`, and prints its addresses. Without `--listen`
+//! the program exits at once, so that `cargo bench` does not hang.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "the yardstick is bare: nothing of linkseal, not even its tasks"
+    reason = "the baseline uses nothing of linkseal, not even its task tracker"
 )]
 
 use std::{convert::Infallible, error::Error, sync::Arc};
@@ -47,7 +47,7 @@ fn main() -> Fallible<()> {
     let runtime = runtime.worker_threads(threads).enable_all().build()?;
     let (cert, key) = option("--cert")
         .zip(option("--key"))
-        .ok_or("--cert and --key are needed")?;
+        .ok_or("--cert and --key are required")?;
     let tls = TlsAcceptor::from(Arc::new(config(&cert, &key)?));
     runtime.block_on(async move {
         if let Some(address) = option("--http") {
@@ -61,7 +61,7 @@ fn main() -> Fallible<()> {
     })
 }
 
-/// rustls as it comes, with its own tickets.
+/// The defaults of rustls, with its own tickets.
 fn config(cert: &str, key: &str) -> Fallible<ServerConfig> {
     let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<Vec<_>, _>>()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -92,7 +92,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) -> Fallible<()>
 
 async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, h2: bool) {
     let (io, service) = (TokioIo::new(io), service_fn(answer));
-    // How a client ends its connection is its own business.
+    // Errors of a client's connection do not matter here.
     let _ = match h2 {
         true => {
             http2::Builder::new(TokioExecutor::new())

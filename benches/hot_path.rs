@@ -1,6 +1,6 @@
-//! What a request costs beside TLS and hyper, piece by piece: `cargo bench --bench hot_path`.
+//! What a request costs apart from TLS and hyper, part by part: `cargo bench --bench hot_path`.
 
-#![allow(clippy::unwrap_used, reason = "a bench ends where it cannot be set up")]
+#![allow(clippy::unwrap_used, reason = "a bench may panic when its set-up fails")]
 
 use std::time::Duration;
 
@@ -74,9 +74,9 @@ fn verdict(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// One click as the edge records it, behaviour remembered and the journal `written`: of a message
-/// no one else follows, and of one whose eight links are followed at once (with the corrections).
-/// This is the share of the thread that records it.
+/// Recording one click, with the memory for bursts and a `written` journal: of a message without other
+/// clicks, and of one whose eight links are followed at once, including corrections. Only the recording
+/// thread's share is measured.
 #[divan::bench(args = ["alone", "burst"])]
 fn click_of(bencher: Bencher<'_, '_>, kind: &str) {
     let (journal, clock, _dir) = open_journal("written");
@@ -92,13 +92,13 @@ fn click_of(bencher: Bencher<'_, '_>, kind: &str) {
         let mut event = click(&clock);
         event.message_id = Some(Uuid::from_u128(message));
         event.link = u16::try_from(link).ok();
-        // Dropping it hands it to the journal's thread.
+        // The receipt is not awaited: the event is with the journal's thread by now.
         drop(recorder.record(event));
     });
     journal.close(Duration::from_secs(5));
 }
 
-/// Serialising one click and having it written down, by one task: to the journal's thread and back.
+/// Serializing one click and waiting for the journal's thread to acknowledge it.
 #[divan::bench(args = ["queued", "written", "synced"])]
 fn journal(bencher: Bencher<'_, '_>, durability: &str) {
     let (journal, clock, _dir) = open_journal(durability);
@@ -113,7 +113,7 @@ fn journal(bencher: Bencher<'_, '_>, durability: &str) {
     journal.close(Duration::from_secs(5));
 }
 
-/// A journal in the build's directory, on the disk that is measured.
+/// A journal below `target/`, so that it is on a real disk and not on a tmpfs.
 fn open_journal(durability: &str) -> (Journal, Clock, tempfile::TempDir) {
     let dir = tempfile::tempdir_in(std::env::current_dir().unwrap().join("target")).unwrap();
     let settings = EventSettings {
@@ -134,7 +134,7 @@ fn open_journal(durability: &str) -> (Journal, Clock, tempfile::TempDir) {
     (journal, clock, dir)
 }
 
-/// A click as the edge fills it in.
+/// A click with all fields that the edge sets.
 fn click(clock: &Clock) -> Event<'static> {
     let mut event = Event::new(EventType::Click, clock.now(), TENANT, TENANT);
     event.message_id = Some(Uuid::from_u128(7));

@@ -1,14 +1,15 @@
-//! 100 new domains against Pebble: from the first registration until the last is issued.
+//! Issues 100 new domains from Pebble and measures the time from the first registration to the last
+//! certificate.
 //!
 //! `cargo bench --bench issue -- --domains 100 --pebble /usr/bin/pebble` (Debian: `apt-get install
-//! pebble`). Pebble runs with `PEBBLE_VA_NOSLEEP=1` and its own 5 % of refused nonces, its
-//! validations ask pebble-challtestsrv, and so do the DNS checks. Without arguments it ends at once,
-//! so that running all targets does not hang.
+//! pebble`). Pebble runs with `PEBBLE_VA_NOSLEEP=1` and its default of 5 % refused nonces. Both it and
+//! linkseal query pebble-challtestsrv for DNS. Without arguments the program exits at once, so that
+//! `cargo bench` does not hang.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
-    reason = "a program of its own, which waits for other processes; arguments and JSON are its own"
+    reason = "a program of its own that waits for processes; it indexes only its own arguments and JSON"
 )]
 
 use std::fs;
@@ -29,12 +30,11 @@ use serde_json::json;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long all of it may take.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How long Pebble may take to listen.
-const STARTING: Duration = Duration::from_secs(20);
-/// How often the counts are looked at.
-const LOOK: Duration = Duration::from_millis(10);
+/// Limit for issuing all domains.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Limit for Pebble to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -63,7 +63,7 @@ async fn run(domains: usize, program: &Path) -> anyhow::Result<()> {
     let (_reload, reloads) = tokio::sync::mpsc::channel(1);
     let edge = tokio::spawn(app.run(async move { drop(stopped.await) }, reloads));
 
-    // The edge's own certificate first: it is no new domain.
+    // The edge's own name is issued first and is not measured.
     issued(&control, 1).await?;
     let begun = Instant::now();
     let actor = Actor {
@@ -95,7 +95,7 @@ async fn run(domains: usize, program: &Path) -> anyhow::Result<()> {
     edge.await?
 }
 
-/// Waits until so many domains hold a certificate.
+/// Waits until `wanted` domains have a certificate.
 async fn issued(control: &Control, wanted: usize) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
@@ -108,11 +108,11 @@ async fn issued(control: &Control, wanted: usize) -> anyhow::Result<()> {
         if issued >= wanted as u64 {
             return Ok(());
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             let reasons: Vec<(Reason, u64)> = counts.iter().map(|c| (c.reason, c.domains)).collect();
-            anyhow::bail!("{issued} of {wanted} were issued in {PATIENCE:?}; reasons: {reasons:?}");
+            anyhow::bail!("{issued} of {wanted} were issued in {TIMEOUT:?}; reasons: {reasons:?}");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -157,7 +157,7 @@ level = "warn"
     )
 }
 
-/// A running Pebble with its DNS server; they end with this value.
+/// A running Pebble with its DNS server, both killed on drop.
 struct Pebble {
     processes: Vec<Child>,
     directory: String,
@@ -208,11 +208,11 @@ impl Pebble {
         let begun = Instant::now();
         while tokio::net::TcpStream::connect(acme).await.is_err() {
             anyhow::ensure!(
-                begun.elapsed() < STARTING,
+                begun.elapsed() < START_TIMEOUT,
                 "Pebble does not listen: {}",
                 fs::read_to_string(&log)?
             );
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(pebble)
     }
@@ -230,7 +230,7 @@ impl Pebble {
         Ok(())
     }
 
-    /// How many orders it was asked for, by its log.
+    /// How many orders Pebble has logged.
     fn orders(&self) -> anyhow::Result<usize> {
         let log = fs::read_to_string(&self.log)?;
         Ok(log.lines().filter(|l| l.contains("Added order")).count())
@@ -246,7 +246,7 @@ impl Drop for Pebble {
     }
 }
 
-/// A port that was free a moment ago: Pebble and the edge must know each other's before they start.
+/// A port that was free a moment ago: Pebble and the edge must know each other's port before they start.
 fn free_port() -> std::io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }

@@ -1,20 +1,20 @@
-//! The load of `peers/run.sh`: TLS connections to a server, and what they cost its processes.
+//! The client of `peers/run.sh`: opens TLS connections to a server and measures their cost.
 //!
 //! ```text
 //! load full|resumed|idle|first --addr ADDR --name NAME --ca ROOT.pem --path PATH
 //!      [--expect 200] [--count N] [--tasks N] [--pids PID,PID]
 //! ```
-//! `full` and `resumed`: connections with one request each; prints the server's CPU time for one,
-//! in µs. `idle`: connections that are kept after one request; prints the server's memory for one,
-//! in KiB. `first`: tries until a request is answered; prints the ms it took. Anything that is not
-//! as expected (another status, a handshake of the other kind) ends it with an error. Without
-//! arguments it ends at once, so that running all targets does not hang.
+//! `full` and `resumed` make connections with one request each and print the server's CPU time per
+//! connection in µs. `idle` keeps connections open after one request and prints the server's memory per
+//! connection in KiB. `first` retries until a request is answered and prints how many ms that took. An
+//! unexpected status or kind of handshake is an error. Without arguments the program exits at once, so that
+//! `cargo bench` does not hang.
 //!
-//! All servers get the same: TLS 1.3, X25519, AES-128-GCM, HTTP/1.1, a browser's User-Agent.
+//! All servers get the same requests: TLS 1.3, X25519, AES-128-GCM, HTTP/1.1, a browser's User-Agent.
 
 #![allow(
     clippy::disallowed_methods,
-    reason = "a client, whose tasks end with it; nothing of linkseal is in it"
+    reason = "a client that uses nothing of linkseal; its tasks end with the program"
 )]
 
 use std::error::Error;
@@ -40,18 +40,18 @@ type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const USER_AGENT: &str =
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
-/// Kernel ticks in a second (`getconf CLK_TCK`): 100 on every Linux of today.
+/// Kernel ticks per second (`getconf CLK_TCK`): 100 on all current Linux systems.
 const TICKS_PER_SECOND: f64 = 100.0;
-/// How long a server that is starting may take.
-const STARTING: Duration = Duration::from_secs(60);
-/// How long one connection may take: a server that hangs must not hang the script.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What was answered is also to be delivered: that is the server's work too.
-const SETTLE: Duration = Duration::from_millis(500);
-/// How long a server that has started needs until its memory stays as it is.
-const CALM: Duration = Duration::from_secs(4);
-/// Wait between two tries of `first`.
-const RETRY: Duration = Duration::from_millis(2);
+/// Limit for a server to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Limit for one connection, so that a hanging server ends the script.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for the server to deliver the events, which is part of its cost.
+const DELIVERY_TIME: Duration = Duration::from_millis(500);
+/// Time for a started server's memory to settle.
+const MEMORY_SETTLE_TIME: Duration = Duration::from_secs(4);
+/// Pause between two attempts of `first`.
+const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 fn main() -> Fallible<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -66,20 +66,20 @@ fn main() -> Fallible<()> {
         }
     };
     let option = |name: &str| arguments.iter().skip_while(|a| *a != name).nth(1).map(String::as_str);
-    let needed = |name: &str| option(name).ok_or_else(|| format!("{name} is needed"));
+    let required = |name: &str| option(name).ok_or_else(|| format!("{name} is required"));
     let number = |name: &str, default: usize| option(name).map_or(Ok(default), str::parse);
-    let name = needed("--name")?;
+    let name = required("--name")?;
     let close = if mode == Mode::Idle {
         ""
     } else {
         "Connection: close\r\n"
     };
-    let path = needed("--path")?;
+    let path = required("--path")?;
     let load = Load {
         mode,
-        address: needed("--addr")?.parse()?,
+        address: required("--addr")?.parse()?,
         name: ServerName::try_from(name.to_owned())?,
-        ca: needed("--ca")?.to_owned(),
+        ca: required("--ca")?.to_owned(),
         request: format!("GET {path} HTTP/1.1\r\nHost: {name}\r\nUser-Agent: {USER_AGENT}\r\n{close}\r\n"),
         expected: format!("HTTP/1.1 {} ", number("--expect", 200)?),
         count: number("--count", 1)?,
@@ -136,7 +136,7 @@ impl Load {
                 let connector = load.connector()?;
                 load.connection(&connector, HandshakeKind::Full).await?;
                 warm.wait().await;
-                // The measurement begins between the two.
+                // The first wait ends the warm-up, the second starts the measurement.
                 warm.wait().await;
                 let kind = if load.mode == Mode::Resumed {
                     HandshakeKind::Resumed
@@ -163,7 +163,7 @@ impl Load {
             ended??;
         }
         let took = begun.elapsed();
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(DELIVERY_TIME).await;
         let cpu = cpu_seconds(&self.pids)? - before;
         let count = self.count as f64;
         println!("{:.2}", cpu * 1e6 / count);
@@ -173,21 +173,21 @@ impl Load {
 
     async fn idle(self: Arc<Self>) -> Fallible<()> {
         let connector = self.connector()?;
-        let mut held = Vec::with_capacity(self.count);
-        // What the first connections make the server set up is not theirs.
+        let mut connections = Vec::with_capacity(self.count);
+        // The first connections cause one-time allocations in the server: they are not measured.
         for _ in 0..self.tasks {
-            held.push(self.answered(&connector).await?);
+            connections.push(self.answered(&connector).await?);
         }
-        // Memory used for starting up is given back only after a while.
-        tokio::time::sleep(CALM).await;
+        // The server returns the memory of its start-up only after a while.
+        tokio::time::sleep(MEMORY_SETTLE_TIME).await;
         let before = resident_kib(&self.pids)?;
         for _ in 0..self.count {
-            held.push(self.answered(&connector).await?);
+            connections.push(self.answered(&connector).await?);
         }
         let grown = resident_kib(&self.pids)? - before;
         println!("{:.2}", grown / self.count as f64);
-        // All of them are still there.
-        for stream in &mut held {
+        // All connections must still be usable.
+        for stream in &mut connections {
             stream.write_all(self.request.as_bytes()).await?;
             self.read_answer(stream).await?;
         }
@@ -200,15 +200,15 @@ impl Load {
         loop {
             match self.connection(&connector, HandshakeKind::Full).await {
                 Ok(()) => break,
-                Err(error) if begun.elapsed() > STARTING => return Err(error),
-                Err(_) => tokio::time::sleep(RETRY).await,
+                Err(error) if begun.elapsed() > START_TIMEOUT => return Err(error),
+                Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
             }
         }
         println!("{}", begun.elapsed().as_millis());
         Ok(())
     }
 
-    /// A client that has not been here yet. Each of its tickets is used once.
+    /// A new client without tickets. It uses each ticket once.
     fn connector(&self) -> Fallible<TlsConnector> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(&self.ca)? {
@@ -230,9 +230,9 @@ impl Load {
         Ok(TlsConnector::from(Arc::new(config)))
     }
 
-    /// One connection with one request, to its end.
+    /// One connection with one request.
     async fn connection(&self, connector: &TlsConnector, kind: HandshakeKind) -> Fallible<()> {
-        tokio::time::timeout(PATIENCE, async {
+        tokio::time::timeout(TIMEOUT, async {
             let mut stream = self.open(connector).await?;
             stream.write_all(self.request.as_bytes()).await?;
             let mut answer = Vec::with_capacity(1024);
@@ -240,13 +240,13 @@ impl Load {
             self.check(&answer)?;
             match stream.get_ref().1.handshake_kind() {
                 Some(k) if k == kind => Ok(()),
-                other => Err(format!("a handshake of kind {kind:?} was wanted; it was {other:?}").into()),
+                other => Err(format!("expected a {kind:?} handshake, got {other:?}").into()),
             }
         })
         .await?
     }
 
-    /// One connection that stays open, after one request.
+    /// One connection that stays open after one request.
     async fn answered(&self, connector: &TlsConnector) -> Fallible<TlsStream<TcpStream>> {
         let mut stream = self.open(connector).await?;
         stream.write_all(self.request.as_bytes()).await?;
@@ -260,12 +260,12 @@ impl Load {
         Ok(connector.connect(self.name.clone(), socket).await?)
     }
 
-    /// Reads an answer whose length its head tells.
+    /// Reads a response with a content-length.
     async fn read_answer(&self, stream: &mut TlsStream<TcpStream>) -> Fallible<()> {
         let mut answer = Vec::with_capacity(1024);
         loop {
-            if tokio::time::timeout(PATIENCE, stream.read_buf(&mut answer)).await?? == 0 {
-                return Err("the server closed a connection that was to be kept".into());
+            if tokio::time::timeout(TIMEOUT, stream.read_buf(&mut answer)).await?? == 0 {
+                return Err("the server closed a keep-alive connection".into());
             }
             let text = String::from_utf8_lossy(&answer);
             let Some((head, _)) = text.split_once("\r\n\r\n") else {
@@ -285,18 +285,18 @@ impl Load {
     fn check(&self, answer: &[u8]) -> Fallible<()> {
         match answer.starts_with(self.expected.as_bytes()) {
             true => Ok(()),
-            false => Err(format!("`{}…` was wanted; it was: {}", self.expected, answer.escape_ascii()).into()),
+            false => Err(format!("expected `{}…`, got: {}", self.expected, answer.escape_ascii()).into()),
         }
     }
 }
 
-/// User and system time of processes, all their threads, ended ones too.
+/// User and system time of processes, including all threads, ended ones too.
 fn cpu_seconds(pids: &[String]) -> Fallible<f64> {
     let mut ticks = 0;
     for pid in pids {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // Fields 14 and 15 (proc(5)); the second, in brackets, may hold spaces.
-        let fields = stat.rsplit_once(") ").ok_or("/proc/PID/stat has another form")?.1;
+        // Fields 14 and 15 (proc(5)). Field 2, in parentheses, may contain spaces.
+        let fields = stat.rsplit_once(") ").ok_or("unexpected format of /proc/PID/stat")?.1;
         for field in fields.split(' ').skip(11).take(2) {
             ticks += field.parse::<u64>()?;
         }
@@ -304,7 +304,7 @@ fn cpu_seconds(pids: &[String]) -> Fallible<f64> {
     Ok(ticks as f64 / TICKS_PER_SECOND)
 }
 
-/// Memory of processes that is in RAM, in KiB.
+/// Resident memory of processes in KiB.
 fn resident_kib(pids: &[String]) -> Fallible<f64> {
     let mut sum = 0.0;
     for pid in pids {

@@ -1,9 +1,8 @@
-//! What `peers/run.sh` puts into and takes out of the directory of a `linkseal demo`.
+//! Prepares the directory of a `linkseal demo` for `peers/run.sh`.
 //!
 //! `prepare export DIR NAME OUT` writes a domain's certificate and key to `OUT/chain.pem` and
-//! `OUT/key.pem`, so that the peers serve the same. `prepare domains DIR N` sees to it that
-//! N domains are registered in its store. Without arguments it ends at once, so that running all
-//! targets does not hang.
+//! `OUT/key.pem`, so that the peers serve the same certificate. `prepare domains DIR N` registers N domains
+//! in its store. Without arguments the program exits at once, so that `cargo bench` does not hang.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,9 +18,9 @@ use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_store::sqlite::SqliteStore;
 use linkseal_store::{Creation, Store, StoreError};
 
-/// Registrations on their way at once: as many as the store groups into one transaction.
-const AT_ONCE: usize = 256;
-/// Length of a line of PEM (RFC 7468 §2).
+/// Concurrent registrations: as many as the store commits in one transaction.
+const CONCURRENT: usize = 256;
+/// Characters per line of PEM (RFC 7468 §2).
 const PEM_LINE: usize = 64;
 
 fn main() -> anyhow::Result<()> {
@@ -41,9 +40,9 @@ fn main() -> anyhow::Result<()> {
 async fn export(dir: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
     let store = SqliteStore::open(dir.join("linkseal.db"), None)?;
     let sealer = Sealer::from_file(&key_file(dir)?, false)?;
-    let held = store.certificate(&DomainName::parse(name)?).await?;
-    let held = held.with_context(|| format!("{name} holds no certificate"))?;
-    let key = sealer.open(&format!("certificates/{name}"), &held.sealed_key)?;
+    let stored = store.certificate(&DomainName::parse(name)?).await?;
+    let stored = stored.with_context(|| format!("{name} has no certificate"))?;
+    let key = sealer.open(&format!("certificates/{name}"), &stored.sealed_key)?;
     let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
     for line in STANDARD.encode(key.as_slice()).as_bytes().chunks(PEM_LINE) {
         pem.push_str(std::str::from_utf8(line)?);
@@ -51,11 +50,11 @@ async fn export(dir: &Path, name: &str, out: &Path) -> anyhow::Result<()> {
     }
     pem.push_str("-----END PRIVATE KEY-----\n");
     write_private(&out.join("key.pem"), pem.as_bytes())?;
-    std::fs::write(out.join("chain.pem"), held.chain_pem)?;
+    std::fs::write(out.join("chain.pem"), stored.chain_pem)?;
     Ok(())
 }
 
-/// The sealing key beside the store, as the configuration of the directory has it.
+/// The sealing key's file, from the configuration in the directory.
 fn key_file(dir: &Path) -> anyhow::Result<std::path::PathBuf> {
     let config = linkseal_config::Config::load(&dir.join("linkseal.toml"))?;
     Ok(config.store.key_path().0)
@@ -81,7 +80,7 @@ async fn domains(dir: &Path, count: usize) -> anyhow::Result<()> {
                 }
             }
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENT)
         .try_collect::<()>()
         .await
 }

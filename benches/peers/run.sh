@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# linkseal side by side with the bare hyper server and with nginx: CPU time of each server's own
-# processes, divided by what they did. Prints the table of ../README.md.
+# Compares linkseal with the bare hyper server and with nginx: CPU time of each server's own processes
+# per request or connection. Prints a table like those in ../README.md.
 #
-#   benches/peers/run.sh                     everything (about 15 minutes beside the builds)
-#   benches/peers/run.sh handshake keepalive  only these parts: handshake keepalive memory domains issue
+#   benches/peers/run.sh                      everything (about 15 minutes in addition to the builds)
+#   benches/peers/run.sh handshake keepalive  some of: handshake keepalive memory domains issue
 #   ROUNDS=3 DOMAINS=1000000 benches/peers/run.sh domains
 #
-# Every server runs on core 0 with one worker, the client on core 1; loopback only. All serve the
-# same ECDSA P-256 certificate, get the same requests over TLS 1.3 (X25519, AES-128-GCM), and are
-# measured in turns. An answer that is not as expected ends the script.
+# Every server runs on core 0 with one worker, the client on core 1, over loopback. All serve the same
+# ECDSA P-256 certificate, get the same requests over TLS 1.3 (X25519, AES-128-GCM) and are measured in
+# turns. The script stops at any unexpected response.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-ROUNDS=${ROUNDS:-5}                # turns of each measure; the median counts
-HANDSHAKES=${HANDSHAKES:-4000}     # connections a turn: about a second of CPU time
-REQUESTS=${REQUESTS:-60000}        # keep-alive requests a turn: about a second of CPU time
-IDLE=${IDLE:-2000}                 # connections kept
-DOMAINS=${DOMAINS:-100000}         # domains registered, against 10
-PORT=${PORT:-18080}                # first of the ports
-PROFILE=${PROFILE:-dist}           # dev: only to try the script itself
+ROUNDS=${ROUNDS:-5}                # turns per measure, of which the median counts
+HANDSHAKES=${HANDSHAKES:-4000}     # connections per turn: about a second of CPU time
+REQUESTS=${REQUESTS:-60000}        # keep-alive requests per turn: about a second of CPU time
+IDLE=${IDLE:-2000}                 # idle connections
+DOMAINS=${DOMAINS:-100000}         # registered domains, compared with 10
+PORT=${PORT:-18080}                # the lowest port
+PROFILE=${PROFILE:-dist}           # `dev` is only for testing this script
 PARTS=${*:-handshake keepalive memory domains issue}
 SERVER_CORE=0
 CLIENT_CORE=1
@@ -31,7 +31,7 @@ die() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 [ "$(nproc)" -ge 2 ] || die "needs two cores: one for the server, one for the client"
 ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 
-# --- what is needed ------------------------------------------------------------------------------
+# --- requirements --------------------------------------------------------------------------------
 
 missing=()
 command -v nginx >/dev/null || missing+=(nginx-light)
@@ -45,9 +45,9 @@ if [ ${#missing[@]} -gt 0 ]; then
         { $sudo apt-get update >&2 && $sudo apt-get install -y --no-install-recommends "${missing[@]}" >&2; }
 fi
 
-if [ -z "${LINKSEAL:-}" ]; then # else the programs are given: LINKSEAL BARE LOAD PREPARE ISSUE
+if [ -z "${LINKSEAL:-}" ]; then # else LINKSEAL BARE LOAD PREPARE ISSUE name the programs
     say "building (profile $PROFILE)"
-    # In one call, which makes the binary as well: two would build everything twice.
+    # One call builds the benches and the binary; separate calls would build everything twice.
     built=$(cargo bench --profile "$PROFILE" --no-run --bench bare --bench load --bench prepare --bench issue 2>&1 |
         tee /dev/stderr)
     executable() { sed -n "s/^ *Executable benches.$1.rs (\(.*\))\$/\1/p" <<<"$built"; }
@@ -66,12 +66,12 @@ stop_all() {
 }
 trap 'stop_all; [ -n "${KEEP:-}" ] || rm -rf "$work"' EXIT
 
-# --- small things --------------------------------------------------------------------------------
+# --- helpers -------------------------------------------------------------------------------------
 
 client() { taskset -c "$CLIENT_CORE" "$@"; }
 record() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" | tee -a "$results" >&2; }
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
-# Processor time of processes in microseconds; a tick is 10 ms.
+# CPU time of processes in microseconds; a tick is 10 ms.
 cpu() {
     local sum=0 stat
     for pid in ${1//,/ }; do
@@ -153,15 +153,15 @@ requests() { # requests MEASURE VARIANT PATH STATUS h2load-options…
     before=$(cpu "${PIDS[$variant]}")
     out=$(client h2load -n "$REQUESTS" -t 1 "$@" -H "user-agent: $AGENT" \
         --connect-to="${ADDR[$variant]}" "https://$NAME:${ADDR[$variant]#*:}$path")
-    # What was answered is also to be delivered: that is the server's work too.
+    # Time to deliver the events, which is part of the server's cost.
     sleep 1
     after=$(cpu "${PIDS[$variant]}")
     grep -q "status codes:.* $REQUESTS $status" <<<"$out" ||
-        die "$variant, $measure: $REQUESTS answers of $status were expected: $(grep -E 'status codes|errored' <<<"$out")"
+        die "$variant, $measure: expected $REQUESTS responses with $status: $(grep -E 'status codes|errored' <<<"$out")"
     record "$measure" "$variant" "$(awk "BEGIN {printf \"%.2f\", ($after - $before) / $REQUESTS}")"
 }
 
-# --- the directory: a demo's, with certificates issued -------------------------------------------
+# --- the directory of a demo, with issued certificates -------------------------------------------
 
 say "setting up: a demo issues the certificate that all servers use"
 mkdir -p "$work/cert"
@@ -169,7 +169,7 @@ mkdir -p "$work/cert"
 demo=$!
 pids+=("$demo")
 until [ -s "$work/demo.json" ]; do
-    kill -0 "$demo" || die "the demo has ended: $(cat "$work/demo.log")"
+    kill -0 "$demo" || die "the demo has exited: $(cat "$work/demo.log")"
     sleep 0.05
 done
 path_of() { field "$1" <"$work/demo.json" | sed 's|^https://[^/]*||'; }
@@ -178,7 +178,7 @@ ADDR[demo]=$(field https <"$work/demo.json" | sed 's|.*//||') PIDS[demo]=$demo
 tls first 1 demo >/dev/null
 tls first 1 demo track.localhost /healthz >/dev/null
 kill "$demo"
-wait "$demo" || die "the demo did not end in order: $(cat "$work/demo.log")"
+wait "$demo" || die "the demo failed: $(cat "$work/demo.log")"
 pids=()
 "$PREPARE" export "$work/demo" "$NAME" "$work/cert"
 "$PREPARE" domains "$work/demo" 10
@@ -257,12 +257,12 @@ for part in $PARTS; do
             record "100 domains at Pebble, s" linkseal "$(sed 's/.*issued in \([0-9.]*\) s.*/\1/' <<<"$out")"
         done
         ;;
-    *) die "there is no part $part" ;;
+    *) die "unknown part: $part" ;;
     esac
     stop_all
 done
 
-# --- the table: median (min–max) of each, and its ratio to the first of its kind ------------------
+# --- the table: median (min–max) of each measure, and the ratio to the first server ----------------
 
 say "results ($(date -u +%F), $(nproc) cores, $(sed -n 's/^model name.*: //p;T;q' /proc/cpuinfo), $ROUNDS turns)"
 awk -F '\t' '
