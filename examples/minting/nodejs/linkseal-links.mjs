@@ -1,15 +1,15 @@
 // Mints linkseal tracking links (format v1). Node.js 16 or newer, nothing to install.
 //
 //   const minter = new Minter(1, keyHex, "links.customer.example");
-//   const message = randomUUID();                    // never anything that tells who the recipient is
-//   const base = "https://links.customer.example";   // with links.prefix, if there is one
+//   const message = randomUUID();                    // never anything that identifies the recipient
+//   const base = "https://links.customer.example";   // plus links.prefix, if the edge has one
 //   minter.openUrl(base, message);
 //   minter.clickUrl(base, message, 0, "https://example.com/");
 //   minter.unsubscribeUrl(base, message, 1);
 //
-// `keyHex` is the text of the last of the edge's `links.keys`, the first argument that key's id, the
-// tenant the domain's (its own name, unless it was registered with another). For a tenant without a
-// domain of its own, the base ends in /t/{tenant}.
+// The key is the last of the edge's `links.keys`: the first argument is its id, `keyHex` the content of its
+// file. The tenant is the domain's: its own name, unless it was registered with another. For a tenant
+// without a domain of its own, the base ends in /t/{tenant}.
 
 import { createHmac, hkdfSync } from "node:crypto";
 
@@ -26,27 +26,27 @@ export class Minter {
 
   constructor(keyId, keyHex, tenant) {
     if (!Number.isInteger(keyId) || keyId < 0 || keyId > 255) {
-      throw new RangeError("a key id is 0 to 255");
+      throw new RangeError("a key id must be 0 to 255");
     }
     if (!/^[0-9a-f]{64}$/i.test(keyHex.trim())) {
-      throw new RangeError("a link key is 64 hexadecimal digits (32 bytes)");
+      throw new RangeError("a link key must be 64 hexadecimal digits (32 bytes)");
     }
     const secret = Buffer.from(keyHex.trim(), "hex");
     this.#keyId = keyId;
     this.#key = Buffer.from(hkdfSync("sha256", secret, Buffer.alloc(0), "linkseal/v1/" + tenant, 32));
   }
 
-  /** The token of the message's open pixel. `issuedAt`: Unix seconds, now unless given. */
+  /** The token of the message's open pixel. `issuedAt` is in Unix seconds and defaults to now. */
   open(message, issuedAt) {
     return this.#seal(OPEN, message, issuedAt, Buffer.alloc(0));
   }
 
-  /** The token of a link; `link` (0 to 65535) tells the links of a message apart. */
+  /** The token of a link; `link` (0 to 65535) distinguishes the links of a message. */
   click(message, link, destination, issuedAt) {
     return this.#seal(CLICK, message, issuedAt, Buffer.concat([number(link), checked(destination)]));
   }
 
-  /** The token that takes the recipient off a list (0 to 65535). */
+  /** The token that unsubscribes the recipient from a list (0 to 65535). */
   unsubscribe(message, list, issuedAt) {
     return this.#seal(UNSUBSCRIBE, message, issuedAt, number(list));
   }
@@ -61,7 +61,7 @@ export class Minter {
     return `${base}/c/${this.click(message, link, destination)}`;
   }
 
-  /** The URL for List-Unsubscribe, beside `List-Unsubscribe-Post: List-Unsubscribe=One-Click`. */
+  /** The URL for List-Unsubscribe, used with `List-Unsubscribe-Post: List-Unsubscribe=One-Click`. */
   unsubscribeUrl(base, message, list) {
     return `${base}/u/${this.unsubscribe(message, list)}`;
   }
@@ -69,7 +69,7 @@ export class Minter {
   #seal(kind, message, issuedAt = Math.floor(Date.now() / 1000), body) {
     const id = Buffer.from(message.replaceAll("-", ""), "hex");
     if (id.length !== 16) {
-      throw new RangeError("a message id is a UUID");
+      throw new RangeError("a message id must be a UUID");
     }
     const head = Buffer.alloc(6);
     head.writeUInt8(kind, 0);
@@ -88,24 +88,24 @@ function number(n) {
 }
 
 /**
- * Refuses here what the edge would not redirect to, as far as that is quickly told. Blanks around a
- * URL are cut off, as browsers do.
+ * Rejects most of what the edge would not redirect to. Whitespace around the URL is removed, as browsers
+ * do.
  */
 function checked(text) {
   const url = text.replace(/^[ \t\n\r\f]+|[ \t\n\r\f]+$/g, "");
   const encoded = Buffer.from(url, "utf8");
   if (encoded.length < 1 || encoded.length > MAX_DESTINATION) {
-    throw new RangeError("a destination has 1 to 4096 bytes");
+    throw new RangeError("a destination must have 1 to 4096 bytes");
   }
   if (/[\x00-\x1f\x7f-\x9f]/.test(url)) {
-    throw new RangeError("a destination holds no control characters; write them percent-encoded");
+    throw new RangeError("a destination must not contain control characters; percent-encode them");
   }
   const match = /^https?:\/\/([^/?#]+)/i.exec(url);
   if (!match) {
-    throw new RangeError("a destination begins with https:// or http:// and a host");
+    throw new RangeError("a destination must start with https:// or http:// and a host");
   }
   if (/[@\\]/.test(match[1])) {
-    throw new RangeError("a destination holds no user name or password before its host");
+    throw new RangeError("a destination must not contain a user name or password");
   }
   return encoded;
 }
