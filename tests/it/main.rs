@@ -51,3 +51,4 @@ mod stalled_disk;
 mod store_scale;
 mod structure;
 mod upstream;
+mod webhook_receiver;
