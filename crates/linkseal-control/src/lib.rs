@@ -274,7 +274,7 @@ pub struct Parts {
 /// Certificates loaded from the store at once for handshakes.
 const CONCURRENT_LOADS: usize = 64;
 /// Sockets that are open at most, those of orders and of the policy `cname` aside.
-pub const SOCKETS: usize = looks::AT_ONCE * linkseal_dns::SOCKETS_OF_LOOK
+pub const SOCKETS: usize = looks::AT_ONCE * linkseal_dns::SOCKETS_OF_CHECK
     + looks::REPORTS * linkseal_dns::SOCKETS_OF_REPORT
     + preflight::AT_ONCE
     + probe::CONCURRENT

@@ -4,20 +4,13 @@
 //! [`Checker::report`] explains everything that is asked of a domain, for the admin API and the
 //! people behind it. Both see DNS through [`Lookup`] only.
 
-mod authority;
 mod caa;
-mod caa_value;
-mod cdn;
 mod check;
-mod cname_chain;
-mod dkim;
-mod dkim_key;
-mod dmarc;
 mod lookup;
-mod message;
+mod mail;
 mod metrics;
 mod near_miss;
-mod provider_table;
+mod proof;
 mod providers;
 mod query;
 mod record_report;
@@ -25,28 +18,18 @@ mod report;
 mod requested;
 mod resolver;
 #[cfg(any(test, feature = "testing"))]
-pub mod script;
-mod spf;
-mod spf_draft;
-mod spf_repair;
-mod spf_term;
-mod spf_walk;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod texts;
 
-pub use caa::{CaIdentity, Caa};
-pub use caa_value::Flaw;
-pub use check::SOCKETS_OF_LOOK;
-pub use check::{CHECK_TIME, Checker, CheckerSettings, Finding, Stale};
-pub use cname_chain::{Alias, Target, is_synthesized};
-pub use dkim::Dkim;
-pub use dmarc::DmarcWanted;
+pub use caa::{CaIdentity, Caa, Flaw};
+pub use check::{
+    Alias, CHECK_TIME, Checker, CheckerSettings, Finding, SOCKETS_OF_CHECK, Stale, Target, is_synthesized,
+};
 pub use lookup::{Answer, Data, Kind, Lookup, LookupError, Record};
+pub use mail::dkim::Dkim;
+pub use mail::dmarc::DmarcWanted;
 pub use metrics::Metrics;
+pub use proof::Proof;
 pub use providers::ProviderHelp;
-pub use record_report::{Hint, Purpose, RecordReport, RecordStatus};
-pub use report::DnsReport;
-pub use report::SOCKETS_OF_REPORT;
+pub use record_report::{Purpose, RecordReport, RecordStatus};
+pub use report::{DnsReport, SOCKETS_OF_REPORT};
 pub use resolver::{Resolver, ResolverError, ResolverSettings};
-pub use texts::Proof;

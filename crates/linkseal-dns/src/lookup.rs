@@ -1,11 +1,12 @@
 //! What a DNS question can come to, in the words the checks decide by.
 //!
-//! [`Lookup`] is all that the checks see of DNS: the real one is [`super::resolver::Resolver`],
+//! [`Lookup`] is all that the checks see of DNS: the real one is [`crate::resolver::Resolver`],
 //! unit tests script their own.
 
 use std::net::IpAddr;
 
 use async_trait::async_trait;
+use hickory_resolver::proto::rr::RecordType;
 use linkseal_domain::name::registered_domain;
 
 /// Answers DNS questions, uncached: a person who has just repaired a record must see it.
@@ -51,6 +52,18 @@ impl Kind {
             Self::Txt => "TXT",
             Self::Mx => "MX",
             Self::Ns => "NS",
+        }
+    }
+
+    pub(crate) fn record_type(self) -> RecordType {
+        match self {
+            Self::A => RecordType::A,
+            Self::Aaaa => RecordType::AAAA,
+            Self::Cname => RecordType::CNAME,
+            Self::Caa => RecordType::CAA,
+            Self::Txt => RecordType::TXT,
+            Self::Mx => RecordType::MX,
+            Self::Ns => RecordType::NS,
         }
     }
 
@@ -230,14 +243,14 @@ fn detail(text: &Option<String>) -> String {
 }
 
 /// A name as DNS compares it: lower case, no trailing dot.
-pub(super) fn normal(name: &str) -> String {
+pub(crate) fn normal(name: &str) -> String {
     let name = name.trim();
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 /// Whether a text in that form can be the name of something: a target that was pasted as a URL, or
 /// with a blank or comma, is none.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let is_label = |l: &str| {
         let letters = l.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b));
         letters && (1..=63).contains(&l.len())
@@ -247,7 +260,7 @@ pub(super) fn is_name(text: &str) -> bool {
 
 /// A name as it was typed: without the backslashes of a zone file (RFC 1035 §5.1), for sentences.
 /// The DNS library writes the codes of other characters in octal, where zone files have decimals.
-pub(super) fn plain(name: &str) -> String {
+pub(crate) fn plain(name: &str) -> String {
     let mut typed = String::new();
     let mut rest = name;
     while let Some((before, after)) = rest.split_once('\\') {
@@ -265,13 +278,19 @@ pub(super) fn plain(name: &str) -> String {
     typed.chars().filter(|c| !c.is_control()).collect()
 }
 
+/// Whether a name is `suffix` or lies in it.
+pub(crate) fn ends_in(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 /// Whether the name lies in `localhost`, which is loopback without a question (RFC 6761 §6.3).
-pub(super) fn is_localhost(name: &str) -> bool {
+pub(crate) fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
 /// The zone whose servers are spoken of to people: the registrable domain, else the name itself.
-pub(super) fn zone_of(name: &str) -> &str {
+pub(crate) fn zone_of(name: &str) -> &str {
     // The public suffix list does not know about our underscore labels, nor needs to.
     registered_domain(name)
 }

@@ -36,7 +36,7 @@ impl Metrics {
     }
 
     /// `ours`: whether our own resolvers did not answer.
-    pub(super) fn count(&self, verdict: &DnsVerdict, ours: bool) {
+    pub(crate) fn count(&self, verdict: &DnsVerdict, ours: bool) {
         let result = if ours { OURS } else { label(verdict) };
         self.checks.with_label_values(&[result]).inc();
     }

@@ -3,13 +3,13 @@
 
 use futures_util::future::join;
 
-use super::lookup::Kind;
-use super::query::Queries;
-use super::record_report::Hint;
+use crate::lookup::Kind;
+use crate::query::Queries;
+use linkseal_domain::Text;
 
 /// What a TXT record is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     /// RFC 7208.
     Spf,
     /// RFC 7489.
@@ -20,11 +20,11 @@ pub(super) enum Family {
 
 /// A value that was found, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NearMiss {
+pub(crate) struct NearMiss {
     /// The value as published.
-    pub(super) found: String,
+    pub(crate) found: String,
     /// What to change about it.
-    pub(super) hint: Hint,
+    pub(crate) hint: Text,
 }
 
 impl Family {
@@ -43,7 +43,7 @@ impl Family {
     }
 
     /// Whether a text is meant as such a record, however it is spelled.
-    pub(super) fn is_meant(self, text: &str) -> bool {
+    pub(crate) fn is_meant(self, text: &str) -> bool {
         let kept = |c: &char| c.is_ascii_alphanumeric() || *c == '=';
         let bare: String = text.chars().filter(kept).collect::<String>().to_ascii_lowercase();
         let version = self.version().to_ascii_lowercase();
@@ -56,7 +56,7 @@ impl Family {
 }
 
 /// The first text that is meant as a record of the family; only called with texts that are none.
-pub(super) fn among<'a>(texts: impl IntoIterator<Item = &'a str>, family: Family) -> Option<NearMiss> {
+pub(crate) fn among<'a>(texts: impl IntoIterator<Item = &'a str>, family: Family) -> Option<NearMiss> {
     let text = texts.into_iter().find(|t| family.is_meant(t))?;
     Some(NearMiss {
         found: text.to_owned(),
@@ -65,31 +65,31 @@ pub(super) fn among<'a>(texts: impl IntoIterator<Item = &'a str>, family: Family
 }
 
 /// What keeps receivers from reading a text as a record of the family.
-pub(super) fn defect(text: &str, family: Family) -> Hint {
+pub(crate) fn defect(text: &str, family: Family) -> Text {
     const QUOTES: [char; 11] = ['"', '\'', '“', '”', '„', '‟', '‘', '’', '‚', '«', '»'];
     let (version, separator) = (family.version(), family.separator());
     let starts = |t: &str| t.get(..version.len()).is_some_and(|s| s.eq_ignore_ascii_case(version));
     if text.contains(QUOTES) {
         quotation_marks()
     } else if text.contains('\\') {
-        Hint::new(
-            "The value has a backslash (\\) in it: enter it without backslashes.",
-            "Der Wert enthält einen umgekehrten Schrägstrich (\\): Geben Sie ihn ohne diesen ein.",
+        Text::new(
+            "The value contains a backslash (\\): enter it without backslashes.",
+            "Der Wert enthält einen Backslash (\\): Geben Sie ihn ohne Backslash ein.",
         )
     } else if text.starts_with(char::is_whitespace) {
-        Hint::new(
-            format!("The value begins with a space: it has to begin with {version}."),
+        Text::new(
+            format!("The value begins with a space: it must begin with {version}."),
             format!("Der Wert beginnt mit einem Leerzeichen: Er muss mit {version} beginnen."),
         )
     } else if !starts(text) {
-        Hint::new(
-            format!("The value has to begin with {version}."),
+        Text::new(
+            format!("The value must begin with {version}."),
             format!("Der Wert muss mit {version} beginnen."),
         )
     } else if family != Family::Spf && !text.starts_with(version) {
-        Hint::new(
-            format!("The value has to begin with {version}, in exactly these upper and lower case letters."),
-            format!("Der Wert muss mit {version} beginnen, in genau dieser Groß- und Kleinschreibung."),
+        Text::new(
+            format!("The value must begin with {version}, with exactly this upper and lower case."),
+            format!("Der Wert muss mit {version} beginnen, genau in dieser Groß- und Kleinschreibung."),
         )
     } else if !text
         .get(version.len()..)
@@ -99,49 +99,49 @@ pub(super) fn defect(text: &str, family: Family) -> Hint {
         && text.len() > version.len()
     {
         match separator {
-            ';' => Hint::new(
+            ';' => Text::new(
                 format!("A semicolon is missing after {version}."),
                 format!("Nach {version} fehlt ein Semikolon."),
             ),
-            _ => Hint::new(
-                format!("{version} has to be followed by a space, not by another character."),
+            _ => Text::new(
+                format!("{version} must be followed by a space, not by another character."),
                 format!("Nach {version} muss ein Leerzeichen folgen, kein anderes Zeichen."),
             ),
         }
     } else {
-        Hint::new(
+        Text::new(
             "Receivers cannot read this value.",
             "Empfänger können diesen Wert nicht lesen.",
         )
     }
 }
 
-pub(super) fn quotation_marks() -> Hint {
-    Hint::new(
-        "The value has quotation marks in it: enter it without them.",
+pub(crate) fn quotation_marks() -> Text {
+    Text::new(
+        "The value contains quotation marks: enter it without them.",
         "Der Wert enthält Anführungszeichen: Geben Sie ihn ohne Anführungszeichen ein.",
     )
 }
 
 /// The sentence about a record that stands at another host than the one asked for.
-pub(super) fn elsewhere(found: &str, at: &str, host_short: &str) -> NearMiss {
+pub(crate) fn elsewhere(found: &str, at: &str, host_short: &str) -> NearMiss {
     NearMiss {
         found: found.to_owned(),
-        hint: Hint::new(
-            format!("There is one at {at}: the host has to be {host_short}."),
-            format!("Bei {at} gibt es einen: Der Host muss {host_short} lauten."),
+        hint: Text::new(
+            format!("There is such a record at {at}, but the host must be {host_short}."),
+            format!("Unter {at} gibt es einen solchen Eintrag, der Host muss aber {host_short} lauten."),
         ),
     }
 }
 
 /// A CNAME's target that was entered as text at `host`.
-pub(super) async fn target_as_text(look: &Queries<'_>, host: &str, target: &str) -> Option<NearMiss> {
-    let answer = look.get(host, Kind::Txt).await.ok()?;
+pub(crate) async fn target_as_text(queries: &Queries<'_>, host: &str, target: &str) -> Option<NearMiss> {
+    let answer = queries.get(host, Kind::Txt).await.ok()?;
     let found = answer.texts().find(|t| is_target(t, target))?;
     Some(NearMiss {
         found: found.to_owned(),
-        hint: Hint::new(
-            "The target was entered as a TXT record: delete that and choose the type CNAME.",
+        hint: Text::new(
+            "The target was entered as a TXT record: delete it and choose the type CNAME.",
             "Das Ziel wurde als TXT-Eintrag angelegt: Löschen Sie diesen und wählen Sie den Typ CNAME.",
         ),
     })
@@ -165,8 +165,8 @@ fn is_target(text: &str, target: &str) -> bool {
 }
 
 /// What stands at a name where a CNAME is to be, which tolerates no other record (RFC 1034 §3.6.2).
-pub(super) async fn in_the_way(look: &Queries<'_>, host: &str) -> Option<Hint> {
-    let (txt, mx) = join(look.get(host, Kind::Txt), look.get(host, Kind::Mx)).await;
+pub(crate) async fn in_the_way(queries: &Queries<'_>, host: &str) -> Option<Text> {
+    let (txt, mx) = join(queries.get(host, Kind::Txt), queries.get(host, Kind::Mx)).await;
     let kinds: Vec<&str> = [(txt, "TXT"), (mx, "MX")]
         .into_iter()
         .filter(|(answer, _)| answer.is_ok())
@@ -174,9 +174,9 @@ pub(super) async fn in_the_way(look: &Queries<'_>, host: &str) -> Option<Hint> {
         .collect();
     let (en, de) = (kinds.join(" and "), kinds.join(" und "));
     (!kinds.is_empty()).then(|| {
-        Hint::new(
-            format!("{host} has other records ({en}), beside which a CNAME is not possible: delete them first, or use another subdomain."),
-            format!("{host} hat andere Einträge ({de}), neben denen kein CNAME möglich ist: Löschen Sie diese zuerst, oder nutzen Sie eine andere Subdomain."),
+        Text::new(
+            format!("{host} has other records ({en}), and a CNAME cannot exist beside them. Delete them first or use another subdomain."),
+            format!("{host} hat andere DNS-Einträge ({de}); daneben ist kein CNAME möglich. Löschen Sie diese zuerst oder verwenden Sie eine andere Subdomain."),
         )
     })
 }

@@ -5,20 +5,20 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::lookup::{Answer, Kind, Lookup, LookupError, normal};
+use crate::lookup::{Answer, Kind, Lookup, LookupError, normal};
 
 type Known = Mutex<HashMap<(String, Kind), Result<Answer, LookupError>>>;
 
 /// What one check has learnt so far.
 #[derive(Default)]
-pub(super) struct QueryMemo {
+pub(crate) struct QueryMemo {
     resolvers: Known,
     authority: Known,
 }
 
 /// Asks for one check.
 #[derive(Clone, Copy)]
-pub(super) struct Queries<'a> {
+pub(crate) struct Queries<'a> {
     lookup: &'a dyn Lookup,
     memo: &'a QueryMemo,
     deadline: Instant,
@@ -26,7 +26,7 @@ pub(super) struct Queries<'a> {
 }
 
 impl<'a> Queries<'a> {
-    pub(super) fn new(lookup: &'a dyn Lookup, memo: &'a QueryMemo, deadline: Instant) -> Self {
+    pub(crate) fn new(lookup: &'a dyn Lookup, memo: &'a QueryMemo, deadline: Instant) -> Self {
         Self {
             lookup,
             memo,
@@ -36,12 +36,12 @@ impl<'a> Queries<'a> {
     }
 
     /// The same check, asking the zones' own servers where they can be had.
-    pub(super) fn fresh(&self) -> Self {
+    pub(crate) fn fresh(&self) -> Self {
         Self { fresh: true, ..*self }
     }
 
     /// The answer to a question; a timeout when the check's time is up.
-    pub(super) async fn get(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
+    pub(crate) async fn get(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
         let key = (normal(name), kind);
         if self.fresh
             && let Some(answer) = self.authoritative(&key).await

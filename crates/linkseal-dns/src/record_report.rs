@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
+use linkseal_domain::Text;
 use serde::{Deserialize, Serialize};
 
-use super::lookup::{Kind, LookupError, is_name, normal, zone_of};
-use super::near_miss::NearMiss;
-use super::query::Queries;
+use crate::lookup::{Kind, LookupError, is_name, normal, zone_of};
+use crate::near_miss::NearMiss;
+use crate::query::Queries;
 
 /// How many values found are shown: zones hold anything, people read a few.
 const MAX_FOUND: usize = 8;
@@ -62,33 +63,6 @@ pub enum Purpose {
     Domain,
 }
 
-/// A sentence in both languages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Hint {
-    /// English.
-    pub en: String,
-    /// German.
-    pub de: String,
-}
-
-impl Hint {
-    pub(super) fn new(en: impl Into<String>, de: impl Into<String>) -> Self {
-        Self {
-            en: en.into(),
-            de: de.into(),
-        }
-    }
-
-    /// The same with a further sentence.
-    pub(super) fn and(mut self, more: Option<Self>) -> Self {
-        if let Some(more) = more {
-            self.en = format!("{} {}", self.en, more.en);
-            self.de = format!("{} {}", self.de, more.de);
-        }
-        self
-    }
-}
-
 /// One record of a report (contract, section 7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RecordReport {
@@ -113,12 +87,12 @@ pub struct RecordReport {
     /// go of an older one. `None`: not known, or now.
     pub visible_by: Option<Timestamp>,
     /// What to change.
-    pub hint: Hint,
+    pub hint: Text,
 }
 
 impl RecordReport {
     /// A row that says that the record is right, until more is known.
-    pub(super) fn new(kind: &str, purpose: Purpose, host: &str, expected: Vec<String>) -> Self {
+    pub(crate) fn new(kind: &str, purpose: Purpose, host: &str, expected: Vec<String>) -> Self {
         Self {
             kind: kind.to_owned(),
             purpose,
@@ -129,11 +103,11 @@ impl RecordReport {
             verdict: RecordStatus::Ok,
             ttl: None,
             visible_by: None,
-            hint: Hint::new("This record is right.", "Dieser Eintrag stimmt."),
+            hint: Text::new("This record is correct.", "Dieser Eintrag ist korrekt."),
         }
     }
 
-    pub(super) fn found(mut self, found: impl IntoIterator<Item = impl ToString>, ttl: Option<u32>) -> Self {
+    pub(crate) fn found(mut self, found: impl IntoIterator<Item = impl ToString>, ttl: Option<u32>) -> Self {
         self.found = found
             .into_iter()
             .take(MAX_FOUND)
@@ -143,14 +117,14 @@ impl RecordReport {
         self
     }
 
-    pub(super) fn is(mut self, verdict: RecordStatus, hint: Hint) -> Self {
+    pub(crate) fn is(mut self, verdict: RecordStatus, hint: Text) -> Self {
         self.verdict = verdict;
         self.hint = hint;
         self
     }
 
     /// The same row with a further sentence.
-    pub(super) fn also(self, more: Option<Hint>) -> Self {
+    pub(crate) fn also(self, more: Option<Text>) -> Self {
         Self {
             hint: self.hint.and(more),
             ..self
@@ -158,7 +132,7 @@ impl RecordReport {
     }
 
     /// The row of a missing record, showing the one that was meant to be it.
-    pub(super) fn near(self, miss: Option<NearMiss>) -> Self {
+    pub(crate) fn near(self, miss: Option<NearMiss>) -> Self {
         let Some(NearMiss { found, hint }) = miss.filter(|_| self.verdict == RecordStatus::Missing) else {
             return self;
         };
@@ -167,7 +141,7 @@ impl RecordReport {
     }
 
     /// The row of a record that does not exist, or whose servers fail.
-    pub(super) async fn without(self, look: &Queries<'_>, kind: Kind, error: &LookupError) -> Self {
+    pub(crate) async fn without(self, queries: &Queries<'_>, kind: Kind, error: &LookupError) -> Self {
         if !error.is_absent() {
             return self.failed(error);
         }
@@ -179,16 +153,16 @@ impl RecordReport {
         } else {
             value
         };
-        let hint = Hint::new(
-            format!("Create the record {} {} {value}.", self.host, self.kind),
-            format!("Legen Sie den Eintrag {} {} {value} an.", self.host, self.kind),
+        let hint = Text::new(
+            format!("Create the DNS record {} {} {value}.", self.host, self.kind),
+            format!("Legen Sie den DNS-Eintrag {} {} {value} an.", self.host, self.kind),
         );
-        let misplaced = misplaced(look, &self.host, kind, &wanted, error).await.map(|at| {
+        let misplaced = misplaced(queries, &self.host, kind, &wanted, error).await.map(|at| {
             let short = &self.host_short;
-            Hint::new(
-                format!("It was entered as {at}: enter only {short} as the host, the provider adds the rest."),
+            Text::new(
+                format!("It was created as {at}: enter only {short} as the host; your DNS provider adds the rest."),
                 format!(
-                    "Er wurde als {at} eingetragen: Geben Sie als Host nur {short} ein, den Rest ergänzt der Anbieter."
+                    "Er wurde als {at} angelegt: Geben Sie als Host nur {short} ein, den Rest ergänzt Ihr DNS-Anbieter."
                 ),
             )
         });
@@ -200,26 +174,26 @@ impl RecordReport {
     }
 
     /// The row of a record whose servers fail.
-    pub(super) fn failed(self, error: &LookupError) -> Self {
+    pub(crate) fn failed(self, error: &LookupError) -> Self {
         let zone = zone_of(&self.host).to_owned();
         self.is(RecordStatus::Error, servers_fail(&zone, &error.to_string()))
     }
 
     /// The row of an alias that leads elsewhere.
-    pub(super) fn leads_elsewhere(self, found: &str, target: &str) -> Self {
+    pub(crate) fn leads_elsewhere(self, found: &str, target: &str) -> Self {
         let host = self.host.clone();
         if !is_name(&found.to_ascii_lowercase()) && found.parse::<IpAddr>().is_err() && !found.contains(", ") {
             return self.is(
                 RecordStatus::Wrong,
-                Hint::new(
-                    format!("{host} points to \"{found}\", which is no host name: enter only {target} as the target, without https://, slashes, blanks, commas or other words."),
-                    format!("{host} zeigt auf \"{found}\", das ist kein Hostname: Geben Sie als Ziel nur {target} ein, ohne https://, Schrägstriche, Leerzeichen, Kommas oder weitere Wörter."),
+                Text::new(
+                    format!("{host} points to \"{found}\", which is not a host name: enter only {target} as the target, without https://, slashes, spaces, commas or other text."),
+                    format!("{host} zeigt auf \"{found}\". Das ist kein Hostname: Geben Sie als Ziel nur {target} ein, ohne https://, Schrägstriche, Leerzeichen, Kommas oder weiteren Text."),
                 ),
             );
         }
-        let hint = Hint::new(
-            format!("{host} points to {found}; change it to CNAME {target}."),
-            format!("{host} zeigt auf {found}; ändern Sie den Eintrag auf CNAME {target}."),
+        let hint = Text::new(
+            format!("{host} points to {found}. Change the record to CNAME {target}."),
+            format!("{host} zeigt auf {found}. Ändern Sie den DNS-Eintrag auf CNAME {target}."),
         );
         let doubled = found
             .strip_prefix(target)
@@ -227,10 +201,10 @@ impl RecordReport {
             // Some providers append the zone, others what the record stands at.
             .is_some_and(|r| r == host || host.strip_suffix(r).is_some_and(|rest| rest.ends_with('.')));
         let dot = doubled.then(|| {
-            Hint::new(
-                format!("The provider added its own zone: enter the target with a final dot, {target}."),
+            Text::new(
+                format!("Your DNS provider appended your domain: enter the target with a dot at the end, {target}."),
                 format!(
-                    "Der Anbieter hat die eigene Zone angehängt: Geben Sie das Ziel mit Punkt am Ende ein: {target}."
+                    "Ihr DNS-Anbieter hat Ihre Domain angehängt: Geben Sie das Ziel mit Punkt am Ende ein: {target}."
                 ),
             )
         });
@@ -239,15 +213,15 @@ impl RecordReport {
 }
 
 /// The sentence about servers that fail (messages.md, `dns_error`).
-pub(super) fn servers_fail(zone: &str, error: &str) -> Hint {
-    Hint::new(
-        format!("The DNS servers of {zone} fail ({error}): ask your DNS provider."),
-        format!("Die DNS-Server von {zone} antworten fehlerhaft ({error}): Bitte fragen Sie Ihren DNS-Anbieter."),
+pub(crate) fn servers_fail(zone: &str, error: &str) -> Text {
+    Text::new(
+        format!("The DNS servers of {zone} fail ({error}). Contact your DNS provider."),
+        format!("Die DNS-Server von {zone} antworten nicht korrekt ({error}). Wenden Sie sich an Ihren DNS-Anbieter."),
     )
 }
 
 /// A newer look at a record instead of an older one, unless it only failed.
-pub(super) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) -> RecordReport {
+pub(crate) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) -> RecordReport {
     match newer.verdict {
         RecordStatus::Ok => {
             let until = cached.ttl.map(|s| now + Duration::from_secs(s.into()));
@@ -263,15 +237,15 @@ pub(super) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) 
 }
 
 /// The sentence about a record that is right, while caches still hold an older one.
-pub(super) fn still_cached(until: Option<Timestamp>) -> Hint {
+pub(crate) fn still_cached(until: Option<Timestamp>) -> Text {
     match until {
-        Some(t) => Hint::new(
-            format!("This record is right; the last resolvers see it by {t}."),
-            format!("Dieser Eintrag stimmt; spätestens um {t} sehen ihn alle Resolver."),
+        Some(t) => Text::new(
+            format!("This record is correct; all resolvers will see it by {t}."),
+            format!("Dieser Eintrag ist korrekt; bis spätestens {t} kennen ihn alle DNS-Server."),
         ),
-        None => Hint::new(
-            "This record is right; some resolvers do not see it yet.",
-            "Dieser Eintrag stimmt; manche Resolver sehen ihn noch nicht.",
+        None => Text::new(
+            "This record is correct; some resolvers do not see it yet.",
+            "Dieser Eintrag ist korrekt; manche DNS-Server kennen ihn noch nicht.",
         ),
     }
 }
@@ -279,12 +253,12 @@ pub(super) fn still_cached(until: Option<Timestamp>) -> Hint {
 /// Where a record stands that was entered with the zone's name twice, a common slip: forms add
 /// the zone to what is typed. Only when the right name does not exist at all, else a wildcard
 /// would look like it.
-async fn misplaced(look: &Queries<'_>, host: &str, kind: Kind, wanted: &str, error: &LookupError) -> Option<String> {
+async fn misplaced(queries: &Queries<'_>, host: &str, kind: Kind, wanted: &str, error: &LookupError) -> Option<String> {
     if !matches!(error, LookupError::NxDomain { .. }) {
         return None;
     }
     let at = format!("{host}.{}", zone_of(host));
-    if look.get(&at, kind).await.is_ok() {
+    if queries.get(&at, kind).await.is_ok() {
         return Some(at);
     }
     if kind != Kind::Cname {
@@ -292,7 +266,7 @@ async fn misplaced(look: &Queries<'_>, host: &str, kind: Kind, wanted: &str, err
     }
     // Names that are easily typed instead; only where they lead to the very target.
     for at in slips(host) {
-        if let Ok(answer) = look.get(&at, kind).await
+        if let Ok(answer) = queries.get(&at, kind).await
             && answer.names().any(|n| n == wanted)
         {
             return Some(at);
@@ -320,7 +294,7 @@ fn slips(host: &str) -> Vec<String> {
 }
 
 /// The host relative to its zone's top, which the public suffix list tells.
-pub(super) fn short(host: &str) -> String {
+pub(crate) fn short(host: &str) -> String {
     let zone = zone_of(host);
     match host.strip_suffix(zone) {
         Some("") | None => "@".to_owned(),

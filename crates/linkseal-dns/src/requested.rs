@@ -4,57 +4,59 @@ use std::net::IpAddr;
 
 use linkseal_domain::record::RequestedRecord;
 
-use super::lookup::{Answer, Data, Kind, normal, plain};
-use super::near_miss;
-use super::query::Queries;
-use super::record_report::{Hint, Purpose, RecordReport, RecordStatus};
+use crate::lookup::{Answer, Data, Kind, normal, plain};
+use crate::near_miss;
+use crate::query::Queries;
+use crate::record_report::{Purpose, RecordReport, RecordStatus};
+use linkseal_domain::Text;
 
 /// Checks one record.
-pub(super) async fn check(look: &Queries<'_>, wanted: &RequestedRecord) -> RecordReport {
+pub(crate) async fn check(queries: &Queries<'_>, wanted: &RequestedRecord) -> RecordReport {
     let (host, value) = (normal(&wanted.host), wanted.value.trim());
     let type_name = wanted.kind.trim().to_ascii_uppercase();
-    let row = RecordReport::new(&type_name, Purpose::Domain, &host, vec![value.to_owned()]);
+    let report = RecordReport::new(&type_name, Purpose::Domain, &host, vec![value.to_owned()]);
     let Some(kind) = Kind::parse(&type_name) else {
-        return row.is(
+        return report.is(
             RecordStatus::NotChecked,
-            Hint::new(
-                format!("{type_name} records are not looked at."),
+            Text::new(
+                format!("{type_name} records are not checked."),
                 format!("{type_name}-Einträge werden nicht geprüft."),
             ),
         );
     };
-    let answer = match look.get(&host, kind).await {
+    let answer = match queries.get(&host, kind).await {
         Ok(answer) => answer,
         Err(e) => {
             let as_text = match kind {
-                Kind::Cname => near_miss::target_as_text(look, &host, &normal(value)).await,
+                Kind::Cname => near_miss::target_as_text(queries, &host, &normal(value)).await,
                 _ => None,
             };
-            return row.without(look, kind, &e).await.near(as_text);
+            return report.without(queries, kind, &e).await.near(as_text);
         }
     };
-    let row = row.found(shown(&answer, kind, value), answer.ttl());
+    let report = report.found(shown(&answer, kind, value), answer.ttl());
     if answer.records.iter().any(|r| is(&r.data, value)) {
-        return row;
+        return report;
     }
     if kind == Kind::Cname {
-        let found = row.found.first().cloned().unwrap_or_default();
-        return row.leads_elsewhere(&plain(&found), &normal(value));
+        let found = report.found.first().cloned().unwrap_or_default();
+        return report.leads_elsewhere(&plain(&found), &normal(value));
     }
-    if row.found.is_empty() {
+    if report.found.is_empty() {
         // Other texts at the name do no harm, they are just not this one.
-        let absent = super::lookup::LookupError::NoData { ttl: answer.ttl() };
-        return row.without(look, kind, &absent).await;
+        let absent = crate::lookup::LookupError::NoData { ttl: answer.ttl() };
+        return report.without(queries, kind, &absent).await;
     }
-    let quoted = kind == Kind::Txt && row.found.iter().any(|f| words(f) == words(value));
-    row.is(
-        RecordStatus::Wrong,
-        Hint::new(
-            format!("Change the record {host} {type_name} to {value}."),
-            format!("Ändern Sie den Eintrag {host} {type_name} auf {value}."),
-        ),
-    )
-    .also(quoted.then(near_miss::quotation_marks))
+    let quoted = kind == Kind::Txt && report.found.iter().any(|f| words(f) == words(value));
+    report
+        .is(
+            RecordStatus::Wrong,
+            Text::new(
+                format!("Change the record {host} {type_name} to {value}."),
+                format!("Ändern Sie den DNS-Eintrag {host} {type_name} auf {value}."),
+            ),
+        )
+        .also(quoted.then(near_miss::quotation_marks))
 }
 
 /// What is shown of an answer: of texts only those that are a version of the one wanted.
@@ -97,8 +99,8 @@ fn words(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::Script;
     use super::*;
+    use crate::testing::Script;
 
     const HOST: &str = "verify.customer.example";
 
@@ -161,9 +163,9 @@ mod tests {
                 host: "Verify.customer.example.".into(),
                 value: value.into(),
             };
-            let row = script.with_queries(async |look| check(look, &wanted).await).await;
-            assert_eq!(row.verdict, verdict, "{kind} {value} {found:?}: {}", row.hint.en);
-            assert_eq!((row.host.as_str(), row.purpose), (HOST, Purpose::Domain));
+            let report = script.with_queries(async |queries| check(queries, &wanted).await).await;
+            assert_eq!(report.verdict, verdict, "{kind} {value} {found:?}: {}", report.hint.en);
+            assert_eq!((report.host.as_str(), report.purpose), (HOST, Purpose::Domain));
         }
     }
 }

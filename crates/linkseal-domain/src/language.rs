@@ -9,7 +9,7 @@ pub enum Language {
 }
 
 /// A text in both languages.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Text {
     /// English.
     pub en: String,
@@ -18,6 +18,23 @@ pub struct Text {
 }
 
 impl Text {
+    pub fn new(en: impl Into<String>, de: impl Into<String>) -> Self {
+        Self {
+            en: en.into(),
+            de: de.into(),
+        }
+    }
+
+    /// The text followed by another one.
+    #[must_use]
+    pub fn and(mut self, more: Option<Self>) -> Self {
+        if let Some(more) = more {
+            self.en = format!("{} {}", self.en, more.en);
+            self.de = format!("{} {}", self.de, more.de);
+        }
+        self
+    }
+
     /// The text in one language.
     pub fn in_language(&self, language: Language) -> &str {
         language.pick(&self.en, &self.de)

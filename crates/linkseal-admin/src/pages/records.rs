@@ -1,8 +1,8 @@
 //! The DNS records of a domain: expected values, what was found, and what to change.
 
-use linkseal_dns::{Hint, ProviderHelp, Purpose, RecordReport, RecordStatus};
-use linkseal_domain::Language;
+use linkseal_dns::{ProviderHelp, Purpose, RecordReport, RecordStatus};
 use linkseal_domain::ssl::State as SslState;
+use linkseal_domain::{Language, Text};
 use maud::{Markup, html};
 
 use super::icons;
@@ -157,6 +157,6 @@ fn is_bad(status: RecordStatus) -> bool {
     !status.is_fine() && status != RecordStatus::Warning
 }
 
-fn hint(hint: &Hint, l: Language) -> &str {
+fn hint(hint: &Text, l: Language) -> &str {
     l.pick(&hint.en, &hint.de)
 }

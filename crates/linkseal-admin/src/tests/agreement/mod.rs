@@ -3,7 +3,7 @@
 
 mod cases;
 
-use linkseal_dns::script::Script;
+use linkseal_dns::testing::Script;
 use linkseal_domain::dns::DnsSummary;
 use linkseal_domain::ssl::{CertificateInfo, Reason, SslStatus, State};
 

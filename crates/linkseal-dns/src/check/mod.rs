@@ -5,6 +5,9 @@
 //! newer answer counts. Failures (SERVFAIL, DNSSEC) are not second-guessed, for the CA would meet
 //! them too.
 
+mod cdn;
+mod cname_chain;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +20,20 @@ use linkseal_domain::DomainName;
 use linkseal_domain::dns::DnsVerdict;
 use tokio::time::{Instant, timeout};
 
-use super::caa::{self, CaIdentity, Caa};
-use super::cname_chain::{Alias, Target, Trace, error, trace};
-use super::dkim::Dkim;
-use super::dmarc::DmarcWanted;
-use super::lookup::{Answer, Kind, Lookup, plain};
-use super::metrics::Metrics;
-use super::query::{Queries, QueryMemo};
+pub use self::cname_chain::{Alias, Target, is_synthesized};
+use self::cname_chain::{Trace, error, trace};
+use crate::caa::{self, CaIdentity, Caa};
+use crate::lookup::{Answer, Kind, Lookup, plain};
+use crate::mail::dkim::Dkim;
+use crate::mail::dmarc::DmarcWanted;
+use crate::metrics::Metrics;
+use crate::query::{Queries, QueryMemo};
 
 /// The time one check has in all (contract, section 7).
 pub const CHECK_TIME: Duration = Duration::from_secs(10);
 /// Sockets that a check has open at most: questions for A, AAAA and CAA side by side, or for the
 /// addresses of a zone's three servers.
-pub const SOCKETS_OF_LOOK: usize = 3;
+pub const SOCKETS_OF_CHECK: usize = 3;
 /// The part of it kept for finding out whose fault a failure is.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
@@ -49,9 +53,9 @@ pub struct CheckerSettings {
 /// Checks names. Cheap to share behind an `Arc`. Each check has a handful of sockets open: the caller
 /// bounds how many run at once, and knows whose turn it is.
 pub struct Checker {
-    pub(super) settings: CheckerSettings,
-    pub(super) lookup: Arc<dyn Lookup>,
-    pub(super) clock: Clock,
+    pub(crate) settings: CheckerSettings,
+    pub(crate) lookup: Arc<dyn Lookup>,
+    pub(crate) clock: Clock,
     cas: ArcSwap<Vec<CaIdentity>>,
     metrics: Metrics,
     /// The time one check's questions have.
@@ -129,14 +133,14 @@ impl Checker {
     /// Whether a name points here and one of our CAs may issue for it: the check before every order.
     pub async fn https(&self, name: &DomainName) -> Finding {
         let memo = QueryMemo::default();
-        self.https_with(&self.look(&memo), name).await
+        self.https_with(&self.queries(&memo), name).await
     }
 
     /// Whether a name points here by what the resolvers say; fewer questions than [`Checker::https`]
     /// asks, for names that no one has added. `None`: they do not say.
     pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
         let memo = QueryMemo::default();
-        match trace(&self.look(&memo), name, &self.settings.target).await.verdict {
+        match trace(&self.queries(&memo), name, &self.settings.target).await.verdict {
             DnsVerdict::Right => Some(true),
             DnsVerdict::Error { .. } => None,
             _ => Some(false),
@@ -159,19 +163,19 @@ impl Checker {
     /// every customer whose name has none.
     pub async fn caa(&self, name: &DomainName, ca: &CaIdentity) -> Caa {
         let memo = QueryMemo::default();
-        caa::check(&self.look(&memo), name.as_str(), std::slice::from_ref(ca)).await
+        caa::check(&self.queries(&memo), name.as_str(), std::slice::from_ref(ca)).await
     }
 
-    pub(super) fn look<'a>(&'a self, memo: &'a QueryMemo) -> Queries<'a> {
+    pub(crate) fn queries<'a>(&'a self, memo: &'a QueryMemo) -> Queries<'a> {
         Queries::new(self.lookup.as_ref(), memo, Instant::now() + self.time)
     }
 
-    pub(super) fn cas(&self) -> Arc<Vec<CaIdentity>> {
+    pub(crate) fn cas(&self) -> Arc<Vec<CaIdentity>> {
         self.cas.load_full()
     }
 
-    pub(super) async fn https_with(&self, look: &Queries<'_>, name: &DomainName) -> Finding {
-        let first = self.look_once(look, name).await;
+    pub(crate) async fn https_with(&self, queries: &Queries<'_>, name: &DomainName) -> Finding {
+        let first = self.check_once(queries, name).await;
         let finding = match first.verdict {
             DnsVerdict::Right => first,
             DnsVerdict::Error { .. } => {
@@ -184,7 +188,7 @@ impl Checker {
                     ..first
                 }
             }
-            _ => prefer(first, self.look_once(&look.fresh(), name).await, self.clock.now()),
+            _ => prefer(first, self.check_once(&queries.fresh(), name).await, self.clock.now()),
         };
         self.metrics.count(&finding.verdict, finding.fault == Some(Fault::Ours));
         tracing::debug!(%name, verdict = ?finding.verdict, fault = ?finding.fault, stale = finding.stale.is_some(), "dns checked");
@@ -206,7 +210,7 @@ impl Checker {
         if a && caa { Fault::CustomerDns } else { Fault::Ours }
     }
 
-    async fn look_once(&self, look: &Queries<'_>, name: &DomainName) -> Finding {
+    async fn check_once(&self, queries: &Queries<'_>, name: &DomainName) -> Finding {
         let Trace {
             verdict,
             chain,
@@ -216,7 +220,7 @@ impl Checker {
             strays,
             ttl,
             fault,
-        } = trace(look, name, &self.settings.target).await;
+        } = trace(queries, name, &self.settings.target).await;
         let mut finding = Finding {
             verdict: verdict.clone(),
             chain,
@@ -231,7 +235,7 @@ impl Checker {
             fault,
         };
         if finding.verdict == DnsVerdict::Right {
-            finding.caa = caa::check(look, name.as_str(), &self.cas()).await;
+            finding.caa = caa::check(queries, name.as_str(), &self.cas()).await;
             match &finding.caa {
                 Caa::Forbids { host, .. } => finding.verdict = DnsVerdict::CaaForbids { host: host.clone() },
                 Caa::Error { zone, error: e } => finding.verdict = error(zone, e),
@@ -278,5 +282,4 @@ impl Finding {
 }
 
 #[cfg(test)]
-#[path = "check_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
-use super::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, normal};
+use crate::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, normal};
 
 type Answers = Mutex<HashMap<(String, Kind), Result<Answer, LookupError>>>;
 
@@ -57,11 +57,11 @@ impl Script {
 
     /// Runs one check on the script.
     #[cfg(test)]
-    pub(super) async fn with_queries<T>(&self, check: impl AsyncFnOnce(&super::query::Queries<'_>) -> T) -> T {
+    pub(crate) async fn with_queries<T>(&self, check: impl AsyncFnOnce(&crate::query::Queries<'_>) -> T) -> T {
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(600);
-        check(&super::query::Queries::new(
+        check(&crate::query::Queries::new(
             self,
-            &super::query::QueryMemo::default(),
+            &crate::query::QueryMemo::default(),
             until,
         ))
         .await

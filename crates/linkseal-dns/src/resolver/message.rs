@@ -7,8 +7,7 @@ use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_resolver::proto::rr::{self, Name, RData};
 
-use super::lookup::{Data, Kind, LookupError, Record, normal};
-use super::resolver::record_type;
+use crate::lookup::{Data, Kind, LookupError, Record, normal};
 
 /// The EDNS option code of an extended error (RFC 8914 §5.1).
 const EXTENDED_ERROR: u16 = 15;
@@ -18,7 +17,7 @@ const MAX_TEXT: usize = 120;
 const MAX_INSIDE: usize = 16;
 
 /// What a message says to a question.
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// These records.
     Records(Vec<Record>),
     /// There is nothing.
@@ -28,7 +27,7 @@ pub(super) enum Reading {
 }
 
 /// The failure a message reports. `None`: it answers, be it that there is nothing.
-pub(super) fn failure(message: &Message) -> Option<LookupError> {
+pub(crate) fn failure(message: &Message) -> Option<LookupError> {
     let extended = extended_error(message);
     let text = extended.as_ref().map(|(_, text)| text.clone());
     match message.metadata.response_code {
@@ -43,7 +42,7 @@ pub(super) fn failure(message: &Message) -> Option<LookupError> {
 }
 
 /// Reads an answer to the question for `name`.
-pub(super) fn read(message: &Message, name: &str, kind: Kind) -> Reading {
+pub(crate) fn read(message: &Message, name: &str, kind: Kind) -> Reading {
     let mut owner = name.to_owned();
     let mut passed = Vec::new();
     if kind != Kind::Cname {
@@ -54,7 +53,7 @@ pub(super) fn read(message: &Message, name: &str, kind: Kind) -> Reading {
             passed.push(std::mem::replace(&mut owner, target));
         }
     }
-    let wanted = record_type(kind);
+    let wanted = kind.record_type();
     let matching = message
         .answers
         .iter()

@@ -1,14 +1,21 @@
 //! The value of a CAA `issue` property, read as strictly as a CA reads it (RFC 8659 §4.2,
 //! RFC 8657 §3 and §4). A malformed value authorizes no CA at all.
 
-use super::caa::CaIdentity;
-
 /// The validation method linkseal uses, as CAA names it (RFC 8657 §4, RFC 8555 §9.7.8).
 const METHOD: &str = "http-01";
 
+/// A CA, as CAA records see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaIdentity {
+    /// Its issuer domain names: the directory's `meta.caaIdentities`. Empty: CAA is not judged.
+    pub identities: Vec<String>,
+    /// Our account's URL at it. `None`: not known yet, `accounturi` parameters are not judged.
+    pub account_uri: Option<String>,
+}
+
 /// What an `issue` value means for one CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Grant {
+pub(crate) enum Grant {
     /// It names another CA, none, or is malformed.
     No,
     /// The RFC lets the CA in, but Boulder, Let's Encrypt's software, compares more strictly and
@@ -19,7 +26,7 @@ pub(super) enum Grant {
 }
 
 /// Whether an `issue` value lets `ca` issue by HTTP-01.
-pub(super) fn grant(value: &str, ca: &CaIdentity) -> Grant {
+pub(crate) fn grant(value: &str, ca: &CaIdentity) -> Grant {
     let Some(value) = IssueValue::parse(value) else {
         return Grant::No;
     };
@@ -59,7 +66,7 @@ pub enum Flaw {
 
 /// What is wrong with a value that is meant for `ca`, but does not let it in. `None`: it is meant for
 /// another, or lets it in.
-pub(super) fn flaw(value: &str, ca: &CaIdentity) -> Option<Flaw> {
+pub(crate) fn flaw(value: &str, ca: &CaIdentity) -> Option<Flaw> {
     if grant(value, ca) > Grant::No {
         return None;
     }

@@ -1,8 +1,17 @@
 //! The hosts of zones that are known, with their name servers and their panels' words.
 
-use super::providers::Provider;
+/// A host of zones.
+pub(crate) struct Provider {
+    pub(crate) name: &'static str,
+    /// `{zone}` stands for the zone.
+    pub(crate) url: &'static str,
+    /// Its name servers: `*.` is any name below, `*` in a label anything, `#` a number.
+    pub(crate) servers: &'static [&'static str],
+    pub(crate) en: &'static str,
+    pub(crate) de: &'static str,
+}
 
-pub(super) const PROVIDERS: &[Provider] = &[
+pub(crate) const PROVIDERS: &[Provider] = &[
     Provider {
         name: "Cloudflare",
         url: "https://dash.cloudflare.com/?to=/:account/:zone/dns/records",

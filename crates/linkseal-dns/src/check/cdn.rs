@@ -14,6 +14,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::lookup::ends_in;
+
 /// A content delivery network.
 struct Cdn {
     name: &'static str,
@@ -25,7 +27,7 @@ struct Cdn {
 
 /// The network that one of the CNAME targets belongs to, or that all the addresses do: with one of
 /// them elsewhere, switching off a proxy would not be enough.
-pub(super) fn provider<'a>(addresses: &[IpAddr], mut targets: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+pub(crate) fn provider<'a>(addresses: &[IpAddr], mut targets: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     let by_target = targets.find_map(|t| CDNS.iter().find(|c| c.suffixes.iter().any(|s| ends_in(t, s))));
     let by_address = || {
         CDNS.iter().find(|c| {
@@ -37,12 +39,6 @@ pub(super) fn provider<'a>(addresses: &[IpAddr], mut targets: impl Iterator<Item
         })
     };
     by_target.or_else(by_address).map(|c| c.name)
-}
-
-/// Whether a name is `suffix` or lies in it.
-pub(super) fn ends_in(name: &str, suffix: &str) -> bool {
-    name.strip_suffix(suffix)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 const CDNS: &[Cdn] = &[

@@ -11,9 +11,9 @@ use futures_util::future::join_all;
 use linkseal_net::address::is_public;
 use moka::sync::Cache;
 
-use super::lookup::{Kind, normal};
 use super::message::{self, Reading};
-use super::resolver::Resolver;
+use super::transport::Recursive;
+use crate::lookup::{Kind, normal};
 
 /// How many servers of a zone are asked before giving up.
 const MAX_SERVERS: usize = 3;
@@ -26,14 +26,14 @@ const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// Finds and briefly remembers the servers of zones.
 #[derive(Debug)]
-pub(super) struct ZoneServers {
+pub(crate) struct ZoneServers {
     port: u16,
     private: bool,
     zones: Cache<String, Vec<SocketAddr>>,
 }
 
 impl ZoneServers {
-    pub(super) fn new(port: u16, private: bool) -> Self {
+    pub(crate) fn new(port: u16, private: bool) -> Self {
         Self {
             port,
             private,
@@ -45,7 +45,7 @@ impl ZoneServers {
     }
 
     /// The servers of the zone that `name` lies in; empty when they cannot be found.
-    pub(super) async fn of(&self, name: &str, resolver: &Resolver) -> Vec<SocketAddr> {
+    pub(crate) async fn of(&self, name: &str, resolver: &Recursive) -> Vec<SocketAddr> {
         let name = normal(name);
         if let Some(known) = self.zones.get(&name) {
             return known;
@@ -59,7 +59,7 @@ impl ZoneServers {
     }
 
     /// The NS records of the closest enclosing zone, never of a top-level domain.
-    async fn name_servers(&self, name: &str, resolver: &Resolver) -> Option<Vec<String>> {
+    async fn name_servers(&self, name: &str, resolver: &Recursive) -> Option<Vec<String>> {
         let mut zone = name;
         for _ in 0..MAX_CLIMB {
             if !zone.contains('.') {
@@ -77,7 +77,7 @@ impl ZoneServers {
         None
     }
 
-    async fn addresses(&self, hosts: &[String], resolver: &Resolver) -> Vec<SocketAddr> {
+    async fn addresses(&self, hosts: &[String], resolver: &Recursive) -> Vec<SocketAddr> {
         let address = |host: &String| {
             let host = host.clone();
             async move {

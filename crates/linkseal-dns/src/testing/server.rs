@@ -18,8 +18,7 @@ use linkseal_base::shutdown::Tasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::lookup::{Kind, normal, plain};
-use super::resolver::record_type;
+use crate::lookup::{Kind, normal, plain};
 
 /// TTL of every record, in seconds, unless given.
 const TTL: u32 = 300;
@@ -224,7 +223,7 @@ impl DnsServer {
             let source = self.source(&current).unwrap_or_default();
             let (found, alias) = self.with(|s| {
                 let of = |kind: Kind| s.records.get(&(source.clone(), kind)).cloned().unwrap_or_default();
-                let kind = KINDS.into_iter().find(|k| record_type(*k) == wanted);
+                let kind = KINDS.into_iter().find(|k| k.record_type() == wanted);
                 (kind.map(of).unwrap_or_default(), of(Kind::Cname))
             });
             let Ok(owner) = absolute(&current) else { return };
@@ -247,7 +246,7 @@ impl DnsServer {
             if self.source(&current).is_none() {
                 reply.metadata.response_code = ResponseCode::NXDomain;
             }
-            let apex = absolute(super::lookup::zone_of(&current)).unwrap_or_default();
+            let apex = absolute(crate::lookup::zone_of(&current)).unwrap_or_default();
             let soa = SOA::new(apex.clone(), apex.clone(), 1, 3600, 600, 86_400, NEGATIVE_TTL);
             reply.add_authority(Record::from_rdata(apex, NEGATIVE_TTL, RData::SOA(soa)));
         }

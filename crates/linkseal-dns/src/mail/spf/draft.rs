@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use futures_util::future::join;
 
-use super::lookup::{Answer, Data, Kind, normal};
-use super::query::Queries;
-use super::record_report::Hint;
-use super::spf_repair::{RecordStatus, read};
-use super::spf_term::{Kind as Term, term};
-use super::spf_walk::{MAX_LOOKUPS, MAX_VOIDS, Walk, walk};
+use crate::lookup::{Answer, Data, Kind, normal};
+use crate::mail::spf::repair::{Word, read};
+use crate::mail::spf::term::{Kind as Term, term};
+use crate::mail::spf::walk::{MAX_LOOKUPS, MAX_VOIDS, Walk, walk};
+use crate::query::Queries;
+use linkseal_domain::Text;
 
 /// How many addresses may stand in for a host name.
 const MAX_ADDRESSES: usize = 12;
@@ -19,16 +19,16 @@ const MAX_NAMED: usize = 8;
 const MAX_NAMED_LENGTH: usize = 60;
 
 /// What to publish.
-pub(super) struct Suggestion {
+pub(crate) struct Suggestion {
     /// `None`: whatever is done with the terms there are, receivers would ignore the record.
-    pub(super) record: Option<String>,
+    pub(crate) record: Option<String>,
     /// What is different in it, and why.
-    pub(super) notes: Option<Hint>,
+    pub(crate) notes: Option<Text>,
 }
 
 /// The record to make of `texts`, which stand at `domain`, with an include of `ours`.
-pub(super) async fn suggest(look: &Queries<'_>, domain: &str, texts: &[String], ours: &str) -> Suggestion {
-    let site = Site { look, domain, ours };
+pub(crate) async fn suggest(queries: &Queries<'_>, domain: &str, texts: &[String], ours: &str) -> Suggestion {
+    let site = Site { queries, domain, ours };
     let mut draft = Draft::read(texts, ours);
     site.without_unusable(&mut draft).await;
     let mut so_far = site.walk(&draft.text()).await;
@@ -58,7 +58,7 @@ pub(super) async fn suggest(look: &Queries<'_>, domain: &str, texts: &[String], 
 
 /// A record in the making.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     ours: String,
     /// Mechanisms beside ours and `all`.
     kept: Vec<String>,
@@ -81,7 +81,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// What the texts say, and were meant to say.
-    pub(super) fn read(texts: &[String], ours: &str) -> Self {
+    pub(crate) fn read(texts: &[String], ours: &str) -> Self {
         let mut draft = Self {
             ours: ours.to_owned(),
             grown: !texts.is_empty(),
@@ -95,18 +95,18 @@ impl Draft {
 
     /// Adds one record. What follows `all` has never had an effect, and is not given one; nor has a
     /// redirect beside `all` (§6.1).
-    fn add(&mut self, words: Vec<RecordStatus>) {
+    fn add(&mut self, words: Vec<Word>) {
         let (mut ended, mut redirects) = (false, Vec::new());
         for word in words {
             let texts = match word {
-                RecordStatus::Readable(text) => vec![text],
-                RecordStatus::Repaired { from, to } => {
+                Word::Readable(text) => vec![text],
+                Word::Repaired { from, to } => {
                     if !ended {
                         self.repaired.push((from, to.join(" ")));
                     }
                     to
                 }
-                RecordStatus::Unreadable(text) => {
+                Word::Unreadable(text) => {
                     // What was meant as our own include is no sender of theirs.
                     if !ended && !text.to_ascii_lowercase().contains(&self.ours) {
                         self.lost.push(text);
@@ -152,7 +152,7 @@ impl Draft {
     }
 
     /// The record.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut parts = vec!["v=spf1".to_owned(), format!("include:{}", self.ours)];
         parts.extend(self.kept.iter().cloned());
         let only = match self.redirects.as_slice() {
@@ -189,7 +189,7 @@ impl Draft {
         MILDER.get(mildness).copied().unwrap_or("?all")
     }
 
-    fn notes(&self) -> Option<Hint> {
+    fn notes(&self) -> Option<Text> {
         let end = self.end();
         let mut notes = Vec::new();
         if !self.repaired.is_empty() {
@@ -197,42 +197,42 @@ impl Draft {
                 let pairs = self.repaired.iter();
                 named(pairs.map(|(from, to)| format!("\"{}\" {word} \"{}\"", short(from), short(to))))
             };
-            notes.push(Hint::new(
+            notes.push(Text::new(
                 format!("Corrected: {}.", all("is now")),
                 format!("Korrigiert: {}.", all("ist jetzt")),
             ));
         }
         if !self.lost.is_empty() {
             let lost = named(self.lost.iter().map(|t| short(t)));
-            notes.push(Hint::new(
-                format!("Left out, because receivers cannot use it: {lost}. Enter these senders again, spelled right; until then the record has to end in {end}."),
-                format!("Weggelassen, weil Empfänger damit nichts anfangen können: {lost}. Tragen Sie diese Absender richtig geschrieben wieder ein; bis dahin muss der Eintrag mit {end} enden."),
+            notes.push(Text::new(
+                format!("Left out because receivers cannot use it: {lost}. Add these senders again with the correct spelling; until then the record must end in {end}."),
+                format!("Weggelassen, weil Empfänger es nicht verwenden können: {lost}. Tragen Sie diese Absender korrekt geschrieben wieder ein; bis dahin muss der Eintrag mit {end} enden."),
             ));
         } else if self.ends.iter().any(|e| e != self.ends.first().unwrap_or(e)) {
-            notes.push(Hint::new(
-                format!("The records end differently; the new one ends in {end}, the milder."),
-                format!("Die Einträge enden verschieden; der neue endet mit {end}, der milderen Angabe."),
+            notes.push(Text::new(
+                format!("The records end differently; the new one ends in {end}, the less strict ending."),
+                format!("Die Einträge enden unterschiedlich; der neue endet mit {end}, der weniger strengen Angabe."),
             ));
         }
         if !self.voids.is_empty() {
             let voids = named(self.voids.iter().map(|t| short(t)));
-            notes.push(Hint::new(
-                format!("Left out, because there is no such host: {voids}."),
+            notes.push(Text::new(
+                format!("Left out because these hosts do not exist: {voids}."),
                 format!("Weggelassen, weil es diese Hosts nicht gibt: {voids}."),
             ));
         }
         if !self.doubles.is_empty() {
             let doubles = named(self.doubles.iter().map(|t| short(t)));
-            notes.push(Hint::new(
-                format!("Left out, because another include contains it: {doubles}."),
-                format!("Weggelassen, weil ein anderes include es enthält: {doubles}."),
+            notes.push(Text::new(
+                format!("Left out because another include already contains it: {doubles}."),
+                format!("Weggelassen, weil ein anderes include es bereits enthält: {doubles}."),
             ));
         }
         if !self.resolved.is_empty() {
             let resolved = named(self.resolved.iter().map(|t| short(t)));
-            notes.push(Hint::new(
-                format!("To save look-ups, the addresses of {resolved} stand in its place: change them when the hosts move."),
-                format!("Um Abfragen zu sparen, stehen statt {resolved} die Adressen selbst im Eintrag: Ändern Sie diese, wenn die Hosts umziehen."),
+            notes.push(Text::new(
+                format!("To save DNS lookups, {resolved} was replaced with its addresses: update them if the servers move."),
+                format!("Um DNS-Abfragen zu sparen, wurde {resolved} durch die Adressen ersetzt: Aktualisieren Sie diese, wenn die Server umziehen."),
             ));
         }
         notes.into_iter().reduce(|all, note| all.and(Some(note)))
@@ -241,14 +241,14 @@ impl Draft {
 
 /// Where the draft is to stand.
 struct Site<'a> {
-    look: &'a Queries<'a>,
+    queries: &'a Queries<'a>,
     domain: &'a str,
     ours: &'a str,
 }
 
 impl Site<'_> {
     async fn walk(&self, record: &str) -> Walk {
-        walk(self.look, self.domain, record, self.ours).await
+        walk(self.queries, self.domain, record, self.ours).await
     }
 
     /// What one term leads to.
@@ -347,8 +347,8 @@ impl Site<'_> {
             return None;
         }
         let hosts = if mx {
-            let answer = self.look.get(&name, Kind::Mx).await.ok()?;
-            let exchange = |r: &super::lookup::Record| match &r.data {
+            let answer = self.queries.get(&name, Kind::Mx).await.ok()?;
+            let exchange = |r: &crate::lookup::Record| match &r.data {
                 Data::Mx { exchange, .. } => Some(exchange.clone()),
                 _ => None,
             };
@@ -364,7 +364,7 @@ impl Site<'_> {
             .unwrap_or_default();
         let mut terms = Vec::new();
         for host in hosts {
-            let (a, aaaa) = join(self.look.get(&host, Kind::A), self.look.get(&host, Kind::Aaaa)).await;
+            let (a, aaaa) = join(self.queries.get(&host, Kind::A), self.queries.get(&host, Kind::Aaaa)).await;
             for answer in [a, aaaa] {
                 match answer {
                     Ok(answer) => terms.extend(Answer::addresses(&answer).into_iter().map(|ip| match ip {
@@ -380,7 +380,7 @@ impl Site<'_> {
     }
 
     /// What costs look-ups, and so may have to go.
-    async fn too_much(&self, draft: &Draft) -> Option<Hint> {
+    async fn too_much(&self, draft: &Draft) -> Option<Text> {
         let mut costs = Vec::new();
         let redirects = draft.redirects.iter().map(|target| format!("redirect={target}"));
         for text in draft.kept.iter().cloned().chain(redirects) {
@@ -394,13 +394,13 @@ impl Site<'_> {
         let own = self.alone(&format!("include:{}", self.ours)).await.lookups;
         let costs = named(costs.iter().map(|(n, text)| format!("{} ({n})", short(text))));
         let all = all + own;
-        Some(Hint::new(
+        Some(Text::new(
             format!(
-                "With include:{} it would need {all} DNS look-ups, {MAX_LOOKUPS} are allowed: first remove what you no longer send through (look-ups in brackets): {costs}.",
+                "With include:{} the record would need {all} DNS lookups, but only {MAX_LOOKUPS} are allowed. First remove services that you no longer send through (lookups in brackets): {costs}.",
                 self.ours
             ),
             format!(
-                "Mit include:{} wären {all} DNS-Abfragen nötig, erlaubt sind {MAX_LOOKUPS}: Entfernen Sie zuerst, worüber Sie nicht mehr versenden (Abfragen in Klammern): {costs}.",
+                "Mit include:{} wären {all} DNS-Abfragen nötig, erlaubt sind nur {MAX_LOOKUPS}. Entfernen Sie zuerst Dienste, über die Sie nicht mehr versenden (Abfragen in Klammern): {costs}.",
                 self.ours
             ),
         ))

@@ -11,14 +11,14 @@ use prometheus::Registry;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::check::CheckerSettings;
-use super::super::cname_chain::Target;
-use super::super::lookup::LookupError;
-use super::super::metrics::Metrics;
-use super::super::script::{NEGATIVE_TTL, Script};
-use super::super::testing::DnsServer;
-use super::super::{CaIdentity, Resolver, ResolverSettings};
 use super::*;
+use crate::check::CheckerSettings;
+use crate::check::Target;
+use crate::lookup::LookupError;
+use crate::metrics::Metrics;
+use crate::testing::DnsServer;
+use crate::testing::{NEGATIVE_TTL, Script};
+use crate::{CaIdentity, Resolver, ResolverSettings};
 
 const NAME: &str = "links.customer.example";
 const EDGE: &str = "track.platform.example";
@@ -27,7 +27,7 @@ fn name(text: &str) -> DomainName {
     DomainName::parse(text).unwrap()
 }
 
-fn checker(lookup: Arc<dyn super::super::Lookup>, addresses: &[&str]) -> Checker {
+fn checker(lookup: Arc<dyn crate::Lookup>, addresses: &[&str]) -> Checker {
     let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
     let settings = CheckerSettings {
         target: Target {
@@ -124,7 +124,7 @@ async fn everything_right_is_verified() {
         first["records"][0],
         json!({"type": "CNAME", "purpose": "https", "host": NAME, "host_short": "links", "expected": [EDGE],
                "found": [EDGE], "verdict": "ok", "ttl": 300, "visible_by": null,
-               "hint": {"en": "This record is right.", "de": "Dieser Eintrag stimmt."}})
+               "hint": {"en": "This record is correct.", "de": "Dieser Eintrag ist korrekt."}})
     );
     assert_eq!((&first["ssl"], first.get("finding")), (&Value::Null, None));
 }
@@ -147,7 +147,7 @@ async fn mail_records_never_gate_https() {
     for row in report.records.iter().filter(|r| r.verdict == RecordStatus::Missing) {
         let by = report.checked + Duration::from_secs(NEGATIVE_TTL.into());
         assert_eq!(row.visible_by, Some(by), "{}", row.host);
-        assert!(row.hint.en.starts_with("Create the record") && row.hint.de.starts_with("Legen Sie"));
+        assert!(row.hint.en.starts_with("Create the DNS record") && row.hint.de.starts_with("Legen Sie"));
     }
 }
 
@@ -158,7 +158,7 @@ async fn what_is_wrong_with_the_name_is_explained() {
             "missing",
             vec![],
             vec![("CNAME", RecordStatus::Missing), ("CAA", RecordStatus::Ok)],
-            "Create the record links.customer.example CNAME track.platform.example.",
+            "Create the DNS record links.customer.example CNAME track.platform.example.",
         ),
         (
             "entered twice",
@@ -176,7 +176,7 @@ async fn what_is_wrong_with_the_name_is_explained() {
             "no final dot",
             vec![(NAME, Kind::Cname, "track.platform.example.customer.example")],
             vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Ok)],
-            "with a final dot",
+            "with a dot at the end",
         ),
         (
             "elsewhere and CAA",
@@ -185,19 +185,19 @@ async fn what_is_wrong_with_the_name_is_explained() {
                 ("customer.example", Kind::Caa, "0 issue other.example"),
             ],
             vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Wrong)],
-            "links.customer.example points to 192.0.2.9; change it to CNAME track.platform.example.",
+            "links.customer.example points to 192.0.2.9. Change the record to CNAME track.platform.example.",
         ),
         (
             "a wildcard",
             vec![("*.customer.example", Kind::Cname, "shop.other.example")],
             vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Ok)],
-            "It is the wildcard *.customer.example that answers",
+            "The wildcard record *.customer.example answers for this name",
         ),
         (
             "proxied",
             vec![(NAME, Kind::A, "104.16.1.1")],
             vec![("CNAME", RecordStatus::Wrong), ("CAA", RecordStatus::Ok)],
-            "Switch off the Cloudflare proxy for links.customer.example",
+            "Turn off the Cloudflare proxy for links.customer.example",
         ),
         (
             "stray AAAA",
@@ -224,7 +224,7 @@ async fn what_is_wrong_with_the_name_is_explained() {
             report.records[0].hint.en
         );
         assert!(!report.https && !report.verified);
-        let wildcard = report.records.iter().any(|r| r.hint.de.contains("Platzhalter"));
+        let wildcard = report.records.iter().any(|r| r.hint.de.contains("Wildcard-Eintrag"));
         assert_eq!(wildcard, what == "a wildcard", "{what}");
     }
 }
@@ -238,7 +238,7 @@ async fn a_caa_spelling_that_some_cas_refuse_is_a_warning() {
     let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
     assert_eq!((report.https, row.verdict), (true, RecordStatus::Warning));
     assert!(
-        row.hint.en.contains("write it as CAA 0 issue \"ca.example\""),
+        row.hint.en.contains("Write it as CAA 0 issue \"ca.example\""),
         "{}",
         row.hint.en
     );
@@ -252,7 +252,7 @@ async fn a_caa_record_of_the_platforms_is_not_laid_on_the_customer() {
     let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
     let row = report.records.iter().find(|r| r.kind == "CAA").unwrap();
     assert_eq!((row.verdict, row.host.as_str()), (RecordStatus::Wrong, EDGE));
-    assert!(row.hint.en.contains("contact support"), "{}", row.hint.en);
+    assert!(row.hint.en.contains("Contact support"), "{}", row.hint.en);
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn repaired_records_are_right_before_the_caches_know() {
         let row = report.records.iter().find(|r| r.host == host).unwrap();
         assert_eq!(row.verdict, RecordStatus::Ok, "{host}");
         assert!(row.visible_by.is_some_and(|t| t > report.checked), "{host}");
-        assert!(row.hint.en.contains("right"));
+        assert!(row.hint.en.contains("correct"));
     }
 }
 
@@ -307,12 +307,12 @@ async fn failures_are_errors_and_too_many_records_are_listed() {
         host: format!("t{i}.customer.example"),
         value: "x".into(),
     };
-    record.records = (0..MAX_WANTED + 1).map(own).collect();
+    record.records = (0..MAX_REQUESTED + 1).map(own).collect();
     let report = checker(Arc::new(script), &[]).report(&record).await;
     assert_eq!(report.records[0].verdict, RecordStatus::Error);
     assert_eq!(
         report.records[0].hint.en,
-        "The DNS servers of customer.example fail (REFUSED): ask your DNS provider."
+        "The DNS servers of customer.example fail (REFUSED). Contact your DNS provider."
     );
     assert_eq!(report.records.last().map(|r| r.verdict), Some(RecordStatus::NotChecked));
     assert_eq!(
@@ -321,7 +321,7 @@ async fn failures_are_errors_and_too_many_records_are_listed() {
             .iter()
             .filter(|r| r.verdict == RecordStatus::Missing)
             .count(),
-        MAX_WANTED
+        MAX_REQUESTED
     );
 }
 
@@ -333,7 +333,7 @@ async fn a_failure_of_ours_is_not_laid_on_the_customer() {
     let report = checker(Arc::new(script), &[]).report(&record(NAME, None)).await;
     let row = &report.records[0];
     assert_eq!(
-        (row.verdict, row.hint.en.contains("not your fault")),
+        (row.verdict, row.hint.en.contains("on our side")),
         (RecordStatus::NotChecked, true),
         "{}",
         row.hint.en
@@ -513,13 +513,13 @@ async fn strays_are_named_all_at_once_and_where_they_are() {
                 ("a.vendor.example", Kind::Aaaa, "2001:db8::5"),
             ],
             ("CNAME", NAME, RecordStatus::Wrong),
-            "change it to CNAME track.platform.example",
+            "Change the record to CNAME track.platform.example",
         ),
         // The resolver's own, for networks without IPv4.
         (
             vec![(NAME, Kind::A, "203.0.113.1"), (NAME, Kind::Aaaa, "64:ff9b::cb00:7101")],
             ("CNAME", NAME, RecordStatus::Ok),
-            "right",
+            "correct",
         ),
     ] {
         let script = Script::new();
@@ -549,7 +549,7 @@ async fn what_keeps_caa_from_allowing_is_named() {
         (
             vec!["128 issuevmc ;"],
             vec![(RecordStatus::Extra, vec!["128 issuevmc \";\""])],
-            "marked as critical",
+            "marked critical",
         ),
         (
             vec!["128 tbs x", "0 issue other.example"],
@@ -562,7 +562,7 @@ async fn what_keeps_caa_from_allowing_is_named() {
         (
             vec!["0 issue ca.example."],
             vec![(RecordStatus::Wrong, vec!["0 issue \"ca.example.\""])],
-            "a final dot",
+            "a dot at the end",
         ),
         (
             vec!["0 issue \"ca.example\""],
@@ -575,12 +575,12 @@ async fn what_keeps_caa_from_allowing_is_named() {
                 RecordStatus::Wrong,
                 vec!["0 issue \"ca.example; validationmethods=dns-01\""],
             )],
-            "leaves out the method http-01",
+            "does not allow the method http-01",
         ),
         (
             vec!["0 issue ca.example; bogus"],
             vec![(RecordStatus::Wrong, vec!["0 issue \"ca.example; bogus\""])],
-            "cannot be read",
+            "invalid or duplicate parameter",
         ),
     ] {
         let script = Script::new();
@@ -655,15 +655,15 @@ async fn names_typed_wrong_and_records_in_the_way_are_shown() {
     for (records, hint) in [
         (
             vec![("_links.customer.example", Kind::Cname, EDGE)],
-            "entered as _links.customer.example",
+            "created as _links.customer.example",
         ),
         (
             vec![("www.links.customer.example", Kind::Cname, EDGE)],
-            "entered as www.links.customer.example",
+            "created as www.links.customer.example",
         ),
         (
             vec![("link.customer.example", Kind::Cname, EDGE)],
-            "entered as link.customer.example",
+            "created as link.customer.example",
         ),
         (
             vec![(NAME, Kind::Txt, "https://track.platform.example/")],

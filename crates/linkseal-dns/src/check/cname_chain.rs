@@ -10,9 +10,9 @@ use linkseal_base::fault::Fault;
 use linkseal_domain::DomainName;
 use linkseal_domain::dns::DnsVerdict;
 
-use super::cdn;
-use super::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};
-use super::query::Queries;
+use crate::check::cdn;
+use crate::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};
+use crate::query::Queries;
 
 /// How many CNAMEs are followed; a CA follows hardly more.
 const MAX_CHAIN: usize = 10;
@@ -32,7 +32,7 @@ pub struct Target {
 
 impl Target {
     /// Whether this is edge.name or one of its aliases.
-    pub(super) fn is_edge(&self, name: &str) -> bool {
+    pub(crate) fn is_edge(&self, name: &str) -> bool {
         self.name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
     }
 }
@@ -50,23 +50,23 @@ pub struct Alias {
 
 /// Where a name leads, before CAA.
 #[derive(Clone, Debug)]
-pub(super) struct Trace {
-    pub(super) verdict: DnsVerdict,
-    pub(super) chain: Vec<Alias>,
-    pub(super) a: Vec<Ipv4Addr>,
-    pub(super) aaaa: Vec<Ipv6Addr>,
+pub(crate) struct Trace {
+    pub(crate) verdict: DnsVerdict,
+    pub(crate) chain: Vec<Alias>,
+    pub(crate) a: Vec<Ipv4Addr>,
+    pub(crate) aaaa: Vec<Ipv6Addr>,
     /// The name that has these addresses: the chain's end.
-    pub(super) end: String,
+    pub(crate) end: String,
     /// Those of them that have to go, where the others point here.
-    pub(super) strays: Vec<IpAddr>,
+    pub(crate) strays: Vec<IpAddr>,
     /// How long caches may keep what was found at the name, in seconds.
-    pub(super) ttl: Option<u32>,
+    pub(crate) ttl: Option<u32>,
     /// Whose fault an error is, where that is clear already.
-    pub(super) fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 }
 
 /// Follows a name and compares where it ends with the edge.
-pub(super) async fn trace(look: &Queries<'_>, name: &DomainName, target: &Target) -> Trace {
+pub(crate) async fn trace(queries: &Queries<'_>, name: &DomainName, target: &Target) -> Trace {
     let mut trace = Trace {
         verdict: DnsVerdict::Right,
         chain: Vec::new(),
@@ -77,21 +77,21 @@ pub(super) async fn trace(look: &Queries<'_>, name: &DomainName, target: &Target
         ttl: None,
         fault: None,
     };
-    trace.verdict = match follow(look, name.as_str(), target, &mut trace).await {
+    trace.verdict = match follow(queries, name.as_str(), target, &mut trace).await {
         Err(verdict) => verdict,
         Ok(end) => {
             trace.end.clone_from(&end);
-            addresses(look, &end, name, target, &mut trace).await
+            addresses(queries, &end, name, target, &mut trace).await
         }
     };
     trace
 }
 
 /// Follows the CNAMEs to the last name. `Err`: the verdict is clear before any address is known.
-async fn follow(look: &Queries<'_>, name: &str, target: &Target, trace: &mut Trace) -> Result<String, DnsVerdict> {
+async fn follow(queries: &Queries<'_>, name: &str, target: &Target, trace: &mut Trace) -> Result<String, DnsVerdict> {
     let mut current = name.to_owned();
     loop {
-        match look.get(&current, Kind::Cname).await {
+        match queries.get(&current, Kind::Cname).await {
             Ok(answer) => {
                 let Some(to) = answer.names().next().map(str::to_owned) else {
                     return Ok(current);
@@ -132,8 +132,14 @@ async fn follow(look: &Queries<'_>, name: &str, target: &Target, trace: &mut Tra
 }
 
 /// Compares the addresses at the chain's end with the edge's.
-async fn addresses(look: &Queries<'_>, end: &str, name: &DomainName, target: &Target, trace: &mut Trace) -> DnsVerdict {
-    let (a, aaaa) = join(look.get(end, Kind::A), look.get(end, Kind::Aaaa)).await;
+async fn addresses(
+    queries: &Queries<'_>,
+    end: &str,
+    name: &DomainName,
+    target: &Target,
+    trace: &mut Trace,
+) -> DnsVerdict {
+    let (a, aaaa) = join(queries.get(end, Kind::A), queries.get(end, Kind::Aaaa)).await;
     let found = [ips(&a), ips(&aaaa)].concat();
     if found.is_empty() {
         // CAs go on with what one of the two gives, so one failure alone is none.
@@ -171,7 +177,7 @@ async fn addresses(look: &Queries<'_>, end: &str, name: &DomainName, target: &Ta
     if foreign.is_empty() {
         return DnsVerdict::Right;
     }
-    let own = own_addresses(look, target).await;
+    let own = own_addresses(queries, target).await;
     let is_foreign = |ip: &IpAddr| !own.found.contains(ip);
     let foreign: Vec<IpAddr> = foreign.into_iter().filter(is_foreign).collect();
     let Some(first) = foreign.first() else {
@@ -223,10 +229,10 @@ impl Own {
     }
 }
 
-async fn own_addresses(look: &Queries<'_>, target: &Target) -> Own {
+async fn own_addresses(queries: &Queries<'_>, target: &Target) -> Own {
     let (a, aaaa) = join(
-        look.get(target.name.as_str(), Kind::A),
-        look.get(target.name.as_str(), Kind::Aaaa),
+        queries.get(target.name.as_str(), Kind::A),
+        queries.get(target.name.as_str(), Kind::Aaaa),
     )
     .await;
     Own {
@@ -268,7 +274,7 @@ fn elsewhere(trace: &Trace) -> DnsVerdict {
     }
 }
 
-pub(super) fn error(name: &str, error: &LookupError) -> DnsVerdict {
+pub(crate) fn error(name: &str, error: &LookupError) -> DnsVerdict {
     DnsVerdict::Error {
         zone: zone_of(name).to_owned(),
         error: error.to_string(),

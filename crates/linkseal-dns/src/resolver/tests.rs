@@ -1,9 +1,7 @@
-//! Tests of [`super`], in a file of their own for their length.
-
 use linkseal_base::shutdown::Tasks;
 
-use super::super::testing::{DnsServer, Failure};
 use super::*;
+use crate::testing::{DnsServer, Failure};
 
 const NAME: &str = "links.customer.example";
 const EDGE: &str = "track.platform.example";
@@ -249,24 +247,4 @@ async fn what_is_no_name_is_an_error_not_a_panic() {
             "{name}"
         );
     }
-}
-
-#[tokio::test]
-async fn a_resolver_that_was_silent_where_another_answered_is_asked_last_for_a_while() {
-    let servers: Vec<SocketAddr> = vec!["192.0.2.1:53".parse().unwrap(), "192.0.2.2:53".parse().unwrap()];
-    let resolver = Resolver::new(ResolverSettings {
-        resolvers: servers.clone(),
-        ..ResolverSettings::default()
-    });
-    let (resolver, now) = (resolver.unwrap(), Instant::now());
-    let first = |now| resolver.in_turn(now)[0].1;
-    assert_eq!(first(now), servers[0]);
-    resolver.answered(1, &[0], now);
-    assert_eq!(first(now), servers[1]);
-    // One question tries it again.
-    assert_eq!((first(now + REST), first(now + REST)), (servers[0], servers[1]));
-    resolver.answered(0, &[], now + REST);
-    assert_eq!(first(now + REST), servers[0]);
-    // Where all are silent, nothing is known of any: a zone may be dead.
-    assert_eq!(first(now + REST * 2), servers[0]);
 }

@@ -1,13 +1,16 @@
 //! DKIM keys at the sending domain (RFC 6376 §3.6): an alias to the platform's key, or the same
 //! key as text. Reported only, never a gate.
 
+mod key;
+
 use serde::{Deserialize, Serialize};
 
-use super::dkim_key::{self, Key};
-use super::lookup::{Answer, Kind, normal, plain};
-use super::near_miss::{self, NearMiss};
-use super::query::Queries;
-use super::record_report::{Hint, Purpose, RecordReport, RecordStatus};
+use self::key::Key;
+use crate::lookup::{Answer, Kind, normal, plain};
+use crate::near_miss::{self, NearMiss};
+use crate::query::Queries;
+use crate::record_report::{Purpose, RecordReport, RecordStatus};
+use linkseal_domain::Text;
 
 /// A DKIM key that customers are asked to publish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,110 +22,110 @@ pub struct Dkim {
 }
 
 /// Checks one key of `domain`.
-pub(super) async fn check(look: &Queries<'_>, domain: &str, wanted: &Dkim) -> RecordReport {
+pub(crate) async fn check(queries: &Queries<'_>, domain: &str, wanted: &Dkim) -> RecordReport {
     let selector = normal(&wanted.selector);
     let host = format!("{selector}._domainkey.{domain}");
     let target = normal(&wanted.cname);
-    let row = RecordReport::new("CNAME", Purpose::Mail, &host, vec![target.clone()]);
-    match look.get(&host, Kind::Cname).await {
+    let report = RecordReport::new("CNAME", Purpose::Mail, &host, vec![target.clone()]);
+    match queries.get(&host, Kind::Cname).await {
         Ok(answer) => {
             let found = answer.names().next().unwrap_or_default().to_owned();
-            let row = row.found([&found], answer.ttl());
-            if found == target || has_our_key(look, &host, &target).await {
-                return row;
+            let report = report.found([&found], answer.ttl());
+            if found == target || has_our_key(queries, &host, &target).await {
+                return report;
             }
-            row.leads_elsewhere(&plain(&found), &target)
+            report.leads_elsewhere(&plain(&found), &target)
         }
-        Err(e) if e.is_absent() => match look.get(&host, Kind::Txt).await {
+        Err(e) if e.is_absent() => match queries.get(&host, Kind::Txt).await {
             // Some providers write the alias's text instead of the alias; some people copy it.
-            Ok(text) if text.texts().any(dkim_key::is_meant) => {
-                let ours = our_key(look, &target).await;
-                judge(row.found(text.texts(), text.ttl()), &text, ours, &target)
+            Ok(text) if text.texts().any(key::is_meant) => {
+                let ours = our_key(queries, &target).await;
+                judge(report.found(text.texts(), text.ttl()), &text, ours, &target)
             }
             Ok(_) => {
-                let as_text = near_miss::target_as_text(look, &host, &target).await;
-                row.without(look, Kind::Cname, &e).await.near(as_text)
+                let as_text = near_miss::target_as_text(queries, &host, &target).await;
+                report.without(queries, Kind::Cname, &e).await.near(as_text)
             }
             Err(_) => {
-                let misplaced = misplaced(look, &selector, domain, &row.host_short).await;
-                row.without(look, Kind::Cname, &e).await.near(misplaced)
+                let misplaced = misplaced(queries, &selector, domain, &report.host_short).await;
+                report.without(queries, Kind::Cname, &e).await.near(misplaced)
             }
         },
-        Err(e) => row.failed(&e),
+        Err(e) => report.failed(&e),
     }
 }
 
 /// Judges keys published as text: one record, readable, and ours.
-fn judge(row: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -> RecordReport {
-    let host = row.host.clone();
-    let keys: Vec<&str> = text.texts().filter(|t| dkim_key::is_meant(t)).collect();
+fn judge(report: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -> RecordReport {
+    let host = report.host.clone();
+    let keys: Vec<&str> = text.texts().filter(|t| key::is_meant(t)).collect();
     let [key] = keys.as_slice() else {
         // What verifiers make of several is undefined (RFC 6376 §3.6.2.2), and servers rotate them.
-        let keep = keys.iter().find(|k| ours.is_some() && dkim_key::read(k).ok() == ours);
+        let keep = keys.iter().find(|k| ours.is_some() && key::read(k).ok() == ours);
         let keep = keep.map_or_else(|| format!("CNAME {target}"), |k| format!("\"{k}\""));
         let n = keys.len();
-        return row.is(
+        return report.is(
             RecordStatus::Wrong,
-            Hint::new(
-                format!("{host} has {n} DKIM records, one is allowed: keep only {keep}."),
-                format!("{host} hat {n} DKIM-Einträge, erlaubt ist einer: Behalten Sie nur {keep}."),
+            Text::new(
+                format!("{host} has {n} DKIM records, but only one is allowed: keep only {keep}."),
+                format!("{host} hat {n} DKIM-Einträge, erlaubt ist nur einer: Behalten Sie nur {keep}."),
             ),
         );
     };
     let replace = || {
-        Hint::new(
+        Text::new(
             format!("Replace it with CNAME {target}."),
             format!("Ersetzen Sie ihn durch CNAME {target}."),
         )
     };
-    match (dkim_key::read(key), ours) {
-        (Err(defect), _) => row.is(RecordStatus::Wrong, defect).also(Some(replace())),
-        (Ok(theirs), Some(ours)) if theirs == ours => row,
-        (Ok(_), Some(_)) => row.is(
+    match (key::read(key), ours) {
+        (Err(defect), _) => report.is(RecordStatus::Wrong, defect).also(Some(replace())),
+        (Ok(theirs), Some(ours)) if theirs == ours => report,
+        (Ok(_), Some(_)) => report.is(
             RecordStatus::Wrong,
-            Hint::new(
-                format!("{host} holds another key as TXT: replace it with CNAME {target}."),
-                format!("{host} enthält einen anderen Schlüssel als TXT: Ersetzen Sie ihn durch CNAME {target}."),
+            Text::new(
+                format!("The TXT record at {host} contains a different key: replace it with CNAME {target}."),
+                format!("Der TXT-Eintrag bei {host} enthält einen anderen Schlüssel: Ersetzen Sie ihn durch CNAME {target}."),
             ),
         ),
-        (Ok(_), None) => row.is(
+        (Ok(_), None) => report.is(
             RecordStatus::NotChecked,
-            Hint::new(
-                format!("{host} holds a key as TXT that cannot be compared now; expected is CNAME {target}."),
-                format!("{host} enthält einen Schlüssel als TXT, der gerade nicht verglichen werden kann; erwartet wird CNAME {target}."),
+            Text::new(
+                format!("The key in the TXT record at {host} cannot be compared at the moment; CNAME {target} is expected."),
+                format!("Der Schlüssel im TXT-Eintrag bei {host} lässt sich derzeit nicht vergleichen; erwartet wird CNAME {target}."),
             ),
         ),
     }
 }
 
 /// The platform's own key. `None`: it cannot be had.
-async fn our_key(look: &Queries<'_>, target: &str) -> Option<Key> {
-    let ours = look.get(target, Kind::Txt).await.ok()?;
-    ours.texts().find_map(|t| dkim_key::read(t).ok())
+async fn our_key(queries: &Queries<'_>, target: &str) -> Option<Key> {
+    let ours = queries.get(target, Kind::Txt).await.ok()?;
+    ours.texts().find_map(|t| key::read(t).ok())
 }
 
 /// Whether the name, through its alias, holds our key and no other.
-async fn has_our_key(look: &Queries<'_>, host: &str, target: &str) -> bool {
-    let (Some(ours), Ok(theirs)) = (our_key(look, target).await, look.get(host, Kind::Txt).await) else {
+async fn has_our_key(queries: &Queries<'_>, host: &str, target: &str) -> bool {
+    let (Some(ours), Ok(theirs)) = (our_key(queries, target).await, queries.get(host, Kind::Txt).await) else {
         return false;
     };
-    let mut keys = theirs.texts().filter(|t| dkim_key::is_meant(t));
-    keys.next().and_then(|k| dkim_key::read(k).ok()) == Some(ours) && keys.next().is_none()
+    let mut keys = theirs.texts().filter(|t| key::is_meant(t));
+    keys.next().and_then(|k| key::read(k).ok()) == Some(ours) && keys.next().is_none()
 }
 
 /// A record that was entered without `_domainkey`, or without its underscore.
-async fn misplaced(look: &Queries<'_>, selector: &str, domain: &str, host_short: &str) -> Option<NearMiss> {
+async fn misplaced(queries: &Queries<'_>, selector: &str, domain: &str, host_short: &str) -> Option<NearMiss> {
     for at in [
         format!("{selector}.{domain}"),
         format!("{selector}.domainkey.{domain}"),
         format!("{selector}_domainkey.{domain}"),
     ] {
         for kind in [Kind::Cname, Kind::Txt] {
-            let Ok(answer) = look.get(&at, kind).await else {
+            let Ok(answer) = queries.get(&at, kind).await else {
                 continue;
             };
             let mut found = answer.records.iter().map(|r| r.data.to_string());
-            if let Some(found) = found.find(|f| kind == Kind::Cname || dkim_key::is_meant(f)) {
+            if let Some(found) = found.find(|f| kind == Kind::Cname || key::is_meant(f)) {
                 return Some(near_miss::elsewhere(&found, &at, host_short));
             }
         }
@@ -132,9 +135,9 @@ async fn misplaced(look: &Queries<'_>, selector: &str, domain: &str, host_short:
 
 #[cfg(test)]
 mod tests {
-    use super::super::lookup::LookupError;
-    use super::super::script::{NEGATIVE_TTL, Script};
     use super::*;
+    use crate::lookup::LookupError;
+    use crate::testing::{NEGATIVE_TTL, Script};
 
     const HOST: &str = "ps1._domainkey.customer.example";
     const TARGET: &str = "ps1.dkim.platform.example";
@@ -145,13 +148,13 @@ mod tests {
         script
     }
 
-    async fn report(script: &Script) -> RecordReport {
+    async fn checked(script: &Script) -> RecordReport {
         let wanted = Dkim {
             selector: "ps1".into(),
             cname: "PS1.dkim.platform.example.".into(),
         };
         script
-            .with_queries(async |look| check(look, "customer.example", &wanted).await)
+            .with_queries(async |queries| check(queries, "customer.example", &wanted).await)
             .await
     }
 
@@ -159,58 +162,58 @@ mod tests {
     async fn an_alias_or_the_same_key_is_right() {
         let alias = script();
         alias.add(HOST, Kind::Cname, TARGET);
-        let row = report(&alias).await;
+        let report = checked(&alias).await;
         assert_eq!(
-            (row.verdict, row.host_short.as_str()),
+            (report.verdict, report.host_short.as_str()),
             (RecordStatus::Ok, "ps1._domainkey")
         );
         let text = script();
         text.add(HOST, Kind::Txt, "v=DKIM1;p=QUJDREVG");
-        assert_eq!(report(&text).await.verdict, RecordStatus::Ok);
+        assert_eq!(checked(&text).await.verdict, RecordStatus::Ok);
         let through = script();
         through.add(HOST, Kind::Cname, "keys.customer.example");
         through.add(HOST, Kind::Txt, "v=DKIM1;p=QUJDREVG");
-        assert_eq!(report(&through).await.verdict, RecordStatus::Ok);
+        assert_eq!(checked(&through).await.verdict, RecordStatus::Ok);
     }
 
     #[tokio::test]
     async fn anything_else_says_what_to_change() {
-        let missing = report(&script()).await;
+        let missing = checked(&script()).await;
         assert_eq!(
             (missing.verdict, missing.ttl),
             (RecordStatus::Missing, Some(NEGATIVE_TTL))
         );
         assert_eq!(
             missing.hint.en,
-            "Create the record ps1._domainkey.customer.example CNAME ps1.dkim.platform.example."
+            "Create the DNS record ps1._domainkey.customer.example CNAME ps1.dkim.platform.example."
         );
 
         let twice = script();
         twice.add("ps1._domainkey.customer.example.customer.example", Kind::Cname, TARGET);
-        let row = report(&twice).await;
+        let report = checked(&twice).await;
         assert!(
-            row.hint.en.contains("enter only ps1._domainkey as the host"),
+            report.hint.en.contains("enter only ps1._domainkey as the host"),
             "{}",
-            row.hint.en
+            report.hint.en
         );
 
         let no_dot = script();
         no_dot.add(HOST, Kind::Cname, "ps1.dkim.platform.example.customer.example");
-        let row = report(&no_dot).await;
-        assert_eq!(row.verdict, RecordStatus::Wrong);
-        assert!(row.hint.de.contains("Punkt am Ende"), "{}", row.hint.de);
+        let report = checked(&no_dot).await;
+        assert_eq!(report.verdict, RecordStatus::Wrong);
+        assert!(report.hint.de.contains("Punkt am Ende"), "{}", report.hint.de);
 
         let other = script();
         other.add(HOST, Kind::Txt, "v=DKIM1; p=T1RIRVI=");
-        assert_eq!(report(&other).await.verdict, RecordStatus::Wrong);
+        assert_eq!(checked(&other).await.verdict, RecordStatus::Wrong);
 
         let revoked = script();
         revoked.add(HOST, Kind::Txt, "v=DKIM1; p=");
-        assert_eq!(report(&revoked).await.verdict, RecordStatus::Wrong);
+        assert_eq!(checked(&revoked).await.verdict, RecordStatus::Wrong);
 
         let failing = script();
         failing.fail(HOST, Kind::Cname, LookupError::Refused { text: None });
-        assert_eq!(report(&failing).await.verdict, RecordStatus::Error);
+        assert_eq!(checked(&failing).await.verdict, RecordStatus::Error);
     }
 
     #[tokio::test]
@@ -218,7 +221,7 @@ mod tests {
         let ours_fails = Script::new();
         ours_fails.fail(TARGET, Kind::Txt, LookupError::Timeout);
         ours_fails.add(HOST, Kind::Txt, "v=DKIM1; p=QUJDREVG");
-        assert_eq!(report(&ours_fails).await.verdict, RecordStatus::NotChecked);
+        assert_eq!(checked(&ours_fails).await.verdict, RecordStatus::NotChecked);
     }
 
     #[tokio::test]
@@ -229,9 +232,9 @@ mod tests {
         for texts in [[old, ours], [ours, old]] {
             let script = script();
             texts.iter().for_each(|t| script.add(HOST, Kind::Txt, t));
-            let row = report(&script).await;
-            assert_eq!(row.verdict, RecordStatus::Wrong);
-            hints.push(row.hint.en);
+            let report = checked(&script).await;
+            assert_eq!(report.verdict, RecordStatus::Wrong);
+            hints.push(report.hint.en);
         }
         assert_eq!(hints[0], hints[1]);
         assert!(
@@ -242,12 +245,12 @@ mod tests {
         let beside = script();
         beside.add(HOST, Kind::Txt, "an unrelated note");
         beside.add(HOST, Kind::Txt, ours);
-        assert_eq!(report(&beside).await.verdict, RecordStatus::Ok);
+        assert_eq!(checked(&beside).await.verdict, RecordStatus::Ok);
         let through = script();
         through.add(HOST, Kind::Cname, "keys.customer.example");
         through.add(HOST, Kind::Txt, old);
         through.add(HOST, Kind::Txt, ours);
-        assert_eq!(report(&through).await.verdict, RecordStatus::Wrong);
+        assert_eq!(checked(&through).await.verdict, RecordStatus::Wrong);
     }
 
     #[tokio::test]
@@ -255,17 +258,17 @@ mod tests {
         for (text, word) in [
             ("v=DKIM1\\; k=rsa\\; p=QUJDREVG", "backslash"),
             ("\"v=DKIM1; p=QUJDREVG\"", "quotation marks"),
-            ("v=DKIM1; k=ed25519; p=QUJDREVG", "another key"),
+            ("v=DKIM1; k=ed25519; p=QUJDREVG", "a different key"),
             ("v=DKIM1; h=sha1; p=QUJDREVG", "SHA-256"),
         ] {
             let script = script();
             script.add(HOST, Kind::Txt, text);
-            let row = report(&script).await;
+            let report = checked(&script).await;
             assert_eq!(
-                (row.verdict, row.found.as_slice()),
+                (report.verdict, report.found.as_slice()),
                 (RecordStatus::Wrong, [text.to_owned()].as_slice())
             );
-            assert!(row.hint.en.contains(word), "{text}: {}", row.hint.en);
+            assert!(report.hint.en.contains(word), "{text}: {}", report.hint.en);
         }
     }
 
@@ -282,20 +285,16 @@ mod tests {
             (
                 no_domainkey,
                 TARGET,
-                "at ps1.customer.example: the host has to be ps1._domainkey",
+                "at ps1.customer.example, but the host must be ps1._domainkey",
             ),
-            (
-                no_underscore,
-                "v=DKIM1; p=QUJDREVG",
-                "the host has to be ps1._domainkey",
-            ),
+            (no_underscore, "v=DKIM1; p=QUJDREVG", "the host must be ps1._domainkey"),
         ] {
-            let row = report(&script).await;
+            let report = checked(&script).await;
             assert_eq!(
-                (row.verdict, row.found),
+                (report.verdict, report.found),
                 (RecordStatus::Missing, vec![found.to_owned()])
             );
-            assert!(row.hint.en.contains(word), "{}", row.hint.en);
+            assert!(report.hint.en.contains(word), "{}", report.hint.en);
         }
     }
 }

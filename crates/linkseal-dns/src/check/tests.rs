@@ -2,11 +2,11 @@
 
 use prometheus::Registry;
 
-use super::super::cname_chain::Target;
-use super::super::lookup::LookupError;
-use super::super::script::{NEGATIVE_TTL, Script, TTL};
-use super::super::{Resolver, ResolverSettings};
 use super::*;
+use crate::check::cname_chain::Target;
+use crate::lookup::LookupError;
+use crate::testing::{NEGATIVE_TTL, Script, TTL};
+use crate::{Resolver, ResolverSettings};
 
 const NAME: &str = "links.customer.example";
 const EDGE: &str = "track.platform.example";

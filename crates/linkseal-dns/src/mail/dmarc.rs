@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::lookup::{Kind, LookupError, zone_of};
-use super::near_miss::{self, Family, NearMiss};
-use super::query::Queries;
-use super::record_report::{Hint, Purpose, RecordReport, RecordStatus};
+use crate::lookup::{Kind, LookupError, zone_of};
+use crate::near_miss::{self, Family, NearMiss};
+use crate::query::Queries;
+use crate::record_report::{Purpose, RecordReport, RecordStatus};
+use linkseal_domain::Text;
 
 /// The policy that is asked for, at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,51 +34,51 @@ impl DmarcWanted {
 }
 
 /// Checks the policy that receivers apply to mail from `domain`.
-pub(super) async fn check(look: &Queries<'_>, domain: &str, wanted: DmarcWanted) -> RecordReport {
+pub(crate) async fn check(queries: &Queries<'_>, domain: &str, wanted: DmarcWanted) -> RecordReport {
     let host = format!("_dmarc.{domain}");
-    let row = RecordReport::new(
+    let report = RecordReport::new(
         "TXT",
         Purpose::Mail,
         &host,
         vec![format!("v=DMARC1; p={}", wanted.policy())],
     );
-    let (own, near) = match published(look, &host).await {
-        Ok(p) if !p.texts.is_empty() => return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, false),
+    let (own, near) = match published(queries, &host).await {
+        Ok(p) if !p.texts.is_empty() => return judge(report.found(&p.texts, p.ttl), &p.texts, wanted, false),
         Ok(p) => (LookupError::NoData { ttl: p.ttl }, p.near),
         Err(e) if e.is_absent() => (e, None),
-        Err(e) => return row.failed(&e),
+        Err(e) => return report.failed(&e),
     };
     // Without one of its own, the organizational domain's holds (RFC 7489 §6.6.3).
     let organization = zone_of(domain);
     if organization != domain {
         let inherited = format!("_dmarc.{organization}");
-        match published(look, &inherited).await {
+        match published(queries, &inherited).await {
             // Receivers take none of several (§6.6.3): that is to be put right where they are.
             Ok(p) if p.texts.len() > 1 => {
-                let row = RecordReport::new("TXT", Purpose::Mail, &inherited, row.expected);
-                return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, true);
+                let report = RecordReport::new("TXT", Purpose::Mail, &inherited, report.expected);
+                return judge(report.found(&p.texts, p.ttl), &p.texts, wanted, true);
             }
-            Ok(p) if !p.texts.is_empty() => return judge(row.found(&p.texts, p.ttl), &p.texts, wanted, true),
-            Err(e) if !e.is_absent() => return row.failed(&e),
+            Ok(p) if !p.texts.is_empty() => return judge(report.found(&p.texts, p.ttl), &p.texts, wanted, true),
+            Err(e) if !e.is_absent() => return report.failed(&e),
             Ok(_) | Err(_) => {}
         }
     }
     let near = match near {
         Some(near) => Some(near),
-        None => misplaced(look, domain, &row.host_short).await,
+        None => misplaced(queries, domain, &report.host_short).await,
     };
-    row.without(look, Kind::Txt, &own).await.near(near)
+    report.without(queries, Kind::Txt, &own).await.near(near)
 }
 
 /// A record that was entered at the domain itself, or without the underscore.
-async fn misplaced(look: &Queries<'_>, domain: &str, host_short: &str) -> Option<NearMiss> {
+async fn misplaced(queries: &Queries<'_>, domain: &str, host_short: &str) -> Option<NearMiss> {
     for at in [
         domain.to_owned(),
         format!("dmarc.{domain}"),
         format!("_dmark.{domain}"),
         format!("_dmarc.www.{domain}"),
     ] {
-        let Ok(answer) = look.get(&at, Kind::Txt).await else {
+        let Ok(answer) = queries.get(&at, Kind::Txt).await else {
             continue;
         };
         if let Some(found) = answer.texts().find(|t| Family::Dmarc.is_meant(t)) {
@@ -96,8 +97,8 @@ struct Published {
     ttl: Option<u32>,
 }
 
-async fn published(look: &Queries<'_>, name: &str) -> Result<Published, LookupError> {
-    let answer = look.get(name, Kind::Txt).await?;
+async fn published(queries: &Queries<'_>, name: &str) -> Result<Published, LookupError> {
+    let answer = queries.get(name, Kind::Txt).await?;
     // The version comes first, in this very case (RFC 7489 §6.3).
     let is_dmarc = |t: &&str| {
         let version = t.split(';').next().unwrap_or_default();
@@ -114,49 +115,49 @@ async fn published(look: &Queries<'_>, name: &str) -> Result<Published, LookupEr
     })
 }
 
-fn judge(row: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {
-    let (host, asked) = (row.host.clone(), wanted.policy());
+fn judge(report: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {
+    let (host, asked) = (report.host.clone(), wanted.policy());
     let [text] = texts else {
         // The strictest they have, so that nothing of it is lost.
         let strictest = texts.iter().filter(|t| policy(t, inherited) >= Some(wanted));
         let keep = strictest.max_by_key(|t| policy(t, inherited)).cloned();
-        let row = RecordReport {
-            expected: keep.map_or(row.expected, |keep| vec![keep]),
-            ..row
+        let report = RecordReport {
+            expected: keep.map_or(report.expected, |keep| vec![keep]),
+            ..report
         };
-        return row.is(
+        return report.is(
             RecordStatus::Wrong,
-            Hint::new(
+            Text::new(
                 format!(
-                    "There are {} DMARC records, one is allowed: keep one at {host}.",
+                    "There are {} DMARC records, but only one is allowed: keep one at {host}.",
                     texts.len()
                 ),
                 format!(
-                    "Es gibt {} DMARC-Einträge, erlaubt ist einer: Behalten Sie einen bei {host}.",
+                    "Es gibt {} DMARC-Einträge, erlaubt ist nur einer: Behalten Sie einen bei {host}.",
                     texts.len()
                 ),
             ),
         );
     };
     match policy(text, inherited) {
-        None => row.is(
+        None => report.is(
             RecordStatus::Wrong,
-            Hint::new(
+            Text::new(
                 format!("The DMARC record has no valid policy: set p={asked} at {host}."),
                 format!("Der DMARC-Eintrag hat keine gültige Richtlinie: Setzen Sie p={asked} bei {host}."),
             ),
         ),
         Some(policy) if policy < wanted && policy.policy() != asked => {
             let found = policy.policy();
-            row.is(
+            report.is(
                 RecordStatus::Wrong,
-                Hint::new(
-                    format!("The DMARC policy is p={found}, asked for is at least p={asked}: change it at {host}."),
-                    format!("Die DMARC-Richtlinie ist p={found}, gefordert ist mindestens p={asked}: Ändern Sie sie bei {host}."),
+                Text::new(
+                    format!("The DMARC policy is p={found}, but at least p={asked} is required: change it at {host}."),
+                    format!("Die DMARC-Richtlinie ist p={found}, erforderlich ist mindestens p={asked}: Ändern Sie sie bei {host}."),
                 ),
             )
         }
-        Some(_) => row,
+        Some(_) => report,
     }
 }
 
@@ -183,12 +184,12 @@ fn policy(text: &str, inherited: bool) -> Option<DmarcWanted> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::Script;
     use super::*;
+    use crate::testing::Script;
 
-    async fn report(script: &Script, domain: &str, wanted: DmarcWanted) -> RecordReport {
+    async fn checked(script: &Script, domain: &str, wanted: DmarcWanted) -> RecordReport {
         script
-            .with_queries(async |look| check(look, domain, wanted).await)
+            .with_queries(async |queries| check(queries, domain, wanted).await)
             .await
     }
 
@@ -228,8 +229,8 @@ mod tests {
             for text in &texts {
                 script.add("_dmarc.customer.example", Kind::Txt, text);
             }
-            let row = report(&script, "customer.example", wanted).await;
-            assert_eq!(row.verdict, verdict, "{texts:?} {wanted:?}: {}", row.hint.en);
+            let report = checked(&script, "customer.example", wanted).await;
+            assert_eq!(report.verdict, verdict, "{texts:?} {wanted:?}: {}", report.hint.en);
         }
     }
 
@@ -238,19 +239,19 @@ mod tests {
         let script = Script::new();
         script.add("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=reject; sp=none");
         assert_eq!(
-            report(&script, "mail.customer.example", DmarcWanted::Present)
+            checked(&script, "mail.customer.example", DmarcWanted::Present)
                 .await
                 .verdict,
             RecordStatus::Ok
         );
-        let row = report(&script, "mail.customer.example", DmarcWanted::Quarantine).await;
+        let report = checked(&script, "mail.customer.example", DmarcWanted::Quarantine).await;
         assert_eq!(
-            (row.verdict, row.host.as_str()),
+            (report.verdict, report.host.as_str()),
             (RecordStatus::Wrong, "_dmarc.mail.customer.example")
         );
         script.add("_dmarc.mail.customer.example", Kind::Txt, "v=DMARC1; p=reject");
         assert_eq!(
-            report(&script, "mail.customer.example", DmarcWanted::Reject)
+            checked(&script, "mail.customer.example", DmarcWanted::Reject)
                 .await
                 .verdict,
             RecordStatus::Ok
@@ -266,16 +267,16 @@ mod tests {
             Kind::Txt,
             "v=DMARC1; p=reject; rua=mailto:a@customer.example",
         );
-        let row = report(&script, "mail.customer.example", DmarcWanted::Present).await;
+        let report = checked(&script, "mail.customer.example", DmarcWanted::Present).await;
         assert_eq!(
-            (row.verdict, row.host.as_str()),
+            (report.verdict, report.host.as_str()),
             (RecordStatus::Wrong, "_dmarc.customer.example")
         );
-        assert_eq!(row.expected, ["v=DMARC1; p=reject; rua=mailto:a@customer.example"]);
+        assert_eq!(report.expected, ["v=DMARC1; p=reject; rua=mailto:a@customer.example"]);
         assert!(
-            row.hint.en.contains("keep one at _dmarc.customer.example"),
+            report.hint.en.contains("keep one at _dmarc.customer.example"),
             "{}",
-            row.hint.en
+            report.hint.en
         );
     }
 
@@ -287,12 +288,12 @@ mod tests {
             Kind::Txt,
             LookupError::ServFail { text: None },
         );
-        let row = report(&script, "mail.customer.example", DmarcWanted::Present).await;
-        assert_eq!(row.verdict, RecordStatus::Error);
+        let report = checked(&script, "mail.customer.example", DmarcWanted::Present).await;
+        assert_eq!(report.verdict, RecordStatus::Error);
         assert!(
-            row.hint.en.contains("customer.example fail (SERVFAIL)"),
+            report.hint.en.contains("customer.example fail (SERVFAIL)"),
             "{}",
-            row.hint.en
+            report.hint.en
         );
     }
 
@@ -304,27 +305,19 @@ mod tests {
             ("_dmarc.customer.example", "v=DMARC1 p=none", "semicolon"),
             ("_dmarc.customer.example", "V=DMARC1; p=none", "upper and lower case"),
             ("_dmarc.customer.example", " v=DMARC1; p=none", "begins with a space"),
-            ("customer.example", "v=DMARC1; p=none", "the host has to be _dmarc"),
-            (
-                "_dmark.customer.example",
-                "v=DMARC1; p=none",
-                "the host has to be _dmarc",
-            ),
-            (
-                "dmarc.customer.example",
-                "v=DMARC1; p=none",
-                "the host has to be _dmarc",
-            ),
+            ("customer.example", "v=DMARC1; p=none", "the host must be _dmarc"),
+            ("_dmark.customer.example", "v=DMARC1; p=none", "the host must be _dmarc"),
+            ("dmarc.customer.example", "v=DMARC1; p=none", "the host must be _dmarc"),
         ] {
             let script = Script::new();
             script.add(at, Kind::Txt, text);
-            let row = report(&script, "customer.example", DmarcWanted::Present).await;
+            let report = checked(&script, "customer.example", DmarcWanted::Present).await;
             assert_eq!(
-                (row.verdict, row.found),
+                (report.verdict, report.found),
                 (RecordStatus::Missing, vec![text.to_owned()]),
                 "{text}"
             );
-            assert!(row.hint.en.contains(word), "{text}: {}", row.hint.en);
+            assert!(report.hint.en.contains(word), "{text}: {}", report.hint.en);
         }
     }
 
@@ -333,7 +326,7 @@ mod tests {
         let script = Script::new();
         script.fail("_dmarc.customer.example", Kind::Txt, LookupError::Timeout);
         assert_eq!(
-            report(&script, "customer.example", DmarcWanted::Present).await.verdict,
+            checked(&script, "customer.example", DmarcWanted::Present).await.verdict,
             RecordStatus::Error
         );
     }

@@ -5,15 +5,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A term that receivers can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Term<'a> {
+pub(crate) struct Term<'a> {
     /// As published.
-    pub(super) text: &'a str,
-    pub(super) kind: Kind<'a>,
+    pub(crate) text: &'a str,
+    pub(crate) kind: Kind<'a>,
 }
 
 /// What a term says, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     All,
     Include {
         target: &'a str,
@@ -42,7 +42,7 @@ pub(super) enum Kind<'a> {
 }
 
 /// The terms of a record, in their order; an error is the first that receivers cannot read.
-pub(super) fn terms(record: &str) -> Vec<Result<Term<'_>, &str>> {
+pub(crate) fn terms(record: &str) -> Vec<Result<Term<'_>, &str>> {
     let texts = record.split(' ').filter(|t| !t.is_empty()).skip(1);
     let mut seen = Vec::new();
     let read = texts.map(|text| {
@@ -60,7 +60,7 @@ pub(super) fn terms(record: &str) -> Vec<Result<Term<'_>, &str>> {
 }
 
 /// One term. `None`: receivers cannot read it.
-pub(super) fn term(text: &str) -> Option<Term<'_>> {
+pub(crate) fn term(text: &str) -> Option<Term<'_>> {
     kind(text).map(|kind| Term { text, kind })
 }
 

@@ -2,59 +2,59 @@
 
 use futures_util::future::{join, join_all};
 
-use super::lookup::{Kind, LookupError, is_name, normal};
-use super::query::Queries;
-use super::spf_term::{Kind as Term, terms};
+use crate::lookup::{Kind, LookupError, is_name, normal};
+use crate::mail::spf::term::{Kind as Term, terms};
+use crate::query::Queries;
 
 /// The look-ups a receiver makes before it gives up (§4.6.4).
-pub(super) const MAX_LOOKUPS: usize = 10;
+pub(crate) const MAX_LOOKUPS: usize = 10;
 /// How many of them may find nothing (§4.6.4).
-pub(super) const MAX_VOIDS: usize = 2;
+pub(crate) const MAX_VOIDS: usize = 2;
 /// How many mail hosts an `mx` may lead to (§4.6.4).
 const MAX_EXCHANGES: usize = 10;
 
 /// What following a record came to.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
-    pub(super) lookups: usize,
+pub(crate) struct Walk {
+    pub(crate) lookups: usize,
     /// The names of the look-ups that find nothing.
-    pub(super) voids: Vec<String>,
+    pub(crate) voids: Vec<String>,
     /// The names whose records were read, or should have been.
-    pub(super) reached: Vec<String>,
+    pub(crate) reached: Vec<String>,
     /// Whether mail that the include asked for lets pass, passes.
-    pub(super) included: bool,
+    pub(crate) included: bool,
     /// An include that has no single valid record: a permanent error (§5.2).
-    pub(super) broken: Option<String>,
+    pub(crate) broken: Option<String>,
     /// An `mx` with too many hosts: a permanent error, too.
-    pub(super) crowded: Option<String>,
+    pub(crate) crowded: Option<String>,
     /// A name whose servers fail, and how.
-    pub(super) failed: Option<(String, LookupError)>,
+    pub(crate) failed: Option<(String, LookupError)>,
 }
 
 impl Walk {
     /// Whether receivers ignore the record for good, whatever it says.
-    pub(super) fn is_ignored(&self) -> bool {
+    pub(crate) fn is_ignored(&self) -> bool {
         self.lookups > MAX_LOOKUPS || self.voids.len() > MAX_VOIDS || self.broken.is_some() || self.crowded.is_some()
     }
 }
 
 /// The SPF records among the texts of a name (§4.5).
-pub(super) async fn records(look: &Queries<'_>, name: &str) -> Result<Vec<String>, LookupError> {
-    let answer = look.get(name, Kind::Txt).await?;
+pub(crate) async fn records(queries: &Queries<'_>, name: &str) -> Result<Vec<String>, LookupError> {
+    let answer = queries.get(name, Kind::Txt).await?;
     Ok(answer.texts().filter(|t| is_record(t)).map(printable).collect())
 }
 
-pub(super) fn is_record(text: &str) -> bool {
+pub(crate) fn is_record(text: &str) -> bool {
     text.split(' ').next().is_some_and(|v| v.eq_ignore_ascii_case("v=spf1"))
 }
 
 /// Texts come from anywhere and go into sentences.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Follows `record` as it stands at `domain`, looking for an include of `ours`.
-pub(super) async fn walk(look: &Queries<'_>, domain: &str, record: &str, ours: &str) -> Walk {
+pub(crate) async fn walk(queries: &Queries<'_>, domain: &str, record: &str, ours: &str) -> Walk {
     let mut walk = Walk::default();
     let mut hosts = Vec::new();
     let mut waiting = vec![Level {
@@ -80,7 +80,7 @@ pub(super) async fn walk(look: &Queries<'_>, domain: &str, record: &str, ours: &
                 walk.broken.get_or_insert(target);
                 continue;
             }
-            match records(look, &target).await {
+            match records(queries, &target).await {
                 Ok(texts) => match texts.as_slice() {
                     [text] if terms(text).iter().all(Result::is_ok) => waiting.push(Level {
                         domain: target,
@@ -103,7 +103,7 @@ pub(super) async fn walk(look: &Queries<'_>, domain: &str, record: &str, ours: &
             break;
         }
     }
-    for (host, found) in join_all(hosts.into_iter().map(|h| found(look, h))).await {
+    for (host, found) in join_all(hosts.into_iter().map(|h| found(queries, h))).await {
         match found {
             Found::Nothing => walk.voids.push(host),
             Found::TooMuch => walk.crowded = Some(host),
@@ -121,7 +121,7 @@ struct Level {
 }
 
 /// A look-up that a record asks for.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Of another record.
     Record { target: String, passes: bool },
     /// Of hosts; `None`: those of the domain itself.
@@ -146,7 +146,7 @@ impl Step {
 
 /// The look-ups of a record. What follows `all` is never read (§5.1), nor a redirect beside one,
 /// wherever it stands (§6.1).
-pub(super) fn steps(record: &str) -> Vec<Step> {
+pub(crate) fn steps(record: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut redirect = None;
     for term in terms(record).into_iter().flatten() {
@@ -176,17 +176,17 @@ enum Found {
     Something,
 }
 
-async fn found(look: &Queries<'_>, (name, mx): (String, bool)) -> (String, Found) {
+async fn found(queries: &Queries<'_>, (name, mx): (String, bool)) -> (String, Found) {
     let found = if !is_name(&name) {
         Found::Nothing
     } else if mx {
-        match look.get(&name, Kind::Mx).await {
+        match queries.get(&name, Kind::Mx).await {
             Ok(answer) if answer.records.len() > MAX_EXCHANGES => Found::TooMuch,
             Err(e) if e.is_absent() => Found::Nothing,
             _ => Found::Something,
         }
     } else {
-        let (a, aaaa) = join(look.get(&name, Kind::A), look.get(&name, Kind::Aaaa)).await;
+        let (a, aaaa) = join(queries.get(&name, Kind::A), queries.get(&name, Kind::Aaaa)).await;
         let absent = [a, aaaa].iter().all(|r| r.as_ref().is_err_and(LookupError::is_absent));
         if absent { Found::Nothing } else { Found::Something }
     };

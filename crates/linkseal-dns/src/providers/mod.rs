@@ -3,11 +3,13 @@
 //! The names of the servers are those the hosts assign; the steps follow the hosts' own help
 //! pages and stay general enough to outlive a new coat of paint.
 
+mod table;
+
 use serde::Serialize;
 
-use super::cdn::ends_in;
-use super::provider_table::PROVIDERS;
-use super::record_report::Hint;
+use self::table::{PROVIDERS, Provider};
+use crate::lookup::ends_in;
+use linkseal_domain::Text;
 
 /// The host of a zone, as a report shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -17,30 +19,19 @@ pub struct ProviderHelp {
     /// Where to sign in, or to edit this very zone.
     pub url: String,
     /// Where to click.
-    pub steps: Hint,
+    pub steps: Text,
 }
 
 /// The host of `zone`, whose name servers these are. `None`: not one of those known here.
-pub(super) fn detect<'a>(zone: &str, name_servers: impl Iterator<Item = &'a str>) -> Option<ProviderHelp> {
+pub(crate) fn detect<'a>(zone: &str, name_servers: impl Iterator<Item = &'a str>) -> Option<ProviderHelp> {
     let provider = name_servers
         .into_iter()
         .find_map(|ns| PROVIDERS.iter().find(|p| p.serves(ns)))?;
     Some(ProviderHelp {
         name: provider.name,
         url: provider.url.replace("{zone}", zone),
-        steps: Hint::new(provider.en, provider.de),
+        steps: Text::new(provider.en, provider.de),
     })
-}
-
-/// A host of zones.
-pub(super) struct Provider {
-    pub(super) name: &'static str,
-    /// `{zone}` stands for the zone.
-    pub(super) url: &'static str,
-    /// Its name servers: `*.` is any name below, `*` in a label anything, `#` a number.
-    pub(super) servers: &'static [&'static str],
-    pub(super) en: &'static str,
-    pub(super) de: &'static str,
 }
 
 impl Provider {

@@ -3,17 +3,19 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 
-use super::super::script::Script;
-use super::super::spf_term;
-use super::super::spf_walk::steps;
 use super::*;
+use crate::mail::spf::term;
+use crate::mail::spf::walk::steps;
+use crate::testing::Script;
 
 const DOMAIN: &str = "customer.example";
 const OURS: &str = "spf.platform.example";
 
 async fn report(script: &Script) -> RecordReport {
     script.add(OURS, Kind::Txt, "v=spf1 ip4:192.0.2.0/24 -all");
-    script.with_queries(async |look| check(look, DOMAIN, OURS).await).await
+    script
+        .with_queries(async |queries| check(queries, DOMAIN, OURS).await)
+        .await
 }
 
 /// Names that records may refer to.
@@ -222,7 +224,7 @@ async fn near_misses_are_shown() {
         script.add(DOMAIN, Kind::Txt, text);
         let row = report(&script).await;
         assert_eq!((row.verdict, row.found), (RecordStatus::Missing, vec![text.to_owned()]));
-        assert!(row.hint.en.starts_with("Create the record"), "{}", row.hint.en);
+        assert!(row.hint.en.starts_with("Create the DNS record"), "{}", row.hint.en);
     }
 }
 
@@ -231,16 +233,16 @@ async fn a_suggestion_stays_within_the_limits_and_loses_no_sender_without_a_word
     let ten = "v=spf1 a mx a:1.example a:2.example a:3.example a:4.example mx:5.example a:6.example exists:e.example include:v1.example -all";
     for (texts, says, expected) in [
         // One more than ten: addresses stand in for hosts.
-        (vec![ten], "stand in its place", None),
+        (vec![ten], "was replaced with its addresses", None),
         // No more than ten, were it not for hosts that do not exist.
         (
             vec!["v=spf1 a:g1.example a:g2.example a:g3.example mx -all"],
-            "there is no such host: a:g1.example",
+            "these hosts do not exist: a:g1.example",
             Some("v=spf1 include:spf.platform.example mx -all"),
         ),
         (
             vec!["v=spf1 include:spf.platform.example mx mx:many.example -all"],
-            "which are more than 10",
+            "which has more than 10 mail servers",
             None,
         ),
         (
@@ -290,7 +292,7 @@ async fn a_suggestion_stays_within_the_limits_and_loses_no_sender_without_a_word
         ),
         (
             vec!["v=spf1 mx -all", "v=spf1 a ?all"],
-            "ends in ?all, the milder",
+            "ends in ?all, the less strict",
             Some("v=spf1 include:spf.platform.example mx a ?all"),
         ),
         (
@@ -350,7 +352,7 @@ async fn where_nothing_can_be_suggested_the_costs_are_named() {
     script.add(DOMAIN, Kind::Txt, &format!("{record} -all"));
     let row = report(&script).await;
     assert_eq!((row.verdict, row.expected.len()), (RecordStatus::Wrong, 0));
-    for says in ["would need 11 DNS look-ups", "include:s3.example (1)"] {
+    for says in ["would need 11 DNS lookups", "include:s3.example (1)"] {
         assert!(row.hint.en.contains(says), "{}", row.hint.en);
     }
 }
@@ -364,7 +366,7 @@ async fn an_include_inside_another_is_not_counted_twice() {
     assert!(
         row.hint
             .en
-            .contains("another include contains it: include:_spf.other.example"),
+            .contains("another include already contains it: include:_spf.other.example"),
         "{}",
         row.hint.en
     );
@@ -382,18 +384,18 @@ async fn failures_are_laid_on_whose_they_are() {
     let fails = |name: &'static str| move |script: &Script| script.fail(name, Kind::Txt, servfail());
     type Change = Box<dyn Fn(&Script)>;
     let cases: [(&str, Change, RecordStatus, &str); 5] = [
-        ("", Box::new(fails(OURS)), RecordStatus::NotChecked, "not your fault"),
+        ("", Box::new(fails(OURS)), RecordStatus::NotChecked, "our own record"),
         (
             "",
             Box::new(|script| script.fail(OURS, Kind::Txt, LookupError::NxDomain { ttl: None })),
             RecordStatus::NotChecked,
-            "not your fault",
+            "our own record",
         ),
         (
             " include:v1.example",
             Box::new(fails("v1.example")),
             RecordStatus::Error,
-            "The DNS servers of v1.example fail (SERVFAIL), to which the SPF record of customer.example refers",
+            "The DNS servers of v1.example fail (SERVFAIL), and the SPF record of customer.example refers to them",
         ),
         (
             " include:deep.example",
@@ -405,7 +407,7 @@ async fn failures_are_laid_on_whose_they_are() {
             " include:s.customer.example",
             Box::new(fails("s.customer.example")),
             RecordStatus::Error,
-            "The DNS servers of customer.example fail (SERVFAIL): ask your DNS provider.",
+            "The DNS servers of customer.example fail (SERVFAIL). Contact your DNS provider.",
         ),
     ];
     for (term, change, verdict, says) in cases {
@@ -413,7 +415,9 @@ async fn failures_are_laid_on_whose_they_are() {
         script.add(OURS, Kind::Txt, "v=spf1 ip4:192.0.2.0/24 -all");
         script.add(DOMAIN, Kind::Txt, &format!("v=spf1 include:{OURS}{term} -all"));
         change(&script);
-        let row = script.with_queries(async |look| check(look, DOMAIN, OURS).await).await;
+        let row = script
+            .with_queries(async |queries| check(queries, DOMAIN, OURS).await)
+            .await;
         assert_eq!(row.verdict, verdict, "{term}: {}", row.hint.en);
         assert!(row.hint.en.contains(says), "{term}: {}", row.hint.en);
         assert!(!row.hint.en.contains("emove spf.platform"), "{}", row.hint.en);
@@ -438,19 +442,19 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn result(look: &Queries<'_>, ip: IpAddr) -> Mail {
+    async fn result(queries: &Queries<'_>, ip: IpAddr) -> Mail {
         let mut receiver = Self { lookups: 0, voids: 0 };
-        receiver.check_host(look, DOMAIN.to_owned(), ip).await
+        receiver.check_host(queries, DOMAIN.to_owned(), ip).await
     }
 
     fn check_host<'a>(
         &'a mut self,
-        look: &'a Queries<'_>,
+        queries: &'a Queries<'_>,
         domain: String,
         ip: IpAddr,
     ) -> Pin<Box<dyn Future<Output = Mail> + 'a>> {
         Box::pin(async move {
-            let Ok(answer) = look.get(&domain, Kind::Txt).await else {
+            let Ok(answer) = queries.get(&domain, Kind::Txt).await else {
                 return Mail::None;
             };
             let texts: Vec<&str> = answer
@@ -462,7 +466,7 @@ impl Receiver {
             };
             let mut redirect = None;
             for word in text.split(' ').skip(1).filter(|w| !w.is_empty()) {
-                let Some(term) = spf_term::term(word) else {
+                let Some(term) = term::term(word) else {
                     return Mail::Error;
                 };
                 if let Term::Redirect { target } = term.kind {
@@ -481,19 +485,19 @@ impl Receiver {
                         let net = value.parse::<ipnet::IpNet>().ok();
                         net.map_or_else(|| value.parse() == Ok(ip), |n| n.contains(&ip))
                     }
-                    Term::Include { target, .. } => match self.check_host(look, target.to_owned(), ip).await {
+                    Term::Include { target, .. } => match self.check_host(queries, target.to_owned(), ip).await {
                         Mail::Pass => true,
                         Mail::Error | Mail::None => return Mail::Error,
                         _ => false,
                     },
                     Term::Hosts { mx, name, .. } => {
                         let name = name.map_or_else(|| domain.clone(), str::to_owned);
-                        let Some(addresses) = self.hosts(look, &name, mx).await else {
+                        let Some(addresses) = self.hosts(queries, &name, mx).await else {
                             return Mail::Error;
                         };
                         addresses.contains(&ip)
                     }
-                    Term::Exists { target } => look.get(target, Kind::A).await.is_ok(),
+                    Term::Exists { target } => queries.get(target, Kind::A).await.is_ok(),
                     _ => false,
                 };
                 if matches {
@@ -507,7 +511,7 @@ impl Receiver {
             }
             let Some(target) = redirect else { return Mail::Neutral };
             self.lookups += 1;
-            match self.check_host(look, target, ip).await {
+            match self.check_host(queries, target, ip).await {
                 Mail::None => Mail::Error,
                 result => result,
             }
@@ -515,10 +519,10 @@ impl Receiver {
     }
 
     /// The addresses of a host, or of a domain's mail hosts. `None`: too many of these.
-    async fn hosts(&mut self, look: &Queries<'_>, name: &str, mx: bool) -> Option<Vec<IpAddr>> {
+    async fn hosts(&mut self, queries: &Queries<'_>, name: &str, mx: bool) -> Option<Vec<IpAddr>> {
         let mut hosts = vec![name.to_owned()];
         if mx {
-            let answer = look.get(name, Kind::Mx).await.unwrap_or_default();
+            let answer = queries.get(name, Kind::Mx).await.unwrap_or_default();
             let exchanges = answer.records.iter().map(|r| r.data.to_string());
             hosts = exchanges.map(|e| e.split(' ').nth(1).unwrap().to_owned()).collect();
         }
@@ -528,7 +532,7 @@ impl Receiver {
         let mut found = Vec::new();
         for host in &hosts {
             for kind in [Kind::A, Kind::Aaaa] {
-                found.extend(look.get(host, kind).await.unwrap_or_default().addresses());
+                found.extend(queries.get(host, kind).await.unwrap_or_default().addresses());
             }
         }
         self.voids += usize::from(found.is_empty());
@@ -555,7 +559,11 @@ async fn mail(script: &Script) -> Vec<Mail> {
     let mut results = Vec::new();
     for ip in SENDERS {
         let ip = ip.parse().unwrap();
-        results.push(script.with_queries(async |look| Receiver::result(look, ip).await).await);
+        results.push(
+            script
+                .with_queries(async |queries| Receiver::result(queries, ip).await)
+                .await,
+        );
     }
     results
 }
@@ -616,15 +624,15 @@ proptest::proptest! {
                 texts.iter().for_each(|t| script.add(DOMAIN, Kind::Txt, t));
                 script
             };
-            let look = async |script: &Script| script.with_queries(async |look| check(look, DOMAIN, OURS).await).await;
+            let queries = async |script: &Script| script.with_queries(async |queries| check(queries, DOMAIN, OURS).await).await;
             let script = with(&texts);
-            let row = look(&script).await;
+            let row = queries(&script).await;
             let Some(suggested) = row.expected.first() else {
-                assert!(row.hint.en.contains("first remove what"), "{texts:?}: {}", row.hint.en);
+                assert!(row.hint.en.contains("First remove services"), "{texts:?}: {}", row.hint.en);
                 return;
             };
             let after = with(std::slice::from_ref(suggested));
-            let again = look(&after).await;
+            let again = queries(&after).await;
             assert_eq!(again.verdict, RecordStatus::Ok, "{texts:?} -> {suggested}: {}", again.hint.en);
             assert_eq!(&again.expected[0], suggested);
             for ((ip, was), is) in SENDERS.into_iter().zip(mail(&script).await).zip(mail(&after).await) {

@@ -3,11 +3,11 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::spf_term::{Kind, term};
+use crate::mail::spf::term::{Kind, term};
 
 /// A word of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum RecordStatus {
+pub(crate) enum Word {
     /// Receivers read it as it stands.
     Readable(String),
     /// They do not, but it can only mean these terms.
@@ -35,10 +35,10 @@ const STARTS: [&str; 10] = [
 ];
 
 /// The words of a text, apart for each record that was put into it.
-pub(super) fn read(text: &str) -> Vec<Vec<RecordStatus>> {
+pub(crate) fn read(text: &str) -> Vec<Vec<Word>> {
     let text: String = text.chars().filter_map(plain).collect();
     let mut records = Vec::new();
-    let mut words: Vec<RecordStatus> = Vec::new();
+    let mut words: Vec<Word> = Vec::new();
     let mut parts = text.split(' ').filter(|p| !p.is_empty()).skip(1).peekable();
     while let Some(part) = parts.next() {
         if part.eq_ignore_ascii_case("v=spf1") {
@@ -49,19 +49,19 @@ pub(super) fn read(text: &str) -> Vec<Vec<RecordStatus>> {
         words.push(match joined {
             Some(to) => {
                 let next = parts.next().unwrap_or_default();
-                RecordStatus::Repaired {
+                Word::Repaired {
                     from: format!("{part} {next}"),
                     to: vec![to],
                 }
             }
-            None if is_meant(part) => RecordStatus::Readable(part.to_owned()),
+            None if is_meant(part) => Word::Readable(part.to_owned()),
             None => match apart(part) {
-                Some(to) => RecordStatus::Repaired {
+                Some(to) => Word::Repaired {
                     from: part.to_owned(),
                     to,
                 },
-                None if term(part).is_some() => RecordStatus::Readable(part.to_owned()),
-                None => RecordStatus::Unreadable(part.to_owned()),
+                None if term(part).is_some() => Word::Readable(part.to_owned()),
+                None => Word::Unreadable(part.to_owned()),
             },
         });
     }
@@ -219,11 +219,11 @@ mod tests {
 
     fn repaired(word: &str) -> Option<String> {
         match read(&format!("v=spf1 {word}")).remove(0).as_slice() {
-            [RecordStatus::Repaired { from, to }] => {
+            [Word::Repaired { from, to }] => {
                 assert_eq!(from, &word.replace('\u{2013}', "-"));
                 Some(to.join(" "))
             }
-            [RecordStatus::Readable(same)] => Some(same.clone()),
+            [Word::Readable(same)] => Some(same.clone()),
             _ => None,
         }
     }
@@ -282,7 +282,7 @@ mod tests {
     fn records_in_one_text_are_told_apart() {
         let records = read("v=spf1 mx -all v=spf1 a ~all");
         assert_eq!(records.len(), 2);
-        assert_eq!(records[1][0], RecordStatus::Readable("a".into()));
+        assert_eq!(records[1][0], Word::Readable("a".into()));
     }
 
     proptest::proptest! {
@@ -290,9 +290,9 @@ mod tests {
         fn what_comes_out_is_readable(text in "v=spf1( [-+~?]?(include|redirect|a|mx|all|exists|ip4|\\PC{0,6})[:=/ ,]?\\PC{0,12}){0,8}") {
             for word in read(&text).into_iter().flatten() {
                 match word {
-                    RecordStatus::Readable(text) => proptest::prop_assert!(term(&text).is_some(), "{}", text),
-                    RecordStatus::Repaired { to, .. } => proptest::prop_assert!(to.iter().all(|t| term(t).is_some()), "{:?}", to),
-                    RecordStatus::Unreadable(_) => {}
+                    Word::Readable(text) => proptest::prop_assert!(term(&text).is_some(), "{}", text),
+                    Word::Repaired { to, .. } => proptest::prop_assert!(to.iter().all(|t| term(t).is_some()), "{:?}", to),
+                    Word::Unreadable(_) => {}
                 }
             }
         }

@@ -1,23 +1,23 @@
 //! A DKIM key record, read as verifiers read it (RFC 6376 §3.2 and §3.6.1).
 
-use super::near_miss::{Family, defect};
-use super::record_report::Hint;
+use crate::near_miss::{Family, defect};
+use linkseal_domain::Text;
 
 /// What two records must have in common to verify the same signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key {
+pub(crate) struct Key {
     kind: String,
     public: String,
 }
 
 /// Whether a text is meant as a key.
-pub(super) fn is_meant(text: &str) -> bool {
+pub(crate) fn is_meant(text: &str) -> bool {
     let has_key = |t: &str| t.split_once('=').is_some_and(|(name, _)| name.trim() == "p");
     text.split(';').any(has_key) || Family::Dkim.is_meant(text)
 }
 
 /// Reads a record; an error says what keeps verifiers from using it.
-pub(super) fn read(text: &str) -> Result<Key, Hint> {
+pub(crate) fn read(text: &str) -> Result<Key, Text> {
     let unreadable = || defect(text, Family::Dkim);
     let tags = tags(text).ok_or_else(unreadable)?;
     let tag = |name: &str| tags.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
@@ -29,8 +29,8 @@ pub(super) fn read(text: &str) -> Result<Key, Hint> {
     }
     let public = tag("p").unwrap_or_default();
     if public.is_empty() {
-        return Err(Hint::new(
-            "The record holds no key (p= is empty or missing), which revokes it.",
+        return Err(Text::new(
+            "The record contains no key (p= is empty or missing), so it counts as revoked.",
             "Der Eintrag enthält keinen Schlüssel (p= ist leer oder fehlt) und gilt damit als widerrufen.",
         ));
     }
@@ -39,9 +39,9 @@ pub(super) fn read(text: &str) -> Result<Key, Hint> {
     }
     let lists = |name: &str, any: &[&str]| tag(name).is_none_or(|v| v.split(':').any(|i| any.contains(&i)));
     if !lists("h", &["sha256"]) || !lists("s", &["*", "email"]) {
-        return Err(Hint::new(
-            "The record excludes SHA-256 (h=) or e-mail (s=), so that verifiers do not use it: leave out h= and s=.",
-            "Der Eintrag schließt SHA-256 (h=) oder E-Mail (s=) aus und wird nicht verwendet: Lassen Sie h= und s= weg.",
+        return Err(Text::new(
+            "The record excludes SHA-256 (h=) or email (s=), so receivers ignore it: remove h= and s=.",
+            "Der Eintrag schließt SHA-256 (h=) oder E-Mail (s=) aus und wird deshalb ignoriert: Entfernen Sie h= und s=.",
         ));
     }
     Ok(Key {

@@ -3,9 +3,9 @@
 
 use futures_util::future::join_all;
 
-use super::Checker;
-use super::lookup::{Kind, LookupError, normal};
-use super::query::{Queries, QueryMemo};
+use crate::Checker;
+use crate::lookup::{Kind, LookupError, normal};
+use crate::query::{Queries, QueryMemo};
 
 /// What became of the look for a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +28,14 @@ impl Checker {
     /// what stands at the name itself counts: where an alias leads, another may publish.
     pub async fn proof(&self, hosts: &[String], is_it: impl Fn(&str) -> bool) -> Proof {
         let memo = QueryMemo::default();
-        let look = self.look(&memo);
-        let finds = join_all(hosts.iter().map(|host| find(&look, host, &is_it))).await;
+        let queries = self.queries(&memo);
+        let finds = join_all(hosts.iter().map(|host| find(&queries, host, &is_it))).await;
         if finds.iter().any(|find| matches!(find, Ok(true))) {
             return Proof::Shown;
         }
         let all = || hosts.iter().zip(&finds);
         let without = all().filter(|(_, find)| find.is_ok()).map(|(host, _)| host);
-        let fresh = look.fresh();
+        let fresh = queries.fresh();
         let newer = join_all(without.map(|host| find(&fresh, host, &is_it))).await;
         if newer.iter().any(|find| matches!(find, Ok(true))) {
             return Proof::Shown;
@@ -47,8 +47,8 @@ impl Checker {
 }
 
 /// Whether the record stands at a name. `Err`: the servers did not say.
-async fn find(look: &Queries<'_>, host: &str, is_it: &impl Fn(&str) -> bool) -> Result<bool, LookupError> {
-    match look.get(host, Kind::Txt).await {
+async fn find(queries: &Queries<'_>, host: &str, is_it: &impl Fn(&str) -> bool) -> Result<bool, LookupError> {
+    match queries.get(host, Kind::Txt).await {
         Ok(answer) => Ok(answer.texts_at(&normal(host)).any(is_it)),
         Err(error) if error.is_absent() => Ok(false),
         Err(error) => Err(error),
@@ -62,9 +62,9 @@ mod tests {
     use linkseal_base::clock::Clock;
     use linkseal_domain::DomainName;
 
-    use super::super::script::Script;
-    use super::super::{CheckerSettings, Metrics, Target};
     use super::*;
+    use crate::testing::Script;
+    use crate::{CheckerSettings, Metrics, Target};
 
     const HOSTS: [&str; 2] = ["_linkseal.customer.example", "_linkseal.links.customer.example"];
 

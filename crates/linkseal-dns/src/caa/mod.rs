@@ -5,9 +5,12 @@
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::caa_value::{Flaw, Grant, flaw, grant};
-use super::lookup::{Answer, Data, Kind, LookupError, is_name, zone_of};
-use super::query::Queries;
+mod value;
+
+pub use self::value::{CaIdentity, Flaw};
+use self::value::{Grant, flaw, grant};
+use crate::lookup::{Answer, Data, Kind, LookupError, is_name, zone_of};
+use crate::query::Queries;
 
 /// Tags whose critical flag does not matter, for CAs know them. A CA that meets another critical
 /// one must refuse (RFC 8659 §4.1).
@@ -16,15 +19,6 @@ const KNOWN_TAGS: [&str; 4] = ["issue", "issuewild", "iodef", "issuemail"];
 const AT_ONCE: usize = 4;
 /// How many levels are climbed at most, from the top down: no wanted name is deeper.
 const MAX_LEVELS: usize = 16;
-
-/// A CA, as CAA records see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CaIdentity {
-    /// Its issuer domain names: the directory's `meta.caaIdentities`. Empty: CAA is not judged.
-    pub identities: Vec<String>,
-    /// Our account's URL at it. `None`: not known yet, `accounturi` parameters are not judged.
-    pub account_uri: Option<String>,
-}
 
 /// What CAA says about a name and the CAs in question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +58,7 @@ pub enum Caa {
 }
 
 /// Looks for the relevant records and judges whether they let one of the CAs issue.
-pub(super) async fn check(look: &Queries<'_>, name: &str, cas: &[CaIdentity]) -> Caa {
+pub(crate) async fn check(queries: &Queries<'_>, name: &str, cas: &[CaIdentity]) -> Caa {
     if cas.is_empty() || cas.iter().any(|ca| ca.identities.is_empty()) {
         return Caa::NotJudged;
     }
@@ -72,7 +66,7 @@ pub(super) async fn check(look: &Queries<'_>, name: &str, cas: &[CaIdentity]) ->
     // resolvers at each level, and an alias's target is not climbed.
     let mut questions = Vec::new();
     for level in levels(name) {
-        questions.push(records_at(look, level));
+        questions.push(records_at(queries, level));
     }
     let mut answers = stream::iter(questions).buffered(AT_ONCE);
     while let Some((level, answer)) = answers.next().await {
@@ -82,9 +76,9 @@ pub(super) async fn check(look: &Queries<'_>, name: &str, cas: &[CaIdentity]) ->
             // An alias in a circle has no records (RFC 8659 §3 leaves its address check to fail).
             Err(LookupError::Loop) => {}
             // Resolvers that look for a circle's end themselves fail without a reason.
-            Err(error) if matches!(error, LookupError::ServFail { .. }) && is_circle(look, level).await => {}
+            Err(error) if matches!(error, LookupError::ServFail { .. }) && is_circle(queries, level).await => {}
             Err(error) => {
-                let zone = failing(look, level, &error).await;
+                let zone = failing(queries, level, &error).await;
                 return Caa::Error { zone, error };
             }
         }
@@ -95,19 +89,19 @@ pub(super) async fn check(look: &Queries<'_>, name: &str, cas: &[CaIdentity]) ->
     }
 }
 
-async fn records_at<'n>(look: &Queries<'_>, level: &'n str) -> (&'n str, Result<Answer, LookupError>) {
-    (level, look.get(level, Kind::Caa).await)
+async fn records_at<'n>(queries: &Queries<'_>, level: &'n str) -> (&'n str, Result<Answer, LookupError>) {
+    (level, queries.get(level, Kind::Caa).await)
 }
 
 /// How many aliases are followed to find what fails.
 const MAX_ALIASES: usize = 10;
 
 /// The names that an alias leads to, one after the other; the last is none, or one met before.
-async fn aliases(look: &Queries<'_>, name: &str) -> Vec<String> {
+async fn aliases(queries: &Queries<'_>, name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     while names.len() <= MAX_ALIASES {
         let last = names.last().map_or(name, String::as_str);
-        let Ok(answer) = look.get(last, Kind::Cname).await else {
+        let Ok(answer) = queries.get(last, Kind::Cname).await else {
             break;
         };
         let Some(next) = answer.names().next().map(str::to_owned) else {
@@ -122,17 +116,17 @@ async fn aliases(look: &Queries<'_>, name: &str) -> Vec<String> {
     names
 }
 
-async fn is_circle(look: &Queries<'_>, level: &str) -> bool {
-    let mut names = aliases(look, level).await;
+async fn is_circle(queries: &Queries<'_>, level: &str) -> bool {
+    let mut names = aliases(queries, level).await;
     names.pop().is_some_and(|last| names.contains(&last))
 }
 
 /// The zone whose servers fail: where `level` is an alias, that of the first name behind it that
 /// fails when it is asked by itself.
-async fn failing(look: &Queries<'_>, level: &str, error: &LookupError) -> String {
+async fn failing(queries: &Queries<'_>, level: &str, error: &LookupError) -> String {
     let mut zone = zone_of(level).to_owned();
-    for name in aliases(look, level).await.into_iter().skip(1).filter(|n| is_name(n)) {
-        match look.get(&name, Kind::Caa).await {
+    for name in aliases(queries, level).await.into_iter().skip(1).filter(|n| is_name(n)) {
+        match queries.get(&name, Kind::Caa).await {
             Err(e) if e == *error => zone = zone_of(&name).to_owned(),
             _ => break,
         }
@@ -189,8 +183,8 @@ fn judge(answer: &Answer, level: &str, cas: &[CaIdentity]) -> Caa {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::Script;
     use super::*;
+    use crate::testing::Script;
 
     const NAME: &str = "links.customer.example";
 
@@ -203,7 +197,9 @@ mod tests {
     }
 
     async fn judged(script: &Script) -> Caa {
-        script.with_queries(async |look| check(look, NAME, &[ca()]).await).await
+        script
+            .with_queries(async |queries| check(queries, NAME, &[ca()]).await)
+            .await
     }
 
     #[tokio::test]
@@ -252,10 +248,14 @@ mod tests {
         let script = Script::new();
         script.add(NAME, Kind::Caa, "0 issue other.example");
         for (cas, allowed) in [(vec![ca()], false), (vec![ca(), other()], true), (vec![other()], true)] {
-            let caa = script.with_queries(async |look| check(look, NAME, &cas).await).await;
+            let caa = script
+                .with_queries(async |queries| check(queries, NAME, &cas).await)
+                .await;
             assert_eq!(matches!(caa, Caa::Allows { .. }), allowed, "{caa:?}");
         }
-        let none = script.with_queries(async |look| check(look, NAME, &[]).await).await;
+        let none = script
+            .with_queries(async |queries| check(queries, NAME, &[]).await)
+            .await;
         assert_eq!(none, Caa::NotJudged);
     }
 
@@ -291,7 +291,7 @@ mod tests {
             }
         );
         let unjudged = script
-            .with_queries(async |look| check(look, NAME, &[ca(), CaIdentity::default()]).await)
+            .with_queries(async |queries| check(queries, NAME, &[ca(), CaIdentity::default()]).await)
             .await;
         assert_eq!(unjudged, Caa::NotJudged);
     }
@@ -308,7 +308,9 @@ mod tests {
             account_uri: None,
             ..ca()
         };
-        let caa = script.with_queries(async |look| check(look, NAME, &[ca]).await).await;
+        let caa = script
+            .with_queries(async |queries| check(queries, NAME, &[ca]).await)
+            .await;
         assert!(matches!(caa, Caa::Allows { .. }));
     }
 }

@@ -1,0 +1,5 @@
+//! The mail records of a sending domain: SPF, DKIM and DMARC. Reported only, never a gate for HTTPS.
+
+pub(crate) mod dkim;
+pub(crate) mod dmarc;
+pub(crate) mod spf;
