@@ -131,7 +131,7 @@ impl Problem {
         )
     }
 
-    /// The same, where the name is not at hand.
+    /// The same where the name is not known.
     fn domain_not_registered() -> Self {
         Self::not_found("the domain is not registered; POST /v1/domains registers it").on_pages(
             "The domain is not registered.".to_owned(),

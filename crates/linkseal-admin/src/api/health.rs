@@ -89,7 +89,7 @@ struct Readiness {
     ready: bool,
     /// Why it cannot; empty when it is ready.
     missing: Vec<Missing>,
-    /// Whether the mass-failure guard is active (`/v1/mass-failure`). The node serves all the same.
+    /// Whether the mass-failure guard is active (`/v1/mass-failure`). The node keeps serving.
     mass_failure_guard: bool,
     /// The former name of `mass_failure_guard`.
     suspects_itself: bool,

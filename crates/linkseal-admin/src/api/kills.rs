@@ -110,8 +110,7 @@ async fn hint(context: &Context, kill: &Kill) -> Option<String> {
     let counts = context.control.store().counts(Some(kill.value())).await.ok()?;
     let none = counts.iter().all(|c| c.domains == 0);
     none.then(|| {
-        "no domain of this tenant is registered, so check the spelling; the kill switch is in force all the same"
-            .to_owned()
+        "no domain of this tenant is registered, so check the spelling; the kill switch applies nevertheless".to_owned()
     })
 }
 

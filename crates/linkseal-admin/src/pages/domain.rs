@@ -176,8 +176,8 @@ async fn page(
                 (state(visitor, &domain, is_due, every))
                 @if let Some(report) = report {
                     (records::report(visitor, &viewer.report(record, report, None)))
-                    (again(visitor, &record.name))
-                } @else { (verify_now(visitor, &domain)) }
+                    (verify_buttons(visitor, &record.name))
+                } @else { (verify_link(visitor, &domain)) }
                 (activity::events(visitor, &context.activity, record, now))
             }
             div.stack {
@@ -241,7 +241,7 @@ fn state(visitor: &Visitor, domain: &DomainView<'_>, is_due: bool, every: u64) -
 }
 
 /// The link to the DNS records.
-fn verify_now(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
+fn verify_link(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
     html! {
         div.actions {
             a.button.primary[domain.ssl.state != SslState::Issued] href=(visitor.domain_path(domain.name, "/dns"))
@@ -253,7 +253,7 @@ fn verify_now(visitor: &Visitor, domain: &DomainView<'_>) -> Markup {
 }
 
 /// The buttons below the records: verify the domain, or check DNS again.
-fn again(visitor: &Visitor, name: &DomainName) -> Markup {
+fn verify_buttons(visitor: &Visitor, name: &DomainName) -> Markup {
     let busy = visitor.say("Verifying …", "Wird überprüft …");
     html! {
         div.actions {

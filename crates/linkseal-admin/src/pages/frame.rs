@@ -44,7 +44,7 @@ impl From<Problem> for Refusal {
 
 /// The layer.
 pub(super) async fn frame(State(state): State<PagesState>, request: Request, next: Next) -> Response {
-    around(&state, request, |request| next.run(request)).await
+    handle(&state, request, |request| next.run(request)).await
 }
 
 /// The layer around the API: a browser that asks for a path that does not exist, outside of `/v1/`,
@@ -58,7 +58,7 @@ pub(crate) async fn html_fallback(State(state): State<PagesState>, request: Requ
             .on_pages("There is no such page.", "Diese Seite gibt es nicht.")
             .into_response()
     };
-    around(&state, request, missing).await
+    handle(&state, request, missing).await
 }
 
 fn asks_for_missing_page(request: &Request) -> bool {
@@ -67,7 +67,7 @@ fn asks_for_missing_page(request: &Request) -> bool {
     html && request.extensions().get::<MatchedPath>().is_none() && !request.uri().path().starts_with("/v1/")
 }
 
-async fn around<F: Future<Output = Response>>(
+async fn handle<F: Future<Output = Response>>(
     state: &PagesState,
     request: Request,
     page: impl FnOnce(Request) -> F,

@@ -29,14 +29,14 @@ async fn show(
     Params(mut list): Params<DomainFilter>,
 ) -> Result<Html, Problem> {
     // Visitors paste URLs and names with spaces.
-    list.q = list.q.map(|q| pasted(&q)).filter(|q| !q.is_empty());
+    list.q = list.q.map(|q| search_text(&q)).filter(|q| !q.is_empty());
     list.tenant = list.tenant.map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
     let _turn = visitor.list_turn(&context).await?;
     let Listed { records, next, counts } = listed(&context, &visitor.scope, list.clone()).await?;
     let viewer = Viewer::new(&context.control);
     let domains: Vec<_> = records.iter().map(|r| viewer.domain(r)).collect();
     let title = visitor.say("Domains", "Domains");
-    let shown = Shown {
+    let shown = ListView {
         visitor: &visitor,
         list: &list,
         counts: &counts,
@@ -62,20 +62,20 @@ async fn show(
 }
 
 /// The start of a name, from a pasted URL or host.
-fn pasted(text: &str) -> String {
+fn search_text(text: &str) -> String {
     let text = text.trim();
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
     let host = text.split(['/', ':', '?', '#']).next().unwrap_or_default();
     host.to_lowercase()
 }
 
-struct Shown<'a> {
+struct ListView<'a> {
     visitor: &'a Visitor,
     list: &'a DomainFilter,
     counts: &'a Counts,
 }
 
-impl Shown<'_> {
+impl ListView<'_> {
     /// The number of domains in each state, as links that filter by it.
     fn counts(&self) -> Markup {
         let (v, c) = (self.visitor, self.counts);
@@ -281,7 +281,7 @@ mod tests {
             ("lin", "lin"),
             ("", ""),
         ] {
-            assert_eq!(pasted(given), found, "{given}");
+            assert_eq!(search_text(given), found, "{given}");
         }
     }
 

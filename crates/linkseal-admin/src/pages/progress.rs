@@ -26,7 +26,7 @@ enum Step {
 
 /// The steps; `None` if the domain is paused or denied. `points_here`: the result of the last DNS check.
 pub(super) fn steps(reason: Reason, points_here: bool, is_due: bool, l: Language) -> Option<Markup> {
-    let [dns, queue, order, https] = standing(reason, points_here, is_due)?;
+    let [dns, queue, order, https] = step_states(reason, points_here, is_due)?;
     let step = |step: Step, title: &str, text: &str| {
         let (class, icon, says) = match step {
             Step::Done => ("done", icons::check(), l.pick("done", "erledigt")),
@@ -51,7 +51,7 @@ pub(super) fn steps(reason: Reason, points_here: bool, is_due: bool, l: Language
     })
 }
 
-fn standing(reason: Reason, points_here: bool, is_due: bool) -> Option<[Step; 4]> {
+fn step_states(reason: Reason, points_here: bool, is_due: bool) -> Option<[Step; 4]> {
     use Step::{Done, Now, Stuck, Todo};
     Some(match reason {
         Reason::Ok | Reason::Renewing | Reason::RenewalFailing | Reason::Moved if points_here => {
@@ -104,7 +104,7 @@ mod tests {
     fn steps_match_the_reason() {
         for &reason in Reason::ALL {
             for (points_here, is_due) in [(false, false), (false, true), (true, false), (true, true)] {
-                let Some(all) = standing(reason, points_here, is_due) else {
+                let Some(all) = step_states(reason, points_here, is_due) else {
                     assert!(matches!(reason, Reason::Denied | Reason::Paused));
                     continue;
                 };

@@ -46,7 +46,7 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
             @if let Some(preflight) = report.preflight.as_ref().filter(|p| !p.arrives || p.through.is_some()) {
                 p.alert.note { (visitor.text(&preflight.message)) }
             }
-            @if let Some(provider) = report.provider.filter(|_| !report.verified) { (help(provider, l)) }
+            @if let Some(provider) = report.provider.filter(|_| !report.verified) { (provider_help(provider, l)) }
             @for purpose in [Purpose::Https, Purpose::Mail, Purpose::Domain] {
                 @let of = report.records.iter().filter(|r| r.purpose == purpose).collect::<Vec<_>>();
                 @if !of.is_empty() {
@@ -59,7 +59,7 @@ pub(super) fn report(visitor: &Visitor, report: &DnsView<'_>) -> Markup {
 }
 
 /// The steps at the DNS provider.
-fn help(provider: &ProviderHelp, l: Language) -> Markup {
+fn provider_help(provider: &ProviderHelp, l: Language) -> Markup {
     html! {
         div.alert.info {
             strong { (l.pick("Your DNS provider:", "Ihr DNS-Anbieter:")) " " (provider.name) }

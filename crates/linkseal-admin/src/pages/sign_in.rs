@@ -46,7 +46,7 @@ struct SignInQuery {
 }
 
 async fn show(visitor: Visitor, Params(query): Params<SignInQuery>) -> Response {
-    let next = inside(query.next.as_deref());
+    let next = local_path(query.next.as_deref());
     match visitor.who {
         Who::Stranger => form(&visitor, &next, None).into_response(),
         _ => see_other(&next),
@@ -68,7 +68,7 @@ async fn sign_in(
     Form(attempt): Form<Attempt>,
 ) -> Result<Response, Problem> {
     let (now, live) = (context.now(), context.live.load());
-    let next = inside(attempt.next.as_deref());
+    let next = local_path(attempt.next.as_deref());
     let Some(token) = live.access.find(attempt.token.trim().as_bytes()) else {
         unknown_token(&context, visitor.from)?;
         let wrong = visitor.say("Unknown token.", "Dieses Token ist nicht bekannt.");
@@ -115,7 +115,7 @@ fn form(visitor: &Visitor, next: &str, wrong: Option<&str>) -> Html {
 }
 
 /// Where to go after signing in: only to a path of this server.
-fn inside(next: Option<&str>) -> String {
+fn local_path(next: Option<&str>) -> String {
     let is_local_path = |path: &&str| {
         // Browsers read `//host`, `/\host` and variants with tabs as another host.
         let has_no_host = path.strip_prefix('/').is_some_and(|rest| !rest.starts_with('/'));
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn sign_in_never_redirects_to_another_host() {
         for own in ["/", "/domains/a.example?lang=de", "/issuer#queue", "/?q=a%2Fb"] {
-            assert_eq!(inside(Some(own)), own);
+            assert_eq!(local_path(Some(own)), own);
         }
         for other in [
             "",
@@ -145,7 +145,7 @@ mod tests {
             "/a\r\nSet-Cookie: x=y",
             "/a\\..\\b",
         ] {
-            assert_eq!(inside(Some(other)), "/", "{other}");
+            assert_eq!(local_path(Some(other)), "/", "{other}");
         }
     }
 }
