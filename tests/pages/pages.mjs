@@ -16,7 +16,7 @@ const scenarios = {
     await screenshot(page, "sign-in");
     await page.locator("#token").fill("not-this-one-0123456789");
     await page.locator("main button").click();
-    assert.match(await page.locator("[role=alert]").innerText(), /not known/);
+    assert.match(await page.locator("[role=alert]").innerText(), /Unknown token/);
     await check(page, "sign-in, refused");
     await page.locator("#token").fill(world.tokens.auditor);
     await page.keyboard.press("Enter");
@@ -104,7 +104,7 @@ const scenarios = {
     await page.waitForURL("**/dns");
     const cname = page.locator(".record", { hasText: "CNAME links.customer.test" });
     assert.match(await cname.innerText(), /Missing/);
-    assert.match(await cname.innerText(), /Create the record links\.customer\.test CNAME track\.edge\.test/);
+    assert.match(await cname.innerText(), /Create the (DNS )?record links\.customer\.test CNAME track\.edge\.test/);
     await page.getByText("Your DNS provider: Hetzner").waitFor();
     await cname.getByRole("button", { name: "Copy: host" }).click();
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "links");
@@ -131,7 +131,7 @@ const scenarios = {
     await screenshot(page, "verify");
     await page.locator("#state .badge", { hasText: "SSL issued" }).waitFor();
     await page.locator("#certificate").getByText("Issued by").waitFor();
-    assert.match(await page.locator("#announce").innerText(), /^Secured; renews automatically/);
+    assert.match(await page.locator("#announce").innerText(), /^The certificate is valid and will be renewed automatically/);
     assert.equal(await page.locator(".steps .done").count(), 4);
     await change({ do: "visit", name: "links.customer.test" });
     await page.goto("/domains/links.customer.test");

@@ -44,15 +44,15 @@ pub enum DnsVerdict {
     },
 }
 
-/// What the last DNS check found, in short.
+/// The summary of the last DNS check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DnsSummary {
-    /// When it was looked at. `None`: never.
+    /// When DNS was checked; null before the first check.
     pub checked: Option<Timestamp>,
     /// Whether the name points here, so that HTTPS can work.
     #[serde(default)]
     pub https: bool,
-    /// Whether everything that was asked for is published.
+    /// Whether all expected records are published.
     #[serde(default)]
     pub verified: bool,
 }

@@ -225,13 +225,13 @@ impl DomainRecord {
 /// How long a name that was admitted at a handshake may be without a certificate and without hope of one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// HTTP Strict Transport Security (RFC 6797): browsers that got it use HTTPS for the name, whatever
-/// a link says. A promise that cannot be taken back sooner than its time.
+/// HTTP Strict Transport Security (RFC 6797): browsers that received it use HTTPS for the name, even for
+/// http links. It cannot be revoked before `max_age` has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Hsts {
-    /// How long browsers keep to it, in seconds; 0 has them forget it.
+    /// How long browsers remember it, in seconds; 0 makes them forget it.
     pub max_age: u32,
-    /// Whether it holds for all names below this one, too.
+    /// Whether it applies to all subdomains, too.
     #[serde(default)]
     pub include_subdomains: bool,
 }
@@ -252,68 +252,67 @@ fn yes() -> bool {
     true
 }
 
-/// How a domain came to be known.
+/// How a domain was registered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The edge's own name, or one of its aliases.
     Edge,
-    /// Registered through the admin API. One that came in a way only a newer version knows stays
-    /// like these.
+    /// Through the admin API, or in a way that only a newer version knows.
     #[default]
     Registered,
-    /// Allowed by the platform's `ask` endpoint at a handshake.
+    /// At a handshake, allowed by the platform's `ask` endpoint.
     Asked,
-    /// Admitted because its CNAME points here.
+    /// At a handshake, because its CNAME points here.
     Cname,
 }
 
-/// A DNS record a customer is asked to publish, beside the CNAME.
+/// A DNS record that the customer is asked to publish, beside the CNAME.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RequestedRecord {
     /// The record's type, such as `TXT` or `CNAME`.
     #[serde(rename = "type")]
     #[schemars(extend("enum" = ["CNAME", "TXT", "A", "AAAA", "MX"]))]
     pub kind: String,
-    /// The name at which it stands.
+    /// The name of the record.
     #[schemars(length(min = 1, max = 253))]
     pub host: String,
-    /// Its value.
+    /// The value.
     #[schemars(length(min = 1, max = 4096))]
     pub value: String,
 }
 
-/// The app-link files of a domain, as the platform gave them.
+/// The app-link files of a domain, as configured by the platform.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AppLinks {
-    /// `apple-app-site-association`. `None`: 404.
+    /// `apple-app-site-association`; null for a 404.
     #[serde(default)]
     pub apple: Option<serde_json::Value>,
-    /// `assetlinks.json`. `None`: 404.
+    /// `assetlinks.json`; null for a 404.
     #[serde(default)]
     pub android: Option<serde_json::Value>,
 }
 
-/// What a handshake with the domain from outside found, where DNS leads.
+/// The result of a handshake with the domain from outside, at the addresses in DNS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Probe {
-    /// What.
+    /// The result.
     pub result: ProbeResult,
-    /// Since when it is found.
+    /// Since when the result has been the same.
     pub since: Timestamp,
-    /// More of it, for people. `None`: all is right.
+    /// Details for people; null if the result is `ok`.
     pub detail: Option<String>,
 }
 
-/// What a probe can find.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeResult {
-    /// The certificate that is held, or another one that is good for the name.
+    /// The stored certificate, or another one that is valid for the name.
     Ok,
     /// A certificate for another name.
     WrongCertificate,
-    /// A certificate that has run out.
+    /// An expired certificate.
     Expired,
     /// A connection, but no handshake.
     TlsFailed,

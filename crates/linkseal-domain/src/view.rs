@@ -1,4 +1,4 @@
-//! A domain's SSL state as the admin API and the events show it (contract, sections 6 and 7).
+//! A domain's SSL state as the admin API and the events show it (docs/specification.md §6 and §7).
 
 use linkseal_base::clock::Timestamp;
 use schemars::JsonSchema;
@@ -14,31 +14,31 @@ use super::{DomainRecord, Text};
 pub struct SslView<'a> {
     /// The state.
     pub state: State,
-    /// Why it is in it.
+    /// The reason for the state.
     pub reason: Reason,
-    /// The same for people, with what to change.
+    /// The reason as a sentence for people, with what to change.
     pub message: Text,
-    /// Since when the reason holds.
+    /// Since when the reason applies.
     pub since: Timestamp,
-    /// Start of the certificate's validity. `None`: there never was one.
+    /// The beginning of the certificate's validity; null if there never was a certificate.
     pub not_before: Option<Timestamp>,
-    /// End of the certificate's validity. `None`: there never was one.
+    /// The end of the certificate's validity; null if there never was a certificate.
     pub not_after: Option<Timestamp>,
-    /// The certificate's issuer. `None`: there never was one.
+    /// The certificate's issuer; null if there never was a certificate.
     pub issuer: Option<&'a str>,
-    /// The certificate's serial number in hexadecimal. `None`: there never was one.
+    /// The certificate's serial number in hexadecimal; null if there never was a certificate.
     pub serial: Option<&'a str>,
-    /// The names the certificate is for.
+    /// The names that the certificate is for.
     pub sans: &'a [String],
-    /// When it is to be renewed. `None`: there is no certificate.
+    /// When the certificate will be renewed; null if there is none.
     pub renew_at: Option<Timestamp>,
-    /// Failed attempts in a row.
+    /// Consecutive failed attempts.
     pub attempts: u32,
-    /// The next order or DNS check. `None`: none is planned.
+    /// The time of the next order or DNS check; null if none is scheduled.
     pub next_attempt: Option<Timestamp>,
-    /// When a queued order is expected to be through. `None`: not queued, or not known.
+    /// When a queued order is expected to complete; null if none is queued, or the time is not known.
     pub eta: Option<Timestamp>,
-    /// The CA's own words about the last failure. `None`: the last attempt went well.
+    /// The error of the CA in the last attempt; null if that succeeded.
     pub last_error: Option<&'a LastError>,
 }
 

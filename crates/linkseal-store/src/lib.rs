@@ -540,18 +540,18 @@ pub enum BudgetAnswer {
     },
 }
 
-/// A line of a domain's history.
+/// An entry of a domain's history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TimelineEntry {
     /// Its number; given by the store.
     pub id: u64,
     /// When.
     pub at: Timestamp,
-    /// What, as one word: `registered`, `dns_checked`, `order_started`, `issued`, `failed`, …
+    /// The event, such as `registered`, `dns_right`, `order_started`, `issued`, `failed`.
     pub event: String,
-    /// The reason the domain came to by it.
+    /// The reason of the SSL state after the event.
     pub reason: Reason,
-    /// More of it, for people. `None`: the word says it all.
+    /// Details for people; null if there are none.
     pub detail: Option<String>,
 }
 
