@@ -81,10 +81,10 @@ pub struct RecordReport {
     pub found: Vec<String>,
     /// What came of it.
     pub verdict: RecordStatus,
-    /// How many seconds caches may keep what was found, absence included. `None`: not known.
+    /// For how many seconds caches may keep the answer, or its absence; null if that is not known.
     pub ttl: Option<u32>,
-    /// When a change made now is seen everywhere; for a right record, when the last cache has let
-    /// go of an older one. `None`: not known, or now.
+    /// When a change made now is visible everywhere; for a correct record, when the last cache has
+    /// dropped an older one. Null if that is not known, or already the case.
     pub visible_by: Option<Timestamp>,
     /// What to change.
     pub hint: Text,
