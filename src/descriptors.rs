@@ -7,7 +7,7 @@ use linkseal_admin::CONNECTIONS_OF_PORT;
 use linkseal_config::Config;
 use linkseal_config::admission::Policy;
 use linkseal_dns::SOCKETS_OF_CHECK;
-use linkseal_edge::http::CHALLENGES_HANDED_ON;
+use linkseal_edge::http::MAX_FORWARDED_CHALLENGES;
 use linkseal_edge::limits::NEWCOMERS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -95,7 +95,7 @@ fn beside(config: &Config, allowed: u64) -> u64 {
         .acme
         .challenge_upstream
         .as_ref()
-        .map_or(0, |_| CHALLENGES_HANDED_ON);
+        .map_or(0, |_| MAX_FORWARDED_CHALLENGES);
     let cname = match config.admission.policy {
         Policy::Cname => u64::from(config.admission.cname.max_concurrent_lookups.get()) * count(SOCKETS_OF_CHECK),
         Policy::Registered | Policy::Ask => 0,

@@ -46,17 +46,16 @@ use linkseal_domain::cert::tickets::TicketKeys;
 use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
-use linkseal_edge::connection::{Connections, ServeHttp};
+use linkseal_edge::connection::Connections;
 use linkseal_edge::fair::FairRoom;
 use linkseal_edge::limits::Limits;
 use linkseal_edge::tls::acceptor::Acceptor;
-use linkseal_edge::{Connection, http, tls};
+use linkseal_edge::{http, tls};
 use linkseal_event::{Activity, Delivery, Eraser, EventRecorder, Journal};
 use linkseal_issuer::AccountKey;
 use linkseal_net::listener::{Bound, Inherited, Listener};
 use linkseal_net::proxy_protocol::Balancers;
 use linkseal_net::shares::Turns;
-use tokio_util::sync::CancellationToken;
 
 use self::admin_runtime::AdminRuntime;
 use self::clients::ClientFactory;
@@ -119,7 +118,7 @@ pub struct App {
     control: Control,
     clients: Arc<ClientFactory>,
     context: Arc<http::Context>,
-    connections: Connections<Http>,
+    connections: Connections<Arc<http::Context>>,
     limits: Limits,
     admin: Admin,
     /// Dropped, and so shut down, after all tasks have ended.
@@ -133,18 +132,6 @@ pub struct App {
     lookups: tokio::sync::mpsc::Receiver<linkseal_domain::links::Lookup>,
     draining: Arc<AtomicBool>,
     reloads: linkseal_config::Metrics,
-}
-
-/// The edge's HTTP, as the connections want it.
-struct Http(Arc<http::Context>);
-
-impl ServeHttp for Http {
-    async fn serve<IO>(&self, io: IO, connection: Connection, drain: &CancellationToken)
-    where
-        IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
-        http::serve(io, connection, &self.0, drain.clone()).await;
-    }
 }
 
 impl App {
@@ -262,7 +249,7 @@ impl App {
             clock: clock.clone(),
             metrics: http_metrics,
             draining: Arc::clone(&draining),
-            limits: http::Limits::default(),
+            timeouts: http::Timeouts::default(),
             brief: http::BRIEF,
             connections: limits.clone(),
             tasks: edge_tasks.clone(),
@@ -283,7 +270,7 @@ impl App {
             limits.clone(),
             Balancers::new(wiring::balancers(&config)),
             acceptor,
-            Http(Arc::clone(&context)),
+            Arc::clone(&context),
             linkseal_edge::metrics::Metrics::register(registry),
             edge_tasks.clone(),
         );

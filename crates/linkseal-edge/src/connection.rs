@@ -18,16 +18,16 @@ use super::presence::Presence;
 use super::tls::acceptor::Acceptor;
 use super::{Connection, Listener};
 
-/// What serves HTTP on a connection.
+/// Serves HTTP on a connection: [`crate::http::Context`], or an echo in tests.
 pub trait ServeHttp: Send + Sync + 'static {
-    /// Serves until the client or the protocol ends it. When `drain` is cancelled the requests
-    /// under way are finished and no more are taken.
+    /// Serves until the client or the protocol ends the connection. Once `drain` is cancelled, requests
+    /// in progress are finished and no more are accepted.
     fn serve<IO>(&self, io: IO, connection: Connection, drain: &CancellationToken) -> impl Future<Output = ()> + Send
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 }
 
-/// Serves connections. Clones share everything.
+/// Serves connections. Clones share all state.
 pub struct Connections<H> {
     inner: Arc<Inner<H>>,
 }
@@ -42,7 +42,7 @@ struct Inner<H> {
 }
 
 impl<H: ServeHttp> Connections<H> {
-    /// Connections run in `tasks`, which tells them to drain when it is stopped.
+    /// Connections run in `tasks` and drain when it stops.
     pub fn new(
         limits: Limits,
         balancers: Balancers,
@@ -68,7 +68,7 @@ impl<H: ServeHttp> Connections<H> {
         &self.inner.acceptor
     }
 
-    /// Starts accepting on a listener. It is closed, and its connections drain, when the tasks stop.
+    /// Starts accepting on a listener, which is closed when the tasks stop.
     pub fn listen(&self, bound: Bound) {
         let this = self.clone();
         let stop = self.inner.tasks.token().clone();
@@ -77,17 +77,17 @@ impl<H: ServeHttp> Connections<H> {
             .spawn(bound.run(stop, move |accepted| this.start(accepted)));
     }
 
-    /// Starts serving a connection. When too many are open, another makes way; if none does, or too
-    /// many wait for that, it is closed.
+    /// Starts serving a connection. If too many are open, another has to make way; the connection is
+    /// closed if none does, or if too many wait for that already.
     pub fn start(&self, accepted: Accepted) {
         let counts = self.inner.metrics.of(accepted.listener);
         counts.total.inc();
         let limits = &self.inner.limits;
         let permit = limits.permit(accepted.listener).map_err(|limit| {
-            if limits.is_to_be_told() {
+            if limits.is_warning_due() {
                 warn!(
                     open = limits.open(),
-                    "{limit}: connections are closed to make room for others; raise edge.max_connections if this lasts"
+                    "{limit}; closing connections to make room for others (raise edge.max_connections if this lasts)"
                 );
             }
             let peer = accepted.peer.ip();
@@ -98,10 +98,10 @@ impl<H: ServeHttp> Connections<H> {
         });
         if let Err((limit, None)) = &permit {
             counts.refused.inc();
-            debug!(peer = %accepted.peer, "{limit}: closed");
+            debug!(peer = %accepted.peer, "{limit}; connection closed");
             return;
         }
-        // Boxed: most connections have a permit, and live long.
+        // Boxed: most connections have a permit and live long.
         let permit = permit.map_err(|(_, newcomer)| newcomer.map(Box::new));
         let open = Open::new(&counts.open);
         let span = debug_span!("connection", peer = %accepted.peer, client = field::Empty, sni = field::Empty);
@@ -120,7 +120,7 @@ impl<H> Clone for Connections<H> {
     }
 }
 
-/// Counts a connection that ends because its place was needed.
+/// Counts a connection that was closed to make room.
 struct End {
     presence: Arc<Presence>,
     evicted: IntCounter,
@@ -135,7 +135,7 @@ impl Drop for End {
 }
 
 impl<H: ServeHttp> Inner<H> {
-    /// `permit`: that, or a place among those who wait for one.
+    /// `permit`: the permit, or a place among the connections that wait for one.
     async fn serve(&self, accepted: Accepted, permit: Result<Permit, Option<Box<Newcomer>>>, _open: Open) {
         let Accepted {
             mut stream,
@@ -143,7 +143,7 @@ impl<H: ServeHttp> Inner<H> {
             local,
             listener,
         } = accepted;
-        let Some((client, local)) = self.ends(&mut stream, peer, local).await else {
+        let Some((client, local)) = self.addresses(&mut stream, peer, local).await else {
             return;
         };
         let permit = match permit {
@@ -152,7 +152,7 @@ impl<H: ServeHttp> Inner<H> {
         };
         let Some(mut permit) = permit else {
             self.metrics.of(listener).refused.inc();
-            debug!(%client, "max_connections is reached: closed");
+            debug!(%client, "max_connections is reached; connection closed");
             return;
         };
         if let Err(limit) = permit.count_for(client.ip()) {
@@ -162,7 +162,7 @@ impl<H: ServeHttp> Inner<H> {
             };
             if !room {
                 self.metrics.of(listener).refused.inc();
-                debug!(%client, "{limit}: closed");
+                debug!(%client, "{limit}; connection closed");
                 return;
             }
         }
@@ -185,8 +185,8 @@ impl<H: ServeHttp> Inner<H> {
                 };
                 self.http.serve(stream, connection, drain).await;
             }
-            // Boxed, as is the PROXY header's reading: what is needed only at the start must not take
-            // room in a connection that lives long.
+            // Boxed, like reading the PROXY header: what is needed only at the start must not take up
+            // memory for the life of the connection.
             Listener::Https => {
                 let session = {
                     let accept = Box::pin(self.acceptor.accept(stream, client.ip()));
@@ -216,18 +216,18 @@ impl<H: ServeHttp> Inner<H> {
         }
     }
 
-    /// A permit, once another makes way. `place`: where it waits for that.
+    /// A permit, once another connection makes way. `place`: the place held while waiting.
     async fn permit_soon(&self, listener: Listener, from: IpAddr, place: Option<Box<Newcomer>>) -> Option<Permit> {
         let place = match *place? {
-            // Its balancer has said who it is: from now on it waits among its own.
+            // The balancer has named the client: from now on it waits among its own network.
             Newcomer::Unnamed(_) => self.limits.newcomer(Some(from))?,
             named @ Newcomer::Named(_) => named,
         };
         place.unless_taken_away(self.limits.permit_soon(listener, from)).await
     }
 
-    /// Who is at the two ends. `None`: a balancer did not say.
-    async fn ends(
+    /// The client's address and the one it connected to. `None` if a balancer sent no usable header.
+    async fn addresses(
         &self,
         stream: &mut tokio::net::TcpStream,
         peer: SocketAddr,
@@ -243,7 +243,7 @@ impl<H: ServeHttp> Inner<H> {
             }
             Ok(Header::Direct) => Some((peer, local)),
             Err(error) => {
-                debug!(%error, "closed");
+                debug!(%error, "no PROXY header; connection closed");
                 None
             }
         }
@@ -266,9 +266,9 @@ mod tests {
     const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x9c\x40\x01\xbb";
     const V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-    /// Whether the peer closes without a word.
+    /// Whether the peer closes without sending anything.
     async fn closes(mut socket: TcpStream) -> bool {
-        // What was sent and not read makes it a reset.
+        // Unread bytes make it a reset.
         !matches!(
             tokio::time::timeout(PATIENT, socket.read(&mut [0])).await.unwrap(),
             Ok(1..)
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_from_anybody_else_is_not_believed() {
+    async fn a_header_from_other_peers_is_not_trusted() {
         let mut edge = TestEdge::start(Options {
             balancers: vec!["192.0.2.0/24"],
             ..Options::default()
@@ -393,7 +393,7 @@ mod tests {
         });
         let open = async |header: &[u8]| {
             let mut socket = TcpStream::connect(edge.http).await.unwrap();
-            // It fails when it is refused before that.
+            // Fails if the connection is refused first.
             let _ = socket.write_all(header).await;
             socket
         };
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_told_to_stop_connections_drain_and_nothing_is_left() {
+    async fn connections_drain_on_shutdown() {
         let edge = TestEdge::start(Options::default());
         edge.issued(A);
         let mut tls = edge.connect(A, &Arc::new(edge.client())).await;

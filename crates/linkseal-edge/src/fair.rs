@@ -1,15 +1,16 @@
-//! Room for those who wait for somebody else: so many in all, so many of one network. When it is
-//! full, the network that has most gives its oldest place to one that has fewer, so that no crowd of
-//! networks keeps all others out.
+//! Room for clients that wait for something: a limit in all and one per network. When the room is full,
+//! the network with the most places loses its oldest one to a network with fewer, so that a few networks
+//! cannot keep all others out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use linkseal_net::shares::network;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-/// The room. Clones share it. Its lock is held for a few look-ups; what is at hand never needs it.
+/// The room. Clones share it. Its lock is held for a few look-ups, and only taken where a client has to wait.
 #[derive(Clone, Debug)]
 pub struct FairRoom {
     inner: Arc<Inner>,
@@ -22,14 +23,14 @@ struct Inner {
     state: Mutex<State>,
 }
 
-/// Only networks that have a place are here.
+/// Holds only networks that have a place.
 #[derive(Debug, Default)]
 struct State {
     next: u64,
     taken: usize,
-    /// Of each network its places, the oldest first.
+    /// The places of each network, oldest first.
     networks: HashMap<IpAddr, BTreeMap<u64, Arc<Notify>>>,
-    /// The networks by how many places they have.
+    /// The networks by number of places.
     sizes: BTreeSet<(usize, IpAddr)>,
 }
 
@@ -43,7 +44,7 @@ pub struct FairPlace {
 }
 
 impl FairRoom {
-    /// Room for `all`, and for `each` of one network.
+    /// Room for `all` clients, and for `each` of one network.
     pub fn new(all: usize, each: usize) -> Self {
         let state = Mutex::default();
         Self {
@@ -51,8 +52,8 @@ impl FairRoom {
         }
     }
 
-    /// A place. `None`: the client's network has its share, or the room is full and no other network
-    /// has more than it.
+    /// A place. `None` if the client's network has its share, or if the room is full and no network has
+    /// more places than this one.
     pub fn try_enter(&self, client: IpAddr) -> Option<FairPlace> {
         let network = network(client);
         let mut state = self.inner.lock();
@@ -73,14 +74,13 @@ impl FairRoom {
         })
     }
 
-    /// How many places are taken.
     pub fn taken(&self) -> usize {
         self.inner.lock().taken
     }
 }
 
 impl FairPlace {
-    /// Resolves when the place is needed by a network that has fewer.
+    /// Resolves when the place goes to a network with fewer.
     pub async fn taken_away(&self) {
         self.taken_away.notified().await;
     }
@@ -94,13 +94,13 @@ impl Drop for FairPlace {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
 impl State {
-    /// Takes a place from the network that has most, if that leaves it no worse off than one that
-    /// has `own` and gets one more.
+    /// Takes a place from the network with the most, if it then still has at least as many as a network
+    /// that gets one more than its `own`.
     fn makes_way(&mut self, own: usize) -> bool {
         let Some((most, largest)) = self.sizes.last().copied().filter(|(most, _)| *most >= own + 2) else {
             return false;
@@ -156,7 +156,7 @@ mod tests {
         let mut first: Vec<_> = (0..4).map(|host| room.try_enter(of(1, host)).unwrap()).collect();
         assert!(room.try_enter(of(1, 9)).is_none(), "it has its share");
         let second: Vec<_> = (0..4).map(|host| room.try_enter(of(2, host)).unwrap()).collect();
-        // A bystander, then another of its network: each takes the oldest of the largest.
+        // A bystander, then another client of its network: each takes the oldest place of the largest network.
         let bystanders = [of(3, 1), of(3, 2)].map(|from| room.try_enter(from).unwrap());
         assert_eq!(
             second.iter().map(is_taken_away).collect::<Vec<_>>(),

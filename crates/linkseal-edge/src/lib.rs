@@ -1,11 +1,25 @@
-//! The data plane: from an accepted connection to a reply, all from memory.
+//! The data plane: from an accepted connection to a reply, from memory.
 //!
-//! It imports nothing of the control plane. What it reads is in snapshots that the control plane
-//! fills ([`linkseal_domain::registry`], [`linkseal_domain::cert::cache`], link and ticket keys); what it
-//! writes are two queues (the journal, certificate requests).
+//! It depends on nothing of the control plane. It reads snapshots that the control plane fills
+//! ([`linkseal_domain::registry`], [`linkseal_domain::cert::cache`], stored redirects, kill switches, link
+//! and ticket keys). It writes events to the journal, and three things for the control plane: certificate
+//! requests, look-ups of stored redirects, and failed handshakes.
+//!
+//! The life of a connection, by the modules it passes:
+//!
+//! 1. [`connection`]: from the accepted socket to the end of its HTTP. [`limits`] gives a permit, or
+//!    decides which connection makes way; `linkseal_net::proxy_protocol` reads a balancer's header.
+//! 2. [`tls`]: ClientHello, admission, certificate, handshake. Handshakes that wait hold a place in a
+//!    [`fair::FairRoom`].
+//! 3. [`http`]: `server` drives the connection, `service` answers each request: `respond` checks the host
+//!    (`gate`), takes the route (`router`) and calls the module that answers; `record` writes the event.
+//!    What is not the edge's own goes to a back end (`forward`, [`http::upstream`]).
+//!
+//! [`presence`] is what the limits know of one connection while it lives. The binary builds one
+//! [`http::Context`], one [`tls::acceptor::Acceptor`] and one [`limits::Limits`], and replaces their
+//! settings on reload.
 
 pub mod connection;
-mod displace;
 pub mod fair;
 pub mod http;
 pub mod limits;
@@ -24,23 +38,20 @@ use linkseal_net::listener::Listener;
 
 use self::presence::Presence;
 
-/// What is known of a connection before its first request.
+/// A connection, as HTTP is served on it.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// Where it came in.
     pub listener: Listener,
-    /// The client: the socket's peer, or what a trusted balancer's PROXY header says.
+    /// The socket's peer, or the client named in a trusted balancer's PROXY header.
     pub client: SocketAddr,
-    /// The address it was made to; from the PROXY header when there is one.
+    /// The address the client connected to, from the PROXY header if there is one.
     pub local: SocketAddr,
-    /// The TLS side. `None` on plain HTTP.
+    /// `None` on plain HTTP.
     pub tls: Option<TlsInfo>,
-    /// What those who look after all connections know of it.
     pub presence: Arc<Presence>,
 }
 
 impl Connection {
-    /// Whether it speaks HTTP/2.
     pub fn is_h2(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.h2)
     }
@@ -49,7 +60,7 @@ impl Connection {
 /// The TLS side of a connection.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
-    /// The name in SNI (RFC 6066 §3), admitted. `None`: the client sent none and got edge.name's certificate.
+    /// The admitted name in SNI (RFC 6066 §3). `None`: the client sent none and got edge.name's certificate.
     pub name: Option<DomainName>,
     /// The registry's entry of that name, or of edge.name.
     pub entry: Arc<Entry>,
@@ -57,6 +68,6 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// Whether ALPN (RFC 7301) chose HTTP/2.
     pub h2: bool,
-    /// Whether this handshake was the self-signed stand-in's, which serves challenges only.
+    /// Whether the certificate is the self-signed stand-in, under which only challenges are served.
     pub challenges_only: bool,
 }

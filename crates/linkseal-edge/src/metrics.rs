@@ -1,10 +1,10 @@
-//! What is counted of connections.
+//! Metrics of connections.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::Listener;
 
-/// The counters of connections, resolved for both listeners.
+/// The metrics of connections. Labels are resolved here, so that accepting only adds.
 #[derive(Clone)]
 pub struct Metrics {
     http: Counts,
@@ -21,12 +21,11 @@ pub(super) struct Counts {
 }
 
 impl Metrics {
-    /// Registers the metrics of connections.
     pub fn register(registry: &Registry) -> Self {
-        let open = Opts::new("linkseal_connections_open", "Connections that are open.");
+        let open = Opts::new("linkseal_connections_open", "Open connections.");
         let total = Opts::new(
             "linkseal_connections_total",
-            "Connections accepted by the system, also those closed at once.",
+            "Connections accepted, including those closed at once.",
         );
         let refused = Opts::new(
             "linkseal_connections_refused_total",
@@ -76,7 +75,7 @@ impl Metrics {
     }
 }
 
-/// Counts a connection as open while it lives.
+/// Counts a connection as open until dropped.
 pub(super) struct Open(IntGauge);
 
 impl Open {

@@ -1,5 +1,5 @@
-//! What is known of one connection by those who look after all: whether it has anything to do, and
-//! since when not; and the way to tell it that its place is needed.
+//! What the limits know of one connection: whether it is busy, how long it has been idle; and how it is
+//! told to make way.
 
 use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 
-/// From where instants are counted, in milliseconds that go round once in seven weeks.
+/// Instants are kept as milliseconds since this one, in 32 bits that wrap after seven weeks.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// One connection, as long as it lives.
+/// One live connection.
 #[derive(Debug)]
 pub struct Presence {
     client: IpAddr,
     brief: bool,
-    /// Requests that are being answered, bodies included.
+    /// Requests in progress, bodies included.
     busy: AtomicU32,
-    /// When the last request came or was answered; at first, when the connection came.
+    /// When the last request came or was answered; before the first one, when the connection came.
     last: AtomicU32,
     evicted: AtomicBool,
     displaced: AtomicBool,
@@ -28,7 +28,7 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// Of a client. `brief`: it has a place of the reserve, for one request.
+    /// `brief`: the connection holds a place of the reserve, for one request.
     pub fn new(client: IpAddr, brief: bool) -> Self {
         Self {
             client,
@@ -41,50 +41,46 @@ impl Presence {
         }
     }
 
-    /// Whose it is.
     pub fn client(&self) -> IpAddr {
         self.client
     }
 
-    /// Whether it is to have one request and little time.
+    /// Whether it gets one request and little time.
     pub fn is_brief(&self) -> bool {
         self.brief
     }
 
-    /// A request came.
     pub(super) fn request(&self, now: Instant) {
         self.last.store(since_start(now), Ordering::Relaxed);
         self.begins();
     }
 
-    /// Something is to be done.
+    /// Work on the connection begins.
     pub(super) fn begins(&self) {
         self.busy.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It is done.
     pub(super) fn ends(&self, now: Instant) {
         self.last.store(since_start(now), Ordering::Relaxed);
         self.busy.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether anything is to be done.
     pub(super) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) > 0
     }
 
-    /// For how long nothing was to be done. `None`: one is being answered, or it is about to go.
+    /// How long it has been idle. `None` if it is busy or was told to make way.
     pub fn idle(&self) -> Option<Duration> {
         if self.is_busy() || self.evicted.load(Ordering::Relaxed) {
             return None;
         }
-        // Read before the clock: a request that comes in between must not make it old.
+        // Read before the clock: a request that comes in between must not make it look old.
         let last = self.last.load(Ordering::Relaxed);
         let age = since_start(Instant::now()).wrapping_sub(last);
         Some(Duration::from_millis(age.into()))
     }
 
-    /// Tells it that its place is needed.
+    /// Tells it to make way once it is idle.
     pub fn evict(&self) {
         self.evicted.store(true, Ordering::Release);
         self.waker.wake();
@@ -95,28 +91,28 @@ impl Presence {
         self.last.store(before_start(last), Ordering::Relaxed);
     }
 
-    /// Tells it that its place goes to another, also while something is to be done.
+    /// Tells it to make way at once, also while it is busy.
     pub(super) fn displace(&self) {
         self.displaced.store(true, Ordering::Relaxed);
         self.evict();
     }
 
-    /// Whether its place has gone to another, so that nothing of it is waited for.
+    /// Whether requests in progress are cut, as its place has gone to another connection.
     pub(super) fn is_displaced(&self) -> bool {
         self.displaced.load(Ordering::Relaxed)
     }
 
-    /// Whether it has been told to go.
+    /// Whether it was told to make way.
     pub(super) fn is_evicted(&self) -> bool {
         self.evicted.load(Ordering::Acquire)
     }
 
-    /// Resolves when its place is needed. Of the task that serves it, and of one at a time.
+    /// Resolves when it is told to make way. For one task at a time: the one that serves the connection.
     pub async fn evicted(&self) {
         let mut registered = false;
         poll_fn(|cx| {
             if !registered {
-                // Once is enough: a task's waker stays the same.
+                // Once is enough: the task's waker stays the same.
                 self.waker.register(cx.waker());
                 registered = true;
             }
@@ -138,13 +134,13 @@ impl Default for Presence {
 
 #[allow(
     clippy::cast_possible_truncation,
-    reason = "it goes round, and ages are taken likewise"
+    reason = "it wraps, and ages are computed with wrapping arithmetic"
 )]
 fn since_start(now: Instant) -> u32 {
     now.saturating_duration_since(*START).as_millis() as u32
 }
 
-/// As [`since_start`], also for instants before the first of all.
+/// As [`since_start`], also for instants before [`START`].
 #[cfg(test)]
 fn before_start(at: Instant) -> u32 {
     let age = u32::try_from(at.elapsed().as_millis()).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of the data plane share: an edge on loopback that echoes, and real clients.
+//! Shared by the tests of the data plane: an edge on loopback that echoes, and real clients.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,12 +36,12 @@ use super::limits::Limits;
 use super::tls::acceptor::{Acceptor, Parts, Settings};
 use super::{Connection, Listener, metrics, tls};
 
-/// Longer than anything takes that goes well, however busy the machine.
+/// Longer than anything should take, however busy the machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
-/// The target's own name.
+/// The edge's own name.
 pub(crate) const EDGE: &str = "track.platform.example";
 
-/// An edge on loopback. Its HTTP is an echo.
+/// An edge on loopback that echoes what it reads.
 pub(crate) struct TestEdge {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
@@ -81,7 +81,7 @@ impl Default for Options {
 }
 
 impl TestEdge {
-    /// Runs until dropped with its runtime. Needs one.
+    /// Runs until the tokio runtime, which it needs, is dropped.
     pub(crate) fn start(options: Options) -> Self {
         let (certificates, requests) = Certificates::new(100, 10_000);
         let admission = Arc::new(StubAdmission::default());
@@ -135,7 +135,7 @@ impl TestEdge {
         }
     }
 
-    /// Registers a domain, changed as the test wants it.
+    /// Registers a domain after `change`.
     pub(crate) fn register(&self, text: &str, change: impl FnOnce(&mut DomainRecord)) {
         let mut record = DomainRecord::new(name(text), None, Origin::Registered, self.clock.now());
         change(&mut record);
@@ -185,7 +185,7 @@ impl TestEdge {
             .with_no_client_auth()
     }
 
-    /// Makes a session and exchanges a word, so that a ticket sent after the handshake is read too.
+    /// Makes a session and exchanges a message, so that a ticket sent after the handshake is read too.
     pub(crate) async fn connect(&self, to: &str, client: &Arc<ClientConfig>) -> TlsStream<TcpStream> {
         let connector = TlsConnector::from(Arc::clone(client));
         let socket = TcpStream::connect(self.https).await.unwrap();
@@ -213,7 +213,7 @@ impl TestEdge {
             .unwrap()
     }
 
-    /// The value of a counter or gauge, by its name and a label's value; all labels if that is empty.
+    /// The sum of a counter or gauge over the series with a label's value; over all series if that is empty.
     pub(crate) fn metric(&self, metric: &str, label: &str) -> f64 {
         let families = self.metrics.gather();
         let family = families
@@ -229,7 +229,7 @@ impl TestEdge {
             .sum()
     }
 
-    /// Waits until a metric has a value: what is counted may be so just after the client has its answer.
+    /// Waits until a metric has a value: some are counted just after the client has its answer.
     pub(crate) async fn until_counted(&self, metric: &str, label: &str, value: f64) {
         until(|| self.metric(metric, label) == value).await;
     }
@@ -254,7 +254,7 @@ pub(crate) fn name(text: &str) -> DomainName {
     DomainName::parse(text).unwrap()
 }
 
-/// As the control plane would store it.
+/// As the control plane stores it.
 pub(crate) fn certificate_info(certificate: &Certificate) -> CertificateInfo {
     let leaf = Leaf::of(&certificate.key.cert).unwrap();
     CertificateInfo {
@@ -271,7 +271,7 @@ pub(crate) fn certificate_info(certificate: &Certificate) -> CertificateInfo {
     }
 }
 
-/// Sends a word and waits for it to come back.
+/// Sends four bytes and waits for the echo.
 pub(crate) async fn echoed(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let mut word = [0; 4];
     io.write_all(b"word").await.unwrap();
@@ -283,7 +283,7 @@ pub(crate) async fn echoed(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     assert_eq!(&word, b"word");
 }
 
-/// What a client sends first; `None`: without SNI.
+/// A client's first flight; `None`: without SNI.
 pub(crate) fn client_hello(client: &ClientConfig, sni: Option<&str>) -> Vec<u8> {
     let mut config = client.clone();
     config.enable_sni = sni.is_some();
@@ -294,7 +294,7 @@ pub(crate) fn client_hello(client: &ClientConfig, sni: Option<&str>) -> Vec<u8> 
     bytes
 }
 
-/// Sends bytes on a connection of its own; gives what comes back until the end. A reset is an error.
+/// Sends bytes on a new connection and returns everything that comes back. A reset is an error.
 pub(crate) async fn raw(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut socket = TcpStream::connect(to).await.unwrap();
     socket.write_all(bytes).await.unwrap();
@@ -306,7 +306,7 @@ pub(crate) async fn raw(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Tells what arrives, then sends everything back until the client's end, or until it drains.
+/// Reports the connection, then echoes until the client ends it or it drains.
 pub(crate) struct Echo {
     seen: mpsc::Sender<Connection>,
 }
@@ -326,7 +326,7 @@ impl ServeHttp for Echo {
     }
 }
 
-/// Answers as the test says, and counts who asked.
+/// Answers as the test says, and counts the calls.
 #[derive(Default)]
 pub(crate) struct StubAdmission {
     pub(crate) answer: Mutex<Option<Admitted>>,

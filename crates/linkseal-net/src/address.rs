@@ -1,8 +1,8 @@
-//! What kind of network an address belongs to: asked before we connect to where others point us.
+//! Which addresses are public: checked before we connect to where others point us.
 
 use std::net::IpAddr;
 
-/// Whether an address is one of the public internet's (IANA special-purpose registries).
+/// Whether an address belongs to the public internet (IANA special-purpose address registries).
 pub fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
@@ -20,7 +20,7 @@ pub fn is_public(ip: IpAddr) -> bool {
                 || (a, b, c) == (192, 0, 0);
             !special
         }
-        // Global unicast is 2000::/3; documentation, 6to4 and Teredo in it lead elsewhere.
+        // Global unicast is 2000::/3; documentation, 6to4 and Teredo within it are excluded.
         IpAddr::V6(ip) => {
             let [first, second, ..] = ip.segments();
             (0x2000..0x4000).contains(&first)

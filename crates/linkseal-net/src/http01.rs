@@ -1,7 +1,7 @@
-//! The URL of an HTTP-01 challenge (RFC 8555 §8.3), fetched as a CA fetches it: over TCP, through
-//! redirects, without a look at certificates, with bounds on time, size and hops; what goes wrong is
-//! told in Let's Encrypt's words. The development CA validates by it, the pre-flight of the control
-//! plane tries by it; where names lead is theirs to say ([`HostResolver`]).
+//! Fetches the URL of an HTTP-01 challenge (RFC 8555 §8.3) as a CA does: through redirects, without
+//! verifying certificates, with bounds on time, size and hops. Errors are worded as Let's Encrypt words
+//! them. The development CA validates with it and the control plane's pre-flight check tries with it; each
+//! resolves names in its own way ([`HostResolver`]).
 
 use std::fmt;
 use std::io;
@@ -19,52 +19,49 @@ use tokio::net::TcpStream;
 
 use crate::unverified;
 
-/// As many redirects as Let's Encrypt follows.
+/// Let's Encrypt follows as many.
 const MAX_REDIRECTS: usize = 10;
-/// A key authorization has 87 bytes; a longer body is none, and is not read to its end.
+/// In bytes. A key authorization has 87; a longer body cannot be one and is not read to its end.
 const MAX_BODY: usize = 16 * 1024;
-/// How much of a wrong body the error repeats, in characters.
+/// Characters of a wrong body that the error quotes.
 const EXCERPT: usize = 200;
 
-/// Where names lead.
+/// Resolves the names in a challenge's URL and its redirects.
 #[async_trait]
 pub trait HostResolver: Send + Sync {
-    /// Where port 80 or, for HTTPS, 443 of a host is, in the order to be tried; all of it may be
-    /// connected to.
+    /// The addresses of port 80 (443 for HTTPS) of a host, in the order to be tried. The caller connects
+    /// to any of them.
     async fn addresses(&self, host: &str, https: bool) -> Result<Vec<SocketAddr>, ResolveError>;
 
-    /// The port that stands for 80 or, for HTTPS, 443: a redirect may name these only.
+    /// The port used in place of 80 (443 for HTTPS); redirects may name these only.
     fn port(&self, https: bool) -> u16;
 
-    /// Told before each connection: the URL, its host, and where that is.
+    /// Called before each connection.
     fn visits(&self, _url: &str, _host: &str, _to: SocketAddr) {}
 }
 
-/// Why a host cannot be gone to.
+/// Why a host cannot be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResolveError {
     /// It has no address.
     NoAddress,
-    /// It may not be connected to, or it is not known where it is.
+    /// Its addresses are not allowed, or unknown.
     NotTried,
 }
 
-/// Why the answer did not come.
+/// Why the challenge could not be confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChallengeFailure {
-    /// A host has no address.
     NoAddress {
-        /// Which.
         host: String,
     },
-    /// A host cannot be gone to from here.
+    /// A host was not connected to, see [`ResolveError::NotTried`].
     NotTried {
-        /// Which.
         host: String,
     },
-    /// No connection, or none that could be used.
+    /// No connection, or no usable answer on it.
     Connection(String),
-    /// Another answer came.
+    /// The answer was wrong.
     Wrong(String),
 }
 
@@ -79,15 +76,15 @@ impl fmt::Display for ChallengeFailure {
                 };
                 write!(f, "{}; {}", text("A"), text("AAAA"))
             }
-            Self::NotTried { host } => write!(f, "{host} leads to no public address"),
+            Self::NotTried { host } => write!(f, "{host} resolves to no public address"),
             Self::Connection(detail) | Self::Wrong(detail) => f.write_str(detail),
         }
     }
 }
 
-/// Fetches the challenge `token` of a name and compares the answer; each hop has `within`.
+/// Fetches the challenge `token` of a name and compares the answer. Each hop may take `within`.
 pub async fn fetch(
-    way: &dyn HostResolver,
+    resolver: &dyn HostResolver,
     name: &str,
     token: &str,
     expected: &str,
@@ -100,17 +97,17 @@ pub async fn fetch(
     };
     for _ in 0..=MAX_REDIRECTS {
         let host = || target.host.clone();
-        let addresses = way
+        let addresses = resolver
             .addresses(&target.host, target.https)
             .await
             .map_err(|why| match why {
                 ResolveError::NoAddress => ChallengeFailure::NoAddress { host: host() },
                 ResolveError::NotTried => ChallengeFailure::NotTried { host: host() },
             })?;
-        let (ip, answer) = visit(way, &addresses, &target, within).await?;
+        let (ip, answer) = visit(resolver, &addresses, &target, within).await?;
         let failed = |what: &str| ChallengeFailure::Connection(format!("{ip}: Fetching {target}: {what}"));
         match answer.map_err(|e| failed(&e))? {
-            Answer::Redirect(location) => target = target.follow(way, &location).map_err(|e| failed(&e))?,
+            Answer::Redirect(location) => target = target.follow(resolver, &location).map_err(|e| failed(&e))?,
             Answer::Body(status, _) if status != StatusCode::OK => {
                 let status = status.as_u16();
                 return Err(ChallengeFailure::Wrong(format!(
@@ -131,16 +128,16 @@ pub async fn fetch(
     )))
 }
 
-/// Goes to the first of the addresses that can be connected to; the last one's failure counts.
+/// Asks the first address that accepts a connection. If none does, the last one's error is returned.
 async fn visit(
-    way: &dyn HostResolver,
+    resolver: &dyn HostResolver,
     addresses: &[SocketAddr],
     target: &Target,
     within: Duration,
 ) -> Result<(IpAddr, Result<Answer, String>), ChallengeFailure> {
     let mut last = None;
     for to in addresses {
-        way.visits(&target.to_string(), &target.host, *to);
+        resolver.visits(&target.to_string(), &target.host, *to);
         match get(*to, target, within).await {
             Err(Failed::NotConnected(what)) => last = Some((to.ip(), Err(what))),
             Err(Failed::Broken(what)) => return Ok((to.ip(), Err(what))),
@@ -152,7 +149,7 @@ async fn visit(
     })
 }
 
-/// The next URL to fetch.
+/// A URL to fetch.
 struct Target {
     https: bool,
     host: String,
@@ -167,7 +164,7 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    fn follow(&self, way: &dyn HostResolver, location: &str) -> Result<Self, String> {
+    fn follow(&self, resolver: &dyn HostResolver, location: &str) -> Result<Self, String> {
         let uri: Uri = location
             .parse()
             .map_err(|_| format!("Invalid redirect target {location:?}"))?;
@@ -185,7 +182,7 @@ impl Target {
             _ => return Err("Invalid protocol scheme in redirect target, only http and https are followed".to_owned()),
         };
         if let Some(port) = uri.port_u16()
-            && ![80, 443, way.port(false), way.port(true)].contains(&port)
+            && ![80, 443, resolver.port(false), resolver.port(true)].contains(&port)
         {
             return Err(format!(
                 "Invalid port in redirect target. Only ports 80 and 443 are supported, not {port}"
@@ -209,11 +206,11 @@ enum Answer {
     Redirect(String),
 }
 
-/// Why there is no answer, in Let's Encrypt's words.
+/// Why there is no answer, worded as by Let's Encrypt.
 enum Failed {
-    /// There was no connection: another address may do.
+    /// There was no connection: another address may work.
     NotConnected(String),
-    /// There was one.
+    /// The connection failed later.
     Broken(String),
 }
 
@@ -222,7 +219,7 @@ async fn get(address: SocketAddr, target: &Target, within: Duration) -> Result<A
     let deadline = tokio::time::Instant::now() + within;
     let connect = tokio::time::timeout_at(deadline, TcpStream::connect(address));
     let stream = match connect.await {
-        Ok(connected) => connected.map_err(|e| Failed::NotConnected(words(&e)))?,
+        Ok(connected) => connected.map_err(|e| Failed::NotConnected(io_text(&e)))?,
         Err(_) => {
             let what = "Timeout during connect (likely firewall problem)".to_owned();
             return Err(Failed::NotConnected(what));
@@ -259,9 +256,9 @@ where
         .map_err(|e| e.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|e| hyper_words(&e))?;
+        .map_err(|e| hyper_text(&e))?;
     let answer = async move {
-        let response = sender.send_request(request).await.map_err(|e| hyper_words(&e))?;
+        let response = sender.send_request(request).await.map_err(|e| hyper_text(&e))?;
         let status = response.status();
         let location = response.headers().get(header::LOCATION).and_then(|l| l.to_str().ok());
         if let Some(location) = location.filter(|_| is_redirect(status)) {
@@ -271,7 +268,7 @@ where
         let body = body.map_err(|e| format!("Error reading the response: {e}"))?.to_bytes();
         Ok(Answer::Body(status, String::from_utf8_lossy(&body).into_owned()))
     };
-    // The connection ends when the answer's sender and body are gone; its own error shows in the answer.
+    // The connection ends once the sender and the body are dropped; its error shows in the answer.
     let (answer, _) = tokio::join!(answer, connection);
     answer
 }
@@ -280,7 +277,7 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-fn words(error: &io::Error) -> String {
+fn io_text(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "Connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "Connection reset by peer".to_owned(),
@@ -291,10 +288,10 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-fn hyper_words(error: &hyper::Error) -> String {
+fn hyper_text(error: &hyper::Error) -> String {
     let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<io::Error>());
     match io {
-        Some(io) => words(io),
+        Some(io) => io_text(io),
         None if error.is_incomplete_message() => "EOF".to_owned(),
         None => error.to_string(),
     }

@@ -1,36 +1,36 @@
-//! The sockets the edge listens on: bound before anything runs, then accepted from until told to stop.
+//! Listening sockets: bound before anything runs, then accepted from until shutdown.
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// Connections the system keeps for us while we are busy; a mailing brings thousands at once. The
-/// system cuts it to `net.core.somaxconn`.
+/// Length of the kernel's accept queue; a mailing brings thousands of connections at once. The kernel
+/// caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// How long accepting rests when the system has no descriptor left: some must be closed first.
+/// Pause after a failed accept, usually for lack of descriptors: some must be closed first.
 const REST: Duration = Duration::from_millis(100);
 /// How often a lasting failure to accept is logged.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Which listener a connection came in on.
+/// The listener a connection came in on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Listener {
     /// Plain HTTP: challenges, redirects to HTTPS, tracking while a certificate is pending.
     Http,
-    /// HTTPS.
     Https,
 }
 
 impl Listener {
-    /// The label metrics carry.
+    /// The label in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -50,47 +50,41 @@ pub struct Bound {
 /// A connection just accepted.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The connection.
     pub stream: TcpStream,
-    /// The socket's peer; IPv4 is IPv4 also on a dual-stack listener.
+    /// The socket's peer. IPv4 addresses are IPv4, also on a dual-stack listener.
     pub peer: SocketAddr,
-    /// The address it was made to.
+    /// The address the peer connected to.
     pub local: SocketAddr,
-    /// Which listener it came in on.
     pub listener: Listener,
 }
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another does.
     #[error(
         "cannot listen on {0}: the address is in use by another process; stop it, or set another address under `listen`"
     )]
     InUse(SocketAddr),
-    /// It is not allowed.
     #[error(
         "cannot listen on {0}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE (or a socket handed in by systemd)"
     )]
     Forbidden(SocketAddr),
-    /// No interface has it.
     #[error("cannot listen on {0}: no interface of this machine has that address")]
     NotOurs(SocketAddr),
-    /// Anything else.
     #[error("cannot listen on {0}: {1}")]
     Io(SocketAddr, io::Error),
-    /// A socket that was handed in is no listening TCP socket.
+    /// A socket that was handed in is not a listening TCP socket.
     #[error("a socket handed in for {kind} cannot be used: {error}", kind = .0.label(), error = .1)]
     Inherited(Listener, io::Error),
 }
 
-/// Binds an address. Port 0 is a free port; `[::]` takes IPv4 too. Needs a tokio runtime.
+/// Binds an address. Port 0 picks a free port; `[::]` accepts IPv4 too. Needs a tokio runtime.
 pub fn bind(kind: Listener, address: SocketAddr) -> Result<Bound, BindError> {
     let bound = listen(address).and_then(|socket| Bound::new(kind, socket));
     bound.map_err(|e| BindError::of(address, e))
 }
 
-/// Binds an address for what is no part of the edge: the admin port.
+/// Binds an address that is not the edge's: the admin and health ports.
 pub fn bind_socket(address: SocketAddr) -> Result<TcpListener, BindError> {
     let socket = listen(address).and_then(|socket| {
         socket.set_nonblocking(true)?;
@@ -110,27 +104,26 @@ impl BindError {
     }
 }
 
-/// Takes over a socket that listens already: a descriptor inherited from systemd or a test.
+/// Takes over a socket that is listening already, inherited from systemd or a test.
 pub fn inherit(kind: Listener, socket: std::net::TcpListener) -> Result<Bound, BindError> {
     Bound::new(kind, socket).map_err(|e| BindError::Inherited(kind, e))
 }
 
-/// Listening sockets that were handed in, by systemd (sd_listen_fds(3)) or another parent that keeps
-/// them over a restart, so that no connection is refused meanwhile. Clones share them.
+/// Listening sockets handed in by systemd (sd_listen_fds(3)) or another parent that keeps them open
+/// across restarts, so that no connection is refused in between. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Inherited {
     sockets: Arc<Mutex<Vec<std::net::TcpListener>>>,
 }
 
 impl Inherited {
-    /// Of these sockets.
     pub fn new(sockets: Vec<std::net::TcpListener>) -> Self {
         Self {
             sockets: Arc::new(Mutex::new(sockets)),
         }
     }
 
-    /// Takes over the socket of an address where one was handed in, else binds the address.
+    /// Takes over the socket that was handed in for an address, else binds the address.
     pub fn bind(&self, kind: Listener, address: SocketAddr) -> Result<Bound, BindError> {
         match self.take(address) {
             Some(socket) => inherit(kind, socket),
@@ -138,7 +131,7 @@ impl Inherited {
         }
     }
 
-    /// The addresses of those that were not taken over.
+    /// The addresses of the sockets that were not taken over.
     pub fn left(&self) -> Vec<SocketAddr> {
         self.sockets().iter().filter_map(|s| s.local_addr().ok()).collect()
     }
@@ -152,11 +145,11 @@ impl Inherited {
     }
 
     fn sockets(&self) -> MutexGuard<'_, Vec<std::net::TcpListener>> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sockets.lock()
     }
 }
 
-/// Whether a socket's address is the one configured; any address of IPv6 is any of IPv4 too.
+/// Whether a socket's address is the configured one; `[::]` and `0.0.0.0` are the same.
 fn is_same(local: SocketAddr, configured: SocketAddr) -> bool {
     let (local, configured) = (canonical(local), canonical(configured));
     local.port() == configured.port()
@@ -168,7 +161,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
-    // So that a restart need not wait for the old connections' TIME_WAIT to end.
+    // A restart does not wait for old connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -177,7 +170,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 impl Bound {
     fn new(kind: Listener, socket: std::net::TcpListener) -> io::Result<Self> {
-        // Accepted sockets inherit it: one system call for all of them.
+        // Accepted sockets inherit it, which saves a system call for each.
         SockRef::from(&socket).set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
         let local = socket.local_addr()?;
@@ -188,12 +181,11 @@ impl Bound {
         })
     }
 
-    /// Which listener it is.
     pub fn kind(&self) -> Listener {
         self.kind
     }
 
-    /// The socket, to accept from before it is run.
+    /// The socket, for accepting before [`Bound::run`].
     pub fn socket(&self) -> &TcpListener {
         &self.socket
     }
@@ -203,8 +195,8 @@ impl Bound {
         self.local
     }
 
-    /// Accepts until told to stop, then closes the socket. `serve` must not block: it starts a task
-    /// for the connection, or drops it.
+    /// Accepts until `stop`, then closes the socket. `serve` must not block: it spawns a task for the
+    /// connection or drops it.
     pub async fn run(self, stop: CancellationToken, mut serve: impl FnMut(Accepted)) {
         let Self { kind, socket, local } = self;
         let mut each = |(stream, peer): (TcpStream, SocketAddr)| {
@@ -216,15 +208,15 @@ impl Bound {
             () = stop.cancelled() => {}
             () = accept_all(local, || socket.accept(), &mut each) => {}
         }
-        // For their clients these connections were made: closing the socket would reset them.
+        // Their clients are connected already: closing the socket would reset them.
         accept_waiting(socket, each);
     }
 }
 
 impl Accepted {
-    /// `None`: the peer is gone already.
+    /// `None` if the peer is gone already.
     fn of(listener: Listener, bound: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Self> {
-        // Only a listener on all addresses has to ask which one it was.
+        // Only a listener on all addresses has to ask for the socket's own address.
         let local = if bound.ip().is_unspecified() {
             canonical(stream.local_addr().ok()?)
         } else {
@@ -239,15 +231,15 @@ impl Accepted {
     }
 }
 
-/// Accepts what waits in the system's queue, and closes the socket at once when that is empty.
+/// Accepts what is left in the kernel's queue, and closes the socket as soon as that is empty.
 pub fn accept_waiting(socket: TcpListener, mut each: impl FnMut((TcpStream, SocketAddr))) {
-    // Tokio's own accept goes by what the system has told so far; this asks the system.
+    // Tokio's accept trusts its cached readiness; this asks the kernel.
     let Ok(socket) = socket.into_std() else { return };
     for _ in 0..BACKLOG {
         let accepted = match socket.accept() {
             Ok(accepted) => accepted,
-            Err(e) if is_the_peers(&e) => continue,
-            // None waits, or there is no descriptor left for it.
+            Err(e) if is_transient(&e) => continue,
+            // The queue is empty, or there are no descriptors left.
             Err(_) => return,
         };
         let (stream, peer) = accepted;
@@ -258,12 +250,12 @@ pub fn accept_waiting(socket: TcpListener, mut each: impl FnMut((TcpStream, Sock
     }
 }
 
-/// IPv4 as IPv4, which a dual-stack socket shows as a mapped IPv6 address (RFC 4291 §2.5.5.2).
+/// IPv4 addresses as IPv4: a dual-stack socket shows them mapped to IPv6 (RFC 4291 §2.5.5.2).
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Accepts for ever: no failure to accept ends a listener.
+/// Accepts until dropped: no error ends a listener.
 pub async fn accept_all<T, F>(local: SocketAddr, mut accept: impl FnMut() -> F, mut each: impl FnMut(T))
 where
     F: Future<Output = io::Result<T>>,
@@ -272,10 +264,10 @@ where
     loop {
         match accept().await {
             Ok(connection) => each(connection),
-            Err(e) if is_the_peers(&e) => {}
+            Err(e) if is_transient(&e) => {}
             Err(e) => {
                 if logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
-                    warn!(%local, error = %e, "cannot accept connections; trying on (is LimitNOFILE above max_connections?)");
+                    warn!(%local, error = %e, "accept failed; retrying (check that LimitNOFILE exceeds edge.max_connections)");
                     logged = Some(Instant::now());
                 }
                 sleep(REST).await;
@@ -284,8 +276,8 @@ where
     }
 }
 
-/// Whether an error concerns one connection that came and went (accept(2), "Error handling").
-fn is_the_peers(error: &io::Error) -> bool {
+/// Whether an error concerns only the connection being accepted (accept(2), "Error handling").
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkDown,
         NetworkUnreachable,
@@ -346,10 +338,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_in_the_queue_of_a_listener_that_stops_is_served() {
+    async fn connections_queued_when_a_listener_stops_are_served() {
         let bound = bind(Listener::Http, any("127.0.0.1:0")).unwrap();
         let address = bound.local_addr();
-        // Made by the system alone: nothing has run since that could have noticed.
+        // Made by the kernel alone: no task has run since that could have noticed.
         let clients: Vec<_> = (0..20)
             .map(|_| std::net::TcpStream::connect(address).unwrap())
             .collect();
@@ -372,8 +364,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn over_a_restart_a_socket_that_was_handed_in_refuses_nothing() {
-        // What a parent such as systemd keeps open.
+    async fn an_inherited_socket_refuses_no_connection_across_a_restart() {
+        // The copy that a parent such as systemd keeps open.
         let kept = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = kept.local_addr().unwrap();
         let other = any("127.0.0.1:0");
@@ -386,7 +378,7 @@ mod tests {
             assert_ne!(elsewhere.local_addr(), address, "another address is bound");
             let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(8));
             tasks.spawn(bound.run(tasks.token().clone(), move |a| sender.try_send(a).unwrap()));
-            // Those that came while nothing ran were kept, and are served.
+            // Connections that came while nothing ran were queued, and are served.
             for client in waiting.drain(..) {
                 let client: TcpStream = client;
                 assert_eq!(accepted.recv().await.unwrap().peer, client.local_addr().unwrap());
@@ -395,7 +387,7 @@ mod tests {
             assert_eq!(accepted.recv().await.unwrap().peer, client.local_addr().unwrap());
             tasks.stop();
             assert!(tasks.wait(Duration::from_secs(30)).await);
-            // Nothing accepts now, and still no connection is refused.
+            // Nothing accepts now, but no connection is refused.
             waiting.push(TcpStream::connect(address).await.unwrap());
         }
         assert_eq!(Inherited::new(vec![kept]).left(), [address]);

@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: who the client is, told by a balancer.
+//! The PROXY protocol, versions 1 and 2: how a balancer tells who the client is.
 //!
-//! Peers in `listen.proxy_protocol_from` must speak it; from others it is nothing but a bad
-//! request. Not one byte beyond the header is taken off the socket, so what follows is read as if
-//! the client had connected itself. Reference: haproxy.org, proxy-protocol.txt, section 2.
+//! Peers in `listen.proxy_protocol_from` must speak it; from all others it is just a bad request. No
+//! byte after the header is taken off the socket, so what follows is read as if the client had connected
+//! directly. Reference: haproxy.org, proxy-protocol.txt, section 2.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,58 +14,52 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a balancer may take for its header, which it sends first and at once.
+/// How long a balancer may take for its header, which it sends immediately.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// The longest version 1 line, line end included (section 2.1).
+/// The longest version 1 line in bytes, line end included (section 2.1).
 const MAX_V1: usize = 107;
-/// The longest version 2 header taken: addresses and a balancer's usual extensions fit many times.
+/// The longest version 2 header accepted, in bytes: many times the addresses and usual extensions.
 const MAX_V2: usize = 4096;
-/// Version 2's signature, version, family and length (section 2.2).
+/// Bytes of version 2's signature, version, family and length (section 2.2).
 const FIXED_V2: usize = 16;
-/// Every header is longer than that (the shortest is `PROXY UNKNOWN`), and it tells the versions apart.
+/// Bytes that tell the versions apart. Every header is longer (the shortest is `PROXY UNKNOWN`).
 const START: usize = v2::PROTOCOL_PREFIX.len();
 const START_V1: &[u8] = b"PROXY ";
 
-/// The peers that must speak it.
+/// The peers that must speak the protocol.
 #[derive(Clone, Debug, Default)]
 pub struct Balancers(Vec<IpNet>);
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The connection is made for a client.
+    /// The balancer connected on behalf of a client.
     Proxied {
-        /// The client.
         client: SocketAddr,
         /// The address the client connected to.
         local: SocketAddr,
     },
-    /// LOCAL or UNKNOWN: the balancer's own (a health check), or no addresses: the socket's hold.
+    /// LOCAL or UNKNOWN: the balancer's own connection (a health check), or no addresses. The socket's apply.
     Direct,
 }
 
 /// Why there is no header.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// Something else came first.
     #[error("a peer of proxy_protocol_from must begin with a PROXY protocol header")]
     Missing,
-    /// It is not as the protocol wants it.
     #[error("the PROXY protocol header is malformed: {0}")]
     Malformed(String),
-    /// It is longer than allowed.
     #[error("the PROXY protocol header is longer than allowed ({MAX_V1} bytes in version 1, {MAX_V2} in version 2)")]
     TooLong,
-    /// It did not come in time.
     #[error("the PROXY protocol header did not come in time")]
     Late,
-    /// The socket failed or was closed.
     #[error("the connection ended in its PROXY protocol header: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Balancers {
-    /// From the networks of the configuration.
+    /// From `listen.proxy_protocol_from`.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks)
     }
@@ -76,7 +70,7 @@ impl Balancers {
     }
 }
 
-/// Takes the header off a connection that a balancer has opened.
+/// Reads the header from a balancer's connection.
 pub async fn read(stream: &mut TcpStream, deadline: Duration) -> Result<Header, ProxyError> {
     timeout(deadline, read_header(stream))
         .await
@@ -107,9 +101,9 @@ async fn read_header(stream: &mut TcpStream) -> Result<Header, ProxyError> {
 #[derive(Debug, PartialEq, Eq)]
 enum Missing {
     Nothing,
-    /// At least so many bytes: they can be read without leaving the header.
+    /// At least this many bytes, all of them within the header.
     Bytes(usize),
-    /// The rest of a line, of at most so many bytes.
+    /// The rest of a line, at most this many bytes.
     Line(usize),
 }
 
@@ -117,7 +111,7 @@ fn missing(header: &[u8]) -> Result<Missing, ProxyError> {
     let starts = |with: &[u8]| header.iter().zip(with).all(|(a, b)| a == b);
     if starts(v2::PROTOCOL_PREFIX) {
         let Some(fixed) = header.first_chunk::<FIXED_V2>() else {
-            // An empty header starts like both: not beyond the shortest of version 1.
+            // So far it may still be version 1: do not read past its shortest header.
             let known = if header.len() < START { START } else { FIXED_V2 };
             return Ok(Missing::Bytes(known - header.len()));
         };
@@ -138,13 +132,15 @@ fn missing(header: &[u8]) -> Result<Missing, ProxyError> {
     }
 }
 
-/// Reads a whole header.
+/// Parses a complete header.
 fn parse(header: &[u8]) -> Result<Header, ProxyError> {
     if header.starts_with(v2::PROTOCOL_PREFIX) {
         let parsed = v2::Header::try_from(header).map_err(|e| ProxyError::Malformed(e.to_string()))?;
         return match (parsed.command, parsed.addresses, parsed.protocol) {
             (v2::Command::Local, ..) => Ok(Header::Direct),
-            (_, _, v2::Protocol::Datagram) => Err(ProxyError::Malformed("this listener is not for datagrams".into())),
+            (_, _, v2::Protocol::Datagram) => {
+                Err(ProxyError::Malformed("this listener does not take datagrams".into()))
+            }
             (_, v2::Addresses::IPv4(a), _) => Ok(proxied(
                 a.source_address,
                 a.source_port,

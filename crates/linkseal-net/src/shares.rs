@@ -1,5 +1,4 @@
-//! Shares of what all clients use: so many at once for one client network, so that no network takes
-//! everything.
+//! Shares of a common resource: N at once for one client network, so that no network takes all of it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -7,12 +6,12 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Who waits for a turn beside each one who has one; more are refused.
+/// How many may wait for each turn that is taken; more are refused.
 const WAITING_PER_TURN: usize = 4;
 
-/// How much of an IPv6 address is one client: hosts get a /64 (RFC 6177 §2).
+/// Prefix of an IPv6 address that is one client: hosts get a /64 (RFC 6177 §2).
 const V6_CLIENT: u8 = 64;
-/// What one customer of a provider has at most: a /48 of IPv6 (RFC 6177 §2), a /24 of IPv4.
+/// Prefixes that are one network: at most what one customer of a provider has (RFC 6177 §2).
 const V6_NETWORK: u8 = 48;
 const V4_NETWORK: u8 = 24;
 
@@ -40,7 +39,7 @@ fn v6_network(address: Ipv6Addr, prefix: u8) -> IpAddr {
     Ipv6Addr::from_bits(address.to_bits() >> host << host).into()
 }
 
-/// Turns at something that only so many may use at once: each network has a number of its own.
+/// Turns at a resource of limited concurrency: each network has its own number of them.
 #[derive(Clone, Debug)]
 pub struct Turns {
     inner: Arc<Inner>,
@@ -49,21 +48,21 @@ pub struct Turns {
 #[derive(Debug)]
 struct Inner {
     each: usize,
-    /// Only networks that have or wait for a turn are here.
+    /// Holds only networks that have or wait for a turn.
     networks: DashMap<IpAddr, Arc<Semaphore>>,
 }
 
-/// The right to use it; given back when dropped.
+/// The right to use the resource; given back when dropped.
 #[derive(Debug)]
 pub struct Turn {
     inner: Arc<Inner>,
     network: IpAddr,
-    /// Taken when it is given back.
+    /// `None` once it is given back.
     held: Option<(Arc<Semaphore>, Option<OwnedSemaphorePermit>)>,
 }
 
 impl Turns {
-    /// So many at once for each network, at least one.
+    /// `each` at once for each network, at least one.
     pub fn new(each: usize) -> Self {
         let inner = Inner {
             each: each.clamp(1, Semaphore::MAX_PERMITS),
@@ -72,18 +71,18 @@ impl Turns {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A turn at once, or none.
+    /// A turn, without waiting.
     pub fn try_take(&self, client: IpAddr) -> Option<Turn> {
         let (mut turn, turns) = self.enter(client);
         turn.hold(turns.try_acquire_owned().ok()?);
         Some(turn)
     }
 
-    /// Waits for a turn, as those of the same network do before it. `None`: too many of them wait.
+    /// Waits for a turn, first come first served within a network. `None` if too many of the network wait.
     /// The caller bounds the time.
     pub async fn take(&self, client: IpAddr) -> Option<Turn> {
         let (mut turn, turns) = self.enter(client);
-        // Beside the map's own there are two for each that has a turn or waits.
+        // One reference is the map's; each turn that is taken or waited for has two.
         let users = Arc::strong_count(&turns) / 2;
         if users > self.inner.each.saturating_mul(1 + WAITING_PER_TURN) {
             return None;
@@ -92,13 +91,13 @@ impl Turns {
         Some(turn)
     }
 
-    /// How many turns the network of a client has.
+    /// How many turns a client's network has taken.
     pub fn held(&self, client: IpAddr) -> usize {
         let turns = self.inner.networks.get(&network(client));
         turns.map_or(0, |turns| self.inner.each.saturating_sub(turns.available_permits()))
     }
 
-    /// How many networks have or wait for a turn.
+    /// How many networks have, or wait for, a turn.
     pub fn networks(&self) -> usize {
         self.inner.networks.len()
     }
@@ -130,14 +129,14 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         drop(self.held.take());
-        // The map's own is the last: no one has or waits for a turn.
+        // Only the map's reference is left: no turn is taken or waited for.
         self.inner
             .networks
             .remove_if(&self.network, |_, turns| Arc::strong_count(turns) == 1);
     }
 }
 
-/// Room for so many of all clients, and so many of each network, without waiting.
+/// Room for a number of clients, and of clients of one network, without waiting.
 #[derive(Clone, Debug)]
 pub struct Room {
     all: Arc<Semaphore>,
@@ -152,7 +151,7 @@ pub struct Entered {
 }
 
 impl Room {
-    /// Room for `all`, and for `each` of one network.
+    /// Room for `all` clients, and for `each` of one network.
     pub fn new(all: usize, each: usize) -> Self {
         Self {
             all: Arc::new(Semaphore::new(all.min(Semaphore::MAX_PERMITS))),
@@ -160,7 +159,7 @@ impl Room {
         }
     }
 
-    /// A place. `None`: there is none for this client now.
+    /// A place, if there is one for this client now.
     pub fn try_enter(&self, client: IpAddr) -> Option<Entered> {
         Some(Entered {
             _turn: Some(self.turns.try_take(client)?),
@@ -168,7 +167,7 @@ impl Room {
         })
     }
 
-    /// A place for one whose network is not known.
+    /// A place for a client whose network is not known yet.
     pub fn try_enter_unnamed(&self) -> Option<Entered> {
         Some(Entered {
             _turn: None,
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_one_client_and_one_network() {
+    fn clients_and_networks_are_prefixes() {
         for (address, one, all) in [
             ("192.0.2.7", "192.0.2.7", "192.0.2.0"),
             ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.0"),
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_network_waits_for_its_own_turns_and_no_other_waits_with_it() {
+    async fn a_network_waits_for_its_own_turns_and_other_networks_do_not_wait() {
         let turns = Turns::new(2);
         let held = [ip("192.0.2.1"), ip("192.0.2.9")].map(|from| turns.try_take(from).unwrap());
         assert!(turns.try_take(ip("192.0.2.1")).is_none());
@@ -210,11 +209,11 @@ mod tests {
         drop(held);
         let last = waiting.await.unwrap();
         drop((last, other));
-        assert_eq!(turns.networks(), 0, "nothing is left of those who have gone");
+        assert_eq!(turns.networks(), 0, "finished turns leave nothing behind");
     }
 
     #[tokio::test]
-    async fn those_who_wait_are_bounded_too() {
+    async fn waiters_are_bounded() {
         let turns = Turns::new(1);
         let from = ip("2001:db8::1");
         let held = turns.try_take(from).unwrap();

@@ -1,6 +1,6 @@
-//! TLS that takes any certificate, for two purposes. Following a challenge's redirect to HTTPS, where
-//! a CA must not ask for the very certificate that it is about to issue (RFC 8555 §8.3 allows any):
-//! [`super::http01`]. And finding out which certificate is presented: the control plane's probe.
+//! TLS that accepts any certificate, for two purposes: following a challenge's redirect to HTTPS, as a CA
+//! cannot require the certificate that it is about to issue ([`super::http01`]; RFC 8555 §8.3), and
+//! finding out which certificate is presented (the control plane's probe).
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-/// A client that takes any certificate.
+/// A client that accepts any certificate.
 pub fn connector() -> Result<TlsConnector, Error> {
     Ok(TlsConnector::from(Arc::new(config()?)))
 }
 
-/// Its configuration, to be added to.
+/// Its configuration, for callers that add to it.
 pub fn config() -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(ClientConfig::builder_with_provider(provider.clone())
@@ -25,7 +25,7 @@ pub fn config() -> Result<ClientConfig, Error> {
         .with_no_client_auth())
 }
 
-/// Takes any certificate whose key the server has.
+/// Accepts any certificate whose private key the server holds.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

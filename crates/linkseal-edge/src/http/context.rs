@@ -15,8 +15,9 @@ use linkseal_event::EventRecorder;
 use linkseal_link::LinkKeys;
 use linkseal_net::shares::Turns;
 
-use super::challenge::ChallengeUpstream;
+use super::challenge_upstream::ChallengeUpstream;
 use super::metrics::Metrics;
+use super::timeouts::Timeouts;
 use super::upstream::Upstreams;
 use crate::fair::FairRoom;
 
@@ -52,8 +53,7 @@ pub struct Context {
     pub metrics: Metrics,
     /// Whether health checks are told to look elsewhere.
     pub draining: Arc<AtomicBool>,
-    /// Bounds of a connection.
-    pub limits: Limits,
+    pub timeouts: Timeouts,
     /// How long one may last that has a place of the reserve; [`BRIEF`] but in tests.
     pub brief: Duration,
     /// How many connections there are and may be.
@@ -86,40 +86,5 @@ impl Settings {
     /// Whether a name (in lower-case ASCII) is edge.name or an alias.
     pub(super) fn is_edge(&self, name: &str) -> bool {
         self.edge_name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
-    }
-}
-
-/// Bounds of a connection in time. Checked on a tick, so that requests need no timers: a bound
-/// holds to within one tick.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How often a connection is looked at.
-    pub tick: Duration,
-    /// From the first byte of a request to the end of its headers; also from accept to the first request.
-    pub headers: Duration,
-    /// Between two requests.
-    pub idle: Duration,
-    /// While a request is being answered: how long nothing at all may move.
-    pub stall: Duration,
-    /// For a whole request body.
-    pub body: Duration,
-    /// From the word that a connection is being closed to its end, when nothing is being answered.
-    pub farewell: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            tick: Duration::from_secs(5),
-            // Recipients on trains: a handshake and a request of one packet within this.
-            headers: Duration::from_secs(15),
-            // A little more than the 60 s after which common balancers and mail proxies give up
-            // an idle connection themselves, so that they never meet a closing one.
-            idle: Duration::from_secs(75),
-            stall: Duration::from_secs(60),
-            body: Duration::from_secs(10),
-            // Several round trips: what a client sent before it heard of it still comes.
-            farewell: Duration::from_secs(2),
-        }
     }
 }

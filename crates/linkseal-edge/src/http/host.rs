@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use http::header::HOST;
-use http::{Request, Version};
+use http::{Version, request};
 
 /// The longest name there is (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
@@ -23,17 +23,17 @@ pub(super) struct BadHost;
 impl<'r> Host<'r> {
     /// Of a request: `:authority` or an absolute target, else the Host header. `None`: HTTP/1.0
     /// without one.
-    pub(super) fn of<B>(request: &'r Request<B>) -> Result<Option<Self>, BadHost> {
-        let mut hosts = request.headers().get_all(HOST).iter();
+    pub(super) fn of(head: &'r request::Parts) -> Result<Option<Self>, BadHost> {
+        let mut hosts = head.headers.get_all(HOST).iter();
         let host = hosts.next();
         if hosts.next().is_some() {
             return Err(BadHost);
         }
-        if let Some(authority) = request.uri().authority() {
+        if let Some(authority) = head.uri.authority() {
             return Self::parse(authority.as_str()).map(Some);
         }
         let Some(host) = host else {
-            return if request.version() == Version::HTTP_10 {
+            return if head.version == Version::HTTP_10 {
                 Ok(None)
             } else {
                 Err(BadHost)
@@ -156,11 +156,11 @@ mod tests {
     #[test]
     fn one_host_and_only_one() {
         let get = |version: Version, uri: &str, hosts: &[&str]| {
-            let mut request = Request::get(uri).version(version);
+            let mut request = http::Request::get(uri).version(version);
             for host in hosts {
                 request = request.header(HOST, *host);
             }
-            Host::of(&request.body(()).unwrap()).map(|h| h.map(|h| h.as_str().to_owned()))
+            Host::of(&request.body(()).unwrap().into_parts().0).map(|h| h.map(|h| h.as_str().to_owned()))
         };
         assert_eq!(get(Version::HTTP_11, "/", &["a.example"]), Ok(Some("a.example".into())));
         assert_eq!(get(Version::HTTP_11, "/", &[]), Err(BadHost));

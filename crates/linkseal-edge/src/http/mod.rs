@@ -6,12 +6,18 @@
 //! (`record`), a stored redirect that is not in memory, an admission answer on port 80, a small
 //! request body, an upstream for challenges, and back ends.
 
+mod activity;
 mod challenge;
+mod challenge_upstream;
 mod click;
 mod context;
+mod exchange;
+mod fallback;
+mod forward;
 mod forwarded;
+mod gate;
+mod graceful;
 mod host;
-mod kill;
 mod metrics;
 mod one_click;
 mod open;
@@ -22,17 +28,20 @@ mod reply;
 mod respond;
 pub mod router;
 mod server;
+mod service;
+mod session;
 mod target;
+mod timeouts;
 mod unsubscribe;
 pub mod upstream;
-mod watch;
+mod verify;
 mod well_known;
 
 #[cfg(test)]
 mod tests;
 
-pub use challenge::UPSTREAM_AT_ONCE as CHALLENGES_HANDED_ON;
-pub use challenge::{ChallengeUpstream, UpstreamError};
-pub use context::{BRIEF, Context, Limits, Settings};
+pub use challenge_upstream::MAX_CONCURRENT as MAX_FORWARDED_CHALLENGES;
+pub use challenge_upstream::{ChallengeUpstream, UpstreamError};
+pub use context::{BRIEF, Context, Settings};
 pub use metrics::Metrics;
-pub use server::serve;
+pub use timeouts::Timeouts;

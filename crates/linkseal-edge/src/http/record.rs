@@ -10,7 +10,7 @@ use linkseal_event::{Appending, Client, Event, EventType, Request};
 use linkseal_link::{KillKind, TokenBody, VerifiedToken};
 use uuid::Uuid;
 
-use super::respond::Exchange;
+use super::exchange::Exchange;
 
 /// Hands the event of a verified link to the journal. `killed`: the switch for which a warning was
 /// shown; `None` when it was served.
@@ -70,19 +70,19 @@ fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Dura
     let recorder = &x.session.context.recorder;
     let judged = recorder
         .classifier()
-        .judge(event.kind, x.method, x.headers, since_issue);
-    let header = |name| x.headers.get(name).map(http::HeaderValue::as_bytes);
+        .judge(event.kind, x.method(), x.headers(), since_issue);
+    let header = |name| x.headers().get(name).map(http::HeaderValue::as_bytes);
     event.client = Some(Client {
         ip: Some(x.session.connection.client.ip()),
         user_agent: header(http::header::USER_AGENT),
         referer: header(http::header::REFERER),
         proxy: judged.proxy,
         network: None,
-        opted_out: opted_out(x.headers),
+        opted_out: opted_out(x.headers()),
     });
     event.request = Some(Request {
-        method: x.method.as_str(),
-        version: version(x.version),
+        method: x.method().as_str(),
+        version: version(x.head.parts.version),
         tls: x.session.connection.tls.as_ref().map(|tls| tls.version),
     });
     event.verdict = Some(judged.verdict);

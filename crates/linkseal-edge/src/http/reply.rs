@@ -5,10 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::pages::{Page, language, unavailable};
 use super::upstream::{Download, DownloadError};
 
 /// `X-Robots-Tag`: crawlers keep links out of their index.
@@ -16,6 +17,8 @@ const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 const NOINDEX: HeaderValue = HeaderValue::from_static("noindex, nofollow");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// When a client may retry that met a full or dead back end, in seconds.
+const COME_AGAIN: HeaderValue = HeaderValue::from_static("5");
 
 /// A reply on its way out.
 pub(super) type Reply = Response<Body>;
@@ -100,7 +103,7 @@ pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Reply {
 }
 
 /// A page that is complete in itself.
-pub(super) fn page(status: StatusCode, page: &super::pages::Page) -> Reply {
+pub(super) fn page(status: StatusCode, page: &Page) -> Reply {
     /// Nothing is loaded, nothing runs, the form goes back to where it came from.
     const POLICY: HeaderValue = HeaderValue::from_static(
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -117,6 +120,13 @@ pub(super) fn page(status: StatusCode, page: &super::pages::Page) -> Reply {
     headers.insert(http::header::CONTENT_SECURITY_POLICY, POLICY);
     // The address of an unsubscribe page is a token.
     headers.insert(http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    reply
+}
+
+/// 503 with `Retry-After`: the answer is not known just now.
+pub(super) fn come_again(headers: &HeaderMap) -> Reply {
+    let mut reply = page(StatusCode::SERVICE_UNAVAILABLE, &unavailable(language(headers)));
+    reply.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
     reply
 }
 

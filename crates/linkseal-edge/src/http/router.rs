@@ -9,37 +9,37 @@ use linkseal_link::LinkPath;
 
 /// What a path asks for. Tokens and slugs are as they stand in the path, not yet checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route<'a> {
+pub enum Route<T> {
     /// `/.well-known/acme-challenge/{token}` (RFC 8555 §8.3).
     Challenge {
         /// The challenge's token.
-        token: &'a str,
+        token: T,
     },
     /// `/o/{token}` or `/o/{token}.gif`.
     Open {
         /// The tenant in `/t/{tenant}/…`. `None`: the domain's.
-        tenant: Option<&'a str>,
+        tenant: Option<T>,
         /// The link's token.
-        token: &'a str,
+        token: T,
     },
     /// `/c/{token}`.
     Click {
         /// The tenant in `/t/{tenant}/…`. `None`: the domain's.
-        tenant: Option<&'a str>,
+        tenant: Option<T>,
         /// The link's token.
-        token: &'a str,
+        token: T,
     },
     /// `/u/{token}`.
     Unsubscribe {
         /// The tenant in `/t/{tenant}/…`. `None`: the domain's.
-        tenant: Option<&'a str>,
+        tenant: Option<T>,
         /// The link's token.
-        token: &'a str,
+        token: T,
     },
     /// `/r/{slug}`.
     Redirect {
         /// The stored redirect's slug.
-        slug: &'a str,
+        slug: T,
     },
     /// `/.well-known/apple-app-site-association`.
     AppleAppSiteAssociation,
@@ -59,7 +59,7 @@ pub enum Route<'a> {
 
 /// The path of a request. `prefix` is `links.prefix`, without a slash at its end; it stands before
 /// `/o/`, `/c/`, `/r/` and `/u/`, but not within `/t/{tenant}/…`.
-pub fn route<'a>(path: &'a str, prefix: &str) -> Route<'a> {
+pub fn route<'a>(path: &'a str, prefix: &str) -> Route<&'a str> {
     // Links first: they are nearly all there is.
     if let Some(LinkPath { kind, tenant, text }) = LinkPath::parse(path, prefix) {
         return match kind {
@@ -80,7 +80,7 @@ pub fn route<'a>(path: &'a str, prefix: &str) -> Route<'a> {
     }
 }
 
-fn well_known(rest: &str) -> Route<'_> {
+fn well_known(rest: &str) -> Route<&str> {
     if let Some(token) = rest.strip_prefix("acme-challenge/") {
         return Route::Challenge { token };
     }
@@ -92,7 +92,34 @@ fn well_known(rest: &str) -> Route<'_> {
     }
 }
 
-impl Route<'_> {
+impl<T> Route<T> {
+    /// The same route with other texts.
+    pub(super) fn map<U>(self, mut f: impl FnMut(T) -> U) -> Route<U> {
+        match self {
+            Self::Challenge { token } => Route::Challenge { token: f(token) },
+            Self::Open { tenant, token } => Route::Open {
+                tenant: tenant.map(&mut f),
+                token: f(token),
+            },
+            Self::Click { tenant, token } => Route::Click {
+                tenant: tenant.map(&mut f),
+                token: f(token),
+            },
+            Self::Unsubscribe { tenant, token } => Route::Unsubscribe {
+                tenant: tenant.map(&mut f),
+                token: f(token),
+            },
+            Self::Redirect { slug } => Route::Redirect { slug: f(slug) },
+            Self::AppleAppSiteAssociation => Route::AppleAppSiteAssociation,
+            Self::AppleAppSiteAssociationAtRoot => Route::AppleAppSiteAssociationAtRoot,
+            Self::AssetLinks => Route::AssetLinks,
+            Self::Robots => Route::Robots,
+            Self::TrafficAdvice => Route::TrafficAdvice,
+            Self::Healthz => Route::Healthz,
+            Self::Other => Route::Other,
+        }
+    }
+
     /// The methods it answers, as an `Allow` header lists them. `None`: it does not look at the method.
     pub fn allow(&self) -> Option<&'static str> {
         match self {
@@ -207,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    fn open(token: &str) -> Route<'_> {
+    fn open(token: &str) -> Route<&str> {
         Route::Open { tenant: None, token }
     }
 
@@ -294,7 +321,7 @@ mod tests {
         for method in [Method::GET, Method::HEAD, Method::POST] {
             assert!(unsubscribe.allows(&method));
             assert_eq!(open("x").allows(&method), method != Method::POST);
-            assert!(Route::Other.allows(&method));
+            assert!(Route::<&str>::Other.allows(&method));
         }
         assert!(!unsubscribe.allows(&Method::DELETE));
     }

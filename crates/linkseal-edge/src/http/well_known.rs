@@ -7,8 +7,8 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::context::Context;
+use super::exchange::Exchange;
 use super::reply::{self, Reply};
-use super::respond::Exchange;
 
 /// How long robots.txt and traffic-advice may be kept: a day, as crawlers do anyway.
 const A_DAY: HeaderValue = HeaderValue::from_static("max-age=86400");

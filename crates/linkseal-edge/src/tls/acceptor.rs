@@ -4,7 +4,6 @@
 //! whose certificate is in memory goes straight through. What it may wait for otherwise, each
 //! bounded: the admission's answer and the certificate, together up to `handshake_wait`.
 
-use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use linkseal_base::clock::{Clock, Timestamp};
-use linkseal_base::fault::Fault;
 use linkseal_domain::DomainName;
 use linkseal_domain::admission::{Admission, Admitted, ClientNetwork};
 use linkseal_domain::cert::cache::{CertificateAnswer, Certificates};
@@ -27,9 +25,9 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 
-use super::alert;
-use super::hello::{self, Hello, HelloError};
+use super::hello::{self, Hello};
 use super::metrics::Metrics;
+use super::refusal::{Refusal, refuse};
 use super::server_config::{self, ALPN_H2};
 use super::stand_in::StandIn;
 use super::waiting::Waiting;
@@ -79,93 +77,6 @@ pub struct Acceptor {
     waiting: Waiting,
     stand_in: StandIn,
     settings: ArcSwap<Settings>,
-}
-
-/// Why there is no session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The client went away.
-    #[error("the client went away during the handshake")]
-    Gone,
-    /// No complete ClientHello in time.
-    #[error("the ClientHello did not come in time")]
-    HelloTimeout,
-    /// No ClientHello, or none that can be used.
-    #[error("the client sent no usable ClientHello")]
-    HelloInvalid,
-    /// The name is none, or not admitted: `unrecognized_name`.
-    #[error("the name is not served here")]
-    UnrecognizedName,
-    /// The endpoint that must be asked about the name does not answer: `internal_error`.
-    #[error("admission does not answer, and no certificate is held")]
-    AdmissionUnreachable,
-    /// There is no certificate, and none on its way: `internal_error`.
-    #[error("there is no certificate for the name; its SSL state says why")]
-    NoCertificate,
-    /// The certificate did not come within `handshake_wait`: `internal_error`.
-    #[error("the certificate did not come within handshake_wait")]
-    CertificateTimeout,
-    /// Too many handshakes wait already, or the store cannot be read: `internal_error`.
-    #[error("too many handshakes wait already, or the store cannot be read")]
-    Busy,
-    /// The client did not finish the handshake in time.
-    #[error("the client did not finish the handshake in time")]
-    HandshakeTimeout,
-    /// The handshake failed: no common ground, or an alert of the client's.
-    #[error("the handshake failed")]
-    HandshakeFailed,
-    /// The client closed without a byte, as balancers' health checks do: there was no handshake.
-    #[error("the client closed without a word")]
-    Silent,
-}
-
-impl Refusal {
-    /// How many are counted: all but [`Refusal::Silent`].
-    pub(super) const COUNT: usize = 10;
-    /// The labels metrics carry, in the order of the variants.
-    pub(super) const LABELS: [&str; Self::COUNT] = [
-        "client_gone",
-        "hello_timeout",
-        "hello_invalid",
-        "unrecognized_name",
-        "admission_unreachable",
-        "no_certificate",
-        "certificate_timeout",
-        "busy",
-        "handshake_timeout",
-        "handshake_failed",
-    ];
-
-    /// Who has to act.
-    pub fn fault(self) -> Fault {
-        match self {
-            Self::NoCertificate | Self::CertificateTimeout => Fault::CustomerDns,
-            Self::AdmissionUnreachable => Fault::Upstream,
-            Self::Busy => Fault::Ours,
-            _ => Fault::Client,
-        }
-    }
-
-    /// What the client is told by us. `None`: rustls has told it, or it is gone.
-    fn alert(self) -> Option<&'static [u8; 7]> {
-        match self {
-            Self::UnrecognizedName => Some(&alert::UNRECOGNIZED_NAME),
-            Self::AdmissionUnreachable | Self::NoCertificate | Self::CertificateTimeout | Self::Busy => {
-                Some(&alert::INTERNAL_ERROR)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl From<HelloError> for Refusal {
-    fn from(error: HelloError) -> Self {
-        match error {
-            HelloError::Silent => Self::Silent,
-            HelloError::Gone => Self::Gone,
-            HelloError::Invalid(_) => Self::HelloInvalid,
-        }
-    }
 }
 
 type Found = (Arc<Entry>, Arc<Certificate>);
@@ -290,7 +201,7 @@ impl Acceptor {
                 Ok(stream) => Box::new(stream),
                 Err(error) => {
                     self.note_failure(&entry.name, &error);
-                    return Err(failed(&error));
+                    return Err(Refusal::from(error));
                 }
             },
             () = &mut deadline => {
@@ -401,26 +312,10 @@ fn holds_certificate(entry: &Entry, now: Timestamp) -> bool {
     entry.not_after.is_some_and(|t| t > now)
 }
 
-/// Tells the client, where it is ours to tell, and closes.
-async fn refuse(io: TcpStream, why: Refusal) -> Refusal {
-    if let Some(alert) = why.alert() {
-        alert::send_and_close(io, alert).await;
-    }
-    why
-}
-
 /// Resolves when the client has closed or reset. After its ClientHello it has nothing to say; if it
 /// says something nevertheless (early data, which is skipped), it cannot be watched any more.
 async fn gone(io: &TcpStream) {
     if matches!(io.peek(&mut [0]).await, Ok(1..)) {
         std::future::pending::<()>().await;
-    }
-}
-
-fn failed(error: &io::Error) -> Refusal {
-    if error.kind() == io::ErrorKind::InvalidData {
-        Refusal::HandshakeFailed
-    } else {
-        Refusal::Gone
     }
 }

@@ -18,7 +18,7 @@ const MAX_HELLO: usize = 16 * 1024;
 const USUAL_HELLO: usize = 2048;
 
 /// A ClientHello, by the name in it.
-pub enum Hello<IO> {
+pub(super) enum Hello<IO> {
     /// It has a host name in lower-case ASCII, which is not yet known to be a domain name.
     Named(StartHandshake<IO>),
     /// It has no server_name extension.
@@ -29,7 +29,7 @@ pub enum Hello<IO> {
 
 /// Why there is no ClientHello to go on with.
 #[derive(Debug, thiserror::Error)]
-pub enum HelloError {
+pub(super) enum HelloError {
     /// The client closed or reset without a single byte: a balancer's health check, a port scan.
     #[error("the client went away without a word")]
     Silent,
@@ -42,7 +42,7 @@ pub enum HelloError {
 }
 
 /// Reads a ClientHello. The caller bounds the time.
-pub async fn read<IO>(io: IO) -> Result<Hello<IO>, HelloError>
+pub(super) async fn read<IO>(io: IO) -> Result<Hello<IO>, HelloError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
-use super::acceptor::Refusal;
+use super::refusal::Refusal;
 
 /// From a resumption on this machine to a wait for a certificate to be issued, in seconds.
 const BUCKETS: [f64; 12] = [

@@ -13,16 +13,16 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
 /// HTTP/2 as ALPN names it (RFC 9113 §3.2).
-pub const ALPN_H2: &[u8] = b"h2";
+pub(super) const ALPN_H2: &[u8] = b"h2";
 /// HTTP/1.1 as ALPN names it (RFC 7301 §6).
-pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+pub(super) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// Tickets sent after a full TLS 1.3 handshake. rustls' two cost a second derivation, sealing and
 /// record, for clients that nearly always come back one connection at a time.
 const TICKETS: usize = 1;
 
 /// The edge's configuration without a certificate.
-pub fn template(tickets: TicketKeys) -> Result<ServerConfig, rustls::Error> {
+pub(super) fn template(tickets: TicketKeys) -> Result<ServerConfig, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()

@@ -17,14 +17,14 @@ const OF_NETWORK: usize = MAX / 4;
 
 /// The handshakes that wait. Only names that one waits for are here, so their number is bounded too.
 #[derive(Debug)]
-pub struct Waiting {
+pub(super) struct Waiting {
     all: FairRoom,
     names: DashMap<DomainName, FairRoom>,
 }
 
 /// The right to wait; given back when dropped.
 #[derive(Debug)]
-pub struct Wait<'a> {
+pub(super) struct Wait<'a> {
     waiting: &'a Waiting,
     name: DomainName,
     of_name: Option<FairPlace>,
@@ -33,7 +33,7 @@ pub struct Wait<'a> {
 
 impl Waiting {
     /// One more for a name. `None`: too many wait already, in all or of the client's network.
-    pub fn enter(&self, name: &DomainName, client: IpAddr) -> Option<Wait<'_>> {
+    pub(super) fn enter(&self, name: &DomainName, client: IpAddr) -> Option<Wait<'_>> {
         let of_name = {
             let room = self.names.entry(name.clone());
             let room = room.or_insert_with(|| FairRoom::new(MAX_PER_NAME, OF_NETWORK_PER_NAME));
@@ -51,7 +51,7 @@ impl Waiting {
     }
 
     /// How many names are waited for.
-    pub fn names(&self) -> usize {
+    pub(super) fn names(&self) -> usize {
         self.names.len()
     }
 }
@@ -67,7 +67,7 @@ impl Default for Waiting {
 
 impl Wait<'_> {
     /// Resolves when the place is needed by a network that has fewer.
-    pub async fn taken_away(&self) {
+    pub(super) async fn taken_away(&self) {
         let (Some(of_name), Some(of_all)) = (&self.of_name, &self.of_all) else {
             return;
         };

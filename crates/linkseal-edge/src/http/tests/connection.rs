@@ -143,7 +143,7 @@ async fn what_the_system_has_received_is_answered_before_a_connection_is_closed(
 async fn clients_that_dawdle_are_let_go() {
     let brief = |c: &mut Context| {
         let tick = Duration::from_millis(20);
-        c.limits = Limits {
+        c.timeouts = Timeouts {
             tick,
             headers: tick * 3,
             idle: tick * 6,

@@ -43,6 +43,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::server::serve;
 use super::*;
 use crate::fair::FairRoom;
 use crate::{Connection, Listener, TlsInfo};
@@ -177,7 +178,7 @@ impl Edge {
             clock,
             metrics: Metrics::register(&metrics).unwrap(),
             draining: Arc::new(AtomicBool::new(false)),
-            limits: Limits::default(),
+            timeouts: Timeouts::default(),
             brief: BRIEF,
             tasks: Tasks::new(),
         };

@@ -18,7 +18,7 @@ use super::{Http2, Origin, UpstreamError};
 const MAX_ADDRESSES: usize = 4;
 
 /// How a back end is reached.
-pub(super) struct Connector {
+pub(in crate::http) struct Connector {
     host: String,
     port: u16,
     /// `None`: without TLS.
@@ -28,19 +28,19 @@ pub(super) struct Connector {
 }
 
 /// A connection that is there.
-pub(super) struct Connected {
-    pub(super) io: Box<dyn Io>,
+pub(in crate::http) struct Connected {
+    pub(in crate::http) io: Box<dyn Io>,
     /// Whether HTTP/2 is spoken on it.
-    pub(super) h2: bool,
+    pub(in crate::http) h2: bool,
 }
 
 /// What HTTP is spoken over.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(in crate::http) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(in crate::http) enum ConnectError {
     #[error("its name cannot be resolved: {0}")]
     Resolve(io::Error),
     #[error("its name has no address")]
@@ -58,7 +58,7 @@ pub(super) enum ConnectError {
 }
 
 impl Connector {
-    pub(super) fn new(origin: &Origin) -> Result<Self, UpstreamError> {
+    pub(in crate::http) fn new(origin: &Origin) -> Result<Self, UpstreamError> {
         let bad = |reason: String| UpstreamError {
             to: origin.to.to_string(),
             reason,
@@ -86,7 +86,7 @@ impl Connector {
         })
     }
 
-    pub(super) async fn connect(&self) -> Result<Connected, ConnectError> {
+    pub(in crate::http) async fn connect(&self) -> Result<Connected, ConnectError> {
         timeout(self.timeout, self.unbounded())
             .await
             .unwrap_or(Err(ConnectError::Timeout(self.timeout)))

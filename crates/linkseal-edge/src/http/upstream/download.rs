@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::pipe::{Lost, Pace, Pipe};
 use super::pool::{Backend, Link, Place};
-use crate::http::server::{Ongoing, Session, Waiting};
+use crate::http::activity::{Activity, BackendWait, StreamingBody};
 
 /// The body of a response.
 pub(in crate::http) struct Download {
@@ -24,8 +24,8 @@ pub(in crate::http) struct Download {
     /// What is still to come, where that is known.
     left: Option<u64>,
     /// Tells the client's connection that it is the back end that is waited for.
-    waiting: Option<Waiting>,
-    session: Arc<Session>,
+    waiting: Option<BackendWait>,
+    activity: Arc<Activity>,
 }
 
 /// Why a body ends early: the client's connection is cut, so that it cannot be taken for whole.
@@ -40,24 +40,24 @@ pub(in crate::http) enum DownloadError {
 }
 
 /// A body as it comes from a back end, with all that is held for it.
-pub(super) struct Source {
-    pub(super) body: Incoming,
-    pub(super) backend: Arc<Backend>,
+pub(in crate::http) struct Source {
+    pub(in crate::http) body: Incoming,
+    pub(in crate::http) backend: Arc<Backend>,
     /// The connection it comes on. `None`: it is used for nothing else.
-    pub(super) link: Option<Link>,
-    pub(super) idle: Duration,
-    pub(super) place: Place,
+    pub(in crate::http) link: Option<Link>,
+    pub(in crate::http) idle: Duration,
+    pub(in crate::http) place: Place,
 }
 
 impl Download {
-    pub(super) fn new(source: Source, session: &Arc<Session>) -> Self {
+    pub(in crate::http) fn new(source: Source, activity: &Arc<Activity>) -> Self {
         let ended = source.body.is_end_stream();
         let left = source.body.size_hint().exact();
         let pipe = if ended {
             source.ended();
             None
         } else {
-            let pipe = Arc::new(Pipe::new(Ongoing::new(session)));
+            let pipe = Arc::new(Pipe::new(StreamingBody::new(activity)));
             let tasks = source.backend.tasks.clone();
             tasks.spawn_until_stop(source.fill(Arc::clone(&pipe)));
             Some(pipe)
@@ -66,7 +66,7 @@ impl Download {
             pipe,
             left,
             waiting: None,
-            session: Arc::clone(session),
+            activity: Arc::clone(activity),
         }
     }
 }
@@ -152,7 +152,7 @@ impl Body for Download {
         match pipe.poll(cx) {
             Poll::Pending => {
                 if this.waiting.is_none() {
-                    this.waiting = Some(Waiting::new(&this.session));
+                    this.waiting = Some(BackendWait::new(&this.activity));
                 }
                 Poll::Pending
             }

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 const FAILURES: u32 = 3;
 /// How long requests then fail before one may try again: short, for a back end that is back should
 /// not stay away from people, and long enough that a dead one costs nothing.
-pub(super) const PAUSE: Duration = Duration::from_secs(5);
+pub(in crate::http) const PAUSE: Duration = Duration::from_secs(5);
 
 /// What is known of a back end.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(in crate::http) struct Health {
     failures: u32,
     /// When the next request may try. `None`: any may.
     retry_at: Option<Instant>,
@@ -24,7 +24,7 @@ pub(super) struct Health {
 
 /// What an outcome changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::http) enum Change {
     /// Nothing to tell.
     None,
     /// It has just become unreachable.
@@ -36,7 +36,7 @@ pub(super) enum Change {
 impl Health {
     /// Whether a request may try to connect. While the back end is down one per [`PAUSE`] may; if
     /// that one is given up before it comes to anything, the next turn is as far away.
-    pub(super) fn admits(&mut self, now: Instant) -> bool {
+    pub(in crate::http) fn admits(&mut self, now: Instant) -> bool {
         match self.retry_at {
             Some(at) if now < at => false,
             Some(_) => {
@@ -48,7 +48,7 @@ impl Health {
     }
 
     /// A connection was made.
-    pub(super) fn succeeded(&mut self) -> Change {
+    pub(in crate::http) fn succeeded(&mut self) -> Change {
         self.failures = 0;
         match self.retry_at.take() {
             Some(_) => Change::Up,
@@ -57,7 +57,7 @@ impl Health {
     }
 
     /// A connection could not be made.
-    pub(super) fn failed(&mut self, now: Instant) -> Change {
+    pub(in crate::http) fn failed(&mut self, now: Instant) -> Change {
         self.failures = self.failures.saturating_add(1);
         if self.failures < FAILURES {
             return Change::None;

@@ -10,7 +10,7 @@ pub struct Metrics {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(in crate::http) enum Outcome {
     /// The back end answered.
     Answered,
     /// It answered that it failed (5xx).
@@ -44,7 +44,7 @@ impl Outcome {
         Self::Broken,
     ];
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(in crate::http) fn as_str(self) -> &'static str {
         match self {
             Self::Answered => "answered",
             Self::Failed => "failed",
@@ -75,20 +75,20 @@ impl Metrics {
     }
 
     /// The counters of one rule: as many as the configuration has rules.
-    pub(super) fn of(&self, rule: &str) -> Counters {
+    pub(in crate::http) fn of(&self, rule: &str) -> Counters {
         Counters(Outcome::ALL.map(|o| self.requests.with_label_values(&[rule, o.as_str()])))
     }
 }
 
 /// The counters of one rule.
-pub(super) struct Counters([IntCounter; Outcome::ALL.len()]);
+pub(in crate::http) struct Counters([IntCounter; Outcome::ALL.len()]);
 
 impl Counters {
     #[allow(
         clippy::indexing_slicing,
         reason = "the number of a variant is below the count of variants"
     )]
-    pub(super) fn count(&self, outcome: Outcome) {
+    pub(in crate::http) fn count(&self, outcome: Outcome) {
         self.0[outcome as usize].inc();
     }
 }

@@ -1,25 +1,23 @@
-//! Upstream rules: existing back ends behind this edge (contract, sections 3 and 4).
+//! Upstream rules: existing back ends behind this edge (docs/specification.md §3 and §4).
 //!
 //! Requests that are none of the edge's own, and links whose token does not verify, go to the rule
 //! that matches ([`Upstreams`], `rules`). What goes out is rewritten from the parsed request
-//! (`request`): one length, no header that means one connection only, no say of the client's about
-//! who it is. Bodies stream both ways (`upload`, `download`, `pipe`), over connections that are kept
-//! (`pool`, `connect`) as long as the back end is well (`health`); `forward` holds it together.
+//! (`request`): one length, no header that is for one connection only, and no statement of the client
+//! about itself. Bodies stream both ways (`upload`, `download`, `pipe`), over pooled connections
+//! (`pool`, `connect`) while the back end is healthy (`health`). `super::forward` puts it together.
 //!
 //! Left out on purpose: protocol upgrades (a WebSocket handshake is answered with 501, other
 //! upgrades are ignored, as RFC 9110 §7.8 allows), TRACE, trailers.
 
-mod connect;
-mod download;
-mod forward;
+pub(super) mod connect;
+pub(super) mod download;
 mod health;
-mod metrics;
+pub(super) mod metrics;
 mod pipe;
-mod pool;
-mod request;
-mod response;
-mod rules;
-mod upload;
+pub(super) mod pool;
+pub(super) mod request;
+pub(super) mod rules;
+pub(super) mod upload;
 
 use std::time::Duration;
 
@@ -27,9 +25,7 @@ use http::Uri;
 use rustls::pki_types::CertificateDer;
 
 pub(super) use download::{Download, DownloadError};
-pub(super) use forward::forward;
 pub use metrics::Metrics;
-pub(super) use response::come_again;
 pub(super) use rules::Rule;
 pub use rules::Upstreams;
 
@@ -54,8 +50,8 @@ pub struct RuleSettings {
     pub events: bool,
 }
 
-/// A back end and how it is reached. Classifier with equal ones share their connections, also over a
-/// reload.
+/// A back end and how it is reached. Rules with equal ones share their connections, also across
+/// reloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// Scheme, host and port.

@@ -3,17 +3,17 @@
 //! client that takes next to nothing is given up, whatever else moves on its connection.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::download::DownloadError;
 use super::pool::Yields;
-use crate::http::server::Ongoing;
+use crate::http::activity::StreamingBody;
 
 /// What is kept of a body before the back end has to wait, in bytes: small answers fit in whole.
 const BUFFER: usize = 64 * 1024;
@@ -23,7 +23,7 @@ const LEAST: u64 = 1024;
 
 /// The pipe, shared by the body that the client reads and the task that fills it.
 #[derive(Default)]
-pub(super) struct Pipe {
+pub(in crate::http) struct Pipe {
     state: Mutex<State>,
     /// Told when bytes were taken, or the client has gone.
     moved: Notify,
@@ -44,12 +44,12 @@ struct State {
     /// The place at the back end goes to another.
     displaced: bool,
     /// Tells the client's connection that an answer is under way.
-    ongoing: Option<Ongoing>,
+    ongoing: Option<StreamingBody>,
 }
 
 /// The client is no longer served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+pub(in crate::http) enum Lost {
     /// It has gone.
     Gone,
     /// It takes next to nothing.
@@ -57,14 +57,14 @@ pub(super) enum Lost {
 }
 
 /// How fast a client has taken its body, while it was waited for.
-pub(super) struct Pace {
+pub(in crate::http) struct Pace {
     window: Duration,
     waited: Duration,
     taken: u64,
 }
 
 impl Pace {
-    pub(super) fn new(window: Duration) -> Self {
+    pub(in crate::http) fn new(window: Duration) -> Self {
         Self {
             window,
             waited: Duration::ZERO,
@@ -86,14 +86,14 @@ impl Pace {
 }
 
 impl Pipe {
-    pub(super) fn new(ongoing: Ongoing) -> Self {
+    pub(in crate::http) fn new(ongoing: StreamingBody) -> Self {
         let pipe = Self::default();
         pipe.state().ongoing = Some(ongoing);
         pipe
     }
 
     /// For the filling task: adds a piece.
-    pub(super) fn push(&self, piece: Bytes) {
+    pub(in crate::http) fn push(&self, piece: Bytes) {
         let mut state = self.state();
         state.bytes += piece.len();
         state.queue.push_back(piece);
@@ -101,14 +101,14 @@ impl Pipe {
     }
 
     /// For the filling task: the body has ended.
-    pub(super) fn end(&self, how: Result<(), DownloadError>) {
+    pub(in crate::http) fn end(&self, how: Result<(), DownloadError>) {
         let mut state = self.state();
         state.end = Some(how);
         state.wake();
     }
 
     /// For the filling task: the client is given up, and what it was to get is let go.
-    pub(super) fn give_up(&self) {
+    pub(in crate::http) fn give_up(&self) {
         let mut state = self.state();
         state.queue = VecDeque::new();
         state.bytes = 0;
@@ -118,22 +118,22 @@ impl Pipe {
     }
 
     /// For the filling task: waits until there is room for more.
-    pub(super) async fn room(&self, pace: &mut Pace) -> Result<(), Lost> {
+    pub(in crate::http) async fn room(&self, pace: &mut Pace) -> Result<(), Lost> {
         self.wait(pace, |state| state.bytes < BUFFER).await
     }
 
     /// For the filling task: waits until the client has taken all there is.
-    pub(super) async fn emptied(&self, pace: &mut Pace) -> Result<(), Lost> {
+    pub(in crate::http) async fn emptied(&self, pace: &mut Pace) -> Result<(), Lost> {
         self.wait(pace, |state| state.queue.is_empty()).await
     }
 
     /// Whether the client has taken all there is.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::http) fn is_empty(&self) -> bool {
         self.state().queue.is_empty()
     }
 
     /// Resolves when the client has gone.
-    pub(super) async fn gone(&self) {
+    pub(in crate::http) async fn gone(&self) {
         loop {
             let moved = self.moved.notified();
             if self.state().gone {
@@ -171,7 +171,7 @@ impl Pipe {
     }
 
     /// For the client: the next piece, or the end.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, DownloadError>>> {
+    pub(in crate::http) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, DownloadError>>> {
         let mut state = self.state();
         if let Some(piece) = state.queue.pop_front() {
             state.bytes -= piece.len();
@@ -197,13 +197,13 @@ impl Pipe {
     }
 
     /// Whether the client has everything, and it ended well.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(in crate::http) fn is_at_end(&self) -> bool {
         let state = self.state();
         state.queue.is_empty() && matches!(state.end, Some(Ok(())))
     }
 
     /// The client has gone, or has everything.
-    pub(super) fn leave(&self) {
+    pub(in crate::http) fn leave(&self) {
         let mut state = self.state();
         state.gone = true;
         state.ongoing = None;
@@ -212,7 +212,7 @@ impl Pipe {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

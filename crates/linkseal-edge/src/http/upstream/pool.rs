@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -16,6 +16,7 @@ use linkseal_net::shares::Room;
 use linkseal_net::shares::Turn;
 use linkseal_net::shares::Turns;
 use linkseal_net::shares::network;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -49,8 +50,8 @@ const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
 
 /// A back end with its connections. Classifier that reach it in the same way share it.
-pub(super) struct Backend {
-    pub(super) origin: Origin,
+pub(in crate::http) struct Backend {
+    pub(in crate::http) origin: Origin,
     connector: Connector,
     health: Mutex<Health>,
     /// Unused connections of HTTP/1.1, the one used last at the end.
@@ -68,19 +69,19 @@ pub(super) struct Backend {
     /// Requests that may have to wait for their clients; they make way for others.
     by_clients: Mutex<Vec<(IpAddr, Arc<dyn Yields>)>>,
     /// Answers that are here in whole and that their clients have yet to take.
-    pub(super) parked: Room,
-    pub(super) tasks: Tasks,
+    pub(in crate::http) parked: Room,
+    pub(in crate::http) tasks: Tasks,
 }
 
 /// The right to one request at a back end.
-pub(super) struct Place {
-    pub(super) client: IpAddr,
+pub(in crate::http) struct Place {
+    pub(in crate::http) client: IpAddr,
     _turn: Turn,
     _room: OwnedSemaphorePermit,
 }
 
 /// A part of a request that goes as fast as its client does, and makes way where places are short.
-pub(super) trait Yields: Send + Sync {
+pub(in crate::http) trait Yields: Send + Sync {
     /// Since when the client is waited for. `None`: it is not.
     fn awaits_client(&self) -> Option<Instant>;
     /// Gives the place up.
@@ -90,14 +91,17 @@ pub(super) trait Yields: Send + Sync {
 }
 
 /// A request that may have to make way.
-pub(super) struct Yielding {
+pub(in crate::http) struct Yielding {
     backend: Arc<Backend>,
     part: Arc<dyn Yields>,
 }
 
 impl Drop for Yielding {
     fn drop(&mut self) {
-        lock(&self.backend.by_clients).retain(|(_, other)| !Arc::ptr_eq(other, &self.part));
+        self.backend
+            .by_clients
+            .lock()
+            .retain(|(_, other)| !Arc::ptr_eq(other, &self.part));
     }
 }
 
@@ -107,10 +111,10 @@ struct Idle {
 }
 
 /// A connection for one request.
-pub(super) struct Link {
+pub(in crate::http) struct Link {
     sender: Sender,
     /// Whether it was there before: it may turn out to be dead.
-    pub(super) reused: bool,
+    pub(in crate::http) reused: bool,
 }
 
 enum Sender {
@@ -119,14 +123,17 @@ enum Sender {
 }
 
 /// What comes of sending: with an error the request, if it was not sent at all.
-pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+pub(in crate::http) type Sent = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
 impl Link {
-    pub(super) fn is_h2(&self) -> bool {
+    pub(in crate::http) fn is_h2(&self) -> bool {
         matches!(self.sender, Sender::H2(_))
     }
 
-    pub(super) fn send(&mut self, request: Request<Upload>) -> std::pin::Pin<Box<dyn Future<Output = Sent> + Send>> {
+    pub(in crate::http) fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Sent> + Send>> {
         match &mut self.sender {
             Sender::H1(sender) => Box::pin(sender.try_send_request(request)),
             Sender::H2(sender) => Box::pin(sender.try_send_request(request)),
@@ -135,7 +142,7 @@ impl Link {
 }
 
 impl Backend {
-    pub(super) fn new(origin: Origin, tasks: &Tasks) -> Result<Self, UpstreamError> {
+    pub(in crate::http) fn new(origin: Origin, tasks: &Tasks) -> Result<Self, UpstreamError> {
         Ok(Self {
             connector: Connector::new(&origin)?,
             health: Mutex::default(),
@@ -155,8 +162,8 @@ impl Backend {
 
     /// A place for one request; those of a network that has its share wait for it. When all are
     /// taken, a request that waits for its client makes way. `None`: as many as may are under way.
-    pub(super) async fn place(&self, client: IpAddr) -> Option<Place> {
-        if self.room.available_permits() == 0 && lock(&self.by_clients).is_empty() {
+    pub(in crate::http) async fn place(&self, client: IpAddr) -> Option<Place> {
+        if self.room.available_permits() == 0 && self.by_clients.lock().is_empty() {
             return None;
         }
         let turn = timeout(TURN, self.turns.take(client)).await.ok()??;
@@ -180,7 +187,7 @@ impl Backend {
     fn makes_way(&self, newcomer: IpAddr) -> bool {
         // The newcomer has its turn already.
         let own = self.turns.held(newcomer).saturating_sub(1);
-        let mut by_clients = lock(&self.by_clients);
+        let mut by_clients = self.by_clients.lock();
         let waiting: Vec<_> = by_clients
             .iter()
             .enumerate()
@@ -205,8 +212,8 @@ impl Backend {
     }
 
     /// Has a request make way for others while it waits for its client, until the result is dropped.
-    pub(super) fn yields(self: &Arc<Self>, client: IpAddr, part: Arc<dyn Yields>) -> Yielding {
-        lock(&self.by_clients).push((network(client), Arc::clone(&part)));
+    pub(in crate::http) fn yields(self: &Arc<Self>, client: IpAddr, part: Arc<dyn Yields>) -> Yielding {
+        self.by_clients.lock().push((network(client), Arc::clone(&part)));
         Yielding {
             backend: Arc::clone(self),
             part,
@@ -214,7 +221,7 @@ impl Backend {
     }
 
     /// A connection: one that is there, unless `fresh`, else a new one.
-    pub(super) async fn link(&self, fresh: bool) -> Result<Link, ConnectError> {
+    pub(in crate::http) async fn link(&self, fresh: bool) -> Result<Link, ConnectError> {
         if !fresh && let Some(link) = self.kept() {
             return Ok(link);
         }
@@ -231,7 +238,7 @@ impl Backend {
 
     fn kept(&self) -> Option<Link> {
         let shared = {
-            let mut h2 = lock(&self.h2);
+            let mut h2 = self.h2.lock();
             h2.take_if(|sender| sender.is_closed());
             h2.clone()
         };
@@ -239,7 +246,7 @@ impl Backend {
             let sender = Sender::H2(sender);
             return Some(Link { sender, reused: true });
         }
-        let mut idle = lock(&self.idle);
+        let mut idle = self.idle.lock();
         while let Some(Idle { sender, since }) = idle.pop() {
             if sender.is_ready() && since.elapsed() < IDLE {
                 let sender = Sender::H1(sender);
@@ -250,7 +257,7 @@ impl Backend {
     }
 
     async fn connect(&self) -> Result<Link, ConnectError> {
-        if !lock(&self.health).admits(Instant::now()) {
+        if !self.health.lock().admits(Instant::now()) {
             return Err(ConnectError::Down);
         }
         let made = match self.connector.connect().await {
@@ -258,8 +265,8 @@ impl Backend {
             Err(error) => Err(error),
         };
         let change = match &made {
-            Ok(_) => lock(&self.health).succeeded(),
-            Err(_) => lock(&self.health).failed(Instant::now()),
+            Ok(_) => self.health.lock().succeeded(),
+            Err(_) => self.health.lock().failed(Instant::now()),
         };
         match (change, &made) {
             (Change::Down, Err(error)) => tracing::warn!(
@@ -289,7 +296,7 @@ impl Backend {
                 .await?;
             self.drive(connection);
             self.speaks_h2.store(true, Ordering::Relaxed);
-            *lock(&self.h2) = Some(sender.clone());
+            *self.h2.lock() = Some(sender.clone());
             Sender::H2(sender)
         } else {
             let (sender, connection) = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(io).await?;
@@ -314,7 +321,7 @@ impl Backend {
     }
 
     /// Takes a connection back whose response has been read to its end.
-    pub(super) fn give_back(self: &Arc<Self>, link: Link) {
+    pub(in crate::http) fn give_back(self: &Arc<Self>, link: Link) {
         let Sender::H1(mut sender) = link.sender else { return };
         if sender.is_closed() {
             return;
@@ -334,7 +341,7 @@ impl Backend {
     }
 
     fn keep(self: &Arc<Self>, sender: http1::SendRequest<Upload>) {
-        let mut idle = lock(&self.idle);
+        let mut idle = self.idle.lock();
         if idle.len() >= MAX_IDLE {
             // The one that was of no use for longest.
             idle.remove(0);
@@ -353,7 +360,7 @@ async fn reap(pool: Weak<Backend>) {
     loop {
         tokio::time::sleep(IDLE).await;
         let Some(pool) = pool.upgrade() else { return };
-        let mut idle = lock(&pool.idle);
+        let mut idle = pool.idle.lock();
         idle.retain(|i| i.since.elapsed() < IDLE && !i.sender.is_closed());
         if idle.is_empty() {
             // Under the lock: keeping the next one starts another.
@@ -374,8 +381,4 @@ where
     fn execute(&self, stream: F) {
         self.0.spawn_until_stop(stream);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -15,14 +15,14 @@ use super::upload::Upload;
 
 /// `CDN-Loop` (RFC 8586): who has passed a request on already. Not `Via`: nginx, for one, no longer
 /// compresses what it sends for requests that have it.
-pub(super) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+pub(in crate::http) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Headers about one connection only (RFC 9110 §7.6.1), and those of proxies.
-pub(super) const HOP_BY_HOP: [HeaderName; 9] = [
+pub(in crate::http) const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -67,20 +67,20 @@ fn is_edges_own(name: &str) -> bool {
 }
 
 /// What the edge knows of a request's sender and target.
-pub(super) struct Seen<'a> {
+pub(in crate::http) struct Seen<'a> {
     /// Who sent it.
-    pub(super) client: IpAddr,
+    pub(in crate::http) client: IpAddr,
     /// Whether over HTTPS, here or up to a CDN in front.
-    pub(super) https: bool,
+    pub(in crate::http) https: bool,
     /// For which host, in lower case; with the port if it is not the scheme's own.
-    pub(super) host: &'a str,
+    pub(in crate::http) host: &'a str,
     /// The edge's name, by which loops are found.
-    pub(super) edge: &'a str,
+    pub(in crate::http) edge: &'a str,
 }
 
 /// A request that goes to a back end.
-pub(super) struct Outgoing {
-    pub(super) method: Method,
+pub(in crate::http) struct Outgoing {
+    pub(in crate::http) method: Method,
     target: PathAndQuery,
     host: String,
     headers: HeaderMap,
@@ -92,7 +92,7 @@ pub(super) struct Outgoing {
 
 /// Why a request is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(in crate::http) enum Refusal {
     /// With this status.
     Status(StatusCode),
     /// 405: the method is not one to pass on.
@@ -103,11 +103,16 @@ pub(super) enum Refusal {
 
 /// Methods that are passed on, for `Allow`. Others that HTTP may have are passed on too; TRACE
 /// would show the client what the edge has added.
-pub(super) const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+pub(in crate::http) const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Outgoing {
     /// From what a client sent. `length` is its body's, where known; more than `max` is refused.
-    pub(super) fn new(head: &request::Parts, length: Option<u64>, max: u64, seen: &Seen<'_>) -> Result<Self, Refusal> {
+    pub(in crate::http) fn new(
+        head: &request::Parts,
+        length: Option<u64>,
+        max: u64,
+        seen: &Seen<'_>,
+    ) -> Result<Self, Refusal> {
         refuse(head)?;
         if length.is_some_and(|length| length > max) {
             return Err(Refusal::Status(StatusCode::PAYLOAD_TOO_LARGE));
@@ -130,13 +135,13 @@ impl Outgoing {
 
     /// Whether it may be sent again when a connection broke before any answer: it changes nothing
     /// (RFC 9110 §9.2.1), and nothing of it is gone.
-    pub(super) fn may_be_repeated(&self) -> bool {
+    pub(in crate::http) fn may_be_repeated(&self) -> bool {
         self.method.is_safe() && self.length == Some(0)
     }
 
     /// Whether it has a body where few back ends look for one. One that does not read it would take
     /// it for the next request: its connection is used for nothing else.
-    pub(super) fn has_odd_body(&self) -> bool {
+    pub(in crate::http) fn has_odd_body(&self) -> bool {
         matches!(
             self.method,
             Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE
@@ -144,7 +149,7 @@ impl Outgoing {
     }
 
     /// As it is written on a connection, for HTTP/2 with the scheme that is spoken there.
-    pub(super) fn request(&self, h2: Option<&Scheme>, body: Upload) -> Result<Request<Upload>, Refusal> {
+    pub(in crate::http) fn request(&self, h2: Option<&Scheme>, body: Upload) -> Result<Request<Upload>, Refusal> {
         let bad = |_| Refusal::Status(StatusCode::BAD_REQUEST);
         let mut headers = self.headers.clone();
         match self.length {
@@ -229,7 +234,7 @@ fn end_to_end(all: &HeaderMap) -> HeaderMap {
 
 /// The headers that `Connection` names: they are for the next hop only. What the edge itself sets
 /// is set after they are taken out.
-pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(in crate::http) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(CONNECTION)
         .iter()

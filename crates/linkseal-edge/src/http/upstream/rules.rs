@@ -21,13 +21,13 @@ pub struct Upstreams {
 
 /// One rule.
 pub(in crate::http) struct Rule {
-    pub(super) prefix: String,
-    pub(super) response_timeout: Duration,
-    pub(super) idle_timeout: Duration,
-    pub(super) max_body: u64,
-    pub(super) events: bool,
-    pub(super) counters: Counters,
-    pub(super) backend: Arc<Backend>,
+    pub(in crate::http) prefix: String,
+    pub(in crate::http) response_timeout: Duration,
+    pub(in crate::http) idle_timeout: Duration,
+    pub(in crate::http) max_body: u64,
+    pub(in crate::http) events: bool,
+    pub(in crate::http) counters: Counters,
+    pub(in crate::http) backend: Arc<Backend>,
 }
 
 impl Upstreams {

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -27,7 +28,7 @@ const AT_FIRST: Duration = Duration::from_secs(10);
 const READ_FIRST: u64 = 16 * 1024;
 
 /// The body. Trailers are left out: nothing says whether the back end may merge them.
-pub(super) struct Upload {
+pub(in crate::http) struct Upload {
     /// What was read before there was a place for it.
     kept: VecDeque<Bytes>,
     /// `None`: there is no body.
@@ -37,7 +38,7 @@ pub(super) struct Upload {
 }
 
 /// How far a body is, for anyone who waits for the response.
-pub(super) struct Progress {
+pub(in crate::http) struct Progress {
     received: AtomicU64,
     state: Mutex<State>,
     displaced: Notify,
@@ -52,7 +53,7 @@ struct State {
 
 /// What is being waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(in crate::http) enum Phase {
     /// The back end has to take what there is.
     ToBackEnd,
     /// The client has to send more.
@@ -67,7 +68,7 @@ pub(super) enum Phase {
 
 /// Why the beginning of a body is not there.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadFirst {
+pub(in crate::http) enum ReadFirst {
     #[error("it did not come in time")]
     Late,
     #[error(transparent)]
@@ -76,7 +77,7 @@ pub(super) enum ReadFirst {
 
 /// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UploadError {
+pub(in crate::http) enum UploadError {
     #[error("the request's body is longer than upstream.max_body allows")]
     TooLong,
     #[error("the client broke off: {0}")]
@@ -85,7 +86,7 @@ pub(super) enum UploadError {
 
 impl Upload {
     /// A body of at most `max` bytes.
-    pub(super) fn new(body: Incoming, max: u64) -> (Self, Arc<Progress>) {
+    pub(in crate::http) fn new(body: Incoming, max: u64) -> (Self, Arc<Progress>) {
         let body = Some(body).filter(|b| !b.is_end_stream());
         let phase = if body.is_some() { Phase::ToBackEnd } else { Phase::Done };
         let now = Instant::now();
@@ -108,7 +109,7 @@ impl Upload {
     }
 
     /// No body, for a request sent a second time.
-    pub(super) fn none(progress: &Arc<Progress>) -> Self {
+    pub(in crate::http) fn none(progress: &Arc<Progress>) -> Self {
         Self {
             kept: VecDeque::new(),
             body: None,
@@ -118,7 +119,7 @@ impl Upload {
     }
 
     /// Reads all of a short body, or the beginning of a long one. When it fails, the progress says why.
-    pub(super) async fn read_first(&mut self, idle: Duration) -> Result<(), ReadFirst> {
+    pub(in crate::http) async fn read_first(&mut self, idle: Duration) -> Result<(), ReadFirst> {
         let Some(length) = self.length() else { return Ok(()) };
         let (mut first, mut read) = (VecDeque::new(), 0);
         while read < length.min(READ_FIRST) {
@@ -140,19 +141,19 @@ impl Upload {
     }
 
     /// Whether a part of it has yet to come from the client.
-    pub(super) fn is_to_come(&self) -> bool {
+    pub(in crate::http) fn is_to_come(&self) -> bool {
         self.body.as_ref().is_some_and(|body| !body.is_end_stream())
     }
 
     /// Its length. `None`: not known before its end.
-    pub(super) fn length(&self) -> Option<u64> {
+    pub(in crate::http) fn length(&self) -> Option<u64> {
         self.size_hint().exact()
     }
 }
 
 impl Progress {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn set(&self, phase: Phase) {
@@ -162,18 +163,18 @@ impl Progress {
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(in crate::http) fn phase(&self) -> Phase {
         self.state().phase
     }
 
     /// Resolves when the place is needed.
-    pub(super) async fn displaced(&self) {
+    pub(in crate::http) async fn displaced(&self) {
         self.displaced.notified().await;
     }
 
     /// Until when something must have happened. `response`: from the body's end to the response;
     /// `idle`: between two pieces of the body.
-    pub(super) fn deadline(&self, response: Duration, idle: Duration) -> Instant {
+    pub(in crate::http) fn deadline(&self, response: Duration, idle: Duration) -> Instant {
         let State { started, phase, since } = *self.state();
         match phase {
             Phase::ToBackEnd => (since + idle).min(started + LONGEST),
@@ -187,7 +188,7 @@ impl Progress {
 
     /// The body's own time starts over: a place and a connection had to be had first. What was read
     /// before earns nothing.
-    pub(super) fn restart(&self) {
+    pub(in crate::http) fn restart(&self) {
         let mut state = self.state();
         (state.started, state.since) = (Instant::now(), Instant::now());
         self.received.store(0, Ordering::Relaxed);

@@ -122,7 +122,7 @@ async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
     let edge = Edge::with(
         |s| s.upstreams = upstreams,
         |c| {
-            c.limits = Limits {
+            c.timeouts = Timeouts {
                 tick,
                 // The client may take its time until it asks.
                 headers: PATIENT,

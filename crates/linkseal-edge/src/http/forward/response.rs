@@ -1,17 +1,14 @@
 //! What comes back: a back end's response without what was for one hop only, or a page that says
 //! that there is none.
 
-use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
+use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode, response};
 use http_body::Body as _;
 
-use super::download::Download;
-use super::request::{HOP_BY_HOP, named_by_connection};
 use crate::http::pages::{language, unavailable};
 use crate::http::reply::{self, Body, Reply};
-
-/// When a client that met a full or dead back end may come again, in seconds.
-const COME_AGAIN: HeaderValue = HeaderValue::from_static("5");
+use crate::http::upstream::Download;
+use crate::http::upstream::request::{HOP_BY_HOP, named_by_connection};
 
 /// A back end's response. `None`: it answers something that was not asked (101).
 pub(super) fn passed_on(head: response::Parts, method: &Method, body: Download) -> Option<Reply> {
@@ -46,17 +43,10 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     digits.parse().ok().filter(|_| usable)
 }
 
-/// 503 and when to come again: what is asked for cannot be told just now.
-pub(in crate::http) fn come_again(headers: &HeaderMap) -> Reply {
-    let mut reply = reply::page(StatusCode::SERVICE_UNAVAILABLE, &unavailable(language(headers)));
-    reply.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
-    reply
-}
-
 /// The page for people whose request came to nothing by the back end's doing.
 pub(super) fn failed(status: StatusCode, headers: &HeaderMap, method: &Method) -> Reply {
     let reply = if status == StatusCode::SERVICE_UNAVAILABLE {
-        come_again(headers)
+        reply::come_again(headers)
     } else {
         reply::page(status, &unavailable(language(headers)))
     };

@@ -1,47 +1,29 @@
-//! Where a kill switch holds: a warning instead of a redirect ([`linkseal_domain::links::KillSwitches`]).
+//! Whether a back end's redirect leads to what a kill switch forbids.
 
 use http::header::LOCATION;
-use http::{StatusCode, response};
-use linkseal_link::{Destination, KillKind, decoded};
-use uuid::Uuid;
+use http::response;
+use linkseal_link::{Destination, decoded};
 
-use super::pages::{killed, language};
-use super::reply::{self, Reply};
-use super::respond::Exchange;
+use crate::http::exchange::Exchange;
 
-/// Which switch holds a link. `message`: `None` for a stored redirect.
-pub(super) fn hit(
-    x: &Exchange<'_>,
-    tenant: &str,
-    message: Option<Uuid>,
-    destination: &Destination<'_>,
-) -> Option<KillKind> {
-    x.session.context.kills.hit(tenant, message, destination)
-}
-
-/// The warning: 410, as the link will not come back by itself. It leads nowhere, least of all to
-/// where the link did.
-pub(super) fn warning(x: &Exchange<'_>) -> Reply {
-    reply::page(StatusCode::GONE, &killed(language(x.headers)))
-}
-
-/// Whether a back end's response leads to where a switch forbids: its own links go on to be followed
-/// through this edge. What stays on the host is held by nothing.
-pub(super) fn holds(x: &Exchange<'_>, response: &response::Parts) -> bool {
-    // Of several, clients take the one or the other.
+/// Whether a kill switch applies to a back end's redirect: the back end's own links are followed through
+/// this edge. Redirects within the host are always passed on.
+pub(super) fn is_killed(x: &Exchange<'_>, response: &response::Parts) -> bool {
+    // Of several, clients may take any.
     let mut locations = response.headers.get_all(LOCATION).iter();
     response.status.is_redirection()
         && locations.any(|location| {
             let url = origin(&String::from_utf8_lossy(location.as_bytes()));
             let destination = url.as_deref().and_then(|url| Destination::new(url).ok());
             destination.is_some_and(|destination| {
-                !destination.has_host(x.entry.name.as_str()) && hit(x, x.entry.tenant(), None, &destination).is_some()
+                !destination.has_host(x.entry.name.as_str())
+                    && x.kill_switch(x.entry.tenant(), None, &destination).is_some()
             })
         })
 }
 
-/// Where browsers go for a `Location`, without path (WHATWG URL standard, "URL parsing"). `None`: it
-/// stays on the host, or is of another scheme.
+/// The origin that browsers go to for a `Location` (WHATWG URL standard, "URL parsing"). `None` if it
+/// stays on the host or has another scheme.
 fn origin(location: &str) -> Option<String> {
     let plain: String = location.chars().filter(|c| !c.is_control()).collect();
     let plain = plain.trim().replace('\\', "/");

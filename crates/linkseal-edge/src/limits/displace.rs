@@ -1,70 +1,70 @@
-//! Whose connection goes when there is no room for another.
+//! Which connection makes way when there is no room for another.
 //!
-//! A newcomer displaces a connection of those who hold most: of the network that holds most, where
-//! its own holds less; within its network, of the address that holds most, where its own holds
-//! less. They make way however busy they are. Between equals only a connection that has had nothing
-//! to do for a while goes, and none of an address that holds less than the newcomer's. So a crowd
-//! makes way for others, and others never for a crowd.
+//! A new connection displaces one of the network that holds the most, if its own network holds fewer; or,
+//! within its network, one of the address that holds the most, if its own address holds fewer. These make
+//! way however busy they are. Between equals only an idle connection makes way, and none of an address
+//! that holds fewer than the new one's. So a crowd makes way for others, but never others for a crowd.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use linkseal_net::shares::{client, network};
+use parking_lot::Mutex;
 
-use super::limits::LimitReached;
-use super::presence::Presence;
+use super::bounds::LimitReached;
+use crate::presence::Presence;
 
-/// How often connections are looked through for those that can make way, for each target.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How many a look finds at most.
+/// How long the result of a scan over all connections is used, for each target.
+pub(super) const SCAN_EVERY: Duration = Duration::from_millis(100);
+/// Most connections that a scan finds.
 const FOUND: usize = 64;
-/// For how many networks and addresses there is a look at a time. Each goes through all connections,
-/// and those of many networks may wait at once: the others have to wait until some are old. The looks
-/// that are for all come in any case.
+/// For how many targets results are kept at a time. A scan goes through all connections, and clients of
+/// many networks may wait at once: further targets wait until a result is old. Scans that are not for one
+/// network or address are always made.
 const TARGETS: usize = 16;
-/// Between equals, only what has had nothing to do for so long makes way.
+/// Between equals, a connection makes way only if it has been idle this long.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// All who hold a connection.
+/// All connections outside the reserve.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    /// By the place in memory of its presence.
+    /// By the address of their presence in memory.
     present: DashMap<usize, Arc<Presence>>,
-    looks: Mutex<HashMap<Target, Look>>,
+    scans: Mutex<HashMap<Target, Scan>>,
 }
 
-/// Among whose connections one is looked for.
+/// Which connections are candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Target {
-    /// Of the networks that hold most, in each the address that holds most.
+    /// In each of the networks that hold the most, those of the address that holds the most.
     Most,
-    /// Of this network, the address that holds most.
+    /// In this network, those of the address that holds the most.
     MostOf(IpAddr),
-    /// All who are idle.
+    /// All idle ones.
     Idle,
-    /// Those who are idle in this network.
+    /// The idle ones of this network.
     IdleOf(IpAddr),
-    /// Those who are idle of this address.
+    /// The idle ones of this address.
     IdleOfAddress(IpAddr),
 }
 
-/// What a look has found.
+/// What a scan has found.
 #[derive(Debug)]
-struct Look {
+struct Scan {
     at: Instant,
-    /// The last one goes first.
+    /// The last one makes way first.
     going: Vec<Going>,
 }
 
-/// A connection that can make way.
+/// A connection that may make way.
 #[derive(Debug)]
 struct Going {
     presence: Arc<Presence>,
-    /// How many connections its network and its address hold once those have gone that go before it.
+    /// How many connections its network and its address hold once those that go before it are gone.
     network: usize,
     address: usize,
 }
@@ -90,14 +90,14 @@ impl Holders {
         self.present.is_empty()
     }
 
-    /// Tells one to go in favour of a newcomer; whether there was one. `held`: how many connections
-    /// an address, or its network, holds.
+    /// Tells one connection to make way for a new one from `from`. `false` if there is none. `held`: how
+    /// many connections an address, or (`true`) its network, holds.
     pub(super) fn make_way(&self, limit: LimitReached, from: IpAddr, held: impl Fn(IpAddr, bool) -> usize) -> bool {
         let (of_network, of_address) = (held(from, true), held(from, false));
         let more_in_network = |going: &Going| of_network + 1 < going.network;
         let more_in_address = |going: &Going| of_address + 1 < going.address;
         let own = network(from);
-        // A connection of an address that holds less than the newcomer's stays.
+        // A connection of an address that holds fewer than the new one's stays.
         let is_equal = |presence: &Presence| held(presence.client(), false) >= of_address;
         let displaces =
             |target, holds_more: &dyn Fn(&Going) -> bool| self.take(target, holds_more, |_| true, Presence::displace);
@@ -121,32 +121,32 @@ impl Holders {
         tell: impl Fn(&Presence),
     ) -> bool {
         let now = Instant::now();
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |look: &Look| now.duration_since(look.at) >= LOOK_EVERY;
-        if looks.get(&target).is_none_or(is_old) {
-            looks.retain(|_, look| !is_old(look));
-            if looks.len() >= TARGETS && !matches!(target, Target::Most | Target::Idle) {
+        let mut scans = self.scans.lock();
+        let is_old = |scan: &Scan| now.duration_since(scan.at) >= SCAN_EVERY;
+        if scans.get(&target).is_none_or(is_old) {
+            scans.retain(|_, scan| !is_old(scan));
+            if scans.len() >= TARGETS && !matches!(target, Target::Most | Target::Idle) {
                 return false;
             }
-            looks.insert(target, self.look(target, now));
+            scans.insert(target, self.scan(target, now));
         }
-        let Some(look) = looks.get_mut(&target) else {
+        let Some(scan) = scans.get_mut(&target) else {
             return false;
         };
-        // Some have gone by themselves meanwhile.
+        // Some have closed since the scan.
         let is_here = |p: &Arc<Presence>| !p.is_evicted() && self.present.contains_key(&Arc::as_ptr(p).addr());
         let goes = |going: &Going| fits(going) && is_here(&going.presence) && is_meant(&going.presence);
-        let Some(place) = look.going.iter().rposition(goes) else {
+        let Some(place) = scan.going.iter().rposition(goes) else {
             return false;
         };
-        tell(&look.going.remove(place).presence);
+        tell(&scan.going.remove(place).presence);
         true
     }
 
-    fn look(&self, target: Target, now: Instant) -> Look {
+    fn scan(&self, target: Target, now: Instant) -> Scan {
         let most = self.most(target);
         let busy_too = matches!(target, Target::Most | Target::MostOf(_));
-        // The longest idle of each address that is to make way, or of all who are idle.
+        // The longest idle connections of each candidate address, or of all.
         let mut found: HashMap<Option<IpAddr>, BinaryHeap<_>> = HashMap::new();
         for entry in &self.present {
             let presence = entry.value();
@@ -160,7 +160,7 @@ impl Holders {
             if presence.is_evicted() || !is_meant {
                 continue;
             }
-            // Of those with something to do, none is idle.
+            // A busy connection is not idle.
             let idle = presence.idle().unwrap_or_default();
             if busy_too || idle >= IDLE {
                 let found = found.entry(busy_too.then_some(from)).or_default();
@@ -188,11 +188,11 @@ impl Holders {
             _ => (going.network, going.address),
         });
         let going = going.split_off(going.len().saturating_sub(FOUND));
-        Look { at: now, going }
+        Scan { at: now, going }
     }
 
-    /// The addresses that are to make way, with what their networks and they themselves hold: of the
-    /// networks that hold most, in each the one that does; or those of the network that is asked for.
+    /// The candidate addresses, with how many connections their network and they themselves hold: of each
+    /// of the largest networks the largest address, or all addresses of one network.
     fn most(&self, target: Target) -> HashMap<IpAddr, (usize, usize)> {
         let mut networks: HashMap<IpAddr, HashMap<IpAddr, usize>> = HashMap::new();
         for entry in &self.present {

@@ -1,47 +1,50 @@
-//! One request to a back end, from its rule to the reply.
+//! One request to a back end ([`super::upstream`]), from its rule to the reply.
+
+mod location;
+mod response;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Scheme;
-use http::{Request, Response, StatusCode, Version, request};
+use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use linkseal_domain::registry::Entry;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::connect::ConnectError;
-use super::download::{Download, Source};
-use super::metrics::Outcome;
-use super::pool::{Link, Sent};
-use super::request::{ALLOW, Outgoing, Refusal, Seen};
-use super::response;
-use super::rules::Rule;
-use super::upload::{Phase, Progress, ReadFirst, Upload, UploadError};
-use crate::http::context::Settings;
-use crate::http::forwarded::came_over_https;
-use crate::http::host::Host;
-use crate::http::kill;
-use crate::http::record;
-use crate::http::reply::{self, Reply};
-use crate::http::respond::Exchange;
-use crate::http::server::{Session, Waiting, at_hand};
+use self::location::is_killed;
+use super::activity::BackendWait;
+use super::exchange::{Exchange, Head};
+use super::forwarded::came_over_https;
+use super::host::Host;
+use super::record;
+use super::reply::{self, Reply};
+use super::session::{Session, if_arrived};
+use super::upstream::connect::ConnectError;
+use super::upstream::download::{Download, Source};
+use super::upstream::metrics::Outcome;
+use super::upstream::pool::{Link, Sent};
+use super::upstream::request::{ALLOW, Outgoing, Refusal, Seen};
+use super::upstream::rules::Rule;
+use super::upstream::upload::{Phase, Progress, ReadFirst, Upload, UploadError};
 
 /// How long after a failed connection it is tried once more: a restart often takes no longer.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// Passes a request on, and the response back.
-pub(in crate::http) async fn forward(
+pub(super) async fn forward(
     session: Arc<Session>,
-    request: Request<Incoming>,
+    head: Head,
+    body: Incoming,
     entry: Arc<Entry>,
     rule: Arc<Rule>,
 ) -> Reply {
-    // What is waited for here has bounds of its own: the client is not to blame.
-    let _waiting = Waiting::new(&session);
-    let authority = authority(&session, &request, &entry);
-    let (head, body) = request.into_parts();
-    let uncertain = head.version <= Version::HTTP_11 && head.headers.contains_key(http::header::TRANSFER_ENCODING);
+    // The back end has time limits of its own: the client's do not run meanwhile.
+    let _waiting = BackendWait::new(&session.activity);
+    let authority = authority(&session, &head, &entry);
+    let parts = &head.parts;
+    let uncertain = parts.version <= Version::HTTP_11 && parts.headers.contains_key(http::header::TRANSFER_ENCODING);
     let (mut reply, outcome) = match attempt(&session, &head, body, &authority, &entry, &rule).await {
         Ok(reply) if reply.status().is_server_error() => (reply, Outcome::Failed),
         Ok(reply) => (reply, Outcome::Answered),
@@ -56,7 +59,7 @@ pub(in crate::http) async fn forward(
 
 async fn attempt(
     session: &Arc<Session>,
-    head: &request::Parts,
+    head: &Head,
     body: Incoming,
     authority: &str,
     entry: &Entry,
@@ -68,11 +71,11 @@ async fn attempt(
         let seen = Seen {
             client: session.connection.client.ip(),
             // A back end that is told `http` would redirect to HTTPS, and the CDN come back the same way.
-            https: session.connection.tls.is_some() || came_over_https(&head.headers),
+            https: session.connection.tls.is_some() || came_over_https(&head.parts.headers),
             host: authority,
             edge: settings.edge_name.as_str(),
         };
-        Outgoing::new(head, upload.length(), rule.max_body, &seen).map_err(Failure::Refused)?
+        Outgoing::new(&head.parts, upload.length(), rule.max_body, &seen).map_err(Failure::Refused)?
     };
     read_first(session, rule, &mut upload).await?;
     let client = session.connection.client.ip();
@@ -85,8 +88,8 @@ async fn attempt(
     let (answered, body) = response.into_parts();
     let warning = {
         let settings = session.context.settings.load();
-        let x = exchange_of(session, &settings, head, entry);
-        kill::holds(&x, &answered).then(|| kill::warning(&x))
+        let x = Exchange::new(session, &settings, head, entry);
+        is_killed(&x, &answered).then(|| x.killed())
     };
     let source = Source {
         body,
@@ -96,16 +99,16 @@ async fn attempt(
         place,
     };
     let reply = match warning {
-        Some(warning) => reply::for_method(warning, &head.method),
+        Some(warning) => reply::for_method(warning, &head.parts.method),
         None => {
-            let body = Download::new(source, session);
-            response::passed_on(answered, &head.method, body).ok_or(Failure::NotAsked)?
+            let body = Download::new(source, &session.activity);
+            response::passed_on(answered, &head.parts.method, body).ok_or(Failure::NotAsked)?
         }
     };
     if rule.events {
         let event = {
             let settings = session.context.settings.load();
-            let x = exchange_of(session, &settings, head, entry);
+            let x = Exchange::new(session, &settings, head, entry);
             record::upstream(&x, authority, &rule.prefix)
         };
         // Serving beats counting: the journal has counted and logged what it could not take.
@@ -117,7 +120,7 @@ async fn attempt(
 /// Waits for the client, where it has to be waited for, before anything is taken at the back end.
 async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) -> Result<(), Failure> {
     let mut read = pin!(upload.read_first(rule.idle_timeout));
-    let read = match at_hand(read.as_mut()).await {
+    let read = match if_arrived(read.as_mut()).await {
         Some(read) => read,
         None => {
             let waits = session.wait_for_client().ok_or(Failure::Busy)?;
@@ -135,24 +138,6 @@ async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) ->
         Err(ReadFirst::Ended(UploadError::BrokenOff(_))) => StatusCode::BAD_REQUEST,
     };
     Err(Failure::Refused(Refusal::Status(status)))
-}
-
-fn exchange_of<'r>(
-    session: &'r Session,
-    settings: &'r Settings,
-    head: &'r request::Parts,
-    entry: &'r Entry,
-) -> Exchange<'r> {
-    Exchange {
-        session,
-        settings,
-        method: &head.method,
-        uri: &head.uri,
-        version: head.version,
-        headers: &head.headers,
-        now: session.context.clock.now(),
-        entry,
-    }
 }
 
 /// Sends a request until there is a response, or none is to be had.
@@ -247,7 +232,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn reply(self, head: &request::Parts, rule: &Rule) -> (Reply, Outcome) {
+    fn reply(self, head: &Head, rule: &Rule) -> (Reply, Outcome) {
         let (status, outcome) = match &self {
             Self::Refused(Refusal::Status(status)) => return (reply::empty(*status), Outcome::Refused),
             Self::Refused(Refusal::Method) => return (reply::method_not_allowed(ALLOW), Outcome::Refused),
@@ -265,15 +250,18 @@ impl Failure {
             _ => &"",
         };
         tracing::debug!(upstream = %rule.backend.origin.to, status = status.as_u16(), result = outcome.as_str(), "{why}");
-        (response::failed(status, &head.headers, &head.method), outcome)
+        (
+            response::failed(status, &head.parts.headers, &head.parts.method),
+            outcome,
+        )
     }
 }
 
 /// The host a request is for, as it goes on: in lower case, without a dot at its end, with the
 /// public port unless that is the scheme's own. The port a client writes says nothing: a back end
 /// would put it into the links it makes.
-fn authority(session: &Session, request: &Request<Incoming>, entry: &Entry) -> String {
-    let Some(host) = Host::of(request).ok().flatten() else {
+fn authority(session: &Session, head: &Head, entry: &Entry) -> String {
+    let Some(host) = Host::of(&head.parts).ok().flatten() else {
         return entry.name.as_str().to_owned();
     };
     let name = host.as_str().to_ascii_lowercase();

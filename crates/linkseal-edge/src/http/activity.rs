@@ -1,0 +1,226 @@
+//! What a connection does, as its tick and the guards of its requests see it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::presence::Presence;
+
+/// What moves on a connection. Written by the connection's own tasks, read by its tick
+/// ([`super::timeouts`]): the counters only have to differ when something happened.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Reads and writes that moved bytes.
+    moves: AtomicU32,
+    /// Bytes came that belong to no request yet.
+    partial: AtomicBool,
+    /// Requests whose headers came.
+    requests: AtomicU32,
+    /// Which tells others whether requests are being answered.
+    presence: Arc<Presence>,
+    /// Requests for which a back end is waited for, which has bounds of its own.
+    waiting: AtomicU32,
+    /// Requests whose body the client has yet to send.
+    bodies: AtomicU32,
+    /// Whether any request was answered.
+    answered: AtomicBool,
+    /// Whether the connection is to end: its next answer is its last.
+    leaving: AtomicBool,
+}
+
+impl Activity {
+    pub(super) fn new(presence: Arc<Presence>) -> Self {
+        Self {
+            presence,
+            ..Self::default()
+        }
+    }
+
+    /// A request's headers are complete.
+    pub(super) fn request_began(&self, now: Instant) {
+        self.partial.store(false, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+        self.presence.request(now);
+    }
+
+    /// A request is answered, or its client gave up.
+    pub(super) fn request_ended(&self) {
+        // What came since was the request's body.
+        self.partial.store(false, Relaxed);
+        self.presence.ends(Instant::now());
+    }
+
+    /// A reply's head is out, its body streams.
+    pub(super) fn body_began(&self) {
+        self.presence.begins();
+    }
+
+    /// A back end is waited for, which is not the client's fault.
+    pub(super) fn backend_wait_began(&self) {
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn backend_wait_ended(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
+    }
+
+    /// A body is waited for. Returns how many were waited for before.
+    pub(super) fn body_wait_began(&self) -> u32 {
+        self.bodies.fetch_add(1, Relaxed)
+    }
+
+    pub(super) fn body_wait_ended(&self) {
+        self.bodies.fetch_sub(1, Relaxed);
+    }
+
+    /// A request was answered.
+    pub(super) fn note_answer(&self) {
+        // Written once, so that the cache line stays shared.
+        if !self.answered.load(Relaxed) {
+            self.answered.store(true, Relaxed);
+        }
+    }
+
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Relaxed)
+    }
+
+    /// The connection is to end: its next answer is its last.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// Whether any request has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
+    /// Whether a part of a request has come that is yet to be answered, over HTTP/1.1.
+    pub(super) fn has_part_of_request(&self) -> bool {
+        self.partial.load(Relaxed) && !self.presence.is_busy()
+    }
+
+    pub(super) fn moved(&self) {
+        // Only the connection's task reads and writes: no read-modify-write is needed.
+        self.moves.store(self.moves.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Bytes came that may be the beginning of a request.
+    pub(super) fn bytes_came(&self) {
+        self.moved();
+        self.partial.store(true, Relaxed);
+    }
+
+    /// What the tick compares with its last look.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            moves: self.moves.load(Relaxed),
+            requests: self.requests.load(Relaxed),
+            busy: self.presence.is_busy(),
+            waits_for_backend: self.waiting.load(Relaxed) > 0,
+            partial: self.partial.load(Relaxed),
+        }
+    }
+}
+
+/// The state of a connection at one tick.
+pub(super) struct Snapshot {
+    pub(super) moves: u32,
+    pub(super) requests: u32,
+    pub(super) busy: bool,
+    pub(super) waits_for_backend: bool,
+    /// Bytes have come that belong to no request yet.
+    pub(super) partial: bool,
+}
+
+/// Marks a reply whose body streams, until it is dropped.
+pub(super) struct StreamingBody(Arc<Activity>);
+
+impl StreamingBody {
+    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+        activity.body_began();
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for StreamingBody {
+    fn drop(&mut self) {
+        self.0.request_ended();
+    }
+}
+
+/// Marks that a back end is waited for, until it is dropped.
+pub(super) struct BackendWait(Arc<Activity>);
+
+impl BackendWait {
+    pub(super) fn new(activity: &Arc<Activity>) -> Self {
+        activity.backend_wait_began();
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for BackendWait {
+    fn drop(&mut self) {
+        self.0.backend_wait_ended();
+    }
+}
+
+/// A stream that counts what moves on it.
+pub(super) struct TrackedIo<IO> {
+    pub(super) io: IO,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for TrackedIo<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() != before {
+            self.activity.bytes_came();
+        }
+        result
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for TrackedIo<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        if result.is_ready() {
+            self.activity.moved();
+        }
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        if result.is_ready() {
+            self.activity.moved();
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
