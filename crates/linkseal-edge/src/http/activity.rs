@@ -1,4 +1,4 @@
-//! What a connection does, as its tick and the guards of its requests see it.
+//! What a connection is doing: counted by its I/O and by guards of its requests, read by its tick.
 
 use std::io;
 use std::pin::Pin;
@@ -15,21 +15,21 @@ use crate::presence::Presence;
 /// ([`super::timeouts`]): the counters only have to differ when something happened.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Reads and writes that moved bytes.
+    /// Reads and writes that transferred bytes.
     moves: AtomicU32,
-    /// Bytes came that belong to no request yet.
+    /// Bytes have come that belong to no request yet.
     partial: AtomicBool,
-    /// Requests whose headers came.
+    /// Requests whose headers have come.
     requests: AtomicU32,
-    /// Which tells others whether requests are being answered.
+    /// Shows the limits whether the connection is busy.
     presence: Arc<Presence>,
-    /// Requests for which a back end is waited for, which has bounds of its own.
+    /// Requests that wait for a back end, which has time limits of its own.
     waiting: AtomicU32,
-    /// Requests whose body the client has yet to send.
+    /// Requests that wait for the client to send their body.
     bodies: AtomicU32,
     /// Whether any request was answered.
     answered: AtomicBool,
-    /// Whether the connection is to end: its next answer is its last.
+    /// The next answer is the last one.
     leaving: AtomicBool,
 }
 
@@ -48,19 +48,19 @@ impl Activity {
         self.presence.request(now);
     }
 
-    /// A request is answered, or its client gave up.
+    /// A request was answered, or its client gave up.
     pub(super) fn request_ended(&self) {
-        // What came since was the request's body.
+        // Bytes that came since were the request's body.
         self.partial.store(false, Relaxed);
         self.presence.ends(Instant::now());
     }
 
-    /// A reply's head is out, its body streams.
+    /// A reply's body begins to stream.
     pub(super) fn body_began(&self) {
         self.presence.begins();
     }
 
-    /// A back end is waited for, which is not the client's fault.
+    /// A request begins to wait for a back end.
     pub(super) fn backend_wait_began(&self) {
         self.waiting.fetch_add(1, Relaxed);
     }
@@ -69,7 +69,7 @@ impl Activity {
         self.waiting.fetch_sub(1, Relaxed);
     }
 
-    /// A body is waited for. Returns how many were waited for before.
+    /// A request begins to wait for its body. Returns how many waited before.
     pub(super) fn body_wait_began(&self) -> u32 {
         self.bodies.fetch_add(1, Relaxed)
     }
@@ -90,7 +90,7 @@ impl Activity {
         self.answered.load(Relaxed)
     }
 
-    /// The connection is to end: its next answer is its last.
+    /// The connection ends with its next answer.
     pub(super) fn leave(&self) {
         self.leaving.store(true, Relaxed);
     }
@@ -104,7 +104,7 @@ impl Activity {
         self.requests.load(Relaxed) > 0
     }
 
-    /// Whether a part of a request has come that is yet to be answered, over HTTP/1.1.
+    /// Whether a part of an HTTP/1.1 request has come.
     pub(super) fn has_part_of_request(&self) -> bool {
         self.partial.load(Relaxed) && !self.presence.is_busy()
     }
@@ -120,7 +120,7 @@ impl Activity {
         self.partial.store(true, Relaxed);
     }
 
-    /// What the tick compares with its last look.
+    /// The state that the tick compares with the last one.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             moves: self.moves.load(Relaxed),
@@ -158,7 +158,7 @@ impl Drop for StreamingBody {
     }
 }
 
-/// Marks that a back end is waited for, until it is dropped.
+/// Marks a request that waits for a back end, until it is dropped.
 pub(super) struct BackendWait(Arc<Activity>);
 
 impl BackendWait {
@@ -174,7 +174,7 @@ impl Drop for BackendWait {
     }
 }
 
-/// A stream that counts what moves on it.
+/// A stream that counts its reads and writes.
 pub(super) struct TrackedIo<IO> {
     pub(super) io: IO,
     pub(super) activity: Arc<Activity>,

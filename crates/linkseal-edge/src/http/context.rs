@@ -1,4 +1,4 @@
-//! What answering needs: snapshots that others fill, and the journal that this fills.
+//! What answering needs: snapshots that the control plane fills, and the journal.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,64 +21,55 @@ use super::timeouts::Timeouts;
 use super::upstream::Upstreams;
 use crate::fair::FairRoom;
 
-/// How long a connection may last that has a place of the reserve: a few round trips. CAs and balancers
-/// send their request at once.
+/// How long a connection of the reserve may last: a few round trips, as CAs and balancers send their
+/// request immediately.
 pub const BRIEF: Duration = Duration::from_secs(2);
 
 /// Everything a request may need. One for the whole edge.
 pub struct Context {
-    /// What a reload replaces.
     pub settings: ArcSwap<Settings>,
-    /// The domains that are known.
     pub registry: Registry,
-    /// Who is asked on port 80 while the registry is not loaded.
+    /// Decides on port 80 while the registry is not loaded.
     pub admission: Arc<dyn Admission>,
-    /// The thumbprint of the ACME account's key (RFC 8555 §8.1). `None` in it: there is no account yet.
+    /// The thumbprint of the ACME account's key (RFC 8555 §8.1), once there is an account.
     pub thumbprint: Arc<ArcSwapOption<String>>,
-    /// Where challenges without an order of ours go. `None`: they are answered like all others.
+    /// Answers challenges for which this edge has no order. `None`: the edge answers them.
     pub challenge_upstream: ArcSwapOption<ChallengeUpstream>,
-    /// Judges requests, and writes their events before they are answered.
+    /// Judges requests, and writes their events before the answer goes out.
     pub recorder: EventRecorder,
-    /// The stored redirects.
     pub redirects: RedirectCache,
-    /// The share of each network in looking them up.
+    /// Each network's share of redirect look-ups.
     pub lookups: Turns,
-    /// Room for requests whose body is waited for.
+    /// Room for requests that wait for their body.
     pub bodies: FairRoom,
-    /// What is no longer led to.
     pub kills: KillSwitches,
-    /// The time.
     pub clock: Clock,
-    /// Counters.
     pub metrics: Metrics,
-    /// Whether health checks are told to look elsewhere.
+    /// Whether `/healthz` answers 503.
     pub draining: Arc<AtomicBool>,
     pub timeouts: Timeouts,
-    /// How long one may last that has a place of the reserve; [`BRIEF`] but in tests.
+    /// [`BRIEF`], except in tests.
     pub brief: Duration,
-    /// How many connections there are and may be.
+    /// For the fullness, on which idle time-outs depend.
     pub connections: crate::limits::Limits,
-    /// Where the tasks of HTTP/2 streams belong.
+    /// Run the streams of HTTP/2.
     pub tasks: Tasks,
 }
 
 /// What a reload replaces, as one snapshot.
 pub struct Settings {
-    /// edge.name.
     pub edge_name: DomainName,
-    /// Its aliases.
+    /// `edge.aliases`.
     pub aliases: Vec<DomainName>,
-    /// The port that redirects to HTTPS name.
+    /// The port in redirects to HTTPS.
     pub public_https_port: u16,
-    /// links.prefix, without a slash at its end.
+    /// `links.prefix`, without a slash at its end.
     pub prefix: String,
-    /// Where a broken click link leads. `None`: to a 404 page.
+    /// Destination of broken click links. `None`: a 404 page.
     pub fallback_url: Option<String>,
-    /// How old a click or open link may be. `None`: as old as it likes.
+    /// Greatest age of click and open links. `None`: unlimited.
     pub max_age: Option<Duration>,
-    /// The link keys.
     pub keys: Arc<LinkKeys>,
-    /// The rules for back ends.
     pub upstreams: Upstreams,
 }
 

@@ -1,10 +1,10 @@
-//! What a CDN in front says of the connection it took.
+//! Whether a CDN in front took the request over HTTPS.
 
 use http::HeaderMap;
 use http::header::FORWARDED;
 
-/// Headers that hold the client's scheme, the client's own first: the de-facto one, CloudFront's,
-/// and those of common proxies.
+/// Headers with a list of schemes, the client's first: the de-facto standard, CloudFront's, and those of
+/// common proxies.
 const SCHEMES: [&str; 6] = [
     "x-forwarded-proto",
     "cloudfront-forwarded-proto",
@@ -13,13 +13,13 @@ const SCHEMES: [&str; 6] = [
     "x-scheme",
     "x-url-scheme",
 ];
-/// Headers that are there, and not off, when the client came over TLS: of proxies, of IIS, of Fastly.
+/// Headers that are present, and not off, if the client used TLS: of proxies, IIS and Fastly.
 const FLAGS: [&str; 4] = ["x-forwarded-ssl", "front-end-https", "fastly-ssl", "x-arr-ssl"];
 const OFF: [&str; 5] = ["", "off", "0", "false", "no"];
 
-/// Whether a CDN took a request over HTTPS and hands it on over HTTP: a redirect to HTTPS would come
-/// back the same way. Anyone can say so; who does is served as over HTTP before the certificate. A
-/// header may stand on several lines, each of another proxy: one that says so is enough.
+/// Whether a CDN took a request over HTTPS and passes it on over HTTP: a redirect to HTTPS would loop. Any
+/// client can claim it, and is then served as over HTTP while a certificate is pending. A header may have
+/// several lines, each from another proxy: one is enough.
 pub(super) fn came_over_https(headers: &HeaderMap) -> bool {
     let says = |name: &str, is: fn(&str) -> bool| headers.get_all(name).iter().any(|v| v.to_str().is_ok_and(is));
     SCHEMES.iter().any(|name| says(name, is_https))
@@ -42,7 +42,7 @@ fn unquoted(value: &str) -> &str {
     value.trim().trim_matches('"').trim()
 }
 
-/// Cloudflare: `{"scheme":"https"}`, which proxies between may have quoted once more.
+/// Cloudflare: `{"scheme":"https"}`, which proxies in between may have quoted again.
 fn is_cf_https(value: &str) -> bool {
     let plain: String = value
         .chars()
@@ -59,7 +59,7 @@ fn is_forwarded_https(value: &str) -> bool {
         .any(|(name, value)| name.trim().eq_ignore_ascii_case("proto") && unquoted(value).eq_ignore_ascii_case("https"))
 }
 
-/// The parts between separators that stand in no quoted string (RFC 9110 §5.6.4).
+/// The parts between separators that are not in a quoted string (RFC 9110 §5.6.4).
 fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cdn_says_how_it_was_asked() {
+    fn schemes_and_flags_of_cdns_are_read() {
         for (name, value, https) in [
             ("x-forwarded-proto", "https", true),
             ("x-forwarded-proto", "HTTPS, http", true),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_is_of_another_proxy() {
+    fn one_line_of_several_is_enough() {
         let mut headers = HeaderMap::new();
         headers.append("x-forwarded-proto", "http".parse().unwrap());
         assert!(!came_over_https(&headers));

@@ -1,12 +1,11 @@
-//! Which host a request is for, compared the way RFC 9110 §4.2.3 compares: case, port and a
-//! trailing dot aside.
+//! Which host a request is for, compared as in RFC 9110 §4.2.3: ignoring case, port and a trailing dot.
 
 use std::net::IpAddr;
 
 use http::header::HOST;
 use http::{Version, request};
 
-/// The longest name there is (RFC 1035 §2.3.4).
+/// Bytes of the longest name (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 
 /// The host a request names.
@@ -16,13 +15,12 @@ pub(super) struct Host<'r> {
     text: &'r str,
 }
 
-/// A request whose host cannot be told: 400 (RFC 9112 §3.2).
+/// The request names no single valid host: 400 (RFC 9112 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BadHost;
 
 impl<'r> Host<'r> {
-    /// Of a request: `:authority` or an absolute target, else the Host header. `None`: HTTP/1.0
-    /// without one.
+    /// From `:authority` or an absolute target, else from the Host header. `None`: HTTP/1.0 without one.
     pub(super) fn of(head: &'r request::Parts) -> Result<Option<Self>, BadHost> {
         let mut hosts = head.headers.get_all(HOST).iter();
         let host = hosts.next();
@@ -55,7 +53,7 @@ impl<'r> Host<'r> {
             None if port.is_empty() => "",
             None => return Err(BadHost),
         };
-        // What a host may be made of (RFC 3986 §3.2.2), so that it may stand in a Location.
+        // The characters of a host (RFC 3986 §3.2.2): it may be copied into a `Location`.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':');
         if host.is_empty() || !host.bytes().all(allowed) || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return Err(BadHost);
@@ -65,7 +63,7 @@ impl<'r> Host<'r> {
         })
     }
 
-    /// Whether it is this name (in lower-case ASCII).
+    /// `name`: in lower-case ASCII.
     pub(super) fn is(&self, name: &str) -> bool {
         self.text.eq_ignore_ascii_case(name)
     }
@@ -80,12 +78,12 @@ impl<'r> Host<'r> {
         }
     }
 
-    /// As written.
+    /// As written by the client.
     pub(super) fn as_str(&self) -> &'r str {
         self.text
     }
 
-    /// Calls `f` with the name in lower case, without allocating. `None`: too long for a name.
+    /// Calls `f` with the name in lower case, without allocating. `None` if it is too long for a name.
     pub(super) fn lower<T>(&self, f: impl FnOnce(&str) -> T) -> Option<T> {
         let mut buffer = [0; MAX_NAME];
         let lower = buffer.get_mut(..self.text.len())?;
@@ -102,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn case_port_and_dot_are_set_aside() {
+    fn case_port_and_dot_are_ignored() {
         for text in [
             "links.example",
             "LINKS.Example",
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host() {
+    fn invalid_hosts() {
         for text in [
             "",
             ":80",
@@ -166,7 +164,7 @@ mod tests {
         assert_eq!(get(Version::HTTP_11, "/", &[]), Err(BadHost));
         assert_eq!(get(Version::HTTP_10, "/", &[]), Ok(None));
         assert_eq!(get(Version::HTTP_11, "/", &["a.example", "b.example"]), Err(BadHost));
-        // An absolute target wins over Host (RFC 9112 §3.2.2).
+        // An absolute target takes precedence over Host (RFC 9112 §3.2.2).
         assert_eq!(
             get(Version::HTTP_11, "http://b.example/", &["a.example"]),
             Ok(Some("b.example".into()))

@@ -1,4 +1,4 @@
-//! Counters of requests, resolved once: the hot path looks no label up.
+//! Metrics of requests. Labels are resolved once: the hot path looks none up.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::upstream;
 const ROUTES: usize = RouteLabel::ALL.len();
 /// Status classes, 1xx to 5xx.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-/// In seconds: from what memory answers (tens of microseconds) to what an upstream may take.
+/// In seconds: from an answer out of memory (tens of microseconds) to a slow upstream.
 const BUCKETS: [f64; 10] = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.025, 0.1, 1.0, 10.0];
 
 /// The metrics of HTTP. Clones share the same counters.
@@ -23,14 +23,12 @@ pub struct Metrics {
     upstream: upstream::Metrics,
 }
 
-/// What became of a challenge request.
+/// The result of a challenge request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
-    /// Answered by this edge.
     Answered,
-    /// Answered by the upstream.
     Upstream,
-    /// There is no account yet.
+    /// There is no ACME account yet.
     NoAccount,
     /// Not a token.
     Malformed,
@@ -50,22 +48,20 @@ impl Challenge {
 }
 
 impl Metrics {
-    /// Registers them.
-    ///
     /// # Errors
-    /// When they are registered already.
+    /// They are registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let requests = IntCounterVec::new(
             Opts::new(
                 "linkseal_http_requests_total",
-                "Requests answered, by route and class of status.",
+                "Requests answered, by route and status class.",
             ),
             &["route", "status"],
         )?;
         let seconds = HistogramVec::new(
             HistogramOpts::new(
                 "linkseal_http_request_seconds",
-                "Time from a request's headers to its reply's.",
+                "Time from the end of a request's headers to its reply.",
             )
             .buckets(BUCKETS.to_vec()),
             &["route"],
@@ -73,7 +69,7 @@ impl Metrics {
         let challenges = IntCounterVec::new(
             Opts::new(
                 "linkseal_http01_challenges_total",
-                "HTTP-01 challenge requests, by what became of them.",
+                "HTTP-01 challenge requests, by result.",
             ),
             &["result"],
         )?;
@@ -88,7 +84,7 @@ impl Metrics {
         })
     }
 
-    /// Those of upstream rules.
+    /// The metrics of upstream rules.
     pub fn upstream(&self) -> &upstream::Metrics {
         &self.upstream
     }

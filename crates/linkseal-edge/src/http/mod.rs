@@ -1,10 +1,13 @@
-//! HTTP on the edge (contract, section 4): from a connection to its replies.
+//! HTTP on the edge (docs/specification.md §4): from a connection to its replies.
 //!
-//! [`serve`] drives a connection; for each request `respond` checks the host, asks the router and
-//! calls the room that answers: challenge, open, click, redirect, unsubscribe, well_known, or passes it
-//! on to a back end (`upstream`). Answers come from memory; what may be waited for is the journal
-//! (`record`), a stored redirect that is not in memory, an admission answer on port 80, a small
-//! request body, an upstream for challenges, and back ends.
+//! `server` drives a connection (`graceful`, `timeouts`, `activity`); `service` runs one request. `respond`
+//! reads the head once (`exchange`: the route is decided there), checks the host (`gate`) and calls the
+//! module that answers: `challenge`, `open`, `click`, `redirect`, `unsubscribe`, `well_known`, or `forward`
+//! for a back end ([`upstream`]). Links are checked by `verify`, their events written by `record`, links
+//! that lead nowhere answered by `fallback`.
+//!
+//! Answers come from memory. A request waits only for the journal, a stored redirect that is not in
+//! memory, admission on port 80, a small request body, the challenge upstream, or a back end.
 
 mod activity;
 mod challenge;

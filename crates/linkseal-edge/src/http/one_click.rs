@@ -1,6 +1,6 @@
-//! What the body of a POST to an unsubscribe link says (RFC 8058 §3.2). Mail programs write
-//! `List-Unsubscribe=One-Click` in many ways, some write nothing at all; scanners do not POST. So a
-//! body asks for less only where it says so: by another value.
+//! The body of a POST to an unsubscribe link (RFC 8058 §3.2). Mail programs write
+//! `List-Unsubscribe=One-Click` in many ways, some send no body at all; scanners do not POST. So every POST
+//! unsubscribes, unless its body names another value.
 
 use std::borrow::Cow;
 
@@ -13,9 +13,9 @@ use linkseal_link::decoded;
 const KEY: &str = "list-unsubscribe";
 const VALUE: &str = "oneclick";
 
-/// Whether a body names another value than One-Click, and One-Click nowhere.
+/// Whether a body names a value other than One-Click, and One-Click nowhere.
 pub(super) fn says_otherwise(headers: &HeaderMap, body: &[u8]) -> bool {
-    // What is no text cannot be read, and asks for nothing else.
+    // A body that is not text names no value.
     let Ok(body) = str::from_utf8(body) else { return false };
     let body = body.trim_start_matches('\u{feff}').trim();
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
@@ -32,11 +32,11 @@ pub(super) fn says_otherwise(headers: &HeaderMap, body: &[u8]) -> bool {
         .map(|value| plain(value))
         .filter(|value| !value.is_empty())
         .peekable();
-    // What stands around it was added on the way: `One-Click;a=b`, `3DOne-Click`.
+    // Anything around it was added in transit: `One-Click;a=b`, `3DOne-Click`.
     values.peek().is_some() && !values.any(|value| value.contains(VALUE))
 }
 
-/// How often a value is decoded that was encoded more than once.
+/// How often a value is decoded, as it may have been encoded more than once.
 const DECODED: usize = 3;
 
 /// Letters and digits, in lower case: `One-Click`, `"one click"`, `One%252DClick`.
@@ -56,8 +56,8 @@ fn is_key(name: &str) -> bool {
     name.trim().trim_matches('"').eq_ignore_ascii_case(KEY)
 }
 
-/// As a form, the `=` encoded too or written as a header's colon; also one pair a line, as in
-/// `text/plain`. Lines may have been broken as in quoted-printable.
+/// As a form; the `=` may be encoded, or a colon as in a header. Also one pair per line, as in
+/// `text/plain`. Lines may be broken as in quoted-printable.
 fn form(body: &str) -> Vec<String> {
     let body = body.replace("=\r\n", "").replace("=\n", "");
     let mut values = Vec::new();
@@ -73,7 +73,7 @@ fn form(body: &str) -> Vec<String> {
     values
 }
 
-/// As JSON: an object, or an array of some.
+/// As JSON: an object, or an array of objects.
 fn json(body: &str) -> Vec<String> {
     let Ok(read) = serde_json::from_str(body) else {
         return Vec::new();
@@ -89,7 +89,7 @@ fn json(body: &str) -> Vec<String> {
         .collect()
 }
 
-/// The plain values in a value; `null` is none. serde_json bounds the depth.
+/// The scalars in a value, `null` aside. serde_json bounds the depth.
 fn leaves(value: &serde_json::Value) -> Vec<String> {
     use serde_json::Value;
     match value {
@@ -101,8 +101,8 @@ fn leaves(value: &serde_json::Value) -> Vec<String> {
     }
 }
 
-/// As multipart/form-data (RFC 7578): lines may end in a bare LF, the end may be missing. The
-/// boundary is what the first line says.
+/// As multipart/form-data (RFC 7578): lines may end in a bare LF, the end may be missing. The boundary is
+/// taken from the first line.
 fn multipart(body: &str) -> Vec<String> {
     let mut lines = body.lines();
     let boundary = lines.find(|line| line.starts_with("--")).unwrap_or("--").trim_end();
@@ -120,12 +120,12 @@ fn multipart(body: &str) -> Vec<String> {
     values
 }
 
-/// The value of one part. `None`: it is another field's.
+/// The value of one part. `None` if it is another field's.
 fn part(lines: &[&str]) -> Option<String> {
     let end = lines.iter().position(|line| line.trim().is_empty())?;
     let (head, value) = lines.split_at_checked(end)?;
     let value = value.get(1..).unwrap_or_default();
-    // A line that begins with a blank goes on with the one before.
+    // A line that begins with a blank continues the one before.
     let head = head.join("\n").replace("\n ", " ").replace("\n\t", " ");
     let field = |name: &str| {
         let fields = head.lines().filter_map(|line| line.split_once(':'));
@@ -156,7 +156,7 @@ fn unquoted(text: &str) -> Cow<'_, str> {
         return text.into();
     }
     let text = text.replace("=\n", "");
-    // The same escapes as in URLs, with another sign.
+    // The same escapes as in URLs, with `=` for `%`.
     let escaped = text.replace('%', "%25").replace('=', "%");
     let read = form_urlencoded::parse(escaped.as_bytes())
         .next()
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_posts_is_unsubscribed() {
+    fn every_post_unsubscribes() {
         for (kind, body) in [
             (FORM, "List-Unsubscribe=One-Click"),
             (
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn another_value_asks_again() {
+    fn another_value_does_not_unsubscribe() {
         for (kind, body) in [
             (FORM, "List-Unsubscribe=No"),
             (FORM, "List%2DUnsubscribe=No"),

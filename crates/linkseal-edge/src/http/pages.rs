@@ -1,4 +1,4 @@
-//! The few pages people see, in English and German: all constant, so nothing needs escaping.
+//! The pages people see, in English and German: all constant, so nothing needs escaping.
 
 use http::HeaderMap;
 use http::header::ACCEPT_LANGUAGE;
@@ -7,9 +7,8 @@ use linkseal_domain::Language;
 /// A page in one language.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page {
-    /// Its language, as `Content-Language` says it.
+    /// For `Content-Language`.
     pub(super) language: &'static str,
-    /// The whole document.
     pub(super) html: &'static str,
 }
 
@@ -43,62 +42,62 @@ pub(super) fn not_found(language: Language) -> Page {
     match language {
         Language::En => document!(
             "en",
-            "This link leads nowhere",
+            "This link does not work",
             "<p>It may have been cut off or changed on its way to you. Please open it again from the original message.</p>"
         ),
         Language::De => document!(
             "de",
-            "Dieser Link führt ins Leere",
-            "<p>Vielleicht wurde er unterwegs abgeschnitten oder verändert. Bitte öffnen Sie ihn noch einmal aus der ursprünglichen Nachricht.</p>"
+            "Dieser Link funktioniert nicht",
+            "<p>Möglicherweise wurde er unterwegs gekürzt oder verändert. Bitte öffnen Sie ihn noch einmal aus der ursprünglichen Nachricht.</p>"
         ),
     }
 }
 
-/// For a link that was killed. Nothing on it can be followed.
+/// For a link that was killed. It has no links.
 pub(super) fn killed(language: Language) -> Page {
     match language {
         Language::En => document!(
             "en",
-            "This link was blocked",
-            "<p>It may have led to a harmful page and was switched off. Please do not enter passwords or other data where the message asks you to, and delete it.</p>"
+            "This link has been blocked",
+            "<p>It may lead to a harmful page, so it has been disabled. Do not enter passwords or other data that the message asks for, and delete the message.</p>"
         ),
         Language::De => document!(
             "de",
             "Dieser Link wurde gesperrt",
-            "<p>Er führte möglicherweise auf eine schädliche Seite und wurde abgeschaltet. Bitte geben Sie keine Passwörter oder andere Daten ein, zu denen die Nachricht Sie auffordert, und löschen Sie sie.</p>"
+            "<p>Er führt möglicherweise zu einer schädlichen Seite und wurde deshalb abgeschaltet. Geben Sie keine Passwörter oder anderen Daten ein, nach denen die Nachricht fragt, und löschen Sie die Nachricht.</p>"
         ),
     }
 }
 
-/// For a back end that gives no answer.
+/// For a back end that does not answer.
 pub(super) fn unavailable(language: Language) -> Page {
     match language {
         Language::En => document!(
             "en",
-            "This page cannot be reached right now",
-            "<p>The service behind this address does not answer. Please try again in a few minutes.</p>"
+            "This page is unavailable at the moment",
+            "<p>The service behind this address is not responding. Please try again in a few minutes.</p>"
         ),
         Language::De => document!(
             "de",
-            "Diese Seite ist gerade nicht erreichbar",
-            "<p>Der Dienst hinter dieser Adresse antwortet nicht. Bitte versuchen Sie es in einigen Minuten noch einmal.</p>"
+            "Diese Seite ist zurzeit nicht erreichbar",
+            "<p>Der Dienst hinter dieser Adresse antwortet nicht. Bitte versuchen Sie es in einigen Minuten erneut.</p>"
         ),
     }
 }
 
-/// Asks before unsubscribing: programs follow links, only people press the button. The form sends
-/// what RFC 8058 §3.2 sends, to the page's own address.
+/// Asks before unsubscribing: programs follow links, only people press the button. The form posts what RFC
+/// 8058 §3.2 specifies to the page's own URL.
 pub(super) fn confirm_unsubscribe(language: Language) -> Page {
     match language {
         Language::En => document!(
             "en",
             "Unsubscribe?",
-            "<p>You will no longer get messages from this mailing list.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Unsubscribe</button></form>"
+            "<p>You will no longer receive messages from this mailing list.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Unsubscribe</button></form>"
         ),
         Language::De => document!(
             "de",
             "Abmelden?",
-            "<p>Sie erhalten dann keine Nachrichten dieses Verteilers mehr.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Abmelden</button></form>"
+            "<p>Sie erhalten dann keine Nachrichten mehr aus diesem Verteiler.</p><form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\"><button>Abmelden</button></form>"
         ),
     }
 }
@@ -109,15 +108,15 @@ pub(super) fn unsubscribed(language: Language) -> Page {
         Language::En => {
             document!(
                 "en",
-                "You are unsubscribed",
-                "<p>You will no longer get messages from this mailing list. You can close this page.</p>"
+                "You have been unsubscribed",
+                "<p>You will no longer receive messages from this mailing list. You can close this page.</p>"
             )
         }
         Language::De => {
             document!(
                 "de",
                 "Sie sind abgemeldet",
-                "<p>Sie erhalten keine Nachrichten dieses Verteilers mehr. Sie können diese Seite schließen.</p>"
+                "<p>Sie erhalten keine Nachrichten mehr aus diesem Verteiler. Sie können diese Seite schließen.</p>"
             )
         }
     }

@@ -1,4 +1,4 @@
-//! From a request to the event that is written down before it is answered.
+//! From a request to its event, which is written before the answer goes out.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::exchange::Exchange;
 
-/// Hands the event of a verified link to the journal. `killed`: the switch for which a warning was
-/// shown; `None` when it was served.
+/// Hands the event of a verified link to the journal. `killed`: the switch that applied, if a warning was
+/// shown instead.
 pub(super) fn link(x: &Exchange<'_>, token: &VerifiedToken<'_>, killed: Option<KillKind>) -> Appending {
     let kind = match token.body {
         TokenBody::Open => EventType::Open,
@@ -51,8 +51,8 @@ pub(super) fn redirect(x: &Exchange<'_>, slug: &str, url: &str, killed: Option<K
     begin(x, event, None)
 }
 
-/// Hands the event of a request that a back end answered to the journal. It tells the rule, not the
-/// path: that may be another system's token.
+/// Hands the event of a request that a back end answered to the journal. It names the rule, not the path,
+/// which may hold another system's token.
 pub(super) fn upstream(x: &Exchange<'_>, authority: &str, prefix: &str) -> Appending {
     let scheme = if x.session.connection.tls.is_some() {
         "https"
@@ -65,7 +65,7 @@ pub(super) fn upstream(x: &Exchange<'_>, authority: &str, prefix: &str) -> Appen
     begin(x, event, None)
 }
 
-/// Adds who asked, how, and what to think of it. `since_issue`: `None` without a link of ours.
+/// Adds client, request and verdict. `since_issue`: the age of the link, if it is one of ours.
 fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Duration>) -> Appending {
     let recorder = &x.session.context.recorder;
     let judged = recorder
@@ -89,7 +89,7 @@ fn begin<'e>(x: &'e Exchange<'_>, mut event: Event<'e>, since_issue: Option<Dura
     recorder.record(event)
 }
 
-/// Remembers a token that is not right: gateways try a changed one before they try the right one.
+/// Notes a wrong token: mail gateways try a changed one before the right one.
 pub(super) fn wrong_token(x: &Exchange<'_>, token: &str) {
     if let Some(message) = claimed_message(token) {
         x.session
@@ -99,12 +99,12 @@ pub(super) fn wrong_token(x: &Exchange<'_>, token: &str) {
     }
 }
 
-/// The message a token says it is of, however wrong the rest of it is.
+/// The message that a token claims, whatever is wrong with the rest of it.
 fn claimed_message(token: &str) -> Option<Uuid> {
-    /// What holds kind, key, time and message (22 bytes), in characters and bytes.
+    /// Characters and bytes that hold kind, key, time and message (22 bytes).
     const TEXT: usize = 32;
     const BYTES: usize = TEXT / 4 * 3;
-    /// Where the message begins.
+    /// Offset of the message.
     const AT: usize = 6;
     let mut bytes = [0; BYTES];
     URL_SAFE_NO_PAD.decode_slice(token.get(..TEXT)?, &mut bytes).ok()?;

@@ -1,5 +1,4 @@
-//! Replies: status, headers that are constants, and a body that is empty, one piece, or streams from
-//! a back end.
+//! Replies: a status, constant headers, and a body that is empty, one piece, or streamed from a back end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,26 +11,24 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use super::pages::{Page, language, unavailable};
 use super::upstream::{Download, DownloadError};
 
-/// `X-Robots-Tag`: crawlers keep links out of their index.
+/// Keeps links out of crawlers' indexes.
 const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");
 const NOINDEX: HeaderValue = HeaderValue::from_static("noindex, nofollow");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-/// When a client may retry that met a full or dead back end, in seconds.
+/// `Retry-After` in seconds, for a client that met a full or dead back end.
 const COME_AGAIN: HeaderValue = HeaderValue::from_static("5");
 
-/// A reply on its way out.
 pub(super) type Reply = Response<Body>;
 
 /// The body of a reply.
 #[derive(Debug, Default)]
 pub(super) enum Body {
-    /// Nothing, or nothing any more.
+    /// Nothing, or already sent.
     #[default]
     Empty,
-    /// All of it.
     Full(Bytes),
-    /// As a back end sends it.
+    /// Streamed from a back end.
     Stream(Box<Download>),
 }
 
@@ -75,7 +72,7 @@ pub(super) fn empty(status: StatusCode) -> Reply {
     reply
 }
 
-/// A body of a type, `no-store`.
+/// A body, `no-store`.
 pub(super) fn content(status: StatusCode, kind: HeaderValue, body: Bytes) -> Reply {
     let mut reply = empty(status);
     reply.headers_mut().insert(CONTENT_TYPE, kind);
@@ -94,7 +91,7 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     reply
 }
 
-/// A redirect that no one keeps: neither caches nor crawlers.
+/// A redirect that neither caches nor crawlers keep.
 pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Reply {
     let mut reply = empty(status);
     reply.headers_mut().insert(X_ROBOTS_TAG, NOINDEX);
@@ -102,9 +99,9 @@ pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Reply {
     reply
 }
 
-/// A page that is complete in itself.
+/// A self-contained page.
 pub(super) fn page(status: StatusCode, page: &Page) -> Reply {
-    /// Nothing is loaded, nothing runs, the form goes back to where it came from.
+    /// Loads nothing, runs nothing; the form posts to its own origin.
     const POLICY: HeaderValue = HeaderValue::from_static(
         "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     );
@@ -118,12 +115,12 @@ pub(super) fn page(status: StatusCode, page: &Page) -> Reply {
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(http::header::CONTENT_LANGUAGE, HeaderValue::from_static(page.language));
     headers.insert(http::header::CONTENT_SECURITY_POLICY, POLICY);
-    // The address of an unsubscribe page is a token.
+    // The URL of an unsubscribe page holds a token.
     headers.insert(http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     reply
 }
 
-/// 503 with `Retry-After`: the answer is not known just now.
+/// 503 with `Retry-After`: there is no answer at present.
 pub(super) fn come_again(headers: &HeaderMap) -> Reply {
     let mut reply = page(StatusCode::SERVICE_UNAVAILABLE, &unavailable(language(headers)));
     reply.headers_mut().insert(RETRY_AFTER, COME_AGAIN);
@@ -137,8 +134,8 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Reply {
     reply
 }
 
-/// The reply to HEAD: the headers of GET, without the body (RFC 9110 §9.3.2). hyper would send the
-/// body as DATA frames over HTTP/2.
+/// For HEAD: the headers of GET without the body (RFC 9110 §9.3.2), which hyper would send as DATA frames
+/// over HTTP/2.
 pub(super) fn for_method(mut reply: Reply, method: &Method) -> Reply {
     if method == Method::HEAD
         && let Body::Full(bytes) = std::mem::take(reply.body_mut())

@@ -1,44 +1,38 @@
-//! Which answer a path asks for: a pure function of the raw path bytes.
+//! Which answer a path asks for: a pure function of the raw path.
 //!
-//! Whether the host may be asked for it, and whether the method fits, is decided by the caller
-//! with what [`Route`] says. Paths of links are read by [`LinkPath`].
+//! The caller checks host and method with what [`Route`] says. Paths of links are read by [`LinkPath`].
 
 use http::Method;
 use linkseal_link::LinkKind;
 use linkseal_link::LinkPath;
 
-/// What a path asks for. Tokens and slugs are as they stand in the path, not yet checked.
+/// What a path asks for. `T` holds texts of the path: tokens, slugs and tenants, not yet checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route<T> {
     /// `/.well-known/acme-challenge/{token}` (RFC 8555 §8.3).
     Challenge {
-        /// The challenge's token.
         token: T,
     },
     /// `/o/{token}` or `/o/{token}.gif`.
     Open {
-        /// The tenant in `/t/{tenant}/…`. `None`: the domain's.
+        /// The tenant in `/t/{tenant}/…`. `None`: the domain's tenant.
         tenant: Option<T>,
-        /// The link's token.
         token: T,
     },
     /// `/c/{token}`.
     Click {
-        /// The tenant in `/t/{tenant}/…`. `None`: the domain's.
+        /// The tenant in `/t/{tenant}/…`. `None`: the domain's tenant.
         tenant: Option<T>,
-        /// The link's token.
         token: T,
     },
     /// `/u/{token}`.
     Unsubscribe {
-        /// The tenant in `/t/{tenant}/…`. `None`: the domain's.
+        /// The tenant in `/t/{tenant}/…`. `None`: the domain's tenant.
         tenant: Option<T>,
-        /// The link's token.
         token: T,
     },
     /// `/r/{slug}`.
     Redirect {
-        /// The stored redirect's slug.
         slug: T,
     },
     /// `/.well-known/apple-app-site-association`.
@@ -53,14 +47,13 @@ pub enum Route<T> {
     TrafficAdvice,
     /// `/healthz`.
     Healthz,
-    /// Anything else.
     Other,
 }
 
 /// The path of a request. `prefix` is `links.prefix`, without a slash at its end; it stands before
 /// `/o/`, `/c/`, `/r/` and `/u/`, but not within `/t/{tenant}/…`.
 pub fn route<'a>(path: &'a str, prefix: &str) -> Route<&'a str> {
-    // Links first: they are nearly all there is.
+    // Links first: nearly all requests are for links.
     if let Some(LinkPath { kind, tenant, text }) = LinkPath::parse(path, prefix) {
         return match kind {
             LinkKind::Open => Route::Open { tenant, token: text },
@@ -93,7 +86,7 @@ fn well_known(rest: &str) -> Route<&str> {
 }
 
 impl<T> Route<T> {
-    /// The same route with other texts.
+    /// The same route with its texts mapped.
     pub(super) fn map<U>(self, mut f: impl FnMut(T) -> U) -> Route<U> {
         match self {
             Self::Challenge { token } => Route::Challenge { token: f(token) },
@@ -120,7 +113,7 @@ impl<T> Route<T> {
         }
     }
 
-    /// The methods it answers, as an `Allow` header lists them. `None`: it does not look at the method.
+    /// The methods it answers, for the `Allow` header. `None`: any.
     pub fn allow(&self) -> Option<&'static str> {
         match self {
             Self::Other => None,
@@ -138,7 +131,7 @@ impl<T> Route<T> {
         }
     }
 
-    /// Whether it is a tenant's link that belongs on edge.name.
+    /// Whether it is a link that names a tenant, as on edge.name.
     pub fn names_tenant(&self) -> bool {
         matches!(
             self,
@@ -148,7 +141,7 @@ impl<T> Route<T> {
         )
     }
 
-    /// How metrics and logs call it.
+    /// The label in metrics and logs.
     pub fn label(&self) -> RouteLabel {
         match self {
             Self::Challenge { .. } => RouteLabel::Challenge,
@@ -167,35 +160,29 @@ impl<T> Route<T> {
     }
 }
 
-/// What metrics tell apart.
+/// Routes as metrics and logs label them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteLabel {
-    /// ACME challenges.
     Challenge,
-    /// Open pixels.
     Open,
-    /// Click redirects.
     Click,
-    /// Stored redirects.
     Redirect,
     /// Unsubscribe pages and posts.
     Unsubscribe,
     /// App-link files, robots.txt, traffic-advice.
     WellKnown,
-    /// Health checks.
     Healthz,
-    /// From HTTP to HTTPS.
+    /// Redirects from HTTP to HTTPS.
     ToHttps,
     /// A host that is not served, or not on this connection.
     Refused,
-    /// Passed on to a back end, by an upstream rule.
+    /// Passed to a back end.
     Upstream,
-    /// Anything else.
     Other,
 }
 
 impl RouteLabel {
-    /// All labels; a label's place is its number.
+    /// All labels, in the order of their numbers.
     pub const ALL: [Self; 11] = [
         Self::Challenge,
         Self::Open,
@@ -210,7 +197,6 @@ impl RouteLabel {
         Self::Other,
     ];
 
-    /// As metrics spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Challenge => "challenge",
@@ -239,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_of_the_contract() {
+    fn every_path_of_the_specification() {
         let click = |tenant, token| Route::Click { tenant, token };
         for (path, found) in [
             ("/o/abc", open("abc")),
@@ -327,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_labels_place_is_its_number() {
+    fn labels_are_in_the_order_of_their_numbers() {
         for (place, label) in RouteLabel::ALL.into_iter().enumerate() {
             assert_eq!(label as usize, place);
         }

@@ -1,12 +1,11 @@
-//! Request targets as mailers send them. Quotes, angle brackets and bytes from 0x80 on have no place
-//! in a request target (RFC 9112 §3.2), nor have `\`, `^`, a backtick and `|` in its path. hyper
-//! answers them with 400 before anything sees the request; but mail programs and scanners send them.
-//! So they are percent-encoded before hyper reads: in the request line of HTTP/1.1, nowhere else.
+//! Request targets as mail programs send them. Quotes, angle brackets and bytes from 0x80 on are not
+//! allowed in a request target (RFC 9112 §3.2), nor are `\`, `^`, a backtick and `|` in its path. hyper
+//! answers them with 400, but mail programs and scanners send them. So they are percent-encoded before
+//! hyper reads them: in the request line of HTTP/1.1 and nowhere else.
 //!
-//! For that, the stream is followed from one request line to the next: head lines to the empty one,
-//! then a body by its one length or its chunks. What is not clear beyond doubt (two lengths, other
-//! codings, CONNECT) ends the following, and from there on every byte passes as it is: a body is
-//! never changed. hyper alone decides what a request is.
+//! To find request lines, the stream is followed: head lines up to the empty one, then a body by its only
+//! length or its chunks. At anything ambiguous (two lengths, other codings, CONNECT) following ends, and
+//! all further bytes pass unchanged. A body is never changed, and hyper alone decides what a request is.
 
 use std::io;
 use std::io::BufRead;
@@ -15,15 +14,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much of a line is kept when it comes in several reads: a method, or a header that tells a
-/// body's length.
+/// Bytes kept of a line that comes in several reads: a method, or a header with a body's length.
 const LINE: usize = 48;
 
 /// A stream whose request targets are encoded.
 pub(super) struct Encoded<IO> {
     io: IO,
     follower: Follower,
-    /// What was read and encoded, and found no room yet: at most three times what was read at once.
+    /// Encoded bytes that the reader had no room for: at most three times what one read brought.
     pending: io::Cursor<Vec<u8>>,
 }
 
@@ -93,7 +91,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Encoded<IO> {
     }
 }
 
-/// Where in the stream of requests the next byte stands.
+/// The position in the stream of requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Place {
     /// Before or in the method; empty lines may come before it (RFC 9112 §2.2).
@@ -113,18 +111,18 @@ enum Place {
     ChunkEnd,
     /// In the lines after the last chunk.
     Trailers,
-    /// Not followed any more.
+    /// No longer followed.
     Lost,
 }
 
-/// What the head says of the body.
+/// The body, according to the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Length {
     #[default]
     None,
     Known(u64),
     Chunked,
-    /// Contradictory, or not understood.
+    /// Ambiguous, or not understood.
     Unclear,
 }
 
@@ -133,12 +131,12 @@ enum Length {
 struct Follower {
     place: Place,
     length: Length,
-    /// The beginning of the present line, where it came with an earlier read; [`LINE`] bytes at most.
+    /// The beginning of the current line, from an earlier read; [`LINE`] bytes at most.
     line: Vec<u8>,
 }
 
 impl Follower {
-    /// Follows what was read. `None`: it stays as it is.
+    /// Follows what was read. `None` if it passes unchanged.
     fn follow(&mut self, read: &[u8]) -> Option<Vec<u8>> {
         let mut changed: Option<Vec<u8>> = None;
         let mut rest = read;
@@ -161,7 +159,7 @@ impl Follower {
         changed
     }
 
-    /// Takes the next piece of a kind; how long it is.
+    /// Takes the next piece, returning its length.
     fn step(&mut self, rest: &[u8]) -> usize {
         match self.place {
             Place::Method => {
@@ -188,9 +186,9 @@ impl Follower {
                     taken = until(rest.get(..taken).unwrap_or(rest), b'?');
                 }
                 let target = rest.get(..taken).unwrap_or_default();
-                // One pass without a branch per byte: nearly every target has no such byte.
+                // One pass without a branch per byte: hardly any target has such a byte.
                 if target.iter().fold(false, |any, b| any | (*b < b' ')) {
-                    // The line ends, or hyper refuses it: what follows passes as it is.
+                    // The line ends, or hyper refuses it: what follows passes unchanged.
                     taken = target.iter().position(|b| *b < b' ').unwrap_or(taken);
                     self.place = Place::Lost;
                 } else if target.ends_with(b" ") {
@@ -232,7 +230,7 @@ impl Follower {
         }
     }
 
-    /// Takes a line, or what there is of it, and calls `f` with a whole one, without its end.
+    /// Takes a line, or the part that is there, and calls `f` with a complete one, without its end.
     fn line(&mut self, rest: &[u8], f: impl FnOnce(&mut Self, &[u8])) -> usize {
         let taken = until(rest, b'\n');
         let piece = rest.get(..taken).unwrap_or_default();
@@ -248,7 +246,7 @@ impl Follower {
         taken
     }
 
-    /// Keeps the beginning of a line that is not whole.
+    /// Keeps the beginning of an incomplete line.
     fn keep(&mut self, piece: &[u8]) {
         let room = LINE.saturating_sub(self.line.len());
         self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
@@ -289,7 +287,7 @@ impl Follower {
                     Length::Unclear
                 };
             }
-            // The line before goes on (RFC 9112 §5.2): hyper refuses that.
+            // A folded line (RFC 9112 §5.2), which hyper refuses.
             Some(b' ' | b'\t') => self.length = Length::Unclear,
             Some(_) => {}
         }
@@ -306,13 +304,13 @@ fn known(value: &[u8]) -> Length {
     length.map_or(Length::Unclear, Length::Known)
 }
 
-/// How far it is to the end of what a byte ends, or of all there is.
+/// The length up to and including a byte, or of all there is.
 fn until(mut rest: &[u8], byte: u8) -> usize {
-    // Never fails on a slice; it finds the byte as fast as the C library does.
+    // Never fails on a slice, and searches with memchr.
     rest.skip_until(byte).unwrap_or(rest.len())
 }
 
-/// What hyper refuses, and what of it is not a control character. In a query it takes more.
+/// Bytes that hyper refuses, control characters aside. It allows more in a query.
 fn is_encoded(byte: u8, query: bool) -> bool {
     let in_path = (byte == b'\\') | (byte == b'^') | (byte == b'`') | (byte == b'|');
     (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte >= 0x80) | (!query & in_path)
@@ -341,7 +339,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes out of a stream that is read in pieces of these sizes.
+    /// The output of a stream that is read in pieces of these sizes.
     fn read(stream: &[u8], sizes: &[usize]) -> Vec<u8> {
         let mut follower = Follower::default();
         let (mut out, mut rest) = (Vec::new(), stream);
@@ -386,7 +384,7 @@ mod tests {
             text("GET /|^`\\{}?|^`\\{}?\" HTTP/1.1\r\n\r\n"),
             "GET /%7C%5E%60%5C{}?|^`\\{}?%22 HTTP/1.1\r\n\r\n"
         );
-        // What is unclear ends it.
+        // Ambiguity ends the following.
         for before in [
             "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx",
             "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

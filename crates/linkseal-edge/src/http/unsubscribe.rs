@@ -23,7 +23,7 @@ use super::router::Route;
 use super::session::{Session, if_arrived};
 use super::verify::{is_ours, verified};
 
-/// Largest body, in bytes: one short pair, with what multipart wraps around it.
+/// Largest body, in bytes: one short pair in its multipart wrapping.
 const MAX_BODY: usize = 4 * 1024;
 /// What is kept of a head while its body is waited for: what the answer and the event need. Thousands
 /// of requests may wait.

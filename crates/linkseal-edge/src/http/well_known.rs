@@ -1,4 +1,4 @@
-//! Files with fixed places: for app links, crawlers, prefetchers and health checks.
+//! Files at fixed paths: for app links, crawlers, prefetchers and health checks.
 
 use std::sync::atomic::Ordering;
 
@@ -10,10 +10,10 @@ use super::context::Context;
 use super::exchange::Exchange;
 use super::reply::{self, Reply};
 
-/// How long robots.txt and traffic-advice may be kept: a day, as crawlers do anyway.
+/// How long robots.txt and traffic-advice may be cached: crawlers keep them for a day anyway.
 const A_DAY: HeaderValue = HeaderValue::from_static("max-age=86400");
 
-/// An app-link file, as the platform gave it. `None`: the domain has none.
+/// An app-link file as the platform registered it, if there is one.
 pub(super) fn app_links(x: &Exchange<'_>, file: Option<Bytes>) -> Reply {
     match file {
         Some(json) => reply::content(StatusCode::OK, HeaderValue::from_static("application/json"), json),
@@ -26,14 +26,14 @@ pub(super) fn robots() -> Reply {
     cached(reply::text(StatusCode::OK, "User-agent: *\nDisallow: /\n"))
 }
 
-/// Private prefetch proxies stay away: what they fetch would look like a person's click.
+/// Tells private prefetch proxies to stay away: their fetches would look like a person's click.
 pub(super) fn traffic_advice() -> Reply {
     const ADVICE: &[u8] = br#"[{"user_agent":"prefetch-proxy","disallow":true}]"#;
     let kind = HeaderValue::from_static("application/trafficadvice+json");
     cached(reply::content(StatusCode::OK, kind, Bytes::from_static(ADVICE)))
 }
 
-/// For balancers: 503 from the moment this node wants no new connections.
+/// For balancers: 503 once this node drains.
 pub(super) fn healthz(context: &Context, method: &Method) -> Reply {
     if method != Method::GET && method != Method::HEAD {
         return reply::method_not_allowed("GET, HEAD");

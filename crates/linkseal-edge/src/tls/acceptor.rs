@@ -1,8 +1,8 @@
-//! From an accepted socket to a TLS session under the certificate of the name asked for.
+//! From an accepted socket to a TLS session under the certificate of the requested name.
 //!
-//! The order of work: ClientHello, name, admission, certificate, handshake. A name that is known and
-//! whose certificate is in memory goes straight through. What it may wait for otherwise, each
-//! bounded: the admission's answer and the certificate, together up to `handshake_wait`.
+//! The steps: ClientHello, name, admission, certificate, handshake. A known name whose certificate is in
+//! memory goes straight through. Others wait for admission and the certificate, together for at most
+//! `handshake_wait`.
 
 use std::net::IpAddr;
 use std::pin::pin;
@@ -33,40 +33,36 @@ use super::stand_in::StandIn;
 use super::waiting::Waiting;
 use crate::TlsInfo;
 
-/// How long a client may take for its ClientHello, and, when nothing had to be waited for, for the
-/// whole handshake; then again for the rest of it after a wait.
+/// How long a client may take for the whole handshake. After a wait for admission or a certificate it
+/// starts again, for the rest of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An established session. Boxed: it is a kilobyte that would else be held once in every future it
-/// passes through, for as long as the connection lives.
+/// An established session. Boxed: a kilobyte that every future it passes through would otherwise hold, for
+/// the life of the connection.
 pub type TlsIo = Box<TlsStream<TcpStream>>;
 
-/// What the acceptor works with.
+/// What the acceptor reads from and writes to.
 pub struct Parts {
-    /// The names known.
     pub registry: Registry,
-    /// Their certificates.
     pub certificates: Certificates,
-    /// Who is asked about names not known.
+    /// Decides about names that the registry does not hold.
     pub admission: Arc<dyn Admission>,
-    /// Under which tickets are sealed.
+    /// Keys that seal session tickets.
     pub tickets: TicketKeys,
-    /// Where failed handshakes of known domains are noted.
+    /// Receives the failed handshakes of known domains.
     pub failures: HandshakeFailures,
-    /// The time certificates are judged by.
     pub clock: Clock,
-    /// Where it counts.
     pub metrics: Metrics,
 }
 
-/// What a reload may change.
+/// What a reload changes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whose certificate is served when there is no SNI.
+    /// Its certificate is served where there is no SNI.
     pub edge_name: DomainName,
     /// How long a handshake waits for admission and certificate.
     pub handshake_wait: Duration,
-    /// How long a client may take; [`HANDSHAKE_TIMEOUT`] but in tests.
+    /// [`HANDSHAKE_TIMEOUT`], except in tests.
     pub handshake_timeout: Duration,
 }
 
@@ -82,7 +78,6 @@ pub struct Acceptor {
 type Found = (Arc<Entry>, Arc<Certificate>);
 
 impl Settings {
-    /// With the usual time for clients.
     pub fn new(edge_name: DomainName, handshake_wait: Duration) -> Self {
         Self {
             edge_name,
@@ -93,7 +88,8 @@ impl Settings {
 }
 
 impl Acceptor {
-    /// An acceptor. Fails only if rustls was built without what it needs.
+    /// # Errors
+    /// rustls was built without the cipher suites it needs.
     pub fn new(parts: Parts, settings: Settings) -> Result<Self, rustls::Error> {
         let template = server_config::template(parts.tickets.clone())?;
         Ok(Self {
@@ -105,17 +101,16 @@ impl Acceptor {
         })
     }
 
-    /// Changes the settings for the handshakes that follow.
+    /// Changes the settings for handshakes from now on.
     pub fn set(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
     }
 
-    /// How many names handshakes wait for.
     pub fn names_waited_for(&self) -> usize {
         self.waiting.names()
     }
 
-    /// Makes a session, or tells the client why not and closes.
+    /// Makes a session, or sends an alert and closes.
     pub async fn accept(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
         let started = Instant::now();
         let outcome = self.handshake(io, client).await;
@@ -126,7 +121,7 @@ impl Acceptor {
                 let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
                 self.parts.metrics.done(tls13, resumed, started.elapsed());
             }
-            // No handshake was begun: there is none to count.
+            // No handshake was begun, so none is counted.
             Err(Refusal::Silent) => {}
             Err(why) => self.parts.metrics.refused(*why),
         }
@@ -135,7 +130,7 @@ impl Acceptor {
 
     async fn handshake(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
         let handshake_timeout = self.settings.load().handshake_timeout;
-        // One timer for all steps: it is moved only when something had to be waited for.
+        // One timer for all steps; it is reset only after a wait.
         let mut deadline = pin!(sleep(handshake_timeout));
         let hello = tokio::select! {
             biased;
@@ -147,12 +142,12 @@ impl Acceptor {
             Hello::Nameless(start) => (start, false),
             Hello::BadName(io) => return Err(refuse(io, Refusal::UnrecognizedName).await),
         };
-        let at_hand = if named {
-            self.at_hand(start.client_hello().server_name().unwrap_or_default())
+        let in_memory = if named {
+            self.in_memory(start.client_hello().server_name().unwrap_or_default())
         } else {
-            self.at_hand(self.settings.load().edge_name.as_str())
+            self.in_memory(self.settings.load().edge_name.as_str())
         };
-        let (entry, config, challenges_only) = match at_hand {
+        let (entry, config, challenges_only) = match in_memory {
             Some((entry, certificate)) => (entry, self.serving(&certificate), false),
             None => {
                 let settings = self.settings.load_full();
@@ -176,7 +171,7 @@ impl Acceptor {
                         () = gone(&start.io) => Err(Refusal::Gone),
                         () = &mut deadline => Err(Refusal::CertificateTimeout),
                     };
-                    match self.or_last_held(&name, found) {
+                    match self.or_last_stored(&name, found) {
                         Ok((entry, certificate)) => {
                             deadline.as_mut().reset(tokio::time::Instant::now() + handshake_timeout);
                             (entry, self.serving(&certificate), false)
@@ -224,14 +219,14 @@ impl Acceptor {
         Ok((stream, info))
     }
 
-    /// What is in memory: no allocation, no waiting. Whatever admission says: a certificate held is served.
-    fn at_hand(&self, name: &str) -> Option<Found> {
+    /// From memory, without allocating or waiting. Admission is not asked: a stored certificate is served.
+    fn in_memory(&self, name: &str) -> Option<Found> {
         let entry = self.parts.registry.get(name)?;
         let certificate = self.parts.certificates.cached(&entry.name, self.parts.clock.now())?;
         Some((entry, certificate))
     }
 
-    /// For a domain that is known.
+    /// Notes a failed handshake of a known domain.
     fn note_failure(&self, name: &DomainName, error: &dyn std::fmt::Display) {
         let now = self.parts.clock.now();
         self.parts.failures.note(name, &error.to_string(), now);
@@ -241,7 +236,7 @@ impl Acceptor {
         Arc::clone(certificate.served_with(&self.template))
     }
 
-    /// The stand-in, where it is a name's turn to have it: nothing is waited for then.
+    /// The stand-in, for a name that has one now. Such a handshake does not wait for a certificate.
     fn stand_in(&self, name: &DomainName) -> Option<(Arc<Entry>, Arc<ServerConfig>)> {
         let entry = self.parts.registry.get(name.as_str())?;
         if !entry.has_stand_in(self.parts.clock.now()) {
@@ -269,9 +264,9 @@ impl Acceptor {
         }
     }
 
-    /// Where no certificate comes, the last one held, though it has expired: the client judges, and
-    /// it may be our clock that is wrong.
-    fn or_last_held(&self, name: &DomainName, found: Result<Found, Refusal>) -> Result<Found, Refusal> {
+    /// If no certificate comes, the last stored one, even if it has expired: the client decides, and our
+    /// clock may be wrong.
+    fn or_last_stored(&self, name: &DomainName, found: Result<Found, Refusal>) -> Result<Found, Refusal> {
         let why = match found {
             Err(why @ (Refusal::NoCertificate | Refusal::CertificateTimeout | Refusal::Busy)) => why,
             found => return found,
@@ -284,7 +279,7 @@ impl Acceptor {
     async fn admitted(&self, name: &DomainName, client: IpAddr) -> Result<Arc<Entry>, Refusal> {
         let now = self.parts.clock.now();
         match self.parts.registry.get(name.as_str()) {
-            Some(entry) if holds_certificate(&entry, now) => return Ok(entry),
+            Some(entry) if has_certificate(&entry, now) => return Ok(entry),
             Some(entry) if entry.intent == Intent::Retired => return Err(Refusal::UnrecognizedName),
             Some(entry) if entry.reason != Reason::Denied => return Ok(entry),
             _ => {}
@@ -299,21 +294,21 @@ impl Acceptor {
             Admitted::No => Refusal::UnrecognizedName,
             Admitted::Unreachable => Refusal::AdmissionUnreachable,
         };
-        // While it was asked, the registry may have been loaded.
+        // The registry may have been loaded in the meantime.
         self.parts
             .registry
             .get(name.as_str())
-            .filter(|e| holds_certificate(e, now))
+            .filter(|e| has_certificate(e, now))
             .ok_or(why)
     }
 }
 
-fn holds_certificate(entry: &Entry, now: Timestamp) -> bool {
+fn has_certificate(entry: &Entry, now: Timestamp) -> bool {
     entry.not_after.is_some_and(|t| t > now)
 }
 
-/// Resolves when the client has closed or reset. After its ClientHello it has nothing to say; if it
-/// says something nevertheless (early data, which is skipped), it cannot be watched any more.
+/// Resolves when the client has closed or reset. It sends nothing after its ClientHello; if it does (early
+/// data, which is skipped), this never resolves.
 async fn gone(io: &TcpStream) {
     if matches!(io.peek(&mut [0]).await, Ok(1..)) {
         std::future::pending::<()>().await;

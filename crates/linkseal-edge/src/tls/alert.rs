@@ -1,4 +1,4 @@
-//! Alerts that the edge sends itself (RFC 8446 §6), before there is a session to send them in.
+//! Alerts that the edge sends itself (RFC 8446 §6), where rustls has no session to send them in.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use rustls::{AlertDescription, Error, InvalidMessage};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// Fatal `unrecognized_name`: the name is not served here. rustls cannot send it by itself.
+/// Fatal `unrecognized_name`: the name is not served here. rustls has no way to send it.
 pub const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
-/// Fatal `internal_error`: there is no certificate now.
+/// Fatal `internal_error`: there is no certificate at present.
 pub const INTERNAL_ERROR: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x50];
 
-/// How long a client may take to take its alert and close.
+/// How long a client may take to read the alert and close.
 const LINGER: Duration = Duration::from_millis(500);
-/// What is read from it meanwhile, in bytes: the rest of a ClientHello that is too long.
+/// Bytes read from it meanwhile: the rest of a ClientHello that is too long.
 const DRAIN: u64 = 64 * 1024;
 
 /// A fatal alert.
@@ -22,8 +22,8 @@ pub(super) fn fatal(description: AlertDescription) -> [u8; 7] {
     [kind, major, minor, high, low, level, description.into()]
 }
 
-/// The alert that RFC 8446 asks for where rustls gives an error and queues none: it has none for
-/// what is wrong before there is a ClientHello (its sections 4, 5, 5.1 and 6.2).
+/// The alert that RFC 8446 (§4, §5, §5.1, §6.2) requires where rustls returns an error and queues none, as
+/// it does for errors before the ClientHello is complete.
 pub(super) fn owed(error: &Error) -> AlertDescription {
     match error {
         Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
@@ -46,17 +46,17 @@ pub(super) fn owed(error: &Error) -> AlertDescription {
     }
 }
 
-/// Sends an alert and closes in order.
+/// Sends an alert and closes gracefully.
 ///
-/// Closing a socket that holds unread bytes resets the connection (RFC 1122 §4.2.2.13), and the
-/// client would lose the alert: what it still sends is read, a little and not for long.
+/// Closing a socket with unread bytes resets the connection (RFC 1122 §4.2.2.13), and the client would
+/// lose the alert. So what it still sends is read, within [`LINGER`] and [`DRAIN`].
 pub async fn send_and_close<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO, alert: &[u8]) {
     let farewell = async {
         io.write_all(alert).await?;
         io.shutdown().await?;
         tokio::io::copy(&mut io.take(DRAIN), &mut tokio::io::sink()).await
     };
-    // Whether it got there is the client's business: it is gone either way.
+    // Delivery is best effort: the connection is closed either way.
     let _ = timeout(LINGER, farewell).await;
 }
 
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(fatal(AlertDescription::UnrecognisedName), UNRECOGNIZED_NAME);
         assert_eq!(INTERNAL_ERROR[6], u8::from(AlertDescription::InternalError));
         let (mut client, server) = tokio::io::duplex(64);
-        client.write_all(b"still talking").await.unwrap();
+        client.write_all(b"still sending").await.unwrap();
         let take = async {
             let mut got = Vec::new();
             client.read_to_end(&mut got).await.unwrap();

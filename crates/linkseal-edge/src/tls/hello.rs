@@ -1,4 +1,4 @@
-//! The ClientHello, read before anything is decided: the name it asks for picks the certificate.
+//! The ClientHello, read before the handshake: its name selects the certificate.
 
 use std::io;
 use std::pin::Pin;
@@ -11,32 +11,32 @@ use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
 use super::alert;
 
-/// The longest ClientHello that is taken, in bytes on the wire. Those with post-quantum shares and
-/// a ticket have 2 to 3 KiB.
+/// The longest ClientHello accepted, in bytes on the wire. With post-quantum shares and a ticket they have
+/// 2 to 3 KiB.
 const MAX_HELLO: usize = 16 * 1024;
-/// Room for most, in bytes.
+/// Initial buffer in bytes; enough for most.
 const USUAL_HELLO: usize = 2048;
 
 /// A ClientHello, by the name in it.
 pub(super) enum Hello<IO> {
-    /// It has a host name in lower-case ASCII, which is not yet known to be a domain name.
+    /// It has a host name in lower-case ASCII, not yet checked to be a domain name.
     Named(StartHandshake<IO>),
     /// It has no server_name extension.
     Nameless(StartHandshake<IO>),
-    /// It has one that holds an address or no host name (RFC 6066 §3): the client is still to be told.
+    /// It has one that holds an address or no host name (RFC 6066 §3). No alert was sent yet.
     BadName(IO),
 }
 
-/// Why there is no ClientHello to go on with.
+/// Why there is no usable ClientHello.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HelloError {
     /// The client closed or reset without a single byte: a balancer's health check, a port scan.
-    #[error("the client went away without a word")]
+    #[error("the client closed without sending anything")]
     Silent,
     /// The client closed or reset before it was complete.
-    #[error("the client went away before its ClientHello was complete")]
+    #[error("the client closed before its ClientHello was complete")]
     Gone,
-    /// It is no ClientHello, or none that rustls takes. The client has been told.
+    /// It is not a ClientHello, or not one that rustls accepts. An alert was sent.
     #[error("not a usable ClientHello: {0}")]
     Invalid(io::Error),
 }
@@ -55,7 +55,7 @@ where
     let error = match (&mut acceptor).await {
         Ok(StartHandshake { accepted, io, .. }) => {
             let named = accepted.client_hello().server_name().is_some();
-            // rustls tells the same of an address as of nothing.
+            // rustls does not tell an address from a missing extension.
             if !named && has_server_name(&io.read) {
                 return Ok(Hello::BadName(io.io));
             }
@@ -87,7 +87,7 @@ where
     }
     let owed = match of_rustls(&error) {
         Some(error) => alert::owed(error),
-        // Longer than is taken here, or than rustls has room for.
+        // Longer than [`MAX_HELLO`], or than rustls' buffer.
         None if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Other) => {
             AlertDescription::DecodeError
         }
@@ -101,7 +101,7 @@ fn of_rustls(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>())
 }
 
-/// What people get whose browser or proxy speaks plain HTTP to this port.
+/// The answer to a browser or proxy that speaks plain HTTP to this port.
 const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 84\r\n\
@@ -110,7 +110,7 @@ const PLAIN_HTTP: &str = "HTTP/1.1 400 Bad Request\r\n\
     \r\n\
     This port speaks HTTPS, and the request came as plain HTTP. Use a URL with https://\n";
 
-/// Whether a client begins with a request of HTTP, as far as its first bytes tell.
+/// Whether the first bytes look like an HTTP request.
 fn is_http(read: &[u8]) -> bool {
     const METHODS: [&[u8]; 10] = [
         b"GET ",
@@ -124,7 +124,7 @@ fn is_http(read: &[u8]) -> bool {
         b"TRACE ",
         b"PRI ",
     ];
-    // rustls refuses what is no record after five bytes, and perhaps no more have come.
+    // rustls rejects what is not a record after five bytes; there may be no more yet.
     METHODS
         .iter()
         .any(|method| read.starts_with(method) || method.starts_with(read))
@@ -137,8 +137,8 @@ fn is_bad_name(error: &io::Error) -> bool {
         ))
 }
 
-/// A connection that remembers what is read from it, and keeps back what rustls would answer by
-/// itself: for a bad name the answer is ours.
+/// A connection that records what is read from it and withholds what rustls writes: for a bad name the
+/// edge sends its own alert.
 struct Recording<IO> {
     io: IO,
     read: Vec<u8>,
@@ -173,8 +173,8 @@ impl<IO: Unpin> AsyncWrite for Recording<IO> {
     }
 }
 
-/// Whether a ClientHello that rustls has found well-formed carries a server_name extension
-/// (RFC 8446 §4.1.2, RFC 6066 §3). `records` is what came over the wire.
+/// Whether a ClientHello, which rustls has found well-formed, has a server_name extension (RFC 8446 §4.1.2,
+/// RFC 6066 §3). `records`: the bytes on the wire.
 fn has_server_name(records: &[u8]) -> bool {
     find_server_name(records).is_some()
 }
@@ -200,7 +200,7 @@ fn find_server_name(records: &[u8]) -> Option<()> {
     }
 }
 
-/// The payloads of TLS records in a row (RFC 8446 §5.1).
+/// The concatenated payloads of TLS records (RFC 8446 §5.1).
 fn handshake_bytes(records: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(records.len());
     let mut rest = Cursor(records);
@@ -236,214 +236,4 @@ impl Cursor<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use rustls::pki_types::ServerName;
-    use rustls::{ClientConfig, ClientConnection, RootCertStore};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// What a rustls client sends first.
-    fn client_hello(sni: bool, max_fragment_size: Option<usize>) -> Vec<u8> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        config.enable_sni = sni;
-        config.max_fragment_size = max_fragment_size;
-        let name = ServerName::try_from("aaa.bbb.ccc.d").unwrap();
-        let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut bytes = Vec::new();
-        client.write_tls(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn with_name(mut hello: Vec<u8>, name: &[u8; 13]) -> Vec<u8> {
-        let at = hello.windows(13).position(|w| w == b"aaa.bbb.ccc.d").unwrap();
-        hello[at..at + 13].copy_from_slice(name);
-        hello
-    }
-
-    /// Reads a hello that comes in pieces, then the client's end.
-    async fn given(bytes: &[u8], piece: usize) -> Result<Hello<tokio::io::DuplexStream>, HelloError> {
-        let (mut client, server) = tokio::io::duplex(64 * 1024);
-        let send = async {
-            for piece in bytes.chunks(piece) {
-                // It fails when the reader has refused, which it tells itself.
-                let _ = client.write_all(piece).await;
-                tokio::task::yield_now().await;
-            }
-            client.shutdown().await.unwrap();
-        };
-        tokio::join!(read(server), send).0
-    }
-
-    #[tokio::test]
-    async fn the_name_is_told_from_its_absence_and_from_what_is_none() {
-        for piece in [1, 100, 100_000] {
-            for fragment in [None, Some(64)] {
-                let hello = client_hello(true, fragment);
-                let Ok(Hello::Named(start)) = given(&hello, piece).await else {
-                    panic!("{piece} {fragment:?}")
-                };
-                assert_eq!(start.client_hello().server_name(), Some("aaa.bbb.ccc.d"));
-                let hello = client_hello(false, fragment);
-                assert!(
-                    matches!(given(&hello, piece).await, Ok(Hello::Nameless(_))),
-                    "{piece} {fragment:?}"
-                );
-            }
-        }
-        let upper = with_name(client_hello(true, None), b"AAA.bbb.CCC.d");
-        let Ok(Hello::Named(start)) = given(&upper, 100_000).await else {
-            panic!("a name")
-        };
-        assert_eq!(start.client_hello().server_name(), Some("aaa.bbb.ccc.d"));
-        for bad in [
-            b"127.100.200.1",
-            b"2001:db8::7:1",
-            b"aaa bbb!ccc d",
-            b"aaa..bb.ccc.d",
-            b"\xff\xfe\0..........",
-            b"aaa.bbb.ccc.-",
-        ] {
-            let hello = with_name(client_hello(true, None), bad);
-            assert!(
-                matches!(given(&hello, 100_000).await, Ok(Hello::BadName(_))),
-                "{}",
-                bad.escape_ascii()
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_no_hello_is_told_so_and_an_early_end_is_no_error_of_ours() {
-        let hello = client_hello(true, None);
-        for cut in [3, 5, 40, hello.len() - 1] {
-            assert!(
-                matches!(given(&hello[..cut], 100).await, Err(HelloError::Gone)),
-                "{cut}"
-            );
-        }
-        assert!(matches!(given(b"", 100).await, Err(HelloError::Silent)));
-
-        // A handshake message of 60 KiB, announced and begun.
-        let mut long = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xf0, 0];
-        long.resize(5 + 0x4000, 0);
-        long.extend_from_slice(&long.clone());
-        assert!(matches!(given(&long, 5000).await, Err(HelloError::Invalid(_))));
-    }
-
-    /// Sends bytes to the reader; gives what it answers until it closes.
-    async fn told(bytes: &[u8]) -> Vec<u8> {
-        let (mut client, server) = tokio::io::duplex(128 * 1024);
-        let talk = async {
-            client.write_all(bytes).await.unwrap();
-            let mut answer = Vec::new();
-            client.read_to_end(&mut answer).await.unwrap();
-            drop(client);
-            answer
-        };
-        let (got, answer) = tokio::join!(read(server), talk);
-        assert!(matches!(got, Err(HelloError::Invalid(_))), "{}", answer.escape_ascii());
-        answer
-    }
-
-    #[tokio::test]
-    async fn what_is_wrong_with_the_first_message_is_told_by_an_alert() {
-        use AlertDescription::{DecodeError, ProtocolVersion, RecordOverflow, UnexpectedMessage};
-        let record = |kind: u8, payload: &[u8]| {
-            let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
-            [&[kind, 3, 3][..], &length, payload].concat()
-        };
-        let mut all = vec![
-            (record(0x14, &[1]), UnexpectedMessage),
-            (record(0x17, b"data"), UnexpectedMessage),
-            (record(0x18, &[1, 0]), UnexpectedMessage),
-            (record(0x63, &[0]), UnexpectedMessage),
-            ([&[0x16, 3, 3, 0xff, 0xff][..], &[0; 600]].concat(), RecordOverflow),
-            (record(0x16, &[1, 0xff, 0xff, 0xff, 3, 3]), DecodeError),
-            ([&[0x16, 9, 9, 0, 4][..], &[1, 0, 0, 0]].concat(), ProtocolVersion),
-        ];
-        // Handshake messages that are no ClientHello.
-        all.extend(
-            (0..=255)
-                .filter(|kind| *kind != 1)
-                .map(|kind| (record(0x16, &[kind, 0, 0, 0]), UnexpectedMessage)),
-        );
-        for (sent, alert) in all {
-            let answer = told(&sent).await;
-            assert_eq!(
-                answer[..3],
-                [0x15, 3, 3],
-                "{}",
-                sent[..9.min(sent.len())].escape_ascii()
-            );
-            let got = (answer.len(), answer[5]);
-            assert_eq!(got, (7, 2), "one fatal alert: {}", answer.escape_ascii());
-            // rustls chooses for what it can parse: DecodeError for messages that are cut short.
-            assert!(
-                [u8::from(alert), u8::from(DecodeError)].contains(&answer[6]),
-                "{}: {}",
-                sent[..9.min(sent.len())].escape_ascii(),
-                answer[6]
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_hello_that_is_too_long_is_told_so() {
-        for length in [20_000usize, 64_000] {
-            let mut message = vec![1, 0];
-            message.extend_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
-            message.resize(4 + length, 0);
-            let mut records = Vec::new();
-            for part in message.chunks(0x4000) {
-                records.extend_from_slice(&[0x16, 3, 1]);
-                records.extend_from_slice(&u16::try_from(part.len()).unwrap().to_be_bytes());
-                records.extend_from_slice(part);
-            }
-            let answer = told(&records).await;
-            assert_eq!(answer, alert::fatal(AlertDescription::DecodeError), "{length}");
-        }
-    }
-
-    #[tokio::test]
-    async fn plain_http_is_told_in_plain_http() {
-        for sent in [
-            &b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"[..],
-            b"POST /u/x HTTP/1.1\r\nHost: a.example\r\nContent-Length: 0\r\n\r\n",
-            b"OPTIO",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        ] {
-            let answer = String::from_utf8(told(sent).await).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-            assert!(
-                head.contains(&format!("Content-Length: {}\r\n", body.len())),
-                "{answer}"
-            );
-            assert!(body.contains("https://"), "{answer}");
-        }
-        assert_eq!(told(b"PROXY TCP4 192.0.2.7").await[..3], [0x15, 3, 3]);
-    }
-
-    #[test]
-    fn looking_for_the_name_never_panics() {
-        let hello = client_hello(true, None);
-        assert!(has_server_name(&hello));
-        assert!(!has_server_name(&client_hello(false, None)));
-        for cut in 0..hello.len() {
-            has_server_name(&hello[..cut]);
-        }
-        for i in 0..hello.len() {
-            let mut bad = hello.clone();
-            bad[i] = 0xff;
-            has_server_name(&bad);
-        }
-    }
-}
+mod tests;

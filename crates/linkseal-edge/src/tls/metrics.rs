@@ -1,4 +1,4 @@
-//! What is counted of handshakes.
+//! Metrics of handshakes.
 
 use std::time::Duration;
 
@@ -6,24 +6,23 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Regi
 
 use super::refusal::Refusal;
 
-/// From a resumption on this machine to a wait for a certificate to be issued, in seconds.
+/// In seconds: from a local resumption to a wait for a certificate to be issued.
 const BUCKETS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0,
 ];
 
-/// The counters of handshakes. Every label is resolved here, so that the hot path only adds.
+/// The metrics of handshakes. Labels are resolved here, so that the hot path only adds.
 #[derive(Clone)]
 pub struct Metrics {
-    /// TLS 1.2 and 1.3, each in full and resumed.
+    /// By version (1.2, 1.3), then full and resumed.
     done: [[IntCounter; 2]; 2],
     refused: [IntCounter; Refusal::COUNT],
     seconds: Histogram,
 }
 
 impl Metrics {
-    /// Registers the metrics of TLS.
     pub fn register(registry: &Registry) -> Self {
-        let handshakes = Opts::new("linkseal_tls_handshakes_total", "TLS handshakes by how they ended.");
+        let handshakes = Opts::new("linkseal_tls_handshakes_total", "TLS handshakes, by result.");
         let seconds = HistogramOpts::new(
             "linkseal_tls_handshake_seconds",
             "Time from accept to the end of a TLS handshake that succeeded.",
@@ -47,7 +46,7 @@ impl Metrics {
             registry.register(Box::new(seconds.clone())).expect("registered once");
         }
         let done = ["1.2", "1.3"].map(|v| ["false", "true"].map(|r| handshakes.with_label_values(&["ok", v, r])));
-        // A handshake that fails has no version that it was made in.
+        // A failed handshake has no version.
         let refused = Refusal::LABELS.map(|l| handshakes.with_label_values(&[l, "", "false"]));
         Self { done, refused, seconds }
     }

@@ -11,45 +11,41 @@ use super::hello::HelloError;
 /// Why there is no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The client went away.
-    #[error("the client went away during the handshake")]
+    #[error("the client closed during the handshake")]
     Gone,
-    /// No complete ClientHello in time.
-    #[error("the ClientHello did not come in time")]
+    #[error("no complete ClientHello came in time")]
     HelloTimeout,
-    /// No ClientHello, or none that can be used.
     #[error("the client sent no usable ClientHello")]
     HelloInvalid,
-    /// The name is none, or not admitted: `unrecognized_name`.
+    /// The name is not a domain name, or not admitted: `unrecognized_name`.
     #[error("the name is not served here")]
     UnrecognizedName,
-    /// The endpoint that must be asked about the name does not answer: `internal_error`.
-    #[error("admission does not answer, and no certificate is held")]
+    /// The platform's admission endpoint gave no answer: `internal_error`.
+    #[error("admission gave no answer, and no certificate is stored")]
     AdmissionUnreachable,
-    /// There is no certificate, and none on its way: `internal_error`.
+    /// There is no certificate, and none is being issued: `internal_error`.
     #[error("there is no certificate for the name; its SSL state says why")]
     NoCertificate,
-    /// The certificate did not come within `handshake_wait`: `internal_error`.
-    #[error("the certificate did not come within handshake_wait")]
+    /// `internal_error`.
+    #[error("no certificate was issued within handshake_wait")]
     CertificateTimeout,
-    /// Too many handshakes wait already, or the store cannot be read: `internal_error`.
+    /// `internal_error`.
     #[error("too many handshakes wait already, or the store cannot be read")]
     Busy,
-    /// The client did not finish the handshake in time.
     #[error("the client did not finish the handshake in time")]
     HandshakeTimeout,
-    /// The handshake failed: no common ground, or an alert of the client's.
+    /// No common parameters, or the client sent an alert.
     #[error("the handshake failed")]
     HandshakeFailed,
-    /// The client closed without a byte, as balancers' health checks do: there was no handshake.
-    #[error("the client closed without a word")]
+    /// As balancers' health checks do: there was no handshake.
+    #[error("the client closed without sending anything")]
     Silent,
 }
 
 impl Refusal {
-    /// How many are counted: all but [`Refusal::Silent`].
+    /// How many variants are counted: all except [`Refusal::Silent`].
     pub(super) const COUNT: usize = 10;
-    /// The labels metrics carry, in the order of the variants.
+    /// The labels in metrics, in the order of the variants.
     pub(super) const LABELS: [&str; Self::COUNT] = [
         "client_gone",
         "hello_timeout",
@@ -63,7 +59,6 @@ impl Refusal {
         "handshake_failed",
     ];
 
-    /// Who has to act.
     pub fn fault(self) -> Fault {
         match self {
             Self::NoCertificate | Self::CertificateTimeout => Fault::CustomerDns,
@@ -73,7 +68,7 @@ impl Refusal {
         }
     }
 
-    /// What the client is told by us. `None`: rustls has told it, or it is gone.
+    /// The alert that the edge sends. `None`: rustls has sent one, or the client is gone.
     fn alert(self) -> Option<&'static [u8; 7]> {
         match self {
             Self::UnrecognizedName => Some(&alert::UNRECOGNIZED_NAME),
@@ -96,7 +91,7 @@ impl From<HelloError> for Refusal {
 }
 
 impl From<io::Error> for Refusal {
-    /// Of a handshake that rustls had begun.
+    /// The error of a handshake that rustls had begun.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::InvalidData {
             Self::HandshakeFailed
@@ -106,7 +101,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Tells the client, where it is ours to tell, and closes.
+/// Sends the alert, if there is one, and closes.
 pub(super) async fn refuse(io: TcpStream, why: Refusal) -> Refusal {
     if let Some(alert) = why.alert() {
         alert::send_and_close(io, alert).await;

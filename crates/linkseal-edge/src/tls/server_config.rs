@@ -1,7 +1,7 @@
-//! The TLS configuration of the edge, once for all certificates.
+//! The TLS configuration of the edge: a template for all certificates.
 //!
-//! TLS 1.2 (RFC 5246) and 1.3 (RFC 8446), HTTP/2 and HTTP/1.1 by ALPN (RFC 7301). A certificate
-//! takes a copy with itself put in ([`linkseal_domain::cert::certificate::Certificate::served_with`]).
+//! TLS 1.2 (RFC 5246) and 1.3 (RFC 8446), HTTP/2 and HTTP/1.1 by ALPN (RFC 7301). Each certificate keeps a
+//! copy of it ([`linkseal_domain::cert::certificate::Certificate::served_with`]).
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, Se
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-/// HTTP/2 as ALPN names it (RFC 9113 §3.2).
+/// HTTP/2 in ALPN (RFC 9113 §3.2).
 pub(super) const ALPN_H2: &[u8] = b"h2";
-/// HTTP/1.1 as ALPN names it (RFC 7301 §6).
+/// HTTP/1.1 in ALPN (RFC 7301 §6).
 pub(super) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// Tickets sent after a full TLS 1.3 handshake. rustls' two cost a second derivation, sealing and
-/// record, for clients that nearly always come back one connection at a time.
+/// Tickets sent after a full TLS 1.3 handshake. rustls' default of two costs a second derivation, sealing
+/// and record, though clients nearly always come back with one connection.
 const TICKETS: usize = 1;
 
 /// The edge's configuration without a certificate.
@@ -30,9 +30,9 @@ pub(super) fn template(tickets: TicketKeys) -> Result<ServerConfig, rustls::Erro
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
     config.send_tls13_tickets = TICKETS;
     config.ticketer = Arc::new(tickets);
-    // Tickets carry everything: nothing per session is kept here.
+    // Sessions are in tickets: none is kept here.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    // No 0-RTT: a replayed request would be a false event.
+    // No 0-RTT: a replayed request would write a false event.
     config.max_early_data_size = 0;
     // Its cache has four entries for all certificates, and a miss compresses at the highest level.
     config.cert_compressors = Vec::new();
@@ -54,7 +54,7 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// What the template holds in the place of a certificate.
+/// The template's placeholder for a certificate.
 #[derive(Debug)]
 struct NoCertificate;
 

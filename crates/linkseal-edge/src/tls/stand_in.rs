@@ -1,6 +1,6 @@
-//! The self-signed certificate under which a name's challenges are served on port 443 while it has
-//! none of its own: a content delivery network that calls there takes any certificate, and without
-//! this its customer's validation would wait for the certificate that it validates.
+//! The self-signed certificate under which a name's challenges are served on port 443 while the name has
+//! no certificate. A content delivery network that forwards challenges there accepts any certificate;
+//! without this one, the validation would wait for the certificate that depends on it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,23 +11,23 @@ use rustls::sign::SingleCertAndKey;
 
 use super::server_config::ALPN_HTTP1;
 
-/// The name in it: no one's (RFC 2606 §2).
+/// The name in it, a reserved one (RFC 2606 §2).
 const NAME: &str = "stand-in.invalid";
 
-/// One for all names of this node, made at its first use, never stored.
+/// One for all names of this node, made at first use, never stored.
 #[derive(Default)]
 pub(super) struct StandIn {
-    /// `None` in it: it cannot be made.
+    /// Holds `None` if it could not be made.
     config: OnceLock<Option<Arc<ServerConfig>>>,
 }
 
 impl StandIn {
-    /// What it is served with; from the edge's `template`, without what outlives the connection.
+    /// The configuration to serve it with, made from the edge's `template`; sessions are not resumed.
     pub(super) fn config(&self, template: &ServerConfig) -> Option<Arc<ServerConfig>> {
         self.config
             .get_or_init(|| {
                 make(template)
-                    .inspect_err(|error| tracing::error!(%error, "the stand-in for challenges on 443 cannot be made"))
+                    .inspect_err(|error| tracing::error!(%error, "self-signed certificate for challenges on port 443 could not be made; such challenges fail"))
                     .ok()
             })
             .clone()
@@ -39,10 +39,10 @@ fn make(template: &ServerConfig) -> anyhow::Result<Arc<ServerConfig>> {
     let certificate = Certificate::new(&made.cert.pem(), &made.key_pair.serialize_der())?;
     let mut config = template.clone();
     config.cert_resolver = Arc::new(SingleCertAndKey::from(certificate.key));
-    // A session of it must not be resumed: the next handshake is to show the real certificate.
+    // Its sessions are not resumed: the next handshake must present the real certificate.
     config.send_tls13_tickets = 0;
     config.ticketer = Arc::new(TicketKeys::new());
-    // A connection of one request, which HTTP/2 has no need for.
+    // HTTP/1.1 only: a connection carries one request.
     config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
     Ok(Arc::new(config))
 }

@@ -1,4 +1,4 @@
-//! How many handshakes may wait for something that is not in memory.
+//! How many handshakes may wait for a certificate that is not in memory.
 
 use std::net::IpAddr;
 
@@ -7,15 +7,15 @@ use linkseal_domain::DomainName;
 
 use crate::fair::{FairPlace, FairRoom};
 
-/// Handshakes that may wait for one name: a mailing's first readers; more learn nothing by waiting.
+/// Handshakes that may wait for one name: a mailing's first readers.
 const MAX_PER_NAME: usize = 256;
-/// How many of them may be of one network.
+/// How many of them may come from one network.
 pub(super) const OF_NETWORK_PER_NAME: usize = MAX_PER_NAME / 2;
-/// Handshakes that may wait in all: each holds a connection and its ClientHello, some 10 KiB.
+/// Handshakes that may wait in all: each holds a connection and its ClientHello, about 10 KiB.
 const MAX: usize = 4096;
 const OF_NETWORK: usize = MAX / 4;
 
-/// The handshakes that wait. Only names that one waits for are here, so their number is bounded too.
+/// The handshakes that wait. Holds only names with a waiting handshake, so their number is bounded too.
 #[derive(Debug)]
 pub(super) struct Waiting {
     all: FairRoom,
@@ -32,14 +32,14 @@ pub(super) struct Wait<'a> {
 }
 
 impl Waiting {
-    /// One more for a name. `None`: too many wait already, in all or of the client's network.
+    /// One more for a name. `None` if too many wait already, in all or of the client's network.
     pub(super) fn enter(&self, name: &DomainName, client: IpAddr) -> Option<Wait<'_>> {
         let of_name = {
             let room = self.names.entry(name.clone());
             let room = room.or_insert_with(|| FairRoom::new(MAX_PER_NAME, OF_NETWORK_PER_NAME));
             room.try_enter(client)?
         };
-        // From here on dropping it leaves nothing.
+        // From here on, dropping `wait` removes an empty room.
         let mut wait = Wait {
             waiting: self,
             name: name.clone(),
@@ -50,7 +50,7 @@ impl Waiting {
         Some(wait)
     }
 
-    /// How many names are waited for.
+    /// How many names handshakes wait for.
     pub(super) fn names(&self) -> usize {
         self.names.len()
     }
@@ -66,7 +66,7 @@ impl Default for Waiting {
 }
 
 impl Wait<'_> {
-    /// Resolves when the place is needed by a network that has fewer.
+    /// Resolves when the place goes to a network with fewer.
     pub(super) async fn taken_away(&self) {
         let (Some(of_name), Some(of_all)) = (&self.of_name, &self.of_all) else {
             return;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_is_bounded_per_name_and_in_all_and_leaves_nothing() {
+    fn waiting_is_bounded_per_name_and_in_all() {
         let waiting = Waiting::default();
         let mut waits: Vec<_> = (0..MAX_PER_NAME)
             .map(|i| waiting.enter(&name(0), from(i)).unwrap())
@@ -120,17 +120,17 @@ mod tests {
     }
 
     #[test]
-    fn a_network_has_a_share_and_a_crowd_of_networks_makes_way_for_another() {
+    fn a_network_has_a_share_and_crowds_make_way_for_another() {
         let waiting = Waiting::default();
         let mut held = Vec::new();
-        // Two networks fill a name's places, more fill all.
+        // Two networks fill the places of a name, more of them fill all.
         for i in 0..2 * MAX / MAX_PER_NAME {
             let mut of_name: Vec<_> = std::iter::from_fn(|| waiting.enter(&name(i / 2), from(i % 8))).collect();
             assert_eq!(of_name.len(), OF_NETWORK_PER_NAME);
             held.append(&mut of_name);
         }
         assert_eq!(held.len(), MAX);
-        // For a name that is full one goes of that name and one of all; for another name only one.
+        // For a full name, one place of that name and one of all is taken; for another name, only one of all.
         let is_gone = |wait: &&Wait<'_>| wait.taken_away().now_or_never().is_some();
         let bystanders = [(name(0), 2), (name(99), 1)].map(|(other, gone)| {
             let bystander = waiting.enter(&other, from(999)).unwrap();

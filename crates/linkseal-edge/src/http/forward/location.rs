@@ -37,7 +37,7 @@ fn origin(location: &str) -> Option<String> {
     }
     let authority = rest.trim_start_matches('/').split(['/', '?', '#']).next()?;
     let host = decoded(authority.rsplit('@').next()?)?;
-    // Browsers take signs that no destination may have; a host above is the same without them.
+    // Browsers accept characters that a destination may not have; a parent domain is the same without them.
     let odd = |c: char| c.is_ascii_punctuation() && !matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     Some(format!("https://{}/", host.replace(odd, "-")))
 }

@@ -29,10 +29,10 @@ use super::upstream::request::{ALLOW, Outgoing, Refusal, Seen};
 use super::upstream::rules::Rule;
 use super::upstream::upload::{Phase, Progress, ReadFirst, Upload, UploadError};
 
-/// How long after a failed connection it is tried once more: a restart often takes no longer.
+/// Pause before the one retry of a failed connection: a restart often takes no longer.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
-/// Passes a request on, and the response back.
+/// Passes a request to the back end of a rule, and the response back.
 pub(super) async fn forward(
     session: Arc<Session>,
     head: Head,
@@ -70,7 +70,7 @@ async fn attempt(
         let settings = session.context.settings.load();
         let seen = Seen {
             client: session.connection.client.ip(),
-            // A back end that is told `http` would redirect to HTTPS, and the CDN come back the same way.
+            // Told `http`, a back end would redirect to HTTPS, and the CDN would come back over HTTP: a loop.
             https: session.connection.tls.is_some() || came_over_https(&head.parts.headers),
             host: authority,
             edge: settings.edge_name.as_str(),
@@ -111,13 +111,13 @@ async fn attempt(
             let x = Exchange::new(session, &settings, head, entry);
             record::upstream(&x, authority, &rule.prefix)
         };
-        // Serving beats counting: the journal has counted and logged what it could not take.
+        // Serving goes before counting: the journal has counted and logged what it could not take.
         let _ = event.written().await;
     }
     Ok(reply)
 }
 
-/// Waits for the client, where it has to be waited for, before anything is taken at the back end.
+/// Reads the beginning of the body before a place at the back end is taken.
 async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) -> Result<(), Failure> {
     let mut read = pin!(upload.read_first(rule.idle_timeout));
     let read = match if_arrived(read.as_mut()).await {
@@ -140,7 +140,7 @@ async fn read_first(session: &Arc<Session>, rule: &Rule, upload: &mut Upload) ->
     Err(Failure::Refused(Refusal::Status(status)))
 }
 
-/// Sends a request until there is a response, or none is to be had.
+/// Sends a request, if need be again, until there is a response or an error.
 async fn exchange(
     rule: &Rule,
     outgoing: &Outgoing,
@@ -172,9 +172,9 @@ async fn exchange(
             Phase::BrokenOff => return Err(Failure::Refused(Refusal::Status(StatusCode::BAD_REQUEST))),
             _ => {}
         }
-        // A kept connection that was dead: nothing of the request has been done.
+        // The request was not sent: a pooled connection was dead.
         let again = match error.take_message() {
-            // Once only: a new connection that fails says something about the back end.
+            // Only once: a failure on a new connection is the back end's.
             _ if !link.reused || fresh => None,
             Some(unsent) => Some(unsent.into_body()),
             None if outgoing.may_be_repeated() && is_cut(error.error()) => Some(Upload::none(progress)),
@@ -185,7 +185,7 @@ async fn exchange(
     }
 }
 
-/// Waits for the head of a response, as long as something moves.
+/// Waits for the head of a response, as long as there is progress.
 async fn wait(
     mut sent: std::pin::Pin<Box<dyn Future<Output = Sent> + Send>>,
     progress: &Progress,
@@ -209,7 +209,7 @@ async fn wait(
     }
 }
 
-/// Whether a connection ended before any whole head of a response.
+/// Whether the connection ended before the head of a response was complete.
 fn is_cut(error: &hyper::Error) -> bool {
     let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
     error.is_incomplete_message() || error.is_canceled() || error.is_closed() || io.is_some()
@@ -217,17 +217,14 @@ fn is_cut(error: &hyper::Error) -> bool {
 
 /// Why there is no response.
 enum Failure {
-    /// The request is not passed on.
     Refused(Refusal),
-    /// Too many are under way.
+    /// Too many requests are in progress.
     Busy,
-    /// No connection.
     Unreachable(ConnectError),
-    /// No response in time.
     Timeout,
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or the response is not HTTP.
     Broken(hyper::Error),
-    /// A response to something that was not asked.
+    /// A response to something that was not requested (101).
     NotAsked,
 }
 
@@ -257,9 +254,8 @@ impl Failure {
     }
 }
 
-/// The host a request is for, as it goes on: in lower case, without a dot at its end, with the
-/// public port unless that is the scheme's own. The port a client writes says nothing: a back end
-/// would put it into the links it makes.
+/// The host that the back end sees: in lower case, without a trailing dot, with the public port unless it
+/// is the scheme's default. The client's port is dropped, as back ends would put it into their links.
 fn authority(session: &Session, head: &Head, entry: &Entry) -> String {
     let Some(host) = Host::of(&head.parts).ok().flatten() else {
         return entry.name.as_str().to_owned();

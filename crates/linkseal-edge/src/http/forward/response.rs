@@ -1,5 +1,4 @@
-//! What comes back: a back end's response without what was for one hop only, or a page that says
-//! that there is none.
+//! The reply: a back end's response without hop-by-hop headers, or a page that says there is none.
 
 use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode, response};
@@ -10,21 +9,21 @@ use crate::http::reply::{self, Body, Reply};
 use crate::http::upstream::Download;
 use crate::http::upstream::request::{HOP_BY_HOP, named_by_connection};
 
-/// A back end's response. `None`: it answers something that was not asked (101).
+/// A back end's response. `None` if it is informational (101), which was not requested.
 pub(super) fn passed_on(head: response::Parts, method: &Method, body: Download) -> Option<Reply> {
     if head.status.is_informational() {
         return None;
     }
     let mut headers = head.headers;
-    let said = length(&headers);
+    let announced = length(&headers);
     for name in named_by_connection(&headers).into_iter().chain(HOP_BY_HOP) {
         headers.remove(name);
     }
-    // Other ways to the same content (RFC 7838) are ways past this edge.
+    // Alternative services (RFC 7838) would bypass this edge.
     headers.remove(ALT_SVC);
     headers.remove(CONTENT_LENGTH);
     let bodiless = *method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED;
-    let length = if bodiless { said } else { body.size_hint().exact() };
+    let length = if bodiless { announced } else { body.size_hint().exact() };
     if let Some(length) = length.filter(|_| head.status != StatusCode::NO_CONTENT) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -34,7 +33,7 @@ pub(super) fn passed_on(head: response::Parts, method: &Method, body: Download) 
     Some(reply)
 }
 
-/// The length a response says it would have. `None`: none, or none that can be relied on.
+/// The `Content-Length` of a response. `None` if there is none, or it cannot be relied on.
 fn length(headers: &HeaderMap) -> Option<u64> {
     let mut all = headers.get_all(CONTENT_LENGTH).iter();
     let first = all.next()?;
@@ -43,7 +42,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     digits.parse().ok().filter(|_| usable)
 }
 
-/// The page for people whose request came to nothing by the back end's doing.
+/// The page for a request that the back end did not answer.
 pub(super) fn failed(status: StatusCode, headers: &HeaderMap, method: &Method) -> Reply {
     let reply = if status == StatusCode::SERVICE_UNAVAILABLE {
         reply::come_again(headers)
@@ -53,8 +52,8 @@ pub(super) fn failed(status: StatusCode, headers: &HeaderMap, method: &Method) -
     reply::for_method(reply, method)
 }
 
-/// The client's connection ends after this: HTTP/1.1 with a body whose length was not certain from
-/// the start (RFC 9112 §6.3 asks for it when both lengths are given, which hyper does not tell).
+/// Closes the client's connection after the reply, for an HTTP/1.1 request with a transfer coding: RFC 9112
+/// §6.3 requires it if there was a `Content-Length` too, which hyper hides.
 pub(super) fn last(reply: &mut Reply) {
     reply
         .headers_mut()

@@ -1,4 +1,4 @@
-//! Clients that take more than their part, and one beside them that must not notice.
+//! Clients that take more than their share, and a bystander that must not notice.
 
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ fn post(path: &str) -> Request<Endless> {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_right_is_told_before_its_body() {
+async fn a_wrong_token_is_answered_before_its_body() {
     let edge = Edge::new();
     let mut sender = connect(&edge, "198.51.100.7:1").await;
     let answered = tokio::time::timeout(SOON, sender.send_request(post("/u/x"))).await;
@@ -70,7 +70,7 @@ async fn bodies_that_never_come_have_a_share_and_a_bystander_unsubscribes() {
         }
         senders.push(sender);
     }
-    // The network's share of all waits, the rest is refused; those that wait have no answer to give.
+    // The network's share waits, the rest is refused; requests that wait have no answer yet.
     for _ in 0..96 {
         let answer = tokio::time::timeout(LONG, waiting.next()).await.expect("refused");
         let answer = answer.unwrap().unwrap();
@@ -103,7 +103,7 @@ async fn a_new_connection_waits_for_few_bodies() {
     assert!(waiting.next().now_or_never().is_none(), "the others wait");
 }
 
-/// Bodies that never come, from so many networks that they take all the room there is.
+/// Bodies that never come, from enough networks to take all the room.
 async fn full_of_bodies(
     edge: &Edge,
     path: &str,
@@ -130,7 +130,7 @@ async fn full_of_bodies(
 }
 
 #[tokio::test]
-async fn a_body_that_is_there_needs_no_room_and_one_that_comes_later_gets_some() {
+async fn a_body_that_has_arrived_needs_no_room_and_a_later_one_gets_some() {
     let edge = Edge::with(|_| {}, |c| c.bodies = FairRoom::new(64, 16));
     let path = unsubscribe();
     let (senders, answers) = full_of_bodies(&edge, &path).await;
@@ -140,7 +140,7 @@ async fn a_body_that_is_there_needs_no_room_and_one_that_comes_later_gets_some()
         assert_eq!(got.status, StatusCode::OK, "{via:?}");
     }
     assert!(answers.iter().all(|answer| !answer.is_finished()), "no one had to go");
-    // A body in two parts, from another network: one of the largest makes way.
+    // A body in two parts, from another network: one of the largest network makes way.
     let mut io = edge.connect(BOTH[0]);
     let head = format!("POST {path} HTTP/1.1\r\nHost: {CUSTOMER}\r\nContent-Length: 26\r\n\r\nList-Unsub");
     io.write_all(head.as_bytes()).await.unwrap();
@@ -163,7 +163,7 @@ fn reserved(edge: &Edge) -> DuplexStream {
     edge.accept(connection)
 }
 
-/// What is sent on one, and all that comes until it is closed.
+/// Sends a request on such a connection and returns all that comes back.
 async fn on_reserve(edge: &Edge, request: &str) -> String {
     let mut io = reserved(edge);
     io.write_all(request.as_bytes()).await.unwrap();
@@ -174,7 +174,7 @@ async fn on_reserve(edge: &Edge, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_place_of_the_reserve_is_for_what_needs_no_waiting() {
+async fn the_reserve_serves_only_what_needs_no_waiting() {
     let rules = vec![upstream::rule("/old/", "http://192.0.2.1:9")];
     let metrics = crate::http::upstream::Metrics::register(&prometheus::Registry::new()).unwrap();
     let none = crate::http::upstream::Upstreams::default();
@@ -208,13 +208,13 @@ async fn a_place_of_the_reserve_is_for_what_needs_no_waiting() {
 }
 
 #[tokio::test]
-async fn a_place_of_the_reserve_is_held_for_a_moment_only() {
+async fn a_connection_of_the_reserve_is_short() {
     let edge = Edge::with(|_| {}, |c| c.brief = Duration::from_millis(50));
     let half = format!("GET / HTTP/1.1\r\nHost: {CUSTOMER}\r\nX-A: ");
     for sent in ["", "GET", &half] {
         assert_eq!(on_reserve(&edge, sent).await, "", "{sent}");
     }
-    // However steadily more comes.
+    // However steadily requests come.
     let mut io = reserved(&edge);
     io.write_all(half.as_bytes()).await.unwrap();
     let dribble = async {

@@ -54,8 +54,8 @@ async fn a_stand_in_certificate_serves_challenges_only() {
     }
 }
 
-/// A network that asks for many challenges of the older system, which does not answer, keeps the
-/// CA's own from it neither long nor with a wrong answer.
+/// A network that floods the older system with challenges neither delays the CA's own request for long nor
+/// causes a wrong answer to it.
 #[tokio::test]
 async fn a_flood_of_challenges_does_not_keep_the_older_system_from_the_ca() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,7 +81,7 @@ async fn a_flood_of_challenges_does_not_keep_the_older_system_from_the_ca() {
                     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nolder";
                     io.write_all(answer).await.unwrap();
                 }
-                // What is made up is left without an answer.
+                // Made-up tokens get no answer.
                 while io.read(&mut seen).await.is_ok_and(|n| n > 0) {}
             });
         }
@@ -153,7 +153,7 @@ async fn challenges_without_an_order_of_ours_go_to_the_upstream() {
         request.to_ascii_lowercase().contains("host: moving.example\r\n"),
         "{request}"
     );
-    // An answer that is none, and one that is too long: ours is given then.
+    // An error, and an answer that is too long: this edge answers then.
     for _ in 0..2 {
         assert_eq!(
             &edge.get(Via::Http, "moving.example", path).await.body[..],
@@ -161,7 +161,7 @@ async fn challenges_without_an_order_of_ours_go_to_the_upstream() {
         );
         seen.recv().await.unwrap();
     }
-    // An order of ours runs: no one else is asked.
+    // While an order of ours runs, the upstream is not asked.
     edge.context.registry.put(&record(PENDING, None, Reason::Validating));
     assert_eq!(&edge.get(Via::Http, PENDING, path).await.body[..], b"abc.thumb");
     assert!(seen.try_recv().is_err());

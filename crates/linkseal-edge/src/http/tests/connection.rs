@@ -2,11 +2,11 @@
 
 use super::*;
 
-/// Long before any limit of a connection, and long enough for a busy machine.
+/// Shorter than any time limit of a connection, but long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_drain_ends_idle_connections_in_order() {
+async fn a_drain_ends_idle_connections_gracefully() {
     for first in [
         &b""[..],
         b"GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\n\r\n",
@@ -33,7 +33,7 @@ async fn a_drain_ends_idle_connections_in_order() {
     };
     assert_eq!(sender.send_request(request()).await.unwrap().status(), StatusCode::OK);
     edge.drain.cancel();
-    // A GOAWAY without error (RFC 9113 §6.8): the client's connection ends well.
+    // GOAWAY without an error (RFC 9113 §6.8): the client's connection ends without one.
     tokio::time::timeout(SOON, connection)
         .await
         .expect("it ends soon")
@@ -44,7 +44,7 @@ async fn a_drain_ends_idle_connections_in_order() {
 
 const ROBOTS: &[u8] = b"GET /robots.txt HTTP/1.1\r\nHost: links.customer.example\r\n\r\n";
 
-/// What comes until the end.
+/// Everything until the close.
 async fn rest(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut rest = String::new();
     let ended = tokio::time::timeout(SOON, io.read_to_string(&mut rest)).await;
@@ -52,7 +52,7 @@ async fn rest(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     rest
 }
 
-/// Whether one request was answered, and the client is told that it was the last.
+/// Whether one request was answered, with `Connection: close`.
 fn is_last_answer(answer: &str) -> bool {
     let statuses = ["HTTP/1.1 200 ", "HTTP/1.1 302 "];
     statuses.iter().any(|s| answer.starts_with(s)) && answer.contains("\r\nconnection: close\r\n")
@@ -82,7 +82,7 @@ async fn in_a_drain_the_first_request_of_a_connection_is_still_answered() {
 }
 
 #[tokio::test]
-async fn in_a_drain_a_connection_of_http_2_has_its_first_request_answered() {
+async fn in_a_drain_the_first_request_of_an_http2_connection_is_still_answered() {
     let edge = Edge::new();
     edge.drain.cancel();
     let io = TokioIo::new(edge.connect(BOTH[1]));
@@ -102,9 +102,9 @@ async fn in_a_drain_a_connection_of_http_2_has_its_first_request_answered() {
     ended.expect("it ends soon").unwrap().unwrap();
 }
 
-/// Bytes that are in the socket's buffer, and of which nothing on this side knows yet.
+/// Bytes that are in the socket's buffer, not yet noticed by this side.
 #[tokio::test]
-async fn what_the_system_has_received_is_answered_before_a_connection_is_closed() {
+async fn received_requests_are_answered_before_a_connection_is_closed() {
     use std::io::Write as _;
     for evicted in [false, true] {
         for kept in [false, true] {
@@ -140,7 +140,7 @@ async fn what_the_system_has_received_is_answered_before_a_connection_is_closed(
 }
 
 #[tokio::test]
-async fn clients_that_dawdle_are_let_go() {
+async fn slow_clients_are_closed() {
     let brief = |c: &mut Context| {
         let tick = Duration::from_millis(20);
         c.timeouts = Timeouts {
@@ -176,7 +176,7 @@ async fn clients_that_dawdle_are_let_go() {
 }
 
 #[tokio::test]
-async fn what_a_connection_keeps_is_small() {
+async fn a_connection_takes_little_memory() {
     let edge = Edge::new();
     let (_client, server) = tokio::io::duplex(64);
     let serving = serve(server, edge.connection(BOTH[0]), &edge.context, edge.drain.clone());

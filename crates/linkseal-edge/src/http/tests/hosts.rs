@@ -1,9 +1,9 @@
-//! Whose request it is, and what every host has: files, health, methods.
+//! Which host a request is for, and what every host has: files, health, methods.
 
 use super::*;
 
 #[tokio::test]
-async fn files_with_fixed_places() {
+async fn files_at_fixed_paths() {
     for via in BOTH {
         let edge = Edge::new();
         let apple = edge.get(via, CUSTOMER, "/.well-known/apple-app-site-association").await;
@@ -165,7 +165,7 @@ async fn another_host_than_the_certificates_is_misdirected() {
 }
 
 #[tokio::test]
-async fn a_domain_that_was_removed_is_gone_from_open_connections_too() {
+async fn a_removed_domain_is_not_served_on_open_connections() {
     let edge = Edge::new();
     let connection = edge.connection(BOTH[0]);
     edge.context

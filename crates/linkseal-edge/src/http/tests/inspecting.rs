@@ -1,5 +1,4 @@
-//! The inspector says of a link what the edge makes of it, however the link is spelled and whatever
-//! was appended to it.
+//! The link inspector agrees with the edge, however a link is spelled and whatever was appended to it.
 
 use linkseal_link::{Finding, Inspection, LinkKind, Pasted, Place, Served, explain, slugs_in, unwrapped};
 use proptest::prelude::*;
@@ -11,7 +10,7 @@ use super::*;
 const SHOP: &str = "https://shop.example/";
 const SLUG: &str = "sommer";
 
-/// What the control plane does with a pasted link, from the settings and domains of the edge.
+/// Inspects a pasted link as the control plane does.
 fn inspect(edge: &Edge, text: &str) -> Inspection {
     let settings = edge.context.settings.load();
     let registry = &edge.context.registry;
@@ -205,7 +204,7 @@ fn the_inspector_and_the_edge_agree_below_a_prefix() {
 }
 
 #[tokio::test]
-async fn what_is_appended_is_named() {
+async fn appended_text_is_reported() {
     let edge = Edge::new();
     for appended in APPENDED {
         let link = click("acme", SHOP);

@@ -1,4 +1,4 @@
-//! Links: what is answered, and what is written down.
+//! Links: their answers and their events.
 
 use super::*;
 
@@ -41,7 +41,7 @@ async fn an_open_is_the_pixel_and_one_event() {
 }
 
 #[tokio::test]
-async fn an_answer_waits_for_the_disk_where_that_is_asked_for() {
+async fn an_answer_waits_for_the_disk_if_configured() {
     let dir = tempfile::tempdir().unwrap();
     for via in BOTH {
         let edge = Edge::with(|_| {}, |c| c.recorder = recorder(dir.path(), Durability::Synced));
@@ -117,11 +117,11 @@ async fn a_click_goes_to_its_destination() {
 }
 
 #[tokio::test]
-async fn what_was_appended_to_a_link_does_not_break_it() {
+async fn text_appended_to_a_link_does_not_break_it() {
     for via in BOTH {
         let edge = Edge::new();
         for (nth, appended) in APPENDED.iter().enumerate() {
-            // A message of its own: the same link over and over is written once and then counted.
+            // A message of its own: repeats of one link are written once and then counted.
             let message = Message {
                 id: Uuid::from_u128(nth as u128 + 1),
                 ..message()
@@ -282,7 +282,7 @@ async fn a_bad_click_leads_to_the_fallback_or_a_page() {
                 "{path}"
             );
             assert!(got.header("content-security-policy").starts_with("default-src 'none'"));
-            assert!(str::from_utf8(&got.body).unwrap().contains("führt ins Leere"));
+            assert!(str::from_utf8(&got.body).unwrap().contains("funktioniert nicht"));
         }
         let edge = Edge::with(
             |s| s.fallback_url = Some("https://platform.example/broken".into()),
@@ -341,7 +341,7 @@ async fn unsubscribing_takes_a_post() {
             StatusCode::PAYLOAD_TOO_LARGE
         );
         assert_eq!(edge.events().len(), 1, "another value asks");
-        // Anyone who posts to a link that verifies wants to leave.
+        // Every POST to a link that verifies unsubscribes.
         for body in [
             "",
             "hello",

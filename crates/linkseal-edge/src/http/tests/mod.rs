@@ -1,4 +1,4 @@
-//! Whole requests over an in-memory connection, for each row of the contract's table, over
+//! Whole requests over an in-memory connection, for each row of the table in docs/specification.md §4, over
 //! HTTP/1.1 and HTTP/2.
 
 mod abuse;
@@ -52,7 +52,7 @@ const EDGE: &str = "track.platform.example";
 const CUSTOMER: &str = "links.customer.example";
 const PENDING: &str = "new.customer.example";
 
-/// Admits one name, and counts how often it is asked.
+/// Admits one name and counts the calls.
 struct OnlyPending {
     entry: Arc<Entry>,
     asked: AtomicU32,
@@ -75,7 +75,7 @@ struct Edge {
     admission: Arc<OnlyPending>,
     dir: tempfile::TempDir,
     drain: CancellationToken,
-    /// What the control plane would answer.
+    /// The control plane's answer.
     lookups: std::sync::Mutex<Option<tokio::sync::mpsc::Receiver<Lookup>>>,
 }
 
@@ -326,8 +326,8 @@ fn click(tenant: &str, url: &str) -> String {
 
 const BOTH: [Via; 2] = [Via::H1(Some(CUSTOMER)), Via::H2(Some(CUSTOMER))];
 
-/// What mail programs, gateways and people append to links. Encoded as clients send it; raw bytes
-/// that no client library sends are in `target`.
+/// What mail programs, gateways and people append to links, encoded as clients send it. Raw bytes, which no
+/// client library sends, are in `target`.
 const APPENDED: &[&str] = &[
     ".",
     ",",

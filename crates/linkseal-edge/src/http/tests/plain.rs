@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn plain_http_leads_to_https_where_that_works() {
+async fn plain_http_redirects_to_https_where_that_works() {
     let edge = Edge::new();
     let got = edge
         .method(Via::Http, "Links.Customer.Example:80", Method::POST, "/u/a%2Fb?x=1&y")
@@ -41,7 +41,7 @@ async fn plain_http_leads_to_https_where_that_works() {
         edge.get(Via::Http, CUSTOMER, "/").await.header(LOCATION),
         "https://links.customer.example:8443/"
     );
-    // The certificate runs out: the links live on over HTTP.
+    // The certificate expires: the links are served over HTTP.
     edge.context.clock.advance(Duration::from_secs(2 * 86_400));
     assert_eq!(
         edge.get(Via::Http, CUSTOMER, &click("acme", "https://example.com/"))
@@ -52,7 +52,7 @@ async fn plain_http_leads_to_https_where_that_works() {
 }
 
 #[tokio::test]
-async fn what_a_cdn_took_over_https_is_served_as_it_is() {
+async fn requests_that_a_cdn_took_over_https_are_served() {
     let edge = Edge::new();
     let path = click("acme", "https://example.com/");
     for (name, value) in [("X-Forwarded-Proto", "https"), ("CF-Visitor", "{\"scheme\":\"https\"}")] {

@@ -87,14 +87,14 @@ async fn a_stored_redirect_is_followed_and_recorded() {
             (Some("acme"), true)
         );
         assert_eq!(events[4]["request"]["method"], "HEAD");
-        // On edge.name those of all domains work too.
+        // Redirects for all domains work on edge.name too.
         let got = edge.get(Via::H2(Some(EDGE)), EDGE, "/r/sale").await;
         assert_eq!(got.header(LOCATION), "https://all.example/");
     }
 }
 
 #[tokio::test]
-async fn what_leads_nowhere_leads_to_the_fallback() {
+async fn unknown_and_expired_slugs_get_the_fallback() {
     let fallback = "https://platform.example/broken";
     let edge = Edge::with(|s| s.fallback_url = Some(fallback.into()), |_| {});
     let soon = edge.context.clock.now() + Duration::from_secs(60);
@@ -123,7 +123,7 @@ async fn what_leads_nowhere_leads_to_the_fallback() {
     assert_eq!(location("/r/fine").await, fine);
     assert_eq!(location("/r/strange").await, "https://strange.example/c/abc");
     edge.context.clock.advance(Duration::from_secs(61));
-    // A domain's own wins also when it has expired.
+    // A domain's own redirect wins even if it has expired.
     for path in [
         "/r/brief",
         "/r/own",
@@ -142,7 +142,7 @@ async fn what_leads_nowhere_leads_to_the_fallback() {
 }
 
 #[tokio::test]
-async fn what_was_appended_to_a_slug_does_not_break_it() {
+async fn text_appended_to_a_slug_does_not_break_it() {
     let edge = Edge::new();
     store(
         &edge,
@@ -183,9 +183,9 @@ async fn what_was_appended_to_a_slug_does_not_break_it() {
 }
 
 #[tokio::test]
-async fn a_look_up_that_is_not_answered_is_no_link_that_leads_nowhere() {
+async fn a_failed_look_up_is_not_answered_as_an_unknown_slug() {
     let edge = Edge::with(|s| s.fallback_url = Some("https://platform.example/".into()), |_| {});
-    // The store cannot be read: no look-up is answered.
+    // The store cannot be read: look-ups get no answer.
     drop(edge.lookups.lock().unwrap().take());
     for via in BOTH {
         let got = edge.get(via, CUSTOMER, "/r/sale").await;
@@ -200,7 +200,7 @@ async fn a_look_up_that_is_not_answered_is_no_link_that_leads_nowhere() {
 #[tokio::test]
 async fn a_flood_of_slugs_costs_another_network_nothing() {
     let edge = Edge::new();
-    // The control plane reads slowly: what is asked for waits.
+    // The control plane is slow: look-ups wait.
     let mut lookups = edge.lookups.lock().unwrap().take().unwrap();
     let flood = |n: usize| {
         let mut connection = edge.connection(BOTH[0]);
@@ -216,14 +216,14 @@ async fn a_flood_of_slugs_costs_another_network_nothing() {
     };
     let attack = futures_util::future::join_all((0..200).map(flood));
     let bystander = async {
-        // Its own share of the flood is on its way.
+        // The flood has taken its network's share.
         while edge.context.lookups.networks() == 0 {
             tokio::task::yield_now().await;
         }
         edge.get(BOTH[1], CUSTOMER, "/r/sale").await.header(LOCATION).to_owned()
     };
     let control = async {
-        // Those of the flood are left to wait until they give up.
+        // The flood's look-ups wait until they time out.
         let mut left = Vec::new();
         while let Some(lookup) = lookups.recv().await {
             if lookup.slug() == "sale" {
@@ -285,7 +285,7 @@ async fn a_killed_link_gets_a_warning_and_its_event_says_so() {
                     StatusCode::GONE
                 }
             );
-            // Seeing and leaving work as ever.
+            // Opens and unsubscribing still work.
             let open = format!("/o/{}", minter("acme").open(&message()));
             assert_eq!(edge.get(via, CUSTOMER, &open).await.status, StatusCode::OK);
             let form = Request::post(format!("/u/{}", minter("acme").unsubscribe(&message(), 9)));
@@ -316,13 +316,13 @@ async fn another_tenants_message_and_host_are_not_killed() {
     edge.context.kills.set(all.into_iter().map(Result::unwrap).collect());
     let path = click("acme", "https://notevil.example/");
     assert_eq!(edge.get(BOTH[0], CUSTOMER, &path).await.status, StatusCode::FOUND);
-    // What was not signed is not warned of: it never led anywhere.
+    // A link that is not signed gets no warning: it never had a destination.
     let forged = click("stranger", "https://evil.example/");
     assert_eq!(edge.get(BOTH[0], CUSTOMER, &forged).await.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
-async fn links_may_get_too_old() {
+async fn links_expire_at_max_age() {
     // The tests' links are ten minutes old.
     let edge = Edge::with(|s| s.max_age = Some(Duration::from_secs(900)), |_| {});
     let click = click("acme", "https://example.com/");
@@ -343,10 +343,10 @@ async fn links_may_get_too_old() {
     assert_eq!(edge.events().len(), 2, "an old pixel is no event");
 }
 
-/// Every way to a redirect, whichever switch is set: none leads to a killed host, and none leads away
-/// from a killed tenant's domain.
+/// Every kind of redirect with every kind of switch: none leads to a killed host, none of a killed tenant
+/// redirects at all.
 #[tokio::test]
-async fn no_redirect_leads_to_what_was_killed() {
+async fn no_redirect_leads_to_a_killed_destination() {
     const HOSTS: [&str; 4] = ["shop.example", "own.example", "all.example", "stored.example"];
     let url = |host: &str| format!("https://login.{host}/x");
     let switches = HOSTS
@@ -418,7 +418,7 @@ async fn no_redirect_leads_to_what_was_killed() {
 }
 
 #[tokio::test]
-async fn fallbacks_of_two_domains_do_not_lead_to_each_other() {
+async fn fallbacks_of_two_domains_do_not_loop() {
     for path in ["/c/zz", "/C/zz", "/r/none", "/%63/zz"] {
         let edge = Edge::new();
         for (name, other) in [(CUSTOMER, PENDING), (PENDING, CUSTOMER)] {

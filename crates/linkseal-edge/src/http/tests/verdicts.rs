@@ -1,4 +1,4 @@
-//! Verdicts of several requests together, through the whole of HTTP.
+//! Verdicts over several requests.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ fn events_of(edge: &Edge, kind: &str) -> Vec<Value> {
     events
 }
 
-/// One HTTP/2 connection, as a client that asks many things uses it.
+/// An HTTP/2 connection, as used by a client with many requests.
 async fn connected(edge: &Edge) -> http2::SendRequest<Full<Bytes>> {
     let io = TokioIo::new(edge.connect(BOTH[1]));
     let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
@@ -51,7 +51,7 @@ async fn location(sender: &mut http2::SendRequest<Full<Bytes>>, path: &str) -> S
 #[tokio::test]
 async fn a_burst_over_all_links_is_a_scanners_and_every_redirect_is_served() {
     const LINKS: u16 = 8;
-    // A busy machine may take longer than a second over it; then it was no burst, and comes again.
+    // A busy machine may need more than a second; then it was no burst, and is repeated.
     let edge = loop {
         let edge = Edge::new();
         let mut sender = connected(&edge).await;
@@ -109,7 +109,7 @@ async fn a_changed_token_just_before_the_right_one_is_a_gateways() {
     for via in BOTH {
         let edge = Edge::new();
         let right = link(1, 0);
-        // Its last letter but one changed; and cut off, as another gateway does it.
+        // One letter changed; and truncated, as another gateway does.
         let at = right.len() - 2;
         let letter = if right.as_bytes()[at] == b'A' { "B" } else { "A" };
         for wrong in [
@@ -131,7 +131,7 @@ async fn a_changed_token_just_before_the_right_one_is_a_gateways() {
 }
 
 #[tokio::test]
-async fn a_known_network_is_said_and_clients_that_opted_out_leave_nothing() {
+async fn known_networks_are_named_and_clients_that_opted_out_leave_no_trace() {
     let edge = Edge::new();
     let file = edge.dir.path().join("networks.txt");
     std::fs::write(&file, "203.0.113.0/24 scanner gateway-7\n").unwrap();

@@ -1,4 +1,4 @@
-//! One connection to a back end: name, TCP, TLS, bounded in time as a whole.
+//! One connection to a back end: name, TCP, TLS, with one time limit for all.
 
 use std::io;
 use std::sync::Arc;
@@ -14,46 +14,43 @@ use tokio_rustls::TlsConnector;
 
 use super::{Http2, Origin, UpstreamError};
 
-/// Addresses of a name that are tried at most: with more, each would get too little time.
+/// Most addresses of a name that are tried: with more, each would get too little time.
 const MAX_ADDRESSES: usize = 4;
 
 /// How a back end is reached.
 pub(in crate::http) struct Connector {
     host: String,
     port: u16,
-    /// `None`: without TLS.
     tls: Option<(TlsConnector, ServerName<'static>)>,
     http2: Http2,
     timeout: Duration,
 }
 
-/// A connection that is there.
 pub(in crate::http) struct Connected {
     pub(in crate::http) io: Box<dyn Io>,
-    /// Whether HTTP/2 is spoken on it.
     pub(in crate::http) h2: bool,
 }
 
-/// What HTTP is spoken over.
+/// A stream that HTTP runs over.
 pub(in crate::http) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::http) enum ConnectError {
-    #[error("its name cannot be resolved: {0}")]
+    #[error("its name could not be resolved: {0}")]
     Resolve(io::Error),
     #[error("its name has no address")]
     NoAddress,
-    #[error("it cannot be connected to: {0}")]
+    #[error("connection failed: {0}")]
     Tcp(io::Error),
-    #[error("no TLS session with it: {0}")]
+    #[error("TLS handshake failed: {0}")]
     Tls(io::Error),
-    #[error("no HTTP with it: {0}")]
+    #[error("HTTP handshake failed: {0}")]
     Http(#[from] hyper::Error),
     #[error("no connection within {0:?}")]
     Timeout(Duration),
-    #[error("it could not be reached lately; it is tried again every few seconds")]
+    #[error("recent connections failed; it is retried every few seconds")]
     Down,
 }
 
@@ -94,7 +91,7 @@ impl Connector {
 
     async fn unbounded(&self) -> Result<Connected, ConnectError> {
         let socket = self.tcp().await?;
-        // Heads and short bodies go out at once.
+        // Heads and short bodies are sent immediately.
         socket.set_nodelay(true).map_err(ConnectError::Tcp)?;
         let Some((connector, name)) = &self.tls else {
             return Ok(Connected {
@@ -113,7 +110,7 @@ impl Connector {
         })
     }
 
-    /// One address after the other, each with its share of the time.
+    /// Tries one address after the other, each with its share of the time.
     async fn tcp(&self) -> Result<TcpStream, ConnectError> {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let addresses: Vec<_> = found.map_err(ConnectError::Resolve)?.take(MAX_ADDRESSES).collect();

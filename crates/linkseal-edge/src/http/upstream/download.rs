@@ -1,5 +1,5 @@
-//! A response's body on its way to the client: piece by piece, as fast as the client takes it. The
-//! back end's place is free as soon as the last byte of it is here.
+//! A response's body on its way to the client, as fast as the client reads. The place at the back end is
+//! given back as soon as the last byte is here.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,31 +19,30 @@ use crate::http::activity::{Activity, BackendWait, StreamingBody};
 
 /// The body of a response.
 pub(in crate::http) struct Download {
-    /// `None`: there is no body.
     pipe: Option<Arc<Pipe>>,
-    /// What is still to come, where that is known.
+    /// Bytes left, if the length is known.
     left: Option<u64>,
-    /// Tells the client's connection that it is the back end that is waited for.
+    /// Set while the reader waits for the back end.
     waiting: Option<BackendWait>,
     activity: Arc<Activity>,
 }
 
-/// Why a body ends early: the client's connection is cut, so that it cannot be taken for whole.
+/// Why a body ends early. The client's connection is cut, so that the body does not look complete.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::http) enum DownloadError {
     #[error("the back end broke off: {0}")]
     BrokenOff(#[from] hyper::Error),
     #[error("the back end was silent for {0:?}")]
     Silent(Duration),
-    #[error("the client took next to nothing for upstream.idle_timeout")]
+    #[error("the client read almost nothing for upstream.idle_timeout")]
     Stuck,
 }
 
-/// A body as it comes from a back end, with all that is held for it.
+/// A body that comes from a back end, and what is held for it.
 pub(in crate::http) struct Source {
     pub(in crate::http) body: Incoming,
     pub(in crate::http) backend: Arc<Backend>,
-    /// The connection it comes on. `None`: it is used for nothing else.
+    /// The connection it comes on, if that is used again.
     pub(in crate::http) link: Option<Link>,
     pub(in crate::http) idle: Duration,
     pub(in crate::http) place: Place,
@@ -72,14 +71,14 @@ impl Download {
 }
 
 impl Source {
-    /// Reads the body to its end, no farther ahead of the client than the pipe allows.
+    /// Reads the body to its end, no further ahead of the client than the pipe allows.
     async fn fill(mut self, pipe: Arc<Pipe>) {
         let mut pace = Pace::new(self.idle);
         let yielding = self.backend.yields(self.place.client, Arc::<Pipe>::clone(&pipe));
         let end = loop {
             match pipe.room(&mut pace).await {
                 Ok(()) => {}
-                // What is left closes the back end's connection: the rest is of no use to anyone.
+                // Dropping `self` closes the back end's connection: the rest is not needed.
                 Err(Lost::Gone) => return,
                 Err(Lost::Stuck) => return pipe.give_up(),
             }
@@ -91,7 +90,7 @@ impl Source {
             match frame {
                 Err(_) => break Err(DownloadError::Silent(self.idle)),
                 Ok(Some(Err(error))) => break Err(error.into()),
-                // Trailers are not passed on: the end.
+                // Trailers are not passed on.
                 Ok(None) => break Ok(()),
                 Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => pipe.push(data),
@@ -107,7 +106,7 @@ impl Source {
         if !whole {
             return;
         }
-        // The client's time is not the back end's: its place is given back before the client has all.
+        // A slow client does not hold the place at the back end: it is given back now.
         let client = self.place.client;
         let parked = if pipe.is_empty() {
             None
@@ -120,7 +119,7 @@ impl Source {
                 self.ended();
                 None
             }
-            // Too much waits for clients already: this one's place waits with it.
+            // Too many bodies wait for clients already: the place is held with this one.
             None => Some((self, yielding)),
         };
         if pipe.emptied(&mut pace).await == Err(Lost::Stuck) {
@@ -132,7 +131,7 @@ impl Source {
         drop(parked);
     }
 
-    /// The body was read to its end: connection and place are free.
+    /// The body was read to its end: frees connection and place.
     fn ended(self) {
         if let Some(link) = self.link {
             self.backend.give_back(link);

@@ -1,8 +1,7 @@
-//! Passive health of a back end: whether it is worth trying to connect.
+//! Passive health of a back end: whether to try to connect.
 //!
-//! Nothing is ever asked of a back end on its own account. What requests meet is counted: after
-//! [`FAILURES`] connections in a row that could not be made, requests fail at once, and every
-//! [`PAUSE`] one of them tries again.
+//! There are no active checks. After [`FAILURES`] failed connections in a row, requests fail at once, and
+//! one request per [`PAUSE`] tries again.
 
 use std::time::Duration;
 
@@ -10,32 +9,29 @@ use tokio::time::Instant;
 
 /// Failures in a row after which requests fail at once. One may be a lost packet, two a restart.
 const FAILURES: u32 = 3;
-/// How long requests then fail before one may try again: short, for a back end that is back should
-/// not stay away from people, and long enough that a dead one costs nothing.
+/// How long requests then fail before one may try again: short, so that a back end that has recovered is
+/// used soon, but long enough that a dead one costs nothing.
 pub(in crate::http) const PAUSE: Duration = Duration::from_secs(5);
 
-/// What is known of a back end.
+/// The health of one back end.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Health {
     failures: u32,
-    /// When the next request may try. `None`: any may.
+    /// When the next request may try. `None` while the back end is up.
     retry_at: Option<Instant>,
 }
 
 /// What an outcome changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Change {
-    /// Nothing to tell.
     None,
-    /// It has just become unreachable.
     Down,
-    /// It is back.
     Up,
 }
 
 impl Health {
-    /// Whether a request may try to connect. While the back end is down one per [`PAUSE`] may; if
-    /// that one is given up before it comes to anything, the next turn is as far away.
+    /// Whether a request may try to connect. While the back end is down, one per [`PAUSE`] may, even if the
+    /// last one was abandoned.
     pub(in crate::http) fn admits(&mut self, now: Instant) -> bool {
         match self.retry_at {
             Some(at) if now < at => false,

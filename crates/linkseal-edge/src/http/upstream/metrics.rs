@@ -1,4 +1,4 @@
-//! What became of requests for back ends.
+//! Metrics of requests to back ends.
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
@@ -8,26 +8,25 @@ pub struct Metrics {
     requests: IntCounterVec,
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Outcome {
-    /// The back end answered.
     Answered,
-    /// It answered that it failed (5xx).
+    /// The back end answered 5xx.
     Failed,
-    /// The request could not be passed on: too long, broken off, not understood.
+    /// The request could not be passed on: too long, aborted, not understood.
     Refused,
-    /// It had been here before.
+    /// It has been here before.
     Loop,
-    /// Too many are under way.
+    /// Too many requests are in progress.
     Busy,
-    /// The back end could not be connected to lately, so it was not tried.
+    /// Recent connections failed, so none was tried.
     Down,
-    /// It could not be connected to.
+    /// No connection.
     Unreachable,
-    /// It took too long.
+    /// No response in time.
     Timeout,
-    /// It broke off, or said what is no HTTP.
+    /// The connection broke, or the response was not HTTP.
     Broken,
 }
 
@@ -60,10 +59,8 @@ impl Outcome {
 }
 
 impl Metrics {
-    /// Registers them.
-    ///
     /// # Errors
-    /// When they are registered already.
+    /// They are registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let about = Opts::new(
             "linkseal_upstream_requests_total",
@@ -74,7 +71,7 @@ impl Metrics {
         Ok(Self { requests })
     }
 
-    /// The counters of one rule: as many as the configuration has rules.
+    /// The counters of one rule.
     pub(in crate::http) fn of(&self, rule: &str) -> Counters {
         Counters(Outcome::ALL.map(|o| self.requests.with_label_values(&[rule, o.as_str()])))
     }

@@ -31,22 +31,21 @@ pub use rules::Upstreams;
 
 use linkseal_domain::DomainName;
 
-/// One rule, as the configuration has it.
+/// One rule of the configuration.
 #[derive(Clone, Debug)]
 pub struct RuleSettings {
-    /// For which host. `None`: for all.
+    /// `None`: for all hosts.
     pub host: Option<DomainName>,
-    /// For paths that start with this, compared byte by byte.
+    /// For paths with this prefix, compared byte by byte.
     pub prefix: String,
-    /// Where requests go.
     pub origin: Origin,
     /// From the end of a request to the head of its response.
     pub response_timeout: Duration,
-    /// How long nothing may come while a body is on its way.
+    /// Without progress, while a body is transferred.
     pub idle_timeout: Duration,
     /// The largest request body, in bytes.
     pub max_body: u64,
-    /// Whether what passes through is an event.
+    /// Whether requests are recorded as events.
     pub events: bool,
 }
 
@@ -56,25 +55,24 @@ pub struct RuleSettings {
 pub struct Origin {
     /// Scheme, host and port.
     pub to: Uri,
-    /// The only CAs trusted for it. Empty: the public ones.
+    /// The only CAs trusted for it. Empty: the public CAs.
     pub trust: Vec<CertificateDer<'static>>,
-    /// Which version of HTTP is spoken.
     pub http2: Http2,
-    /// How long a connection may take to make, TLS included.
+    /// For making a connection, TLS included.
     pub connect_timeout: Duration,
-    /// Requests at once.
+    /// Requests at one time.
     pub max_concurrent: usize,
-    /// How many of them may be for one client network, a /24 or /48; more wait a while.
+    /// How many of them one client network (a /24 or /48) may have; more wait a while.
     pub max_per_network: usize,
 }
 
 /// Which version of HTTP is spoken with a back end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Http2 {
-    /// Over TLS what both prefer (ALPN, RFC 7301); else HTTP/1.1.
+    /// HTTP/2 if the back end agrees by ALPN (RFC 7301), else HTTP/1.1.
     #[default]
     Auto,
-    /// HTTP/2 at once (RFC 9113 §3.3).
+    /// HTTP/2 without negotiation (RFC 9113 §3.3).
     PriorKnowledge,
     /// HTTP/1.1.
     Off,
@@ -84,8 +82,6 @@ pub enum Http2 {
 #[derive(Debug, thiserror::Error)]
 #[error("upstream.to {to}: {reason}")]
 pub struct UpstreamError {
-    /// Where it leads.
     pub to: String,
-    /// What is wrong.
     pub reason: String,
 }

@@ -1,6 +1,6 @@
-//! Between a back end and a client: what one has sent and the other has not taken yet, a little of
-//! it. The back end is done as soon as its last byte is in here, however slow the client is; and a
-//! client that takes next to nothing is given up, whatever else moves on its connection.
+//! A small buffer between a back end and a client. The back end is done as soon as its last byte is in
+//! here, however slow the client is. A client that reads almost nothing is dropped, whatever else moves on
+//! its connection.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -15,17 +15,17 @@ use super::download::DownloadError;
 use super::pool::Yields;
 use crate::http::activity::StreamingBody;
 
-/// What is kept of a body before the back end has to wait, in bytes: small answers fit in whole.
+/// Bytes buffered before the back end has to wait: small answers fit.
 const BUFFER: usize = 64 * 1024;
-/// What a client must take at least while its body waits for it, in bytes a second over the rule's
-/// `idle_timeout`: a quarter of what the slowest mobile networks carry.
+/// What a client must read at least, in bytes per second over the rule's `idle_timeout`, while its body
+/// waits: a quarter of what the slowest mobile networks carry.
 const LEAST: u64 = 1024;
 
 /// The pipe, shared by the body that the client reads and the task that fills it.
 #[derive(Default)]
 pub(in crate::http) struct Pipe {
     state: Mutex<State>,
-    /// Told when bytes were taken, or the client has gone.
+    /// Notified when bytes were read, or the client is gone.
     moved: Notify,
 }
 
@@ -33,30 +33,29 @@ pub(in crate::http) struct Pipe {
 struct State {
     queue: VecDeque<Bytes>,
     bytes: usize,
-    /// All that was ever taken.
+    /// Bytes read in all.
     taken: u64,
-    /// How the body ended. `None`: it goes on.
+    /// How the body ended, once it has.
     end: Option<Result<(), DownloadError>>,
     reader: Option<Waker>,
     gone: bool,
-    /// Since when the client is waited for. `None`: it is not.
+    /// Since when the client is waited for, if it is.
     waits: Option<Instant>,
     /// The place at the back end goes to another.
     displaced: bool,
-    /// Tells the client's connection that an answer is under way.
+    /// Marks the client's connection as busy.
     ongoing: Option<StreamingBody>,
 }
 
 /// The client is no longer served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Lost {
-    /// It has gone.
     Gone,
-    /// It takes next to nothing.
+    /// It reads almost nothing.
     Stuck,
 }
 
-/// How fast a client has taken its body, while it was waited for.
+/// How fast a client reads its body, over the time it was waited for.
 pub(in crate::http) struct Pace {
     window: Duration,
     waited: Duration,
@@ -107,7 +106,7 @@ impl Pipe {
         state.wake();
     }
 
-    /// For the filling task: the client is given up, and what it was to get is let go.
+    /// For the filling task: drops the client and what is buffered for it.
     pub(in crate::http) fn give_up(&self) {
         let mut state = self.state();
         state.queue = VecDeque::new();
@@ -122,17 +121,17 @@ impl Pipe {
         self.wait(pace, |state| state.bytes < BUFFER).await
     }
 
-    /// For the filling task: waits until the client has taken all there is.
+    /// For the filling task: waits until the client has read everything.
     pub(in crate::http) async fn emptied(&self, pace: &mut Pace) -> Result<(), Lost> {
         self.wait(pace, |state| state.queue.is_empty()).await
     }
 
-    /// Whether the client has taken all there is.
+    /// Whether the client has read everything.
     pub(in crate::http) fn is_empty(&self) -> bool {
         self.state().queue.is_empty()
     }
 
-    /// Resolves when the client has gone.
+    /// Resolves when the client is gone.
     pub(in crate::http) async fn gone(&self) {
         loop {
             let moved = self.moved.notified();
@@ -161,7 +160,7 @@ impl Pipe {
                 state.waits.get_or_insert_with(Instant::now);
             }
             let started = Instant::now();
-            // Whichever it was is seen by looking.
+            // Check which of them it was.
             let _ = timeout(pace.window.saturating_sub(pace.waited), moved).await;
             let taken = self.state().taken;
             if pace.is_too_slow(started.elapsed(), taken) && !self.state().gone {
@@ -196,13 +195,13 @@ impl Pipe {
         }
     }
 
-    /// Whether the client has everything, and it ended well.
+    /// Whether the client has read everything and the body is complete.
     pub(in crate::http) fn is_at_end(&self) -> bool {
         let state = self.state();
         state.queue.is_empty() && matches!(state.end, Some(Ok(())))
     }
 
-    /// The client has gone, or has everything.
+    /// The client is gone, or has read everything.
     pub(in crate::http) fn leave(&self) {
         let mut state = self.state();
         state.gone = true;
@@ -226,7 +225,7 @@ impl Yields for Pipe {
         self.moved.notify_one();
     }
 
-    /// A long answer that is cut begins anew: the only one of a network stays.
+    /// A long answer that is cut starts over: the only one of a network stays.
     fn more_than_newcomer(&self) -> usize {
         2
     }
@@ -252,7 +251,7 @@ mod tests {
             assert!(!pace.is_too_slow(second, taken), "its window is not over");
         }
         assert!(pace.is_too_slow(second, 60));
-        // What is taken at once does not lend to the next window.
+        // A fast start does not count for the next window.
         let mut pace = Pace::new(second * 60);
         assert!(!pace.is_too_slow(second * 60, 10 << 20));
         assert!(pace.is_too_slow(second * 60, (10 << 20) + 60 * 1024 - 1));

@@ -1,4 +1,4 @@
-//! The connections to one back end: made when they are needed, kept while they are of use.
+//! The connections to one back end, and the places that requests hold at it.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -25,50 +25,50 @@ use super::health::{Change, Health, PAUSE};
 use super::upload::Upload;
 use super::{Origin, UpstreamError};
 
-/// How long an unused connection is kept. Common servers close theirs after 60 to 75 s: ours go
-/// first, so that a request seldom meets a closing one.
+/// How long an unused connection is kept. Common servers close theirs after 60 to 75 s; ours close first,
+/// so that a request seldom meets a closing one.
 const IDLE: Duration = Duration::from_secs(50);
 /// Most unused connections kept.
 const MAX_IDLE: usize = 64;
-/// How long a connection may take to be ready again after a response: it only has to notice.
+/// How long a connection may take to be ready again after a response.
 const UNTIL_READY: Duration = Duration::from_secs(1);
-/// How long a request waits while its network has its share: a page's pictures come one after another.
+/// How long a request waits while its network has its share: the images of a page follow one another.
 const TURN: Duration = Duration::from_secs(5);
-/// How long a request waits for the place of one that makes way.
+/// How long a request waits for the place of another that makes way.
 const WAY_MADE: Duration = Duration::from_secs(1);
-/// Answers that wait for their clients, each of at most some 64 KiB.
+/// Complete answers that wait for their clients, each about 64 KiB at most.
 const MAX_PARKED: usize = 1024;
 /// Largest head of a response, in bytes: room for many cookies.
 const MAX_HEAD: usize = 64 * 1024;
-/// Bytes on their way in, per stream of HTTP/2 and per connection: what a slow client makes us keep.
+/// Bytes in flight from the back end, per HTTP/2 stream and per connection: what a slow client makes us buffer.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Bytes on their way out, per stream of HTTP/2.
+/// Bytes in flight to the back end, per HTTP/2 stream.
 const SEND_BUFFER: usize = 64 * 1024;
-/// HTTP/2: how often a connection in use is asked whether it lives, and how long it may think.
+/// HTTP/2: how often a connection in use is pinged, and how long the answer may take.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
 
-/// A back end with its connections. Classifier that reach it in the same way share it.
+/// A back end with its connections. Rules with an equal [`Origin`] share it.
 pub(in crate::http) struct Backend {
     pub(in crate::http) origin: Origin,
     connector: Connector,
     health: Mutex<Health>,
-    /// Unused connections of HTTP/1.1, the one used last at the end.
+    /// Unused HTTP/1.1 connections, the last used one at the end.
     idle: Mutex<Vec<Idle>>,
-    /// Whether someone looks after unused connections.
+    /// Whether the task that closes unused connections runs.
     reaped: AtomicBool,
-    /// The connection of HTTP/2, shared by all. `None`: there is none yet, or HTTP/1.1 is spoken.
+    /// The HTTP/2 connection, shared by all requests.
     h2: Mutex<Option<http2::SendRequest<Upload>>>,
-    /// One at a time connects where HTTP/2 is spoken; the others then share what it made.
+    /// Only one request at a time connects over HTTP/2; the others then share its connection.
     h2_turn: tokio::sync::Mutex<()>,
     speaks_h2: AtomicBool,
     room: Arc<Semaphore>,
-    /// The share of each client network in it.
+    /// Each client network's share of `room`.
     turns: Turns,
-    /// Requests that may have to wait for their clients; they make way for others.
+    /// Requests that may wait for their clients, and then make way for others.
     by_clients: Mutex<Vec<(IpAddr, Arc<dyn Yields>)>>,
-    /// Answers that are here in whole and that their clients have yet to take.
+    /// Complete answers that their clients have not read yet.
     pub(in crate::http) parked: Room,
     pub(in crate::http) tasks: Tasks,
 }
@@ -80,13 +80,13 @@ pub(in crate::http) struct Place {
     _room: OwnedSemaphorePermit,
 }
 
-/// A part of a request that goes as fast as its client does, and makes way where places are short.
+/// A transfer at the speed of its client, which makes way where places are short.
 pub(in crate::http) trait Yields: Send + Sync {
-    /// Since when the client is waited for. `None`: it is not.
+    /// Since when the client is waited for, if it is.
     fn awaits_client(&self) -> Option<Instant>;
     /// Gives the place up.
     fn displace(&self);
-    /// How many more places than a newcomer's its network must have before it makes way.
+    /// How many places more than the newcomer's network its own must have before it makes way.
     fn more_than_newcomer(&self) -> usize;
 }
 
@@ -113,7 +113,7 @@ struct Idle {
 /// A connection for one request.
 pub(in crate::http) struct Link {
     sender: Sender,
-    /// Whether it was there before: it may turn out to be dead.
+    /// Whether it comes from the pool: it may turn out to be dead.
     pub(in crate::http) reused: bool,
 }
 
@@ -122,7 +122,7 @@ enum Sender {
     H2(http2::SendRequest<Upload>),
 }
 
-/// What comes of sending: with an error the request, if it was not sent at all.
+/// The result of sending: an error returns the request if it was not sent.
 pub(in crate::http) type Sent = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
 
 impl Link {
@@ -160,8 +160,8 @@ impl Backend {
         })
     }
 
-    /// A place for one request; those of a network that has its share wait for it. When all are
-    /// taken, a request that waits for its client makes way. `None`: as many as may are under way.
+    /// A place for one request. Requests of a network that has its share wait for one of its places. When all
+    /// places are taken, a request that waits for its client makes way. `None` if there is no place.
     pub(in crate::http) async fn place(&self, client: IpAddr) -> Option<Place> {
         if self.room.available_permits() == 0 && self.by_clients.lock().is_empty() {
             return None;
@@ -182,10 +182,10 @@ impl Backend {
         })
     }
 
-    /// Of the networks that have more places than the newcomer's, the one that has most requests
-    /// waiting for their clients gives up the one that waits for longest.
+    /// Makes one request give up its place: of the networks with more places than the newcomer's, the network
+    /// with the most requests that wait for their clients loses the one that waits the longest.
     fn makes_way(&self, newcomer: IpAddr) -> bool {
-        // The newcomer has its turn already.
+        // The newcomer's own turn is not counted.
         let own = self.turns.held(newcomer).saturating_sub(1);
         let mut by_clients = self.by_clients.lock();
         let waiting: Vec<_> = by_clients
@@ -211,7 +211,7 @@ impl Backend {
         true
     }
 
-    /// Has a request make way for others while it waits for its client, until the result is dropped.
+    /// Lets a request make way for others while it waits for its client, until the result is dropped.
     pub(in crate::http) fn yields(self: &Arc<Self>, client: IpAddr, part: Arc<dyn Yields>) -> Yielding {
         self.by_clients.lock().push((network(client), Arc::clone(&part)));
         Yielding {
@@ -220,7 +220,7 @@ impl Backend {
         }
     }
 
-    /// A connection: one that is there, unless `fresh`, else a new one.
+    /// A connection from the pool, or a new one if there is none or `fresh` is set.
     pub(in crate::http) async fn link(&self, fresh: bool) -> Result<Link, ConnectError> {
         if !fresh && let Some(link) = self.kept() {
             return Ok(link);
@@ -230,7 +230,7 @@ impl Backend {
         }
         let _turn = self.h2_turn.lock().await;
         match self.kept() {
-            // Made by the holder of the turn before.
+            // Made by the request that had the turn before.
             Some(link) => Ok(link),
             None => self.connect().await,
         }
@@ -271,16 +271,16 @@ impl Backend {
         match (change, &made) {
             (Change::Down, Err(error)) => tracing::warn!(
                 upstream = %self.origin.to,
-                "{error}; requests for it fail at once, one every {} s tries again",
+                "back end unreachable: {error}; failing requests at once, retrying every {} s",
                 PAUSE.as_secs()
             ),
-            (Change::Up, _) => tracing::warn!(upstream = %self.origin.to, "it can be reached again"),
+            (Change::Up, _) => tracing::warn!(upstream = %self.origin.to, "back end reachable again"),
             _ => {}
         }
         made
     }
 
-    /// HTTP on a new connection.
+    /// Starts HTTP on a new connection.
     async fn speak(&self, connected: Connected) -> Result<Link, ConnectError> {
         let io = TokioIo::new(connected.io);
         let sender = if connected.h2 {
@@ -301,7 +301,7 @@ impl Backend {
         } else {
             let (sender, connection) = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(io).await?;
             self.drive(connection);
-            // It may have spoken HTTP/2 before: then no one need wait for a turn any more.
+            // It may have spoken HTTP/2 before: requests need not wait for a turn any more.
             self.speaks_h2.store(false, Ordering::Relaxed);
             Sender::H1(sender)
         };
@@ -329,7 +329,7 @@ impl Backend {
         if sender.is_ready() {
             return self.keep(sender);
         }
-        // Its task has yet to see the end; or it still sends a body that no one waits for.
+        // Its task has not seen the end yet, or it still sends a body that is not waited for.
         let pool = Arc::downgrade(self);
         self.tasks.spawn_until_stop(async move {
             if let Ok(Ok(())) = timeout(UNTIL_READY, sender.ready()).await
@@ -343,7 +343,7 @@ impl Backend {
     fn keep(self: &Arc<Self>, sender: http1::SendRequest<Upload>) {
         let mut idle = self.idle.lock();
         if idle.len() >= MAX_IDLE {
-            // The one that was of no use for longest.
+            // The one that has been unused the longest.
             idle.remove(0);
         }
         let since = Instant::now();
@@ -355,7 +355,7 @@ impl Backend {
     }
 }
 
-/// Closes connections that no one uses, until there are none.
+/// Closes unused connections, until there are none.
 async fn reap(pool: Weak<Backend>) {
     loop {
         tokio::time::sleep(IDLE).await;
@@ -363,14 +363,14 @@ async fn reap(pool: Weak<Backend>) {
         let mut idle = pool.idle.lock();
         idle.retain(|i| i.since.elapsed() < IDLE && !i.sender.is_closed());
         if idle.is_empty() {
-            // Under the lock: keeping the next one starts another.
+            // Under the lock: the next connection that is kept starts a new task.
             pool.reaped.store(false, Ordering::Release);
             return;
         }
     }
 }
 
-/// Runs the streams of HTTP/2 in the tasks of the back ends.
+/// Runs HTTP/2 streams among the tasks of the back ends, which end at shutdown.
 #[derive(Clone)]
 struct UntilStop(Tasks);
 

@@ -1,5 +1,5 @@
-//! The head of a request as it goes to a back end: rewritten, so that it means one thing only,
-//! and so that who the client is, is what the edge says.
+//! The head of a request to a back end: rewritten, so that it is unambiguous, and so that only the edge
+//! says who the client is.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -13,15 +13,15 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 
 use super::upload::Upload;
 
-/// `CDN-Loop` (RFC 8586): who has passed a request on already. Not `Via`: nginx, for one, no longer
-/// compresses what it sends for requests that have it.
+/// `CDN-Loop` (RFC 8586): which proxies a request has passed. Not `Via`, for which nginx, for one, stops
+/// compressing responses.
 pub(in crate::http) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Headers about one connection only (RFC 9110 §7.6.1), and those of proxies.
+/// Headers for one connection only (RFC 9110 §7.6.1), and those of proxies.
 pub(in crate::http) const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -34,9 +34,9 @@ pub(in crate::http) const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// What only the edge may say: where a request comes from, over what, and what it is for. Back ends
-/// believe some of these when a proxy they know sends them. `Proxy` becomes HTTP_PROXY in CGI
-/// (CVE-2016-5385); the URL headers change the path in some frameworks.
+/// Headers that only the edge may set: where a request comes from, by which protocol, and for which URL.
+/// Back ends trust some of these from a known proxy. `Proxy` becomes HTTP_PROXY in CGI (CVE-2016-5385);
+/// the URL headers change the path in some frameworks.
 #[rustfmt::skip]
 const EDGES_OWN: [&str; 53] = [
     "forwarded", "x-real-ip", "x-real-port", "x-client-ip", "x-cluster-client-ip",
@@ -51,7 +51,7 @@ const EDGES_OWN: [&str; 53] = [
     "client-cert", "client-cert-chain", "x-client-cert", "remote-user", "x-remote-user",
     "x-original-url", "x-rewrite-url", "proxy",
 ];
-/// The same, by how their names begin.
+/// The same, by prefix.
 const EDGES_OWN_STARTS: [&str; 6] = [
     "x-forwarded-",
     "ssl-client-",
@@ -61,20 +61,19 @@ const EDGES_OWN_STARTS: [&str; 6] = [
     "x-ms-client-principal",
 ];
 
-/// Whether a header is the edge's own to say.
+/// Whether only the edge may set a header.
 fn is_edges_own(name: &str) -> bool {
     EDGES_OWN.contains(&name) || EDGES_OWN_STARTS.iter().any(|start| name.starts_with(start))
 }
 
-/// What the edge knows of a request's sender and target.
+/// What the edge knows of a request.
 pub(in crate::http) struct Seen<'a> {
-    /// Who sent it.
     pub(in crate::http) client: IpAddr,
-    /// Whether over HTTPS, here or up to a CDN in front.
+    /// Whether it came over HTTPS, here or to a CDN in front.
     pub(in crate::http) https: bool,
-    /// For which host, in lower case; with the port if it is not the scheme's own.
+    /// Its host in lower case, with the port unless it is the scheme's default.
     pub(in crate::http) host: &'a str,
-    /// The edge's name, by which loops are found.
+    /// The edge's name, to detect loops.
     pub(in crate::http) edge: &'a str,
 }
 
@@ -84,9 +83,9 @@ pub(in crate::http) struct Outgoing {
     target: PathAndQuery,
     host: String,
     headers: HeaderMap,
-    /// The body's length. `None`: not known before its end.
+    /// The body's length, if it is known.
     length: Option<u64>,
-    /// Whether the length is said even if it is zero.
+    /// Whether the length is sent even if it is zero.
     says_length: bool,
 }
 
@@ -95,18 +94,18 @@ pub(in crate::http) struct Outgoing {
 pub(in crate::http) enum Refusal {
     /// With this status.
     Status(StatusCode),
-    /// 405: the method is not one to pass on.
+    /// 405: the method is not passed on.
     Method,
-    /// It has been here before.
+    /// The request has passed this edge before.
     Loop,
 }
 
-/// Methods that are passed on, for `Allow`. Others that HTTP may have are passed on too; TRACE
-/// would show the client what the edge has added.
+/// For `Allow`. Unknown methods are passed on too; TRACE is not, as it would show the client what the edge
+/// has added.
 pub(in crate::http) const ALLOW: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Outgoing {
-    /// From what a client sent. `length` is its body's, where known; more than `max` is refused.
+    /// From the client's head. `length` is the body's, if it is known; more than `max` is refused.
     pub(in crate::http) fn new(
         head: &request::Parts,
         length: Option<u64>,
@@ -133,14 +132,14 @@ impl Outgoing {
         })
     }
 
-    /// Whether it may be sent again when a connection broke before any answer: it changes nothing
-    /// (RFC 9110 §9.2.1), and nothing of it is gone.
+    /// Whether it may be sent again if the connection breaks before the response: its method is safe (RFC 9110
+    /// §9.2.1) and it has no body.
     pub(in crate::http) fn may_be_repeated(&self) -> bool {
         self.method.is_safe() && self.length == Some(0)
     }
 
-    /// Whether it has a body where few back ends look for one. One that does not read it would take
-    /// it for the next request: its connection is used for nothing else.
+    /// Whether it has a body where few back ends expect one. A back end that does not read it would take it
+    /// for the next request, so its connection is not used again.
     pub(in crate::http) fn has_odd_body(&self) -> bool {
         matches!(
             self.method,
@@ -148,7 +147,7 @@ impl Outgoing {
         ) && self.length != Some(0)
     }
 
-    /// As it is written on a connection, for HTTP/2 with the scheme that is spoken there.
+    /// As sent on a connection; HTTP/2 needs the scheme.
     pub(in crate::http) fn request(&self, h2: Option<&Scheme>, body: Upload) -> Result<Request<Upload>, Refusal> {
         let bad = |_| Refusal::Status(StatusCode::BAD_REQUEST);
         let mut headers = self.headers.clone();
@@ -186,12 +185,12 @@ impl Outgoing {
     }
 }
 
-/// What cannot be passed on as it is meant.
+/// Refuses what cannot be passed on unambiguously.
 fn refuse(head: &request::Parts) -> Result<(), Refusal> {
     if head.method == Method::TRACE || head.method == Method::CONNECT {
         return Err(Refusal::Method);
     }
-    // A transfer coding that is not known here (RFC 9112 §6.1). hyper decodes the last one only.
+    // An unknown transfer coding (RFC 9112 §6.1). hyper decodes the last one only.
     let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
     let plain = codings
         .next()
@@ -199,7 +198,7 @@ fn refuse(head: &request::Parts) -> Result<(), Refusal> {
     if !plain || codings.next().is_some() {
         return Err(Refusal::Status(StatusCode::NOT_IMPLEMENTED));
     }
-    // hyper answers 100-continue when the body is first asked for: by then a back end has taken it.
+    // hyper answers 100-continue when the body is first polled: then there is a place at a back end.
     let mut expected = head.headers.get_all(EXPECT).iter();
     if !expected.all(|e| e.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Refusal::Status(StatusCode::EXPECTATION_FAILED));
@@ -211,7 +210,7 @@ fn refuse(head: &request::Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The headers that are for the back end, as the client sent them.
+/// The client's end-to-end headers.
 fn end_to_end(all: &HeaderMap) -> HeaderMap {
     let named = named_by_connection(all);
     let mut headers = HeaderMap::with_capacity(all.len() + 5);
@@ -222,7 +221,7 @@ fn end_to_end(all: &HeaderMap) -> HeaderMap {
             || *name == HeaderName::from_static("http2-settings")
             || HOP_BY_HOP.contains(name)
             || is_edges_own(name.as_str())
-            // `X_Forwarded_For` is the same as `X-Forwarded-For` to CGI and its heirs.
+// CGI and its successors do not tell `X_Forwarded_For` from `X-Forwarded-For`.
             || name.as_str().contains('_')
             || named.contains(name);
         if !dropped {
@@ -232,20 +231,20 @@ fn end_to_end(all: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// The headers that `Connection` names: they are for the next hop only. What the edge itself sets
-/// is set after they are taken out.
+/// The headers that `Connection` names, which are for one hop only. The edge sets its own after these are
+/// removed.
 pub(in crate::http) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|b| *b == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        // RFC 8586 §2: no one takes it away.
+        // It must not be removed (RFC 8586 §2).
         .filter(|name| *name != CDN_LOOP)
         .collect()
 }
 
-/// Adds this edge to those who passed the request on.
+/// Adds this edge to `CDN-Loop`.
 fn passed_on(headers: &mut HeaderMap, edge: &str) -> Result<(), Refusal> {
     if headers.get_all(CDN_LOOP).iter().any(|v| contains_token(v, edge)) {
         return Err(Refusal::Loop);
@@ -255,12 +254,12 @@ fn passed_on(headers: &mut HeaderMap, edge: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Who the client is and what it asked for, as the edge saw it.
+/// Adds who the client is and what it asked for, as seen by the edge.
 fn from_edge(headers: &mut HeaderMap, seen: &Seen<'_>) -> Result<(), Refusal> {
     let proto = if seen.https { "https" } else { "http" };
     let client = seen.client.to_canonical();
     let mut forwarded = String::with_capacity(96);
-    // RFC 7239 §4 and §6: what is no token is quoted; IPv6 stands in brackets.
+    // Anything but a token is quoted, IPv6 is in brackets (RFC 7239 §4, §6).
     let _ = match client {
         IpAddr::V4(v4) => write!(forwarded, "for={v4}"),
         IpAddr::V6(v6) => write!(forwarded, "for=\"[{v6}]\""),
@@ -281,7 +280,7 @@ fn from_edge(headers: &mut HeaderMap, seen: &Seen<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// HTTP/2 may split cookies over several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
+/// Joins cookies, which HTTP/2 may split over several fields, into one (RFC 9113 §8.2.3).
 fn one_cookie(headers: &mut HeaderMap) -> Result<(), Refusal> {
     let mut all = headers.get_all(COOKIE).iter();
     let (Some(first), Some(second)) = (all.next(), all.next()) else {
@@ -298,7 +297,7 @@ fn one_cookie(headers: &mut HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a list (RFC 9110 §5.6.1) has an item that starts with this token, parameters aside.
+/// Whether a list (RFC 9110 §5.6.1) has an item that starts with this token, ignoring parameters.
 fn contains_token(list: &HeaderValue, token: &str) -> bool {
     list.as_bytes().split(|b| *b == b',').any(|item| {
         let end = item.iter().position(|b| matches!(b, b';' | b'/')).unwrap_or(item.len());
@@ -308,167 +307,4 @@ fn contains_token(list: &HeaderValue, token: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEEN: Seen<'static> = Seen {
-        client: IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9)),
-        https: true,
-        host: "links.customer.example",
-        edge: "track.platform.example",
-    };
-
-    fn outgoing(method: Method, lines: &[(&str, &str)], seen: &Seen<'_>) -> Result<Outgoing, Refusal> {
-        let mut request = Request::builder().method(method).uri("/track/%2F//~?a=%zz");
-        for (name, value) in lines {
-            request = request.header(*name, *value);
-        }
-        let (head, ()) = request.body(()).unwrap().into_parts();
-        Outgoing::new(&head, Some(0), 100, seen)
-    }
-
-    fn sent(lines: &[(&str, &str)], seen: &Seen<'_>) -> Vec<String> {
-        let headers = outgoing(Method::GET, lines, seen).unwrap().headers;
-        let mut lines: Vec<_> = headers
-            .iter()
-            .map(|(n, v)| format!("{n}: {}", v.to_str().unwrap()))
-            .collect();
-        lines.sort();
-        lines
-    }
-
-    #[test]
-    fn the_edge_says_who_the_client_is() {
-        let spoofed = [
-            ("x-forwarded-for", "1.2.3.4"),
-            ("x-forwarded-for", "5.6.7.8"),
-            ("x-forwarded-proto", "gopher"),
-            ("x-forwarded-host", "evil.example"),
-            ("x-forwarded-port", "1"),
-            ("x_forwarded_for", "1.2.3.4"),
-            ("forwarded", "for=1.2.3.4"),
-            ("x-real-ip", "1.2.3.4"),
-            ("fly-client-ip", "1"),
-            ("cf-connecting-ipv6", "1"),
-            ("x-azure-clientip", "1"),
-            ("x-envoy-external-address", "1"),
-            ("x-appengine-user-ip", "1"),
-            ("wl-proxy-client-ip", "1"),
-            ("x-original-forwarded-for", "1"),
-            ("x-remote-ip", "1"),
-            ("x-original-host", "1"),
-            ("x-host", "1"),
-            ("front-end-https", "1"),
-            ("x-scheme", "1"),
-            ("x-url-scheme", "1"),
-            ("ssl-client-cert", "1"),
-            ("x-ssl-client-cert", "1"),
-            ("client-ip", "1"),
-            ("client-cert", "1"),
-            ("true-client-ip", "1.2.3.4"),
-            ("proxy", "http://evil.example"),
-            ("user-agent", "A/1"),
-        ];
-        assert_eq!(
-            sent(&spoofed, &SEEN),
-            [
-                "cdn-loop: track.platform.example",
-                "forwarded: for=203.0.113.9;host=links.customer.example;proto=https",
-                "user-agent: A/1",
-                "x-forwarded-for: 203.0.113.9",
-                "x-forwarded-host: links.customer.example",
-                "x-forwarded-proto: https",
-            ]
-        );
-        let v6 = Seen {
-            client: "2001:db8::1".parse().unwrap(),
-            https: false,
-            host: "links.customer.example:8080",
-            ..SEEN
-        };
-        let of_v6 = sent(&[], &v6);
-        assert!(
-            of_v6.contains(&"forwarded: for=\"[2001:db8::1]\";host=\"links.customer.example:8080\";proto=http".into()),
-            "{of_v6:?}"
-        );
-        assert!(of_v6.contains(&"x-forwarded-for: 2001:db8::1".into()));
-        // The same address, seen by a socket that takes both.
-        let mapped = Seen {
-            client: "::ffff:203.0.113.9".parse().unwrap(),
-            ..SEEN
-        };
-        assert_eq!(sent(&[], &mapped), sent(&[], &SEEN));
-    }
-
-    #[test]
-    fn what_is_for_one_hop_goes_no_further() {
-        let lines = [
-            ("connection", "keep-alive, X-Secret ,x-forwarded-for"),
-            ("connection", "upgrade"),
-            ("x-secret", "1"),
-            ("keep-alive", "timeout=5"),
-            ("te", "trailers"),
-            ("trailer", "x-later"),
-            ("upgrade", "h2c"),
-            ("http2-settings", "AAMAAABk"),
-            ("proxy-authorization", "Basic x"),
-            ("proxy-connection", "close"),
-            ("expect", "100-Continue"),
-            ("content-length", "0"),
-            ("authorization", "Bearer x"),
-        ];
-        let sent = sent(&lines, &SEEN);
-        assert_eq!(sent.len(), 6, "{sent:?}");
-        assert!(sent.contains(&"authorization: Bearer x".into()));
-        assert!(sent.contains(&"x-forwarded-for: 203.0.113.9".into()));
-    }
-
-    #[test]
-    fn cookies_are_one_and_other_repeated_headers_stay() {
-        let lines = [("cookie", "a=1"), ("accept", "x"), ("cookie", "b=2"), ("accept", "y")];
-        let sent = sent(&lines, &SEEN);
-        assert!(sent.contains(&"cookie: a=1; b=2".into()), "{sent:?}");
-        assert!(sent.contains(&"accept: x".into()) && sent.contains(&"accept: y".into()));
-    }
-
-    #[test]
-    fn a_request_that_was_here_before_is_a_loop() {
-        for line in ["track.platform.example", "other; v=1, Track.Platform.example ;a=b"] {
-            let error = outgoing(Method::GET, &[("cdn-loop", line)], &SEEN).err();
-            assert_eq!(error, Some(Refusal::Loop), "{line}");
-        }
-        let sent = sent(&[("cdn-loop", "mytrack.platform.example")], &SEEN);
-        assert!(sent.contains(&"cdn-loop: mytrack.platform.example".into()));
-        assert!(sent.contains(&"cdn-loop: track.platform.example".into()));
-        // Connection cannot take the mark away.
-        let hidden = [("cdn-loop", "track.platform.example"), ("connection", "cdn-loop")];
-        assert_eq!(outgoing(Method::GET, &hidden, &SEEN).err(), Some(Refusal::Loop));
-    }
-
-    #[test]
-    fn what_cannot_be_passed_on_as_it_is_meant() {
-        for (method, line, refusal) in [
-            (Method::TRACE, ("a", "b"), Refusal::Method),
-            (
-                Method::POST,
-                ("transfer-encoding", "gzip, chunked"),
-                Refusal::Status(StatusCode::NOT_IMPLEMENTED),
-            ),
-            (
-                Method::POST,
-                ("expect", "a-miracle"),
-                Refusal::Status(StatusCode::EXPECTATION_FAILED),
-            ),
-            (
-                Method::GET,
-                ("upgrade", "WebSocket"),
-                Refusal::Status(StatusCode::NOT_IMPLEMENTED),
-            ),
-        ] {
-            assert_eq!(outgoing(method, &[line], &SEEN).err(), Some(refusal), "{line:?}");
-        }
-        let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
-        let too_long = Outgoing::new(&head, Some(101), 100, &SEEN).err();
-        assert_eq!(too_long, Some(Refusal::Status(StatusCode::PAYLOAD_TOO_LARGE)));
-    }
-}
+mod tests;

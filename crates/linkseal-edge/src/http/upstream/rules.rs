@@ -1,5 +1,4 @@
-//! Which rule a request falls under: a look-up in memory, made only for what the edge does not
-//! answer itself.
+//! Which rule applies to a request: a look-up in memory, only for what the edge does not answer itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +10,10 @@ use super::metrics::{Counters, Metrics};
 use super::pool::Backend;
 use super::{RuleSettings, UpstreamError};
 
-/// All rules, as one snapshot. The longest prefix wins; a host's own rules go before those for all.
+/// All rules, as one snapshot. A host's own rules come before those for all hosts; the longest prefix wins.
 #[derive(Clone, Default)]
 pub struct Upstreams {
-    /// By host; of each, the longest prefix first.
+    /// By host, the longest prefix first.
     of_host: HashMap<String, Vec<Arc<Rule>>>,
     of_all: Vec<Arc<Rule>>,
 }
@@ -31,8 +30,8 @@ pub(in crate::http) struct Rule {
 }
 
 impl Upstreams {
-    /// Makes them ready. Back ends that `previous` reaches in the same way keep their connections
-    /// and what is known of their health; connections run in `tasks`.
+    /// Back ends with the same [`super::Origin`] in `previous` keep their connections and health. Connections
+    /// run in `tasks`.
     pub fn new(
         rules: Vec<RuleSettings>,
         previous: &Self,
@@ -71,8 +70,7 @@ impl Upstreams {
         Ok(made)
     }
 
-    /// The rule for a path on a domain. `None`: there is none, or the path climbs out of the one
-    /// there is.
+    /// The rule for a path on a domain. `None` if there is none, or if the path climbs out of its prefix.
     pub(in crate::http) fn find(&self, domain: &str, path: &str) -> Option<&Arc<Rule>> {
         let own = self.of_host.get(domain).into_iter().flatten();
         let rule = own.chain(&self.of_all).find(|rule| path.starts_with(&rule.prefix))?;
@@ -84,9 +82,9 @@ impl Upstreams {
     }
 }
 
-/// Whether a path leaves the prefix it starts with once a back end resolves its dot segments. Back
-/// ends differ in what they decode before that and whether they merge slashes, so each way counts:
-/// `%2e`, `%2f`, `%5c` and `\` are read as what they stand for, and empty segments lead nowhere.
+/// Whether a path leaves its prefix once a back end resolves its dot segments. Back ends differ in what
+/// they decode first and whether they merge slashes, so the worst case counts: `%2e`, `%2f`, `%5c` and `\`
+/// are decoded, and empty segments are ignored.
 fn climbs_out(prefix: &str, path: &str) -> bool {
     if !path.contains("..") && !path.contains('%') {
         return false;
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_prefix_wins_and_a_hosts_own_goes_first() {
+    fn the_longest_prefix_wins_and_a_hosts_own_rules_come_first() {
         let all = made(
             vec![
                 rule(None, "/", "http://a:1"),
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_keeps_what_did_not_change() {
+    fn a_reload_keeps_unchanged_back_ends() {
         let first = made(
             vec![rule(None, "/", "http://a:1"), rule(None, "/b", "http://b:1")],
             &Upstreams::default(),

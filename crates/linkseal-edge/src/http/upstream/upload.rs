@@ -1,5 +1,5 @@
-//! A request's body on its way to a back end: counted, never longer than allowed. Its beginning is
-//! read before a place at the back end is taken, the rest is never kept.
+//! A request's body on its way to a back end: counted, and cut at its limit. Its beginning is read before a
+//! place at the back end is taken; the rest is never buffered.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -18,26 +18,25 @@ use tokio::time::Instant;
 
 use super::pool::Yields;
 
-/// Longest time a whole body may take, however steadily it dribbles in.
+/// Longest time for a whole body, however steadily it comes.
 const LONGEST: Duration = Duration::from_secs(300);
-/// What must come of it at least, in bytes a second, after a while in which the client may think.
+/// Least rate of a body in bytes per second, after [`AT_FIRST`].
 const LEAST: u64 = 1024;
 const AT_FIRST: Duration = Duration::from_secs(10);
-/// Bytes of a body of known length that are here before a back end's place is taken for it. One of
-/// unknown length goes on as it comes: its client may wait for an answer in between.
+/// Bytes of a body of known length that are read before a place at the back end is taken. A body of unknown
+/// length is passed on as it comes: its client may wait for an answer in between.
 const READ_FIRST: u64 = 16 * 1024;
 
 /// The body. Trailers are left out: nothing says whether the back end may merge them.
 pub(in crate::http) struct Upload {
-    /// What was read before there was a place for it.
+    /// Read before there was a place for it.
     kept: VecDeque<Bytes>,
-    /// `None`: there is no body.
     body: Option<Incoming>,
     left: u64,
     progress: Arc<Progress>,
 }
 
-/// How far a body is, for anyone who waits for the response.
+/// How far a body is, for the task that waits for the response.
 pub(in crate::http) struct Progress {
     received: AtomicU64,
     state: Mutex<State>,
@@ -51,25 +50,24 @@ struct State {
     since: Instant,
 }
 
-/// What is being waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Phase {
-    /// The back end has to take what there is.
+    /// Waiting for the back end to take what is there.
     ToBackEnd,
-    /// The client has to send more.
+    /// Waiting for the client to send more.
     FromClient,
-    /// All is sent: the response has to come.
+    /// All is sent. Waiting for the response.
     Done,
     /// The body is longer than allowed.
     TooLong,
-    /// The client broke off.
+    /// The client aborted.
     BrokenOff,
 }
 
-/// Why the beginning of a body is not there.
+/// Why the beginning of a body did not come.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::http) enum ReadFirst {
-    #[error("it did not come in time")]
+    #[error("the body did not come in time")]
     Late,
     #[error(transparent)]
     Ended(#[from] UploadError),
@@ -80,7 +78,7 @@ pub(in crate::http) enum ReadFirst {
 pub(in crate::http) enum UploadError {
     #[error("the request's body is longer than upstream.max_body allows")]
     TooLong,
-    #[error("the client broke off: {0}")]
+    #[error("the client aborted: {0}")]
     BrokenOff(hyper::Error),
 }
 
@@ -118,7 +116,7 @@ impl Upload {
         }
     }
 
-    /// Reads all of a short body, or the beginning of a long one. When it fails, the progress says why.
+    /// Reads all of a short body, or the beginning of a long one.
     pub(in crate::http) async fn read_first(&mut self, idle: Duration) -> Result<(), ReadFirst> {
         let Some(length) = self.length() else { return Ok(()) };
         let (mut first, mut read) = (VecDeque::new(), 0);
@@ -140,12 +138,12 @@ impl Upload {
         Ok(())
     }
 
-    /// Whether a part of it has yet to come from the client.
+    /// Whether the client has to send more of it.
     pub(in crate::http) fn is_to_come(&self) -> bool {
         self.body.as_ref().is_some_and(|body| !body.is_end_stream())
     }
 
-    /// Its length. `None`: not known before its end.
+    /// Its length, if it is known.
     pub(in crate::http) fn length(&self) -> Option<u64> {
         self.size_hint().exact()
     }
@@ -167,13 +165,13 @@ impl Progress {
         self.state().phase
     }
 
-    /// Resolves when the place is needed.
+    /// Resolves when the request has to make way.
     pub(in crate::http) async fn displaced(&self) {
         self.displaced.notified().await;
     }
 
-    /// Until when something must have happened. `response`: from the body's end to the response;
-    /// `idle`: between two pieces of the body.
+    /// When there must be progress. `response`: from the end of the body to the response; `idle`: between two
+    /// pieces of the body.
     pub(in crate::http) fn deadline(&self, response: Duration, idle: Duration) -> Instant {
         let State { started, phase, since } = *self.state();
         match phase {
@@ -186,8 +184,7 @@ impl Progress {
         }
     }
 
-    /// The body's own time starts over: a place and a connection had to be had first. What was read
-    /// before earns nothing.
+    /// Restarts the body's time limits: place and connection took time. Bytes read before do not count.
     pub(in crate::http) fn restart(&self) {
         let mut state = self.state();
         (state.started, state.since) = (Instant::now(), Instant::now());
@@ -262,7 +259,7 @@ impl Body for Upload {
         let rest = self.body.as_ref();
         let mut hint = rest.map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let kept = self.kept.iter().map(Bytes::len).sum::<usize>() as u64;
-        // The upper bound first: it may not be less than the lower one.
+        // The upper bound first: it must never be below the lower one.
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper.saturating_add(kept));
         }

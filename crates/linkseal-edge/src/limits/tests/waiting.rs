@@ -37,8 +37,8 @@ async fn where_all_are_busy_a_new_connection_waits_only_a_moment() {
     let started = Instant::now();
     assert!(limits.permit_soon(Listener::Https, ip("192.0.2.9")).await.is_none());
     assert!(started.elapsed() < 3 * PATIENCE);
-    assert!(limits.is_to_be_told());
-    assert!(!limits.is_to_be_told(), "once a minute");
+    assert!(limits.is_warning_due());
+    assert!(!limits.is_warning_due(), "once a minute");
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Which names are admitted, and what is noted of the others.
+//! Which names are admitted, and what is noted about failures.
 
 use super::*;
 
 #[tokio::test]
-async fn a_name_that_is_not_admitted_gets_the_seven_bytes() {
+async fn a_name_that_is_not_admitted_gets_unrecognized_name() {
     let edge = TestEdge::start(Options::default());
     edge.registry.set_loaded();
     let client = edge.client();
@@ -13,7 +13,7 @@ async fn a_name_that_is_not_admitted_gets_the_seven_bytes() {
     );
     assert_eq!(edge.admission.asked(), 1);
 
-    // Names that cannot be served are not asked about.
+    // Admission is not asked about names that cannot be served.
     let hello = client_hello(&client, Some("aaa.bbb.ccc.d"));
     let at = hello.windows(13).position(|w| w == b"aaa.bbb.ccc.d").unwrap();
     for bad in [
@@ -38,7 +38,7 @@ async fn a_name_that_is_not_admitted_gets_the_seven_bytes() {
 }
 
 #[tokio::test]
-async fn what_is_known_but_not_wanted_is_refused_like_what_is_unknown() {
+async fn denied_and_retired_names_are_refused_like_unknown_ones() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |record| record.ssl.reason = Reason::Denied);
     edge.register(B, |record| record.retired = Some(record.created));
@@ -60,7 +60,7 @@ async fn what_is_known_but_not_wanted_is_refused_like_what_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_certificate_held_is_served_whatever_admission_says() {
+async fn a_stored_certificate_is_served_whatever_admission_says() {
     let mut edge = TestEdge::start(Options::default());
     let (held, loadable) = (edge.certificate(A), edge.certificate(B));
     let retired_and_denied = |certificate: &_| {
@@ -90,7 +90,7 @@ async fn a_certificate_held_is_served_whatever_admission_says() {
         .unwrap();
     assert_eq!((told.await.unwrap(), edge.admission.asked()), (0x16, 0));
 
-    // Nothing is held, and no one can say whether anything should be.
+    // No certificate is stored, and admission cannot say whether there should be one.
     let unknown = client_hello(&client, Some("links.c.example"));
     assert_eq!(raw(edge.https, &unknown).await, INTERNAL_ERROR);
     edge.until_counted(HANDSHAKES, "admission_unreachable", 1.0).await;
@@ -143,11 +143,11 @@ async fn a_flood_of_random_names_leaves_nothing_behind() {
 async fn failures_are_noted_for_known_domains_only() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);
-    // A client that trusts no one.
+    // A client whose roots were fixed before B's certificate was made.
     let client = edge.client_with(&[&TLS13], DEFAULT_KX_GROUPS);
-    let mut nobody = client.clone();
-    nobody.alpn_protocols.clear();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(nobody));
+    let mut distrustful = client.clone();
+    distrustful.alpn_protocols.clear();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(distrustful));
     edge.issued(B);
     let to = |name: &'static str| ServerName::try_from(name).unwrap();
     let socket = async || TcpStream::connect(edge.https).await.unwrap();
@@ -163,7 +163,7 @@ async fn failures_are_noted_for_known_domains_only() {
     assert!(failures.error.starts_with("received fatal alert"), "{}", failures.error);
     assert_eq!(edge.failures.of(&name(A)), None);
     assert_eq!(edge.failures.of(&name("links.unknown.example")), None);
-    // No certificate, and none on its way.
+    // No certificate, and none is being issued.
     edge.register("links.none.example", |_| {});
     let (hello, https) = (client_hello(&client, Some("links.none.example")), edge.https);
     let refused = edge.tasks.spawn(async move { raw(https, &hello).await });

@@ -36,7 +36,7 @@ async fn a_certificate_in_memory_is_served_in_every_version_and_protocol() {
 }
 
 #[tokio::test]
-async fn a_name_is_known_in_any_case_and_with_a_trailing_dot() {
+async fn names_are_matched_in_any_case_and_with_a_trailing_dot() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);
     let mut hello = client_hello(&edge.client(), Some("links.a.examplex"));
@@ -51,7 +51,7 @@ async fn a_name_is_known_in_any_case_and_with_a_trailing_dot() {
 }
 
 #[tokio::test]
-async fn the_post_quantum_group_is_taken_when_preferred_and_costs_no_retry_when_not() {
+async fn the_post_quantum_group_is_used_if_preferred_and_costs_no_retry_if_not() {
     let edge = TestEdge::start(Options::default());
     edge.issued(A);
     for (offered, chosen) in [
@@ -87,7 +87,7 @@ async fn without_sni_the_edges_own_certificate_is_served() {
 }
 
 #[tokio::test]
-async fn a_client_that_speaks_no_http_is_told_so() {
+async fn a_client_without_a_common_protocol_gets_an_alert() {
     let edge = TestEdge::start(Options::default());
     edge.issued(A);
     let mut client = edge.client_with(&[&TLS12], DEFAULT_KX_GROUPS);
@@ -99,7 +99,7 @@ async fn a_client_that_speaks_no_http_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_dawdling_client_is_closed_at_the_deadline() {
+async fn a_slow_client_is_closed_at_the_deadline() {
     let edge = TestEdge::start(Options {
         handshake_timeout: SHORT,
         ..Options::default()
@@ -111,14 +111,14 @@ async fn a_dawdling_client_is_closed_at_the_deadline() {
     assert!(raw(edge.https, &hello[..hello.len() / 2]).await.is_empty());
     assert!(started.elapsed() >= 2 * SHORT);
     edge.until_counted(HANDSHAKES, "hello_timeout", 2.0).await;
-    // One that stops after the ClientHello gets what a server says, and then the end.
+    // One that stops after the ClientHello gets the server's flight, then the close.
     assert_eq!(raw(edge.https, &hello).await[0], 0x16);
     edge.until_idle().await;
     edge.until_counted(HANDSHAKES, "handshake_timeout", 1.0).await;
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_told_so() {
+async fn a_client_that_speaks_no_tls_gets_an_answer() {
     let edge = TestEdge::start(Options::default());
     let answer = raw(edge.https, b"GET / HTTP/1.1\r\nHost: links.a.example\r\n\r\n").await;
     assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", answer.escape_ascii());
@@ -127,7 +127,7 @@ async fn what_is_no_tls_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_health_check_that_only_connects_is_no_handshake() {
+async fn a_health_check_that_only_connects_is_not_counted_as_a_handshake() {
     let edge = TestEdge::start(Options::default());
     for _ in 0..3 {
         drop(TcpStream::connect(edge.https).await.unwrap());
@@ -138,7 +138,7 @@ async fn a_health_check_that_only_connects_is_no_handshake() {
 }
 
 #[tokio::test]
-async fn the_stand_in_serves_challenges_only_waits_for_nothing_and_is_not_resumed() {
+async fn the_stand_in_serves_challenges_only_does_not_wait_and_is_not_resumed() {
     let mut edge = TestEdge::start(Options::default());
     let hour = Duration::from_secs(3600);
     let until = edge.clock.now() + hour;
@@ -155,7 +155,7 @@ async fn the_stand_in_serves_challenges_only_waits_for_nothing_and_is_not_resume
         assert_eq!(session.alpn_protocol(), None);
     }
     assert!(edge.requests.try_recv().is_err(), "no certificate is asked for");
-    // Its time is over: as without it.
+    // The stand-in has expired: as without one.
     edge.clock.advance(hour);
     let pending = connect();
     tokio::pin!(pending);

@@ -25,5 +25,5 @@ use crate::testing::{EDGE, Options, PATIENT, TestEdge, certificate_info, client_
 const HANDSHAKES: &str = "linkseal_tls_handshakes_total";
 const A: &str = "links.a.example";
 const B: &str = "links.b.example";
-/// For waits that are to run out.
+/// For waits that should time out.
 const SHORT: Duration = Duration::from_millis(100);

@@ -37,7 +37,7 @@ async fn a_handshake_waits_for_the_certificate_and_the_next_does_not() {
 }
 
 #[tokio::test]
-async fn when_no_certificate_comes_the_client_is_told_internal_error() {
+async fn without_a_certificate_the_client_gets_internal_error() {
     let mut edge = TestEdge::start(Options {
         handshake_wait: SHORT,
         ..Options::default()
@@ -67,7 +67,7 @@ async fn when_no_certificate_comes_the_client_is_told_internal_error() {
 }
 
 #[tokio::test]
-async fn only_so_many_of_one_network_wait_for_one_name() {
+async fn handshakes_of_one_network_that_wait_for_one_name_are_bounded() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |_| {});
     let hello = client_hello(&edge.client(), Some(A));
@@ -86,7 +86,7 @@ async fn only_so_many_of_one_network_wait_for_one_name() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_is_not_waited_for() {
+async fn a_client_that_closes_ends_its_wait() {
     let mut edge = TestEdge::start(Options::default());
     edge.register(A, |_| {});
     let hello = client_hello(&edge.client(), Some(A));
@@ -102,7 +102,7 @@ async fn a_client_that_goes_away_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_is_presented_only_where_no_other_comes() {
+async fn an_expired_certificate_is_presented_only_if_no_other_comes() {
     let mut edge = TestEdge::start(Options::default());
     edge.issued(A);
     edge.clock.advance(Duration::from_secs(3000 * 365 * 86_400));

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_dead_back_end_is_a_page_and_soon_fails_at_once() {
-    // A port that no one listens on, for as long as this is held.
+    // A port that nothing listens on while this is held.
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = held.local_addr().unwrap();
     drop(held);
@@ -16,13 +16,13 @@ async fn a_dead_back_end_is_a_page_and_soon_fails_at_once() {
     }
     let got = edge.method(BOTH[1], CUSTOMER, Method::HEAD, "/x").await;
     assert_eq!((got.status, got.body.len()), (StatusCode::BAD_GATEWAY, 0));
-    // Each request tried twice: the third failure made it fail at once.
+    // Each request tried twice: after the third failure they fail at once.
     assert!(counted(&registry, "down") >= 1, "{}", counted(&registry, "down"));
     assert_eq!(counted(&registry, "down") + counted(&registry, "unreachable"), 3);
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_died_costs_a_reader_nothing() {
+async fn a_dead_pooled_connection_is_not_noticed() {
     // The first connection takes a second request, and closes without answering it.
     let back_end = BackEnd::with(|connection, request| match (connection, request) {
         (0, 1) => Act::Close,
@@ -38,7 +38,7 @@ async fn a_kept_connection_that_died_costs_a_reader_nothing() {
 }
 
 #[tokio::test]
-async fn what_changes_something_is_never_sent_twice() {
+async fn unsafe_requests_are_never_sent_twice() {
     let back_end = BackEnd::with(|_, request| if request == 1 { Act::Close } else { Act::ok() }).await;
     for (method, body) in [(Method::POST, "a=b"), (Method::POST, ""), (Method::DELETE, "")] {
         let edge = edge(rule("/", &back_end.url()));
@@ -63,7 +63,7 @@ async fn a_fresh_connection_that_dies_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn connections_closed_in_order_are_not_used_again() {
+async fn gracefully_closed_connections_are_not_used_again() {
     let back_end = BackEnd::with(|_, _| Act::SayAndClose(OK.to_vec())).await;
     let edge = edge(rule("/", &back_end.url()));
     for _ in 0..5 {
@@ -77,7 +77,7 @@ async fn connections_closed_in_order_are_not_used_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_a_bad_gateway() {
+async fn a_response_that_is_not_http_is_a_bad_gateway() {
     for said in [
         &b"SSH-2.0-OpenSSH\r\n"[..],
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde",
@@ -92,7 +92,7 @@ async fn what_is_no_http_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_leads_back_here_ends() {
+async fn an_upstream_that_points_back_here_is_a_loop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (edge, registry) = edge_with(vec![rule("/", &url)]);
@@ -110,7 +110,7 @@ async fn an_upstream_that_leads_back_here_ends() {
 }
 
 #[tokio::test]
-async fn a_reload_keeps_connections_and_takes_rules_over() {
+async fn a_reload_keeps_connections_and_changes_rules() {
     let back_end = BackEnd::start().await;
     let metrics = UpstreamMetrics::register(&prometheus::Registry::new()).unwrap();
     let first = Upstreams::new(

@@ -1,8 +1,8 @@
-//! Bounds: of bodies, of time, of requests at once.
+//! Limits: of bodies, of time, of concurrent requests.
 
 use super::*;
 
-/// Short enough to wait for, long against what a busy machine needs in between.
+/// Short enough to wait for, but long for a busy machine.
 const SHORT: Duration = Duration::from_millis(300);
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_body_that_is_too_long_is_refused_or_cut() {
 }
 
 #[tokio::test]
-async fn a_back_end_that_says_nothing_is_given_up() {
+async fn a_silent_back_end_times_out() {
     let back_end = BackEnd::with(|_, _| Act::Silence).await;
     let mut brief = rule("/", &back_end.url());
     brief.response_timeout = SHORT;
@@ -65,7 +65,7 @@ async fn a_response_that_stops_in_the_middle_is_cut() {
 }
 
 #[tokio::test]
-async fn a_client_that_stops_in_the_middle_is_let_go() {
+async fn a_client_that_stops_in_the_middle_times_out() {
     let back_end = BackEnd::start().await;
     let mut brief = rule("/", &back_end.url());
     brief.idle_timeout = SHORT;
@@ -76,7 +76,7 @@ async fn a_client_that_stops_in_the_middle_is_let_go() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_at_once_is_told_to_come_again() {
+async fn too_many_concurrent_requests_get_503_with_retry_after() {
     let back_end = BackEnd::with(|_, _| Act::Silence).await;
     let mut narrow = rule("/", &back_end.url());
     narrow.origin.max_concurrent = 1;
@@ -91,7 +91,7 @@ async fn what_is_too_much_at_once_is_told_to_come_again() {
         (StatusCode::SERVICE_UNAVAILABLE, "5")
     );
     assert_eq!(counted(&registry, "busy"), 1);
-    // Anyone who gives up makes room, and is not waited for at the back end either.
+    // A client that gives up frees its place at the back end.
     drop(first);
     let mut second = edge.connect(BOTH[0]);
     second.write_all(head.as_bytes()).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
         |c| {
             c.timeouts = Timeouts {
                 tick,
-                // The client may take its time until it asks.
+                // The client pauses before its request.
                 headers: PATIENT,
                 idle: tick * 6,
                 stall: tick * 9,
@@ -136,7 +136,7 @@ async fn a_long_stream_outlives_the_limits_of_a_quiet_connection() {
     assert_eq!(&edge.get(BOTH[0], CUSTOMER, "/x").await.body[..], b"abcd");
 }
 
-/// An HTTP/2 client that gives its streams no window, and asks whether the edge lives all the time.
+/// An HTTP/2 client that gives its streams no window, but sends pings all the time.
 async fn takes_nothing(edge: &Edge) -> http2::SendRequest<Full<Bytes>> {
     let mut connection = edge.connection(BOTH[1]);
     connection.client = "198.51.100.7:1".parse().unwrap();
@@ -157,7 +157,7 @@ fn get_x() -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-/// A back end whose first answers are longer than what is kept of them; so many of them.
+/// A back end whose first `of` answers are longer than the buffer.
 async fn long_answers(of: usize) -> BackEnd {
     let long = [
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 4 << 20).into_bytes(),
@@ -167,7 +167,7 @@ async fn long_answers(of: usize) -> BackEnd {
     BackEnd::with(move |number, _| if number < of { Act::Say(long.clone()) } else { Act::ok() }).await
 }
 
-/// A client that asks for a long answer and takes its beginning only.
+/// A client that requests a long answer and reads only its beginning.
 async fn reads_slowly(edge: &Edge, client: &str) -> DuplexStream {
     let mut io = begun(edge, client, &format!("GET /x HTTP/1.1\r\nHost: {CUSTOMER}\r\n\r\n")).await;
     let mut answer = [0; 12];
@@ -220,7 +220,7 @@ async fn the_only_long_answer_of_a_network_is_not_cut_for_another() {
     }
 }
 
-/// Asks until the answer is 200, and tells how long that took.
+/// Repeats a request until the answer is 200, and returns how long that took.
 async fn until_served(edge: &Edge) -> Duration {
     let started = std::time::Instant::now();
     while edge.get(BOTH[0], CUSTOMER, "/x").await.status != StatusCode::OK {
@@ -231,7 +231,7 @@ async fn until_served(edge: &Edge) -> Duration {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_holds_no_place_at_the_back_end() {
+async fn an_unread_answer_holds_no_place_at_the_back_end() {
     let back_end = BackEnd::start().await;
     let mut narrow = rule("/", &back_end.url());
     narrow.origin.max_concurrent = 2;
@@ -249,14 +249,14 @@ async fn an_answer_that_is_not_taken_holds_no_place_at_the_back_end() {
         };
         held.push((n, answer));
     }
-    // Else they would be held for as long as idle_timeout.
+    // Otherwise they would be held for idle_timeout.
     let took = until_served(&edge).await;
     assert!(took < PATIENT / 2, "{took:?}");
     assert_eq!(back_end.connections(), 1, "its connection is given back too");
 }
 
 #[tokio::test]
-async fn who_takes_nothing_of_a_long_answer_is_given_up_whatever_else_moves() {
+async fn a_client_that_reads_nothing_of_a_long_answer_is_dropped_whatever_else_it_sends() {
     let back_end = long_answers(1).await;
     let mut narrow = rule("/", &back_end.url());
     narrow.origin.max_concurrent = 1;
@@ -287,13 +287,13 @@ async fn a_network_has_its_share_of_a_back_end_and_no_more() {
         held.push(io);
     }
     until(|| back_end.requests().len() == 2).await;
-    // One that had to wait its turn would be refused in the end.
+    // A request that had to wait for its turn would be refused in the end.
     assert_eq!(edge.get(BOTH[1], CUSTOMER, "/x").await.status, StatusCode::OK);
     assert_eq!(back_end.requests().len(), 3, "the others of that network wait");
 }
 
 #[tokio::test]
-async fn a_body_that_dribbles_in_is_not_waited_for_as_long_as_it_likes() {
+async fn a_slow_body_times_out() {
     let back_end = BackEnd::start().await;
     let mut brief = rule("/", &back_end.url());
     brief.idle_timeout = SHORT;
@@ -303,7 +303,7 @@ async fn a_body_that_dribbles_in_is_not_waited_for_as_long_as_it_likes() {
     io.write_all(head.as_bytes()).await.unwrap();
     let (mut from, mut to) = tokio::io::split(io);
     let dribble = async {
-        // Each byte comes well within idle_timeout of the last.
+        // Each byte comes well within idle_timeout.
         while to.write_all(b"x").await.is_ok() {
             tokio::time::sleep(SHORT / 10).await;
         }
@@ -328,7 +328,7 @@ async fn begun(edge: &Edge, client: &str, bytes: &str) -> DuplexStream {
 }
 
 #[tokio::test]
-async fn while_only_the_client_is_waited_for_no_place_is_held() {
+async fn a_request_that_waits_for_its_body_holds_no_place() {
     let back_end = BackEnd::start().await;
     let mut narrow = rule("/", &back_end.url());
     narrow.origin.max_concurrent = 2;
@@ -341,7 +341,7 @@ async fn while_only_the_client_is_waited_for_no_place_is_held() {
     until(|| edge.context.bodies.taken() == 4).await;
     assert_eq!(edge.get(BOTH[1], CUSTOMER, "/x").await.status, StatusCode::OK);
     assert_eq!(back_end.requests().len(), 1);
-    // The rest of one comes, and it is passed on whole.
+    // The rest of one body comes, and it is passed on.
     held[0].write_all(b"123456789").await.unwrap();
     let mut answer = [0; 12];
     tokio::time::timeout(PATIENT, held[0].read_exact(&mut answer))
@@ -353,7 +353,7 @@ async fn while_only_the_client_is_waited_for_no_place_is_held() {
     assert_eq!(edge.context.bodies.taken(), 3);
 }
 
-/// One who has bodies waiting himself does not have another's cut.
+/// A network with as many waiting bodies does not cut another's.
 #[tokio::test]
 async fn a_body_makes_no_way_for_a_network_that_has_as_many() {
     let back_end = BackEnd::start().await;
@@ -393,7 +393,7 @@ async fn a_body_whose_client_is_slow_makes_way_for_another_network() {
     ];
     until(|| back_end.connections() == 2).await;
     for _ in 0..2 {
-        // Until the edge has noticed that their clients are waited for.
+        // Until the edge has noticed that it waits for their clients.
         until_served(&edge).await;
     }
     let mut answers = Vec::new();

@@ -1,4 +1,4 @@
-//! Upstream rules, against back ends that keep every byte they get.
+//! Upstream rules, against back ends that record every byte they get.
 
 mod failures;
 mod limits;
@@ -14,20 +14,18 @@ use tokio::net::{TcpListener, TcpStream};
 use super::super::upstream::{Http2, Metrics as UpstreamMetrics, Origin, RuleSettings, Upstreams};
 use super::*;
 
-/// Longer than anything takes that goes well, however busy the machine.
+/// Longer than anything should take, however busy the machine.
 const PATIENT: Duration = Duration::from_secs(30);
-/// A response that says nothing.
+/// An empty response.
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// What a back end does with a request.
 enum Act {
-    /// Answers.
     Say(Vec<u8>),
     /// Answers and closes.
     SayAndClose(Vec<u8>),
-    /// Closes without a word.
+    /// Closes without an answer.
     Close,
-    /// Is silent.
     Silence,
 }
 
@@ -40,7 +38,7 @@ impl Act {
 /// A back end on loopback.
 struct BackEnd {
     address: SocketAddr,
-    /// What came, a list of requests per connection.
+    /// The requests received, per connection.
     seen: Arc<Mutex<Vec<Vec<Vec<u8>>>>>,
 }
 
@@ -50,7 +48,7 @@ impl BackEnd {
         Self::with(|_, _| Act::ok()).await
     }
 
-    /// One that does what is said, by the number of the connection and of the request on it.
+    /// One that acts by the number of the connection and of the request on it.
     async fn with(act: impl Fn(usize, usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -78,7 +76,7 @@ impl BackEnd {
         self.seen.lock().unwrap().len()
     }
 
-    /// All requests, as they came.
+    /// All requests received.
     fn requests(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         seen.iter()
@@ -118,7 +116,7 @@ async fn answer(
     }
 }
 
-/// The length of the first request in a buffer, read as strictly as any server does. `None`: it is not whole.
+/// The length of the first request in a buffer, read as strictly as by any server. `None` if it is incomplete.
 fn whole(buffer: &[u8]) -> Option<usize> {
     let head = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! What is passed on, and how it looks on the other side.
+//! What is passed on, and how the back end sees it.
 
 use linkseal_domain::links::Kill;
 use linkseal_link::KillKind;
@@ -6,7 +6,7 @@ use linkseal_link::KillKind;
 use super::*;
 
 #[tokio::test]
-async fn the_back_end_sees_path_host_and_client_as_they_are() {
+async fn the_back_end_sees_path_host_and_client() {
     for via in BOTH {
         let back_end = BackEnd::start().await;
         let metrics = UpstreamMetrics::register(&prometheus::Registry::new()).unwrap();
@@ -47,7 +47,7 @@ async fn the_back_end_sees_path_host_and_client_as_they_are() {
 }
 
 #[tokio::test]
-async fn the_port_a_client_writes_is_not_passed_on() {
+async fn the_clients_port_is_not_passed_on() {
     for via in BOTH {
         let back_end = BackEnd::start().await;
         let edge = edge(rule("/", &back_end.url()));
@@ -68,7 +68,7 @@ async fn the_port_a_client_writes_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn every_method_goes_on_with_its_body() {
+async fn every_method_is_passed_on_with_its_body() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
     for via in BOTH {
@@ -93,12 +93,12 @@ async fn every_method_goes_on_with_its_body() {
         assert_eq!(got.status, StatusCode::METHOD_NOT_ALLOWED);
         assert!(got.header(ALLOW).contains("PATCH"));
     }
-    // This back end sends a body even after HEAD: nothing more is believed on that connection.
+    // This back end sends a body even after HEAD: its connection is not used again.
     assert!(back_end.connections() <= 3, "{}", back_end.connections());
 }
 
 #[tokio::test]
-async fn only_what_the_edge_does_not_answer_itself_goes_on() {
+async fn only_what_the_edge_does_not_answer_itself_is_passed_on() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
     redirects::store(&edge, &[]);
@@ -154,14 +154,14 @@ async fn only_what_the_edge_does_not_answer_itself_goes_on() {
             "{method} {path}: {seen}"
         );
     }
-    // A good token for another tenant's domain is no good token here.
+    // Another tenant's token is not valid on this domain.
     edge.get(BOTH[0], CUSTOMER, &click("other", "https://example.com/"))
         .await;
     assert!(back_end.requests().pop().unwrap().starts_with("GET /c/"));
 }
 
 #[tokio::test]
-async fn without_a_rule_that_matches_all_is_as_before() {
+async fn without_a_matching_rule_the_edge_answers() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/track/", &back_end.url()));
     redirects::store(&edge, &[]);
@@ -231,7 +231,7 @@ async fn a_back_end_learns_that_a_cdn_took_a_request_over_https() {
 }
 
 #[tokio::test]
-async fn what_the_response_says_about_its_connection_stays_there() {
+async fn hop_by_hop_headers_of_a_response_are_removed() {
     let said = b"HTTP/1.1 203 Odd\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nAlt-Svc: h3=\":443\"\r\n\
                  Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nServer: old\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n";
     let back_end = BackEnd::with(|_, _| Act::Say(said.to_vec())).await;
@@ -249,7 +249,7 @@ async fn what_the_response_says_about_its_connection_stays_there() {
 }
 
 #[tokio::test]
-async fn the_length_a_head_response_says_is_kept() {
+async fn the_length_of_a_head_response_is_kept() {
     let said = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n";
     let back_end = BackEnd::with(|_, _| Act::Say(said.to_vec())).await;
     let edge = edge(rule("/", &back_end.url()));
@@ -300,7 +300,7 @@ async fn bodies_stream_both_ways() {
 
 #[tokio::test]
 async fn a_slow_client_slows_the_back_end() {
-    // Far more than all buffers on the way hold.
+    // Far more than all buffers in between hold.
     const MUCH: usize = 64 << 20;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -343,7 +343,7 @@ async fn a_slow_client_slows_the_back_end() {
 }
 
 #[tokio::test]
-async fn an_event_when_the_rule_says_so() {
+async fn events_are_written_if_the_rule_says_so() {
     let back_end = BackEnd::start().await;
     let mut quiet = rule("/quiet/", &back_end.url());
     quiet.events = false;
@@ -366,7 +366,7 @@ async fn an_event_when_the_rule_says_so() {
 }
 
 #[tokio::test]
-async fn a_back_ends_redirect_is_held_by_kill_switches_too() {
+async fn kill_switches_apply_to_a_back_ends_redirect() {
     let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: ";
     for (location, killed) in [
         ("https://login.evil.example/", true),

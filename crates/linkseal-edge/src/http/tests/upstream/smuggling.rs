@@ -1,11 +1,11 @@
-//! Whatever a client sends: what goes on is one request, and means one thing.
+//! Whatever a client sends, the back end gets one unambiguous request.
 
 use super::*;
 
-/// What must never be seen as a request of its own.
+/// Must never be seen as a request of its own.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: links.customer.example\r\n\r\n";
 
-/// What became of bytes that try it on.
+/// The result of an attempt.
 #[derive(Debug, PartialEq)]
 enum Fate {
     /// Passed on, with this body, as one request.
@@ -15,7 +15,7 @@ enum Fate {
 }
 
 #[tokio::test]
-async fn what_goes_on_is_written_anew() {
+async fn requests_are_rewritten() {
     use Fate::{As, Refused};
     let host = "Host: links.customer.example\r\n";
     for (what, bytes, fate) in [
@@ -203,7 +203,7 @@ async fn what_goes_on_is_written_anew() {
                 for gone in ["upgrade", "http2-settings", "trailer", "1.2.3.4", "evil.example"] {
                     assert!(!head.contains(gone), "{what}: {head}");
                 }
-                // What few back ends read must not be the next request to one that does not.
+                // A body that few back ends read must not become the next request.
                 assert_eq!(
                     head.contains("connection: close"),
                     what == "a body on GET",
@@ -215,7 +215,7 @@ async fn what_goes_on_is_written_anew() {
 }
 
 #[tokio::test]
-async fn http2_cannot_bring_in_what_http1_would_read_otherwise() {
+async fn http2_cannot_smuggle_what_http1_reads_differently() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
     // Cookies in pieces become one; a body without a length becomes chunked.
@@ -248,12 +248,12 @@ async fn upgrades_are_not_passed_on() {
         format!("GET /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n");
     assert!(raw(&edge, ask.as_bytes()).await.starts_with("HTTP/1.1 501 "));
     assert_eq!(back_end.connections(), 0);
-    // A back end that switches without being asked to.
+    // A back end that switches protocols unasked.
     assert_eq!(edge.get(BOTH[0], CUSTOMER, "/x").await.status, StatusCode::BAD_GATEWAY);
 }
 
 #[tokio::test]
-async fn an_expectation_is_met_when_the_back_end_is_there() {
+async fn an_expectation_is_met_once_there_is_a_back_end() {
     let back_end = BackEnd::start().await;
     let edge = edge(rule("/", &back_end.url()));
     let mut io = edge.connect(BOTH[0]);
@@ -269,7 +269,7 @@ async fn an_expectation_is_met_when_the_back_end_is_there() {
         assert!(io.read_buf(&mut answer).await.unwrap() > 0);
     }
     assert!(!back_end.requests()[0].contains("expect"));
-    // One that is too long is not even asked for.
+    // A body that is too long is not requested.
     let head =
         format!("POST /x HTTP/1.1\r\nHost: {CUSTOMER}\r\nExpect: 100-continue\r\nContent-Length: 300000\r\n\r\n");
     assert!(raw(&edge, head.as_bytes()).await.starts_with("HTTP/1.1 413 "));

@@ -4,10 +4,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 
-/// What came over HTTP/2 or 1.1: version, authority or Host, path.
+/// Requests received: version, authority or Host, path.
 type Seen = Arc<Mutex<Vec<(http::Version, String, String)>>>;
 
-/// TLS with a certificate of its own for a name.
+/// TLS with a self-signed certificate for a name.
 fn certified(name: &str) -> (rustls::ServerConfig, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
@@ -21,7 +21,7 @@ fn certified(name: &str) -> (rustls::ServerConfig, CertificateDer<'static>) {
     (config, made.cert.der().clone())
 }
 
-/// A back end that speaks what hyper speaks. `tls`: the name in its certificate, and its ALPN.
+/// A back end on hyper. `tls`: the name in its certificate, and its ALPN.
 async fn back_end(tls: Option<(&str, &[u8])>) -> (SocketAddr, Seen, Vec<CertificateDer<'static>>, Arc<AtomicU32>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -114,7 +114,7 @@ async fn http2_without_tls_where_it_is_known() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_or_anothers_is_refused() {
+async fn an_untrusted_or_wrong_certificate_is_refused() {
     let (address, seen, trust, _) = back_end(Some(("localhost", b"http/1.1"))).await;
     let (other, other_seen, other_trust, _) = back_end(Some(("other.example", b"http/1.1"))).await;
     let to = |address: SocketAddr| format!("https://localhost:{}", address.port());
@@ -123,7 +123,7 @@ async fn a_certificate_that_is_not_trusted_or_anothers_is_refused() {
         (address, Vec::new()),
         // Another CA.
         (address, other_trust.clone()),
-        // A name that is not asked for.
+        // A certificate for another name.
         (other, other_trust),
     ] {
         let mut rule = rule("/", &to(address));
@@ -139,7 +139,7 @@ async fn a_certificate_that_is_not_trusted_or_anothers_is_refused() {
 }
 
 #[tokio::test]
-async fn a_back_end_that_speaks_http2_no_more_gets_its_connections_in_parallel_again() {
+async fn a_back_end_that_stops_speaking_http2_gets_parallel_connections_again() {
     const TOGETHER: usize = 3;
     let (config, certificate) = certified("localhost");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -151,7 +151,7 @@ async fn a_back_end_that_speaks_http2_no_more_gets_its_connections_in_parallel_a
     let (seen, over) = (Seen::default(), [(); 2].map(|()| CancellationToken::new()));
     let (all, ends) = (Arc::clone(&seen), over.clone());
     Tasks::new().spawn(async move {
-        // All but the first two connections are only made together.
+        // All but the first two connections are made together.
         let together = Arc::new(tokio::sync::Barrier::new(TOGETHER));
         for number in 0usize.. {
             let Ok((socket, _)) = listener.accept().await else {
