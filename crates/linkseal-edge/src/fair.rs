@@ -36,7 +36,7 @@ struct State {
 
 /// A place; given back when dropped.
 #[derive(Debug)]
-pub struct FairPlace {
+pub(crate) struct FairPlace {
     inner: Arc<Inner>,
     network: IpAddr,
     number: u64,
@@ -54,7 +54,7 @@ impl FairRoom {
 
     /// A place. `None` if the client's network has its share, or if the room is full and no network has
     /// more places than this one.
-    pub fn try_enter(&self, client: IpAddr) -> Option<FairPlace> {
+    pub(crate) fn try_enter(&self, client: IpAddr) -> Option<FairPlace> {
         let network = network(client);
         let mut state = self.inner.lock();
         let own = state.networks.get(&network).map_or(0, BTreeMap::len);
@@ -74,14 +74,14 @@ impl FairRoom {
         })
     }
 
-    pub fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.inner.lock().taken
     }
 }
 
 impl FairPlace {
     /// Resolves when the place goes to a network with fewer.
-    pub async fn taken_away(&self) {
+    pub(crate) async fn taken_away(&self) {
         self.taken_away.notified().await;
     }
 }

@@ -52,7 +52,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn is_h2(&self) -> bool {
+    pub(crate) fn is_h2(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.h2)
     }
 }

@@ -29,7 +29,7 @@ pub struct Presence {
 
 impl Presence {
     /// `brief`: the connection holds a place of the reserve, for one request.
-    pub fn new(client: IpAddr, brief: bool) -> Self {
+    pub(crate) fn new(client: IpAddr, brief: bool) -> Self {
         Self {
             client,
             brief,
@@ -41,12 +41,12 @@ impl Presence {
         }
     }
 
-    pub fn client(&self) -> IpAddr {
+    pub(crate) fn client(&self) -> IpAddr {
         self.client
     }
 
     /// Whether it gets one request and little time.
-    pub fn is_brief(&self) -> bool {
+    pub(crate) fn is_brief(&self) -> bool {
         self.brief
     }
 
@@ -70,7 +70,7 @@ impl Presence {
     }
 
     /// How long it has been idle. `None` if it is busy or was told to make way.
-    pub fn idle(&self) -> Option<Duration> {
+    pub(crate) fn idle(&self) -> Option<Duration> {
         if self.is_busy() || self.evicted.load(Ordering::Relaxed) {
             return None;
         }
@@ -81,7 +81,7 @@ impl Presence {
     }
 
     /// Tells it to make way once it is idle.
-    pub fn evict(&self) {
+    pub(crate) fn evict(&self) {
         self.evicted.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -108,7 +108,7 @@ impl Presence {
     }
 
     /// Resolves when it is told to make way. For one task at a time: the one that serves the connection.
-    pub async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         let mut registered = false;
         poll_fn(|cx| {
             if !registered {

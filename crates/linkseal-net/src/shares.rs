@@ -72,7 +72,7 @@ impl Turns {
     }
 
     /// A turn, without waiting.
-    pub fn try_take(&self, client: IpAddr) -> Option<Turn> {
+    fn try_take(&self, client: IpAddr) -> Option<Turn> {
         let (mut turn, turns) = self.enter(client);
         turn.hold(turns.try_acquire_owned().ok()?);
         Some(turn)

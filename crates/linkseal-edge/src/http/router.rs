@@ -114,7 +114,7 @@ impl<T> Route<T> {
     }
 
     /// The methods it answers, for the `Allow` header. `None`: any.
-    pub fn allow(&self) -> Option<&'static str> {
+    pub(super) fn allow(&self) -> Option<&'static str> {
         match self {
             Self::Other => None,
             Self::Unsubscribe { .. } => Some("GET, HEAD, POST"),
@@ -123,7 +123,7 @@ impl<T> Route<T> {
     }
 
     /// Whether it answers a method.
-    pub fn allows(&self, method: &Method) -> bool {
+    pub(super) fn allows(&self, method: &Method) -> bool {
         match self {
             Self::Other => true,
             Self::Unsubscribe { .. } if method == Method::POST => true,
@@ -142,7 +142,7 @@ impl<T> Route<T> {
     }
 
     /// The label in metrics and logs.
-    pub fn label(&self) -> RouteLabel {
+    pub(super) fn label(&self) -> RouteLabel {
         match self {
             Self::Challenge { .. } => RouteLabel::Challenge,
             Self::Open { .. } => RouteLabel::Open,
@@ -162,7 +162,7 @@ impl<T> Route<T> {
 
 /// Routes as metrics and logs label them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteLabel {
+pub(super) enum RouteLabel {
     Challenge,
     Open,
     Click,
@@ -183,7 +183,7 @@ pub enum RouteLabel {
 
 impl RouteLabel {
     /// All labels, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Challenge,
         Self::Open,
         Self::Click,
@@ -197,7 +197,7 @@ impl RouteLabel {
         Self::Other,
     ];
 
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Challenge => "challenge",
             Self::Open => "open",

@@ -62,7 +62,7 @@ impl Bounds {
 
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LimitReached {
+pub(crate) enum LimitReached {
     #[error("max_connections is reached")]
     All,
     #[error("too many connections from one address")]

@@ -20,10 +20,11 @@ use dashmap::DashMap;
 use linkseal_net::shares::Room;
 use tokio::sync::Notify;
 
-pub use self::bounds::{Bounds, LimitReached};
+pub use self::bounds::Bounds;
+pub(crate) use self::bounds::LimitReached;
 use self::counts::{Counts, more};
 use self::displace::Holders;
-pub use self::permit::{Newcomer, Permit};
+pub(crate) use self::permit::{Newcomer, Permit};
 use super::Listener;
 use super::fair::FairRoom;
 
@@ -46,7 +47,8 @@ impl Limits {
     }
 
     /// At most `max` connections, and `max_per_address` from one address.
-    pub fn with_address_limit(max: usize, max_per_address: usize) -> Self {
+    #[cfg(test)]
+    pub(crate) fn with_address_limit(max: usize, max_per_address: usize) -> Self {
         Self::with(Bounds {
             max,
             per_address: max_per_address,
@@ -87,7 +89,7 @@ impl Limits {
     }
 
     /// A permit for one more connection; it is counted for its client later ([`Permit::count_for`]).
-    pub fn permit(&self, listener: Listener) -> Result<Permit, LimitReached> {
+    pub(crate) fn permit(&self, listener: Listener) -> Result<Permit, LimitReached> {
         let bounds = self.inner.bounds();
         if more(&self.inner.open, bounds.ordinary().max) {
             return Ok(self.permit_of(listener, false));
@@ -104,7 +106,7 @@ impl Limits {
 
     /// A place among the connections that wait for room. `None` if too many wait. `peer` is `None` for a
     /// balancer, whose client is not known yet.
-    pub fn newcomer(&self, peer: Option<IpAddr>) -> Option<Newcomer> {
+    pub(crate) fn newcomer(&self, peer: Option<IpAddr>) -> Option<Newcomer> {
         let Some(from) = peer else {
             return self.inner.unnamed.try_enter_unnamed().map(Newcomer::Unnamed);
         };
@@ -116,7 +118,7 @@ impl Limits {
     }
 
     /// As [`Limits::permit`], once another connection makes way for one of `peer`.
-    pub async fn permit_soon(&self, listener: Listener, peer: IpAddr) -> Option<Permit> {
+    pub(crate) async fn permit_soon(&self, listener: Listener, peer: IpAddr) -> Option<Permit> {
         let take = |beyond: bool| {
             if beyond {
                 self.inner.open.fetch_add(1, Ordering::Relaxed);
@@ -128,12 +130,12 @@ impl Limits {
     }
 
     /// Whether a warning about a reached limit is due. Marks it as logged.
-    pub fn is_warning_due(&self) -> bool {
+    pub(crate) fn is_warning_due(&self) -> bool {
         self.inner.is_due(&self.inner.warned, WARN_EVERY)
     }
 
     /// Open connections in percent of the bound. From 90 on, idle clients are given less time.
-    pub fn fullness(&self) -> u8 {
+    pub(crate) fn fullness(&self) -> u8 {
         let (open, max) = (self.open(), self.inner.bounds().max.max(1));
         u8::try_from(open.saturating_mul(100) / max).unwrap_or(u8::MAX)
     }
@@ -148,7 +150,8 @@ impl Limits {
         self.inner.holders.each(crate::presence::Presence::begins);
     }
 
-    pub fn addresses(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn addresses(&self) -> usize {
         self.inner.owners.iter().filter(|o| !o.key().is_network).count()
     }
 }

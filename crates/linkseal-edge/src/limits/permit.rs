@@ -14,7 +14,7 @@ use crate::presence::Presence;
 
 /// The right to hold one connection; given back when dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     inner: Arc<Counts>,
     listener: Listener,
     brief: bool,
@@ -24,16 +24,16 @@ pub struct Permit {
 
 /// A place among the connections that wait for room; given back when dropped.
 #[derive(Debug)]
-pub enum Newcomer {
+pub(crate) enum Newcomer {
     /// Of a known client. It may go to another network when the room is full.
     Named(FairPlace),
     /// Of a client that its balancer has not named yet.
-    Unnamed(Entered),
+    Unnamed(#[expect(dead_code, reason = "held until it is dropped")] Entered),
 }
 
 impl Newcomer {
     /// Waits for `room`, or until the place goes to another network: then the default.
-    pub async fn unless_taken_away<T: Default>(&self, room: impl Future<Output = T>) -> T {
+    pub(crate) async fn unless_taken_away<T: Default>(&self, room: impl Future<Output = T>) -> T {
         match self {
             Self::Unnamed(_) => room.await,
             Self::Named(place) => tokio::select! {
@@ -57,7 +57,7 @@ impl Permit {
 
     /// Counts the connection for its client, once that is known. On port 80 a client that has its share
     /// gets a place of the reserve.
-    pub fn count_for(&mut self, from: IpAddr) -> Result<(), LimitReached> {
+    pub(crate) fn count_for(&mut self, from: IpAddr) -> Result<(), LimitReached> {
         let counted = self.inner.count(from, self.brief);
         if counted.is_err() && self.listener == Listener::Http && !self.brief {
             let reserve = self.inner.bounds().reserve();
@@ -77,7 +77,7 @@ impl Permit {
     }
 
     /// As [`Permit::count_for`], once another connection of that client or network makes way.
-    pub async fn count_for_soon(&mut self, from: IpAddr, limit: LimitReached) -> bool {
+    pub(crate) async fn count_for_soon(&mut self, from: IpAddr, limit: LimitReached) -> bool {
         let inner = Arc::clone(&self.inner);
         let take = |beyond: bool| {
             if !beyond {
@@ -95,7 +95,7 @@ impl Permit {
     }
 
     /// `None` until the connection is counted.
-    pub fn presence(&self) -> Option<&Arc<Presence>> {
+    pub(crate) fn presence(&self) -> Option<&Arc<Presence>> {
         self.counted.as_ref().map(|(_, presence)| presence)
     }
 

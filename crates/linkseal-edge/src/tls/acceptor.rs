@@ -39,7 +39,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An established session. Boxed: a kilobyte that every future it passes through would otherwise hold, for
 /// the life of the connection.
-pub type TlsIo = Box<TlsStream<TcpStream>>;
+pub(crate) type TlsIo = Box<TlsStream<TcpStream>>;
 
 /// What the acceptor reads from and writes to.
 pub struct Parts {
@@ -106,12 +106,13 @@ impl Acceptor {
         self.settings.store(Arc::new(settings));
     }
 
-    pub fn names_waited_for(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn names_waited_for(&self) -> usize {
         self.waiting.names()
     }
 
     /// Makes a session, or sends an alert and closes.
-    pub async fn accept(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
+    pub(crate) async fn accept(&self, io: TcpStream, client: IpAddr) -> Result<(TlsIo, TlsInfo), Refusal> {
         let started = Instant::now();
         let outcome = self.handshake(io, client).await;
         match &outcome {

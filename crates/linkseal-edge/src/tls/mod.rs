@@ -14,5 +14,3 @@ mod stand_in;
 #[cfg(test)]
 mod tests;
 mod waiting;
-
-pub use refusal::Refusal;

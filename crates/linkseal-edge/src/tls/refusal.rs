@@ -10,7 +10,7 @@ use super::hello::HelloError;
 
 /// Why there is no session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     #[error("the client closed during the handshake")]
     Gone,
     #[error("no complete ClientHello came in time")]
@@ -59,7 +59,7 @@ impl Refusal {
         "handshake_failed",
     ];
 
-    pub fn fault(self) -> Fault {
+    pub(crate) fn fault(self) -> Fault {
         match self {
             Self::NoCertificate | Self::CertificateTimeout => Fault::CustomerDns,
             Self::AdmissionUnreachable => Fault::Upstream,

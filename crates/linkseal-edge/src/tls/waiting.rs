@@ -51,6 +51,7 @@ impl Waiting {
     }
 
     /// How many names handshakes wait for.
+    #[cfg(test)]
     pub(super) fn names(&self) -> usize {
         self.names.len()
     }

@@ -79,10 +79,10 @@ async fn attempt(
     };
     read_first(session, rule, &mut upload).await?;
     let client = session.connection.client.ip();
-    let place = rule.backend.place(client).await.ok_or(Failure::Busy)?;
+    let place = rule.backend.places.take(client).await.ok_or(Failure::Busy)?;
     let uploading = upload
         .is_to_come()
-        .then(|| rule.backend.yields(client, Arc::<Progress>::clone(&progress)));
+        .then(|| rule.backend.places.yields(client, Arc::<Progress>::clone(&progress)));
     let (response, link) = exchange(rule, &outgoing, upload, &progress).await?;
     drop(uploading);
     let (answered, body) = response.into_parts();

@@ -13,8 +13,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::pipe::{Lost, Pace, Pipe};
-use super::pool::{Backend, Link, Place};
+use super::pipe::{DownloadError, Lost, Pace, Pipe};
+use super::places::Place;
+use super::pool::{Backend, Link};
 use crate::http::activity::{Activity, BackendWait, StreamingBody};
 
 /// The body of a response.
@@ -25,17 +26,6 @@ pub(in crate::http) struct Download {
     /// Set while the reader waits for the back end.
     waiting: Option<BackendWait>,
     activity: Arc<Activity>,
-}
-
-/// Why a body ends early. The client's connection is cut, so that the body does not look complete.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::http) enum DownloadError {
-    #[error("the back end broke off: {0}")]
-    BrokenOff(#[from] hyper::Error),
-    #[error("the back end was silent for {0:?}")]
-    Silent(Duration),
-    #[error("the client read almost nothing for upstream.idle_timeout")]
-    Stuck,
 }
 
 /// A body that comes from a back end, and what is held for it.
@@ -74,7 +64,7 @@ impl Source {
     /// Reads the body to its end, no further ahead of the client than the pipe allows.
     async fn fill(mut self, pipe: Arc<Pipe>) {
         let mut pace = Pace::new(self.idle);
-        let yielding = self.backend.yields(self.place.client, Arc::<Pipe>::clone(&pipe));
+        let yielding = self.backend.places.yields(self.place.client, Arc::<Pipe>::clone(&pipe));
         let end = loop {
             match pipe.room(&mut pace).await {
                 Ok(()) => {}

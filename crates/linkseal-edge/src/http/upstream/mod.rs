@@ -4,7 +4,7 @@
 //! that matches ([`Upstreams`], `rules`). What goes out is rewritten from the parsed request
 //! (`request`): one length, no header that is for one connection only, and no statement of the client
 //! about itself. Bodies stream both ways (`upload`, `download`, `pipe`), over pooled connections
-//! (`pool`, `connect`) while the back end is healthy (`health`). `super::forward` puts it together.
+//! (`pool`, `connect`; `places` bounds them) while the back end is healthy (`health`). `super::forward` puts it together.
 //!
 //! Left out on purpose: protocol upgrades (a WebSocket handshake is answered with 501, other
 //! upgrades are ignored, as RFC 9110 §7.8 allows), TRACE, trailers.
@@ -14,6 +14,7 @@ pub(super) mod download;
 mod health;
 pub(super) mod metrics;
 mod pipe;
+mod places;
 pub(super) mod pool;
 pub(super) mod request;
 pub(super) mod rules;
@@ -24,8 +25,9 @@ use std::time::Duration;
 use http::Uri;
 use rustls::pki_types::CertificateDer;
 
-pub(super) use download::{Download, DownloadError};
+pub(super) use download::Download;
 pub use metrics::Metrics;
+pub(super) use pipe::DownloadError;
 pub(super) use rules::Rule;
 pub use rules::Upstreams;
 

@@ -11,8 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::download::DownloadError;
-use super::pool::Yields;
+use super::places::Yields;
 use crate::http::activity::StreamingBody;
 
 /// Bytes buffered before the back end has to wait: small answers fit.
@@ -45,6 +44,17 @@ struct State {
     displaced: bool,
     /// Marks the client's connection as busy.
     ongoing: Option<StreamingBody>,
+}
+
+/// Why a body ends early. The client's connection is cut, so that the body does not look complete.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::http) enum DownloadError {
+    #[error("the back end broke off: {0}")]
+    BrokenOff(#[from] hyper::Error),
+    #[error("the back end was silent for {0:?}")]
+    Silent(Duration),
+    #[error("the client read almost nothing for upstream.idle_timeout")]
+    Stuck,
 }
 
 /// The client is no longer served.

@@ -1,8 +1,5 @@
-//! The connections to one back end, and the places that requests hold at it.
+//! The connections to one back end: made when they are needed, kept for the next request.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,15 +10,12 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use linkseal_base::shutdown::Tasks;
 use linkseal_net::shares::Room;
-use linkseal_net::shares::Turn;
-use linkseal_net::shares::Turns;
-use linkseal_net::shares::network;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::connect::{ConnectError, Connected, Connector};
 use super::health::{Change, Health, PAUSE};
+use super::places::Places;
 use super::upload::Upload;
 use super::{Origin, UpstreamError};
 
@@ -32,10 +26,6 @@ const IDLE: Duration = Duration::from_secs(50);
 const MAX_IDLE: usize = 64;
 /// How long a connection may take to be ready again after a response.
 const UNTIL_READY: Duration = Duration::from_secs(1);
-/// How long a request waits while its network has its share: the images of a page follow one another.
-const TURN: Duration = Duration::from_secs(5);
-/// How long a request waits for the place of another that makes way.
-const WAY_MADE: Duration = Duration::from_secs(1);
 /// Complete answers that wait for their clients, each about 64 KiB at most.
 const MAX_PARKED: usize = 1024;
 /// Largest head of a response, in bytes: room for many cookies.
@@ -63,46 +53,10 @@ pub(in crate::http) struct Backend {
     /// Only one request at a time connects over HTTP/2; the others then share its connection.
     h2_turn: tokio::sync::Mutex<()>,
     speaks_h2: AtomicBool,
-    room: Arc<Semaphore>,
-    /// Each client network's share of `room`.
-    turns: Turns,
-    /// Requests that may wait for their clients, and then make way for others.
-    by_clients: Mutex<Vec<(IpAddr, Arc<dyn Yields>)>>,
+    pub(in crate::http) places: Places,
     /// Complete answers that their clients have not read yet.
     pub(in crate::http) parked: Room,
     pub(in crate::http) tasks: Tasks,
-}
-
-/// The right to one request at a back end.
-pub(in crate::http) struct Place {
-    pub(in crate::http) client: IpAddr,
-    _turn: Turn,
-    _room: OwnedSemaphorePermit,
-}
-
-/// A transfer at the speed of its client, which makes way where places are short.
-pub(in crate::http) trait Yields: Send + Sync {
-    /// Since when the client is waited for, if it is.
-    fn awaits_client(&self) -> Option<Instant>;
-    /// Gives the place up.
-    fn displace(&self);
-    /// How many places more than the newcomer's network its own must have before it makes way.
-    fn more_than_newcomer(&self) -> usize;
-}
-
-/// A request that may have to make way.
-pub(in crate::http) struct Yielding {
-    backend: Arc<Backend>,
-    part: Arc<dyn Yields>,
-}
-
-impl Drop for Yielding {
-    fn drop(&mut self) {
-        self.backend
-            .by_clients
-            .lock()
-            .retain(|(_, other)| !Arc::ptr_eq(other, &self.part));
-    }
 }
 
 struct Idle {
@@ -151,73 +105,11 @@ impl Backend {
             h2: Mutex::default(),
             h2_turn: tokio::sync::Mutex::default(),
             speaks_h2: AtomicBool::new(false),
-            room: Arc::new(Semaphore::new(origin.max_concurrent.min(Semaphore::MAX_PERMITS))),
-            turns: Turns::new(origin.max_per_network),
-            by_clients: Mutex::default(),
+            places: Places::new(origin.max_concurrent, origin.max_per_network),
             parked: Room::new(MAX_PARKED, MAX_PARKED / 4),
             tasks: tasks.clone(),
             origin,
         })
-    }
-
-    /// A place for one request. Requests of a network that has its share wait for one of its places. When all
-    /// places are taken, a request that waits for its client makes way. `None` if there is no place.
-    pub(in crate::http) async fn place(&self, client: IpAddr) -> Option<Place> {
-        if self.room.available_permits() == 0 && self.by_clients.lock().is_empty() {
-            return None;
-        }
-        let turn = timeout(TURN, self.turns.take(client)).await.ok()??;
-        let room = match Arc::clone(&self.room).try_acquire_owned() {
-            Ok(room) => room,
-            Err(_) if self.makes_way(client) => {
-                let room = Arc::clone(&self.room).acquire_owned();
-                timeout(WAY_MADE, room).await.ok()?.ok()?
-            }
-            Err(_) => return None,
-        };
-        Some(Place {
-            client,
-            _turn: turn,
-            _room: room,
-        })
-    }
-
-    /// Makes one request give up its place: of the networks with more places than the newcomer's, the network
-    /// with the most requests that wait for their clients loses the one that waits the longest.
-    fn makes_way(&self, newcomer: IpAddr) -> bool {
-        // The newcomer's own turn is not counted.
-        let own = self.turns.held(newcomer).saturating_sub(1);
-        let mut by_clients = self.by_clients.lock();
-        let waiting: Vec<_> = by_clients
-            .iter()
-            .enumerate()
-            .filter_map(|(at, (network, part))| Some((at, *network, part.awaits_client()?)))
-            .collect();
-        let mut counts = HashMap::<IpAddr, usize>::new();
-        for (_, network, _) in &waiting {
-            *counts.entry(*network).or_default() += 1;
-        }
-        let has = |network| counts.get(network).copied().unwrap_or_default();
-        let chosen = waiting
-            .iter()
-            .filter(|(at, network, _)| {
-                let more = by_clients.get(*at).map_or(0, |(_, part)| part.more_than_newcomer());
-                has(network) >= own + more
-            })
-            .min_by_key(|(_, network, since)| (Reverse(has(network)), *since));
-        let Some((at, ..)) = chosen else { return false };
-        let (_, part) = by_clients.swap_remove(*at);
-        part.displace();
-        true
-    }
-
-    /// Lets a request make way for others while it waits for its client, until the result is dropped.
-    pub(in crate::http) fn yields(self: &Arc<Self>, client: IpAddr, part: Arc<dyn Yields>) -> Yielding {
-        self.by_clients.lock().push((network(client), Arc::clone(&part)));
-        Yielding {
-            backend: Arc::clone(self),
-            part,
-        }
     }
 
     /// A connection from the pool, or a new one if there is none or `fresh` is set.

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::pool::Yields;
+use super::places::Yields;
 
 /// Longest time for a whole body, however steadily it comes.
 const LONGEST: Duration = Duration::from_secs(300);

@@ -1,4 +1,4 @@
-//! Back ends that are dead, die, or lead back here.
+//! Back ends that are dead, die, or point back here.
 
 use super::*;
 
@@ -12,7 +12,7 @@ async fn a_dead_back_end_is_a_page_and_soon_fails_at_once() {
     for _ in 0..2 {
         let got = edge.get(BOTH[0], CUSTOMER, "/x").await;
         assert_eq!(got.status, StatusCode::BAD_GATEWAY);
-        assert!(String::from_utf8_lossy(&got.body).contains("cannot be reached"));
+        assert!(String::from_utf8_lossy(&got.body).contains("is unavailable"));
     }
     let got = edge.method(BOTH[1], CUSTOMER, Method::HEAD, "/x").await;
     assert_eq!((got.status, got.body.len()), (StatusCode::BAD_GATEWAY, 0));
