@@ -1,9 +1,8 @@
-//! What happened of late on each domain, for people who look at its page: counts by the hour, and
-//! the last few events, of this node since it started.
+//! Recent activity on each domain, for its page: hourly counts and the last few events, of this node
+//! since it started.
 //!
-//! It reads along behind the journal, as a sink does, so that no request waits for it; how much it
-//! reads in a second is bounded, and after a burst it catches up. It holds no address, no message
-//! and no URL.
+//! It reads the journal in the background, as a sink does, so no request waits for it; its rate is
+//! bounded, and after a burst it catches up. It stores no address, no message and no URL.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -22,39 +21,38 @@ use crate::journal::BATCH;
 use crate::journal::{Follower, Journal, Record};
 use crate::verdict::Class;
 
-/// How many hours are kept.
+/// Hours that are kept.
 pub const HOURS: usize = 48;
-/// How many of a domain's last events are kept.
+/// Last events that are kept per tenant.
 const LAST: usize = 12;
-/// Tenants of a domain at most: the present one, and those whose links were used last.
+/// Most tenants per domain: those whose links were used last.
 const TENANTS: usize = 3;
-/// Domains at most, those with the latest events: about 1.5 KiB for each tenant.
+/// Most domains, those with the latest events: about 1.5 KiB for each tenant.
 const MAX_DOMAINS: u64 = 20_000;
-/// Pause after all there was has been read: people need not see an event sooner.
+/// Pause when everything has been read: pages need not show an event sooner.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Pause after a full batch while more waits: 20,000 events a second, some 2 % of a core.
-const BREATH: Duration = Duration::from_millis(25);
-/// Pause after the journal could not be read.
-const TROUBLE: Duration = Duration::from_secs(10);
+/// Pause after a full batch: at most 20,000 events a second, about 2 % of a core.
+const BATCH_PAUSE: Duration = Duration::from_millis(25);
+/// Pause after a failed read.
+const RETRY: Duration = Duration::from_secs(10);
 const HOUR_MS: i64 = 3_600_000;
 
-/// The table. Clones are the same one.
+/// Recent activity by domain. Clones share it.
 #[derive(Clone)]
 pub struct Activity {
     domains: Cache<String, Arc<Mutex<Tenants>>>,
     since: Timestamp,
 }
 
-/// What happened on one domain, by tenant, those with the latest events first.
+/// Activity on one domain by tenant, latest first.
 type Tenants = VecDeque<(String, Recent)>;
 
-/// What happened on one domain.
+/// Activity on one domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recent {
-    /// Hours in which something happened, the oldest first, none older than [`HOURS`] before the
-    /// latest.
+    /// Hours with events, oldest first; none is more than [`HOURS`] before the latest.
     pub hours: VecDeque<Hour>,
-    /// The last events, the newest first.
+    /// The last events, newest first.
     pub last: VecDeque<Seen>,
 }
 
@@ -63,22 +61,20 @@ pub struct Recent {
 pub struct Hour {
     /// Hours since the Unix epoch.
     pub hour: i64,
-    /// Opens, those by machines aside.
+    /// Opens, except by machines.
     pub opens: u32,
-    /// Clicks and stored redirects, those by machines aside.
+    /// Clicks and stored redirects, except by machines.
     pub clicks: u32,
-    /// Opens and clicks by programs: fetched ahead, or scanned.
+    /// Opens and clicks by machines: prefetched or scanned.
     pub machines: u32,
 }
 
-/// One event, as far as it is shown.
+/// An event as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When.
     pub time: Timestamp,
-    /// What.
     pub kind: EventType,
-    /// Who did it. `None`: that is not a question here.
+    /// The class of its verdict, if it has one.
     pub class: Option<Class>,
     id: Uuid,
     /// How many requests it stands for.
@@ -86,26 +82,26 @@ pub struct Seen {
 }
 
 impl Activity {
-    /// Starts reading along with a journal, from the beginning of this boot.
+    /// Starts reading a journal, from the beginning of this boot.
     pub fn start(journal: &Journal, tasks: &Tasks) -> Self {
         let this = Self {
             domains: Cache::builder()
                 .max_capacity(MAX_DOMAINS)
-                // The default one would rather keep old names than take a new one in.
+                // The default policy would keep old domains rather than admit new ones.
                 .eviction_policy(EvictionPolicy::lru())
                 .build(),
             since: journal.clock().now(),
         };
-        tasks.spawn_until_stop(this.clone().read_along(journal.clone()));
+        tasks.spawn_until_stop(this.clone().follow_journal(journal.clone()));
         this
     }
 
-    /// Since when events are counted.
+    /// When counting began.
     pub fn since(&self) -> Timestamp {
         self.since
     }
 
-    /// What happened on a domain, by its name in lower-case ASCII.
+    /// The activity on a domain, by its name in lower-case ASCII.
     pub fn of(&self, domain: &str) -> Recent {
         let mut all = Recent::default();
         if let Some(tenants) = self.domains.get(domain) {
@@ -114,7 +110,7 @@ impl Activity {
         all
     }
 
-    /// The same, of one tenant's links, since the domain is that tenant's.
+    /// The activity of one tenant's links since the domain belongs to that tenant.
     pub fn of_tenant(&self, domain: &str, tenant: &str, since: Timestamp) -> Recent {
         let Some(tenants) = self.domains.get(domain) else {
             return Recent::default();
@@ -126,18 +122,18 @@ impl Activity {
         own
     }
 
-    async fn read_along(self, journal: Journal) {
+    async fn follow_journal(self, journal: Journal) {
         let mut last = 0;
         loop {
             let mut follower = journal.follow(Some(last));
-            let error = self.follow(&mut follower, &mut last).await;
-            tracing::error!(%error, "the journal cannot be read for the pages; trying again");
-            tokio::time::sleep(TROUBLE).await;
+            let error = self.count_events(&mut follower, &mut last).await;
+            tracing::error!(%error, "the journal cannot be read for the activity on pages; retrying");
+            tokio::time::sleep(RETRY).await;
         }
     }
 
-    /// Takes in what a follower reads, until it cannot.
-    async fn follow(&self, follower: &mut Follower, last: &mut u64) -> std::io::Error {
+    /// Counts what a follower reads, until it fails.
+    async fn count_events(&self, follower: &mut Follower, last: &mut u64) -> std::io::Error {
         loop {
             let records = match follower.next().await {
                 Ok(records) => records,
@@ -145,13 +141,13 @@ impl Activity {
             };
             records.iter().for_each(|record| self.take(record));
             *last = records.last().map_or(*last, |record| record.seq);
-            tokio::time::sleep(if records.len() < BATCH { PAUSE } else { BREATH }).await;
+            tokio::time::sleep(if records.len() < BATCH { PAUSE } else { BATCH_PAUSE }).await;
         }
     }
 
     fn take(&self, record: &Record) {
-        // What a later version writes and this one does not know is not shown.
-        let Ok(event) = serde_json::from_slice::<Looked<'_>>(&record.json) else {
+        // Events of a later version that this one does not know are not shown.
+        let Ok(event) = serde_json::from_slice::<ShownEvent<'_>>(&record.json) else {
             return;
         };
         let (Ok(kind), Some(time)) = (event.kind.parse(), Timestamp::parse_rfc3339(event.time)) else {
@@ -178,15 +174,15 @@ impl Activity {
     }
 }
 
-/// What of an event is looked at.
+/// The members of an event that are read.
 #[derive(Deserialize)]
-struct Looked<'j> {
+struct ShownEvent<'j> {
     id: Uuid,
     #[serde(rename = "type")]
     kind: &'j str,
     time: &'j str,
     domain: &'j str,
-    /// Anything may stand in it, escaped.
+    /// May contain escapes.
     #[serde(borrow, default)]
     tenant: Cow<'j, str>,
     link: Option<u16>,
@@ -201,8 +197,8 @@ struct Verdict<'j> {
 }
 
 impl Recent {
-    /// The counts of the last [`HOURS`] hours up to the present one, the oldest first; those in
-    /// which nothing happened too.
+    /// The counts of the last [`HOURS`] hours up to the current one, oldest first, including hours
+    /// without events.
     pub fn last_hours(&self, now: Timestamp) -> Vec<Hour> {
         let last = now.as_millis().div_euclid(HOUR_MS);
         let of = |hour| {
@@ -215,7 +211,7 @@ impl Recent {
         (last + 1 - HOURS as i64..=last).map(of).collect()
     }
 
-    /// Adds what another tenant's links have come to.
+    /// Adds the activity of another tenant's links.
     fn join(&mut self, other: &Self) {
         for hour in &other.hours {
             let at = Timestamp::from_millis(hour.hour * HOUR_MS);
@@ -232,7 +228,7 @@ impl Recent {
         self.last.truncate(LAST);
     }
 
-    /// Leaves out what was before; of the hour in which it began, what is counted stays.
+    /// Drops what happened before; the hour that contains `since` stays whole.
     fn begin(&mut self, since: Timestamp) {
         self.last.retain(|seen| seen.time >= since);
         let first = since.as_millis().div_euclid(HOUR_MS);
@@ -251,8 +247,8 @@ impl Recent {
         self.last.truncate(LAST);
     }
 
-    /// Later evidence tells who made an event. Where the event is no longer among the last ones, it
-    /// is taken to have been counted as a person's in this hour: corrections follow within minutes.
+    /// Applies a corrected verdict. If the event is no longer among the last ones, it is assumed to
+    /// have been counted as a person's in this hour: corrections follow within minutes.
     fn correct(&mut self, id: Uuid, class: Option<Class>, now: Timestamp, has_link: bool) {
         let was = self.last.iter_mut().find(|seen| seen.id == id);
         let (time, is_click, before) = match was {
@@ -273,7 +269,7 @@ impl Recent {
         });
     }
 
-    /// Changes the counts of an hour; then those that are too old go.
+    /// Changes the counts of an hour, and drops hours that are too old.
     fn at(&mut self, time: Timestamp, change: impl FnOnce(&mut Hour)) {
         let hour = time.as_millis().div_euclid(HOUR_MS);
         let place = self.hours.partition_point(|h| h.hour < hour);

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_row_of_failures_makes_few_lines() {
+    fn a_long_streak_of_failures_logs_few_lines() {
         let mut streak = FailureStreak::default();
         let start = Timestamp::from_secs(1_000_000);
         let second = |n: u64| start + Duration::from_secs(n);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_in_turns_with_what_works_makes_few_lines() {
+    fn alternating_failures_and_successes_log_few_lines() {
         let mut streak = FailureStreak::default();
         let (mut lines, mut ends) = (0, 0);
         for n in 0..3600 {
@@ -92,11 +92,11 @@ mod tests {
             lines += u32::from(streak.failed("refused", now));
             ends += u32::from(streak.end(now).is_some());
         }
-        assert_eq!((lines, ends), (6, 6), "an end is told of what was told");
+        assert_eq!((lines, ends), (6, 6), "an end is logged for each logged streak");
     }
 
     #[test]
-    fn a_clock_set_back_puts_nothing_off() {
+    fn a_clock_set_back_postpones_nothing() {
         let now = Timestamp::from_secs(1_000_000);
         assert_eq!(elapsed(now + Duration::from_secs(3600), now), Duration::MAX);
         assert_eq!(elapsed(now.minus(Duration::from_secs(5)), now), Duration::from_secs(5));

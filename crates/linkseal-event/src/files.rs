@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_keeps_owner_and_mode_and_leaves_the_old_file_when_writing_fails() {
+    fn replacing_keeps_owner_and_mode_and_the_old_file_when_writing_fails() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.ndjson");
         fs::write(&path, "old").unwrap();

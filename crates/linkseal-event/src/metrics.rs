@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_counted_is_there_from_zero() {
+    fn possible_series_start_at_zero() {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         metrics.show_sink("platform");

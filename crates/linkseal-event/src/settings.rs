@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_as_standard_webhooks_writes_them() {
+    fn secrets_are_those_of_standard_webhooks() {
         let secret = WebhookSecret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
         assert_eq!(secret.bytes().len(), 24);
         assert_eq!(format!("{secret:?}"), "WebhookSecret(…)");

@@ -26,14 +26,14 @@ fn counts(recent: &Recent) -> Vec<(i64, u32, u32, u32)> {
 }
 
 #[test]
-fn people_and_machines_are_counted_apart_and_by_the_hour() {
+fn people_and_machines_are_counted_separately_by_hour() {
     let mut recent = Recent::default();
     for event in [
         seen(100, EventType::Open, Class::Human, 1),
         seen(100, EventType::Open, Class::Proxy, 2),
         seen(100, EventType::Click, Class::Scanner, 3),
         seen(101, EventType::Redirect, Class::Unknown, 4),
-        // Late by a moment: the hour before is still there.
+        // Slightly late: it belongs to the hour before.
         seen(100, EventType::Click, Class::Human, 5),
         seen(101, EventType::Unsubscribe, Class::Human, 6),
     ] {
@@ -55,14 +55,14 @@ fn what_is_old_goes() {
     assert_eq!(recent.hours.len(), HOURS);
     assert_eq!(recent.hours.front().unwrap().hour, 152);
     assert_eq!(recent.last.len(), LAST);
-    // Older than all that is kept: it is counted nowhere else.
+    // Too old to be kept: it is not counted anywhere.
     recent.add(seen(3, EventType::Open, Class::Human, 1));
     assert_eq!(recent.hours.len(), HOURS);
     assert_eq!(counts(&recent).iter().map(|c| c.1).sum::<u32>(), HOURS as u32);
 }
 
 #[test]
-fn tenants_are_summed_up_and_a_time_before_is_left_out() {
+fn tenants_are_summed_and_earlier_times_left_out() {
     let (mut one, mut other) = (Recent::default(), Recent::default());
     one.add(seen(100, EventType::Open, Class::Human, 1));
     one.add(seen(102, EventType::Open, Class::Human, 2));
@@ -86,7 +86,7 @@ fn a_correction_moves_the_count() {
     recent.correct(Uuid::from_u128(1), Some(Class::Scanner), at(101), true);
     assert_eq!(counts(&recent), [(100, 0, 0, 1)]);
     assert_eq!(recent.last.front().unwrap().class, Some(Class::Scanner));
-    // The same said again changes nothing; one that is not known any more is a person's.
+    // The same correction again changes nothing; an event that is no longer known counts as a person's.
     recent.correct(Uuid::from_u128(1), Some(Class::Scanner), at(100), true);
     recent.add(seen(100, EventType::Open, Class::Human, 2));
     recent.correct(Uuid::from_u128(99), Some(Class::Prefetch), at(100), false);
@@ -128,7 +128,7 @@ async fn an_event_that_stands_for_many_requests_counts_as_many() {
             journal.append(&click).await.unwrap();
         }
     }
-    // What is being counted is written now.
+    // Closing writes the pending counts.
     assert!(journal.close(Duration::from_secs(60)));
     let tasks = Tasks::new();
     let activity = Activity::start(&journal, &tasks);
@@ -141,14 +141,14 @@ async fn an_event_that_stands_for_many_requests_counts_as_many() {
 }
 
 #[tokio::test]
-async fn it_reads_along_behind_the_journal() {
+async fn activity_follows_the_journal() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(dir.path());
     let append = async |domain: &str| {
         let event = Event::new(EventType::Open, journal.clock().now(), domain, "a");
         journal.append(&event).await.unwrap();
     };
-    // Before it begins to read, and after.
+    // Before it begins to read, and afterwards.
     append("a.example").await;
     let tasks = Tasks::new();
     let activity = Activity::start(&journal, &tasks);
@@ -159,7 +159,7 @@ async fn it_reads_along_behind_the_journal() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(activity.of("a.example").last.len(), 1);
-    // It was there before it was read.
+    // An event from before it began to read.
     let since = Timestamp::from_secs(0);
     assert_eq!(activity.of_tenant("a.example", "a", since), activity.of("a.example"));
     assert_eq!(activity.of_tenant("a.example", "b", since), Recent::default());

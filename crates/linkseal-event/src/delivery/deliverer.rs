@@ -383,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_are_those_of_a_queue() {
+    fn pauses_grow_to_a_minute() {
         let within = |failures, seconds: f64| {
             let pause = pause_after(failures).as_secs_f64();
             (seconds * 0.79..=(seconds * 1.21).min(60.0)).contains(&pause)

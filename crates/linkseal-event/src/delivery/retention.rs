@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_jumps_makes_nothing_old_and_keeps_nothing_young() {
+    fn a_clock_that_jumps_changes_no_age() {
         const HOUR: Duration = Duration::from_secs(3600);
         let seen = FirstSeen {
             age: HOUR,

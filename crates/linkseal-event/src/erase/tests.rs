@@ -47,13 +47,13 @@ impl Node {
         Journal::open(&self.settings, "edge-1", Clock::system(), metrics).unwrap()
     }
 
-    /// The slugs that a replay shows.
+    /// The slugs of a replay.
     fn replayed(&self) -> Vec<String> {
         let replay = Replay::open(&self.settings.dir, Timestamp::from_secs(0)).unwrap();
         replay.map(|r| slug(&r.unwrap().json)).collect()
     }
 
-    /// The slugs in all of the archive's files.
+    /// The slugs in all files of the archive.
     fn archived(&self) -> Vec<String> {
         let files = sink::files(&self.settings.sinks[0]).unwrap().unwrap();
         let mut slugs = Vec::new();
@@ -67,7 +67,7 @@ impl Node {
         slugs
     }
 
-    /// Whether some text is in any file below the node's directory.
+    /// Whether any file below the node's directory contains a text.
     fn holds(&self, text: &str) -> bool {
         let mut folders = vec![self.dir.path().to_owned()];
         while let Some(folder) = folders.pop() {
@@ -114,7 +114,7 @@ fn tenant(name: &str) -> Selector {
 }
 
 #[tokio::test]
-async fn a_running_node_erases_and_delivers_on() {
+async fn a_running_node_erases_and_continues_to_deliver() {
     let node = Node::new();
     // Events of an earlier boot, not delivered yet.
     let earlier = node.boot();
@@ -133,7 +133,7 @@ async fn a_running_node_erases_and_delivers_on() {
     append(&journal, "acme", 4, "acme-2").await;
     append(&journal, "other", 4, "other-2").await;
     let erased = eraser.erase(tenant("acme")).await.unwrap();
-    // Whether the second was delivered before it was erased is left to chance.
+    // Whether the second is delivered before it is erased depends on timing.
     assert_eq!(erased.journal_events, 3);
     assert!((1..=2).contains(&erased.file_events), "{erased:?}");
     assert_eq!((erased.journal_segments, erased.files), (2, 1));
@@ -176,7 +176,7 @@ async fn a_stopped_node_is_erased_under_its_locks_and_a_running_one_is_not() {
     let text = "{\"tenant\":\"acme\",\"slug\":\"a\"}\n{\"tenant\":\"b\",\"slug\":\"b\"}\n{\"torn";
     fs::write(&old, zstd::encode_all(text.as_bytes(), 0).unwrap()).unwrap();
     let before = fs::metadata(&old).unwrap().modified().unwrap();
-    // What a crash left of an earlier attempt.
+    // The leftover of an attempt that crashed.
     fs::write(files::with_suffix(&old, ".new"), "acme").unwrap();
 
     let erased = erase(&node.settings, None, &tenant("acme")).unwrap();
@@ -195,7 +195,7 @@ async fn a_stopped_node_is_erased_under_its_locks_and_a_running_one_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_or_blocked_when_it_is_erased_under_load() {
+async fn erasing_under_load_neither_loses_nor_blocks_events() {
     let node = Node::new();
     let journal = node.boot();
     let tasks = Tasks::new();

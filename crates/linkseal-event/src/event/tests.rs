@@ -11,7 +11,7 @@ fn written(event: &Event<'_>, privacy: impl Into<Privacy>) -> Value {
 }
 
 #[test]
-fn a_full_event_is_as_the_contract_shows_it() {
+fn a_full_event_matches_the_specification() {
     let mut event = Event::new(
         EventType::Open,
         Timestamp::parse_rfc3339("2026-11-22T09:30:00.123Z").unwrap(),
@@ -55,7 +55,7 @@ fn a_full_event_is_as_the_contract_shows_it() {
 }
 
 #[test]
-fn of_a_client_no_more_is_kept_than_is_configured_and_the_verdict_always() {
+fn privacy_limits_what_is_kept_of_a_client_but_never_the_verdict() {
     let mut event = Event::new(EventType::Open, Timestamp::from_secs(0), "a.example", "a");
     event.verdict = Some(Verdict::unremarkable());
     let kept = |opted_out, privacy: Privacy| {

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_may_come_in_any_order() {
+    fn batches_may_arrive_in_any_order() {
         let mut arrivals = Arrivals::default();
         assert!(arrivals.all_below(0));
         arrivals.arrived(2);

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_gone_is_counted_once_for_all_sinks() {
+    fn removed_events_are_counted_once_for_all_sinks() {
         let removed = Removed::default();
         assert!(removed.is_empty());
         assert_eq!((removed.skip(&(1..100)), removed.next_present(1)), (0, 1));

@@ -1,9 +1,8 @@
-//! What becomes of a file sink's files when they are finished: put away under a number, compressed,
-//! removed when their time is over.
+//! Finished files of a file sink: numbered as parts, compressed, and removed when they expire.
 //!
-//! Every step leaves either the old file or the new one whole, whatever crashes. zstd is the
-//! reference implementation in C (like SQLite and the cryptography, built from its own source):
-//! what is compressed here is read by others years later, and pure Rust encoders were not there yet.
+//! Every step leaves either the old file or the new one whole after a crash. zstd is the reference
+//! implementation in C (built from source, like SQLite and the cryptography), because these files are
+//! read by other programs years later and pure Rust encoders were not mature.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,24 +16,23 @@ use crate::files;
 use crate::files::sync_parent;
 use crate::settings::FileSettings;
 
-/// A file named after another time than the present is finished when nothing came for this long.
-/// Events that come even later become a part of their own.
+/// A file for an earlier time is finished when it has not been written for this long. Events that
+/// arrive even later become a part of their own.
 const SETTLED: Duration = Duration::from_secs(10 * 60);
-/// zstd's own default: about a tenth of the size, at hundreds of MB a second.
+/// The default of zstd: about a tenth of the size, at hundreds of MB per second.
 const LEVEL: i32 = 3;
 
-/// Gives a file that is written no more the next free number.
-pub(super) fn put_away(path: &Path) -> io::Result<()> {
+/// Renames a file that is no longer written to the next free part number.
+pub(super) fn rotate(path: &Path) -> io::Result<()> {
     let free = (1..u32::MAX)
         .map(|n| part(path, n))
         .find(|p| !p.exists() && !compressed(p).exists());
-    let free = free.ok_or_else(|| io::Error::other("there is no free number for another part"))?;
+    let free = free.ok_or_else(|| io::Error::other("no free part number is left"))?;
     fs::rename(path, free)?;
     sync_parent(path)
 }
 
-/// Removes what is too old and compresses what is finished. What fails is logged and comes again
-/// the next time.
+/// Removes expired files and compresses finished ones. Failures are logged and retried the next time.
 pub(super) fn maintain(pattern: &Pattern, settings: &FileSettings, now: Timestamp) {
     let files = match pattern.files() {
         Ok(files) => files,
@@ -45,7 +43,7 @@ pub(super) fn maintain(pattern: &Pattern, settings: &FileSettings, now: Timestam
     };
     for path in files {
         if let Err(error) = maintain_file(&path, pattern, settings, now) {
-            tracing::error!(%error, path = %path.display(), "a finished file cannot be compressed or removed; trying again");
+            tracing::error!(%error, path = %path.display(), "a finished file of a sink cannot be compressed or removed; retrying");
         }
     }
 }
@@ -55,7 +53,7 @@ fn maintain_file(path: &Path, pattern: &Pattern, settings: &FileSettings, now: T
     let age = now.saturating_since(timestamp(modified));
     if settings.keep.is_some_and(|keep| age > keep) {
         fs::remove_file(path)?;
-        tracing::info!(path = %path.display(), "a file of events was removed: its time is over");
+        tracing::info!(path = %path.display(), "expired file of a sink removed");
         return sync_parent(path);
     }
     let current = pattern.at(&now.to_string());
@@ -66,7 +64,7 @@ fn maintain_file(path: &Path, pattern: &Pattern, settings: &FileSettings, now: T
     Ok(())
 }
 
-/// Whether it was put away under a number: then nothing is written to it any more.
+/// Whether a file is a numbered part, which is not written any more.
 fn is_part(path: &Path, pattern: &Pattern) -> bool {
     path.to_str().is_some_and(|text| !pattern.is(text))
 }
@@ -74,14 +72,14 @@ fn is_part(path: &Path, pattern: &Pattern) -> bool {
 fn compress(path: &Path, modified: SystemTime) -> io::Result<()> {
     let target = compressed(path);
     match fs::metadata(&target).and_then(|m| m.modified()) {
-        // A crash came between the last two steps: it is this very file.
+        // A crash came before the removal below: it is the same file.
         Ok(time) if time == modified => return remove(path),
-        // Late events: they become a part of their own, which is compressed the next time.
-        Ok(_) => return put_away(path),
+        // Late events become a part of their own, which is compressed the next time.
+        Ok(_) => return rotate(path),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    // Its age is that of its last event.
+    // The age of a file is that of its last event.
     files::replace(&target, path, Some(modified), |out| {
         let mut encoder = encoder(out)?;
         io::copy(&mut File::open(path)?, &mut encoder)?;
@@ -90,7 +88,7 @@ fn compress(path: &Path, modified: SystemTime) -> io::Result<()> {
     remove(path)
 }
 
-/// How files are compressed.
+/// The encoder for compressed files.
 pub(crate) fn encoder<W: io::Write>(out: W) -> io::Result<zstd::Encoder<'static, W>> {
     let mut encoder = zstd::Encoder::new(out, LEVEL)?;
     encoder.include_checksum(true)?;
@@ -102,7 +100,7 @@ fn remove(path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// What a file is called once it is compressed.
+/// The path of a file once it is compressed.
 pub(crate) fn compressed(path: &Path) -> PathBuf {
     files::with_suffix(path, COMPRESSED)
 }
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn finished_files_are_compressed_and_old_ones_go() {
+    fn finished_files_are_compressed_and_expired_ones_removed() {
         let dir = tempfile::tempdir().unwrap();
         let (pattern, settings) = settings(dir.path(), true, Some(Duration::from_secs(7200)));
         let now = Clock::system().now();
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_at_any_step_of_compressing_loses_and_doubles_nothing() {
+    fn a_crash_at_any_step_of_compressing_neither_loses_nor_duplicates_events() {
         let dir = tempfile::tempdir().unwrap();
         let (pattern, settings) = settings(dir.path(), true, None);
         let later = Clock::system().now() + SETTLED * 2;

@@ -1,15 +1,18 @@
-//! Where events go. A sink takes batches in order and answers when it holds them for good;
-//! the delivery feeds each at its own pace.
+//! Where events are delivered. A sink accepts batches in order and returns when it holds them
+//! durably; `delivery` runs each sink at its own pace.
 //!
-//! | kind | holds a batch when | an event comes twice when | is told of failures |
-//! |---|---|---|---|
-//! | `file` | it is on disk (fdatasync) | a crash comes right after a dead letter was given again; else never: the file tells what it holds | log, metrics |
-//! | `webhook` | the endpoint answered 2xx | an answer got lost; same `webhook-id`, same body | log, metrics, and the endpoint by retries |
-//! | `nats` | the stream acknowledged each event | an acknowledgement got lost and the stream's duplicate window is over | log, metrics |
+//! | kind | holds a batch when | delivers an event twice when |
+//! |---|---|---|
+//! | `file` | it is on disk (fdatasync) | a crash comes right after a replayed dead letter; otherwise never, because the file tells what it holds |
+//! | `webhook` | the endpoint answered 2xx | the answer was lost; with the same `webhook-id` and body |
+//! | `nats` | the stream acknowledged each event | an acknowledgement was lost and the stream's duplicate window is over |
 //!
-//! Nothing is lost while the journal has room (`events.max_bytes`); what goes beyond it is counted
-//! in `linkseal_events_lost_total` and logged as an error. An event that a receiver refuses for good
-//! is set aside (`dead_letters`), so that it holds up no other.
+//! No event is lost while the journal has space (`events.max_bytes`); beyond that, losses are counted
+//! in `linkseal_events_lost_total` and logged as errors. An event that a receiver rejects permanently
+//! becomes a dead letter, so that it does not block the others.
+//!
+//! `file` writes the current file, whose path is a `pattern`; `finished` numbers, compresses and
+//! removes older ones. `webhook` and `nats` are clients of the operator's systems.
 
 mod file;
 mod finished;
@@ -37,55 +40,54 @@ use crate::settings::{SinkKind, SinkSettings};
 
 /// Longest name of a sink: it is part of file names.
 const NAME_MAX: usize = 64;
-/// Something that keeps events.
+
+/// A destination of events.
 #[async_trait]
 pub(crate) trait Sink: Send + Sync {
-    /// Takes a batch, which is not empty. `Ok` means that it holds all of it, whatever happens
-    /// next. After an error the same batch comes again.
+    /// Delivers a batch, which is not empty. `Ok` means that the sink holds all of it durably. After an
+    /// error the same batch is delivered again.
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError>;
 
     /// Most records in a batch.
     fn batch(&self) -> usize;
 
-    /// Whether a batch that was given must come again as it was, also after a restart.
+    /// Whether a retried batch must have the same events, also after a restart.
     fn needs_stable_batches(&self) -> bool {
         false
     }
 
-    /// What is given next is not a batch that comes again: it is to be taken even if it was given
-    /// before.
+    /// The next batch is not a retry: it must be accepted even if its events were accepted before.
     fn forget_accepted(&mut self) {}
 
-    /// The next batch happened before what the sink may hold already, and is to be taken all the
-    /// same: it was set aside then.
+    /// The next batch may be older than what the sink holds and must be accepted all the same: it is a
+    /// replayed dead letter.
     fn allow_earlier(&mut self) {}
 
-    /// Puts its house in order. Called now and then, when it holds all that it was given.
+    /// Periodic maintenance: compress and remove files. Called only when every delivered batch is
+    /// durable.
     async fn maintain(&mut self, _now: Timestamp) {}
 }
 
-/// Why a sink did not take a batch.
+/// Why a sink did not accept a batch.
 #[derive(Debug)]
 pub(crate) struct SinkError {
-    /// For the log.
     pub(crate) cause: String,
-    /// Whether and when it may be asked again.
     pub(crate) retry: Retry,
 }
 
-/// When a sink may be asked again.
+/// Whether and when to retry a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// After its usual pause.
+    /// After the usual pause.
     Later,
-    /// After as long as it said.
+    /// After the pause that the receiver asked for.
     After(Duration),
-    /// It refuses something in this batch, and would do so again.
+    /// The receiver rejects something in this batch, and would do so again.
     Rejected,
-    /// It refuses this batch, and perhaps any other: it may be its address or our credentials that
-    /// are wrong, rather than an event.
+    /// The receiver rejects this batch and perhaps any other: its address or our credentials may be
+    /// wrong, rather than an event.
     AllRejected,
-    /// Not before someone changes something: it says that it is gone for good.
+    /// The receiver is gone for good: not before an operator acts.
     Never,
 }
 
@@ -101,40 +103,39 @@ impl SinkError {
 /// Why a sink cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkSetupError {
-    /// A name that is no part of a file name.
+    /// The name cannot be part of a file name.
     #[error("events.sink `{name}`: a name has 1 to {NAME_MAX} letters, digits, `-` and `_`")]
     Name {
-        /// The name.
+        /// The invalid name.
         name: String,
     },
-    /// Two sinks of one name: they would share a cursor.
-    #[error("events.sink `{name}`: there are two of this name; each needs one of its own")]
+    /// Two sinks have the same name: they would share a cursor.
+    #[error("events.sink `{name}`: two sinks have this name; each needs its own")]
     Twice {
-        /// The name.
+        /// The invalid name.
         name: String,
     },
-    /// A path with a field that is not known.
-    #[error("events.sink `{name}`: path `{path}`: {field} is not known; there are %Y %m %d %H %M and %%")]
+    /// The path contains an unknown field.
+    #[error("events.sink `{name}`: path `{path}`: {field} is unknown; use %Y %m %d %H %M or %%")]
     Path {
-        /// The sink.
+        /// The name of the sink.
         name: String,
-        /// Its path.
+        /// The path of the sink.
         path: String,
-        /// The field.
+        /// The unknown field.
         field: String,
     },
-    /// What is to be trusted cannot be.
+    /// A certificate of `ca_file` cannot be trusted.
     #[error("events.sink `{name}`: ca_file: {cause}")]
     Trust {
-        /// The sink.
+        /// The name of the sink.
         name: String,
-        /// What is wrong.
+        /// The error of the TLS library.
         cause: String,
     },
 }
 
-/// The files there are of a sink, finished ones and compressed ones among them. Only file sinks
-/// have any.
+/// All files of a sink, including finished and compressed ones. Only file sinks have any.
 pub(crate) fn files(settings: &SinkSettings) -> Result<io::Result<Vec<PathBuf>>, SinkSetupError> {
     match &settings.kind {
         SinkKind::File(file) => {
@@ -149,18 +150,17 @@ pub(crate) fn files(settings: &SinkSettings) -> Result<io::Result<Vec<PathBuf>>,
     }
 }
 
-/// As [`files`], of a file sink's path.
+/// All files of a file sink with this path.
 ///
 /// # Errors
-/// When the path is none of a sink, or a folder cannot be listed.
+/// When the path has an unknown field, or a folder cannot be listed.
 pub fn sink_files(path: &str) -> io::Result<Vec<PathBuf>> {
     let pattern = pattern::Pattern::parse(path);
-    let unknown = |field| io::Error::other(format!("{field} stands for no part of a time"));
+    let unknown = |field| io::Error::other(format!("{field} is unknown; use %Y %m %d %H %M or %%"));
     pattern.map_err(unknown)?.files()
 }
 
-/// Makes a sink as configured.
-/// `tasks`: where its blocking work runs, so that it has ended when they have.
+/// Builds a sink. Its blocking work runs in `tasks`, so that it has ended when they have.
 pub(crate) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Result<Box<dyn Sink>, SinkSetupError> {
     let name = || settings.name.clone();
     let trust = |cause: rustls::Error| SinkSetupError::Trust {
@@ -187,10 +187,10 @@ pub(crate) fn build(settings: &SinkSettings, clock: &Clock, tasks: &Tasks) -> Re
     }
 }
 
-/// Checks all sinks, so that a bad configuration is said before anything runs.
+/// Checks all sinks, so that an invalid configuration is reported before anything runs.
 ///
 /// # Errors
-/// The first thing wrong.
+/// The first problem found.
 pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
     let (clock, tasks) = (Clock::system(), Tasks::new());
     for (i, sink) in sinks.iter().enumerate() {
@@ -207,7 +207,7 @@ pub fn check(sinks: &[SinkSettings]) -> Result<(), SinkSetupError> {
     Ok(())
 }
 
-/// An event's id, or what tells it apart as well.
+/// An event's id, or its boot and sequence number.
 fn event_id(record: &Record) -> String {
     #[derive(Deserialize)]
     struct Id {
@@ -223,7 +223,7 @@ mod tests {
     use crate::settings::FileSettings;
 
     #[test]
-    fn wrong_settings_are_named() {
+    fn invalid_settings_are_reported() {
         let sink = |name: &str, path: &str| SinkSettings {
             name: name.into(),
             types: None,
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(said(&[sink("a", "x-%Y.ndjson"), sink("b", "100%%")]), "");
         assert!(said(&[sink("../x", "x")]).contains("letters"));
         assert!(said(&[sink("a", "x"), sink("a", "y")]).contains("two"));
-        assert!(said(&[sink("a", "x-%q")]).contains("%q is not known"));
-        assert!(said(&[sink("a", "x-%")]).contains("% is not known"));
+        assert!(said(&[sink("a", "x-%q")]).contains("%q is unknown"));
+        assert!(said(&[sink("a", "x-%")]).contains("% is unknown"));
     }
 }

@@ -1,12 +1,12 @@
-//! The NATS sink: each event a message of a JetStream stream, held when the stream acknowledges it.
+//! The NATS sink: publishes each event as a message to a JetStream stream, which acknowledges it.
 //!
-//! `Nats-Msg-Id` is the event's id: a message whose acknowledgement got lost is sent again, and the
-//! stream drops it within its duplicate window (two minutes unless configured on the stream; make
-//! it as long as the broker may be away, or have consumers look at `id`). A stream that is missing,
-//! full or unreachable refuses; events wait in the journal and come again, in order.
+//! `Nats-Msg-Id` is the event's id: a message whose acknowledgement was lost is sent again, and the
+//! stream drops it within its duplicate window (two minutes by default; make it as long as the broker
+//! may be unavailable, or have consumers deduplicate by `id`). While the stream is missing, full or
+//! unreachable, events wait in the journal and are retried in order.
 //!
-//! Order is why a connection is used until its first failure only: a client that connects again by
-//! itself would send what it had queued before what was lost on the way.
+//! To keep the order, a connection is used only until its first failure: a client that reconnects by
+//! itself would send what it had queued before the messages lost on the way.
 
 use std::collections::VecDeque;
 use std::error::Error as _;
@@ -28,22 +28,20 @@ use crate::settings::{NatsLogin, NatsSettings};
 
 /// Most events read from the journal at once.
 const BATCH: usize = 1_000;
-/// Most messages on their way without an acknowledgement.
+/// Most messages in flight without an acknowledgement.
 const IN_FLIGHT: usize = 256;
-/// For an acknowledgement.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// For connecting and logging in.
+/// For connecting, and for logging in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The sink.
+
 pub(super) struct NatsSink {
     settings: NatsSettings,
     tls: ClientConfig,
-    /// `None`: not connected, or something failed since.
+    /// `None` before the first connection and after a failure.
     stream: Option<Context>,
 }
 
 impl NatsSink {
-    /// A sink that has connected to nothing yet.
     pub(super) fn new(settings: &NatsSettings, tls: ClientConfig) -> Self {
         Self {
             settings: settings.clone(),
@@ -59,10 +57,10 @@ impl NatsSink {
         let (login, connected) = (self.login(), Arc::new(AtomicBool::new(false)));
         let before = Arc::clone(&connected);
         let options = ConnectOptions::with_auth_callback(move |_| {
-            // Refusing to log in again is what ends a client whose connection broke.
+            // Refusing the second login ends a client whose connection broke.
             let login = match before.load(Ordering::Acquire) {
                 true => Err(AuthError::new(
-                    "the connection broke; another one is made for what comes next",
+                    "the connection broke; a new client is created for the next batch",
                 )),
                 false => Ok(login.clone()),
             };
@@ -74,7 +72,7 @@ impl NatsSink {
         .tls_client_config(self.tls.clone());
         let client = tokio::time::timeout(CONNECT_TIMEOUT * 2, options.connect(&self.settings.url))
             .await
-            .map_err(|_| SinkError::later(format!("{}: no connection in time", self.settings.url)))?
+            .map_err(|_| SinkError::later(format!("{}: connecting timed out", self.settings.url)))?
             .map_err(|e| SinkError::later(format!("{}: {}", self.settings.url, with_causes(&e))))?;
         connected.store(true, Ordering::Release);
         let stream = ContextBuilder::new()
@@ -91,15 +89,15 @@ impl NatsSink {
             if waiting.len() >= IN_FLIGHT
                 && let Some(oldest) = waiting.pop_front()
             {
-                oldest.await.map_err(|e| self.refused(&e))?;
+                oldest.await.map_err(|e| self.failure(&e))?;
             }
             let mut headers = HeaderMap::new();
             headers.insert(header::NATS_MESSAGE_ID, event_id(record).as_str());
             let sent = stream.publish_with_headers(self.settings.subject.clone(), headers, record.json.clone());
-            waiting.push_back(sent.await.map_err(|e| self.refused(&e))?);
+            waiting.push_back(sent.await.map_err(|e| self.failure(&e))?);
         }
         for acknowledgement in waiting {
-            acknowledgement.await.map_err(|e| self.refused(&e))?;
+            acknowledgement.await.map_err(|e| self.failure(&e))?;
         }
         Ok(())
     }
@@ -117,7 +115,7 @@ impl NatsSink {
         auth
     }
 
-    fn refused(&self, error: &PublishError) -> SinkError {
+    fn failure(&self, error: &PublishError) -> SinkError {
         let subject = &self.settings.subject;
         let retry = if is_too_large(error) {
             Retry::Rejected
@@ -126,7 +124,7 @@ impl NatsSink {
         };
         let cause = match error.kind() {
             PublishErrorKind::StreamNotFound => format!(
-                "{}: no stream takes the subject {subject}; make one, such as by: nats stream add --subjects {subject}",
+                "{}: no stream has the subject {subject}; create one, for example with: nats stream add --subjects {subject}",
                 self.settings.url
             ),
             PublishErrorKind::TimedOut => format!(

@@ -1,18 +1,18 @@
-//! Paths of files that are named after time: filled in to write, and recognised again on disk.
+//! Paths of files that are named after time: filled in for writing, and recognised on disk.
 
 use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// How much of `2026-11-22T09:30:00Z` tells the minute, the finest field of a pattern.
+/// Length of `2026-11-22T09:30`: a minute is the finest field of a pattern.
 pub(super) const MINUTE: usize = 16;
-/// What stands between a file's name and the number of a part of it.
+/// Between a file's name and the number of its part.
 const PART: &str = ".part-";
-/// What a compressed file ends with.
+/// Suffix of compressed files.
 pub(crate) const COMPRESSED: &str = ".zst";
 
-/// The path of a file sink, to be filled in with a time.
+/// The path of a file sink, with fields for the time.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern(Vec<Part>);
 
@@ -24,7 +24,7 @@ enum Part {
 }
 
 impl Pattern {
-    /// Reads a pattern; the error is the field that is not known.
+    /// Parses a pattern; the error is the unknown field.
     pub(super) fn parse(path: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut text = String::new();
@@ -53,7 +53,7 @@ impl Pattern {
         Ok(Self(parts))
     }
 
-    /// The path for a time in RFC 3339, UTC.
+    /// The path for a time in RFC 3339 (UTC).
     pub(super) fn at(&self, time: &str) -> PathBuf {
         let part = |p: &Part| match p {
             Part::Text(text) => text.clone(),
@@ -62,12 +62,12 @@ impl Pattern {
         self.0.iter().map(part).collect::<String>().into()
     }
 
-    /// Whether a path is that of a file as it is written.
+    /// Whether a path is that of a file being written, without part number or compression suffix.
     pub(super) fn is(&self, path: &str) -> bool {
         self.matches(path, true)
     }
 
-    /// Whether a path is one of this pattern's, as far as the path goes; `whole`: all of it.
+    /// Whether a path matches: as a whole, or as a folder on the way.
     fn matches(&self, path: &str, whole: bool) -> bool {
         let mut rest = path;
         for part in &self.0 {
@@ -77,7 +77,7 @@ impl Pattern {
                 Part::Time(range) => (range.len(), None),
             };
             if !whole && rest.len() < taken {
-                // A folder's path ends within a text.
+                // A folder's path ends within a literal part.
                 return expected.is_some_and(|t| t.starts_with(rest) && t.as_bytes().get(rest.len()) == Some(&b'/'));
             }
             (text, rest) = match rest.split_at_checked(taken) {
@@ -95,7 +95,7 @@ impl Pattern {
         rest.is_empty()
     }
 
-    /// All files there are of this pattern: those being written, and finished ones.
+    /// All existing files of this pattern, those being written and finished ones.
     pub(super) fn files(&self) -> io::Result<Vec<PathBuf>> {
         let first = match self.0.first() {
             Some(Part::Text(text)) => text.as_str(),
@@ -138,16 +138,16 @@ impl Pattern {
     }
 }
 
-/// The name under which a file's number `part` is kept: `2026-11-22.part-0001.ndjson`.
+/// The path of a file's part of that number, such as `2026-11-22.part-0001.ndjson`.
 pub(super) fn part(path: &Path, part: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A dot at the beginning hides a file, it begins no extension.
+    // A leading dot hides a file; it does not begin an extension.
     let dot = name.rfind('.').filter(|at| *at > 0).unwrap_or(name.len());
     let (stem, extension) = name.split_at(dot);
     path.with_file_name(format!("{stem}{PART}{part:04}{extension}"))
 }
 
-/// A finished file's path as it was while it was written.
+/// The path of a finished file while it was being written.
 fn plain(path: &str) -> String {
     let path = path.strip_suffix(COMPRESSED).unwrap_or(path);
     let Some((stem, rest)) = path.rsplit_once(PART) else {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_have_names_of_their_own() {
+    fn parts_have_numbered_names() {
         assert_eq!(
             part(Path::new("a/2026.ndjson"), 7),
             Path::new("a/2026.part-0007.ndjson")

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_named_with_what_is_allowed() {
+    fn an_invalid_line_is_reported_with_what_is_allowed() {
         let said = |text: &str| Networks::parse(text).err().unwrap();
         assert_eq!(said("\n10.0.0.0/8 scanner").0, 2);
         assert!(said("10.0.0.0/40 scanner x").1.contains("is not a network"));

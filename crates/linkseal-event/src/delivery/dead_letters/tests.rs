@@ -20,13 +20,13 @@ fn record(seq: u64, text: &str) -> Record {
 const AT: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 #[test]
-fn they_are_listed_given_again_byte_by_byte_and_removed() {
+fn dead_letters_are_listed_read_back_unchanged_and_removed() {
     let (dir, letters) = letters();
     let answer = r#"said ,"event":{"x":1}, and "quotes""#;
     for seq in 1..=5 {
         letters.add("platform", &record(seq, "a"), answer, AT).unwrap();
     }
-    // The last one again, after a crash.
+    // Add the last one again, as after a crash.
     letters.add("platform", &record(5, "a"), answer, AT).unwrap();
     let listed = letters.list("platform", None, 100).unwrap();
     assert_eq!(listed.iter().map(|l| l.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
@@ -54,7 +54,7 @@ fn they_are_listed_given_again_byte_by_byte_and_removed() {
 }
 
 #[test]
-fn those_whose_file_was_removed_are_counted_as_lost() {
+fn dead_letters_whose_file_was_removed_are_counted_as_lost() {
     let (dir, letters) = letters();
     let (lost, waiting) = (
         &letters.metrics.lost,
@@ -77,14 +77,14 @@ fn those_whose_file_was_removed_are_counted_as_lost() {
         }
         assert_eq!(lost.get(), expected);
     }
-    // Dropped as an operator should.
+    // Dropped properly.
     assert_eq!(letters.remove("platform", |_, _| true).unwrap(), 1);
     letters.check_removed("platform");
     assert_eq!(lost.get(), 4);
 }
 
 #[test]
-fn a_torn_line_is_removed_when_the_next_one_comes() {
+fn a_torn_line_is_removed_when_the_next_one_is_added() {
     let (dir, letters) = letters();
     letters.add("platform", &record(1, "a"), "no", AT).unwrap();
     let path = dir.path().join("dead-letters-platform.ndjson");
@@ -99,7 +99,7 @@ fn a_torn_line_is_removed_when_the_next_one_comes() {
 }
 
 #[test]
-fn a_full_file_lets_its_oldest_go_and_counts_them() {
+fn a_full_file_drops_its_oldest_and_counts_them() {
     let (_dir, letters) = letters();
     let text = "x".repeat(1 << 20);
     for seq in 1..=20 {

@@ -19,7 +19,7 @@ async fn each_sink_gets_its_types_in_order_and_stopping_delivers_the_rest() {
 }
 
 #[tokio::test]
-async fn a_dead_sink_holds_up_nobody_and_gets_everything_once_it_lives() {
+async fn a_failing_sink_delays_no_other_and_gets_everything_once_it_recovers() {
     let node = Node::new(&[("good", None), ("dead", None)]);
     node.break_sink("dead");
     let journal = node.boot();
@@ -38,7 +38,7 @@ async fn a_dead_sink_holds_up_nobody_and_gets_everything_once_it_lives() {
 }
 
 #[tokio::test]
-async fn a_later_boot_delivers_the_earlier_ones_first_when_their_processes_are_gone() {
+async fn earlier_boots_are_delivered_first_once_their_processes_have_ended() {
     let node = Node::new(&[("archive", None)]);
     node.break_sink("archive");
     let first = node.boot();
@@ -74,7 +74,7 @@ async fn a_new_sink_gets_what_happens_from_then_on() {
     append(&journal, EventType::Click, 0..3).await;
     node.wait(|| node.held("old") == slugs(0..3)).await;
     assert!(delivery.stop(DEADLINE).await);
-    // A reload adds one.
+    // A reload adds a sink.
     let mut settings = node.settings.clone();
     settings.sinks.push(SinkSettings {
         name: "new".into(),
@@ -89,7 +89,7 @@ async fn a_new_sink_gets_what_happens_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_sink_with_types_that_has_nothing_writes_no_cursor_for_each_batch() {
+async fn skipped_events_do_not_cost_a_cursor_write_per_batch() {
     use std::os::unix::fs::MetadataExt;
     let node = Node::new(&[("all", None), ("clicks", Some(EventType::Click))]);
     let journal = node.boot();
@@ -103,7 +103,7 @@ async fn a_sink_with_types_that_has_nothing_writes_no_cursor_for_each_batch() {
     for n in 0..4 {
         append(&journal, EventType::Open, n * 5..n * 5 + 5).await;
         let until = n * 5 + 5;
-        // Without time passing.
+        // No time passes.
         let done = async {
             while node.held("all").len() as u32 != until || lag() != 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -112,7 +112,7 @@ async fn a_sink_with_types_that_has_nothing_writes_no_cursor_for_each_batch() {
         tokio::time::timeout(Duration::from_secs(30), done).await.unwrap();
     }
     assert_eq!((inode(), text()), before);
-    // After a while it is, and when it ends.
+    // The cursor is saved after a while, and at the end.
     node.clock.advance(Duration::from_secs(61));
     append(&journal, EventType::Open, 20..21).await;
     node.wait(|| text() != before.1).await;
@@ -122,7 +122,7 @@ async fn a_sink_with_types_that_has_nothing_writes_no_cursor_for_each_batch() {
 }
 
 #[tokio::test]
-async fn a_segment_that_cannot_be_read_does_not_hold_up_what_is_behind_it() {
+async fn an_unreadable_segment_does_not_block_later_ones() {
     let node = Node::new(&[("archive", None)]);
     node.break_sink("archive");
     let first = node.boot();

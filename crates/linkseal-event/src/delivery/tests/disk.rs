@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_reload_at_a_bad_moment_heals_by_itself_and_is_seen_meanwhile() {
+async fn a_reload_during_a_disk_failure_recovers_and_is_reported_meanwhile() {
     let node = Node::new(&[("old", None)]);
     let journal = node.boot();
     let tasks = Tasks::new();
@@ -11,7 +11,7 @@ async fn a_reload_at_a_bad_moment_heals_by_itself_and_is_seen_meanwhile() {
     let running = || journal.metrics().running.get();
     append(&journal, EventType::Click, 0..3).await;
     node.wait(|| node.held("old") == slugs(0..3) && running() == 1).await;
-    // A disk that does not take the new sink's cursor.
+    // The new sink's cursor cannot be saved.
     let in_the_way = journal.folder().join("cursor-new.new");
     std::fs::create_dir(&in_the_way).unwrap();
     let mut settings = node.settings.clone();
@@ -39,7 +39,7 @@ async fn a_reload_at_a_bad_moment_heals_by_itself_and_is_seen_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_node_starts_without_a_disk_for_its_cursors() {
+async fn a_node_starts_while_its_cursors_cannot_be_saved() {
     let node = Node::new(&[("archive", None)]);
     let journal = node.boot();
     let in_the_way = journal.folder().join("cursor-archive.new");
@@ -52,7 +52,7 @@ async fn a_node_starts_without_a_disk_for_its_cursors() {
 }
 
 #[tokio::test]
-async fn a_reload_while_the_disk_takes_no_cursor_leaves_no_event_out() {
+async fn a_reload_while_cursors_cannot_be_saved_skips_no_event() {
     let node = Node::new(&[("archive", None)]);
     let journal = node.boot();
     let in_the_way = journal.folder().join("cursor-archive.new");
@@ -68,13 +68,13 @@ async fn a_reload_while_the_disk_takes_no_cursor_leaves_no_event_out() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_locked_holds_up_nothing() {
+async fn a_folder_that_cannot_be_locked_delays_nothing() {
     let node = Node::new(&[("archive", None)]);
     let first = node.boot();
     append(&first, EventType::Click, 0..3).await;
     let lock = segment::lock_path(first.folder());
     drop(first);
-    // A directory where the lock should be cannot be opened, not by root either.
+    // A directory where the lock should be cannot be opened, not even by root.
     std::fs::remove_file(&lock).unwrap();
     std::fs::create_dir(&lock).unwrap();
     let second = node.boot();
@@ -85,7 +85,7 @@ async fn a_folder_that_cannot_be_locked_holds_up_nothing() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_cannot_be_moved_is_shown_and_heals() {
+async fn a_cursor_that_cannot_be_saved_is_reported_and_recovers() {
     let node = Node::new(&[("archive", None), ("other", None)]);
     let journal = node.boot();
     let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
@@ -94,7 +94,7 @@ async fn a_cursor_that_cannot_be_moved_is_shown_and_heals() {
     let in_the_way = journal.folder().join("cursor-archive.new");
     std::fs::create_dir(&in_the_way).unwrap();
     append(&journal, EventType::Click, 0..3).await;
-    // It has a first batch, and comes no further.
+    // The first batch is delivered, and nothing more.
     node.wait(|| running() == 0 && !node.held("archive").is_empty()).await;
     let reports = delivery.sinks();
     assert_eq!(reports[0].state, SinkCondition::Waiting);
@@ -115,7 +115,7 @@ async fn a_cursor_that_cannot_be_moved_is_shown_and_heals() {
 }
 
 #[tokio::test]
-async fn lags_are_known_after_a_start_on_a_disk_that_takes_no_cursor() {
+async fn lags_are_known_after_a_start_while_cursors_cannot_be_saved() {
     let node = Node::new(&[("archive", None), ("new", None)]);
     node.break_sink("archive");
     let first = node.boot();
@@ -147,10 +147,10 @@ async fn lags_are_known_after_a_start_on_a_disk_that_takes_no_cursor() {
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_under_one_cursor_holds_up_nothing_else() {
+async fn a_disk_that_hangs_under_one_cursor_delays_nothing_else() {
     let node = Node::new(&[("good", None), ("stuck", None)]);
     let journal = node.boot();
-    // Opening a pipe that no one reads hangs, as a dead disk does. This runtime has one thread.
+    // Opening a pipe without a reader hangs, like a dead disk. This runtime has one thread.
     let pipe = node.dir.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
@@ -159,7 +159,7 @@ async fn a_disk_that_hangs_under_one_cursor_holds_up_nothing_else() {
     let new = journal.folder().join("cursor-stuck.new");
     std::fs::hard_link(&pipe, &new).unwrap();
     append(&journal, EventType::Click, 0..3).await;
-    // It has a first batch, of whatever had come by then.
+    // The first batch is delivered, with the events there were by then.
     node.wait(|| node.held("good") == slugs(0..3) && !node.held("stuck").is_empty())
         .await;
     let first = node.held("stuck");
@@ -167,7 +167,7 @@ async fn a_disk_that_hangs_under_one_cursor_holds_up_nothing_else() {
     node.wait(|| node.held("good") == slugs(0..6)).await;
     assert_eq!(node.held("stuck"), first, "it waits for its cursor");
     node.wait(|| journal.metrics().running.get() == 0).await;
-    // The disk comes back.
+    // The disk recovers.
     std::fs::remove_file(&new).unwrap();
     let reader = std::thread::spawn(move || std::fs::read(&pipe));
     node.wait(|| node.held("stuck") == slugs(0..6) && journal.metrics().running.get() == 1)

@@ -56,7 +56,7 @@ impl Node {
         Journal::open(&self.settings, "edge-1", self.clock.clone(), metrics).unwrap()
     }
 
-    /// A sink that cannot write, until it is healed.
+    /// Makes a sink fail until [`Node::heal_sink`].
     fn break_sink(&self, name: &str) {
         std::fs::write(self.dir.path().join(name), "in the way").unwrap();
     }
@@ -65,7 +65,7 @@ impl Node {
         std::fs::remove_file(self.dir.path().join(name)).unwrap();
     }
 
-    /// What a sink holds: the slugs, in order.
+    /// The slugs that a sink holds, in order.
     fn held(&self, sink: &str) -> Vec<String> {
         let path = self.dir.path().join(sink).join("e.ndjson");
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -77,7 +77,7 @@ impl Node {
         text.lines().filter_map(slug).collect()
     }
 
-    /// Waits for a condition, with time passing quickly.
+    /// Waits for a condition while the clock advances quickly.
     async fn wait(&self, mut condition: impl FnMut() -> bool) {
         let done = async {
             while !condition() {

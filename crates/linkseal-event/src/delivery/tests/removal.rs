@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_journal_that_is_removed_while_it_runs_is_delivered_on() {
+async fn delivery_continues_after_the_journal_is_removed() {
     for whole in [true, false] {
         let node = Node::new(&[("good", None), ("dead", None)]);
         node.break_sink("dead");
@@ -19,12 +19,12 @@ async fn a_journal_that_is_removed_while_it_runs_is_delivered_on() {
         append(&journal, EventType::Click, 5..8).await;
         node.wait(|| node.held("good") == slugs(0..8) && lag("good") == 0).await;
         assert_eq!(lag("dead"), 8);
-        // It has its first batch in hand and the segment open.
+        // The worker has read a batch and has the segment open.
         node.heal_sink("dead");
         node.wait(|| node.held("dead") == slugs(0..8) && lag("dead") == 0).await;
         node.wait(|| journal.metrics().running.get() == 1).await;
         assert_eq!(journal.metrics().lost.get(), 0);
-        // All sinks have cursors in what there is now, and go on after a restart.
+        // All sinks have cursors in the new folder, so delivery continues after a restart.
         assert!(delivery.stop(DEADLINE).await);
         append(&journal, EventType::Click, 8..10).await;
         drop(journal);
@@ -37,7 +37,7 @@ async fn a_journal_that_is_removed_while_it_runs_is_delivered_on() {
 }
 
 #[tokio::test]
-async fn what_sinks_lack_of_a_removed_journal_is_counted_once() {
+async fn undelivered_events_of_a_removed_journal_are_counted_once() {
     for (whole, reload) in [(true, true), (false, true), (false, false)] {
         let node = Node::new(&[("dead", None), ("late", None)]);
         node.break_sink("dead");
@@ -50,7 +50,7 @@ async fn what_sinks_lack_of_a_removed_journal_is_counted_once() {
         let retries = |sink: &str| journal.metrics().deliveries.with_label_values(&[sink, "retry"]).get();
         node.wait(|| retries("dead") > 0 && retries("late") > 0).await;
         if !reload {
-            // What is open is closed before.
+            // Close the open segment first.
             assert!(delivery.take().unwrap().stop(DEADLINE).await);
         }
         remove(&journal, whole);
@@ -89,7 +89,7 @@ async fn a_journal_that_is_removed_before_its_first_event_is_delivered_after_a_r
     assert!(delivery.stop(DEADLINE).await);
 }
 
-/// Removes a journal's directory, or the open segment only.
+/// Removes the whole directory of a journal, or only its open segment.
 fn remove(journal: &Journal, whole: bool) {
     if whole {
         return remove_all(journal.dir());
@@ -99,12 +99,12 @@ fn remove(journal: &Journal, whole: bool) {
 }
 
 #[tokio::test]
-async fn a_folder_that_went_while_its_batch_was_under_way_ends_nothing() {
+async fn a_folder_removed_during_delivery_of_its_batch_stops_nothing() {
     let node = Node::new(&[("archive", None)]);
     node.break_sink("archive");
     let first = node.boot();
     append(&first, EventType::Click, 0..3).await;
-    // The cursor that says that the sink has a part in this folder.
+    // The sink has a cursor, and so a part in this folder.
     let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
     node.wait(|| first.metrics().running.get() == 1).await;
     assert!(delivery.stop(DEADLINE).await);
@@ -121,7 +121,7 @@ async fn a_folder_that_went_while_its_batch_was_under_way_ends_nothing() {
             .get()
     };
     node.wait(|| retries() >= 2).await;
-    // As retention does at the size cap, or a person.
+    // As retention does at the size cap, or an operator.
     std::fs::remove_dir_all(&folder).unwrap();
     node.heal_sink("archive");
     node.wait(|| node.held("archive") == slugs(0..6)).await;
@@ -131,7 +131,7 @@ async fn a_folder_that_went_while_its_batch_was_under_way_ends_nothing() {
 }
 
 #[tokio::test]
-async fn what_sinks_lack_of_removed_earlier_folders_is_counted_once() {
+async fn undelivered_events_of_removed_earlier_folders_are_counted_once() {
     let node = Node::new(&[("archive", None), ("other", None)]);
     node.break_sink("archive");
     node.break_sink("other");
@@ -149,10 +149,10 @@ async fn what_sinks_lack_of_removed_earlier_folders_is_counted_once() {
     append(&journal, EventType::Click, 9..12).await;
     let retries = |sink: &str| journal.metrics().deliveries.with_label_values(&[sink, "retry"]).get();
     let lag = |sink: &str| journal.metrics().lag.with_label_values(&[sink]).get();
-    // All folders are known by then.
+    // Now all folders are known.
     node.wait(|| retries("archive") > 0 && retries("other") > 0 && lag("archive") == 12)
         .await;
-    // They are in the first folder; the second one goes.
+    // The workers are in the first folder; remove the second.
     std::fs::remove_dir_all(&folders[1]).unwrap();
     let rest = [slugs(0..3), slugs(6..12)].concat();
     for sink in ["archive", "other"] {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn delivered_segments_go_after_a_while_and_undelivered_ones_stay() {
+async fn delivered_segments_expire_and_undelivered_ones_stay() {
     let node = Node::new(&[("good", None), ("dead", None)]);
     node.break_sink("dead");
     let first = node.boot();
@@ -17,12 +17,12 @@ async fn delivered_segments_go_after_a_while_and_undelivered_ones_stay() {
     let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
     node.wait(|| node.held("good") == slugs(0..3)).await;
     node.clock.advance(node.settings.keep * 2);
-    // Several passes later it is still there, because one sink lacks it.
+    // Several passes later it is still there, because one sink does not hold it.
     node.wait(|| journal_age(&node.settings.dir, boot, &node.clock) < 2 * RETENTION_EVERY)
         .await;
     assert_eq!(segments(&node.settings.dir, boot), 1);
     node.heal_sink("dead");
-    // Its cursor too: until that is saved, the segment's time starts again.
+    // Wait for its cursor too: until that is saved, the segment's age starts over.
     let lag = || second.metrics().lag.with_label_values(&["dead"]).get();
     node.wait(|| node.held("dead") == slugs(0..3) && lag() == 0).await;
     assert_eq!(segments(&node.settings.dir, boot), 1, "it is kept for replay");
@@ -46,7 +46,7 @@ fn journal_age(dir: &Path, boot: Uuid, clock: &Clock) -> Duration {
 }
 
 #[tokio::test]
-async fn at_the_size_cap_the_oldest_go_and_are_counted() {
+async fn at_the_size_cap_the_oldest_segments_are_removed_and_counted() {
     let mut node = Node::new(&[("dead", None)]);
     node.settings.max_bytes = 200_000;
     node.break_sink("dead");
@@ -58,7 +58,7 @@ async fn at_the_size_cap_the_oldest_go_and_are_counted() {
     node.wait(|| crate::journal::boot_folder::size(&node.settings.dir).unwrap() <= node.settings.max_bytes)
         .await;
     let lost = journal.metrics().lost.get() as u32;
-    // A batch read before the cap may still be on its way; what is neither is wrong.
+    // A batch read before the cap may still be in flight; every other event is delivered or counted.
     node.heal_sink("dead");
     node.wait(|| node.held("dead").last().is_some_and(|s| *s == (EVENTS - 1).to_string()))
         .await;
@@ -96,7 +96,7 @@ async fn a_clock_that_is_ahead_at_the_start_removes_nothing() {
 }
 
 #[tokio::test]
-async fn retention_leaves_a_folder_that_a_feed_is_in() {
+async fn retention_keeps_a_folder_that_a_worker_is_in() {
     let node = Node::new(&[("archive", None)]);
     node.break_sink("archive");
     let first = node.boot();
@@ -117,7 +117,7 @@ async fn retention_leaves_a_folder_that_a_feed_is_in() {
             .get()
     };
     node.wait(|| retries() >= 1).await;
-    // As the size cap does, while the feed has a batch of it at hand.
+    // As the size cap does, while a worker has a batch of it in flight.
     std::fs::remove_file(&segment::segments(&folder).unwrap().remove(0).path).unwrap();
     let start = node.clock.now();
     node.wait(|| node.clock.now().saturating_since(start) > RETENTION_EVERY * 3)

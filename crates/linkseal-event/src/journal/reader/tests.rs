@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 
-/// A folder with segments of frames `first..=last` each, and the frames' boundaries.
+/// A folder with one segment of frames for each `first..=last`.
 fn folder(segments: &[(u64, u64)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (first, last) in segments {
@@ -25,7 +25,7 @@ fn read(dir: &tempfile::TempDir, after: u64, until: Until) -> (Vec<u64>, u64) {
     let damaged = IntCounter::new("d", "d").unwrap();
     let mut reader = FolderReader::new(dir.path(), Uuid::nil(), after, damaged.clone());
     let mut out = Vec::new();
-    // Small steps, so that stopping and going on is tested too.
+    // Small steps, so that stopping and resuming is tested too.
     while reader.read(until, 2, &mut out).unwrap() == Stop::Enough {}
     for record in &out {
         assert_eq!(record.json, format!("event {}", record.seq));
@@ -58,7 +58,7 @@ fn the_last_frame_may_be_torn_at_every_byte() {
         fs::write(dir.path().join(segment::segment_name(4)), &whole[..cut]).unwrap();
         assert_eq!(read(&dir, 0, Until::End), (vec![1, 2, 3, 4, 5], 0), "cut at {cut}");
     }
-    // Nor does it matter that the file system left zeros or rubbish there.
+    // The file system may also leave zeros or garbage there.
     for junk in [0u8, 0xa5] {
         let dir = folder(&[]);
         let mut data = content(1, 2);
@@ -90,7 +90,7 @@ fn any_damaged_byte_costs_its_own_frame_only() {
 }
 
 #[test]
-fn what_was_written_twice_comes_once() {
+fn frames_written_twice_are_read_once() {
     let dir = folder(&[(1, 5), (4, 8)]);
     assert_eq!(read(&dir, 0, Until::End), (vec![1, 2, 3, 4, 5, 6, 7, 8], 0));
 }
@@ -103,7 +103,7 @@ fn a_live_folder_is_followed() {
     let mut out = Vec::new();
     assert_eq!(reader.read(Until::Published(2), 9, &mut out).unwrap(), Stop::End);
     let more = content(1, 4);
-    // Half a frame is there already; it is not published.
+    // Half of the next frame is written; it is not published.
     fs::write(dir.path().join(segment::segment_name(1)), &more[..more.len() - 3]).unwrap();
     assert_eq!(reader.read(Until::Published(3), 9, &mut out).unwrap(), Stop::End);
     assert_eq!(reader.last(), 3);
@@ -115,10 +115,10 @@ fn a_live_folder_is_followed() {
 }
 
 #[test]
-fn a_frame_that_is_completed_while_it_is_looked_at_is_no_damage() {
+fn a_frame_completed_during_the_read_is_not_damage() {
     let whole = content(1, 2);
     for (seen, until) in [
-        // Nothing of it was there, or some.
+        // None of the frame was written, or a part.
         (content(1, 1).len(), Until::End),
         (content(1, 1).len() + 5, Until::End),
         (content(1, 1).len() + 5, Until::Published(2)),
@@ -131,7 +131,7 @@ fn a_frame_that_is_completed_while_it_is_looked_at_is_no_damage() {
         let mut out = Vec::new();
         assert_eq!(reader.read(until, 1, &mut out).unwrap(), Stop::Enough);
         assert!(!reader.current.as_mut().unwrap().fill().unwrap());
-        // Between the look that found nothing more and the search for the next frame.
+        // Between the read that found nothing more and the search for the next frame.
         fs::write(&path, &whole).unwrap();
         assert!(reader.skip_damage(until).unwrap());
         reader.read(until, 1, &mut out).unwrap();

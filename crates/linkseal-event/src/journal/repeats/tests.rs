@@ -32,7 +32,7 @@ fn see(repeats: &Repeats, event: &Event<'_>, now: Instant) -> Fate {
     })
 }
 
-/// What is written as counts.
+/// The counts as JSON.
 fn counts(events: &EncodedEvents) -> Vec<serde_json::Value> {
     let mut bodies = events.bodies.as_slice();
     let mut values = Vec::new();
@@ -46,15 +46,15 @@ fn counts(events: &EncodedEvents) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn the_first_are_written_and_then_one_count_a_period() {
+fn the_first_events_are_written_and_then_one_count_per_period() {
     let (repeats, start) = (table(), Instant::now());
     let replayed = click(1, [203, 0, 113, 9]);
     let mut fates = (0..20_000).map(|_| see(&repeats, &replayed, start));
     let written = fates.by_ref().take_while(|f| *f == Fate::Written).count();
     assert_eq!(written, OF_MESSAGE as usize);
-    // The one that ended `take_while` was the first that is counted.
+    // The event that ended `take_while` was the first to be counted.
     assert!(fates.all(|f| f == Fate::Counted { first: false }));
-    // Others are not concerned: another message, another network, another kind.
+    // Other messages, networks and types are not affected.
     let mut open = replayed.clone();
     (open.kind, open.link, open.url) = (EventType::Open, None, None);
     for other in [click(2, [203, 0, 113, 9]), click(1, [203, 0, 114, 9]), open] {
@@ -76,7 +76,7 @@ fn the_first_are_written_and_then_one_count_a_period() {
     );
     assert!(found[0]["client"]["user_agent"].is_null() && found[0]["client"]["ip"].is_string());
     assert!(!more);
-    // While it goes on, only counts are written; after a quiet period it begins again.
+    // While it continues, only counts are written; after a quiet period it starts over.
     assert_eq!(see(&repeats, &replayed, later), Fate::Counted { first: true });
     assert_eq!(counts(&repeats.due(later + PERIOD, false).events)[0]["repeated"], 1);
     assert_eq!(see(&repeats, &replayed, later + 2 * PERIOD), Fate::Written);
@@ -84,7 +84,7 @@ fn the_first_are_written_and_then_one_count_a_period() {
 }
 
 #[test]
-fn what_is_everybodys_has_a_bound_per_network_over_all_domains() {
+fn public_urls_are_bounded_per_network_over_all_domains() {
     let (repeats, start) = (table(), Instant::now());
     let on = |domain: &'static str, ip: [u8; 4]| {
         let mut event = click(1, ip);
@@ -105,13 +105,13 @@ fn what_is_everybodys_has_a_bound_per_network_over_all_domains() {
     assert_eq!(repeats.total.get(), 60_000 - u64::from(OF_NETWORK));
     let written = counts(&repeats.due(start + PERIOD, true).events).len();
     assert!(written <= OF_NETWORK as usize, "{written}");
-    // Others, and what is a message's, are not concerned.
+    // Other networks, and links of messages, are not affected.
     assert_eq!(
         see(&repeats, &on("d1.example", [198, 51, 100, 1]), start),
         Fate::Written
     );
     assert_eq!(see(&repeats, &click(2, [192, 0, 2, 1]), start), Fate::Written);
-    // In its next period it begins again.
+    // In its next period it starts over.
     assert_eq!(
         see(&repeats, &on("new.example", [192, 0, 2, 1]), start + PERIOD),
         Fate::Written
@@ -119,7 +119,7 @@ fn what_is_everybodys_has_a_bound_per_network_over_all_domains() {
 }
 
 #[test]
-fn a_full_table_forgets_and_loses_no_count() {
+fn a_full_table_evicts_links_without_losing_counts() {
     let (repeats, start) = (table(), Instant::now());
     let most = (SHARDS * SETS * WAYS) as u128;
     let (mut written, mut counted) = (0, 0);

@@ -39,7 +39,7 @@ async fn append(journal: &Journal, count: usize) {
 }
 
 #[tokio::test]
-async fn a_replay_goes_through_all_boots_from_a_moment_on() {
+async fn a_replay_reads_all_boots_since_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::system();
     let first = open(dir.path(), &clock);
@@ -76,7 +76,7 @@ async fn a_follower_sees_events_as_they_come_and_resumes() {
 }
 
 #[tokio::test]
-async fn a_follower_goes_on_in_an_earlier_boot() {
+async fn a_follower_resumes_in_an_earlier_boot() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::system();
     let boots: Vec<_> = (0..3).map(|_| open(dir.path(), &clock)).collect();
@@ -99,8 +99,8 @@ async fn a_follower_goes_on_in_an_earlier_boot() {
 }
 
 #[test]
-fn a_replay_beside_a_running_edge_leaves_nothing_out() {
-    /// Events a round, and rounds.
+fn a_replay_beside_a_running_edge_is_complete() {
+    /// Events per round, and rounds.
     const EVENTS: u64 = 400;
     const ROUNDS: usize = 12;
     let url = format!("https://x.example/{}", "x".repeat(700));
@@ -108,7 +108,7 @@ fn a_replay_beside_a_running_edge_leaves_nothing_out() {
     for _ in 0..ROUNDS {
         let dir = tempfile::tempdir().unwrap();
         let settings = EventSettings {
-            // Small segments: their ends are read too while they are written.
+            // Small segments, so that their ends are read while they are written.
             max_bytes: 1,
             ..settings(dir.path())
         };

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_is_ready_together_is_written_by_one_write() {
+async fn events_of_one_turn_are_written_by_one_write() {
     for durability in [Durability::Written, Durability::Synced] {
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(TestDisk::default());
@@ -19,16 +19,16 @@ async fn what_is_ready_together_is_written_by_one_write() {
 }
 
 #[tokio::test]
-async fn others_get_their_answer_when_the_one_who_hands_over_has_gone() {
+async fn followers_are_woken_after_the_leader_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(TestDisk::default());
     let journal = open(&disk, &settings(dir.path(), Durability::Written));
     let event = event("https://x.example/");
-    // Before it has handed over.
+    // Before it has submitted the batch.
     let (leader, follower) = (journal.begin(&event), journal.begin(&event));
     drop(leader);
     follower.written().await.unwrap();
-    // After that, before the answer.
+    // After that, before the acknowledgement.
     disk.block();
     let (leader, follower) = (journal.begin(&event), journal.begin(&event));
     let mut follower = std::pin::pin!(follower.written());
@@ -37,7 +37,7 @@ async fn others_get_their_answer_when_the_one_who_hands_over_has_gone() {
     assert!(tokio::time::timeout(soon, both).await.is_err());
     disk.unblock();
     follower.await.unwrap();
-    // And a disk that does not answer is noticed all the same.
+    // A disk that does not respond is noticed all the same.
     disk.block();
     let (leader, follower) = (journal.begin(&event), journal.begin(&event));
     let mut follower = std::pin::pin!(follower.written());
@@ -49,7 +49,7 @@ async fn others_get_their_answer_when_the_one_who_hands_over_has_gone() {
 }
 
 #[tokio::test]
-async fn what_follows_another_event_is_written_after_it_whichever_thread_is_first() {
+async fn a_following_event_is_written_after_earlier_ones_of_any_thread() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(&Arc::default(), &settings(dir.path(), Durability::Written));
     let first = journal.begin(&event("https://x.example/first"));
@@ -75,7 +75,7 @@ async fn what_follows_another_event_is_written_after_it_whichever_thread_is_firs
 }
 
 #[tokio::test]
-async fn a_replayed_link_is_counted_and_takes_no_room_from_others() {
+async fn a_replayed_link_is_counted_and_does_not_displace_others() {
     const REPLAYS: u64 = 5_000;
     const OTHERS: u32 = 300;
     let dir = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ async fn a_replayed_link_is_counted_and_takes_no_room_from_others() {
     assert_eq!(journal.metrics().lost.get(), 0);
 }
 
-/// What an append costs; the numbers stand in `writer`'s documentation.
+/// Measures what an append costs: `cargo test --release -p linkseal-event -- --ignored --nocapture append_cost`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement: cargo test --release --lib event::journal -- --ignored --nocapture"]
 async fn append_cost() {

@@ -26,7 +26,7 @@ async fn a_torn_write_or_failed_sync_moves_to_a_new_segment_and_loses_nothing() 
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_at_once_counts_and_recovers() {
+async fn a_full_disk_refuses_events_at_once_counts_them_and_recovers() {
     for durability in [Durability::Written, Durability::Synced] {
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(TestDisk::default());
@@ -51,13 +51,13 @@ async fn a_full_disk_refuses_at_once_counts_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_stuck_disk_keeps_nobody_waiting_for_long_and_its_queue_is_bounded() {
+async fn a_hanging_disk_blocks_no_request_for_long_and_its_queue_is_bounded() {
     for durability in ALL {
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(TestDisk::default());
         let journal = open(&disk, &settings(dir.path(), durability));
         disk.block();
-        // This thread drives everything there is: it is free all the time.
+        // This thread drives everything, so it must never block.
         let waits = durability != Durability::Queued;
         let (first, second) = (event("https://x.example/1"), event("https://x.example/2"));
         let start = Instant::now();
@@ -77,13 +77,13 @@ async fn a_stuck_disk_keeps_nobody_waiting_for_long_and_its_queue_is_bounded() {
         assert!(waited < Duration::from_millis(3500), "{waited:?} for {durability:?}");
         assert_eq!(journal.metrics().lost.get(), if waits { 2 } else { 0 });
         if waits {
-            // By now it is known that the disk does not answer.
+            // By now it is known that the disk does not respond.
             let start = Instant::now();
             assert_eq!(journal.append(&first).await, Err(Lost));
             assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         }
 
-        // No one reads these answers: the futures are dropped after they handed the event in.
+        // These futures are dropped after they have submitted their event.
         let before = journal.metrics().lost.get();
         let url = format!("https://x.example/{}", "x".repeat(1_000_000));
         let mut taken = 0;
@@ -120,7 +120,7 @@ async fn the_queue_is_bounded_in_events() {
 }
 
 #[tokio::test]
-async fn a_stuck_disk_does_not_keep_the_journal_from_closing() {
+async fn a_hanging_disk_does_not_block_closing() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(TestDisk::default());
     let journal = open(&disk, &settings(dir.path(), Durability::Queued));
@@ -140,7 +140,7 @@ async fn a_stuck_disk_does_not_keep_the_journal_from_closing() {
 }
 
 #[tokio::test]
-async fn an_edge_starts_on_a_disk_that_takes_nothing_and_goes_on_when_it_does() {
+async fn an_edge_starts_on_a_failing_disk_and_recovers_with_it() {
     type Ill = (&'static str, fn(&TestDisk), fn(&TestDisk));
     let ills: [Ill; 3] = [
         (
@@ -178,7 +178,7 @@ async fn an_edge_starts_on_a_disk_that_takes_nothing_and_goes_on_when_it_does() 
 }
 
 #[tokio::test]
-async fn on_a_full_disk_what_all_sinks_hold_goes_before_an_event_is_refused() {
+async fn a_full_disk_removes_delivered_segments_before_it_refuses_an_event() {
     let dir = tempfile::tempdir().unwrap();
     let settings = EventSettings {
         max_bytes: 1,
@@ -197,7 +197,7 @@ async fn on_a_full_disk_what_all_sinks_hold_goes_before_an_event_is_refused() {
     let held = all[all.len() - 2].first - 1;
     Cursor::new(&folder, "archive").save(held).unwrap();
 
-    // The disk has no room at the start: the journal finds some.
+    // The disk is full at the start: the journal frees space.
     let disk = Arc::new(TestDisk::default());
     disk.room.store(size(&settings.dir).unwrap(), Ordering::Relaxed);
     let journal = open(&disk, &settings);
@@ -226,7 +226,7 @@ async fn on_a_full_disk_what_all_sinks_hold_goes_before_an_event_is_refused() {
         taken,
         "and so is what is new and not delivered"
     );
-    // A sink that catches up makes room, also where a new segment has room and no event in it.
+    // A sink that catches up frees space, even if the disk has space for a new segment but no event.
     disk.room.store(
         size(&settings.dir).unwrap() + segment::MAGIC.len() as u64,
         Ordering::Relaxed,
@@ -237,7 +237,7 @@ async fn on_a_full_disk_what_all_sinks_hold_goes_before_an_event_is_refused() {
     assert_eq!(journal.metrics().bytes.get() as u64, size(journal.dir()).unwrap());
 }
 
-/// A journal of a boot before, with some segments; the events in it.
+/// Writes a journal of an earlier boot with several segments; returns its boot and last sequence number.
 async fn earlier_boot(settings: &EventSettings) -> (Uuid, u64) {
     let earlier = open(&Arc::default(), settings);
     let url = format!("https://x.example/{}", "x".repeat(8000));
@@ -249,7 +249,7 @@ async fn earlier_boot(settings: &EventSettings) -> (Uuid, u64) {
 }
 
 #[test]
-fn a_directory_that_cannot_be_used_is_said_at_once() {
+fn an_unusable_directory_is_reported_at_once() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("events"), "a file").unwrap();
     let metrics = Metrics::register(&Registry::new()).unwrap();

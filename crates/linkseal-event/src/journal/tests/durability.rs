@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_is_acknowledged_is_in_the_journal_in_order() {
+async fn acknowledged_events_are_in_the_journal_in_order() {
     for durability in ALL {
         let dir = tempfile::tempdir().unwrap();
         let journal = open(&Arc::default(), &settings(dir.path(), durability));
@@ -38,7 +38,7 @@ async fn what_is_acknowledged_is_in_the_journal_in_order() {
             "{durability:?}"
         );
         for task in 0..64 {
-            // Each task waited for its events one by one.
+            // Each task awaited its events one by one.
             let own = format!("https://x.example/{task}/");
             let order = written.iter().filter_map(|(_, url)| url.strip_prefix(&own));
             assert!(order.eq((0..20).map(|i| i.to_string())), "{durability:?}");
@@ -54,7 +54,7 @@ async fn what_is_acknowledged_is_in_the_journal_in_order() {
 }
 
 #[tokio::test]
-async fn what_must_survive_the_machine_is_synced_whatever_is_configured() {
+async fn kept_events_are_synced_with_any_durability() {
     for durability in [Durability::Queued, Durability::Written] {
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(TestDisk::default());
@@ -66,11 +66,11 @@ async fn what_must_survive_the_machine_is_synced_whatever_is_configured() {
             id: Some(id),
             ..event("https://x.example/2")
         };
-        // The first sync fails: it is written again, to a new segment.
+        // The first sync fails: the event is written to a new segment.
         let receipt = journal.begin_synced(&kept).written().await.unwrap();
         assert_eq!(receipt.id, id);
         assert_eq!(disk.failing_syncs.load(Ordering::Relaxed), 0, "it was synced");
-        // Handed in again, it has its id still.
+        // Submitted again, it keeps its id.
         assert_eq!(journal.begin_synced(&kept).written().await.unwrap().id, id);
         journal.close(PATIENT);
         assert_eq!(written(&journal).len(), 3);
@@ -102,7 +102,7 @@ async fn full_segments_are_followed_by_new_ones() {
 }
 
 #[tokio::test]
-async fn what_its_maker_keeps_waits_for_a_slow_disk_and_is_not_lost() {
+async fn kept_events_wait_for_a_slow_disk_and_are_not_lost() {
     for durability in ALL {
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(TestDisk::default());
@@ -121,7 +121,7 @@ async fn what_its_maker_keeps_waits_for_a_slow_disk_and_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_later_boot_sorts_later_whatever_the_clock_says() {
+async fn a_later_boot_sorts_later_even_if_the_clock_was_set_back() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path(), Durability::Written);
     let ahead = Clock::system();

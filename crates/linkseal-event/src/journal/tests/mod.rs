@@ -1,4 +1,4 @@
-//! What the journal promises, on disks that fail, fill up and hang.
+//! The guarantees of the journal, on disks that fail, fill up and hang.
 
 mod batching;
 mod disk;
@@ -31,10 +31,10 @@ use crate::recorder::EventRecorder;
 use crate::settings::{Durability, EventSettings, FileSettings, SinkKind, SinkSettings};
 use crate::verdict::{Classifier, Verdict};
 
-/// Longer than any disk of these tests takes.
+/// Longer than any operation of these tests takes.
 const PATIENT: Duration = Duration::from_secs(30);
 
-/// A disk whose writes and syncs fail, tear or block as told.
+/// A disk whose writes and syncs fail, tear or block on demand.
 #[derive(Clone, Default)]
 struct TestDisk {
     /// How many of the next writes fail after half of their data.
@@ -42,7 +42,7 @@ struct TestDisk {
     /// How many of the next syncs fail.
     failing_syncs: Arc<AtomicU32>,
     full: Arc<AtomicBool>,
-    /// How much the journal's directory may hold, if that is not 0.
+    /// The capacity of the journal's directory in bytes; 0 for no limit.
     room: Arc<AtomicU64>,
     read_only: Arc<AtomicBool>,
     blocked: Arc<(Mutex<bool>, Condvar)>,
@@ -170,7 +170,7 @@ fn written(journal: &Journal) -> Vec<(u64, String)> {
 
 const ALL: [Durability; 3] = [Durability::Queued, Durability::Written, Durability::Synced];
 
-/// Appends until the journal takes an event.
+/// Appends until the journal accepts an event.
 async fn heals(journal: &Journal) {
     let healed = async {
         while journal.append(&event("https://x.example/after")).await.is_err() {
@@ -180,7 +180,7 @@ async fn heals(journal: &Journal) {
     tokio::time::timeout(Duration::from_secs(30), healed).await.unwrap();
 }
 
-/// What it is called, and what others do then to the files of a running journal.
+/// Ways to remove or rename the files of a running journal, with their names.
 type Removal = (&'static str, fn(&Journal));
 
 const REMOVALS: [Removal; 5] = [
@@ -197,14 +197,14 @@ const REMOVALS: [Removal; 5] = [
     }),
 ];
 
-/// Removes a folder at once: the journal makes nothing in it meanwhile.
+/// Removes a folder atomically, so that the journal creates nothing in it meanwhile.
 pub(crate) fn remove_all(path: &Path) {
     let aside = path.with_extension("aside");
     std::fs::rename(path, &aside).unwrap();
     std::fs::remove_dir_all(aside).unwrap();
 }
 
-/// A click as browsers make it.
+/// A typical click of a browser.
 fn typical() -> Event<'static> {
     let mut event = event("https://shop.customer.example/spring/shoes?utm_source=newsletter&utm_campaign=spring");
     event.message_id = Some(Uuid::nil());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_directory_that_vanished_is_made_again() {
+async fn a_removed_directory_is_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(TestDisk::default());
     let journal = open(&disk, &settings(dir.path(), Durability::Written));
@@ -38,14 +38,14 @@ async fn nothing_is_acknowledged_in_a_file_that_was_removed_or_renamed() {
             );
             let bytes = journal.metrics().bytes.get() as u64;
             assert_eq!(bytes, size(journal.dir()).unwrap(), "{what}");
-            // It has no sinks: none lacks anything.
+            // Without sinks nothing counts as lost.
             assert_eq!(journal.metrics().lost.get(), 0, "{what}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_is_removed_is_noticed_without_an_event() {
+async fn a_removal_is_noticed_without_an_event() {
     for durability in ALL {
         for (what, remove) in REMOVALS {
             let dir = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ async fn what_is_removed_is_noticed_without_an_event() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_made_again_costs_events_until_it_can() {
+async fn events_are_lost_while_a_removed_directory_cannot_be_created_again() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(TestDisk::default());
     let journal = open(&disk, &settings(dir.path(), Durability::Written));

@@ -31,7 +31,7 @@ fn seqs(path: &Path) -> Vec<u64> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.ends_with('\n'));
     text.lines()
-        .map(|l| serde_json::from_str::<Last>(l).unwrap().seq)
+        .map(|l| serde_json::from_str::<EventPlace>(l).unwrap().seq)
         .collect()
 }
 
@@ -56,7 +56,7 @@ async fn events_go_to_the_file_of_their_time() {
 }
 
 #[tokio::test]
-async fn a_batch_torn_at_any_byte_is_completed_and_each_event_is_there_once() {
+async fn a_batch_torn_at_any_byte_is_completed_without_duplicates() {
     let boot = Uuid::max();
     let batch: Vec<_> = (1..=3).map(|seq| record(boot, seq, TIME)).collect();
     let dir = tempfile::tempdir().unwrap();
@@ -65,13 +65,13 @@ async fn a_batch_torn_at_any_byte_is_completed_and_each_event_is_there_once() {
     let whole = fs::read(&path).unwrap();
     for cut in 0..=whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
-        // The next process gets the batch again, and more.
+        // The next process gets the batch again, and more events.
         let mut again = batch.clone();
         again.push(record(boot, 4, TIME));
         sink(dir.path(), "e.ndjson").deliver(&again).await.unwrap();
         assert_eq!(seqs(&path), [1, 2, 3, 4], "cut at {cut}");
     }
-    // Another boot counts again.
+    // Another boot has its own sequence numbers.
     sink(dir.path(), "e.ndjson")
         .deliver(&[record(Uuid::from_u128(7), 2, TIME)])
         .await
@@ -80,7 +80,7 @@ async fn a_batch_torn_at_any_byte_is_completed_and_each_event_is_there_once() {
 }
 
 #[tokio::test]
-async fn an_event_that_was_set_aside_is_written_behind_later_ones() {
+async fn a_replayed_dead_letter_is_written_after_later_events() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink = sink(dir.path(), "e.ndjson");
     let boot = Uuid::max();
@@ -90,7 +90,7 @@ async fn an_event_that_was_set_aside_is_written_behind_later_ones() {
     sink.allow_earlier();
     sink.deliver(&[record(boot, 5, TIME)]).await.unwrap();
     sink.deliver(&[record(boot, 8, TIME)]).await.unwrap();
-    // A batch that comes again is still known.
+    // A repeated batch is still recognised.
     sink.deliver(&[record(boot, 8, TIME), record(boot, 9, TIME)])
         .await
         .unwrap();
@@ -98,7 +98,7 @@ async fn an_event_that_was_set_aside_is_written_behind_later_ones() {
 }
 
 #[tokio::test]
-async fn a_path_that_cannot_be_written_is_tried_again() {
+async fn a_path_that_cannot_be_written_is_retried() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("sub"), "a file").unwrap();
     let mut sink = sink(dir.path(), "sub/e.ndjson");
@@ -118,13 +118,13 @@ fn all(dir: &Path) -> Vec<(String, Vec<u64>)> {
 }
 
 #[tokio::test]
-async fn a_full_file_is_put_away_between_batches_whatever_crashes() {
+async fn a_full_file_is_rotated_between_batches_across_crashes() {
     let boot = Uuid::max();
     let batches: Vec<Vec<_>> = (0..4)
         .map(|n| (n * 3 + 1..=n * 3 + 3).map(|seq| record(boot, seq, TIME)).collect())
         .collect();
     let size = batches[0].iter().map(|r| r.json.len() as u64 + 1).sum();
-    // A crash after any batch but before its cursor was saved: the batch comes again.
+    // A crash after any batch but before its cursor was saved: the batch is delivered again.
     for crash in 0..batches.len() {
         let dir = tempfile::tempdir().unwrap();
         let mut sink = sized(dir.path(), "e.ndjson", Some(size));
@@ -146,7 +146,7 @@ async fn a_full_file_is_put_away_between_batches_whatever_crashes() {
 }
 
 #[tokio::test]
-async fn a_file_changed_under_our_feet_is_opened_again_and_nothing_more_is_lost() {
+async fn a_file_changed_from_outside_is_reopened_and_nothing_more_is_lost() {
     type Change = (&'static str, fn(&Path), &'static [u64]);
     let changes: [Change; 7] = [
         (
@@ -206,16 +206,16 @@ async fn a_file_changed_under_our_feet_is_opened_again_and_nothing_more_is_lost(
 }
 
 #[test]
-fn what_was_written_to_a_file_without_a_name_is_not_held() {
+fn lines_written_to_a_file_without_a_name_are_not_held() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("e.ndjson");
-    let (file, holds) = open(&path).unwrap();
+    let (file, last) = open(&path).unwrap();
     let mut open = Open {
         minute: String::new(),
         path: path.clone(),
         file,
         size: 0,
-        holds,
+        last,
     };
     open.append(b"{}\n").unwrap();
     fs::remove_file(&path).unwrap();
@@ -223,8 +223,8 @@ fn what_was_written_to_a_file_without_a_name_is_not_held() {
 }
 
 #[test]
-fn an_error_says_what_to_do() {
-    let said = |kind: io::ErrorKind| explained(Path::new("/archive/e.ndjson"), &kind.into());
+fn errors_say_what_to_do() {
+    let said = |kind: io::ErrorKind| explain(Path::new("/archive/e.ndjson"), &kind.into());
     assert!(said(io::ErrorKind::PermissionDenied).contains("let this user write to its folder"));
     assert!(said(io::ErrorKind::ReadOnlyFilesystem).contains("/archive/e.ndjson"));
     assert!(said(io::ErrorKind::StorageFull).contains("make room"));

@@ -1,7 +1,7 @@
-//! Connects to a webhook's endpoint, and only to where a webhook may be.
+//! Connects to a webhook's endpoint, and only to permitted addresses.
 //!
-//! The addresses are looked at after the name is resolved and are the ones connected to, so that a
-//! name that leads elsewhere a moment later changes nothing.
+//! The addresses that are checked are those that are connected to, so a DNS answer that changes in
+//! between (DNS rebinding) has no effect.
 
 use std::future::Future;
 use std::io;
@@ -16,19 +16,18 @@ use linkseal_net::address::is_public;
 use tokio::net::{TcpStream, lookup_host};
 use tower_service::Service;
 
-/// For one address; the next one is tried then.
+/// For one address; then the next one is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Most addresses of a name that are tried.
+/// How many addresses of a host are tried.
 const MAX_ADDRESSES: usize = 4;
 
-/// Makes connections.
 #[derive(Clone)]
 pub(super) struct Connector {
     allow_private: bool,
 }
 
 impl Connector {
-    /// `allow_private`: addresses that are not public are fine too.
+    /// With `allow_private`, addresses that are not public are permitted.
     pub(super) fn new(allow_private: bool) -> Self {
         Self { allow_private }
     }
@@ -49,10 +48,10 @@ impl Connector {
                 Err(_) => failed = Some(io::ErrorKind::TimedOut.into()),
             }
         }
-        Err(failed.unwrap_or_else(|| io::Error::other("its name has no address")))
+        Err(failed.unwrap_or_else(|| io::Error::other("its host name has no address")))
     }
 
-    /// Where a host may be reached.
+    /// The addresses of a host, if all of them are permitted.
     async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let all: Vec<_> = match host.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, port)],
@@ -63,8 +62,8 @@ impl Connector {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 format!(
-                    "{host} leads to {}, which is not an address of the public internet; \
-                     `allow_private = true` allows it for this sink",
+                    "{host} resolves to {}, which is not a public address; \
+                     set `allow_private = true` to permit it for this sink",
                     address.ip()
                 ),
             ));

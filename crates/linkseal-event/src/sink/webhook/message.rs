@@ -1,7 +1,7 @@
-//! What a webhook's requests say: ids, bodies and signatures (Standard Webhooks 1.0).
+//! The requests of a webhook: ids, bodies and signatures (Standard Webhooks 1.0).
 //!
-//! Id and body follow from the events alone, so that a request that comes again, also after a
-//! restart, is the same request.
+//! Id and body are derived from the events alone, so that a retried request is identical, also after a
+//! restart.
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -16,19 +16,19 @@ use crate::journal::Record;
 use crate::settings::WebhookSecret;
 use crate::sink::event_id;
 
-/// Most bytes of events in one body, unless a single one is larger. With what is around them it
-/// stays below 1 MiB, the limit of a reverse proxy that no one configured.
+/// Most bytes of events in one body, unless a single event is larger. The body stays below 1 MiB, the
+/// default limit of reverse proxies.
 const BYTES_MAX: usize = 768 << 10;
 
-/// One request's content.
+/// The content of one request.
 pub(super) struct Message {
     pub(super) id: String,
     pub(super) body: Bytes,
-    /// Boot and sequence number of its last event.
+    /// The boot and sequence number of its last event.
     pub(super) last: (Uuid, u64),
 }
 
-/// Splits a batch, always the same way, into messages of at most `most` events.
+/// Splits a batch into messages of at most `most` events; deterministic, so that a retry is identical.
 pub(super) fn messages<'r>(sink: &'r str, batch: &'r [Record], most: usize) -> impl Iterator<Item = Message> + 'r {
     let mut rest = batch;
     std::iter::from_fn(move || {
@@ -45,7 +45,7 @@ pub(super) fn messages<'r>(sink: &'r str, batch: &'r [Record], most: usize) -> i
 }
 
 impl Message {
-    /// `None`: there are no events.
+    /// `None` without events.
     fn new(sink: &str, events: &[Record]) -> Option<Self> {
         let (first, last) = (events.first()?, events.last()?);
         let time = head(&last.json).map_or_else(|| Timestamp::default().to_string().into(), |h| h.time);
@@ -67,11 +67,11 @@ impl Message {
         })
     }
 
-    /// The headers of a request made now.
+    /// The headers of a request sent at `now`.
     pub(super) fn headers(&self, secrets: &[WebhookSecret], now: Timestamp) -> [(&'static str, HeaderValue); 3] {
         let time = now.as_secs().to_string();
         let signatures: Vec<_> = secrets.iter().map(|s| self.sign(s, &time)).collect();
-        // Ids are made of names, digits and dashes, the others of digits and base64.
+        // Ids consist of letters, digits, `-` and `_`, the others of digits and base64.
         let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
         [
             ("webhook-id", value(self.id.clone())),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_split_by_count_and_size_always_the_same_way() {
+    fn batches_are_split_by_count_and_size_deterministically() {
         let small: Vec<_> = (1..=5).map(|seq| record(seq, 0)).collect();
         let split = |batch: &[Record], most| messages("s", batch, most).collect::<Vec<_>>();
         let parts = split(&small, 2);

@@ -1,13 +1,13 @@
 //! The webhook sink: batches of events in signed HTTP requests (Standard Webhooks 1.0).
 //!
-//! A request that an endpoint answers with 2xx is held. Other answers, and none, are a reason to come
-//! again with the same `webhook-id` and the same body: after 1, 5, 15, 30 and then every 60 s, as the
-//! head of a queue is retried, or when the endpoint's `Retry-After` says so, within bounds. (The
-//! schedule that Standard Webhooks suggests is for one message among others: here all wait behind
-//! it.) A 4xx says that the request would be refused again, with the exceptions in `meaning`: its
-//! events are then tried in halves, down to the one that is refused, which is set aside. 410 stops
-//! the sink until its settings change, the configuration is reloaded, or an operator retries it.
-//! Redirects are not followed: where events go is what the configuration says.
+//! An answer of 2xx means that the endpoint holds the events. After any other answer, or none, the
+//! request is retried with the same `webhook-id` and body: after 1, 5, 15, 30 and then every 60 s, or
+//! when the endpoint's `Retry-After` asks for it, within bounds. (The schedule that Standard Webhooks
+//! suggests is for independent messages; here all later events wait.) A 4xx means that the request
+//! would be rejected again, with the exceptions in [`retry_for`]: the batch is halved until the rejected
+//! event is isolated, and that event becomes a dead letter. 410 stops the sink until its settings
+//! change, the configuration is reloaded, or an operator retries it. Redirects are not followed:
+//! events go only where the configuration says.
 
 mod connect;
 mod message;
@@ -35,23 +35,23 @@ use super::{Retry, Sink, SinkError};
 use crate::journal::Record;
 use crate::settings::{WebhookSecret, WebhookSettings};
 
-/// For one request, from connecting to the answer's head: Standard Webhooks wants 15 to 30 s.
+/// For one request, from connecting to the head of the answer: Standard Webhooks recommends 15 to
+/// 30 s.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// For what comes after the head of an answer: it is only for the log.
+/// For the body of an answer, which is only logged.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Most bytes of an answer's body that are read.
+/// How much of an answer's body is read, in bytes.
 const BODY_MAX: usize = 16 << 10;
-/// Most characters of it that are logged.
+/// How much of it is logged, in characters.
 const BODY_LOGGED: usize = 200;
-/// How long a connection stays for the next request.
+/// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(60);
-/// Longest pause that an endpoint can ask for: events wait behind it, and one small request in
-/// this time harms no endpoint.
+/// Longest pause that an endpoint can ask for: later events wait meanwhile, and one small request in
+/// this time does not harm it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// Shortest pause that an endpoint can ask for.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The sink.
 pub(super) struct WebhookSink {
     client: HttpClient<HttpsConnector<Connector>>,
     name: String,
@@ -59,12 +59,11 @@ pub(super) struct WebhookSink {
     secrets: Vec<WebhookSecret>,
     batch: usize,
     clock: Clock,
-    /// The last event of the last message that was taken. `None`: none was.
-    taken: Option<(Uuid, u64)>,
+    /// The last event of the last message that was accepted.
+    accepted: Option<(Uuid, u64)>,
 }
 
 impl WebhookSink {
-    /// A sink that has connected to nothing yet.
     pub(super) fn new(name: &str, settings: &WebhookSettings, tls: ClientConfig, clock: &Clock) -> Self {
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -83,7 +82,7 @@ impl WebhookSink {
             secrets: settings.secrets.clone(),
             batch: settings.batch,
             clock: clock.clone(),
-            taken: None,
+            accepted: None,
         }
     }
 
@@ -95,7 +94,7 @@ impl WebhookSink {
         }
         let request = request
             .body(Full::new(message.body.clone()))
-            .map_err(|e| SinkError::later(format!("the request cannot be made: {e}")))?;
+            .map_err(|e| SinkError::later(format!("the request cannot be built: {e}")))?;
         let answer = self.client.send(request).await.map_err(|e| match e {
             HttpError::Timeout(limit) => {
                 SinkError::later(format!("{} gave no answer within {} s", self.host(), limit.as_secs()))
@@ -103,40 +102,40 @@ impl WebhookSink {
             e => SinkError::later(format!("{}: {}", self.host(), with_causes(&e))),
         });
         let (head, body) = answer?.into_parts();
-        let said = tokio::time::timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_default();
+        let answered = tokio::time::timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_default();
         if head.status.is_success() {
             return Ok(());
         }
-        Err(self.refusal(head.status, &head.headers, &said))
+        Err(self.failure(head.status, &head.headers, &answered))
     }
 
-    fn refusal(&self, status: StatusCode, headers: &HeaderMap, said: &str) -> SinkError {
-        let asked = headers.get(RETRY_AFTER).filter(|_| may_ask(status));
-        let retry = match asked.and_then(|v| pause_asked(v, self.clock.now())) {
+    fn failure(&self, status: StatusCode, headers: &HeaderMap, answered: &str) -> SinkError {
+        let retry_after = headers.get(RETRY_AFTER).filter(|_| honours_retry_after(status));
+        let retry = match retry_after.and_then(|v| requested_pause(v, self.clock.now())) {
             Some(pause) => Retry::After(pause),
-            None => meaning(status),
+            None => retry_for(status),
         };
         let advice = match status {
-            s if s.is_redirection() => "; redirects are not followed: configure the URL that it leads to",
+            s if s.is_redirection() => "; redirects are not followed: configure the final URL",
             StatusCode::PAYLOAD_TOO_LARGE => "; configure a smaller `batch`",
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                "; it may not accept the signature: look at `secret_files`, and at what stands before it"
+                "; it may not accept the signature: check `secret_files`, and proxies in front of it"
             }
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "; look at `url`",
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "; check `url`",
             _ => "",
         };
-        let said = if said.is_empty() {
+        let answered = if answered.is_empty() {
             String::new()
         } else {
-            format!(": {said}")
+            format!(": {answered}")
         };
         SinkError {
-            cause: format!("{} answered {status}{advice}{said}", self.host()),
+            cause: format!("{} answered {status}{advice}{answered}", self.host()),
             retry,
         }
     }
 
-    /// The endpoint's host, for the log: paths of webhooks may hold tokens.
+    /// The endpoint's host for error texts: the path of a webhook may contain a token.
     fn host(&self) -> &str {
         self.url.host().unwrap_or_default()
     }
@@ -145,12 +144,14 @@ impl WebhookSink {
 #[async_trait]
 impl Sink for WebhookSink {
     async fn deliver(&mut self, batch: &[Record]) -> Result<(), SinkError> {
-        // Earlier messages of a batch whose later ones failed.
-        let taken = |r: &&Record| self.taken.is_some_and(|(boot, seq)| boot == r.boot && seq >= r.seq);
-        let batch = batch.get(batch.iter().take_while(taken).count()..).unwrap_or_default();
+        // Skip earlier messages of a retried batch that have been accepted.
+        let accepted = |r: &&Record| self.accepted.is_some_and(|(boot, seq)| boot == r.boot && seq >= r.seq);
+        let batch = batch
+            .get(batch.iter().take_while(accepted).count()..)
+            .unwrap_or_default();
         for message in message::messages(&self.name, batch, self.batch) {
             self.send(&message).await?;
-            self.taken = Some(message.last);
+            self.accepted = Some(message.last);
         }
         Ok(())
     }
@@ -164,19 +165,19 @@ impl Sink for WebhookSink {
     }
 
     fn forget_accepted(&mut self) {
-        self.taken = None;
+        self.accepted = None;
     }
 }
 
-/// What a status other than 2xx says of another attempt.
-fn meaning(status: StatusCode) -> Retry {
+/// What a status other than 2xx means for another attempt.
+fn retry_for(status: StatusCode) -> Retry {
     match status {
         StatusCode::GONE => Retry::Never,
-        // They are about the moment, not about what was sent.
+        // Transient: not about the content of the request.
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
             Retry::Later
         }
-        // They may be about any request of ours.
+        // Possibly about every request of ours.
         StatusCode::UNAUTHORIZED
         | StatusCode::PAYMENT_REQUIRED
         | StatusCode::FORBIDDEN
@@ -190,19 +191,19 @@ fn meaning(status: StatusCode) -> Retry {
     }
 }
 
-/// Whether an answer with this status may say when to come again.
-fn may_ask(status: StatusCode) -> bool {
+/// Whether `Retry-After` counts for this status.
+fn honours_retry_after(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// What `Retry-After` asks for, within bounds.
-fn pause_asked(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
+/// The pause that `Retry-After` asks for, within bounds.
+fn requested_pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
     let pause = RetryAfter::parse(value.to_str().ok()?)?.delay(now);
     Some(pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
-/// The beginning of an answer's body, fit for a log. Reading it to its end also lets the
-/// connection be used again.
+/// The beginning of an answer's body, escaped for the log. Reading it also lets the connection be
+/// reused.
 async fn read(body: Incoming) -> String {
     let Ok(body) = read_body(body, BODY_MAX).await else {
         return String::new();

@@ -17,7 +17,7 @@ fn click(message: u128, link: u16, ip: &str, agent: &'static str, now: i64) -> O
     }
 }
 
-/// The verdict that is written, and the corrections by id, of an event whose id is its time.
+/// The written verdict and the corrections by id, for an event whose id is its time.
 fn see(memory: &BurstDetector, seen: &Observation<'_>) -> (Verdict, Vec<(i64, Verdict)>) {
     let (signals, handle) = memory.observe(seen);
     (Verdict::from_signals(signals), note(memory, &handle, seen.now))
@@ -50,7 +50,7 @@ fn the_third_link_within_a_second_makes_a_burst_of_the_first() {
     let ids: Vec<_> = corrected.iter().map(|(id, v)| (*id, v.class)).collect();
     assert_eq!(ids, [(T0, Class::Scanner), (T0 + 100, Class::Scanner)]);
     assert_eq!(reasons(&corrected[0].1), ["two_links_at_once", "burst_of_links"]);
-    // The rest of the burst, as long as it lasts; nothing is corrected twice.
+    // The rest of the burst; nothing is corrected twice.
     for more in 3..20 {
         let (verdict, corrected) = see(
             &memory,
@@ -61,29 +61,29 @@ fn the_third_link_within_a_second_makes_a_burst_of_the_first() {
 }
 
 #[test]
-fn people_make_no_burst() {
+fn people_do_not_make_a_burst() {
     let memory = BurstDetector::new();
-    // One person, in the time a quick one takes.
+    // A quick person.
     for link in 0..10 {
         let (verdict, corrected) = see(&memory, &click(1, link, OFFICE, "a", T0 + i64::from(link) * 1_001));
         assert_eq!((verdict.class, corrected.len()), (Class::Human, 0));
     }
-    // One link again and again.
+    // The same link over and over.
     for again in 0..10 {
         assert_eq!(
             see(&memory, &click(2, 7, OFFICE, "a", T0 + again)).0.class,
             Class::Human
         );
     }
-    // A company's people behind one address, each with a message of their own.
+    // People of one company behind one address, each with their own message.
     for message in 10..40 {
         assert_eq!(see(&memory, &click(message, 3, OFFICE, "a", T0)).0.class, Class::Human);
     }
-    // A mailer that gives all recipients the same message id.
+    // A mailer that uses one message id for all recipients.
     for (link, ip, agent) in [(0, OFFICE, "a"), (1, HOME, "b"), (2, "192.0.2.1", "c")] {
         assert_eq!(see(&memory, &click(3, link, ip, agent, T0)).0.class, Class::Human);
     }
-    // Another tenant's message of the same id.
+    // A message of another tenant with the same id.
     for (link, tenant) in [(0, "a"), (1, "b"), (2, "c")] {
         let seen = Observation {
             tenant,
@@ -94,7 +94,7 @@ fn people_make_no_burst() {
 }
 
 #[test]
-fn a_burst_from_many_addresses_is_one_by_its_agent_and_takes_the_pixel_along() {
+fn a_burst_from_many_addresses_is_recognised_by_its_agent_and_includes_the_pixel() {
     let memory = BurstDetector::new();
     let pixel = Observation {
         target: Target::Other,
@@ -103,7 +103,7 @@ fn a_burst_from_many_addresses_is_one_by_its_agent_and_takes_the_pixel_along() {
     assert_eq!(see(&memory, &pixel).0.class, Class::Human);
     see(&memory, &click(1, 0, "198.18.0.1", "farm", T0 + 1));
     see(&memory, &click(1, 1, "203.0.113.1", "farm", T0 + 2));
-    // A person's own click meanwhile is not part of it.
+    // A click of a person meanwhile is not part of it.
     assert_eq!(see(&memory, &click(1, 1, HOME, "own", T0 + 3)).0.class, Class::Unknown);
     let (third, corrected) = see(&memory, &click(1, 2, "192.0.2.1", "farm", T0 + 4));
     assert_eq!(third.class, Class::Scanner);
@@ -116,7 +116,7 @@ fn a_burst_from_many_addresses_is_one_by_its_agent_and_takes_the_pixel_along() {
 }
 
 #[test]
-fn weak_signs_together_are_enough() {
+fn weak_signals_add_up() {
     let memory = BurstDetector::new();
     let mut signals = Signals::default();
     signals.add(Signal::RightAfterIssue);
@@ -133,7 +133,7 @@ fn weak_signs_together_are_enough() {
 }
 
 #[test]
-fn one_link_from_two_networks_within_seconds_is_unsure_for_both() {
+fn one_link_from_two_networks_within_seconds_is_unknown_for_both() {
     let memory = BurstDetector::new();
     see(&memory, &click(1, 4, OFFICE, "a", T0));
     let (second, corrected) = see(&memory, &click(1, 4, HOME, "b", T0 + 4_000));
@@ -147,7 +147,7 @@ fn one_link_from_two_networks_within_seconds_is_unsure_for_both() {
 }
 
 #[test]
-fn a_changed_token_just_before_gives_a_gateway_away() {
+fn a_modified_token_just_before_is_a_signal_of_a_gateway() {
     let memory = BurstDetector::new();
     memory.probed(Uuid::from_u128(1), OFFICE.parse().unwrap(), T0);
     let (verdict, _) = see(&memory, &click(1, 0, OFFICE, "a", T0 + 3_000));
@@ -166,9 +166,9 @@ fn a_changed_token_just_before_gives_a_gateway_away() {
 }
 
 #[test]
-fn whoever_comes_last_corrects_when_events_are_written_at_once() {
+fn the_last_of_concurrent_events_returns_the_corrections() {
     // Three requests are observed before the first is written; in every order of writing,
-    // each event ends as a scanner's.
+    // each event ends with the verdict scanner.
     for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]] {
         let memory = BurstDetector::new();
         let seen: Vec<_> = (0..3).map(|link| click(1, link, OFFICE, "a", T0)).collect();
@@ -191,7 +191,7 @@ fn whoever_comes_last_corrects_when_events_are_written_at_once() {
 }
 
 #[test]
-fn the_memory_stays_as_large_as_it_is() {
+fn the_detector_does_not_grow() {
     let memory = BurstDetector::new();
     for message in 0..100_000 {
         see(&memory, &click(message, 0, OFFICE, "a", T0 + message as i64));
@@ -200,7 +200,7 @@ fn the_memory_stays_as_large_as_it_is() {
     let slots: usize = memory.shards.iter().map(|s| s.lock().unwrap().slots.capacity()).sum();
     assert_eq!(slots, SHARDS * SETS * WAYS);
     assert!(size_of::<Slot>() * slots < 9 << 20, "{} bytes each", size_of::<Slot>());
-    // Target comes after a flood is seen as ever.
+    // After a flood, bursts are found as before.
     let now = T0 + 200_000;
     for link in 0..2 {
         see(&memory, &click(1 << 64, link, OFFICE, "a", now));
@@ -211,7 +211,7 @@ fn the_memory_stays_as_large_as_it_is() {
     );
 }
 
-/// Target the memory costs an event, with threads that want it all the time.
+/// Measures the cost per event with threads that contend all the time.
 #[test]
 #[ignore = "a measurement: cargo test --release --lib event::memory -- --ignored --nocapture"]
 fn detector_cost() {

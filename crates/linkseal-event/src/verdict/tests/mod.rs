@@ -32,7 +32,7 @@ fn agents_are_classed_with_their_reasons() {
 }
 
 #[test]
-fn office_looks_before_the_browser_opens() {
+fn office_lookups_before_a_click_are_recognised() {
     for agent in [
         "Mozilla/4.0 (compatible; ms-office; MSOffice 16)",
         "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 10.0; WOW64; Trident/8.0; .NET4.0C; .NET4.0E; Microsoft Outlook 16.0.5422; ms-office; MSOffice 16)",
@@ -49,20 +49,20 @@ fn office_looks_before_the_browser_opens() {
             );
         }
     }
-    // Outlook shows messages under the same name.
+    // Outlook displays messages with the same agent.
     let agent = "Mozilla/4.0 (compatible; ms-office; MSOffice 16)";
     let j = judge(EventType::Open, Method::GET, &[("user-agent", agent)], 60_000);
     assert_eq!(j.verdict.class, Class::Human);
     let j = judge(EventType::Unsubscribe, Method::POST, &[("user-agent", agent)], 60_000);
     assert_eq!(j.verdict.class, Class::Human);
-    // Outlook for Mac opens links in a browser of its own.
+    // Outlook for Mac opens links in its own browser.
     let mac = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15) AppleWebKit/537.36 (KHTML, like Gecko) Microsoft Outlook/16.78 Chrome/116.0.0.0 Safari/537.36";
     let j = judge(EventType::Click, Method::GET, &[("user-agent", mac)], 60_000);
     assert_eq!(j.verdict.class, Class::Human);
 }
 
 #[test]
-fn mail_in_a_name_makes_no_person_of_a_program() {
+fn mail_in_its_name_does_not_make_a_program_a_person() {
     const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
     for (agent, class) in [
         ("MailScanner/5.5.3", Class::Scanner),
@@ -90,7 +90,7 @@ fn mail_in_a_name_makes_no_person_of_a_program() {
             assert_eq!(j.verdict.class, class, "{agent} {kind:?} {:?}", j.verdict);
         }
     }
-    // A mail program shows a message, and leaves links to a browser.
+    // A mail program displays messages, and leaves links to a browser.
     for agent in [
         "Mail/3774.300.61.1.2 CFNetwork/1490.0.4 Darwin/23.2.0",
         "YahooMobileMail/1.0 (Android Mail; 7.41.1)",
@@ -116,7 +116,7 @@ fn mail_in_a_name_makes_no_person_of_a_program() {
 }
 
 #[test]
-fn who_unsubscribes_is_a_person_whatever_sends_it() {
+fn one_click_unsubscription_counts_as_a_person() {
     let yahoo = "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html";
     for (agent, proxy) in [
         ("Google-UnsubscribeBot", None),
@@ -135,7 +135,7 @@ fn who_unsubscribes_is_a_person_whatever_sends_it() {
         assert_eq!(j.verdict.class, Class::Human, "{agent}");
         assert_eq!(j.verdict.reasons().collect::<Vec<_>>(), ["one_click"], "{agent}");
         assert_eq!(j.proxy, proxy, "{agent}");
-        // Nor does what is known of its network change that.
+        // The list of networks does not change that either.
         let mut signals = j.verdict.signals();
         signals.add(Signal::NetworkScanner);
         assert_eq!(Verdict::from_signals(signals).class, Class::Human);
@@ -154,7 +154,7 @@ fn every_rule_of_agents_has_a_real_agent_in_the_table() {
 }
 
 #[test]
-fn reasons_are_told_apart() {
+fn reasons_are_distinct() {
     let reasons: std::collections::HashSet<_> = Signal::ALL.iter().map(|s| s.reason()).collect();
     assert_eq!(reasons.len(), Signal::ALL.len());
     for signal in Signal::ALL {
@@ -177,7 +177,7 @@ const BROWSER: (&str, &str) = (
 );
 
 #[test]
-fn method_headers_and_haste_count() {
+fn method_headers_and_timing_count() {
     let of = |j: Judged| (j.verdict.class, j.verdict.reasons().collect::<Vec<_>>());
     assert_eq!(
         of(judge(EventType::Click, Method::GET, &[], 60_000)),
@@ -204,7 +204,7 @@ fn method_headers_and_haste_count() {
 }
 
 #[test]
-fn a_weaker_sign_never_lifts_a_stronger_one() {
+fn a_weaker_signal_never_softens_a_verdict() {
     let j = judge(
         EventType::Click,
         Method::GET,

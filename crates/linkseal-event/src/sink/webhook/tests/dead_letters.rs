@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn an_event_that_is_refused_is_set_aside_and_the_others_go_on() {
+async fn a_rejected_event_is_set_aside_and_the_others_are_delivered() {
     for status in [400, 422, 413, 403, 404] {
         let endpoint = Poison::start("poison", status).await;
         let node = endpoint.node();
@@ -14,7 +14,7 @@ async fn an_event_that_is_refused_is_set_aside_and_the_others_go_on() {
         append_slugs(&journal, &["poison"]).await;
         append_slugs(&journal, &slugs[20..]).await;
         let delivery = node.deliver(&journal);
-        // No time passes: nothing is waited for.
+        // No time passes, so there is no pause.
         node.wait(STILL, || endpoint.taken() == slugs).await;
         node.wait(STILL, || dead(&journal) == 1).await;
         assert!(endpoint.requests() < 30, "{} requests", endpoint.requests());
@@ -29,7 +29,7 @@ async fn an_event_that_is_refused_is_set_aside_and_the_others_go_on() {
         })
         .await;
         assert!(delivery.stop(DEADLINE).await);
-        // It is not tried again after a restart.
+        // It is not retried after a restart.
         drop(journal);
         let journal = node.boot();
         let delivery = node.deliver(&journal);
@@ -50,7 +50,7 @@ async fn an_event_that_is_refused_is_set_aside_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn an_event_on_which_a_receiver_breaks_holds_nothing_up_for_ever() {
+async fn an_event_that_breaks_a_receiver_does_not_block_later_ones_indefinitely() {
     for status in [500, 429] {
         let endpoint = Poison::start("poison", status).await;
         let node = endpoint.node();
@@ -59,12 +59,12 @@ async fn an_event_on_which_a_receiver_breaks_holds_nothing_up_for_ever() {
         let delivery = node.deliver(&journal);
         node.wait(SECOND * 5, || endpoint.taken() == ["a", "b", "c", "d"]).await;
         node.wait(SECOND, || dead(&journal) == 1).await;
-        // Alone at the end of the queue it blocks nothing, and is not given up.
+        // Alone at the end of the queue it blocks nothing and is kept.
         append_slugs(&journal, &["poison"]).await;
         let before = endpoint.requests();
         node.wait(SECOND * 20, || endpoint.requests() >= before + 20).await;
         assert_eq!(dead(&journal), 1);
-        // With another one behind it, it is.
+        // With another event behind it, it is set aside.
         append_slugs(&journal, &["e"]).await;
         node.wait(SECOND * 20, || dead(&journal) == 2).await;
         node.wait(SECOND, || endpoint.taken() == ["a", "b", "c", "d", "e"])
@@ -74,7 +74,7 @@ async fn an_event_on_which_a_receiver_breaks_holds_nothing_up_for_ever() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_refuses_everything_gets_its_queue_when_it_is_well() {
+async fn an_endpoint_that_rejects_everything_gets_its_queue_once_it_recovers() {
     for status in [401, 404] {
         let endpoint = Poison::start("", status).await;
         let node = endpoint.node();
@@ -97,7 +97,7 @@ async fn an_endpoint_that_refuses_everything_gets_its_queue_when_it_is_well() {
         assert_eq!(dead(&journal), 0);
         assert!(delivery.stop(DEADLINE).await);
     }
-    // One that calls every event bad loses some to the dead letters, not all of a queue.
+    // A receiver that rejects every event loses some to the dead letters, not the whole queue.
     let endpoint = Poison::start("", 400).await;
     let node = endpoint.node();
     let journal = node.boot();
@@ -118,7 +118,7 @@ async fn an_endpoint_that_refuses_everything_gets_its_queue_when_it_is_well() {
     *endpoint.state.text.lock().unwrap() = "poison".into();
     node.wait(SECOND, || endpoint.taken().len() as u64 + dead(&journal) == 40)
         .await;
-    // What was set aside comes by a replay.
+    // A replay delivers the dead letters.
     let waiting = delivery.replay_dead_letters("platform").await.unwrap();
     assert_eq!(waiting, dead(&journal));
     node.wait(SECOND, || endpoint.taken().len() == 40).await;
@@ -143,7 +143,7 @@ async fn dead_letters_are_replayed_dropped_and_erased() {
     let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
     append_slugs(&journal, &["poison1", "a", "poison2"]).await;
     node.wait(STILL, || dead(&journal) == 2).await;
-    // It refuses one of them still.
+    // It still rejects one of them.
     *endpoint.state.text.lock().unwrap() = "poison2".into();
     assert_eq!(delivery.replay_dead_letters("platform").await.unwrap(), 2);
     node.wait(STILL, || endpoint.taken() == ["a", "poison1"]).await;
@@ -157,7 +157,7 @@ async fn dead_letters_are_replayed_dropped_and_erased() {
     node.wait(STILL, || left() == 1).await;
     let letters = delivery.dead_letters("platform", None, 10).await.unwrap();
     assert_eq!(letters[0].event["slug"], "poison2");
-    // Of another tenant: it stays.
+    // An event of another tenant stays.
     let eraser = crate::Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
     let other = crate::Selector::Tenant("b".into());
     assert_eq!(eraser.erase(other).await.unwrap().dead_letters, 0);
@@ -185,7 +185,7 @@ async fn many_dead_letters_are_replayed_while_nothing_happens() {
         .await;
     *endpoint.state.text.lock().unwrap() = "none".into();
     assert_eq!(delivery.replay_dead_letters("platform").await.unwrap(), 50);
-    // No time passes, and no event comes.
+    // No time passes and no event arrives.
     node.wait(STILL, || endpoint.taken().len() == 100).await;
     let left = || {
         let gauge = &journal.metrics().dead_letters_waiting;
@@ -196,7 +196,7 @@ async fn many_dead_letters_are_replayed_while_nothing_happens() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_takes_every_other_event_is_seen_to_take_some() {
+async fn a_receiver_that_accepts_every_other_event_is_not_taken_to_reject_all() {
     let endpoint = Poison::start("poison", 403).await;
     let node = endpoint.node();
     let journal = node.boot();

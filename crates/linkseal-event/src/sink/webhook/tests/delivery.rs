@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_dead_endpoint_holds_up_nobody_and_both_sinks_end_with_every_event_once() {
+async fn a_dead_endpoint_delays_no_other_sink_and_both_end_with_every_event_once() {
     let endpoint = Endpoint::start().await;
     endpoint.then(500);
     let node = Node::new(endpoint.settings());
@@ -33,7 +33,7 @@ async fn a_dead_endpoint_holds_up_nobody_and_both_sinks_end_with_every_event_onc
 }
 
 #[tokio::test]
-async fn a_batch_keeps_its_id_and_body_over_a_restart_whatever_comes_after_it() {
+async fn a_batch_keeps_its_id_and_body_across_a_restart() {
     let endpoint = Endpoint::start().await;
     endpoint.then(500);
     let node = Node::new(endpoint.settings());
@@ -57,7 +57,7 @@ async fn a_batch_keeps_its_id_and_body_over_a_restart_whatever_comes_after_it() 
 }
 
 #[tokio::test]
-async fn gone_stops_the_sink_over_restarts_until_a_reload_or_other_settings() {
+async fn gone_stops_the_sink_across_restarts_until_a_reload_or_new_settings() {
     let endpoint = Endpoint::start().await;
     endpoint.answer(410, &[]);
     let mut node = Node::new(endpoint.settings());
@@ -81,7 +81,7 @@ async fn gone_stops_the_sink_over_restarts_until_a_reload_or_other_settings() {
     delivery.renew(&Tasks::new()).await;
     node.wait(STILL, || consumed(&endpoint, 1) == ids).await;
     assert!(!stopped(&second));
-    // Retry, and then a restart with another URL.
+    // A retry, and then a restart with another URL.
     endpoint.answer(410, &[]);
     let before = endpoint.got().len();
     let later = append(&second, 2).await;
@@ -105,7 +105,7 @@ async fn an_outage_is_over_within_a_minute_or_at_once_when_an_operator_retries()
     let journal = node.boot();
     let delivery = node.deliver(&journal);
     let ids = append(&journal, 1).await;
-    // An hour of it.
+    // An outage of an hour.
     let start = node.clock.now();
     node.wait(SECOND * 10, || node.clock.now().saturating_since(start) > SECOND * 3600)
         .await;
@@ -120,7 +120,7 @@ async fn an_outage_is_over_within_a_minute_or_at_once_when_an_operator_retries()
     let success = journal.metrics().last_success.with_label_values(&["platform"]).get();
     assert!(success >= well.as_secs());
 
-    // However long a receiver wants to be left alone.
+    // However long the pause that a receiver asks for.
     endpoint.answer(503, &[(RETRY_AFTER, "86400")]);
     let retries = || {
         journal
@@ -144,7 +144,7 @@ async fn an_outage_is_over_within_a_minute_or_at_once_when_an_operator_retries()
 }
 
 #[tokio::test]
-async fn a_stopped_sink_shows_its_lag_and_goes_on_when_it_is_retried() {
+async fn a_stopped_sink_shows_its_lag_and_resumes_when_retried() {
     let endpoint = Endpoint::start().await;
     let node = Node::new(endpoint.settings());
     let first = node.boot();
@@ -174,13 +174,13 @@ async fn a_stopped_sink_shows_its_lag_and_goes_on_when_it_is_retried() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_stopped_stays_so_until_it_is_retried_or_reloaded() {
+async fn a_stopped_sink_stays_stopped_until_a_retry_or_reload() {
     let endpoint = Endpoint::start().await;
     let node = Node::new(endpoint.settings());
     let journal = node.boot();
     let tasks = Tasks::new();
     let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
-    // Asked for while all is well: that is no word for what comes later.
+    // A retry requested while all is well must not count later.
     let held = append(&journal, 1).await;
     node.wait(STILL, || consumed(&endpoint, 0) == held).await;
     delivery.retry("platform").unwrap();
@@ -189,7 +189,7 @@ async fn a_sink_that_is_stopped_stays_so_until_it_is_retried_or_reloaded() {
     let stopped = || journal.metrics().stopped.with_label_values(&["platform"]).get() == 1;
     node.wait(STILL, stopped).await;
     let before = endpoint.got().len();
-    // A replay or an erasure changes nothing about it.
+    // Neither a replay nor an erasure resumes it.
     let eraser = crate::Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
     let other = crate::Selector::Tenant("nosuch".into());
     eraser.erase(other).await.unwrap();

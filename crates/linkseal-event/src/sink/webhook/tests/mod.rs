@@ -1,4 +1,4 @@
-//! Webhooks against real local servers: what they get, and what becomes of what they answer.
+//! Webhooks against real local servers: the requests they get, and the effect of their answers.
 
 mod dead_letters;
 mod delivery;
@@ -36,7 +36,7 @@ const SECRETS: [&str; 2] = [
     "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 ];
 
-/// An endpoint that answers as scripted, and keeps what it got.
+/// An endpoint that answers as scripted and records its requests.
 #[derive(Clone)]
 struct Endpoint {
     address: SocketAddr,
@@ -48,7 +48,7 @@ struct Endpoint {
 struct Script {
     got: Mutex<Vec<Got>>,
     answers: Mutex<VecDeque<Answer>>,
-    /// What is answered when there are no more answers.
+    /// The answer when the script has ended.
     then: Mutex<StatusCode>,
 }
 
@@ -156,7 +156,7 @@ fn record(seq: u64) -> Record {
     }
 }
 
-/// HMAC by its definition (RFC 2104), not by the library that signs.
+/// HMAC by its definition (RFC 2104), independent of the library that signs.
 fn hmac_sha256(key: &[u8], data: &[u8]) -> Vec<u8> {
     let mut block = [0; 64];
     block[..key.len()].copy_from_slice(key);
@@ -214,7 +214,7 @@ impl Node {
         Delivery::start(journal, &self.settings, &Tasks::new()).unwrap()
     }
 
-    /// Waits for a condition, with time passing at `pace` a look.
+    /// Waits for a condition; the clock advances by `pace` between checks.
     async fn wait(&self, pace: Duration, mut condition: impl FnMut() -> bool) {
         let done = async {
             while !condition() {
@@ -252,7 +252,7 @@ fn archived(path: &Path) -> Vec<String> {
     text.lines().map(id).collect()
 }
 
-/// The events of successful requests, each request once by its id, as a consumer would have it.
+/// The events of all requests, each request once by its id, as a consumer would process them.
 fn consumed(endpoint: &Endpoint, from: usize) -> Vec<String> {
     let mut order = Vec::new();
     let mut by_id = BTreeMap::new();
@@ -266,7 +266,7 @@ fn consumed(endpoint: &Endpoint, from: usize) -> Vec<String> {
     events.map(|e| e["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What an endpoint does with requests that hold a certain event.
+/// An endpoint that rejects requests with a certain event.
 struct Poison {
     address: SocketAddr,
     state: Arc<PoisonState>,
@@ -275,7 +275,7 @@ struct Poison {
 
 #[derive(Default)]
 struct PoisonState {
-    /// What is refused, in the text of an event.
+    /// Events whose slug contains this are rejected.
     text: Mutex<String>,
     status: Mutex<StatusCode>,
     taken: Mutex<Vec<String>>,
@@ -321,7 +321,7 @@ impl Poison {
         node
     }
 
-    /// What was taken, each once, in the order in which it came first.
+    /// The accepted events, each once, in the order of their first arrival.
     fn taken(&self) -> Vec<String> {
         let mut seen = std::collections::HashSet::new();
         let taken = self.state.taken.lock().unwrap().clone();

@@ -56,7 +56,7 @@ async fn only_2xx_is_success_and_a_retry_is_the_same_request() {
 }
 
 #[tokio::test]
-async fn an_endpoint_may_ask_for_time_or_for_the_end() {
+async fn an_endpoint_may_ask_for_a_pause_or_to_stop() {
     let endpoint = Endpoint::start().await;
     let clock = Clock::system();
     let mut sink = sink(&endpoint.settings(), &clock);
@@ -77,7 +77,7 @@ async fn an_endpoint_may_ask_for_time_or_for_the_end() {
 }
 
 #[tokio::test]
-async fn what_a_refusal_says_of_another_attempt() {
+async fn what_a_rejection_means_for_another_attempt() {
     let endpoint = Endpoint::start().await;
     let mut sink = sink(&endpoint.settings(), &Clock::system());
     let cases = [
@@ -121,7 +121,7 @@ async fn addresses_that_are_not_public_are_refused_by_name_and_by_number() {
 }
 
 #[tokio::test]
-async fn what_was_taken_of_a_batch_is_not_sent_again() {
+async fn accepted_parts_of_a_batch_are_not_sent_again() {
     let endpoint = Endpoint::start().await;
     let mut settings = endpoint.settings();
     settings.batch = 2;
@@ -175,7 +175,7 @@ async fn certificates_are_verified() {
     assert!(error.cause.contains("UnknownIssuer"), "{}", error.cause);
     settings.trust = vec![own.cert.der().clone()];
     sink(&settings, &Clock::system()).deliver(&[record(1)]).await.unwrap();
-    // Trusted, but of another name.
+    // A trusted certificate for another name.
     settings.url = format!("https://127.0.0.1:{port}/").parse().unwrap();
     sink(&settings, &Clock::system())
         .deliver(&[record(1)])
