@@ -227,5 +227,5 @@ fn errors_say_what_to_do() {
     let said = |kind: io::ErrorKind| explain(Path::new("/archive/e.ndjson"), &kind.into());
     assert!(said(io::ErrorKind::PermissionDenied).contains("let this user write to its folder"));
     assert!(said(io::ErrorKind::ReadOnlyFilesystem).contains("/archive/e.ndjson"));
-    assert!(said(io::ErrorKind::StorageFull).contains("make room"));
+    assert!(said(io::ErrorKind::StorageFull).contains("free disk space"));
 }
