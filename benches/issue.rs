@@ -79,7 +79,7 @@ async fn run(domains: usize, program: &Path) -> anyhow::Result<()> {
             records: None,
         });
         let (control, actor) = (&control, &actor);
-        async move { anyhow::Ok(control.register(new?, actor).await?) }
+        async move { anyhow::Ok(control.operator().register(new?, actor).await?) }
     }))
     .await?;
     let registered = begun.elapsed();

@@ -129,7 +129,7 @@ impl Demo {
                 sending_domain: None,
                 records: None,
             };
-            app.control().register(new, &actor).await?;
+            app.control().operator().register(new, &actor).await?;
         }
 
         let [first, ..] = DOMAINS;

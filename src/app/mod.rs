@@ -214,14 +214,14 @@ impl App {
             redirects: redirects.clone(),
             kills: kills.clone(),
             handshake_failures: handshake_failures.clone(),
-            tools: clients.make(&config)?,
+            clients: clients.make(&config)?,
             settings: wiring::control(&config),
             node: config.edge.node.as_str().to_owned(),
             max_concurrent_orders: wiring::orders(&config),
             tasks: tasks.clone(),
             metrics: control_metrics,
         });
-        let admission = KnownNames::new(control.clone());
+        let admission = KnownNames::new(control.admission());
 
         let event_settings = wiring::events(&config)?;
         let event_metrics = linkseal_event::Metrics::register(registry)?;
@@ -341,16 +341,20 @@ impl App {
         mut reload: tokio::sync::mpsc::Receiver<()>,
     ) -> anyhow::Result<()> {
         let requests = std::mem::replace(&mut self.requests, tokio::sync::mpsc::channel(1).1);
-        if let Err(error) = self.control.kills().load().await {
+        if let Err(error) = self.control.operator().kills().load().await {
             tracing::error!(%error, "cannot load the kill switches; killed links are served until they are loaded (retrying)");
-            self.tasks.spawn_until_stop(self.control.clone().load_kills());
+            self.tasks
+                .spawn_until_stop(self.control.operator().clone().load_kills());
         }
-        self.control.own_names(&wiring::own_names(&self.config.load())).await;
+        self.control
+            .operator()
+            .register_own_names(&wiring::own_names(&self.config.load()))
+            .await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);
         let publisher = Arc::new(outbox::ToJournal(self.journal.clone()));
         self.tasks
-            .spawn_until_stop(self.control.clone().tell_happenings(publisher));
+            .spawn_until_stop(self.control.report().clone().publish_outbox(publisher));
         if !self.delivery.begun(DELIVERY_BEGINS).await {
             tracing::warn!("delivery has not started yet; until it does, events are in the journal only");
         }

@@ -12,7 +12,7 @@ pub(super) struct ToJournal(pub(super) Journal);
 
 #[async_trait]
 impl OutboxPublisher for ToJournal {
-    async fn tell(&self, events: &[OutboxEvent]) -> usize {
+    async fn publish(&self, events: &[OutboxEvent]) -> usize {
         // Submit all before awaiting any, so that they share one fsync.
         let submitted: Vec<_> = events.iter().map(|e| self.0.begin_synced(&event(e))).collect();
         let mut durable = 0;

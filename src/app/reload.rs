@@ -77,7 +77,8 @@ impl App {
             .set_settings(wiring::control(&config), clients, wiring::orders(&config));
         self.admin.set_settings(wiring::admin(&config, &self.context));
         let (control, names) = (self.control.clone(), wiring::own_names(&config));
-        self.tasks.spawn(async move { control.own_names(&names).await });
+        self.tasks
+            .spawn(async move { control.operator().register_own_names(&names).await });
         // Synchronously, so that of two reloads the later one's settings win.
         self.delivery.set_settings(events);
         let (delivery, tasks) = (self.delivery.clone(), self.tasks.clone());

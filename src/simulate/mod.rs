@@ -6,7 +6,7 @@
 //! | which names are taken up, when | [`linkseal_control::scheduler::Rounds`] |
 //! | what is due, how urgent, how limits hold back, what a failure leads to | [`linkseal_control::rules`] |
 //! | whose order goes first, order slots, expected times | [`linkseal_control::queue::Queue`] |
-//! | when a CA that fails is out of use | [`linkseal_control::authority::one_more`] |
+//! | when a CA that fails is out of use | [`linkseal_control::rules::one_more`] |
 //! | what becomes of a state, when it is due again | [`SslStatus::apply`], [`SslStatus::next_due`] |
 //! | when to renew, when to ask for renewal information | [`linkseal_issuer::renewal`] |
 //! | the CA's limits as token buckets | [`linkseal_store::bucket`] |

@@ -7,9 +7,9 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use linkseal_base::clock::Timestamp;
-use linkseal_control::authority::{self, Blame, TRIAL_RETRY};
 use linkseal_control::queue::{Queue, Slot};
 use linkseal_control::rules::{self, First, Gate};
+use linkseal_control::rules::{Blame, TRIAL_RETRY};
 use linkseal_control::scheduler::{LONGEST, PAUSE, Rounds, sleep_after};
 use linkseal_control::{Issue, Priority};
 use linkseal_domain::DomainName;
@@ -212,7 +212,7 @@ impl<'a> Replay<'a> {
         self.happens(id, SslEvent::Tick);
         let ssl = &self.book.domain(id).ssl;
         match rules::first(ssl, true, Issue::OnRegister, false, now) {
-            First::Look => {}
+            First::Check => {}
             // No order is ever interrupted here, and all are wanted.
             First::Leave | First::Postpone(_) | First::Resume => return None,
         }
@@ -328,7 +328,7 @@ impl<'a> Replay<'a> {
         match failure.map(|failure| (Blame::of(failure.kind), failure)) {
             Some((Blame::Ca, failure)) => {
                 let before = self.book.trouble.clone();
-                if let Some(after) = authority::one_more(before, CA, failure, self.now, self.dice.unit()) {
+                if let Some(after) = rules::one_more(before, CA, failure, self.now, self.dice.unit()) {
                     self.book.trouble = Some(after);
                 }
             }

@@ -147,7 +147,7 @@ async fn a_flood_of_random_names_causes_no_order_few_queries_and_no_growth() {
     );
     println!("{asked} queries");
     assert!(asked <= checks * QUERIES, "{asked} queries");
-    assert!((1..=checks).contains(&world.edge.control.rejected(1000).len()));
+    assert!((1..=checks).contains(&world.edge.control.admission().rejected(1000).len()));
     let counts = world.edge.control.store().counts(None).await.unwrap();
     assert_eq!(
         counts.iter().map(|c| c.domains).sum::<u64>(),
@@ -298,7 +298,7 @@ async fn a_registered_name_that_points_elsewhere_causes_no_order() {
 async fn a_rejected_name_that_points_here_is_listed_until_it_is_registered() {
     let world = World::start().await;
     let (points_here, unset) = ("links.set.test", "links.unset.example");
-    let rejected_names = async || world.edge.control.rejected(10);
+    let rejected_names = async || world.edge.control.admission().rejected(10);
     for name in [unset, points_here, points_here] {
         let alert = refused(world.edge.https, name, &world).await;
         assert_eq!(alert, Some(AlertDescription::UnrecognisedName));

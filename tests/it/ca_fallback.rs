@@ -217,7 +217,7 @@ async fn each_ca_has_its_own_external_account_and_profile() {
     let issued = record.ssl.certificate.expect("a certificate");
     assert!(issued.not_after.saturating_since(issued.not_before) <= 160 * HOUR);
     world.faults().set_down(false);
-    let overview = world.edge.control.overview().await.expect("an overview");
+    let overview = world.edge.control.report().overview().await.expect("an overview");
     let states: Vec<_> = overview.authorities.iter().map(|a| a.standing).collect();
     assert!(
         matches!(states.as_slice(), [Standing::Out(_), Standing::InUse]),

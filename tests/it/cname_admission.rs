@@ -99,7 +99,7 @@ fn from(network: usize) -> ClientNetwork {
 async fn a_flood_below_a_wildcard_that_points_here_stops_at_the_cap() {
     let cap = 5;
     let world = world(&format!("per_registered_domain = {cap}\nmax_labels = 3")).await;
-    let names = KnownNames::new(world.edge.control.clone());
+    let names = KnownNames::new(world.edge.control.admission());
     let (orders, asked) = (world.ca.stats().orders, world.dns.asked_in_all());
     let mut admitted = 0;
     for i in 0..FLOOD {
@@ -125,7 +125,7 @@ async fn a_flood_below_a_wildcard_that_points_here_stops_at_the_cap() {
 async fn a_flood_of_unrelated_names_costs_a_bounded_number_of_checks() {
     let checks = 30;
     let world = world(&format!("lookups = \"{checks}/1h\"")).await;
-    let names = KnownNames::new(world.edge.control.clone());
+    let names = KnownNames::new(world.edge.control.admission());
     let asked = world.dns.asked_in_all();
     for i in 0..FLOOD / 5 {
         let answer = names.admit(&domain(&format!("r{i}.random{i}.example")), from(i)).await;
@@ -198,7 +198,13 @@ async fn a_moved_name_is_served_until_its_certificate_expires_and_then_purged() 
     world.dns.add(name, Record::Cname, EDGE_NAME);
     world.handshake(name).await.expect("admitted again");
     // A domain that an operator has retired is not admitted by its DNS.
-    world.edge.control.retire(&domain(name), &operator()).await.unwrap();
+    world
+        .edge
+        .control
+        .operator()
+        .retire(&domain(name), &operator())
+        .await
+        .unwrap();
     world.clock.advance(200 * DAY);
     until("it is refused", async || {
         let error = world.handshake(name).await.err()?;

@@ -114,7 +114,7 @@ async fn dns_reports_for_one_token_delay_neither_orders_nor_other_tokens() {
     let crowd: Vec<_> = (0..CROWD)
         .map(|_| {
             let (control, viewer) = (world.edge.control.clone(), viewer.clone());
-            tokio::spawn(async move { control.dns_report(&domain(silent), &viewer).await.map(drop) })
+            tokio::spawn(async move { control.operator().dns_report(&domain(silent), &viewer).await.map(drop) })
         })
         .collect();
     until("reports are in progress", async || {
@@ -127,12 +127,14 @@ async fn dns_reports_for_one_token_delay_neither_orders_nor_other_tokens() {
     let report = world
         .edge
         .control
+        .operator()
         .dns_report(&domain("links.watched.test"), &operator())
         .await;
     assert!(report.expect("a report").1.https);
     let verified = world
         .edge
         .control
+        .operator()
         .verify(&domain("links.watched.test"), &operator())
         .await;
     assert!(verified.expect("a report").1.https);

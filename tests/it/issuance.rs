@@ -59,7 +59,7 @@ async fn an_import_does_not_delay_another_tenants_domain_when_the_limit_is_used_
     let small = world.edge.until_reason("links.small.test", Reason::RateLimited).await;
     let eta = small.ssl.eta.expect("a time").saturating_since(world.clock.now());
     assert!(eta <= HOUR / 2, "{eta:?}: it gets one of the next tokens");
-    let overview = world.edge.control.overview().await.expect("an overview");
+    let overview = world.edge.control.report().overview().await.expect("an overview");
     assert!(overview.forecast.waiting >= 30, "{:?}", overview.forecast);
     let done = overview
         .forecast
@@ -78,7 +78,13 @@ async fn a_freeze_stops_all_orders_survives_a_restart_and_can_be_lifted() {
     let note = NewFreeze {
         note: Some("incident".into()),
     };
-    world.edge.control.freeze(note, &operator()).await.expect("frozen");
+    world
+        .edge
+        .control
+        .operator()
+        .freeze(note, &operator())
+        .await
+        .expect("frozen");
     let orders = world.ca.stats().orders;
     for name in ["links.a.test", "links.b.test"] {
         world.edge.register(name).await;
@@ -87,18 +93,30 @@ async fn a_freeze_stops_all_orders_survives_a_restart_and_can_be_lifted() {
         world.edge.verify(name).await;
         assert!(world.handshake(name).await.is_err());
     }
-    let refused = world.edge.control.reissue(&domain(issued), &operator()).await;
+    let refused = world
+        .edge
+        .control
+        .operator()
+        .reissue(&domain(issued), &operator())
+        .await;
     assert!(matches!(refused, Err(OperatorError::Frozen)), "{refused:?}");
 
     let world = world.restart().await;
-    let freeze = world.edge.control.frozen().await.expect("the store").expect("frozen");
+    let freeze = world
+        .edge
+        .control
+        .operator()
+        .frozen()
+        .await
+        .expect("the store")
+        .expect("frozen");
     assert_eq!((freeze.note.as_deref(), freeze.by.as_str()), (Some("incident"), "test"));
     world.handshake(issued).await.expect("stored certificates are served");
     world.edge.register("links.c.test").await;
     world.edge.until_reason("links.c.test", Reason::Paused).await;
     assert_eq!(world.ca.stats().orders, orders);
 
-    world.edge.control.thaw(&operator()).await.expect("thawed");
+    world.edge.control.operator().thaw(&operator()).await.expect("thawed");
     for name in ["links.a.test", "links.b.test", "links.c.test"] {
         world.edge.until_issued(name).await;
         assert_eq!(world.ca.name_stats(name).orders, 1);
@@ -126,9 +144,13 @@ async fn a_stopped_renewal_resumes_as_soon_as_orders_do() {
     world.edge.register(name).await;
     world.edge.until_issued(name).await;
     let control = &world.edge.control;
-    control.freeze(NewFreeze::default(), &operator()).await.expect("frozen");
+    control
+        .operator()
+        .freeze(NewFreeze::default(), &operator())
+        .await
+        .expect("frozen");
     let old = stopped_renewal(&world, name).await;
-    control.thaw(&operator()).await.expect("thawed");
+    control.operator().thaw(&operator()).await.expect("thawed");
     world.edge.until(name, "renewed", |r| serial(r) != old).await;
     // The same when the configuration switches orders off and on.
     let mut world = world;
@@ -208,9 +230,25 @@ async fn failing_and_overdue_renewals_are_counted_as_at_risk() {
         world.edge.register(name).await;
         world.edge.until_issued(name).await;
     }
-    let at_risk = async || world.edge.control.overview().await.expect("an overview").at_risk;
+    let at_risk = async || {
+        world
+            .edge
+            .control
+            .report()
+            .overview()
+            .await
+            .expect("an overview")
+            .at_risk
+    };
     assert_eq!(at_risk().await, 0);
-    let days = world.edge.control.overview().await.expect("an overview").forecast;
+    let days = world
+        .edge
+        .control
+        .report()
+        .overview()
+        .await
+        .expect("an overview")
+        .forecast;
     assert_eq!(
         (days.due_today, days.days.len()),
         (0, 0),
@@ -237,6 +275,7 @@ async fn failing_and_overdue_renewals_are_counted_as_at_risk() {
     world
         .edge
         .control
+        .operator()
         .freeze(NewFreeze::default(), &operator())
         .await
         .expect("frozen");
@@ -254,7 +293,7 @@ async fn a_caa_record_at_the_target_is_reported_before_a_ca_refuses() {
     plan.dns.add(EDGE_NAME, Record::Caa, "0 issue other.test");
     let world = plan.set("acme.issue", "on_register").start_at_once().await;
     let found = until("CAA at the target was checked", async || {
-        let overview = world.edge.control.overview().await.expect("an overview");
+        let overview = world.edge.control.report().overview().await.expect("an overview");
         let found = overview.target_caa.first().cloned();
         found.filter(|t| t.verdict == TargetVerdict::Forbids)
     })
@@ -283,11 +322,16 @@ async fn a_purge_with_revocation_removes_nothing_when_revoking_fails() {
     let serial = record.ssl.certificate.expect("a certificate").serial;
     world.faults().set_down(true);
     let control = &world.edge.control;
-    let error = control.revoke_and_purge(&domain(name), &operator()).await.unwrap_err();
+    let error = control
+        .operator()
+        .revoke_and_purge(&domain(name), &operator())
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("nothing was forgotten"), "{error}");
     world.handshake(name).await.expect("served as before");
     world.faults().set_down(false);
     control
+        .operator()
         .revoke_and_purge(&domain(name), &operator())
         .await
         .expect("purged");
@@ -302,7 +346,7 @@ async fn a_purge_with_revocation_removes_nothing_when_revoking_fails() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_overview_shows_the_ca_in_use() {
     let world = world_on_register().await;
-    let overview = world.edge.control.overview().await.expect("an overview");
+    let overview = world.edge.control.report().overview().await.expect("an overview");
     let [ca] = overview.authorities.as_slice() else {
         panic!("{overview:?}")
     };

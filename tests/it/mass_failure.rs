@@ -64,10 +64,10 @@ async fn a_resolver_that_misdirects_every_domain_is_not_believed() {
     // All of them are checked within minutes.
     world.clock.advance(DAY + DAY / 4);
     until("all others are held back", async || {
-        (control.suspected().doubted >= (DOMAINS - ALLOWED) as u64).then_some(())
+        (control.operator().mass_failure().doubted >= (DOMAINS - ALLOWED) as u64).then_some(())
     })
     .await;
-    let suspected = control.suspected();
+    let suspected = control.operator().mass_failure();
     let since = suspected.since.expect("the guard is active");
     assert_eq!((suspected.allowed as usize, suspected.trusted_until), (ALLOWED, None));
     assert_eq!(count(&world, Reason::Moved).await, ALLOWED);
@@ -76,21 +76,25 @@ async fn a_resolver_that_misdirects_every_domain_is_not_believed() {
     let doubted = suspected.doubted;
     world.clock.advance(20 * MINUTE);
     until("they are checked again", async || {
-        (control.suspected().doubted >= doubted + (DOMAINS - ALLOWED) as u64).then_some(())
+        (control.operator().mass_failure().doubted >= doubted + (DOMAINS - ALLOWED) as u64).then_some(())
     })
     .await;
     assert_eq!(count(&world, Reason::Moved).await, ALLOWED);
-    assert_eq!(control.suspected().since, Some(since), "one alert, not one per round");
+    assert_eq!(
+        control.operator().mass_failure().since,
+        Some(since),
+        "one alert, not one per round"
+    );
     let events = world.settings.domain_events();
     assert!(!events.is_empty());
     assert!(events.iter().filter(|e| e["type"] == "domain.ssl.moved").count() <= ALLOWED);
-    control.refresh_metrics().await.expect("the store");
+    control.report().refresh_metrics().await.expect("the store");
 
     set_misdirected(&world, false);
     until("the guard is inactive and every domain is issued", async || {
         world.clock.advance(20 * MINUTE);
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let over = control.suspected().since.is_none() && count(&world, Reason::Ok).await == DOMAINS + 1;
+        let over = control.operator().mass_failure().since.is_none() && count(&world, Reason::Ok).await == DOMAINS + 1;
         over.then_some(())
     })
     .await;
@@ -107,10 +111,10 @@ async fn failing_renewals_are_held_back_until_an_operator_confirms_them() {
     }
     world.clock.advance(68 * DAY);
     until("the others are held back", async || {
-        (control.suspected().doubted >= (DOMAINS - ALLOWED) as u64).then_some(())
+        (control.operator().mass_failure().doubted >= (DOMAINS - ALLOWED) as u64).then_some(())
     })
     .await;
-    assert!(control.suspected().since.is_some());
+    assert!(control.operator().mass_failure().since.is_some());
     let failing = count(&world, Reason::RenewalFailing).await;
     assert_eq!(failing, ALLOWED);
     let record = {
@@ -126,10 +130,14 @@ async fn failing_renewals_are_held_back_until_an_operator_confirms_them() {
     assert_eq!((record.ssl.attempts, record.ssl.last_error.is_some()), (1, true));
     assert_eq!(record.ssl.failures.len(), 1, "it still counts against the CA's limit");
 
-    control.trust(&operator()).await.expect("audited");
+    control
+        .operator()
+        .end_mass_failure_hold(&operator())
+        .await
+        .expect("audited");
     let line = control.store().audit(None, 1).await.expect("the store").remove(0);
     assert_eq!((line.action.as_str(), line.subject.as_str()), ("trust", "mass_failure"));
-    assert!(control.suspected().since.is_none());
+    assert!(control.operator().mass_failure().since.is_none());
     world.clock.advance(20 * MINUTE);
     world
         .edge
@@ -138,6 +146,7 @@ async fn failing_renewals_are_held_back_until_an_operator_confirms_them() {
     // A domain whose fault is fixed is renewed even while the guard is active.
     world.faults().reject_challenge(record.name.as_str(), None);
     control
+        .operator()
         .verify(&domain(record.name.as_str()), &operator())
         .await
         .expect("verified");

@@ -145,10 +145,15 @@ async fn certificates_that_are_not_renewed_are_counted_by_reason() {
     };
     let control = &world.edge.control;
     control
+        .operator()
         .patch(&domain(names[0]), paused, &operator())
         .await
         .expect("paused");
-    control.retire(&domain(names[1]), &operator()).await.expect("retired");
+    control
+        .operator()
+        .retire(&domain(names[1]), &operator())
+        .await
+        .expect("retired");
     until("both are counted", async || {
         let text = scrape(&world).await;
         let line =

@@ -152,6 +152,7 @@ async fn a_retired_domain_is_not_renewed_until_it_is_registered_again() {
     world
         .edge
         .control
+        .operator()
         .retire(&domain(name), &operator())
         .await
         .expect("retired");

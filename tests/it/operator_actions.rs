@@ -43,6 +43,7 @@ async fn a_domain_purged_during_its_order_stays_purged() {
     world
         .edge
         .control
+        .operator()
         .purge(&domain(name), &operator())
         .await
         .expect("purged");
@@ -76,6 +77,7 @@ async fn a_pause_stops_future_orders_but_not_the_running_one() {
     let world = validating(name).await;
     let control = &world.edge.control;
     control
+        .operator()
         .patch(&domain(name), paused(true), &operator())
         .await
         .expect("paused");
@@ -93,6 +95,7 @@ async fn a_pause_stops_future_orders_but_not_the_running_one() {
     world
         .edge
         .control
+        .operator()
         .patch(&domain(name), paused(false), &operator())
         .await
         .expect("resumed");
@@ -116,6 +119,7 @@ async fn a_retired_domain_is_served_until_its_certificate_expires() {
     world
         .edge
         .control
+        .operator()
         .retire(&domain(name), &operator())
         .await
         .expect("retired");
@@ -160,7 +164,12 @@ async fn reissuing_replaces_a_certificate_as_often_as_limits_allow() {
     let mut serials = vec![world.served(name).await];
     let control = &world.edge.control;
     let until = loop {
-        match control.reissue(&domain(name), &operator()).await.expect("accepted") {
+        match control
+            .operator()
+            .reissue(&domain(name), &operator())
+            .await
+            .expect("accepted")
+        {
             Reissue::NotBefore(until) => break until,
             Reissue::Accepted(_) => {}
         }
@@ -176,7 +185,11 @@ async fn reissuing_replaces_a_certificate_as_often_as_limits_allow() {
         serials.push(serial);
         // A second request during the first is refused.
         assert!(matches!(
-            control.reissue(&domain(name), &operator()).await.expect("answered"),
+            control
+                .operator()
+                .reissue(&domain(name), &operator())
+                .await
+                .expect("answered"),
             Reissue::NotBefore(_)
         ));
         world.clock.advance(MINUTE);
@@ -193,6 +206,7 @@ async fn an_order_that_fails_after_a_pause_does_not_end_the_pause() {
     world.ca.hosts().set(name, None);
     let control = &world.edge.control;
     let record = control
+        .operator()
         .patch(&domain(name), paused(true), &operator())
         .await
         .expect("paused");
@@ -204,6 +218,7 @@ async fn an_order_that_fails_after_a_pause_does_not_end_the_pause() {
     world.ca.hosts().set(name, Some(std::net::Ipv4Addr::LOCALHOST.into()));
     world.faults().set_validation_delay(Duration::ZERO);
     control
+        .operator()
         .patch(&domain(name), paused(false), &operator())
         .await
         .expect("resumed");
@@ -221,6 +236,7 @@ async fn retiring_a_domain_drops_its_next_attempt() {
     world
         .edge
         .control
+        .operator()
         .retire(&domain(name), &operator())
         .await
         .expect("retired");
@@ -246,7 +262,7 @@ async fn former_names_of_the_edge_become_ordinary_domains() {
     world.edge.until_issued(alias).await;
     let control = world.edge.control.clone();
     for own in [alias, EDGE_NAME] {
-        let refused = control.purge(&domain(own), &operator()).await;
+        let refused = control.operator().purge(&domain(own), &operator()).await;
         assert!(matches!(refused, Err(OperatorError::OwnName)), "{own}: {refused:?}");
     }
     drop(control);
@@ -258,8 +274,8 @@ async fn former_names_of_the_edge_become_ordinary_domains() {
         let known = |record: &DomainRecord| record.origin == Origin::Registered;
         world.edge.until(former, "registered", known).await;
         let (control, former) = (&world.edge.control, domain(former));
-        control.retire(&former, &operator()).await.expect("retired");
-        control.purge(&former, &operator()).await.expect("purged");
+        control.operator().retire(&former, &operator()).await.expect("retired");
+        control.operator().purge(&former, &operator()).await.expect("purged");
         assert!(world.edge.find(former.as_str()).await.is_none());
     }
     world.edge.until_issued(new).await;
@@ -314,11 +330,17 @@ async fn a_released_hold_lets_the_order_start() {
         ca: Some("other.example".into()),
         domain: None,
     };
-    let refused = world.edge.control.release(&unknown, &operator()).await;
+    let refused = world.edge.control.operator().release(&unknown, &operator()).await;
     assert!(matches!(refused, Err(OperatorError::Invalid(_))), "{refused:?}");
     assert_eq!(world.ca.name_stats(name).orders, orders);
     let all = Holds::default();
-    world.edge.control.release(&all, &operator()).await.expect("released");
+    world
+        .edge
+        .control
+        .operator()
+        .release(&all, &operator())
+        .await
+        .expect("released");
     world.edge.until_issued(name).await;
 }
 
@@ -337,16 +359,27 @@ async fn ownership_is_proven_by_dns_unless_the_configuration_waives_it() {
     };
     let world = World::start().await;
     let name = "links.customer.test";
-    let refused = world.edge.control.register(new(name), &tenants).await;
+    let refused = world.edge.control.operator().register(new(name), &tenants).await;
     let Err(OperatorError::NotShown(_, record)) = refused else {
         panic!("{refused:?}")
     };
     assert_eq!(record.host, "_linkseal.customer.test");
     world.dns.add(&record.host, Record::Txt, &record.value);
-    let proven = world.edge.control.register(new(name), &tenants).await.expect("proven");
+    let proven = world
+        .edge
+        .control
+        .operator()
+        .register(new(name), &tenants)
+        .await
+        .expect("proven");
     assert_eq!((proven.created, proven.record.tenant.as_str()), (true, "ours"));
     world.dns.fail("_linkseal.dead.test", Failure::ServFail);
-    let failed = world.edge.control.register(new("links.dead.test"), &tenants).await;
+    let failed = world
+        .edge
+        .control
+        .operator()
+        .register(new("links.dead.test"), &tenants)
+        .await;
     assert!(matches!(failed, Err(OperatorError::NotAnswered { .. })), "{failed:?}");
     // The record's value survives a restart.
     let mut world = world.restart().await;
@@ -355,6 +388,7 @@ async fn ownership_is_proven_by_dns_unless_the_configuration_waives_it() {
         world
             .edge
             .control
+            .operator()
             .register(new(other), &tenants)
             .await
             .expect("proven")
@@ -362,6 +396,11 @@ async fn ownership_is_proven_by_dns_unless_the_configuration_waives_it() {
     );
     world.settings.set("admission.ownership", "none");
     let world = world.restart().await;
-    let taken = world.edge.control.register(new("links.other.test"), &tenants).await;
+    let taken = world
+        .edge
+        .control
+        .operator()
+        .register(new("links.other.test"), &tenants)
+        .await;
     assert!(taken.expect("free").created);
 }

@@ -68,7 +68,7 @@ async fn a_ca_certificate_outside_its_validity_is_attributed_to_the_local_clock(
     let directory = world.ca.directory_url();
     let store = world.edge.control.store();
     assert_eq!(store.ca_trouble(&directory).await.expect("the store"), None);
-    let overview = world.edge.control.overview().await.expect("the store");
+    let overview = world.edge.control.report().overview().await.expect("the store");
     let text = format!("{overview:?}");
     assert!(text.contains("clock of this machine"), "{text}");
 }

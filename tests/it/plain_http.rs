@@ -126,7 +126,7 @@ async fn hsts_is_sent_over_https_only() {
     };
     let change = async |hsts| {
         let (name, by) = (domain(name), operator());
-        let changed = world.edge.control.patch(&name, patch(hsts), &by).await;
+        let changed = world.edge.control.operator().patch(&name, patch(hsts), &by).await;
         changed.expect("changed");
     };
     const HEADER: &str = "strict-transport-security";

@@ -83,7 +83,13 @@ async fn a_challenge_that_arrives_is_in_the_timeline_and_the_report() {
         preflight_line(&world, name).await.as_deref(),
         Some("Our own test request for the CA's challenge arrives.")
     );
-    let (record, report) = world.edge.control.dns_report(&domain(name), &operator()).await.unwrap();
+    let (record, report) = world
+        .edge
+        .control
+        .operator()
+        .dns_report(&domain(name), &operator())
+        .await
+        .unwrap();
     let found = record.ssl.facts.preflight.expect("a pre-flight");
     assert!(report.https && found.miss.is_none() && found.through.is_none());
     assert_eq!(
@@ -152,7 +158,13 @@ async fn a_proxy_that_forwards_the_challenge_is_only_a_warning() {
 
     forward_port_80(&world).await;
     world.clock.advance(Duration::from_secs(31));
-    let (_, report) = world.edge.control.verify(&domain(name), &operator()).await.unwrap();
+    let (_, report) = world
+        .edge
+        .control
+        .operator()
+        .verify(&domain(name), &operator())
+        .await
+        .unwrap();
     assert!(report.https && !report.verified);
     assert!(
         report.records.iter().any(|r| r.verdict == RecordStatus::Warning),

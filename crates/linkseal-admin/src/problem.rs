@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use linkseal_base::clock::Timestamp;
-use linkseal_control::complaints::{self, Complaints};
+use linkseal_control::log_limit::{self, LogLimit};
 use linkseal_control::{OperatorError, OwnerRecord};
 use linkseal_domain::{DomainName, Language, NameError};
 use linkseal_store::StoreError;
@@ -226,8 +226,8 @@ impl From<StoreError> for Problem {
 
 /// Visitors of a shared page may cause any number of these, so each cause is logged once a minute.
 fn log_store_error(error: &StoreError) {
-    static LOGGED: LazyLock<(Instant, Complaints)> =
-        LazyLock::new(|| (Instant::now(), Complaints::every(complaints::OF_THE_STORE)));
+    static LOGGED: LazyLock<(Instant, LogLimit)> =
+        LazyLock::new(|| (Instant::now(), LogLimit::every(log_limit::STORE_INTERVAL)));
     let (began, logged) = &*LOGGED;
     if let Some(left_out) = logged.due(error.kind(), "answer the admin API", began.elapsed()) {
         tracing::error!(%error, left_out, "store error; the admin API answered 503");

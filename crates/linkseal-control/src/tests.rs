@@ -1,4 +1,4 @@
-//! What the tests of the control plane share.
+//! Test bench shared by the unit tests of all rooms.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -22,10 +22,9 @@ use prometheus::Registry as Prometheus;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::cname::CnameSettings;
 use super::{
-    Actor, CaPool, Clients, ConfiguredCa, Control, Issue, Limit, Limits, Metrics, Ownership, Parts, Settings,
-    audit_entry,
+    Actor, CaPool, Clients, CnameSettings, ConfiguredCa, Control, Issue, Limit, Limits, Metrics, Ownership, Parts,
+    Settings, audit_entry,
 };
 
 /// An empty store, and the directory it is in.
@@ -43,22 +42,22 @@ pub(super) fn actor() -> Actor {
     }
 }
 
-/// Where every name leads.
+/// What every name points to.
 const EDGE: &str = "track.platform.example";
-/// The only CA. Port 9 (discard) of loopback: nobody listens.
+/// The only CA, at port 9 (discard) of loopback, where nothing listens.
 pub(super) const CA: &str = "https://127.0.0.1:9/directory";
 
-/// DNS in which every name leads to the edge, but those of which the first label is `missing` or
-/// `failing`. Questions about `panics` panic.
-struct NamesTell;
+/// DNS in which every name points to the edge, except those whose first label is `missing` or `failing`.
+/// Queries for `panics` panic.
+struct ScriptedDns;
 
 #[async_trait]
-impl Lookup for NamesTell {
+impl Lookup for ScriptedDns {
     async fn lookup(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
         if name.starts_with("missing") {
             return Err(LookupError::NxDomain { ttl: Some(60) });
         }
-        assert!(!name.starts_with("panics"), "as the test wants it");
+        assert!(!name.starts_with("panics"), "the test wants a panic");
         if name.starts_with("failing") {
             return Err(LookupError::ServFail { text: None });
         }
@@ -74,7 +73,7 @@ impl Lookup for NamesTell {
     }
 }
 
-/// A control plane of which nothing runs by itself.
+/// A control plane whose background tasks do not run.
 pub(super) struct Bench {
     pub(super) control: Control,
     pub(super) clock: Clock,
@@ -121,7 +120,7 @@ impl Bench {
             dmarc: None,
         };
         let dns_metrics = linkseal_dns::Metrics::register(&prometheus);
-        let checker = Checker::new(checks, Arc::new(NamesTell), clock.clone(), dns_metrics);
+        let checker = Checker::new(checks, Arc::new(ScriptedDns), clock.clone(), dns_metrics);
         let limit = |count| Limit {
             count,
             per: Duration::from_secs(3_600),
@@ -143,7 +142,7 @@ impl Bench {
             redirects: RedirectCache::new(1 << 20, 1).0,
             kills: KillSwitches::new(),
             handshake_failures: HandshakeFailures::default(),
-            tools: Clients {
+            clients: Clients {
                 authorities: CaPool::new(ConfiguredCa::new(issuer, limits), Vec::new()),
                 checker: Arc::new(checker),
                 asker: None,
@@ -179,11 +178,15 @@ impl Bench {
         audit_entry(&actor(), now, action, name.to_string(), Value::Null, Value::Null)
     }
 
-    /// Makes every question to the store about domains fail.
+    /// Makes every access to stored domains fail.
     pub(super) fn break_store(&self) {
+        self.sql("PRAGMA foreign_keys = OFF; DROP TABLE domains");
+    }
+
+    /// Changes the store behind its back.
+    pub(super) fn sql(&self, batch: &str) {
         let db = rusqlite::Connection::open(self.dir.path().join("linkseal.db")).unwrap();
-        db.execute_batch("PRAGMA foreign_keys = OFF; DROP TABLE domains")
-            .unwrap();
+        db.execute_batch(batch).unwrap();
     }
 }
 

@@ -23,7 +23,11 @@ async fn a_backup_restores_certificates_and_keys() {
     let restore = ["store", "restore", utf8(&copy), "--config", utf8(&config)];
     assert_eq!(run(&restore).status.code(), Some(1), "a store is never overwritten");
     let control = &world.edge.control;
-    control.purge(&domain(name), &operator()).await.expect("purged");
+    control
+        .operator()
+        .purge(&domain(name), &operator())
+        .await
+        .expect("purged");
     let orders = world.ca.stats().orders;
     let world = world
         .restart_after(|dir| {

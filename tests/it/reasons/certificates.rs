@@ -23,7 +23,13 @@ pub(super) async fn after_issuance() -> Vec<Reason> {
 
     stage.challenges.stall();
     let (name, actor) = (domain(NAME), operator());
-    stage.edge.control.reissue(&name, &actor).await.expect("accepted");
+    stage
+        .edge
+        .control
+        .operator()
+        .reissue(&name, &actor)
+        .await
+        .expect("accepted");
     stage.expect_reason(NAME, Reason::Renewing).await;
     stage.challenges.close();
     // A failed replacement does not affect the certificate until its regular renewal is due.

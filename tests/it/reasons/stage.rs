@@ -111,7 +111,12 @@ impl Stage {
     /// Changes the domain's settings.
     pub(super) async fn patch(&self, patch: serde_json::Value) {
         let patch: Patch = serde_json::from_value(patch).expect("a patch");
-        let changed = self.edge.control.patch(&domain(NAME), patch, &operator()).await;
+        let changed = self
+            .edge
+            .control
+            .operator()
+            .patch(&domain(NAME), patch, &operator())
+            .await;
         changed.expect("changed");
     }
 }

@@ -210,12 +210,20 @@ impl Edge {
             sending_domain: None,
             records: None,
         };
-        self.control.register(new, &operator()).await.expect("registered");
+        self.control
+            .operator()
+            .register(new, &operator())
+            .await
+            .expect("registered");
     }
 
     /// Verifies a domain as an operator does.
     pub(crate) async fn verify(&self, name: &str) {
-        self.control.verify(&domain(name), &operator()).await.expect("verified");
+        self.control
+            .operator()
+            .verify(&domain(name), &operator())
+            .await
+            .expect("verified");
     }
 
     /// The record of a domain, if it is stored.

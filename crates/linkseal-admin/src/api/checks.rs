@@ -76,11 +76,11 @@ async fn verify(
     caller: Caller,
     PathDomain(name): PathDomain,
 ) -> Result<Response, Problem> {
-    let (record, mut report) = context.control.verify(&name, &caller.actor()).await?;
+    let (record, mut report) = context.control.operator().verify(&name, &caller.actor()).await?;
     let record = caller.scope().shown(record);
     dns::redact(&mut report, caller.scope());
     let view = Viewer::new(&context.control);
-    let freeze = context.control.frozen().await?;
+    let freeze = context.control.operator().frozen().await?;
     let freeze = freeze.as_ref().map(|freeze| FreezeView::of(freeze, caller.scope()));
     Ok((StatusCode::ACCEPTED, axum::Json(view.report(&record, &report, freeze))).into_response())
 }
@@ -90,7 +90,7 @@ async fn reissue(
     caller: Caller,
     PathDomain(name): PathDomain,
 ) -> Result<Response, Problem> {
-    match context.control.reissue(&name, &caller.actor()).await? {
+    match context.control.operator().reissue(&name, &caller.actor()).await? {
         Reissue::Accepted(record) => {
             let (view, record) = (Viewer::new(&context.control), caller.scope().shown(*record));
             Ok((StatusCode::ACCEPTED, axum::Json(view.domain(&record))).into_response())
@@ -104,11 +104,11 @@ async fn report(
     caller: Caller,
     PathDomain(name): PathDomain,
 ) -> Result<Response, Problem> {
-    let (record, mut report) = context.control.dns_report(&name, &caller.actor()).await?;
+    let (record, mut report) = context.control.operator().dns_report(&name, &caller.actor()).await?;
     let record = caller.scope().shown(record);
     dns::redact(&mut report, caller.scope());
     let view = Viewer::new(&context.control);
-    let freeze = context.control.frozen().await?;
+    let freeze = context.control.operator().frozen().await?;
     let freeze = freeze.as_ref().map(|freeze| FreezeView::of(freeze, caller.scope()));
     Ok(axum::Json(view.report(&record, &report, freeze)).into_response())
 }

@@ -139,7 +139,7 @@ async fn register(State(context): State<Arc<Context>>, caller: Caller, body: Jso
         .checks
         .for_registration(&caller, context.control.clock())
         .await?;
-    let registered = context.control.register(new, &caller.actor()).await?;
+    let registered = context.control.operator().register(new, &caller.actor()).await?;
     let status = if registered.created {
         StatusCode::CREATED
     } else {
@@ -181,7 +181,7 @@ async fn patch(
         let record = context.control.store().domain(&name).await?;
         patch.stays_within(&record.ok_or_else(|| Problem::not_registered(&name))?)?;
     }
-    let record = context.control.patch(&name, patch, &caller.actor()).await?;
+    let record = context.control.operator().patch(&name, patch, &caller.actor()).await?;
     let record = caller.scope().shown(record);
     Ok(axum::Json(Viewer::new(&context.control).domain(&record)).into_response())
 }
@@ -212,10 +212,21 @@ async fn remove(
     );
     let actor = caller.actor();
     match (purge, revoke) {
-        (false, false) => context.control.retire(&path.domain()?, &actor).await?,
+        (false, false) => context.control.operator().retire(&path.domain()?, &actor).await?,
         // Takes the stored key, because the record may be unreadable.
-        (true, false) => context.control.purge_stored(&path.0, &actor).await.map_err(in_path)?,
-        (true, true) => context.control.revoke_and_purge(&path.domain()?, &actor).await?,
+        (true, false) => context
+            .control
+            .operator()
+            .purge_stored(&path.0, &actor)
+            .await
+            .map_err(in_path)?,
+        (true, true) => {
+            context
+                .control
+                .operator()
+                .revoke_and_purge(&path.domain()?, &actor)
+                .await?
+        }
         (false, true) => {
             return Err(Problem::invalid(
                 "revoke: only with purge=true; a retired domain is still served",

@@ -140,7 +140,7 @@ async fn ready(
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let guarded = context.control.suspected().since.is_some();
+    let guarded = context.control.operator().mass_failure().since.is_some();
     let readiness = Readiness {
         ready,
         missing,

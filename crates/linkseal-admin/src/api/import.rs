@@ -76,7 +76,11 @@ async fn answer(context: &Context, caller: &Caller, line: Line) -> Result<Bytes,
         Ok(text) => match context.checks.for_registration(caller, context.control.clock()).await {
             Ok(_turn) => {
                 let text = without_state(text);
-                context.control.import_line(line.number, &text, &caller.actor()).await
+                context
+                    .control
+                    .operator()
+                    .import_line(line.number, &text, &caller.actor())
+                    .await
             }
             Err(problem) => failed(problem.detail().to_owned()),
         },

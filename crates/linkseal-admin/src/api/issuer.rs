@@ -83,12 +83,12 @@ struct HoldsQuery {
 }
 
 async fn show(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
-    Ok(axum::Json(Issuer::from(context.control.overview().await?)).into_response())
+    Ok(axum::Json(Issuer::from(context.control.report().overview().await?)).into_response())
 }
 
 async fn freeze_all(State(context): State<Arc<Context>>, caller: Caller, body: Json) -> Result<Response, Problem> {
     let new: NewFreeze = body.read(&[])?;
-    let (freeze, is_new) = context.control.freeze(new, &caller.actor()).await?;
+    let (freeze, is_new) = context.control.operator().freeze(new, &caller.actor()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(Freeze::from(freeze))).into_response())
 }
@@ -102,12 +102,12 @@ async fn release(
         ca: query.ca,
         domain: query.domain,
     };
-    context.control.release(&holds, &caller.actor()).await?;
+    context.control.operator().release(&holds, &caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn thaw(State(context): State<Arc<Context>>, caller: Caller) -> Result<StatusCode, Problem> {
-    match context.control.thaw(&caller.actor()).await {
+    match context.control.operator().thaw(&caller.actor()).await {
         Err(OperatorError::Store(StoreError::NotFound)) => Err(Problem::not_found("orders are not frozen")),
         done => Ok(done.map(|()| StatusCode::NO_CONTENT)?),
     }

@@ -117,7 +117,7 @@ async fn hint(context: &Context, kill: &Kill) -> Option<String> {
 async fn list(State(context): State<Arc<Context>>, Params(paging): Params<Paging>) -> Result<Response, Problem> {
     let limit = limit(paging.limit.as_deref())?;
     let after = from_cursor(paging.cursor.as_deref(), |last| Some(last.to_owned()))?;
-    let all = context.control.kills().list().await?.into_iter();
+    let all = context.control.operator().kills().list().await?.into_iter();
     // Sorted by their text form, in which no kind is a prefix of another.
     let rest = all.filter(|k| after.as_ref().is_none_or(|after| k.kill.to_string() > *after));
     let mut page: Vec<_> = rest.take(limit + 1).collect();
@@ -129,7 +129,7 @@ async fn list(State(context): State<Arc<Context>>, Params(paging): Params<Paging
 
 async fn show(State(context): State<Arc<Context>>, Path(path): Path<(String, String)>) -> Result<Response, Problem> {
     let kill = parse(&path)?;
-    let found = context.control.kills().get(&kill).await?;
+    let found = context.control.operator().kills().get(&kill).await?;
     let stored = found.ok_or_else(|| not_killed(&kill))?;
     Ok(axum::Json(KillView::from(stored)).into_response())
 }
@@ -143,7 +143,12 @@ async fn put(
     let kill = parse(&path)?;
     let new: NewKill = body.read(&[])?;
     let hint = hint(&context, &kill).await;
-    let (stored, created) = context.control.kills().put(kill, new, &caller.actor()).await?;
+    let (stored, created) = context
+        .control
+        .operator()
+        .kills()
+        .put(kill, new, &caller.actor())
+        .await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let view = KillView {
         hint,
@@ -158,7 +163,7 @@ async fn remove(
     Path(path): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let kill = parse(&path)?;
-    match context.control.kills().delete(&kill, &caller.actor()).await {
+    match context.control.operator().kills().delete(&kill, &caller.actor()).await {
         Err(OperatorError::Store(StoreError::NotFound)) => Err(not_killed(&kill)),
         done => Ok(done.map(|()| StatusCode::NO_CONTENT)?.into_response()),
     }

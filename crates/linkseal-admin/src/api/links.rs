@@ -84,7 +84,7 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
         let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
         let others = others(&this.registry, tenant);
         let is_served = |host: &str| live.is_edge(host) || this.registry.get(host).is_some();
-        let switches = this.control.kills().switches();
+        let switches = this.control.operator().kills().switches();
         let hit = |tenant: &str, message: Option<Uuid>, to: &Destination<'_>| switches.hit(tenant, message, to);
         let served = Served {
             now: this.control.clock().now().unix(),
@@ -138,7 +138,7 @@ async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, 
     };
     // Like the edge: first the whole text, then without what mail programs append.
     for slug in slugs_in(&text).filter_map(|slug| Slug::parse(&slug).ok()) {
-        if let Some(found) = context.control.redirects().served(&name, &slug).await? {
+        if let Some(found) = context.control.operator().redirects().served(&name, &slug).await? {
             return Ok(Some(found));
         }
     }

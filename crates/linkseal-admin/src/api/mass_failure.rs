@@ -72,7 +72,7 @@ struct MassFailure {
 }
 
 async fn show(State(context): State<Arc<Context>>) -> axum::Json<MassFailure> {
-    let guard = context.control.suspected();
+    let guard = context.control.operator().mass_failure();
     axum::Json(MassFailure {
         suspects_itself: guard.since.is_some(),
         since: guard.since,
@@ -85,6 +85,10 @@ async fn show(State(context): State<Arc<Context>>) -> axum::Json<MassFailure> {
 }
 
 async fn end(State(context): State<Arc<Context>>, caller: Caller) -> Result<StatusCode, Problem> {
-    context.control.trust(&caller.actor()).await?;
+    context
+        .control
+        .operator()
+        .end_mass_failure_hold(&caller.actor())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -63,7 +63,7 @@ async fn all(State(context): State<Arc<Context>>) -> Response {
 /// All metrics; `None` if they cannot be encoded, which is logged.
 pub(super) async fn text(context: &Context) -> Option<Bytes> {
     // On an error the gauges keep their last values: the other metrics matter most when the store fails.
-    match timeout(REFRESH_TIME, context.control.refresh_metrics()).await {
+    match timeout(REFRESH_TIME, context.control.report().refresh_metrics()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::warn!(%error, "refreshing the domain metrics failed; /metrics shows the last values")

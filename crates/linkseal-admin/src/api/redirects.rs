@@ -158,7 +158,12 @@ async fn show(
     Params(whose): Params<Whose>,
 ) -> Result<Response, Problem> {
     let (domain, slug) = (domain(whose.domain.as_deref())?, parse(&slug)?);
-    let found = context.control.redirects().get(domain.as_ref(), &slug).await?;
+    let found = context
+        .control
+        .operator()
+        .redirects()
+        .get(domain.as_ref(), &slug)
+        .await?;
     let redirect = found.ok_or_else(|| not_stored(domain.as_ref(), &slug))?;
     Ok(axum::Json(RedirectView::from(redirect)).into_response())
 }
@@ -172,7 +177,7 @@ async fn put(
 ) -> Result<Response, Problem> {
     let (domain, slug) = (domain(whose.domain.as_deref())?, parse(&slug)?);
     let new: NewRedirect = body.read(&[])?;
-    let redirects = context.control.redirects();
+    let redirects = context.control.operator().redirects();
     let (stored, created) = redirects.put(domain.as_ref(), &slug, new, &caller.actor()).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, axum::Json(RedirectView::from(stored))).into_response())
@@ -185,7 +190,7 @@ async fn remove(
     Params(whose): Params<Whose>,
 ) -> Result<Response, Problem> {
     let (domain, slug) = (domain(whose.domain.as_deref())?, parse(&slug)?);
-    let redirects = context.control.redirects();
+    let redirects = context.control.operator().redirects();
     match redirects.delete(domain.as_ref(), &slug, &caller.actor()).await {
         Err(OperatorError::Store(StoreError::NotFound)) => Err(not_stored(domain.as_ref(), &slug)),
         done => Ok(done.map(|()| StatusCode::NO_CONTENT)?.into_response()),

@@ -62,7 +62,7 @@ struct RejectedName {
 }
 
 async fn list(State(context): State<Arc<Context>>, Params(list): Params<List>) -> Result<Response, Problem> {
-    let names = context.control.rejected(limit(list.limit.as_deref())?);
+    let names = context.control.admission().rejected(limit(list.limit.as_deref())?);
     let names = names.into_iter().map(|n| RejectedName {
         name: n.name,
         first_seen: n.first_seen,

@@ -62,6 +62,6 @@ async fn end(
     caller: Caller,
     PathDomain(name): PathDomain,
 ) -> Result<StatusCode, Problem> {
-    context.control.end_shares(&name, &caller.actor()).await?;
+    context.control.operator().end_shares(&name, &caller.actor()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

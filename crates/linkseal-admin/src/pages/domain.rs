@@ -78,10 +78,10 @@ pub(super) async fn dns(
     let (record, report) = match state.reports.get(&name).filter(is_asked_for) {
         Some(report) => {
             let record = record(&context, &visitor, &name).await?;
-            (context.control.as_found(record, &report), report)
+            (context.control.operator().as_found(record, &report), report)
         }
         None => {
-            let (record, report) = context.control.dns_report(&name, &visitor.actor()).await?;
+            let (record, report) = context.control.operator().dns_report(&name, &visitor.actor()).await?;
             (visitor.scope.shown(record), Arc::new(report))
         }
     };
@@ -103,7 +103,7 @@ pub(super) async fn verify(
     visitor: Visitor,
     Subject(name): Subject,
 ) -> Result<Response, Problem> {
-    let (_, report) = context.control.verify(&name, &visitor.actor()).await?;
+    let (_, report) = context.control.operator().verify(&name, &visitor.actor()).await?;
     let rest = format!("/dns?at={}", report.checked);
     state.reports.insert(name.clone(), Arc::new(report));
     Ok(see_other(&visitor.domain_path(&name, &rest)))

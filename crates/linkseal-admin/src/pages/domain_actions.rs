@@ -225,7 +225,7 @@ async fn pause(
         paused: Some(paused),
         ..Patch::default()
     };
-    context.control.patch(&name, patch, &visitor.actor()).await?;
+    context.control.operator().patch(&name, patch, &visitor.actor()).await?;
     let done = if paused { Done::Paused } else { Done::Resumed };
     Ok(done.page(&visitor, &name))
 }
@@ -241,7 +241,7 @@ async fn http(
         http_while_pending: Some(on),
         ..Patch::default()
     };
-    context.control.patch(&name, patch, &visitor.actor()).await?;
+    context.control.operator().patch(&name, patch, &visitor.actor()).await?;
     let done = if on { Done::HttpOn } else { Done::HttpOff };
     Ok(done.page(&visitor, &name))
 }
@@ -255,7 +255,7 @@ async fn release(
         ca: None,
         domain: Some(name.clone()),
     };
-    context.control.release(&holds, &visitor.actor()).await?;
+    context.control.operator().release(&holds, &visitor.actor()).await?;
     Ok(Done::Released.page(&visitor, &name))
 }
 
@@ -264,7 +264,7 @@ async fn reissue(
     visitor: Visitor,
     Subject(name): Subject,
 ) -> Result<Response, Problem> {
-    let refusal = match context.control.reissue(&name, &visitor.actor()).await {
+    let refusal = match context.control.operator().reissue(&name, &visitor.actor()).await {
         Ok(Reissue::Accepted(_)) => return Ok(Done::Reissue.page(&visitor, &name)),
         Ok(Reissue::NotBefore(until)) => {
             let sentence = html! {

@@ -11,7 +11,7 @@ use crate::view::FreezeView;
 /// The banner; an empty element without a freeze, so that the script can fill it in when one begins
 /// while the page is open.
 pub(super) async fn banner(context: &Context, visitor: &Visitor) -> Result<Markup, Problem> {
-    let freeze = context.control.frozen().await?;
+    let freeze = context.control.operator().frozen().await?;
     let freeze = freeze.as_ref().map(|freeze| FreezeView::of(freeze, &visitor.scope));
     Ok(html! {
         div.banner #freeze data-part {

@@ -37,7 +37,7 @@ pub(super) fn pages() -> Vec<Page> {
 }
 
 async fn show(State(context): State<Arc<Context>>, visitor: Visitor) -> Result<Html, Problem> {
-    let issuer = Issuer::from(context.control.overview().await?);
+    let issuer = Issuer::from(context.control.report().overview().await?);
     let l = visitor.lang;
     let banner = freeze::banner(&context, &visitor).await?;
     let body = html! {
@@ -91,7 +91,7 @@ async fn release(
         ca: Some(form.ca),
         domain: None,
     };
-    context.control.release(&holds, &visitor.actor()).await?;
+    context.control.operator().release(&holds, &visitor.actor()).await?;
     Ok(see_other("/issuer"))
 }
 

@@ -86,7 +86,7 @@ async fn register(
         records: None,
     };
     let _turn = visitor.registration_turn(&context).await?;
-    match context.control.register(new, &visitor.actor()).await {
+    match context.control.operator().register(new, &visitor.actor()).await {
         Ok(Registered { record, created }) => {
             let done = if created {
                 Done::Registered
@@ -185,7 +185,7 @@ async fn import(
     let _turn = visitor.registration_turn(&context).await?;
     let (control, actor) = (&context.control, &visitor.actor());
     let done: Vec<Import> = stream::iter(lines)
-        .map(|(number, line)| async move { control.import_line(number, &line, actor).await })
+        .map(|(number, line)| async move { control.operator().import_line(number, &line, actor).await })
         .buffered(in_flight(&visitor.scope))
         .collect()
         .await;

@@ -75,7 +75,7 @@ async fn end(
     Subject(name): Subject,
     Form(Nothing {}): Form<Nothing>,
 ) -> Result<Response, Problem> {
-    context.control.end_shares(&name, &visitor.actor()).await?;
+    context.control.operator().end_shares(&name, &visitor.actor()).await?;
     let done = visitor.say(
         "All links to this domain have been revoked.",
         "Alle Links zu dieser Domain wurden widerrufen.",

@@ -56,7 +56,7 @@ pub(crate) async fn create_share_link(
     });
     let language = language.transpose()?;
     let expires = Timestamp::from_secs((context.now() + lifetime).as_secs());
-    let record = context.control.share(name, expires, actor).await?;
+    let record = context.control.operator().share(name, expires, actor).await?;
     let path = context.shares.path(&record, expires, language);
     // Not the request's Host, with which the caller could choose where the link points.
     let live = context.live.load();

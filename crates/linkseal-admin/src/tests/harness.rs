@@ -196,7 +196,7 @@ impl Harness {
             redirects: RedirectCache::new(1 << 20, 1).0,
             kills: KillSwitches::new(),
             handshake_failures: HandshakeFailures::default(),
-            tools: Clients {
+            clients: Clients {
                 authorities: CaPool::new(ConfiguredCa::new(issuer, limits), Vec::new()),
                 checker: Arc::clone(&checker),
                 asker: None,

@@ -148,7 +148,7 @@ async fn kill_switches_are_set_listed_and_deleted() {
         )
     );
     let evil = Destination::new("https://login.evil.example/").unwrap();
-    let switches = edge.control.kills().switches();
+    let switches = edge.control.operator().kills().switches();
     assert!(switches.hit("acme", None, &evil).is_some());
     assert_eq!(call("PUT", host).json(json!({})).send().await.status, 200);
     assert_eq!(

@@ -119,7 +119,7 @@ async fn old_audit_entries_are_deleted() {
     assert_eq!(patch(&edge, json!({"paused": true})).await.status, 200);
     let lines = audit(&edge).await;
     assert_eq!(lines.len(), 2);
-    edge.tasks.spawn_until_stop(edge.control.clone().prune_history());
+    edge.tasks.spawn_until_stop(edge.control.report().clone().prune_audit());
     let left = tokio::time::timeout(PATIENT, async {
         loop {
             let left = edge.store.audit(None, 10).await.unwrap();
@@ -218,12 +218,15 @@ async fn reissue_honours_the_ca_s_retry_time_until_the_wait_is_ended() {
 async fn a_former_edge_name_is_an_ordinary_domain() {
     let edge = Harness::start(three_tokens()).await;
     let old = "old.platform.example";
-    edge.control.own_names(&[name(EDGE), name(old)]).await;
+    edge.control
+        .operator()
+        .register_own_names(&[name(EDGE), name(old)])
+        .await;
     let origin = async |of: &str| edge.store.domain(&name(of)).await.unwrap().unwrap().origin;
     assert_eq!(origin(old).await, Origin::Edge);
     // After a reload the configuration no longer contains it.
     edge.registry.set_loaded();
-    edge.control.own_names(&[name(EDGE)]).await;
+    edge.control.operator().register_own_names(&[name(EDGE)]).await;
     assert_eq!(
         (origin(old).await, origin(EDGE).await),
         (Origin::Registered, Origin::Edge)

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use linkseal_control::{Actor, Edit, NewDomain, OperatorError};
+use linkseal_control::{Actor, NewDomain, OperatorError};
 use linkseal_domain::ssl::{Reason, SslEvent, SslStatus};
-use linkseal_store::StoreError;
+use linkseal_store::Transition;
 use serde_json::json;
 
 use super::*;
@@ -45,12 +45,12 @@ async fn an_unreadable_domain_delays_no_other_after_a_freeze() {
     for name in ["a.example", "b.example", "c.example"] {
         edge.add(name).await;
         let name = super::name(name);
-        let stopped = edge.control.change(&name, None, |draft| {
-            let until = draft.now() + Duration::from_secs(3_600);
-            draft.happens(SslEvent::Frozen { until });
-            Edit::<StoreError>::Store
-        });
-        assert_eq!(stopped.await.unwrap().unwrap().ssl.reason, Reason::Paused);
+        let (store, now) = (edge.control.store(), edge.control.clock().now());
+        let mut record = store.domain(&name).await.unwrap().unwrap();
+        let until = now + Duration::from_secs(3_600);
+        record.apply(SslEvent::Frozen { until }, now);
+        let stopped = store.transition(Transition::of(record)).await;
+        assert_eq!(stopped.unwrap().ssl.reason, Reason::Paused);
     }
     edge.by_hand(
         "CREATE TRIGGER t BEFORE UPDATE ON domains WHEN NEW.name = 'b.example'
@@ -84,29 +84,16 @@ async fn a_domain_purged_during_its_registration_is_registered() {
                 sending_domain: None,
                 records: None,
             };
-            edge.control.register(new, &actor).await.expect("added");
+            edge.control.operator().register(new, &actor).await.expect("added");
         }
     };
     let purges = async {
         for _ in 0..200 {
-            let purged = edge.control.purge(&name("a.example"), &actor).await;
+            let purged = edge.control.operator().purge(&name("a.example"), &actor).await;
             assert!(matches!(purged, Ok(()) | Err(OperatorError::NotFound)), "{purged:?}");
         }
     };
     futures_util::join!(adds, purges);
-}
-
-#[tokio::test]
-async fn a_domain_purged_during_a_change_is_no_error() {
-    let edge = Harness::start(Vec::new()).await;
-    edge.add("a.example").await;
-    let name = name("a.example");
-    let gone = edge.control.change(&name, None, |draft| {
-        edge.by_hand("PRAGMA foreign_keys = ON; DELETE FROM domains WHERE name = 'a.example'");
-        draft.happens(SslEvent::Wanted);
-        Edit::<StoreError>::Store
-    });
-    assert_eq!(gone.await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -125,7 +112,7 @@ async fn a_purged_unreadable_domain_can_be_registered_again() {
 #[tokio::test]
 async fn the_edges_own_name_is_registered_again_when_unreadable() {
     let edge = Harness::start(Vec::new()).await;
-    edge.control.own_names(&[name(EDGE)]).await;
+    edge.control.operator().register_own_names(&[name(EDGE)]).await;
     let own = format!("/v1/domains/{EDGE}?purge=true");
     let refused = edge.call("DELETE", &own).send().await;
     refused.is_problem(409, "conflict");
@@ -136,7 +123,7 @@ async fn the_edges_own_name_is_registered_again_when_unreadable() {
     assert!(edge.registry.get(EDGE).is_some());
     // At start, this happens automatically.
     edge.spoil(EDGE);
-    edge.control.own_names(&[name(EDGE)]).await;
+    edge.control.operator().register_own_names(&[name(EDGE)]).await;
     assert!(edge.ssl(EDGE).await.next_attempt.is_some());
     assert!(edge.store.unreadable().is_empty());
 }

@@ -1,0 +1,92 @@
+//! Refreshes the gauges before a scrape.
+
+use std::collections::HashMap;
+
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::ssl::{Intent, Reason};
+use linkseal_store::StoreError;
+
+use super::Report;
+use crate::core::metrics::Snapshot;
+use crate::rules;
+
+impl Report {
+    /// Refreshes the snapshots over all domains; called before a scrape.
+    pub async fn refresh_metrics(&self) -> Result<(), StoreError> {
+        let metrics = &self.core.metrics;
+        let is_active = self.schedule.checks.mass_failure.state().since.is_some();
+        metrics.mass_failure.set(is_active.into());
+        metrics.suspects_itself.set(is_active.into());
+        let counts: HashMap<_, _> = self
+            .core
+            .store
+            .counts(None)
+            .await?
+            .iter()
+            .map(|c| (c.reason, c.domains))
+            .collect();
+        for &reason in Reason::ALL {
+            let domains = counts.get(&reason).copied().unwrap_or(0);
+            let labels = [reason.state().as_str(), reason.as_str()];
+            metrics
+                .domains
+                .with_label_values(&labels)
+                .set(i64::try_from(domains).unwrap_or(i64::MAX));
+        }
+        for (priority, waiting) in self.schedule.queue_depth() {
+            metrics
+                .queue
+                .with_label_values(&[priority.label()])
+                .set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
+        let oldest = self.schedule.queue.longest_wait().unwrap_or_default();
+        metrics.queue_oldest.set(oldest.as_secs_f64());
+        let now = self.core.clock.now();
+        let rejected = i64::try_from(self.admission.rejected_len()).unwrap_or(i64::MAX);
+        metrics.rejected.set(rejected);
+        self.refresh_cas(now).await?;
+        let frozen = self.core.frozen().await?.is_some();
+        metrics.frozen.set(i64::from(frozen));
+        let (mut at_risk, mut paused, mut retired) = (0, 0, 0);
+        let mut snapshot = Snapshot::default();
+        self.core.registry.for_each(|entry| {
+            at_risk += u64::from(entry.is_at_risk(now));
+            if entry.is_issued(now) {
+                paused += i64::from(entry.intent == Intent::Paused);
+                retired += i64::from(entry.intent == Intent::Retired);
+            }
+            if let Some(left) = entry.not_after.and_then(|end| end.since(now)) {
+                snapshot.add(left.as_secs_f64());
+            }
+        });
+        metrics.remaining.set(snapshot);
+        metrics.not_renewed.with_label_values(&["paused"]).set(paused);
+        metrics.not_renewed.with_label_values(&["retired"]).set(retired);
+        let unreadable = self.core.store.unreadable().len();
+        metrics.unreadable.set(i64::try_from(unreadable).unwrap_or(i64::MAX));
+        metrics.at_risk.set(i64::try_from(at_risk).unwrap_or(i64::MAX));
+        Ok(())
+    }
+
+    /// Which CAs accept orders, and what is left of their rate limits.
+    async fn refresh_cas(&self, now: Timestamp) -> Result<(), StoreError> {
+        let (metrics, cas) = (&self.core.metrics, self.core.cas());
+        // A reload may have removed one.
+        metrics.usable.reset();
+        metrics.budget.reset();
+        for ca in cas.iter() {
+            let held_back = self.core.held_back(ca.directory(), now).await?;
+            let usable = held_back.max(self.core.out_until(ca.directory(), now).await?).is_none();
+            let label = [ca.directory()];
+            metrics.usable.with_label_values(&label).set(i64::from(usable));
+            let left = self
+                .core
+                .store
+                .budget_left(&rules::account_budget(ca.directory(), &ca.limits), now)
+                .await?;
+            let label = [ca.directory(), "orders_per_account"];
+            metrics.budget.with_label_values(&label).set(left);
+        }
+        Ok(())
+    }
+}
