@@ -297,7 +297,7 @@ async fn a_suggestion_stays_within_the_limits_and_loses_no_sender_without_a_word
         ),
         (
             vec!["v=spf1 include:spf.platform.example +all"],
-            "lets anybody send",
+            "lets anyone send mail",
             Some("v=spf1 include:spf.platform.example ?all"),
         ),
         (
