@@ -30,7 +30,7 @@ pub(crate) fn document(endpoints: &[Endpoint]) -> Value {
     tags.dedup();
     let tags: Vec<Value> = tags.into_iter().map(|name| json!({"name": name})).collect();
     let schemas = shapes.take_definitions(true);
-    let mut document = json!({
+    json!({
         "openapi": "3.1.0",
         "info": {
             "title": "linkseal admin API",
@@ -44,9 +44,7 @@ pub(crate) fn document(endpoints: &[Endpoint]) -> Value {
             "responses": responses,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-    });
-    speak_json(&mut document);
-    document
+    })
 }
 
 fn operation(endpoint: &Endpoint, shapes: &mut SchemaGenerator) -> Value {
@@ -134,16 +132,4 @@ fn in_query(shape: &Schema) -> Vec<Value> {
         })
     };
     members.into_iter().flatten().map(parameter).collect()
-}
-
-/// The types' own words speak Rust; callers read JSON.
-fn speak_json(value: &mut Value) {
-    match value {
-        Value::String(text) if text.contains('`') => {
-            *text = text.replace("`None`", "null").replace("[`", "").replace("`]", "");
-        }
-        Value::Array(all) => all.iter_mut().for_each(speak_json),
-        Value::Object(all) => all.values_mut().for_each(speak_json),
-        _ => {}
-    }
 }
