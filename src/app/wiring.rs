@@ -9,7 +9,7 @@ use linkseal_base::shutdown::Tasks;
 use linkseal_config::acme::Issue;
 use linkseal_config::admission::{Ownership, Policy};
 use linkseal_config::dns::Dmarc;
-use linkseal_config::events::{Durability, IpDetail, OptOut, SinkKind, SinkUrl};
+use linkseal_config::events::{OptOut, SinkKind, SinkUrl};
 use linkseal_config::upstream::{HostPattern, Http2};
 use linkseal_config::{Config, ListenAddr};
 use linkseal_control::{AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
@@ -20,8 +20,7 @@ use linkseal_edge::http::upstream::{self, Upstreams};
 use linkseal_edge::limits::Bounds;
 use linkseal_edge::tls::acceptor;
 use linkseal_event::{
-    self, EventSettings, FileSettings, IpPrivacy, NatsLogin, NatsSettings, Networks, Privacy, SinkSettings,
-    WebhookSettings,
+    self, EventSettings, FileSettings, NatsLogin, NatsSettings, Networks, Privacy, SinkSettings, WebhookSettings,
 };
 use linkseal_issuer::{CaSettings, Eab};
 use linkseal_link::{KeyError, LinkKey, LinkKeys};
@@ -55,7 +54,7 @@ pub(super) fn authorities(config: &Config) -> Vec<(CaSettings, Limits)> {
         let settings = CaSettings {
             directory: ca.directory.as_str().to_owned(),
             contact: config.acme.contact.iter().map(|c| c.as_str().to_owned()).collect(),
-            ca_file: ca.ca_file.map(Into::into),
+            trust: ca.trust.to_vec(),
             eab: ca.eab.map(|(key_id, key)| Eab {
                 key_id: key_id.to_owned(),
                 hmac_key: key.clone(),
@@ -268,8 +267,6 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
     let events = &config.events;
     let mut sinks = Vec::with_capacity(events.sink.len());
     for (sink, secrets) in events.sink.iter().zip(&config.secrets.sinks) {
-        let types: Result<Vec<_>, _> = sink.types.iter().map(|t| t.as_str().parse()).collect();
-        let types = types.map_err(|e: String| anyhow::anyhow!("events.sink.types: {e}"))?;
         let kind = match (sink.kind, &sink.url) {
             (SinkKind::File, _) => {
                 let path = sink.path.as_ref().context("events.sink.path is missing")?;
@@ -301,17 +298,13 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
         };
         sinks.push(SinkSettings {
             name: sink.name.as_str().to_owned(),
-            types: (!types.is_empty()).then_some(types),
+            types: (!sink.types.is_empty()).then(|| sink.types.clone()),
             kind,
         });
     }
     Ok(EventSettings {
         dir: events.dir.clone(),
-        durability: match events.durability {
-            Durability::Queued => linkseal_event::Durability::Queued,
-            Durability::Written => linkseal_event::Durability::Written,
-            Durability::Synced => linkseal_event::Durability::Synced,
-        },
+        durability: events.durability,
         keep: events.keep.get(),
         max_bytes: events.max_bytes.bytes(),
         privacy: privacy(config),
@@ -322,11 +315,7 @@ pub(super) fn events(config: &Config) -> anyhow::Result<EventSettings> {
 pub(super) fn privacy(config: &Config) -> Privacy {
     let events = &config.events;
     Privacy {
-        ip: match events.ip {
-            IpDetail::Full => IpPrivacy::Full,
-            IpDetail::Truncated => IpPrivacy::Truncated,
-            IpDetail::None => IpPrivacy::None,
-        },
+        ip: events.ip,
         user_agent: events.user_agent,
         referer: events.referer,
         honour_opt_out: events.dnt == OptOut::Honour,

@@ -29,6 +29,9 @@ pub(super) enum Command {
     Schema,
     /// Print an example with every key and its default.
     Example,
+    /// Print the reference of all keys in Markdown: docs/configuration.md.
+    #[command(hide = true)]
+    Reference,
 }
 
 pub(super) fn run(command: Command) -> Result<(), Failure> {
@@ -44,6 +47,7 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
             output::line(&schema)
         }
         Command::Example => output::text(EXAMPLE),
+        Command::Reference => output::text(&linkseal_config::reference()),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Whether the user of this process can use the files and folders that a configuration names: asked
-//! by `linkseal config check` and `linkseal doctor`, as the user who runs the service. `serve` does
-//! not ask: a disk that is full or away must not keep it from serving.
+//! Whether the user of this process can use the files and directories that a configuration names. `linkseal
+//! config check` and `linkseal doctor` run this as the service's user; `serve` does not, because a disk that
+//! is full or unavailable must not keep it from serving.
 //!
-//! Files that hold secrets, certificates or the logo are read when the configuration is loaded. What
-//! is left is checked here: what is written, and what only the start reads.
+//! Secrets, certificates and the logo are read when the configuration is loaded. This checks the rest: what
+//! is written, and what only the start reads.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -13,31 +13,31 @@ use linkseal_event::Networks;
 use linkseal_event::sink::sink_files;
 use zeroize::Zeroizing;
 
-use super::Config;
-use super::secrets::link_key;
-use super::store::Store;
+use crate::Config;
+use crate::secrets::link_key;
+use crate::sections::store::Store;
 
-/// How deep the journal's folder goes: a folder for each boot, with its segments.
+/// The depth of the journal: a directory per boot, with its segments.
 const JOURNAL_DEPTH: usize = 2;
-/// Files beside the embedded store that belong to it: its log, its index of that, its lock.
+/// The embedded store's files: database, write-ahead log, its index, lock.
 const BESIDE_STORE: [&str; 4] = ["", "-wal", "-shm", ".lock"];
-/// A sealing key is 64 digits; more of a file need not be read to know that it is none.
+/// A sealing key is 64 digits; a longer file is not one.
 const KEY_READ: u64 = 1024;
 
-/// A file or folder that cannot be used.
+/// A file or directory that cannot be used.
 #[derive(Debug)]
 pub struct Unusable {
-    /// The key that names it.
+    /// The key of the configuration that names it.
     pub key: String,
     /// What is wrong, and what to do.
     pub message: String,
 }
 
-/// What keeps a file or folder from being used, and which one.
+/// A path and why it cannot be used.
 type Refused = (PathBuf, io::Error);
 
 impl Config {
-    /// The files and folders that the user of this process cannot use.
+    /// The files and directories that the user of this process cannot use.
     pub fn unusable(&self) -> Vec<Unusable> {
         let mut found = Vec::new();
         if let Some(store) = self.store.sqlite_path() {
@@ -48,7 +48,7 @@ impl Config {
             );
         }
         found.extend(sealing_key(&self.store));
-        let journal = is_or_can_be_made(&self.events.dir).and_then(|()| usable(&self.events.dir, JOURNAL_DEPTH));
+        let journal = is_creatable(&self.events.dir).and_then(|()| usable(&self.events.dir, JOURNAL_DEPTH));
         found.extend(journal.err().map(|refused| to_be_written("events.dir", &refused)));
         for (i, sink) in self.events.sink.iter().enumerate() {
             let refused = sink.path.as_deref().and_then(|path| check_sink(path).err());
@@ -74,10 +74,10 @@ fn to_be_written(key: &str, (path, error): &Refused) -> Unusable {
     }
 }
 
-/// The store's folder is written to as well: the files beside the store come and go.
+/// The store's directory must be writable too: files beside the store come and go.
 fn check_store(store: &Path) -> Result<(), Refused> {
     let dir = folder_of(store);
-    // The start makes the last folder only: a path mistyped further up is not made for real.
+    // The start creates only the last directory, so that a path mistyped further up is not created.
     let there = if dir.is_dir() { dir } else { folder_of(dir) };
     takes_files(there)?;
     for suffix in BESIDE_STORE {
@@ -88,7 +88,7 @@ fn check_store(store: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether the key is there where it has to be, and can be read.
+/// Whether the key exists where it must, and can be read.
 fn sealing_key(store: &Store) -> Option<Unusable> {
     let (path, may_be_made) = store.key_path();
     let bad = |what: String| {
@@ -99,13 +99,13 @@ fn sealing_key(store: &Store) -> Option<Unusable> {
     };
     let mut text = Zeroizing::new(String::new());
     match File::open(&path).and_then(|file| file.take(KEY_READ).read_to_string(&mut text)) {
-        Ok(_) if link_key(&text).is_none() => bad("must hold 64 hexadecimal digits (32 bytes)".to_owned()),
+        Ok(_) if link_key(&text).is_none() => bad("must contain 64 hexadecimal digits (32 bytes)".to_owned()),
         Ok(_) => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => match store.sqlite_path() {
             Some(file) if file.exists() => bad("is missing: put the store's own key there".to_owned()),
-            // The start makes it together with the store.
+            // The start creates it together with the store.
             Some(_) if may_be_made => None,
-            _ => bad("is missing; `openssl rand -hex 32` makes the content of one".to_owned()),
+            _ => bad("is missing; `openssl rand -hex 32` generates one".to_owned()),
         },
         Err(error) => bad(format!(
             "cannot be read ({error}); let the service's user read it: `chgrp linkseal` and `chmod 640` it"
@@ -113,28 +113,28 @@ fn sealing_key(store: &Store) -> Option<Unusable> {
     }
 }
 
-/// A sink's folder, and the files that are there already: they are added to, compressed and erased from.
+/// A sink's directory, and the files in it: they are appended to, compressed and erased from.
 fn check_sink(path: &Path) -> Result<(), Refused> {
-    is_or_can_be_made(folder_of(path))?;
+    is_creatable(folder_of(path))?;
     let files = sink_files(&path.to_string_lossy()).map_err(|error| (folder_of(path).to_owned(), error))?;
     files.iter().try_for_each(|file| usable(file, 0))
 }
 
-/// Whether files can be made in a folder, or in the nearest one above it where it is missing.
-fn is_or_can_be_made(dir: &Path) -> Result<(), Refused> {
+/// Whether files can be created in a directory, or in its nearest existing ancestor.
+fn is_creatable(dir: &Path) -> Result<(), Refused> {
     let there = dir.ancestors().find(|dir| dir.as_os_str().is_empty() || dir.exists());
     takes_files(there.unwrap_or(dir))
 }
 
-/// Whether what is there can be read and written; folders with what they hold, down to a depth.
+/// Whether an existing path can be read and written; a directory with its content, down to a depth.
 fn usable(path: &Path, depth: usize) -> Result<(), Refused> {
     let refused = |error| (path.to_owned(), error);
-    // What is missing is made; neither a pipe nor a device is ours.
+    // What is missing will be created; pipes and devices are not checked.
     let Ok(kind) = fs::metadata(path) else { return Ok(()) };
     if kind.is_file() {
         return match OpenOptions::new().read(true).append(true).open(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused(error)),
-            // Opened; or removed meanwhile, by a node that runs.
+            // Opened, or just removed by a running node.
             _ => Ok(()),
         };
     }
@@ -148,7 +148,7 @@ fn usable(path: &Path, depth: usize) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether a file can be made in a folder, found out by making one.
+/// Whether a file can be created in a directory; creates and removes one.
 fn takes_files(dir: &Path) -> Result<(), Refused> {
     let dir = if dir.as_os_str().is_empty() {
         Path::new(".")
@@ -192,18 +192,17 @@ mod tests {
         config
     }
 
-    fn told(config: &Config) -> Vec<(String, String)> {
-        let unusable = config.unusable().into_iter();
-        unusable.map(|u| (u.key, u.message)).collect()
+    fn unusable(config: &Config) -> Vec<(String, String)> {
+        config.unusable().into_iter().map(|u| (u.key, u.message)).collect()
     }
 
     /// A folder can stand where a file belongs, and a file where a folder does: not even root can
     /// use those.
     #[test]
-    fn what_cannot_be_used_is_named_with_its_key() {
+    fn an_unusable_file_is_reported_with_its_key() {
         let dir = tempfile::tempdir().unwrap();
         let config = after_a_run(dir.path());
-        assert_eq!(told(&config), []);
+        assert_eq!(unusable(&config), []);
         let left = fs::read_dir(dir.path()).unwrap().filter_map(Result::ok);
         let left = left.filter(|e| e.file_name().to_string_lossy().starts_with(".linkseal-check"));
         assert_eq!(left.count(), 0, "nothing is left behind");
@@ -212,12 +211,12 @@ mod tests {
             let kept = dir.path().join("kept");
             fs::rename(&path, &kept).unwrap();
             fs::write(&path, "x").unwrap();
-            let told = told(&config);
+            let unusable = unusable(&config);
             fs::remove_file(&path).unwrap();
             fs::rename(&kept, &path).unwrap();
             assert!(
-                told.iter().any(|(k, m)| k == key && m.contains(part)),
-                "{path:?}: {told:?}"
+                unusable.iter().any(|(k, m)| k == key && m.contains(part)),
+                "{path:?}: {unusable:?}"
             );
         };
         refuses("events", "events.dir", "cannot be written to");
@@ -225,22 +224,22 @@ mod tests {
         refuses("networks", "events.networks_file", "line 1");
         refuses("linkseal.key", "store.key_file", "64 hexadecimal digits");
         fs::remove_file(dir.path().join("linkseal.key")).unwrap();
-        let without_key = told(&config);
+        let without_key = unusable(&config);
         assert!(without_key[0].1.contains("store's own key"), "{without_key:?}");
         fs::remove_file(dir.path().join("networks")).unwrap();
-        assert!(told(&config).iter().any(|(key, _)| key == "events.networks_file"));
+        assert!(unusable(&config).iter().any(|(key, _)| key == "events.networks_file"));
     }
 
     #[test]
-    fn only_the_last_folder_of_the_store_is_made() {
+    fn only_the_last_directory_of_the_store_is_created() {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::new("track.platform.test".parse().unwrap());
         config.events.dir = dir.path().join("is/made/with/all/above/it");
         for (store, is_fine) in [("new/linkseal.db", true), ("mistyped/new/linkseal.db", false)] {
             let store = dir.path().join(store);
             config.store.url = format!("sqlite:{}", store.display()).parse().unwrap();
-            let told = told(&config);
-            assert_eq!(told.is_empty(), is_fine, "{told:?}");
+            let unusable = unusable(&config);
+            assert_eq!(unusable.is_empty(), is_fine, "{unusable:?}");
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
     }

@@ -1,4 +1,4 @@
-//! What of a new configuration a running edge can take over (SIGHUP), and what it cannot.
+//! What a running edge can apply of a new configuration (SIGHUP), and what needs a restart.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use super::{Config, ConfigError};
 /// A configuration read again by a running edge.
 #[derive(Debug)]
 pub struct Reloaded {
-    /// The new configuration; what needs a restart is still as it was.
+    /// The new configuration, with the old values of the keys that need a restart.
     pub config: Config,
-    /// Keys that were changed and take effect only by a restart.
+    /// Changed keys that take effect at the next restart.
     pub needs_restart: Vec<&'static str>,
 }
 
-/// Reads the configuration again. When it is bad, the old one stays in force.
+/// Reads the configuration again; on an error the caller keeps the old one.
 pub fn reload(old: &Config, path: &Path) -> Result<Reloaded, ConfigError> {
     let mut config = Config::load(path)?;
     let needs_restart = changes_needing_restart(old, &config);
@@ -27,7 +27,7 @@ pub fn reload(old: &Config, path: &Path) -> Result<Reloaded, ConfigError> {
     Ok(Reloaded { config, needs_restart })
 }
 
-/// Which keys differ that a running edge cannot change: listen, store, edge.node, events.dir.
+/// The keys that differ and that a running edge cannot change.
 pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let (a, b) = (old, new);
     let keys = [
@@ -51,7 +51,7 @@ pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> 
         .collect()
 }
 
-/// How reloads of the configuration went. Clones share the same series.
+/// Metrics of reloads. Clones share the same series.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     reloads: IntCounterVec,
@@ -60,23 +60,20 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the `linkseal_config_*` family. `now`: when the first configuration was read.
-    ///
-    /// # Errors
-    /// When a metric of that name is registered already.
+    /// Registers the `linkseal_config_*` family. `now` is when the first configuration was read.
     pub fn register(registry: &Registry, now: Timestamp) -> Result<Self, prometheus::Error> {
-        let about = Opts::new(
+        let opts = Opts::new(
             "linkseal_config_reloads_total",
-            "Reloads of the configuration by result: ok or refused.",
+            "Configuration reloads, by result: ok or refused.",
         );
-        let reloads = IntCounterVec::new(about, &["result"])?;
+        let reloads = IntCounterVec::new(opts, &["result"])?;
         let successful = IntGauge::new(
             "linkseal_config_last_reload_successful",
-            "Whether the last reload of the configuration was taken over; 1 before the first.",
+            "Whether the last configuration reload was applied; 1 before the first reload.",
         )?;
         let read = IntGauge::new(
             "linkseal_config_last_reload_success_timestamp_seconds",
-            "When the configuration in force was read, in seconds since 1970.",
+            "Unix time at which the running configuration was read.",
         )?;
         registry.register(Box::new(reloads.clone()))?;
         registry.register(Box::new(successful.clone()))?;
@@ -109,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_reload_shows_and_leaves_the_time_of_what_is_in_force() {
+    fn a_refused_reload_keeps_the_time_of_the_running_configuration() {
         let at = Timestamp::from_secs;
         let metrics = Metrics::register(&Registry::new(), at(100)).unwrap();
         let shown = || (metrics.successful.get(), metrics.read.get());

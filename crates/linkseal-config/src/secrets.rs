@@ -1,5 +1,5 @@
-//! Secrets, which stand in files of their own and never in the configuration: read once when it is
-//! loaded, kept in memory that is wiped, never printed.
+//! Secrets and certificates. They are in files of their own, never in the configuration: read once when it is
+//! loaded, zeroized on drop, never printed.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -16,71 +16,64 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::Config;
-use super::acme::{Acme, Eab};
-use super::admin::Role;
-use super::check::Findings;
-use super::events::Sink;
-use super::pages::Logo;
+use crate::Config;
+use crate::findings::Findings;
+use crate::sections::acme::{Acme, Eab, Limits};
+use crate::sections::admin::Role;
+use crate::sections::events::Sink;
+use crate::sections::pages::Logo;
+use crate::values::HttpUrl;
 
-/// What the files named in a configuration hold.
+/// The contents of the files that a configuration names.
 #[derive(Clone, Default)]
 pub struct Secrets {
-    /// Keys of links, in the order of `links.keys`: the last one mints.
+    /// In the order of `links.keys`.
     pub link_keys: Vec<LinkSecret>,
-    /// Tokens of the admin API.
     pub admin_tokens: Vec<AdminToken>,
-    /// For each CA, `acme` first, then its fallbacks: what its files hold.
-    pub authorities: Vec<AuthoritySecrets>,
-    /// For each sink of events: what its files hold.
+    /// Per CA: `acme` first, then its fallbacks.
+    pub authorities: Vec<CaSecrets>,
+    /// Per event sink.
     pub sinks: Vec<SinkSecrets>,
-    /// The platform's logo. `None`: none is configured.
     pub logo: Option<Logo>,
-    /// For each upstream rule: the only certificates to trust for it. Empty: the public ones.
+    /// Per upstream rule: the CA certificates to trust instead of the public ones; empty if it names none.
     pub upstream_trust: Vec<Vec<CertificateDer<'static>>>,
 }
 
-/// What the files of one sink hold.
+/// The contents of one sink's files.
 #[derive(Clone, Default)]
 pub struct SinkSecrets {
-    /// What signs a webhook's requests.
+    /// The secrets that sign a webhook's requests.
     pub webhook: Vec<WebhookSecret>,
-    /// A password or a token. `None`: none is configured.
+    /// A password or token.
     pub password: Option<SecretString>,
-    /// Certificates to trust, beside the public ones.
+    /// CA certificates to trust in addition to the public ones.
     pub trust: Vec<CertificateDer<'static>>,
 }
 
-/// A key of links.
+/// A link key.
 #[derive(Clone)]
 pub struct LinkSecret {
-    /// Its id.
     pub id: u8,
-    /// Whether it is revoked.
     pub revoked: bool,
-    /// Its bytes.
     pub secret: Zeroizing<[u8; LINK_KEY_LEN]>,
 }
 
-/// A token of the admin API.
+/// A bearer token of the admin API.
 #[derive(Clone)]
 pub struct AdminToken {
-    /// Who uses it.
     pub name: String,
-    /// What it allows.
     pub role: Role,
-    /// The only tenant whose domains it sees. `None`: everything.
+    /// The tenant it is restricted to, if any.
     pub tenant: Option<String>,
-    /// The token.
     pub token: SecretString,
 }
 
-/// What the files of one CA hold.
+/// The contents of one CA's files.
 #[derive(Clone, Default)]
-pub struct AuthoritySecrets {
-    /// Certificates to trust for its directory, beside the public ones.
+pub struct CaSecrets {
+    /// CA certificates to trust for its directory, in addition to the public ones.
     pub trust: Vec<CertificateDer<'static>>,
-    /// The MAC key of the external account binding. `None`: the CA wants none.
+    /// The MAC key of the external account binding.
     pub eab_key: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -92,24 +85,24 @@ impl fmt::Debug for Secrets {
 
 /// Length of a link key in bytes.
 const LINK_KEY_LEN: usize = 32;
-/// Shortest admin token in characters: 16 of base64url are 96 bits.
+/// The shortest admin token, in characters: 16 of base64url are 96 bits.
 const SHORTEST_TOKEN: usize = 16;
-/// Longest secret file in bytes; a bundle of CA certificates is the largest there is.
+/// The longest file that is read, in bytes; a bundle of CA certificates is the largest.
 const LONGEST_FILE: u64 = 4 << 20;
 
-/// base64url as CAs hand it out, with and without padding.
+/// base64url with and without padding.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 impl Secrets {
-    /// Reads all files that a configuration names; what is wrong with them goes to the findings.
+    /// Reads all files that a configuration names, and reports what is wrong with them.
     pub(super) fn read(config: &Config, found: &mut Findings<'_>) -> Self {
         let mut secrets = Self::default();
         for (i, key) in config.links.keys.iter().enumerate() {
             let place = format!("links.keys[{i}].secret_file");
-            let wanted = "64 hexadecimal digits (32 bytes), as `linkseal link keygen` makes them";
+            let wanted = "64 hexadecimal digits (32 bytes), as `linkseal link keygen` creates them";
             if let Some(secret) = read_secret(&key.secret_file, &place, wanted, found, link_key) {
                 secrets.link_keys.push(LinkSecret {
                     id: key.id,
@@ -131,12 +124,12 @@ impl Secrets {
             }
         }
         let main = (config.acme.ca_file.as_deref(), config.acme.eab.as_ref());
-        secrets.authorities.push(AuthoritySecrets::read("acme", main, found));
+        secrets.authorities.push(CaSecrets::read("acme", main, found));
         for (i, fallback) in config.acme.fallback.iter().enumerate() {
             let files = (fallback.ca_file.as_deref(), fallback.eab.as_ref());
             secrets
                 .authorities
-                .push(AuthoritySecrets::read(&format!("acme.fallback[{i}]"), files, found));
+                .push(CaSecrets::read(&format!("acme.fallback[{i}]"), files, found));
         }
         for (i, sink) in config.events.sink.iter().enumerate() {
             secrets
@@ -156,7 +149,7 @@ impl Secrets {
     }
 }
 
-impl AuthoritySecrets {
+impl CaSecrets {
     fn read(section: &str, (ca_file, eab): (Option<&Path>, Option<&Eab>), found: &mut Findings<'_>) -> Self {
         let trust = ca_file.map(|file| {
             let place = format!("{section}.ca_file");
@@ -167,7 +160,7 @@ impl AuthoritySecrets {
             read_secret(
                 &eab.hmac_key_file,
                 &place,
-                "the MAC key in base64url, as the CA gave it",
+                "the MAC key in base64url or base64, as the CA issued it",
                 found,
                 eab_key,
             )
@@ -199,45 +192,37 @@ impl SinkSecrets {
     }
 }
 
-/// A CA to order from: what is configured and what its files hold.
+/// A CA with its configuration and the contents of its files.
 #[derive(Clone, Copy)]
 pub struct CaConfig<'a> {
-    /// Its ACME directory.
-    pub directory: &'a super::text::HttpUrl,
-    /// The id of the external account binding and its MAC key. `None`: the CA wants none.
+    pub directory: &'a HttpUrl,
+    /// Key id and MAC key of the external account binding.
     pub eab: Option<(&'a str, &'a Zeroizing<Vec<u8>>)>,
-    /// PEM file of certificates to trust for the directory, beside the public ones. `None`: none.
-    pub ca_file: Option<&'a Path>,
-    /// Certificates to trust for the directory, beside the public ones.
+    /// CA certificates to trust for the directory, in addition to the public ones.
     pub trust: &'a [CertificateDer<'static>],
-    /// The profile to order. `None`: the CA's default.
+    /// The profile to order; without one, the CA's default.
     pub profile: Option<&'a str>,
-    /// Its limits.
-    pub limits: &'a super::acme::Limits,
+    pub limits: &'a Limits,
 }
 
 impl Config {
-    /// The CAs to order from, first choice first.
+    /// The CAs in order of preference.
     pub fn authorities(&self) -> Vec<CaConfig<'_>> {
         let Acme {
             directory,
-            ca_file,
             eab,
             profile,
             limits,
             fallback,
             ..
         } = &self.acme;
-        let main = (directory, ca_file, eab, profile, limits);
-        let others = fallback
-            .iter()
-            .map(|f| (&f.directory, &f.ca_file, &f.eab, &f.profile, &f.limits));
-        let all = std::iter::once(main).chain(others);
+        let main = (directory, eab, profile, limits);
+        let fallback = fallback.iter().map(|f| (&f.directory, &f.eab, &f.profile, &f.limits));
+        let all = std::iter::once(main).chain(fallback);
         all.zip(&self.secrets.authorities)
-            .map(|((directory, ca_file, eab, profile, limits), secrets)| CaConfig {
+            .map(|((directory, eab, profile, limits), secrets)| CaConfig {
                 directory,
                 eab: eab.as_ref().map(|e| e.key_id.as_str()).zip(secrets.eab_key.as_ref()),
-                ca_file: ca_file.as_deref(),
                 trust: &secrets.trust,
                 profile: profile.as_deref(),
                 limits,
@@ -246,7 +231,7 @@ impl Config {
     }
 }
 
-/// Reads 64 hexadecimal digits, as keys of links and the sealing key are written.
+/// Parses 64 hexadecimal digits, the form of link keys and of the sealing key.
 pub(super) fn link_key(text: &str) -> Option<Zeroizing<[u8; LINK_KEY_LEN]>> {
     let mut key = Zeroizing::new([0; LINK_KEY_LEN]);
     hex::decode_to_slice(text.trim(), key.as_mut_slice()).ok().map(|()| key)
@@ -263,12 +248,11 @@ fn one_line(text: &str) -> Option<SecretString> {
     (!text.is_empty() && !text.contains('\n')).then(|| SecretString::from(text))
 }
 
+/// A MAC key in base64url, as RFC 8555 §7.3.4 wants it, or in the standard alphabet, as some CAs show it.
 fn eab_key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    BASE64URL
-        .decode(text.trim())
-        .ok()
-        .filter(|key| !key.is_empty())
-        .map(Zeroizing::new)
+    let text = Zeroizing::new(text.trim().replace('+', "-").replace('/', "_"));
+    let key = Zeroizing::new(BASE64URL.decode(text.as_bytes()).ok()?);
+    Some(key).filter(|key| !key.is_empty())
 }
 
 fn certificates(text: &str) -> Option<Vec<CertificateDer<'static>>> {
@@ -278,7 +262,7 @@ fn certificates(text: &str) -> Option<Vec<CertificateDer<'static>>> {
     Some(all).filter(|all| !all.is_empty())
 }
 
-/// Reads a file that only its owner should be able to read.
+/// Reads a file that must not be readable for everyone.
 fn read_secret<T>(
     path: &Path,
     key: &str,
@@ -289,11 +273,11 @@ fn read_secret<T>(
     if let Ok(mode) = fs::metadata(path).map(|m| m.permissions().mode() & 0o777)
         && mode & 0o037 != 0
     {
-        // Its group may read it: that is how root keeps a file which the service only reads.
+        // The group may read it: root owns the file, the service's group reads it.
         found.warn(
             key,
             format!(
-                "{} is open to others than its owner and group (mode {mode:03o}); `chmod 640` it",
+                "{} is accessible beyond its owner and group (mode {mode:03o}); `chmod 640` it",
                 path.display()
             ),
         );
@@ -317,7 +301,10 @@ fn read<T>(
         };
         found.problem(
             key,
-            format!("{} cannot be read ({e}); it must hold {wanted}{advice}", path.display()),
+            format!(
+                "{} cannot be read ({e}); it must contain {wanted}{advice}",
+                path.display()
+            ),
         );
         return None;
     }
@@ -326,7 +313,10 @@ fn read<T>(
         let length = text.trim().chars().count();
         found.problem(
             key,
-            format!("{} must hold {wanted}; it holds {length} characters", path.display()),
+            format!(
+                "{} must contain {wanted}; it contains {length} characters",
+                path.display()
+            ),
         );
     }
     parsed

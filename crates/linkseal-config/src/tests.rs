@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::*;
+use crate::paths::Paths;
 
 /// A whole configuration in as few words as possible.
 const LEAST: &str = "[edge]\nname = \"track.platform.internal\"\n[acme]\naccept_terms = true\n";
@@ -66,7 +67,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[listen]\nhttps = [\"[::]:80\"]\n",
-            "dir/linkseal.toml:6: listen.https[0]: [::]:80 is taken by listen.http[0] already; give each its own",
+            "dir/linkseal.toml:6: listen.https[0]: [::]:80 is already used by listen.http[0]; addresses must be unique",
         ),
         (
             "[listen]\nadmin = [\"0.0.0.0:9180\"]\n",
@@ -78,15 +79,15 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[listen]\nproxy_protocol_from = [\"::/0\"]\n",
-            "dir/linkseal.toml:6: listen.proxy_protocol_from[0]: ::/0 is everybody: anybody could claim any address; give your balancers' networks",
+            "dir/linkseal.toml:6: listen.proxy_protocol_from[0]: ::/0 is the whole Internet: every client could claim any address; use your load balancers' networks",
         ),
         (
             "[listen]\nhealth = [\"127.0.0.1:9180\"]\n",
-            "dir/linkseal.toml:6: listen.health[0]: 127.0.0.1:9180 is taken by listen.admin[0] already; give each its own",
+            "dir/linkseal.toml:6: listen.health[0]: 127.0.0.1:9180 is already used by listen.admin[0]; addresses must be unique",
         ),
         (
             "[admin]\ntrusted_proxies = [\"0.0.0.0/0\"]\n",
-            "dir/linkseal.toml:6: admin.trusted_proxies[0]: 0.0.0.0/0 is everybody: anybody could claim any address; give your proxies' networks",
+            "dir/linkseal.toml:6: admin.trusted_proxies[0]: 0.0.0.0/0 is the whole Internet: every client could claim any address; use your proxies' networks",
         ),
         (
             "[admission.cname]\nlookups = \"0/1m\"\n",
@@ -106,11 +107,11 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[store]\nurl = \"mysql://db\"\n",
-            "dir/linkseal.toml:6: store.url: must be \"sqlite:PATH\" or \"postgres://user@host/db\" (the password in store.password_file), not string \"mysql://db\"",
+            "dir/linkseal.toml:6: store.url: must be \"sqlite:PATH\", not string \"mysql://db\"",
         ),
         (
             "[store]\nurl = \"postgres://u@h/db\"\n",
-            "dir/linkseal.toml:6: store.url: PostgreSQL is not available in this build yet; use \"sqlite:PATH\"",
+            "dir/linkseal.toml:6: store.url: PostgreSQL is planned but not available in this version; use \"sqlite:PATH\"",
         ),
         (
             "[links]\nprefix = \"/e/\"\n",
@@ -118,7 +119,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[links]\nmax_age = \"0s\"\n",
-            "dir/linkseal.toml:6: links.max_age: must be longer than nothing: no link would ever work",
+            "dir/linkseal.toml:6: links.max_age: must be longer than zero: no link would ever work",
         ),
         (
             "[links]\nkeys = [{ id = 256, secret_file = \"k\" }]\n",
@@ -126,7 +127,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[links]\nkeys = [{ id = 1, secret_file = \"none\" }]\n",
-            "dir/linkseal.toml:6: links.keys[0].secret_file: dir/none cannot be read (No such file or directory (os error 2)); it must hold 64 hexadecimal digits (32 bytes), as `linkseal link keygen` makes them",
+            "dir/linkseal.toml:6: links.keys[0].secret_file: dir/none cannot be read (No such file or directory (os error 2)); it must contain 64 hexadecimal digits (32 bytes), as `linkseal link keygen` creates them",
         ),
         (
             "[events]\nkeep = 72\n",
@@ -150,7 +151,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"file\"\npath = \"e/%j\"\n",
-            "dir/linkseal.toml:8: events.sink[0].path: may hold only %Y, %m, %d, %H, %M after a %",
+            "dir/linkseal.toml:8: events.sink[0].path: may contain only %Y, %m, %d, %H, %M after a %",
         ),
         (
             "[[events.sink]]\nname = \"a\"\nkind = \"file\"\npath = \"e\"\nbatch = 5\n",
@@ -162,7 +163,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[[upstream]]\nprefix = \"/\"\nto = \"http://h/base\"\n",
-            "dir/linkseal.toml:7: upstream[0].to: must end after host and port: paths are passed on as clients send them",
+            "dir/linkseal.toml:7: upstream[0].to: must end after host and port: paths are forwarded as clients send them",
         ),
         (
             "[[upstream]]\nprefix = \"/\"\nto = \"http://h\"\nidle_timeout = \"0s\"\n",
@@ -170,11 +171,11 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[[upstream]]\nprefix = \"/\"\nto = \"https://h\"\nca_file = \"none.pem\"\n",
-            "dir/linkseal.toml:8: upstream[0].ca_file: dir/none.pem cannot be read (No such file or directory (os error 2)); it must hold certificates in PEM form",
+            "dir/linkseal.toml:8: upstream[0].ca_file: dir/none.pem cannot be read (No such file or directory (os error 2)); it must contain certificates in PEM form",
         ),
         (
             "[[upstream]]\nprefix = \"/\"\nto = \"http://h\"\n[[upstream]]\nprefix = \"/\"\nto = \"http://i\"\n",
-            "dir/linkseal.toml:9: upstream[1].prefix: an earlier rule has host \"*\" and prefix \"/\" already",
+            "dir/linkseal.toml:9: upstream[1].prefix: an earlier rule already has host \"*\" and prefix \"/\"",
         ),
         (
             "[dns]\nresolvers = [\"9.9.9.9\"]\n",
@@ -195,7 +196,7 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
         (
             "[acme]\n",
-            "dir/linkseal.toml:5: acme stands twice in its table: keep one",
+            "dir/linkseal.toml:5: acme is defined twice in its table: keep one",
         ),
         (
             "[log]\nlevel = \"info\nformat = \"text\"\n[dns]\nrecheck = \"1d\"\n",
@@ -230,7 +231,7 @@ fn what_must_be_given_is_asked_for() {
         load("", &[]).unwrap_err(),
         "dir/linkseal.toml: edge.name: is missing and has no default\n\
          dir/linkseal.toml: acme.accept_terms: must be true: read the terms of service that \
-         https://acme-v02.api.letsencrypt.org/directory names and agree to them, or set acme.issue = \"off\" to serve only what is held"
+         https://acme-v02.api.letsencrypt.org/directory names and agree to them, or set acme.issue = \"off\" to serve existing certificates only"
     );
     assert!(load("[edge]\nname = \"a.example\"\n[acme]\nissue = \"off\"\n", &[]).is_ok());
     let error = load("[edge]\nname = \"localhost\"\n[acme]\naccept_terms = true\n[[acme.fallback]]\ndirectory = \"http://ca.example\"\n", &[]).unwrap_err();
@@ -298,7 +299,7 @@ fn a_bad_variable_is_named() {
         (
             "LINKSEAL_EDGE__NMAE",
             "x",
-            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; did you mean name? Allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, max_connections_per_address, max_connections_per_network, probe, probe_address",
+            "environment variable LINKSEAL_EDGE__NMAE: edge.nmae: unknown key; did you mean name? Allowed here: name, aliases, addresses, public_https_port, node, handshake_wait, drain_delay, drain, max_connections, max_connections_per_address, max_connections_per_network, probe_interval, probe_address",
         ),
         (
             "LINKSEAL_EDGE__DRAIN",
@@ -313,7 +314,7 @@ fn a_bad_variable_is_named() {
         (
             "LINKSEAL_LISTEN__HTTP__0",
             "[::]:80",
-            "environment variable LINKSEAL_LISTEN__HTTP__0: listen.http.0: an array is overridden whole, not element by element",
+            "environment variable LINKSEAL_LISTEN__HTTP__0: listen.http.0: an array can only be overridden as a whole",
         ),
         (
             "LINKSEAL_EDGE__HANDSHAKE_WAIT",
@@ -354,8 +355,8 @@ fn the_example_loads_once_the_terms_are_accepted_and_shows_the_defaults() {
     let file = dir.path().join("linkseal.toml");
     let unchanged = Config::load_with(&file, &[]).unwrap_err().to_string();
     for left in [
-        "edge.name: is a name of an example",
-        "acme.contact[0]: is an address of an example",
+        "edge.name: is an example name",
+        "acme.contact[0]: is an example address",
         "acme.accept_terms: must be true",
     ] {
         assert!(unchanged.contains(left), "{unchanged}");
@@ -430,7 +431,7 @@ fn secrets_are_read_and_open_files_are_warned_of() {
     assert_eq!(
         warning,
         format!(
-            "environment variable LINKSEAL_ADMIN__TOKENS: admin.tokens[0].secret_file: {} is open to others than its owner and group (mode 644); `chmod 640` it",
+            "environment variable LINKSEAL_ADMIN__TOKENS: admin.tokens[0].secret_file: {} is accessible beyond its owner and group (mode 644); `chmod 640` it",
             token.display()
         )
     );
@@ -441,7 +442,7 @@ fn secrets_are_read_and_open_files_are_warned_of() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.ends_with("must hold a token of at least 16 visible ASCII characters; it holds 5 characters"),
+        error.ends_with("must contain a token of at least 16 visible ASCII characters; it contains 5 characters"),
         "{error}"
     );
     assert!(!error.contains("short"));
@@ -517,4 +518,100 @@ fn the_schema_describes_every_key() {
             assert!(property.get("description").is_some(), "{name}.{key} has no description");
         }
     }
+}
+
+/// The old spelling of every renamed key, a value, and the new spelling.
+const RENAMED: [(&str, &str, &str); 6] = [
+    ("edge.probe", "12h", "edge.probe_interval"),
+    ("admission.keep_rejected", "7", "admission.rejected_capacity"),
+    ("admission.cname.new_names", "5/1m", "admission.cname.admission_rate"),
+    (
+        "admission.cname.lookups_at_once",
+        "3",
+        "admission.cname.max_concurrent_lookups",
+    ),
+    ("admission.cname.refused_for", "2m", "admission.cname.negative_ttl"),
+    ("dns.recheck", "48h", "dns.recheck_interval"),
+];
+
+fn variable(key: &str) -> String {
+    format!("LINKSEAL_{}", key.replace('.', "__").to_ascii_uppercase())
+}
+
+fn value_of(config: &Config, key: &str) -> String {
+    let json = serde_json::to_value(config).unwrap();
+    let value = json.pointer(&format!("/{}", key.replace('.', "/"))).unwrap();
+    value.to_string().trim_matches('"').to_owned()
+}
+
+/// As [`LEAST`], with a key of any section.
+fn with_key(key: &str, value: &str) -> String {
+    let value = value
+        .parse::<u32>()
+        .map_or_else(|_| format!("\"{value}\""), |n| n.to_string());
+    match key.strip_prefix("edge.") {
+        Some(key) => LEAST.replace("[acme]", &format!("{key} = {value}\n[acme]")),
+        None => {
+            let (section, key) = key.rsplit_once('.').unwrap();
+            format!("{LEAST}[{section}]\n{key} = {value}\n")
+        }
+    }
+}
+
+#[test]
+fn a_renamed_key_works_with_a_warning_in_file_and_environment() {
+    for (old, value, new) in RENAMED {
+        let file = load(&with_key(old, value), &[]).unwrap();
+        let environment = load(LEAST, &[(&variable(old), value)]).unwrap();
+        for (config, place) in [
+            (file, "dir/linkseal.toml:"),
+            (environment, "environment variable LINKSEAL_"),
+        ] {
+            assert_eq!(value_of(&config, new), value, "{old}");
+            let warning = config.warnings.iter().map(Problem::to_string);
+            let warning = warning.filter(|w| w.contains(&format!("{old}: was renamed to {new}")));
+            let warning: Vec<_> = warning.collect();
+            assert_eq!(warning.len(), 1, "{:?}", config.warnings);
+            assert!(warning[0].starts_with(place), "{warning:?}");
+        }
+        // The environment overrides the file under the same name, old or new.
+        let both = load(&with_key(old, "1"), &[(&variable(old), value)]);
+        assert_eq!(value_of(&both.unwrap(), new), value, "{old}");
+    }
+}
+
+#[test]
+fn the_old_and_the_new_name_of_a_key_exclude_each_other() {
+    for (old, value, new) in RENAMED {
+        let message = format!("{old}: is the old name of {new}, which is set too; remove {old}");
+        for (file, set) in [(old, new), (new, old)] {
+            let error = load(&with_key(file, value), &[(&variable(set), value)]).unwrap_err();
+            assert!(error.contains(&message), "{error}");
+        }
+    }
+    let both = LEAST.replace("[acme]", "probe = \"1h\"\nprobe_interval = \"1h\"\n[acme]");
+    let error = load(&both, &[]).unwrap_err();
+    assert!(
+        error.contains("dir/linkseal.toml:3: edge.probe: is the old name"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_external_account_key_is_read_in_both_base64_alphabets() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("eab.key");
+    let key = |text: &str| {
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let eab = format!("{LEAST}eab = {{ key_id = \"id\", hmac_key_file = {file:?} }}\n");
+        let config = load(&eab, &[]).ok()?;
+        let key = config.authorities()[0].eab?.1.to_vec();
+        Some(key)
+    };
+    assert_eq!(key("-_8"), Some(vec![0xfb, 0xff]));
+    assert_eq!(key("-_8=\n"), Some(vec![0xfb, 0xff]));
+    assert_eq!(key("+/8="), Some(vec![0xfb, 0xff]));
+    assert_eq!(key(""), None);
+    assert_eq!(key("not base64!"), None);
 }

@@ -4,31 +4,43 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The `type` of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub enum EventType {
     /// A pixel was fetched.
+    #[serde(rename = "open")]
     Open,
     /// A signed link was followed.
+    #[serde(rename = "click")]
     Click,
     /// A stored redirect was followed.
+    #[serde(rename = "redirect")]
     Redirect,
     /// A recipient unsubscribed.
+    #[serde(rename = "unsubscribe")]
     Unsubscribe,
     /// A request was passed to a back end.
+    #[serde(rename = "upstream")]
     Upstream,
     /// Later requests changed an event's verdict.
+    #[serde(rename = "verdict.corrected")]
     VerdictCorrected,
     /// A domain without a certificate got one.
+    #[serde(rename = "domain.ssl.issued")]
     SslIssued,
     /// A domain's certificate was renewed in time.
+    #[serde(rename = "domain.ssl.renewed")]
     SslRenewed,
     /// A certificate could not be obtained: an order failed, or DNS prevents the renewal.
+    #[serde(rename = "domain.ssl.failed")]
     SslFailed,
     /// A certificate will expire soon without a successor.
+    #[serde(rename = "domain.ssl.expiring")]
     SslExpiring,
     /// A certificate expired without a successor.
+    #[serde(rename = "domain.ssl.expired")]
     SslExpired,
     /// A domain's DNS no longer points here.
+    #[serde(rename = "domain.ssl.moved")]
     SslMoved,
 }
 

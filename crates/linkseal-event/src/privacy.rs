@@ -54,7 +54,8 @@ impl From<IpPrivacy> for Privacy {
 }
 
 /// How much of a client's address an event keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum IpPrivacy {
     /// All of it.
     Full,

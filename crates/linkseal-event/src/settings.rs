@@ -32,7 +32,8 @@ pub struct EventSettings {
 }
 
 /// How durable an event is before its request is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// In the journal's queue only.
     Queued = 0,

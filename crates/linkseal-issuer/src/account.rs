@@ -1,18 +1,21 @@
-//! The account key, one for all CAs, and the account it has at each.
+//! The ACME account key, one for all CAs.
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkseal_domain::cert::sealed::{SealError, Sealer};
 use linkseal_store::{SharedStore, StoreError};
 
-use super::acme;
+use super::{acme, jws};
 
-/// Under which name the key lies in the store; also the place it is sealed for.
+/// The name of the secret in the store, and the context it is sealed for.
 const SECRET: &str = "acme_account_key";
 
-/// The account key of the fleet. Any node that holds it can answer any challenge: the answer is
-/// the token, a dot, and the thumbprint (RFC 8555 §8.3).
+/// The account key. Any node that has it can answer any challenge: the answer is the token, a dot, and the
+/// thumbprint (RFC 8555 §8.3).
 pub struct AccountKey {
     pair: EcdsaKeyPair,
     thumbprint: String,
@@ -27,13 +30,13 @@ pub enum AccountKeyError {
     /// The key was sealed under another sealing key, or is damaged.
     #[error("the ACME account key is {0}")]
     Seal(#[from] SealError),
-    /// What is stored is no P-256 key.
-    #[error("the ACME account key in the store is no P-256 key in PKCS#8: restore the store from a backup")]
+    /// The stored secret is not a P-256 key.
+    #[error("the ACME account key in the store is not a P-256 key in PKCS#8: restore the store from a backup")]
     Format,
 }
 
 impl AccountKey {
-    /// Reads the key from the store, or makes it; of several nodes that start at once one wins.
+    /// Loads the key from the store, or creates it; if several nodes start at once, one wins.
     pub async fn load_or_create(store: &SharedStore, sealer: &Sealer) -> Result<Arc<Self>, AccountKeyError> {
         let sealed = match store.secret(SECRET).await? {
             Some(sealed) => sealed,
@@ -47,13 +50,13 @@ impl AccountKey {
     }
 
     pub(super) fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, AccountKeyError> {
-        let thumbprint = acme::thumbprint(pkcs8).ok_or(AccountKeyError::Format)?;
         let pair =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| AccountKeyError::Format)?;
+        let thumbprint = thumbprint(&pair);
         Ok(Self { pair, thumbprint })
     }
 
-    /// The thumbprint (RFC 7638), base64url without padding.
+    /// The thumbprint (RFC 7638 §3), in base64url.
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
     }
@@ -61,6 +64,11 @@ impl AccountKey {
     pub(super) fn pair(&self) -> &EcdsaKeyPair {
         &self.pair
     }
+}
+
+/// The thumbprint of a key (RFC 7638 §3).
+fn thumbprint(key: &EcdsaKeyPair) -> String {
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, jws::jwk(key).to_string().as_bytes()))
 }
 
 impl std::fmt::Debug for AccountKey {

@@ -1,4 +1,4 @@
-//! One CA: its directory, our account there, and the calls under it ([`super::extensions`]).
+//! One CA: its directory, our account there, and the calls under it ([`super::calls`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use super::CaSettings;
 use super::account::AccountKey;
+use super::calls::Calls;
 use super::client::{AcmeClient, Authorization, Directory, Fetched, NewOrder, Order, Registered};
-use super::extensions::Extensions;
 use super::problem::CallError;
 use super::renewal::RenewalInfo;
 
@@ -27,7 +27,7 @@ pub(super) struct Ca {
     key: Arc<AccountKey>,
     store: SharedStore,
     clock: Clock,
-    extensions: Extensions,
+    calls: Calls,
     directory: Flight<(Arc<Directory>, Timestamp)>,
     account: Flight<Registered>,
 }
@@ -38,7 +38,7 @@ impl Ca {
         key: Arc<AccountKey>,
         store: SharedStore,
         clock: Clock,
-        extensions: Extensions,
+        calls: Calls,
     ) -> Self {
         let (directory, account) = (Flight::default(), Flight::default());
         Self {
@@ -46,7 +46,7 @@ impl Ca {
             key,
             store,
             clock,
-            extensions,
+            calls,
             directory,
             account,
         }
@@ -86,7 +86,7 @@ impl Ca {
             ));
         }
         let kid = self
-            .extensions
+            .calls
             .register(directory, &self.key, &settings.contact, settings.eab.as_ref())
             .await?;
         info!(ca = settings.directory, kid, "account registered");
@@ -125,54 +125,49 @@ impl AcmeClient for Ca {
     async fn directory(&self) -> Result<Arc<Directory>, CallError> {
         let now = self.clock.now();
         let fresh = |(_, read): &(Arc<Directory>, Timestamp)| read.is_within(DIRECTORY_FRESH, now);
-        let read = async {
-            Ok((
-                Arc::new(self.extensions.directory(&self.settings.directory).await?),
-                now,
-            ))
-        };
+        let read = async { Ok((Arc::new(self.calls.directory(&self.settings.directory).await?), now)) };
         Ok(self.directory.get(fresh, read).await?.0.clone())
     }
 
     async fn new_order(&self, order: &NewOrder<'_>) -> Result<(String, Order), CallError> {
-        self.under_account(|a| async move { self.extensions.new_order(&a, order).await })
+        self.under_account(|a| async move { self.calls.new_order(&a, order).await })
             .await
     }
 
     async fn order(&self, url: &str) -> Result<Fetched<Order>, CallError> {
-        self.under_account(|a| async move { self.extensions.fetch(&a, url).await })
+        self.under_account(|a| async move { self.calls.fetch(&a, url).await })
             .await
     }
 
     async fn authorization(&self, url: &str) -> Result<Fetched<Authorization>, CallError> {
-        self.under_account(|a| async move { self.extensions.fetch(&a, url).await })
+        self.under_account(|a| async move { self.calls.fetch(&a, url).await })
             .await
     }
 
     async fn respond(&self, challenge_url: &str) -> Result<(), CallError> {
-        self.under_account(|a| async move { self.extensions.respond(&a, challenge_url).await })
+        self.under_account(|a| async move { self.calls.respond(&a, challenge_url).await })
             .await
     }
 
     async fn finalize(&self, finalize_url: &str, csr: &[u8]) -> Result<(), CallError> {
-        self.under_account(|a| async move { self.extensions.finalize(&a, finalize_url, csr).await })
+        self.under_account(|a| async move { self.calls.finalize(&a, finalize_url, csr).await })
             .await
     }
 
     async fn certificate(&self, url: &str) -> Result<String, CallError> {
-        self.under_account(|a| async move { self.extensions.certificate(&a, url).await })
+        self.under_account(|a| async move { self.calls.certificate(&a, url).await })
             .await
     }
 
     async fn renewal_info(&self, ari_id: &str) -> Result<Option<RenewalInfo>, CallError> {
         match &self.directory().await?.renewal_info {
-            Some(base) => self.extensions.renewal_info(base, ari_id).await,
+            Some(base) => self.calls.renewal_info(base, ari_id).await,
             None => Ok(None),
         }
     }
 
     fn now(&self) -> Option<Timestamp> {
-        self.extensions.now()
+        self.calls.now()
     }
 
     async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<(), CallError> {
@@ -183,7 +178,7 @@ impl AcmeClient for Ca {
                 self.settings.directory
             )));
         };
-        self.under_account(|a| async move { self.extensions.revoke(&a, url, certificate, reason).await })
+        self.under_account(|a| async move { self.calls.revoke(&a, url, certificate, reason).await })
             .await
     }
 }

@@ -1,7 +1,6 @@
 //! The HTTPS side of the ACME calls: one connection pool per CA, every call bounded in time and size
 //! (hyper bounds the headers), the CA's nonces kept for the next request.
 
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use linkseal_net::retry_after::RetryAfter;
 use linkseal_net::tls_client::{self, Trust};
 use prometheus::Histogram;
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 
 use super::problem::{CallError, Problem};
@@ -35,11 +35,9 @@ const MAX_NONCES: usize = 64;
 const MAX_HEADER: usize = 2048;
 const NONCE_HEADER: HeaderName = HeaderName::from_static("replay-nonce");
 
-/// Trust for one CA's directory: the public roots, and those of `ca_file`.
-pub(super) fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
-    let added = ca_file.map(tls_client::read_ca_file).transpose();
-    let added = added.map_err(|e| e.to_string())?.unwrap_or_default();
-    tls_client::config(Trust::PublicAnd(&added), &[]).map_err(|e| e.to_string())
+/// TLS towards one CA: the public roots, and those configured for it.
+pub(super) fn tls_config(trust: &[CertificateDer<'static>]) -> Result<ClientConfig, String> {
+    tls_client::config(Trust::PublicAnd(trust), &[]).map_err(|e| e.to_string())
 }
 
 /// The client of one CA.
@@ -276,14 +274,14 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_fails_is_measured_too() {
         let seconds = Histogram::with_opts(prometheus::HistogramOpts::new("s", "s")).unwrap();
-        let http = Http::new(tls_config(None).unwrap(), Clock::system()).measured(seconds.clone());
+        let http = Http::new(tls_config(&[]).unwrap(), Clock::system()).measured(seconds.clone());
         http.get("https://127.0.0.1:9/directory").await.unwrap_err();
         assert_eq!(seconds.get_sample_count(), 1);
     }
 
     #[test]
     fn nonces_are_bounded_and_the_newest_goes_first() {
-        let http = Http::new(tls_config(None).unwrap(), Clock::system());
+        let http = Http::new(tls_config(&[]).unwrap(), Clock::system());
         for i in 0..MAX_NONCES + 3 {
             http.keep_nonce(i.to_string());
         }
@@ -291,18 +289,6 @@ mod tests {
         assert_eq!(taken.len(), MAX_NONCES);
         assert_eq!(taken.first().unwrap(), &(MAX_NONCES + 2).to_string());
         assert_eq!(taken.last().unwrap(), "3");
-    }
-
-    #[test]
-    fn a_trust_file_without_certificates_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ca.pem");
-        assert!(tls_config(Some(&path)).is_err());
-        std::fs::write(&path, "nothing").unwrap();
-        assert_eq!(tls_config(Some(&path)).unwrap_err(), "it holds no PEM certificate");
-        let ca = rcgen::generate_simple_self_signed(["ca.example".into()]).unwrap();
-        std::fs::write(&path, ca.cert.pem()).unwrap();
-        tls_config(Some(&path)).unwrap();
     }
 
     #[test]
@@ -337,7 +323,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let http = Http::new(tls_config(None).unwrap(), Clock::system());
+        let http = Http::new(tls_config(&[]).unwrap(), Clock::system());
         let error = http.get(&format!("https://{address}/dir")).await.unwrap_err();
         assert!(
             matches!(&error, CallError::NoAnswer(text) if text.contains("refused")),

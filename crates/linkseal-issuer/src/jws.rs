@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::Eab;
+use super::settings::Eab;
 
 /// Who signs: the account by its URL, or, before there is one, the key itself.
 #[derive(Clone, Copy, Debug)]
@@ -137,9 +137,9 @@ mod tests {
     fn hs256_is_that_of_rfc_7515_a_1() {
         // The header of the example holds a line break, so it is compared by its encoded form.
         let secret = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
-        let eab = Eab::new("k", &Zeroizing::new(secret.into())).unwrap();
+        let secret = URL_SAFE_NO_PAD.decode(secret).unwrap();
         let input = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &eab.hmac_key);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);
         assert_eq!(
             URL_SAFE_NO_PAD.encode(hmac::sign(&key, input.as_bytes())),
             "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"

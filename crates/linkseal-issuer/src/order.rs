@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use linkseal_base::clock::{Clock, Timestamp};
-use linkseal_domain::cert::certificate::{Certificate, Leaf, chain_from_pem};
+use linkseal_domain::cert::certificate::{Certificate, Leaf};
 use linkseal_domain::cert::sealed::Sealer;
 use linkseal_domain::ssl::{Failure, FailureKind};
 use linkseal_store::{OrderRecord, OrderStep, Store, StoreError};
@@ -18,10 +18,11 @@ use zeroize::Zeroizing;
 use super::client::{
     AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus,
 };
+use super::csr;
 use super::failure::{Stage, own_failure, problem_failure};
-use super::poll::POLL_FIRST;
+use super::job::{IssueError, Job, Progress, Spent};
+use super::poll::{self, POLL_FIRST, PollError};
 use super::problem::{CallError, Problem};
-use super::{IssueError, Job, Progress, Spent, csr};
 
 /// How long a CA may take to look at a challenge: it tries from several places, some slow.
 const VALIDATION_TIME: Duration = Duration::from_secs(90);
@@ -60,10 +61,35 @@ pub(super) struct Obtained {
     pub(super) chain_pem: String,
     /// PKCS#8.
     pub(super) key: Zeroizing<Vec<u8>>,
+    pub(super) certificate: Certificate,
     pub(super) leaf: Leaf,
 }
 
 impl Driver<'_> {
+    async fn poll<T, F>(
+        &self,
+        first: Duration,
+        deadline: Duration,
+        fetch: impl Fn() -> F,
+        done: impl Fn(&T) -> bool,
+    ) -> Result<T, IssueError>
+    where
+        F: Future<Output = Result<Fetched<T>, CallError>>,
+    {
+        let polled = poll::poll(self.clock, first, deadline, fetch, done).await;
+        polled.map_err(|e| match e {
+            PollError::Stuck => self.stuck(),
+            PollError::Call(e) => self.failed(e),
+        })
+    }
+
+    async fn with_retries<T, F>(&self, call: impl Fn() -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        poll::with_retries(self.clock, call).await
+    }
+
     /// Takes up the order of the name, or places one, and sees it through, within [`ORDER_TIME`].
     pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
         let left = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
@@ -285,11 +311,8 @@ impl Driver<'_> {
             .with_retries(|| self.client.certificate(url))
             .await
             .map_err(|e| self.failed(e))?;
-        Certificate::new(&chain_pem, &key)
+        let (certificate, leaf) = Certificate::with_leaf(&chain_pem, &key)
             .map_err(|e| unusable(&format!("the CA's certificate is not usable: {e}")))?;
-        let leaf = chain_from_pem(&chain_pem)
-            .and_then(|chain| Leaf::of(&chain))
-            .map_err(|e| unusable(&e.to_string()))?;
         if !leaf.sans.iter().any(|s| s.eq_ignore_ascii_case(self.job.name.as_str())) {
             return Err(unusable(&format!(
                 "the CA's certificate is for {} only",
@@ -297,7 +320,12 @@ impl Driver<'_> {
             )));
         }
         self.check_validity(&leaf, used_up)?;
-        Ok(Obtained { chain_pem, key, leaf })
+        Ok(Obtained {
+            chain_pem,
+            key,
+            certificate,
+            leaf,
+        })
     }
 
     /// A certificate that does not hold now: by the CA's own time, either the clock here is wrong or

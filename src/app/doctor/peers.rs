@@ -9,7 +9,7 @@ use linkseal_config::admission::Policy;
 use linkseal_config::events::{Sink, SinkUrl};
 use linkseal_config::{CaConfig, Config, HttpUrl};
 use linkseal_dns::{CaIdentity, Caa, Checker, Metrics, Resolver};
-use linkseal_issuer::look_at_directory;
+use linkseal_issuer::fetch_directory;
 use linkseal_net::tls_client::{self, Trust};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
@@ -25,9 +25,9 @@ const CLOCK_WRONG: Duration = Duration::from_secs(3_600);
 /// A CA's directory, the clock by it, and whether CAA records at edge.name let it issue.
 pub(super) async fn authority(config: &Config, ca: CaConfig<'_>, around: &Surroundings) -> Vec<Finding> {
     let check = format!("acme.directory {}", ca.directory);
-    let look = look_at_directory(ca.directory.as_str(), ca.ca_file, around.clock.clone());
-    let look = match tokio::time::timeout(super::TIME, look).await {
-        Ok(Ok(look)) => look,
+    let fetching = fetch_directory(ca.directory.as_str(), ca.trust, around.clock.clone());
+    let directory = match tokio::time::timeout(super::TIME, fetching).await {
+        Ok(Ok(directory)) => directory,
         Ok(Err(why)) => return vec![Finding::failed(check, why)],
         Err(_) => {
             return vec![Finding::failed(
@@ -37,9 +37,9 @@ pub(super) async fn authority(config: &Config, ca: CaConfig<'_>, around: &Surrou
         }
     };
     let mut found = vec![Finding::ok(check, "is reached and trusted")];
-    found.extend(look.now.map(|there| clock(around, there)));
+    found.extend(directory.now.map(|there| clock(around, there)));
     let identity = CaIdentity {
-        identities: look.caa_identities,
+        identities: directory.caa_identities,
         account_uri: None,
     };
     if !identity.identities.is_empty() {

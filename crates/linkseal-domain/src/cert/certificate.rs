@@ -54,16 +54,22 @@ pub enum CertificateError {
 impl Certificate {
     /// From a PEM chain, leaf first, and its PKCS#8 key.
     pub fn new(chain_pem: &str, key_pkcs8: &[u8]) -> Result<Self, CertificateError> {
+        Self::with_leaf(chain_pem, key_pkcs8).map(|(certificate, _)| certificate)
+    }
+
+    /// [`Certificate::new`], with what the leaf says.
+    pub fn with_leaf(chain_pem: &str, key_pkcs8: &[u8]) -> Result<(Self, Leaf), CertificateError> {
         let chain = chain_from_pem(chain_pem)?;
         let leaf = Leaf::of(&chain)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key_pkcs8.to_vec()));
         let key = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
             .map_err(CertificateError::Key)?;
-        Ok(Self {
+        let certificate = Self {
             key: Arc::new(key),
             not_after: leaf.not_after,
             served: OnceLock::new(),
-        })
+        };
+        Ok((certificate, leaf))
     }
 
     /// The edge's TLS configuration that presents this certificate.

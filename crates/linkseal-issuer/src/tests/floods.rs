@@ -21,17 +21,11 @@ const FLOODS: [Flood; 3] = [Flood::Endless, Flood::Trickle, Flood::Headers];
 /// An issuer with less time for its calls.
 fn impatient(live: &Live) -> Issuer {
     let (settings, clock) = (live.settings(), live.clock.clone());
-    let tls = http::tls_config(settings.ca_file.as_deref()).unwrap();
+    let tls = http::tls_config(&settings.trust).unwrap();
     let http = Http::new(tls, clock.clone()).within(CALL_TIME);
-    let extensions = Extensions::new(http, clock.clone());
+    let calls = Calls::new(http, clock.clone());
     let (store, sealer) = (live.store.clone(), live.sealer.clone());
-    let ca = Ca::new(
-        settings.clone(),
-        live.key.clone(),
-        store.clone(),
-        clock.clone(),
-        extensions,
-    );
+    let ca = Ca::new(settings.clone(), live.key.clone(), store.clone(), clock.clone(), calls);
     let metrics = Metrics::register(&Registry::new()).unwrap();
     Issuer::with_client(Arc::new(ca), settings, store, sealer, clock, metrics).unwrap()
 }
@@ -97,7 +91,7 @@ async fn an_order_ends_in_time_and_memory_whatever_a_call_brings() {
 #[tokio::test]
 async fn a_nonce_of_megabytes_is_none() {
     let live = Live::start().await;
-    let tls = http::tls_config(live.settings().ca_file.as_deref()).unwrap();
+    let tls = http::tls_config(&live.settings().trust).unwrap();
     let http = Http::new(tls, live.clock.clone()).within(CALL_TIME);
     let url = live.ca.directory_url().replace("/dir", "/new-nonce");
     // HEAD has no body.

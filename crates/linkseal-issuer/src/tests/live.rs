@@ -11,6 +11,10 @@ use tokio::net::TcpListener;
 
 use super::super::client::Directory;
 use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 const HMAC_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
@@ -21,7 +25,6 @@ pub(super) struct Live {
     pub(super) store: SharedStore,
     pub(super) sealer: Arc<Sealer>,
     pub(super) key: Arc<AccountKey>,
-    pub(super) ca_file: tempfile::NamedTempFile,
     tasks: Tasks,
 }
 
@@ -39,15 +42,12 @@ impl Live {
         config.http_port = answer_challenges(&tasks, key.thumbprint().to_owned()).await;
         change(&mut config);
         let ca = DevCa::start(config, &tasks).await.unwrap();
-        let ca_file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(ca_file.path(), ca.root_pem()).unwrap();
         Self {
             clock,
             ca,
             store,
             sealer,
             key,
-            ca_file,
             tasks,
         }
     }
@@ -56,7 +56,7 @@ impl Live {
         CaSettings {
             directory: self.ca.directory_url(),
             contact: vec!["mailto:ops@platform.example".into()],
-            ca_file: Some(self.ca_file.path().to_owned()),
+            trust: vec![CertificateDer::from_pem_slice(self.ca.root_pem().as_bytes()).unwrap()],
             eab: None,
             profile: None,
         }
@@ -162,7 +162,10 @@ async fn an_account_that_the_ca_forgot_is_registered_again() {
 
 #[tokio::test]
 async fn an_external_account_is_bound_where_the_ca_wants_one() {
-    let secret = |text: &str| Eab::new("kid-1", &Zeroizing::new(text.into())).unwrap();
+    let secret = |text: &str| Eab {
+        key_id: "kid-1".into(),
+        hmac_key: Zeroizing::new(URL_SAFE_NO_PAD.decode(text).unwrap()),
+    };
     let live = Live::with(|config| {
         config.eab = vec![EabKey {
             key_id: "kid-1".into(),
@@ -254,7 +257,7 @@ async fn limits_and_outages_come_with_kind_and_time() {
     assert_eq!(failure(&live.issuer(), name).await.0.kind, FailureKind::Unreachable);
     faults.set_down(false);
     let distrusting = CaSettings {
-        ca_file: None,
+        trust: Vec::new(),
         ..live.settings()
     };
     let (failure, _) = failure(&live.issuer_of(distrusting), name).await;
@@ -509,7 +512,7 @@ async fn a_profile_and_a_short_life_are_taken_as_they_come() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_new_nonce_is_never_taken_by_somebody_else() {
     let live = Live::start().await;
-    let tls = http::tls_config(Some(live.ca_file.path())).unwrap();
+    let tls = http::tls_config(&live.settings().trust).unwrap();
     let http = Arc::new(Http::new(tls, live.clock.clone()));
     let directory: Directory = http.get(&live.ca.directory_url()).await.unwrap().json().unwrap();
     let tasks = (0..16).map(|_| {

@@ -8,13 +8,17 @@ mod live;
 mod orders;
 mod store;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use linkseal_base::clock::Timestamp;
-use linkseal_domain::cert::certificate::Certificate;
-use linkseal_domain::cert::sealed::KEY_LEN;
-use linkseal_store::{OrderRecord, OrderStep, Store as _};
+use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_domain::DomainName;
+use linkseal_domain::cert::certificate::{Certificate, chain_from_pem};
+use linkseal_domain::cert::sealed::{KEY_LEN, Sealer};
+use linkseal_domain::ssl::{Failure, FailureKind};
+use linkseal_store::{Fence, OrderRecord, OrderStep, SharedStore, Store as _};
+use prometheus::Registry;
+use zeroize::Zeroizing;
 
 use self::fake::{Break, FakeCa, FakeOrder, LIFE, problem};
 use self::store::{FENCE, MemoryStore};
@@ -22,6 +26,9 @@ use super::client::{ChallengeStatus, OrderStatus};
 use super::order::ORDER_TIME;
 use super::problem::CallError;
 use super::*;
+use crate::ca::Ca;
+use crate::calls::Calls;
+use crate::http::Http;
 
 const DIRECTORY: &str = "https://ca.example/dir";
 /// The calls of an order without trouble.
@@ -59,7 +66,7 @@ impl Bench {
         let settings = CaSettings {
             directory: DIRECTORY.into(),
             contact: Vec::new(),
-            ca_file: None,
+            trust: Vec::new(),
             eab: None,
             profile: profile.map(str::to_owned),
         };
@@ -192,22 +199,12 @@ async fn one_account_key_is_made_and_kept_sealed() {
 }
 
 #[test]
-fn an_hmac_key_is_read_in_the_forms_cas_give_out() {
-    let of = |text: &str| Eab::new("id", &Zeroizing::new(text.into())).map(|e| e.hmac_key.to_vec());
-    assert_eq!(of("-_8"), Some(vec![0xfb, 0xff]));
-    assert_eq!(of("-_8=\n"), Some(vec![0xfb, 0xff]));
-    assert_eq!(of("+/8="), Some(vec![0xfb, 0xff]));
-    assert_eq!(of(""), None);
-    assert_eq!(of("not base64!"), None);
-}
-
-#[test]
 fn a_directory_that_is_no_https_url_is_refused() {
     for bad in ["http://ca.example/dir", "ca.example", ""] {
         let settings = CaSettings {
             directory: bad.into(),
             contact: Vec::new(),
-            ca_file: None,
+            trust: Vec::new(),
             eab: None,
             profile: None,
         };

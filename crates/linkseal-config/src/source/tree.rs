@@ -1,5 +1,5 @@
-//! The configuration as a tree in which every value knows where it stands: what the file says, with
-//! the environment's overrides laid over it.
+//! The configuration as a tree in which every value knows its origin: the content of the file, with the
+//! environment's overrides on top.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,27 +10,27 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{KeyPath, Place, Problem, Segment};
 
-/// A value and where it stands.
+/// A value and its origin.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) source: Source,
-    pub(super) value: Value,
-    /// What the environment said, word for word. `None`: the value is from the file.
-    pub(super) raw: Option<String>,
+pub(crate) struct Node {
+    pub(crate) source: Source,
+    pub(crate) value: Value,
+    /// The variable's text, verbatim, for a value from the environment.
+    pub(crate) raw: Option<String>,
 }
 
-/// Where a [`Node`] stands.
+/// The origin of a [`Node`].
 #[derive(Clone, Debug)]
-pub(super) enum Source {
-    /// The file, at this line. `None`: the root, or made up by an override further in.
+pub(crate) enum Source {
+    /// The file, at this line; the root and tables that an override created have none.
     File(Option<usize>),
-    /// This variable.
+    /// An environment variable.
     Environment(Arc<str>),
 }
 
 /// A TOML value.
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Integer(i64),
     Float(f64),
@@ -38,18 +38,18 @@ pub(super) enum Value {
     Datetime(String),
     Array(Vec<Node>),
     Table(BTreeMap<String, Node>),
-    /// An array's element that was bad: passed over, so that the others keep their index.
+    /// An invalid array element, skipped so that the others keep their index.
     TakenOut,
 }
 
 impl Node {
-    /// Reads a file. What is bad in its syntax is told, the rest is read.
-    pub(super) fn parse(file: &Path, text: &str) -> (Self, Vec<Problem>) {
+    /// Parses a file. Syntax errors are reported, the rest is parsed.
+    pub(crate) fn parse(file: &Path, text: &str) -> (Self, Vec<Problem>) {
         let (table, errors) = DeTable::parse_recoverable(text);
         let lines = Lines::of(text);
         let line = |e: &toml::de::Error| e.span().map(|s| lines.at(s.start));
-        // Behind an open quotation mark or bracket everything looks wrong: what follows the first
-        // slip on later lines is left out, but for keys that stand twice, which are slips of their own.
+        // After an unclosed quote or bracket everything looks wrong: only the first error counts, except for
+        // duplicate keys, which are errors of their own.
         let is_twice = |e: &toml::de::Error| e.message() == "duplicate key";
         let first = errors.iter().filter(|e| !is_twice(e)).map(line).next();
         let problems = errors
@@ -62,7 +62,7 @@ impl Node {
                 },
                 key: String::new(),
                 message: match e.span().filter(|_| is_twice(e)).and_then(|s| text.get(s)) {
-                    Some(key) => format!("{key} stands twice in its table: keep one"),
+                    Some(key) => format!("{key} is defined twice in its table: keep one"),
                     None => format!("not TOML: {}", e.message()),
                 },
             })
@@ -78,8 +78,8 @@ impl Node {
         )
     }
 
-    /// What the environment says: TOML if it is, else a string.
-    pub(super) fn from_environment(variable: &Arc<str>, raw: &str) -> Self {
+    /// A variable's value: TOML if it parses, else a string.
+    pub(crate) fn from_environment(variable: &Arc<str>, raw: &str) -> Self {
         let source = Source::Environment(Arc::clone(variable));
         let value = match DeValue::parse(raw) {
             Ok(value) => from_value(value.into_inner(), &|_| source.clone()),
@@ -92,8 +92,8 @@ impl Node {
         }
     }
 
-    /// Puts a value at a path of keys, making the tables that lead to it. Fails inside an array.
-    pub(super) fn set(&mut self, path: &[String], node: Self) -> Result<(), InsideArray> {
+    /// Sets the value at a path of keys, creating the tables on the way. Fails inside an array.
+    pub(crate) fn set(&mut self, path: &[String], node: Self) -> Result<(), InsideArray> {
         let Some((first, rest)) = path.split_first() else {
             *self = node;
             return Ok(());
@@ -117,8 +117,8 @@ impl Node {
         next.set(rest, node)
     }
 
-    /// Takes the value at a path out; tells whether there was one.
-    pub(super) fn take_out(&mut self, path: &[Segment]) -> bool {
+    /// Removes the value at a path, and returns whether there was one.
+    pub(crate) fn take_out(&mut self, path: &[Segment]) -> bool {
         match (path, &mut self.value) {
             ([Segment::Key(key)], Value::Table(table)) => table.remove(key).is_some(),
             ([Segment::Index(index)], Value::Array(array)) => array.get_mut(*index).is_some_and(|node| {
@@ -136,8 +136,36 @@ impl Node {
         }
     }
 
-    /// Where a key stands, or the innermost table on the way to it that stands anywhere.
-    pub(super) fn source_of(&self, path: &KeyPath) -> Source {
+    /// Whether there is a value at a path of keys.
+    pub(crate) fn contains(&self, path: &KeyPath) -> bool {
+        path.0
+            .iter()
+            .try_fold(self, |node, segment| match (segment, &node.value) {
+                (Segment::Key(key), Value::Table(table)) => table.get(key),
+                _ => None,
+            })
+            .is_some()
+    }
+
+    /// Removes and returns the value at a path of keys.
+    pub(crate) fn remove(&mut self, path: &KeyPath) -> Option<Self> {
+        let (Segment::Key(last), tables) = path.0.split_last()? else {
+            return None;
+        };
+        let parent = tables
+            .iter()
+            .try_fold(self, |node, segment| match (segment, &mut node.value) {
+                (Segment::Key(key), Value::Table(table)) => table.get_mut(key),
+                _ => None,
+            })?;
+        match &mut parent.value {
+            Value::Table(table) => table.remove(last),
+            _ => None,
+        }
+    }
+
+    /// The origin of a key, or of the innermost table on the way to it that exists.
+    pub(crate) fn source_of(&self, path: &KeyPath) -> Source {
         let mut node = self;
         for segment in &path.0 {
             let next = match (segment, &node.value) {
@@ -156,7 +184,7 @@ impl Node {
 
 /// An override tried to change one element of an array.
 #[derive(Debug)]
-pub(super) struct InsideArray;
+pub(crate) struct InsideArray;
 
 fn from_table(table: DeTable<'_>, source: &dyn Fn(usize) -> Source) -> Value {
     let entry = |(key, value): (Spanned<_>, Spanned<DeValue<'_>>)| {
@@ -179,7 +207,7 @@ fn from_value(value: DeValue<'_>, source: &dyn Fn(usize) -> Source) -> Value {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
-            // Beyond 64 bits: no key wants that; as text it is named in the error.
+            // More than 64 bits: no key allows that; as text it appears in the error.
             Err(_) => Value::Text(number.to_string()),
         },
         DeValue::Float(number) => match number.as_str().parse() {
@@ -205,7 +233,7 @@ fn from_value(value: DeValue<'_>, source: &dyn Fn(usize) -> Source) -> Value {
     }
 }
 
-/// Where the lines of a text begin.
+/// The byte offsets of the newlines of a text.
 struct Lines(Vec<usize>);
 
 impl Lines {

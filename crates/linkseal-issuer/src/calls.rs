@@ -7,25 +7,25 @@ use linkseal_base::clock::{Clock, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Eab;
 use super::account::AccountKey;
 use super::client::{Directory, Fetched, NewOrder, Order, Registered};
 use super::http::{Answer, CALL_TIMEOUT, Http};
 use super::jws::{self, Identity};
 use super::problem::CallError;
 use super::renewal::RenewalInfo;
+use super::settings::Eab;
 
 /// How often a request is sent again with a fresh nonce. A CA that rejects half of them at random
 /// defeats this once in a million calls.
 const NONCE_TRIES: usize = 20;
 
 /// The ACME calls at one CA.
-pub(super) struct Extensions {
+pub(super) struct Calls {
     http: Http,
     clock: Clock,
 }
 
-impl Extensions {
+impl Calls {
     pub(super) fn new(http: Http, clock: Clock) -> Self {
         Self { http, clock }
     }

@@ -1,28 +1,26 @@
-//! `[dns]`: whom to ask, and what customers are asked to publish beside the CNAME.
+//! `[dns]`: resolvers, the schedule of checks, and the mail records to check.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::Findings;
-use super::text::{ConfigDuration, DnsName, Label, ListenAddr};
+use crate::findings::Findings;
+use crate::values::{ConfigDuration, DnsName, Label, ListenAddr};
 
-/// Whom to ask, and what customers are asked to publish beside the CNAME. The latter is reported, never a gate for HTTPS.
+/// Resolvers, the schedule of DNS checks, and the mail records of sending domains. Mail records are reported and never prevent HTTPS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dns {
-    /// Resolvers. Empty: the system's.
+    /// DNS resolvers. Empty: the system's.
     pub resolvers: Vec<ListenAddr>,
-    /// How often a domain that holds a certificate is looked at, so that a move is known before its renewal.
-    #[serde(alias = "recheck")]
+    /// How often the DNS of a domain with a certificate is checked, so that a move is noticed before the renewal. At least 10m.
     pub recheck_interval: ConfigDuration,
-    /// How long a name may lead elsewhere until it counts as departed: it is looked at about once a week then, and at
-    /// a handshake or "verify".
+    /// How long a name may point elsewhere before it counts as departed. It is then checked about once a week, and at a handshake or verification. At least 48h.
     pub departed_after: ConfigDuration,
-    /// What a sending domain's SPF record is to include. Absent: SPF is not looked at.
+    /// The name that a sending domain's SPF record should include. Without one SPF is not checked.
     pub spf_include: Option<DnsName>,
-    /// DKIM keys a sending domain is to delegate by CNAME.
+    /// DKIM keys that a sending domain should delegate by CNAME.
     pub dkim: Vec<Dkim>,
-    /// What a sending domain's DMARC policy is to be at least.
+    /// The minimum DMARC policy of a sending domain.
     pub dmarc: Dmarc,
 }
 
@@ -30,30 +28,30 @@ pub struct Dns {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dkim {
-    /// The selector (RFC 6376 §3.1): the record stands at selector._domainkey.sending-domain.
+    /// The selector (RFC 6376 §3.1): the record is at SELECTOR._domainkey.SENDING-DOMAIN.
     pub selector: Label,
-    /// Where its CNAME is to point.
+    /// The name its CNAME should point to.
     pub cname: DnsName,
 }
 
-/// What a sending domain's DMARC policy (RFC 7489 §6.3) is to be at least.
+/// The minimum DMARC policy (RFC 7489 §6.3) of a sending domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Dmarc {
-    /// There is a valid record.
+    /// Any valid record.
     #[default]
     Present,
-    /// p=none.
+    /// p=none or stricter.
     None,
-    /// p=quarantine.
+    /// p=quarantine or stricter.
     Quarantine,
     /// p=reject.
     Reject,
 }
 
-/// The shortest `dns.recheck_interval`: every domain costs a few questions each time.
+/// The shortest `dns.recheck_interval`: each check costs a few queries per domain.
 const SHORTEST_RECHECK: ConfigDuration = ConfigDuration::secs(600);
-/// The shortest `dns.departed_after`: DNS changes take up to two days to be seen everywhere.
+/// The shortest `dns.departed_after`: DNS changes can take two days to propagate.
 const SHORTEST_DEPARTED_AFTER: ConfigDuration = ConfigDuration::hours(48);
 
 impl Default for Dns {
@@ -70,7 +68,7 @@ impl Default for Dns {
 }
 
 impl Dns {
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         for (key, span, least) in [
             ("dns.recheck_interval", self.recheck_interval, SHORTEST_RECHECK),
             ("dns.departed_after", self.departed_after, SHORTEST_DEPARTED_AFTER),
@@ -83,7 +81,7 @@ impl Dns {
             if resolver.port() == 0 {
                 found.problem(
                     &format!("dns.resolvers[{i}]"),
-                    "port 0 cannot be asked; the usual port is 53",
+                    "port 0 cannot be queried; the usual port is 53",
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! `[admin]`: who may use the admin API.
+//! `[admin]`: access to the admin port.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -6,21 +6,20 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Paths;
-use super::check::Findings;
 use super::listen::Listen;
-use super::text::{Label, Network, Tenant};
+use crate::findings::Findings;
+use crate::paths::Paths;
+use crate::values::{Label, Network, Tenant};
 
-/// Who may use the admin API.
+/// Access to the admin port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Whether the admin port speaks plain HTTP off loopback too: for a network that is trusted.
+    /// Whether the admin port uses plain HTTP on other addresses than loopback too, for trusted networks.
     pub plain: bool,
-    /// Networks of reverse proxies in front of the admin port: the client is who they name, in a
-    /// PROXY header, in Forwarded or in X-Forwarded-For. From others these are not believed.
+    /// Networks of reverse proxies before the admin port. The client address they report (PROXY header, Forwarded, X-Forwarded-For) is trusted; from other peers it is ignored.
     pub trusted_proxies: Vec<Network>,
-    /// The bearer tokens. Empty: anybody on this machine may do everything, on loopback only.
+    /// Bearer tokens. Without any, the admin port is available on loopback only, with full access for every local process.
     pub tokens: Vec<Token>,
 }
 
@@ -28,13 +27,13 @@ pub struct Admin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Token {
-    /// Who uses it; stands in the audit log.
+    /// The name of the token's user in the audit log.
     pub name: Label,
-    /// What it allows.
+    /// What the token allows.
     pub role: Role,
-    /// The file that holds it: at least 16 visible characters.
+    /// File with the token: at least 16 visible ASCII characters.
     pub secret_file: PathBuf,
-    /// The only tenant whose domains it sees and changes. Absent: everything.
+    /// The tenant whose domains the token may see and change. Without one: all domains.
     pub tenant: Option<Tenant>,
 }
 
@@ -42,29 +41,29 @@ pub struct Token {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Reads.
+    /// Read access.
     Viewer,
-    /// Verifies and pauses too.
+    /// Also verifies and pauses domains.
     Support,
-    /// Everything.
+    /// Full access.
     Admin,
 }
 
 impl Admin {
-    pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
+    pub(crate) fn resolve(&mut self, paths: &Paths<'_>) {
         self.tokens
             .iter_mut()
             .for_each(|token| paths.resolve(&mut token.secret_file));
     }
 
-    pub(super) fn check(&self, listen: &Listen, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, listen: &Listen, found: &mut Findings<'_>) {
         let mut names = BTreeSet::new();
         for (i, token) in self.tokens.iter().enumerate() {
             if !names.insert(&token.name) {
                 found.problem(
                     &format!("admin.tokens[{i}].name"),
                     format!(
-                        "\"{}\" is an earlier token's name; the audit log could not tell them apart",
+                        "\"{}\" is the name of an earlier token; names must be unique in the audit log",
                         token.name
                     ),
                 );
@@ -74,14 +73,14 @@ impl Admin {
             if network.get().prefix_len() == 0 {
                 found.problem(
                     &format!("admin.trusted_proxies[{i}]"),
-                    format!("{network} is everybody: anybody could claim any address; give your proxies' networks"),
+                    format!("{network} is the whole Internet: every client could claim any address; use your proxies' networks"),
                 );
             }
         }
         if !self.trusted_proxies.is_empty() && self.tokens.is_empty() {
             found.warn(
                 "admin.trusted_proxies",
-                "without admin.tokens what a proxy hands on is refused: add a token",
+                "requests through a proxy are refused without admin.tokens: add a token",
             );
         }
         let open: Vec<_> = listen
@@ -100,7 +99,7 @@ impl Admin {
             } else if self.plain {
                 found.warn(
                     "admin.plain",
-                    format!("tokens to {address} cross the network in the clear"),
+                    format!("tokens to {address} cross the network unencrypted"),
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! `[acme]`: where certificates come from, and when.
+//! `[acme]`: the certificate authorities, and when to order.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -7,12 +7,12 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Paths;
-use super::check::Findings;
 use super::edge::Edge;
-use super::text::{HttpProbeAddr, HttpUrl, InvalidValue, Limit, written_as_text};
+use crate::findings::Findings;
+use crate::paths::Paths;
+use crate::values::{HttpProbeAddr, HttpUrl, InvalidValue, Limit, text_value};
 
-/// Where certificates come from, and when.
+/// The certificate authorities, and when certificates are ordered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Acme {
@@ -20,27 +20,27 @@ pub struct Acme {
     pub issue: Issue,
     /// The CA's ACME directory (RFC 8555 §7.1.1).
     pub directory: HttpUrl,
-    /// Whom the CA may write to, as mailto: URLs.
+    /// Contact addresses for the CA, as mailto: URLs.
     pub contact: Vec<Contact>,
-    /// Whether you agree to the CA's terms of service. Must be true, unless issue is "off".
+    /// Whether you agree to the CA's terms of service. Must be true unless `issue` is "off".
     pub accept_terms: bool,
-    /// PEM file of certificates to trust for the directory, beside the public ones. Absent: the public ones only.
+    /// PEM file of CA certificates to trust for the directory's TLS, in addition to the public ones.
     pub ca_file: Option<PathBuf>,
-    /// External account binding (RFC 8555 §7.3.4). Absent: the CA wants none.
+    /// External account binding (RFC 8555 §7.3.4), if the CA requires one.
     pub eab: Option<Eab>,
-    /// The CA's certificate profile to order. Absent: the CA's default.
+    /// The certificate profile to order. Without one: the CA's default.
     pub profile: Option<String>,
-    /// Orders on their way at once.
+    /// How many orders run concurrently, over all CAs.
     pub max_concurrent_orders: NonZeroU32,
-    /// The CA's limits, to be changed when it granted you others.
+    /// The CA's rate limits. Change them if the CA has granted you others.
     pub limits: Limits,
-    /// Whether the challenge's URL is tried from here before an order. What is found is reported, and forbids nothing.
+    /// Whether the challenge URL is fetched from here before an order. The result is reported and does not prevent the order.
     pub preflight: bool,
-    /// Where names that point here are tried instead, when the edge's public addresses cannot be reached from inside (hairpin NAT). Absent: at what they resolve to.
+    /// The address to fetch it from instead, if the edge's public addresses cannot be reached from inside (hairpin NAT). Without one: the addresses the name resolves to.
     pub preflight_address: Option<HttpProbeAddr>,
-    /// While moving in: where challenges for names without an order of ours are passed on to. Absent: 404.
+    /// During a migration: where challenge requests for names without an order here are forwarded. Without one they are answered with 404.
     pub challenge_upstream: Option<HttpUrl>,
-    /// The next CAs, in order, when the first fails.
+    /// Fallback CAs, used in this order while those before them fail.
     pub fallback: Vec<Fallback>,
 }
 
@@ -48,12 +48,12 @@ pub struct Acme {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Issue {
-    /// As soon as a name is registered and its DNS is right.
+    /// As soon as a name is registered and its DNS points here.
     #[default]
     OnRegister,
-    /// At the first handshake or verify.
+    /// At the first handshake or verification.
     OnDemand,
-    /// Never: what is held is served.
+    /// Never; existing certificates are served.
     Off,
 }
 
@@ -61,43 +61,43 @@ pub enum Issue {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Eab {
-    /// The key's id, as the CA gave it.
+    /// The key id from the CA.
     pub key_id: String,
-    /// The file of the MAC key, as the CA gave it: base64url.
+    /// File with the MAC key from the CA, in base64url or base64.
     pub hmac_key_file: PathBuf,
 }
 
-/// Limits of a CA.
+/// Rate limits of a CA, as count/time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// New orders of the account.
+    /// New orders per account.
     pub orders_per_account: Limit,
-    /// Certificates below one registered domain (as the public suffix list has it).
+    /// Certificates per registered domain (by the public suffix list).
     pub per_registered_domain: Limit,
-    /// Failed validations of one name.
+    /// Failed validations per name.
     pub failed_per_name: Limit,
 }
 
-/// A CA to go to when those before it fail. Contact and everything else is as in `[acme]`.
+/// A fallback CA. Contact and all other keys are those of `[acme]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Fallback {
-    /// The CA's ACME directory.
+    /// The CA's ACME directory (RFC 8555 §7.1.1).
     pub directory: HttpUrl,
     /// Whether you agree to this CA's terms of service. Must be true.
     #[serde(default)]
     pub accept_terms: bool,
-    /// PEM file of certificates to trust for the directory. Absent: the public ones only.
+    /// PEM file of CA certificates to trust for the directory's TLS, in addition to the public ones.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// External account binding. Absent: the CA wants none.
+    /// External account binding, if the CA requires one.
     #[serde(default)]
     pub eab: Option<Eab>,
     /// The certificate profile to order. Absent: the CA's default.
     #[serde(default)]
     pub profile: Option<String>,
-    /// This CA's limits.
+    /// This CA's rate limits.
     #[serde(default)]
     pub limits: Limits,
 }
@@ -105,13 +105,6 @@ pub struct Fallback {
 /// A mailto: URL (RFC 6068) with one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact(String);
-
-impl Contact {
-    /// The URL.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 impl FromStr for Contact {
     type Err = InvalidValue;
@@ -132,13 +125,7 @@ impl FromStr for Contact {
     }
 }
 
-impl std::fmt::Display for Contact {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-written_as_text!(
+text_value!(
     Contact,
     "a URL such as \"mailto:ops@platform.example\"",
     "mailto:ops@platform.example"
@@ -172,8 +159,8 @@ impl Default for Acme {
     }
 }
 
-/// Those of Let's Encrypt, see anchors of the project: 300 orders per account and 3 hours, 50
-/// certificates per registered domain and 7 days, 5 failed validations per name and hour.
+/// The limits of Let's Encrypt: 300 orders per account and 3 hours, 50 certificates per registered domain and
+/// 7 days, 5 failed validations per name and hour.
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -184,7 +171,7 @@ impl Default for Limits {
     }
 }
 
-/// Public CAs by the hosts of their directories, and of those they offer for trying out.
+/// Hosts of the directories of public CAs, staging included.
 const PUBLIC_CAS: [&str; 8] = [
     "acme-v02.api.letsencrypt.org",
     "acme-staging-v02.api.letsencrypt.org",
@@ -196,7 +183,7 @@ const PUBLIC_CAS: [&str; 8] = [
     "acme.digicert.com",
 ];
 
-/// Whether a name is reserved for examples, tests and this machine (RFC 2606, RFC 6761).
+/// Whether a name is reserved for examples, tests or loopback (RFC 2606, RFC 6761).
 fn is_example(host: &str) -> bool {
     const RESERVED: [&str; 7] = [
         "example",
@@ -215,7 +202,7 @@ fn is_example(host: &str) -> bool {
 }
 
 impl Acme {
-    pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
+    pub(crate) fn resolve(&mut self, paths: &Paths<'_>) {
         let eabs = self
             .eab
             .iter_mut()
@@ -228,14 +215,14 @@ impl Acme {
         files.for_each(|file| paths.resolve(file));
     }
 
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         if self.issue == Issue::Off {
             return;
         }
         if self.contact.is_empty() {
             found.warn(
                 "acme.contact",
-                "is empty: the CA cannot write to you about your certificates",
+                "is empty: the CA cannot contact you about your certificates",
             );
         }
         self.check_directory("acme", &self.directory, self.accept_terms, found);
@@ -251,21 +238,20 @@ impl Acme {
             if earlier.into_iter().any(|d| *d == fallback.directory) {
                 found.problem(
                     &format!("{section}.directory"),
-                    "is an earlier CA's directory; give another CA's",
+                    "repeats the directory of an earlier CA; use another CA's",
                 );
             }
         }
     }
 
-    /// Names from an example, which a public CA would refuse, or register with another party's
-    /// address.
-    pub(super) fn check_names(&self, edge: &Edge, found: &mut Findings<'_>) {
+    /// Reports names copied from an example, which a public CA would refuse.
+    pub(crate) fn check_names(&self, edge: &Edge, found: &mut Findings<'_>) {
         let directories = std::iter::once(&self.directory).chain(self.fallback.iter().map(|f| &f.directory));
         let is_public = |d: &HttpUrl| d.uri().host().is_some_and(|h| PUBLIC_CAS.contains(&h));
         if self.issue == Issue::Off || !directories.into_iter().any(is_public) {
             return;
         }
-        let says = "is a name of an example, for which no public CA issues certificates; give the platform's own";
+        let says = "is an example name, for which no public CA issues certificates; use the platform's own";
         if is_example(edge.name.as_str()) {
             found.problem("edge.name", says);
         }
@@ -278,7 +264,7 @@ impl Acme {
             if contact.as_str().rsplit('@').next().is_some_and(is_example) {
                 found.problem(
                     &format!("acme.contact[{i}]"),
-                    "is an address of an example, which public CAs refuse; give one that the platform reads",
+                    "is an example address, which public CAs refuse; use one that the platform reads",
                 );
             }
         }
@@ -293,7 +279,7 @@ impl Acme {
         }
         if !accepted {
             let off = if section == "acme" {
-                ", or set acme.issue = \"off\" to serve only what is held"
+                ", or set acme.issue = \"off\" to serve existing certificates only"
             } else {
                 ""
             };

@@ -1,11 +1,11 @@
-//! What can be wrong with a configuration, reported so that its author can put it right: where it
-//! stands (file and line, or the environment variable), which key, and what is allowed.
+//! What can be wrong with a configuration, reported so that its author can fix it: the place (file and line,
+//! or environment variable), the key, and what is allowed.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Everything that is wrong with a configuration, in the order of its lines.
+/// Everything that is wrong with a configuration, by line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(problems))]
 pub struct ConfigError {
@@ -16,7 +16,6 @@ pub struct ConfigError {
 /// One thing that is wrong, or worth a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where the value stands.
     pub place: Place,
     /// The key, such as `acme.fallback[0].directory`; empty when it is about the whole file.
     pub key: String,
@@ -24,14 +23,14 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Where a value of the configuration stands.
+/// The origin of a value of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the file.
     File {
-        /// Its path, as it was given.
+        /// As it was given.
         path: PathBuf,
-        /// The line, counted from 1. `None`: nowhere, it is missing or a default.
+        /// Counted from 1; `None` for a key that is missing or a default.
         line: Option<usize>,
     },
     /// In an environment variable.
@@ -42,7 +41,7 @@ pub enum Place {
 }
 
 impl Problem {
-    /// About a key of a file, no line in particular.
+    /// About a key of a file, without a line.
     pub fn of_file(path: &Path, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             place: Place::of_file(path),
@@ -53,8 +52,8 @@ impl Problem {
 }
 
 impl Place {
-    /// Somewhere in the file, no line in particular.
-    pub(super) fn of_file(path: &Path) -> Self {
+    /// The file, without a line.
+    pub(crate) fn of_file(path: &Path) -> Self {
         Self::File {
             path: path.to_owned(),
             line: None,
@@ -101,23 +100,21 @@ fn lines(problems: &[Problem]) -> String {
     problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// One step on the way to a key.
+/// One step of a key path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Segment {
-    /// Into a table.
+pub(crate) enum Segment {
     Key(String),
-    /// Into an array.
     Index(usize),
 }
 
-/// The way to a key, from the root.
+/// The path of a key, from the root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct KeyPath(pub(super) Vec<Segment>);
+pub(crate) struct KeyPath(pub(crate) Vec<Segment>);
 
 impl KeyPath {
-    /// Reads `acme.fallback[0].directory`. For paths written in this program: no key of ours holds
-    /// a dot or a bracket.
-    pub(super) fn parse(text: &str) -> Self {
+    /// Parses a path such as `acme.fallback[0].directory`. For paths written in this program: none of its keys
+    /// contains a dot or a bracket.
+    pub(crate) fn parse(text: &str) -> Self {
         let mut path = Vec::new();
         for part in text.split('.').filter(|p| !p.is_empty()) {
             let mut pieces = part.split('[');
@@ -127,9 +124,17 @@ impl KeyPath {
         Self(path)
     }
 
-    /// Whether both lie in the same `section.key`, so that what is wrong with one may be why the
-    /// other looks wrong.
-    pub(super) fn is_near(&self, other: &Self) -> bool {
+    /// The keys of the path, without indices.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let key = |segment: &Segment| match segment {
+            Segment::Key(key) => Some(key.clone()),
+            Segment::Index(_) => None,
+        };
+        self.0.iter().filter_map(key).collect()
+    }
+
+    /// Whether both are in the same `section.key`, so that a fault in one may be why the other looks wrong.
+    pub(crate) fn is_near(&self, other: &Self) -> bool {
         let head = |path: &Self| path.0.iter().take(2).cloned().collect::<Vec<_>>();
         let (a, b) = (head(self), head(other));
         a == b || (a.len() < 2 && b.starts_with(&a)) || (b.len() < 2 && a.starts_with(&b))

@@ -1,5 +1,5 @@
-//! The environment's part in the configuration: `LINKSEAL_SECTION__KEY=value` overrides a key. The
-//! only place that reads the environment for it.
+//! The environment's part in the configuration: `LINKSEAL_SECTION__KEY=value` overrides a key. Nothing else
+//! reads the environment for the configuration.
 
 use std::sync::Arc;
 
@@ -7,28 +7,28 @@ use secrecy::SecretString;
 
 use super::tree::{InsideArray, Node};
 
-/// What every variable of ours starts with.
+/// The prefix of every variable.
 const PREFIX: &str = "LINKSEAL_";
 /// Between section and key.
 const SEPARATOR: &str = "__";
 /// The variable that holds the admin API's bearer token, for the commands that talk to an edge.
 pub const ADMIN_TOKEN_VARIABLE: &str = "LINKSEAL_ADMIN_TOKEN";
-/// Variables with that prefix that are for the command line, not for the configuration.
+/// Variables with the prefix that belong to the command line, not to the configuration.
 const NOT_OURS: [&str; 1] = [ADMIN_TOKEN_VARIABLE];
 
 /// An environment variable, name and value.
 pub type Variable = (String, String);
 
-/// The variables of this process that have our prefix. Values that are no UTF-8 are taken with
-/// replacement characters: no key allows those, so they are refused where they matter.
-pub(super) fn of_process() -> Vec<Variable> {
+/// This process's variables that have the prefix. A value that is not UTF-8 gets replacement characters,
+/// which no key allows, so that it is refused where it matters.
+pub(crate) fn of_process() -> Vec<Variable> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .filter(|(name, _)| name.starts_with(PREFIX))
         .collect()
 }
 
-/// The admin API's bearer token for commands that talk to a running edge. `None`: none is set.
+/// The admin API's bearer token for commands that talk to a running edge, if one is set.
 pub fn admin_token() -> Option<SecretString> {
     let token = std::env::var_os(ADMIN_TOKEN_VARIABLE)?.into_string().ok()?;
     let token = token.trim();
@@ -36,13 +36,13 @@ pub fn admin_token() -> Option<SecretString> {
 }
 
 /// Something wrong with a variable's name.
-pub(super) struct BadVariable {
-    pub(super) variable: Arc<str>,
-    pub(super) message: String,
+pub(crate) struct BadVariable {
+    pub(crate) variable: Arc<str>,
+    pub(crate) message: String,
 }
 
-/// Lays the overrides over the tree. Keys that do not exist show when the tree is read.
-pub(super) fn lay_over(tree: &mut Node, variables: &[Variable]) -> Vec<BadVariable> {
+/// Puts the overrides on top of the tree. Unknown keys are found when the tree is read.
+pub(crate) fn lay_over(tree: &mut Node, variables: &[Variable]) -> Vec<BadVariable> {
     let mut bad = Vec::new();
     for (name, value) in variables {
         let Some(rest) = name.strip_prefix(PREFIX) else {
@@ -60,21 +60,18 @@ pub(super) fn lay_over(tree: &mut Node, variables: &[Variable]) -> Vec<BadVariab
             )
         } else {
             let node = Node::from_environment(&variable, value);
-            tree.set(&path, node).err().map(|InsideArray| {
-                format!(
-                    "{}: an array is overridden whole, not element by element",
-                    path.join(".")
-                )
-            })
+            tree.set(&path, node)
+                .err()
+                .map(|InsideArray| format!("{}: an array can only be overridden as a whole", path.join(".")))
         };
         bad.extend(message.map(|message| BadVariable { variable, message }));
     }
     bad
 }
 
-/// Whether Kubernetes made the variable for a service called `linkseal` or `linkseal-…`: it puts
-/// `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`, `…_PORT` and `…_PORT_80_TCP[_PROTO|_PORT|_ADDR]` into
-/// every container of the namespace, and no key of ours looks like that.
+/// Whether Kubernetes set the variable for a service named `linkseal` or `linkseal-…`. It puts
+/// `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`, `…_PORT` and `…_PORT_80_TCP[_PROTO|_PORT|_ADDR]` into every
+/// container of the namespace, and no key looks like that.
 fn is_service_link(rest: &str) -> bool {
     let service = |word| rest == word || rest.contains(&format!("_{word}")) || rest.starts_with(word);
     let port_number = rest.split("PORT_").skip(1).any(|after| {

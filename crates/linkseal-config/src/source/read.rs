@@ -1,5 +1,5 @@
-//! Reads types out of a [`Node`] tree by serde, so that each error carries the way to its key and
-//! says what is allowed there in the words of people who write TOML.
+//! A serde deserializer over a [`Node`] tree. Its errors carry the path of the key and say what is allowed in
+//! the terms of TOML.
 
 use std::fmt::{self, Display};
 
@@ -13,29 +13,28 @@ use super::tree::{Node, Value};
 
 /// Why a tree cannot be read.
 #[derive(Debug)]
-pub(super) struct ReadError {
-    /// The way to the key, last step first: errors travel outwards.
+pub(crate) struct ReadError {
+    /// The path of the key, last step first: errors travel outwards.
     path: Vec<Segment>,
-    /// What is wrong.
-    pub(super) what: What,
+    pub(crate) what: What,
 }
 
 /// What is wrong with a key.
 #[derive(Debug)]
-pub(super) enum What {
+pub(crate) enum What {
     /// There is no such key.
     Unknown(&'static [&'static str]),
-    /// There is no such key, but one that is spelled almost like it.
+    /// There is no such key, but one with a similar spelling.
     Misspelled(&'static str, &'static [&'static str]),
-    /// It is not there and has no default.
+    /// It is required and missing.
     Missing,
-    /// Its value.
+    /// Its value is not allowed.
     Bad(String),
 }
 
 impl ReadError {
-    /// The way to the key, from the root.
-    pub(super) fn path(&self) -> KeyPath {
+    /// The path of the key, from the root.
+    pub(crate) fn path(&self) -> KeyPath {
         KeyPath(self.path.iter().rev().cloned().collect())
     }
 
@@ -83,12 +82,12 @@ impl de::Error for ReadError {
         Self::bad(message.to_string())
     }
 
-    fn invalid_type(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
-        Self::bad(format!("must be {}, not {found}", allowed(wanted)))
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::bad(format!("must be {}, not {found}", allowed(expected)))
     }
 
-    fn invalid_value(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
-        Self::invalid_type(found, wanted)
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
     }
 
     fn unknown_variant(found: &str, wanted: &'static [&'static str]) -> Self {
@@ -114,7 +113,7 @@ impl de::Error for ReadError {
     }
 }
 
-/// What serde expects, in the words of TOML.
+/// What serde expects, in the terms of TOML.
 fn allowed(wanted: &dyn Expected) -> String {
     let wanted = wanted.to_string();
     match wanted.as_str() {
@@ -159,7 +158,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    /// Text. A scalar of the environment counts as its text: a node may well be called `7`.
+    /// A scalar from the environment counts as its text: `edge.node` may well be `7`.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match (&self.raw, &self.value) {
             (Some(raw), Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::Datetime(_)) => {
@@ -185,7 +184,7 @@ impl<'de> Deserializer<'de> for &'de Node {
         visitor.visit_newtype_struct(self)
     }
 
-    /// Words of a list; no key takes an enum with content.
+    /// Only unit variants; no key is an enum with content.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,

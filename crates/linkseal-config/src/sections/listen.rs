@@ -1,26 +1,24 @@
-//! `[listen]`: where connections come in.
+//! `[listen]`: the listening sockets.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::Findings;
-use super::text::{ListenAddr, Network};
+use crate::findings::Findings;
+use crate::values::{ListenAddr, Network};
 
-/// Where connections come in. Changes need a restart.
+/// The listening sockets. Changes need a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listen {
-    /// Plain HTTP: challenges, redirects to HTTPS. A CA looks for challenges at port 80 only.
+    /// Addresses for plain HTTP: ACME challenges and redirects to HTTPS. CAs connect to port 80 only.
     pub http: Vec<ListenAddr>,
-    /// HTTPS.
+    /// Addresses for HTTPS.
     pub https: Vec<ListenAddr>,
-    /// The admin API, metrics and pages. Elsewhere than on loopback it needs tokens, and speaks TLS
-    /// under edge.name's certificate unless admin.plain is true.
+    /// Addresses for the admin API, metrics and pages. Other than on loopback it requires admin.tokens and uses TLS with the certificate of edge.name, unless admin.plain is true.
     pub admin: Vec<ListenAddr>,
-    /// Plain HTTP with /healthz, /readyz and /metrics only and without tokens, for probes and
-    /// scrapers that cannot use the admin port.
+    /// Addresses for /healthz, /readyz and /metrics alone, over plain HTTP and without tokens, for probes and scrapers that cannot use the admin port.
     pub health: Vec<ListenAddr>,
-    /// Networks whose connections to http and https must begin with a PROXY header, version 1 or 2.
+    /// Networks whose connections to http and https must begin with a PROXY protocol header, version 1 or 2.
     pub proxy_protocol_from: Vec<Network>,
 }
 
@@ -39,14 +37,14 @@ impl Default for Listen {
 }
 
 impl Listen {
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         if self.https.is_empty() {
             found.problem("listen.https", "needs at least one address, such as \"[::]:443\"");
         }
         if self.http.is_empty() {
             found.warn(
                 "listen.http",
-                "no address: a CA's HTTP-01 validation has to reach another node at port 80",
+                "has no address: HTTP-01 validations then have to reach another node at port 80",
             );
         }
         let mut seen: Vec<(ListenAddr, String)> = Vec::new();
@@ -59,11 +57,11 @@ impl Listen {
         for (name, addresses) in ports {
             for (i, address) in addresses.iter().enumerate() {
                 let key = format!("listen.{name}[{i}]");
-                // Port 0 is another free port each time.
+                // Port 0 picks another free port each time.
                 match seen.iter().find(|(other, _)| other == address && address.port() != 0) {
                     Some((_, first)) => found.problem(
                         &key,
-                        format!("{address} is taken by {first} already; give each its own"),
+                        format!("{address} is already used by {first}; addresses must be unique"),
                     ),
                     None => seen.push((*address, key)),
                 }
@@ -74,7 +72,7 @@ impl Listen {
                 let key = format!("listen.proxy_protocol_from[{i}]");
                 found.problem(
                     &key,
-                    format!("{network} is everybody: anybody could claim any address; give your balancers' networks"),
+                    format!("{network} is the whole Internet: every client could claim any address; use your load balancers' networks"),
                 );
             }
         }

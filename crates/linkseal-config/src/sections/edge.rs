@@ -1,4 +1,4 @@
-//! `[edge]`: what this edge is called and how it takes and ends connections.
+//! `[edge]`: the names of this edge, and how it accepts and ends connections.
 
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -6,63 +6,60 @@ use linkseal_domain::DomainName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::Findings;
-use super::text::{Address, ConfigDuration, Interval, Label, ListenAddr};
+use crate::findings::Findings;
+use crate::values::{Address, ConfigDuration, Interval, Label, ListenAddr};
 
-/// What this edge is called and how it takes and ends connections.
+/// The names of this edge, and how it accepts and ends connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Edge {
-    /// The name customers' CNAMEs point to. It has a certificate of its own, served when there is no SNI.
+    /// The name that customers' CNAMEs point to. It has a certificate of its own, which clients without SNI get.
     pub name: DomainName,
-    /// Older targets that customers still point to.
+    /// Former targets that customers still point to.
     #[serde(default)]
     pub aliases: Vec<DomainName>,
-    /// Public addresses of the edge, for apex names that have A and AAAA records instead of a CNAME.
+    /// Public addresses of the edge, for apex names that use A and AAAA records instead of a CNAME.
     #[serde(default)]
     pub addresses: Vec<Address>,
-    /// The port of HTTPS as clients see it; redirects go there.
+    /// The HTTPS port as clients see it; redirects point to it.
     #[serde(default = "public_https_port")]
     pub public_https_port: NonZeroU16,
-    /// The name of this node in events, leases and logs. Default: the host name. A change needs a restart.
+    /// The name of this node in events, leases and logs. Default: the host name. Changes need a restart.
     #[serde(default = "host_name")]
     pub node: Label,
-    /// How long a handshake waits for a certificate that is being obtained; then it ends with an alert.
+    /// How long a handshake waits for a certificate that is being obtained, before it ends with an alert. At most 60s.
     #[serde(default = "handshake_wait")]
     pub handshake_wait: ConfigDuration,
-    /// After SIGTERM: how long health checks get 503 while connections are still accepted.
+    /// After SIGTERM: how long connections are still accepted while health checks already get 503.
     #[serde(default = "drain_delay")]
     pub drain_delay: ConfigDuration,
-    /// How long open connections then have to end.
+    /// After `drain_delay`: how long open connections have to end.
     #[serde(default = "drain")]
     pub drain: ConfigDuration,
-    /// Connections open at once, over all listeners. When there are more, those who hold most make way; a twentieth
-    /// is kept for port 80, so that challenges and health checks get in.
+    /// Open connections over all listeners. Beyond it, connections of the clients that hold most are closed; a twentieth is reserved for port 80, so that challenges and health checks get through.
     #[serde(default = "max_connections")]
     pub max_connections: NonZeroU32,
-    /// How many of them one address may hold; an IPv6 /64 is one. Default: a quarter. Set it to max_connections where a
-    /// balancer in front hides who the clients are.
+    /// Open connections per client address (an IPv6 /64 counts as one). Default: a quarter. Set it to max_connections if a load balancer hides the clients' addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections_per_address: Option<NonZeroU32>,
-    /// How many of them one network may hold, a /24 of IPv4 or a /48 of IPv6. Default: half.
+    /// Open connections per client network (an IPv4 /24 or IPv6 /48). Default: half.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections_per_network: Option<NonZeroU32>,
-    /// In what time every issued domain is connected to once, where its DNS leads, to see that its certificate is
-    /// presented; or "off".
-    #[serde(default = "probe_interval", alias = "probe")]
+    /// Time in which every issued domain is connected to once, at the address in its DNS, to check that it presents its certificate. At least 10m, or "off".
+    #[serde(default = "probe_interval")]
     pub probe_interval: Interval,
-    /// Where to connect for that instead, for networks that cannot reach their own public address. Absent: where DNS leads.
+    /// The address to connect to instead, if this machine cannot reach its own public address.
     #[serde(default)]
     pub probe_address: Option<ListenAddr>,
 }
 
-/// Longest useful wait in a handshake: clients give up before.
+/// The longest useful wait in a handshake; clients give up sooner.
 const LONGEST_HANDSHAKE_WAIT: ConfigDuration = ConfigDuration::secs(60);
-/// Shortest time in which every domain is probed once.
+/// The shortest time in which every domain is probed once.
 const SHORTEST_PROBE: ConfigDuration = ConfigDuration::secs(600);
 
 impl Edge {
-    /// Everything by default under a name.
+    /// The defaults under a name.
     pub fn new(name: DomainName) -> Self {
         Self {
             name,
@@ -81,12 +78,12 @@ impl Edge {
         }
     }
 
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         for (i, alias) in self.aliases.iter().enumerate() {
             if *alias == self.name {
                 found.problem(
                     &format!("edge.aliases[{i}]"),
-                    format!("{alias} is edge.name itself; only older targets belong here"),
+                    format!("{alias} is edge.name itself; only former targets belong here"),
                 );
             }
         }
@@ -132,7 +129,7 @@ fn max_connections() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(49_999)
 }
 
-/// The host's name without its domain, or `edge` where it cannot be used as a label.
+/// The host name without its domain, or `edge` if that is not a valid label.
 fn host_name() -> Label {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let first = name.trim().split('.').next().unwrap_or_default();
@@ -149,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_those_of_the_contract() {
+    fn defaults_are_the_documented_ones() {
         let edge = Edge::new("track.platform.example".parse().unwrap());
         assert_eq!(
             (edge.public_https_port.get(), edge.max_connections.get()),

@@ -1,4 +1,4 @@
-//! `[store]`: where everything durable lives.
+//! `[store]`: durable state other than events.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -6,29 +6,27 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Paths;
-use super::check::Findings;
-use super::text::{InvalidValue, written_as_text};
+use crate::findings::Findings;
+use crate::paths::Paths;
+use crate::values::{InvalidValue, written_as_text};
 
-/// Where everything durable lives. Changes need a restart.
+/// The database for domains, certificates, orders and redirects. Changes need a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// `sqlite:` and the path of a file, or `postgres://user@host/db`.
+    /// The embedded store: sqlite: and the path of its file. (PostgreSQL is planned and refused by this version.)
     pub url: StoreUrl,
-    /// The file of PostgreSQL's password. Absent: none is sent.
+    /// Reserved for PostgreSQL; has no effect with an embedded store.
     pub password_file: Option<PathBuf>,
-    /// The file of the 32-byte key that seals secrets at rest, as 64 hexadecimal digits. Absent: it
-    /// is kept, and made at the first start, beside an embedded store; PostgreSQL needs it.
+    /// File with the 32-byte key that encrypts secrets at rest, as 64 hexadecimal digits. Default: beside the store, with the extension .key, created at the first start.
     pub key_file: Option<PathBuf>,
 }
 
-/// Which store.
+/// The kind of store and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// The embedded store, in this file.
     Sqlite(PathBuf),
-    /// The store of a fleet.
+    /// Planned; refused by the checks.
     Postgres(String),
 }
 
@@ -36,7 +34,7 @@ impl FromStr for StoreUrl {
     type Err = InvalidValue;
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if let Some(path) = text.strip_prefix("sqlite:") {
-            // `sqlite::memory:` and `sqlite://…` mean something else elsewhere; neither is a path.
+            // Elsewhere `sqlite::memory:` and `sqlite://…` mean something else; neither is a path.
             let path = if path.starts_with("//") {
                 path.strip_prefix("//").filter(|p| p.starts_with('/'))
             } else {
@@ -47,7 +45,7 @@ impl FromStr for StoreUrl {
         }
         let uri: http::Uri = text.parse().map_err(|_| InvalidValue)?;
         let postgres = matches!(uri.scheme_str(), Some("postgres" | "postgresql"));
-        // A password belongs in password_file: this file may be read by more people than that one.
+        // A password must not be in this file, which more people can read than store.password_file.
         let user = uri
             .authority()
             .and_then(|a| a.as_str().split_once('@'))
@@ -70,11 +68,7 @@ impl std::fmt::Display for StoreUrl {
     }
 }
 
-written_as_text!(
-    StoreUrl,
-    "\"sqlite:PATH\" or \"postgres://user@host/db\" (the password in store.password_file)",
-    "sqlite:linkseal.db"
-);
+written_as_text!(StoreUrl, "\"sqlite:PATH\"", "sqlite:linkseal.db");
 
 impl Default for Store {
     fn default() -> Self {
@@ -87,7 +81,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// The embedded store's file. `None`: the store is not embedded.
+    /// The embedded store's file, if the store is embedded.
     pub fn sqlite_path(&self) -> Option<&Path> {
         match &self.url {
             StoreUrl::Sqlite(path) => Some(path),
@@ -95,8 +89,8 @@ impl Store {
         }
     }
 
-    /// The sealing key's file, and whether it may be made when it is not there: only beside an
-    /// embedded store, and only when it was not named.
+    /// The sealing key's file, and whether it may be created: only beside an embedded store, and only if the
+    /// configuration does not name one.
     pub fn key_path(&self) -> (PathBuf, bool) {
         match (&self.key_file, self.sqlite_path()) {
             (Some(file), _) => (file.clone(), false),
@@ -105,7 +99,7 @@ impl Store {
         }
     }
 
-    pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
+    pub(crate) fn resolve(&mut self, paths: &Paths<'_>) {
         if let StoreUrl::Sqlite(path) = &mut self.url {
             paths.resolve(path);
         }
@@ -115,11 +109,11 @@ impl Store {
             .for_each(|file| paths.resolve(file));
     }
 
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         match &self.url {
             StoreUrl::Postgres(_) => found.problem(
                 "store.url",
-                "PostgreSQL is not available in this build yet; use \"sqlite:PATH\"",
+                "PostgreSQL is planned but not available in this version; use \"sqlite:PATH\"",
             ),
             StoreUrl::Sqlite(_) if self.password_file.is_some() => {
                 found.warn(

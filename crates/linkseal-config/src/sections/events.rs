@@ -1,125 +1,100 @@
-//! `[events]`: the journal, and the sinks events are delivered to.
+//! `[events]`: the journal, and the sinks that events are delivered to.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use linkseal_event::{Durability, EventType, IpPrivacy};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Paths;
-use super::check::Findings;
-use super::text::{ByteSize, ConfigDuration, HttpUrl, InvalidValue, Label, written_as_text};
+use crate::findings::Findings;
+use crate::paths::Paths;
+use crate::values::{ByteSize, ConfigDuration, HttpUrl, InvalidValue, Label, text_value, written_as_text};
 
-/// The journal, and the sinks events are delivered to.
+/// The journal, and the sinks that events are delivered to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Events {
-    /// The journal's folder. A change needs a restart.
+    /// The journal's directory. Changes need a restart.
     pub dir: PathBuf,
-    /// How safe an event is before the request that made it is answered.
+    /// How durable an event is before its request is answered.
     pub durability: Durability,
-    /// How long delivered parts of the journal stay for replay.
+    /// How long delivered events stay in the journal for replay.
     pub keep: ConfigDuration,
-    /// The journal's largest size; beyond it the oldest events go, counted and loud.
+    /// The size limit of the journal. Beyond it the oldest events are dropped, with a metric and an error in the log. At least 64MiB.
     pub max_bytes: ByteSize,
-    /// How much of a client's address is kept.
-    pub ip: IpDetail,
-    /// Whether a client's User-Agent is kept. The verdict is made from it in any case.
+    /// How much of the client's IP address events contain.
+    pub ip: IpPrivacy,
+    /// Whether events contain the User-Agent. Verdicts use it in any case.
     pub user_agent: bool,
-    /// Whether a client's Referer is kept.
+    /// Whether events contain the Referer.
     pub referer: bool,
-    /// What DNT: 1 and Sec-GPC: 1 change.
+    /// Whether the headers DNT: 1 and Sec-GPC: 1 are honoured.
     pub dnt: OptOut,
-    /// Networks that are known, for verdicts: a network, a class and a label a line. Absent: none.
+    /// File of known networks for verdicts, one per line: network, class, label.
     pub networks_file: Option<PathBuf>,
-    /// Where events are delivered to, each at its own pace.
+    /// Where events are delivered, each sink at its own pace.
     pub sink: Vec<Sink>,
 }
 
-/// How safe an event is before the request that made it is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// In memory, about to be written.
-    Queued,
-    /// Written: survives the process.
-    #[default]
-    Written,
-    /// Synced to the disk: survives the machine.
-    Synced,
-}
-
-/// How much of a client's address is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum IpDetail {
-    /// All of it.
-    Full,
-    /// Its network: /24 of IPv4, /48 of IPv6.
-    #[default]
-    Truncated,
-    /// Nothing.
-    None,
-}
-
-/// What a client's wish not to be tracked (DNT: 1, Sec-GPC: 1) changes.
+/// Whether a client's opt-out (DNT: 1, Sec-GPC: 1) is honoured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptOut {
-    /// Nothing.
+    /// Opt-outs change nothing.
     #[default]
     Ignore,
-    /// Neither address nor User-Agent nor Referer of such a client is kept; the event is.
+    /// Events of such clients contain neither address nor User-Agent nor Referer.
     Honour,
 }
 
-/// Where events are delivered to. Which of the keys after `types` it takes depends on its kind.
+/// A sink. Which of the keys after `types` apply depends on its kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
-    /// Its name in logs, metrics and the cursor's file.
+    /// The sink's name in logs, metrics and the file name of its cursor.
     pub name: Label,
-    /// What it is.
+    /// What kind of sink it is.
     pub kind: SinkKind,
-    /// Which events it gets. Empty: all.
+    /// Which events it receives. Empty: all.
     #[serde(default)]
-    pub types: Vec<EventName>,
-    /// file: where events are appended, one JSON object a line; %Y, %m, %d, %H and %M stand for the event's time in UTC.
+    pub types: Vec<EventType>,
+    /// file: the path of the files, one JSON object per line; %Y, %m, %d, %H and %M are the event's time in UTC.
     #[serde(default)]
     pub path: Option<PathBuf>,
-    /// file: the size at which a file is put away as NAME.part-0001 and the next one begun. Absent: only time does that.
+    /// file: the size at which a file is rotated to NAME.part-0001. Without one, files rotate by time only. At least 1MiB.
     #[serde(default)]
     pub max_bytes: Option<ByteSize>,
-    /// file: how finished files are compressed. Absent: they are not.
+    /// file: how finished files are compressed. Without it they are not.
     #[serde(default)]
     pub compress: Option<Compression>,
-    /// file: how long a file stays after its last event. Absent: for ever.
+    /// file: how long a file is kept after its last event. Without it, indefinitely.
     #[serde(default)]
     pub keep: Option<ConfigDuration>,
-    /// webhook: an http or https URL. nats: a nats or tls URL.
+    /// webhook: an https URL (http only with allow_private). nats: a nats or tls URL.
     #[serde(default)]
     pub url: Option<SinkUrl>,
-    /// webhook: files of the secrets that sign its requests (Standard Webhooks: whsec_…); each signs.
+    /// webhook: files with the secrets that sign requests (Standard Webhooks: whsec_…). Requests carry a signature by each.
     #[serde(default)]
     pub secret_files: Vec<PathBuf>,
-    /// webhook: events in a request at most. Absent: 500.
+    /// webhook: events per request. Default: 500, at most 10000.
     #[serde(default)]
     pub batch: Option<NonZeroU32>,
-    /// webhook: whether it may be in a network that is not public, and plain http. Absent: false.
+    /// webhook: whether private addresses and plain http are allowed. Default: false.
     #[serde(default)]
     pub allow_private: Option<bool>,
-    /// webhook, nats: PEM file of certificates to trust, beside the public ones. Absent: only those.
+    /// webhook, nats: PEM file of CA certificates to trust, in addition to the public ones.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// nats: the subject. Absent: linkseal.events.
+    /// nats: the subject. Default: linkseal.events.
     #[serde(default)]
     pub subject: Option<Subject>,
-    /// nats: who logs in with `password_file`. Absent: what that holds is a token.
+    /// nats: the user name. Without one, `password_file` contains a token.
     #[serde(default)]
     pub user: Option<String>,
-    /// nats: file of the password or the token. Absent: no one logs in.
+    /// nats: file with the password or token. Without one, the client does not authenticate.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
 }
@@ -132,74 +107,22 @@ pub enum Compression {
     Zstd,
 }
 
-/// Kinds of sinks.
+/// The kind of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SinkKind {
-    /// Files of one JSON object a line.
+    /// Files with one JSON object per line.
     File,
-    /// HTTP requests signed as in Standard Webhooks.
+    /// Signed HTTP requests (Standard Webhooks).
     Webhook,
-    /// A stream of NATS JetStream.
+    /// A NATS JetStream stream.
     Nats,
 }
 
-/// The type of an event, as in contract section 6.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EventName(&'static str);
-
-const EVENT_NAMES: [&str; 12] = [
-    "open",
-    "click",
-    "redirect",
-    "unsubscribe",
-    "upstream",
-    "verdict.corrected",
-    "domain.ssl.issued",
-    "domain.ssl.renewed",
-    "domain.ssl.failed",
-    "domain.ssl.expiring",
-    "domain.ssl.expired",
-    "domain.ssl.moved",
-];
-
-impl EventName {
-    /// The word.
-    pub fn as_str(&self) -> &'static str {
-        self.0
-    }
-}
-
-impl FromStr for EventName {
-    type Err = InvalidValue;
-    fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        EVENT_NAMES
-            .iter()
-            .find(|name| **name == text)
-            .map(|name| Self(name))
-            .ok_or(InvalidValue)
-    }
-}
-
-impl std::fmt::Display for EventName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-written_as_text!(
-    EventName,
-    "one of \"open\", \"click\", \"redirect\", \"unsubscribe\", \"upstream\", \"verdict.corrected\", \
-     \"domain.ssl.issued\", \"domain.ssl.renewed\", \"domain.ssl.failed\", \"domain.ssl.expiring\", \"domain.ssl.expired\", \"domain.ssl.moved\"",
-    "click"
-);
-
-/// Where a webhook or a broker is.
+/// The URL of a webhook or of a NATS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkUrl {
-    /// A webhook.
     Http(HttpUrl),
-    /// A NATS server.
     Nats(String),
 }
 
@@ -241,13 +164,6 @@ written_as_text!(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject(String);
 
-impl Subject {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl FromStr for Subject {
     type Err = InvalidValue;
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
@@ -260,13 +176,7 @@ impl FromStr for Subject {
     }
 }
 
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-written_as_text!(
+text_value!(
     Subject,
     "a subject such as \"linkseal.events\" without wildcards",
     "linkseal.events"
@@ -279,7 +189,7 @@ impl Default for Events {
             durability: Durability::default(),
             keep: ConfigDuration::hours(72),
             max_bytes: ByteSize::gib(10),
-            ip: IpDetail::default(),
+            ip: IpPrivacy::default(),
             user_agent: true,
             referer: true,
             dnt: OptOut::default(),
@@ -289,22 +199,22 @@ impl Default for Events {
     }
 }
 
-/// The smallest journal: a few segments, so that dropping the oldest never drops the newest.
+/// The smallest journal: a few segments, so that dropping the oldest one never drops the newest.
 const SMALLEST_JOURNAL: u64 = 64 << 20;
-/// The smallest file of a file sink: smaller ones would be made for every few events.
+/// The smallest rotation size: smaller files would hold only a few events.
 const SMALLEST_FILE: u64 = 1 << 20;
-/// Events in a request of a webhook, unless configured.
+/// Default events per webhook request.
 const WEBHOOK_BATCH: NonZeroU32 = match NonZeroU32::new(500) {
     Some(batch) => batch,
     None => NonZeroU32::MIN,
 };
-/// Most of them: more do not fit into a request of a size that endpoints take.
+/// More would exceed the request size that endpoints accept.
 const WEBHOOK_BATCH_MAX: u32 = 10_000;
-/// What a file sink's path may hold after a `%`.
+/// The placeholders of a file sink's path.
 const PLACEHOLDERS: [&str; 5] = ["%Y", "%m", "%d", "%H", "%M"];
 
 impl Events {
-    pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
+    pub(crate) fn resolve(&mut self, paths: &Paths<'_>) {
         paths.resolve(&mut self.dir);
         self.networks_file.iter_mut().for_each(|path| paths.resolve(path));
         for sink in &mut self.sink {
@@ -317,7 +227,7 @@ impl Events {
         }
     }
 
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         if self.max_bytes.bytes() < SMALLEST_JOURNAL {
             found.problem("events.max_bytes", "must be at least 64MiB");
         }
@@ -326,7 +236,7 @@ impl Events {
             if !names.insert(&sink.name) {
                 found.problem(
                     &format!("events.sink[{i}].name"),
-                    format!("\"{}\" is an earlier sink's name; each has its own", sink.name),
+                    format!("\"{}\" is the name of an earlier sink; names must be unique", sink.name),
                 );
             }
             sink.check(&format!("events.sink[{i}]"), found);
@@ -380,13 +290,13 @@ impl Sink {
             Some(path) if !placeholders_are_known(path) => {
                 found.problem(
                     &format!("{key}.path"),
-                    format!("may hold only {} after a %", PLACEHOLDERS.join(", ")),
+                    format!("may contain only {} after a %", PLACEHOLDERS.join(", ")),
                 );
             }
             Some(path) if self.keep.is_some() && !path.to_string_lossy().contains('%') => {
                 found.problem(
                     &format!("{key}.keep"),
-                    "needs a path with a time, such as \"events/%Y-%m-%d.ndjson\": a file goes as a whole",
+                    "needs a path with a time, such as \"events/%Y-%m-%d.ndjson\": files are deleted as a whole",
                 );
             }
             Some(_) => {}
@@ -401,7 +311,7 @@ impl Sink {
             Some(SinkUrl::Http(url)) if !url.is_https() && self.allow_private != Some(true) => {
                 found.problem(
                     &format!("{key}.url"),
-                    "must be https; plain http is for networks of one's own, with allow_private = true",
+                    "must be https; plain http needs allow_private = true",
                 );
             }
             Some(SinkUrl::Http(_)) => {}
@@ -433,12 +343,11 @@ impl Sink {
         }
     }
 
-    /// Events in a request of a webhook at most.
+    /// Events per webhook request.
     pub fn webhook_batch(&self) -> NonZeroU32 {
         self.batch.unwrap_or(WEBHOOK_BATCH)
     }
 
-    /// The subject of a NATS sink.
     pub fn nats_subject(&self) -> &str {
         self.subject.as_ref().map_or("linkseal.events", Subject::as_str)
     }

@@ -1,4 +1,4 @@
-//! `[[upstream]]`: existing back ends behind this edge.
+//! `[[upstream]]`: back ends behind this edge.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -10,112 +10,109 @@ use linkseal_domain::DomainName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Paths;
-use super::check::Findings;
-use super::text::{ByteSize, ConfigDuration, HttpUrl, InvalidValue, PathPrefix, written_as_text};
+use crate::findings::Findings;
+use crate::paths::Paths;
+use crate::values::{ByteSize, ConfigDuration, HttpUrl, InvalidValue, PathPrefix, written_as_text};
 
-/// A back end for the paths below a prefix. The longest prefix wins; a host's own rules go before those for all.
+/// A back end for the paths with a prefix. The longest prefix wins; rules for a host precede those for all hosts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// For which host.
+    /// The host that the rule applies to.
     #[serde(default)]
     pub host: HostPattern,
-    /// For paths that start with this.
+    /// The path prefix that the rule applies to.
     pub prefix: PathPrefix,
-    /// Where requests are passed on to: scheme, host and port. Paths stay as clients send them, to the byte.
+    /// Where requests are forwarded: scheme, host and port. Paths are forwarded byte for byte.
     pub to: HttpUrl,
-    /// PEM file of the only CAs trusted for `to`. Default: the public ones.
+    /// PEM file of the CA certificates to trust for `to`, instead of the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Which version of HTTP is spoken with `to`.
+    /// Which HTTP version is used with the back end.
     #[serde(default)]
     pub http2: Http2,
-    /// How long a connection to it may take, TLS included.
+    /// How long connecting may take, TLS included. At most 1h.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: ConfigDuration,
-    /// From the end of a request to the head of its response.
+    /// Maximum time from the end of a request to the head of its response. At most 1h.
     #[serde(default = "response_timeout")]
     pub response_timeout: ConfigDuration,
-    /// How long nothing at all may come while a body is on its way.
+    /// Maximum pause while a body is transferred. At most 1h.
     #[serde(default = "idle_timeout")]
     pub idle_timeout: ConfigDuration,
-    /// The largest request body; more is answered with 413.
+    /// Maximum size of a request body; larger ones are answered with 413.
     #[serde(default = "max_body")]
     pub max_body: ByteSize,
-    /// Requests at once; more are answered with 503. Rules with the same connection share it.
+    /// Concurrent requests to the back end; more are answered with 503. Rules with the same back end share it.
     #[serde(default = "max_concurrent")]
     pub max_concurrent: NonZeroU32,
-    /// How many of them may be for one client network (a /24 of IPv4, a /48 of IPv6); more wait for at most 5 s.
-    /// Default: a quarter. Set it to max_concurrent where a balancer in front hides who the clients are.
+    /// Concurrent requests per client network (an IPv4 /24 or IPv6 /48); more wait up to 5 s. Default: a quarter. Set it to max_concurrent if a load balancer hides the clients' addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent_per_network: Option<NonZeroU32>,
-    /// Whether what passes through is an event.
+    /// Whether forwarded requests are recorded as events.
     #[serde(default)]
     pub events: bool,
 }
 
-/// Which version of HTTP is spoken with a back end.
+/// Which HTTP version is used with a back end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Http2 {
-    /// Over TLS what both prefer (ALPN); else HTTP/1.1.
+    /// Over TLS the version negotiated by ALPN, otherwise HTTP/1.1.
     #[default]
     Auto,
-    /// HTTP/2 at once, over TLS and without.
+    /// HTTP/2 with prior knowledge, with or without TLS.
     PriorKnowledge,
-    /// HTTP/1.1.
+    /// HTTP/1.1 only.
     Off,
 }
 
-/// A back end nearby answers within milliseconds; one lost packet costs a second, two cost three.
+/// A nearby back end connects within milliseconds; one lost SYN costs a second, two cost three.
 const fn connect_timeout() -> ConfigDuration {
     ConfigDuration::secs(5)
 }
 
-/// As long as people wait for a page.
+/// About as long as people wait for a page.
 const fn response_timeout() -> ConfigDuration {
     ConfigDuration::secs(30)
 }
 
-/// As common servers have it.
+/// The default of common servers.
 const fn idle_timeout() -> ConfigDuration {
     ConfigDuration::secs(60)
 }
 
-/// Forms with a few pictures; tracking itself needs none.
+/// Forms with a few pictures; tracking itself has no bodies.
 const fn max_body() -> ByteSize {
     ByteSize::mib(10)
 }
 
-/// What common application servers take without queueing.
+/// What common application servers accept without queueing.
 const fn max_concurrent() -> NonZeroU32 {
     NonZeroU32::MIN.saturating_add(255)
 }
 
-/// Longest time a back end may be waited for.
+/// The longest configurable wait for a back end.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Upstream {
-    /// Requests at once for one client network.
+    /// Concurrent requests per client network.
     pub fn max_per_network(&self) -> usize {
         let set = self.max_concurrent_per_network;
         let each = set.map_or_else(|| self.max_concurrent.get().div_ceil(4), NonZeroU32::get);
         usize::try_from(each).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
+    pub(crate) fn resolve(&mut self, paths: &Paths<'_>) {
         self.ca_file.iter_mut().for_each(|file| paths.resolve(file));
     }
 }
 
-/// A host or all of them.
+/// A host, or all hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum HostPattern {
-    /// All.
     #[default]
     Any,
-    /// This one.
     One(DomainName),
 }
 
@@ -144,14 +141,14 @@ written_as_text!(
     "*"
 );
 
-pub(super) fn check(rules: &[Upstream], found: &mut Findings<'_>) {
+pub(crate) fn check(rules: &[Upstream], found: &mut Findings<'_>) {
     let mut seen = HashSet::new();
     for (i, rule) in rules.iter().enumerate() {
         if !seen.insert((&rule.host, &rule.prefix)) {
             found.problem(
                 &format!("upstream[{i}].prefix"),
                 format!(
-                    "an earlier rule has host \"{}\" and prefix \"{}\" already",
+                    "an earlier rule already has host \"{}\" and prefix \"{}\"",
                     rule.host, rule.prefix
                 ),
             );
@@ -160,13 +157,13 @@ pub(super) fn check(rules: &[Upstream], found: &mut Findings<'_>) {
         if uri.path() != "/" || uri.query().is_some() {
             found.problem(
                 &format!("upstream[{i}].to"),
-                "must end after host and port: paths are passed on as clients send them",
+                "must end after host and port: paths are forwarded as clients send them",
             );
         }
         if rule.ca_file.is_some() && !rule.to.is_https() {
             found.warn(
                 &format!("upstream[{i}].ca_file"),
-                "is of use only where `to` is an https URL",
+                "has no effect: `to` is not an https URL",
             );
         }
         for (key, wait) in [

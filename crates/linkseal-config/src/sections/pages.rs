@@ -1,5 +1,4 @@
-//! `[pages]`: what the pages for people are called and look like, where they are reached, and whose
-//! pages may hold them.
+//! `[pages]`: the web pages for operators and customers.
 
 use std::fmt;
 use std::fs::File;
@@ -10,30 +9,28 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Paths;
 use super::acme::Contact;
-use super::check::Findings;
-use super::text::{HttpUrl, InvalidValue, written_as_text};
+use crate::findings::Findings;
+use crate::paths::Paths;
+use crate::values::{HttpUrl, InvalidValue, text_value, written_as_text};
 
-/// What the pages for people are called and look like, where they are reached, and whose pages may
-/// hold them.
+/// The web pages for operators and customers, on the admin port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pages {
-    /// Where people reach the admin port; what share links begin with. Absent: share links are
-    /// given as paths.
+    /// The public URL of the admin port, with which share links begin. Without one, share links are paths.
     pub url: Option<Origin>,
-    /// The origins whose pages may show a shared page in a frame.
+    /// Origins that may embed a shared page in a frame.
     pub embed: Vec<Origin>,
     /// The platform's name.
     pub name: PlatformName,
-    /// The colour of buttons; what is written on it and in it is made to be readable.
+    /// The accent colour of buttons and links; text contrast is adjusted to it.
     pub accent: Colour,
-    /// The same where people have chosen a dark look. Absent: as in the light.
+    /// The accent colour in dark mode. Default: accent.
     pub accent_dark: Option<Colour>,
-    /// The platform's logo: an SVG, PNG, JPEG or WebP file of at most 256 KiB. Absent: none.
+    /// The platform's logo: an SVG, PNG, JPEG or WebP file of at most 256 KiB.
     pub logo: Option<PathBuf>,
-    /// Where customers find help. Absent: no link.
+    /// The help link on customers' pages.
     pub support: Option<SupportLink>,
 }
 
@@ -52,20 +49,20 @@ impl Default for Pages {
 }
 
 impl Pages {
-    pub(super) fn resolve(&mut self, paths: &Paths<'_>) {
+    pub(crate) fn resolve(&mut self, paths: &Paths<'_>) {
         if let Some(logo) = &mut self.logo {
             paths.resolve(logo);
         }
     }
 
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         let open = |origin: &Origin| !origin.is_https() && !origin.1;
         if self.url.as_ref().is_some_and(open) {
-            found.warn("pages.url", "share links and sessions cross the network in the clear");
+            found.warn("pages.url", "share links and sessions cross the network unencrypted");
         }
         for (i, _) in self.embed.iter().enumerate().filter(|(_, o)| open(o)) {
             let key = format!("pages.embed[{i}]");
-            found.warn(&key, "is plain http: anybody on the way can show the page in a frame");
+            found.warn(&key, "is plain http: anyone on the network path can embed the page");
         }
     }
 }
@@ -75,17 +72,15 @@ impl Pages {
 pub struct Origin(String, bool);
 
 impl Origin {
-    /// As browsers write it: in lower case, without a slash at its end.
+    /// As browsers serialize it: in lower case, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is https.
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")
     }
 
-    /// Host and port.
     pub fn authority(&self) -> &str {
         self.0.split_once("://").map_or("", |(_, authority)| authority)
     }
@@ -97,7 +92,7 @@ impl FromStr for Origin {
         let url: HttpUrl = text.parse()?;
         let only_root = matches!(url.uri().path_and_query().map(|p| p.as_str()), None | Some("/"));
         let written = text.trim_end_matches('/').to_ascii_lowercase();
-        // It becomes a part of a header, where other characters that a URL may hold have a meaning.
+        // It becomes part of a header, where other characters of URLs have a meaning.
         let plain = written
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b".-:/[]".contains(&b));
@@ -121,7 +116,7 @@ written_as_text!(
     "https://app.platform.example"
 );
 
-/// A colour: red, green and blue.
+/// A colour as red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Colour(pub [u8; 3]);
 
@@ -143,11 +138,11 @@ impl fmt::Display for Colour {
 
 written_as_text!(Colour, "a colour such as \"#1d4ed8\"", "#1d4ed8");
 
-/// The platform's name, as it stands on pages.
+/// The platform's name on pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlatformName(String);
 
-/// Longest name in characters: more does not fit a telephone's width.
+/// The longest name, in characters: more does not fit on a phone.
 const LONGEST_NAME: usize = 60;
 
 impl FromStr for PlatformName {
@@ -162,15 +157,9 @@ impl FromStr for PlatformName {
     }
 }
 
-impl fmt::Display for PlatformName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+text_value!(PlatformName, "a name of 1 to 60 characters in one line", "Platform");
 
-written_as_text!(PlatformName, "a name of 1 to 60 characters in one line", "Platform");
-
-/// Where customers find help: a web page or an address to write to.
+/// A help link: a web page or a mail address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SupportLink(String);
 
@@ -185,44 +174,37 @@ impl FromStr for SupportLink {
     }
 }
 
-impl fmt::Display for SupportLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-written_as_text!(
+text_value!(
     SupportLink,
     "an http, https or mailto: URL",
     "https://platform.example/help"
 );
 
-/// What the logo's file holds.
+/// A logo and its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logo {
-    /// svg, png, jpg or webp: told by what stands in it, whatever the file is called.
+    /// svg, png, jpg or webp, detected from the content.
     pub extension: &'static str,
-    /// The file.
     pub bytes: Vec<u8>,
 }
 
-/// Largest logo in bytes: every visitor loads it.
+/// The largest logo, in bytes: every visitor loads it.
 const LARGEST_LOGO: u64 = 256 * 1024;
 
 impl Logo {
-    /// Reads the file; what is wrong with it goes to the findings.
-    pub(super) fn read(path: &Path, found: &mut Findings<'_>) -> Option<Self> {
+    /// Reads the file and reports what is wrong with it.
+    pub(crate) fn read(path: &Path, found: &mut Findings<'_>) -> Option<Self> {
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|f| f.take(LARGEST_LOGO + 1).read_to_end(&mut bytes));
         let wanted = "an SVG, PNG, JPEG or WebP image of at most 256 KiB";
         if let Err(error) = read {
-            let message = format!("{} cannot be read ({error}); it must hold {wanted}", path.display());
+            let message = format!("{} cannot be read ({error}); it must contain {wanted}", path.display());
             found.problem("pages.logo", message);
             return None;
         }
         let extension = kind(&bytes).filter(|_| bytes.len() as u64 <= LARGEST_LOGO);
         if extension.is_none() {
-            found.problem("pages.logo", format!("{} must hold {wanted}", path.display()));
+            found.problem("pages.logo", format!("{} must contain {wanted}", path.display()));
         }
         Some(Self {
             extension: extension?,
@@ -294,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_logo_is_told_by_what_it_holds() {
+    fn a_logo_is_recognized_by_its_content() {
         assert_eq!(kind(b"\x89PNG\r\n\x1a\n...."), Some("png"));
         assert_eq!(kind(b"\xff\xd8\xff\xe0"), Some("jpg"));
         assert_eq!(kind(b"RIFF....WEBPVP8 "), Some("webp"));

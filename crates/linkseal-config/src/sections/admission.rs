@@ -5,88 +5,84 @@ use std::num::NonZeroU32;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::Findings;
-use super::text::{ConfigDuration, HttpUrl, Limit};
+use crate::findings::Findings;
+use crate::values::{ConfigDuration, HttpUrl, Limit};
 
 /// Which names may get a certificate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admission {
-    /// Who decides about a name that is not registered.
+    /// Who decides about unregistered names.
     pub policy: Policy,
-    /// The platform's endpoint for the policy `ask`. Absent: no one is asked.
+    /// The platform's permission endpoint, for the policy "ask".
     pub ask: Option<Ask>,
-    /// What a token with a `tenant` needs to register a name that is not its tenant's yet.
+    /// What a tenant's token needs to register a name that does not belong to its tenant yet.
     pub ownership: Ownership,
-    /// Domains of one tenant, from which on a token with that `tenant` registers no more; tokens without one are not bound. 0: no bound.
+    /// How many domains a tenant's own token may have registered. Tokens without a tenant are not limited. 0: no limit.
     pub max_domains_per_tenant: u64,
-    /// The bounds of the policy `cname`.
+    /// Bounds for the policy "cname".
     pub cname: Cname,
-    /// Names kept that were refused although their DNS points here (GET /v1/rejected). 0: refused names are not looked at.
-    #[serde(alias = "keep_rejected")]
+    /// How many refused names whose DNS points here are remembered for GET /v1/rejected. 0: refused names are not checked. At most 10000.
     pub rejected_capacity: u32,
 }
 
-/// Who decides about a name that is not registered.
+/// Who decides about unregistered names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// No one: only registered names are served.
+    /// Only registered names are served.
     #[default]
     Registered,
-    /// The platform, by an HTTP request.
+    /// The platform's permission endpoint decides.
     Ask,
-    /// DNS: a CNAME that leads to edge.name is enough.
+    /// DNS decides: a name whose CNAME points to edge.name is admitted.
     Cname,
 }
 
-/// What a token with a `tenant` needs to register a name.
+/// What a tenant's token needs to register a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ownership {
-    /// A TXT record at _linkseal.NAME or at _linkseal.REGISTERED-DOMAIN; the refusal tells its value.
+    /// A TXT record at _linkseal.NAME or _linkseal.REGISTERED-DOMAIN; the error names its value.
     #[default]
     Txt,
-    /// Nothing: any name that is free.
+    /// Nothing: any unregistered name.
     None,
 }
 
-/// The platform's endpoint that says whether a name may be served.
+/// The platform's permission endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
-    /// Asked by GET with ?domain=NAME: 2xx is yes (JSON {"tenant":…} allowed), 403 and 404 no; all else is unreachable.
+    /// Called as GET URL?domain=NAME. 2xx permits the name (a JSON body may set {"tenant": …}), 403 and 404 refuse it; anything else counts as unreachable.
     pub url: HttpUrl,
-    /// How long an answer may take.
+    /// How long to wait for an answer.
     #[serde(default = "timeout")]
     pub timeout: ConfigDuration,
-    /// How long an answer, yes or no, is kept.
+    /// How long an answer is cached, permission or refusal.
     #[serde(default = "cache")]
     pub cache: ConfigDuration,
 }
 
-/// What admission by DNS may cost at most.
+/// Bounds of admission by DNS.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cname {
-    /// Names admitted below one registered domain (as the public suffix list has it); also how many are looked up there within negative_ttl.
+    /// Names admitted per registered domain (by the public suffix list); also the look-ups per registered domain within negative_ttl.
     pub per_registered_domain: NonZeroU32,
-    /// Labels a name may have in front of its registered domain.
+    /// Labels a name may have before its registered domain.
     pub max_labels: NonZeroU32,
-    /// New names this node admits.
-    #[serde(alias = "new_names")]
+    /// How many new names this node admits per time.
     pub admission_rate: Limit,
-    /// Unknown names this node looks up in DNS.
+    /// How many unknown names this node looks up in DNS per time.
     pub lookups: Limit,
-    /// Unknown names looked up at once.
-    #[serde(alias = "lookups_at_once")]
+    /// How many unknown names are looked up concurrently.
     pub max_concurrent_lookups: NonZeroU32,
-    /// How long a name that does not point here is refused without another look.
-    #[serde(alias = "refused_for")]
+    /// How long a name that does not point here is refused without another look-up.
     pub negative_ttl: ConfigDuration,
 }
 
-/// The most refused names that can be kept: the list is for people.
+/// The largest `rejected_capacity`: the list is for people.
 const MOST_REJECTED: u32 = 10_000;
 
 impl Default for Admission {
@@ -107,7 +103,7 @@ impl Default for Cname {
         let count = |n: u32| NonZeroU32::MIN.saturating_add(n - 1);
         let minute = ConfigDuration::secs(60);
         Self {
-            // Customers have one to three; Let's Encrypt gives 50 certificates a week.
+            // Customers use one to three; Let's Encrypt issues 50 certificates a week.
             per_registered_domain: count(20),
             // click.e.news.customer.example
             max_labels: count(3),
@@ -123,7 +119,7 @@ impl Default for Cname {
 }
 
 impl Admission {
-    pub(super) fn check(&self, found: &mut Findings<'_>) {
+    pub(crate) fn check(&self, found: &mut Findings<'_>) {
         match (self.policy, &self.ask) {
             (Policy::Ask, None) => found.problem(
                 "admission.ask",

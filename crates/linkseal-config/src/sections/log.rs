@@ -1,45 +1,45 @@
-//! `[log]`: what is logged, and how.
+//! `[log]`: format and level of the log.
 
 use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::text::{InvalidValue, written_as_text};
+use crate::values::{InvalidValue, written_as_text};
 
-/// What is logged, and how.
+/// Format and level of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// For people or for machines.
+    /// The format of log lines. Changes need a restart.
     pub format: Format,
-    /// From which level on, in all and for single targets.
+    /// The log level, overall and per target.
     pub level: Levels,
 }
 
-/// How a line of the log looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// For people.
+    /// Readable text.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Words for levels, quietest first.
+/// Levels, quietest first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// A level for all, and levels for single targets: `info,linkseal_issuer=debug`.
+/// An overall level, and levels for single targets: `info,linkseal_issuer=debug`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Levels {
-    /// Target and level; the empty target is all that are not named.
+    /// Target and level; the empty target is the overall level.
     directives: Vec<(String, &'static str)>,
 }
 
 impl Levels {
-    /// Targets and their levels; the empty target is all that are not named.
+    /// Targets and their levels; the empty target is the overall level.
     pub fn directives(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.directives.iter().map(|(target, level)| (target.as_str(), *level))
     }
@@ -73,7 +73,7 @@ impl FromStr for Levels {
             let is_path = target
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b':');
-            // `=info` names no target.
+            // `=info` lacks a target.
             if !is_path || (target.is_empty() && directive.contains('=')) {
                 return Err(InvalidValue);
             }
