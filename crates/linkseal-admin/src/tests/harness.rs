@@ -143,7 +143,7 @@ impl Harness {
         let settings = CaSettings {
             directory: "https://127.0.0.1:9/directory".to_owned(),
             contact: Vec::new(),
-            ca_file: None,
+            trust: Vec::new(),
             eab: None,
             profile: None,
         };
