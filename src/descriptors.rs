@@ -48,7 +48,7 @@ pub(crate) fn raise() {
     }
 }
 
-/// How many connections a configuration can have where so many descriptors are allowed.
+/// How many connections a configuration can have with a number of allowed descriptors.
 pub(crate) fn connections(config: &Config, allowed: u64) -> usize {
     let fit = fit(
         config.edge.max_connections.get().into(),

@@ -18,10 +18,10 @@ pub(super) enum Command {
     Check {
         /// The configuration.
         file: PathBuf,
-        /// Check as this user: the one that `serve` will run as.
+        /// Check as this user, the one that `serve` runs as.
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// Print the outcome as JSON.
+        /// Print the result as JSON.
         #[arg(long)]
         json: bool,
     },
@@ -71,7 +71,7 @@ fn check(file: &Path, json: bool) -> Result<(), Failure> {
     }
 }
 
-/// What is wrong with a configuration, and what is odd.
+/// Problems and warnings of a configuration.
 struct Checked {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -97,12 +97,12 @@ impl Checked {
     }
 }
 
-/// Runs the same check as another user: what root may read and write says nothing about the service.
+/// Runs the check as another user: what root can read and write says nothing about the service.
 fn check_as(user: &str, file: &Path, json: bool) -> Result<(), Failure> {
     let read = |path| std::fs::read_to_string(path).map_err(Failure::failed);
     let ids = Ids::of(user, &read("/etc/passwd")?, &read("/etc/group")?).ok_or_else(|| {
         Failure::Usage(format!(
-            "--user: /etc/passwd has no user {user}; `useradd --system {user}` makes one"
+            "--user: /etc/passwd has no user {user}; `useradd --system {user}` creates one"
         ))
     })?;
     ids.act(|| check(file, json)).unwrap_or_else(|error| {
@@ -112,17 +112,17 @@ fn check_as(user: &str, file: &Path, json: bool) -> Result<(), Failure> {
     })
 }
 
-/// Whose rights a thread has.
+/// The user and groups of a thread.
 #[derive(Debug, PartialEq, Eq)]
 struct Ids {
     uid: Uid,
     gid: Gid,
-    /// The groups that a user is in beside its own: a service has their rights as well.
+    /// The user's supplementary groups.
     others: Vec<Gid>,
 }
 
 impl Ids {
-    /// A user's, from the files that have the system's own users and groups.
+    /// A user's ids, from the contents of /etc/passwd and /etc/group.
     fn of(user: &str, users: &str, groups: &str) -> Option<Self> {
         let (uid, gid) = users.lines().find_map(|line| {
             let mut fields = line.split(':');
@@ -140,8 +140,7 @@ impl Ids {
         Some(Self { uid, gid, others })
     }
 
-    /// Does something with these rights and no others, on a thread that ends with it: the system
-    /// keeps rights by thread.
+    /// Runs `work` with these ids, on a thread that ends with it: ids belong to a thread.
     fn act<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let done = thread::scope(|scope| {
             let acting = scope.spawn(|| {

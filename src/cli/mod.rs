@@ -1,7 +1,6 @@
-//! The command line: one file a command (contract, section 2).
+//! The command line, one file per command (docs/specification.md §2).
 //!
-//! Data goes to stdout, all else to stderr. Every command that prints data does so as JSON with
-//! `--json`.
+//! Data goes to stdout, everything else to stderr. Every command that prints data prints JSON with `--json`.
 
 mod admin_client;
 mod api;
@@ -29,10 +28,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use linkseal_config::ConfigError;
 use uuid::Uuid;
 
-/// Exit status for wrong use and for a bad configuration (EX_USAGE of sysexits.h).
+/// Exit status for wrong usage and for an invalid configuration (EX_USAGE of sysexits.h).
 const EXIT_USAGE: u8 = 64;
-/// Exit status of `domain verify` for a domain that is not right yet, and of `link inspect` for a link
-/// that does not work.
+/// Exit status of `domain verify` while a record has to change, and of `link inspect` for a link that does not
+/// work.
 const EXIT_NOT_YET: u8 = 2;
 
 /// TLS-terminating tracking edge: the CNAME target for customers' open, click and redirect domains.
@@ -47,17 +46,17 @@ struct Cli {
 enum Command {
     /// Run the edge.
     Serve(serve::Args),
-    /// Run a whole edge on loopback, with an ACME CA in process: nothing to install or configure.
+    /// Run a complete edge on loopback with an in-process ACME CA: nothing to install or configure.
     #[cfg(feature = "devca")]
     Demo(demo::Args),
     /// Check a configuration, or print its schema or an example.
     #[command(subcommand)]
     Config(config::Command),
-    /// Check the configuration and all that it needs: ports, files, DNS, the CA, the clock, the sinks.
+    /// Check the configuration and everything it needs: ports, files, DNS, the CA, the clock, the sinks.
     Doctor(doctor::Args),
-    /// Manage domains by the admin API of a running edge.
+    /// Manage domains through the admin API of a running edge.
     Domain(domain::Args),
-    /// Call the admin API, for what has no command of its own.
+    /// Call the admin API directly.
     Api(Box<api::Args>),
     /// Let orders of a running edge go on that wait for a CA.
     Issuer(issuer::Args),
@@ -70,38 +69,38 @@ enum Command {
     /// Back up or restore the embedded store.
     #[command(subcommand)]
     Store(store::Command),
-    /// Replay a fleet over months of virtual time, under given limits and lifetimes.
+    /// Simulate a fleet over months of virtual time, under given limits and lifetimes.
     Simulate(Box<simulate::Args>),
 }
 
-/// Why a command did not end well.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// Wrong use.
+    /// Wrong usage.
     #[error("linkseal: {0}")]
     Usage(String),
-    /// A bad configuration; each line begins with its place.
+    /// An invalid configuration; each line begins with its place.
     #[error("{0}")]
     Config(#[from] ConfigError),
-    /// It failed while running.
+    /// A failure at run time.
     #[error("linkseal: {0}")]
     Failed(String),
-    /// The domain is not right yet; what to change was printed.
+    /// A record has to change first; what to change was printed.
     #[error("not right yet")]
     NotYet,
-    /// What was wrong has been printed; the exit status.
+    /// The failure has been printed; this is the exit status.
     #[error("see above")]
     Printed(u8),
     /// The link does not work; why was printed.
     #[error("the link is not right")]
     NotRight,
-    /// No one reads the output any more.
+    /// The reader of the output has gone.
     #[error("the output was closed")]
     OutputClosed,
 }
 
 impl Failure {
-    /// An error with its causes, each said once: many of our errors name their cause already.
+    /// An error with its causes, without repetition: many of our errors already name their cause.
     fn chain(error: &anyhow::Error) -> Self {
         let mut text = String::new();
         for cause in error.chain().map(ToString::to_string) {
@@ -119,15 +118,15 @@ impl Failure {
     }
 }
 
-/// Reads the arguments, the program's name first.
+/// Parses the arguments, the program's name first.
 fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
     let mut command = taking_hyphens(Cli::command());
     let mut matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
-/// Has options take `-5` and `-5s` as their values, so that the error says what they allow, and not
-/// that there is no option `-5`. Those that take any text are left alone.
+/// Lets options accept `-5` and `-5s` as values, so that the error says what is allowed and not that there is
+/// no option `-5`. Options that accept any text are left alone.
 fn taking_hyphens(command: clap::Command) -> clap::Command {
     let texts = [TypeId::of::<String>(), TypeId::of::<PathBuf>()];
     command
@@ -139,7 +138,7 @@ fn taking_hyphens(command: clap::Command) -> clap::Command {
         .mut_subcommands(taking_hyphens)
 }
 
-/// Reads a whole number, and says which are allowed where it is none of those.
+/// Parses a whole number; the error says which are allowed.
 fn whole<T>(allowed: RangeInclusive<u64>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
     T: TryFrom<u64> + 'static,
@@ -151,7 +150,7 @@ where
     }
 }
 
-/// Reads a message's id.
+/// Parses a message id.
 fn message_id(text: &str) -> Result<Uuid, String> {
     text.parse().map_err(|_| {
         "must be a message's id: a UUID such as 0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506, or its 32 hexadecimal digits"
@@ -164,7 +163,7 @@ pub(crate) async fn main() -> ExitCode {
     let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors. Where neither can be printed, nothing can be told.
+            // Help and version are not errors. If neither can be printed, there is nothing left to report to.
             error.print().ok();
             return if error.use_stderr() {
                 ExitCode::from(EXIT_USAGE)

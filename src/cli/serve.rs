@@ -1,4 +1,4 @@
-//! `linkseal serve`: the edge, until a signal stops it.
+//! `linkseal serve`: runs the edge until a signal stops it.
 
 use std::path::PathBuf;
 
@@ -47,14 +47,16 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     app.run(stop, reload).await.map_err(|e| Failure::chain(&e))
 }
 
-/// The sockets that systemd or another parent hands in (LISTEN_FDS).
+/// The sockets passed by systemd or another parent (LISTEN_FDS).
 fn inherited() -> Inherited {
     let mut handed = ListenFd::from_env();
     let mut sockets = Vec::new();
     for n in 0..handed.len() {
         match handed.take_tcp_listener(n) {
             Ok(socket) => sockets.extend(socket),
-            Err(error) => tracing::warn!(%error, number = n, "a socket that was handed in is no listening TCP socket"),
+            Err(error) => {
+                tracing::warn!(%error, number = n, "inherited descriptor is not a listening TCP socket; ignored")
+            }
         }
     }
     Inherited::new(sockets)
@@ -71,7 +73,7 @@ pub(super) fn signals() -> Result<(impl Future<Output = ()>, mpsc::Receiver<()>)
             tokio::select! {
                 _ = term.recv() => return,
                 _ = int.recv() => return,
-                // Several signals while one reload runs are one more reload.
+                // Signals during a reload cause one more reload.
                 _ = hup.recv() => drop(reload.try_send(())),
             }
         }

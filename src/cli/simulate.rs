@@ -39,7 +39,7 @@ pub(super) struct Args {
     #[arg(long, default_value = "90d")]
     lifetime: Lifetimes,
     /// How the domains come: import (all at the start), running (they have been here for long), or
-    /// so many a day: 500.
+    /// a number per day: 500.
     #[arg(long, default_value = "import", value_parser = onboarding)]
     onboard: Onboarding,
     /// How many names share a registered domain (1 to 10000).

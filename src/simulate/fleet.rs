@@ -62,7 +62,7 @@ impl Domain {
 pub(super) struct Fleet {
     domains: Vec<Domain>,
     ids: HashMap<DomainName, Id>,
-    /// All that are not in hand and are due at some time.
+    /// All that are not in progress and are due at some time.
     due: BinaryHeap<Reverse<(Timestamp, Id)>>,
     in_hand: usize,
     levels: HashMap<String, Level>,
@@ -114,7 +114,7 @@ impl Fleet {
         self.due.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// How many are in hand.
+    /// How many are in progress.
     pub(super) fn in_hand(&self) -> usize {
         self.in_hand
     }

@@ -11,10 +11,10 @@
 //! | when to renew, when to ask for renewal information | [`linkseal_issuer::renewal`] |
 //! | the CA's limits as token buckets | [`linkseal_store::bucket`] |
 //!
-//! Its own are only what stands around that in production: the book of records (`book`), the CA
+//! Its own are only what stands around that in production: the records (`fleet`), the CA
 //! (`world`) with limits that it counts and enforces itself (`refusals`), the customers, and the
 //! order of events in virtual time (`replay`). DNS checks and
-//! the store take no time here; there is one node and one CA, and nobody knocks or verifies.
+//! the store take no time here; there is one node and one CA, and no handshakes or verifications.
 //!
 //! [`SslStatus::apply`]: linkseal_domain::ssl::SslStatus::apply
 //! [`SslStatus::next_due`]: linkseal_domain::ssl::SslStatus::next_due
@@ -109,7 +109,7 @@ pub(crate) enum MoveTo {
 pub(crate) enum Onboarding {
     /// All at the start: an import.
     Import,
-    /// So many a day.
+    /// A number per day.
     PerDay(u32),
     /// They have been here for long, each with a certificate of some age.
     Running,

@@ -15,7 +15,7 @@ const PANEL: f64 = 110.0;
 /// From one panel to the next; the title of the next stands in it.
 const GAP: f64 = 46.0;
 const BOTTOM: f64 = 52.0;
-/// At most so many marks on the axis of days.
+/// The most marks on the axis of days.
 const DAY_MARKS: f64 = 12.0;
 
 /// One curve: what the legend calls it, its class, and its values.

@@ -173,7 +173,7 @@ impl<'a> Replay<'a> {
             self.round_at = now + LONGEST + PAUSE;
             return;
         };
-        // The store counts those in hand too; they come first, being due since they were queued.
+        // The store counts those in progress too; they come first, being due since they were queued.
         let due = self.book.due(now, limit.saturating_sub(in_hand));
         let (taken, longest) = self.rounds.choose(due.clone(), in_hand, |_| false, instant);
         for id in &taken {
@@ -188,7 +188,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Sees to a domain that is in hand now.
+    /// Processes a domain that is in progress now.
     fn attend(&mut self, id: Id) {
         match self.decide(id) {
             Some(priority) => {

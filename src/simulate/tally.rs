@@ -195,7 +195,7 @@ impl Tally {
         self.held_back -= 1;
     }
 
-    /// Renewal information was asked for so many times.
+    /// Counts requests for renewal information.
     pub(super) fn asked_renewal_info(&mut self, times: u64) {
         self.outcome.renewal_info_requests += times;
     }

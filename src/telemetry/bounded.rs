@@ -45,7 +45,7 @@ struct Window {
 pub(super) enum Passed {
     Yes,
     No,
-    /// It goes out, and so many before it did not.
+    /// It is logged; this many before it were suppressed.
     After(u32),
 }
 

@@ -1,6 +1,6 @@
 //! The log: lines of text or JSON on stderr, at levels that can change while the edge runs.
 //!
-//! A thread of its own writes the lines: whoever reads them (a journal, a container's driver, a
+//! A thread of its own writes the lines: the reader (a journal, a container's driver, a
 //! file on a disk) may hang, and no connection waits for that. Lines that find its queue full are
 //! dropped and counted.
 
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// What nobody reads.
+    /// Never read.
     struct Stuck(std::sync::mpsc::Receiver<()>);
 
     impl Write for Stuck {

@@ -86,7 +86,7 @@ impl Clock {
         self.inner.moved.notify_waiters();
     }
 
-    /// Sets the clock forward or back by so many milliseconds, as an operator or NTP does: no time
+    /// Sets the clock forward or back by a number of milliseconds, as an operator or NTP does: no time
     /// passes by that.
     pub fn set(&self, by_ms: i64) {
         self.inner.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
@@ -125,7 +125,7 @@ impl Clock {
     }
 }
 
-/// How long to sleep of what is left, until the clock is looked at again.
+/// How long to sleep of what is left, until the clock is read again.
 fn nap(left: Duration) -> Duration {
     left.min(SLICE)
 }
@@ -381,7 +381,7 @@ mod tests {
             tokio::join!(clock.sleep(short), set);
             assert!((short..day).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         }
-        // A time of day is looked at again within the minute, whatever it was before.
+        // A time of day is checked again within the minute, whatever it was before.
         assert!(nap(day) <= Duration::from_secs(60));
         assert_eq!(nap(short), short);
     }

@@ -1,42 +1,27 @@
-//! Whose fault an error is. This one value picks the log level, the metric label and the status.
+//! Whose fault an error is, and errors with their causes.
 
-use serde::{Deserialize, Serialize};
-
-/// Who has to act so that the error goes away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// Who has to act to resolve an error. A finding that is our own fault never counts against a customer's
+/// domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// The peer that connected: a recipient, a scanner, an API caller.
     Client,
-    /// A back end behind an upstream rule, or a sink.
+    /// A service this edge depends on: the permission endpoint, a back end, a sink.
     Upstream,
-    /// The certificate authority.
-    Ca,
-    /// The DNS (or web server, or proxy) of the domain's owner.
+    /// The DNS of the domain's owner.
     CustomerDns,
     /// This edge: its disk, its store, its configuration, its code.
     Ours,
 }
 
 impl Fault {
-    /// The label metrics carry.
+    /// The name in logs.
     pub fn label(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Upstream => "upstream",
-            Self::Ca => "ca",
             Self::CustomerDns => "customer_dns",
             Self::Ours => "ours",
-        }
-    }
-
-    /// The level a log line about it has: others' faults must not page the operator.
-    pub fn level(self) -> tracing::Level {
-        match self {
-            Self::Client => tracing::Level::DEBUG,
-            Self::CustomerDns => tracing::Level::INFO,
-            Self::Upstream | Self::Ca => tracing::Level::WARN,
-            Self::Ours => tracing::Level::ERROR,
         }
     }
 }

@@ -24,7 +24,7 @@ impl Tasks {
         Self::default()
     }
 
-    /// A set that is told to stop when this one is, and can be stopped and waited for alone.
+    /// A set that is stopped when this one is, and can be stopped and waited for alone.
     pub fn child(&self) -> Self {
         Self {
             tracker: TaskTracker::new(),
@@ -53,7 +53,7 @@ impl Tasks {
         }
     }
 
-    /// Runs a task that is dropped, wherever it waits, when the set is told to stop.
+    /// Runs a task that is dropped, wherever it waits, when the set is stopped.
     pub fn spawn_until_stop<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -79,12 +79,12 @@ impl Tasks {
         }
     }
 
-    /// Resolves when the set is told to stop.
+    /// Resolves when the set is stopped.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }
 
-    /// The token that is cancelled when the set is told to stop.
+    /// The token that is cancelled when the set is stopped.
     pub fn token(&self) -> &CancellationToken {
         &self.stop
     }

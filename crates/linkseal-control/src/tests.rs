@@ -94,7 +94,7 @@ impl Bench {
         let settings = CaSettings {
             directory: CA.to_owned(),
             contact: Vec::new(),
-            ca_file: None,
+            trust: Vec::new(),
             eab: None,
             profile: None,
         };

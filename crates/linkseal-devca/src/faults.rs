@@ -121,7 +121,7 @@ struct Ari {
 }
 
 struct Counted {
-    /// `None`: for ever.
+    /// Without one, indefinitely.
     left: Option<u32>,
     refusal: Refusal,
 }
@@ -212,7 +212,7 @@ impl Faults {
         );
     }
 
-    /// Refuses newOrder for one name, so many times. `None`: until [`Faults::allow_name`].
+    /// Refuses newOrder for one name, a number of times or until [`Faults::allow_name`].
     pub fn refuse_name(&self, name: &str, times: Option<u32>, refusal: Refusal) {
         self.lock()
             .refused_names
@@ -261,12 +261,12 @@ impl Faults {
         self.lock().validation_delay = delay;
     }
 
-    /// Lets validations of these names stay in `processing` for ever; an empty list: of none.
+    /// Lets validations of these names stay in `processing`; an empty list ends that.
     pub fn set_stuck_validations(&self, names: &[&str]) {
         self.lock().stuck = Stuck::Names(names.iter().map(|n| (*n).to_owned()).collect());
     }
 
-    /// Lets every validation stay in `processing` for ever, or none.
+    /// Lets every validation stay in `processing`, or none.
     pub fn set_all_validations_stuck(&self, stuck: bool) {
         self.lock().stuck = if stuck { Stuck::All } else { Stuck::None };
     }

@@ -144,7 +144,7 @@ impl DevCaConfig {
 }
 
 impl DevCa {
-    /// Makes the keys, binds the listener and serves until `tasks` is told to stop.
+    /// Makes the keys, binds the listener and serves until `tasks` is stopped.
     pub async fn start(config: DevCaConfig, tasks: &Tasks) -> io::Result<Self> {
         if !config.listen.ip().is_loopback() {
             let text = format!(

@@ -236,7 +236,7 @@ enum Signer {
     Account(String),
 }
 
-/// RFC 8555 §6.2 to §6.5. The nonce is looked at last, so that only a signature that verifies uses one up.
+/// RFC 8555 §6.2 to §6.5. The nonce is checked last, so that only a signature that verifies uses one up.
 fn authenticate(core: &Core, endpoint: Endpoint, path: &str, jws: &Jws) -> Result<Signer, Problem> {
     let header = jws.header()?;
     let (signer, key) = match (header.jwk.clone(), &header.kid) {

@@ -40,7 +40,7 @@ pub(super) fn acceptor(certificate: ListenerCertificate) -> io::Result<TlsAccept
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Accepts until the tasks are told to stop.
+/// Accepts until the tasks are stopped.
 pub(super) async fn serve(core: Arc<Core>, listener: TcpListener, acceptor: TlsAcceptor, tasks: Tasks) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {

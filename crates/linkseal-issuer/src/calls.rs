@@ -90,7 +90,7 @@ impl Calls {
         })
     }
 
-    /// Tells the CA that a challenge can be looked at (RFC 8555 §7.5.1).
+    /// Tells the CA that a challenge is ready for validation (RFC 8555 §7.5.1).
     pub(super) async fn respond(&self, account: &Registered, challenge_url: &str) -> Result<(), CallError> {
         self.post(account, challenge_url, b"{}").await.map(drop)
     }

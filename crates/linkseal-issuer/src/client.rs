@@ -1,5 +1,5 @@
-//! What the issuer asks of a CA, as a trait: the order driver knows only this, so that it can be
-//! tested with a scripted CA, and so that the library behind it can be changed.
+//! The calls to a CA as a trait, so that the order driver can be tested with a scripted CA and the library
+//! behind it can change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use super::renewal::RenewalInfo;
 /// its nonce.
 #[async_trait]
 pub(super) trait AcmeClient: Send + Sync {
-    /// What the CA offers.
+    /// The CA's directory.
     async fn directory(&self) -> Result<Arc<Directory>, CallError>;
 
     /// Places an order; returns its URL with it.
     async fn new_order(&self, order: &NewOrder<'_>) -> Result<(String, Order), CallError>;
 
-    /// How an order stands.
+    /// Fetches an order.
     async fn order(&self, url: &str) -> Result<Fetched<Order>, CallError>;
 
-    /// How an authorization stands, with the CA's words about its challenges.
+    /// Fetches an authorization, with the errors of its challenges.
     async fn authorization(&self, url: &str) -> Result<Fetched<Authorization>, CallError>;
 
-    /// Tells the CA that a challenge can be looked at.
+    /// Tells the CA that a challenge is ready for validation.
     async fn respond(&self, challenge_url: &str) -> Result<(), CallError>;
 
     /// Sends the CSR (DER) of an order that is ready.
@@ -37,10 +37,10 @@ pub(super) trait AcmeClient: Send + Sync {
     /// The certificate chain as PEM.
     async fn certificate(&self, url: &str) -> Result<String, CallError>;
 
-    /// The renewal information of a certificate. `None`: the CA offers none for it.
+    /// The renewal information of a certificate, if the CA offers any.
     async fn renewal_info(&self, ari_id: &str) -> Result<Option<RenewalInfo>, CallError>;
 
-    /// The present time at the CA, by its last answer. `None`: it has not said.
+    /// The CA's current time, by the `Date` of its last answer.
     fn now(&self) -> Option<Timestamp> {
         None
     }
@@ -49,17 +49,16 @@ pub(super) trait AcmeClient: Send + Sync {
     async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<(), CallError>;
 }
 
-/// What the directory says (RFC 8555 §7.1.1).
+/// The directory (RFC 8555 §7.1.1).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Directory {
     pub(super) new_nonce: String,
     pub(super) new_account: String,
     pub(super) new_order: String,
-    /// `None`: the CA revokes nothing.
     #[serde(default)]
     pub(super) revoke_cert: Option<String>,
-    /// Where renewal information is (RFC 9773). `None`: the CA offers none.
+    /// RFC 9773.
     #[serde(default)]
     pub(super) renewal_info: Option<String>,
     #[serde(default)]
@@ -70,7 +69,7 @@ pub(super) struct Directory {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Meta {
-    /// The names by which CAA records mean this CA (RFC 8659 §4.2). Empty: it does not say.
+    /// Its issuer domain names in CAA records (RFC 8659 §4.2).
     pub(super) caa_identities: Vec<String>,
     /// The profiles offered, with a description of each.
     pub(super) profiles: BTreeMap<String, serde_json::Value>,
@@ -82,9 +81,8 @@ pub(super) struct Meta {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NewOrder<'a> {
     pub(super) name: &'a str,
-    /// `None`: the CA's default profile.
     pub(super) profile: Option<&'a str>,
-    /// ARI id of the certificate this one replaces. `None`: it replaces none.
+    /// ARI id of the certificate this one replaces.
     pub(super) replaces: Option<&'a str>,
 }
 
@@ -92,7 +90,6 @@ pub(super) struct NewOrder<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Fetched<T> {
     pub(super) value: T,
-    /// `None`: it did not say.
     pub(super) retry_after: Option<Timestamp>,
 }
 
@@ -102,15 +99,14 @@ pub(super) struct Order {
     pub(super) status: OrderStatus,
     pub(super) authorizations: Vec<String>,
     pub(super) finalize: String,
-    /// `None`: not issued yet.
     #[serde(default)]
     pub(super) certificate: Option<String>,
-    /// Why it is invalid. `None`: it is not, or the authorizations tell.
+    /// Why it is invalid, unless its authorizations say why.
     #[serde(default)]
     pub(super) error: Option<Problem>,
 }
 
-/// How an order stands (RFC 8555 §7.1.6).
+/// RFC 8555 §7.1.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum OrderStatus {
@@ -129,13 +125,13 @@ pub(super) struct Authorization {
     pub(super) challenges: Vec<Challenge>,
 }
 
-/// How an authorization stands (RFC 8555 §7.1.6).
+/// RFC 8555 §7.1.6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum AuthorizationStatus {
     Pending,
     Valid,
-    /// Invalid, or whatever else makes it useless: expired, deactivated, revoked.
+    /// Invalid, expired, deactivated or revoked.
     #[serde(other)]
     Invalid,
 }
@@ -148,21 +144,21 @@ pub(super) struct Challenge {
     pub(super) url: String,
     #[serde(default)]
     pub(super) status: ChallengeStatus,
-    /// What the CA found. `None`: nothing wrong so far.
+    /// What the CA found wrong.
     #[serde(default)]
     pub(super) error: Option<Problem>,
 }
 
-/// How a challenge stands (RFC 8555 §7.1.6).
+/// RFC 8555 §7.1.6.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ChallengeStatus {
-    /// It waits for the word that it can be looked at.
+    /// It waits for the client's response.
     #[default]
     Pending,
     Valid,
     Invalid,
-    /// The CA is looking.
+    /// The CA is validating.
     #[serde(other)]
     Processing,
 }

@@ -13,7 +13,7 @@ pub(super) fn generate_key() -> Result<Zeroizing<Vec<u8>>, CallError> {
 }
 
 /// The request (DER) for one name. It has no common name: that holds 64 characters at most, and
-/// clients have looked at the alternative names only for years (RFC 6125 §6.4.4).
+/// clients have ignored the common name for years (RFC 6125 §6.4.4).
 pub(super) fn request(name: &str, key_pkcs8: &[u8]) -> Result<Vec<u8>, CallError> {
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key_pkcs8), &PKCS_ECDSA_P256_SHA256)
         .map_err(ours)?;

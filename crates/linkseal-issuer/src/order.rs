@@ -1,8 +1,8 @@
-//! One order for one name, from wherever it stands to the certificate.
+//! Drives one order for one name from its current step to the certificate.
 //!
-//! What cannot be repeated is written down before it is done, so that a node that dies loses no
-//! order: the key before newOrder is sent, the order's URL as soon as it is known, the step before
-//! the CSR goes out. Between the CA's answer to newOrder and our note of it a crash costs one order.
+//! What cannot be repeated is stored before it is done, so that a crash loses no order: the key before
+//! newOrder is sent, the order's URL as soon as it is known, the step before the CSR is sent. Only a crash
+//! between the CA's answer to newOrder and storing it costs an order.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,20 +24,19 @@ use super::job::{IssueError, Job, Progress, Spent};
 use super::poll::{self, POLL_FIRST, PollError};
 use super::problem::{CallError, Problem};
 
-/// How long a CA may take to look at a challenge: it tries from several places, some slow.
+/// How long a CA may take to validate: it connects from several places, some of them slow.
 const VALIDATION_TIME: Duration = Duration::from_secs(90);
 /// How long a CA may take to sign.
 const PROCESSING_TIME: Duration = Duration::from_secs(120);
-/// Longest time one attempt may take in all, however slowly the CA answers: less than
-/// [`linkseal_domain::ssl::ORDER_ABANDONED_AFTER`], when another node takes the order up.
+/// Longest time of one attempt, however slowly the CA answers: less than
+/// [`linkseal_domain::ssl::ORDER_ABANDONED_AFTER`], when another node resumes the order.
 pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
-/// An order older than that is not taken up any more: its authorizations may have run out.
+/// An older order is not resumed: its authorizations may have expired.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
-/// Once a certificate looked expired here, no order is placed while the clock is further ahead of the
-/// CA's than that.
+/// After a certificate looked expired here, no order is placed while our clock is further ahead of the CA's.
 const CLOCK_AHEAD: Duration = Duration::from_secs(86_400);
-/// How far in the future a certificate's begin may lie: clocks differ a little.
+/// How far in the future notBefore may be: clocks differ a little.
 const NOT_YET: Duration = Duration::from_secs(300);
 
 /// What one order works with.
@@ -48,10 +47,9 @@ pub(super) struct Driver<'a> {
     pub(super) clock: &'a Clock,
     /// The directory URL of the CA.
     pub(super) ca: &'a str,
-    /// `None`: the CA's default profile.
     pub(super) profile: Option<&'a str>,
     pub(super) job: &'a Job,
-    /// Whether the last certificate obtained looked expired by the clock here.
+    /// Whether the last certificate looked expired by our clock.
     pub(super) looked_expired: &'a AtomicBool,
     pub(super) progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
@@ -90,7 +88,7 @@ impl Driver<'_> {
         poll::with_retries(self.clock, call).await
     }
 
-    /// Takes up the order of the name, or places one, and sees it through, within [`ORDER_TIME`].
+    /// Resumes the name's order or places one, and completes it within [`ORDER_TIME`].
     pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
         let left = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
         let second_time = left.as_ref().is_some_and(|r| r.url.is_some());
@@ -100,7 +98,7 @@ impl Driver<'_> {
             () = self.clock.sleep(ORDER_TIME) => Err(self.stuck()),
         };
         match result {
-            // An order that got stuck twice will not come round; a new one may.
+            // An order that got stuck twice stays stuck; a new one may not.
             Err(IssueError::Failed { failure, .. }) if second_time && failure.kind == FailureKind::Stuck => {
                 Err(self.ended(failure))
             }
@@ -122,19 +120,19 @@ impl Driver<'_> {
         self.see_through(record, &url, order).await
     }
 
-    /// The order that an earlier run left, unless it is of no use.
+    /// The order of an earlier attempt, unless it is of no use.
     async fn take_up(&self, record: OrderRecord) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
         let Some(url) = record.url.clone() else { return Ok(None) };
         if self.clock.now() >= record.created + TAKE_UP_WITHIN {
             return Ok(None);
         }
         match self.with_retries(|| self.client.order(&url)).await {
-            // It failed while we were away: the CA has counted that, and says why.
+            // It failed meanwhile: the CA counted that, and says why.
             Ok(order) if order.value.status == OrderStatus::Invalid => {
                 Err(self.ended(self.why_invalid(&order.value).await))
             }
             Ok(order) => {
-                debug!(name = %self.job.name, url, status = ?order.value.status, "order taken up");
+                debug!(name = %self.job.name, url, status = ?order.value.status, "order resumed");
                 Ok(Some((record, url, order.value)))
             }
             Err(e) if e.is_gone() => Ok(None),
@@ -189,10 +187,10 @@ impl Driver<'_> {
         };
         match self.client.new_order(&order).await {
             Err(e) if replaces.is_some() && may_concern_replaces(&e) => {
-                warn!(name = %self.job.name, error = %e, "the CA does not take the order as a replacement; ordering without");
+                warn!(name = %self.job.name, error = %e, "the CA refuses the order as a replacement; ordering without `replaces`");
                 Err(IssueError::NotAsReplacement)
             }
-            // It never got to the CA.
+            // It never reached the CA.
             Err(e @ (CallError::Ours(_) | CallError::Here(..))) => Err(self.failed_before_order(e)),
             other => other.map_err(|e| self.ended(e.into_failure(Some(&self.job.name), self.clock.now()))),
         }
@@ -248,7 +246,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Tells the CA to look at the HTTP-01 challenge, which every node answers by itself.
+    /// Responds to the HTTP-01 challenge; every node can answer the CA's request.
     async fn answer(&self, authorization: Authorization, url: &str) -> Result<Authorization, IssueError> {
         let Some(challenge) = authorization.challenges.iter().find(|c| c.kind == "http-01") else {
             let detail = "the CA offers no http-01 challenge for this name";
@@ -257,8 +255,8 @@ impl Driver<'_> {
         if challenge.status == ChallengeStatus::Pending
             && let Err(refusal) = self.with_retries(|| self.client.respond(&challenge.url)).await
         {
-            // An answer to this very call may have been lost: then the challenge has moved on,
-            // and the CA refuses to be told twice.
+            // The answer to this call may have been lost: then the challenge has moved on, and the CA
+            // refuses a second response.
             let now = self
                 .with_retries(|| self.client.authorization(url))
                 .await
@@ -278,7 +276,7 @@ impl Driver<'_> {
     async fn finalize(&self, order: &Order, key: &[u8]) -> Result<(), IssueError> {
         let csr = csr::request(self.job.name.as_str(), key).map_err(|e| self.failed(e))?;
         match self.with_retries(|| self.client.finalize(&order.finalize, &csr)).await {
-            // The CA has the CSR from a call whose answer was lost, or is not quite there yet.
+            // The CA has the CSR from a call whose answer was lost, or is not ready yet.
             Err(e) if e.is("orderNotReady") => Ok(()),
             other => other.map_err(|e| self.failed(e)),
         }
@@ -328,8 +326,8 @@ impl Driver<'_> {
         })
     }
 
-    /// A certificate that does not hold now: by the CA's own time, either the clock here is wrong or
-    /// the CA is.
+    /// Checks that the certificate is valid now. If not, the CA's time shows whether our clock or the CA is
+    /// wrong.
     fn check_validity(&self, leaf: &Leaf, used_up: impl Fn(Failure) -> IssueError) -> Result<(), IssueError> {
         let now = self.clock.now();
         let said = self.client.now();

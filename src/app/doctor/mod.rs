@@ -1,5 +1,5 @@
 //! `linkseal doctor`: whether an edge with this configuration can do its work on this machine. All of
-//! it is looked at at once, each for a bounded time; nothing is changed, ordered or delivered.
+//! the checks run concurrently, each for a bounded time; nothing is changed, ordered or delivered.
 
 mod names;
 mod peers;

@@ -28,7 +28,7 @@ pub(super) enum Command {
         /// Whose links are served there. Without: the domain's own name.
         #[arg(long)]
         tenant: Option<String>,
-        /// The domain in the sender's address, whose SPF, DKIM and DMARC are looked at too.
+        /// The domain in the sender's address, whose SPF, DKIM and DMARC are checked too.
         #[arg(long)]
         sending_domain: Option<DomainName>,
     },
@@ -54,7 +54,7 @@ pub(super) enum Command {
     },
     /// Check a domain's DNS now, and have its certificate issued when it is right. Exits with 2
     /// when it is not right for HTTPS yet, and tells which record to change. Records for mail and
-    /// those asked for with the domain are told too, but nothing waits for them.
+    /// mail records are reported too, but not waited for.
     Verify {
         /// Its name.
         #[arg(required_unless_present = "all")]

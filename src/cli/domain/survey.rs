@@ -9,7 +9,7 @@ use super::answers::{Domain, Page, Report, describe, read};
 use crate::cli::Failure;
 use crate::cli::admin_client::{AdminClient, query_value};
 
-/// Domains looked at at once: a quarter of what the edge looks at, which has its own to see to.
+/// Concurrent checks: a quarter of the edge's own limit.
 const CONCURRENT: usize = 16;
 /// Domains on a page.
 const PAGE: usize = 100;
@@ -21,7 +21,7 @@ struct Counts {
     /// HTTPS works; other records are not right yet.
     https_only: usize,
     wrong: usize,
-    /// They could not be looked at.
+    /// They could not be checked.
     failed: usize,
 }
 
@@ -91,7 +91,7 @@ impl Looked {
         match &self.answer {
             Ok((_, report)) if report.is_right() => String::new(),
             Ok((_, report)) => format!("{}\n", describe(&self.name, report)),
-            Err(error) => format!("{}: could not be looked at: {error}\n\n", self.name),
+            Err(error) => format!("{}: could not be checked: {error}\n\n", self.name),
         }
     }
 
@@ -133,7 +133,7 @@ impl Counts {
             failed,
         } = self;
         format!(
-            "{} domains: {right} right, {https_only} right for HTTPS but not for all records, {wrong} wrong, {failed} not looked at\n",
+            "{} domains: {right} right, {https_only} right for HTTPS but not for all records, {wrong} wrong, {failed} not checked\n",
             self.all()
         )
     }

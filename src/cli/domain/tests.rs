@@ -204,7 +204,7 @@ async fn a_survey_tells_what_is_not_right_and_counts() {
     let text = told.concat();
     assert!(!text.contains("a.example:"), "{text}");
     assert!(text.contains("CNAME c.example: Add it."), "{text}");
-    let last = "3 domains: 1 right, 0 right for HTTPS but not for all records, 2 wrong, 0 not looked at\n";
+    let last = "3 domains: 1 right, 0 right for HTTPS but not for all records, 2 wrong, 0 not checked\n";
     assert!(text.ends_with(last), "{text}");
 
     let mut told = Vec::new();

@@ -1,4 +1,4 @@
-//! `linkseal domain verify NAME`: looks at DNS, and waits for the certificate where it is told to.
+//! `linkseal domain verify NAME`: checks DNS, and with `--wait` waits for the certificate.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub(super) async fn verify(
             }
             return if done { Ok(()) } else { Err(Failure::NotYet) };
         }
-        // While waiting, what changed is told once, and not on stdout: the outcome goes there.
+        // While waiting, each change is reported once on stderr; stdout gets the result.
         let now = told_of(name, &report);
         if now != told {
             eprint!("{now}");

@@ -152,7 +152,7 @@ fn failing_and_departed_customers_are_told_from_expired_ones() {
     );
     assert!(outcome.failed_validations > 0);
     assert_eq!(outcome.first + outcome.never_issued + outcome.still_waiting, 200);
-    // Given up after a month of failures, not tried for ever.
+    // Given up after a month of failures.
     assert!(outcome.failed_validations < outcome.never_issued * 45, "{outcome:?}");
 }
 

@@ -48,7 +48,7 @@ async fn an_order_meets(endpoint: Endpoint, flood: Flood) {
             Err(other) => panic!("{what}: {other:?}"),
         }
     };
-    // An order is looked at until its time is up, so time goes by fast.
+    // An order is polled until its deadline, so time goes by fast.
     let time = async {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
