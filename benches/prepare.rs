@@ -15,8 +15,9 @@ use linkseal_base::clock::Clock;
 use linkseal_domain::cert::sealed::{Sealer, write_private};
 use linkseal_domain::record::Origin;
 use linkseal_domain::{DomainName, DomainRecord};
+use linkseal_store::prelude::*;
 use linkseal_store::sqlite::SqliteStore;
-use linkseal_store::{Creation, Store, StoreError};
+use linkseal_store::{Creation, StoreError};
 
 /// Concurrent registrations: as many as the store commits in one transaction.
 const CONCURRENT: usize = 256;

@@ -1,5 +1,16 @@
 //! What a name's DNS says, and what its owner has to change.
 //!
+//! | module | holds |
+//! |---|---|
+//! | `lookup`, `query` | the questions and answers, and one check's memo and deadline |
+//! | `resolver` | the real lookup: transport, messages, a zone's own servers |
+//! | `check` | where a name points: CNAME chain, addresses, CDNs |
+//! | `caa` | whether CAA lets a CA issue |
+//! | `report`, `record_report`, `requested`, `near_miss` | the report, record by record, with hints |
+//! | `mail` | SPF, DKIM and DMARC |
+//! | `providers` | where the zone is hosted, and where to click there |
+//! | `proof` | TXT records that prove ownership |
+//!
 //! [`Checker::https`] decides before every order whether the name points here and the CA may issue;
 //! [`Checker::report`] explains everything that is asked of a domain, for the admin API and the
 //! people behind it. Both see DNS through [`Lookup`] only.

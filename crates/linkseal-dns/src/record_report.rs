@@ -35,7 +35,7 @@ pub enum RecordStatus {
     Extra,
     /// The servers gave no usable answer.
     Error,
-    /// Not looked at, or not possible from here now.
+    /// Not checked, or not possible at the moment.
     NotChecked,
 }
 
@@ -63,7 +63,7 @@ pub enum Purpose {
     Domain,
 }
 
-/// One record of a report (contract, section 7).
+/// One record of a report (docs/specification.md §7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct RecordReport {
     /// Its type, such as `CNAME`.
@@ -212,7 +212,7 @@ impl RecordReport {
     }
 }
 
-/// The sentence about servers that fail (messages.md, `dns_error`).
+/// The sentence about servers that fail for [`DnsVerdict::Error`](linkseal_domain::dns::DnsVerdict).
 pub(crate) fn servers_fail(zone: &str, error: &str) -> Text {
     Text::new(
         format!("The DNS servers of {zone} fail ({error}). Contact your DNS provider."),

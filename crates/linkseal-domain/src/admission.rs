@@ -1,4 +1,4 @@
-//! Which names may have a certificate, and who is asked.
+//! Which names may have a certificate, and who decides.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,12 +15,11 @@ pub enum Admitted {
     Yes(Arc<Entry>),
     /// It may not.
     No,
-    /// The endpoint that must be asked does not answer.
+    /// The permission endpoint does not answer.
     Unreachable,
 }
 
-/// Whose question it is: the network of the client that sent the name. What a question may cost is
-/// counted by it.
+/// The network of the client that sent a name; the cost of admission is limited per network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientNetwork(IpAddr);
 
@@ -36,9 +35,9 @@ impl ClientNetwork {
     }
 }
 
-/// Who answers when the registry does not know a name.
+/// Decides about names that the registry does not know.
 #[async_trait]
 pub trait Admission: Send + Sync + 'static {
-    /// Asks for a name. Bounded in time and number; never leaves state for a name that is refused.
+    /// Bounded in time and number; never leaves state for a refused name.
     async fn admit(&self, name: &DomainName, asking: ClientNetwork) -> Admitted;
 }

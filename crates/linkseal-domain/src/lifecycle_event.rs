@@ -1,29 +1,28 @@
-//! What in a domain's life its platform is told of, by an event each (contract, section 6).
+//! The events in a domain's life that its platform is notified of (docs/specification.md §6).
 
 use linkseal_base::clock::Timestamp;
 
 use super::ssl::{FailureKind, Reason, SslEvent, SslStatus, State};
 
-/// A turn in a domain's life that is told of.
+/// A change in a domain's life that the platform is notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LifecycleEvent {
-    /// A certificate is held where none was.
+    /// A first certificate was obtained, or one after the previous had expired.
     Issued,
     /// The certificate was replaced in time.
     Renewed,
-    /// A certificate cannot be had: an order failed, or DNS has come to forbid the renewal. Told
-    /// when it begins, when its cause changes and when linkseal gives up: not with every attempt.
+    /// An order failed, or DNS now prevents the renewal. Reported when it begins, when its cause
+    /// changes and when linkseal gives up, not for every attempt.
     Failed,
-    /// The certificate should have been renewed, and little of its life is left. Once for each.
+    /// The certificate should have been renewed and is about to expire. Once per certificate.
     Expiring,
-    /// The certificate ran out without a successor. Once for each.
+    /// The certificate expired without a successor. Once per certificate.
     Expired,
-    /// DNS no longer points here. Told when it is noticed, and again only after it was right.
+    /// DNS no longer points here. Reported when noticed, and again only after it was right.
     Moved,
 }
 
 impl LifecycleEvent {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Issued,
         Self::Renewed,
@@ -33,7 +32,7 @@ impl LifecycleEvent {
         Self::Moved,
     ];
 
-    /// As one word.
+    /// Its spelling in event types.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Issued => "issued",
@@ -45,18 +44,18 @@ impl LifecycleEvent {
         }
     }
 
-    /// What is told of an event that led from one status to the next at `now`. `None`: nothing.
+    /// What to report when an event led from one status to the next at `now`.
     pub fn of(before: &SslStatus, event: &SslEvent, after: &SslStatus, now: Timestamp) -> Option<Self> {
         let other_cause = before.facts.cause != after.facts.cause;
         match event {
             SslEvent::Issued(_) if before.holds(now) => Some(Self::Renewed),
             SslEvent::Issued(_) => Some(Self::Issued),
-            // What its operator has to put right is no news to the platform's customers.
+            // The operator's own problems are not reported to the platform.
             SslEvent::Failed { failure, .. } if failure.kind.is_ours() && failure.kind != FailureKind::Internal => None,
-            // A replacement by hand that fails leaves all as it was; who has asked for it sees it.
+            // A failed replacement by hand changes nothing, and the operator who asked for it sees it.
             SslEvent::Failed { .. } if after.reason == Reason::Ok => None,
             SslEvent::Failed { .. } => {
-                // What was doubted, and what has come before the renewal was due, has not been told.
+                // Suppressed failures, and those before the renewal was due, have not been reported.
                 let due = before.renewal_planned().filter(|_| before.holds(now));
                 let untold = |at: Timestamp| due.is_some_and(|due| at < due);
                 let first = before.doubted || before.last_error.as_ref().is_none_or(|e| untold(e.at));
@@ -124,7 +123,7 @@ mod tests {
         SslEvent::DnsChecked(DnsVerdict::Elsewhere { found: found.into() })
     }
 
-    /// What is told, event by event.
+    /// What is reported, event by event.
     fn told(steps: impl IntoIterator<Item = (SslEvent, u32)>) -> Vec<Option<LifecycleEvent>> {
         let mut status = SslStatus::new(T0);
         let mut told = Vec::new();

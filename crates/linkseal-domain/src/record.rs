@@ -11,17 +11,17 @@ use super::ssl::{Intent, Reason, SslEvent, SslStatus, State};
 use super::stored;
 
 /// Everything that is kept about a domain. The store holds it whole; the control plane alone
-/// changes it, always through [`linkseal_store::Store::transition`].
+/// changes it, always through a transition of the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DomainRecord {
     /// The name; the key of the record.
     pub name: DomainName,
-    /// Whose links are served here; part of every link's key (contract, section 5).
+    /// Whose links are served here; part of every link's key (docs/specification.md §5).
     pub tenant: String,
     /// Earlier tenants whose links still verify.
     #[serde(default)]
     pub former_tenants: Vec<String>,
-    /// The domain in the sender's address, for SPF, DKIM and DMARC. `None`: mail records are not looked at.
+    /// The domain in the sender's address, for SPF, DKIM and DMARC. `None`: mail records are not checked.
     #[serde(default)]
     pub sending_domain: Option<DomainName>,
     /// Further DNS records this customer is asked for. Reported, never a gate for HTTPS.
@@ -178,8 +178,8 @@ impl DomainRecord {
         self.https_works() && self.ssl.holds(now)
     }
 
-    /// The same, while the certificate lives. The edge's own name is where others lead; its DNS
-    /// need not be looked at.
+    /// The same, while the certificate lives. Other names point to the edge's own
+    /// name, so its DNS need not be checked.
     pub(super) fn https_works(&self) -> bool {
         let never_looked_at = self.origin == Origin::Edge && self.dns.checked.is_none();
         let leads_here = self.dns.https || self.still_points_here || never_looked_at;

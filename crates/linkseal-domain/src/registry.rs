@@ -260,7 +260,7 @@ impl Registry {
         self.inner.domains.is_empty()
     }
 
-    /// Some of the entries, at most so many, in no order.
+    /// Up to `count` entries, in no particular order.
     pub fn some(&self, count: usize) -> Vec<Arc<Entry>> {
         self.inner.domains.iter().take(count).map(|e| Arc::clone(&e)).collect()
     }

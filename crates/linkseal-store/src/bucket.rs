@@ -10,7 +10,7 @@
 
 use linkseal_base::clock::Timestamp;
 
-use super::{BudgetAnswer, BudgetTake};
+use crate::budgets::{BudgetAnswer, BudgetTake};
 
 /// Calls that reach the store out of order, or clocks of two nodes: a time so little before the
 /// bucket's own is not a clock that was set back. In milliseconds.
@@ -86,11 +86,6 @@ pub fn take_all<E>(
     })
 }
 
-/// The name under which the turns for a bucket are kept, of the line that its taker stands in.
-pub(crate) fn line_key(take: &BudgetTake) -> String {
-    format!("{}/{}", if take.small_tenant { "short_line" } else { "line" }, take.key)
-}
-
 /// What came of taking from one bucket.
 enum Taking {
     Taken,
@@ -136,7 +131,7 @@ impl Bucket {
         mut load: impl FnMut(&str) -> Result<Option<Level>, E>,
         now: Timestamp,
     ) -> Result<Self, E> {
-        let key = line_key(take);
+        let key = take.queue_key();
         let none = Level { tokens: 0.0, at: now };
         let stored = load(&key)?.unwrap_or(none);
         let mut line = Self {
@@ -217,7 +212,7 @@ impl Bucket {
         Taking::Taken
     }
 
-    /// How long so many tokens take to come, in milliseconds, rounded up.
+    /// How long this many tokens take to refill, in milliseconds, rounded up.
     fn ms_for(&self, tokens: f64) -> i64 {
         (tokens * self.ms_per_token).ceil() as i64
     }

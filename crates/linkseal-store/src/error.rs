@@ -59,7 +59,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The kind, as one word: what is alike in the log is told once.
+    /// The kind as a word, by which repeated log lines are suppressed.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Exists => "exists",

@@ -50,7 +50,7 @@ impl Metrics {
             ),
             bytes: gauge(
                 "linkseal_store_bytes",
-                "Size of the store's file and its write-ahead log, in bytes; looked at every half minute",
+                "Size of the store's file and its write-ahead log, in bytes; read every half minute",
                 0,
             ),
             backed_up: gauge(

@@ -1,8 +1,7 @@
 //! Which domains to list, and the range of names a query comes down to in every store.
 
 use linkseal_domain::DomainName;
-
-use super::{Reason, State};
+use linkseal_domain::ssl::{Reason, State};
 
 /// Sorts before every character that a name can hold: `name!` is right after `name`.
 const BEFORE_ALL: char = '!';
@@ -22,7 +21,7 @@ pub struct DomainQuery {
     pub prefix: Option<String>,
     /// Only names after this one. `None`: from the first.
     pub after: Option<DomainName>,
-    /// At most so many.
+    /// The page size.
     pub limit: usize,
 }
 

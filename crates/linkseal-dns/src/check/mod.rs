@@ -29,7 +29,7 @@ use crate::mail::dmarc::DmarcWanted;
 use crate::metrics::Metrics;
 use crate::query::{Queries, QueryMemo};
 
-/// The time one check has in all (contract, section 7).
+/// The time one check has in all (docs/specification.md §7).
 pub const CHECK_TIME: Duration = Duration::from_secs(10);
 /// Sockets that a check has open at most: questions for A, AAAA and CAA side by side, or for the
 /// addresses of a zone's three servers.
@@ -42,11 +42,11 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 pub struct CheckerSettings {
     /// Where names have to lead.
     pub target: Target,
-    /// The name that a sending domain's SPF record must include. `None`: SPF is not looked at.
+    /// The name that a sending domain's SPF record must include. `None`: SPF is not checked.
     pub spf_include: Option<String>,
     /// The DKIM keys asked for.
     pub dkim: Vec<Dkim>,
-    /// The DMARC policy asked for. `None`: DMARC is not looked at.
+    /// The DMARC policy asked for. `None`: DMARC is not checked.
     pub dmarc: Option<DmarcWanted>,
 }
 
@@ -69,7 +69,7 @@ pub struct Finding {
     pub verdict: DnsVerdict,
     /// The CNAMEs from the name on, up to the edge's name if it is met.
     pub chain: Vec<Alias>,
-    /// IPv4 addresses at the chain's end; not looked at when the chain meets the edge's name.
+    /// IPv4 addresses at the chain's end; not asked for when the chain meets the edge's name.
     pub a: Vec<Ipv4Addr>,
     /// IPv6 addresses, likewise.
     pub aaaa: Vec<Ipv6Addr>,

@@ -28,21 +28,21 @@ use crate::record_report::{self, Purpose, RecordReport, RecordStatus};
 use crate::requested;
 use linkseal_domain::Text;
 
-/// How many records of one report are looked at at a time.
+/// How many records of one report are checked at once.
 const AT_ONCE: usize = 8;
 /// Sockets that a report has open at most: two questions for each record, for HTTPS and for the provider.
 pub const SOCKETS_OF_REPORT: usize = 2 * (AT_ONCE + 2);
-/// How many of a domain's own records are looked at; the others are listed as not checked.
+/// How many of a domain's own records are checked; the others are listed as not checked.
 const MAX_REQUESTED: usize = 50;
 
-/// What a domain's DNS holds and should hold (contract, section 7, `GET …/dns`).
+/// What a domain's DNS holds and should hold (docs/specification.md §7, `GET …/dns`).
 #[derive(Clone, Debug, Serialize)]
 pub struct DnsReport {
     /// Whether the name points here, so that HTTPS can work.
     pub https: bool,
     /// Whether everything that is asked for is published.
     pub verified: bool,
-    /// When it was looked at.
+    /// When DNS was checked.
     pub checked: Timestamp,
     /// Every record asked for, and those that have to go.
     pub records: Vec<RecordReport>,
@@ -155,7 +155,7 @@ impl Checker {
         requests
     }
 
-    /// One record, looked at behind the caches too when what they hold is wrong.
+    /// One record; if the resolvers' answer is wrong, the zone's own servers are asked too.
     async fn request(&self, queries: &Queries<'_>, request: &Request<'_>) -> RecordReport {
         let cached = request.check(queries).await;
         match cached.verdict {
@@ -467,9 +467,9 @@ impl Request<'_> {
 /// for a record that is not there. Told by a label that no one has.
 async fn wildcard(queries: &Queries<'_>, name: &DomainName, finding: &Finding) -> Option<Text> {
     let (_, parent) = name.as_str().split_once('.')?;
-    let nobody = format!("x{}.{parent}", hex::encode(random::bytes::<8>()));
+    let unused = format!("x{}.{parent}", hex::encode(random::bytes::<8>()));
     let kind = if finding.chain.is_empty() { Kind::A } else { Kind::Cname };
-    let answer = queries.get(&nobody, kind).await.ok()?;
+    let answer = queries.get(&unused, kind).await.ok()?;
     let found: Vec<String> = answer.records.iter().map(|r| r.data.to_string()).collect();
     found.iter().any(|f| finding.found().contains(f)).then(|| {
         Text::new(

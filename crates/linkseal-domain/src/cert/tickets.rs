@@ -24,8 +24,8 @@ const ID_LEN: usize = 8;
 const HEADER: usize = ID_LEN + NONCE_LEN;
 /// Length of AES-GCM's tag.
 const TAG_LEN: usize = 16;
-/// What clients are told about a ticket's life, in seconds: 12 hours, for most opens of a mail come
-/// within half a day. The true end is that of the key.
+/// The lifetime hint for clients, in seconds: most opens of a mail come within half a day. The key's
+/// own lifetime decides.
 const LIFETIME_HINT_SECS: u32 = 12 * 3600;
 /// More than rustls ever puts in a ticket for this edge (a name of 253 bytes, a secret of 48, no
 /// client certificate); what is longer is junk and not worth a decryption.

@@ -30,7 +30,7 @@ const ENTRY: usize = 160;
 const KEPT: Duration = Duration::from_secs(60);
 /// How long a request waits for a look-up. The store reads a row in well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Requests that may wait at once; those beyond are told to come again. Each holds some KiB.
+/// Requests that may wait at once, some KiB each; more get a 503 with Retry-After.
 const WAITING: usize = 1_024;
 
 /// Where a stored redirect leads.
@@ -102,12 +102,12 @@ struct Inner {
     waiting: Semaphore,
     /// Counts changes: an answer that was read before one must not be kept after it.
     changes: AtomicU64,
-    /// Held while an answer is kept and while a change is noted, never while anybody waits.
+    /// Held while an answer is cached and while a change is recorded, never across an await.
     keeping: Mutex<()>,
 }
 
 impl RedirectCache {
-    /// A cache of at most so many bytes, about; at most `at_once` look-ups are handed to the
+    /// A cache of about `bytes` bytes; at most `at_once` lookups are handed to the
     /// receiver at a time, in the order in which they were asked for.
     pub fn new(bytes: u64, at_once: usize) -> (Self, mpsc::Receiver<Lookup>) {
         let (lookups, receiver) = mpsc::channel(at_once);
@@ -176,8 +176,8 @@ impl RedirectCache {
         self.inner.known.invalidate_all();
     }
 
-    /// Joins the look-up under way, or begins one, once it is its slot: those who came before are
-    /// handed over first. `None`: the control plane is gone.
+    /// Joins the lookup under way or begins one, in the order of requests.
+    /// `None`: the control plane is gone.
     async fn flight(&self, domain: &str, slug: &str) -> Option<Shared<oneshot::Receiver<Found>>> {
         let key: Box<str> = format!("{domain}/{slug}").into();
         if let Some(flight) = self.inner.flights.get(&key) {
@@ -210,8 +210,8 @@ impl Inner {
     }
 }
 
-/// A request for what is stored, for the control plane. Dropped unanswered, those who wait are told
-/// to come again, and the next one asks again.
+/// A request for what is stored, for the control plane. If it is dropped unanswered, the
+/// waiting requests fail and the next request asks again.
 pub struct Lookup {
     key: Box<str>,
     /// How many changes there were when it was asked.
@@ -231,7 +231,7 @@ impl Lookup {
         self.key.split_once('/').map_or("", |(_, slug)| slug)
     }
 
-    /// Answers everybody who waits, and keeps the answer unless there was a change meanwhile.
+    /// Answers all waiting requests, and caches the answer unless something changed meanwhile.
     pub fn answer(mut self, targets: SlugTargets) {
         {
             let _keeping = self.inner.keep();
@@ -242,7 +242,6 @@ impl Lookup {
             }
         }
         if let Some(reply) = self.reply.take() {
-            // Who has given up is not told.
             drop(reply.send(targets.own.or(targets.common)));
         }
     }

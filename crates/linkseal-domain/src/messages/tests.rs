@@ -237,7 +237,7 @@ fn a_missed_preflight_is_told_with_the_failure_that_follows_and_no_longer_after_
         error: record.ssl.last_error.clone().unwrap(),
         retry_after: None,
     };
-    // As an order goes: looked at, tried from here, queued, made, and refused by the CA.
+    // The course of an order: checked, preflighted, queued, started, and rejected by the CA.
     for event in [
         SslEvent::DnsChecked(crate::dns::DnsVerdict::Right),
         SslEvent::Preflight(missed),

@@ -58,8 +58,8 @@ impl SslStatus {
         }
     }
 
-    /// A certificate that is held, that points here and is not to be renewed yet, wants nothing: a time
-    /// that was set for another look or attempt is past, and the next order plans anew.
+    /// Clears the plan of a live certificate whose name points here and whose renewal is not due: the
+    /// attempt that was planned has become pointless.
     pub(super) fn wants_nothing(&mut self, now: Timestamp) {
         if !self.reason.is_in_progress() && !self.renewal_is_due(now) {
             self.facts.cause = None;

@@ -184,7 +184,7 @@ impl SslStatus {
         } else {
             self.facts.cause = Some(cause);
             self.reason = cause.reason();
-            // When a CA that is down can be used again, nobody knows.
+            // When a CA that is down will be usable again is unknown.
             self.eta = self.next_attempt.filter(|_| cause == FailureKind::AccountLimit);
         }
     }

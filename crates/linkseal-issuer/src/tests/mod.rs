@@ -16,7 +16,8 @@ use linkseal_domain::DomainName;
 use linkseal_domain::cert::certificate::{Certificate, chain_from_pem};
 use linkseal_domain::cert::sealed::{KEY_LEN, Sealer};
 use linkseal_domain::ssl::{Failure, FailureKind};
-use linkseal_store::{Fence, OrderRecord, OrderStep, SharedStore, Store as _};
+use linkseal_store::prelude::*;
+use linkseal_store::{Fence, OrderRecord, OrderStep, SharedStore};
 use prometheus::Registry;
 use zeroize::Zeroizing;
 

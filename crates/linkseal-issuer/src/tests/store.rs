@@ -11,8 +11,9 @@ use linkseal_domain::links::Kill;
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_link::Slug;
 use linkseal_store::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
-    OrderRecord, OutboxEvent, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
+    AuditEntry, BudgetAnswer, BudgetStore, BudgetTake, CaAccount, CaStore, CaTrouble, Change, Count, Creation,
+    DomainQuery, DomainStore, Fence, Freeze, HistoryStore, LeaseStore, LinkStore, OrderRecord, OrderStore, OutboxEvent,
+    OutboxStore, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, StoredCertificate, StoredKill,
     StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
 
@@ -33,41 +34,7 @@ fn unused<T>() -> Result<T, StoreError> {
 }
 
 #[async_trait]
-impl Store for MemoryStore {
-    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError> {
-        if fence != FENCE {
-            return Err(StoreError::Fenced);
-        }
-        self.written.lock().unwrap().push(order.clone());
-        self.orders.lock().unwrap().insert(order.name.clone(), order.clone());
-        Ok(())
-    }
-    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
-        Ok(self.orders.lock().unwrap().get(name).cloned())
-    }
-    async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.secrets.lock().unwrap().get(name).cloned())
-    }
-    async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        Ok(self
-            .secrets
-            .lock()
-            .unwrap()
-            .entry(name.to_owned())
-            .or_insert_with(|| sealed.to_vec())
-            .clone())
-    }
-    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
-        Ok(self.accounts.lock().unwrap().get(directory).cloned())
-    }
-    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
-        self.accounts
-            .lock()
-            .unwrap()
-            .insert(account.directory.clone(), account.clone());
-        Ok(())
-    }
-
+impl DomainStore for MemoryStore {
     async fn create(&self, _: Creation) -> Result<DomainRecord, StoreError> {
         unused()
     }
@@ -77,17 +44,14 @@ impl Store for MemoryStore {
     async fn transition(&self, _: Transition) -> Result<DomainRecord, StoreError> {
         unused()
     }
-    fn unreadable(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-    async fn prune_audit(&self, _: Timestamp, _: u64) -> Result<u64, StoreError> {
-        unused()
-    }
     async fn purge(&self, _: &DomainName, _: Option<u64>, _: AuditEntry) -> Result<u64, StoreError> {
         unused()
     }
     async fn purge_unreadable(&self, _: &str, _: AuditEntry) -> Result<(), StoreError> {
         unused()
+    }
+    fn unreadable(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
     async fn list(&self, _: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
         unused()
@@ -101,24 +65,44 @@ impl Store for MemoryStore {
     async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         unused()
     }
-    async fn outbox(&self, _: usize) -> Result<Vec<OutboxEvent>, StoreError> {
-        unused()
-    }
-    async fn ack_outbox(&self, _: &[u64]) -> Result<(), StoreError> {
-        unused()
-    }
     async fn certificate(&self, _: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
         unused()
+    }
+    async fn renewals(&self, _: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl OrderStore for MemoryStore {
+    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError> {
+        if fence != FENCE {
+            return Err(StoreError::Fenced);
+        }
+        self.written.lock().unwrap().push(order.clone());
+        self.orders.lock().unwrap().insert(order.name.clone(), order.clone());
+        Ok(())
+    }
+    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
+        Ok(self.orders.lock().unwrap().get(name).cloned())
     }
     async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError> {
         unused()
     }
+}
+
+#[async_trait]
+impl LeaseStore for MemoryStore {
     async fn acquire_lease(&self, _: &str, _: &str, _: Duration, _: Timestamp) -> Result<Option<Fence>, StoreError> {
         unused()
     }
     async fn release_lease(&self, _: &str, _: Fence) -> Result<(), StoreError> {
         unused()
     }
+}
+
+#[async_trait]
+impl BudgetStore for MemoryStore {
     async fn take_budgets(&self, _: &[BudgetTake], _: Timestamp) -> Result<BudgetAnswer, StoreError> {
         unused()
     }
@@ -127,6 +111,20 @@ impl Store for MemoryStore {
     }
     async fn budget_left(&self, _: &BudgetTake, _: Timestamp) -> Result<f64, StoreError> {
         unused()
+    }
+}
+
+#[async_trait]
+impl CaStore for MemoryStore {
+    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
+        Ok(self.accounts.lock().unwrap().get(directory).cloned())
+    }
+    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
+        self.accounts
+            .lock()
+            .unwrap()
+            .insert(account.directory.clone(), account.clone());
+        Ok(())
     }
     async fn hold_back(&self, _: &str, _: Timestamp) -> Result<(), StoreError> {
         unused()
@@ -155,9 +153,20 @@ impl Store for MemoryStore {
     async fn end_freeze(&self, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
-    async fn renewals(&self, _: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {
+}
+
+#[async_trait]
+impl OutboxStore for MemoryStore {
+    async fn outbox(&self, _: usize) -> Result<Vec<OutboxEvent>, StoreError> {
         unused()
     }
+    async fn ack_outbox(&self, _: &[u64]) -> Result<(), StoreError> {
+        unused()
+    }
+}
+
+#[async_trait]
+impl LinkStore for MemoryStore {
     async fn redirect(&self, _: Option<&DomainName>, _: &Slug) -> Result<Option<StoredRedirect>, StoreError> {
         unused()
     }
@@ -179,12 +188,32 @@ impl Store for MemoryStore {
     async fn delete_kill(&self, _: &Kill, _: AuditEntry) -> Result<(), StoreError> {
         unused()
     }
+}
+
+#[async_trait]
+impl SecretStore for MemoryStore {
+    async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.secrets.lock().unwrap().get(name).cloned())
+    }
+    async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self
+            .secrets
+            .lock()
+            .unwrap()
+            .entry(name.to_owned())
+            .or_insert_with(|| sealed.to_vec())
+            .clone())
+    }
     async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError> {
         unused()
     }
     async fn add_ticket_key(&self, _: &TicketKeyRow, _: Option<u64>, _: Timestamp) -> Result<bool, StoreError> {
         unused()
     }
+}
+
+#[async_trait]
+impl HistoryStore for MemoryStore {
     async fn timeline(&self, _: &DomainName, _: Option<u64>, _: usize) -> Result<Vec<TimelineEntry>, StoreError> {
         unused()
     }
@@ -194,12 +223,19 @@ impl Store for MemoryStore {
     async fn audit(&self, _: Option<u64>, _: usize) -> Result<Vec<AuditEntry>, StoreError> {
         unused()
     }
+    async fn prune_audit(&self, _: Timestamp, _: u64) -> Result<u64, StoreError> {
+        unused()
+    }
     async fn changes_since(&self, _: u64, _: usize) -> Result<Vec<Change>, StoreError> {
         unused()
     }
     async fn change_head(&self) -> Result<u64, StoreError> {
         unused()
     }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
     async fn probe(&self) -> Result<(), StoreError> {
         unused()
     }

@@ -125,7 +125,7 @@ pub(crate) async fn filters_combine(store: SharedStore) {
     );
     assert_eq!(
         listed(DomainQuery {
-            tenant: Some("nobody".into()),
+            tenant: Some("absent".into()),
             ..all
         })
         .await,
@@ -209,7 +209,7 @@ pub(crate) async fn counts_follow_every_change(store: SharedStore) {
         .unwrap();
     assert_eq!(counted(&store, None).await, [(Reason::Ok, 2)]);
     assert_eq!(counted(&store, Some("acme")).await, [(Reason::Ok, 2)]);
-    assert!(counted(&store, Some("nobody")).await.is_empty());
+    assert!(counted(&store, Some("absent")).await.is_empty());
 }
 
 async fn counted(store: &SharedStore, tenant: Option<&str>) -> Vec<(Reason, u64)> {

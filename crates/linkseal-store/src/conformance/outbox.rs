@@ -1,4 +1,4 @@
-//! Milestones on their way to the journal.
+//! Lifecycle events on their way to the journal.
 
 use linkseal_domain::ssl::Reason;
 use linkseal_domain::{DomainRecord, LifecycleEvent};

@@ -161,7 +161,7 @@ impl Partial {
             let file = File::open(&self.path)?;
             owner.give(&file, to)?;
             file.sync_all()?;
-            // A link, unlike a rename, fails when somebody made the target meanwhile.
+            // A link, unlike a rename, fails if the target was created meanwhile.
             match fs::hard_link(&self.path, to) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !to.exists() => {
                     // This file system has no links.

@@ -5,7 +5,7 @@ use linkseal_domain::ssl::Reason;
 use linkseal_domain::{DomainName, DomainRecord};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use super::rows::{certificate_of, number, reason_of, record_of, sql_int, stored_name, text_of};
+use super::rows::{certificate_of, limit_of, number, reason_of, record_of, sql_int, stored_name, text_of};
 use super::{history, issuing, leases, outbox};
 use crate::unreadable::Unreadable;
 use crate::{
@@ -159,7 +159,7 @@ pub(super) fn purge(
 }
 
 fn delete(db: &Connection, name: &str, row: &Row) -> Result<(), StoreError> {
-    // Certificate, order, timeline and outbox_events go with it, by their foreign keys.
+    // Certificate, order, timeline and outbox events go with it, by their foreign keys.
     db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
         .execute([row.id])?;
     db.prepare_cached("DELETE FROM redirects WHERE domain = ?1")?
@@ -239,7 +239,7 @@ pub(super) fn due(
     unreadable: &Unreadable,
 ) -> Result<Vec<DomainName>, StoreError> {
     let mut statement = db.prepare_cached(DUE)?;
-    // What cannot be read stays due for ever, and must not stand before all others.
+    // Unreadable records stay due and must not block all others.
     let read = limit.saturating_add(unreadable.len());
     let mut rows = statement.query(params![now.as_millis(), limit_of(read)])?;
     let mut names = Vec::new();
@@ -274,16 +274,6 @@ pub(super) fn certificate(db: &Connection, name: &DomainName) -> Result<Option<S
         .prepare_cached(sql)?
         .query_row([name.as_str()], certificate_of)
         .optional()?)
-}
-
-/// The row id of a domain.
-pub(super) fn id_of(db: &Connection, name: &DomainName) -> Result<i64, StoreError> {
-    find(db, name.as_str())?.map(|row| row.id).ok_or(StoreError::NotFound)
-}
-
-/// A limit as SQL takes it.
-pub(super) fn limit_of(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// What a change has to know of the row it changes.
@@ -379,7 +369,7 @@ fn count_one_less(db: &Connection, tenant: &str, reason: &str) -> Result<(), Sto
             SELECT ?1, ?2, count(*) FROM domains WHERE tenant = ?1 AND reason = ?2";
         db.prepare_cached(sql)?.execute([tenant, reason])?;
     }
-    // Tenants come and go; a row of zero would stay for ever.
+    // Otherwise rows of former tenants would stay indefinitely.
     db.prepare_cached("DELETE FROM counts WHERE tenant = ?1 AND reason = ?2 AND n = 0")?
         .execute([tenant, reason])?;
     let counted = db

@@ -19,8 +19,8 @@ const MEMORY: &str = "/dev/shm";
 /// What a path has in a URI that would be read as more than a path.
 const ESCAPED: [(char, &str); 3] = [('%', "%25"), ('?', "%3f"), ('#', "%23")];
 
-/// Opens a copy of the store for reading, so many times. `None`: there is none to be read, or no
-/// room for a copy.
+/// Opens a copy of the store with `readers` read connections. `None`: the store cannot be read, or
+/// there is no room for a copy.
 pub(super) fn open(path: &Path, readers: usize) -> Option<Vec<Connection>> {
     // Another process has it: that one serves it.
     if connection::is_locked(path) {
@@ -101,7 +101,7 @@ impl Identity {
             Ok(_) => Err(gone("replaced")),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(gone("removed")),
             Err(error) => Err(StoreError::Unavailable(format!(
-                "{} cannot be looked at ({error})",
+                "{} cannot be checked ({error})",
                 self.path.display()
             ))),
         }

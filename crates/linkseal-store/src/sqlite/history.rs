@@ -5,11 +5,10 @@ use linkseal_domain::DomainName;
 use linkseal_link::Slug;
 use rusqlite::{Connection, params};
 
-use super::domains::limit_of;
-use super::rows::{json_of, number, reason_of, sql_int, stored_name, stored_slug, text_of};
+use super::rows::{json_of, limit_of, number, reason_of, sql_int, stored_name, stored_slug, text_of};
 use crate::{AuditEntry, CHANGES_KEPT, Change, Changed, StoreError, TIMELINE_KEPT, TimelineEntry};
 
-/// Old changes go once in so many new ones: a delete costs about as much for one as for many.
+/// Old changes are deleted once per this many new ones: a delete costs about the same for one or many.
 const PRUNE_EVERY: i64 = 1024;
 
 /// Adds lines to the timeline of the domain with this row id, and lets the oldest go.
@@ -105,7 +104,7 @@ pub(super) fn audit(db: &Connection, before: Option<u64>, limit: usize) -> Resul
     Ok(lines)
 }
 
-/// Lines looked at and deleted at once: one short write each.
+/// Lines examined and deleted at once: one short write each.
 const PRUNED_AT_ONCE: i64 = 1_000;
 
 pub(super) fn prune_audit(db: &Connection, before: Timestamp, keep: u64) -> Result<u64, StoreError> {

@@ -100,7 +100,7 @@ pub(super) fn move_renewal(db: &Connection, from: Option<i64>, to: Option<i64>) 
     if let Some(day) = from {
         db.prepare_cached("UPDATE renewals SET n = n - 1 WHERE day = ?1 AND n > 0")?
             .execute([day])?;
-        // Days go by; a row of zero would stay for ever.
+        // Otherwise rows of past days would stay indefinitely.
         db.prepare_cached("DELETE FROM renewals WHERE day = ?1 AND n = 0")?
             .execute([day])?;
     }

@@ -6,8 +6,7 @@ use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::domains::id_of;
-use super::rows::{number, sql_int, step_of, step_text, stored_name};
+use super::rows::{id_of, number, sql_int, step_of, step_text, stored_name};
 use crate::{Fence, OrderRecord, StoreError, domain_lease};
 
 /// No lease is taken for longer at a time.

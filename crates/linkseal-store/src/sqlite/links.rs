@@ -6,9 +6,8 @@ use linkseal_domain::links::Kill;
 use linkseal_link::Slug;
 use rusqlite::{Connection, Row, params};
 
-use super::domains::{id_of, limit_of};
 use super::history;
-use super::rows::{stored_kill, stored_name, stored_slug};
+use super::rows::{id_of, limit_of, stored_kill, stored_name, stored_slug};
 use crate::{AuditEntry, Changed, KILLS_KEPT, RedirectQuery, StoreError, StoredKill, StoredRedirect};
 
 /// The domain's column: empty for all domains.

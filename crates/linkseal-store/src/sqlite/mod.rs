@@ -18,6 +18,7 @@
 
 mod backup;
 mod budgets;
+mod calls;
 mod connection;
 mod domains;
 mod held;
@@ -38,23 +39,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use linkseal_base::clock::Timestamp;
-use linkseal_domain::links::Kill;
-use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_link::Slug;
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
 use self::held::Identity;
 use self::worker::Workers;
-use super::metrics::Metrics;
-use super::unreadable::Unreadable;
-use super::{
-    AuditEntry, BudgetAnswer, BudgetTake, CaAccount, CaTrouble, Change, Count, Creation, DomainQuery, Fence, Freeze,
-    OrderRecord, OutboxEvent, RedirectQuery, RenewalDay, Store, StoreError, StoredCertificate, StoredKill,
-    StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
-};
+use crate::StoreError;
+use crate::metrics::Metrics;
+use crate::unreadable::Unreadable;
 
 pub use self::backup::{backup, restore, sealed_secret};
 
@@ -67,7 +59,7 @@ const BACKUP_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Between two tries to open a store that could not be written at the start.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
-/// How often that is told in the log.
+/// One log line per this many attempts.
 const TOLD: u32 = 60;
 
 /// A store in one file. Dropping it waits for the write in progress, then gives the file back.
@@ -106,7 +98,7 @@ impl Live {
         })
     }
 
-    /// Only reads; whoever writes is told why not.
+    /// Read-only; writes fail with the reason.
     fn reading(readers: Vec<Connection>, why: StoreError) -> Result<Self, StoreError> {
         Ok(Self {
             interrupts: interrupts(&readers),
@@ -235,344 +227,7 @@ impl SqliteStore {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // No caller is left: what still runs, such as a backup, runs for nobody.
+        // No caller is left, so whatever still runs, such as a backup, is pointless.
         self.interrupts.iter().for_each(InterruptHandle::interrupt);
-    }
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    async fn create(&self, new: Creation) -> Result<DomainRecord, StoreError> {
-        self.write("create", move |db| domains::create(db, new)).await
-    }
-
-    async fn domain(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError> {
-        let (name, unreadable) = (name.clone(), Arc::clone(&self.unreadable));
-        self.read("domain", move |db| domains::read(db, &name, &unreadable))
-            .await
-    }
-
-    async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError> {
-        self.write("transition", move |db| domains::transition(db, change))
-            .await
-    }
-
-    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<u64, StoreError> {
-        let purged = name.clone();
-        let gone = self
-            .write("purge", move |db| domains::purge(db, &purged, version, &audit))
-            .await?;
-        self.unreadable.forget(name.as_str());
-        Ok(gone)
-    }
-
-    async fn purge_unreadable(&self, name: &str, audit: AuditEntry) -> Result<(), StoreError> {
-        let purged = name.to_owned();
-        self.write("purge", move |db| domains::purge_unreadable(db, &purged, &audit))
-            .await?;
-        self.unreadable.forget(name);
-        Ok(())
-    }
-
-    fn unreadable(&self) -> Vec<(String, String)> {
-        self.unreadable.all()
-    }
-
-    async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError> {
-        let (query, unreadable) = (query.clone(), Arc::clone(&self.unreadable));
-        self.read("list", move |db| domains::list(db, &query, &unreadable))
-            .await
-    }
-
-    async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Count>, StoreError> {
-        let tenant = tenant.map(str::to_owned);
-        self.read("counts", move |db| domains::counts(db, tenant.as_deref()))
-            .await
-    }
-
-    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError> {
-        let unreadable = Arc::clone(&self.unreadable);
-        self.read("due", move |db| domains::due(db, now, limit, &unreadable))
-            .await
-    }
-
-    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        self.read("next_due", move |db| domains::next_due(db, now)).await
-    }
-
-    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEvent>, StoreError> {
-        self.read("outbox", move |db| outbox::oldest(db, limit)).await
-    }
-
-    async fn ack_outbox(&self, seqs: &[u64]) -> Result<(), StoreError> {
-        let seqs = seqs.to_vec();
-        self.write("ack_outbox", move |db| outbox::forget(db, &seqs)).await
-    }
-
-    async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError> {
-        let name = name.clone();
-        self.read("certificate", move |db| domains::certificate(db, &name))
-            .await
-    }
-
-    async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError> {
-        let order = order.clone();
-        self.write("put_order", move |db| leases::put_order(db, &order, fence))
-            .await
-    }
-
-    async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
-        let name = name.clone();
-        self.read("order", move |db| leases::order(db, &name)).await
-    }
-
-    async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError> {
-        self.read("open_orders", leases::open_orders).await
-    }
-
-    async fn acquire_lease(
-        &self,
-        key: &str,
-        owner: &str,
-        ttl: Duration,
-        now: Timestamp,
-    ) -> Result<Option<Fence>, StoreError> {
-        let (key, owner) = (key.to_owned(), owner.to_owned());
-        self.write("acquire_lease", move |db| leases::acquire(db, &key, &owner, ttl, now))
-            .await
-    }
-
-    async fn release_lease(&self, key: &str, fence: Fence) -> Result<(), StoreError> {
-        let key = key.to_owned();
-        self.write("release_lease", move |db| leases::release(db, &key, fence))
-            .await
-    }
-
-    async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError> {
-        let takes = takes.to_vec();
-        self.write("take_budgets", move |db| budgets::take(db, &takes, now))
-            .await
-    }
-
-    async fn return_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<(), StoreError> {
-        let takes = takes.to_vec();
-        self.write("return_budgets", move |db| budgets::give_back(db, &takes, now))
-            .await
-    }
-
-    async fn budget_left(&self, take: &BudgetTake, now: Timestamp) -> Result<f64, StoreError> {
-        let take = take.clone();
-        self.read("budget_left", move |db| budgets::left(db, &take, now)).await
-    }
-
-    async fn hold_back(&self, ca: &str, until: Timestamp) -> Result<(), StoreError> {
-        let ca = ca.to_owned();
-        self.write("hold_back", move |db| budgets::hold_back(db, &ca, until))
-            .await
-    }
-
-    async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let ca = ca.to_owned();
-        self.read("held_back", move |db| budgets::held_back(db, &ca, now)).await
-    }
-
-    async fn ca_trouble(&self, directory: &str) -> Result<Option<CaTrouble>, StoreError> {
-        let directory = directory.to_owned();
-        self.read("ca_trouble", move |db| issuing::ca_trouble(db, &directory))
-            .await
-    }
-
-    async fn put_ca_trouble(&self, trouble: &CaTrouble) -> Result<(), StoreError> {
-        let trouble = trouble.clone();
-        self.write("put_ca_trouble", move |db| issuing::put_ca_trouble(db, &trouble))
-            .await
-    }
-
-    async fn end_ca_trouble(&self, directory: &str) -> Result<(), StoreError> {
-        let directory = directory.to_owned();
-        self.write("end_ca_trouble", move |db| issuing::end_ca_trouble(db, &directory))
-            .await
-    }
-
-    async fn release_ca(&self, directory: &str, audit: AuditEntry) -> Result<(), StoreError> {
-        let directory = directory.to_owned();
-        self.write("release_ca", move |db| issuing::release_ca(db, &directory, &audit))
-            .await
-    }
-
-    async fn freeze(&self) -> Result<Option<Freeze>, StoreError> {
-        self.read("freeze", issuing::freeze).await
-    }
-
-    async fn put_freeze(&self, freeze: &Freeze, audit: AuditEntry) -> Result<(), StoreError> {
-        let freeze = freeze.clone();
-        self.write("put_freeze", move |db| issuing::put_freeze(db, &freeze, &audit))
-            .await
-    }
-
-    async fn end_freeze(&self, audit: AuditEntry) -> Result<(), StoreError> {
-        self.write("end_freeze", move |db| issuing::end_freeze(db, &audit))
-            .await
-    }
-
-    async fn renewals(&self, until: Timestamp) -> Result<Vec<RenewalDay>, StoreError> {
-        self.read("renewals", move |db| issuing::renewals(db, until)).await
-    }
-
-    async fn redirect(&self, domain: Option<&DomainName>, slug: &Slug) -> Result<Option<StoredRedirect>, StoreError> {
-        let (domain, slug) = (domain.cloned(), slug.clone());
-        self.read("redirect", move |db| links::redirect(db, domain.as_ref(), &slug))
-            .await
-    }
-
-    async fn redirects(&self, query: &RedirectQuery) -> Result<Vec<StoredRedirect>, StoreError> {
-        let query = query.clone();
-        self.read("redirects", move |db| links::redirects(db, &query)).await
-    }
-
-    async fn put_redirect(&self, redirect: &StoredRedirect, audit: AuditEntry) -> Result<(), StoreError> {
-        let redirect = redirect.clone();
-        self.write("put_redirect", move |db| links::put_redirect(db, &redirect, &audit))
-            .await
-    }
-
-    async fn delete_redirect(
-        &self,
-        domain: Option<&DomainName>,
-        slug: &Slug,
-        audit: AuditEntry,
-    ) -> Result<(), StoreError> {
-        let (domain, slug) = (domain.cloned(), slug.clone());
-        self.write("delete_redirect", move |db| {
-            links::delete_redirect(db, domain.as_ref(), &slug, &audit)
-        })
-        .await
-    }
-
-    async fn kills(&self) -> Result<Vec<StoredKill>, StoreError> {
-        self.read("kills", links::kills).await
-    }
-
-    async fn put_kill(&self, kill: &StoredKill, audit: AuditEntry) -> Result<(), StoreError> {
-        let kill = kill.clone();
-        self.write("put_kill", move |db| links::put_kill(db, &kill, &audit))
-            .await
-    }
-
-    async fn delete_kill(&self, kill: &Kill, audit: AuditEntry) -> Result<(), StoreError> {
-        let kill = kill.clone();
-        self.write("delete_kill", move |db| links::delete_kill(db, &kill, &audit))
-            .await
-    }
-
-    async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let name = name.to_owned();
-        self.read("secret", move |db| secrets::secret(db, &name)).await
-    }
-
-    async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let (name, sealed) = (name.to_owned(), sealed.to_vec());
-        self.write("secret_or_insert", move |db| {
-            secrets::secret_or_insert(db, &name, &sealed)
-        })
-        .await
-    }
-
-    async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
-        let directory = directory.to_owned();
-        self.read("ca_account", move |db| secrets::ca_account(db, &directory))
-            .await
-    }
-
-    async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
-        let account = account.clone();
-        self.write("put_ca_account", move |db| secrets::put_ca_account(db, &account))
-            .await
-    }
-
-    async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError> {
-        self.read("ticket_keys", secrets::ticket_keys).await
-    }
-
-    async fn add_ticket_key(
-        &self,
-        key: &TicketKeyRow,
-        after: Option<u64>,
-        drop_before: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let key = key.clone();
-        self.write("add_ticket_key", move |db| {
-            secrets::add_ticket_key(db, &key, after, drop_before)
-        })
-        .await
-    }
-
-    async fn timeline(
-        &self,
-        name: &DomainName,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<TimelineEntry>, StoreError> {
-        let name = name.clone();
-        self.read("timeline", move |db| history::timeline(db, &name, before, limit))
-            .await
-    }
-
-    async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.write("append_audit", move |db| history::append_audit(db, &entry))
-            .await
-    }
-
-    async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        self.read("audit", move |db| history::audit(db, before, limit)).await
-    }
-
-    async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError> {
-        self.write("prune_audit", move |db| history::prune_audit(db, before, keep))
-            .await
-    }
-
-    async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
-        self.read("changes_since", move |db| history::changes_since(db, seq, limit))
-            .await
-    }
-
-    async fn change_head(&self) -> Result<u64, StoreError> {
-        self.read("change_head", history::change_head).await
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        let live = self.live.load_full();
-        let file = live.file.clone();
-        let metrics = self.metrics.clone();
-        let write = move |db: &Connection| {
-            if let Some(file) = &file {
-                file.check()?;
-                if let Some(metrics) = &metrics {
-                    metrics.file(file.bytes(), backup::last(file.path()));
-                }
-            }
-            secrets::write_probe(db)
-        };
-        let id = self.write("probe", write).await?;
-        live.readers.call(DEADLINE, move |db| secrets::read_probe(db, id)).await
-    }
-
-    async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        let busy = || StoreError::NotCopied("a backup is being written already; wait until it has ended".into());
-        let permit = Arc::clone(&self.backing_up).try_acquire_owned().map_err(|_| busy())?;
-        let to: PathBuf = to.to_owned();
-        let live = self.live.load_full();
-        let file = live.file.clone();
-        let copy = live.readers.call(BACKUP_DEADLINE, move |db| {
-            // Until it has ended, also when the caller has gone.
-            let _permit = permit;
-            backup::copy(db, &to, backup::Owner::Caller)?;
-            if let Some(file) = &file {
-                backup::note(file.path());
-            }
-            Ok(())
-        });
-        self.measured("backup", copy).await
     }
 }

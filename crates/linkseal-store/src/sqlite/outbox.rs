@@ -1,4 +1,4 @@
-//! Milestones on their way to the journal.
+//! Lifecycle events on their way to the journal.
 
 use linkseal_base::clock::Timestamp;
 use rusqlite::{Connection, params};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::rows::{json_of, milestone_of, number, sql_int, stored_name, text_of};
 use crate::{OUTBOX_KEPT, OutboxEvent, StoreError};
 
-/// The oldest beyond [`OUTBOX_KEPT`] go once in so many new ones.
+/// The oldest beyond [`OUTBOX_KEPT`] are deleted once per this many new ones.
 const PRUNE_EVERY: i64 = 256;
 
 /// Adds what happened to the domain with this row id.

@@ -4,7 +4,7 @@ use linkseal_domain::links::Kill;
 use linkseal_domain::ssl::Reason;
 use linkseal_domain::{DomainName, DomainRecord, LifecycleEvent};
 use linkseal_link::Slug;
-use rusqlite::Row;
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
 use crate::{OrderStep, StoreError, StoredCertificate};
@@ -97,4 +97,17 @@ pub(super) fn certificate_of(row: &Row<'_>) -> rusqlite::Result<StoredCertificat
 /// A newer version has written it, or another program.
 fn unreadable(what: &str, error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unavailable(format!("{what} in it cannot be read ({error})"))
+}
+
+/// The row id of a domain.
+pub(super) fn id_of(db: &Connection, name: &DomainName) -> Result<i64, StoreError> {
+    db.prepare_cached("SELECT id FROM domains WHERE name = ?1")?
+        .query_row([name.as_str()], |row| row.get(0))
+        .optional()?
+        .ok_or(StoreError::NotFound)
+}
+
+/// A limit as SQL takes it.
+pub(super) fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -17,7 +17,7 @@ use crate::StoreError;
 
 /// Calls that wait for a thread. With records and certificates of some KiB each: some MiB.
 const QUEUE: usize = 1024;
-/// How long a call waits for a place in a full queue before it is told that the disk is too slow.
+/// How long a call waits for a place in a full queue before it fails because the disk is too slow.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end waits for a thread that is at the disk, and how often it looks.
 const END: Duration = Duration::from_millis(500);
@@ -289,7 +289,7 @@ mod tests {
         assert!(futures_util::poll!(&mut held).is_pending());
         has_begun.await.unwrap();
         drop(held);
-        // It would wait for ever.
+        // It would wait indefinitely.
         drop(writer);
         drop(go);
     }

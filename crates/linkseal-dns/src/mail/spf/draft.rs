@@ -179,7 +179,7 @@ impl Draft {
         let mildness = |end: &String| match end.as_bytes().first() {
             Some(b'-') => 0,
             Some(b'~') => 1,
-            // To let everybody pass is no protection at all: what is left of it is to refuse nobody.
+            // `+all` protects nothing; the nearest that still is a policy is `?all`.
             _ => 2,
         };
         // A record without one ends neutrally (§4.7).

@@ -194,7 +194,7 @@ fn network(text: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether two words differ in at most so many letters left out, added or changed.
+/// Whether the edit distance of two words is at most `most`.
 fn near(word: &str, right: &str, most: usize) -> bool {
     let (word, right) = (word.to_ascii_lowercase(), right.as_bytes());
     if word.len().abs_diff(right.len()) > most {

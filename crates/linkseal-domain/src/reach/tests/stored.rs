@@ -113,7 +113,7 @@ fn json_of(status: &SslStatus) -> Value {
     serde_json::to_value(status).unwrap()
 }
 
-/// Each time of a status moved by so many seconds.
+/// Moves each time of a status by the given seconds.
 fn moved(status: &SslStatus, by: &[i64]) -> SslStatus {
     let mut json = json_of(status);
     for ((place, at), by) in times_in(&json_of(status), "").into_iter().zip(by.iter().cycle()) {
@@ -182,8 +182,7 @@ fn a_renewal_that_failed_under_a_clock_that_was_ahead_waits_for_nothing_later() 
 }
 
 proptest! {
-    /// Whatever is stored, by whatever clock, and whenever it is looked at: nothing waits longer
-    /// than its rule.
+    /// Whatever was stored, by whatever clock: nothing waits longer than its rule allows.
     #[test]
     fn nothing_stored_waits_longer_than_its_rule(
         reason in prop::sample::select(Reason::ALL),

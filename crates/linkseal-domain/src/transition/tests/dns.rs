@@ -162,7 +162,11 @@ fn a_look_by_hand_puts_off_no_look_and_starts_their_schedule_afresh() {
     for seconds in 1..LOOK_FIRST.as_secs() {
         let at = now + Duration::from_secs(seconds);
         polled = polled.then(SslEvent::DnsCheckedByHand(DnsVerdict::Missing), at);
-        assert_eq!(polled.next_attempt, Some(now + LOOK_FIRST), "whoever looks how often");
+        assert_eq!(
+            polled.next_attempt,
+            Some(now + LOOK_FIRST),
+            "however often it is checked"
+        );
     }
     let right = polled.then(SslEvent::DnsCheckedByHand(DnsVerdict::Right), now);
     assert_eq!((right.reason, right.next_attempt), (Reason::NeverRequested, None));
@@ -183,7 +187,7 @@ fn dns_that_fails_long_before_the_renewal_is_no_failing_renewal() {
             assert_eq!(
                 early.next_due(true),
                 Some(T0 + HOUR + LOOK_FIRST),
-                "it is looked at again"
+                "it is checked again"
             );
             assert_eq!(early.then(SslEvent::Tick, T0 + HOUR).reason, Reason::Ok);
             let due = T0 + HOUR * 24 * 60;

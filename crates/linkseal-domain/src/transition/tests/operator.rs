@@ -146,7 +146,7 @@ fn a_freeze_promises_nothing_and_is_no_operators_pause() {
         (frozen.reason, frozen.state(), frozen.eta),
         (Reason::Paused, State::Unknown, None)
     );
-    assert_eq!(frozen.next_due(true), Some(T0 + HOUR), "DNS is still looked at");
+    assert_eq!(frozen.next_due(true), Some(T0 + HOUR), "DNS is still checked");
     assert_eq!(frozen.then(SslEvent::Wanted, T0).next_due(true), Some(T0));
     assert_eq!(
         fresh().apply(SslEvent::SetAside, Intent::Paused, T0).next_due(true),

@@ -20,7 +20,7 @@ fn a_failed_renewal_that_is_not_due_any_more_is_no_trouble_once_dns_is_right() {
     );
     assert_eq!(right.attempts, 1, "the next failure waits longer");
     assert!(right.next_due(true).is_some_and(|at| at > later));
-    // An operator's release has it looked at, and no more.
+    // An operator's release has DNS checked, and nothing else.
     let released = moved_back.then(SslEvent::Released, later);
     assert_eq!(released.next_due(true), Some(later));
     let right = released.then(SslEvent::DnsChecked(DnsVerdict::Right), later);

@@ -1,5 +1,6 @@
 //! Backups, and putting them back.
 
+use crate::prelude::*;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
@@ -11,7 +12,7 @@ use super::{open, place};
 use crate::conformance::{add, to};
 use crate::metrics::Metrics;
 use crate::sqlite::{SqliteStore, backup, connection, restore};
-use crate::{DomainQuery, Store, StoreError};
+use crate::{DomainQuery, StoreError};
 
 #[tokio::test]
 async fn a_backup_taken_while_writing_restores() {

@@ -1,5 +1,6 @@
 //! Crashes, full disks, and what happens to calls that share a transaction.
 
+use crate::prelude::*;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::{hold, open, place};
 use crate::conformance::{MINUTE, NOW, add, creation, line, name, record, to};
 use crate::metrics::Metrics;
 use crate::sqlite::{SqliteStore, connection};
-use crate::{Store, StoreError, StoredCertificate, Transition};
+use crate::{StoreError, StoredCertificate, Transition};
 
 #[tokio::test]
 async fn a_crash_at_any_time_keeps_what_was_answered() {

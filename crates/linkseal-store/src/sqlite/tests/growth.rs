@@ -1,11 +1,12 @@
 //! What grows is cut, and what is large is read by index.
 
+use crate::prelude::*;
 use linkseal_domain::ssl::{Reason, State};
 
 use super::place;
 use crate::conformance::{MINUTE, NOW, audit, creation, name, record, to};
 use crate::sqlite::{SqliteStore, domains};
-use crate::{BudgetTake, CHANGES_KEPT, DomainQuery, Store};
+use crate::{BudgetTake, CHANGES_KEPT, DomainQuery};
 
 #[tokio::test]
 async fn what_grows_is_cut() {

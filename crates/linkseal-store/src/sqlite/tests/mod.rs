@@ -174,7 +174,7 @@ async fn files_that_are_no_store_of_this_version_are_refused() {
     let text = dir.path().join("text.db");
     fs::write(
         &text,
-        "this is no database, but it is long enough to be looked at: ".repeat(200),
+        "this is no database, but it is long enough to be read: ".repeat(200),
     )
     .unwrap();
     assert!(

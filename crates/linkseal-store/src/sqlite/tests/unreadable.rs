@@ -44,7 +44,7 @@ async fn a_record_that_cannot_be_read_stops_its_own_domain_alone() {
     let unreadable = store.unreadable();
     assert_eq!(unreadable.len(), 3);
     assert_eq!(unreadable[0].0, "a.example");
-    // They do not stand before all others for ever.
+    // They do not block all others.
     assert_eq!(store.due(NOW, 2).await.unwrap(), [name("d.example"), name("e.example")]);
     assert!(matches!(
         store.domain(&name("a.example")).await,

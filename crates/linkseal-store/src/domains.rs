@@ -1,0 +1,139 @@
+//! The domains: their records and certificates, and everything that becomes durable with them.
+
+use async_trait::async_trait;
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::ssl::Reason;
+use linkseal_domain::{DomainName, DomainRecord};
+use std::time::Duration;
+
+use crate::StoreError;
+use crate::history::{AuditEntry, TimelineEntry};
+use crate::leases::Fence;
+use crate::outbox::OutboxEvent;
+use crate::query::DomainQuery;
+
+/// Domains and what is stored with them.
+#[async_trait]
+pub trait DomainStore: Send + Sync + 'static {
+    /// Adds a domain. [`StoreError::Exists`] when the name is taken. Its version is higher than any
+    /// that a domain of this name had before: a version names one state of one domain.
+    async fn create(&self, new: Creation) -> Result<DomainRecord, StoreError>;
+
+    /// Reads one domain.
+    async fn domain(&self, name: &DomainName) -> Result<Option<DomainRecord>, StoreError>;
+
+    /// Replaces a domain's record, if it still has the version it was read with and the fence
+    /// still holds; everything in the change becomes durable together or not at all. Returns the
+    /// record with its new version. A fence holds while it is the newest grant of
+    /// [`domain_lease`], also past its time: no one else has begun.
+    async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
+
+    /// Forgets a domain, if it still has the version it was read with: record, certificate, order,
+    /// timeline, lease, redirects, outbox events. The audit log keeps the entry given. `version`: `None`
+    /// for a record that cannot be read. [`StoreError::NotFound`] when there is no such domain. Returns
+    /// a version between those that the domain had and those of one that is added later by this name.
+    async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<u64, StoreError>;
+
+    /// Forgets a domain whose name or record cannot be read, by the name as it is stored.
+    /// [`StoreError::Conflict`] when it can be read; [`StoreError::NotFound`] when there is none.
+    async fn purge_unreadable(&self, name: &str, audit: AuditEntry) -> Result<(), StoreError>;
+
+    /// The records that were found unreadable: names, and why. They are passed over by all that
+    /// reads many; to read one alone is [`StoreError::Unreadable`].
+    fn unreadable(&self) -> Vec<(String, String)>;
+
+    /// A page of domains, sorted by name; shorter than the limit only when it is the last.
+    async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError>;
+
+    /// How many domains are in each state and reason; maintained, not counted.
+    /// `tenant`: only that tenant's. `None`: all.
+    async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Count>, StoreError>;
+
+    /// Names whose [`DomainRecord::next_due`] is not after `now`, most overdue first.
+    async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError>;
+
+    /// The earliest [`DomainRecord::next_due`] after `now`. `None`: nothing more is ever due.
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
+
+    /// The certificate of a domain, as last stored by a transition.
+    async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError>;
+
+    /// How many domains are to be renewed ([`DomainRecord::renewal_due`]) on each day up to `until`
+    /// and before, earliest first, days without any left out; maintained, not counted.
+    async fn renewals(&self, until: Timestamp) -> Result<Vec<RenewalDay>, StoreError>;
+}
+
+/// A new domain.
+#[derive(Clone, Debug)]
+pub struct Creation {
+    /// The record; its version is ignored: the store gives one.
+    pub record: DomainRecord,
+    /// First lines of its timeline.
+    pub timeline: Vec<TimelineEntry>,
+    /// Who added it. `None`: linkseal itself.
+    pub audit: Option<AuditEntry>,
+}
+
+/// A change of one domain.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    /// The new record, still with the version that was read.
+    pub record: DomainRecord,
+    /// The lease under which it was computed. `None`: a change by an operator, which needs none.
+    pub fence: Option<Fence>,
+    /// A certificate that is stored with it.
+    pub certificate: Option<StoredCertificate>,
+    /// Whether the domain's order has ended with it and is deleted.
+    pub order_ended: bool,
+    /// Lines for its timeline.
+    pub timeline: Vec<TimelineEntry>,
+    /// Lifecycle events for the journal; stored until it has taken them.
+    pub outbox_events: Vec<OutboxEvent>,
+    /// Who did it. `None`: linkseal itself.
+    pub audit: Option<AuditEntry>,
+}
+
+impl Transition {
+    /// A change of the record alone.
+    pub fn of(record: DomainRecord) -> Self {
+        Self {
+            record,
+            fence: None,
+            certificate: None,
+            order_ended: false,
+            timeline: Vec::new(),
+            outbox_events: Vec::new(),
+            audit: None,
+        }
+    }
+}
+
+/// A certificate with its sealed key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCertificate {
+    /// The chain as PEM, leaf first.
+    pub chain_pem: String,
+    /// The PKCS#8 private key, sealed for `certificates/{name}`.
+    pub sealed_key: Vec<u8>,
+}
+
+/// How many domains are in one state for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The reason; the state follows.
+    pub reason: Reason,
+    /// How many.
+    pub domains: u64,
+}
+
+/// The renewals of one day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenewalDay {
+    /// Its begin, at midnight UTC.
+    pub day: Timestamp,
+    /// How many domains are to be renewed on it.
+    pub renewals: u64,
+}
+
+/// The length of a [`RenewalDay`].
+pub const DAY: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,116 @@
+//! History: each domain's timeline, the audit log, and the change feed.
+//!
+//! The change feed exists for fleets: a node will follow it to invalidate what another node changed.
+//! Every change is already written to it, but no node reads it yet.
+
+use async_trait::async_trait;
+use linkseal_base::clock::Timestamp;
+use linkseal_domain::DomainName;
+use linkseal_domain::ssl::Reason;
+use linkseal_link::Slug;
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+/// How many lines of a domain's timeline are kept: the newest. A line is at most some hundred
+/// bytes, and a domain that fails for a month has about a hundred.
+pub const TIMELINE_KEPT: u64 = 200;
+/// How many changes are kept for followers: more than a node misses in any short absence.
+pub const CHANGES_KEPT: u64 = 100_000;
+
+/// Timelines, audit log and change feed.
+#[async_trait]
+pub trait HistoryStore: Send + Sync + 'static {
+    /// What happened to a domain, newest first, before the entry `before` (`None`: from the newest).
+    async fn timeline(
+        &self,
+        name: &DomainName,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<TimelineEntry>, StoreError>;
+
+    /// Adds an audit line for a change that is no domain transition.
+    async fn append_audit(&self, entry: AuditEntry) -> Result<(), StoreError>;
+
+    /// Audit lines, newest first, before the line `before` (`None`: from the newest).
+    async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Lets audit lines go that are older than `before`, and the oldest beyond `keep`. Returns how
+    /// many went.
+    async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError>;
+
+    /// Changes after `seq`, oldest first: what another node's caches must follow. Only the newest
+    /// [`CHANGES_KEPT`] are kept: who is further behind [`Store::change_head`] reads everything again.
+    async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
+
+    /// The sequence of the newest change; 0 when there was none.
+    async fn change_head(&self) -> Result<u64, StoreError>;
+}
+
+/// An entry of a domain's history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TimelineEntry {
+    /// Its number; given by the store.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The event, such as `registered`, `dns_right`, `order_started`, `issued`, `failed`.
+    pub event: String,
+    /// The reason of the SSL state after the event.
+    pub reason: Reason,
+    /// Details for people; null if there are none.
+    pub detail: Option<String>,
+}
+
+/// Who changed what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct AuditEntry {
+    /// Its number; given by the store.
+    pub id: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The name of the token, `local` on a tokenless loopback port.
+    pub who: String,
+    /// The address it came from.
+    pub from: String,
+    /// What was done, as one word: `create`, `update`, `verify`, `reissue`, `retire`, `purge`, …
+    pub action: String,
+    /// To what: a domain's name.
+    pub subject: String,
+    /// As it was; `null` when there was nothing.
+    pub before: serde_json::Value,
+    /// As it is now; `null` when nothing is left.
+    pub after: serde_json::Value,
+}
+
+/// Something in the store that caches must follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the sequence.
+    pub seq: u64,
+    /// What changed.
+    pub what: Changed,
+}
+
+/// What a [`Change`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// A domain's record; its certificate too, when `certificate` is set. Gone when purged.
+    Domain {
+        /// Which.
+        name: DomainName,
+        /// Whether the certificate changed with it.
+        certificate: bool,
+    },
+    /// The ticket keys.
+    TicketKeys,
+    /// A stored redirect.
+    Redirect {
+        /// Whose. `None`: the one for all domains.
+        domain: Option<DomainName>,
+        /// Its slug.
+        slug: Slug,
+    },
+    /// The kill switches.
+    Kills,
+}
