@@ -349,7 +349,7 @@ mod tests {
         let frozen = json!({"detail": OperatorError::Frozen.to_string(), "code": "conflict"}).to_string();
         assert_eq!(
             said(StatusCode::CONFLICT, &frozen),
-            "linkseal: all orders are frozen; `linkseal api DELETE /v1/issuer/freeze` lets them go on (conflict)"
+            "linkseal: all orders are frozen; `linkseal api DELETE /v1/issuer/freeze` ends the freeze (conflict)"
         );
         // The edge's own port, another program, a proxy: it is no use to try again there.
         for body in ["", "<html>", "[]", "{}", r#"{"error":"not found"}"#] {

@@ -266,7 +266,6 @@ impl Orders {
     }
 
     async fn note_issued(&self, name: &DomainName, fence: Fence, issued: Issued) -> Result<(), StoreError> {
-        let served = self.core.open_certificate(name, &issued.certificate);
         let changed = self
             .core
             .transition(name, fence, |draft| {
@@ -282,10 +281,8 @@ impl Orders {
                 Edit::Store
             })
             .await?;
-        match served {
-            Ok(certificate) if changed.is_some() => self.core.serve(name, Arc::new(certificate)),
-            Ok(_) => {}
-            Err(error) => tracing::error!(domain = %name, %error, "issued certificate unusable; not served"),
+        if changed.is_some() {
+            self.core.serve(name, issued.served);
         }
         tracing::info!(domain = %name, issuer = %issued.info.issuer, not_after = %issued.info.not_after, "certificate issued");
         Ok(())
