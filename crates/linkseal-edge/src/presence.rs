@@ -107,7 +107,7 @@ impl Presence {
         self.evicted.load(Ordering::Acquire)
     }
 
-    /// Resolves when it is told to make way. For one task at a time: the one that serves the connection.
+    /// Resolves when it has to make way. For one task at a time: the one that serves the connection.
     pub(crate) async fn evicted(&self) {
         let mut registered = false;
         poll_fn(|cx| {

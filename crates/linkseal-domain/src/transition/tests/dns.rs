@@ -19,9 +19,9 @@ fn an_issued_domain_is_looked_at_before_it_is_renewed() {
 fn what_dns_alone_has_broken_dns_mends_and_a_failed_order_only_an_order() {
     let stray = || SslEvent::DnsChecked(DnsVerdict::CaaForbids { host: "example".into() });
     let right = || SslEvent::DnsChecked(DnsVerdict::Right);
-    let mended = issued(90).then(stray(), T0).then(right(), T0);
+    let fixed = issued(90).then(stray(), T0).then(right(), T0);
     assert_eq!(
-        (mended.reason, mended.facts.cause, mended.next_attempt),
+        (fixed.reason, fixed.facts.cause, fixed.next_attempt),
         (Reason::Ok, None, None)
     );
     let due = T0 + HOUR * 16 * 90;
