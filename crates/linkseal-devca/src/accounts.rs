@@ -4,11 +4,11 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Core;
+use super::core::Core;
 use super::faults::Refusal;
 use super::jws::{AccountKey, Jwk, Jws};
 use super::problem::Problem;
-use super::routes::{Reply, read};
+use super::reply::{Reply, read};
 use super::state::{Account, new_id};
 
 /// Contacts of one account.

@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::json;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::Core;
+use super::core::Core;
 use super::faults::{Refusal, Window};
 use super::jws::decode;
 use super::problem::Problem;
-use super::routes::{Reply, read};
+use super::reply::{Reply, read};
 use super::state::{Issued, State};
 
 /// When a client should look at the renewal window again, as at Let's Encrypt.

@@ -14,7 +14,7 @@ use http_body::{Body, Frame};
 use http_body_util::{Either, Full};
 use tokio::time::{Interval, interval};
 
-use super::Core;
+use super::core::Core;
 
 /// One piece of an endless answer.
 const PIECE: &[u8] = &[b' '; 64 * 1024];

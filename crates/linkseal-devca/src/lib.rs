@@ -11,6 +11,7 @@
 mod accounts;
 mod ca;
 mod certificates;
+mod core;
 mod csr;
 mod faults;
 mod flood;
@@ -18,6 +19,7 @@ mod jws;
 mod nonces;
 mod orders;
 mod problem;
+mod reply;
 mod routes;
 mod server;
 mod state;
@@ -40,6 +42,8 @@ use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
+
+use self::core::Core;
 
 pub use faults::{Endpoint, Faults, Lost, Refusal, RetryAfter, Window};
 pub use flood::Flood;
@@ -100,28 +104,6 @@ pub struct EabKey {
 pub struct DevCa {
     core: Arc<Core>,
     address: SocketAddr,
-}
-
-/// What all parts of the CA share. Locks are taken in this order: state, then faults or stats.
-struct Core {
-    /// `https://address`, without a slash at its end.
-    base: String,
-    authority: ca::CaHierarchy,
-    state: Mutex<state::State>,
-    faults: Arc<Faults>,
-    stats: stats::Counters,
-    hosts: Hosts,
-    http_port: AtomicU16,
-    https_port: AtomicU16,
-    clock: Clock,
-    lifetime: Duration,
-    backdate: Duration,
-    validation_timeout: Duration,
-    validations: Semaphore,
-    caa_identities: Vec<String>,
-    profiles: BTreeMap<String, Profile>,
-    eab: Vec<EabKey>,
-    tasks: Tasks,
 }
 
 impl DevCaConfig {
@@ -243,24 +225,5 @@ impl DevCa {
     /// hexadecimal. `None`: it was not, or is unknown.
     pub fn revocation(&self, serial: &str) -> Option<u64> {
         self.core.state().certificates.get(serial)?.revoked
-    }
-}
-
-impl Core {
-    fn state(&self) -> MutexGuard<'_, state::State> {
-        // No handler panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn port(&self, https: bool) -> u16 {
-        if https { &self.https_port } else { &self.http_port }.load(Ordering::Relaxed)
-    }
-
-    /// Name, token and account thumbprint of a challenge. `None`: it was forgotten meanwhile.
-    fn challenge_to_validate(&self, authorization: &str) -> Option<(String, String, String)> {
-        let state = self.state();
-        let found = state.authorizations.get(authorization)?;
-        let account = state.account(&found.account)?;
-        Some((found.name.clone(), found.token.clone(), account.key.thumbprint.clone()))
     }
 }

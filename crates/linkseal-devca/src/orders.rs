@@ -8,13 +8,14 @@ use http::StatusCode;
 use linkseal_domain::DomainName;
 use serde::Deserialize;
 
+use super::core::Core;
 use super::csr::Csr;
 use super::faults::Refusal;
 use super::jws::decode;
 use super::problem::Problem;
-use super::routes::{Reply, read};
+use super::reply::{Reply, read};
 use super::state::{Authorization, Challenge, Issued, Order, OrderStatus, Outcome, State, new_id};
-use super::{Core, certificates, validation};
+use super::{certificates, validation};
 
 /// Names in one order, as at Let's Encrypt.
 const MAX_NAMES: usize = 100;

@@ -9,17 +9,16 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use time::format_description::FormatItem;
-use time::macros::format_description;
 
-use super::faults::{Endpoint, Lost, Refusal, RetryAfter};
+use super::core::Core;
+use super::faults::{Endpoint, Lost, Refusal};
 use super::flood::AnswerBody;
 use super::jws::{AccountKey, Jwk, Jws};
 use super::problem::Problem;
+use super::reply::{HTTP_DATE, Reply};
 use super::state::put;
-use super::{Core, accounts, certificates, orders};
+use super::{accounts, certificates, orders};
 
 /// A request is some kilobytes; a CSR with a hundred names stays below this.
 const MAX_BODY: usize = 64 * 1024;
@@ -29,90 +28,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const TERMS: &str = "/terms";
 const TERMS_TEXT: &str = "A development CA: trust its certificates on this machine only.\n";
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
-/// RFC 9110 §5.6.7.
-const HTTP_DATE: &[FormatItem<'static>] =
-    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-
 /// The connection is to be closed without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is broken, as a fault asked for")]
 pub(super) struct Dropped;
-
-/// What a handler answers.
-pub(super) struct Reply {
-    status: StatusCode,
-    content_type: &'static str,
-    body: Bytes,
-    headers: Vec<(HeaderName, String)>,
-}
-
-impl Reply {
-    pub(super) fn json(status: StatusCode, value: Value) -> Self {
-        Self {
-            status,
-            content_type: "application/json",
-            body: value.to_string().into(),
-            headers: Vec::new(),
-        }
-    }
-
-    pub(super) fn text(content_type: &'static str, text: String) -> Self {
-        Self {
-            status: StatusCode::OK,
-            content_type,
-            body: text.into(),
-            headers: Vec::new(),
-        }
-    }
-
-    pub(super) fn empty(status: StatusCode) -> Self {
-        Self {
-            status,
-            content_type: "",
-            body: Bytes::new(),
-            headers: Vec::new(),
-        }
-    }
-
-    pub(super) fn location(self, url: String) -> Self {
-        self.with(header::LOCATION, url)
-    }
-
-    /// Names the resource that this one belongs to (RFC 8555 §7.1).
-    pub(super) fn up(self, url: String) -> Self {
-        self.with(header::LINK, format!("<{url}>;rel=\"up\""))
-    }
-
-    pub(super) fn retry_after(self, span: Duration) -> Self {
-        self.with(header::RETRY_AFTER, seconds(span))
-    }
-
-    fn with(mut self, name: HeaderName, value: String) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-}
-
-impl From<Refusal> for Reply {
-    fn from(refusal: Refusal) -> Self {
-        let status = StatusCode::from_u16(refusal.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut reply = Self::json(status, json!(refusal.problem));
-        reply.content_type = "application/problem+json";
-        match refusal.retry_after {
-            None => reply,
-            Some(RetryAfter::Seconds(span)) => reply.retry_after(span),
-            Some(RetryAfter::Date(at)) => {
-                let date = at.to_datetime().format(HTTP_DATE).unwrap_or_default();
-                reply.with(header::RETRY_AFTER, date)
-            }
-        }
-    }
-}
-
-/// Reads a payload.
-pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(payload).map_err(|e| Problem::malformed(format!("Error unmarshaling the payload: {e}")))
-}
 
 /// Answers one request.
 pub(super) async fn answer(core: Arc<Core>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Dropped> {
@@ -357,11 +276,6 @@ fn finish(core: &Core, reply: Reply) -> Response<Full<Bytes>> {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     }
     response
-}
-
-fn seconds(span: Duration) -> String {
-    // Up, so that no one comes too early.
-    span.as_millis().div_ceil(1000).to_string()
 }
 
 fn wrong_method() -> Problem {

@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use super::Core;
 use super::ca::ListenerCertificate;
+use super::core::Core;
 use super::routes;
 
 /// Connections served at once; more wait in the listener's backlog.

@@ -11,7 +11,7 @@ use http::StatusCode;
 use linkseal_net::http01::{self, ChallengeFailure, HostResolver, ResolveError};
 use serde_json::{Value, json};
 
-use super::Core;
+use super::core::Core;
 use super::problem::Problem;
 use super::state::Challenge;
 
