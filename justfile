@@ -20,7 +20,7 @@ test *args:
 unit *args:
     cargo test --locked --workspace --lib {{args}}
 
-# Integration tests, once `tests/run.sh` has installed the peers: `just it issuing`.
+# Integration tests, once `tests/run.sh` has installed the peers: `just it issuance`.
 it *args:
     cargo test --locked --test it {{args}}
 
