@@ -233,7 +233,7 @@ for part in $PARTS; do
         start_linkseal "10 domains" "$work/demo" "$PORT"
         start_linkseal "$DOMAINS domains" "$work/many" $((PORT + 10))
         for variant in "10 domains" "$DOMAINS domains"; do tls first 1 "$variant" >/dev/null; done
-        until grep -q 'all domains are known' "$work/$DOMAINS domains.log"; do sleep 0.1; done
+        until grep -q 'all domains loaded' "$work/$DOMAINS domains.log"; do sleep 0.1; done
         for _ in $(seq "$ROUNDS"); do
             for mode in full resumed; do
                 for variant in "10 domains" "$DOMAINS domains"; do
@@ -245,7 +245,7 @@ for part in $PARTS; do
         for _ in $(seq "$ROUNDS"); do
             start_linkseal many "$work/many" $((PORT + 10))
             record "start to first handshake, ms" "$DOMAINS domains" "$(tls first 1 many)"
-            until grep -q 'all domains are known' "$work/many.log"; do sleep 0.1; done
+            until grep -q 'all domains loaded' "$work/many.log"; do sleep 0.1; done
             record "memory when loaded, MiB" "$DOMAINS domains" "$(rss_mib "${PIDS[many]}")"
             stop_all
         done

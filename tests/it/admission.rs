@@ -239,7 +239,7 @@ async fn an_answer_with_an_invalid_tenant_is_not_used() {
         let known = process.admin("GET", &format!("/v1/domains/{name}"), None).await;
         assert_eq!(known.status, 404, "{tenant}: {}", known.text());
         // The log is rate-limited per cause, of which there are two: an invalid name, and not a string.
-        let logged = |line: &&str| line.contains(&name) && line.contains("answer is not used");
+        let logged = |line: &&str| line.contains(&name) && line.contains("answer ignored");
         let first = matches!(number, 0 | 3);
         assert_eq!(
             process.log().lines().filter(logged).count(),

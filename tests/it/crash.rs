@@ -27,7 +27,7 @@ async fn an_order_interrupted_by_a_crash_is_continued() {
     assert!(!waiting.await.expect("no panic"), "the waiting handshake fails");
 
     let second = plan.serve().await;
-    second.until_logged("all domains are known").await;
+    second.until_logged("all domains loaded").await;
     plan.clock.advance(HOUR);
     let issued = second.until_state(name, "issued").await;
     assert_eq!(issued["ssl"]["reason"], "ok");

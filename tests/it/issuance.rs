@@ -327,7 +327,7 @@ async fn a_purge_with_revocation_removes_nothing_when_revoking_fails() {
         .revoke_and_purge(&domain(name), &operator())
         .await
         .unwrap_err();
-    assert!(error.to_string().contains("nothing was forgotten"), "{error}");
+    assert!(error.to_string().contains("nothing was purged"), "{error}");
     world.handshake(name).await.expect("served as before");
     world.faults().set_down(false);
     control
