@@ -13,7 +13,7 @@
 //! crate does no I/O except reading a key file. Stored redirects (`/r/{slug}`) and kill switches are state
 //! of a server; only their vocabulary ([`Slug`], [`KillKind`]) is here.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, rustdoc::private_intra_doc_links)]
 
 mod destination;
 mod error;
