@@ -20,7 +20,7 @@ pub struct Job {
     pub fence: Fence,
 }
 
-/// How far an order has come; said while [`Issuer::issue`] runs.
+/// How far an order has come; said while [`crate::Issuer::issue`] runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The CA has the order, new or taken up.
@@ -59,7 +59,7 @@ pub enum IssueError {
         /// How.
         failure: Failure,
         /// Whether the order lives on, so that its record is better kept: the next
-        /// [`Issuer::issue`] goes on with it and spends no new order.
+        /// [`crate::Issuer::issue`] goes on with it and spends no new order.
         resumable: bool,
         /// What of the CA's limits it has used up.
         spent: Spent,

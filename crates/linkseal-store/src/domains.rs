@@ -25,7 +25,7 @@ pub trait DomainStore: Send + Sync + 'static {
     /// Replaces a domain's record, if it still has the version it was read with and the fence
     /// still holds; everything in the change becomes durable together or not at all. Returns the
     /// record with its new version. A fence holds while it is the newest grant of
-    /// [`domain_lease`], also past its time: no one else has begun.
+    /// [`crate::domain_lease`], also past its time: no one else has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
     /// Forgets a domain, if it still has the version it was read with: record, certificate, order,

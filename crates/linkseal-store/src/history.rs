@@ -40,7 +40,7 @@ pub trait HistoryStore: Send + Sync + 'static {
     async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError>;
 
     /// Changes after `seq`, oldest first: what another node's caches must follow. Only the newest
-    /// [`CHANGES_KEPT`] are kept: who is further behind [`Store::change_head`] reads everything again.
+    /// [`CHANGES_KEPT`] are kept: who is further behind `change_head` reads everything again.
     async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
 
     /// The sequence of the newest change; 0 when there was none.

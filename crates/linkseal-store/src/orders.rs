@@ -12,7 +12,7 @@ use crate::leases::Fence;
 #[async_trait]
 pub trait OrderStore: Send + Sync + 'static {
     /// Writes the order of a domain before a step that cannot be repeated. The fence must hold,
-    /// as in [`Store::transition`].
+    /// as in [`crate::DomainStore::transition`].
     async fn put_order(&self, order: &OrderRecord, fence: Fence) -> Result<(), StoreError>;
 
     /// The order of a domain that has not ended.

@@ -14,7 +14,7 @@ pub const OUTBOX_KEPT: u64 = 100_000;
 /// The outbox.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
-    /// What the journal has not taken yet of [`Transition::outbox_events`], oldest first; at most
+    /// What the journal has not taken yet of [`crate::Transition::outbox_events`], oldest first; at most
     /// [`OUTBOX_KEPT`] are kept.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEvent>, StoreError>;
 

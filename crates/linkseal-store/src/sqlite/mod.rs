@@ -8,7 +8,7 @@
 //!   commit; what was answered lies before it.
 //! - A full or read-only disk at the start: see `held`.
 //! - A full disk: `Full`. The transaction is rolled back, also for the calls that shared it; reads
-//!   go on, and writes do as soon as there is room. [`Store::probe`] finds out beforehand.
+//!   go on, and writes do as soon as there is room. `probe` finds out beforehand.
 //! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
 //!   `Unavailable`. Calls whose caller has gone are skipped.
 //! - A sync that fails: `Unavailable`. SQLite forgets the transaction and writes its pages again
