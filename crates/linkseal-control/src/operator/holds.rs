@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::ssl::{FailureKind, Reason, SslEvent};
+use linkseal_domain::ssl::{Reason, SslEvent};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_store::{DomainQuery, StoreError};
 use serde_json::{Value, json};
@@ -84,7 +84,9 @@ impl Operator {
         let hosts = ca.map(|_| meant.iter().map(|c| c.issuer.host().to_owned()).collect::<Vec<_>>());
         let operator = Arc::clone(self);
         self.core.tasks.spawn_until_stop(async move {
-            operator.release_waiting(|r, now| waits(r, hosts.as_deref(), now)).await;
+            operator
+                .release_waiting(|r, now| rules::waits_for_ca(r, hosts.as_deref(), now))
+                .await;
         });
         Ok(())
     }
@@ -110,7 +112,7 @@ impl Operator {
         let operator = Arc::clone(self);
         self.core
             .tasks
-            .spawn_until_stop(async move { operator.release_waiting(waits_for_us).await });
+            .spawn_until_stop(async move { operator.release_waiting(rules::waits_for_us).await });
     }
 
     /// Releases the domains for which `waits` holds.
@@ -138,26 +140,4 @@ impl Operator {
                 .await;
         }
     }
-}
-
-/// Whether a domain waits for something to be fixed here. A time that the CA has set for it is kept.
-fn waits_for_us(record: &DomainRecord, now: Timestamp) -> bool {
-    let ssl = &record.ssl;
-    waits(record, None, now) && ssl.not_before.is_none() && ssl.facts.cause.is_none_or(FailureKind::is_ours)
-}
-
-/// Whether a domain waits for one of these CAs. A turn at a rate limit is kept, and a domain whose owner
-/// has to fix something is not retried for the CA's sake.
-fn waits(record: &DomainRecord, hosts: Option<&[String]>, now: Timestamp) -> bool {
-    let ssl = &record.ssl;
-    let at_ca = hosts.is_none_or(|hosts| ssl.facts.ca.as_ref().is_some_and(|ca| hosts.contains(ca)));
-    // A rate limit on the name is the CA's: the owner cannot fix it.
-    let is_for_owner = |cause: FailureKind| cause.blames_domain() && cause != FailureKind::NameLimit;
-    let blamed = ssl.facts.cause.is_some_and(is_for_owner);
-    record.is_wanted()
-        && at_ca
-        && !blamed
-        && !ssl.in_queue
-        && ssl.next_attempt.is_some_and(|at| at > now)
-        && rules::needs_order(ssl, now)
 }

@@ -92,8 +92,18 @@ impl CaHealth {
         }
     }
 
-    /// Learns from the end of an order how its CA is.
-    pub(super) async fn judge<T>(&self, ca: &ConfiguredCa, end: &Result<T, IssueError>) -> Result<(), StoreError> {
+    /// How often standstills were ended; an order remembers it as it begins.
+    pub(super) fn endings(&self) -> u64 {
+        self.standstills.endings()
+    }
+
+    /// Learns from the end of an order how its CA is. `since`: [`CaHealth::endings`] as it began.
+    pub(super) async fn judge<T>(
+        &self,
+        ca: &ConfiguredCa,
+        end: &Result<T, IssueError>,
+        since: u64,
+    ) -> Result<(), StoreError> {
         match end {
             Ok(_) => self.works(ca).await,
             Err(IssueError::Failed { failure, .. }) => match Blame::of(failure.kind) {
@@ -103,7 +113,7 @@ impl CaHealth {
                     if failure.kind != FailureKind::Internal {
                         let uptime = self.core.clock.uptime();
                         self.standstills
-                            .note(ca.directory(), failure.kind, &failure.error.detail, uptime);
+                            .note(ca.directory(), failure.kind, &failure.error.detail, uptime, since);
                     }
                     Ok(())
                 }
@@ -149,8 +159,13 @@ impl CaHealth {
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let (directory, uptime) = (ca.directory(), self.core.clock.uptime());
-        self.throttles
-            .note(directory, failure.kind, &failure.error.detail, uptime);
+        self.throttles.note(
+            directory,
+            failure.kind,
+            &failure.error.detail,
+            uptime,
+            self.throttles.endings(),
+        );
         let shortest = self.throttles.left(directory, uptime);
         let shortest = shortest.map_or(until, |(left, _)| self.core.clock.now() + left);
         self.hold_back(directory, until.max(shortest)).await

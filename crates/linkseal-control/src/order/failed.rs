@@ -7,7 +7,7 @@ use linkseal_store::{Fence, StoreError};
 
 use super::Orders;
 use super::choose::{Cause, Chosen, Wait};
-use crate::core::Edit;
+use crate::core::{Draft, Edit};
 use crate::rules;
 
 impl Orders {
@@ -99,5 +99,21 @@ impl Orders {
             self.return_turn(Some(wait)).await?;
         }
         changed.map(drop)
+    }
+
+    /// Retries a domain at once that has just been recorded as waiting for something to be fixed here, if
+    /// standstills were ended since its order began: that release did not find it waiting yet.
+    pub(super) async fn retry_if_ended(&self, name: &DomainName, fence: Fence, since: u64) -> Result<(), StoreError> {
+        if self.health.endings() == since {
+            return Ok(());
+        }
+        let retry = |draft: &mut Draft| {
+            if !rules::waits_for_us(&draft.record, draft.now()) {
+                return Edit::Nothing;
+            }
+            draft.apply(SslEvent::Released);
+            Edit::Store
+        };
+        self.core.transition(name, fence, retry).await.map(drop)
     }
 }

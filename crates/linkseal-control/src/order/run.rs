@@ -117,6 +117,7 @@ impl Orders {
     /// Admits an order and runs it to its end.
     async fn attempt(&self, record: &DomainRecord, fence: Fence, plain: bool) -> Result<Attempt, StoreError> {
         let name = &record.name;
+        let since = self.health.endings();
         // A certificate that could not be stored must not be ordered, nor be charged to a limit.
         self.core.store.probe().await?;
         let chosen = match self.choose(record, plain).await? {
@@ -128,6 +129,7 @@ impl Orders {
             Choice::Wait(wait) => {
                 let wait = self.keep_turn(record, wait).await?;
                 self.note_wait(name, fence, wait).await?;
+                self.retry_if_ended(name, fence, since).await?;
                 return Ok(Attempt::Done { made: false });
             }
             Choice::Forbidden { host } => {
@@ -153,7 +155,7 @@ impl Orders {
             // There is an account now, which CAA records can name.
             self.identities.refresh();
         }
-        let judged = self.health.judge(&chosen.ca, &end).await;
+        let judged = self.health.judge(&chosen.ca, &end, since).await;
         self.health.end_trial(&chosen.ca, chosen.trial).await.and(judged)?;
         match end {
             Ok(issued) => {
@@ -171,6 +173,7 @@ impl Orders {
                     self.refund(&chosen, record, spent).await?;
                 }
                 self.note_failed(&chosen, record, fence, failure, resumable).await?;
+                self.retry_if_ended(name, fence, since).await?;
                 Ok(Attempt::Done { made: true })
             }
             Err(IssueError::Gone) => {

@@ -19,7 +19,14 @@ const LONGEST: Duration = Duration::from_secs(900);
 /// Paused CAs, by directory URL.
 #[derive(Debug, Default)]
 pub(super) struct Standstills {
-    known: Mutex<HashMap<String, Standstill>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    known: HashMap<String, Standstill>,
+    /// How often pauses were ended by hand or by a reload.
+    endings: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -33,10 +40,19 @@ struct Standstill {
 }
 
 impl Standstills {
-    /// An order failed for such a reason, at this time of the monotonic clock.
-    pub(super) fn note(&self, directory: &str, kind: FailureKind, why: &str, now: Duration) {
-        let mut known = self.lock();
-        let entry = known.entry(directory.to_owned()).or_insert(Standstill {
+    /// How often pauses were ended; an order remembers it as it begins.
+    pub(super) fn endings(&self) -> u64 {
+        self.lock().endings
+    }
+
+    /// An order failed for such a reason, at this time of the monotonic clock. One that began before
+    /// pauses were last ended (`since`) adds nothing: what it met may be fixed.
+    pub(super) fn note(&self, directory: &str, kind: FailureKind, why: &str, now: Duration, since: u64) {
+        let mut inner = self.lock();
+        if inner.endings != since {
+            return;
+        }
+        let entry = inner.known.entry(directory.to_owned()).or_insert(Standstill {
             kind,
             why: String::new(),
             until: Duration::ZERO,
@@ -56,33 +72,34 @@ impl Standstills {
 
     /// How much of the pause is left, and why; `None` if the CA may be tried.
     pub(super) fn left(&self, directory: &str, now: Duration) -> Option<(Duration, FailureKind)> {
-        let known = self.lock();
-        let entry = known.get(directory)?;
+        let inner = self.lock();
+        let entry = inner.known.get(directory)?;
         (entry.until > now).then(|| (entry.until - now, entry.kind))
     }
 
     /// What is wrong, if the CA is paused or was not tried since.
     pub(super) fn why(&self, directory: &str) -> Option<String> {
-        self.lock().get(directory).map(|entry| entry.why.clone())
+        self.lock().known.get(directory).map(|entry| entry.why.clone())
     }
 
     /// The CA works: ends its pause, and the next one is short again.
     pub(super) fn end(&self, directory: &str) {
-        self.lock().remove(directory);
+        self.lock().known.remove(directory);
     }
 
     /// Ends the pause of one CA, or of all: the configuration has changed, or an operator wants it.
     /// Returns whether there was one.
     pub(super) fn forget(&self, directory: Option<&str>) -> bool {
-        let mut known = self.lock();
-        let before = known.len();
-        known.retain(|known, _| directory.is_some_and(|d| d != known));
-        known.len() < before
+        let mut inner = self.lock();
+        inner.endings += 1;
+        let before = inner.known.len();
+        inner.known.retain(|known, _| directory.is_some_and(|d| d != known));
+        inner.known.len() < before
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Standstill>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         // No change in here can panic half-way.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -96,8 +113,8 @@ mod tests {
         let mut now = Duration::from_secs(5);
         let mut spans = Vec::new();
         for _ in 0..8 {
-            all.note(ca, kind, "why", now);
-            all.note(ca, FailureKind::Trust, "other", now);
+            all.note(ca, kind, "why", now, all.endings());
+            all.note(ca, FailureKind::Trust, "other", now, all.endings());
             let (left, why) = all.left(ca, now).unwrap();
             assert_eq!(why, kind, "orders in progress add nothing");
             spans.push(left);
@@ -105,10 +122,21 @@ mod tests {
             assert_eq!(all.left(ca, now), None, "then it is tried");
         }
         assert_eq!((spans[0], spans[1], spans[7]), (FIRST, FIRST * 2, LONGEST));
-        all.note(ca, kind, "why", now);
+        all.note(ca, kind, "why", now, all.endings());
         all.forget(Some("https://other.example/dir"));
         assert!(all.left(ca, now).is_some());
         all.forget(None);
         assert_eq!(all.left(ca, now), None);
+    }
+
+    #[test]
+    fn an_order_that_began_before_the_pauses_were_ended_begins_none() {
+        let (all, ca, kind) = (Standstills::default(), "https://ca.example/dir", FailureKind::Trust);
+        let (now, since) = (Duration::from_secs(5), all.endings());
+        assert!(!all.forget(None), "no CA is paused yet");
+        all.note(ca, kind, "why", now, since);
+        assert_eq!(all.left(ca, now), None);
+        all.note(ca, kind, "why", now, all.endings());
+        assert!(all.left(ca, now).is_some());
     }
 }

@@ -9,6 +9,7 @@
 //! | `failure` | what a failed order means for its domain and for the CA |
 //! | `outage` | when a CA that keeps failing is out of use |
 //! | `backoff` | the wait after a failure |
+//! | `waiting` | which waits may be ended before their time |
 
 mod backoff;
 mod due;
@@ -18,6 +19,7 @@ mod outage;
 mod renewal_info;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use due::{First, first, is_due, urgency};
 pub(crate) use due::{IDLE_RECHECK, check_only, needs_order, was_well};
@@ -27,6 +29,7 @@ pub use limits::{Gate, certificate_budgets, gate, replaces};
 pub(crate) use limits::{account_budget, budgets, refill};
 pub use outage::{Blame, TRIAL_RETRY, one_more};
 pub use renewal_info::{asks_renewal_info, no_renewal_info, renewal_info};
+pub(crate) use waiting::{waits_for_ca, waits_for_us};
 
 pub use crate::core::ca::held_back;
 pub(crate) use crate::core::ca::out_until;
