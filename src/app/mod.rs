@@ -348,7 +348,7 @@ impl App {
         }
         self.control
             .operator()
-            .register_own_names(&wiring::own_names(&self.config.load()))
+            .register_own_names(&wiring::edge_names(&self.config.load()))
             .await;
         let lookups = std::mem::replace(&mut self.lookups, tokio::sync::mpsc::channel(1).1);
         self.control.start(requests, lookups);

@@ -76,7 +76,7 @@ impl App {
         self.control
             .set_settings(wiring::control(&config), clients, wiring::orders(&config));
         self.admin.set_settings(wiring::admin(&config, &self.context));
-        let (control, names) = (self.control.clone(), wiring::own_names(&config));
+        let (control, names) = (self.control.clone(), wiring::edge_names(&config));
         self.tasks
             .spawn(async move { control.operator().register_own_names(&names).await });
         // Synchronously, so that of two reloads the later one's settings win.

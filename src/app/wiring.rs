@@ -14,7 +14,7 @@ use linkseal_config::upstream::{HostPattern, Http2};
 use linkseal_config::{Config, ListenAddr};
 use linkseal_control::{AskSettings, CnameSettings, Limit, Limits, PreflightSettings};
 use linkseal_dns::{CheckerSettings, Dkim, DmarcWanted, ResolverSettings, Target};
-use linkseal_domain::DomainName;
+use linkseal_domain::EdgeNames;
 use linkseal_edge::http;
 use linkseal_edge::http::upstream::{self, Upstreams};
 use linkseal_edge::limits::Bounds;
@@ -31,12 +31,11 @@ pub(super) fn addresses(endpoints: &[ListenAddr]) -> Vec<SocketAddr> {
     endpoints.iter().map(|e| e.get()).collect()
 }
 
-/// edge.name and its aliases.
-pub(super) fn own_names(config: &Config) -> Vec<DomainName> {
-    std::iter::once(&config.edge.name)
-        .chain(&config.edge.aliases)
-        .cloned()
-        .collect()
+pub(crate) fn edge_names(config: &Config) -> EdgeNames {
+    EdgeNames {
+        name: config.edge.name.clone(),
+        aliases: config.edge.aliases.clone(),
+    }
 }
 
 /// The configuration's resolvers, where it names any.
@@ -70,8 +69,7 @@ pub(super) fn checker(config: &Config) -> CheckerSettings {
     let dns = &config.dns;
     CheckerSettings {
         target: Target {
-            name: config.edge.name.clone(),
-            aliases: config.edge.aliases.clone(),
+            names: edge_names(config),
             addresses: config.edge.addresses.iter().map(|a| a.get()).collect(),
         },
         spf_include: dns.spf_include.as_ref().map(|n| n.as_str().to_owned()),
@@ -129,11 +127,10 @@ pub(super) fn control(config: &Config) -> linkseal_control::Settings {
             Issue::OnDemand => linkseal_control::Issue::OnDemand,
             Issue::Off => linkseal_control::Issue::Off,
         },
-        target: config.edge.name.clone(),
+        names: edge_names(config),
         recheck: config.dns.recheck_interval.get(),
         departed_after: config.dns.departed_after.get(),
         probe: probe(config),
-        aliases: config.edge.aliases.clone(),
         cname: cname(config),
         ownership: match config.admission.ownership {
             Ownership::Txt => linkseal_control::Ownership::Txt,
@@ -236,8 +233,7 @@ pub(super) fn upstreams(
 
 pub(super) fn http(config: &Config, upstreams: Upstreams) -> anyhow::Result<http::Settings> {
     Ok(http::Settings {
-        edge_name: config.edge.name.clone(),
-        aliases: config.edge.aliases.clone(),
+        names: edge_names(config),
         public_https_port: config.edge.public_https_port.get(),
         prefix: config.links.prefix.as_str().to_owned(),
         fallback_url: config.links.fallback_url.as_ref().map(|u| u.as_str().to_owned()),
@@ -334,8 +330,7 @@ pub(super) fn admin(config: &Config, context: &http::Context) -> linkseal_admin:
         plain: config.admin.plain,
         tokens: config.secrets.admin_tokens.clone(),
         trusted_proxies: config.admin.trusted_proxies.iter().map(|n| n.get()).collect(),
-        edge_name: config.edge.name.clone(),
-        aliases: config.edge.aliases.clone(),
+        names: edge_names(config),
         pages: config.pages.clone(),
         logo: config.secrets.logo.clone(),
         link_keys: Arc::clone(&context.settings.load().keys),

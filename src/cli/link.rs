@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Failure, output, whole};
-use crate::app::wiring::link_keys;
+use crate::app::wiring::{edge_names, link_keys};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -208,8 +208,8 @@ fn inspect(
     let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
     let mut found = explain(link, prefix, keys, &tenants, []);
     if let Some(config) = config {
-        let names = std::iter::once(&config.edge.name).chain(&config.edge.aliases);
-        let is_edge = host.is_some_and(|host| names.into_iter().any(|name| name.as_str() == host));
+        let names = edge_names(config);
+        let is_edge = host.is_some_and(|host| names.contains(&host));
         found = found.as_served(
             link,
             &Served {

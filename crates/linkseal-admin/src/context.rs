@@ -14,7 +14,7 @@ use linkseal_base::metrics::MetricsHub;
 use linkseal_base::shutdown::Tasks;
 use linkseal_config::pages::Pages as PagesSettings;
 use linkseal_control::Control;
-use linkseal_domain::DomainName;
+use linkseal_domain::EdgeNames;
 use linkseal_domain::cert::cache::Certificates;
 use linkseal_domain::registry::Registry;
 use linkseal_event::{Activity, Delivery, Eraser, Journal};
@@ -70,8 +70,7 @@ pub(crate) struct Live {
     pub(crate) pages: PagesSettings,
     /// Whether the port speaks plain HTTP off loopback, too.
     pub(crate) plain: bool,
-    pub(crate) edge_name: DomainName,
-    pub(crate) aliases: Vec<DomainName>,
+    pub(crate) names: EdgeNames,
     pub(crate) link_keys: Arc<LinkKeys>,
     /// `links.prefix`, without a trailing slash.
     pub(crate) prefix: String,
@@ -92,12 +91,5 @@ impl Context {
     /// removed the token or reduced its rights.
     pub(crate) fn still_grants(&self, permit: &Permit) -> bool {
         self.live.load().access.still_grants(permit.caller())
-    }
-}
-
-impl Live {
-    /// Whether a name (in lower-case ASCII) is edge.name or an alias.
-    pub(crate) fn is_edge(&self, name: &str) -> bool {
-        self.edge_name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
     }
 }

@@ -58,7 +58,7 @@ use linkseal_base::shutdown::Tasks;
 use linkseal_config::AdminToken;
 use linkseal_config::pages::{Logo, Pages as PagesSettings};
 use linkseal_control::Control;
-use linkseal_domain::DomainName;
+use linkseal_domain::EdgeNames;
 use linkseal_domain::cert::cache::Certificates;
 use linkseal_domain::registry::Registry;
 use linkseal_event::{Activity, Delivery, Eraser, Journal};
@@ -114,9 +114,8 @@ pub struct Settings {
     pub pages: PagesSettings,
     pub logo: Option<Logo>,
     /// The port presents its certificate.
-    pub edge_name: DomainName,
+    pub names: EdgeNames,
     /// Former edge names, which links may still be on.
-    pub aliases: Vec<DomainName>,
     /// Shared with the edge.
     pub link_keys: Arc<LinkKeys>,
     /// `links.prefix`, without a trailing slash.
@@ -212,8 +211,7 @@ impl From<Settings> for Live {
             proxies: proxies::Proxies::new(settings.trusted_proxies),
             pages: settings.pages,
             plain: settings.plain,
-            edge_name: settings.edge_name,
-            aliases: settings.aliases,
+            names: settings.names,
             link_keys: settings.link_keys,
             prefix: settings.prefix,
             max_age: settings.max_age,

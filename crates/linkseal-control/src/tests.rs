@@ -15,7 +15,7 @@ use linkseal_domain::cert::tickets::TicketKeys;
 use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
-use linkseal_issuer::{AccountKey, CaSettings, Issuer};
+use linkseal_issuer::testing;
 use linkseal_store::sqlite::SqliteStore;
 use linkseal_store::{AuditEntry, SharedStore};
 use prometheus::Registry as Prometheus;
@@ -90,27 +90,9 @@ impl Bench {
         let (store, dir) = fresh();
         let (clock, tasks, prometheus) = (Clock::system(), Tasks::new(), Prometheus::new());
         let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
-        let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
-        let settings = CaSettings {
-            directory: CA.to_owned(),
-            contact: Vec::new(),
-            trust: Vec::new(),
-            eab: None,
-            profile: None,
-        };
-        let issuer_metrics = linkseal_issuer::Metrics::register(&prometheus).unwrap();
-        let issuer = Issuer::new(
-            settings,
-            key,
-            Arc::clone(&store),
-            Arc::clone(&sealer),
-            clock.clone(),
-            issuer_metrics,
-        )
-        .unwrap();
+        let issuer = testing::issuer(CA, &store, &sealer, &clock, &prometheus).await;
         let target = Target {
-            name: name(EDGE),
-            aliases: Vec::new(),
+            names: name(EDGE).into(),
             addresses: Vec::new(),
         };
         let checks = CheckerSettings {
@@ -150,11 +132,10 @@ impl Bench {
             },
             settings: Settings {
                 issue: Issue::OnRegister,
-                target: name(EDGE),
+                names: name(EDGE).into(),
                 recheck: Duration::from_secs(86_400),
                 departed_after: Duration::from_secs(30 * 86_400),
                 probe: None,
-                aliases: Vec::new(),
                 cname,
                 ownership: Ownership::default(),
                 max_domains_per_tenant: Some(100),

@@ -71,8 +71,7 @@ mod tests {
     async fn proof(script: Script) -> Proof {
         let settings = CheckerSettings {
             target: Target {
-                name: DomainName::parse("track.platform.example").unwrap(),
-                aliases: Vec::new(),
+                names: DomainName::parse("track.platform.example").unwrap().into(),
                 addresses: Vec::new(),
             },
             spf_include: None,

@@ -23,6 +23,7 @@
 pub mod admission;
 pub mod cert;
 pub mod dns;
+mod edge_names;
 pub mod handshakes;
 mod language;
 mod lifecycle_event;
@@ -39,6 +40,7 @@ mod transition;
 mod unicode;
 pub mod view;
 
+pub use edge_names::EdgeNames;
 pub use language::{Language, Text};
 pub use lifecycle_event::LifecycleEvent;
 pub use name::{DomainName, NameError};

@@ -37,6 +37,8 @@ mod poll;
 mod problem;
 pub mod renewal;
 mod settings;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 

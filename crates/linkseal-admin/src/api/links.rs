@@ -83,7 +83,7 @@ async fn inspect(State(context): State<Arc<Context>>, caller: Caller, body: Json
         let tenants = pasted.tenants(&live.prefix, place, |host| tenants(&this.registry, &live, host));
         let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
         let others = others(&this.registry, tenant);
-        let is_served = |host: &str| live.is_edge(host) || this.registry.get(host).is_some();
+        let is_served = |host: &str| live.names.contains(host) || this.registry.get(host).is_some();
         let switches = this.control.operator().kills().switches();
         let hit = |tenant: &str, message: Option<Uuid>, to: &Destination<'_>| switches.hit(tenant, message, to);
         let served = Served {
@@ -149,7 +149,7 @@ async fn stored(context: &Context, url: &str) -> Result<Option<StoredRedirect>, 
 fn place(registry: &Registry, live: &Live, pasted: &Pasted<'_>) -> Place {
     match pasted.name() {
         None => Place::Unknown,
-        Some(host) if live.is_edge(&host) => Place::Edge,
+        Some(host) if live.names.contains(&host) => Place::Edge,
         Some(host) if registry.get(&host).is_some() => Place::Domain,
         Some(_) if registry.is_loaded() => Place::Nowhere,
         Some(_) => Place::Unknown,
@@ -163,7 +163,7 @@ fn tenants(registry: &Registry, live: &Live, host: &str) -> Vec<String> {
             let former = entry.former_tenants().iter().cloned();
             std::iter::once(entry.tenant().to_owned()).chain(former).collect()
         }
-        None if live.is_edge(host) => vec![host.to_owned()],
+        None if live.names.contains(host) => vec![host.to_owned()],
         None => Vec::new(),
     }
 }

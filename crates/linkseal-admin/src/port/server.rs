@@ -142,7 +142,7 @@ impl Server {
 
     /// Loads edge.name's certificate into memory, if it is not there.
     async fn load_certificate(&self) {
-        let name = self.context.live.load().edge_name.clone();
+        let name = self.context.live.load().names.name.clone();
         if !tls::has_certificate(&self.context, &name) {
             // The resolver reads the cache, whatever the outcome.
             let _ = timeout(CERTIFICATE_TIME, self.context.certificates.request(name)).await;

@@ -43,7 +43,7 @@ struct EdgeCertificate {
 impl ResolvesServerCert for EdgeCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let context = &self.context;
-        let name = &context.live.load().edge_name;
+        let name = &context.live.load().names.name;
         match context.certificates.cached(name, context.now()) {
             Some(certificate) => Some(Arc::clone(&certificate.key)),
             None => self.self_signed.get_or_init(|| self_signed(name)).clone(),

@@ -1,5 +1,6 @@
 //! Clients that exhaust what is shared, and whether others are still served.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use serde_json::json;
@@ -72,19 +73,25 @@ async fn many_stalled_connections_do_not_close_the_port_to_others() {
     assert!(count >= 300 - crate::port::slots::MAX as u32, "{displaced}");
 }
 
+/// A client of the health port.
+const CLIENT: Peer = Peer {
+    ip: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)),
+    tls: false,
+};
+
+fn health_server(edge: &Harness) -> Server {
+    let router = health::router(&edge.admin.context);
+    Server::new(&edge.admin.context, router, Port::Health, &edge.tasks)
+}
+
 #[tokio::test]
 async fn a_connection_that_does_not_read_is_closed_in_time() {
     let edge = Harness::start(three_tokens()).await;
-    let router = health::router(&edge.admin.context);
-    let server = Server::new(&edge.admin.context, router, Port::Health, &edge.tasks);
+    let server = health_server(&edge);
     let (mut client, io) = tokio::io::duplex(256);
     tokio::time::pause();
     let begun = tokio::time::Instant::now();
     let watchdog = Arc::new(Watchdog::new(begun));
-    let peer = Peer {
-        ip: [203, 0, 113, 7].into(),
-        tls: false,
-    };
     let asks = async {
         let ask = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
         let _ = client.write_all(&ask).await;
@@ -93,7 +100,7 @@ async fn a_connection_that_does_not_read_is_closed_in_time() {
     };
     tokio::select! {
         () = asks => {}
-        () = server.serve(io, peer, &watchdog) => {}
+        () = server.serve(io, CLIENT, &watchdog) => {}
     }
     let took = begun.elapsed();
     assert!(
@@ -105,16 +112,11 @@ async fn a_connection_that_does_not_read_is_closed_in_time() {
 #[tokio::test]
 async fn a_client_that_reads_very_slowly_is_closed_in_time() {
     let edge = Harness::start(three_tokens()).await;
-    let router = health::router(&edge.admin.context);
-    let server = Server::new(&edge.admin.context, router, Port::Health, &edge.tasks);
+    let server = health_server(&edge);
     let (mut client, io) = tokio::io::duplex(64);
     tokio::time::pause();
     let begun = tokio::time::Instant::now();
     let watchdog = Arc::new(Watchdog::new(begun));
-    let peer = Peer {
-        ip: [203, 0, 113, 7].into(),
-        tls: false,
-    };
     let drips = async {
         client
             .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -127,7 +129,7 @@ async fn a_client_that_reads_very_slowly_is_closed_in_time() {
     };
     tokio::select! {
         () = drips => {}
-        () = server.serve(io, peer, &watchdog) => {}
+        () = server.serve(io, CLIENT, &watchdog) => {}
     }
     let took = begun.elapsed();
     assert!(

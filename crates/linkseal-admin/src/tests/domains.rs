@@ -118,7 +118,7 @@ async fn changes_retirement_and_purge() {
     assert_eq!((purged.status.as_u16(), purged.body.len()), (204, 0));
     edge.get(A).await.is_problem(404, "not_found");
     edge.call("DELETE", A).send().await.is_problem(404, "not_found");
-    edge.control.operator().register_own_names(&[name(EDGE)]).await;
+    edge.control.operator().register_own_names(&name(EDGE).into()).await;
     edge.call("DELETE", &format!("/v1/domains/{EDGE}"))
         .send()
         .await

@@ -22,7 +22,7 @@ use linkseal_domain::handshakes::HandshakeFailures;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
 use linkseal_event::{Activity, Delivery, Durability, Eraser, Event, EventSettings, EventType, IpPrivacy, Journal};
-use linkseal_issuer::{AccountKey, CaSettings, Issuer};
+use linkseal_issuer::testing;
 use linkseal_link::{LinkKey, LinkKeys};
 use linkseal_store::SharedStore;
 use linkseal_store::sqlite::SqliteStore;
@@ -138,28 +138,10 @@ impl Harness {
         let store: SharedStore = Arc::new(SqliteStore::open(dir.path().join("store.db"), None).unwrap());
         let sealer = Arc::new(Sealer::from_file(&dir.path().join("key"), true).unwrap());
         let pages_key = PagesKey::load_or_create(&store, &sealer).await.unwrap();
-        let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
         // Port 9 (discard) on loopback: nothing listens.
-        let settings = CaSettings {
-            directory: "https://127.0.0.1:9/directory".to_owned(),
-            contact: Vec::new(),
-            trust: Vec::new(),
-            eab: None,
-            profile: None,
-        };
-        let issuer_metrics = linkseal_issuer::Metrics::register(prometheus).unwrap();
-        let issuer = Issuer::new(
-            settings,
-            key,
-            Arc::clone(&store),
-            Arc::clone(&sealer),
-            clock.clone(),
-            issuer_metrics,
-        )
-        .unwrap();
+        let issuer = testing::issuer("https://127.0.0.1:9/directory", &store, &sealer, &clock, prometheus).await;
         let target = Target {
-            name: name(EDGE),
-            aliases: Vec::new(),
+            names: name(EDGE).into(),
             addresses: plan.addresses,
         };
         let checks = CheckerSettings {
@@ -204,11 +186,10 @@ impl Harness {
             },
             settings: linkseal_control::Settings {
                 issue,
-                target: name(EDGE),
+                names: name(EDGE).into(),
                 recheck: Duration::from_secs(86_400),
                 departed_after: Duration::from_secs(30 * 86_400),
                 probe: None,
-                aliases: Vec::new(),
                 cname: None,
                 ownership: linkseal_control::Ownership::Txt,
                 max_domains_per_tenant: Some(100),
@@ -335,8 +316,7 @@ pub(super) fn settings_with(tokens: Vec<AdminToken>) -> Settings {
         trusted_proxies: Vec::new(),
         pages: linkseal_config::pages::Pages::default(),
         logo: None,
-        edge_name: name(EDGE),
-        aliases: Vec::new(),
+        names: name(EDGE).into(),
         prefix: String::new(),
         max_age: None,
         link_keys: Arc::new(LinkKeys::new([LinkKey::from_hex(1, &"07".repeat(32)).unwrap()]).unwrap()),

@@ -1,9 +1,9 @@
 //! What operators do through the API and the pages, and what is audited of it.
 
 use linkseal_base::clock::Timestamp;
-use linkseal_domain::DomainRecord;
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::Reason;
+use linkseal_domain::{DomainRecord, EdgeNames};
 use linkseal_store::{AuditEntry, Transition};
 use serde_json::json;
 
@@ -220,13 +220,16 @@ async fn a_former_edge_name_is_an_ordinary_domain() {
     let old = "old.platform.example";
     edge.control
         .operator()
-        .register_own_names(&[name(EDGE), name(old)])
+        .register_own_names(&EdgeNames {
+            name: name(EDGE),
+            aliases: vec![name(old)],
+        })
         .await;
     let origin = async |of: &str| edge.store.domain(&name(of)).await.unwrap().unwrap().origin;
     assert_eq!(origin(old).await, Origin::Edge);
     // After a reload the configuration no longer contains it.
     edge.registry.set_loaded();
-    edge.control.operator().register_own_names(&[name(EDGE)]).await;
+    edge.control.operator().register_own_names(&name(EDGE).into()).await;
     assert_eq!(
         (origin(old).await, origin(EDGE).await),
         (Origin::Registered, Origin::Edge)

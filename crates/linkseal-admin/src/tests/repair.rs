@@ -112,7 +112,7 @@ async fn a_purged_unreadable_domain_can_be_registered_again() {
 #[tokio::test]
 async fn the_edges_own_name_is_registered_again_when_unreadable() {
     let edge = Harness::start(Vec::new()).await;
-    edge.control.operator().register_own_names(&[name(EDGE)]).await;
+    edge.control.operator().register_own_names(&name(EDGE).into()).await;
     let own = format!("/v1/domains/{EDGE}?purge=true");
     let refused = edge.call("DELETE", &own).send().await;
     refused.is_problem(409, "conflict");
@@ -123,7 +123,7 @@ async fn the_edges_own_name_is_registered_again_when_unreadable() {
     assert!(edge.registry.get(EDGE).is_some());
     // At start, this happens automatically.
     edge.spoil(EDGE);
-    edge.control.operator().register_own_names(&[name(EDGE)]).await;
+    edge.control.operator().register_own_names(&name(EDGE).into()).await;
     assert!(edge.ssl(EDGE).await.next_attempt.is_some());
     assert!(edge.store.unreadable().is_empty());
 }

@@ -37,7 +37,7 @@ impl Core {
     pub(crate) fn messages(&self) -> MessageContext {
         let checker = self.checker();
         MessageContext {
-            target: self.settings().target.clone(),
+            target: self.settings().names.name.clone(),
             addresses: checker.target().addresses.clone(),
             ca_id: checker.caa_identity(),
             ca: self.cas().first().issuer.host().to_owned(),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use linkseal_domain::DomainName;
+use linkseal_domain::EdgeNames;
 
 /// When certificates are ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +38,14 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub issue: Issue,
-    /// `edge.name`: where customers point their names.
-    pub target: DomainName,
+    /// Where customers point their names.
+    pub names: EdgeNames,
     /// How often the DNS of a domain with a certificate is checked.
     pub recheck: Duration,
     /// How long a name may point elsewhere before it is checked only about once a week.
     pub departed_after: Duration,
     /// How issued domains are probed; `None` turns probes off.
     pub probe: Option<ProbeSettings>,
-    /// Older targets that customers still point to.
-    pub aliases: Vec<DomainName>,
     /// The bounds of admission by DNS; `None` where DNS alone admits no name.
     pub cname: Option<CnameSettings>,
     /// What a token of one tenant needs to take a name.
@@ -56,18 +54,6 @@ pub struct Settings {
     pub max_domains_per_tenant: Option<u64>,
     /// How many refused names that point here are kept; 0 turns the list off.
     pub rejected_capacity: usize,
-}
-
-impl Settings {
-    /// Whether a name is `edge.name` or one of its aliases.
-    pub(crate) fn is_own_name(&self, name: &DomainName) -> bool {
-        self.target == *name || self.aliases.contains(name)
-    }
-
-    /// `edge.name` and its aliases.
-    pub(crate) fn own_names(&self) -> impl Iterator<Item = &DomainName> {
-        std::iter::once(&self.target).chain(&self.aliases)
-    }
 }
 
 /// What admission by DNS may cost at most.

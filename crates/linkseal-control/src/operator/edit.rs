@@ -67,7 +67,7 @@ impl Operator {
     pub async fn retire(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
         let mut was = None;
         let changed = self.core.change_by(actor, name, |draft| {
-            if self.core.settings().is_own_name(&draft.record.name) {
+            if self.core.settings().names.contains(draft.record.name.as_str()) {
                 return Edit::Refuse(OperatorError::OwnName);
             }
             let before = draft.record.clone();

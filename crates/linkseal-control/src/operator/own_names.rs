@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::SslEvent;
-use linkseal_domain::{DomainName, DomainRecord};
+use linkseal_domain::{DomainName, DomainRecord, EdgeNames};
 use linkseal_store::StoreError;
 
 use super::Operator;
@@ -44,8 +44,8 @@ impl Observer for OwnNames {
 
 impl Operator {
     /// Makes sure that the edge's own names are registered and get certificates.
-    pub async fn register_own_names(&self, names: &[DomainName]) {
-        for name in names {
+    pub async fn register_own_names(&self, names: &EdgeNames) {
+        for name in names.iter() {
             let registered = match self.register_own_name(name).await {
                 // The edge cannot work without it, and a new certificate is ordered without help.
                 Err(StoreError::Unreadable { why, .. }) => {
@@ -87,11 +87,16 @@ impl Operator {
         let settings = self.core.settings();
         let former: Vec<DomainName> = {
             let own = self.own_names.lock();
-            own.iter().filter(|name| !settings.is_own_name(name)).cloned().collect()
+            own.iter()
+                .filter(|name| !settings.names.contains(name.as_str()))
+                .cloned()
+                .collect()
         };
         for name in former {
             let changed = self.core.change(&name, None, |draft| {
-                if draft.record.origin != Origin::Edge || self.core.settings().is_own_name(&draft.record.name) {
+                if draft.record.origin != Origin::Edge
+                    || self.core.settings().names.contains(draft.record.name.as_str())
+                {
                     return Edit::<StoreError>::Nothing;
                 }
                 draft.record.origin = Origin::Registered;

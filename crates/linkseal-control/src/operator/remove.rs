@@ -18,7 +18,9 @@ impl Operator {
         // Other nodes may change it meanwhile; it is to go in any version.
         for _ in 0..MAX_CONFLICTS {
             let gone = match self.core.store.domain(name).await {
-                Ok(Some(_)) if self.core.settings().is_own_name(name) => return Err(OperatorError::OwnName),
+                Ok(Some(_)) if self.core.settings().names.contains(name.as_str()) => {
+                    return Err(OperatorError::OwnName);
+                }
                 Ok(Some(record)) => {
                     must_be_theirs(&record, actor)?;
                     self.schedule.forget(&record, actor).await
@@ -56,7 +58,7 @@ impl Operator {
     /// Purges a domain whose record cannot be read. The edge's own name is registered again at once.
     pub(super) async fn purge_unreadable(&self, name: &DomainName, why: &str, actor: &Actor) -> Result<(), StoreError> {
         self.schedule.forget_unreadable(name, why, actor).await?;
-        if self.core.settings().is_own_name(name) {
+        if self.core.settings().names.contains(name.as_str()) {
             self.register_own_name(name).await?;
         }
         Ok(())
@@ -65,7 +67,7 @@ impl Operator {
     /// Revokes a domain's certificate at the CA that issued it, and then purges the domain. If the
     /// revocation fails, nothing is purged: the key is needed to try again.
     pub async fn revoke_and_purge(&self, name: &DomainName, actor: &Actor) -> Result<(), OperatorError> {
-        if self.core.settings().is_own_name(name) {
+        if self.core.settings().names.contains(name.as_str()) {
             return Err(OperatorError::OwnName);
         }
         let record = self.core.store.domain(name).await?.ok_or(OperatorError::NotFound)?;

@@ -19,8 +19,7 @@ pub(crate) async fn watch(core: Arc<Core>, operator: Arc<Operator>) {
                 failing = false;
                 tracing::warn!("store works again; resuming");
                 // They may not have been stored at the start.
-                let own: Vec<_> = core.settings().own_names().cloned().collect();
-                operator.register_own_names(&own).await;
+                operator.register_own_names(&core.settings().names).await;
                 core.wake.notify_one();
             }
             Ok(()) => {}

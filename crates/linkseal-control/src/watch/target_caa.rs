@@ -86,7 +86,7 @@ impl TargetCaaWatch {
     async fn check(&self) -> Vec<TargetCaa> {
         let (cas, checker, settings) = (self.core.cas(), self.core.checker(), self.core.settings());
         let mut seen = Vec::new();
-        for name in settings.own_names() {
+        for name in settings.names.iter() {
             for ca in cas.iter() {
                 let identity = ca.identity();
                 let caa = checker.caa(name, &identity).await;

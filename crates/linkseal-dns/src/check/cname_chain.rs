@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::future::join;
 use linkseal_base::fault::Fault;
-use linkseal_domain::DomainName;
 use linkseal_domain::dns::DnsVerdict;
+use linkseal_domain::{DomainName, EdgeNames};
 
 use crate::check::cdn;
 use crate::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};
@@ -22,19 +22,9 @@ const MAX_NAMED: usize = 4;
 /// What customers' names have to lead to.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The CNAME target: edge.name.
-    pub name: DomainName,
-    /// Older targets that customers still point to.
-    pub aliases: Vec<DomainName>,
+    pub names: EdgeNames,
     /// Public addresses of the edge, for apex names. Empty: those edge.name resolves to.
     pub addresses: Vec<IpAddr>,
-}
-
-impl Target {
-    /// Whether this is edge.name or one of its aliases.
-    pub(crate) fn is_edge(&self, name: &str) -> bool {
-        self.name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
-    }
 }
 
 /// One hop of a CNAME chain.
@@ -104,7 +94,7 @@ async fn follow(queries: &Queries<'_>, name: &str, target: &Target, trace: &mut 
                     to: to.clone(),
                     ttl,
                 });
-                if target.is_edge(&to) {
+                if target.names.contains(&to) {
                     return Err(DnsVerdict::Right);
                 }
                 // A target such as `https://…` is in the zone, but no server can be asked for it.
@@ -166,7 +156,7 @@ async fn addresses(
             .max();
     }
     // The edge's own name is where its addresses are, unless the configuration knows better.
-    if target.addresses.is_empty() && target.is_edge(name.as_str()) {
+    if target.addresses.is_empty() && target.names.contains(name.as_str()) {
         return DnsVerdict::Right;
     }
     let foreign: Vec<IpAddr> = found
@@ -195,7 +185,7 @@ async fn addresses(
     let unknown = foreign.iter().find_map(|ip| own.unknown(*ip));
     if let Some(e) = unknown.filter(|_| target.addresses.is_empty()) {
         trace.fault = Some(Fault::Ours);
-        return error(target.name.as_str(), e);
+        return error(target.names.name.as_str(), e);
     }
     if foreign.iter().all(IpAddr::is_ipv6) && !trace.a.is_empty() {
         trace.strays.clone_from(&foreign);
@@ -231,8 +221,8 @@ impl Own {
 
 async fn own_addresses(queries: &Queries<'_>, target: &Target) -> Own {
     let (a, aaaa) = join(
-        queries.get(target.name.as_str(), Kind::A),
-        queries.get(target.name.as_str(), Kind::Aaaa),
+        queries.get(target.names.name.as_str(), Kind::A),
+        queries.get(target.names.name.as_str(), Kind::Aaaa),
     )
     .await;
     Own {

@@ -198,7 +198,7 @@ impl Checker {
     /// Whose fault a failure is. The edge's own name is one whose zone is known to be served: where
     /// not even that can be asked for, the way to DNS is broken, not the customer's zone.
     async fn fault(&self, finding: &Finding) -> Fault {
-        let target = self.settings.target.name.as_str();
+        let target = self.settings.target.names.name.as_str();
         // Resolvers follow a CNAME for CAA too, so the edge's own zone may be the one that fails.
         let caa = matches!(finding.caa, Caa::Error { .. }) && !finding.chain.is_empty();
         let answers = async |kind| match timeout(PROBE_TIME, self.lookup.lookup(target, kind)).await {

@@ -1,5 +1,6 @@
 //! Tests of [`super`], in a file of their own for their length.
 
+use linkseal_domain::EdgeNames;
 use prometheus::Registry;
 
 use super::*;
@@ -21,8 +22,10 @@ fn name(text: &str) -> DomainName {
 fn checker(script: Script, addresses: &[&str]) -> (Checker, Registry) {
     let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
     let target = Target {
-        name: name(EDGE),
-        aliases: vec![name(OLD)],
+        names: EdgeNames {
+            name: name(EDGE),
+            aliases: vec![name(OLD)],
+        },
         addresses,
     };
     let settings = CheckerSettings {
@@ -331,8 +334,7 @@ async fn the_edges_own_names_and_localhost_are_right() {
     assert_eq!(checker.https(&name(OLD)).await.verdict, DnsVerdict::Missing);
 
     let target = Target {
-        name: name("edge.localhost"),
-        aliases: Vec::new(),
+        names: name("edge.localhost").into(),
         addresses: Vec::new(),
     };
     let settings = CheckerSettings {

@@ -180,9 +180,9 @@ impl Checker {
         let target = &self.settings.target;
         let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = target.addresses.iter().partition(|ip| ip.is_ipv4());
         let (family, addresses) = if v4.is_empty() { ("AAAA", v6) } else { ("A", v4) };
-        let pointing = Pointing::of(name.as_str(), target.name.as_str(), !addresses.is_empty());
+        let pointing = Pointing::of(name.as_str(), target.names.name.as_str(), !addresses.is_empty());
         let (kind, expected) = match pointing {
-            Pointing::Cname | Pointing::Alias => ("CNAME", vec![target.name.to_string()]),
+            Pointing::Cname | Pointing::Alias => ("CNAME", vec![target.names.name.to_string()]),
             Pointing::Addresses | Pointing::Target => (family, addresses.iter().map(ToString::to_string).collect()),
         };
         let entry = RecordReport::new(kind, Purpose::Https, name.as_str(), expected);
@@ -205,7 +205,7 @@ impl Checker {
                 let error = queries.get(name.as_str(), Kind::Cname).await.err();
                 let absent = LookupError::NoData { ttl: finding.ttl };
                 let error = error.filter(|e| e.is_absent()).unwrap_or(absent);
-                let as_text = near_miss::target_as_text(queries, name.as_str(), target.name.as_str()).await;
+                let as_text = near_miss::target_as_text(queries, name.as_str(), target.names.name.as_str()).await;
                 let in_the_way = match (&as_text, &error) {
                     (None, LookupError::NoData { .. }) => near_miss::in_the_way(queries, name.as_str()).await,
                     _ => None,
@@ -218,7 +218,7 @@ impl Checker {
             }
             DnsVerdict::Elsewhere { found } => {
                 let wildcard = wildcard(queries, name, finding).await;
-                entries.push(entry.leads_elsewhere(found, target.name.as_str()).also(wildcard));
+                entries.push(entry.leads_elsewhere(found, target.names.name.as_str()).also(wildcard));
             }
             DnsVerdict::Proxied { provider } => entries.push(entry.is(
                 RecordStatus::Wrong,
@@ -230,7 +230,7 @@ impl Checker {
             // Another's zone cannot be edited, the way there can.
             DnsVerdict::StrayAaaa { found, host } if zone_of(host) != zone_of(name.as_str()) => {
                 let entry = match pointing {
-                    Pointing::Cname => entry.leads_elsewhere(&finding.found().join(", "), target.name.as_str()),
+                    Pointing::Cname => entry.leads_elsewhere(&finding.found().join(", "), target.names.name.as_str()),
                     _ => without_cname(entry, RecordStatus::Wrong, pointing, &target.addresses),
                 };
                 entries.push(entry.also(Some(Text::new(
@@ -324,7 +324,7 @@ impl Checker {
 impl Checker {
     /// Whether records at `host`, which decide about `name` through an alias, are the platform's.
     fn is_ours(&self, host: &str, name: &DomainName) -> bool {
-        is_platforms_caa(host, name.as_str(), self.settings.target.name.as_str())
+        is_platforms_caa(host, name.as_str(), self.settings.target.names.name.as_str())
     }
 }
 

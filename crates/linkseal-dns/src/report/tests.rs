@@ -31,8 +31,7 @@ fn checker(lookup: Arc<dyn crate::Lookup>, addresses: &[&str]) -> Checker {
     let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
     let settings = CheckerSettings {
         target: Target {
-            name: name(EDGE),
-            aliases: Vec::new(),
+            names: name(EDGE).into(),
             addresses,
         },
         spf_include: Some("spf.platform.example".into()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
-use linkseal_domain::DomainName;
+use linkseal_domain::EdgeNames;
 use linkseal_domain::admission::Admission;
 use linkseal_domain::links::{KillSwitches, RedirectCache};
 use linkseal_domain::registry::Registry;
@@ -58,9 +58,7 @@ pub struct Context {
 
 /// What a reload replaces, as one snapshot.
 pub struct Settings {
-    pub edge_name: DomainName,
-    /// `edge.aliases`.
-    pub aliases: Vec<DomainName>,
+    pub names: EdgeNames,
     /// The port in redirects to HTTPS.
     pub public_https_port: u16,
     /// `links.prefix`, without a slash at its end.
@@ -71,11 +69,4 @@ pub struct Settings {
     pub max_age: Option<Duration>,
     pub keys: Arc<LinkKeys>,
     pub upstreams: Upstreams,
-}
-
-impl Settings {
-    /// Whether a name (in lower-case ASCII) is edge.name or an alias.
-    pub(super) fn is_edge(&self, name: &str) -> bool {
-        self.edge_name.as_str() == name || self.aliases.iter().any(|a| a.as_str() == name)
-    }
 }

@@ -103,7 +103,7 @@ impl<'r> Exchange<'r> {
     /// Whether a host, in lower-case ASCII, is served here.
     pub(super) fn is_served(&self, host: &str) -> bool {
         host == self.entry.name.as_str()
-            || self.settings.is_edge(host)
+            || self.settings.names.contains(host)
             || self.session.context.registry.get(host).is_some()
     }
 

@@ -53,13 +53,9 @@ impl Gate {
         let right = match (&tls.name, host) {
             (Some(name), Some(host)) => {
                 host.is(name.as_str())
-                    || (route == Route::Healthz && host.is_address() && settings.is_edge(name.as_str()))
+                    || (route == Route::Healthz && host.is_address() && settings.names.contains(name.as_str()))
             }
-            (None, Some(host)) => {
-                host.is(settings.edge_name.as_str())
-                    || settings.aliases.iter().any(|a| host.is(a.as_str()))
-                    || host.is_address()
-            }
+            (None, Some(host)) => settings.names.iter().any(|own| host.is(own.as_str())) || host.is_address(),
             // HTTP/1.0 names no host: the certificate decides.
             (_, None) => true,
         };
@@ -78,7 +74,9 @@ impl Gate {
     fn over_http(session: &Session, settings: &Settings, head: &Head, host: Host<'_>) -> Self {
         let context = &session.context;
         let is_address = host.is_address();
-        if head.route() == Route::Healthz && (is_address || host.lower(|name| settings.is_edge(name)) == Some(true)) {
+        if head.route() == Route::Healthz
+            && (is_address || host.lower(|name| settings.names.contains(name)) == Some(true))
+        {
             return Self::Answered(RouteLabel::Healthz, well_known::healthz(context, &head.parts.method));
         }
         if is_address {

@@ -130,7 +130,7 @@ fn route_on<'r>(x: &Exchange<'r>) -> Route<&'r str> {
     let route = x.head.route();
     let of_edge = route.names_tenant() || route == Route::Healthz;
     match route {
-        _ if of_edge && !x.settings.is_edge(x.entry.name.as_str()) => Route::Other,
+        _ if of_edge && !x.settings.names.contains(x.entry.name.as_str()) => Route::Other,
         Route::AppleAppSiteAssociationAtRoot if x.entry.apple_app_site_association().is_none() => Route::Other,
         route => route,
     }

@@ -73,7 +73,7 @@ async fn attempt(
             // Told `http`, a back end would redirect to HTTPS, and the CDN would come back over HTTP: a loop.
             https: session.connection.tls.is_some() || came_over_https(&head.parts.headers),
             host: authority,
-            edge: settings.edge_name.as_str(),
+            edge: settings.names.name.as_str(),
         };
         Outgoing::new(&head.parts, upload.length(), rule.max_body, &seen).map_err(Failure::Refused)?
     };

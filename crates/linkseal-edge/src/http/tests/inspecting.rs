@@ -16,7 +16,7 @@ fn inspect(edge: &Edge, text: &str) -> Inspection {
     let registry = &edge.context.registry;
     let pasted = Pasted::of(text);
     let name = pasted.name().unwrap();
-    let place = match settings.is_edge(&name) {
+    let place = match settings.names.contains(&name) {
         true => Place::Edge,
         false => Place::Domain,
     };
@@ -26,7 +26,7 @@ fn inspect(edge: &Edge, text: &str) -> Inspection {
         std::iter::once(entry.tenant().to_owned()).chain(former).collect()
     });
     let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
-    let is_served = |host: &str| settings.is_edge(host) || registry.get(host).is_some();
+    let is_served = |host: &str| settings.names.contains(host) || registry.get(host).is_some();
     let hit = |tenant: &str, message: Option<Uuid>, to: &Destination<'_>| edge.context.kills.hit(tenant, message, to);
     let served = Served {
         now: edge.context.clock.now().unix(),

@@ -34,7 +34,7 @@ use linkseal_domain::links::{KillSwitches, Lookup, RedirectCache};
 use linkseal_domain::record::{AppLinks, Origin};
 use linkseal_domain::registry::{Entry, Registry};
 use linkseal_domain::ssl::{CertificateInfo, Reason};
-use linkseal_domain::{DomainName, DomainRecord};
+use linkseal_domain::{DomainName, DomainRecord, EdgeNames};
 use linkseal_event::verdict::Classifier;
 use linkseal_event::{Durability, EventRecorder, EventSettings, IpPrivacy, Journal};
 use linkseal_link::{Destination, LinkKey, LinkKeys, Message, Minter};
@@ -148,8 +148,10 @@ impl Edge {
         registry.set_loaded();
         let metrics = prometheus::Registry::new();
         let mut all = Settings {
-            edge_name: DomainName::parse(EDGE).unwrap(),
-            aliases: vec![DomainName::parse("old.platform.example").unwrap()],
+            names: EdgeNames {
+                name: DomainName::parse(EDGE).unwrap(),
+                aliases: vec![DomainName::parse("old.platform.example").unwrap()],
+            },
             public_https_port: 443,
             prefix: String::new(),
             fallback_url: None,

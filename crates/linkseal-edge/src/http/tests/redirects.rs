@@ -392,8 +392,7 @@ async fn no_redirect_leads_to_a_killed_destination() {
                     let settings = edge.context.settings.load_full();
                     edge.context.settings.store(Arc::new(Settings {
                         max_age,
-                        edge_name: settings.edge_name.clone(),
-                        aliases: settings.aliases.clone(),
+                        names: settings.names.clone(),
                         prefix: settings.prefix.clone(),
                         fallback_url: settings.fallback_url.clone(),
                         keys: Arc::clone(&settings.keys),

@@ -125,8 +125,7 @@ async fn a_reload_keeps_connections_and_changes_rules() {
     assert_eq!(edge.get(BOTH[0], CUSTOMER, "/a/").await.status, StatusCode::OK);
     let mut settings = Settings {
         max_age: None,
-        edge_name: DomainName::parse(EDGE).unwrap(),
-        aliases: Vec::new(),
+        names: DomainName::parse(EDGE).unwrap().into(),
         public_https_port: 443,
         prefix: String::new(),
         fallback_url: None,
