@@ -10,7 +10,7 @@ ci:
 
 # The whole edge on loopback with an ACME CA in process (README).
 demo *args:
-    cargo run --release -- demo {{args}}
+    cargo run -- demo {{args}}
 
 # All tests, after installing the real peers; arguments go to the test runner.
 test *args:
