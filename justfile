@@ -70,4 +70,4 @@ fuzz *args:
 
 # The binary for production.
 dist:
-    LINKSEAL_COMMIT="$(git rev-parse --short HEAD)" cargo build --locked --profile dist
+    LINKSEAL_COMMIT="$(git rev-parse --short HEAD)" cargo build --locked --profile dist --no-default-features

@@ -14,6 +14,9 @@ fi
 cargo-deny check --hide-inclusion-graph licenses bans sources
 if cargo-deny fetch db >/dev/null 2>&1; then
   cargo-deny check advisories
+elif [ -n "${REQUIRE_ADVISORIES:-}" ]; then
+  echo "the advisory database cannot be reached" >&2
+  exit 1
 else
   echo "the advisory database cannot be reached: advisories were NOT checked"
 fi

@@ -5,12 +5,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # command:package
-peers=(pebble:pebble pebble-challtestsrv:pebble promtool:prometheus curl:curl cc:gcc python3:python3 node:nodejs python3-venv-marker:python3-venv nginx:nginx-light strace:strace chromium:chromium npm:npm)
+peers=(pebble:pebble pebble-challtestsrv:pebble promtool:prometheus curl:curl cc:gcc libc6-dev-marker:libc6-dev python3:python3 node:nodejs python3-venv-marker:python3-venv nginx:nginx-light strace:strace chromium:chromium npm:npm)
 
 missing=()
 for peer in "${peers[@]}"; do
   command="${peer%%:*}" package="${peer##*:}"
   case "$command" in
+    libc6-dev-marker) [ -e /usr/include/stdio.h ] || missing+=("$package") ;;
     python3-venv-marker) python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=("$package") ;;
     *) command -v "$command" >/dev/null || missing+=("$package") ;;
   esac
