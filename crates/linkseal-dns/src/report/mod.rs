@@ -1,32 +1,29 @@
 //! The whole report on a domain's DNS: every record asked for, what is there, what to change.
 
-use std::net::IpAddr;
+mod caa;
+mod pointing;
+
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
 use futures_util::stream::{self, StreamExt};
 use linkseal_base::clock::Timestamp;
 use linkseal_base::fault::Fault;
-use linkseal_base::random;
 use linkseal_domain::dns::{DnsSummary, DnsVerdict};
-use linkseal_domain::pointing::{Pointing, is_platforms_caa};
 use linkseal_domain::record::RequestedRecord;
-use linkseal_domain::{DomainName, DomainRecord};
+use linkseal_domain::{DomainName, DomainRecord, Text};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::caa::{Caa, Flaw};
 use crate::check::{Checker, Finding};
-use crate::lookup::{Kind, LookupError, zone_of};
+use crate::lookup::{Kind, zone_of};
 use crate::mail::dkim::{self, Dkim};
 use crate::mail::dmarc::{self, DmarcWanted};
 use crate::mail::spf;
-use crate::near_miss;
 use crate::providers::{self, ProviderHelp};
 use crate::query::{Queries, QueryMemo};
 use crate::record_report::{self, Purpose, RecordReport, RecordStatus};
 use crate::requested;
-use linkseal_domain::Text;
 
 /// How many records of one report are checked at once.
 const AT_ONCE: usize = 8;
@@ -174,263 +171,12 @@ impl Checker {
         leads.extend(caa);
         leads
     }
-
-    /// The CNAME, or the addresses of an apex, and an AAAA that has to go.
-    async fn pointing_records(&self, queries: &Queries<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
-        let target = &self.settings.target;
-        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = target.addresses.iter().partition(|ip| ip.is_ipv4());
-        let (family, addresses) = if v4.is_empty() { ("AAAA", v6) } else { ("A", v4) };
-        let pointing = Pointing::of(name.as_str(), target.names.name.as_str(), !addresses.is_empty());
-        let (kind, expected) = match pointing {
-            Pointing::Cname | Pointing::Alias => ("CNAME", vec![target.names.name.to_string()]),
-            Pointing::Addresses | Pointing::Target => (family, addresses.iter().map(ToString::to_string).collect()),
-        };
-        let entry = RecordReport::new(kind, Purpose::Https, name.as_str(), expected);
-        let entry = entry.found(finding.found(), finding.ttl);
-        let mut entries = Vec::new();
-        match &finding.leads {
-            DnsVerdict::Right | DnsVerdict::CaaForbids { .. } => entries.push(match &finding.stale {
-                Some(stale) if !stale.caa => RecordReport {
-                    visible_by: stale.until,
-                    ..entry
-                }
-                .is(RecordStatus::Ok, record_report::still_cached(stale.until)),
-                _ => entry,
-            }),
-            DnsVerdict::Missing if pointing != Pointing::Cname => {
-                entries.push(without_cname(entry, RecordStatus::Missing, pointing, &target.addresses))
-            }
-            DnsVerdict::Missing => {
-                // The error is asked for again, from memory, to tell a name entered in the wrong place.
-                let error = queries.get(name.as_str(), Kind::Cname).await.err();
-                let absent = LookupError::NoData { ttl: finding.ttl };
-                let error = error.filter(|e| e.is_absent()).unwrap_or(absent);
-                let as_text = near_miss::target_as_text(queries, name.as_str(), target.names.name.as_str()).await;
-                let in_the_way = match (&as_text, &error) {
-                    (None, LookupError::NoData { .. }) => near_miss::in_the_way(queries, name.as_str()).await,
-                    _ => None,
-                };
-                let entry = entry.without(queries, Kind::Cname, &error).await;
-                entries.push(entry.near(as_text).also(in_the_way));
-            }
-            DnsVerdict::Elsewhere { .. } if pointing != Pointing::Cname => {
-                entries.push(without_cname(entry, RecordStatus::Wrong, pointing, &target.addresses));
-            }
-            DnsVerdict::Elsewhere { found } => {
-                let wildcard = wildcard(queries, name, finding).await;
-                entries.push(entry.leads_elsewhere(found, target.names.name.as_str()).also(wildcard));
-            }
-            DnsVerdict::Proxied { provider } => entries.push(entry.is(
-                RecordStatus::Wrong,
-                Text::new(
-                    format!("Turn off the {provider} proxy for {name} (\"DNS only\")."),
-                    format!("Schalten Sie den Proxy von {provider} für {name} aus („Nur DNS“)."),
-                ),
-            )),
-            // Another's zone cannot be edited, the way there can.
-            DnsVerdict::StrayAaaa { found, host } if zone_of(host) != zone_of(name.as_str()) => {
-                let entry = match pointing {
-                    Pointing::Cname => entry.leads_elsewhere(&finding.found().join(", "), target.names.name.as_str()),
-                    _ => without_cname(entry, RecordStatus::Wrong, pointing, &target.addresses),
-                };
-                entries.push(entry.also(Some(Text::new(
-                    format!("{host} has the AAAA record {found}, which points elsewhere."),
-                    format!("{host} hat den AAAA-Eintrag {found}, der auf einen anderen Server zeigt."),
-                ))));
-            }
-            DnsVerdict::StrayAaaa { .. } => {
-                entries.push(entry);
-                entries.push(stray_record(finding));
-            }
-            DnsVerdict::Error { zone, error } => {
-                entries.push(entry.is(RecordStatus::Error, record_report::servers_fail(zone, error)))
-            }
-        }
-        entries
-    }
-
-    /// The CAA records; none where the CA is not known, so that nothing can be asked for.
-    async fn caa_records(&self, queries: &Queries<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
-        let cas = self.cas();
-        let Some(identity) = self.caa_identity() else {
-            return Vec::new();
-        };
-        let expected = format!("0 issue \"{identity}\"");
-        let entry = |host: &str| RecordReport::new("CAA", Purpose::Https, host, vec![expected.clone()]);
-        // The check before an order stops at a name that leads elsewhere; the report goes on.
-        let caa = match &finding.caa {
-            Caa::NotJudged => crate::caa::check(queries, name.as_str(), &cas).await,
-            known => known.clone(),
-        };
-        let entry = match caa {
-            Caa::NotJudged => return Vec::new(),
-            Caa::Allows { found, .. } if found.is_empty() => entry(name.as_str()).is(
-                RecordStatus::Ok,
-                Text::new(
-                    "No CAA record restricts certificates.",
-                    "Kein CAA-Eintrag schränkt die Ausstellung von Zertifikaten ein.",
-                ),
-            ),
-            Caa::Allows { found, doubtful } => {
-                let entry = entry(name.as_str()).found(found, None);
-                match &finding.stale {
-                    _ if doubtful => entry.is(
-                        RecordStatus::Warning,
-                        Text::new(
-                            format!("Some certificate authorities reject this spelling. Write it as CAA {expected}."),
-                            format!("Manche Zertifizierungsstellen lehnen diese Schreibweise ab. Schreiben Sie CAA {expected}."),
-                        ),
-                    ),
-                    Some(stale) if stale.caa => RecordReport {
-                        visible_by: stale.until,
-                        ..entry
-                    }
-                    .is(RecordStatus::Ok, record_report::still_cached(stale.until)),
-                    _ => entry,
-                }
-            }
-            Caa::Forbids { host, found, ttl, .. } if self.is_ours(&host, name) => entry(&host)
-                .found(found, ttl)
-                .is(RecordStatus::Wrong, ours_forbids(&host)),
-            Caa::Forbids {
-                host,
-                found,
-                critical,
-                granted,
-                near,
-                ttl,
-            } => {
-                let mut entries = Vec::new();
-                if !granted {
-                    let hint = add_caa(&host, &expected, near);
-                    entries.push(entry(&host).found(found, ttl).is(RecordStatus::Wrong, hint));
-                }
-                if !critical.is_empty() {
-                    let entry = RecordReport::new("CAA", Purpose::Https, &host, Vec::new());
-                    let hint = delete_critical(&host, &critical);
-                    entries.push(entry.found(critical, ttl).is(RecordStatus::Extra, hint));
-                }
-                return entries;
-            }
-            Caa::Error { zone, error } => entry(name.as_str()).is(
-                RecordStatus::Error,
-                record_report::servers_fail(&zone, &error.to_string()),
-            ),
-        };
-        vec![entry]
-    }
-}
-
-impl Checker {
-    /// Whether records at `host`, which decide about `name` through an alias, are the platform's.
-    fn is_ours(&self, host: &str, name: &DomainName) -> bool {
-        is_platforms_caa(host, name.as_str(), self.settings.target.names.name.as_str())
-    }
-}
-
-fn ours_forbids(host: &str) -> Text {
-    Text::new(
-        format!("The CAA record at {host} belongs to the platform and forbids the certificate. Contact support."),
-        format!(
-            "Der CAA-Eintrag bei {host} gehört zur Plattform und verbietet das Zertifikat. Wenden Sie sich an den Support."
-        ),
-    )
-}
-
-fn delete_critical(host: &str, critical: &[String]) -> Text {
-    let named = critical.join(", ");
-    Text::new(
-        format!(
-            "Delete this record at {host}: CAA {named}. It is marked critical (128) and the certificate authority does not know it, so it refuses every certificate."
-        ),
-        format!(
-            "Löschen Sie bei {host} diesen Eintrag: CAA {named}. Er ist als kritisch markiert (128) und der Zertifizierungsstelle unbekannt; deshalb lehnt sie jedes Zertifikat ab."
-        ),
-    )
-}
-
-/// Which record to add, and what is wrong with one that looks like it.
-fn add_caa(host: &str, expected: &str, near: Option<(String, Flaw)>) -> Text {
-    let add = Text::new(
-        format!("Add this record at {host}: CAA {expected}."),
-        format!("Fügen Sie bei {host} diesen DNS-Eintrag hinzu: CAA {expected}."),
-    );
-    let Some((record, flaw)) = near else {
-        return add;
-    };
-    let (en, de) = match flaw {
-        Flaw::Spelling => (
-            "contains characters that do not belong there (quotation marks, a dot at the end or https://)",
-            "enthält Zeichen, die dort nicht hingehören (Anführungszeichen, einen Punkt am Ende oder https://)",
-        ),
-        Flaw::Parameters => (
-            "has an invalid or duplicate parameter",
-            "hat einen ungültigen oder doppelten Parameter",
-        ),
-        Flaw::Account => (
-            "allows only a different account (accounturi)",
-            "erlaubt nur ein anderes Konto (accounturi)",
-        ),
-        Flaw::Method => (
-            "does not allow the method http-01 (validationmethods)",
-            "erlaubt die Methode http-01 nicht (validationmethods)",
-        ),
-    };
-    add.and(Some(Text::new(
-        format!("The existing record CAA {record} {en}."),
-        format!("Der vorhandene Eintrag CAA {record} {de}."),
-    )))
 }
 
 /// When a change made now is seen everywhere. `None`: not known, or at once.
 fn visible_by(ttl: Option<u32>, checked: Timestamp) -> Option<Timestamp> {
     let ttl = ttl.filter(|seconds| *seconds > 0)?;
     Some(checked + Duration::from_secs(ttl.into()))
-}
-
-/// The row of a name that can have no CNAME.
-fn without_cname(entry: RecordReport, verdict: RecordStatus, pointing: Pointing, addresses: &[IpAddr]) -> RecordReport {
-    let (host, wanted) = (entry.host.clone(), entry.expected.join(", "));
-    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let all = all.join(", ");
-    let hint = match pointing {
-        Pointing::Cname | Pointing::Alias => Text::new(
-            format!(
-                "{host} is the top of its zone and cannot have a CNAME. Use a subdomain, or an ALIAS record (CNAME flattening) that points to {wanted}."
-            ),
-            format!(
-                "{host} ist die Hauptdomain und kann keinen CNAME haben. Verwenden Sie eine Subdomain oder einen ALIAS-Eintrag (CNAME-Flattening) auf {wanted}."
-            ),
-        ),
-        Pointing::Addresses => Text::new(
-            format!("Set the A and AAAA records of {host} to exactly these addresses: {all}."),
-            format!("Setzen Sie die A- und AAAA-Einträge von {host} auf genau diese Adressen: {all}."),
-        ),
-        Pointing::Target => Text::new(
-            format!("Create A and AAAA records for {host} with the public addresses of this server."),
-            format!("Legen Sie für {host} A- und AAAA-Einträge mit den öffentlichen Adressen dieses Servers an."),
-        ),
-    };
-    entry.is(verdict, hint)
-}
-
-/// The row of the AAAA records that have to go, at the name that has them.
-fn stray_record(finding: &Finding) -> RecordReport {
-    let (host, strays) = (&finding.end, &finding.strays);
-    let named: Vec<String> = strays.iter().map(ToString::to_string).collect();
-    let named = named.join(", ");
-    let (records, entries) = match strays.len() {
-        1 => ("record", "den AAAA-Eintrag"),
-        _ => ("records", "die AAAA-Einträge"),
-    };
-    let entry = RecordReport::new("AAAA", Purpose::Https, host, Vec::new()).found(strays, finding.ttl);
-    entry.is(
-        RecordStatus::Extra,
-        Text::new(
-            format!("Delete the AAAA {records} {named} of {host}."),
-            format!("Löschen Sie bei {host} {entries} {named}."),
-        ),
-    )
 }
 
 /// Something asked for beside HTTPS.
@@ -461,22 +207,6 @@ impl Request<'_> {
             }
         }
     }
-}
-
-/// The sentence about a wildcard, when it is one that answers for the name: its owner will look
-/// for a record that is not there. Told by a label that no one has.
-async fn wildcard(queries: &Queries<'_>, name: &DomainName, finding: &Finding) -> Option<Text> {
-    let (_, parent) = name.as_str().split_once('.')?;
-    let unused = format!("x{}.{parent}", hex::encode(random::bytes::<8>()));
-    let kind = if finding.chain.is_empty() { Kind::A } else { Kind::Cname };
-    let answer = queries.get(&unused, kind).await.ok()?;
-    let found: Vec<String> = answer.records.iter().map(|r| r.data.to_string()).collect();
-    found.iter().any(|f| finding.found().contains(f)).then(|| {
-        Text::new(
-            format!("The wildcard record *.{parent} answers for this name: create a record for {name}, which takes precedence."),
-            format!("Für diesen Namen antwortet der Wildcard-Eintrag *.{parent}: Legen Sie für {name} einen eigenen DNS-Eintrag an, er hat Vorrang."),
-        )
-    })
 }
 
 async fn provider(queries: &Queries<'_>, name: &DomainName) -> Option<ProviderHelp> {

@@ -1,0 +1,48 @@
+//! Questions and time that a check takes.
+
+use super::*;
+
+#[tokio::test]
+async fn the_common_case_costs_one_question_and_is_counted() {
+    let script = Arc::new(script(&[(NAME, Kind::Cname, EDGE)]));
+    let (mut checker, registry) = checker(Script::new(), &[]);
+    checker.lookup = script.clone();
+    let finding = checker.https(&name(NAME)).await;
+    assert_eq!(script.asked(), [(NAME.to_owned(), Kind::Cname)]);
+    assert_eq!(
+        finding.chain,
+        [Alias {
+            from: NAME.into(),
+            to: EDGE.into(),
+            ttl: TTL
+        }]
+    );
+    let right = registry.gather()[0]
+        .get_metric()
+        .iter()
+        .find(|m| m.get_label()[0].value() == "right")
+        .map(|m| m.get_counter().get_value());
+    assert_eq!(right, Some(1.0));
+}
+
+/// Never answers.
+struct Dark;
+
+#[async_trait::async_trait]
+impl Lookup for Dark {
+    async fn lookup(&self, _: &str, _: Kind) -> Result<Answer, LookupError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_check_ends_when_its_time_is_up() {
+    let (mut checker, _) = checker(Script::new(), &[]);
+    checker.lookup = Arc::new(Dark);
+    checker.time = Duration::from_millis(20);
+    let timed_out = DnsVerdict::Error {
+        zone: "customer.example".into(),
+        error: "timeout".into(),
+    };
+    assert_eq!(checker.https(&name(NAME)).await.verdict, timed_out);
+}
