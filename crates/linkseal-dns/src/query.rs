@@ -1,8 +1,8 @@
 //! One check's view of DNS: a deadline over all its questions, and each of them asked only once.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::lookup::{Answer, Kind, Lookup, LookupError, normal};
@@ -71,9 +71,9 @@ impl<'a> Queries<'a> {
 }
 
 fn get(known: &Known, key: &(String, Kind)) -> Option<Result<Answer, LookupError>> {
-    known.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    known.lock().get(key).cloned()
 }
 
 fn put(known: &Known, key: (String, Kind), answer: Result<Answer, LookupError>) {
-    known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, answer);
+    known.lock().insert(key, answer);
 }

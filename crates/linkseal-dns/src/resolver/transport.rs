@@ -1,7 +1,6 @@
 //! One question to one server over hickory's UDP or TCP, and to several recursive resolvers in turn.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::net::NetError;
@@ -11,6 +10,7 @@ use hickory_resolver::net::udp::UdpClientStream;
 use hickory_resolver::net::xfer::{DnsHandle, DnsRequestSender, FirstAnswer};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, Message, Query, ResponseCode};
 use hickory_resolver::proto::rr::Name;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::message;
@@ -70,7 +70,7 @@ impl Recursive {
     /// The servers in the order in which they are asked: as configured, but those that rest last.
     /// One whose rest is over is tried by one question; the others follow what comes of that.
     fn in_turn(&self, now: Instant) -> Vec<(usize, SocketAddr)> {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resting = self.resting.lock();
         let mut servers: Vec<_> = self.servers.iter().copied().enumerate().collect();
         servers.sort_by_key(|(at, _)| resting.get(*at).is_some_and(|r| r.is_some_and(|until| until > now)));
         for until in resting.iter_mut().flatten().filter(|until| **until <= now) {
@@ -80,7 +80,7 @@ impl Recursive {
     }
 
     fn answered(&self, answered: usize, silent: &[usize], now: Instant) {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut resting = self.resting.lock();
         for (at, until) in resting.iter_mut().enumerate() {
             if at == answered {
                 *until = None;

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests use may panic")]
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use crate::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, normal};
 
@@ -44,15 +44,15 @@ impl Script {
     }
 
     pub fn fail(&self, name: &str, kind: Kind, error: LookupError) {
-        self.resolvers.lock().unwrap().insert((normal(name), kind), Err(error));
+        self.resolvers.lock().insert((normal(name), kind), Err(error));
     }
 
     pub fn fail_fresh(&self, name: &str, kind: Kind, error: LookupError) {
-        self.authority.lock().unwrap().insert((normal(name), kind), Err(error));
+        self.authority.lock().insert((normal(name), kind), Err(error));
     }
 
     pub fn asked(&self) -> Vec<(String, Kind)> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 
     /// Runs one check on the script.
@@ -74,7 +74,7 @@ fn push(answers: &Answers, name: &str, owner: &str, kind: Kind, value: &str) {
         ttl: TTL,
         data: data(kind, value),
     };
-    let mut answers = answers.lock().unwrap();
+    let mut answers = answers.lock();
     let entry = answers
         .entry((normal(name), kind))
         .or_insert_with(|| Ok(Answer::default()));
@@ -112,8 +112,8 @@ fn data(kind: Kind, value: &str) -> Data {
 #[async_trait]
 impl Lookup for Script {
     async fn lookup(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
-        self.asked.lock().unwrap().push((name.to_owned(), kind));
-        let known = self.resolvers.lock().unwrap();
+        self.asked.lock().push((name.to_owned(), kind));
+        let known = self.resolvers.lock();
         if let Some(answer) = known.get(&(normal(name), kind)) {
             return answer.clone();
         }
@@ -131,6 +131,6 @@ impl Lookup for Script {
     }
 
     async fn authoritative(&self, name: &str, kind: Kind) -> Option<Result<Answer, LookupError>> {
-        self.authority.lock().unwrap().get(&(normal(name), kind)).cloned()
+        self.authority.lock().get(&(normal(name), kind)).cloned()
     }
 }
