@@ -32,9 +32,7 @@ mod resolver;
 pub mod testing;
 
 pub use caa::{CaIdentity, Caa, Flaw};
-pub use check::{
-    Alias, CHECK_TIME, Checker, CheckerSettings, Finding, SOCKETS_OF_CHECK, Stale, Target, is_synthesized,
-};
+pub use check::{Checker, CheckerSettings, Finding, SOCKETS_OF_CHECK, Target, is_synthesized};
 pub use lookup::{Answer, Data, Kind, Lookup, LookupError, Record};
 pub use mail::dkim::Dkim;
 pub use mail::dmarc::DmarcWanted;

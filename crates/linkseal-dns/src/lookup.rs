@@ -43,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// The type as zone files write it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::A => "A",
             Self::Aaaa => "AAAA",
@@ -68,7 +68,7 @@ impl Kind {
     }
 
     /// Reads a type as zone files write it. `None`: not one that is asked for here.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let all = [
             Self::A,
             Self::Aaaa,
@@ -150,7 +150,7 @@ impl Answer {
     }
 
     /// The names in it (targets, name servers).
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.records.iter().filter_map(|r| match &r.data {
             Data::Name(name) => Some(name.as_str()),
             _ => None,
@@ -158,7 +158,7 @@ impl Answer {
     }
 
     /// The texts in it.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         self.records.iter().filter_map(|r| match &r.data {
             Data::Txt(text) => Some(text.as_str()),
             _ => None,
@@ -166,7 +166,7 @@ impl Answer {
     }
 
     /// The texts that stand at this name itself, not where an alias leads.
-    pub fn texts_at(&self, owner: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn texts_at(&self, owner: &str) -> impl Iterator<Item = &str> {
         self.records.iter().filter_map(move |r| match &r.data {
             Data::Txt(text) if normal(&r.owner) == owner => Some(text.as_str()),
             _ => None,
@@ -174,7 +174,7 @@ impl Answer {
     }
 
     /// The longest time, in seconds, that a cache may keep any of it.
-    pub fn ttl(&self) -> Option<u32> {
+    pub(crate) fn ttl(&self) -> Option<u32> {
         self.records.iter().map(|r| r.ttl).max()
     }
 }
@@ -230,7 +230,7 @@ impl LookupError {
     }
 
     /// How many seconds caches may keep the absence. `None`: not known, or no absence.
-    pub fn negative_ttl(&self) -> Option<u32> {
+    pub(crate) fn negative_ttl(&self) -> Option<u32> {
         match self {
             Self::NxDomain { ttl } | Self::NoData { ttl } => *ttl,
             _ => None,

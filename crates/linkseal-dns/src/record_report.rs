@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::Text;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::lookup::{Kind, LookupError, is_name, normal, zone_of};
 use crate::near_miss::NearMiss;
@@ -20,7 +20,7 @@ const MAX_EXPECTED: usize = 4096;
 const MAX_VALUE: usize = 1024;
 
 /// What a record's check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordStatus {
     /// As asked for.
@@ -52,7 +52,7 @@ impl RecordStatus {
 }
 
 /// What a record is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// Without it there is no HTTPS.
@@ -64,7 +64,7 @@ pub enum Purpose {
 }
 
 /// One record of a report (docs/specification.md §7).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct RecordReport {
     /// Its type, such as `CNAME`.
     #[serde(rename = "type")]

@@ -29,13 +29,11 @@ pub struct Target {
 
 /// One hop of a CNAME chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alias {
+pub(crate) struct Alias {
     /// The name the CNAME stands at.
-    pub from: String,
+    pub(crate) from: String,
     /// Its target.
-    pub to: String,
-    /// How many seconds caches may keep it.
-    pub ttl: u32,
+    pub(crate) to: String,
 }
 
 /// Where a name leads, before CAA.
@@ -86,13 +84,11 @@ async fn follow(queries: &Queries<'_>, name: &str, target: &Target, trace: &mut 
                 let Some(to) = answer.names().next().map(str::to_owned) else {
                     return Ok(current);
                 };
-                let ttl = answer.ttl().unwrap_or_default();
-                trace.ttl = trace.ttl.or(Some(ttl));
+                trace.ttl = trace.ttl.or(answer.ttl());
                 let circle = to == name || trace.chain.iter().any(|a| a.from == to);
                 trace.chain.push(Alias {
                     from: current,
                     to: to.clone(),
-                    ttl,
                 });
                 if target.names.contains(&to) {
                     return Err(DnsVerdict::Right);

@@ -20,8 +20,8 @@ use linkseal_domain::DomainName;
 use linkseal_domain::dns::DnsVerdict;
 use tokio::time::{Instant, timeout};
 
-pub use self::cname_chain::{Alias, Target, is_synthesized};
-use self::cname_chain::{Trace, error, trace};
+use self::cname_chain::{Alias, Trace, error, trace};
+pub use self::cname_chain::{Target, is_synthesized};
 use crate::caa::{self, CaIdentity, Caa};
 use crate::lookup::{Answer, Kind, Lookup, plain};
 use crate::mail::dkim::Dkim;
@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::query::{Queries, QueryMemo};
 
 /// The time one check has in all (docs/specification.md §7).
-pub const CHECK_TIME: Duration = Duration::from_secs(10);
+pub(crate) const CHECK_TIME: Duration = Duration::from_secs(10);
 /// Sockets that a check has open at most: questions for A, AAAA and CAA side by side, or for the
 /// addresses of a zone's three servers.
 pub const SOCKETS_OF_CHECK: usize = 3;
@@ -68,21 +68,21 @@ pub struct Finding {
     /// Whether the name points here, CAA included.
     pub verdict: DnsVerdict,
     /// The CNAMEs from the name on, up to the edge's name if it is met.
-    pub chain: Vec<Alias>,
+    pub(crate) chain: Vec<Alias>,
     /// IPv4 addresses at the chain's end; not asked for when the chain meets the edge's name.
-    pub a: Vec<Ipv4Addr>,
+    pub(crate) a: Vec<Ipv4Addr>,
     /// IPv6 addresses, likewise.
-    pub aaaa: Vec<Ipv6Addr>,
+    pub(crate) aaaa: Vec<Ipv6Addr>,
     /// The chain's end, which has these addresses.
-    pub end: String,
+    pub(crate) end: String,
     /// Those of the addresses that have to go, where the others point here.
-    pub strays: Vec<IpAddr>,
+    pub(crate) strays: Vec<IpAddr>,
     /// How many seconds caches may keep what was found, absence included. `None`: not known.
-    pub ttl: Option<u32>,
+    pub(crate) ttl: Option<u32>,
     /// What CAA says; [`Caa::NotJudged`] too when the name does not point here.
-    pub caa: Caa,
+    pub(crate) caa: Caa,
     /// What the resolvers still hold instead. `None`: they agree with the zone's own servers.
-    pub stale: Option<Stale>,
+    pub(crate) stale: Option<Stale>,
     /// The verdict before CAA.
     pub leads: DnsVerdict,
     /// Whose fault an error is: ours when the resolvers do not answer for the edge's own name
@@ -92,13 +92,13 @@ pub struct Finding {
 
 /// An older answer that caches still hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stale {
+pub(crate) struct Stale {
     /// What it says; empty when it says that there is nothing.
-    pub found: Vec<String>,
+    pub(crate) found: Vec<String>,
     /// When the last cache has let go of it. `None`: not known.
-    pub until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
     /// Whether it is the CAA records that are old, not where the name leads.
-    pub caa: bool,
+    pub(crate) caa: bool,
 }
 
 impl Checker {
@@ -268,7 +268,7 @@ fn prefer(cached: Finding, newer: Finding, now: Timestamp) -> Finding {
 
 impl Finding {
     /// What stands at the name itself: the CNAME's target, or the addresses.
-    pub fn found(&self) -> Vec<String> {
+    pub(crate) fn found(&self) -> Vec<String> {
         match self.chain.first() {
             Some(first) => vec![plain(&first.to)],
             None => self

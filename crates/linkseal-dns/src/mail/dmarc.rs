@@ -1,8 +1,6 @@
 //! DMARC at the sending domain (RFC 7489): present, and at least the policy asked for. Reported
 //! only, never a gate.
 
-use serde::{Deserialize, Serialize};
-
 use crate::lookup::{Kind, LookupError, zone_of};
 use crate::near_miss::{self, Family, NearMiss};
 use crate::query::Queries;
@@ -10,8 +8,7 @@ use crate::record_report::{Purpose, RecordReport, RecordStatus};
 use linkseal_domain::Text;
 
 /// The policy that is asked for, at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DmarcWanted {
     /// Any valid record.
     Present,

@@ -9,11 +9,9 @@ use futures_util::future::{join, join3};
 use futures_util::stream::{self, StreamExt};
 use linkseal_base::clock::Timestamp;
 use linkseal_base::fault::Fault;
-use linkseal_domain::dns::{DnsSummary, DnsVerdict};
+use linkseal_domain::dns::DnsVerdict;
 use linkseal_domain::record::RequestedRecord;
 use linkseal_domain::{DomainName, DomainRecord, Text};
-use serde::Serialize;
-use serde_json::Value;
 
 use crate::check::{Checker, Finding};
 use crate::lookup::{Kind, zone_of};
@@ -33,7 +31,7 @@ pub const SOCKETS_OF_REPORT: usize = 2 * (AT_ONCE + 2);
 const MAX_REQUESTED: usize = 50;
 
 /// What a domain's DNS holds and should hold (docs/specification.md §7, `GET …/dns`).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct DnsReport {
     /// Whether the name points here, so that HTTPS can work.
     pub https: bool,
@@ -45,10 +43,7 @@ pub struct DnsReport {
     pub records: Vec<RecordReport>,
     /// Where the zone is hosted and what to click there. `None`: not known.
     pub provider: Option<ProviderHelp>,
-    /// The domain's SSL state; null until the admin API fills it in.
-    pub ssl: Value,
     /// The check before an order that the report includes.
-    #[serde(skip)]
     pub finding: Finding,
 }
 
@@ -68,15 +63,6 @@ impl DnsReport {
                     "Über den Proxy von {provider} funktioniert es, sicherer ist es aber, ihn auszuschalten („Nur DNS“): Eine Proxy-Einstellung kann Erneuerungen verhindern."
                 ),
             );
-        }
-    }
-
-    /// What the domain's record keeps of it.
-    pub fn summary(&self) -> DnsSummary {
-        DnsSummary {
-            checked: Some(self.checked),
-            https: self.https,
-            verified: self.verified,
         }
     }
 }
@@ -119,7 +105,6 @@ impl Checker {
             checked,
             records,
             provider,
-            ssl: Value::Null,
             finding,
         }
     }

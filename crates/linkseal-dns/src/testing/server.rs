@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::lookup::{Kind, normal, plain};
 
-/// TTL of every record, in seconds, unless given.
+/// TTL of every record, in seconds.
 const TTL: u32 = 300;
 /// How long absence may be kept, in seconds.
 const NEGATIVE_TTL: u32 = 60;
@@ -58,7 +58,7 @@ pub struct DnsServer {
 
 #[derive(Debug, Default)]
 struct State {
-    records: HashMap<(String, Kind), Vec<(u32, RData)>>,
+    records: HashMap<(String, Kind), Vec<RData>>,
     failures: HashMap<String, Failure>,
     asked: HashMap<String, usize>,
 }
@@ -96,18 +96,10 @@ impl DnsServer {
     /// # Panics
     /// When the value is none of that type: a test's script is wrong then.
     pub fn add(&self, name: &str, kind: Kind, value: &str) {
-        self.add_with_ttl(name, kind, value, TTL);
-    }
-
-    /// The same, with a TTL in seconds.
-    ///
-    /// # Panics
-    /// When the value is none of that type.
-    pub fn add_with_ttl(&self, name: &str, kind: Kind, value: &str, ttl: u32) {
         let Some(data) = rdata(kind, value) else {
             panic!("`{value}` is no value of a {} record", kind.as_str())
         };
-        self.with(|s| s.records.entry((normal(name), kind)).or_default().push((ttl, data)));
+        self.with(|s| s.records.entry((normal(name), kind)).or_default().push(data));
     }
 
     /// Removes the records of one type at a name.
@@ -229,14 +221,14 @@ impl DnsServer {
             });
             let Ok(owner) = absolute(&current) else { return };
             let next = match alias.first() {
-                Some((_, RData::CNAME(target))) if found.is_empty() => Some(normal(&target.0.to_ascii())),
+                Some(RData::CNAME(target)) if found.is_empty() => Some(normal(&target.0.to_ascii())),
                 _ => None,
             };
             let records = if found.is_empty() { alias } else { found };
             reply.add_answers(
                 records
                     .into_iter()
-                    .map(|(ttl, data)| Record::from_rdata(owner.clone(), ttl, data)),
+                    .map(|data| Record::from_rdata(owner.clone(), TTL, data)),
             );
             match next {
                 Some(next) => current = next,

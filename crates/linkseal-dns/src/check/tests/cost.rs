@@ -14,9 +14,9 @@ async fn the_common_case_costs_one_question_and_is_counted() {
         [Alias {
             from: NAME.into(),
             to: EDGE.into(),
-            ttl: TTL
         }]
     );
+    assert_eq!(finding.ttl, Some(TTL));
     let right = registry.gather()[0]
         .get_metric()
         .iter()

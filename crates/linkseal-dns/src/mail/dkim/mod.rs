@@ -3,8 +3,6 @@
 
 mod key;
 
-use serde::{Deserialize, Serialize};
-
 use self::key::Key;
 use crate::lookup::{Answer, Kind, normal, plain};
 use crate::near_miss::{self, NearMiss};
@@ -13,7 +11,7 @@ use crate::record_report::{Purpose, RecordReport, RecordStatus};
 use linkseal_domain::Text;
 
 /// A DKIM key that customers are asked to publish.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dkim {
     /// The selector: the label before `_domainkey`.
     pub selector: String,

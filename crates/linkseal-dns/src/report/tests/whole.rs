@@ -50,21 +50,11 @@ async fn everything_right_is_verified() {
     assert!(report.https && report.verified);
     assert_eq!(report.provider.as_ref().map(|p| p.name), Some("ALL-INKL.COM"));
     assert_eq!(
-        report.summary(),
-        DnsSummary {
-            checked: Some(report.checked),
-            https: true,
-            verified: true
-        }
-    );
-    let first = serde_json::to_value(&report).unwrap();
-    assert_eq!(
-        first["records"][0],
+        serde_json::to_value(&report.records[0]).unwrap(),
         json!({"type": "CNAME", "purpose": "https", "host": NAME, "host_short": "links", "expected": [EDGE],
                "found": [EDGE], "verdict": "ok", "ttl": 300, "visible_by": null,
                "hint": {"en": "This record is correct.", "de": "Dieser Eintrag ist korrekt."}})
     );
-    assert_eq!((&first["ssl"], first.get("finding")), (&Value::Null, None));
 }
 
 #[tokio::test]
