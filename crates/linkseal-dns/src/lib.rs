@@ -1,19 +1,19 @@
-//! What a name's DNS says, and what its owner has to change.
+//! Checks the DNS of a domain and says what its owner has to change.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `lookup`, `query` | the questions and answers, and one check's memo and deadline |
-//! | `resolver` | the real lookup: transport, messages, a zone's own servers |
+//! | `lookup`, `query` | questions and answers; the memo and deadline of one check |
+//! | `resolver` | the DNS client: transport, messages, authoritative servers |
 //! | `check` | where a name points: CNAME chain, addresses, CDNs |
-//! | `caa` | whether CAA lets a CA issue |
+//! | `caa` | whether CAA allows a CA to issue |
 //! | `report`, `record_report`, `requested`, `near_miss` | the report, record by record, with hints |
 //! | `mail` | SPF, DKIM and DMARC |
-//! | `providers` | where the zone is hosted, and where to click there |
+//! | `providers` | the DNS provider of a zone, and the steps in its panel |
 //! | `proof` | TXT records that prove ownership |
 //!
-//! [`Checker::https`] decides before every order whether the name points here and the CA may issue;
-//! [`Checker::report`] explains everything that is asked of a domain, for the admin API and the
-//! people behind it. Both see DNS through [`Lookup`] only.
+//! [`Checker::https`] runs before every order: does the name point here, and may the CA issue?
+//! [`Checker::report`] checks every record requested of a domain, for the admin API and its pages.
+//! Both use DNS through [`Lookup`] only.
 
 mod caa;
 mod check;

@@ -1,7 +1,7 @@
-//! What a DNS question can come to, in the words the checks decide by.
+//! DNS questions, answers and failures, as far as the checks distinguish them.
 //!
-//! [`Lookup`] is all that the checks see of DNS: the real one is [`crate::resolver::Resolver`],
-//! unit tests script their own.
+//! The checks use DNS through [`Lookup`] only: [`crate::resolver::Resolver`] implements it, unit
+//! tests script it.
 
 use std::net::IpAddr;
 
@@ -9,20 +9,20 @@ use async_trait::async_trait;
 use hickory_resolver::proto::rr::RecordType;
 use linkseal_domain::name::registered_domain;
 
-/// Answers DNS questions, uncached: a person who has just repaired a record must see it.
+/// Answers DNS questions without a cache: a person who has just fixed a record must see it.
 #[async_trait]
 pub trait Lookup: Send + Sync {
     /// Asks the recursive resolvers. Aliases are followed, except for [`Kind::Cname`].
     async fn lookup(&self, name: &str, kind: Kind) -> Result<Answer, LookupError>;
 
-    /// Asks the zone's own servers, whose answer no cache has aged. `None`: they cannot be found
-    /// or reached, so that nothing better is known than what the resolvers say.
+    /// Asks the zone's authoritative servers, past the resolvers' caches. `None`: they cannot be
+    /// found or reached, or give no authoritative answer.
     async fn authoritative(&self, _name: &str, _kind: Kind) -> Option<Result<Answer, LookupError>> {
         None
     }
 }
 
-/// The record types that are asked for.
+/// The record types that are looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An IPv4 address (RFC 1035 §3.4.1).
@@ -67,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// Reads a type as zone files write it. `None`: not one that is asked for here.
+    /// Reads a type as zone files write it. `None`: not one of these types.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let all = [
             Self::A,
@@ -82,7 +82,7 @@ impl Kind {
     }
 }
 
-/// What a record holds. Names are in lower case, without a trailing dot.
+/// The data of a record. Names are in lower case, without a trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
     /// Of an A or AAAA record.
@@ -93,7 +93,6 @@ pub enum Data {
     Mx {
         /// Lower is tried first.
         preference: u16,
-        /// The host.
         exchange: String,
     },
     /// A CAA property (RFC 8659 §4.1).
@@ -102,7 +101,7 @@ pub enum Data {
         critical: bool,
         /// Such as `issue`, in lower case.
         tag: String,
-        /// Its value as published.
+        /// As published.
         value: String,
     },
     /// The strings of a TXT record, joined as SPF and DKIM join them (RFC 7208 §3.3).
@@ -124,23 +123,20 @@ impl std::fmt::Display for Data {
 /// One record of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The name it stands at; another than the one asked for when aliases were followed.
+    /// Its name; not the one asked for if aliases were followed.
     pub owner: String,
-    /// How many seconds caches may keep it.
+    /// In seconds.
     pub ttl: u32,
-    /// What it holds.
     pub data: Data,
 }
 
-/// Records of the type asked for: at least one.
+/// Records of the type asked for, at least one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// The records.
     pub records: Vec<Record>,
 }
 
 impl Answer {
-    /// The addresses in it.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let address = |r: &Record| match &r.data {
             Data::Address(ip) => Some(*ip),
@@ -149,7 +145,7 @@ impl Answer {
         self.records.iter().filter_map(address).collect()
     }
 
-    /// The names in it (targets, name servers).
+    /// Targets of CNAME records, or hosts of NS records.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.records.iter().filter_map(|r| match &r.data {
             Data::Name(name) => Some(name.as_str()),
@@ -157,7 +153,6 @@ impl Answer {
         })
     }
 
-    /// The texts in it.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         self.records.iter().filter_map(|r| match &r.data {
             Data::Txt(text) => Some(text.as_str()),
@@ -165,7 +160,7 @@ impl Answer {
         })
     }
 
-    /// The texts that stand at this name itself, not where an alias leads.
+    /// The texts at this name itself, not at the target of an alias.
     pub(crate) fn texts_at(&self, owner: &str) -> impl Iterator<Item = &str> {
         self.records.iter().filter_map(move |r| match &r.data {
             Data::Txt(text) if normal(&r.owner) == owner => Some(text.as_str()),
@@ -173,34 +168,34 @@ impl Answer {
         })
     }
 
-    /// The longest time, in seconds, that a cache may keep any of it.
+    /// The highest TTL, in seconds.
     pub(crate) fn ttl(&self) -> Option<u32> {
         self.records.iter().map(|r| r.ttl).max()
     }
 }
 
-/// Why there is no record. The texts stand in reports: they say what the servers did.
+/// Why there is no record. The texts appear in reports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// The name does not exist (RFC 8020).
     #[error("NXDOMAIN")]
     NxDomain {
-        /// How many seconds caches may keep that (RFC 2308 §5). `None`: not said.
+        /// The negative TTL, in seconds (RFC 2308 §5). `None`: not given.
         ttl: Option<u32>,
     },
     /// The name exists, but has no record of this type.
     #[error("no such record")]
     NoData {
-        /// How many seconds caches may keep that (RFC 2308 §5). `None`: not said.
+        /// The negative TTL, in seconds (RFC 2308 §5). `None`: not given.
         ttl: Option<u32>,
     },
-    /// A resolver gave up on the zone's servers.
+    /// The resolver got no usable answer from the zone's servers.
     #[error("SERVFAIL{}", detail(.text))]
     ServFail {
         /// The extended error (RFC 8914). `None`: the resolver gave none.
         text: Option<String>,
     },
-    /// The zone's signatures do not hold; validating resolvers, a CA's too, see nothing of it.
+    /// The zone's signatures are invalid; validating resolvers, including a CA's, reject its records.
     #[error("DNSSEC bogus{}", detail(&.text.as_ref().filter(|t| !t.eq_ignore_ascii_case("DNSSEC Bogus")).cloned()))]
     DnssecBogus {
         /// The extended error (RFC 8914). `None`: found by asking with checking disabled.
@@ -215,7 +210,7 @@ pub enum LookupError {
     /// No answer in time.
     #[error("timeout")]
     Timeout,
-    /// The aliases lead in a circle, or are too many.
+    /// The aliases form a loop, or there are too many.
     #[error("CNAME loop")]
     Loop,
     /// Anything else: an unreachable resolver, a malformed answer or name.
@@ -224,12 +219,12 @@ pub enum LookupError {
 }
 
 impl LookupError {
-    /// Whether the servers did answer: there is nothing.
+    /// Whether the servers answered that there is no such record.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::NxDomain { .. } | Self::NoData { .. })
     }
 
-    /// How many seconds caches may keep the absence. `None`: not known, or no absence.
+    /// The negative TTL, in seconds. `None`: not known, or not a negative answer.
     pub(crate) fn negative_ttl(&self) -> Option<u32> {
         match self {
             Self::NxDomain { ttl } | Self::NoData { ttl } => *ttl,
@@ -248,8 +243,8 @@ pub(crate) fn normal(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-/// Whether a text in that form can be the name of something: a target that was pasted as a URL, or
-/// with a blank or comma, is none.
+/// Whether a text in that form can be a name; a target that was pasted as a URL, or with a space or
+/// comma, cannot.
 pub(crate) fn is_name(text: &str) -> bool {
     let is_label = |l: &str| {
         let letters = l.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b));
@@ -258,8 +253,8 @@ pub(crate) fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// A name as it was typed: without the backslashes of a zone file (RFC 1035 §5.1), for sentences.
-/// The DNS library writes the codes of other characters in octal, where zone files have decimals.
+/// A name as it was typed, for sentences: without the escapes of a zone file (RFC 1035 §5.1). The DNS
+/// library writes character codes in octal, zone files in decimal.
 pub(crate) fn plain(name: &str) -> String {
     let mut typed = String::new();
     let mut rest = name;
@@ -278,19 +273,18 @@ pub(crate) fn plain(name: &str) -> String {
     typed.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// Whether a name is `suffix` or lies in it.
+/// Whether a name is `suffix` or below it.
 pub(crate) fn ends_in(name: &str, suffix: &str) -> bool {
     name.strip_suffix(suffix)
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Whether the name lies in `localhost`, which is loopback without a question (RFC 6761 §6.3).
+/// Whether the name is `localhost` or below it, which is loopback without a question (RFC 6761 §6.3).
 pub(crate) fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// The zone whose servers are spoken of to people: the registrable domain, else the name itself.
+/// The zone that sentences name to people: the registrable domain, else the name itself.
 pub(crate) fn zone_of(name: &str) -> &str {
-    // The public suffix list does not know about our underscore labels, nor needs to.
     registered_domain(name)
 }

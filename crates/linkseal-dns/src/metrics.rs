@@ -13,12 +13,9 @@ impl Metrics {
     /// Creates the metrics and adds them to a registry.
     ///
     /// # Panics
-    /// When they are in the registry already.
+    /// If they are registered already.
     pub fn register(registry: &Registry) -> Self {
-        let opts = Opts::new(
-            "linkseal_dns_checks_total",
-            "DNS checks of domains, by what they found.",
-        );
+        let opts = Opts::new("linkseal_dns_checks_total", "DNS checks of domains, by result.");
         #[allow(
             clippy::expect_used,
             reason = "names and labels are constants; a second registration is a bug"
@@ -28,14 +25,14 @@ impl Metrics {
             registry.register(Box::new(checks.clone())).expect("registered once");
             checks
         };
-        // All series exist from the start, so that a rate never misses the first event.
+        // `increase` misses the event with which a series appears, so every series exists from the start.
         for result in RESULTS {
             checks.with_label_values(&[result]);
         }
         Self { checks }
     }
 
-    /// `ours`: whether our own resolvers did not answer.
+    /// `ours`: our own resolvers did not answer.
     pub(crate) fn count(&self, verdict: &DnsVerdict, ours: bool) {
         let result = if ours { OURS } else { label(verdict) };
         self.checks.with_label_values(&[result]).inc();

@@ -1,5 +1,5 @@
-//! TXT records that are meant as the one asked for, but that receivers do not take for one: their
-//! owner sees a record there, so the report shows it and says what is wrong with it.
+//! TXT records that were meant as the requested one, but that receivers do not recognize. Their
+//! owner sees a record in the zone, so the report shows it and says what is wrong with it.
 
 use futures_util::future::join;
 
@@ -18,12 +18,10 @@ pub(crate) enum Family {
     Dkim,
 }
 
-/// A value that was found, and what is wrong with it.
+/// A published value, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NearMiss {
-    /// The value as published.
     pub(crate) found: String,
-    /// What to change about it.
     pub(crate) hint: Text,
 }
 
@@ -42,20 +40,20 @@ impl Family {
         if self == Self::Spf { ' ' } else { ';' }
     }
 
-    /// Whether a text is meant as such a record, however it is spelled.
+    /// Whether a text is meant as such a record, however it is misspelt.
     pub(crate) fn is_meant(self, text: &str) -> bool {
         let kept = |c: &char| c.is_ascii_alphanumeric() || *c == '=';
         let bare: String = text.chars().filter(kept).collect::<String>().to_ascii_lowercase();
         let version = self.version().to_ascii_lowercase();
         let (_, name) = version.split_once('=').unwrap_or_default();
-        // `v=spf10` is another version; a whole zone line has the version somewhere inside.
+        // `v=spf10` is another version; a pasted zone file line has the version in the middle.
         let begins = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_digit());
         let whole = bare.split_once(&version).is_some_and(|(_, rest)| begins(rest));
         whole || bare.strip_prefix(name).is_some_and(begins)
     }
 }
 
-/// The first text that is meant as a record of the family; only called with texts that are none.
+/// The first text that is meant as a record of the family. Callers pass invalid texts only.
 pub(crate) fn among<'a>(texts: impl IntoIterator<Item = &'a str>, family: Family) -> Option<NearMiss> {
     let text = texts.into_iter().find(|t| family.is_meant(t))?;
     Some(NearMiss {
@@ -64,7 +62,7 @@ pub(crate) fn among<'a>(texts: impl IntoIterator<Item = &'a str>, family: Family
     })
 }
 
-/// What keeps receivers from reading a text as a record of the family.
+/// Why receivers do not read a text as a record of the family.
 pub(crate) fn defect(text: &str, family: Family) -> Text {
     const QUOTES: [char; 11] = ['"', '\'', '“', '”', '„', '‟', '‘', '’', '‚', '«', '»'];
     let (version, separator) = (family.version(), family.separator());
@@ -123,7 +121,7 @@ pub(crate) fn quotation_marks() -> Text {
     )
 }
 
-/// The sentence about a record that stands at another host than the one asked for.
+/// A record that was published at the wrong host.
 pub(crate) fn elsewhere(found: &str, at: &str, host_short: &str) -> NearMiss {
     NearMiss {
         found: found.to_owned(),
@@ -134,7 +132,7 @@ pub(crate) fn elsewhere(found: &str, at: &str, host_short: &str) -> NearMiss {
     }
 }
 
-/// A CNAME's target that was entered as text at `host`.
+/// The target of a CNAME that was published at `host` as a TXT record.
 pub(crate) async fn target_as_text(queries: &Queries<'_>, host: &str, target: &str) -> Option<NearMiss> {
     let answer = queries.get(host, Kind::Txt).await.ok()?;
     let found = answer.texts().find(|t| is_target(t, target))?;
@@ -147,9 +145,11 @@ pub(crate) async fn target_as_text(queries: &Queries<'_>, host: &str, target: &s
     })
 }
 
-/// Whether a text is a target with no more than what people paste with it: `https://…/`, quotation
-/// marks, the type before it or a remark behind it.
+/// Whether a text is the target, with no more than people paste along: `https://…/`, quotation
+/// marks, the type before it or a comment after it.
 fn is_target(text: &str, target: &str) -> bool {
+    /// Bytes around the target; a longer text has another purpose and only mentions it.
+    const MAX_AROUND: usize = 40;
     let text = text.to_ascii_lowercase();
     let Some((before, after)) = text.split_once(target) else {
         return false;
@@ -160,11 +160,10 @@ fn is_target(text: &str, target: &str) -> bool {
         && !after
             .strip_prefix('.')
             .is_some_and(|a| a.starts_with(char::is_alphanumeric));
-    // Of a longer text the name is only a part.
-    before.len() + after.len() <= 40 && before_ok && after_ok && !before.contains('=')
+    before.len() + after.len() <= MAX_AROUND && before_ok && after_ok && !before.contains('=')
 }
 
-/// What stands at a name where a CNAME is to be, which tolerates no other record (RFC 1034 §3.6.2).
+/// Says which records exist at a name that needs a CNAME: it allows no others (RFC 1034 §3.6.2).
 pub(crate) async fn in_the_way(queries: &Queries<'_>, host: &str) -> Option<Text> {
     let (txt, mx) = join(queries.get(host, Kind::Txt), queries.get(host, Kind::Mx)).await;
     let kinds: Vec<&str> = [(txt, "TXT"), (mx, "MX")]
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn the_defect_of_a_near_miss_is_named() {
         for (text, family, word) in [
             ("\"v=spf1 mx -all\"", Family::Spf, "quotation marks"),
             ("“v=spf1 mx -all”", Family::Spf, "quotation marks"),

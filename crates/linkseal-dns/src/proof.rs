@@ -1,5 +1,5 @@
-//! Whether a TXT record that proves something is published: the resolvers are asked, and where they
-//! do not have it the zone's own servers, since a resolver may remember for hours that it was missing.
+//! Checks whether a TXT record that proves ownership is published. The resolvers are asked first,
+//! then the authoritative servers: a resolver may cache for hours that the record was missing.
 
 use futures_util::future::join_all;
 
@@ -7,25 +7,24 @@ use crate::Checker;
 use crate::lookup::{Kind, LookupError, normal};
 use crate::query::{Queries, QueryMemo};
 
-/// What became of the look for a record.
+/// The result of a check for a proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// It is published.
+    /// The record is published.
     Shown,
-    /// It is not.
+    /// The record is not published.
     Missing,
-    /// It was not found, and the servers gave no usable answer at one of the places.
+    /// The record was not found, and there was no usable answer for one of the names.
     Unanswered {
-        /// At which name.
         host: String,
-        /// What they did instead.
+        /// The failure, as reports show it.
         error: String,
     },
 }
 
 impl Checker {
-    /// Looks for a TXT record at these names for which `is_it` holds; one of them is enough. Only
-    /// what stands at the name itself counts: where an alias leads, another may publish.
+    /// Whether at least one of these names has a TXT record for which `is_it` holds. Only records at
+    /// the name itself count: the target of an alias may belong to a third party.
     pub async fn proof(&self, hosts: &[String], is_it: impl Fn(&str) -> bool) -> Proof {
         let memo = QueryMemo::default();
         let queries = self.queries(&memo);
@@ -40,13 +39,13 @@ impl Checker {
         if newer.iter().any(|find| matches!(find, Ok(true))) {
             return Proof::Shown;
         }
-        // A failure of the resolvers is not second-guessed, as before orders.
+        // As before orders, authoritative servers are not asked for what the resolvers fail to answer.
         let failed = all().find_map(|(host, find)| Some((host.clone(), find.as_ref().err()?.to_string())));
         failed.map_or(Proof::Missing, |(host, error)| Proof::Unanswered { host, error })
     }
 }
 
-/// Whether the record stands at a name. `Err`: the servers did not say.
+/// Whether a name has the record.
 async fn find(queries: &Queries<'_>, host: &str, is_it: &impl Fn(&str) -> bool) -> Result<bool, LookupError> {
     match queries.get(host, Kind::Txt).await {
         Ok(answer) => Ok(answer.texts_at(&normal(host)).any(is_it)),
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn either_place_is_enough_and_one_of_many_records() {
+    async fn one_matching_record_at_either_name_is_enough() {
         for host in HOSTS {
             let script = Script::new();
             script.add(host, Kind::Txt, "other");
@@ -98,21 +97,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_alias_leads_to_is_no_proof() {
+    async fn a_record_at_the_target_of_an_alias_is_no_proof() {
         let script = Script::new();
         script.add_at(HOSTS[0], "elsewhere.example", Kind::Txt, "right");
         assert_eq!(proof(script).await, Proof::Missing);
     }
 
     #[tokio::test]
-    async fn the_zones_own_servers_know_it_before_caches_do() {
+    async fn a_record_that_only_authoritative_servers_have_is_found() {
         let script = Script::new();
         script.add_fresh(HOSTS[1], Kind::Txt, "right");
         assert_eq!(proof(script).await, Proof::Shown);
     }
 
     #[tokio::test]
-    async fn servers_that_fail_are_no_answer_unless_the_other_place_has_it() {
+    async fn a_failing_name_is_unanswered_unless_the_other_name_has_the_record() {
         let failing = || {
             let script = Script::new();
             script.fail(HOSTS[0], Kind::Txt, LookupError::ServFail { text: None });
@@ -126,7 +125,7 @@ mod tests {
         let script = failing();
         script.add(HOSTS[1], Kind::Txt, "right");
         assert_eq!(proof(script).await, Proof::Shown);
-        // Nor is it second-guessed: validating resolvers may have a reason.
+        // Authoritative servers do not overrule the failure: a validating resolver may have a reason.
         let script = failing();
         script.add_fresh(HOSTS[0], Kind::Txt, "right");
         assert!(matches!(proof(script).await, Proof::Unanswered { .. }));

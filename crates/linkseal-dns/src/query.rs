@@ -1,4 +1,4 @@
-//! One check's view of DNS: a deadline over all its questions, and each of them asked only once.
+//! The DNS queries of one check: each question is asked once, and all share one deadline.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,14 @@ use crate::lookup::{Answer, Kind, Lookup, LookupError, normal};
 
 type Known = Mutex<HashMap<(String, Kind), Result<Answer, LookupError>>>;
 
-/// What one check has learnt so far.
+/// The answers of one check so far.
 #[derive(Default)]
 pub(crate) struct QueryMemo {
     resolvers: Known,
     authority: Known,
 }
 
-/// Asks for one check.
+/// Asks the questions of one check.
 #[derive(Clone, Copy)]
 pub(crate) struct Queries<'a> {
     lookup: &'a dyn Lookup,
@@ -35,12 +35,13 @@ impl<'a> Queries<'a> {
         }
     }
 
-    /// The same check, asking the zones' own servers where they can be had.
+    /// The same check, but authoritative servers are asked first, and the resolvers only if those
+    /// cannot be reached.
     pub(crate) fn fresh(&self) -> Self {
         Self { fresh: true, ..*self }
     }
 
-    /// The answer to a question; a timeout when the check's time is up.
+    /// Answers a question; [`LookupError::Timeout`] once the check's deadline has passed.
     pub(crate) async fn get(&self, name: &str, kind: Kind) -> Result<Answer, LookupError> {
         let key = (normal(name), kind);
         if self.fresh

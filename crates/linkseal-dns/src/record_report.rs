@@ -1,4 +1,4 @@
-//! One record of a report: where it stands, what it should hold, what it holds, what to change.
+//! One record of a report: its host, the expected and the published values, what to change.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,41 +11,41 @@ use crate::lookup::{Kind, LookupError, is_name, normal, zone_of};
 use crate::near_miss::NearMiss;
 use crate::query::Queries;
 
-/// How many values found are shown: zones hold anything, people read a few.
+/// Published values that are shown: a zone may have any number, people read a few.
 const MAX_FOUND: usize = 8;
-/// How many characters of an expected value are shown: whole, for it is copied, but not endless,
-/// for the SPF record to come is made from the one there.
+/// Characters shown of an expected value. People copy it, so it must be complete in practice; the
+/// limit is for suggested SPF records, which contain what the customer's zone has.
 const MAX_EXPECTED: usize = 4096;
-/// How many characters of a found value are shown; a DKIM key of 4096 bits has about 750.
+/// Characters shown of a published value; a DKIM key of 4096 bits has about 750.
 const MAX_VALUE: usize = 1024;
 
-/// What a record's check came to.
+/// The result of a record's check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordStatus {
-    /// As asked for.
+    /// Published as requested.
     Ok,
-    /// Not there.
+    /// Not published.
     Missing,
-    /// There, with another value.
+    /// Published with a different value.
     Wrong,
-    /// There, with another value that works nevertheless.
+    /// Published with a different value that works.
     Warning,
-    /// There, and has to go.
+    /// Published, but has to be removed.
     Extra,
-    /// The servers gave no usable answer.
+    /// The DNS servers gave no usable answer.
     Error,
-    /// Not checked, or not possible at the moment.
+    /// Not checked, or cannot be checked at the moment.
     NotChecked,
 }
 
 impl RecordStatus {
-    /// Whether it is known what stands there.
+    /// Whether the published values are known.
     pub fn is_known(self) -> bool {
         !matches!(self, Self::Error | Self::NotChecked)
     }
 
-    /// Whether nothing has to be done.
+    /// Whether no change is needed.
     pub fn is_fine(self) -> bool {
         matches!(self, Self::Ok | Self::NotChecked)
     }
@@ -55,43 +55,43 @@ impl RecordStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// Without it there is no HTTPS.
+    /// Required for HTTPS.
     Https,
-    /// For mail: reported, never a gate.
+    /// For mail; HTTPS does not depend on it.
     Mail,
-    /// Asked for with this domain: reported, never a gate.
+    /// Requested for this domain; HTTPS does not depend on it.
     Domain,
 }
 
 /// One record of a report (docs/specification.md §7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct RecordReport {
-    /// Its type, such as `CNAME`.
+    /// The type, such as `CNAME`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What it is for.
+    /// The purpose.
     pub purpose: Purpose,
-    /// The full name it stands at.
+    /// The full host name.
     pub host: String,
-    /// The same as most providers' forms want it: relative to the zone, `@` for its top.
+    /// The host as most DNS providers' forms expect it: relative to the zone, `@` for the zone itself.
     pub host_short: String,
-    /// What it should hold.
+    /// The expected values.
     pub expected: Vec<String>,
-    /// What it holds, shortened where long.
+    /// The published values, shortened if they are long.
     pub found: Vec<String>,
-    /// What came of it.
+    /// The result of the check.
     pub verdict: RecordStatus,
-    /// For how many seconds caches may keep the answer, or its absence; null if that is not known.
+    /// The TTL of the records, or of their absence, in seconds; null if it is not known.
     pub ttl: Option<u32>,
-    /// When a change made now is visible everywhere; for a correct record, when the last cache has
-    /// dropped an older one. Null if that is not known, or already the case.
+    /// When a change made now is visible everywhere; for a correct record, when the last cache drops
+    /// an older one. Null if it is not known, or if it is now.
     pub visible_by: Option<Timestamp>,
     /// What to change.
     pub hint: Text,
 }
 
 impl RecordReport {
-    /// A row that says that the record is right, until more is known.
+    /// A row for a correct record; the methods below change it.
     pub(crate) fn new(kind: &str, purpose: Purpose, host: &str, expected: Vec<String>) -> Self {
         Self {
             kind: kind.to_owned(),
@@ -123,7 +123,7 @@ impl RecordReport {
         self
     }
 
-    /// The same row with a further sentence.
+    /// Adds a sentence to the hint.
     pub(crate) fn also(self, more: Option<Text>) -> Self {
         Self {
             hint: self.hint.and(more),
@@ -131,7 +131,7 @@ impl RecordReport {
         }
     }
 
-    /// The row of a missing record, showing the one that was meant to be it.
+    /// Shows a near miss in the row of a missing record.
     pub(crate) fn near(self, miss: Option<NearMiss>) -> Self {
         let Some(NearMiss { found, hint }) = miss.filter(|_| self.verdict == RecordStatus::Missing) else {
             return self;
@@ -147,7 +147,7 @@ impl RecordReport {
         }
         let value = self.expected.first().cloned().unwrap_or_default();
         let wanted = normal(&value);
-        // A semicolon or a final full stop is not the sentence's.
+        // Quotation marks separate a final semicolon or full stop from the sentence's.
         let value = if kind == Kind::Txt {
             format!("\"{value}\"")
         } else {
@@ -179,8 +179,8 @@ impl RecordReport {
         self.is(RecordStatus::Error, servers_fail(&zone, &error.to_string()))
     }
 
-    /// The row of an alias that leads elsewhere.
-    pub(crate) fn leads_elsewhere(self, found: &str, target: &str) -> Self {
+    /// The row of an alias that points elsewhere.
+    pub(crate) fn points_elsewhere(self, found: &str, target: &str) -> Self {
         let host = self.host.clone();
         if !is_name(&found.to_ascii_lowercase()) && found.parse::<IpAddr>().is_err() && !found.contains(", ") {
             return self.is(
@@ -198,7 +198,7 @@ impl RecordReport {
         let doubled = found
             .strip_prefix(target)
             .and_then(|r| r.strip_prefix('.'))
-            // Some providers append the zone, others what the record stands at.
+            // Some providers append the zone, others the full name of the record.
             .is_some_and(|r| r == host || host.strip_suffix(r).is_some_and(|rest| rest.ends_with('.')));
         let dot = doubled.then(|| {
             Text::new(
@@ -212,7 +212,7 @@ impl RecordReport {
     }
 }
 
-/// The sentence about servers that fail for [`DnsVerdict::Error`](linkseal_domain::dns::DnsVerdict).
+/// The sentence for DNS servers that fail, also for [`DnsVerdict::Error`](linkseal_domain::dns::DnsVerdict).
 pub(crate) fn servers_fail(zone: &str, error: &str) -> Text {
     Text::new(
         format!("The DNS servers of {zone} fail ({error}). Contact your DNS provider."),
@@ -220,7 +220,7 @@ pub(crate) fn servers_fail(zone: &str, error: &str) -> Text {
     )
 }
 
-/// A newer look at a record instead of an older one, unless it only failed.
+/// The newer of two checks of a record; the older one if the newer one failed.
 pub(crate) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) -> RecordReport {
     match newer.verdict {
         RecordStatus::Ok => {
@@ -236,7 +236,7 @@ pub(crate) fn prefer(cached: RecordReport, newer: RecordReport, now: Timestamp) 
     }
 }
 
-/// The sentence about a record that is right, while caches still hold an older one.
+/// The sentence for a correct record while caches still have an older one.
 pub(crate) fn still_cached(until: Option<Timestamp>) -> Text {
     match until {
         Some(t) => Text::new(
@@ -250,9 +250,9 @@ pub(crate) fn still_cached(until: Option<Timestamp>) -> Text {
     }
 }
 
-/// Where a record stands that was entered with the zone's name twice, a common slip: forms add
-/// the zone to what is typed. Only when the right name does not exist at all, else a wildcard
-/// would look like it.
+/// The wrong name at which a missing record was created. The common error is the zone's name twice,
+/// because forms append it to what is typed. Checked only if the right name does not exist at all;
+/// otherwise a wildcard could be taken for it.
 async fn misplaced(queries: &Queries<'_>, host: &str, kind: Kind, wanted: &str, error: &LookupError) -> Option<String> {
     if !matches!(error, LookupError::NxDomain { .. }) {
         return None;
@@ -264,7 +264,7 @@ async fn misplaced(queries: &Queries<'_>, host: &str, kind: Kind, wanted: &str, 
     if kind != Kind::Cname {
         return None;
     }
-    // Names that are easily typed instead; only where they lead to the very target.
+    // Common misspellings of the name; only if they point to the expected target.
     for at in slips(host) {
         if let Ok(answer) = queries.get(&at, kind).await
             && answer.names().any(|n| n == wanted)
@@ -275,7 +275,7 @@ async fn misplaced(queries: &Queries<'_>, host: &str, kind: Kind, wanted: &str, 
     None
 }
 
-/// A host as it is misspelt: `_links`, `www.links`, `link`, a label twice, or one left out.
+/// Common misspellings of a host: `_links`, `www.links`, `link`, a label twice, or one left out.
 fn slips(host: &str) -> Vec<String> {
     let Some((first, rest)) = host.split_once('.') else {
         return Vec::new();
@@ -285,7 +285,7 @@ fn slips(host: &str) -> Vec<String> {
         _ => format!("{first}s"),
     };
     let mut slips = vec![format!("_{host}"), format!("www.{host}"), format!("{plural}.{rest}")];
-    // Below a label of its own, that is typed twice or not at all.
+    // Between the first label and the zone, a label is typed twice or left out.
     if let (Some((label, zone)), false) = (rest.split_once('.'), zone_of(host) == rest) {
         slips.push(format!("{first}.{label}.{rest}"));
         slips.push(format!("{first}.{zone}"));
@@ -293,7 +293,7 @@ fn slips(host: &str) -> Vec<String> {
     slips
 }
 
-/// The host relative to its zone's top, which the public suffix list tells.
+/// The host relative to its zone, which follows from the public suffix list.
 pub(crate) fn short(host: &str) -> String {
     let zone = zone_of(host);
     match host.strip_suffix(zone) {
@@ -302,7 +302,7 @@ pub(crate) fn short(host: &str) -> String {
     }
 }
 
-/// A value as it is shown: printable, and not endless.
+/// A value as it is shown: printable, and at most `max` characters.
 fn shown(value: &str, max: usize) -> String {
     let mut printable = value.chars().filter(|c| !c.is_control());
     let mut kept: String = printable.by_ref().take(max).collect();
@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_as_forms_want_them() {
+    fn hosts_are_shortened_as_providers_forms_expect_them() {
         for (host, short_is) in [
             ("links.customer.example", "links"),
             ("a.b.customer.co.uk", "a.b"),

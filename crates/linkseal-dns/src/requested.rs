@@ -1,4 +1,4 @@
-//! Records a platform asks one customer for ([`RequestedRecord`]). Reported only, never a gate.
+//! Records that the platform requests of one customer ([`RequestedRecord`]). Reported only, never a gate.
 
 use std::net::IpAddr;
 
@@ -40,10 +40,10 @@ pub(crate) async fn check(queries: &Queries<'_>, wanted: &RequestedRecord) -> Re
     }
     if kind == Kind::Cname {
         let found = report.found.first().cloned().unwrap_or_default();
-        return report.leads_elsewhere(&plain(&found), &normal(value));
+        return report.points_elsewhere(&plain(&found), &normal(value));
     }
     if report.found.is_empty() {
-        // Other texts at the name do no harm, they are just not this one.
+        // Other texts at the name are unrelated: the record is missing, not wrong.
         let absent = crate::lookup::LookupError::NoData { ttl: answer.ttl() };
         return report.without(queries, kind, &absent).await;
     }
@@ -59,7 +59,7 @@ pub(crate) async fn check(queries: &Queries<'_>, wanted: &RequestedRecord) -> Re
         .also(quoted.then(near_miss::quotation_marks))
 }
 
-/// What is shown of an answer: of texts only those that are a version of the one wanted.
+/// The values to show; of TXT records only those with the wanted tag.
 fn shown(answer: &Answer, kind: Kind, value: &str) -> Vec<String> {
     let tag = |t: &str| {
         t.trim_matches('"')
@@ -76,7 +76,7 @@ fn shown(answer: &Answer, kind: Kind, value: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a record holds a value as people write it.
+/// Whether a record has a value, as people write it.
 fn is(data: &Data, value: &str) -> bool {
     match data {
         Data::Address(ip) => value.parse::<IpAddr>().is_ok_and(|v| v == *ip),
@@ -87,12 +87,12 @@ fn is(data: &Data, value: &str) -> bool {
                 && parts.next().map(normal).as_ref() == Some(exchange)
         }
         Data::Caa { .. } => words(&data.to_string()) == words(value),
-        // Quotation marks are a zone file's; in the value itself they make it another one.
+        // Quotation marks belong to zone files; as part of the value they make it a different one.
         Data::Txt(text) => !text.contains('"') && words(text) == words(value),
     }
 }
 
-/// A text without its quotes and with single spaces: forms and zone files differ in both.
+/// A text without quotation marks and with single spaces: forms and zone files differ in both.
 fn words(text: &str) -> String {
     text.replace('"', "").split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -105,7 +105,7 @@ mod tests {
     const HOST: &str = "verify.customer.example";
 
     #[tokio::test]
-    async fn every_type_is_compared_as_it_should_be() {
+    async fn each_type_is_compared_by_its_own_rules() {
         for (kind, value, found, verdict) in [
             ("TXT", "\"token=abc\"", vec!["other", "token=abc"], RecordStatus::Ok),
             ("TXT", "token=abc", vec!["token=old"], RecordStatus::Wrong),

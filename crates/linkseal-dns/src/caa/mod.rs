@@ -1,6 +1,6 @@
-//! Whether CAA records let our CA issue for a name (RFC 8659; accounts and methods: RFC 8657).
+//! Whether CAA records allow our CA to issue for a name (RFC 8659; accounts and methods: RFC 8657).
 //!
-//! What is decided here is what the CA will decide; asking first saves a failed authorization.
+//! The CA decides by the same rules; checking before an order saves a failed authorization.
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -12,52 +12,51 @@ use self::value::{Grant, flaw, grant};
 use crate::lookup::{Answer, Data, Kind, LookupError, is_name, zone_of};
 use crate::query::Queries;
 
-/// Tags whose critical flag does not matter, for CAs know them. A CA that meets another critical
-/// one must refuse (RFC 8659 §4.1).
+/// Tags that CAs know, so that their critical flag does not matter. A CA must refuse if any other
+/// tag is critical (RFC 8659 §4.1).
 const KNOWN_TAGS: [&str; 4] = ["issue", "issuewild", "iodef", "issuemail"];
-/// How many levels are asked for at a time while climbing: names rarely have more.
+/// Levels that are asked for at the same time; names rarely have more.
 const AT_ONCE: usize = 4;
-/// How many levels are climbed at most, from the top down: no wanted name is deeper.
+/// Levels that are checked, counted from the top-level domain: no domain of a customer is deeper.
 const MAX_LEVELS: usize = 16;
 
-/// What CAA says about a name and the CAs in question.
+/// What CAA records allow for a name and the CAs in question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caa {
-    /// The identities of one of the CAs are not known, so that it may be allowed to.
+    /// The identities of one of the CAs are not known, so it may be allowed to issue.
     NotJudged,
     /// One of the CAs may issue. `found` is empty when there are no CAA records at all.
     Allows {
         /// The records that decide.
         found: Vec<String>,
-        /// Whether some CAs refuse what the RFC allows here (another case, or a hyphen in a tag).
+        /// Whether some CAs refuse what the RFC allows here (different case, or a hyphen in a tag).
         doubtful: bool,
     },
     /// None of the CAs may issue.
     Forbids {
-        /// Where the records stand: the name itself, a parent, or an alias's target.
+        /// Where the records are: the name itself, a parent, or an alias's target.
         host: String,
         /// The records that decide.
         found: Vec<String>,
-        /// Those of them that forbid it to every CA that does not know their tag: they have to go,
-        /// whatever else is there.
+        /// Those of them with an unknown critical tag: CAs refuse until these are removed, whatever
+        /// the other records say.
         critical: Vec<String>,
-        /// Whether one of the CAs would be let in without these.
+        /// Whether one of the CAs would be allowed without these.
         granted: bool,
-        /// A record that looks as if it let one of the CAs in, and why it does not.
+        /// A record that seems meant to allow one of the CAs, and why it does not.
         near: Option<(String, Flaw)>,
-        /// How long caches may keep them, in seconds.
+        /// Their TTL, in seconds.
         ttl: Option<u32>,
     },
-    /// The records cannot be had; a CA refuses then (RFC 8659 §6.1).
+    /// The records cannot be read; a CA refuses then (RFC 8659 §6.1).
     Error {
-        /// The zone whose servers fail: of the name, a parent, or where an alias leads.
+        /// The zone whose servers fail: of the name, a parent, or an alias's target.
         zone: String,
-        /// How.
         error: LookupError,
     },
 }
 
-/// Looks for the relevant records and judges whether they let one of the CAs issue.
+/// Finds the relevant records and judges whether they allow one of the CAs to issue.
 pub(crate) async fn check(queries: &Queries<'_>, name: &str, cas: &[CaIdentity]) -> Caa {
     if cas.is_empty() || cas.iter().any(|ca| ca.identities.is_empty()) {
         return Caa::NotJudged;
@@ -73,10 +72,10 @@ pub(crate) async fn check(queries: &Queries<'_>, name: &str, cas: &[CaIdentity])
         match answer {
             Ok(answer) => return judge(&answer, level, cas),
             Err(e) if e.is_absent() => {}
-            // An alias in a circle has no records (RFC 8659 §3 leaves its address check to fail).
+            // An alias loop has no CAA records (RFC 8659 §3); the check of its addresses fails.
             Err(LookupError::Loop) => {}
-            // Resolvers that look for a circle's end themselves fail without a reason.
-            Err(error) if matches!(error, LookupError::ServFail { .. }) && is_circle(queries, level).await => {}
+            // Resolvers that follow the loop themselves answer SERVFAIL without a reason.
+            Err(error) if matches!(error, LookupError::ServFail { .. }) && is_loop(queries, level).await => {}
             Err(error) => {
                 let zone = failing(queries, level, &error).await;
                 return Caa::Error { zone, error };
@@ -93,10 +92,10 @@ async fn records_at<'n>(queries: &Queries<'_>, level: &'n str) -> (&'n str, Resu
     (level, queries.get(level, Kind::Caa).await)
 }
 
-/// How many aliases are followed to find what fails.
+/// Aliases followed to find the zone that fails.
 const MAX_ALIASES: usize = 10;
 
-/// The names that an alias leads to, one after the other; the last is none, or one met before.
+/// A name and the targets of its alias, in order; the last is not an alias, or closes a loop.
 async fn aliases(queries: &Queries<'_>, name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     while names.len() <= MAX_ALIASES {
@@ -116,13 +115,13 @@ async fn aliases(queries: &Queries<'_>, name: &str) -> Vec<String> {
     names
 }
 
-async fn is_circle(queries: &Queries<'_>, level: &str) -> bool {
+async fn is_loop(queries: &Queries<'_>, level: &str) -> bool {
     let mut names = aliases(queries, level).await;
     names.pop().is_some_and(|last| names.contains(&last))
 }
 
-/// The zone whose servers fail: where `level` is an alias, that of the first name behind it that
-/// fails when it is asked by itself.
+/// The zone whose servers fail. If `level` is an alias, the same failure may come from a name
+/// further down the chain: the last name that fails when asked by itself decides.
 async fn failing(queries: &Queries<'_>, level: &str, error: &LookupError) -> String {
     let mut zone = zone_of(level).to_owned();
     for name in aliases(queries, level).await.into_iter().skip(1).filter(|n| is_name(n)) {
@@ -134,7 +133,7 @@ async fn failing(queries: &Queries<'_>, level: &str, error: &LookupError) -> Str
     zone
 }
 
-/// The name and its parents, down to the top-level domain.
+/// The name and its parents, up to the top-level domain.
 fn levels(name: &str) -> Vec<&str> {
     let parents = std::iter::successors(Some(name), |n| n.split_once('.').map(|(_, parent)| parent));
     let all: Vec<&str> = parents.collect();
@@ -155,7 +154,7 @@ fn judge(answer: &Answer, level: &str, cas: &[CaIdentity]) -> Caa {
         if *critical && !KNOWN_TAGS.contains(&tag.as_str()) {
             unknown.push(record.data.to_string());
         }
-        // `issuewild` speaks of wildcards only (RFC 8659 §4.3), which linkseal never asks for.
+        // `issuewild` applies to wildcards only (RFC 8659 §4.3), which linkseal never orders.
         if tag == "issue" {
             restricted = true;
             let best = cas.iter().map(|ca| grant(value, ca)).max();
@@ -269,12 +268,12 @@ mod tests {
         script.add_at(NAME, "track.platform.example", Kind::Caa, "0 issue other.example");
         assert!(
             matches!(judged(&script).await, Caa::Forbids { host, .. } if host == "track.platform.example"),
-            "the record of an alias's target decides, and is said to stand there"
+            "the record at an alias's target decides, and is reported there"
         );
     }
 
     #[tokio::test]
-    async fn no_records_allow_and_a_failure_is_none() {
+    async fn without_records_issuance_is_allowed_and_a_failure_is_an_error() {
         let script = Script::new();
         let none = Caa::Allows {
             found: Vec::new(),
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_account_not_known_yet_does_not_forbid() {
+    async fn accounturi_is_not_judged_before_the_account_is_known() {
         let script = Script::new();
         script.add(
             NAME,

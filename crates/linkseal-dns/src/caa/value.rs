@@ -4,12 +4,12 @@
 /// The validation method linkseal uses, as CAA names it (RFC 8657 §4, RFC 8555 §9.7.8).
 const METHOD: &str = "http-01";
 
-/// A CA, as CAA records see it.
+/// How CAA records identify a CA and our account there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaIdentity {
     /// Its issuer domain names: the directory's `meta.caaIdentities`. Empty: CAA is not judged.
     pub identities: Vec<String>,
-    /// Our account's URL at it. `None`: not known yet, `accounturi` parameters are not judged.
+    /// The URL of our account. `None`: not known yet; `accounturi` parameters are not judged.
     pub account_uri: Option<String>,
 }
 
@@ -18,14 +18,14 @@ pub struct CaIdentity {
 pub(crate) enum Grant {
     /// It names another CA, none, or is malformed.
     No,
-    /// The RFC lets the CA in, but Boulder, Let's Encrypt's software, compares more strictly and
-    /// refuses: the identity's case differs, or a parameter's tag has a hyphen.
+    /// The RFC allows the CA, but Boulder, Let's Encrypt's software, is stricter and refuses: the
+    /// identity's case differs, or a parameter's tag has a hyphen.
     Doubtful,
-    /// It lets the CA in.
+    /// It allows the CA.
     Yes,
 }
 
-/// Whether an `issue` value lets `ca` issue by HTTP-01.
+/// Whether an `issue` value allows `ca` to issue by HTTP-01.
 pub(crate) fn grant(value: &str, ca: &CaIdentity) -> Grant {
     let Some(value) = IssueValue::parse(value) else {
         return Grant::No;
@@ -51,21 +51,21 @@ pub(crate) fn grant(value: &str, ca: &CaIdentity) -> Grant {
     }
 }
 
-/// What keeps a value that looks as if it let a CA in from doing so.
+/// Why a value that seems meant for a CA does not allow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// Characters that do not belong there: quotation marks, a final dot, `https://`.
     Spelling,
-    /// A parameter that cannot be read, or stands twice.
+    /// A malformed or duplicate parameter.
     Parameters,
     /// `accounturi` names another account.
     Account,
-    /// `validationmethods` leaves out HTTP-01.
+    /// `validationmethods` does not list HTTP-01.
     Method,
 }
 
-/// What is wrong with a value that is meant for `ca`, but does not let it in. `None`: it is meant for
-/// another, or lets it in.
+/// What is wrong with a value that is meant for `ca`, but does not allow it. `None`: it is meant for
+/// another CA, or allows this one.
 pub(crate) fn flaw(value: &str, ca: &CaIdentity) -> Option<Flaw> {
     if grant(value, ca) > Grant::No {
         return None;
@@ -95,7 +95,7 @@ pub(crate) fn flaw(value: &str, ca: &CaIdentity) -> Option<Flaw> {
     }
 }
 
-/// Whether a list of validation methods has ours; a malformed list has none.
+/// Whether a list of validation methods contains ours; a malformed list contains none.
 fn lists_ours(methods: &str) -> bool {
     let is_label = |m: &str| !m.is_empty() && m.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     methods.split(',').all(is_label) && methods.split(',').any(|m| m == METHOD)
@@ -116,7 +116,7 @@ impl<'a> IssueValue<'a> {
             return None;
         }
         let mut parts: Vec<&str> = parts.collect();
-        // A semicolon with nothing behind it may follow the issuer, but not a parameter.
+        // The grammar allows a trailing semicolon after the issuer, but not after a parameter.
         if parts == [""] {
             parts.clear();
         }
@@ -124,7 +124,7 @@ impl<'a> IssueValue<'a> {
         Some(Self { issuer, parameters })
     }
 
-    /// The value of a parameter. An error: it is given twice, which is invalid (RFC 8657 §3, §4).
+    /// The value of a parameter. `Err`: it is given twice, which is invalid (RFC 8657 §3, §4).
     fn parameter(&self, tag: &str) -> Result<Option<&'a str>, ()> {
         let mut values = self.parameters.iter().filter(|(t, _)| t.eq_ignore_ascii_case(tag));
         match (values.next(), values.next()) {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn values_mean_what_the_ca_reads() {
+    fn values_are_read_as_the_ca_reads_them() {
         use Grant::{Doubtful, No, Yes};
         for (value, expected) in [
             ("letsencrypt.org", Yes),
@@ -221,13 +221,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_value_is_read_without_panic_and_only_ours_grants(value in "\\PC{0,40}") {
+        fn any_value_is_read_without_panic_and_only_our_identity_is_granted(value in "\\PC{0,40}") {
             if grant(&value, &ca()) != Grant::No {
                 proptest::prop_assert!(value.to_ascii_lowercase().contains("letsencrypt.org"));
             }
         }
 
-        /// Nothing that the grammar does not allow gets past it, wherever it stands.
         #[test]
         fn a_byte_outside_the_grammar_forbids(at in 0_usize..32, byte in "[^!-~ \t]") {
             let mut value = String::from("letsencrypt.org; cansign=yes; b=1");

@@ -1,13 +1,13 @@
-//! Content delivery networks that customers put in front, by address or by CNAME target.
+//! Content delivery networks in front of customers' names, recognized by address or CNAME target.
 //!
-//! Only a name that does not point here is looked up in this list; a missing entry costs no more
-//! than a less telling sentence ("points elsewhere"). Where the lists are published:
+//! Only names that do not point here are compared with this list; without an entry the sentence is
+//! merely less specific ("points elsewhere"). Sources:
 //! - Cloudflare: <https://www.cloudflare.com/ips/>
 //! - Fastly: <https://api.fastly.com/public-ip-list>
 //! - Amazon CloudFront: <https://ip-ranges.amazonaws.com/ip-ranges.json>, service CLOUDFRONT (its larger
 //!   blocks, less those it shares with other services; IPv6 is left to the CNAME target)
 //! - Imperva: <https://my.imperva.com/api/integration/v1/ips>
-//! - Sucuri: <https://docs.sucuri.net/>, and the block its customers' names lead to
+//! - Sucuri: <https://docs.sucuri.net/>, and the block that its customers' names point to
 //! - Akamai publishes none, Azure Front Door, Bunny and Gcore change theirs weekly: CNAME targets only.
 
 use std::net::IpAddr;
@@ -19,20 +19,20 @@ use crate::lookup::ends_in;
 /// A content delivery network.
 struct Cdn {
     name: &'static str,
-    /// CNAME targets end in one of these.
+    /// Domains of CNAME targets.
     suffixes: &'static [&'static str],
-    /// Its addresses lie in one of these.
+    /// Networks of its addresses.
     blocks: &'static [&'static str],
 }
 
-/// The network that one of the CNAME targets belongs to, or that all the addresses do: with one of
-/// them elsewhere, switching off a proxy would not be enough.
+/// The network of one of the CNAME targets, or else of all addresses: if one of them is elsewhere,
+/// turning off a proxy is not enough.
 pub(crate) fn provider<'a>(addresses: &[IpAddr], mut targets: impl Iterator<Item = &'a str>) -> Option<&'static str> {
     let by_target = targets.find_map(|t| CDNS.iter().find(|c| c.suffixes.iter().any(|s| ends_in(t, s))));
     let by_address = || {
         CDNS.iter().find(|c| {
             let blocks: Vec<IpNet> = c.blocks.iter().filter_map(|b| b.parse().ok()).collect();
-            // Where only IPv4 blocks are known, IPv6 says nothing.
+            // For a network with IPv4 blocks only, IPv6 addresses are not compared.
             let all_known = blocks.iter().any(|b| b.addr().is_ipv6());
             let mut judged = addresses.iter().filter(|a| all_known || a.is_ipv4()).peekable();
             judged.peek().is_some() && judged.all(|a| blocks.iter().any(|b| b.contains(a)))
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_block_is_one() {
+    fn every_block_is_a_network_without_host_bits() {
         for cdn in CDNS {
             for block in cdn.blocks {
                 let net: IpNet = block.parse().unwrap();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_are_known_by_address_or_target() {
+    fn networks_are_recognized_by_address_or_target() {
         let ip = |t: &str| vec![t.parse::<IpAddr>().unwrap()];
         for (addresses, target, provider_is) in [
             (ip("104.21.3.4"), "", Some("Cloudflare")),

@@ -1,7 +1,7 @@
-//! Where a name leads: its CNAME chain, then its addresses, compared with the edge's.
+//! Where a name points: its CNAME chain, then its addresses, compared with the edge's.
 //!
-//! The chain is followed by hand, one CNAME question a hop: a chain that passes through the
-//! edge's name is right even when the edge's own addresses cannot be had (that would be ours).
+//! The chain is followed here, one CNAME question a hop: a chain that passes through the edge's
+//! name is right even if the edge's own addresses cannot be resolved, which is not the customer's fault.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,46 +14,44 @@ use crate::check::cdn;
 use crate::lookup::{Answer, Kind, LookupError, is_name, plain, zone_of};
 use crate::query::Queries;
 
-/// How many CNAMEs are followed; a CA follows hardly more.
+/// CNAMEs that are followed; CAs stop at 8 to 16.
 const MAX_CHAIN: usize = 10;
-/// How many addresses are named when they are wrong.
+/// Wrong addresses named in a verdict.
 const MAX_NAMED: usize = 4;
 
-/// What customers' names have to lead to.
+/// Where customers' names have to point.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub names: EdgeNames,
-    /// Public addresses of the edge, for apex names. Empty: those edge.name resolves to.
+    /// Public addresses of the edge, for apex names; if empty, those that edge.name resolves to.
     pub addresses: Vec<IpAddr>,
 }
 
 /// One hop of a CNAME chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Alias {
-    /// The name the CNAME stands at.
     pub(crate) from: String,
-    /// Its target.
     pub(crate) to: String,
 }
 
-/// Where a name leads, before CAA.
+/// Where a name points, before CAA.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
     pub(crate) verdict: DnsVerdict,
     pub(crate) chain: Vec<Alias>,
     pub(crate) a: Vec<Ipv4Addr>,
     pub(crate) aaaa: Vec<Ipv6Addr>,
-    /// The name that has these addresses: the chain's end.
+    /// The end of the chain: the name that has these addresses.
     pub(crate) end: String,
-    /// Those of them that have to go, where the others point here.
+    /// The addresses to remove, if the others point here.
     pub(crate) strays: Vec<IpAddr>,
-    /// How long caches may keep what was found at the name, in seconds.
+    /// TTL of what was found at the name, in seconds.
     pub(crate) ttl: Option<u32>,
-    /// Whose fault an error is, where that is clear already.
+    /// Whose fault an error is, if that is already known.
     pub(crate) fault: Option<Fault>,
 }
 
-/// Follows a name and compares where it ends with the edge.
+/// Follows a name and compares the end of its chain with the edge.
 pub(crate) async fn trace(queries: &Queries<'_>, name: &DomainName, target: &Target) -> Trace {
     let mut trace = Trace {
         verdict: DnsVerdict::Right,
@@ -75,7 +73,7 @@ pub(crate) async fn trace(queries: &Queries<'_>, name: &DomainName, target: &Tar
     trace
 }
 
-/// Follows the CNAMEs to the last name. `Err`: the verdict is clear before any address is known.
+/// Follows the CNAMEs to the last name. `Err`: the verdict, if it does not depend on addresses.
 async fn follow(queries: &Queries<'_>, name: &str, target: &Target, trace: &mut Trace) -> Result<String, DnsVerdict> {
     let mut current = name.to_owned();
     loop {
@@ -85,7 +83,7 @@ async fn follow(queries: &Queries<'_>, name: &str, target: &Target, trace: &mut 
                     return Ok(current);
                 };
                 trace.ttl = trace.ttl.or(answer.ttl());
-                let circle = to == name || trace.chain.iter().any(|a| a.from == to);
+                let is_loop = to == name || trace.chain.iter().any(|a| a.from == to);
                 trace.chain.push(Alias {
                     from: current,
                     to: to.clone(),
@@ -93,20 +91,20 @@ async fn follow(queries: &Queries<'_>, name: &str, target: &Target, trace: &mut 
                 if target.names.contains(&to) {
                     return Err(DnsVerdict::Right);
                 }
-                // A target such as `https://…` is in the zone, but no server can be asked for it.
-                if circle || trace.chain.len() > MAX_CHAIN || !is_name(&to) {
+                // A zone can contain a target such as `https://…`, but no server can be asked for it.
+                if is_loop || trace.chain.len() > MAX_CHAIN || !is_name(&to) {
                     return Err(elsewhere(trace));
                 }
                 current = to;
             }
             Err(e) if e.is_absent() => {
                 trace.ttl = trace.ttl.or(e.negative_ttl());
-                // The name asked for may still have addresses; a name that does not exist has none.
+                // A name without a CNAME may have addresses; one that does not exist has none.
                 if matches!(e, LookupError::NxDomain { .. }) {
                     return Err(if trace.chain.is_empty() {
                         DnsVerdict::Missing
                     } else {
-                        leaves(trace)
+                        dangling(trace)
                     });
                 }
                 return Ok(current);
@@ -128,7 +126,7 @@ async fn addresses(
     let (a, aaaa) = join(queries.get(end, Kind::A), queries.get(end, Kind::Aaaa)).await;
     let found = [ips(&a), ips(&aaaa)].concat();
     if found.is_empty() {
-        // CAs go on with what one of the two gives, so one failure alone is none.
+        // CAs need the addresses of one family only, so a failure counts only if none were found.
         let failed = [&a, &aaaa]
             .into_iter()
             .filter_map(|r| r.as_ref().err())
@@ -136,7 +134,7 @@ async fn addresses(
         return match failed {
             Some(e) => error(end, e),
             None if trace.chain.is_empty() => DnsVerdict::Missing,
-            None => leaves(trace),
+            None => dangling(trace),
         };
     }
     for ip in &found {
@@ -151,7 +149,7 @@ async fn addresses(
             .filter_map(|r| r.as_ref().ok().and_then(Answer::ttl))
             .max();
     }
-    // The edge's own name is where its addresses are, unless the configuration knows better.
+    // The edge's own name points to the edge by definition, unless its addresses are configured.
     if target.addresses.is_empty() && target.names.contains(name.as_str()) {
         return DnsVerdict::Right;
     }
@@ -169,7 +167,7 @@ async fn addresses(
     let Some(first) = foreign.first() else {
         return DnsVerdict::Right;
     };
-    // A proxy stands in front of all of a name's addresses; beside one of ours it is a second record.
+    // A proxy replaces all addresses of a name; beside one of ours it is a second record.
     if foreign.len() == found.len()
         && let Some(provider) = cdn::provider(&foreign, targets(trace))
     {
@@ -177,7 +175,7 @@ async fn addresses(
             provider: provider.to_owned(),
         };
     }
-    // Where the edge is is not known: nothing can be held against the customer.
+    // The edge's own addresses are not known, so the customer is not blamed.
     let unknown = foreign.iter().find_map(|ip| own.unknown(*ip));
     if let Some(e) = unknown.filter(|_| target.addresses.is_empty()) {
         trace.fault = Some(Fault::Ours);
@@ -207,10 +205,10 @@ struct Own {
 }
 
 impl Own {
-    /// Why it is not known whether an address is the edge's. `None`: it is known.
+    /// The failure because of which an address cannot be compared with the edge's. `None`: it can.
     fn unknown(&self, ip: IpAddr) -> Option<&LookupError> {
         let error = if ip.is_ipv6() { &self.aaaa } else { &self.a };
-        // Nothing of one family says something only where there is the other.
+        // The absence of one family is conclusive only if there are addresses of the other.
         error.as_ref().filter(|e| !e.is_absent() || self.found.is_empty())
     }
 }
@@ -228,8 +226,8 @@ async fn own_addresses(queries: &Queries<'_>, target: &Target) -> Own {
     }
 }
 
-/// The addresses in an answer, less those that a resolver makes up for networks without IPv4
-/// (DNS64, RFC 6147): no zone holds these.
+/// The addresses in an answer, except those that a DNS64 resolver synthesizes (RFC 6147): no zone
+/// has these.
 fn ips(answer: &Result<Answer, LookupError>) -> Vec<IpAddr> {
     let found = answer.as_ref().map(Answer::addresses).unwrap_or_default();
     found.into_iter().filter(|ip| !is_synthesized(*ip)).collect()
@@ -244,8 +242,8 @@ fn targets(trace: &Trace) -> impl Iterator<Item = &str> {
     trace.chain.iter().map(|a| a.to.as_str())
 }
 
-/// The verdict on a chain that ends somewhere without addresses.
-fn leaves(trace: &Trace) -> DnsVerdict {
+/// The verdict on a chain whose end has no addresses.
+fn dangling(trace: &Trace) -> DnsVerdict {
     match cdn::provider(&[], targets(trace)) {
         Some(provider) => DnsVerdict::Proxied {
             provider: provider.to_owned(),

@@ -1,9 +1,8 @@
 //! The check before every order: does the name point here, and may our CA issue for it?
 //!
-//! Asked are the recursive resolvers first. When what they say is wrong, the zone's own servers
-//! are asked behind them: a resolver may hold for hours what the customer has just repaired. The
-//! newer answer counts. Failures (SERVFAIL, DNSSEC) are not second-guessed, for the CA would meet
-//! them too.
+//! The recursive resolvers are asked first. If the record is wrong according to them, the zone's
+//! authoritative servers are asked too, whose answer counts: a resolver may cache for hours what the
+//! customer has just fixed. A failure (SERVFAIL, DNSSEC) stands, because the CA would see it too.
 
 mod cdn;
 mod cname_chain;
@@ -29,80 +28,80 @@ use crate::mail::dmarc::DmarcWanted;
 use crate::metrics::Metrics;
 use crate::query::{Queries, QueryMemo};
 
-/// The time one check has in all (docs/specification.md §7).
+/// Time limit of one check (docs/specification.md §7).
 pub(crate) const CHECK_TIME: Duration = Duration::from_secs(10);
-/// Sockets that a check has open at most: questions for A, AAAA and CAA side by side, or for the
+/// Sockets that a check has open at most: questions for A, AAAA and CAA at the same time, or for the
 /// addresses of a zone's three servers.
 pub const SOCKETS_OF_CHECK: usize = 3;
-/// The part of it kept for finding out whose fault a failure is.
+/// The part of [`CHECK_TIME`] that is reserved to find out whose fault a failure is.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
-/// What the platform asks its customers' zones for.
+/// What customers' zones have to contain.
 #[derive(Clone, Debug)]
 pub struct CheckerSettings {
-    /// Where names have to lead.
     pub target: Target,
     /// The name that a sending domain's SPF record must include. `None`: SPF is not checked.
     pub spf_include: Option<String>,
-    /// The DKIM keys asked for.
+    /// The DKIM keys to publish.
     pub dkim: Vec<Dkim>,
-    /// The DMARC policy asked for. `None`: DMARC is not checked.
+    /// The least strict DMARC policy allowed. `None`: DMARC is not checked.
     pub dmarc: Option<DmarcWanted>,
 }
 
-/// Checks names. Cheap to share behind an `Arc`. Each check has a handful of sockets open: the caller
-/// bounds how many run at once, and knows whose turn it is.
+/// Checks names. A check has up to [`SOCKETS_OF_CHECK`] sockets open, a report up to
+/// [`SOCKETS_OF_REPORT`](crate::SOCKETS_OF_REPORT): the caller limits how many run at once, and
+/// decides whose turn it is.
 pub struct Checker {
     pub(crate) settings: CheckerSettings,
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) clock: Clock,
     cas: ArcSwap<Vec<CaIdentity>>,
     metrics: Metrics,
-    /// The time one check's questions have.
+    /// Time limit of the questions of one check.
     time: Duration,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Whether the name points here, CAA included.
     pub verdict: DnsVerdict,
-    /// The CNAMEs from the name on, up to the edge's name if it is met.
+    /// The CNAMEs from the name to the edge's name, or to the end of the chain.
     pub(crate) chain: Vec<Alias>,
-    /// IPv4 addresses at the chain's end; not asked for when the chain meets the edge's name.
+    /// IPv4 addresses at the end of the chain; not asked for if the chain reaches the edge's name.
     pub(crate) a: Vec<Ipv4Addr>,
     /// IPv6 addresses, likewise.
     pub(crate) aaaa: Vec<Ipv6Addr>,
-    /// The chain's end, which has these addresses.
+    /// The end of the chain, which has these addresses.
     pub(crate) end: String,
-    /// Those of the addresses that have to go, where the others point here.
+    /// The addresses to remove, if the others point here.
     pub(crate) strays: Vec<IpAddr>,
-    /// How many seconds caches may keep what was found, absence included. `None`: not known.
+    /// TTL of what was found, or of its absence, in seconds. `None`: not known.
     pub(crate) ttl: Option<u32>,
-    /// What CAA says; [`Caa::NotJudged`] too when the name does not point here.
+    /// The result for CAA; also [`Caa::NotJudged`] if the name does not point here.
     pub(crate) caa: Caa,
-    /// What the resolvers still hold instead. `None`: they agree with the zone's own servers.
+    /// The older answer that resolvers still have. `None`: the verdict is theirs.
     pub(crate) stale: Option<Stale>,
     /// The verdict before CAA.
     pub leads: DnsVerdict,
-    /// Whose fault an error is: ours when the resolvers do not answer for the edge's own name
-    /// either. `None`: the verdict is no error.
+    /// Whose fault an error is: ours if the resolvers do not answer for the edge's own name
+    /// either. `None`: the verdict is not an error.
     pub fault: Option<Fault>,
 }
 
-/// An older answer that caches still hold.
+/// An older answer that caches still have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stale {
-    /// What it says; empty when it says that there is nothing.
+    /// Its values; empty if it is negative.
     pub(crate) found: Vec<String>,
-    /// When the last cache has let go of it. `None`: not known.
+    /// When the last cache drops it. `None`: not known.
     pub(crate) until: Option<Timestamp>,
-    /// Whether it is the CAA records that are old, not where the name leads.
+    /// Whether the CAA records are old, not where the name points.
     pub(crate) caa: bool,
 }
 
 impl Checker {
-    /// A checker; CAA is not judged until [`Checker::set_cas`] names the CAs.
+    /// CAA is not judged until [`Checker::set_cas`] names the CAs.
     pub fn new(settings: CheckerSettings, lookup: Arc<dyn Lookup>, clock: Clock, metrics: Metrics) -> Self {
         Self {
             settings,
@@ -114,18 +113,18 @@ impl Checker {
         }
     }
 
-    /// Where names have to lead.
+    /// Where names have to point.
     pub fn target(&self) -> &Target {
         &self.settings.target
     }
 
-    /// How CAA records are to name our CA. `None`: no CA is known yet.
+    /// How CAA records name our preferred CA. `None`: not known yet.
     pub fn caa_identity(&self) -> Option<String> {
         self.cas().iter().flat_map(|ca| &ca.identities).next().cloned()
     }
 
-    /// Tells which CAs may be ordered from, first choice first, and when that changes. One whose
-    /// directory is not known yet has no identities.
+    /// Sets the CAs that issue for us, the preferred one first. A CA whose directory is not known yet
+    /// has no identities.
     pub fn set_cas(&self, cas: Vec<CaIdentity>) {
         self.cas.store(Arc::new(cas));
     }
@@ -136,8 +135,8 @@ impl Checker {
         self.https_with(&self.queries(&memo), name).await
     }
 
-    /// Whether a name points here by what the resolvers say; fewer questions than [`Checker::https`]
-    /// asks, for names that no one has added. `None`: they do not say.
+    /// Whether a name points here according to the resolvers, with fewer questions than
+    /// [`Checker::https`]: for names that are not registered. `None`: DNS fails.
     pub async fn leads_here(&self, name: &DomainName) -> Option<bool> {
         let memo = QueryMemo::default();
         match trace(&self.queries(&memo), name, &self.settings.target).await.verdict {
@@ -147,8 +146,8 @@ impl Checker {
         }
     }
 
-    /// The addresses that clients get for a name, as the resolvers have them. Empty: none, or they
-    /// do not answer.
+    /// The addresses that the resolvers return for a name, as clients get them. Empty: none, or no
+    /// answer.
     pub async fn addresses(&self, name: &DomainName) -> Vec<IpAddr> {
         let ask = |kind| timeout(self.time, self.lookup.lookup(name.as_str(), kind));
         let (a, aaaa) = join(ask(Kind::A), ask(Kind::Aaaa)).await;
@@ -159,8 +158,8 @@ impl Checker {
         [of(a), of(aaaa)].concat()
     }
 
-    /// What CAA says about a name and one CA. Of the edge's own name too: a record there speaks for
-    /// every customer whose name has none.
+    /// Whether CAA allows one CA to issue for a name, which can be the edge's own: a record there
+    /// applies to every customer whose name has none.
     pub async fn caa(&self, name: &DomainName, ca: &CaIdentity) -> Caa {
         let memo = QueryMemo::default();
         caa::check(&self.queries(&memo), name.as_str(), std::slice::from_ref(ca)).await
@@ -195,8 +194,8 @@ impl Checker {
         finding
     }
 
-    /// Whose fault a failure is. The edge's own name is one whose zone is known to be served: where
-    /// not even that can be asked for, the way to DNS is broken, not the customer's zone.
+    /// Whose fault a failure is. The zone of the edge's own name is known to be served: if that name
+    /// cannot be resolved either, our access to DNS is broken, not the customer's zone.
     async fn fault(&self, finding: &Finding) -> Fault {
         let target = self.settings.target.names.name.as_str();
         // Resolvers follow a CNAME for CAA too, so the edge's own zone may be the one that fails.
@@ -246,7 +245,7 @@ impl Checker {
     }
 }
 
-/// The newer of two findings, unless it only failed; what caches still hold is noted in it.
+/// The newer of two findings, with the older one as [`Stale`]; the older one if the newer one failed.
 fn prefer(cached: Finding, newer: Finding, now: Timestamp) -> Finding {
     if newer.verdict == cached.verdict || matches!(newer.verdict, DnsVerdict::Error { .. }) {
         return cached;
@@ -267,7 +266,7 @@ fn prefer(cached: Finding, newer: Finding, now: Timestamp) -> Finding {
 }
 
 impl Finding {
-    /// What stands at the name itself: the CNAME's target, or the addresses.
+    /// The values at the name itself: the CNAME's target, or the addresses.
     pub(crate) fn found(&self) -> Vec<String> {
         match self.chain.first() {
             Some(first) => vec![plain(&first.to)],

@@ -1,4 +1,4 @@
-//! DMARC at the sending domain (RFC 7489): present, and at least the policy asked for. Reported
+//! DMARC at the sending domain (RFC 7489): one record, with at least the required policy. Reported
 //! only, never a gate.
 
 use crate::lookup::{Kind, LookupError, zone_of};
@@ -7,12 +7,12 @@ use crate::query::Queries;
 use crate::record_report::{Purpose, RecordReport, RecordStatus};
 use linkseal_domain::Text;
 
-/// The policy that is asked for, at least.
+/// The least strict policy that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DmarcWanted {
     /// Any valid record.
     Present,
-    /// `p=none` or stricter: as `present`.
+    /// `p=none` or stricter: the same as [`Self::Present`].
     None,
     /// `p=quarantine` or `p=reject`.
     Quarantine,
@@ -45,12 +45,12 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, wanted: DmarcWant
         Err(e) if e.is_absent() => (e, None),
         Err(e) => return report.failed(&e),
     };
-    // Without one of its own, the organizational domain's holds (RFC 7489 §6.6.3).
+    // A domain without a record inherits that of the organizational domain (RFC 7489 §6.6.3).
     let organization = zone_of(domain);
     if organization != domain {
         let inherited = format!("_dmarc.{organization}");
         match published(queries, &inherited).await {
-            // Receivers take none of several (§6.6.3): that is to be put right where they are.
+            // Receivers use none of several records (§6.6.3); they have to be fixed where they are.
             Ok(p) if p.texts.len() > 1 => {
                 let report = RecordReport::new("TXT", Purpose::Mail, &inherited, report.expected);
                 return judge(report.found(&p.texts, p.ttl), &p.texts, wanted, true);
@@ -67,7 +67,7 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, wanted: DmarcWant
     report.without(queries, Kind::Txt, &own).await.near(near)
 }
 
-/// A record that was entered at the domain itself, or without the underscore.
+/// A record at the domain itself, without the underscore or at a misspelt name.
 async fn misplaced(queries: &Queries<'_>, domain: &str, host_short: &str) -> Option<NearMiss> {
     for at in [
         domain.to_owned(),
@@ -85,18 +85,18 @@ async fn misplaced(queries: &Queries<'_>, domain: &str, host_short: &str) -> Opt
     None
 }
 
-/// What a name's TXT records hold of DMARC.
+/// The DMARC records among a name's TXT records.
 struct Published {
     texts: Vec<String>,
-    /// A record that is meant as one. `None`: there is none, or a real one.
+    /// A text that is meant as one, if there is no valid record.
     near: Option<NearMiss>,
-    /// How long caches keep them, in seconds.
+    /// TTL of the TXT records, in seconds.
     ttl: Option<u32>,
 }
 
 async fn published(queries: &Queries<'_>, name: &str) -> Result<Published, LookupError> {
     let answer = queries.get(name, Kind::Txt).await?;
-    // The version comes first, in this very case (RFC 7489 §6.3).
+    // The version comes first, in exactly this case (RFC 7489 §6.3).
     let is_dmarc = |t: &&str| {
         let version = t.split(';').next().unwrap_or_default();
         t.starts_with('v') && version.split('=').map(str::trim).eq(["v", "DMARC1"])
@@ -115,7 +115,7 @@ async fn published(queries: &Queries<'_>, name: &str) -> Result<Published, Looku
 fn judge(report: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {
     let (host, asked) = (report.host.clone(), wanted.policy());
     let [text] = texts else {
-        // The strictest they have, so that nothing of it is lost.
+        // Keeping the strictest one weakens no policy.
         let strictest = texts.iter().filter(|t| policy(t, inherited) >= Some(wanted));
         let keep = strictest.max_by_key(|t| policy(t, inherited)).cloned();
         let report = RecordReport {
@@ -158,8 +158,8 @@ fn judge(report: RecordReport, texts: &[String], wanted: DmarcWanted, inherited:
     }
 }
 
-/// The policy of a record; for a subdomain that has none of its own, `sp` goes before `p`.
-/// `None`: no valid one, and no address for reports that would make it `none` (§6.6.3).
+/// The policy of a record; if a subdomain inherits it, `sp` takes precedence over `p`. `None`: no
+/// valid policy, and no `rua`, with which receivers would apply `none` (§6.6.3).
 fn policy(text: &str, inherited: bool) -> Option<DmarcWanted> {
     let tag = |name: &str| {
         text.split(';')
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_subdomain_inherits() {
+    async fn a_subdomain_inherits_the_policy() {
         let script = Script::new();
         script.add("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=reject; sp=none");
         assert_eq!(
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn several_of_the_organization_are_put_right_where_they_are() {
+    async fn several_records_of_the_organizational_domain_are_reported_there() {
         let script = Script::new();
         script.add("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=none");
         script.add(
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_organization_whose_servers_fail_is_not_one_without_a_record() {
+    async fn a_failing_organizational_domain_is_an_error_and_not_a_missing_record() {
         let script = Script::new();
         script.fail(
             "_dmarc.customer.example",

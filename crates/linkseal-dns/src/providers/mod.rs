@@ -1,7 +1,7 @@
-//! At which DNS host a zone is, by its name servers, and where to click there.
+//! Recognizes the DNS provider of a zone by its name servers, and gives the steps in its panel.
 //!
-//! The names of the servers are those the hosts assign; the steps follow the hosts' own help
-//! pages and stay general enough to outlive a new coat of paint.
+//! The server names are those the providers assign; the steps follow the providers' help pages and
+//! are general enough to survive a redesign.
 
 mod table;
 
@@ -11,18 +11,18 @@ use self::table::{PROVIDERS, Provider};
 use crate::lookup::ends_in;
 use linkseal_domain::Text;
 
-/// The host of a zone, as a report shows it.
+/// The DNS provider of a zone, as a report shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct ProviderHelp {
-    /// Its name.
+    /// The provider's name.
     pub name: &'static str,
-    /// Where to sign in, or to edit this very zone.
+    /// The page to sign in, or to edit this zone.
     pub url: String,
-    /// Where to click.
+    /// The steps in the provider's panel.
     pub steps: Text,
 }
 
-/// The host of `zone`, whose name servers these are. `None`: not one of those known here.
+/// The provider of `zone`, by its name servers. `None`: not in the table.
 pub(crate) fn detect<'a>(zone: &str, name_servers: impl Iterator<Item = &'a str>) -> Option<ProviderHelp> {
     let provider = name_servers
         .into_iter()
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_known_by_their_servers() {
+    fn providers_are_recognized_by_their_name_servers() {
         let mut seen = Vec::new();
         for (server, name) in [
             ("ada.ns.cloudflare.com", "Cloudflare"),
@@ -145,23 +145,23 @@ mod tests {
             assert_eq!(help.name, name, "{server}");
             seen.push(name);
         }
-        // No row of the table without one of its servers here.
+        // The list above covers every row of the table.
         for p in PROVIDERS {
             assert!(seen.contains(&p.name), "{}", p.name);
         }
     }
 
     #[test]
-    fn servers_that_only_look_like_a_hosts_are_not() {
+    fn similar_server_names_are_not_recognized() {
         for server in [
             "ns1.customer.example",
             "notovh.net",
-            // Brands of the same house, and a customer's server in its zone.
+            // Brands of the same company, and a customer's server in a provider's zone.
             "ns-arsys.ui-dns.com",
             "ns-gmx.ui-dns.de",
             "ns-1and1.ui-dns.com",
             "vps12.ovh.net",
-            // Shared by several hosts, or by resellers.
+            // Shared by several providers, or by resellers.
             "dns1.p01.nsone.net",
             "a.ns14.net",
             "ns1.rrpproxy.net",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_has_one_host() {
+    fn every_pattern_matches_one_provider() {
         for p in PROVIDERS {
             for pattern in p.servers {
                 let server = pattern.replacen("*.", "a1.", usize::from(pattern.starts_with("*.")));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_to_the_zone_where_there_is_one() {
+    fn the_link_contains_the_zone_if_the_panel_supports_it() {
         let help = detect("customer.example", ["ns37.domaincontrol.com"].into_iter()).unwrap();
         assert_eq!(
             help.url,
@@ -194,8 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn every_host_says_where_to_click_in_both_languages() {
-        // What these panels append to a target without a final dot, and where TXT needs quotation marks.
+    fn every_provider_has_steps_in_both_languages() {
+        // Panels that append the zone to a target without a final dot, and panels where TXT values need
+        // quotation marks.
         const DOT: [&str; 9] = [
             "Strato",
             "ALL-INKL.COM",

@@ -1,6 +1,6 @@
-//! The hosts of zones that are known, with their name servers and their panels' words.
+//! The known DNS providers: their name servers, and the steps in the words of their panels.
 
-/// A host of zones.
+/// A DNS provider.
 pub(crate) struct Provider {
     pub(crate) name: &'static str,
     /// `{zone}` stands for the zone.
@@ -21,14 +21,14 @@ pub(crate) const PROVIDERS: &[Provider] = &[
             "*.foundationdns.net",
             "*.foundationdns.org",
         ],
-        en: "Choose the domain, then DNS > Records > Add record. Set the proxy status to “DNS only”: the cloud must be grey. Where it is grey already, switch off “Flatten all CNAMEs” in the DNS settings.",
+        en: "Choose the domain, then DNS > Records > Add record. Set the proxy status to “DNS only”: the cloud must be grey. If it is already grey, turn off “Flatten all CNAMEs” in the DNS settings.",
         de: "Wählen Sie die Domain, dann DNS > Einträge > Eintrag hinzufügen. Stellen Sie den Proxy-Status auf „Nur DNS“: Die Wolke muss grau sein. Ist sie schon grau, schalten Sie in den DNS-Einstellungen „Flatten all CNAMEs“ aus.",
     },
     Provider {
         name: "GoDaddy",
         url: "https://dcc.godaddy.com/control/portfolio/{zone}/settings?tab=dns",
         servers: &["*.domaincontrol.com"],
-        en: "Open Domain Portfolio, choose the domain, then DNS > DNS Records > Add New Record. If the name has a record already, such as “Parked”, edit that instead.",
+        en: "Open Domain Portfolio, choose the domain, then DNS > DNS Records > Add New Record. If the name already has a record, such as “Parked”, edit that one instead.",
         de: "Öffnen Sie das Domain-Portfolio, wählen Sie die Domain, dann DNS > DNS-Einträge > Neuen Eintrag hinzufügen (Add New Record). Hat der Name schon einen Eintrag, etwa „Parked“, ändern Sie diesen.",
     },
     Provider {
@@ -39,14 +39,14 @@ pub(crate) const PROVIDERS: &[Provider] = &[
             "freedns#.registrar-servers.com",
             "pdns#.registrar-servers.com",
         ],
-        en: "Open Domain List, click Manage beside the domain, then Advanced DNS > Add New Record. First delete a parking record or URL redirect of this name.",
+        en: "Open Domain List, click Manage next to the domain, then Advanced DNS > Add New Record. First delete a parking record or URL redirect of this name.",
         de: "Öffnen Sie Domain List, klicken Sie neben der Domain auf Manage, dann Advanced DNS > Add New Record. Löschen Sie zuerst einen Parking-Eintrag oder URL Redirect dieses Namens.",
     },
     Provider {
         name: "Namecheap hosting",
         url: "https://ap.www.namecheap.com/",
         servers: &["dns#.namecheaphosting.com"],
-        en: "The zone is in your hosting’s cPanel: open Zone Editor, click Manage beside the domain, then Add Record.",
+        en: "The zone is in your hosting’s cPanel: open Zone Editor, click Manage next to the domain, then Add Record.",
         de: "Die Zone liegt im cPanel Ihres Hostings: Öffnen Sie Zone Editor, klicken Sie neben der Domain auf Manage, dann Add Record.",
     },
     Provider {
@@ -71,7 +71,7 @@ pub(crate) const PROVIDERS: &[Provider] = &[
             "ns-strato.ui-dns.org",
             "ns-strato.ui-dns.biz",
         ],
-        en: "Open Domains > Manage domain, click the gear of the domain, then DNS > TXT and CNAME records > Manage > Add record. Enter only the label as the prefix and end the value of a CNAME with a dot. A CNAME on a subdomain switches off its mail and forwarding.",
+        en: "Open Domains > Manage domain, click the gear of the domain, then DNS > TXT and CNAME records > Manage > Add record. Enter only the label as the prefix and end the value of a CNAME with a dot. A CNAME on a subdomain turns off its mail and forwarding.",
         de: "Öffnen Sie Domains > Domainverwaltung, klicken Sie auf das Zahnrad der Domain, dann DNS > TXT- und CNAME-Records verwalten > Weiteren Record erstellen. Geben Sie als Präfix nur das Label ein und beenden Sie den Wert eines CNAME mit einem Punkt. Ein CNAME auf einer Subdomain schaltet deren Mail und Weiterleitung ab.",
     },
     Provider {
@@ -133,14 +133,14 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "Squarespace (Google Domains)",
         url: "https://account.squarespace.com/domains",
         servers: &["*.googledomains.com", "*.squarespacedns.com", "*.systemdns.com"],
-        en: "Choose the domain, then DNS > DNS settings > Custom records > Add record. Where a preset holds the name, remove that first. A zone in Google Cloud DNS is edited in its console.",
+        en: "Choose the domain, then DNS > DNS settings > Custom records > Add record. If a preset uses the name, remove the preset first. A zone in Google Cloud DNS is edited in its console.",
         de: "Wählen Sie die Domain, dann DNS > DNS-Einstellungen > Benutzerdefinierte Einträge > Eintrag hinzufügen. Belegt eine Voreinstellung den Namen, entfernen Sie sie zuerst. Eine Zone in Google Cloud DNS bearbeiten Sie in deren Konsole.",
     },
     Provider {
         name: "Wix",
         url: "https://manage.wix.com/account/domains",
         servers: &["*.wixdns.net"],
-        en: "Open Domains, choose Manage DNS records under the dots beside the domain, then Add record.",
+        en: "Open Domains, choose Manage DNS records under the dots next to the domain, then Add record.",
         de: "Öffnen Sie Domains, wählen Sie unter den Punkten neben der Domain DNS-Einträge verwalten, dann Eintrag hinzufügen.",
     },
     Provider {
@@ -154,7 +154,7 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "united-domains",
         url: "https://www.united-domains.de/portfolio/",
         servers: &["*.udag.de", "*.udag.net", "*.udag.org", "*.udagdns.de", "*.udagdns.net"],
-        en: "Open the portfolio, click DNS beside the domain, then add the subdomain with its record.",
+        en: "Open the portfolio, click DNS next to the domain, then add the subdomain with its record.",
         de: "Öffnen Sie das Portfolio, klicken Sie neben der Domain auf DNS und ergänzen Sie die Subdomain mit ihrem Eintrag.",
     },
     Provider {
@@ -168,7 +168,7 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "netcup",
         url: "https://www.customercontrolpanel.de/",
         servers: &["root-dns.netcup.net", "second-dns.netcup.net", "third-dns.netcup.net"],
-        en: "In the CCP open Domains, click the magnifier beside the domain, then DNS and add the record.",
+        en: "In the CCP open Domains, click the magnifier next to the domain, then DNS and add the record.",
         de: "Öffnen Sie im CCP Domains, klicken Sie neben der Domain auf die Lupe, dann DNS, und ergänzen Sie den Eintrag.",
     },
     Provider {
@@ -194,8 +194,8 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "World4You",
         url: "https://my.world4you.com/",
         servers: &["*.world4you.at", "*.world4you.com"],
-        en: "Choose the domain, then Domains > DNS and add the record. A forwarding of the name has to go first.",
-        de: "Wählen Sie Meine Domains, die Domain, dann DNS-Verwaltung, und fügen Sie den Eintrag hinzu. Eine Weiterleitung des Namens muss zuerst weg.",
+        en: "Choose the domain, then Domains > DNS and add the record. First delete a forwarding of this name.",
+        de: "Wählen Sie Meine Domains, die Domain, dann DNS-Verwaltung, und fügen Sie den Eintrag hinzu. Löschen Sie zuerst eine Weiterleitung dieses Namens.",
     },
     Provider {
         name: "Infomaniak",
@@ -208,7 +208,7 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "Host Europe",
         url: "https://kis.hosteurope.de/",
         servers: &["*.hans.hosteurope.de"],
-        en: "In the KIS open Domainservices > Edit name server and DNS entries, click Edit beside the domain and add the record.",
+        en: "In the KIS open Domainservices > Edit name server and DNS entries, click Edit next to the domain and add the record.",
         de: "Öffnen Sie im KIS Domainservices > Nameserver-/DNS-Einträge bearbeiten, klicken Sie neben der Domain auf Editieren und fügen Sie den Eintrag hinzu.",
     },
     Provider {
@@ -222,7 +222,7 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "123-reg",
         url: "https://www.123-reg.co.uk/",
         servers: &["ns.123-reg.co.uk", "ns2.123-reg.co.uk"],
-        en: "Click Manage beside the domain, then DNS > Advanced DNS and add the record. End the target of a CNAME with a dot.",
+        en: "Click Manage next to the domain, then DNS > Advanced DNS and add the record. End the target of a CNAME with a dot.",
         de: "Klicken Sie neben der Domain auf Manage, dann DNS > Advanced DNS, und fügen Sie den Eintrag hinzu. Beenden Sie das Ziel eines CNAME mit einem Punkt.",
     },
     Provider {
@@ -297,14 +297,14 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "Porkbun",
         url: "https://porkbun.com/account/domainsSpeedy",
         servers: &["*.ns.porkbun.com"],
-        en: "Click DNS beside the domain and add the record. First delete the parking records (ALIAS and CNAME *).",
+        en: "Click DNS next to the domain and add the record. First delete the parking records (ALIAS and CNAME *).",
         de: "Klicken Sie neben der Domain auf DNS und fügen Sie den Eintrag hinzu. Löschen Sie zuerst die Parking-Einträge (ALIAS und CNAME *).",
     },
     Provider {
         name: "Network Solutions",
         url: "https://www.networksolutions.com/my-account",
         servers: &["*.worldnic.com"],
-        en: "Open My Domains, click Manage beside the domain, then Advanced DNS and add the record.",
+        en: "Open My Domains, click Manage next to the domain, then Advanced DNS and add the record.",
         de: "Öffnen Sie My Domains, klicken Sie neben der Domain auf Manage, dann Advanced DNS, und fügen Sie den Eintrag hinzu.",
     },
     Provider {
@@ -339,7 +339,7 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "DreamHost",
         url: "https://panel.dreamhost.com/",
         servers: &["*.dreamhost.com"],
-        en: "Open Domains, click DNS beside the domain and add the record.",
+        en: "Open Domains, click DNS next to the domain and add the record.",
         de: "Öffnen Sie Domains, klicken Sie neben der Domain auf DNS und fügen Sie den Eintrag hinzu.",
     },
     Provider {
@@ -353,7 +353,7 @@ pub(crate) const PROVIDERS: &[Provider] = &[
         name: "HostGator",
         url: "https://portal.hostgator.com/",
         servers: &["*.hostgator.com", "*.websitewelcome.com"],
-        en: "Open the cPanel’s Zone Editor, click Manage beside the domain, then Add Record.",
+        en: "Open the cPanel’s Zone Editor, click Manage next to the domain, then Add Record.",
         de: "Öffnen Sie im cPanel Zone Editor, klicken Sie neben der Domain auf Manage, dann Add Record.",
     },
     Provider {

@@ -1,4 +1,4 @@
-//! The rows of CAA records: what lets our CA issue, and what forbids it.
+//! The rows of CAA records: what allows our CA to issue, and what forbids it.
 
 use linkseal_domain::pointing::is_platforms_caa;
 use linkseal_domain::{DomainName, Text};
@@ -9,7 +9,7 @@ use crate::query::Queries;
 use crate::record_report::{self, Purpose, RecordReport, RecordStatus};
 
 impl Checker {
-    /// The CAA records; none where the CA is not known, so that nothing can be asked for.
+    /// The CAA rows; none if the CA is not known, because then no value can be requested.
     pub(super) async fn caa_records(
         &self,
         queries: &Queries<'_>,
@@ -22,7 +22,7 @@ impl Checker {
         };
         let expected = format!("0 issue \"{identity}\"");
         let entry = |host: &str| RecordReport::new("CAA", Purpose::Https, host, vec![expected.clone()]);
-        // The check before an order stops at a name that leads elsewhere; the report goes on.
+        // The check before an order skips CAA if the name points elsewhere; the report does not.
         let caa = match &finding.caa {
             Caa::NotJudged => crate::caa::check(queries, name.as_str(), &cas).await,
             known => known.clone(),
@@ -85,7 +85,7 @@ impl Checker {
         vec![entry]
     }
 
-    /// Whether records at `host`, which decide about `name` through an alias, are the platform's.
+    /// Whether records at `host`, which apply to `name` through an alias, are the platform's.
     fn is_ours(&self, host: &str, name: &DomainName) -> bool {
         is_platforms_caa(host, name.as_str(), self.settings.target.names.name.as_str())
     }
@@ -112,7 +112,7 @@ fn delete_critical(host: &str, critical: &[String]) -> Text {
     )
 }
 
-/// Which record to add, and what is wrong with one that looks like it.
+/// Which record to add, and what is wrong with a similar one.
 fn add_caa(host: &str, expected: &str, near: Option<(String, Flaw)>) -> Text {
     let add = Text::new(
         format!("Add this record at {host}: CAA {expected}."),

@@ -1,4 +1,4 @@
-//! The whole report on a domain's DNS: every record asked for, what is there, what to change.
+//! The report on a domain's DNS: every requested record, what is published, what to change.
 
 mod caa;
 mod pointing;
@@ -23,33 +23,34 @@ use crate::query::{Queries, QueryMemo};
 use crate::record_report::{self, Purpose, RecordReport, RecordStatus};
 use crate::requested;
 
-/// How many records of one report are checked at once.
+/// Records of one report that are checked at once.
 const AT_ONCE: usize = 8;
-/// Sockets that a report has open at most: two questions for each record, for HTTPS and for the provider.
+/// Sockets that a report has open at most: two each for the records checked at once, for HTTPS and for
+/// the provider.
 pub const SOCKETS_OF_REPORT: usize = 2 * (AT_ONCE + 2);
-/// How many of a domain's own records are checked; the others are listed as not checked.
+/// A domain's own records that are checked; further ones are listed as not checked.
 const MAX_REQUESTED: usize = 50;
 
-/// What a domain's DNS holds and should hold (docs/specification.md §7, `GET …/dns`).
+/// A domain's DNS records, expected and found (docs/specification.md §7, `GET …/dns`).
 #[derive(Clone, Debug)]
 pub struct DnsReport {
     /// Whether the name points here, so that HTTPS can work.
     pub https: bool,
-    /// Whether everything that is asked for is published.
+    /// Whether all requested records are published.
     pub verified: bool,
     /// When DNS was checked.
     pub checked: Timestamp,
-    /// Every record asked for, and those that have to go.
+    /// The requested records, and those that have to be removed.
     pub records: Vec<RecordReport>,
-    /// Where the zone is hosted and what to click there. `None`: not known.
+    /// The DNS provider and the steps in its panel. `None`: not known.
     pub provider: Option<ProviderHelp>,
-    /// The check before an order that the report includes.
+    /// The result of the check before an order, which is part of the report.
     pub finding: Finding,
 }
 
 impl DnsReport {
-    /// Takes note that the challenge arrives here although a proxy stands in front: the name works,
-    /// and the records that HTTPS depends on are a warning.
+    /// Records that the challenge arrives here through a proxy: the name works, so wrong records for
+    /// HTTPS become warnings.
     pub fn works_through(&mut self, provider: &str) {
         self.https = true;
         let wrong = |r: &&mut RecordReport| r.purpose == Purpose::Https && r.verdict == RecordStatus::Wrong;
@@ -68,7 +69,7 @@ impl DnsReport {
 }
 
 impl Checker {
-    /// Looks at everything that is asked of a domain, at once, within [`crate::check::CHECK_TIME`].
+    /// Checks all records requested of a domain concurrently, within [`crate::check::CHECK_TIME`].
     pub async fn report(&self, record: &DomainRecord) -> DnsReport {
         let memo = QueryMemo::default();
         let queries = self.queries(&memo);
@@ -109,7 +110,7 @@ impl Checker {
         }
     }
 
-    /// Whether anything is asked of a domain beside what HTTPS depends on.
+    /// Whether any record beyond those for HTTPS is requested of a domain.
     pub fn asks_more(&self, record: &DomainRecord) -> bool {
         !self.requests(record).is_empty()
     }
@@ -137,7 +138,8 @@ impl Checker {
         requests
     }
 
-    /// One record; if the resolvers' answer is wrong, the zone's own servers are asked too.
+    /// Checks one record. If it is wrong according to the resolvers, the authoritative servers are
+    /// asked too.
     async fn request(&self, queries: &Queries<'_>, request: &Request<'_>) -> RecordReport {
         let cached = request.check(queries).await;
         match cached.verdict {
@@ -146,25 +148,25 @@ impl Checker {
         }
     }
 
-    /// The entries HTTPS depends on.
+    /// The rows of the records that HTTPS depends on.
     async fn https_records(&self, queries: &Queries<'_>, name: &DomainName, finding: &Finding) -> Vec<RecordReport> {
-        let (mut leads, caa) = join(
+        let (mut rows, caa) = join(
             self.pointing_records(queries, name, finding),
             self.caa_records(queries, name, finding),
         )
         .await;
-        leads.extend(caa);
-        leads
+        rows.extend(caa);
+        rows
     }
 }
 
-/// When a change made now is seen everywhere. `None`: not known, or at once.
+/// When a change made now is visible everywhere. `None`: not known, or immediately.
 fn visible_by(ttl: Option<u32>, checked: Timestamp) -> Option<Timestamp> {
     let ttl = ttl.filter(|seconds| *seconds > 0)?;
     Some(checked + Duration::from_secs(ttl.into()))
 }
 
-/// Something asked for beside HTTPS.
+/// A requested record beyond those for HTTPS.
 enum Request<'a> {
     Spf { domain: &'a str, include: &'a str },
     Dkim { domain: &'a str, key: &'a Dkim },

@@ -1,4 +1,4 @@
-//! The rows of the record that points here: CNAME or addresses, and AAAA records that have to go.
+//! The rows of the record that points here: the CNAME or addresses, and AAAA records to remove.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::query::Queries;
 use crate::record_report::{self, Purpose, RecordReport, RecordStatus};
 
 impl Checker {
-    /// The CNAME, or the addresses of an apex, and an AAAA that has to go.
+    /// The CNAME, or the addresses of an apex, and AAAA records to remove.
     pub(super) async fn pointing_records(
         &self,
         queries: &Queries<'_>,
@@ -45,7 +45,7 @@ impl Checker {
                 entries.push(without_cname(entry, RecordStatus::Missing, pointing, &target.addresses))
             }
             DnsVerdict::Missing => {
-                // The error is asked for again, from memory, to tell a name entered in the wrong place.
+                // Asked again, from the memo: NXDOMAIN means that the record may be at a wrong name.
                 let error = queries.get(name.as_str(), Kind::Cname).await.err();
                 let absent = LookupError::NoData { ttl: finding.ttl };
                 let error = error.filter(|e| e.is_absent()).unwrap_or(absent);
@@ -62,7 +62,7 @@ impl Checker {
             }
             DnsVerdict::Elsewhere { found } => {
                 let wildcard = wildcard(queries, name, finding).await;
-                entries.push(entry.leads_elsewhere(found, target.names.name.as_str()).also(wildcard));
+                entries.push(entry.points_elsewhere(found, target.names.name.as_str()).also(wildcard));
             }
             DnsVerdict::Proxied { provider } => entries.push(entry.is(
                 RecordStatus::Wrong,
@@ -71,10 +71,10 @@ impl Checker {
                     format!("Schalten Sie den Proxy von {provider} für {name} aus („Nur DNS“)."),
                 ),
             )),
-            // Another's zone cannot be edited, the way there can.
+            // The customer cannot edit another party's zone, but can change the record that points there.
             DnsVerdict::StrayAaaa { found, host } if zone_of(host) != zone_of(name.as_str()) => {
                 let entry = match pointing {
-                    Pointing::Cname => entry.leads_elsewhere(&finding.found().join(", "), target.names.name.as_str()),
+                    Pointing::Cname => entry.points_elsewhere(&finding.found().join(", "), target.names.name.as_str()),
                     _ => without_cname(entry, RecordStatus::Wrong, pointing, &target.addresses),
                 };
                 entries.push(entry.also(Some(Text::new(
@@ -94,7 +94,7 @@ impl Checker {
     }
 }
 
-/// The row of a name that can have no CNAME.
+/// The row of a name that cannot have a CNAME.
 fn without_cname(entry: RecordReport, verdict: RecordStatus, pointing: Pointing, addresses: &[IpAddr]) -> RecordReport {
     let (host, wanted) = (entry.host.clone(), entry.expected.join(", "));
     let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -120,7 +120,7 @@ fn without_cname(entry: RecordReport, verdict: RecordStatus, pointing: Pointing,
     entry.is(verdict, hint)
 }
 
-/// The row of the AAAA records that have to go, at the name that has them.
+/// The row of the AAAA records to remove, at the name that has them.
 fn stray_record(finding: &Finding) -> RecordReport {
     let (host, strays) = (&finding.end, &finding.strays);
     let named: Vec<String> = strays.iter().map(ToString::to_string).collect();
@@ -139,8 +139,8 @@ fn stray_record(finding: &Finding) -> RecordReport {
     )
 }
 
-/// The sentence about a wildcard, when it is one that answers for the name: its owner will look
-/// for a record that is not there. Told by a label that no one has.
+/// The sentence for a wildcard that answers for the name: its owner would search for a record that
+/// does not exist. A random label shows whether there is one.
 async fn wildcard(queries: &Queries<'_>, name: &DomainName, finding: &Finding) -> Option<Text> {
     let (_, parent) = name.as_str().split_once('.')?;
     let unused = format!("x{}.{parent}", hex::encode(random::bytes::<8>()));

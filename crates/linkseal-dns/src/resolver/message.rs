@@ -1,4 +1,4 @@
-//! Reads DNS messages: which records answer a question, and what a failure means.
+//! Reads DNS messages: the records that answer a question, and the cause of a failure.
 //! No I/O. RFC 1035 §4, RFC 2308 (negative answers), RFC 8914 (extended errors).
 
 use std::net::IpAddr;
@@ -11,22 +11,21 @@ use crate::lookup::{Data, Kind, LookupError, Record, normal};
 
 /// The EDNS option code of an extended error (RFC 8914 §5.1).
 const EXTENDED_ERROR: u16 = 15;
-/// How much of a server's own words is kept, in characters.
+/// Characters kept of a server's extra text.
 const MAX_TEXT: usize = 120;
-/// Aliases followed inside one message, more than any server puts there.
+/// Aliases followed within one message; servers send fewer.
 const MAX_INSIDE: usize = 16;
 
-/// What a message says to a question.
+/// How a message answers a question.
 pub(crate) enum Reading {
-    /// These records.
     Records(Vec<Record>),
-    /// There is nothing.
+    /// The name, or a record of this type, does not exist.
     Absent(LookupError),
-    /// The name is an alias of this one, about which the message says nothing.
+    /// The name is an alias of this one, and the message has no records of it.
     EndsAt(String),
 }
 
-/// The failure a message reports. `None`: it answers, be it that there is nothing.
+/// The failure a message reports. `None`: it is an answer, possibly a negative one.
 pub(crate) fn failure(message: &Message) -> Option<LookupError> {
     let extended = extended_error(message);
     let text = extended.as_ref().map(|(_, text)| text.clone());
@@ -64,7 +63,7 @@ pub(crate) fn read(message: &Message, name: &str, kind: Kind) -> Reading {
     }
     let ttl = negative_ttl(message);
     match message.metadata.response_code {
-        // The code speaks of the last name of the chain (RFC 6604 §3).
+        // The code applies to the last name of the chain (RFC 6604 §3).
         ResponseCode::NXDomain => Reading::Absent(LookupError::NxDomain { ttl }),
         _ if owner != name => Reading::EndsAt(owner),
         _ => Reading::Absent(LookupError::NoData { ttl }),
@@ -107,7 +106,7 @@ fn text_of(name: &Name) -> String {
     normal(&name.to_ascii())
 }
 
-/// The lesser of the SOA's TTL and its last field (RFC 2308 §5).
+/// The negative TTL in seconds: the lesser of the SOA's TTL and its MINIMUM field (RFC 2308 §5).
 fn negative_ttl(message: &Message) -> Option<u32> {
     message.authorities.iter().find_map(|r| match &r.data {
         RData::SOA(soa) => Some(r.ttl.min(soa.minimum)),
@@ -115,7 +114,7 @@ fn negative_ttl(message: &Message) -> Option<u32> {
     })
 }
 
-/// The info-code and words of an extended error.
+/// The info-code of an extended error, and its name with the extra text.
 fn extended_error(message: &Message) -> Option<(u16, String)> {
     let option = message.edns.as_ref()?.option(EdnsCode::Unknown(EXTENDED_ERROR))?;
     let EdnsOption::Unknown(_, bytes) = option else {
@@ -123,7 +122,7 @@ fn extended_error(message: &Message) -> Option<(u16, String)> {
     };
     let (code, extra) = bytes.split_first_chunk::<2>()?;
     let code = u16::from_be_bytes(*code);
-    // The extra text comes from anywhere: shown to people, so printable and short.
+    // Any server can send the text, and people read it: it is kept printable and short.
     let extra: String = String::from_utf8_lossy(extra)
         .chars()
         .filter(|c| !c.is_control())
@@ -140,12 +139,12 @@ fn extended_error(message: &Message) -> Option<(u16, String)> {
     ))
 }
 
-/// The info-codes that mean broken signatures.
+/// Whether an info-code means that validation failed.
 fn is_dnssec(code: u16) -> bool {
     matches!(code, 5..=12)
 }
 
-/// The names of the IANA registry "Extended DNS Error Codes".
+/// Names from the IANA registry "Extended DNS Error Codes".
 fn code_words(code: u16) -> String {
     let words = match code {
         5 => "DNSSEC Indeterminate",

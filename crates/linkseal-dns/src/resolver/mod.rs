@@ -1,12 +1,12 @@
-//! The real [`Lookup`]: a stub resolver without a cache, on hickory's transports.
+//! The DNS client behind [`Lookup`]: a stub resolver without a cache, on hickory's transports.
 //!
-//! hickory's own `Resolver` is passed over for three reasons. It caches negative answers, and its
-//! errors keep neither the extended error (RFC 8914), which tells a DNSSEC failure from a missing
-//! record, nor the CNAMEs that came before a failure. So the messages are asked for one by one
-//! here, over hickory's UDP (random port and id per question) and, when truncated, TCP.
+//! hickory's own `Resolver` does not fit: it caches negative answers, and its errors keep neither the
+//! extended error (RFC 8914), which distinguishes a DNSSEC failure from a missing record, nor the
+//! CNAMEs before a failure. Messages are therefore exchanged one by one here, over hickory's UDP
+//! (random port and ID per question) and, if truncated, TCP.
 //!
-//! No cache of ours stands between a customer's fix and the check; the resolvers' caches still
-//! do, which is what [`crate::resolver::zone_servers`] is for.
+//! Without a cache here, a check sees a customer's fix as soon as the resolvers do. To see it
+//! before their caches expire, [`crate::resolver::zone_servers`] finds the authoritative servers.
 
 mod message;
 mod transport;
@@ -24,22 +24,22 @@ use self::transport::{MIN_PER_SERVER, Question, Recursive, exchange};
 use self::zone_servers::ZoneServers;
 use crate::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, is_localhost, is_name, normal};
 
-/// How many aliases are followed; CAs stop at 8 to 16.
+/// Aliases followed; CAs stop at 8 to 16.
 const MAX_ALIASES: usize = 12;
-/// TTL given to names in `localhost`, which no one published.
+/// TTL of names in `localhost`, in seconds: no zone publishes them, so there is none.
 const LOCALHOST_TTL: u32 = 0;
 
-/// Where and how patiently to ask.
+/// Which servers to ask, and for how long.
 #[derive(Clone, Debug)]
 pub struct ResolverSettings {
-    /// The recursive resolvers, in order. Empty: the system's.
+    /// The recursive resolvers, in order; if empty, the system's.
     pub resolvers: Vec<SocketAddr>,
-    /// The time one question has, all servers and repetitions included.
+    /// Time limit of one question, all servers and retries included.
     pub timeout: Duration,
     /// The port of authoritative servers: 53, except in tests.
     pub authority_port: u16,
-    /// Whether authoritative servers may have loopback and private addresses. A customer's zone
-    /// names them, so this stays off wherever customers are not ourselves.
+    /// Whether authoritative servers may have loopback and private addresses. Customers' zones
+    /// choose these addresses, so this is off wherever there are customers.
     pub authority_private: bool,
 }
 
@@ -54,10 +54,10 @@ impl Default for ResolverSettings {
     }
 }
 
-/// Why no resolver can be had.
+/// Why no resolver can be created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolverError {
-    /// The system's configuration names none.
+    /// The system's configuration cannot be read, or names none.
     #[error("the system's resolvers cannot be read ({0}); set dns.resolvers, for instance [\"127.0.0.1:53\"]")]
     System(String),
 }
@@ -71,7 +71,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver that asks the servers of the settings, or the system's.
+    /// Reads the system's configuration if the settings name no resolvers.
     pub fn new(settings: ResolverSettings) -> Result<Self, ResolverError> {
         let mut servers = settings.resolvers;
         if servers.is_empty() {
@@ -92,7 +92,7 @@ impl Resolver {
         })
     }
 
-    /// One question to a zone's own servers. `None`: none of them gave an authoritative answer.
+    /// Asks the zone's authoritative servers. `None`: none of them gave an authoritative answer.
     async fn ask_authority(&self, name: &str, kind: Kind) -> Option<Message> {
         let servers = self.zone_servers.of(name, &self.recursive).await;
         let share = u32::try_from(servers.len().max(1)).unwrap_or(1);
@@ -114,8 +114,8 @@ impl Resolver {
         None
     }
 
-    /// Asks, and asks on where a server ends its answer at an alias without following it.
-    /// `None`: the zone's own servers were asked for and cannot be had.
+    /// Asks, and asks again for the target if a server does not follow an alias itself.
+    /// `None`: `source` is the authoritative servers, and none of them answered.
     async fn follow(&self, name: &str, kind: Kind, source: Source) -> Option<Result<Answer, LookupError>> {
         let mut current = normal(name);
         if is_localhost(&current) {
@@ -133,7 +133,7 @@ impl Resolver {
             match message::read(&message, &current, kind) {
                 message::Reading::Records(records) => return Some(Ok(Answer { records })),
                 message::Reading::Absent(error) => return Some(Err(error)),
-                // Nothing can be there.
+                // No server can be asked for it.
                 message::Reading::EndsAt(target) if !is_name(&target) => {
                     return Some(Err(LookupError::NxDomain { ttl: None }));
                 }

@@ -25,7 +25,7 @@ fn patient(server: &DnsServer) -> Resolver {
 }
 
 #[tokio::test]
-async fn the_kinds_of_nothing_are_told_apart() {
+async fn failures_and_negative_answers_are_distinguished() {
     let tasks = Tasks::new();
     let dns = server(&tasks).await;
     dns.add(NAME, Kind::Txt, "only text");
@@ -76,7 +76,7 @@ async fn silence_is_a_timeout_and_the_next_resolver_is_asked() {
 }
 
 #[tokio::test]
-async fn of_several_failures_the_most_telling_is_kept() {
+async fn of_several_failures_the_most_specific_is_returned() {
     let tasks = Tasks::new();
     let (refusing, failing) = (server(&tasks).await, server(&tasks).await);
     refusing.fail(NAME, Failure::Refused);
@@ -91,7 +91,7 @@ async fn of_several_failures_the_most_telling_is_kept() {
 }
 
 #[tokio::test]
-async fn aliases_are_followed_except_when_asked_for() {
+async fn aliases_are_followed_except_in_cname_questions() {
     let tasks = Tasks::new();
     let dns = server(&tasks).await;
     dns.add(NAME, Kind::Cname, "Alias.Customer.example");
@@ -117,7 +117,7 @@ async fn aliases_are_followed_except_when_asked_for() {
 }
 
 #[tokio::test]
-async fn long_answers_come_over_tcp_and_every_type_is_read() {
+async fn long_answers_arrive_over_tcp_and_every_type_is_read() {
     let tasks = Tasks::new();
     let dns = server(&tasks).await;
     let long = "v=DKIM1; k=rsa; p=".to_owned() + &"A".repeat(2000);
@@ -146,7 +146,7 @@ async fn long_answers_come_over_tcp_and_every_type_is_read() {
 }
 
 #[tokio::test]
-async fn wildcards_answer_for_what_does_not_exist() {
+async fn wildcards_answer_for_names_that_do_not_exist() {
     let tasks = Tasks::new();
     let dns = server(&tasks).await;
     dns.add("*.customer.example", Kind::Cname, EDGE);
@@ -200,7 +200,7 @@ async fn localhost_is_never_asked_for() {
 }
 
 #[tokio::test]
-async fn the_zones_own_servers_know_what_a_cache_does_not() {
+async fn authoritative_servers_have_what_a_cache_does_not() {
     let tasks = Tasks::new();
     let (cache, zone) = (server(&tasks).await, server(&tasks).await);
     cache.add("customer.example", Kind::Ns, "ns1.host.example");
@@ -231,13 +231,13 @@ async fn the_zones_own_servers_know_what_a_cache_does_not() {
     let before = zone.asked_in_all();
     assert!(
         careful.authoritative(NAME, Kind::Cname).await.is_none(),
-        "no question into our own network"
+        "a question was sent into our own network"
     );
     assert_eq!(zone.asked_in_all(), before);
 }
 
 #[tokio::test]
-async fn what_is_no_name_is_an_error_not_a_panic() {
+async fn an_invalid_name_is_an_error_not_a_panic() {
     let tasks = Tasks::new();
     let dns = server(&tasks).await;
     let long = "a".repeat(64);

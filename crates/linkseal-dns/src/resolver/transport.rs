@@ -1,4 +1,4 @@
-//! One question to one server over hickory's UDP or TCP, and to several recursive resolvers in turn.
+//! Asks one server over hickory's UDP or TCP, and the recursive resolvers in turn.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use tokio::time::{Instant, timeout};
 use super::message;
 use crate::lookup::{Kind, LookupError};
 
-/// How many resolvers are tried: as many as resolv.conf takes.
+/// Resolvers that are tried: as many as resolv.conf allows.
 const MAX_RESOLVERS: usize = 3;
-/// The shortest time one server gets, however little of a question's time is left to it.
+/// The least time one server gets, even if its share of the question's time limit is shorter.
 pub(super) const MIN_PER_SERVER: Duration = Duration::from_millis(250);
-/// How long a server that was silent where another answered is asked after the others.
+/// How long a server is asked after the others, once it was silent and another answered.
 const REST: Duration = Duration::from_secs(30);
-/// UDP payload announced (RFC 9715 §3: no fragments anywhere).
+/// UDP payload announced, in bytes: answers of this size are not fragmented (RFC 9715 §3).
 const UDP_PAYLOAD: u16 = 1232;
 
 /// The recursive resolvers.
@@ -35,7 +35,7 @@ pub(super) struct Recursive {
 }
 
 impl Recursive {
-    /// `timeout`: the time one question has for all servers together.
+    /// `timeout`: time limit of one question, for all servers together.
     pub(super) fn new(mut servers: Vec<SocketAddr>, timeout: Duration) -> Self {
         servers.truncate(MAX_RESOLVERS);
         Self {
@@ -45,7 +45,8 @@ impl Recursive {
         }
     }
 
-    /// One question to the recursive resolvers, the next one when one fails.
+    /// Asks the recursive resolvers in turn until one answers; otherwise returns the failure that
+    /// says most about the zone.
     pub(super) async fn ask(&self, name: &str, kind: Kind) -> Result<Message, LookupError> {
         let share = u32::try_from(self.servers.len()).unwrap_or(1);
         let per_server = (self.timeout / share).max(MIN_PER_SERVER);
@@ -55,7 +56,7 @@ impl Recursive {
             let answer = self.ask_recursive(server, name, kind, per_server).await;
             match &answer {
                 Err(LookupError::Timeout | LookupError::Other(_)) => silent.push(at),
-                // It is there, whatever it says of the zone; those before it are not, for this zone is.
+                // It responds, whatever its answer; so the silence of those before it is not the zone's fault.
                 _ => self.answered(at, &silent, Instant::now()),
             }
             match answer {
@@ -67,8 +68,9 @@ impl Recursive {
         Err(telling)
     }
 
-    /// The servers in the order in which they are asked: as configured, but those that rest last.
-    /// One whose rest is over is tried by one question; the others follow what comes of that.
+    /// The servers in the order in which they are asked: as configured, but resting ones last. When
+    /// the rest of a server is over, one question tries it first; the others ask it last until it
+    /// has answered.
     fn in_turn(&self, now: Instant) -> Vec<(usize, SocketAddr)> {
         let mut resting = self.resting.lock();
         let mut servers: Vec<_> = self.servers.iter().copied().enumerate().collect();
@@ -106,8 +108,8 @@ impl Recursive {
         let message = exchange(server, question, within).await?;
         match message::failure(&message) {
             None => Ok(message),
-            // Not every resolver explains itself: a zone that answers once checking is disabled
-            // (RFC 4035 §3.2.2) fails for its signatures.
+            // Some resolvers give no reason: a zone that answers with checking disabled
+            // (RFC 4035 §3.2.2) has invalid signatures.
             Some(LookupError::ServFail { text: None }) => {
                 let unchecked = Question {
                     checking_disabled: true,
@@ -125,7 +127,7 @@ impl Recursive {
     }
 }
 
-/// How much a failure tells of the zone: what a server said weighs more than that one was silent.
+/// How much a failure says about the zone: a server's answer outweighs silence.
 fn weight(error: &LookupError) -> u8 {
     match error {
         LookupError::DnssecBogus { .. } => 4,
@@ -145,7 +147,7 @@ pub(super) struct Question<'a> {
     pub(super) checking_disabled: bool,
 }
 
-/// Asks over UDP, and over TCP when the answer did not fit.
+/// Asks over UDP, and over TCP if the answer did not fit.
 pub(super) async fn exchange(
     server: SocketAddr,
     question: Question<'_>,
@@ -168,7 +170,7 @@ pub(super) async fn exchange(
         Ok(Ok(message)) => Ok(message),
         Ok(Err(NetError::Timeout)) | Err(_) => Err(LookupError::Timeout),
         Ok(Err(e)) => Err(LookupError::Other(format!(
-            "the DNS server {server} cannot be asked: {e}"
+            "the DNS server {server} cannot be reached: {e}"
         ))),
     }
 }

@@ -1,8 +1,8 @@
-//! Finds the servers that a zone itself names, so that a check can ask behind the caches.
+//! Finds the authoritative servers of a zone, so that a check can bypass the resolvers' caches.
 //!
-//! Where a resolver still holds "no such name" from before the customer's fix, only these know
-//! better. Their addresses come from the customer's own zone: unless allowed, addresses that are
-//! not public are refused, so that no zone can point our questions into our own network.
+//! While a resolver still has "no such name" from before the customer's fix, only these servers have
+//! the new record. Their addresses come from the customer's zone: unless allowed, addresses that
+//! are not public are refused, so that no zone can direct our questions into our own network.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,16 +15,16 @@ use super::message::{self, Reading};
 use super::transport::Recursive;
 use crate::lookup::{Kind, normal};
 
-/// How many servers of a zone are asked before giving up.
+/// Servers of a zone that are asked.
 const MAX_SERVERS: usize = 3;
-/// How far up from a name its zone is looked for, in labels.
+/// Labels removed from a name, at most, to find its zone.
 const MAX_CLIMB: usize = 8;
-/// How many zones are remembered.
+/// Names whose servers are cached.
 const MAX_ZONES: u64 = 10_000;
-/// How long: enough for the questions of one report, too short to hide a change of DNS host.
+/// Cache lifetime: enough for the questions of one report, too short to hide a change of DNS provider.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// Finds and briefly remembers the servers of zones.
+/// Finds the authoritative servers of zones and caches them briefly.
 #[derive(Debug)]
 pub(crate) struct ZoneServers {
     port: u16,
@@ -44,7 +44,7 @@ impl ZoneServers {
         }
     }
 
-    /// The servers of the zone that `name` lies in; empty when they cannot be found.
+    /// The servers of the zone of `name`; empty if they cannot be found.
     pub(crate) async fn of(&self, name: &str, resolver: &Recursive) -> Vec<SocketAddr> {
         let name = normal(name);
         if let Some(known) = self.zones.get(&name) {
@@ -67,7 +67,7 @@ impl ZoneServers {
             }
             if let Ok(message) = resolver.ask(zone, Kind::Ns).await
                 && let Reading::Records(records) = message::read(&message, zone, Kind::Ns)
-                // Those of an alias's target say nothing about this zone.
+                // NS records of an alias's target belong to another zone.
                 && records.iter().all(|r| r.owner == zone)
             {
                 return Some(records.iter().map(|r| r.data.to_string()).take(MAX_SERVERS).collect());

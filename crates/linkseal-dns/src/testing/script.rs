@@ -1,5 +1,5 @@
 //! A scripted [`Lookup`] for unit tests: answers and failures by name and type, no sockets.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests use may panic")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code may panic")]
 
 use std::collections::HashMap;
 
@@ -10,18 +10,18 @@ use crate::lookup::{Answer, Data, Kind, Lookup, LookupError, Record, normal};
 
 type Answers = Mutex<HashMap<(String, Kind), Result<Answer, LookupError>>>;
 
-/// Everything that is not scripted does not exist.
+/// Names and records that are not scripted do not exist.
 #[derive(Default)]
 pub struct Script {
     resolvers: Answers,
-    /// What the zones' own servers say; a name not here cannot be asked there.
+    /// The answers of authoritative servers; for other questions none can be reached.
     authority: Answers,
     asked: Mutex<Vec<(String, Kind)>>,
 }
 
 /// TTL of scripted records, in seconds.
 pub const TTL: u32 = 300;
-/// TTL of scripted absence, in seconds.
+/// Negative TTL, in seconds.
 pub const NEGATIVE_TTL: u32 = 900;
 
 impl Script {
@@ -38,7 +38,7 @@ impl Script {
         push(&self.resolvers, name, owner, kind, value);
     }
 
-    /// A record that only the zone's own servers know.
+    /// A record that only the authoritative servers have.
     pub fn add_fresh(&self, name: &str, kind: Kind, value: &str) {
         push(&self.authority, name, name, kind, value);
     }

@@ -1,8 +1,8 @@
 //! A DNS server for tests: scriptable, on loopback, over UDP and TCP.
 //!
-//! It answers like a recursive resolver that knows only what it was told (aliases inside its own
-//! data are followed), and like an authoritative server when recursion is not asked for. Names
-//! can be made to fail, and the questions for each name are counted.
+//! It answers like a recursive resolver with the scripted records only (aliases among them are
+//! followed), and like an authoritative server if recursion is not desired. Names can be made to
+//! fail, and the questions for each name are counted.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,13 +23,13 @@ use crate::lookup::{Kind, normal, plain};
 
 /// TTL of every record, in seconds.
 const TTL: u32 = 300;
-/// How long absence may be kept, in seconds.
+/// Negative TTL, in seconds.
 const NEGATIVE_TTL: u32 = 60;
-/// Aliases followed inside the server's own data.
+/// Aliases followed among the scripted records.
 const MAX_ALIASES: usize = 16;
-/// How often binding the same port for TCP and UDP is tried.
+/// Attempts to bind the same port for TCP and UDP.
 const BIND_TRIES: usize = 32;
-/// The longest string of a TXT record (RFC 1035 §3.3).
+/// The longest string of a TXT record, in bytes (RFC 1035 §3.3).
 const TXT_STRING: usize = 255;
 
 /// How a name fails.
@@ -45,7 +45,7 @@ pub enum Failure {
     Refused,
     /// No answer at all.
     Silent,
-    /// Over UDP only a truncated answer; over TCP the whole.
+    /// A truncated answer over UDP; the whole answer over TCP.
     Truncated,
 }
 
@@ -84,20 +84,19 @@ impl DnsServer {
         Ok(server)
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Adds a record; the value as zone files write it, for instance
+    /// Adds a record, with its value as zone files write it, for instance
     /// `add("links.customer.example", Kind::Cname, "track.platform.example")`. A first label `*`
-    /// answers for every name below that does not exist otherwise.
+    /// answers for every name below that does not exist.
     ///
     /// # Panics
-    /// When the value is none of that type: a test's script is wrong then.
+    /// If the value is invalid for the type.
     pub fn add(&self, name: &str, kind: Kind, value: &str) {
         let Some(data) = rdata(kind, value) else {
-            panic!("`{value}` is no value of a {} record", kind.as_str())
+            panic!("`{value}` is not a valid value of a {} record", kind.as_str())
         };
         self.with(|s| s.records.entry((normal(name), kind)).or_default().push(data));
     }
@@ -117,12 +116,12 @@ impl DnsServer {
         self.with(|s| s.failures.remove(&normal(name)));
     }
 
-    /// How many questions there were for a name, of any type.
+    /// Questions for a name so far, of any type.
     pub fn asked(&self, name: &str) -> usize {
         self.with(|s| s.asked.get(&normal(name)).copied().unwrap_or(0))
     }
 
-    /// How many questions there were in all.
+    /// Questions for all names so far.
     pub fn asked_in_all(&self) -> usize {
         self.with(|s| s.asked.values().sum())
     }
@@ -138,7 +137,7 @@ impl DnsServer {
                 continue;
             };
             if let Some(reply) = buffer.get(..length).and_then(|q| self.reply(q, true)) {
-                // A client that has gone away asks again, or not.
+                // The client may have closed its socket.
                 socket.send_to(&reply, peer).await.ok();
             }
         }
@@ -165,7 +164,7 @@ impl DnsServer {
         }
     }
 
-    /// The reply to a question's bytes. `None`: none is sent.
+    /// `None`: no reply is sent.
     fn reply(&self, question: &[u8], udp: bool) -> Option<Vec<u8>> {
         let question = Message::from_vec(question).ok()?;
         let query = question.queries.first()?.clone();
@@ -248,7 +247,7 @@ impl DnsServer {
     /// The name whose records answer for `name`: itself, or the closest wildcard (RFC 4592 §3.3).
     /// `None`: the name does not exist.
     fn source(&self, name: &str) -> Option<String> {
-        // A name exists, too, when only names below it have records (RFC 8020 §2).
+        // A name also exists if only names below it have records (RFC 8020 §2).
         let exists = |n: &str| {
             let below = format!(".{n}");
             self.with(|s| s.records.keys().any(|(k, _)| k == n || k.ends_with(&below)))
@@ -273,7 +272,7 @@ const KINDS: [Kind; 7] = [
 ];
 
 fn absolute(name: &str) -> Result<Name, hickory_resolver::proto::ProtoError> {
-    // A backslash stands before a character that no host name has: any is possible in a zone.
+    // A backslash escapes a character that zones may contain, but host names may not.
     let mut name = if name.contains('\\') {
         Name::from_labels(name.split('.').map(|label| plain(label).into_bytes()))?
     } else {

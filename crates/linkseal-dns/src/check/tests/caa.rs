@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn caa_is_judged_once_the_ca_is_known_and_the_name_leads_here() {
+async fn caa_is_judged_if_the_ca_is_known_and_the_name_points_here() {
     let script = script(&[
         (NAME, Kind::Cname, EDGE),
         ("customer.example", Kind::Caa, "0 issue other.example"),

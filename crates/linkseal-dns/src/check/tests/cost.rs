@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_common_case_costs_one_question_and_is_counted() {
+async fn a_cname_to_the_edge_takes_one_question_and_is_counted() {
     let script = Arc::new(script(&[(NAME, Kind::Cname, EDGE)]));
     let (mut checker, registry) = checker(Script::new(), &[]);
     checker.lookup = script.clone();
@@ -25,20 +25,19 @@ async fn the_common_case_costs_one_question_and_is_counted() {
     assert_eq!(right, Some(1.0));
 }
 
-/// Never answers.
-struct Dark;
+struct Silent;
 
 #[async_trait::async_trait]
-impl Lookup for Dark {
+impl Lookup for Silent {
     async fn lookup(&self, _: &str, _: Kind) -> Result<Answer, LookupError> {
         std::future::pending().await
     }
 }
 
 #[tokio::test]
-async fn a_check_ends_when_its_time_is_up() {
+async fn a_check_ends_at_its_time_limit() {
     let (mut checker, _) = checker(Script::new(), &[]);
-    checker.lookup = Arc::new(Dark);
+    checker.lookup = Arc::new(Silent);
     checker.time = Duration::from_millis(20);
     let timed_out = DnsVerdict::Error {
         zone: "customer.example".into(),

@@ -66,7 +66,7 @@ async fn failures_name_the_zone_that_fails() {
 }
 
 #[tokio::test]
-async fn an_error_is_ours_when_not_even_the_edges_name_can_be_asked_for() {
+async fn an_error_is_ours_if_the_edges_own_name_fails_too() {
     for (edge_fails, fault) in [(true, Fault::Ours), (false, Fault::CustomerDns)] {
         let script = Script::new();
         script.fail(NAME, Kind::Cname, LookupError::Timeout);
@@ -81,9 +81,9 @@ async fn an_error_is_ours_when_not_even_the_edges_name_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn it_is_our_fault_when_the_edges_own_zone_fails_or_does_not_say_where_the_edge_is() {
+async fn an_error_is_ours_if_the_edges_zone_fails_or_its_addresses_are_unknown() {
     let servfail = || LookupError::ServFail { text: None };
-    // An address, and edge.name has none of the family, fails, or does not exist.
+    // The name has an address; edge.name has none of its family, fails, or does not exist.
     for (address, edge, failing, fault) in [
         ("192.0.2.9", None, None, Some(Fault::Ours)),
         (
@@ -99,7 +99,7 @@ async fn it_is_our_fault_when_the_edges_own_zone_fails_or_does_not_say_where_the
             Some(Kind::Aaaa),
             Some(Fault::Ours),
         ),
-        // An address of a known network is not ours.
+        // The address belongs to a known network, so it is not ours.
         ("104.16.0.1", None, None, None),
     ] {
         let ip: IpAddr = address.parse().unwrap();
@@ -117,7 +117,7 @@ async fn it_is_our_fault_when_the_edges_own_zone_fails_or_does_not_say_where_the
         let is_error = matches!(finding.verdict, DnsVerdict::Error { .. });
         assert_eq!(is_error, fault.is_some(), "{finding:?}");
     }
-    // CAA through the CNAME: the customer's zone or ours.
+    // Resolvers follow the CNAME for CAA: the customer's zone fails, or ours.
     for (ours, fault) in [(true, Fault::Ours), (false, Fault::CustomerDns)] {
         let script = script(&[(NAME, Kind::Cname, EDGE), (EDGE, Kind::A, OURS[0])]);
         script.fail(NAME, Kind::Caa, servfail());

@@ -1,9 +1,9 @@
-//! The zones' own servers overrule old answers.
+//! Authoritative servers overrule old answers.
 
 use super::*;
 
 #[tokio::test]
-async fn the_zones_own_servers_overrule_old_answers() {
+async fn authoritative_servers_overrule_old_answers() {
     let repaired = Script::new();
     repaired.add_fresh(NAME, Kind::Cname, EDGE);
     let (checker_, _) = checker(repaired, &[]);
@@ -23,13 +23,13 @@ async fn the_zones_own_servers_overrule_old_answers() {
 }
 
 #[tokio::test]
-async fn the_zones_own_servers_are_not_asked_where_they_cannot_help() {
+async fn authoritative_servers_overrule_neither_right_answers_nor_failures() {
     let right = script(&[(NAME, Kind::Cname, EDGE)]);
     right.add_fresh(NAME, Kind::Cname, "b.other.example");
     let (checker_, _) = checker(right, &[]);
     assert_eq!(checker_.https(&name(NAME)).await.verdict, DnsVerdict::Right);
 
-    // A bogus zone is dark for the CA, whatever its own servers say.
+    // The CA cannot resolve a bogus zone, whatever its authoritative servers answer.
     let bogus = Script::new();
     bogus.fail(NAME, Kind::Cname, LookupError::DnssecBogus { text: None });
     bogus.add_fresh(NAME, Kind::Cname, EDGE);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn where_a_name_leads_decides() {
+async fn the_verdict_says_where_a_name_points() {
     use Kind::{A, Aaaa, Cname};
     let edge = [(EDGE, A, OURS[0]), (EDGE, Aaaa, OURS[1])];
     let long: Vec<(String, String)> = (0..12)
@@ -22,7 +22,7 @@ async fn where_a_name_leads_decides() {
         ),
         ("an old target", vec![(NAME, Cname, OLD)], DnsVerdict::Right),
         (
-            "the edge by a detour",
+            "the edge through another CNAME",
             vec![(NAME, Cname, "t.customer.example"), ("t.customer.example", Cname, EDGE)],
             DnsVerdict::Right,
         ),
@@ -34,7 +34,7 @@ async fn where_a_name_leads_decides() {
         ),
         ("only IPv6", vec![(NAME, Aaaa, OURS[1])], DnsVerdict::Right),
         (
-            "a detour to the address",
+            "the edge's address through a CNAME",
             vec![(NAME, Cname, "t.customer.example"), ("t.customer.example", A, OURS[0])],
             DnsVerdict::Right,
         ),
@@ -80,7 +80,7 @@ async fn where_a_name_leads_decides() {
             },
         ),
         (
-            "a stray AAAA at the end of a detour",
+            "a stray AAAA at the end of a chain",
             vec![
                 (NAME, Cname, "t.customer.example"),
                 ("t.customer.example", A, OURS[0]),
@@ -92,17 +92,17 @@ async fn where_a_name_leads_decides() {
             },
         ),
         (
-            "ours and a network's",
+            "ours and a CDN's",
             vec![(NAME, A, OURS[0]), (NAME, A, "104.21.3.4")],
             elsewhere("104.21.3.4"),
         ),
         (
-            "ours and an alien one, of both families",
+            "ours and others of both families",
             vec![(NAME, A, OURS[0]), (NAME, A, "192.0.2.9"), (NAME, Aaaa, "2001:db8::9")],
             elsewhere("192.0.2.9, 2001:db8::9"),
         ),
         (
-            "an orange cloud",
+            "a Cloudflare proxy",
             vec![(NAME, A, "104.21.3.4"), (NAME, Aaaa, "2606:4700::1")],
             proxied("Cloudflare"),
         ),
@@ -120,7 +120,7 @@ async fn where_a_name_leads_decides() {
             proxied("Akamai"),
         ),
         (
-            "a circle",
+            "a loop",
             vec![(NAME, Cname, "b.example.com"), ("b.example.com", Cname, NAME)],
             elsewhere("b.example.com"),
         ),
@@ -155,7 +155,7 @@ async fn the_edges_own_names_and_localhost_are_right() {
         dmarc: None,
     };
     let metrics = Metrics::register(&Registry::new());
-    // A resolver that is never asked: nothing listens on the discard port.
+    // The resolver is never asked: no server listens on the discard port.
     let resolvers = vec!["127.0.0.1:9".parse().unwrap()];
     let resolver = Resolver::new(ResolverSettings {
         resolvers,

@@ -3,25 +3,25 @@
 use crate::near_miss::{Family, defect};
 use linkseal_domain::Text;
 
-/// What two records must have in common to verify the same signatures.
+/// The parts in which two records must agree to verify the same signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     kind: String,
     public: String,
 }
 
-/// Whether a text is meant as a key.
+/// Whether a text is meant as a key record.
 pub(crate) fn is_meant(text: &str) -> bool {
     let has_key = |t: &str| t.split_once('=').is_some_and(|(name, _)| name.trim() == "p");
     text.split(';').any(has_key) || Family::Dkim.is_meant(text)
 }
 
-/// Reads a record; an error says what keeps verifiers from using it.
+/// Reads a record. `Err`: why verifiers cannot use it.
 pub(crate) fn read(text: &str) -> Result<Key, Text> {
     let unreadable = || defect(text, Family::Dkim);
     let tags = tags(text).ok_or_else(unreadable)?;
     let tag = |name: &str| tags.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
-    // The version may be left out; where it stands, it stands first and says DKIM1.
+    // The version is optional; if present, it comes first and is DKIM1.
     if let Some(at) = tags.iter().position(|(n, _)| *n == "v")
         && (at, tag("v")) != (0, Some("DKIM1"))
     {
@@ -50,8 +50,8 @@ pub(crate) fn read(text: &str) -> Result<Key, Text> {
     })
 }
 
-/// The tags with their values less white space. `None`: no tag list, or a tag stands twice, which
-/// makes the list invalid.
+/// The tags and their values without white space. `None`: not a tag list, or invalid because of a
+/// duplicate tag.
 fn tags(text: &str) -> Option<Vec<(&str, String)>> {
     let mut tags = Vec::new();
     let text = text.trim_end().strip_suffix(';').unwrap_or(text);

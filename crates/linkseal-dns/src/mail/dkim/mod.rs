@@ -10,12 +10,12 @@ use crate::query::Queries;
 use crate::record_report::{Purpose, RecordReport, RecordStatus};
 use linkseal_domain::Text;
 
-/// A DKIM key that customers are asked to publish.
+/// A DKIM key that customers have to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dkim {
     /// The selector: the label before `_domainkey`.
     pub selector: String,
-    /// The name whose TXT record holds the key; customers publish a CNAME to it.
+    /// The name whose TXT record is the key; customers publish a CNAME to it.
     pub cname: String,
 }
 
@@ -32,10 +32,10 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, wanted: &Dkim) ->
             if found == target || has_our_key(queries, &host, &target).await {
                 return report;
             }
-            report.leads_elsewhere(&plain(&found), &target)
+            report.points_elsewhere(&plain(&found), &target)
         }
         Err(e) if e.is_absent() => match queries.get(&host, Kind::Txt).await {
-            // Some providers write the alias's text instead of the alias; some people copy it.
+            // Some providers publish the target's text instead of the CNAME; some people copy it.
             Ok(text) if text.texts().any(key::is_meant) => {
                 let ours = our_key(queries, &target).await;
                 judge(report.found(text.texts(), text.ttl()), &text, ours, &target)
@@ -58,7 +58,7 @@ fn judge(report: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -
     let host = report.host.clone();
     let keys: Vec<&str> = text.texts().filter(|t| key::is_meant(t)).collect();
     let [key] = keys.as_slice() else {
-        // What verifiers make of several is undefined (RFC 6376 §3.6.2.2), and servers rotate them.
+        // With several records the result is undefined (RFC 6376 §3.6.2.2), and servers rotate their order.
         let keep = keys.iter().find(|k| ours.is_some() && key::read(k).ok() == ours);
         let keep = keep.map_or_else(|| format!("CNAME {target}"), |k| format!("\"{k}\""));
         let n = keys.len();
@@ -96,13 +96,13 @@ fn judge(report: RecordReport, text: &Answer, ours: Option<Key>, target: &str) -
     }
 }
 
-/// The platform's own key. `None`: it cannot be had.
+/// The platform's own key. `None`: it cannot be read.
 async fn our_key(queries: &Queries<'_>, target: &str) -> Option<Key> {
     let ours = queries.get(target, Kind::Txt).await.ok()?;
     ours.texts().find_map(|t| key::read(t).ok())
 }
 
-/// Whether the name, through its alias, holds our key and no other.
+/// Whether the name, through its alias, has our key and no other.
 async fn has_our_key(queries: &Queries<'_>, host: &str, target: &str) -> bool {
     let (Some(ours), Ok(theirs)) = (our_key(queries, target).await, queries.get(host, Kind::Txt).await) else {
         return false;
@@ -111,7 +111,7 @@ async fn has_our_key(queries: &Queries<'_>, host: &str, target: &str) -> bool {
     keys.next().and_then(|k| key::read(k).ok()) == Some(ours) && keys.next().is_none()
 }
 
-/// A record that was entered without `_domainkey`, or without its underscore.
+/// A record that was published without `_domainkey`, or without its underscore.
 async fn misplaced(queries: &Queries<'_>, selector: &str, domain: &str, host_short: &str) -> Option<NearMiss> {
     for at in [
         format!("{selector}.{domain}"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn anything_else_says_what_to_change() {
+    async fn any_other_record_gets_a_hint_what_to_change() {
         let missing = checked(&script()).await;
         assert_eq!(
             (missing.verdict, missing.ttl),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_our_own_key_nothing_is_held_against_the_customer() {
+    async fn a_key_is_not_judged_while_ours_cannot_be_read() {
         let ours_fails = Script::new();
         ours_fails.fail(TARGET, Kind::Txt, LookupError::Timeout);
         ours_fails.add(HOST, Kind::Txt, "v=DKIM1; p=QUJDREVG");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_key_record_is_allowed_in_whatever_order() {
+    async fn one_key_record_is_allowed_and_the_order_of_several_does_not_matter() {
         let old = "v=DKIM1; p=T1RIRVI=";
         let ours = "v=DKIM1; k=rsa; p=QUJDREVG";
         let mut hints = Vec::new();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn records_that_verifiers_refuse_are_wrong_and_say_why() {
+    async fn records_that_verifiers_refuse_are_wrong_with_the_reason() {
         for (text, word) in [
             ("v=DKIM1\\; k=rsa\\; p=QUJDREVG", "backslash"),
             ("\"v=DKIM1; p=QUJDREVG\"", "quotation marks"),

@@ -1,5 +1,5 @@
-//! SPF at the sending domain (RFC 7208): one record, the platform's include in it, at most ten
-//! look-ups in all. Reported only, never a gate.
+//! SPF at the sending domain (RFC 7208): one record that includes the platform's and needs at most
+//! ten look-ups. Reported only, never a gate.
 
 mod draft;
 mod repair;
@@ -39,9 +39,9 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, include: &str) ->
         let report = report(domain, Some(fresh)).found(&texts, ttl);
         return report.is(RecordStatus::Missing, create).near(near);
     }
-    // While our own record cannot be followed, no advice would make theirs right.
+    // While our own record cannot be evaluated, no change could make theirs correct.
     if ours.is_ignored() || ours.failed.is_some() {
-        tracing::warn!(include, failed = ?ours.failed, "the SPF record of spf_include has an error or cannot be looked up");
+        tracing::warn!(include, failed = ?ours.failed, "the platform's own SPF record has an error or cannot be read; customers' SPF records are not checked (check dns.spf_include)");
         return report(domain, Some(fresh))
             .found(&texts, ttl)
             .is(RecordStatus::NotChecked, ours_fails(&include));
@@ -73,7 +73,7 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, include: &str) ->
     report.is(verdict, reason.and(replace).and(suggestion.notes))
 }
 
-/// What is wrong with the records. `Ok(None)`: nothing; an error: the name whose servers do not say.
+/// What is wrong with the records; `Ok(None)`: nothing. `Err`: the name whose look-up failed.
 fn reason(
     texts: &[String],
     walk: &Walk,
@@ -146,7 +146,7 @@ fn reason(
             format!("Fügen Sie dem SPF-Eintrag von {domain} include:{include} hinzu."),
         );
     }
-    // The first `all` counts; without a sign it is `+all`.
+    // The first `all` counts; without a qualifier it is `+all`.
     let end = terms.iter().flatten().find(|t| t.kind == Term::All);
     Ok(end.filter(|t| !t.text.starts_with(['-', '~', '?'])).map(|t| {
         let hint = Text::new(
@@ -178,7 +178,7 @@ fn ours_fails(include: &str) -> Text {
     )
 }
 
-/// The sentence about an include whose servers fail: often another company's.
+/// The sentence for an include whose DNS servers fail; it often belongs to another company.
 fn servers_fail(domain: &str, name: &str, error: &LookupError) -> Text {
     let zone = zone_of(name);
     if zone == zone_of(domain) {
@@ -194,14 +194,14 @@ fn servers_fail(domain: &str, name: &str, error: &LookupError) -> Text {
     )
 }
 
-/// What a name's TXT records hold of SPF.
+/// The SPF records among a name's TXT records.
 #[derive(Default)]
 struct Published {
     /// The SPF records (RFC 7208 §4.5).
     texts: Vec<String>,
-    /// A record that is meant as one. `None`: there is none, or a real one.
+    /// A text that is meant as one, if there is no valid record.
     near: Option<NearMiss>,
-    /// How long caches keep them, in seconds.
+    /// TTL of the TXT records, in seconds.
     ttl: Option<u32>,
 }
 

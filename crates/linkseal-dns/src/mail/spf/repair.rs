@@ -1,5 +1,5 @@
-//! What the terms of an SPF record were meant to be: slips that have one obvious reading are put
-//! right, so that a suggestion does not lose a sender for a blank or a typing error.
+//! Corrects the terms of an SPF record: errors with one obvious reading are fixed, so that a
+//! suggestion does not lose a sender because of a space or a typing error.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,9 +8,9 @@ use crate::mail::spf::term::{Kind, term};
 /// A word of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
-    /// Receivers read it as it stands.
+    /// Receivers can read it.
     Readable(String),
-    /// They do not, but it can only mean these terms.
+    /// Receivers cannot read it, but it can only mean these terms.
     Repaired {
         from: String,
         to: Vec<String>,
@@ -18,9 +18,10 @@ pub(crate) enum Word {
     Unreadable(String),
 }
 
-/// A word longer than this is not taken apart.
+/// Longer words are not corrected; in bytes.
 const MAX_WORD: usize = 300;
-/// What begins a term that another one runs into. Not a bare `all`, which lets everybody pass.
+/// What a term begins with that follows another without a space. Not a bare `all`, with which all mail
+/// passes.
 const STARTS: [&str; 10] = [
     "include:",
     "redirect=",
@@ -34,7 +35,7 @@ const STARTS: [&str; 10] = [
     "?all",
 ];
 
-/// The words of a text, apart for each record that was put into it.
+/// The words of a text, separately for each record in it.
 pub(crate) fn read(text: &str) -> Vec<Vec<Word>> {
     let text: String = text.chars().filter_map(plain).collect();
     let mut records = Vec::new();
@@ -69,7 +70,7 @@ pub(crate) fn read(text: &str) -> Vec<Vec<Word>> {
     records
 }
 
-/// A character as it was meant: word processors write dashes and blanks of their own.
+/// A character as it was meant: word processors replace dashes, spaces and quotation marks.
 fn plain(c: char) -> Option<char> {
     match c {
         '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
@@ -79,8 +80,8 @@ fn plain(c: char) -> Option<char> {
     }
 }
 
-/// Whether receivers read a word, and as what it looks like: `include=x` is a modifier to them,
-/// which they pass over.
+/// Whether receivers read a word as what it looks like: `include=x` is an unknown modifier to them,
+/// which they ignore.
 fn is_meant(word: &str) -> bool {
     let mechanism = |name: &str| ["include", "exists", "ip4", "ip6", "mx", "a"].contains(&name);
     match term(word).map(|t| t.kind) {
@@ -92,7 +93,7 @@ fn is_meant(word: &str) -> bool {
     }
 }
 
-/// Two words that a blank has torn apart: `ip4: 192.0.2.1`, `include :x.example`, `- all`.
+/// Joins one term that was written with a space in it: `ip4: 192.0.2.1`, `include :x.example`, `- all`.
 fn joined(first: &str, second: &str) -> Option<String> {
     let name = first
         .trim_start_matches(['+', '-', '~', '?'])
@@ -107,7 +108,7 @@ fn joined(first: &str, second: &str) -> Option<String> {
         .find(|w| is_meant(w))
 }
 
-/// The terms of one word: put right, or two that run into each other.
+/// The terms of one word: corrected, or several without a space between them.
 fn apart(word: &str) -> Option<Vec<String>> {
     if word.len() > MAX_WORD {
         return None;
@@ -131,14 +132,14 @@ fn apart(word: &str) -> Option<Vec<String>> {
             });
             Some(terms)
         });
-    two.or_else(|| put_right(word).map(|whole| vec![whole]))
+    two.or_else(|| corrected(word).map(|whole| vec![whole]))
 }
 
 fn one(word: &str) -> Option<String> {
     if is_meant(word) {
         Some(word.to_owned())
     } else {
-        put_right(word)
+        corrected(word)
     }
 }
 
@@ -146,8 +147,8 @@ fn begins(text: &str, start: &str) -> bool {
     text.get(..start.len()).is_some_and(|t| t.eq_ignore_ascii_case(start))
 }
 
-/// One term with its name and value put right.
-fn put_right(word: &str) -> Option<String> {
+/// One term with its name and value corrected.
+fn corrected(word: &str) -> Option<String> {
     let word = word.trim_matches([',', ';', '\'', '(', ')', '<', '>', '[', ']']);
     let bare = word.trim_start_matches(['+', '-', '~', '?']);
     let qualifier = word.get(..word.len() - bare.len()).filter(|q| q.len() <= 1)?;
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_with_one_reading_are_put_right() {
+    fn errors_with_one_reading_are_corrected() {
         for (word, meant) in [
             ("ip4: 192.0.2.1", "ip4:192.0.2.1"),
             ("ip4 192.0.2.1", "ip4:192.0.2.1"),
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_reading_is_left() {
+    fn words_without_an_obvious_reading_are_unreadable() {
         for word in [
             "ip4:192.0.2",
             "ip4:300.1.1.1",
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn records_in_one_text_are_told_apart() {
+    fn records_in_one_text_are_separated() {
         let records = read("v=spf1 mx -all v=spf1 a ~all");
         assert_eq!(records.len(), 2);
         assert_eq!(records[1][0], Word::Readable("a".into()));
@@ -287,7 +288,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_comes_out_is_readable(text in "v=spf1( [-+~?]?(include|redirect|a|mx|all|exists|ip4|\\PC{0,6})[:=/ ,]?\\PC{0,12}){0,8}") {
+        fn corrected_terms_are_readable(text in "v=spf1( [-+~?]?(include|redirect|a|mx|all|exists|ip4|\\PC{0,6})[:=/ ,]?\\PC{0,12}){0,8}") {
             for word in read(&text).into_iter().flatten() {
                 match word {
                     Word::Readable(text) => proptest::prop_assert!(term(&text).is_some(), "{}", text),

@@ -1,5 +1,5 @@
-//! The terms of an SPF record (RFC 7208 §4.6.1): one that a receiver cannot read makes it ignore
-//! the whole record.
+//! The terms of an SPF record (RFC 7208 §4.6.1). Receivers ignore the whole record if they cannot
+//! read one of them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,7 @@ pub(crate) struct Term<'a> {
     pub(crate) kind: Kind<'a>,
 }
 
-/// What a term says, as far as it matters here.
+/// The meaning of a term, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind<'a> {
     All,
@@ -23,25 +23,25 @@ pub(crate) enum Kind<'a> {
     /// `a` or `mx`: the addresses of a host, or of a domain's mail hosts.
     Hosts {
         mx: bool,
-        /// `None`: the domain that the record stands at.
+        /// `None`: the domain of the record.
         name: Option<&'a str>,
-        /// The dual CIDR length from its first slash on; empty: none.
+        /// The dual CIDR length with its first slash; empty if there is none.
         length: &'a str,
     },
     Exists {
         target: &'a str,
     },
     Ptr,
-    /// `ip4` or `ip6`: the one mechanism beside `all` that costs no look-up.
+    /// `ip4` or `ip6`; apart from `all`, the only mechanisms that need no look-up.
     Address,
     Redirect {
         target: &'a str,
     },
-    /// `exp` or a modifier that receivers pass over.
+    /// `exp`, or an unknown modifier, which receivers ignore.
     Modifier,
 }
 
-/// The terms of a record, in their order; an error is the first that receivers cannot read.
+/// The terms of a record, in order. `Err`: a term that receivers cannot read.
 pub(crate) fn terms(record: &str) -> Vec<Result<Term<'_>, &str>> {
     let texts = record.split(' ').filter(|t| !t.is_empty()).skip(1);
     let mut seen = Vec::new();
@@ -170,7 +170,7 @@ mod tests {
             ("include", false),
             ("include:", false),
             ("include:localhost", false),
-            ("include=spf.platform.example", true), // an unknown modifier, passed over
+            ("include=spf.platform.example", true), // an unknown modifier, ignored
             ("include:%{i}.spf.example", true),
             ("exists:%{i}._spf.%{d}", true),
             ("a", true),
@@ -184,7 +184,7 @@ mod tests {
             ("ip4:192.0.2.0/33", false),
             ("ip4:192.0.2", false),
             ("ipv4:192.0.2.1", false),
-            ("ip4=192.0.2.1", true), // likewise: it has no effect, but breaks nothing
+            ("ip4=192.0.2.1", true), // likewise
             ("ip6:2001:db8::/32", true),
             ("ip6:192.0.2.1", false),
             ("redirect=_spf.example.net", true),
@@ -195,7 +195,7 @@ mod tests {
             ("x-note=anything", true),
             ("192.0.2.1", false),
             ("mx,", false),
-            ("v=spf1", true), // a modifier to the grammar
+            ("v=spf1", true), // by the grammar a modifier
             (";", false),
             ("“mx”", false),
         ] {

@@ -1,4 +1,4 @@
-//! What receivers come to when they follow an SPF record with all its includes (RFC 7208 §4.6.4).
+//! Evaluates an SPF record with all its includes, within the limits of receivers (RFC 7208 §4.6.4).
 
 use futures_util::future::{join, join_all};
 
@@ -10,29 +10,29 @@ use crate::query::Queries;
 pub(crate) const MAX_LOOKUPS: usize = 10;
 /// How many of them may find nothing (§4.6.4).
 pub(crate) const MAX_VOIDS: usize = 2;
-/// How many mail hosts an `mx` may lead to (§4.6.4).
+/// Mail hosts that the domain of an `mx` may have (§4.6.4).
 const MAX_EXCHANGES: usize = 10;
 
-/// What following a record came to.
+/// The result of evaluating a record.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     pub(crate) lookups: usize,
-    /// The names of the look-ups that find nothing.
+    /// Names whose look-ups found nothing.
     pub(crate) voids: Vec<String>,
     /// The names whose records were read, or should have been.
     pub(crate) reached: Vec<String>,
-    /// Whether mail that the include asked for lets pass, passes.
+    /// Whether mail that passes the requested include also passes the record.
     pub(crate) included: bool,
     /// An include that has no single valid record: a permanent error (§5.2).
     pub(crate) broken: Option<String>,
-    /// An `mx` with too many hosts: a permanent error, too.
+    /// An `mx` with too many hosts: also a permanent error (§4.6.4).
     pub(crate) crowded: Option<String>,
     /// A name whose servers fail, and how.
     pub(crate) failed: Option<(String, LookupError)>,
 }
 
 impl Walk {
-    /// Whether receivers ignore the record for good, whatever it says.
+    /// Whether receivers ignore the record because of a permanent error.
     pub(crate) fn is_ignored(&self) -> bool {
         self.lookups > MAX_LOOKUPS || self.voids.len() > MAX_VOIDS || self.broken.is_some() || self.crowded.is_some()
     }
@@ -48,12 +48,12 @@ pub(crate) fn is_record(text: &str) -> bool {
     text.split(' ').next().is_some_and(|v| v.eq_ignore_ascii_case("v=spf1"))
 }
 
-/// Texts come from anywhere and go into sentences.
+/// Without control characters: texts of any zone become part of sentences.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// Follows `record` as it stands at `domain`, looking for an include of `ours`.
+/// Evaluates `record` as if published at `domain`, and searches it for an include of `ours`.
 pub(crate) async fn walk(queries: &Queries<'_>, domain: &str, record: &str, ours: &str) -> Walk {
     let mut walk = Walk::default();
     let mut hosts = Vec::new();
@@ -71,7 +71,7 @@ pub(crate) async fn walk(queries: &Queries<'_>, domain: &str, record: &str, ours
             };
             let passes = passes && level.passes;
             walk.included |= passes && target == ours;
-            // Past the limit receivers stop, and so do we. Macros (§7) depend on the mail at hand.
+            // Receivers stop at the limit. The value of a macro (§7) depends on the mail.
             if walk.lookups > MAX_LOOKUPS || target.contains('%') {
                 continue;
             }
@@ -116,24 +116,25 @@ pub(crate) async fn walk(queries: &Queries<'_>, domain: &str, record: &str, ours
 struct Level {
     domain: String,
     record: String,
-    /// Whether every include on the way here passes.
+    /// Whether all includes that lead to it pass on a match.
     passes: bool,
 }
 
-/// A look-up that a record asks for.
+/// A look-up that a record requires.
 pub(crate) enum Step {
-    /// Of another record.
+    /// Another SPF record.
     Record { target: String, passes: bool },
-    /// Of hosts; `None`: those of the domain itself.
+    /// The addresses of hosts; `None`: of the domain itself.
     Hosts { mx: bool, name: Option<String> },
-    /// Of whether a name has an address.
+    /// Whether a name has an address.
     Exists(String),
-    /// Of the name of the client's address.
+    /// The names of the client's address.
     Ptr,
 }
 
 impl Step {
-    /// The name that is looked up, and whether for its mail hosts. `None`: that depends on the mail.
+    /// The name whose addresses are looked up, and whether those of its mail hosts. `None`: no such
+    /// look-up, or it depends on the mail.
     fn host(self, domain: &str) -> Option<(String, bool)> {
         let (name, mx) = match self {
             Self::Hosts { mx, name } => (name.unwrap_or_else(|| domain.to_owned()), mx),
@@ -144,8 +145,8 @@ impl Step {
     }
 }
 
-/// The look-ups of a record. What follows `all` is never read (§5.1), nor a redirect beside one,
-/// wherever it stands (§6.1).
+/// The look-ups of a record. Terms after `all` are ignored (§5.1), and so is a redirect anywhere in
+/// a record with `all` (§6.1).
 pub(crate) fn steps(record: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut redirect = None;

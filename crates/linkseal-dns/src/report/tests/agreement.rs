@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A record, or a failure, of one of the names that matter; some of it contradicts the rest.
+/// Records and failures of the names that matter; some contradict others.
 fn answers() -> impl Strategy<Value = Vec<(&'static str, Kind, Option<&'static str>)>> {
     const VIA: &str = "t.customer.example";
     let names = prop::sample::select(vec![NAME, VIA, EDGE, "customer.example", "other.example"]);
@@ -61,7 +61,7 @@ proptest! {
         prop_assert_eq!(not_right.count() == 0, report.https);
 
         if finding.fault == Some(Fault::Ours) {
-            // Nothing is said against the customer's servers.
+            // The customer's servers are not blamed.
             prop_assert!(report.records.iter().all(|r| r.verdict != RecordStatus::Error && !r.hint.en.contains("DNS provider")));
             return Ok(());
         }
@@ -78,7 +78,7 @@ proptest! {
                 Reason::DnsError => &facts.zone,
                 _ => &facts.found,
             };
-            // What the sentence is about is to be seen in a row, and nothing is asked of it that DNS forbids.
+            // A row shows what the sentence names, and the sentence requests no CNAME of an apex.
             let known = known.clone().unwrap_or_default();
             let shows = |r: &&RecordReport| {
                 let parts: Vec<&str> = known.split(", ").collect();

@@ -18,7 +18,7 @@ async fn a_caa_spelling_that_some_cas_refuse_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_caa_record_of_the_platforms_is_not_laid_on_the_customer() {
+async fn a_caa_record_of_the_platform_is_not_blamed_on_the_customer() {
     let script = Script::new();
     script.add(NAME, Kind::Cname, EDGE);
     script.add_at(NAME, EDGE, Kind::Caa, "0 issue other.example");
@@ -29,7 +29,7 @@ async fn a_caa_record_of_the_platforms_is_not_laid_on_the_customer() {
 }
 
 #[tokio::test]
-async fn what_keeps_caa_from_allowing_is_named() {
+async fn the_hint_says_why_caa_forbids_the_certificate() {
     for (values, expected, words) in [
         (
             vec!["128 tbs x", "0 issue ca.example"],
@@ -91,7 +91,7 @@ async fn what_keeps_caa_from_allowing_is_named() {
             caa[0].hint.en
         );
 
-        // What is suggested is right once it is done.
+        // CAA is correct once the hints are followed.
         let after = Script::new();
         after.add(NAME, Kind::Cname, EDGE);
         let extra: Vec<&str> = caa
@@ -114,7 +114,7 @@ async fn what_keeps_caa_from_allowing_is_named() {
 }
 
 #[tokio::test]
-async fn a_failure_of_caa_names_the_zone_that_fails_and_a_circle_is_none() {
+async fn a_caa_failure_names_the_zone_that_fails_and_an_alias_loop_is_not_one() {
     let servfail = || LookupError::ServFail { text: None };
     let behind = Script::new();
     behind.add(NAME, Kind::Cname, "a.mid.example");
@@ -129,11 +129,11 @@ async fn a_failure_of_caa_names_the_zone_that_fails_and_a_circle_is_none() {
         row.hint.en
     );
 
-    let circle = Script::new();
-    circle.add(NAME, Kind::Cname, "a.customer.example");
-    circle.add("a.customer.example", Kind::Cname, NAME);
-    circle.fail(NAME, Kind::Caa, servfail());
-    let report = checker(Arc::new(circle), &[]).report(&record(NAME, None)).await;
+    let alias_loop = Script::new();
+    alias_loop.add(NAME, Kind::Cname, "a.customer.example");
+    alias_loop.add("a.customer.example", Kind::Cname, NAME);
+    alias_loop.fail(NAME, Kind::Caa, servfail());
+    let report = checker(Arc::new(alias_loop), &[]).report(&record(NAME, None)).await;
     assert_eq!(
         rows(&report),
         [("CNAME", NAME, RecordStatus::Wrong), ("CAA", NAME, RecordStatus::Ok)]

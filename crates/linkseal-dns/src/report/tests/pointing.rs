@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_is_wrong_with_the_name_is_explained() {
+async fn the_hint_says_what_is_wrong_with_the_name() {
     for (what, records, expected, hint) in [
         (
             "missing",
@@ -81,7 +81,7 @@ async fn what_is_wrong_with_the_name_is_explained() {
 }
 
 #[tokio::test]
-async fn an_apex_is_asked_for_addresses() {
+async fn an_apex_needs_addresses_or_an_alias_record() {
     let script = Script::new();
     script.add("customer.example", Kind::A, "192.0.2.9");
     let script = Arc::new(script);
@@ -107,7 +107,7 @@ async fn an_apex_is_asked_for_addresses() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_no_host_name_is_the_customers_slip_not_a_failure() {
+async fn a_target_that_is_not_a_host_name_is_wrong_and_not_a_failure() {
     let tasks = Tasks::new();
     let dns = DnsServer::start(&tasks).await.unwrap();
     dns.add(EDGE, Kind::A, "203.0.113.1");
@@ -145,7 +145,7 @@ async fn a_target_that_is_no_host_name_is_the_customers_slip_not_a_failure() {
 }
 
 #[tokio::test]
-async fn strays_are_named_all_at_once_and_where_they_are() {
+async fn all_stray_aaaa_records_are_named_with_their_host() {
     for (records, row_is, hint) in [
         (
             vec![
@@ -174,7 +174,7 @@ async fn strays_are_named_all_at_once_and_where_they_are() {
             ("CNAME", NAME, RecordStatus::Wrong),
             "Change the record to CNAME track.platform.example",
         ),
-        // The resolver's own, for networks without IPv4.
+        // Synthesized by a DNS64 resolver.
         (
             vec![(NAME, Kind::A, "203.0.113.1"), (NAME, Kind::Aaaa, "64:ff9b::cb00:7101")],
             ("CNAME", NAME, RecordStatus::Ok),
@@ -198,7 +198,7 @@ async fn strays_are_named_all_at_once_and_where_they_are() {
 }
 
 #[tokio::test]
-async fn names_typed_wrong_and_records_in_the_way_are_shown() {
+async fn misspelt_names_and_conflicting_records_are_shown() {
     for (records, hint) in [
         (
             vec![("_links.customer.example", Kind::Cname, EDGE)],

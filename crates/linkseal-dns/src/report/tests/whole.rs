@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn everything_right_is_verified() {
+async fn a_domain_with_all_records_is_verified() {
     let tasks = Tasks::new();
     let dns = DnsServer::start(&tasks).await.unwrap();
     dns.add(NAME, Kind::Cname, EDGE);
@@ -80,7 +80,7 @@ async fn mail_records_never_gate_https() {
 }
 
 #[tokio::test]
-async fn repaired_records_are_right_before_the_caches_know() {
+async fn fixed_records_are_correct_while_caches_have_older_ones() {
     let script = Script::new();
     script.add_fresh(NAME, Kind::Cname, EDGE);
     script.add_fresh("_dmarc.customer.example", Kind::Txt, "v=DMARC1; p=none");
@@ -96,7 +96,7 @@ async fn repaired_records_are_right_before_the_caches_know() {
 }
 
 #[tokio::test]
-async fn failures_are_errors_and_too_many_records_are_listed() {
+async fn failures_are_errors_and_records_beyond_the_limit_are_listed() {
     let script = Script::new();
     script.fail(NAME, Kind::Cname, LookupError::Refused { text: None });
     let mut record = record(NAME, None);
@@ -124,7 +124,7 @@ async fn failures_are_errors_and_too_many_records_are_listed() {
 }
 
 #[tokio::test]
-async fn a_failure_of_ours_is_not_laid_on_the_customer() {
+async fn a_failure_of_ours_is_not_blamed_on_the_customer() {
     let script = Script::new();
     script.fail(NAME, Kind::Cname, LookupError::Timeout);
     script.fail(EDGE, Kind::A, LookupError::Timeout);
@@ -139,7 +139,7 @@ async fn a_failure_of_ours_is_not_laid_on_the_customer() {
 }
 
 #[test]
-fn reports_can_be_made_on_any_thread() {
+fn checks_and_reports_can_run_on_any_thread() {
     fn send<T: Send>(_: T) {}
     let checker = checker(Arc::new(Script::new()), &[]);
     let (name, record) = (name(NAME), record(NAME, None));
@@ -148,7 +148,7 @@ fn reports_can_be_made_on_any_thread() {
 }
 
 #[test]
-fn what_no_cache_keeps_has_no_time_of_its_own() {
+fn without_a_positive_ttl_there_is_no_visible_by() {
     let now = Timestamp::from_secs(1_000);
     assert_eq!(visible_by(Some(60), now), Some(Timestamp::from_secs(1_060)));
     assert_eq!((visible_by(Some(0), now), visible_by(None, now)), (None, None));

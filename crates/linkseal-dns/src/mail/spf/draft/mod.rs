@@ -1,5 +1,5 @@
-//! The SPF record as it should be: what has an effect today, in one, with the include in front,
-//! and tried before it is given: a receiver must not ignore it, nor turn away what it took before.
+//! The suggested SPF record: the terms that have an effect today in one record, after the platform's
+//! include. It is evaluated first: receivers must not ignore it, nor refuse mail that passed before.
 
 mod notes;
 mod site;
@@ -15,13 +15,13 @@ use crate::query::Queries;
 
 /// What to publish.
 pub(crate) struct Suggestion {
-    /// `None`: whatever is done with the terms there are, receivers would ignore the record.
+    /// `None`: with these terms, receivers would ignore any record.
     pub(crate) record: Option<String>,
     /// What is different in it, and why.
     pub(crate) notes: Option<Text>,
 }
 
-/// The record to make of `texts`, which stand at `domain`, with an include of `ours`.
+/// Suggests a record that replaces `texts`, which are published at `domain`, and includes `ours`.
 pub(crate) async fn suggest(queries: &Queries<'_>, domain: &str, texts: &[String], ours: &str) -> Suggestion {
     let site = Site { queries, domain, ours };
     let mut draft = Draft::read(texts, ours);
@@ -51,11 +51,11 @@ pub(crate) async fn suggest(queries: &Queries<'_>, domain: &str, texts: &[String
     }
 }
 
-/// A record in the making.
+/// The record under construction, and what was changed.
 #[derive(Default)]
 pub(crate) struct Draft {
     ours: String,
-    /// Mechanisms beside ours and `all`.
+    /// Mechanisms other than our include and `all`.
     kept: Vec<String>,
     /// The `all` of each record that has one.
     ends: Vec<String>,
@@ -64,18 +64,18 @@ pub(crate) struct Draft {
     /// Whether there was a record before.
     grown: bool,
     repaired: Vec<(String, String)>,
-    /// Senders that receivers cannot read, or not find.
+    /// Terms that receivers cannot read or look up.
     lost: Vec<String>,
-    /// Hosts that do not exist: these match nothing.
+    /// Terms whose hosts do not exist, so that they match nothing.
     voids: Vec<String>,
     /// Includes that another one contains.
     doubles: Vec<String>,
-    /// Hosts in whose place their addresses stand.
+    /// Terms that were replaced with the addresses of their hosts.
     resolved: Vec<String>,
 }
 
 impl Draft {
-    /// What the texts say, and were meant to say.
+    /// Reads the terms of the texts, with obvious errors corrected.
     pub(crate) fn read(texts: &[String], ours: &str) -> Self {
         let mut draft = Self {
             ours: ours.to_owned(),
@@ -88,8 +88,8 @@ impl Draft {
         draft
     }
 
-    /// Adds one record. What follows `all` has never had an effect, and is not given one; nor has a
-    /// redirect beside `all` (§6.1).
+    /// Adds one record. Terms after `all` have no effect and must not get one; neither must a redirect
+    /// in a record with `all` (§6.1).
     fn add(&mut self, words: Vec<Word>) {
         let (mut ended, mut redirects) = (false, Vec::new());
         for word in words {
@@ -102,7 +102,7 @@ impl Draft {
                     to
                 }
                 Word::Unreadable(text) => {
-                    // What was meant as our own include is no sender of theirs.
+                    // A misspelt include of ours is not one of their senders.
                     if !ended && !text.to_ascii_lowercase().contains(&self.ours) {
                         self.lost.push(text);
                     }
@@ -138,7 +138,7 @@ impl Draft {
         }
     }
 
-    /// Of modifiers with the same name the first counts.
+    /// Of several modifiers with the same name the first is kept.
     fn modify(&mut self, text: String) {
         let named = |m: &str| m.split('=').next().unwrap_or_default().to_ascii_lowercase();
         if !self.modifiers.iter().any(|m| named(m) == named(&text)) {
@@ -151,7 +151,7 @@ impl Draft {
         let mut parts = vec!["v=spf1".to_owned(), format!("include:{}", self.ours)];
         parts.extend(self.kept.iter().cloned());
         let only = match self.redirects.as_slice() {
-            // A redirect stands for a missing `all`. What it leads to may refuse what was left out.
+            // A redirect replaces a missing `all`. Its target may refuse senders that were left out.
             [only] if self.ends.is_empty() && self.lost.is_empty() => Some(only),
             _ => None,
         };
@@ -168,13 +168,13 @@ impl Draft {
         parts.join(" ")
     }
 
-    /// The `all` to end in: the mildest there is, and none that refuses a sender left out.
+    /// The `all` at the end: the mildest of the records, and not `-all` if a sender was left out.
     fn end(&self) -> &'static str {
         const MILDER: [&str; 3] = ["-all", "~all", "?all"];
         let mildness = |end: &String| match end.as_bytes().first() {
             Some(b'-') => 0,
             Some(b'~') => 1,
-            // `+all` protects nothing; the nearest that still is a policy is `?all`.
+            // With `+all` all mail passes; `?all` is the mildest that is suggested.
             _ => 2,
         };
         // A record without one ends neutrally (§4.7).

@@ -1,11 +1,12 @@
-//! The sentences about what is different in a suggested record.
+//! The sentences that explain what is different in a suggested record.
 
 use linkseal_domain::Text;
 
 use super::Draft;
 
-/// How many terms a sentence names, and how much of each.
+/// Terms named in a sentence.
 const MAX_NAMED: usize = 8;
+/// Characters shown of a term.
 const MAX_NAMED_LENGTH: usize = 60;
 
 impl Draft {

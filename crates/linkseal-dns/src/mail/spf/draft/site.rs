@@ -1,4 +1,4 @@
-//! Tries a draft where it is to be published, and takes out or replaces what receivers would not follow.
+//! Evaluates a draft as receivers would, and removes or replaces terms until it is within their limits.
 
 use std::net::IpAddr;
 
@@ -12,10 +12,10 @@ use crate::mail::spf::term::{Kind as Term, term};
 use crate::mail::spf::walk::{MAX_LOOKUPS, Walk, walk};
 use crate::query::Queries;
 
-/// How many addresses may stand in for a host name.
+/// Addresses that may replace one term.
 const MAX_ADDRESSES: usize = 12;
 
-/// Where the draft is to stand.
+/// Where the draft is to be published.
 pub(super) struct Site<'a> {
     pub(super) queries: &'a Queries<'a>,
     pub(super) domain: &'a str,
@@ -27,12 +27,12 @@ impl Site<'_> {
         walk(self.queries, self.domain, record, self.ours).await
     }
 
-    /// What one term leads to.
+    /// Evaluates one term alone.
     async fn alone(&self, text: &str) -> Walk {
         self.walk(&format!("v=spf1 {text}")).await
     }
 
-    /// Takes out what alone makes receivers ignore a record.
+    /// Removes terms that alone make receivers ignore a record.
     pub(super) async fn without_unusable(&self, draft: &mut Draft) {
         for text in std::mem::take(&mut draft.kept) {
             if !self.is_unusable(&text).await {
@@ -64,7 +64,7 @@ impl Site<'_> {
         alone.broken.is_some() || alone.lookups > MAX_LOOKUPS
     }
 
-    /// Takes out the hosts that do not exist.
+    /// Removes terms whose hosts do not exist.
     pub(super) async fn without_voids(&self, draft: &mut Draft) {
         for text in std::mem::take(&mut draft.kept) {
             let own = matches!(
@@ -79,7 +79,7 @@ impl Site<'_> {
         }
     }
 
-    /// Takes out includes that another one contains.
+    /// Removes includes that another one contains.
     pub(super) async fn without_doubles(&self, draft: &mut Draft) {
         let mut inside = Vec::new();
         let includes = draft.kept.iter().cloned();
@@ -98,7 +98,7 @@ impl Site<'_> {
         (draft.doubles, draft.kept) = (doubles, kept);
     }
 
-    /// Puts the addresses of hosts in their place; `only_crowded`: of domains with too many mail hosts.
+    /// Replaces hosts with their addresses; `only_crowded`: only those with too many mail hosts.
     pub(super) async fn with_addresses(&self, draft: &mut Draft, only_crowded: bool) {
         for text in std::mem::take(&mut draft.kept) {
             let wanted = !only_crowded || self.alone(&text).await.crowded.is_some();
@@ -112,8 +112,8 @@ impl Site<'_> {
         }
     }
 
-    /// The terms with the addresses that an `a` or `mx` has now. `None`: it is none, or these cannot
-    /// be had, or are too many.
+    /// The present addresses of an `a` or `mx`, as terms. `None`: another term, or the addresses are
+    /// not known or too many.
     async fn addresses(&self, text: &str) -> Option<Vec<String>> {
         let Term::Hosts { mx, name, length } = term(text)?.kind else {
             return None;
@@ -155,7 +155,7 @@ impl Site<'_> {
         (!terms.is_empty() && terms.len() <= MAX_ADDRESSES).then_some(terms)
     }
 
-    /// What costs look-ups, and so may have to go.
+    /// The sentence that names the terms by the look-ups they need, if no record can be suggested.
     pub(super) async fn too_much(&self, draft: &Draft) -> Option<Text> {
         let mut costs = Vec::new();
         let redirects = draft.redirects.iter().map(|target| format!("redirect={target}"));
@@ -183,7 +183,7 @@ impl Site<'_> {
     }
 }
 
-/// An include that `all` was written to without a blank, which makes another domain of it.
+/// Separates an include from an `all` that follows without a space, which makes it a different domain.
 fn run_into_all(text: &str) -> Option<(&str, &str)> {
     let at = text.len().checked_sub("-all".len())?;
     let (include, end) = text.split_at_checked(at)?;

@@ -1,4 +1,4 @@
-//! Suggestions judged by a receiver written from the RFC.
+//! Suggestions evaluated by a receiver written from the RFC.
 
 use super::*;
 
@@ -13,7 +13,7 @@ enum Mail {
     Error,
 }
 
-/// A receiver, written down from the RFC and apart from the checker.
+/// A receiver written from the RFC, independently of the checker.
 struct Receiver {
     lookups: usize,
     voids: usize,
@@ -189,10 +189,10 @@ fn some_terms() -> impl proptest::strategy::Strategy<Value = Vec<&'static str>> 
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(300))]
 
-    /// What is suggested is right once it is published, and mail that passed still does; so does
-    /// mail from every address that the old record names.
+    /// A published suggestion is correct; mail that passed still passes, and so does mail from every
+    /// address that the old record names.
     #[test]
-    fn what_is_suggested_is_right_and_breaks_no_mail(first in some_terms(), second in proptest::option::weighted(0.2, some_terms())) {
+    fn suggestions_are_correct_and_all_mail_that_passed_still_passes(first in some_terms(), second in proptest::option::weighted(0.2, some_terms())) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let texts: Vec<String> = [Some(first), second].into_iter().flatten().map(|t| format!("v=spf1 {}", t.join(" "))).collect();
         runtime.block_on(async {

@@ -6,17 +6,17 @@ proptest::proptest! {
     #[test]
     fn any_text_is_read_without_panic(text in "(v=spf1)?( [-+~?]?(include|redirect|a|mx|all|exists|\\PC{0,6})[:=/]?\\PC{0,12}){0,8}") {
         steps(&text);
-        // What is suggested is one valid record that has the include before `all`.
+        // The suggestion is one valid record with the include before `all`.
         let record = Draft::read(&[text], OURS).text();
         proptest::prop_assert!(record.starts_with("v=spf1 include:spf.platform.example "), "{}", record);
         proptest::prop_assert!(terms(&record).iter().all(Result::is_ok), "{}", record);
-        // And once published it is not to be changed again.
+        // Once published, it is not changed again.
         proptest::prop_assert_eq!(Draft::read(std::slice::from_ref(&record), OURS).text(), record);
     }
 }
 
 #[tokio::test]
-async fn a_suggestion_is_right_once_it_is_published() {
+async fn a_published_suggestion_is_correct() {
     for texts in [
         vec!["v=spf1 mx -all"],
         vec!["v=spf1 Redirect=_spf.other.example"],
@@ -43,12 +43,12 @@ async fn a_suggestion_is_right_once_it_is_published() {
 }
 
 #[tokio::test]
-async fn a_suggestion_stays_within_the_limits_and_loses_no_sender_without_a_word() {
+async fn a_suggestion_stays_within_the_limits_and_names_the_senders_it_leaves_out() {
     let ten = "v=spf1 a mx a:1.example a:2.example a:3.example a:4.example mx:5.example a:6.example exists:e.example include:v1.example -all";
     for (texts, says, expected) in [
-        // One more than ten: addresses stand in for hosts.
+        // Eleven look-ups: addresses replace hosts.
         (vec![ten], "was replaced with its addresses", None),
-        // No more than ten, were it not for hosts that do not exist.
+        // Within ten look-ups, but with too many hosts that do not exist.
         (
             vec!["v=spf1 a:g1.example a:g2.example a:g3.example mx -all"],
             "these hosts do not exist: a:g1.example",
@@ -152,7 +152,7 @@ async fn a_suggestion_stays_within_the_limits_and_loses_no_sender_without_a_word
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_suggested_the_costs_are_named() {
+async fn without_a_suggestion_the_hint_names_the_lookups_of_each_term() {
     let script = world();
     let mut record = "v=spf1".to_owned();
     for i in 0..10 {
@@ -172,7 +172,7 @@ async fn where_nothing_can_be_suggested_the_costs_are_named() {
 }
 
 #[tokio::test]
-async fn an_include_inside_another_is_not_counted_twice() {
+async fn an_include_inside_another_is_left_out() {
     let script = world();
     let own = "include:deep.example include:_spf.other.example a:3.example a:4.example a:6.example a:e.example a";
     script.add(DOMAIN, Kind::Txt, &format!("v=spf1 {own} -all"));

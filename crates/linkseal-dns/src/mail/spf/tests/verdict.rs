@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn records_and_what_to_make_of_them() {
+async fn each_record_has_a_verdict_and_an_expected_record() {
     let ten = "v=spf1 include:spf.platform.example a mx ptr exists:e.example a:1.example a:2.example a:3.example a:4.example mx:5.example -all";
     for (texts, verdict, expected) in [
         (
@@ -94,23 +94,23 @@ async fn records_and_what_to_make_of_them() {
 }
 
 #[tokio::test]
-async fn an_include_may_stand_deeper_and_circles_end() {
+async fn a_nested_include_counts_and_loops_end() {
     let script = Script::new();
     script.add(DOMAIN, Kind::Txt, "v=spf1 redirect=_spf.customer.example");
     script.add("_spf.customer.example", Kind::Txt, "v=spf1 include:a.example -all");
     script.add("a.example", Kind::Txt, "v=spf1 include:spf.platform.example ~all");
     assert_eq!(report(&script).await.verdict, RecordStatus::Ok);
 
-    let circle = Script::new();
-    circle.add(
+    let looping = Script::new();
+    looping.add(
         DOMAIN,
         Kind::Txt,
         "v=spf1 include:spf.platform.example include:customer.example -all",
     );
-    let row = report(&circle).await;
+    let row = report(&looping).await;
     assert_eq!(row.verdict, RecordStatus::Wrong);
     assert!(row.hint.en.contains("more than 10"), "{}", row.hint.en);
-    assert!(circle.asked().len() <= 12);
+    assert!(looping.asked().len() <= 12);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn near_misses_are_shown() {
 }
 
 #[tokio::test]
-async fn failures_are_laid_on_whose_they_are() {
+async fn a_failure_is_attributed_to_the_zone_that_fails() {
     let servfail = || LookupError::ServFail { text: None };
     let fails = |name: &'static str| move |script: &Script| script.fail(name, Kind::Txt, servfail());
     type Change = Box<dyn Fn(&Script)>;
