@@ -2,10 +2,10 @@
 //! owner sees a record in the zone, so the report shows it and says what is wrong with it.
 
 use futures_util::future::join;
+use linkseal_domain::Text;
 
 use crate::lookup::Kind;
 use crate::query::Queries;
-use linkseal_domain::Text;
 
 /// What a TXT record is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
+use linkseal_domain::Text;
 use linkseal_domain::record::RequestedRecord;
 
 use crate::lookup::{Answer, Data, Kind, normal, plain};
 use crate::near_miss;
 use crate::query::Queries;
 use crate::record_report::{Purpose, RecordReport, RecordStatus};
-use linkseal_domain::Text;
 
 /// Checks one record.
 pub(crate) async fn check(queries: &Queries<'_>, wanted: &RequestedRecord) -> RecordReport {

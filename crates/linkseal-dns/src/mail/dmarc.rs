@@ -1,11 +1,13 @@
 //! DMARC at the sending domain (RFC 7489): one record, with at least the required policy. Reported
 //! only, never a gate.
 
+use linkseal_domain::Text;
+
 use crate::lookup::{Kind, LookupError, zone_of};
+use crate::mail::published::published;
 use crate::near_miss::{self, Family, NearMiss};
 use crate::query::Queries;
 use crate::record_report::{Purpose, RecordReport, RecordStatus};
-use linkseal_domain::Text;
 
 /// The least strict policy that is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +41,7 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, wanted: DmarcWant
         &host,
         vec![format!("v=DMARC1; p={}", wanted.policy())],
     );
-    let (own, near) = match published(queries, &host).await {
+    let (own, near) = match published(queries, &host, Family::Dmarc, is_record).await {
         Ok(p) if !p.texts.is_empty() => return judge(report.found(&p.texts, p.ttl), &p.texts, wanted, false),
         Ok(p) => (LookupError::NoData { ttl: p.ttl }, p.near),
         Err(e) if e.is_absent() => (e, None),
@@ -49,7 +51,7 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, wanted: DmarcWant
     let organization = zone_of(domain);
     if organization != domain {
         let inherited = format!("_dmarc.{organization}");
-        match published(queries, &inherited).await {
+        match published(queries, &inherited, Family::Dmarc, is_record).await {
             // Receivers use none of several records (§6.6.3); they have to be fixed where they are.
             Ok(p) if p.texts.len() > 1 => {
                 let report = RecordReport::new("TXT", Purpose::Mail, &inherited, report.expected);
@@ -85,31 +87,10 @@ async fn misplaced(queries: &Queries<'_>, domain: &str, host_short: &str) -> Opt
     None
 }
 
-/// The DMARC records among a name's TXT records.
-struct Published {
-    texts: Vec<String>,
-    /// A text that is meant as one, if there is no valid record.
-    near: Option<NearMiss>,
-    /// TTL of the TXT records, in seconds.
-    ttl: Option<u32>,
-}
-
-async fn published(queries: &Queries<'_>, name: &str) -> Result<Published, LookupError> {
-    let answer = queries.get(name, Kind::Txt).await?;
-    // The version comes first, in exactly this case (RFC 7489 §6.3).
-    let is_dmarc = |t: &&str| {
-        let version = t.split(';').next().unwrap_or_default();
-        t.starts_with('v') && version.split('=').map(str::trim).eq(["v", "DMARC1"])
-    };
-    let texts: Vec<String> = answer.texts().filter(is_dmarc).map(str::to_owned).collect();
-    let near = texts
-        .is_empty()
-        .then(|| near_miss::among(answer.texts(), Family::Dmarc));
-    Ok(Published {
-        texts,
-        near: near.flatten(),
-        ttl: answer.ttl(),
-    })
+/// Whether a text is a record: the version comes first, in exactly this case (RFC 7489 §6.3).
+fn is_record(text: &str) -> bool {
+    let version = text.split(';').next().unwrap_or_default();
+    text.starts_with('v') && version.split('=').map(str::trim).eq(["v", "DMARC1"])
 }
 
 fn judge(report: RecordReport, texts: &[String], wanted: DmarcWanted, inherited: bool) -> RecordReport {

@@ -2,4 +2,5 @@
 
 pub(crate) mod dkim;
 pub(crate) mod dmarc;
+mod published;
 pub(crate) mod spf;

@@ -5,11 +5,11 @@
 
 mod table;
 
+use linkseal_domain::Text;
 use serde::Serialize;
 
 use self::table::{PROVIDERS, Provider};
 use crate::lookup::ends_in;
-use linkseal_domain::Text;
 
 /// The DNS provider of a zone, as a report shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]

@@ -11,11 +11,7 @@ async fn caa_is_judged_if_the_ca_is_known_and_the_name_points_here() {
     let (checker, _) = checker(script, &[]);
     let unjudged = checker.https(&name(NAME)).await;
     assert_eq!((unjudged.verdict, unjudged.caa), (DnsVerdict::Right, Caa::NotJudged));
-    let ca = CaIdentity {
-        identities: vec!["ca.example".into()],
-        account_uri: None,
-    };
-    checker.set_cas(vec![ca.clone()]);
+    checker.set_cas(vec![ca()]);
     let forbidden = checker.https(&name(NAME)).await;
     assert_eq!(
         forbidden.verdict,
@@ -24,7 +20,7 @@ async fn caa_is_judged_if_the_ca_is_known_and_the_name_points_here() {
         }
     );
     assert_eq!(forbidden.leads, DnsVerdict::Right);
-    assert!(matches!(checker.caa(&name(EDGE), &ca).await, Caa::Allows { .. }));
+    assert!(matches!(checker.caa(&name(EDGE), &ca()).await, Caa::Allows { .. }));
 }
 
 #[tokio::test]
@@ -32,10 +28,7 @@ async fn a_failing_caa_lookup_is_an_error() {
     let script = script(&[(NAME, Kind::Cname, EDGE)]);
     script.fail("customer.example", Kind::Caa, LookupError::ServFail { text: None });
     let (checker, _) = checker(script, &[]);
-    checker.set_cas(vec![CaIdentity {
-        identities: vec!["ca.example".into()],
-        account_uri: None,
-    }]);
+    checker.set_cas(vec![ca()]);
     let verdict = checker.https(&name(NAME)).await.verdict;
     assert_eq!(
         verdict,

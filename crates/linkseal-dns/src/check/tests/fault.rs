@@ -125,10 +125,7 @@ async fn an_error_is_ours_if_the_edges_zone_fails_or_its_addresses_are_unknown()
             script.fail(EDGE, Kind::Caa, servfail());
         }
         let (checker, _) = checker(script, &[]);
-        checker.set_cas(vec![CaIdentity {
-            identities: vec!["ca.example".into()],
-            account_uri: None,
-        }]);
+        checker.set_cas(vec![ca()]);
         assert_eq!(checker.https(&name(NAME)).await.fault, Some(fault));
     }
 }

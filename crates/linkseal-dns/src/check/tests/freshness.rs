@@ -51,10 +51,7 @@ async fn old_caa_records_are_overruled_too() {
     let script = script(&[(NAME, Kind::Cname, EDGE), (NAME, Kind::Caa, "0 issue other.example")]);
     script.add_fresh(NAME, Kind::Caa, "0 issue ca.example");
     let (checker, _) = checker(script, &[]);
-    checker.set_cas(vec![CaIdentity {
-        identities: vec!["ca.example".into()],
-        account_uri: None,
-    }]);
+    checker.set_cas(vec![ca()]);
     let finding = checker.https(&name(NAME)).await;
     assert_eq!(finding.verdict, DnsVerdict::Right);
     assert!(finding.stale.unwrap().caa);

@@ -56,6 +56,13 @@ fn script(records: &[(&str, Kind, &str)]) -> Script {
     script
 }
 
+fn ca() -> CaIdentity {
+    CaIdentity {
+        identities: vec!["ca.example".into()],
+        account_uri: None,
+    }
+}
+
 fn elsewhere(found: &str) -> DnsVerdict {
     DnsVerdict::Elsewhere { found: found.into() }
 }

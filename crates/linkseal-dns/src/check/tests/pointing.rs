@@ -163,10 +163,7 @@ async fn the_edges_own_names_and_localhost_are_right() {
     })
     .unwrap();
     let demo = Checker::new(settings, Arc::new(resolver), Clock::system(), metrics);
-    demo.set_cas(vec![CaIdentity {
-        identities: vec!["ca.example".into()],
-        account_uri: None,
-    }]);
+    demo.set_cas(vec![ca()]);
     for local in ["edge.localhost", "links.localhost"] {
         assert_eq!(demo.https(&name(local)).await.verdict, DnsVerdict::Right, "{local}");
     }

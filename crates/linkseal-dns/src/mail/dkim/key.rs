@@ -1,7 +1,8 @@
 //! A DKIM key record, read as verifiers read it (RFC 6376 §3.2 and §3.6.1).
 
-use crate::near_miss::{Family, defect};
 use linkseal_domain::Text;
+
+use crate::near_miss::{Family, defect};
 
 /// The parts in which two records must agree to verify the same signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]

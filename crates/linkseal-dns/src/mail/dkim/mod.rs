@@ -3,12 +3,13 @@
 
 mod key;
 
+use linkseal_domain::Text;
+
 use self::key::Key;
 use crate::lookup::{Answer, Kind, normal, plain};
 use crate::near_miss::{self, NearMiss};
 use crate::query::Queries;
 use crate::record_report::{Purpose, RecordReport, RecordStatus};
-use linkseal_domain::Text;
 
 /// A DKIM key that customers have to publish.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,22 +7,27 @@ mod term;
 mod walk;
 
 use futures_util::future::join;
+use linkseal_domain::Text;
 
 use self::draft::{Draft, suggest};
 use self::term::{Kind as Term, terms};
 use self::walk::{MAX_LOOKUPS, MAX_VOIDS, Walk, is_record, printable, walk};
-use crate::lookup::{Kind, LookupError, normal, zone_of};
-use crate::near_miss::{self, Family, NearMiss};
+use crate::lookup::{LookupError, normal, zone_of};
+use crate::mail::published::{Published, published};
+use crate::near_miss::Family;
 use crate::query::Queries;
 use crate::record_report::{self, Purpose, RecordReport, RecordStatus};
-use linkseal_domain::Text;
 
 /// Checks the SPF record of `domain` for an include of `include`.
 pub(crate) async fn check(queries: &Queries<'_>, domain: &str, include: &str) -> RecordReport {
     let include = normal(include);
     let fresh = Draft::read(&[], &include).text();
     let ours = format!("v=spf1 include:{include}");
-    let (published, ours) = join(published(queries, domain), walk(queries, domain, &ours, &include)).await;
+    let (published, ours) = join(
+        published(queries, domain, Family::Spf, is_record),
+        walk(queries, domain, &ours, &include),
+    )
+    .await;
     let Published { texts, near, ttl } = match published {
         Ok(published) => published,
         Err(e) if e.is_absent() => Published {
@@ -31,6 +36,7 @@ pub(crate) async fn check(queries: &Queries<'_>, domain: &str, include: &str) ->
         },
         Err(e) => return report(domain, Some(fresh)).failed(&e),
     };
+    let texts: Vec<String> = texts.iter().map(|text| printable(text)).collect();
     if texts.is_empty() {
         let create = Text::new(
             format!("Create the DNS record {domain} TXT \"{fresh}\"."),
@@ -192,28 +198,6 @@ fn servers_fail(domain: &str, name: &str, error: &LookupError) -> Text {
             "Die DNS-Server von {zone} antworten nicht korrekt ({error}), und der SPF-Eintrag von {domain} verweist auf sie ({name}). Wenden Sie sich an diesen Dienst oder entfernen Sie ihn aus dem Eintrag, wenn Sie ihn nicht mehr nutzen."
         ),
     )
-}
-
-/// The SPF records among a name's TXT records.
-#[derive(Default)]
-struct Published {
-    /// The SPF records (RFC 7208 §4.5).
-    texts: Vec<String>,
-    /// A text that is meant as one, if there is no valid record.
-    near: Option<NearMiss>,
-    /// TTL of the TXT records, in seconds.
-    ttl: Option<u32>,
-}
-
-async fn published(queries: &Queries<'_>, name: &str) -> Result<Published, LookupError> {
-    let answer = queries.get(name, Kind::Txt).await?;
-    let texts: Vec<String> = answer.texts().filter(|t| is_record(t)).map(printable).collect();
-    let near = texts.is_empty().then(|| near_miss::among(answer.texts(), Family::Spf));
-    Ok(Published {
-        texts,
-        near: near.flatten(),
-        ttl: answer.ttl(),
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::mail::spf::term::{Kind, term};
+use crate::mail::spf::term::{Kind, begins, term};
 
 /// A word of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,10 +141,6 @@ fn one(word: &str) -> Option<String> {
     } else {
         corrected(word)
     }
-}
-
-fn begins(text: &str, start: &str) -> bool {
-    text.get(..start.len()).is_some_and(|t| t.eq_ignore_ascii_case(start))
 }
 
 /// One term with its name and value corrected.

@@ -64,7 +64,7 @@ pub(crate) fn term(text: &str) -> Option<Term<'_>> {
     kind(text).map(|kind| Term { text, kind })
 }
 
-fn begins(text: &str, name: &str) -> bool {
+pub(crate) fn begins(text: &str, name: &str) -> bool {
     text.get(..name.len()).is_some_and(|t| t.eq_ignore_ascii_case(name))
 }
 

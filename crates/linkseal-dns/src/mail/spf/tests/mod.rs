@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 
 use super::*;
+use crate::lookup::Kind;
 use crate::mail::spf::term;
 use crate::mail::spf::walk::steps;
 use crate::testing::Script;
