@@ -84,7 +84,7 @@ pub struct RecordReport {
     /// The TTL of the records, or of their absence, in seconds; null if it is not known.
     pub ttl: Option<u32>,
     /// When a change made now is visible everywhere; for a correct record, when the last cache drops
-    /// an older one. Null if it is not known, or if it is now.
+    /// an older one. Null if that time is not known, or already past.
     pub visible_by: Option<Timestamp>,
     /// What to change.
     pub hint: Text,

@@ -30,7 +30,7 @@ use crate::query::{Queries, QueryMemo};
 
 /// Time limit of one check (docs/specification.md §7).
 pub(crate) const CHECK_TIME: Duration = Duration::from_secs(10);
-/// Sockets that a check has open at most: questions for A, AAAA and CAA at the same time, or for the
+/// Sockets to budget for a check: questions for A and AAAA, for CAA at three levels, or for the
 /// addresses of a zone's three servers.
 pub const SOCKETS_OF_CHECK: usize = 3;
 /// The part of [`CHECK_TIME`] that is reserved to find out whose fault a failure is.
@@ -48,8 +48,8 @@ pub struct CheckerSettings {
     pub dmarc: Option<DmarcWanted>,
 }
 
-/// Checks names. A check has up to [`SOCKETS_OF_CHECK`] sockets open, a report up to
-/// [`SOCKETS_OF_REPORT`](crate::SOCKETS_OF_REPORT): the caller limits how many run at once, and
+/// Checks names. Each check and report opens sockets ([`SOCKETS_OF_CHECK`],
+/// [`SOCKETS_OF_REPORT`](crate::SOCKETS_OF_REPORT)): the caller limits how many run at once, and
 /// decides whose turn it is.
 pub struct Checker {
     pub(crate) settings: CheckerSettings,
@@ -118,7 +118,7 @@ impl Checker {
         &self.settings.target
     }
 
-    /// How CAA records name our preferred CA. `None`: not known yet.
+    /// The name of our preferred CA in CAA records. `None`: not known yet.
     pub fn caa_identity(&self) -> Option<String> {
         self.cas().iter().flat_map(|ca| &ca.identities).next().cloned()
     }

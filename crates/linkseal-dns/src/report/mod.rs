@@ -25,8 +25,8 @@ use crate::requested;
 
 /// Records of one report that are checked at once.
 const AT_ONCE: usize = 8;
-/// Sockets that a report has open at most: two each for the records checked at once, for HTTPS and for
-/// the provider.
+/// Sockets to budget for a report: two each for the records checked at once, for HTTPS and for the
+/// provider.
 pub const SOCKETS_OF_REPORT: usize = 2 * (AT_ONCE + 2);
 /// A domain's own records that are checked; further ones are listed as not checked.
 const MAX_REQUESTED: usize = 50;
