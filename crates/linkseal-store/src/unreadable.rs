@@ -2,7 +2,8 @@
 //! its own domain alone; it is passed over, counted, and named where operators look.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Names remembered at most; a store with more of them was written by another program.
 const KEPT: usize = 10_000;
@@ -17,7 +18,7 @@ pub(super) struct Unreadable {
 impl Unreadable {
     /// Notes one; it is logged the first time.
     pub(super) fn note(&self, name: &str, why: &str) {
-        let mut names = self.lock();
+        let mut names = self.names.lock();
         if names.contains_key(name) || names.len() >= KEPT {
             return;
         }
@@ -32,28 +33,23 @@ impl Unreadable {
 
     /// It was read, or is gone.
     pub(super) fn forget(&self, name: &str) {
-        let mut names = self.lock();
+        let mut names = self.names.lock();
         if !names.is_empty() {
             names.remove(name);
         }
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.lock().contains_key(name)
+        self.names.lock().contains_key(name)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.names.lock().len()
     }
 
     /// Name and cause of each, sorted by name.
     pub(super) fn all(&self) -> Vec<(String, String)> {
-        let names = self.lock();
+        let names = self.names.lock();
         names.iter().map(|(name, why)| (name.clone(), why.clone())).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        // Every change of the map is one call: it is whole whatever panics elsewhere.
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

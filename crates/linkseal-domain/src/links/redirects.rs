@@ -5,8 +5,8 @@
 //! missing is asked for once however many wait, and the control plane, which reads the store,
 //! answers ([`Lookup`]).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -17,6 +17,7 @@ use http::HeaderValue;
 use linkseal_base::clock::Timestamp;
 use linkseal_link::{Destination, DestinationError, MAX_SLUG, is_slug};
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// The longest domain name.
@@ -164,14 +165,14 @@ impl RedirectCache {
 
     /// Notes that a redirect was changed in the store. `domain`: `None` for the one for all domains.
     pub fn changed(&self, domain: Option<&str>, slug: &str) {
-        let _keeping = self.inner.keep();
+        let _keeping = self.inner.keeping.lock();
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
         with_key(domain.unwrap_or_default(), slug, |key| self.inner.known.invalidate(key));
     }
 
     /// Forgets everything: a domain was purged, or changes were missed.
     pub fn forget_all(&self) {
-        let _keeping = self.inner.keep();
+        let _keeping = self.inner.keeping.lock();
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
         self.inner.known.invalidate_all();
     }
@@ -203,13 +204,6 @@ impl RedirectCache {
     }
 }
 
-impl Inner {
-    fn keep(&self) -> MutexGuard<'_, ()> {
-        // What it guards is whole at every moment.
-        self.keeping.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A request for what is stored, for the control plane. If it is dropped unanswered, the
 /// waiting requests fail and the next request asks again.
 pub struct Lookup {
@@ -234,7 +228,7 @@ impl Lookup {
     /// Answers all waiting requests, and caches the answer unless something changed meanwhile.
     pub fn answer(mut self, targets: SlugTargets) {
         {
-            let _keeping = self.inner.keep();
+            let _keeping = self.inner.keeping.lock();
             if self.inner.changes.load(Ordering::Relaxed) == self.changes {
                 self.inner.known.insert(self.key.clone(), targets.own.clone());
                 let common = format!("/{}", self.slug()).into();

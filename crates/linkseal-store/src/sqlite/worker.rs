@@ -5,10 +5,11 @@
 //! one sync: a hundred domains at once cost a few syncs, not hundreds. Reads have threads of their
 //! own and never wait behind writes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -166,7 +167,7 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
 
 fn read(db: &Connection, jobs: &Mutex<mpsc::Receiver<Box<dyn Job>>>) {
     loop {
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let next = jobs.lock().blocking_recv();
         let Some(mut job) = next else { return };
         if job.is_wanted() {
             // An error is part of the answer.
