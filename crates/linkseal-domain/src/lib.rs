@@ -45,5 +45,4 @@ pub use language::{Language, Text};
 pub use lifecycle_event::LifecycleEvent;
 pub use name::{DomainName, NameError};
 pub use record::DomainRecord;
-pub use transition::GIVE_UP_AFTER;
 pub use unicode::search_prefix;

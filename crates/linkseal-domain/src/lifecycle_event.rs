@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn giving_up_is_told_though_its_cause_is_an_old_one() {
-        let times = crate::GIVE_UP_AFTER;
+        let times = crate::transition::order::GIVE_UP_AFTER;
         let all = told((0..times).map(|day| (failed(FailureKind::Connection), day)));
         let (first, last) = (all.first().unwrap(), all.last().unwrap());
         assert_eq!(

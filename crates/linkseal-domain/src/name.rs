@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The longest name in its textual form (RFC 1035 §2.3.4, less the root label).
-const MAX_NAME: usize = 253;
+pub(crate) const MAX_NAME: usize = 253;
 /// The longest label (RFC 1035 §2.3.4).
 const MAX_LABEL: usize = 63;
 

@@ -135,7 +135,7 @@ impl DomainRecord {
     }
 
     /// Whether something of that time was there before its tenant was.
-    pub fn is_before_tenant(&self, at: Timestamp) -> bool {
+    fn is_before_tenant(&self, at: Timestamp) -> bool {
         self.own_since.is_some_and(|since| at <= since)
     }
 

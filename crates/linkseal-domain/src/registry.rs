@@ -36,7 +36,7 @@ pub struct Entry {
     https_works: bool,
     /// From when on the certificate held is at risk: its renewal fails, or should have come and did
     /// not, be it for a pause. `None`: none is held, or it is not to be renewed.
-    pub at_risk_from: Option<Timestamp>,
+    at_risk_from: Option<Timestamp>,
     /// Which version of the record it was made from.
     version: u64,
     /// What few domains have. `None`: nothing of it.

@@ -16,7 +16,7 @@ use crate::StoreError;
 /// bytes, and a domain that fails for a month has about a hundred.
 pub const TIMELINE_KEPT: u64 = 200;
 /// How many changes are kept for followers: more than a node misses in any short absence.
-pub const CHANGES_KEPT: u64 = 100_000;
+pub(crate) const CHANGES_KEPT: u64 = 100_000;
 
 /// Timelines, audit log and change feed.
 #[async_trait]

@@ -51,14 +51,15 @@ pub use budgets::{BudgetAnswer, BudgetStore, BudgetTake};
 pub use cas::{CaAccount, CaStore, CaTrouble, Freeze};
 pub use domains::{Count, Creation, DAY, DomainStore, RenewalDay, StoredCertificate, Transition};
 pub use error::StoreError;
-pub use history::{AuditEntry, CHANGES_KEPT, Change, Changed, HistoryStore, TIMELINE_KEPT, TimelineEntry};
+pub use history::{AuditEntry, Change, Changed, HistoryStore, TIMELINE_KEPT, TimelineEntry};
 pub use leases::{Fence, LeaseStore, domain_lease};
-pub use links::{KILLS_KEPT, LinkStore, RedirectQuery, StoredKill, StoredRedirect};
+pub use links::{LinkStore, RedirectQuery, StoredKill, StoredRedirect};
 pub use orders::{OrderRecord, OrderStep, OrderStore};
-pub use outbox::{OUTBOX_KEPT, OutboxEvent, OutboxStore};
+pub use outbox::{OutboxEvent, OutboxStore};
 pub use pages::Pages;
 pub use query::DomainQuery;
 pub use secrets::{SecretStore, TicketKeyRow};
+pub(crate) use {history::CHANGES_KEPT, links::KILLS_KEPT, outbox::OUTBOX_KEPT};
 
 /// All traits of the store, for callers of a concrete store. A [`SharedStore`] needs no import.
 pub mod prelude {

@@ -10,7 +10,7 @@ use crate::StoreError;
 use crate::history::AuditEntry;
 
 /// How many kill switches there may be: every node has all of them in memory, some 100 bytes each.
-pub const KILLS_KEPT: usize = 10_000;
+pub(crate) const KILLS_KEPT: usize = 10_000;
 
 /// Stored redirects and kill switches.
 #[async_trait]

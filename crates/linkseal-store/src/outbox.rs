@@ -9,7 +9,7 @@ use crate::StoreError;
 
 /// How many events may wait for the journal, about 1 KiB each. Beyond that the oldest are dropped and
 /// an error is logged.
-pub const OUTBOX_KEPT: u64 = 100_000;
+pub(crate) const OUTBOX_KEPT: u64 = 100_000;
 
 /// The outbox.
 #[async_trait]

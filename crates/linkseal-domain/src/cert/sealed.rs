@@ -77,7 +77,7 @@ impl Sealer {
     }
 
     /// Adds a key that only opens.
-    pub fn add(&mut self, key: &Zeroizing<[u8; KEY_LEN]>) -> [u8; 4] {
+    fn add(&mut self, key: &Zeroizing<[u8; KEY_LEN]>) -> [u8; 4] {
         let mut id = [0; 4];
         for (to, from) in id.iter_mut().zip(digest(&SHA256, key.as_slice()).as_ref()) {
             *to = *from;

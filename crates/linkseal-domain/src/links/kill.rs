@@ -19,8 +19,7 @@ use arc_swap::ArcSwap;
 use linkseal_link::{Destination, KillKind};
 use uuid::Uuid;
 
-/// The longest tenant, in bytes, as for domains.
-const MAX_TENANT: usize = 253;
+use crate::record::is_tenant;
 
 /// A kill switch: a kind and, in the one spelling that is compared, a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,8 +48,7 @@ impl Kill {
     pub fn new(kind: KillKind, value: &str) -> Result<Self, KillError> {
         let value = match kind {
             KillKind::Tenant => {
-                let fits = (1..=MAX_TENANT).contains(&value.len());
-                if !fits || value.chars().any(|c| c.is_control() || c == '/') {
+                if !is_tenant(value) {
                     return Err(KillError::Tenant);
                 }
                 value.to_owned()
@@ -107,7 +105,7 @@ pub struct Kills {
 
 impl Kills {
     /// Which switch a link meets; the widest first. `message`: `None` for a stored redirect.
-    pub fn hit(&self, tenant: &str, message: Option<Uuid>, destination: &Destination<'_>) -> Option<KillKind> {
+    fn hit(&self, tenant: &str, message: Option<Uuid>, destination: &Destination<'_>) -> Option<KillKind> {
         if self.tenants.contains(tenant) {
             return Some(KillKind::Tenant);
         }

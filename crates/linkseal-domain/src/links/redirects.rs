@@ -20,8 +20,8 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// The longest domain name.
-const MAX_NAME: usize = 253;
+use crate::name::MAX_NAME;
+
 /// The longest key: a domain, a slash, a slug.
 const MAX_KEY: usize = MAX_NAME + 1 + MAX_SLUG;
 /// What an entry takes beside its texts, in bytes, about.

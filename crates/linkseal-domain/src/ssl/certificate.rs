@@ -44,23 +44,23 @@ pub struct CertificateInfo {
 impl CertificateInfo {
     /// When to ask the CA for renewal information, if it offers any and the certificate has an
     /// identifier to ask with.
-    pub fn asked_about_at(&self) -> Option<Timestamp> {
+    pub(crate) fn asked_about_at(&self) -> Option<Timestamp> {
         self.ari_check_at.filter(|_| self.ari_id.is_some())
     }
 
     /// The end of the first third of its life.
-    pub fn young_until(&self) -> Timestamp {
+    pub(crate) fn young_until(&self) -> Timestamp {
         self.not_after.minus(self.life() * 2 / 3)
     }
 
     /// When its renewal is due by age alone: a third of its life is left.
-    pub fn renewal_of_old_age(&self) -> Timestamp {
+    pub(crate) fn renewal_of_old_age(&self) -> Timestamp {
         self.not_after.minus(self.life() / 3)
     }
 
     /// When it counts as expiring. This follows from its life alone, so that a renewal planned too
     /// late shows up.
-    pub fn expiring_at(&self) -> Timestamp {
+    pub(crate) fn expiring_at(&self) -> Timestamp {
         self.not_after.minus(self.life() / EXPIRING_SHARE)
     }
 
@@ -71,7 +71,7 @@ impl CertificateInfo {
     }
 
     /// The latest time of its renewal, whatever the CA asks for.
-    pub fn renewal_floor(&self) -> Timestamp {
+    pub(crate) fn renewal_floor(&self) -> Timestamp {
         self.not_after.minus(self.life() / RENEWAL_FLOOR)
     }
 }

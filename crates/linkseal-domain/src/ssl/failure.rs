@@ -117,7 +117,7 @@ impl FailureKind {
     }
 
     /// Whether the CA counts it as a failed authorization (its limit per name and hour).
-    pub fn is_failed_authorization(self) -> bool {
+    pub(crate) fn is_failed_authorization(self) -> bool {
         matches!(self, Self::Connection | Self::WrongAnswer | Self::CaDns | Self::Caa)
     }
 }

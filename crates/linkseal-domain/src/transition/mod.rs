@@ -5,11 +5,10 @@
 
 mod dns;
 mod operator;
-mod order;
+pub(crate) mod order;
 mod time;
 
 use linkseal_base::clock::Timestamp;
-pub use order::GIVE_UP_AFTER;
 
 use crate::reach;
 use crate::ssl::{FailureKind, Intent, SslEvent, SslStatus};

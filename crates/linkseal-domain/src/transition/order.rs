@@ -12,7 +12,7 @@ use crate::ssl::{
 
 /// After that many failed attempts in a row without a certificate, linkseal stops by itself:
 /// about a month at the longest back-off.
-pub const GIVE_UP_AFTER: u32 = 30;
+pub(crate) const GIVE_UP_AFTER: u32 = 30;
 /// How far doubted attempts count: a fault of our own that lasts a day gives no domain up.
 const DOUBTED_COUNT: u32 = GIVE_UP_AFTER / 2;
 /// A renewal's back-off never takes more than this share of the life that is left.
