@@ -6,7 +6,7 @@
 //!   transition sent twice meets `Conflict`, since the first bumped the version.
 //! - A torn write-ahead log: SQLite checks every frame and drops the tail after the last whole
 //!   commit; what was answered lies before it.
-//! - A full or read-only disk at the start: see `held`.
+//! - A full or read-only disk at the start: see `read_only_copy`.
 //! - A full disk: `Full`. The transaction is rolled back, also for the calls that shared it; reads
 //!   go on, and writes do as soon as there is room. `probe` finds out beforehand.
 //! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
@@ -21,12 +21,13 @@ mod budgets;
 mod calls;
 mod connection;
 mod domains;
-mod held;
 mod history;
+mod identity;
 mod issuing;
 mod leases;
 mod links;
 mod outbox;
+mod read_only_copy;
 mod rows;
 mod secrets;
 #[cfg(test)]
@@ -42,7 +43,7 @@ use arc_swap::ArcSwap;
 use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::Semaphore;
 
-use self::held::Identity;
+use self::identity::Identity;
 use self::worker::Workers;
 use crate::StoreError;
 use crate::metrics::Metrics;
@@ -131,7 +132,7 @@ impl SqliteStore {
             Err(error @ (StoreError::Locked { .. } | StoreError::Newer { .. })) => return Err(error),
             Err(error) => error,
         };
-        let Some(readers) = held::open(path, READERS) else {
+        let Some(readers) = read_only_copy::open(path, READERS) else {
             return Err(why);
         };
         tracing::error!(

@@ -7,7 +7,6 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use linkseal_base::file_id::FileId;
 use linkseal_base::random;
 use rusqlite::Connection;
 
@@ -58,54 +57,6 @@ fn escaped(path: &str) -> String {
             None => c.to_string(),
         })
         .collect()
-}
-
-/// A further look at a file: whether it is still the one that was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    path: PathBuf,
-    id: FileId,
-}
-
-impl Identity {
-    /// Of the file that is there now.
-    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            id: FileId::of(&fs::metadata(path)?),
-        })
-    }
-
-    /// Its size in bytes, with its write-ahead log; 0: it is not there.
-    pub(super) fn bytes(&self) -> u64 {
-        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-        size(&self.path) + size(&with_suffix(&self.path, "-wal"))
-    }
-
-    /// Where it is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Fails when the file was removed or replaced: what is written would be gone with the process.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        let gone = |what: &str| {
-            StoreError::Unavailable(format!(
-                "its file {} was {what} while it is in use: what is changed now is lost with this process; write a \
-                 backup now (linkseal store backup), stop linkseal, put the file back, and start it again",
-                self.path.display()
-            ))
-        };
-        match Self::of(&self.path) {
-            Ok(now) if now == *self => Ok(()),
-            Ok(_) => Err(gone("replaced")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(gone("removed")),
-            Err(error) => Err(StoreError::Unavailable(format!(
-                "{} cannot be checked ({error})",
-                self.path.display()
-            ))),
-        }
-    }
 }
 
 #[cfg(test)]
