@@ -11,11 +11,9 @@ use super::registry::Entry;
 /// The answer to "may this name be served here?".
 #[derive(Clone, Debug)]
 pub enum Admitted {
-    /// It may.
     Yes(Arc<Entry>),
-    /// It may not.
     No,
-    /// The permission endpoint does not answer.
+    /// The platform's `ask` endpoint does not answer.
     Unreachable,
 }
 
@@ -24,7 +22,7 @@ pub enum Admitted {
 pub struct ClientNetwork(IpAddr);
 
 impl ClientNetwork {
-    /// For clients of one network, which is named by an address of it.
+    /// `network`: any address that identifies the network, the same for all its clients.
     pub fn of(network: IpAddr) -> Self {
         Self(network)
     }
@@ -35,7 +33,7 @@ impl ClientNetwork {
     }
 }
 
-/// Decides about names that the registry does not know.
+/// Decides whether a name that the registry does not know may be served.
 #[async_trait]
 pub trait Admission: Send + Sync + 'static {
     /// Bounded in time and number; never leaves state for a refused name.

@@ -1,45 +1,44 @@
-//! What a DNS check says about a domain: the verdict that an order depends on, and the summary that
-//! its record keeps.
+//! The result of a DNS check: the verdict that an order depends on, and the summary in the record.
 
 use std::net::IpAddr;
 
 use linkseal_base::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The verdict of a DNS check on whether a name points here; what an order depends on.
+/// Whether a name points here. An order depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsVerdict {
-    /// The CNAME chain or the addresses lead to this edge.
+    /// The CNAME chain or the addresses point to this edge.
     Right,
     /// Nothing is published at the name.
     Missing,
-    /// It leads elsewhere; `found` is what people see in their zone.
+    /// The name points elsewhere.
     Elsewhere {
-        /// The CNAME target or the addresses found.
+        /// The CNAME target or the addresses, as people see them in their zone.
         found: String,
     },
-    /// A content delivery network's proxy stands in front.
+    /// The proxy of a content delivery network is in front of the name.
     Proxied {
-        /// Whose proxy it is.
+        /// The network's name.
         provider: String,
     },
     /// The A records are right, an AAAA record is not; a CA tries IPv6 first.
     StrayAaaa {
-        /// The address that is wrong.
+        /// The wrong address.
         found: IpAddr,
-        /// Where the record stands: the name, or the end of its CNAME chain.
+        /// Where the record is published: the name, or the end of its CNAME chain.
         host: String,
     },
     /// A CAA record forbids the CA in use.
     CaaForbids {
-        /// Where the record that decides stands.
+        /// Where the deciding record is published.
         host: String,
     },
     /// The servers of the zone gave no usable answer.
     Error {
         /// The zone whose servers fail.
         zone: String,
-        /// What they said: SERVFAIL, REFUSED, timeout, DNSSEC bogus.
+        /// How they fail: SERVFAIL, REFUSED, timeout, DNSSEC bogus.
         error: String,
     },
 }

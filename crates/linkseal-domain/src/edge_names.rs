@@ -1,8 +1,8 @@
-//! The names that are the edge itself.
+//! The edge's own names.
 
 use super::name::DomainName;
 
-/// `edge.name` and `edge.aliases`: what customers point their names to. They are no customers' domains.
+/// `edge.name` and `edge.aliases`: the targets of the customers' names, themselves no customer's domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeNames {
     pub name: DomainName,

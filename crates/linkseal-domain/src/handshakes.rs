@@ -1,5 +1,5 @@
-//! Handshakes that failed for a domain that is known, since this node's start: what someone looks
-//! for first when "HTTPS does not work". The data plane notes them, the admin API shows them.
+//! Failed handshakes of known domains since this node's start: the first thing to check when "HTTPS does
+//! not work". The data plane records them, the admin API shows them.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use linkseal_base::clock::Timestamp;
 
 use super::DomainName;
 
-/// Domains whose failures are kept: far more than fail at any time; those that come later than the
-/// bound is reached are not counted.
+/// For how many domains failures are kept: far more than fail at any time. Failures of further domains
+/// are not counted.
 const MAX_DOMAINS: usize = 50_000;
 /// Longest text kept of an error, in characters.
 const MAX_TEXT: usize = 200;
@@ -21,19 +21,18 @@ pub struct HandshakeFailures {
     domains: Arc<DashMap<DomainName, Failures>>,
 }
 
-/// What failed for one domain.
+/// The failed handshakes of one domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failures {
-    /// How many handshakes.
     pub count: u64,
-    /// When the last one.
+    /// When the last one failed.
     pub last: Timestamp,
-    /// Why that one.
+    /// Why the last one failed.
     pub error: String,
 }
 
 impl HandshakeFailures {
-    /// Notes a failure. Only for domains that are known: no one else is to have state here.
+    /// Records a failure. Only for known domains: unknown names must leave no state.
     pub fn note(&self, name: &DomainName, error: &str, now: Timestamp) {
         let room = self.domains.len() < MAX_DOMAINS;
         let error = || error.chars().take(MAX_TEXT).collect();
@@ -55,7 +54,7 @@ impl HandshakeFailures {
         }
     }
 
-    /// What failed for a domain. `None`: nothing.
+    /// The failed handshakes of a domain, if any.
     pub fn of(&self, name: &DomainName) -> Option<Failures> {
         self.domains.get(name.as_str()).map(|f| f.clone())
     }
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_counted_and_the_last_is_kept_in_short() {
+    fn failures_are_counted_and_the_last_error_is_kept_in_short() {
         let (all, name) = (HandshakeFailures::default(), DomainName::parse("a.example").unwrap());
         assert_eq!(all.of(&name), None);
         all.note(&name, "first", Timestamp::from_secs(1));

@@ -52,7 +52,7 @@ impl Language {
         }
     }
 
-    /// Its name in itself.
+    /// Its name in the language itself.
     pub fn name(self) -> &'static str {
         self.pick("English", "Deutsch")
     }

@@ -1,5 +1,5 @@
-//! How a name is made to point to the edge: with a CNAME, or with addresses where DNS allows no CNAME.
-//! The sentence for a domain's state and the report on its records both follow it.
+//! Which records make a name point to the edge: a CNAME, or addresses where DNS allows no CNAME. The
+//! sentence for a domain's state and the report on its records both use it.
 
 use super::name::registered_domain;
 
@@ -17,7 +17,7 @@ pub enum Pointing {
 }
 
 impl Pointing {
-    /// For a name; `has_addresses`: whether the edge's public addresses are configured.
+    /// What `name` needs. `has_addresses`: whether the edge's public addresses are configured.
     pub fn of(name: &str, target: &str, has_addresses: bool) -> Self {
         let (is_target, is_apex) = (name == target, registered_domain(name) == name);
         match (is_target || is_apex, has_addresses) {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cname_is_asked_for_only_where_one_can_be() {
+    fn a_cname_is_asked_for_only_where_dns_allows_one() {
         const TARGET: &str = "track.platform.example";
         for (name, has_addresses, pointing) in [
             ("links.customer.example", true, Pointing::Cname),

@@ -1,4 +1,4 @@
-//! The record of one domain: what the platform asked for, and the SSL state it has come to.
+//! The record of one domain: the platform's settings and the SSL state.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::name::DomainName;
 use super::ssl::{Intent, Reason, SslEvent, SslStatus, State};
 use super::stored;
 
-/// Everything that is kept about a domain. The store holds it whole; the control plane alone
-/// changes it, always through a transition of the store.
+/// Everything stored about a domain. Only the control plane changes it, always through a transition of
+/// the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DomainRecord {
-    /// The name; the key of the record.
+    /// The key of the record.
     pub name: DomainName,
     /// Whose links are served here; part of every link's key (docs/specification.md §5).
     pub tenant: String,
@@ -24,64 +24,63 @@ pub struct DomainRecord {
     /// The domain in the sender's address, for SPF, DKIM and DMARC. `None`: mail records are not checked.
     #[serde(default)]
     pub sending_domain: Option<DomainName>,
-    /// Further DNS records this customer is asked for. Reported, never a gate for HTTPS.
+    /// Further DNS records that the customer is asked to publish. Reported, but HTTPS does not depend on
+    /// them.
     #[serde(default)]
     pub records: Vec<RequestedRecord>,
-    /// Where a broken click link of this domain leads. `None`: as configured for all.
+    /// Where a broken click link of this domain redirects to. `None`: as configured for all domains.
     #[serde(default)]
     pub fallback_url: Option<String>,
     /// The app-link files served under `/.well-known/`.
     #[serde(default)]
     pub app_links: AppLinks,
-    /// Whether tracking URLs are served over plain HTTP while no certificate is held.
+    /// Whether tracking URLs are served over plain HTTP while there is no certificate.
     #[serde(default = "yes")]
     pub http_while_pending: bool,
-    /// Strict Transport Security, sent over HTTPS only. `None`: none is sent.
+    /// Strict Transport Security, sent over HTTPS only.
     #[serde(default)]
     pub hsts: Option<Hsts>,
-    /// How it came to be here.
+    /// How it was registered.
     #[serde(deserialize_with = "stored::known_or_default")]
     pub origin: Origin,
     /// When it was added.
     pub created: Timestamp,
-    /// Since when it is its tenant's: what came before is no business of theirs. `None`: since it was added.
+    /// Since when it belongs to its tenant, who must not see anything earlier. `None`: since it was added.
     #[serde(default)]
     pub own_since: Option<Timestamp>,
-    /// Since when issuance is paused by an operator. `None`: it is not.
+    /// Since when an operator has paused issuance.
     #[serde(default)]
     pub paused: Option<Timestamp>,
-    /// Since when it is retired: served while its certificate lives, never renewed. `None`: it is wanted.
+    /// Since when it is retired: served until its certificate expires, never renewed.
     #[serde(default)]
     pub retired: Option<Timestamp>,
-    /// Counts how often the links to its page were taken back; one made before opens nothing.
+    /// How often the links to its page were revoked. A link made before the last time does not open it.
     #[serde(default)]
     pub share_generation: u32,
-    /// Its SSL state.
     pub ssl: SslStatus,
-    /// What its DNS looked like the last time.
+    /// The result of the last DNS check.
     #[serde(default)]
     pub dns: DnsSummary,
-    /// Whether it is taken to point here though its zone's servers fail: it did before, less than a day
-    /// ago.
+    /// Whether it counts as pointing here although its zone's servers fail: less than a day ago it did.
     #[serde(default, rename = "still_leads_here")]
     pub still_points_here: bool,
-    /// What the last handshake with it from outside found. `None`: it was not probed yet.
+    /// The result of the last TLS handshake with it from outside.
     #[serde(default, deserialize_with = "stored::known")]
     pub probe: Option<Probe>,
-    /// Counts the changes; the store refuses a change that was computed from an older one.
+    /// Grows with every change; the store refuses a change that was computed from an older version.
     pub version: u64,
 }
 
 /// The longest tenant in bytes: tenants are kept in memory for every domain.
 pub const MAX_TENANT: usize = 253;
 
-/// Whether a tenant may be called so: 1 to [`MAX_TENANT`] bytes, no control characters, no slash.
+/// Whether a text is a valid tenant: 1 to [`MAX_TENANT`] bytes, no control characters, no slash.
 pub fn is_tenant(text: &str) -> bool {
     (1..=MAX_TENANT).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '/')
 }
 
 impl DomainRecord {
-    /// A new record that nothing has been done for yet.
+    /// A new record, for which nothing has been requested yet. `tenant`: `None` for the name itself.
     pub fn new(name: DomainName, tenant: Option<String>, origin: Origin, now: Timestamp) -> Self {
         Self {
             tenant: tenant.unwrap_or_else(|| name.to_string()),
@@ -107,7 +106,7 @@ impl DomainRecord {
         }
     }
 
-    /// A record as it is stored, also by a newer version.
+    /// Reads a stored record, even if a newer version wrote it.
     pub fn from_stored(text: &str) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         struct Peek<'t> {
@@ -126,7 +125,7 @@ impl DomainRecord {
         Ok(record)
     }
 
-    /// Makes it another tenant's; the one before stays among the former ones, so that its links work.
+    /// Moves it to another tenant. The previous one becomes a former tenant, so that its links still verify.
     pub fn move_to(&mut self, tenant: String, now: Timestamp) {
         let old = std::mem::replace(&mut self.tenant, tenant);
         self.former_tenants.retain(|t| *t != self.tenant && *t != old);
@@ -134,12 +133,12 @@ impl DomainRecord {
         self.own_since = Some(now);
     }
 
-    /// Whether something of that time was there before its tenant was.
+    /// Whether `at` lies before the domain belonged to its tenant.
     fn is_before_tenant(&self, at: Timestamp) -> bool {
         self.own_since.is_some_and(|since| at <= since)
     }
 
-    /// As its tenant may see it: without what is left of those before.
+    /// The record as its tenant may see it: without what former tenants left in it.
     pub fn for_its_tenant(mut self) -> Self {
         self.former_tenants.clear();
         if self
@@ -153,7 +152,7 @@ impl DomainRecord {
         self
     }
 
-    /// What the operators want of it.
+    /// What the operators want for it.
     pub fn intent(&self) -> Intent {
         match (self.paused, self.retired) {
             (Some(_), _) => Intent::Paused,
@@ -167,40 +166,40 @@ impl DomainRecord {
         self.intent() == Intent::Wanted
     }
 
-    /// Lets something happen to its SSL state.
+    /// Applies an event to its SSL state.
     pub fn apply(&mut self, event: SslEvent, now: Timestamp) {
         self.ssl = self.ssl.apply(event, self.intent(), now);
     }
 
-    /// Whether a mailer may send https links: an unexpired certificate is held and the name leads
-    /// here. What is held is served: on a single node, its store is where every handshake looks.
+    /// Whether a mailer may send https links: there is an unexpired certificate, and the name points here.
+    /// A stored certificate is served: on a single node, handshakes load it from the same store.
     pub fn https_ready(&self, now: Timestamp) -> bool {
         self.https_works() && self.ssl.holds(now)
     }
 
-    /// The same, while the certificate lives. Other names point to the edge's own
-    /// name, so its DNS need not be checked.
+    /// [`Self::https_ready`] as long as the certificate is valid. The edge's own name counts as pointing
+    /// here until its first DNS check.
     pub(super) fn https_works(&self) -> bool {
-        let never_looked_at = self.origin == Origin::Edge && self.dns.checked.is_none();
-        let leads_here = self.dns.https || self.still_points_here || never_looked_at;
-        self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved && leads_here
+        let unchecked_edge = self.origin == Origin::Edge && self.dns.checked.is_none();
+        let points_here = self.dns.https || self.still_points_here || unchecked_edge;
+        self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved && points_here
     }
 
-    /// When the certificate held is to be renewed. `None`: none is held, or it is not to be, since
-    /// the domain is not wanted or has left.
+    /// When the certificate is to be renewed. `None`: there is none, or it will not be renewed because the
+    /// domain is not wanted or has moved.
     pub fn renewal_due(&self) -> Option<Timestamp> {
         let renewed = self.is_wanted() && self.ssl.state() == State::Issued && self.ssl.reason != Reason::Moved;
         self.ssl.certificate.as_ref().filter(|_| renewed).map(|c| c.renew_at)
     }
 
-    /// When the scheduler has to look at it next. `None`: never by itself.
+    /// When the scheduler has to process it next. `None`: not before another change.
     pub fn next_due(&self) -> Option<Timestamp> {
         let work = self.ssl.next_due(self.is_wanted());
         [work, self.forget_at()].into_iter().flatten().min()
     }
 
-    /// Whether an operator has set anything on it that would be lost.
-    fn has_something_of_its_own(&self) -> bool {
+    /// Whether it has settings that would be lost with it.
+    fn has_own_settings(&self) -> bool {
         !self.former_tenants.is_empty()
             || !self.records.is_empty()
             || self.sending_domain.is_some()
@@ -209,20 +208,20 @@ impl DomainRecord {
             || self.hsts.is_some()
     }
 
-    /// When it is forgotten because nothing has come of it. A name that its DNS or the platform's
-    /// word has admitted at a handshake is here only as long as it has, or is about to have, a
-    /// certificate; its next handshake admits it again, if it still may. `None`: it stays,
-    /// registered, set aside by an operator, or with something of its own.
+    /// When it is forgotten because no certificate was issued. A name admitted at a handshake, by its CNAME
+    /// or by the platform's `ask` endpoint, is kept only while it has a certificate or is about to get one;
+    /// its next handshake admits it again if it still may. `None`: it is kept, because it was registered,
+    /// was set aside by an operator, or has settings of its own.
     pub fn forget_at(&self) -> Option<Timestamp> {
-        // What a freeze has stopped goes on after it.
+        // What a freeze has stopped resumes after it.
         let frozen = self.ssl.reason == Reason::Paused;
-        let admitted = matches!(self.origin, Origin::Cname | Origin::Asked) && !self.has_something_of_its_own();
+        let admitted = matches!(self.origin, Origin::Cname | Origin::Asked) && !self.has_own_settings();
         let idle = admitted && self.is_wanted() && self.ssl.state() == State::Unknown && !frozen;
         idle.then(|| self.ssl.since + FORGOTTEN_AFTER)
     }
 }
 
-/// How long a name that was admitted at a handshake may be without a certificate and without hope of one.
+/// How long a name admitted at a handshake is kept without a certificate or an order for one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// HTTP Strict Transport Security (RFC 6797): browsers that received it use HTTPS for the name, even for
@@ -231,7 +230,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub struct Hsts {
     /// How long browsers remember it, in seconds; 0 makes them forget it.
     pub max_age: u32,
-    /// Whether it applies to all subdomains, too.
+    /// Whether it also applies to all subdomains.
     #[serde(default)]
     pub include_subdomains: bool,
 }
@@ -321,7 +320,6 @@ pub enum ProbeResult {
 }
 
 impl ProbeResult {
-    /// All.
     pub const ALL: [Self; 5] = [
         Self::Ok,
         Self::WrongCertificate,
@@ -330,7 +328,7 @@ impl ProbeResult {
         Self::Unreachable,
     ];
 
-    /// As metrics spell it.
+    /// Its spelling in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -377,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_of_a_newer_version_claims_nothing_that_is_not_known() {
+    fn a_reason_that_only_a_newer_version_knows_claims_nothing() {
         for &reason in Reason::ALL {
             let read = stored_with(&record(), reason.as_str());
             assert_eq!(
@@ -403,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_an_older_version_is_its_tenants_since_it_was_added() {
+    fn a_record_of_an_older_version_belongs_to_its_tenant_since_it_was_added() {
         let mut stored = serde_json::to_value(record()).unwrap();
         stored.as_object_mut().unwrap().remove("own_since");
         let read = DomainRecord::from_stored(&stored.to_string()).unwrap();

@@ -1,4 +1,4 @@
-//! The domains that are known, in memory: what the data plane asks for every handshake and request.
+//! The known domains in memory, which the data plane reads for every handshake and request.
 //!
 //! The control plane fills it, in the background at start-up and then with every change, always
 //! after the change is durable. Until it is loaded, a name that is missing may still exist.
@@ -17,33 +17,30 @@ use super::DomainName;
 use super::record::DomainRecord;
 use super::ssl::{CertificateInfo, Intent, Reason, State};
 
-/// What the data plane needs to know of one domain. Small: there may be a million.
+/// What the data plane needs to know about one domain. Small: there may be a million.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Its name.
     pub name: DomainName,
-    /// Its tenant. `None`: the name itself.
+    /// `None`: the name itself.
     tenant: Option<Box<str>>,
-    /// End of the validity of the certificate held. `None`: none is held.
+    /// End of the certificate's validity.
     pub not_after: Option<Timestamp>,
-    /// Why it is in its SSL state.
     pub reason: Reason,
-    /// Whether tracking URLs are served over plain HTTP while no certificate is held.
+    /// Whether tracking URLs are served over plain HTTP while there is no certificate.
     pub http_while_pending: bool,
-    /// What the operators want of it: what is not wanted is served while its certificate lives.
+    /// A domain that is not wanted is served until its certificate expires.
     pub intent: Intent,
-    /// Whether https links to it work while the certificate lives.
+    /// Whether https links to it work as long as the certificate is valid.
     https_works: bool,
-    /// From when on the certificate held is at risk: its renewal fails, or should have come and did
-    /// not, be it for a pause. `None`: none is held, or it is not to be renewed.
+    /// From when on the certificate is at risk: its renewal fails, or is overdue, even if because of a
+    /// pause. `None`: there is none, or it is not to be renewed.
     at_risk_from: Option<Timestamp>,
     /// Which version of the record it was made from.
     version: u64,
-    /// What few domains have. `None`: nothing of it.
     extra: Option<Box<Extra>>,
 }
 
-/// What few domains have.
+/// Settings that few domains have.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Extra {
     former_tenants: Vec<String>,
@@ -55,7 +52,6 @@ struct Extra {
 }
 
 impl Entry {
-    /// From the domain's record.
     pub fn of(record: &DomainRecord) -> Self {
         let json = |v: &Option<serde_json::Value>| v.as_ref().map(|v| Bytes::from(v.to_string()));
         let extra = Extra {
@@ -80,7 +76,7 @@ impl Entry {
         }
     }
 
-    /// Whether a certificate is held and at risk.
+    /// Whether there is a certificate and it is at risk.
     pub fn is_at_risk(&self, now: Timestamp) -> bool {
         self.is_issued(now) && self.at_risk_from.is_some_and(|from| from <= now)
     }
@@ -95,22 +91,22 @@ impl Entry {
         self.extra.as_deref().map_or(&[], |e| &e.former_tenants)
     }
 
-    /// Where a broken click link of this domain leads. `None`: as configured for all.
+    /// Where a broken click link of this domain redirects to. `None`: as configured for all domains.
     pub fn fallback_url(&self) -> Option<&str> {
         self.extra.as_deref()?.fallback_url.as_deref()
     }
 
-    /// `apple-app-site-association`, as JSON. `None`: there is none.
+    /// `apple-app-site-association`, as JSON.
     pub fn apple_app_site_association(&self) -> Option<Bytes> {
         self.extra.as_deref()?.apple.clone()
     }
 
-    /// `assetlinks.json`. `None`: there is none.
+    /// `assetlinks.json`.
     pub fn asset_links(&self) -> Option<Bytes> {
         self.extra.as_deref()?.android.clone()
     }
 
-    /// `Strict-Transport-Security`, made once. `None`: none is sent.
+    /// The value of `Strict-Transport-Security`.
     pub fn hsts(&self) -> Option<&HeaderValue> {
         self.extra.as_deref()?.hsts.as_ref()
     }
@@ -120,29 +116,29 @@ impl Entry {
         self.https_works && self.not_after.is_some_and(|t| t > now)
     }
 
-    /// Whether handshakes get the stand-in that serves challenges only: an order is open, no
-    /// certificate is held, and a proxy that may come on port 443 brings the challenge.
+    /// Whether handshakes get the stand-in certificate, which serves challenges only: an order is open,
+    /// there is no certificate, and the challenge arrives through a proxy that may connect to port 443.
     pub fn has_stand_in(&self, now: Timestamp) -> bool {
         let until = self.extra.as_deref().and_then(|e| e.stand_in_until);
         until.is_some_and(|t| t > now) && self.intent != Intent::Retired && self.not_after.is_none_or(|t| t <= now)
     }
 
-    /// Whether an unexpired certificate is held.
+    /// Whether there is an unexpired certificate.
     pub fn is_issued(&self, now: Timestamp) -> bool {
         self.reason.state() == State::Issued && self.not_after.is_some_and(|t| t > now)
     }
 }
 
-/// A customer who has left (`moved`) is not at risk: there is nothing to repair here; nor is a retired
-/// domain, which is meant to run out. A paused one is when its certificate nears its end: a pause that
-/// was forgotten breaks the customer's links like any other failure.
+/// A domain that has moved is not at risk, since there is nothing to repair here; nor is a retired one,
+/// which is meant to expire. A paused one is at risk once its certificate is expiring: a forgotten pause
+/// breaks the customer's links like any other failure.
 fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
     if record.intent() == Intent::Paused && record.ssl.state() == State::Issued && record.ssl.reason != Reason::Moved {
         return record.ssl.certificate.as_ref().map(CertificateInfo::expiring_at);
     }
     record.renewal_due()?;
     let certificate = record.ssl.certificate.as_ref()?;
-    // A renewal that fails early has time; one that the CA wants at once, since it will revoke, has none.
+    // A renewal that fails early still has time, unless the CA is about to revoke the certificate.
     let failing = (record.ssl.reason == Reason::RenewalFailing).then_some(record.ssl.since);
     let failing = failing.map(|since| match record.ssl.hurry {
         true => since,
@@ -152,9 +148,10 @@ fn at_risk_from(record: &DomainRecord) -> Option<Timestamp> {
     Some(failing.map_or(expiring, |from| from.min(expiring)))
 }
 
-/// How many names that were taken out are remembered, and how long: a record that was read before
-/// may be told of that much later, and must not bring its domain back.
+/// How many removed names are remembered: a record that was read before the removal may be published
+/// after it, and must not bring its domain back.
 const GONE_KEPT: u64 = 100_000;
+/// How long a removed name is remembered: far longer than a record takes from read to publication.
 const GONE_FOR: Duration = Duration::from_secs(600);
 
 /// All known domains. Clones share the same map.
@@ -166,7 +163,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Inner {
     domains: DashMap<DomainName, Arc<Entry>>,
-    /// The version up to which a name was taken out.
+    /// The version up to which a name was removed.
     gone: Cache<DomainName, u64>,
     loaded: AtomicBool,
 }
@@ -188,7 +185,7 @@ impl Inner {
 }
 
 impl Registry {
-    /// An empty registry that is still to be loaded.
+    /// An empty registry that has not been loaded.
     pub fn new() -> Self {
         Self::default()
     }
@@ -198,9 +195,9 @@ impl Registry {
         self.inner.domains.get(name).map(|e| Arc::clone(&e))
     }
 
-    /// Puts in, or replaces, the entry of a record that is durable; a newer one stays, since two
-    /// changes may be told of in the other order than they were stored in. One that was taken out
-    /// since it was read stays out. Returns the newest known.
+    /// Adds or replaces the entry of a durable record, unless the present entry is newer: two changes may
+    /// be published in another order than they were stored in. A domain that was removed since the record
+    /// was read stays removed. Returns the newest entry known.
     pub fn put(&self, record: &DomainRecord) -> Arc<Entry> {
         let entry = Arc::new(Entry::of(record));
         match self.inner.domains.entry(entry.name.clone()) {
@@ -216,7 +213,7 @@ impl Registry {
         }
     }
 
-    /// Puts in the entry of a record, unless there is one already. Returns whether it was put in.
+    /// Adds the entry of a record, unless there is one already. Returns whether it was added.
     pub fn put_if_absent(&self, record: &DomainRecord) -> bool {
         match self.inner.domains.entry(record.name.clone()) {
             dashmap::Entry::Occupied(_) => false,
@@ -231,31 +228,31 @@ impl Registry {
         }
     }
 
-    /// Takes out the entry of a domain as it was up to this version; one that was added since stays.
+    /// Removes the entry of a domain up to this version; a domain that was added since stays.
     pub fn remove(&self, name: &DomainName, version: u64) {
-        // First, so that what is put in after this line sees it, and what was before it goes.
+        // First, so that an entry added after this line is checked against it, and one added before is
+        // removed below.
         self.inner.gone.insert(name.clone(), version);
         self.inner
             .domains
             .remove_if(name.as_str(), |_, entry| entry.version <= version);
     }
 
-    /// Whether every stored domain is here, so that a missing name is not known.
+    /// Whether every stored domain has been loaded, so that a missing name is unknown.
     pub fn is_loaded(&self) -> bool {
         self.inner.loaded.load(Ordering::Acquire)
     }
 
-    /// Tells that every stored domain is here.
+    /// Notes that every stored domain has been loaded.
     pub fn set_loaded(&self) {
         self.inner.loaded.store(true, Ordering::Release);
     }
 
-    /// How many are here.
+    /// How many domains are known.
     pub fn len(&self) -> usize {
         self.inner.domains.len()
     }
 
-    /// Whether none is here.
     pub fn is_empty(&self) -> bool {
         self.inner.domains.is_empty()
     }
@@ -279,7 +276,7 @@ mod tests {
     use crate::record::Origin;
 
     #[test]
-    fn what_is_told_late_does_not_replace_what_is_newer() {
+    fn a_late_change_does_not_replace_a_newer_one() {
         let registry = Registry::new();
         let name = DomainName::parse("a.example").unwrap();
         let mut record = DomainRecord::new(name, None, Origin::Registered, Timestamp::from_secs(0));
@@ -324,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_is_not_brought_back_by_what_was_read_before() {
+    fn a_removed_domain_is_not_brought_back_by_a_record_read_before() {
         let registry = Registry::new();
         let name = DomainName::parse("a.example").unwrap();
         let now = Timestamp::from_secs(0);
@@ -335,7 +332,7 @@ mod tests {
         registry.put(&old);
         assert!(!registry.put_if_absent(&old));
         assert!(registry.get("a.example").is_none());
-        // Registered again, for another: a late removal of the old one leaves it.
+        // Registered again for another tenant: a late removal of the old domain leaves it.
         let mut new = DomainRecord::new(name.clone(), Some("other".into()), Origin::Registered, now);
         new.version = 9;
         registry.put(&new);

@@ -1,4 +1,4 @@
-//! The certificates in memory, and how the data plane asks for one that is not.
+//! The certificates in memory, and the data plane's requests for those that are not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,41 +11,42 @@ use super::certificate::Certificate;
 use crate::DomainName;
 
 /// The data plane's view of all certificates: a bounded cache, and the queue of requests to the
-/// control plane for what is not in it.
+/// control plane for certificates that are not cached.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     cache: Cache<DomainName, Arc<Certificate>>,
     requests: mpsc::Sender<CertificateRequest>,
-    /// Names that the control plane was told of as seen, and when.
+    /// When a handshake for a name was last reported to the control plane.
     seen: Cache<DomainName, Timestamp>,
 }
 
-/// How long a name that was seen is not told of again, and how many such names are remembered.
+/// Handshakes for a name are reported at most once in this time.
 const SEEN_FOR: Duration = Duration::from_secs(600);
+/// For how many names that is remembered.
 const SEEN_NAMES: u64 = 10_000;
 
 /// A handshake that waits for a certificate.
 #[derive(Debug)]
 pub struct CertificateRequest {
-    /// For this name.
     pub name: DomainName,
-    /// Where the answer goes; closed when the handshake has given up, or was served already.
+    /// Closed if no handshake waits: it gave up, or was served from memory.
     pub reply: oneshot::Sender<CertificateAnswer>,
 }
 
-/// What the control plane answers.
+/// The control plane's answer to a [`CertificateRequest`].
 #[derive(Clone, Debug)]
 pub enum CertificateAnswer {
-    /// Here it is; it is in the cache too. Expired only where no other will come now.
+    /// Also in the cache by now. Expired only if no other will be issued soon.
     Ready(Arc<Certificate>),
-    /// None is held, and none will come now: what happened and what comes next is in the domain's state.
+    /// There is none, and none will be issued soon; the domain's state says why and what happens next.
     None,
-    /// Too many wait already, or the store cannot be read.
+    /// Too many requests wait, or the store cannot be read.
     Busy,
 }
 
 impl Certificates {
-    /// A cache of at most `capacity` certificates; requests go to the receiver returned.
+    /// A cache of at most `capacity` certificates, and the receiver of its requests, of which at most
+    /// `waiting` queue up.
     pub fn new(capacity: u64, waiting: usize) -> (Self, mpsc::Receiver<CertificateRequest>) {
         let (requests, receiver) = mpsc::channel(waiting);
         (
@@ -63,14 +64,14 @@ impl Certificates {
         self.cache.get(name).filter(|c| c.not_after > now)
     }
 
-    /// The certificate in memory, also one that has expired: what is presented where nothing better
-    /// is held, for it is the client that judges, and our clock may be the one that is wrong.
+    /// The certificate in memory, even if it has expired. It is presented if there is no better one: the
+    /// client decides, and our clock may be wrong.
     pub fn held(&self, name: &DomainName) -> Option<Arc<Certificate>> {
         self.cache.get(name)
     }
 
-    /// Asks the control plane: loads what is stored, else waits for the order where one runs or
-    /// is due. The caller bounds the time.
+    /// Asks the control plane, which loads the stored certificate or, if an order runs or is due, answers
+    /// when the order ends. The caller bounds the wait.
     pub async fn request(&self, name: DomainName) -> CertificateAnswer {
         let (reply, answer) = oneshot::channel();
         if self.requests.try_send(CertificateRequest { name, reply }).is_err() {
@@ -79,11 +80,11 @@ impl Certificates {
         answer.await.unwrap_or(CertificateAnswer::Busy)
     }
 
-    /// Tells the control plane that a handshake came for a name whose DNS led elsewhere at the last
-    /// look. Now and then for each name, and only where there is room: no one waits for it.
+    /// Reports a handshake for a name whose DNS pointed elsewhere at the last check. Limited per name, and
+    /// skipped while the queue is full.
     pub fn note_handshake(&self, name: &DomainName, now: Timestamp) {
-        let told = self.seen.get(name);
-        if told.is_some_and(|told| told.is_within(SEEN_FOR, now)) {
+        let reported = self.seen.get(name);
+        if reported.is_some_and(|at| at.is_within(SEEN_FOR, now)) {
             return;
         }
         self.seen.insert(name.clone(), now);
@@ -92,26 +93,25 @@ impl Certificates {
             name: name.clone(),
             reply,
         };
-        // A full queue has more urgent things in it.
+        // A full queue holds more urgent requests.
         drop(self.requests.try_send(request));
     }
 
-    /// Puts a certificate in that is durable.
+    /// Adds a certificate that is stored durably.
     pub fn put(&self, name: DomainName, certificate: Arc<Certificate>) {
         self.cache.insert(name, certificate);
     }
 
-    /// Takes one out: its domain was purged, or changed on another node.
+    /// Removes a certificate: its domain was purged, or changed on another node.
     pub fn remove(&self, name: &DomainName) {
         self.cache.invalidate(name);
     }
 
-    /// How many are in memory, about.
+    /// About how many are in memory.
     pub fn len(&self) -> u64 {
         self.cache.entry_count()
     }
 
-    /// Whether none is in memory.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

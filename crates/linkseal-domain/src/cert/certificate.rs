@@ -9,18 +9,18 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
-/// What the edge holds in memory for one name.
+/// The certificate of one name, as the edge serves it.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// Chain and signing key, as rustls wants them.
+    /// Chain and signing key for rustls.
     pub key: Arc<CertifiedKey>,
     /// End of its validity.
     pub not_after: Timestamp,
-    /// What the edge serves it with; built at its first handshake, so that no later one builds any.
+    /// The edge's TLS configuration for it, built at its first handshake and reused by all others.
     served: OnceLock<Arc<ServerConfig>>,
 }
 
-/// What a leaf says about itself.
+/// The fields of a leaf certificate that linkseal uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
     /// Start of its validity.
@@ -33,17 +33,17 @@ pub struct Leaf {
     pub serial: String,
     /// The DNS names it is for.
     pub sans: Vec<String>,
-    /// The ARI identifier (RFC 9773 §4.1). `None`: it has no authority key identifier.
+    /// The ARI identifier (RFC 9773 §4.1). `None`: the leaf has no authority key identifier.
     pub ari_id: Option<String>,
 }
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// The chain is no PEM, or empty.
+    /// The chain is not PEM, or is empty.
     #[error("the certificate chain is not readable PEM")]
     Pem,
-    /// The leaf is no X.509 certificate.
+    /// The leaf is not an X.509 certificate.
     #[error("the certificate is not readable: {0}")]
     X509(String),
     /// The key cannot sign, or belongs to another certificate.
@@ -57,7 +57,7 @@ impl Certificate {
         Self::with_leaf(chain_pem, key_pkcs8).map(|(certificate, _)| certificate)
     }
 
-    /// [`Certificate::new`], with what the leaf says.
+    /// Like [`Certificate::new`], and also returns the leaf's fields.
     pub fn with_leaf(chain_pem: &str, key_pkcs8: &[u8]) -> Result<(Self, Leaf), CertificateError> {
         let chain = chain_from_pem(chain_pem)?;
         let leaf = Leaf::of(&chain)?;
@@ -74,9 +74,9 @@ impl Certificate {
 
     /// The edge's TLS configuration that presents this certificate.
     ///
-    /// It is kept here because it lives and dies with the certificate. The template of the first
-    /// call is the one used: the edge has one. Anyone who serves the same certificate otherwise (the
-    /// admin port) makes a configuration of its own from [`Certificate::key`].
+    /// It is cached here so that it is dropped with the certificate. Only the template of the first call
+    /// is used: the edge has one. The admin port, which serves the same certificate differently, builds
+    /// its own configuration from [`Certificate::key`].
     pub fn served_with(&self, template: &ServerConfig) -> &Arc<ServerConfig> {
         self.served.get_or_init(|| {
             let mut config = template.clone();

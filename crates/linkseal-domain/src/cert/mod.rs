@@ -1,4 +1,4 @@
-//! Certificates and their keys: as the edge serves them from memory, and as they rest in the store.
+//! Certificates and their keys, in memory for the edge and sealed for the store.
 
 pub mod cache;
 pub mod certificate;

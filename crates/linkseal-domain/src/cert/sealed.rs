@@ -21,11 +21,11 @@ const VERSION: u8 = 1;
 pub const KEY_LEN: usize = 32;
 const HEADER: usize = 1 + 4;
 
-/// The key that seals, and those that only open what older ones sealed.
+/// The key that seals, and older keys that only open.
 pub struct Sealer {
     current: [u8; 4],
     keys: BTreeMap<[u8; 4], LessSafeKey>,
-    /// What keys for other uses are derived from (RFC 5869).
+    /// From which keys for other uses are derived (RFC 5869).
     root: Prk,
 }
 
@@ -34,29 +34,18 @@ pub struct Sealer {
 pub enum SealError {
     /// The key file cannot be read or written.
     #[error("the sealing key {path}: {source}")]
-    File {
-        /// Its path.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no key file, and none may be made.
+    File { path: String, source: io::Error },
+    /// There is no key file, and the caller does not allow to make one.
     #[error(
         "the sealing key {path} is missing: put back the one that the store was used with (a backup of the store is of no use without it)"
     )]
-    Missing {
-        /// Its path.
-        path: String,
-    },
-    /// The key file holds something else.
+    Missing { path: String },
+    /// The key file does not hold a key.
     #[error("the sealing key {path} must hold 64 hexadecimal digits (32 bytes)")]
-    Format {
-        /// Its path.
-        path: String,
-    },
-    /// The blob was sealed under a key that is not here.
+    Format { path: String },
+    /// The blob was sealed under a key that this sealer does not have.
     #[error(
-        "sealed under key {0}, another than the one configured: put back the key file that this store was used with"
+        "sealed under key {0}, which is not the configured one: put back the key file that this store was used with"
     )]
     UnknownKey(String),
     /// The blob was changed, cut, or belongs to another row.
@@ -88,7 +77,7 @@ impl Sealer {
         id
     }
 
-    /// Reads the key file, or makes one, readable by its owner only, when `create` allows it.
+    /// Reads the key file. If there is none and `create` is set, makes one that only its owner can read.
     pub fn from_file(path: &Path, create: bool) -> Result<Self, SealError> {
         let at = |source| SealError::File {
             path: path.display().to_string(),
@@ -118,7 +107,7 @@ impl Sealer {
         Ok(Self::new(&key))
     }
 
-    /// The id of the key that sealed a blob. `None`: it is no blob of ours.
+    /// The id of the key that sealed a blob. `None`: the blob was not made by a [`Sealer`].
     pub fn key_of(blob: &[u8]) -> Option<[u8; 4]> {
         match blob {
             [VERSION, a, b, c, d, ..] => Some([*a, *b, *c, *d]),
@@ -126,8 +115,7 @@ impl Sealer {
         }
     }
 
-    /// A key for another use, the same wherever the sealing key is: nothing of it can be told from
-    /// what is derived.
+    /// A key for another use. It is the same wherever the sealing key is, and reveals nothing about it.
     pub fn derive(&self, purpose: &[u8]) -> hmac::Key {
         #[allow(
             clippy::expect_used,
@@ -141,7 +129,7 @@ impl Sealer {
         okm
     }
 
-    /// Whether it has the key of that id.
+    /// Whether the key with this id is present.
     pub fn has(&self, id: [u8; 4]) -> bool {
         self.keys.contains_key(&id)
     }
@@ -198,7 +186,7 @@ impl std::fmt::Debug for Sealer {
     }
 }
 
-/// Writes a new file that only its owner may read, durably, and never over an existing one.
+/// Durably writes a new file that only its owner can read. Fails if the file exists.
 pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(content)?;
@@ -240,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_is_named_and_an_older_one_still_opens() {
+    fn an_unknown_key_is_named_and_an_older_one_still_opens() {
         let old = Sealer::new(&Zeroizing::new([7; KEY_LEN]));
         let blob = old.seal("x", b"secret");
         let mut new = Sealer::new(&Zeroizing::new([8; KEY_LEN]));

@@ -1,7 +1,7 @@
-//! Session tickets (RFC 8446 §4.6.1, RFC 5077), sealed under keys that come from outside.
+//! Session tickets (RFC 8446 §4.6.1, RFC 5077), sealed under keys from the store.
 //!
-//! Every node of a fleet, and a node after its restart, opens what any other sealed, because the
-//! keys live in the store. The control plane rotates them and sets them here.
+//! All nodes of a fleet share the keys, so each node, also after a restart, opens the tickets of all
+//! others. The control plane rotates the keys and sets them here.
 //!
 //! A ticket is `key id(8) || nonce(12) || ciphertext and tag`, AES-256-GCM with the id as associated
 //! data. rustls writes the SNI into what is sealed and resumes under the same name only (RFC 6066
@@ -24,24 +24,23 @@ const ID_LEN: usize = 8;
 const HEADER: usize = ID_LEN + NONCE_LEN;
 /// Length of AES-GCM's tag.
 const TAG_LEN: usize = 16;
-/// The lifetime hint for clients, in seconds: most opens of a mail come within half a day. The key's
-/// own lifetime decides.
+/// The lifetime hint for clients, in seconds: most mails are opened within half a day. How long a
+/// ticket really opens depends on its key's lifetime.
 const LIFETIME_HINT_SECS: u32 = 12 * 3600;
-/// More than rustls ever puts in a ticket for this edge (a name of 253 bytes, a secret of 48, no
-/// client certificate); what is longer is junk and not worth a decryption.
+/// The longest ticket that is decrypted, in bytes: more than rustls ever puts in one for this edge (a
+/// name of 253 bytes, a secret of 48, no client certificate).
 const MAX_TICKET: usize = 1024;
 
-/// One key, as the store keeps it.
+/// A ticket key, opened.
 pub struct TicketKey {
     /// Its id, which a ticket carries in clear.
     pub id: u64,
-    /// The key itself.
     pub key: Zeroizing<[u8; KEY_LEN]>,
     /// When it was made; the newest seals.
     pub created: Timestamp,
 }
 
-/// The keys in use. Clones share them. Without keys no ticket is made, and none opened.
+/// The keys in use. Clones share them. Without keys, tickets are neither made nor opened.
 #[derive(Clone, Default)]
 pub struct TicketKeys {
     keys: Arc<ArcSwap<Vec<Sealing>>>,
@@ -53,13 +52,12 @@ struct Sealing {
 }
 
 impl TicketKeys {
-    /// No keys yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Replaces all keys: the newest seals, all of them open. A key that is left out is forgotten,
-    /// and with it every ticket sealed under it.
+    /// Replaces all keys. The newest seals, all of them open; tickets sealed under a key that is left out
+    /// no longer open.
     pub fn set(&self, mut keys: Vec<TicketKey>) {
         keys.sort_by_key(|k| std::cmp::Reverse((k.created, k.id)));
         let keys = keys
@@ -172,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tickets_never_look_alike_and_a_changed_one_does_not_open() {
+    fn tickets_are_never_equal_and_a_changed_one_does_not_open() {
         let tickets = TicketKeys::new();
         tickets.set(vec![key(1), key(2)]);
         let ticket = tickets.encrypt(b"session").unwrap();
@@ -190,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_never_shown() {
+    fn debug_output_shows_no_key() {
         let tickets = TicketKeys::new();
         tickets.set(vec![key(7)]);
         assert_eq!(format!("{tickets:?}"), "TicketKeys(1)");
