@@ -1,10 +1,10 @@
-//! How far ahead each rule can set a time, and what becomes of a stored time that is farther off.
+//! How far ahead each rule can set a time, and what happens to a stored time beyond that.
 //!
-//! Times are stored as times of day, and some are another's word: a CA's Retry-After, its renewal
-//! window. A clock that was ahead when they were written, or a word that no one meant, must not
-//! stop a domain until they come. So no stored time is believed beyond the reach of the rule that
-//! made it, seen from the present: it counts as come. [`SslStatus::apply`] begins with that, and
-//! the control plane looks through all records after a start and when the clock was set back.
+//! Times are stored as times of day, and some come from a CA: its Retry-After, its renewal window. A
+//! clock that was ahead when they were written, or an absurd answer of a CA, must not stop a domain until
+//! they arrive. So a stored time that is farther ahead than its rule can reach counts as arrived.
+//! [`SslStatus::apply`] begins with that, and the control plane checks all records after a start and when
+//! the clock was set back.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use linkseal_base::clock::{Timestamp, WOBBLE};
 
 use super::ssl::{FailureKind, ORDER_ABANDONED_AFTER, Reason, SslStatus};
 
-/// The longest back-off after a failed attempt: a day, and its jitter.
+/// The longest back-off after a failed attempt: a day plus jitter.
 pub(crate) const RETRY: Duration = Duration::from_secs(27 * 3600);
-/// The longest that a CA may put off one name: Let's Encrypt's longest limit.
+/// The longest time for which a CA can postpone one name: Let's Encrypt's longest limit.
 pub const NAME_LIMIT: Duration = Duration::from_secs(7 * 86_400);
-/// The longest that a CA may put off all orders of the account. Then orders find out whether it
-/// still means it.
+/// The longest time for which a CA can postpone all orders of the account. After it, orders are tried.
 pub const ACCOUNT_LIMIT: Duration = Duration::from_secs(24 * 3600);
-/// The longest that a CA may be away by its own word, and be out of use; with the jitter.
+/// The longest time for which a CA can be out of use, by its Retry-After or by its failures; jitter
+/// included.
 pub const OUTAGE: Duration = Duration::from_secs(7 * 3600);
-/// The longest that the turn in the line for a CA's limit may be away: 300 orders in three hours
-/// let some 870,000 through in a year.
+/// The farthest slot in the wait queue for a CA's limit: 300 orders in three hours are some 870,000 in a
+/// year.
 pub const LINE: Duration = Duration::from_secs(366 * 86_400);
-/// The longest wait for a look at DNS: that of departed names, with its spread.
-pub(crate) const LOOK: Duration = Duration::from_secs(9 * 86_400);
+/// The longest wait for a DNS check: that of domains that have moved, spread included.
+pub(crate) const DNS_CHECK: Duration = Duration::from_secs(9 * 86_400);
 /// The longest wait for renewal information (RFC 9773 §4.3.2).
 pub(crate) const RENEWAL_INFO: Duration = Duration::from_secs(24 * 3600);
 
 impl FailureKind {
-    /// The longest that a CA may put off the next attempt after such a failure.
+    /// The longest time for which a CA can postpone the next attempt after such a failure.
     pub(crate) fn longest_wait(self) -> Duration {
         match self {
             Self::NameLimit => NAME_LIMIT,
@@ -41,7 +41,7 @@ impl FailureKind {
 }
 
 impl SslStatus {
-    /// How far ahead the rule can have set `next_attempt` that has led to the present state.
+    /// How far ahead `next_attempt` can have been set by the rule that led to the present state.
     pub(super) fn reach(&self) -> Duration {
         if self.reason.is_in_progress() {
             return ORDER_ABANDONED_AFTER;
@@ -56,8 +56,8 @@ impl SslStatus {
             },
             Reason::CaUnreachable => OUTAGE,
             Reason::RenewalFailing | Reason::Ok if self.facts.cause == Some(FailureKind::NameLimit) => NAME_LIMIT,
-            reason if reason.is_dns() => LOOK,
-            Reason::Moved => LOOK,
+            reason if reason.is_dns() => DNS_CHECK,
+            Reason::Moved => DNS_CHECK,
             _ => RETRY,
         }
     }
@@ -67,7 +67,7 @@ impl SslStatus {
         self.planned.is_some_and(|at| at > now + WOBBLE)
     }
 
-    /// Takes back what no rule can have meant, seen from `now`.
+    /// Resets every time that is farther ahead of `now` than its rule can have set it.
     pub(super) fn keep_within_reach(&mut self, now: Timestamp) {
         let ahead = self.was_planned_ahead(now);
         let far = |at: Timestamp, reach| at > now && !at.is_ahead(now, reach);
@@ -86,7 +86,7 @@ impl SslStatus {
         if self.not_before.is_some_and(|at| ahead || !at.is_ahead(now, NAME_LIMIT)) {
             self.not_before = None;
         }
-        // Our own back-off ends within a day; what lasts longer is the CA's word, and stands there.
+        // Our own back-off ends within a day; a longer wait comes from the CA and is in `not_before`.
         if self.retry_at.is_some_and(|at| at > now && (ahead || far(at, RETRY))) {
             self.retry_at = self.not_before;
         }
@@ -100,7 +100,7 @@ impl SslStatus {
         {
             self.slot = None;
         }
-        if self.next_check.is_some_and(|at| far(at, LOOK)) {
+        if self.next_check.is_some_and(|at| far(at, DNS_CHECK)) {
             self.next_check = Some(now);
         }
         let noted_ahead = |at: Timestamp| at > now + WOBBLE;
@@ -124,7 +124,7 @@ impl SslStatus {
             self.facts.stand_in_until = None;
         }
         if let Some(certificate) = &mut self.certificate {
-            // How long it lives in our hands is not known then; its own dates say enough.
+            // When it was obtained is unknown then; its own dates suffice.
             certificate.obtained = certificate.obtained.filter(|at| !noted_ahead(*at));
             let floor = certificate.renewal_floor();
             certificate.renew_at = certificate.renew_at.min(floor);
@@ -135,9 +135,9 @@ impl SslStatus {
         }
     }
 
-    /// Whether something stored is beyond what its rule can have meant, seen from `now`.
+    /// Whether a stored time is farther ahead of `now` than its rule can have set it.
     pub fn is_beyond_reach(&self, now: Timestamp) -> bool {
-        // What only a clock that was ahead can have ended.
+        // Only a clock that was ahead can have ended it.
         if self.holds(now) && self.is_out_of_step(now) {
             return true;
         }

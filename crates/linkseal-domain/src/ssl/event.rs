@@ -130,7 +130,7 @@ pub enum SslEvent {
     Tick,
 }
 
-/// What the operators want of a domain.
+/// What the operators want for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Intent {
     /// Certificates are ordered and renewed.

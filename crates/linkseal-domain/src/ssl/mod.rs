@@ -1,5 +1,4 @@
-//! The SSL state of a domain: what is stored of it ([`SslStatus`]) and what can happen to it
-//! ([`SslEvent`]).
+//! The SSL state of a domain ([`SslStatus`]) and the events that change it ([`SslEvent`]).
 //!
 //! [`SslStatus::apply`] changes it. What the control plane does, and when, follows from the
 //! status alone, so a restart changes nothing.

@@ -34,7 +34,7 @@ macro_rules! reasons {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum Reason { $($(#[$doc])* #[serde(rename = $word)] $variant,)* }
 
-        /// Stands in for a stored reason that only a newer version knows: it claims the least. See
+        /// Replaces a stored reason that only a newer version knows: it claims the least. See
         /// `SslStatus::replace_unknown_reason`.
         impl Default for Reason {
             fn default() -> Self {

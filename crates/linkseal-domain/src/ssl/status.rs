@@ -283,6 +283,7 @@ impl SslStatus {
     pub fn holds(&self, now: Timestamp) -> bool {
         self.certificate.as_ref().is_some_and(|c| c.not_after > now)
     }
+
     /// Whether the state contradicts the certificate: issued without one, or not issued with one.
     /// Passing time and a clock that is set can cause either.
     pub fn is_out_of_step(&self, now: Timestamp) -> bool {

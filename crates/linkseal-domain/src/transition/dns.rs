@@ -1,4 +1,4 @@
-//! What a DNS check changes.
+//! Changes by a DNS check.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use linkseal_base::clock::Timestamp;
 use crate::dns::DnsVerdict;
 use crate::ssl::{Facts, FailureKind, Reason, SslStatus};
 
-/// First wait after DNS was found wrong; doubles up to [`LOOK_MAX`].
-pub(super) const LOOK_FIRST: Duration = Duration::from_secs(60);
-/// Longest wait between two looks at wrong DNS: a customer who fixes it need not come back.
-pub(super) const LOOK_MAX: Duration = Duration::from_secs(6 * 3600);
+/// First wait after DNS was found wrong; doubles up to [`RECHECK_MAX`].
+pub(super) const RECHECK_FIRST: Duration = Duration::from_secs(60);
+/// Longest wait between two checks of wrong DNS, so that a fix is noticed without a request.
+pub(super) const RECHECK_MAX: Duration = Duration::from_secs(6 * 3600);
 
 impl SslStatus {
-    /// A proxy through which the challenge arrives is a warning, no obstacle.
+    /// A proxy through which the challenge arrives is not an obstacle.
     pub(super) fn dns_checked(&mut self, verdict: DnsVerdict, now: Timestamp) {
         match verdict {
             DnsVerdict::Right => self.dns_right(now),
@@ -44,23 +44,23 @@ impl SslStatus {
             ..Facts::default()
         };
         if self.holds(now) {
-            // What DNS alone had brought it to, DNS clears; what an order met, the next order does.
+            // A DNS check clears what DNS alone caused; what an order met is cleared by the next order.
             let dns_alone = self.reason == Reason::RenewalFailing && (self.last_error.is_none() || self.doubted);
             if self.reason == Reason::Moved || dns_alone {
                 self.facts.cause = None;
                 self.reason = Reason::Ok;
                 self.next_attempt = self.rests_until(now);
             }
-            self.wants_nothing(now);
+            self.clear_idle_plan(now);
         } else if self.reason.is_dns() {
             self.reason = self.idle_reason();
             self.next_attempt = self.rests_until(now);
         }
     }
 
-    /// Clears the plan of a live certificate whose name points here and whose renewal is not due: the
-    /// attempt that was planned has become pointless.
-    pub(super) fn wants_nothing(&mut self, now: Timestamp) {
+    /// Clears the planned attempt of a domain that points here, has a live certificate and is not due for
+    /// renewal: the attempt has become pointless.
+    pub(super) fn clear_idle_plan(&mut self, now: Timestamp) {
         if !self.reason.is_in_progress() && !self.renewal_is_due(now) {
             self.facts.cause = None;
             self.reason = Reason::Ok;
@@ -72,9 +72,9 @@ impl SslStatus {
 
     fn dns_wrong(&mut self, verdict: DnsVerdict, now: Timestamp) {
         self.wrong_checks = self.wrong_checks.saturating_add(1);
-        let wait = LOOK_FIRST
+        let wait = RECHECK_FIRST
             .saturating_mul(1 << (self.wrong_checks - 1).min(10))
-            .min(LOOK_MAX);
+            .min(RECHECK_MAX);
         self.next_attempt = Some(now + wait);
         self.eta = None;
         let facts = &mut self.facts;
@@ -84,7 +84,7 @@ impl SslStatus {
             preflight: facts.preflight.take().filter(|_| proxied),
             ..Facts::default()
         };
-        // A zone that does not answer leads nowhere either, for all that can be seen.
+        // A name whose zone does not answer does not point here either, as far as can be seen.
         let silent = matches!(verdict, DnsVerdict::Error { .. });
         let (unheld, left) = match verdict {
             DnsVerdict::Right => return,
@@ -125,7 +125,7 @@ impl SslStatus {
             (false, _) => unheld,
             (true, true) => Reason::Moved,
             (true, false) if self.needs_renewal(now) => Reason::RenewalFailing,
-            // Nothing of it is to be renewed: what DNS lacks is in the report on it.
+            // No renewal is due yet; the DNS report shows the finding.
             (true, false) => Reason::Ok,
         };
     }

@@ -14,8 +14,8 @@ use crate::reach;
 use crate::ssl::{FailureKind, Intent, SslEvent, SslStatus};
 
 impl SslStatus {
-    /// The status after `event`, at `now`. `intent` is what the operators want of the domain; it
-    /// overrides whatever an order or a DNS check leads to.
+    /// The status after `event`, at `now`. `intent` is what the operators want for the domain; it
+    /// overrides the outcome of an order or a DNS check.
     #[must_use]
     pub fn apply(&self, event: SslEvent, intent: Intent, now: Timestamp) -> Self {
         let mut next = self.clone();
@@ -38,13 +38,13 @@ impl SslStatus {
             SslEvent::SlotReserved(slot) => next.slot_reserved(slot, now),
             SslEvent::CaUnavailable { until, ca } => next.held_back(until, false, ca, FailureKind::Unreachable, now),
             SslEvent::OursToFix { until, ca, kind } => next.held_back(until, false, ca, kind, now),
-            SslEvent::OtherCa => next.elsewhere(now),
+            SslEvent::OtherCa => next.other_ca(now),
             SslEvent::Released => next.released(now),
             SslEvent::Frozen { until } => next.frozen(until, now),
             SslEvent::Thawed => next.thawed(now),
             SslEvent::RefusedBy { ca } => next.refused_by(ca, now),
             SslEvent::RenewalInfo { renew_at, check_at } => next.renewal_info(renew_at, check_at, now),
-            SslEvent::CheckScheduled { at } => next.next_check = Some(at.min(now + reach::LOOK)),
+            SslEvent::CheckScheduled { at } => next.next_check = Some(at.min(now + reach::DNS_CHECK)),
             SslEvent::Postponed { until } | SslEvent::SwitchedOff { until } => next.postponed(until, now),
             SslEvent::Reissue => next.reissue(now),
             SslEvent::Denied => next.denied(now),
@@ -81,7 +81,7 @@ impl SslStatus {
 
 #[cfg(any(test, feature = "testing"))]
 impl SslStatus {
-    /// [`SslStatus::apply`] to a domain that is wanted.
+    /// [`SslStatus::apply`] for a domain that is wanted.
     pub fn then(&self, event: SslEvent, now: Timestamp) -> Self {
         self.apply(event, Intent::Wanted, now)
     }

@@ -1,11 +1,11 @@
-//! What people change: the operators, the platform's admission, and who asks for a certificate.
+//! Changes by people: operators, the platform's admission, and requests for a certificate.
 
 use linkseal_base::clock::Timestamp;
 
 use crate::ssl::{Intent, Reason, SslStatus};
 
 impl SslStatus {
-    /// Whatever it waits for, it waits no longer; what DNS or an operator stands in the way of stays.
+    /// Ends every wait. An obstacle in DNS and an operator's pause stay.
     pub(super) fn released(&mut self, now: Timestamp) {
         self.not_before = None;
         self.retry_at = None;
@@ -25,7 +25,7 @@ impl SslStatus {
         }
     }
 
-    /// No order is on its way, so none is promised.
+    /// No order is started, so none is promised.
     pub(super) fn frozen(&mut self, until: Timestamp, now: Timestamp) {
         self.next_attempt = Some(until);
         self.eta = None;
@@ -36,7 +36,7 @@ impl SslStatus {
         }
     }
 
-    /// Its order was due when it was stopped, so it is due now. Failures count on.
+    /// Its order was due when it was stopped, so it is due now. The counts of failures stay.
     pub(super) fn thawed(&mut self, now: Timestamp) {
         if self.reason == Reason::Paused {
             self.reason = self.idle_reason();
@@ -63,7 +63,7 @@ impl SslStatus {
         }
     }
 
-    /// An order that was queued or begun is put off with it: no state says that it is on its way.
+    /// Also postpones an order that was queued or begun, so that no state says it is in progress.
     pub(super) fn postponed(&mut self, until: Timestamp, now: Timestamp) {
         self.next_attempt = Some(until);
         if !self.reason.is_in_progress() && self.reason != Reason::Queued {
@@ -78,8 +78,8 @@ impl SslStatus {
         }
     }
 
-    /// For a domain that is not wanted nothing is ordered, so no state promises that anything is.
-    /// What is held is served, and what an order still brings is held.
+    /// Nothing is ordered for a domain that is not wanted, so no state promises an order. Its certificate
+    /// is served, even one that an order in progress still brings.
     pub(super) fn settle(&mut self, intent: Intent, now: Timestamp) {
         if intent == Intent::Wanted {
             return;
@@ -100,7 +100,7 @@ impl SslStatus {
         };
     }
 
-    /// Nothing is planned by it alone, except a look at a name that led elsewhere.
+    /// Plans nothing by itself, except a DNS check of a domain that had moved.
     pub(super) fn resumed(&mut self, now: Timestamp) {
         match self.reason {
             Reason::Paused => {
@@ -115,12 +115,12 @@ impl SslStatus {
 
     pub(super) fn wanted(&mut self, now: Timestamp) {
         match self.reason {
-            // A renewal that DNS had come between waits for the end of its back-off.
+            // Only the back-off of a renewal that a DNS finding interrupted is left.
             Reason::Ok if self.retry_at.is_some() && self.next_attempt == self.retry_at => {
                 self.retry_at = None;
                 self.next_attempt = Some(self.not_before(now));
             }
-            // It works, or is being worked on, or the CA is waited for.
+            // It works, is in progress, or waits for the CA.
             Reason::Ok
             | Reason::Renewing
             | Reason::Queued
@@ -128,7 +128,7 @@ impl SslStatus {
             | Reason::Validating
             | Reason::RateLimited
             | Reason::CaUnreachable => {}
-            // Our own back-off ends at a word; what the CA has said of the name is kept.
+            // A request ends our own back-off, but not the time that the CA set for the name.
             Reason::Moved | Reason::RenewalFailing | Reason::RetryScheduled | Reason::ValidationFailed => {
                 self.retry_at = None;
                 self.next_attempt = Some(self.not_before(now));

@@ -1,4 +1,4 @@
-//! What an order changes: its progress, its certificate, its failure, and what the CA says besides.
+//! Changes by an order: progress, certificate, failure, and other answers of the CA.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::ssl::{
     Reason, Slot, SslStatus,
 };
 
-/// After that many failed attempts in a row without a certificate, linkseal stops by itself:
-/// about a month at the longest back-off.
+/// After this many failed attempts in a row without a certificate, linkseal gives up: about a month at
+/// the longest back-off.
 pub(crate) const GIVE_UP_AFTER: u32 = 30;
-/// How far doubted attempts count: a fault of our own that lasts a day gives no domain up.
+/// Doubted attempts count up to this: a fault of our own that lasts a day must not give a domain up.
 const DOUBTED_COUNT: u32 = GIVE_UP_AFTER / 2;
-/// A renewal's back-off never takes more than this share of the life that is left.
+/// A renewal's back-off is at most the certificate's remaining life divided by this.
 const RENEWAL_SHARE: u32 = 4;
 /// Shortest back-off of a renewal, however little life is left.
 const RENEWAL_MIN: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ impl SslStatus {
         let through = self.facts.arrives_through().is_some();
         let facts = Facts {
             ca: self.facts.ca.take(),
-            // What makes its DNS right from now on.
+            // A proxy through which the challenge arrives keeps DNS right.
             preflight: self.facts.preflight.take().filter(|_| through),
             ..Facts::default()
         };
@@ -77,13 +77,13 @@ impl SslStatus {
         };
     }
 
-    /// Whether a certificate that comes now replaces one that the CA's renewal information alone has
-    /// brought forward to its first third, or one in a row of such.
+    /// Whether a certificate issued now replaces one whose renewal the CA's renewal information alone has
+    /// brought forward into the first third of its life, or one that itself replaced such a certificate.
     fn is_brought_forward(&self, now: Timestamp) -> bool {
         let by_the_ca = self.holds(now) && self.replaced_by_hand.is_none();
         self.certificate.as_ref().filter(|_| by_the_ca).is_some_and(|c| {
-            let told = c.renew_at < c.renewal_of_old_age();
-            told && (now < c.young_until() || (self.brought_forward && now < c.renewal_of_old_age()))
+            let early = c.renew_at < c.renewal_of_old_age();
+            early && (now < c.young_until() || (self.brought_forward && now < c.renewal_of_old_age()))
         })
     }
 
@@ -95,22 +95,23 @@ impl SslStatus {
             self.setbacks = self.setbacks.saturating_add(1);
         }
         self.count_failure(failure.kind, now);
-        // A CA knows its own limits best: earlier attempts would only be refused. But it is held to
-        // what limits and outages can last, and its word for an outage lets no certificate run out.
-        let said = failure.retry_after.map(|at| at.min(now + failure.kind.longest_wait()));
-        let mut next = said.map_or(now + backoff, |at| at.max(now + backoff));
+        // The CA knows its own limits: earlier attempts would only be refused. But its Retry-After is
+        // capped by how long limits and outages can last, and after an outage it must not let a
+        // certificate expire.
+        let retry_after = failure.retry_after.map(|at| at.min(now + failure.kind.longest_wait()));
+        let mut next = retry_after.map_or(now + backoff, |at| at.max(now + backoff));
         if let Some(certificate) = self.certificate.as_ref().filter(|c| c.not_after > now) {
             let is_limit = matches!(failure.kind, FailureKind::NameLimit | FailureKind::AccountLimit);
-            let kept = is_limit && said.is_some() && next < certificate.not_after;
+            let kept = is_limit && retry_after.is_some() && next < certificate.not_after;
             if !kept {
                 next = next.min(now + renewal_backoff(certificate, now));
             }
         }
         self.next_attempt = Some(next);
         self.retry_at = Some(next);
-        // What holds the whole account back is noted with the CA.
+        // A limit of the whole account is stored with the CA.
         let of_name = failure.kind != FailureKind::AccountLimit;
-        self.not_before = said.filter(|_| of_name).map(|at| at.min(next));
+        self.not_before = retry_after.filter(|_| of_name).map(|at| at.min(next));
         self.eta = None;
         self.facts = Facts {
             ca: self.facts.ca.take(),
@@ -121,7 +122,7 @@ impl SslStatus {
         self.last_error = Some(failure.error);
         self.doubted = false;
         if self.holds(now) {
-            // A replacement that only an operator wants leaves what is held as good as it was.
+            // A failed replacement that only an operator asked for does not put the certificate at risk.
             self.reason = if self.needs_renewal(now) {
                 Reason::RenewalFailing
             } else {
@@ -136,7 +137,7 @@ impl SslStatus {
         }
     }
 
-    /// Counts what the CA counts.
+    /// Counts a failure if the CA counts it.
     fn count_failure(&mut self, kind: FailureKind, now: Timestamp) {
         if kind.is_failed_authorization() {
             self.failures.push(now);
@@ -189,7 +190,7 @@ impl SslStatus {
         }
     }
 
-    pub(super) fn elsewhere(&mut self, now: Timestamp) {
+    pub(super) fn other_ca(&mut self, now: Timestamp) {
         self.not_before = None;
         self.retry_at = None;
         self.next_attempt = Some(now);
@@ -200,8 +201,8 @@ impl SslStatus {
         let Some(certificate) = &mut self.certificate else {
             return;
         };
-        // A window brings a renewal forward freely, and postpones it to our own floor at most. Where
-        // that has brought this certificate already, another one comes to nothing better so soon.
+        // A window brings a renewal forward freely, and postpones it to our own floor at most. A
+        // certificate that is itself such an early replacement is not replaced early again.
         let earliest = if self.brought_forward {
             renew_at.max(certificate.young_until())
         } else {
@@ -211,7 +212,7 @@ impl SslStatus {
         let planned = self.replaced_by_hand.unwrap_or(certificate.renew_at);
         let jumped = renew_at <= now && planned > now;
         self.hurry = jumped || (self.hurry && renew_at <= now);
-        // What an operator wants stays wanted.
+        // An operator's request for a replacement stays in force.
         match &mut self.replaced_by_hand {
             Some(planned) => *planned = renew_at,
             None => certificate.renew_at = renew_at,
@@ -235,7 +236,7 @@ impl SslStatus {
     }
 }
 
-/// The longest back-off of the renewal of a certificate.
+/// The longest back-off when a certificate's renewal fails.
 fn renewal_backoff(certificate: &CertificateInfo, now: Timestamp) -> Duration {
     (certificate.not_after.saturating_since(now) / RENEWAL_SHARE).max(RENEWAL_MIN)
 }

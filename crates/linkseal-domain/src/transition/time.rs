@@ -1,11 +1,11 @@
-//! What time alone changes: a certificate that expires, is lost, or was never expired after all.
+//! Changes by time: a certificate expires, or has not expired after all; and the loss of a certificate.
 
 use linkseal_base::clock::Timestamp;
 
 use crate::ssl::{FailureKind, LastError, Reason, SslStatus, State};
 
 impl SslStatus {
-    /// There is none any more, by a fault of ours; a new one is due at once.
+    /// The certificate was lost, by our own fault; a new one is due at once.
     pub(super) fn lost(&mut self, why: String, now: Timestamp) {
         self.certificate = None;
         self.expiring_reported = false;
@@ -24,12 +24,12 @@ impl SslStatus {
         }
     }
 
-    /// A certificate that runs out leaves the state that its renewal had come to. One that has not
-    /// run out after all, since the clock was ahead, goes back there.
+    /// An expired certificate leaves the reason that its renewal had. If the certificate has not expired
+    /// after all, because the clock was ahead, the domain goes back to a state with a certificate.
     pub(super) fn tick(&mut self, now: Timestamp) {
         if self.state() != State::Issued {
             if self.holds(now) {
-                self.lives_on(now);
+                self.restore_issued(now);
             }
             return;
         }
@@ -51,8 +51,8 @@ impl SslStatus {
         };
     }
 
-    /// The state that a held certificate has in the stead of one that says that there is none.
-    pub(super) fn lives_on(&mut self, now: Timestamp) {
+    /// Replaces a state without a certificate by the one that fits a live certificate.
+    pub(super) fn restore_issued(&mut self, now: Timestamp) {
         self.reason = match self.reason {
             Reason::Ordering | Reason::Validating => Reason::Renewing,
             Reason::DnsMissing | Reason::DnsElsewhere | Reason::Proxied => Reason::Moved,
@@ -73,11 +73,11 @@ impl SslStatus {
             }
         };
         if self.reason == Reason::Ok {
-            self.wants_nothing(now);
+            self.clear_idle_plan(now);
         }
     }
 
-    /// Why nothing is held, when nothing else is known.
+    /// The reason for having no live certificate if no other applies.
     pub(super) fn idle_reason(&self) -> Reason {
         if self.certificate.is_some() {
             Reason::Expired

@@ -53,7 +53,7 @@ fn ordering() -> SslStatus {
 }
 
 #[test]
-fn what_a_clock_that_was_ahead_has_planned_is_due_once_it_is_right() {
+fn an_attempt_planned_by_a_clock_that_was_ahead_is_due_once_the_clock_is_right() {
     let ahead = T0 + DAY * 60;
     for event in [
         failed(FailureKind::Unreachable, None, ahead),
@@ -77,18 +77,18 @@ fn what_a_clock_that_was_ahead_has_planned_is_due_once_it_is_right() {
         assert_eq!(right.next_due(true), Some(T0), "{event:?}");
         assert!(right.since <= T0 && !right.is_beyond_reach(T0));
     }
-    // Also where it was ahead by less than the rule's own reach.
+    // Also if it was ahead by less than the rule's own reach.
     let hours = T0 + HOUR * 5;
     let planned = ordering().then(failed(FailureKind::Connection, None, hours), hours);
     assert_eq!(planned.then(SslEvent::Tick, T0).next_due(true), Some(T0));
-    // What was planned by the right clock stays as it is.
+    // An attempt that a right clock planned stays as it is.
     let planned = ordering().then(failed(FailureKind::Connection, None, T0), T0);
     assert!(!planned.is_beyond_reach(T0));
     assert_eq!(planned.then(SslEvent::Tick, T0).next_attempt, planned.next_attempt);
 }
 
 #[test]
-fn an_interrupted_order_of_a_clock_that_was_ahead_is_taken_up() {
+fn an_interrupted_order_begun_by_a_clock_that_was_ahead_is_resumed() {
     let ahead = T0 + DAY * 60;
     let status = SslStatus::new(ahead).then(
         SslEvent::OrderStarted {
@@ -101,7 +101,7 @@ fn an_interrupted_order_of_a_clock_that_was_ahead_is_taken_up() {
 }
 
 #[test]
-fn a_retry_after_is_believed_as_far_as_its_kind_of_failure_can_reach() {
+fn a_retry_after_is_capped_by_its_kind_of_failure() {
     use FailureKind::{AccountLimit, NameLimit, Refused, Unreachable};
     for said in [
         Timestamp::from_millis(i64::MAX),
@@ -122,7 +122,7 @@ fn a_retry_after_is_believed_as_far_as_its_kind_of_failure_can_reach() {
 }
 
 #[test]
-fn a_busy_ca_lets_no_certificate_run_out() {
+fn a_retry_after_does_not_let_a_certificate_expire() {
     let life = DAY * 6;
     let now = T0 + DAY * 3;
     let busy = failed(FailureKind::Unreachable, Some(now + DAY * 10), now);
@@ -131,7 +131,7 @@ fn a_busy_ca_lets_no_certificate_run_out() {
     let late = T0 + life.saturating_sub(HOUR);
     let after = held(life).then(failed(FailureKind::Unreachable, Some(late + DAY), late), late);
     assert_eq!(after.next_attempt, Some(late + HOUR / 4));
-    // A limit is kept, unless the certificate would run out by then.
+    // A limit is kept, unless the certificate would expire by then.
     let limit = failed(FailureKind::NameLimit, Some(now + DAY), now);
     assert_eq!(held(life).then(limit, now).next_attempt, Some(now + DAY));
     let limit = failed(FailureKind::NameLimit, Some(now + DAY * 5), now);
@@ -144,7 +144,7 @@ fn a_busy_ca_lets_no_certificate_run_out() {
 }
 
 #[test]
-fn a_time_that_the_ca_set_for_the_name_is_kept_by_verify_reissue_and_dns() {
+fn a_retry_after_for_the_name_is_kept_by_verify_reissue_and_dns_checks() {
     let (now, said) = (T0 + DAY * 70, T0 + DAY * 71);
     let limited = held(DAY * 90).then(failed(FailureKind::NameLimit, Some(said), now), now);
     for event in [
@@ -167,7 +167,7 @@ fn a_time_that_the_ca_set_for_the_name_is_kept_by_verify_reissue_and_dns() {
 }
 
 #[test]
-fn dns_that_comes_and_goes_does_not_end_a_renewals_back_off() {
+fn flapping_dns_does_not_end_a_renewals_back_off() {
     let now = T0 + DAY * 70;
     let failing = held(DAY * 90).then(failed(FailureKind::Connection, None, now), now);
     let retry = failing.next_attempt.unwrap();
@@ -178,12 +178,12 @@ fn dns_that_comes_and_goes_does_not_end_a_renewals_back_off() {
     assert_eq!(
         flapped.then(SslEvent::Wanted, now).next_attempt,
         Some(now),
-        "a word ends it"
+        "a request ends it"
     );
 }
 
 #[test]
-fn renewal_information_brings_forward_freely_and_postpones_to_the_floor() {
+fn renewal_information_brings_a_renewal_forward_freely_and_postpones_it_to_the_floor() {
     let life = DAY * 90;
     let info = |renew_at| SslEvent::RenewalInfo {
         renew_at,
@@ -202,7 +202,7 @@ fn renewal_information_brings_forward_freely_and_postpones_to_the_floor() {
     }
     let early = held(life).then(info(T0 + HOUR), T0);
     assert_eq!(early.certificate.unwrap().renew_at, T0 + HOUR);
-    // A window that an earlier version took over is brought back.
+    // A window that an earlier version stored as it was is capped.
     let mut old = held(life);
     if let Some(certificate) = &mut old.certificate {
         certificate.renew_at = T0 + DAY * 365 * 70;

@@ -1,4 +1,4 @@
-//! No stored time, written by any clock, is believed beyond its rule's reach.
+//! No stored time, whichever clock wrote it, takes effect beyond its rule's reach.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::ssl::{CaRefusals, Facts, Preflight, Slot};
 
-/// A status with every time there is. A new field has to be added here, and to [`reach_of`].
+/// A status in which every time is set. A new field has to be added here and to [`reach_of`].
 fn every_time(reason: Reason, cause: Option<FailureKind>, in_queue: bool, life: Duration) -> SslStatus {
     let preflight = Preflight {
         at: T0,
@@ -65,8 +65,7 @@ fn every_time(reason: Reason, cause: Option<FailureKind>, in_queue: bool, life: 
     }
 }
 
-/// How far ahead a stored time may be, by its place in the JSON of a status. `None`: it says when
-/// something was or is valid, and nothing waits for it.
+/// How far ahead a stored time may be, by its place in the JSON of a status. `None`: nothing waits for it.
 fn reach_of(place: &str, status: &SslStatus, now: Timestamp) -> Option<Duration> {
     let place: String = place.chars().filter(|c| !c.is_ascii_digit()).collect();
     match place.as_str() {
@@ -80,7 +79,7 @@ fn reach_of(place: &str, status: &SslStatus, now: Timestamp) -> Option<Duration>
         "/next_attempt" => Some(status.reach()),
         "/not_before" | "/retry_at" => Some(NAME_LIMIT),
         "/eta" | "/turn/at" => Some(LINE),
-        "/look_at" => Some(LOOK),
+        "/look_at" => Some(DNS_CHECK),
         "/facts/stand_in_until" => Some(ORDER_ABANDONED_AFTER),
         "/since" | "/planned" | "/certificate/obtained" | "/failures/" | "/refusals//last" | "/misdirected_since" => {
             Some(Duration::ZERO)
@@ -135,18 +134,18 @@ fn assert_within_reach(status: &SslStatus, now: Timestamp) {
     }
     assert!(
         !status.is_beyond_reach(now),
-        "what has been put right stays so: {status:?}"
+        "a corrected status needs no further correction: {status:?}"
     );
 }
 
 #[test]
-fn every_time_that_a_clock_two_months_ahead_has_written_is_taken_back() {
+fn every_time_written_by_a_clock_two_months_ahead_is_reset() {
     let ahead = 60 * 86_400;
     for reason in Reason::ALL {
         for cause in [None, Some(FailureKind::Connection), Some(FailureKind::NameLimit)] {
             for in_queue in [false, true] {
                 let written = moved(&every_time(*reason, cause, in_queue, DAY * 90), &[ahead]);
-                // The certificate is the CA's word, and valid.
+                // The certificate's dates come from the CA, and it is valid.
                 let written = SslStatus {
                     certificate: Some(certificate(DAY * 90, T0)),
                     ..written
@@ -162,11 +161,11 @@ fn every_time_that_a_clock_two_months_ahead_has_written_is_taken_back() {
 }
 
 #[test]
-fn a_renewal_that_failed_under_a_clock_that_was_ahead_waits_for_nothing_later() {
+fn a_renewal_that_failed_under_a_clock_that_was_ahead_has_no_back_off_once_it_is_right() {
     let ahead = T0 + DAY * 60;
     let failing = held(DAY * 90).then(failed(FailureKind::Connection, None, ahead), ahead);
     assert!(failing.retry_at.is_some());
-    // Whatever comes first once the clock is right.
+    // Whichever event comes first once the clock is right.
     for event in [
         SslEvent::Tick,
         SslEvent::DnsChecked(DnsVerdict::Right),
@@ -175,16 +174,15 @@ fn a_renewal_that_failed_under_a_clock_that_was_ahead_waits_for_nothing_later() 
         let right = failing.then(event, T0);
         assert_eq!(right.rests_until(T0), None);
     }
-    // Also where something was planned since, by the right clock.
+    // Also if a right clock has planned an attempt since.
     let mut replanned = failing;
     (replanned.planned, replanned.next_attempt) = (Some(T0), Some(T0 + HOUR));
     assert_eq!(replanned.then(SslEvent::Tick, T0).rests_until(T0), None);
 }
 
 proptest! {
-    /// Whatever was stored, by whatever clock: nothing waits longer than its rule allows.
     #[test]
-    fn nothing_stored_waits_longer_than_its_rule(
+    fn nothing_stored_waits_longer_than_its_rule_allows(
         reason in prop::sample::select(Reason::ALL),
         cause in prop::option::of(prop::sample::select(FailureKind::ALL.to_vec())),
         by in prop::collection::vec(

@@ -1,22 +1,22 @@
 use super::*;
 
 #[test]
-fn an_issued_domain_is_looked_at_before_it_is_renewed() {
-    let look_at = T0 + HOUR * 24;
-    let status = issued(90).then(SslEvent::CheckScheduled { at: look_at }, T0);
-    assert_eq!(status.next_due(true), Some(look_at));
+fn an_issued_domain_is_checked_before_its_renewal() {
+    let check_at = T0 + HOUR * 24;
+    let status = issued(90).then(SslEvent::CheckScheduled { at: check_at }, T0);
+    assert_eq!(status.next_due(true), Some(check_at));
     assert_eq!(status.next_due(false), Some(T0 + HOUR * 24 * 75));
-    let moved = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), look_at);
-    assert_eq!(moved.next_due(true), Some(look_at + LOOK_FIRST));
-    assert_eq!(moved.misdirected_since, Some(look_at));
-    let still = moved.then(SslEvent::DnsChecked(DnsVerdict::Missing), look_at + HOUR);
-    assert_eq!(still.misdirected_since, Some(look_at));
-    let back = still.then(SslEvent::DnsChecked(DnsVerdict::Right), look_at + HOUR * 2);
+    let moved = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), check_at);
+    assert_eq!(moved.next_due(true), Some(check_at + RECHECK_FIRST));
+    assert_eq!(moved.misdirected_since, Some(check_at));
+    let still = moved.then(SslEvent::DnsChecked(DnsVerdict::Missing), check_at + HOUR);
+    assert_eq!(still.misdirected_since, Some(check_at));
+    let back = still.then(SslEvent::DnsChecked(DnsVerdict::Right), check_at + HOUR * 2);
     assert_eq!((back.reason, back.misdirected_since), (Reason::Ok, None));
 }
 
 #[test]
-fn what_dns_alone_has_broken_dns_mends_and_a_failed_order_only_an_order() {
+fn right_dns_clears_a_dns_finding_but_not_a_failed_order() {
     let stray = || SslEvent::DnsChecked(DnsVerdict::CaaForbids { host: "example".into() });
     let right = || SslEvent::DnsChecked(DnsVerdict::Right);
     let fixed = issued(90).then(stray(), T0).then(right(), T0);
@@ -71,7 +71,7 @@ fn each_verdict_has_its_reason_with_and_without_a_certificate() {
         ),
     ] {
         let event = SslEvent::DnsChecked(verdict);
-        // When the renewal is due; before that, only a move is of any concern.
+        // When the renewal is due; before that, only a move matters.
         let due = T0 + HOUR * 16 * 90;
         let (a, b) = (fresh().then(event.clone(), T0), issued(90).then(event, due));
         assert_eq!((a.reason, b.reason), (unheld, held));
@@ -79,21 +79,21 @@ fn each_verdict_has_its_reason_with_and_without_a_certificate() {
         // And the fix clears it.
         let fixed = a.then(SslEvent::DnsChecked(DnsVerdict::Right), T0);
         assert_eq!(fixed.reason, Reason::NeverRequested);
-        // Once it has run out, it says the same as one that never was.
+        // Once the certificate has expired, the reason is the same as without one.
         assert_eq!(b.then(SslEvent::Tick, T0 + HOUR * 24 * 90).reason, unheld);
     }
 }
 
 #[test]
-fn looking_at_wrong_dns_slows_down_and_a_request_starts_afresh() {
+fn checks_of_wrong_dns_become_rarer_until_a_request_restarts_them() {
     let mut status = fresh();
     let mut waits = vec![];
     for _ in 0..12 {
         status = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), T0);
         waits.push(status.next_attempt.unwrap().saturating_since(T0));
     }
-    assert_eq!(waits[..3], [LOOK_FIRST, LOOK_FIRST * 2, LOOK_FIRST * 4]);
-    assert_eq!(waits[11], LOOK_MAX);
+    assert_eq!(waits[..3], [RECHECK_FIRST, RECHECK_FIRST * 2, RECHECK_FIRST * 4]);
+    assert_eq!(waits[11], RECHECK_MAX);
     assert_eq!(status.then(SslEvent::Wanted, T0).next_attempt, Some(T0));
 }
 
@@ -148,23 +148,23 @@ fn servfail() -> DnsVerdict {
 }
 
 #[test]
-fn a_look_by_hand_puts_off_no_look_and_starts_their_schedule_afresh() {
+fn a_check_by_hand_postpones_no_check_and_restarts_the_schedule() {
     let mut status = fresh();
     let mut now = T0;
     for _ in 0..12 {
         status = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), now);
         now = status.next_attempt.unwrap();
     }
-    let seldom = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), now);
-    assert_eq!(seldom.next_attempt, Some(now + LOOK_MAX));
-    let mut polled = seldom.then(SslEvent::DnsCheckedByHand(DnsVerdict::Missing), now);
-    assert_eq!(polled.next_attempt, Some(now + LOOK_FIRST));
-    for seconds in 1..LOOK_FIRST.as_secs() {
+    let rare = status.then(SslEvent::DnsChecked(DnsVerdict::Missing), now);
+    assert_eq!(rare.next_attempt, Some(now + RECHECK_MAX));
+    let mut polled = rare.then(SslEvent::DnsCheckedByHand(DnsVerdict::Missing), now);
+    assert_eq!(polled.next_attempt, Some(now + RECHECK_FIRST));
+    for seconds in 1..RECHECK_FIRST.as_secs() {
         let at = now + Duration::from_secs(seconds);
         polled = polled.then(SslEvent::DnsCheckedByHand(DnsVerdict::Missing), at);
         assert_eq!(
             polled.next_attempt,
-            Some(now + LOOK_FIRST),
+            Some(now + RECHECK_FIRST),
             "however often it is checked"
         );
     }
@@ -173,7 +173,7 @@ fn a_look_by_hand_puts_off_no_look_and_starts_their_schedule_afresh() {
 }
 
 #[test]
-fn dns_that_fails_long_before_the_renewal_is_no_failing_renewal() {
+fn a_dns_failure_long_before_the_renewal_is_no_failing_renewal() {
     let caa = DnsVerdict::CaaForbids {
         host: "a.example".into(),
     };
@@ -186,7 +186,7 @@ fn dns_that_fails_long_before_the_renewal_is_no_failing_renewal() {
             assert_eq!((early.reason, early.last_error.as_ref()), (Reason::Ok, None));
             assert_eq!(
                 early.next_due(true),
-                Some(T0 + HOUR + LOOK_FIRST),
+                Some(T0 + HOUR + RECHECK_FIRST),
                 "it is checked again"
             );
             assert_eq!(early.then(SslEvent::Tick, T0 + HOUR).reason, Reason::Ok);

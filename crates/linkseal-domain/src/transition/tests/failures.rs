@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn each_failure_has_its_reason_and_keeps_the_cas_words() {
+fn each_failure_has_its_reason_and_keeps_the_cas_error() {
     use FailureKind::*;
     for (kind, reason) in [
         (Connection, Reason::ValidationFailed),
@@ -28,7 +28,7 @@ fn each_failure_has_its_reason_and_keeps_the_cas_words() {
 }
 
 #[test]
-fn the_cas_retry_after_goes_over_our_own_wait_and_over_a_request() {
+fn the_cas_retry_after_overrides_our_back_off_and_a_request() {
     let at = T0 + HOUR * 5;
     let SslEvent::Failed { mut failure, backoff } = failure(FailureKind::NameLimit) else {
         unreachable!()
@@ -54,7 +54,7 @@ fn a_domain_is_given_up_for_its_own_failures_only() {
 }
 
 #[test]
-fn a_held_back_queue_is_no_fault_of_the_domain() {
+fn a_held_back_queue_is_not_the_domains_fault() {
     let event = SslEvent::HeldBack {
         until: T0 + HOUR,
         ca: ca(),
@@ -72,7 +72,7 @@ fn a_held_back_queue_is_no_fault_of_the_domain() {
 }
 
 #[test]
-fn what_is_doubted_changes_no_state_and_counts_as_the_ca_counts() {
+fn a_doubted_failure_changes_no_state_and_counts_as_the_ca_counts() {
     let refused = refusal(FailureKind::Connection);
     let event = || SslEvent::Doubted {
         failure: refused.clone(),
@@ -91,8 +91,8 @@ fn what_is_doubted_changes_no_state_and_counts_as_the_ca_counts() {
     let believed = held.then(failure(FailureKind::Connection), T0 + HOUR);
     assert_eq!((believed.attempts, believed.doubted), (2, false));
     let long = (0..2 * GIVE_UP_AFTER).fold(held, |s, _| s.then(event(), T0));
-    let told = long.then(failure(FailureKind::Connection), T0);
-    assert!(told.attempts < GIVE_UP_AFTER, "doubt gives no domain up");
+    let after = long.then(failure(FailureKind::Connection), T0);
+    assert!(after.attempts < GIVE_UP_AFTER, "doubted failures give no domain up");
     let ordering = fresh().then(SslEvent::OrderStarted { ca: ca() }, T0);
     let pending = ordering.then(event(), T0);
     assert_eq!((ordering.state(), pending.state()), (State::Pending, State::Pending));
@@ -103,7 +103,7 @@ fn what_is_doubted_changes_no_state_and_counts_as_the_ca_counts() {
 }
 
 #[test]
-fn a_ca_that_is_out_of_use_promises_no_certificate() {
+fn no_certificate_is_promised_while_the_ca_is_out_of_use() {
     let event = SslEvent::CaUnavailable {
         until: T0 + HOUR,
         ca: ca(),
@@ -119,14 +119,14 @@ fn a_ca_that_is_out_of_use_promises_no_certificate() {
 }
 
 #[test]
-fn a_ca_that_keeps_refusing_a_name_is_passed_over_for_a_while() {
+fn a_ca_that_keeps_refusing_a_name_is_skipped_for_a_while() {
     let refused = |status: &SslStatus, ca: &str, at| status.then(SslEvent::RefusedBy { ca: ca.into() }, at);
     let once = refused(&fresh(), "a", T0);
     assert!(!once.is_refused_by("a", T0), "once may be a mistake");
     let twice = refused(&refused(&once, "b", T0), "a", T0 + HOUR);
     assert!(twice.is_refused_by("a", T0 + HOUR) && !twice.is_refused_by("b", T0 + HOUR));
     assert!(!twice.is_refused_by("a", T0 + HOUR + REFUSAL_KEPT));
-    // Another CA's certificate forgets nothing, its own does.
+    // A certificate clears the refusals of its own CA only.
     let ca = certificate(90).ca;
     let refused = refused(&refused(&twice, &ca, T0), &ca, T0);
     let issued = refused.then(SslEvent::Issued(certificate(90)), T0);
@@ -144,7 +144,7 @@ fn failed_authorizations_are_counted_in_a_sliding_window() {
     assert_eq!(status.must_wait(4, HOUR, T0 + minute * 4), Some(T0 + HOUR));
     assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None);
     status = status.then(failure(FailureKind::Unreachable), T0 + HOUR);
-    assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None, "the CA did not look");
+    assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), None, "the CA validated nothing");
     status = status.then(failure(FailureKind::CaDns), T0 + HOUR);
     assert_eq!(status.must_wait(4, HOUR, T0 + HOUR), Some(T0 + minute + HOUR));
 }

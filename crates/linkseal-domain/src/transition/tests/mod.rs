@@ -6,7 +6,7 @@ mod renewal;
 
 use std::time::Duration;
 
-use super::dns::{LOOK_FIRST, LOOK_MAX};
+use super::dns::{RECHECK_FIRST, RECHECK_MAX};
 use super::order::GIVE_UP_AFTER;
 use super::*;
 use crate::dns::DnsVerdict;
@@ -66,7 +66,7 @@ fn ca() -> String {
 }
 
 #[test]
-fn the_straight_way_goes_from_unknown_over_pending_to_issued() {
+fn without_obstacles_a_domain_goes_from_unknown_to_pending_to_issued() {
     let mut status = fresh();
     let mut seen = vec![status.reason];
     for event in [
@@ -97,7 +97,7 @@ fn the_straight_way_goes_from_unknown_over_pending_to_issued() {
     assert_eq!(
         status.next_due(false),
         Some(T0 + HOUR * 24 * 75),
-        "an unwanted one still nears its end"
+        "an unwanted domain is still reported as expiring"
     );
     let near = status.then(SslEvent::Tick, T0 + HOUR * 24 * 75);
     assert_eq!(near.next_due(false), Some(T0 + HOUR * 24 * 90), "and expires");

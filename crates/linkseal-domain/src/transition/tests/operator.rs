@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn after_a_thaw_failures_count_on_and_what_the_ca_said_is_kept() {
+fn a_thaw_keeps_the_counts_of_failures_and_the_cas_retry_after() {
     let failed = (0..3).fold(fresh(), |s, _| s.then(failure(FailureKind::Connection), T0));
     let setback = failed.then(failure(FailureKind::Stuck), T0);
     let frozen = setback.then(SslEvent::Frozen { until: T0 + HOUR }, T0 + HOUR);
@@ -15,7 +15,7 @@ fn after_a_thaw_failures_count_on_and_what_the_ca_said_is_kept() {
     limited.not_before = Some(T0 + HOUR * 3);
     let thawed = limited.then(SslEvent::Thawed, T0 + HOUR);
     assert_eq!(thawed.next_attempt, Some(T0 + HOUR * 3));
-    // What an operator has paused is not the freeze's to end.
+    // The end of a freeze does not end an operator's pause.
     let paused = limited.apply(SslEvent::SetAside, Intent::Paused, T0);
     let after = paused.apply(SslEvent::Thawed, Intent::Paused, T0 + HOUR);
     assert_eq!((after.reason, after.next_attempt), (Reason::Paused, None));
@@ -24,11 +24,11 @@ fn after_a_thaw_failures_count_on_and_what_the_ca_said_is_kept() {
 }
 
 #[test]
-fn what_was_stopped_for_all_is_due_once_orders_go_on() {
+fn what_a_freeze_stopped_is_due_once_orders_resume() {
     let (now, until) = (T0 + HOUR * 24 * 61, T0 + HOUR * (24 * 61 + 6));
     let expired = issued(1).then(SslEvent::Tick, now);
-    let looked_for = fresh().then(SslEvent::DnsChecked(DnsVerdict::Missing), T0);
-    for before in [issued(90), expired, looked_for, fresh().then(SslEvent::Wanted, T0)] {
+    let missing = fresh().then(SslEvent::DnsChecked(DnsVerdict::Missing), T0);
+    for before in [issued(90), expired, missing, fresh().then(SslEvent::Wanted, T0)] {
         for event in [SslEvent::Frozen { until }, SslEvent::SwitchedOff { until }] {
             let stopped = before.then(event.clone(), now);
             assert_eq!(stopped.next_attempt, Some(until), "{event:?}");
@@ -37,19 +37,19 @@ fn what_was_stopped_for_all_is_due_once_orders_go_on() {
             assert!(!thawed.stopped);
         }
     }
-    // A back-off that runs is kept, and what waits for something else too.
+    // A running back-off is kept, and so is any other wait.
     let failing = issued(90).then(failure(FailureKind::Connection), now);
     let stopped = failing.then(SslEvent::Frozen { until }, now);
     assert_eq!(stopped.then(SslEvent::Thawed, now).next_attempt, failing.next_attempt);
-    let put_off = issued(90).then(SslEvent::Postponed { until }, now);
-    assert_eq!(put_off.then(SslEvent::Thawed, now), put_off);
-    // Another plan is not theirs to end.
+    let postponed = issued(90).then(SslEvent::Postponed { until }, now);
+    assert_eq!(postponed.then(SslEvent::Thawed, now), postponed);
+    // A later plan is kept too.
     let replanned = stopped.then(SslEvent::Postponed { until: until + HOUR }, now);
     assert_eq!(replanned.then(SslEvent::Thawed, now), replanned);
 }
 
 #[test]
-fn whatever_a_domain_without_a_certificate_waits_for_an_operator_ends() {
+fn an_operator_ends_any_wait_of_a_domain_without_a_certificate() {
     let (now, until) = (T0 + HOUR * 48, T0 + HOUR * 54);
     for before in [issued(1).then(SslEvent::Tick, now), fresh()] {
         let waits = before.then(SslEvent::Postponed { until }, now);
@@ -63,7 +63,7 @@ fn whatever_a_domain_without_a_certificate_waits_for_an_operator_ends() {
 }
 
 #[test]
-fn a_held_certificate_is_never_taken_away_by_admission_or_pause() {
+fn admission_or_a_pause_never_ends_a_live_certificate() {
     for (event, intent) in [
         (SslEvent::Denied, Intent::Wanted),
         (SslEvent::SetAside, Intent::Paused),
@@ -75,7 +75,7 @@ fn a_held_certificate_is_never_taken_away_by_admission_or_pause() {
 }
 
 #[test]
-fn what_an_order_comes_to_does_not_leave_a_pause() {
+fn the_outcome_of_an_order_does_not_end_a_pause() {
     let ordering = fresh().then(SslEvent::OrderStarted { ca: ca() }, T0);
     let paused = ordering.apply(SslEvent::SetAside, Intent::Paused, T0);
     assert_eq!((paused.reason, paused.next_due(false)), (Reason::Paused, None));
@@ -88,17 +88,17 @@ fn what_an_order_comes_to_does_not_leave_a_pause() {
         let after = paused.apply(event, Intent::Paused, T0);
         assert_eq!((after.reason, after.next_attempt), (Reason::Paused, None));
     }
-    // A certificate that still comes is held, and not renewed.
+    // A certificate that still arrives is served, but not renewed.
     let held = paused.apply(SslEvent::Issued(certificate(90)), Intent::Paused, T0);
     assert_eq!(held.reason, Reason::Ok);
-    let ran_out = held.apply(SslEvent::Tick, Intent::Paused, T0 + HOUR * 24 * 90);
-    assert_eq!((ran_out.reason, ran_out.next_attempt), (Reason::Paused, None));
-    let back = ran_out.then(SslEvent::Resumed, T0 + HOUR * 24 * 90);
+    let expired = held.apply(SslEvent::Tick, Intent::Paused, T0 + HOUR * 24 * 90);
+    assert_eq!((expired.reason, expired.next_attempt), (Reason::Paused, None));
+    let back = expired.then(SslEvent::Resumed, T0 + HOUR * 24 * 90);
     assert_eq!((back.reason, back.next_attempt), (Reason::Expired, None));
 }
 
 #[test]
-fn what_is_retired_promises_nothing() {
+fn a_retired_domain_promises_no_order() {
     let failing = fresh().then(failure(FailureKind::Connection), T0);
     let retired = failing.apply(SslEvent::SetAside, Intent::Retired, T0);
     assert_eq!(
@@ -109,8 +109,8 @@ fn what_is_retired_promises_nothing() {
     assert_eq!(held.reason, Reason::RenewalFailing);
     let retired = held.apply(SslEvent::SetAside, Intent::Retired, T0);
     assert_eq!((retired.reason, retired.next_attempt), (Reason::Ok, None));
-    let ran_out = retired.apply(SslEvent::Tick, Intent::Retired, T0 + HOUR * 24 * 90);
-    assert_eq!((ran_out.reason, ran_out.next_due(false)), (Reason::Expired, None));
+    let expired = retired.apply(SslEvent::Tick, Intent::Retired, T0 + HOUR * 24 * 90);
+    assert_eq!((expired.reason, expired.next_due(false)), (Reason::Expired, None));
     let denied = fresh().then(SslEvent::Denied, T0);
     assert_eq!(
         denied.apply(SslEvent::SetAside, Intent::Retired, T0).reason,
@@ -119,26 +119,26 @@ fn what_is_retired_promises_nothing() {
 }
 
 #[test]
-fn an_interrupted_order_that_is_put_off_is_due_when_it_says() {
+fn a_postponed_interrupted_order_is_due_at_the_new_time() {
     let until = T0 + HOUR * 6;
     for event in [
         SslEvent::OrderStarted { ca: ca() },
         SslEvent::Validating,
         SslEvent::Queued { eta: Some(T0) },
     ] {
-        let put_off = fresh().then(event, T0).then(SslEvent::Postponed { until }, T0 + HOUR);
+        let postponed = fresh().then(event, T0).then(SslEvent::Postponed { until }, T0 + HOUR);
         assert_eq!(
-            (put_off.reason, put_off.next_due(true), put_off.eta),
+            (postponed.reason, postponed.next_due(true), postponed.eta),
             (Reason::RetryScheduled, Some(until), None)
         );
     }
     let renewing = issued(90).then(SslEvent::OrderStarted { ca: ca() }, T0);
-    let put_off = renewing.then(SslEvent::Postponed { until }, T0 + HOUR);
-    assert_eq!((put_off.reason, put_off.next_due(true)), (Reason::Ok, Some(until)));
+    let postponed = renewing.then(SslEvent::Postponed { until }, T0 + HOUR);
+    assert_eq!((postponed.reason, postponed.next_due(true)), (Reason::Ok, Some(until)));
 }
 
 #[test]
-fn a_freeze_promises_nothing_and_is_no_operators_pause() {
+fn a_freeze_promises_no_order_and_is_no_operators_pause() {
     let event = SslEvent::Frozen { until: T0 + HOUR };
     let queued = fresh().then(SslEvent::Queued { eta: Some(T0 + HOUR) }, T0);
     let frozen = queued.then(event.clone(), T0);

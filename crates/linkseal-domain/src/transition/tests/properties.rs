@@ -47,7 +47,7 @@ fn events() -> impl Strategy<Value = SslEvent> {
     ]
 }
 
-fn wishes() -> impl Strategy<Value = Option<Intent>> {
+fn intents() -> impl Strategy<Value = Option<Intent>> {
     prop_oneof![
         6 => Just(None),
         1 => Just(Some(Intent::Wanted)),
@@ -57,10 +57,10 @@ fn wishes() -> impl Strategy<Value = Option<Intent>> {
 }
 
 proptest! {
-    /// Whatever a domain has come to, and however the clock was set meanwhile: a held certificate
-    /// that points here and is not to be renewed yet is well, and is not due.
+    /// Whatever happened before and however the clock was set: a domain with a live certificate that
+    /// points here is `ok`, and is not due before its renewal.
     #[test]
-    fn a_held_certificate_that_leads_here_is_well_until_its_renewal_is_due(
+    fn a_domain_that_points_here_is_ok_until_its_renewal_is_due(
         steps in prop::collection::vec((events(), -3000i64..3000), 1..30),
         at in 0u32..(16 * 89),
     ) {
@@ -69,7 +69,7 @@ proptest! {
             now = Timestamp::from_secs((now.as_secs() + hours * 3600).max(T0.as_secs()));
             status = status.then(SslEvent::Tick, now).then(event, now);
         }
-        // At a time when it is held, by a clock that is right again.
+        // At a time within the certificate's life, by a clock that is right again.
         status.certificate = Some(certificate(90));
         let now = T0 + HOUR * at;
         let ticked = status.then(SslEvent::Tick, now);
@@ -80,23 +80,23 @@ proptest! {
             prop_assert!(right.next_due(true) <= Some(now + ORDER_ABANDONED_AFTER));
         } else {
             prop_assert_eq!((right.reason, right.next_attempt, right.facts.cause), (Reason::Ok, None, None));
-            // A look that was planned is moved by the look itself.
+            // A planned check is moved by the check itself.
             let unplanned = SslStatus { next_check: None, ..right };
             prop_assert!(unplanned.next_due(true).is_some_and(|at| at > now), "{:?}", unplanned);
         }
     }
 
-    /// Operators change what they want between any two events of an order, a look and the clock.
+    /// Operators change their intent between any two events.
     #[test]
-    fn whatever_happens_state_and_certificate_agree(
-        steps in prop::collection::vec((events(), wishes(), 0u64..2000), 1..40)
+    fn state_and_certificate_always_agree(
+        steps in prop::collection::vec((events(), intents(), 0u64..2000), 1..40)
     ) {
         let (mut status, mut intent, mut now) = (fresh(), Intent::Wanted, T0);
-        for (event, wished, hours) in steps {
+        for (event, wanted_next, hours) in steps {
             now = now + HOUR * u32::try_from(hours).unwrap();
             status = status.apply(SslEvent::Tick, intent, now);
-            if let Some(wished) = wished.filter(|w| *w != intent) {
-                intent = wished;
+            if let Some(wanted_next) = wanted_next.filter(|w| *w != intent) {
+                intent = wanted_next;
                 let event = if intent == Intent::Wanted { SslEvent::Resumed } else { SslEvent::SetAside };
                 status = status.apply(event, intent, now);
             }
@@ -111,12 +111,12 @@ proptest! {
             if wanted {
                 prop_assert!(
                     status.state() != State::Pending || status.next_due(true).is_some(),
-                    "pending means something comes: {:?}", status
+                    "a pending domain has something due: {:?}", status
                 );
-                // What was put off is not due before, except for what the certificate itself asks for.
+                // A postponed domain is not due before that, except for its live certificate.
                 if let Some(until) = postponed.filter(|until| *until > now) {
-                    let looks = status.holds(now);
-                    prop_assert!(looks || status.next_due(true).is_none_or(|at| at >= until), "{:?}", status);
+                    let live = status.holds(now);
+                    prop_assert!(live || status.next_due(true).is_none_or(|at| at >= until), "{:?}", status);
                 }
             } else {
                 prop_assert_eq!((status.next_attempt, status.eta), (None, None), "{:?}", status);

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_failed_renewal_that_is_not_due_any_more_is_no_trouble_once_dns_is_right() {
+fn a_failed_renewal_that_is_no_longer_due_is_cleared_once_dns_is_right() {
     let (early, later) = (T0 + HOUR, T0 + HOUR + Duration::from_secs(30));
     let info = |renew_at| SslEvent::RenewalInfo {
         renew_at,
@@ -20,7 +20,7 @@ fn a_failed_renewal_that_is_not_due_any_more_is_no_trouble_once_dns_is_right() {
     );
     assert_eq!(right.attempts, 1, "the next failure waits longer");
     assert!(right.next_due(true).is_some_and(|at| at > later));
-    // An operator's release has DNS checked, and nothing else.
+    // An operator's release only has DNS checked.
     let released = moved_back.then(SslEvent::Released, later);
     assert_eq!(released.next_due(true), Some(later));
     let right = released.then(SslEvent::DnsChecked(DnsVerdict::Right), later);
@@ -31,7 +31,7 @@ fn a_failed_renewal_that_is_not_due_any_more_is_no_trouble_once_dns_is_right() {
 }
 
 #[test]
-fn a_certificate_that_only_a_wrong_clock_had_ended_is_held_again() {
+fn a_certificate_that_only_a_wrong_clock_expired_is_live_again() {
     let (ahead, right) = (T0 + HOUR * 24 * 100, SslEvent::DnsChecked(DnsVerdict::Right));
     let expired = issued(90).then(SslEvent::Tick, ahead);
     let ordering = expired.then(SslEvent::OrderStarted { ca: ca() }, ahead);
@@ -59,34 +59,34 @@ fn a_certificate_that_only_a_wrong_clock_had_ended_is_held_again() {
     for (status, reason) in cases {
         assert!(
             status.is_beyond_reach(T0),
-            "it is found once the clock is right: {status:?}"
+            "it is detected once the clock is right: {status:?}"
         );
         let back = status.then(SslEvent::Tick, T0);
         assert_eq!((back.state(), back.reason), (State::Issued, reason), "{status:?}");
-        let looked_at = back.then(right.clone(), T0);
-        if !looked_at.reason.is_in_progress() {
+        let checked = back.then(right.clone(), T0);
+        if !checked.reason.is_in_progress() {
             assert_eq!(
-                (looked_at.reason, looked_at.next_attempt),
+                (checked.reason, checked.next_attempt),
                 (Reason::Ok, None),
                 "{status:?}"
             );
-            assert!(looked_at.next_due(true).is_some_and(|at| at > T0));
+            assert!(checked.next_due(true).is_some_and(|at| at > T0));
         }
     }
-    // Where its renewal is due anyway, what its order met stays.
+    // If its renewal is due anyway, the failure of its order stays.
     let due = T0 + HOUR * 16 * 90;
     let back = ordering
         .then(failure(FailureKind::Unreachable), ahead)
         .then(SslEvent::Tick, due);
     assert_eq!((back.reason, back.next_due(true)), (Reason::RenewalFailing, Some(due)));
-    // A pause keeps what is held, and nothing is ordered for it.
+    // A paused domain keeps its certificate, and nothing is ordered.
     let paused = expired.apply(SslEvent::SetAside, Intent::Paused, ahead);
     let back = paused.apply(SslEvent::Tick, Intent::Paused, T0);
     assert_eq!((back.reason, back.next_attempt), (Reason::Ok, None));
 }
 
 #[test]
-fn a_renewal_is_tried_again_well_before_the_end() {
+fn a_failed_renewal_is_retried_well_before_expiry() {
     let minute = CertificateInfo {
         not_after: T0 + Duration::from_secs(60),
         ..certificate(1)
@@ -97,7 +97,7 @@ fn a_renewal_is_tried_again_well_before_the_end() {
 }
 
 #[test]
-fn an_expired_one_is_due_at_once() {
+fn an_expired_certificate_is_due_at_once() {
     let end = T0 + HOUR * 24 * 90;
     let status = issued(90).then(SslEvent::Tick, end);
     assert_eq!((status.reason, status.next_due(true)), (Reason::Expired, Some(end)));
@@ -113,7 +113,7 @@ fn a_reissue_is_due_now_and_a_postponement_later() {
 }
 
 #[test]
-fn a_replacement_by_hand_that_fails_leaves_what_is_held_as_good_as_it_was() {
+fn a_replacement_by_hand_that_fails_leaves_the_domain_ok() {
     let wanted = issued(90).then(SslEvent::Reissue, T0 + HOUR);
     let until = T0 + HOUR * 24 * 7;
     let limit = SslEvent::Failed {
@@ -129,15 +129,15 @@ fn a_replacement_by_hand_that_fails_leaves_what_is_held_as_good_as_it_was() {
     assert!(after.last_error.is_some() && after.facts.cause == Some(FailureKind::NameLimit));
     let free = after.then(SslEvent::Released, T0 + HOUR * 2);
     assert_eq!(free.next_attempt, Some(T0 + HOUR * 2));
-    // The CA's renewal information neither ends what an operator wants, nor calls it overdue.
+    // The CA's renewal information neither cancels the operator's request nor makes it urgent.
     let later = T0 + HOUR * 24 * 60;
     let info = SslEvent::RenewalInfo {
         renew_at: later,
         check_at: later,
     };
-    let told = after.then(info, T0 + HOUR * 2);
-    assert_eq!(told.renewal_planned(), Some(later));
-    assert!(told.renewal_is_due(T0 + HOUR * 2) && !told.hurry);
+    let informed = after.then(info, T0 + HOUR * 2);
+    assert_eq!(informed.renewal_planned(), Some(later));
+    assert!(informed.renewal_is_due(T0 + HOUR * 2) && !informed.hurry);
     // Once the renewal is due by itself, it fails like any other.
     let due = after.then(failure(FailureKind::Connection), later);
     assert_eq!(due.reason, Reason::RenewalFailing);
@@ -161,7 +161,7 @@ fn a_young_certificate_is_brought_forward_once_and_its_successors_at_a_third_of_
     let mut status = fresh().then(SslEvent::Issued(of(T0)), T0);
     let mut now = T0 + HOUR * 4;
     status = status.then(past(now), now);
-    assert!(status.renewal_is_due(now) && status.hurry, "as RFC 9773 wants it");
+    assert!(status.renewal_is_due(now) && status.hurry, "as RFC 9773 asks for");
     let mut orders = 0;
     while now < T0 + day * 90 {
         if status.renewal_is_due(now) {
@@ -173,11 +173,11 @@ fn a_young_certificate_is_brought_forward_once_and_its_successors_at_a_third_of_
         status = status.then(past(now), now);
     }
     assert_eq!(orders, 3, "one at once, and then one in 30 days");
-    // A renewal in due time forgets it.
+    // A renewal on schedule clears the flag.
     let late = now + day * 89;
     let old = status.then(SslEvent::Issued(of(late)), late);
     assert!(!old.brought_forward);
-    // One by hand brings nothing forward.
+    // A replacement by hand does not set it.
     let by_hand = fresh()
         .then(SslEvent::Issued(of(T0)), T0)
         .then(SslEvent::Reissue, T0 + HOUR)
