@@ -138,7 +138,7 @@ async fn a_failed_validation_reports_that_the_challenge_arrives_from_here() {
     let record = world.edge.until_reason(name, Reason::ValidationFailed).await;
     let said = message(&record, world.edge.control.messages().borrow()).en;
     assert!(
-        said.contains("Our own test request arrives: look for a firewall"),
+        said.contains("Our own test request arrives: check whether a firewall"),
         "{said}"
     );
 }

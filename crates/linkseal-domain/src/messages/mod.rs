@@ -14,7 +14,7 @@ use crate::DomainRecord;
 use crate::language::{Language, Text};
 use crate::ssl::Preflight;
 
-/// What a sentence needs beside the record.
+/// What a sentence needs besides the record.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The CNAME target (`edge.name`).

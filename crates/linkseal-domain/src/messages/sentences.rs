@@ -58,8 +58,8 @@ fn set_aside(record: &DomainRecord) -> Option<Sentence> {
             "Das Zertifikat ist am {not_after} abgelaufen; Links funktionieren nicht. Ab {next_attempt} wird automatisch ein neues bestellt.",
         ),
         Intent::Wanted if ssl.reason == Reason::Paused => (
-            "All orders have been on hold since {stopped}. This domain resumes automatically afterwards.",
-            "Alle Bestellungen sind seit {stopped} angehalten. Danach geht es für diese Domain automatisch weiter.",
+            "All orders have been on hold since {stopped}. This domain continues automatically once they resume.",
+            "Alle Bestellungen sind seit {stopped} angehalten. Sobald sie fortgesetzt werden, geht es für diese Domain automatisch weiter.",
         ),
         Intent::Paused => of_reason(Reason::Paused),
         Intent::Wanted => return None,
@@ -257,30 +257,30 @@ fn fix_of(kind: FailureKind) -> Sentence {
         ),
         FailureKind::Trust | FailureKind::Account => (
             "We have to fix this on our side. You do not need to change anything.",
-            "Die Ursache liegt bei uns und wird dort behoben. Sie müssen nichts ändern.",
+            "Die Ursache liegt bei uns; wir beheben sie. Sie müssen nichts ändern.",
         ),
     }
 }
 
-/// What a failed validation's advice gains from the preflight: whether to search at the name itself,
+/// What the preflight adds to the advice after a failed validation: whether to search at the name itself
 /// or between it and the CA.
 pub(super) fn own_request(record: &DomainRecord) -> Sentence {
     let facts = &record.ssl.facts;
-    let about_the_way = matches!(facts.cause, Some(FailureKind::Connection | FailureKind::WrongAnswer));
+    let is_connectivity = matches!(facts.cause, Some(FailureKind::Connection | FailureKind::WrongAnswer));
     match &facts.preflight {
-        Some(tried) if about_the_way && tried.miss.is_some() => (
+        Some(tried) if is_connectivity && tried.miss.is_some() => (
             "Our own test request does not arrive either.",
             "Auch unsere eigene Testanfrage kommt nicht an.",
         ),
-        Some(_) if about_the_way => (
-            "Our own test request arrives: look for a firewall that blocks some networks.",
+        Some(_) if is_connectivity => (
+            "Our own test request arrives: check whether a firewall blocks some networks.",
             "Unsere eigene Testanfrage kommt an: Prüfen Sie, ob eine Firewall nur bestimmte Netze durchlässt.",
         ),
         _ => ("", ""),
     }
 }
 
-/// What went wrong, as a clause. `None`: nothing did; the attempt was interrupted.
+/// What went wrong, as a clause. `None`: the attempt was interrupted.
 pub(super) fn cause(kind: Option<FailureKind>) -> Sentence {
     let Some(kind) = kind else {
         return ("it was interrupted", "er wurde unterbrochen");
@@ -331,7 +331,7 @@ pub(super) fn cause(kind: Option<FailureKind>) -> Sentence {
         ),
         FailureKind::Account => (
             "our account with the certificate authority needs attention",
-            "um unser Konto bei der Zertifizierungsstelle müssen wir uns kümmern",
+            "mit unserem Konto bei der Zertifizierungsstelle gibt es ein Problem",
         ),
     }
 }

@@ -81,7 +81,7 @@ fn sentences_say_what_to_change() {
 }
 
 #[test]
-fn what_is_about_to_be_ordered_says_what_the_last_look_found() {
+fn a_scheduled_order_says_what_the_last_dns_check_found() {
     let mut record = full(Reason::NeverRequested);
     let says = |record: &DomainRecord| message(record, CONTEXT);
     assert!(says(&record).en.contains("once links.customer.example points to"));
@@ -100,13 +100,13 @@ fn what_is_about_to_be_ordered_says_what_the_last_look_found() {
     record.apply(crate::ssl::SslEvent::DnsCheckFailed, T);
     record.ssl.certificate = None;
     assert!(says(&record).en.contains("the problem is on our side") && !says(&record).en.contains("ordered"));
-    // The next look that is believed ends that.
+    // The next reliable check ends that.
     record.apply(crate::ssl::SslEvent::DnsChecked(crate::dns::DnsVerdict::Right), T);
     assert!(!record.ssl.facts.unverified);
 }
 
 #[test]
-fn what_is_set_aside_says_that_it_is_not_renewed() {
+fn a_paused_or_retired_domain_says_that_it_is_not_renewed() {
     let all = [Reason::Ok, Reason::Paused, Reason::Expired, Reason::NeverRequested];
     for reason in all {
         for certificate in [true, false] {
@@ -131,7 +131,7 @@ fn what_is_set_aside_says_that_it_is_not_renewed() {
     let mut record = full(Reason::Ok);
     record.paused = Some(T);
     assert!(message(&record, CONTEXT).en.contains("is NOT renewed"));
-    // Just registered: it comes by itself.
+    // Just registered: the order follows automatically.
     assert!(
         message(&full(Reason::NeverRequested), CONTEXT)
             .en
@@ -140,7 +140,7 @@ fn what_is_set_aside_says_that_it_is_not_renewed() {
 }
 
 #[test]
-fn a_failed_validation_says_what_is_seen_from_here() {
+fn a_failed_validation_says_whether_our_own_request_arrives() {
     let says = |miss: Option<&str>| {
         let mut record = full(Reason::ValidationFailed);
         record.ssl.facts.preflight = Some(Preflight {
@@ -167,7 +167,7 @@ fn a_failed_validation_says_what_is_seen_from_here() {
 }
 
 #[test]
-fn a_name_that_can_have_no_cname_is_asked_for_none() {
+fn a_name_that_cannot_have_a_cname_is_not_asked_for_one() {
     let addresses = ["203.0.113.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
     for name in ["customer.example", CONTEXT.target] {
         for reason in [Reason::DnsMissing, Reason::DnsElsewhere, Reason::Moved] {
@@ -196,7 +196,7 @@ fn a_name_that_can_have_no_cname_is_asked_for_none() {
 }
 
 #[test]
-fn a_renewal_that_dns_keeps_from_coming_says_what_a_first_certificate_would() {
+fn a_renewal_blocked_by_dns_gets_the_advice_of_a_first_certificate() {
     let mut record = full(Reason::RenewalFailing);
     record.ssl.facts = Facts {
         found: Some("2001:db8::9".into()),
@@ -220,7 +220,7 @@ fn a_renewal_that_dns_keeps_from_coming_says_what_a_first_certificate_would() {
 }
 
 #[test]
-fn a_missed_preflight_is_told_with_the_failure_that_follows_and_no_longer_after_a_success() {
+fn a_missed_preflight_is_reported_with_the_next_failure_until_a_success() {
     use crate::ssl::{Failure, SslEvent};
     let mut record = full(Reason::NeverRequested);
     let certificate = record.ssl.certificate.take().map(|c| CertificateInfo {
@@ -271,7 +271,7 @@ fn a_missed_preflight_is_told_with_the_failure_that_follows_and_no_longer_after_
 }
 
 #[test]
-fn what_is_missing_leaves_no_gap() {
+fn a_missing_fact_leaves_no_gap() {
     let mut record = full(Reason::Moved);
     record.ssl.facts = Facts::default();
     assert!(message(&record, CONTEXT).en.contains("no longer has a DNS record"));
