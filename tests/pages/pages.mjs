@@ -207,7 +207,7 @@ const scenarios = {
     await page.getByText("1 registered").or(page.getByText("2 registered")).waitFor();
     const rows = await page.locator("tbody tr").allInnerTexts();
     assert.deepEqual(rows.map((r) => r.trim().split(/\s/)[0]), ["1", "2", "4", "5", "6"]);
-    assert.match(rows[2], /wildcards are not possible/);
+    assert.match(rows[2], /wildcards are not supported/);
     // Rejected lines stay in the form to be corrected. Input is shown as text, never as markup.
     assert.equal(await page.locator("#lines").inputValue(), "*.import.test\n<b>x</b>.test");
     assert.equal(await page.locator("tbody b").count(), 0);

@@ -57,8 +57,8 @@ impl LifecycleEvent {
             SslEvent::Failed { .. } => {
                 // Suppressed failures, and those before the renewal was due, have not been reported.
                 let due = before.renewal_planned().filter(|_| before.holds(now));
-                let untold = |at: Timestamp| due.is_some_and(|due| at < due);
-                let first = before.doubted || before.last_error.as_ref().is_none_or(|e| untold(e.at));
+                let unreported = |at: Timestamp| due.is_some_and(|due| at < due);
+                let first = before.doubted || before.last_error.as_ref().is_none_or(|e| unreported(e.at));
                 let gives_up = after.reason == Reason::GivenUp && before.reason != Reason::GivenUp;
                 (first || other_cause || gives_up).then_some(Self::Failed)
             }
@@ -124,20 +124,20 @@ mod tests {
     }
 
     /// What is reported, event by event.
-    fn told(steps: impl IntoIterator<Item = (SslEvent, u32)>) -> Vec<Option<LifecycleEvent>> {
+    fn reported(steps: impl IntoIterator<Item = (SslEvent, u32)>) -> Vec<Option<LifecycleEvent>> {
         let mut status = SslStatus::new(T0);
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for (event, days) in steps {
             let now = T0 + DAY * days;
             let after = status.then(event.clone(), now);
-            told.push(LifecycleEvent::of(&status, &event, &after, now));
+            reported.push(LifecycleEvent::of(&status, &event, &after, now));
             status = after;
         }
-        told
+        reported
     }
 
     #[test]
-    fn a_loop_of_retries_is_told_once_a_cause() {
+    fn a_loop_of_retries_is_reported_once_per_cause() {
         use FailureKind::{Connection, WrongAnswer};
         let right = || SslEvent::DnsChecked(DnsVerdict::Right);
         let ordered = || SslEvent::OrderStarted { ca: "ca".into() };
@@ -164,13 +164,13 @@ mod tests {
             Some(Failed),
             Some(Renewed),
         ];
-        assert_eq!(told(steps), expected);
+        assert_eq!(reported(steps), expected);
     }
 
     #[test]
-    fn giving_up_is_told_though_its_cause_is_an_old_one() {
+    fn giving_up_is_reported_even_if_the_cause_is_not_new() {
         let times = crate::transition::order::GIVE_UP_AFTER;
-        let all = told((0..times).map(|day| (failed(FailureKind::Connection), day)));
+        let all = reported((0..times).map(|day| (failed(FailureKind::Connection), day)));
         let (first, last) = (all.first().unwrap(), all.last().unwrap());
         assert_eq!(
             (*first, *last),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_is_told_once_until_it_was_right_again() {
+    fn a_move_is_reported_once_until_dns_was_right_again() {
         let steps = [
             (issued(), 0),
             (elsewhere("x"), 1),
@@ -189,13 +189,13 @@ mod tests {
             (elsewhere("x"), 4),
         ];
         use LifecycleEvent::{Issued, Moved};
-        assert_eq!(told(steps), [Some(Issued), Some(Moved), None, None, Some(Moved)]);
-        // Where none is held, no one has moved.
-        assert_eq!(told([(elsewhere("x"), 0)]), [None]);
+        assert_eq!(reported(steps), [Some(Issued), Some(Moved), None, None, Some(Moved)]);
+        // Without a certificate, a wrong name is no move.
+        assert_eq!(reported([(elsewhere("x"), 0)]), [None]);
     }
 
     #[test]
-    fn the_end_is_told_once_a_certificate() {
+    fn expiring_and_expired_are_reported_once_per_certificate() {
         let tick = |day| (SslEvent::Tick, day);
         let steps = [(issued(), 0), tick(61), tick(74), tick(76), tick(77), tick(91)];
         let expected = [
@@ -206,13 +206,13 @@ mod tests {
             None,
             Some(LifecycleEvent::Expired),
         ];
-        assert_eq!(told(steps), expected);
-        let after_it_ran_out = [(issued(), 0), tick(76), tick(91), (issued(), 91)];
-        assert_eq!(told(after_it_ran_out).last(), Some(&Some(LifecycleEvent::Issued)));
+        assert_eq!(reported(steps), expected);
+        let reissued_after_expiry = [(issued(), 0), tick(76), tick(91), (issued(), 91)];
+        assert_eq!(reported(reissued_after_expiry).last(), Some(&Some(LifecycleEvent::Issued)));
     }
 
     #[test]
-    fn a_replacement_by_hand_that_fails_is_told_only_once_the_renewal_is_due() {
+    fn a_failed_replacement_by_hand_is_reported_only_once_the_renewal_is_due() {
         let held = SslStatus::new(T0).then(issued(), T0).then(SslEvent::Reissue, T0 + DAY);
         let event = failed(FailureKind::Connection);
         let early = held.then(event.clone(), T0 + DAY);

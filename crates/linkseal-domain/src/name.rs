@@ -1,4 +1,4 @@
-//! Host names as certificates can carry them: parsed once, valid ever after.
+//! Host names that a certificate can be issued for. A parsed name is always valid.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -17,15 +17,14 @@ const MAX_LABEL: usize = 63;
 /// A fully qualified host name in lower-case ASCII (A-labels), without a trailing dot.
 ///
 /// Cheap to clone. At least two labels, each of letters, digits and inner hyphens (RFC 952,
-/// RFC 1123 §2.1); no wildcard, no IP address; internationalized names are taken in and kept as
+/// RFC 1123 §2.1); no wildcard, no IP address; internationalized names are accepted and kept as
 /// A-labels (RFC 5891).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(Arc<str>);
 
-/// Why a text is no domain name, and what is allowed instead.
+/// Why a text is not a domain name, and what is allowed instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing was given.
     #[error("the name is empty; give a host name such as links.customer.example")]
     Empty,
     /// More than 253 characters.
@@ -37,11 +36,11 @@ pub enum NameError {
     /// Two dots in a row, or a leading dot.
     #[error("a label (the part between dots) is empty")]
     EmptyLabel,
-    /// A character or place of a hyphen that host names do not have.
-    #[error("a label may hold letters, digits and, not at its ends, hyphens")]
+    /// A character that host names cannot have, or a hyphen at an end of a label.
+    #[error("a label may contain letters, digits and, except at its ends, hyphens")]
     BadLabel,
     /// A `*` label.
-    #[error("wildcards are not possible: a certificate is made for one exact name")]
+    #[error("wildcards are not supported: a certificate is issued for one exact name")]
     Wildcard,
     /// An IP address.
     #[error("this is an IP address; give a host name such as links.customer.example")]
@@ -56,9 +55,9 @@ pub enum NameError {
     #[error("give the host name only, without https://, port and path: {0}")]
     NotHostOnly(DomainName),
     /// A character that no registry allows in a name, such as a typographic quotation mark.
-    #[error("the name has the character {0} in it, which domain names cannot have; remove it")]
+    #[error("the name contains the character {0}, which domain names cannot have; remove it")]
     Character(char),
-    /// A public suffix: everyone's names end in it, so that it is no customer's.
+    /// A public suffix, below which anyone can register a domain.
     #[error("{0} is a public suffix, under which others register their domains; give a name below it")]
     PublicSuffix(DomainName),
 }
@@ -116,8 +115,7 @@ impl DomainName {
         Ok(Self(name.into()))
     }
 
-    /// Whether a customer can have it as a domain, beyond being a host name. Asked before a name is
-    /// registered, not when it is read: what is stored stays readable.
+    /// Whether a customer can register it. Checked at registration only, so that stored names stay readable.
     ///
     /// # Errors
     /// A character that no registry allows (RFC 5892 leaves out punctuation), or a public suffix.
@@ -150,13 +148,13 @@ impl DomainName {
         rest.contains('.').then(|| Self(rest.into()))
     }
 
-    /// Whether the name lies in `localhost`, which is loopback everywhere (RFC 6761 §6.3).
+    /// Whether the name is below `localhost`, which is loopback everywhere (RFC 6761 §6.3).
     pub fn is_localhost(&self) -> bool {
         self.0.ends_with(".localhost")
     }
 }
 
-/// The host in a text that is more than one: a URL, an e-mail address, or a host with port or path.
+/// The host in a text that is more than a host name: a URL, an e-mail address, or a host with port or path.
 fn host_within(text: &str) -> Option<&str> {
     if !text.contains(['/', ':', '@', '?', '#', '\\']) {
         return None;
@@ -174,8 +172,8 @@ fn host_within(text: &str) -> Option<&str> {
     (!host.is_empty() && !host.contains([':', '[', ']'])).then_some(host)
 }
 
-/// Whether a character occurs in names: letters, digits, marks and symbols. No registry has
-/// punctuation, but for the few marks that IDNA 2008 names (RFC 5892 §2.6, Appendix A).
+/// Whether a character occurs in names: letters, digits, marks and symbols. No registry allows
+/// punctuation, except for the few marks that IDNA 2008 names (RFC 5892 §2.6, Appendix A).
 fn in_names(c: char) -> bool {
     use icu_properties::props::{EnumeratedProperty, GeneralCategory, GeneralCategoryGroup};
     const NAMED: [char; 10] = [
@@ -278,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_write_names_in_many_ways() {
+    fn names_are_accepted_in_many_spellings() {
         for (given, kept) in [
             ("links.customer.example", "links.customer.example"),
             ("LINKS.Customer.Example.", "links.customer.example"),
@@ -293,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_says_why() {
+    fn an_invalid_name_is_refused_with_the_reason() {
         let long_label = format!("{}.example", "a".repeat(64));
         let long_name = format!("{}example", "a2345678.".repeat(28));
         for (given, why) in [
@@ -353,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_customer_can_have_is_not_registrable() {
+    fn a_name_that_no_customer_can_have_is_not_registrable() {
         let check = |text: &str| DomainName::parse(text).unwrap().registrable();
         for allowed in [
             "links.customer.example",

@@ -1,6 +1,6 @@
-//! Internationalized names as people read them. A label is shown in Unicode only where it cannot pass
-//! for another one: in one script (UTS #39, "highly restrictive"), and not of letters that all look
-//! Latin. Any other stays an A-label, as in browsers.
+//! Internationalized names as people read them. A label is shown in Unicode only if it cannot be mistaken
+//! for another one: it is in one script (UTS #39, "highly restrictive"), and its letters do not all look
+//! Latin. Any other label stays an A-label, as in browsers.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use icu_properties::props::{EnumeratedProperty, GeneralCategory, GeneralCategory
 
 use super::DomainName;
 
-/// Letters of Cyrillic and Greek that look Latin; a label of nothing else is taken for a Latin one.
+/// Cyrillic and Greek letters that look Latin; a label of these alone would be read as a Latin one.
 const LOOK_LATIN: &str = "аысԁеԍһіюјӏорԗԛѕԝхуъьҽпгѵѡαβεηικνοπρτυχω";
 /// Latin letters beyond ASCII that are read as ASCII ones.
 const READ_AS_ASCII: [char; 4] = ['ı', 'ĸ', 'ŉ', 'ſ'];
@@ -32,7 +32,7 @@ impl DomainName {
         }
     }
 
-    /// Whether it starts with a text in Unicode, whatever of it is shown.
+    /// Whether its Unicode form starts with a text, even if it is shown as A-labels.
     pub fn starts_with_unicode(&self, prefix: &str) -> bool {
         idna::domain_to_unicode(self.as_str()).0.starts_with(prefix)
     }
@@ -71,15 +71,15 @@ fn is_safe(label: &str) -> bool {
     (one || east_asian.into_iter().any(within)) && (!latin || label.chars().all(is_common_latin))
 }
 
-/// Latin as languages of today write it: phonetic and historic letters look like others.
+/// Latin letters of modern languages: phonetic and historic letters look like others.
 fn is_common_latin(c: char) -> bool {
     let known =
         matches!(c, '\u{df}'..='\u{17e}' | '\u{1a0}'..='\u{1b0}' | '\u{218}'..='\u{21b}' | '\u{1ea0}'..='\u{1ef9}');
     c.is_ascii() || (known && !READ_AS_ASCII.contains(&c))
 }
 
-/// How names that start with a text in Unicode are found among A-labels: all start with the first
-/// text, and of those the ones that [`DomainName::starts_with_unicode`] the second do.
+/// How to find names that start with a text in Unicode among A-labels: a prefix that all of them have
+/// and, if others have it too, the text to check with [`DomainName::starts_with_unicode`].
 pub fn search_prefix(text: &str) -> (String, Option<String>) {
     let text = text.trim().to_lowercase();
     if text.is_ascii() {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_shown_in_unicode_where_it_cannot_pass_for_another() {
+    fn a_label_is_shown_in_unicode_only_if_it_cannot_be_mistaken() {
         for shown in [
             "links.bücher.example",
             "straße.example",
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_in_unicode_is_a_range_of_a_labels_and_a_look_at_each() {
+    fn a_search_in_unicode_is_a_range_of_a_labels_and_a_check_of_each() {
         for (typed, range, rest) in [
             ("links.cu", "links.cu", None),
             ("links.bü", "links.xn--", Some("links.bü")),

@@ -1,13 +1,13 @@
-//! Kill switches: what is no longer led to, no matter who signed it. For phishing that got out.
+//! Kill switches: links that no longer redirect, no matter who signed them. For phishing that was sent
+//! already.
 //!
-//! A tenant, a message or a destination host is killed by an operator; the control plane stores
-//! that and fills the snapshot here, the data plane reads it for every click and stored redirect.
-//! While nothing is killed, that is one relaxed load of a flag.
+//! An operator kills a tenant, a message or a destination host. The control plane stores that and fills
+//! the snapshot here; the data plane reads it for every click and stored redirect. While nothing is
+//! killed, that costs one relaxed load of a flag.
 //!
-//! What a switch does: a click or stored redirect is answered with a warning page, and its event
-//! says so (`killed`); the verdict stays what it was, so that the platform learns who followed.
-//! Opens are served and recorded as ever: they harm no one and tell who has seen the message.
-//! Unsubscribing always works.
+//! A killed click or stored redirect is answered with a warning page, and its event says so (`killed`);
+//! the verdict is unchanged, so that the platform learns which recipients clicked. Opens are served and
+//! recorded as usual: they do no harm and show who has seen the message. Unsubscribing always works.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,30 +21,27 @@ use uuid::Uuid;
 
 use crate::record::is_tenant;
 
-/// A kill switch: a kind and, in the one spelling that is compared, a value.
+/// A kill switch: a kind and a value in its canonical spelling.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kill {
     kind: KillKind,
     value: String,
 }
 
-/// Why a text is no value of a kill switch, and what is.
+/// Why a text is not a value of a kill switch, and what is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KillError {
-    /// No tenant.
     #[error("a tenant has 1 to 253 bytes, no control characters and no slash")]
     Tenant,
-    /// No message id.
     #[error("a message id is a UUID, such as 0192f3a4-b5c6-7d8e-9fa0-b1c2d3e4f506")]
     Message,
-    /// No host.
     #[error("a host is a name or an address, such as evil.example, without scheme, port and path")]
     Host,
 }
 
 impl Kill {
-    /// Checks a value and brings it into its one spelling: ids lower-case with hyphens, hosts
-    /// lower-case ASCII without a dot at the end, addresses as they are compared.
+    /// Checks a value and brings it into its canonical spelling: ids lower-case with hyphens, hosts
+    /// lower-case ASCII without a dot at the end, addresses in the form in which they are compared.
     pub fn new(kind: KillKind, value: &str) -> Result<Self, KillError> {
         let value = match kind {
             KillKind::Tenant => {
@@ -68,8 +65,8 @@ impl Kill {
         Ok(Self { kind, value })
     }
 
-    /// What an older version stored, which may be more than [`Kill::new`] takes today. `None`: there
-    /// is no such kind.
+    /// A stored switch. Older versions stored values that [`Kill::new`] refuses today; they are kept as they
+    /// are. `None`: the kind is unknown.
     pub fn stored(kind: &str, value: &str) -> Option<Self> {
         let kind = KillKind::parse(kind)?;
         Some(Self::new(kind, value).unwrap_or_else(|_| Self {
@@ -78,7 +75,6 @@ impl Kill {
         }))
     }
 
-    /// What it is about.
     pub fn kind(&self) -> KillKind {
         self.kind
     }
@@ -95,7 +91,7 @@ impl fmt::Display for Kill {
     }
 }
 
-/// All kill switches, as they are looked up.
+/// All kill switches, indexed for look-ups.
 #[derive(Debug, Default)]
 pub struct Kills {
     tenants: HashSet<String>,
@@ -104,7 +100,7 @@ pub struct Kills {
 }
 
 impl Kills {
-    /// Which switch a link meets; the widest first. `message`: `None` for a stored redirect.
+    /// Which switch applies to a link; the widest first. `message`: `None` for a stored redirect.
     fn hit(&self, tenant: &str, message: Option<Uuid>, destination: &Destination<'_>) -> Option<KillKind> {
         if self.tenants.contains(tenant) {
             return Some(KillKind::Tenant);
@@ -112,16 +108,16 @@ impl Kills {
         if message.is_some_and(|id| self.messages.contains(&id)) {
             return Some(KillKind::Message);
         }
-        (!self.hosts.is_empty() && self.holds_host(destination)).then_some(KillKind::Host)
+        (!self.hosts.is_empty() && self.kills_host(destination)).then_some(KillKind::Host)
     }
 
-    fn holds_host(&self, destination: &Destination<'_>) -> bool {
-        // A host that cannot be compared is not led to while any is killed.
+    fn kills_host(&self, destination: &Destination<'_>) -> bool {
+        // A host that cannot be compared counts as killed while any host is.
         let Some(host) = destination.ascii_host() else {
             return true;
         };
         if destination.address().is_some() {
-            // Nothing is below an address.
+            // An address has no parent domains.
             let wrapped = || destination.embedded_v4().map(|v4| v4.to_string());
             return self.hosts.contains(host.as_ref()) || wrapped().is_some_and(|v4| self.hosts.contains(&v4));
         }
@@ -160,18 +156,17 @@ pub struct KillSwitches {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Whether there is any: all that is read while there is none.
+    /// Whether there is any; the only read while there is none.
     any: AtomicBool,
     kills: ArcSwap<Kills>,
 }
 
 impl KillSwitches {
-    /// Nothing is killed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Which switch a link meets. `message`: `None` for a stored redirect.
+    /// Which switch applies to a link. `message`: `None` for a stored redirect.
     pub fn hit(&self, tenant: &str, message: Option<Uuid>, destination: &Destination<'_>) -> Option<KillKind> {
         if !self.inner.any.load(Ordering::Relaxed) {
             return None;
@@ -179,7 +174,7 @@ impl KillSwitches {
         self.inner.kills.load().hit(tenant, message, destination)
     }
 
-    /// Puts a new snapshot in force.
+    /// Replaces the snapshot.
     pub fn set(&self, kills: Kills) {
         let any = !(kills.tenants.is_empty() && kills.messages.is_empty() && kills.hosts.is_empty());
         self.inner.kills.store(Arc::new(kills));
@@ -201,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_one_spelling() {
+    fn values_have_one_canonical_spelling() {
         for (kind, text, value) in [
             (KillKind::Tenant, "Acme", "Acme"),
             (
@@ -242,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_holds_what_it_names_and_nothing_else() {
+    fn a_switch_kills_what_it_names_and_nothing_else() {
         let kills = KillSwitches::new();
         let url = "https://shop.example/";
         assert_eq!(hit(&kills, "acme", 7, url), None);
@@ -297,7 +292,7 @@ mod tests {
             let found = hit(&kills, "acme", 7, &format!("http://{host}/"));
             assert_eq!(found.is_some(), killed, "{host}");
         }
-        // Who kills one of them means that one.
+        // Killing one of the forms kills that form only.
         kills.set(
             [Kill::new(KillKind::Host, "64:ff9b::cb00:7105").unwrap()]
                 .into_iter()
@@ -308,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_version_stored_is_still_read() {
+    fn a_value_stored_by_an_older_version_is_still_read() {
         let old = Kill::stored("host", "[2001:db8:0:0:0:0:0:5]").unwrap();
         assert_eq!(old, Kill::new(KillKind::Host, "2001:db8::5").unwrap());
         assert_eq!(Kill::stored("host", "1.2.3.4.5").unwrap().value(), "1.2.3.4.5");

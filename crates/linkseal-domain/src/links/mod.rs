@@ -1,4 +1,4 @@
-//! What an edge knows of links beyond their signature: redirects stored under a slug
+//! What the edge checks of links besides their signature: redirects stored under a slug
 //! ([`RedirectCache`]) and kill switches ([`KillSwitches`]). The control plane fills both, the data
 //! plane reads them.
 

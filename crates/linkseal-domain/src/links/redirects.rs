@@ -1,9 +1,8 @@
-//! Stored redirects in memory, and how the data plane asks for one that is not.
+//! Stored redirects in memory, and the data plane's look-ups of those that are not.
 //!
-//! A redirect belongs to one domain or to all; a domain's own wins, also when it has expired. Known
-//! and unknown slugs are kept in a bounded cache, so that neither costs a look-up twice; what is
-//! missing is asked for once however many wait, and the control plane, which reads the store,
-//! answers ([`Lookup`]).
+//! A redirect belongs to one domain or to all; a domain's own wins, even if it has expired. Known and
+//! unknown slugs are kept in a bounded cache, so that neither is looked up twice. Concurrent requests for
+//! a missing slug share one [`Lookup`], which the control plane answers from the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,28 +23,27 @@ use crate::name::MAX_NAME;
 
 /// The longest key: a domain, a slash, a slug.
 const MAX_KEY: usize = MAX_NAME + 1 + MAX_SLUG;
-/// What an entry takes beside its texts, in bytes, about.
+/// About the size of an entry without its texts, in bytes.
 const ENTRY: usize = 160;
-/// How long an answer is kept. Changes on this node take effect at once; this bounds how long a
-/// change is missed that another node has made.
+/// How long an answer is kept, and so the longest time for which a change by another node is missed.
+/// Changes on this node take effect at once.
 const KEPT: Duration = Duration::from_secs(60);
 /// How long a request waits for a look-up. The store reads a row in well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Requests that may wait at once, some KiB each; more get a 503 with Retry-After.
 const WAITING: usize = 1_024;
 
-/// Where a stored redirect leads.
+/// The destination of a stored redirect.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
     url: Box<str>,
-    /// The same as it goes into a header.
+    /// The URL as a `Location`.
     location: HeaderValue,
-    /// From when on it leads nowhere. `None`: never.
     expires: Option<Timestamp>,
 }
 
 impl Target {
-    /// Checks the URL as any other destination. `expires`: `None` for never.
+    /// Checks the URL like any other destination.
     pub fn new(url: &str, expires: Option<Timestamp>) -> Result<Self, DestinationError> {
         let location = Destination::new(url)?.location();
         Ok(Self {
@@ -65,27 +63,26 @@ impl Target {
         self.location.clone()
     }
 
-    /// Whether it leads nowhere any more.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|at| at <= now)
     }
 }
 
-/// What is stored for a domain and slug. `None`: nothing.
+/// The redirect that is stored for a domain and slug, if any.
 pub type Found = Option<Arc<Target>>;
 
-/// It is not known whether anything is stored: too many look-ups wait, or the store did not answer
-/// in time. The same request may be answered a little later.
+/// Whether a redirect is stored is not known: too many look-ups wait, or the store did not answer in
+/// time. A retry may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("whether a redirect is stored could not be looked up in time")]
 pub struct LookupUnavailable;
 
-/// What one look-up brought: what the domain has of its own, and what is for all domains.
+/// The result of a look-up.
 #[derive(Clone, Debug, Default)]
 pub struct SlugTargets {
-    /// The domain's own.
+    /// The domain's own redirect.
     pub own: Found,
-    /// The one for all domains.
+    /// The redirect for all domains.
     pub common: Found,
 }
 
@@ -98,18 +95,18 @@ pub struct RedirectCache {
 
 struct Inner {
     known: Cache<Box<str>, Found>,
-    /// Look-ups under way, so that each slug is looked up once however many ask.
+    /// Look-ups in progress, shared by all requests for the same slug.
     flights: DashMap<Box<str>, Shared<oneshot::Receiver<Found>>>,
     waiting: Semaphore,
-    /// Counts changes: an answer that was read before one must not be kept after it.
+    /// Counts changes: an answer that was read before a change must not be cached after it.
     changes: AtomicU64,
     /// Held while an answer is cached and while a change is recorded, never across an await.
     keeping: Mutex<()>,
 }
 
 impl RedirectCache {
-    /// A cache of about `bytes` bytes; at most `at_once` lookups are handed to the
-    /// receiver at a time, in the order in which they were asked for.
+    /// A cache of about `bytes` bytes, and the receiver of its look-ups, of which at most `at_once` queue
+    /// up, in the order of the requests.
     pub fn new(bytes: u64, at_once: usize) -> (Self, mpsc::Receiver<Lookup>) {
         let (lookups, receiver) = mpsc::channel(at_once);
         let known = Cache::<Box<str>, Found>::builder()
@@ -145,10 +142,10 @@ impl RedirectCache {
         }
     }
 
-    /// Has it looked up.
+    /// Has the control plane look it up in the store; waits for a second at most.
     ///
     /// # Errors
-    /// When it took too long, too many wait, or the store cannot be read.
+    /// If that takes too long, too many requests wait, or the store cannot be read.
     pub async fn look_up(&self, domain: &str, slug: &str) -> Result<Found, LookupUnavailable> {
         let _waiting = self.inner.waiting.try_acquire().map_err(|_| LookupUnavailable)?;
         let answered = async {
@@ -163,22 +160,22 @@ impl RedirectCache {
             .map_err(|_| LookupUnavailable)?
     }
 
-    /// Notes that a redirect was changed in the store. `domain`: `None` for the one for all domains.
+    /// Drops a redirect that was changed in the store. `domain`: `None` for a redirect of all domains.
     pub fn changed(&self, domain: Option<&str>, slug: &str) {
         let _keeping = self.inner.keeping.lock();
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
         with_key(domain.unwrap_or_default(), slug, |key| self.inner.known.invalidate(key));
     }
 
-    /// Forgets everything: a domain was purged, or changes were missed.
+    /// Drops everything: a domain was purged, or changes were missed.
     pub fn forget_all(&self) {
         let _keeping = self.inner.keeping.lock();
         self.inner.changes.fetch_add(1, Ordering::Relaxed);
         self.inner.known.invalidate_all();
     }
 
-    /// Joins the lookup under way or begins one, in the order of requests.
-    /// `None`: the control plane is gone.
+    /// Joins the look-up in progress or begins one, in the order of the requests. `None`: the control plane
+    /// has stopped.
     async fn flight(&self, domain: &str, slug: &str) -> Option<Shared<oneshot::Receiver<Found>>> {
         let key: Box<str> = format!("{domain}/{slug}").into();
         if let Some(flight) = self.inner.flights.get(&key) {
@@ -186,7 +183,7 @@ impl RedirectCache {
         }
         let permit = self.lookups.reserve().await.ok()?;
         match self.inner.flights.entry(key.clone()) {
-            // Another began it meanwhile.
+            // Another request has begun it meanwhile.
             Entry::Occupied(flight) => Some(flight.get().clone()),
             Entry::Vacant(place) => {
                 let (reply, answer) = oneshot::channel();
@@ -208,7 +205,7 @@ impl RedirectCache {
 /// waiting requests fail and the next request asks again.
 pub struct Lookup {
     key: Box<str>,
-    /// How many changes there were when it was asked.
+    /// How many changes there were when it was sent.
     changes: u64,
     inner: Arc<Inner>,
     reply: Option<oneshot::Sender<Found>>,
@@ -247,7 +244,7 @@ impl Drop for Lookup {
     }
 }
 
-/// Calls `f` with the key of a domain's slug, without allocating. `None`: too long for one.
+/// Calls `f` with the key of a domain's slug, without allocating. `None`: longer than any key.
 fn with_key<T>(domain: &str, slug: &str, f: impl FnOnce(&str) -> T) -> Option<T> {
     let mut buffer = [0; MAX_KEY];
     let length = domain.len() + 1 + slug.len();
@@ -302,7 +299,7 @@ mod tests {
             url(cache.cached(DOMAIN, "sale").unwrap()).unwrap(),
             "https://all.example/"
         );
-        // What is for all is known for all, but not whether another domain has one of its own.
+        // The redirect for all domains is known, but not whether another domain has one of its own.
         assert!(cache.cached("other.example", "sale").is_none());
         assert!(cache.inner.flights.is_empty());
     }
@@ -355,7 +352,7 @@ mod tests {
             let at_once = cache.look_up(DOMAIN, &slugs[WAITING]).now_or_never();
             assert_eq!(at_once, Some(Err(LookupUnavailable)), "it does not wait");
         };
-        // No one answers.
+        // None is answered.
         let (found, ()) = tokio::join!(futures_util::future::join_all(waiting), one_more);
         assert!(found.into_iter().all(|f| f == Err(LookupUnavailable)));
         assert_eq!(cache.inner.flights.len(), 4, "the next one would join them");
@@ -366,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_finds_the_queue_full_waits_its_turn() {
+    async fn a_look_up_that_finds_the_queue_full_waits_its_turn() {
         let (cache, mut lookups) = new();
         let flood: Vec<String> = (0..6).map(|n| format!("made-up-{n}")).collect();
         let flood = futures_util::future::join_all(flood.iter().map(|slug| cache.look_up(DOMAIN, slug)));
@@ -379,7 +376,7 @@ mod tests {
             for n in 0..7 {
                 let lookup = lookups.recv().await.unwrap();
                 let common = target("https://all.example/").filter(|_| lookup.slug() == "sale");
-                assert_eq!(common.is_some(), n == 6, "those who came before go first");
+                assert_eq!(common.is_some(), n == 6, "earlier requests go first");
                 lookup.answer(SlugTargets { own: None, common });
             }
         };
@@ -390,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_slug_is_never_looked_up() {
+    fn an_invalid_slug_is_never_looked_up() {
         let (cache, _lookups) = new();
         for slug in ["", "a/b", "a%20", "..", &"a".repeat(500)] {
             assert_eq!(cache.cached(DOMAIN, slug), Some(None), "{slug}");
@@ -398,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_destinations() {
+    fn a_target_is_checked_like_any_destination() {
         assert!(Target::new("javascript:alert(1)", None).is_err());
         let now = Timestamp::from_secs(100);
         let target = Target::new("https://bücher.example/ä", Some(now)).unwrap();
