@@ -1,42 +1,39 @@
-//! Token buckets that refill continuously: what a CA allows, mirrored. The arithmetic alone, for
-//! every store and for the simulator; a bucket of which nothing is stored is full.
+//! Token buckets that refill continuously and mirror the limits of the CAs. Only the arithmetic, for
+//! every store and for the simulator. A bucket of which nothing is stored is full.
 //!
-//! Who finds a bucket empty is given a turn of its own, after those that were sent away before:
-//! told the same time, thousands would come for each token. The turns given out are kept as a
-//! bucket too, whose tokens are the turns still owed, below zero, and which fills up to none.
-//! Tenants with only a few domains waiting have a line of their own, so that they do not stand
-//! behind someone's import; where both lines claim a token, who comes first has it, and the other
-//! is given the next turn of its line.
+//! A caller that finds a bucket empty gets a slot of its own, after the slots of earlier callers: given
+//! the same time, thousands would retry for each token. The slots given out form a wait queue, which is
+//! kept as a bucket too: its level is minus the tokens still owed, and refills up to zero. Tenants with
+//! only a few domains waiting have a queue of their own, so that they do not wait behind another tenant's
+//! import. If both queues have a slot for the same token, the first caller takes it, and the other gets
+//! the next slot of its queue.
 
 use linkseal_base::clock::Timestamp;
 
 use crate::budgets::{BudgetAnswer, BudgetTake};
 
-/// Calls that reach the store out of order, or clocks of two nodes: a time so little before the
-/// bucket's own is not a clock that was set back. In milliseconds.
+/// A time at most this much before the bucket's own comes from a call out of order or from another node,
+/// not from a clock that was set back. In milliseconds.
 const WOBBLE_MS: i64 = 60_000;
-/// Rounding of the refill must not make a bucket miss a token that it holds.
+/// Tolerance in tokens: rounding of the refill must not hide a token that is there.
 const ROUNDING: f64 = 1e-6;
 
-/// What is stored of a bucket.
+/// How full a bucket was at a time: what is stored of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Level {
-    /// The tokens it held.
     pub tokens: f64,
-    /// When.
     pub at: Timestamp,
 }
 
-/// What came of taking from several buckets at once.
+/// The result of taking from several buckets at once.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Whether the tokens were taken.
     pub answer: BudgetAnswer,
     /// The buckets to store.
     pub changed: Vec<Bucket>,
 }
 
-/// Takes from all buckets or from none; `load` gives what is stored of a bucket, by its name.
+/// Takes from all buckets or from none; `load` reads the stored level of a bucket by its key.
 pub fn take_all<E>(
     takes: &[BudgetTake],
     now: Timestamp,
@@ -44,7 +41,7 @@ pub fn take_all<E>(
 ) -> Result<Outcome, E> {
     let mut buckets: Vec<Bucket> = Vec::with_capacity(takes.len());
     let mut lacking: Option<(Timestamp, &str)> = None;
-    // Stored also when nothing is taken.
+    // Stored even if nothing is taken.
     let mut changed = Vec::new();
     for take in takes {
         // The same bucket may be named twice.
@@ -53,7 +50,7 @@ pub fn take_all<E>(
             None => {
                 let bucket = Bucket::of(take, load(&take.key)?, now);
                 if bucket.set_back {
-                    // The refill has to begin at some time.
+                    // Otherwise its refill would never begin.
                     changed.push(bucket.clone());
                 }
                 bucket
@@ -63,10 +60,10 @@ pub fn take_all<E>(
             Taking::Taken => {}
             Taking::Never => lacking = lacking.max(Some((now + take.per, take.key.as_str()))),
             Taking::Ready(ready) => {
-                let mut line = Bucket::line_of(take, &mut load, now)?;
-                let turn = line.give_turn(ready, take.amount);
-                lacking = lacking.max(Some((turn, take.key.as_str())));
-                changed.push(line);
+                let mut queue = Bucket::queue_of(take, &mut load, now)?;
+                let slot = queue.reserve_slot(ready, take.amount);
+                lacking = lacking.max(Some((slot, take.key.as_str())));
+                changed.push(queue);
             }
         }
         buckets.push(bucket);
@@ -86,12 +83,12 @@ pub fn take_all<E>(
     })
 }
 
-/// What came of taking from one bucket.
+/// The result of taking from one bucket.
 enum Taking {
     Taken,
-    /// It will hold enough then.
+    /// When it will hold enough, in milliseconds since 1970.
     Ready(i64),
-    /// It is too small to ever hold so much.
+    /// It is too small to ever hold enough.
     Never,
 }
 
@@ -109,7 +106,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Size and time come from the configuration of today, tokens from what is stored.
+    /// Size and refill time come from the present configuration, tokens from the stored level.
     pub fn of(take: &BudgetTake, stored: Option<Level>, now: Timestamp) -> Self {
         let size = f64::from(take.size);
         let Level { tokens, at } = stored.unwrap_or(Level { tokens: size, at: now });
@@ -125,8 +122,8 @@ impl Bucket {
         bucket
     }
 
-    /// The turns given out to those who found the bucket empty.
-    fn line_of<E>(
+    /// The wait queue of a bucket.
+    fn queue_of<E>(
         take: &BudgetTake,
         mut load: impl FnMut(&str) -> Result<Option<Level>, E>,
         now: Timestamp,
@@ -134,7 +131,7 @@ impl Bucket {
         let key = take.queue_key();
         let none = Level { tokens: 0.0, at: now };
         let stored = load(&key)?.unwrap_or(none);
-        let mut line = Self {
+        let mut queue = Self {
             key,
             size: 0.0,
             tokens: stored.tokens.min(0.0),
@@ -142,28 +139,27 @@ impl Bucket {
             set_back: false,
             ..Self::of(take, None, now)
         };
-        line.refill(now.as_millis());
-        Ok(line)
+        queue.refill(now.as_millis());
+        Ok(queue)
     }
 
-    /// Gives out the next turn, not before `ready`.
-    fn give_turn(&mut self, ready: i64, amount: u32) -> Timestamp {
-        let turn = ready.max(self.at.saturating_add(self.ms_for(-self.tokens)));
+    /// Reserves the next slot, not before `ready`.
+    fn reserve_slot(&mut self, ready: i64, amount: u32) -> Timestamp {
+        let slot = ready.max(self.at.saturating_add(self.ms_for(-self.tokens)));
         let owed = if self.ms_per_token > 0.0 {
-            turn.saturating_sub(self.at) as f64 / self.ms_per_token
+            slot.saturating_sub(self.at) as f64 / self.ms_per_token
         } else {
             0.0
         };
         self.tokens = -(owed + f64::from(amount));
-        Timestamp::from_millis(turn)
+        Timestamp::from_millis(slot)
     }
 
-    /// Its name.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// What it holds, and when.
+    /// Its level at the last refill.
     pub fn level(&self) -> Level {
         Level {
             tokens: self.tokens,
@@ -176,7 +172,7 @@ impl Bucket {
         Timestamp::from_millis(self.at.saturating_add(self.ms_for(self.size - self.tokens)))
     }
 
-    /// Puts tokens back, never above its size.
+    /// Returns tokens, never above its size.
     pub fn give_back(&mut self, amount: u32) {
         self.tokens = (self.tokens + f64::from(amount)).min(self.size);
     }
@@ -192,8 +188,8 @@ impl Bucket {
             self.tokens = (self.tokens + gained).min(self.size);
             self.at = now;
         } else if passed < -WOBBLE_MS {
-            // The clock was set back: go on from there, else nothing would refill until it has
-            // caught up again. What was taken stays taken.
+            // The clock was set back: continue from there, or nothing would refill until it has caught
+            // up. Taken tokens stay taken.
             self.at = now;
             self.set_back = true;
         }
@@ -227,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_sent_away_has_a_turn_of_its_own() {
+    fn each_caller_that_finds_the_bucket_empty_gets_a_slot_of_its_own() {
         let now = Timestamp::from_secs(1_795_305_600);
         let second = Duration::from_secs(1);
         let take = BudgetTake {
@@ -238,7 +234,7 @@ mod tests {
             small_tenant: false,
         };
         let mut levels: HashMap<String, Level> = HashMap::new();
-        let mut ask = |now| {
+        let ask = |levels: &mut HashMap<String, Level>, now| {
             let Ok(outcome) =
                 take_all::<Infallible>(std::slice::from_ref(&take), now, |key| Ok(levels.get(key).copied()));
             for bucket in outcome.changed {
@@ -249,31 +245,21 @@ mod tests {
                 BudgetAnswer::Exhausted { until, .. } => Some(until),
             }
         };
-        assert!((0..10).all(|_| ask(now).is_none()));
-        let turns: Vec<_> = (0..1000).map(|_| ask(now).expect("empty")).collect();
-        for (place, turn) in (1u32..).zip(&turns) {
-            assert_eq!(*turn, now + second * place);
+        assert!((0..10).all(|_| ask(&mut levels, now).is_none()));
+        let slots: Vec<_> = (0..1000).map(|_| ask(&mut levels, now).expect("empty")).collect();
+        for (place, slot) in (1u32..).zip(&slots) {
+            assert_eq!(*slot, now + second * place);
         }
-        // Who has only a few does not stand behind them.
+        // A small tenant does not wait behind them.
         let few = [BudgetTake {
             small_tenant: true,
             ..take.clone()
         }];
         let Ok(outcome) = take_all::<Infallible>(&few, now, |key| Ok(levels.get(key).copied()));
         assert!(matches!(outcome.answer, BudgetAnswer::Exhausted { until, .. } if until == now + second));
-        let mut ask = |now| {
-            let Ok(outcome) =
-                take_all::<Infallible>(std::slice::from_ref(&take), now, |key| Ok(levels.get(key).copied()));
-            for bucket in outcome.changed {
-                levels.insert(bucket.key().to_owned(), bucket.level());
-            }
-            match outcome.answer {
-                BudgetAnswer::Taken => None,
-                BudgetAnswer::Exhausted { until, .. } => Some(until),
-            }
-        };
-        // Each finds its token, and no one is sent away twice.
-        assert!(turns.iter().all(|turn| ask(*turn).is_none()));
-        assert_eq!(ask(now + second * 1000), Some(now + second * 1001), "the line has gone");
+        // Each caller finds a token at its slot.
+        assert!(slots.iter().all(|slot| ask(&mut levels, *slot).is_none()));
+        let next = ask(&mut levels, now + second * 1000);
+        assert_eq!(next, Some(now + second * 1001), "the queue is empty");
     }
 }

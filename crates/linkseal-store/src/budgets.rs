@@ -1,4 +1,4 @@
-//! Budgets: what a CA allows, mirrored as token buckets that all nodes share.
+//! Budgets: the limits of the CAs, mirrored as token buckets that all nodes share.
 //!
 //! [`crate::bucket`] has the arithmetic.
 
@@ -12,13 +12,13 @@ use crate::StoreError;
 /// Token buckets.
 #[async_trait]
 pub trait BudgetStore: Send + Sync + 'static {
-    /// Takes from several token buckets at once: from all of them or from none. Where some are
-    /// lacking, the answer gives the caller a turn, after those of everybody who was sent away
-    /// before; where several buckets lack some, it names the one that takes longest. A bucket too
-    /// small to ever hold the amount is to be asked again after the time it fills in.
+    /// Takes from several token buckets at once: from all of them or from none. If tokens are lacking, the
+    /// answer has a slot for the caller, after the slots of earlier callers; if several buckets lack
+    /// tokens, it names the one that takes longest. If a bucket is too small to ever hold the amount, the
+    /// slot is [`BudgetTake::per`] from now.
     async fn take_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError>;
 
-    /// Gives tokens back (an order that did not count after all), never above the bucket's size.
+    /// Returns tokens (an order that did not count after all), never above the bucket's size.
     async fn return_budgets(&self, takes: &[BudgetTake], now: Timestamp) -> Result<(), StoreError>;
 
     /// What a bucket holds now, without taking.
@@ -28,16 +28,16 @@ pub trait BudgetStore: Send + Sync + 'static {
 /// Tokens to take from one bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetTake {
-    /// The bucket's name, such as `failed/https://ca.example/dir/links.customer.example`.
+    /// The bucket's key, such as `failed/https://ca.example/dir/links.customer.example`.
     pub key: String,
-    /// Its size.
+    /// The tokens of a full bucket.
     pub size: u32,
-    /// In what time it fills from empty.
+    /// The time in which it fills from empty.
     pub per: Duration,
     /// How many tokens to take.
     pub amount: u32,
-    /// Whether who is sent away stands in the short line: that of tenants with only a few domains
-    /// waiting, beside the one of large imports. SlugTargets are served at once.
+    /// Whether the caller belongs in the short queue, which tenants with only a few domains waiting have
+    /// beside the queue of large imports. Both are served at the same time.
     pub small_tenant: bool,
 }
 
@@ -59,15 +59,14 @@ impl BudgetTake {
     }
 }
 
-/// Whether the tokens were taken.
+/// Whether the tokens were taken from all buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BudgetAnswer {
     Taken,
-    /// None: this bucket lacks some until the time given.
+    /// None was taken: this bucket lacks tokens.
     Exhausted {
-        /// The bucket.
         key: String,
-        /// When it will hold enough for the caller: its turn.
+        /// When it will hold enough for the caller: the caller's slot.
         until: Timestamp,
     },
 }

@@ -6,7 +6,7 @@ use linkseal_base::clock::Timestamp;
 use crate::StoreError;
 use crate::history::AuditEntry;
 
-/// CAs and the state of their orders.
+/// Accounts, outages and hold-backs of the CAs, and the freeze of all orders.
 #[async_trait]
 pub trait CaStore: Send + Sync + 'static {
     /// The account at a CA, by directory URL.
@@ -15,31 +15,31 @@ pub trait CaStore: Send + Sync + 'static {
     /// Writes the account at a CA.
     async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError>;
 
-    /// Holds back all orders at a CA until a time, over what was said before: earlier too.
+    /// Holds back all orders at a CA until a time. Replaces an earlier hold-back, even one that lasts longer.
     async fn hold_back(&self, ca: &str, until: Timestamp) -> Result<(), StoreError>;
 
     /// Until when orders at a CA are held back. `None`: they are not, or no longer at `now`.
     async fn held_back(&self, ca: &str, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
-    /// The troubles with a CA, by directory URL. `None`: it works.
+    /// The failures of a CA, by directory URL. `None`: it works.
     async fn ca_trouble(&self, directory: &str) -> Result<Option<CaTrouble>, StoreError>;
 
-    /// Writes the troubles with a CA over those there were.
+    /// Replaces the failures of a CA.
     async fn put_ca_trouble(&self, trouble: &CaTrouble) -> Result<(), StoreError>;
 
-    /// A CA works (again).
+    /// Deletes the failures of a CA: it works.
     async fn end_ca_trouble(&self, directory: &str) -> Result<(), StoreError>;
 
-    /// Orders at a CA wait no longer: neither is it held back nor in trouble.
+    /// Deletes the failures of a CA and its hold-back, so that orders no longer wait.
     async fn release_ca(&self, directory: &str, audit: AuditEntry) -> Result<(), StoreError>;
 
-    /// The freeze of all orders. `None`: they go on.
+    /// The freeze of all orders, if one is in force.
     async fn freeze(&self) -> Result<Option<Freeze>, StoreError>;
 
-    /// Freezes all orders, over an earlier freeze.
+    /// Freezes all orders. Replaces an earlier freeze.
     async fn put_freeze(&self, freeze: &Freeze, audit: AuditEntry) -> Result<(), StoreError>;
 
-    /// Lets orders go on. [`StoreError::NotFound`] when they are not frozen.
+    /// Ends the freeze. [`StoreError::NotFound`] if there is none.
     async fn end_freeze(&self, audit: AuditEntry) -> Result<(), StoreError>;
 }
 
@@ -54,7 +54,7 @@ pub struct CaAccount {
     pub created: Timestamp,
 }
 
-/// A CA that fails: by itself, not for one customer's fault.
+/// A CA that fails by its own fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaTrouble {
     /// The directory URL.
@@ -63,21 +63,20 @@ pub struct CaTrouble {
     pub failures: u32,
     /// How often in a row it was taken out of use for that.
     pub outages: u32,
-    /// Until when it is out of use; past that, one order tries it. `None`: it still is in use.
+    /// Until when it is out of use; after that, one order tries it. `None`: it is in use.
     pub out_until: Option<Timestamp>,
     /// When the first of these orders failed.
     pub since: Timestamp,
-    /// What it said to the last one, or did.
+    /// The error of the last one.
     pub why: String,
 }
 
-/// A stop of all orders.
+/// A freeze of all orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freeze {
-    /// Why, for other operators. `None`: no one said.
+    /// The reason, for other operators.
     pub note: Option<String>,
-    /// Who did it: the name of a token.
+    /// Who began it: the name of a token.
     pub by: String,
-    /// Since when.
     pub since: Timestamp,
 }

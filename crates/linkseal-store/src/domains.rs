@@ -15,8 +15,8 @@ use crate::query::DomainQuery;
 /// Domains and what is stored with them.
 #[async_trait]
 pub trait DomainStore: Send + Sync + 'static {
-    /// Adds a domain. [`StoreError::Exists`] when the name is taken. Its version is higher than any
-    /// that a domain of this name had before: a version names one state of one domain.
+    /// Adds a domain. [`StoreError::Exists`] if the name is taken. Its version is higher than any that a
+    /// domain of this name had before, so that a version identifies one state of one domain.
     async fn create(&self, new: Creation) -> Result<DomainRecord, StoreError>;
 
     /// Reads one domain.
@@ -25,48 +25,48 @@ pub trait DomainStore: Send + Sync + 'static {
     /// Replaces a domain's record, if it still has the version it was read with and the fence
     /// still holds; everything in the change becomes durable together or not at all. Returns the
     /// record with its new version. A fence holds while it is the newest grant of
-    /// [`crate::domain_lease`], also past its time: no one else has begun.
+    /// [`crate::domain_lease`], even after the lease has expired: no other node has begun.
     async fn transition(&self, change: Transition) -> Result<DomainRecord, StoreError>;
 
-    /// Forgets a domain, if it still has the version it was read with: record, certificate, order,
+    /// Deletes a domain, if it still has the version it was read with: record, certificate, order,
     /// timeline, lease, redirects, outbox events. The audit log keeps the entry given. `version`: `None`
-    /// for a record that cannot be read. [`StoreError::NotFound`] when there is no such domain. Returns
-    /// a version between those that the domain had and those of one that is added later by this name.
+    /// for a record that cannot be read. [`StoreError::NotFound`] if there is no such domain. Returns a
+    /// version above those that the domain had and below those of any later domain of this name.
     async fn purge(&self, name: &DomainName, version: Option<u64>, audit: AuditEntry) -> Result<u64, StoreError>;
 
-    /// Forgets a domain whose name or record cannot be read, by the name as it is stored.
-    /// [`StoreError::Conflict`] when it can be read; [`StoreError::NotFound`] when there is none.
+    /// Deletes a domain whose name or record cannot be read, by its stored name. [`StoreError::Conflict`]
+    /// if it can be read; [`StoreError::NotFound`] if there is none.
     async fn purge_unreadable(&self, name: &str, audit: AuditEntry) -> Result<(), StoreError>;
 
-    /// The records that were found unreadable: names, and why. They are passed over by all that
-    /// reads many; to read one alone is [`StoreError::Unreadable`].
+    /// The names of the records that were found unreadable, and why. Calls that read many records skip
+    /// them; reading one of them fails with [`StoreError::Unreadable`].
     fn unreadable(&self) -> Vec<(String, String)>;
 
-    /// A page of domains, sorted by name; shorter than the limit only when it is the last.
+    /// A page of domains, sorted by name; shorter than the limit only if it is the last.
     async fn list(&self, query: &DomainQuery) -> Result<Vec<DomainRecord>, StoreError>;
 
-    /// How many domains are in each state and reason; maintained, not counted.
-    /// `tenant`: only that tenant's. `None`: all.
+    /// How many domains are in each state and reason; maintained with every change, not counted. `tenant`:
+    /// `None` for all.
     async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Count>, StoreError>;
 
     /// Names whose [`DomainRecord::next_due`] is not after `now`, most overdue first.
     async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<DomainName>, StoreError>;
 
-    /// The earliest [`DomainRecord::next_due`] after `now`. `None`: nothing more is ever due.
+    /// The earliest [`DomainRecord::next_due`] after `now`. `None`: nothing is scheduled.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError>;
 
     /// The certificate of a domain, as last stored by a transition.
     async fn certificate(&self, name: &DomainName) -> Result<Option<StoredCertificate>, StoreError>;
 
-    /// How many domains are to be renewed ([`DomainRecord::renewal_due`]) on each day up to `until`
-    /// and before, earliest first, days without any left out; maintained, not counted.
+    /// How many domains are to be renewed ([`DomainRecord::renewal_due`]) on each day up to that of
+    /// `until`, earliest first, without the days that have none; maintained with every change, not counted.
     async fn renewals(&self, until: Timestamp) -> Result<Vec<RenewalDay>, StoreError>;
 }
 
 /// A new domain.
 #[derive(Clone, Debug)]
 pub struct Creation {
-    /// The record; its version is ignored: the store gives one.
+    /// The record; its version is ignored: the store assigns one.
     pub record: DomainRecord,
     /// First lines of its timeline.
     pub timeline: Vec<TimelineEntry>,
@@ -79,7 +79,7 @@ pub struct Creation {
 pub struct Transition {
     /// The new record, still with the version that was read.
     pub record: DomainRecord,
-    /// The lease under which it was computed. `None`: a change by an operator, which needs none.
+    /// The lease under which it was computed. `None`: a change by an operator needs none.
     pub fence: Option<Fence>,
     /// A certificate that is stored with it.
     pub certificate: Option<StoredCertificate>,
@@ -120,18 +120,17 @@ pub struct StoredCertificate {
 /// How many domains are in one state for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
-    /// The reason; the state follows.
+    /// The state follows from it.
     pub reason: Reason,
-    /// How many.
     pub domains: u64,
 }
 
 /// The renewals of one day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenewalDay {
-    /// Its begin, at midnight UTC.
+    /// Midnight UTC at its start.
     pub day: Timestamp,
-    /// How many domains are to be renewed on it.
+    /// How many domains are to be renewed.
     pub renewals: u64,
 }
 

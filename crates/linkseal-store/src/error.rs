@@ -1,6 +1,6 @@
-//! Why a store did not do what it was asked, in sentences that say what to do.
+//! The errors of a store, as sentences that say what to do.
 
-/// Why the store did not do it.
+/// Why a call to the store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The name is taken.
@@ -12,7 +12,7 @@ pub enum StoreError {
     /// The record has changed since it was read: read it again.
     #[error("the record was changed in the meantime")]
     Conflict,
-    /// The lease went to another: stop working on it.
+    /// Another node has the lease: stop working on the domain.
     #[error("the lease on this domain was lost")]
     Fenced,
     /// The record cannot be read by this version.
@@ -20,40 +20,34 @@ pub enum StoreError {
         "the record of {name} cannot be read ({why}); run the version that wrote it, or purge the domain: DELETE /v1/domains/{name}?purge=true"
     )]
     Unreadable {
-        /// Whose.
         name: String,
-        /// What is wrong with it.
         why: String,
     },
     /// A bounded list is full.
-    #[error("there are {0} already, which is all there may be; delete one first")]
+    #[error("there are {0} already, which is the most allowed; delete one first")]
     TooMany(usize),
     /// Another process has the store open.
     #[error("the store {path} is in use by another process; stop it first, or give this one a store of its own")]
-    Locked {
-        /// Where it is.
-        path: String,
-    },
+    Locked { path: String },
     /// The store was written by a newer version.
     #[error(
         "the store has schema {found}, this linkseal knows up to {known}; run the newer version, or restore a backup from before the upgrade"
     )]
     Newer {
-        /// Its schema version.
+        /// The store's schema version.
         found: i64,
-        /// The newest known here.
+        /// The newest schema version that this program knows.
         known: i64,
     },
     /// The disk is full.
-    #[error("the disk of the store is full: nothing is lost, free some space")]
+    #[error("the disk of the store is full; nothing is lost, free some space")]
     Full,
-    /// The disk takes no writes.
-    #[error("the disk of the store is read-only: look at the system's log, repair it and mount it writable again")]
+    #[error("the disk of the store is read-only; check the system's log, repair it and mount it writable again")]
     ReadOnly,
-    /// A backup or restore was not begun, or not finished; the store itself is as it was.
+    /// A backup or restore failed; the store itself is unchanged.
     #[error("{0}")]
     NotCopied(String),
-    /// Anything else that keeps it from working.
+    /// Any other failure.
     #[error("the store failed: {0}")]
     Unavailable(String),
 }

@@ -35,24 +35,24 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// Audit lines, newest first, before the line `before` (`None`: from the newest).
     async fn audit(&self, before: Option<u64>, limit: usize) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Lets audit lines go that are older than `before`, and the oldest beyond `keep`. Returns how
-    /// many went.
+    /// Deletes audit lines that are older than `before`, and the oldest beyond `keep`; a bounded number
+    /// per call. Returns how many were deleted.
     async fn prune_audit(&self, before: Timestamp, keep: u64) -> Result<u64, StoreError>;
 
     /// Changes after `seq`, oldest first: what another node's caches must follow. Only the newest
-    /// [`CHANGES_KEPT`] are kept: who is further behind `change_head` reads everything again.
+    /// [`CHANGES_KEPT`] are kept: a node that is further behind `change_head` reads everything again.
     async fn changes_since(&self, seq: u64, limit: usize) -> Result<Vec<Change>, StoreError>;
 
-    /// The sequence of the newest change; 0 when there was none.
+    /// The sequence number of the newest change; 0 if there was none.
     async fn change_head(&self) -> Result<u64, StoreError>;
 }
 
 /// An entry of a domain's history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct TimelineEntry {
-    /// Its number; given by the store.
+    /// Its number; assigned by the store.
     pub id: u64,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
     /// The event, such as `registered`, `dns_right`, `order_started`, `issued`, `failed`.
     pub event: String,
@@ -65,9 +65,9 @@ pub struct TimelineEntry {
 /// Who changed what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AuditEntry {
-    /// Its number; given by the store.
+    /// Its number; assigned by the store.
     pub id: u64,
-    /// When.
+    /// When it was done.
     pub at: Timestamp,
     /// The name of the token, `local` on a tokenless loopback port.
     pub who: String,
@@ -75,29 +75,26 @@ pub struct AuditEntry {
     pub from: String,
     /// What was done, as one word: `create`, `update`, `verify`, `reissue`, `retire`, `purge`, …
     pub action: String,
-    /// To what: a domain's name.
+    /// What was changed, such as a domain's name.
     pub subject: String,
-    /// As it was; `null` when there was nothing.
+    /// The values before; `null` if there were none.
     pub before: serde_json::Value,
-    /// As it is now; `null` when nothing is left.
+    /// The values after; `null` if there are none.
     pub after: serde_json::Value,
 }
 
-/// Something in the store that caches must follow.
+/// A change in the store that caches must follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its place in the sequence.
     pub seq: u64,
-    /// What changed.
     pub what: Changed,
 }
 
 /// What a [`Change`] is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// A domain's record; its certificate too, when `certificate` is set. Gone when purged.
+    /// A domain's record, or its purge.
     Domain {
-        /// Which.
         name: DomainName,
         /// Whether the certificate changed with it.
         certificate: bool,
@@ -106,9 +103,8 @@ pub enum Changed {
     TicketKeys,
     /// A stored redirect.
     Redirect {
-        /// Whose. `None`: the one for all domains.
+        /// `None`: a redirect for all domains.
         domain: Option<DomainName>,
-        /// Its slug.
         slug: Slug,
     },
     /// The kill switches.

@@ -11,8 +11,8 @@ use crate::StoreError;
 /// Leases with fencing tokens.
 #[async_trait]
 pub trait LeaseStore: Send + Sync + 'static {
-    /// Takes the lease `key` for `owner` when it is free, has expired, or is `owner`'s already.
-    /// Every grant has a larger fence than the one before. `None`: another holds it.
+    /// Takes the lease `key` for `owner` if it is free, has expired, or is `owner`'s already. Every grant
+    /// has a larger fence than the one before. `None`: another owner has it.
     async fn acquire_lease(
         &self,
         key: &str,
@@ -21,7 +21,7 @@ pub trait LeaseStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Option<Fence>, StoreError>;
 
-    /// Gives a lease back, if the fence still holds.
+    /// Releases a lease, if the fence still holds.
     async fn release_lease(&self, key: &str, fence: Fence) -> Result<(), StoreError>;
 }
 
@@ -30,6 +30,6 @@ pub fn domain_lease(name: &DomainName) -> String {
     format!("domain/{name}")
 }
 
-/// Grows with every grant of a lease; an old one is refused.
+/// A fencing token, which grows with every grant of a lease; writes with an old one are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence(pub u64);

@@ -7,14 +7,14 @@
 //! | module | holds |
 //! |---|---|
 //! | `domains` | records, certificates, transitions, listing, what is due |
-//! | `orders`, `leases` | orders on their way, and which node works on what |
+//! | `orders`, `leases` | open orders, and which node works on what |
 //! | `budgets`, `bucket` | limits of the CAs as token buckets, and their arithmetic |
-//! | `cas` | accounts, outages and holds of the CAs, the freeze |
-//! | `outbox` | lifecycle events on their way to the journal |
+//! | `cas` | accounts, outages and hold-backs of the CAs, the freeze |
+//! | `outbox` | lifecycle events that wait for the journal |
 //! | `links` | stored redirects and kill switches |
 //! | `secrets` | sealed secrets and session-ticket keys |
 //! | `history` | timelines, audit log, change feed |
-//! | `pages` | walking over all domains that match a query |
+//! | `pages` | all domains that match a query, page by page |
 //! | `sqlite` | the implementation: one file, one process |
 //!
 //! [`Store`] is the sum of the traits; the control plane and the admin API hold a [`SharedStore`].
@@ -74,13 +74,13 @@ pub mod prelude {
 pub trait Store:
     DomainStore + OrderStore + LeaseStore + BudgetStore + CaStore + OutboxStore + LinkStore + SecretStore + HistoryStore
 {
-    /// Writes and reads back a row: whether what is stored now would last. Asked before an order,
-    /// since a certificate that cannot be stored must not be ordered.
+    /// Checks that the store can be written, by a row that is written and read back. Called before an
+    /// order, since a certificate that cannot be stored must not be ordered.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// Writes a consistent copy to a new file while the store is in use. Never over an existing one.
+    /// Writes a consistent copy to a new file while the store is in use. Fails if the file exists.
     async fn backup(&self, to: &Path) -> Result<(), StoreError>;
 }
 
-/// A store shared by everything that needs one.
+/// A shared store of any kind.
 pub type SharedStore = Arc<dyn Store>;

@@ -1,12 +1,12 @@
-//! How long the store takes, for the operator.
+//! The store's metrics.
 
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use prometheus::{HistogramOpts, HistogramVec, IntGauge, Registry};
 
-/// From a read out of the cache to a disk that has stopped answering, in seconds. Few: there is a
-/// series of each for every operation.
+/// From a cached read to a disk that does not answer, in seconds. Few, since every operation has a series
+/// of each.
 const BUCKETS: [f64; 7] = [0.0005, 0.0025, 0.01, 0.05, 0.25, 1.0, 5.0];
 
 /// The store's metrics. Clones share the same series.
@@ -20,8 +20,8 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers `linkseal_store_seconds{operation}`: from a call to its answer, queueing included;
-    /// `linkseal_store_writable`: whether the last write worked; and of the file its size and when it
-    /// was last copied.
+    /// `linkseal_store_writable`: whether the last write worked; and the size of the file and the time of
+    /// its last backup.
     pub fn register(registry: &Registry) -> Self {
         let opts = HistogramOpts::new("linkseal_store_seconds", "Time from a call of the store to its answer")
             .buckets(BUCKETS.to_vec());
@@ -29,17 +29,18 @@ impl Metrics {
             registry.register(Box::new(seconds.clone()))?;
             Ok(seconds)
         });
-        // A store without its metric still stores: only a second store in one process gets here.
-        let seconds = registered.inspect_err(|error| tracing::error!(%error, "linkseal_store_seconds is not measured"));
+        // Not fatal: only a second store in one process gets here.
+        let failed = |error: &prometheus::Error, name: &str| {
+            tracing::error!(%error, name, "metric could not be registered and is not exported");
+        };
+        let seconds = registered.inspect_err(|error| failed(error, "linkseal_store_seconds"));
         let gauge = |name: &str, help: &str, first: i64| {
             let registered = IntGauge::new(name, help).and_then(|gauge| {
                 registry.register(Box::new(gauge.clone()))?;
                 gauge.set(first);
                 Ok(gauge)
             });
-            registered
-                .inspect_err(|error| tracing::error!(%error, name, "this is not measured"))
-                .ok()
+            registered.inspect_err(|error| failed(error, name)).ok()
         };
         Self {
             seconds: seconds.ok(),
@@ -61,7 +62,7 @@ impl Metrics {
         }
     }
 
-    /// Notes what was found of the store's file.
+    /// Sets the size of the store's file and the time of its last backup.
     pub(super) fn file(&self, bytes: u64, backed_up: Option<Timestamp>) {
         if let (Some(size), Some(backup)) = (&self.bytes, &self.backed_up) {
             size.set(i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -69,14 +70,14 @@ impl Metrics {
         }
     }
 
-    /// Notes whether a write worked.
+    /// Sets whether the last write worked.
     pub(super) fn writable(&self, writable: bool) {
         if let Some(gauge) = &self.writable {
             gauge.set(writable.into());
         }
     }
 
-    /// Counts one call; `operation` is the name of the [`super::Store`] method.
+    /// Observes one call; `operation` is the name of the [`super::Store`] method.
     pub(super) fn observe(&self, operation: &str, took: Duration) {
         if let Some(seconds) = &self.seconds {
             seconds.with_label_values(&[operation]).observe(took.as_secs_f64());

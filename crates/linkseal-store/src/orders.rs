@@ -1,4 +1,4 @@
-//! Orders on their way: what a restart needs in order to resume them.
+//! Open orders: what a restart needs to resume them.
 
 use async_trait::async_trait;
 use linkseal_base::clock::Timestamp;
@@ -18,34 +18,32 @@ pub trait OrderStore: Send + Sync + 'static {
     /// The order of a domain that has not ended.
     async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError>;
 
-    /// Names with an order that has not ended: what a crash interrupted.
+    /// The domains with an order that has not ended, such as one that a crash interrupted.
     async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError>;
 }
 
-/// An order on its way (RFC 8555 §7.1.3).
+/// An open order (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderRecord {
-    /// The domain.
     pub name: DomainName,
     /// The directory URL of the CA.
     pub ca: String,
     /// The order's URL. `None`: newOrder was about to be sent; a crash there may cost one order.
     pub url: Option<String>,
-    /// The PKCS#8 key of the certificate to be, sealed for `orders/{name}`.
+    /// The PKCS#8 key of the future certificate, sealed for `orders/{name}`.
     pub sealed_key: Vec<u8>,
-    /// How far it got.
     pub step: OrderStep,
     /// When it was begun.
     pub created: Timestamp,
 }
 
-/// The last step of an order that was begun.
+/// The step that an order has begun last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderStep {
     /// newOrder is being sent.
     Creating,
-    /// The order exists; its authorizations are worked on.
+    /// The order exists; its authorizations are in progress.
     Authorizing,
     /// The CSR is being sent.
     Finalizing,

@@ -14,29 +14,26 @@ pub(crate) const OUTBOX_KEPT: u64 = 100_000;
 /// The outbox.
 #[async_trait]
 pub trait OutboxStore: Send + Sync + 'static {
-    /// What the journal has not taken yet of [`crate::Transition::outbox_events`], oldest first; at most
+    /// The [`crate::Transition::outbox_events`] that the journal has not taken yet, oldest first; at most
     /// [`OUTBOX_KEPT`] are kept.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxEvent>, StoreError>;
 
-    /// Deletes events that the journal has taken, by their place in the outbox.
+    /// Deletes events that the journal has taken, by [`OutboxEvent::seq`].
     async fn ack_outbox(&self, seqs: &[u64]) -> Result<(), StoreError>;
 }
 
-/// A lifecycle event on its way to the journal.
+/// A lifecycle event that waits for the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxEvent {
-    /// Its place in the outbox; given by the store.
+    /// Its place in the outbox; assigned by the store.
     pub seq: u64,
     /// The event's id (UUIDv7); stable across redeliveries.
     pub id: Uuid,
-    /// What happened.
     pub what: LifecycleEvent,
-    /// When.
     pub at: Timestamp,
-    /// To which domain.
     pub domain: DomainName,
-    /// Whose it was then.
+    /// The domain's tenant at that time.
     pub tenant: String,
-    /// The SSL state it came to, as the admin API shows it.
+    /// The SSL state after the event, as the admin API shows it.
     pub ssl: serde_json::Value,
 }

@@ -1,5 +1,5 @@
-//! All domains that match a query, page by page: what is read at once is bounded, and what is
-//! changed meanwhile neither hides nor doubles another.
+//! All domains that match a query, page by page: a read is bounded, and a concurrent change neither hides
+//! nor repeats another domain.
 
 use linkseal_domain::DomainRecord;
 
@@ -8,12 +8,12 @@ use super::{DomainQuery, SharedStore, StoreError};
 /// A walk over domains in the order of their names.
 pub struct Pages {
     store: SharedStore,
-    /// What comes next. `None`: nothing.
+    /// The query of the next page. `None`: there are no more.
     next: Option<DomainQuery>,
 }
 
 impl Pages {
-    /// Those that match, as many at once as the query's limit.
+    /// All that match; the query's limit is the page size.
     pub fn of(store: &SharedStore, query: DomainQuery) -> Self {
         Self {
             store: SharedStore::clone(store),
@@ -21,7 +21,7 @@ impl Pages {
         }
     }
 
-    /// Those of the next page. `None`: there are no more. After an error the same page is read again.
+    /// The next page. `None`: there are no more. After an error the same page is read again.
     pub async fn next(&mut self) -> Result<Option<Vec<DomainRecord>>, StoreError> {
         let Some(query) = &mut self.next else { return Ok(None) };
         let page = self.store.list(query).await?;

@@ -1,4 +1,4 @@
-//! Which domains to list, and the range of names a query comes down to in every store.
+//! Which domains to list, and the range of names of a query, which is the same in every store.
 
 use linkseal_domain::DomainName;
 use linkseal_domain::ssl::{Reason, State};
@@ -11,15 +11,15 @@ const AFTER_ALL: &str = "~";
 /// Which domains to list.
 #[derive(Clone, Debug, Default)]
 pub struct DomainQuery {
-    /// Only in this state. `None`: any.
+    /// Only in this state.
     pub state: Option<State>,
-    /// Only for this reason. `None`: any.
+    /// Only for this reason.
     pub reason: Option<Reason>,
-    /// Only of this tenant. `None`: any.
+    /// Only of this tenant.
     pub tenant: Option<String>,
-    /// Only names that start with this, in any case. `None`: any.
+    /// Only names that start with this, in any case.
     pub prefix: Option<String>,
-    /// Only names after this one. `None`: from the first.
+    /// Only names after this one.
     pub after: Option<DomainName>,
     /// The page size.
     pub limit: usize,

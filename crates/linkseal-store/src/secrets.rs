@@ -11,14 +11,14 @@ pub trait SecretStore: Send + Sync + 'static {
     /// A sealed secret by name (the ACME account key).
     async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Stores a sealed secret unless there is one; returns the one that is stored then.
+    /// Stores a sealed secret unless there is one; returns the stored one.
     async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError>;
 
     /// The session-ticket keys, newest first.
     async fn ticket_keys(&self) -> Result<Vec<TicketKeyRow>, StoreError>;
 
-    /// Adds a ticket key if the newest is still `after` (`None`: if there is none), and drops
-    /// those made before `drop_before`. Returns whether it was added: one node of a fleet wins.
+    /// Adds a ticket key if the newest is still `after` (`None`: if there is none), and deletes those made
+    /// before `drop_before`. Returns whether it was added: only one node of a fleet can add it.
     async fn add_ticket_key(
         &self,
         key: &TicketKeyRow,

@@ -1,4 +1,4 @@
-//! Domains for tests of the store and of what works on it.
+//! Builders for tests of the store and of its users.
 #![allow(missing_docs, clippy::unwrap_used, reason = "builders of tests")]
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use linkseal_domain::{DomainName, DomainRecord};
 
 use crate::{Creation, SharedStore, TimelineEntry};
 
-/// The moment at which the tests begin.
+/// The time at which the tests begin.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub const MINUTE: Duration = Duration::from_secs(60);
 

@@ -1,5 +1,5 @@
-//! Records that this version cannot read: a newer one wrote them, or a hand in the file. Each stops
-//! its own domain alone; it is passed over, counted, and named where operators look.
+//! Records that this version cannot read: a newer version wrote them, or the file was edited or damaged.
+//! Each affects its own domain only: it is skipped, counted and reported to operators.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ const KEPT: usize = 10_000;
 /// The records that were found unreadable since the start.
 #[derive(Debug, Default)]
 pub(super) struct Unreadable {
-    /// Why, by name.
+    /// The cause of each, by name.
     names: Mutex<BTreeMap<String, String>>,
 }
 
 impl Unreadable {
-    /// Notes one; it is logged the first time.
+    /// Records one; it is logged the first time.
     pub(super) fn note(&self, name: &str, why: &str) {
         let mut names = self.names.lock();
         if names.contains_key(name) || names.len() >= KEPT {
@@ -27,11 +27,11 @@ impl Unreadable {
         tracing::error!(
             domain = name,
             why,
-            "a stored record cannot be read and is passed over; run the version that wrote it, or purge the domain"
+            "a stored record cannot be read and is skipped; run the version that wrote it, or purge the domain"
         );
     }
 
-    /// It was read, or is gone.
+    /// Removes one: it was read, or is gone.
     pub(super) fn forget(&self, name: &str) {
         let mut names = self.names.lock();
         if !names.is_empty() {
