@@ -1,7 +1,7 @@
-//! Copies of the store: written while it is in use, and put back.
+//! Backups of the store while it is in use, and restoring them.
 //!
-//! A copy is made under another name beside its target, synced, and only then given its own: a
-//! file with the right name is whole. Neither way is an existing file ever written over.
+//! A copy is written under another name beside its target, synced, and only then given the target's
+//! name: a file with that name is complete. An existing file is never overwritten.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,11 +15,11 @@ use rusqlite::Connection;
 use super::connection::{lock, open_reader, schema_of, sync_directory, with_suffix};
 use crate::StoreError;
 
-/// What the name of the file ends with that says when the store was copied last.
+/// The suffix of the file that records when the last backup was made.
 const BACKED_UP: &str = "-backup";
 
-/// Writes a consistent copy of the store at `from`, also while another process has it open.
-/// Takes as long as the disk does: not for a tokio thread.
+/// Writes a consistent copy of the store at `from`, even while another process has it open. Blocks on the
+/// disk: not for a tokio thread.
 pub fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
     let reader = open_existing(from)?;
     schema_of(&reader).map_err(|error| refused(from, error))?;
@@ -28,8 +28,8 @@ pub fn backup(from: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes beside the store that it was copied just now, for its metrics. Where that cannot be written
-/// the copy is as good as it is, and the time before stays.
+/// Records the time of a backup beside the store, for its metrics. If that fails, the backup is valid
+/// all the same, and the time of the one before stays.
 pub(super) fn note(store: &Path) {
     let to = with_suffix(store, BACKED_UP);
     let text = format!("{}\n", Clock::system().now());
@@ -44,25 +44,25 @@ pub(super) fn note(store: &Path) {
         Owner::OfFolder.give(&file, &to)
     };
     if let Err(error) = write() {
-        tracing::warn!(%error, path = %to.display(), "when the store was copied cannot be noted");
+        tracing::warn!(%error, path = %to.display(), "the time of the backup could not be recorded");
     }
 }
 
-/// When the store was copied last. `None`: never, or that is not noted.
+/// When the last backup was made. `None`: never, or it was not recorded.
 pub(super) fn last(store: &Path) -> Option<Timestamp> {
     let noted = fs::read_to_string(with_suffix(store, BACKED_UP)).ok()?;
     Timestamp::parse_rfc3339(noted.trim())
 }
 
-/// Makes the store `to` from the backup `from`, once the backup is known to be whole and of a
-/// schema that this version knows. Refuses while `to` exists or is in use.
-/// Takes as long as the disk does: not for a tokio thread.
+/// Creates the store `to` from the backup `from`, after checking that the backup is intact and has a
+/// schema that this version knows. Fails if `to` exists or is in use. Blocks on the disk: not for a tokio
+/// thread.
 pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
     if let Some(dir) = to.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
         fs::create_dir(dir).map_err(|error| failed(dir, &error))?;
     }
     let lock = lock(to)?;
-    // A log left behind would be played into the new file, which it was not written for.
+    // SQLite would replay a leftover log into the new file.
     for there in [to.to_owned(), with_suffix(to, "-wal"), with_suffix(to, "-journal")] {
         if there.exists() {
             return Err(taken(&there));
@@ -79,17 +79,17 @@ pub fn restore(from: &Path, to: &Path) -> Result<(), StoreError> {
         .map_err(|error| failed(&with_suffix(to, ".lock"), &error))
 }
 
-/// Whose a copy is.
+/// Who owns a copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// That of the process which makes it.
+    /// The user of the process.
     Caller,
-    /// That of the folder it stands in: a store must open for the service, also when root restores it.
+    /// The owner of its folder: the service must be able to open a store that root restored.
     OfFolder,
 }
 
 impl Owner {
-    /// Gives an open file that stands beside `to` its owner.
+    /// Gives an open file beside `to` its owner.
     fn give(self, file: &File, to: &Path) -> io::Result<()> {
         if self == Self::Caller {
             return Ok(());
@@ -101,14 +101,15 @@ impl Owner {
             return Ok(());
         }
         match fchown(file, Some(folder.uid()), Some(folder.gid())) {
-            // Only root may give files away. For anyone else the file is right as it is: their own.
+            // Only root can change the owner of a file. Other users keep it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
             given => given,
         }
     }
 }
 
-/// A sealed secret of the store at `path`, which tells the key that it needs. `None`: it holds none.
+/// Any sealed secret of the store at `path`, which names the sealing key that the store needs. `None`: it
+/// has none.
 pub fn sealed_secret(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let reader = open_existing(path)?;
     let mut rows = reader
@@ -120,7 +121,7 @@ pub fn sealed_secret(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     found.next().transpose().map_err(|error| failed(path, &error))
 }
 
-/// Writes what `db` sees now to a new file.
+/// Writes a snapshot of `db` to a new file.
 pub(super) fn copy(db: &Connection, to: &Path, owner: Owner) -> Result<(), StoreError> {
     // An absolute path is never taken for a URI by SQLite.
     let to = std::path::absolute(to).map_err(|error| failed(to, &error))?;
@@ -132,13 +133,13 @@ pub(super) fn copy(db: &Connection, to: &Path, owner: Owner) -> Result<(), Store
         .path
         .to_str()
         .ok_or_else(|| failed(&to, &"its name is not UTF-8"))?;
-    // Takes one snapshot, and leaves deleted rows behind.
+    // Copies one snapshot, without deleted rows.
     db.execute("VACUUM INTO ?1", [name])
         .map_err(|error| failed(&to, &error))?;
     partial.publish(&to, owner)
 }
 
-/// A copy that is not whole yet; removed when it does not become so.
+/// An incomplete copy; removed if it is not completed.
 struct Partial {
     path: PathBuf,
 }
@@ -182,7 +183,7 @@ impl Drop for Partial {
     }
 }
 
-/// Opens a file that must be there, without changing it.
+/// Opens an existing file, without changing it.
 fn open_existing(path: &Path) -> Result<Connection, StoreError> {
     if let Err(error) = fs::metadata(path) {
         return Err(StoreError::NotCopied(format!(
@@ -215,7 +216,7 @@ fn refused(path: &Path, error: StoreError) -> StoreError {
 
 fn taken(path: &Path) -> StoreError {
     StoreError::NotCopied(format!(
-        "{} exists already and is never written over; move it away first",
+        "{} exists already and is never overwritten; move it away first",
         path.display()
     ))
 }

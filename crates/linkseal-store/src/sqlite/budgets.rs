@@ -1,5 +1,5 @@
-//! The rows of the token buckets ([`crate::bucket`]). A bucket without a row is full, so the
-//! table holds only what was used lately.
+//! The rows of the token buckets ([`crate::bucket`]). A bucket without a row is full, so the table holds
+//! only recently used ones.
 
 use linkseal_base::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::bucket::{self, Bucket, Level};
 use crate::{BudgetAnswer, BudgetTake, StoreError};
 
-/// Full buckets that go with each write: more than it adds, so they do not pile up.
+/// Full buckets deleted with each write: more than it adds, so that they do not pile up.
 const DROPPED_AT_ONCE: i64 = 64;
 
 pub(super) fn take(db: &Connection, takes: &[BudgetTake], now: Timestamp) -> Result<BudgetAnswer, StoreError> {

@@ -1,4 +1,4 @@
-//! The store's traits, call by call: each one runs on the thread that reads or on the one that writes.
+//! The store's traits: each call runs on a reader thread or on the writer thread.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -370,7 +370,7 @@ impl Store for SqliteStore {
         let live = self.live.load_full();
         let file = live.file.clone();
         let copy = live.readers.call(BACKUP_DEADLINE, move |db| {
-            // Until it has ended, also when the caller has gone.
+            // Kept until the backup has ended, even if the caller is gone.
             let _permit = permit;
             backup::copy(db, &to, backup::Owner::Caller)?;
             if let Some(file) = &file {

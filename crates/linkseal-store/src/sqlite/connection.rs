@@ -1,4 +1,4 @@
-//! Opening the database file: who may, with which settings, and in which schema.
+//! Opening the database file: lock, settings, and schema migrations.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, ffi};
 
 use crate::StoreError;
 
-/// The schema, step by step; `PRAGMA user_version` counts the steps that are in. Never change one
+/// The schema, step by step; `PRAGMA user_version` counts the steps that were applied. Never change one
 /// that was released: add one.
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite/001_initial.sql"),
@@ -22,18 +22,18 @@ pub(super) const MIGRATIONS: &[&str] = &[
 
 /// Marks the file as a linkseal store (`PRAGMA application_id`): "lsea" in ASCII.
 const APPLICATION_ID: i64 = 0x6c73_6561;
-/// Keys, even sealed, are no one else's business.
+/// Only the owner can read the keys, even though they are sealed.
 const FILE_MODE: u32 = 0o600;
 /// How long a connection waits for another of its own process, or for a backup tool.
 const BUSY: Duration = Duration::from_secs(5);
 /// Memory for pages, in KiB per connection: the inner pages of the indexes of 100,000 domains.
 const CACHE_KIB: i64 = 8 * 1024;
-/// A write-ahead log that a long read made longer than this is cut back afterwards, in bytes.
+/// To this size the write-ahead log is truncated after a long read made it longer, in bytes.
 const WAL_KEPT: i64 = 64 * 1024 * 1024;
 /// All statements of this module fit, so that none is parsed twice.
 const STATEMENTS: usize = 128;
 
-/// The connection that writes, and what keeps other processes out while it lives.
+/// The writing connection, and the lock that keeps other processes out.
 pub(super) struct Opened {
     pub(super) writer: Connection,
     /// The file, with symbolic links followed.
@@ -41,7 +41,7 @@ pub(super) struct Opened {
     pub(super) lock: File,
 }
 
-/// Opens the store, makes it when there is none, and brings it to the newest schema.
+/// Opens the store, creates it if there is none, and migrates it to the newest schema.
 pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::StorageFull => StoreError::Full,
@@ -64,12 +64,12 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     let lock = lock(&path)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(FILE_MODE)).map_err(cannot)?;
     let writer = prepare(&path).map_err(|error| at(&path, error))?;
-    // The file's own entry must last as its contents do.
+    // The file's directory entry must be as durable as its contents.
     path.parent().map_or(Ok(()), sync_directory).map_err(cannot)?;
     Ok(Opened { writer, path, lock })
 }
 
-/// What has to be put right where a file cannot be opened.
+/// What has to be fixed if a file cannot be opened.
 pub(super) fn what_it_needs(path: &Path) -> String {
     let Ok(there) = fs::metadata(path) else {
         return "its directory must exist and be writable for linkseal".to_owned();
@@ -95,14 +95,14 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     open().map_err(|error| at(path, error))
 }
 
-/// Takes the write-ahead log of a private copy in and brings it to the newest schema, so that it can
-/// be read by itself.
-pub(super) fn take_in(path: &Path) -> Result<(), StoreError> {
+/// Takes the write-ahead log of a private copy into its file and migrates it to the newest schema, so
+/// that the file alone can be read.
+pub(super) fn take_in_log(path: &Path) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     settings(&db)?;
     if schema_of(&db)? == 0 {
-        return Err(StoreError::Unavailable("there is nothing in it".into()));
+        return Err(StoreError::Unavailable("it is empty".into()));
     }
     migrate(&mut db, MIGRATIONS)?;
     let _mode: String = db.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0))?;
@@ -114,7 +114,7 @@ pub(super) fn open_immutable(uri: &str) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let reader = Connection::open_with_flags(uri, flags)?;
     settings(&reader)?;
-    // Reads the schema: from here on the file need not have a name.
+    // Reads the schema: from here on the file can be unlinked.
     schema_of(&reader)?;
     Ok(reader)
 }
@@ -125,8 +125,8 @@ pub(super) fn is_locked(path: &Path) -> bool {
     beside.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Holds the store against other processes; the operating system gives the lock back when this
-/// one ends, however it ends. The empty lock file stays: to remove it would be a race.
+/// Locks the store against other processes; the operating system releases the lock when this one ends, in
+/// whatever way. The empty lock file stays: removing it would be a race.
 pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let beside = with_suffix(path, ".lock");
     let cannot = |error: io::Error| match error.kind() {
@@ -153,7 +153,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Which schema a file has. Fails when it is no store of linkseal, or a newer one's.
+/// The schema version of a file. Fails if it is not a store of linkseal, or a newer version's.
 pub(super) fn schema_of(db: &Connection) -> Result<i64, StoreError> {
     let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let application: i64 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
@@ -171,7 +171,7 @@ pub(super) fn schema_of(db: &Connection) -> Result<i64, StoreError> {
     }
 }
 
-/// The file's name with something behind it.
+/// The path with a suffix appended to the file's name.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -199,7 +199,7 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
     let mode: String = writer.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(StoreError::Unavailable(
-            "its file system cannot hold it; put it on a local disk".into(),
+            "its file system does not support it; put it on a local disk".into(),
         ));
     }
     // Every commit is synced: what was answered with Ok survives a power cut.
@@ -207,8 +207,8 @@ fn prepare(path: &Path) -> Result<Connection, StoreError> {
     writer.pragma_update(None, "foreign_keys", true)?;
     writer.pragma_update(None, "journal_size_limit", WAL_KEPT)?;
     migrate(&mut writer, MIGRATIONS)?;
-    // No one else has the store open, so anyone who held a lease is gone: an order that a crash
-    // interrupted is taken up at once. The counter of fences goes on, so the dead cannot write.
+    // No other process has the store open, so every owner of a lease has ended: an order that a crash
+    // interrupted is resumed at once. The counter of fences continues, so that an old one cannot write.
     writer.execute("DELETE FROM leases", [])?;
     Ok(writer)
 }
@@ -221,7 +221,7 @@ fn settings(db: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Takes the steps that are still to be taken, each whole or not at all.
+/// Applies the missing steps, each completely or not at all.
 fn migrate(db: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
     let done = schema_of(db)?;
     for (version, step) in (1i64..).zip(steps).skip(usize::try_from(done).unwrap_or(0)) {
@@ -234,7 +234,7 @@ fn migrate(db: &mut Connection, steps: &[&str]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Names the file in an error that does not.
+/// Adds the file's path to an error that lacks it.
 fn at(path: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(why) => StoreError::Unavailable(format!("{}: {why}", path.display())),
@@ -253,7 +253,7 @@ impl From<rusqlite::Error> for StoreError {
             // The shared-memory file could not be made longer.
             _ if code.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::Full,
             ErrorCode::NotADatabase => {
-                Self::Unavailable("the file is damaged, or no store at all; restore a backup".into())
+                Self::Unavailable("the file is damaged, or not a store; restore a backup".into())
             }
             ErrorCode::DatabaseCorrupt => Self::Unavailable(format!("the file is damaged ({error}); restore a backup")),
             _ => Self::Unavailable(error.to_string()),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_the_first_schema_is_brought_to_the_newest() {
+    fn a_store_of_the_first_schema_is_migrated_to_the_newest() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s.db");
         let mut old = Connection::open(&path).unwrap();

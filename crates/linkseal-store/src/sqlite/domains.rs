@@ -1,4 +1,4 @@
-//! The domains themselves: created, changed, forgotten, listed, counted, and which are due.
+//! Creates, changes, purges, lists and counts domains, and finds those that are due.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::ssl::Reason;
@@ -12,8 +12,8 @@ use crate::{
     AuditEntry, Changed, Count, Creation, DomainQuery, StoreError, StoredCertificate, Transition, domain_lease,
 };
 
-/// The pages of [`list`], by what they are filtered by. The index is named: without statistics
-/// SQLite might take another, and read every domain of a tenant to find three.
+/// The queries of [`list`], by filter. They name the index: without statistics SQLite might choose
+/// another, and read all domains of a tenant to find three.
 pub(super) const PAGE: &str = "SELECT name, id FROM domains INDEXED BY sqlite_autoindex_domains_1
     WHERE name >= :from AND name < :to ORDER BY name LIMIT :limit";
 pub(super) const PAGE_TENANT: &str = "SELECT name, id FROM domains INDEXED BY domains_by_tenant
@@ -22,7 +22,7 @@ pub(super) const PAGE_REASON: &str = "SELECT name, id FROM domains INDEXED BY do
     WHERE reason = :reason AND name >= :from AND name < :to ORDER BY name LIMIT :limit";
 pub(super) const PAGE_TENANT_REASON: &str = "SELECT name, id FROM domains INDEXED BY domains_by_tenant_and_reason
     WHERE tenant = :tenant AND reason = :reason AND name >= :from AND name < :to ORDER BY name LIMIT :limit";
-/// The names of [`due`].
+/// The query of [`due`].
 pub(super) const DUE: &str = "SELECT name FROM domains WHERE next_due <= ?1 ORDER BY next_due, name LIMIT ?2";
 
 pub(super) fn create(db: &Connection, new: Creation) -> Result<DomainRecord, StoreError> {
@@ -146,7 +146,7 @@ pub(super) fn purge(
         return Err(StoreError::Conflict);
     }
     delete(db, name.as_str(), &row)?;
-    // Anyone who works on it can write no more, not even to a domain of the same name added later.
+    // A node that works on it can no longer write, not even to a later domain of the same name.
     leases::revoke(db, &domain_lease(name))?;
     history::append_audit(db, audit)?;
     history::append_change(
@@ -159,7 +159,7 @@ pub(super) fn purge(
 }
 
 fn delete(db: &Connection, name: &str, row: &Row) -> Result<(), StoreError> {
-    // Certificate, order, timeline and outbox events go with it, by their foreign keys.
+    // Their foreign keys delete certificate, order, timeline and outbox events with it.
     db.prepare_cached("DELETE FROM domains WHERE id = ?1")?
         .execute([row.id])?;
     db.prepare_cached("DELETE FROM redirects WHERE domain = ?1")?
@@ -168,7 +168,7 @@ fn delete(db: &Connection, name: &str, row: &Row) -> Result<(), StoreError> {
     issuing::move_renewal(db, row.renew_day, None)
 }
 
-/// Forgets the row of this very name, if it is one that cannot be read.
+/// Deletes the row of exactly this name, if it cannot be read.
 pub(super) fn purge_unreadable(db: &Connection, name: &str, audit: &AuditEntry) -> Result<(), StoreError> {
     let row = find(db, name)?.ok_or(StoreError::NotFound)?;
     let text: String = db
@@ -190,7 +190,7 @@ pub(super) fn list(
     let snapshot = db.unchecked_transaction()?;
     let mut records = Vec::new();
     let mut after = query.after.as_ref().map(|name| name.as_str().to_owned());
-    // What cannot be read is passed over, and its place filled by those behind it.
+    // Unreadable records are skipped, and the page is filled with those after them.
     loop {
         let missing = query.limit.saturating_sub(records.len());
         let rows = page(&snapshot, query, after.as_deref(), missing)?;
@@ -222,7 +222,7 @@ pub(super) fn counts(db: &Connection, tenant: Option<&str>) -> Result<Vec<Count>
     let mut counts = Vec::new();
     for row in rows {
         let (reason, n) = row?;
-        // A reason of a newer version: its domains are counted there.
+        // A reason that only a newer version knows is left out.
         counts.extend(reason_of(&reason).map(|reason| Count {
             reason,
             domains: number(n),
@@ -276,7 +276,7 @@ pub(super) fn certificate(db: &Connection, name: &DomainName) -> Result<Option<S
         .optional()?)
 }
 
-/// What a change has to know of the row it changes.
+/// What a change has to know about the row that it changes.
 struct Row {
     id: i64,
     version: u64,
@@ -300,8 +300,8 @@ fn find(db: &Connection, name: &str) -> Result<Option<Row>, StoreError> {
     Ok(row.optional()?)
 }
 
-/// The rows of one page after a name, in order. A page of several reasons is merged from one page of
-/// each, so that no more is read than a page for every reason.
+/// The rows of one page after a name, in order. A page of several reasons is merged from one page of each,
+/// so that at most a page per reason is read.
 fn page(
     db: &Connection,
     query: &DomainQuery,
@@ -358,8 +358,8 @@ fn count_one_more(db: &Connection, tenant: &str, reason: &str) -> Result<(), Sto
     Ok(())
 }
 
-/// A count that is too low (a hand in the file, a restored table) is counted again: it must not
-/// stand in the way of a change.
+/// A count that is too low (the file was edited, a table restored) is counted again: it must not block a
+/// change.
 fn count_one_less(db: &Connection, tenant: &str, reason: &str) -> Result<(), StoreError> {
     let counted = db
         .prepare_cached("UPDATE counts SET n = n - 1 WHERE tenant = ?1 AND reason = ?2 AND n > 0")?

@@ -1,4 +1,4 @@
-//! What happened: timelines of domains, the audit log, and the sequence of changes.
+//! Timelines of domains, the audit log, and the change feed.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
@@ -11,7 +11,8 @@ use crate::{AuditEntry, CHANGES_KEPT, Change, Changed, StoreError, TIMELINE_KEPT
 /// Old changes are deleted once per this many new ones: a delete costs about the same for one or many.
 const PRUNE_EVERY: i64 = 1024;
 
-/// Adds lines to the timeline of the domain with this row id, and lets the oldest go.
+/// Adds lines to the timeline of the domain with this row id, and deletes the oldest beyond
+/// [`TIMELINE_KEPT`].
 pub(super) fn append_timeline(db: &Connection, domain: i64, lines: &[TimelineEntry]) -> Result<(), StoreError> {
     if lines.is_empty() {
         return Ok(());
@@ -53,7 +54,7 @@ pub(super) fn timeline(
     while lines.len() < limit
         && let Some(row) = rows.next()?
     {
-        // What only a newer version has words for is left out.
+        // A line with a reason that only a newer version knows is left out.
         let Some(reason) = reason_of(&row.get::<_, String>(3)?) else {
             continue;
         };
@@ -104,7 +105,7 @@ pub(super) fn audit(db: &Connection, before: Option<u64>, limit: usize) -> Resul
     Ok(lines)
 }
 
-/// Lines examined and deleted at once: one short write each.
+/// Lines examined per call, so that each write is short.
 const PRUNED_AT_ONCE: i64 = 1_000;
 
 pub(super) fn prune_audit(db: &Connection, before: Timestamp, keep: u64) -> Result<u64, StoreError> {
@@ -112,7 +113,7 @@ pub(super) fn prune_audit(db: &Connection, before: Timestamp, keep: u64) -> Resu
         .prepare_cached("SELECT coalesce(max(id), 0) FROM audit")?
         .query_row([], |row| row.get(0))?;
     let beyond = newest.saturating_sub(sql_int(keep));
-    // The oldest stand first; those of a clock that was wrong go when their turn comes.
+    // By number: a line with a wrong time is examined when it is among the oldest.
     let sql = "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?1) AND (at < ?2 OR id <= ?3)";
     let gone = db
         .prepare_cached(sql)?
@@ -147,7 +148,7 @@ pub(super) fn changes_since(db: &Connection, seq: u64, limit: usize) -> Result<V
     let mut changes = Vec::new();
     while let Some(row) = rows.next()? {
         let (name, slug): (Option<String>, Option<String>) = (row.get(1)?, row.get(3)?);
-        // What cannot be read is not in any cache either.
+        // An unreadable name or slug is in no cache either.
         let (Ok(name), Ok(slug)) = (
             name.map(|name| stored_name(&name)).transpose(),
             slug.map(|slug| stored_slug(&slug)).transpose(),

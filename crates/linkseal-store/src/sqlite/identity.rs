@@ -8,7 +8,7 @@ use linkseal_base::file_id::FileId;
 use super::connection::with_suffix;
 use crate::StoreError;
 
-/// A further look at a file: whether it is still the one that was opened.
+/// A file as it was when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     path: PathBuf,
@@ -16,7 +16,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Of the file that is there now.
+    /// The file that is at `path` now.
     pub(super) fn of(path: &Path) -> std::io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
@@ -24,22 +24,21 @@ impl Identity {
         })
     }
 
-    /// Its size in bytes, with its write-ahead log; 0: it is not there.
+    /// Its size in bytes, with its write-ahead log; 0 if it is missing.
     pub(super) fn bytes(&self) -> u64 {
         let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
         size(&self.path) + size(&with_suffix(&self.path, "-wal"))
     }
 
-    /// Where it is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Fails when the file was removed or replaced: what is written would be gone with the process.
+    /// Fails if the file was removed or replaced: what is written would be lost with the process.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let gone = |what: &str| {
             StoreError::Unavailable(format!(
-                "its file {} was {what} while it is in use: what is changed now is lost with this process; write a \
+                "its file {} was {what} while in use: what is changed now is lost with this process; write a \
                  backup now (linkseal store backup), stop linkseal, put the file back, and start it again",
                 self.path.display()
             ))

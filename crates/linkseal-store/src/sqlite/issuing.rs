@@ -1,4 +1,4 @@
-//! What stands over single orders: CAs in trouble, the freeze, and the renewals of each day.
+//! What concerns all orders: failing CAs, the freeze, and the renewals of each day.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainRecord;
@@ -87,12 +87,12 @@ pub(super) fn renewals(db: &Connection, until: Timestamp) -> Result<Vec<RenewalD
     Ok(days.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The day on which a domain is to be renewed, counted from 1970. `None`: it is not.
+/// The day on which a domain is to be renewed, counted from 1970. `None`: it will not be renewed.
 pub(super) fn renew_day(record: &DomainRecord) -> Option<i64> {
     record.renewal_due().map(day_of)
 }
 
-/// Counts a renewal on another day than before. `None`: on none.
+/// Moves a renewal from the count of one day to that of another. `None`: no renewal.
 pub(super) fn move_renewal(db: &Connection, from: Option<i64>, to: Option<i64>) -> Result<(), StoreError> {
     if from == to {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Leases, and the orders that are worked on under them.
+//! Leases, and the orders that are written under them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::rows::{id_of, number, sql_int, step_of, step_text, stored_name};
 use crate::{Fence, OrderRecord, StoreError, domain_lease};
 
-/// No lease is taken for longer at a time.
+/// No lease lasts longer.
 const LONGEST_LEASE: Duration = Duration::from_secs(3_600);
 
 pub(super) fn acquire(
@@ -23,7 +23,7 @@ pub(super) fn acquire(
         .prepare_cached("SELECT owner, expires FROM leases WHERE key = ?1")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    // A clock that was ahead must not hold a lease beyond what a lease can last.
+    // A lease from a clock that was ahead must not last longer than any lease can.
     let is_live = |expires| Timestamp::from_millis(expires).is_ahead(now, LONGEST_LEASE);
     if held.is_some_and(|(holder, expires)| holder != owner && is_live(expires)) {
         return Ok(None);
@@ -42,14 +42,14 @@ pub(super) fn release(db: &Connection, key: &str, fence: Fence) -> Result<(), St
     Ok(())
 }
 
-/// Takes a lease from its holder.
+/// Ends a lease, whichever owner has it.
 pub(super) fn revoke(db: &Connection, key: &str) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM leases WHERE key = ?1")?.execute([key])?;
     Ok(())
 }
 
-/// Whether the fence is still the newest grant. Its time does not matter here: as long as no one
-/// else was granted the lease, no one else has begun.
+/// Fails unless the fence is the newest grant. Whether the lease has expired does not matter: as long as
+/// no other owner was granted it, no other has begun.
 pub(super) fn check(db: &Connection, key: &str, fence: Fence) -> Result<(), StoreError> {
     let newest: Option<i64> = db
         .prepare_cached("SELECT fence FROM leases WHERE key = ?1")?

@@ -33,22 +33,21 @@ pub(super) fn redirects(db: &Connection, query: &RedirectQuery) -> Result<Vec<St
         None => (column(query.domain.as_ref()), ""),
     };
     let mut found = Vec::new();
-    // What cannot be read is passed over, and its place filled by what is behind it: rows are read
-    // until there are enough.
+    // Unreadable rows are skipped, and the page is filled with those after them.
     let mut take = |rows: &mut rusqlite::Rows<'_>| -> Result<(), StoreError> {
         while found.len() < query.limit
             && let Some(row) = rows.next()?
         {
             match redirect_of(row) {
                 Ok(redirect) => found.push(redirect),
-                Err(error) => tracing::error!(%error, "a stored redirect is passed over"),
+                Err(error) => tracing::error!(%error, "a stored redirect cannot be read and is skipped"),
             }
         }
         Ok(())
     };
     match &query.domain {
         Some(only) => {
-            // A cursor of another list begins before the domain's first or after its last.
+            // A cursor from another list is before the domain's first redirect or after its last.
             let slug = match domain.cmp(only.as_str()) {
                 std::cmp::Ordering::Less => "",
                 std::cmp::Ordering::Equal => slug,
@@ -130,7 +129,7 @@ pub(super) fn kills(db: &Connection) -> Result<Vec<StoredKill>, StoreError> {
         let kill = match stored_kill(&row.get::<_, String>(0)?, &row.get::<_, String>(1)?) {
             Ok(kill) => kill,
             Err(error) => {
-                tracing::error!(%error, "a kill switch is not in force");
+                tracing::error!(%error, "a kill switch cannot be read and is not in force");
                 continue;
             }
         };
@@ -171,7 +170,7 @@ pub(super) fn delete_kill(db: &Connection, kill: &Kill, audit: &AuditEntry) -> R
         .collect::<Result<_, _>>()?;
     let mut gone = 0;
     for value in stored {
-        // One that cannot be read is none that was asked for.
+        // An unreadable one is not the one to delete.
         if stored_kill(kind, &value).is_ok_and(|stored| stored == *kill) {
             gone += db
                 .prepare_cached("DELETE FROM kills WHERE kind = ?1 AND value = ?2")?

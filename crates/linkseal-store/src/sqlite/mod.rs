@@ -1,20 +1,20 @@
 //! SQLite: the embedded default, for one process on one machine.
 //!
-//! What happens when things go wrong:
+//! What happens on a failure:
 //! - kill -9 or a power cut before a commit is synced: the call was not answered, and nothing of it
-//!   is there afterwards. Between commit and answer: it is all there. The caller reads again; a
-//!   transition sent twice meets `Conflict`, since the first bumped the version.
+//!   is stored. Between commit and answer: all of it is stored. The caller reads again; a transition
+//!   sent twice fails with `Conflict`, since the first one raised the version.
 //! - A torn write-ahead log: SQLite checks every frame and drops the tail after the last whole
-//!   commit; what was answered lies before it.
+//!   commit; every answered call is before it.
 //! - A full or read-only disk at the start: see `read_only_copy`.
 //! - A full disk: `Full`. The transaction is rolled back, also for the calls that shared it; reads
-//!   go on, and writes do as soon as there is room. `probe` finds out beforehand.
+//!   continue, and so do writes as soon as there is space. `probe` detects it beforehand.
 //! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
 //!   `Unavailable`. Calls whose caller has gone are skipped.
-//! - A sync that fails: `Unavailable`. SQLite forgets the transaction and writes its pages again
-//!   with the next one, so no page is taken for durable that the kernel dropped.
-//! - A second process: `Locked`, until the first has ended, however it ended.
-//! - A damaged file: one sentence that says so; restore a backup.
+//! - A sync that fails: `Unavailable`. SQLite discards the transaction and writes its pages again
+//!   with the next one, so a page that the kernel dropped does not count as durable.
+//! - A second process: `Locked`, until the first one has ended, in whatever way.
+//! - A damaged file: an error that says so; restore a backup.
 
 mod backup;
 mod budgets;
@@ -53,17 +53,17 @@ pub use self::backup::{backup, restore, sealed_secret};
 
 /// Connections that read: one may be busy with a backup and one with a long page.
 const READERS: usize = 3;
-/// How long a call waits for its answer. Longer than any disk takes that still works.
+/// How long a call waits for its answer. Longer than any working disk takes.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long a backup may take.
 const BACKUP_DEADLINE: Duration = Duration::from_secs(3600);
 
-/// Between two tries to open a store that could not be written at the start.
+/// Interval of attempts to open a store that could not be written at the start.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);
 /// One log line per this many attempts.
-const TOLD: u32 = 60;
+const LOG_EVERY: u32 = 60;
 
-/// A store in one file. Dropping it waits for the write in progress, then gives the file back.
+/// A store in one file. Dropping it waits for the write in progress, then releases the file.
 pub struct SqliteStore {
     live: Arc<ArcSwap<Live>>,
     /// One backup at a time, so that it keeps one reader busy at most.
@@ -72,10 +72,10 @@ pub struct SqliteStore {
     metrics: Option<Metrics>,
 }
 
-/// What answers: the file itself, or a copy of it that can only be read.
+/// The open store: the file itself, or a read-only copy of it.
 struct Live {
-    // In the order in which they must end: the writer's connection closes last, which tidies the
-    // write-ahead log up, and the lock outlives every connection.
+    // In the order in which they must be dropped: the writer's connection closes last, which takes in
+    // the write-ahead log, and the lock outlives every connection.
     readers: Workers,
     writer: Result<Workers, StoreError>,
     _lock: Option<File>,
@@ -100,7 +100,7 @@ impl Live {
     }
 
     /// Read-only; writes fail with the reason.
-    fn reading(readers: Vec<Connection>, why: StoreError) -> Result<Self, StoreError> {
+    fn read_only(readers: Vec<Connection>, why: StoreError) -> Result<Self, StoreError> {
         Ok(Self {
             interrupts: interrupts(&readers),
             readers: Workers::readers(readers)?,
@@ -116,15 +116,14 @@ fn interrupts(readers: &[Connection]) -> Vec<InterruptHandle> {
 }
 
 impl SqliteStore {
-    /// Opens the store at `path`, made when it is not there, brought to the newest schema when it
-    /// is an older one's. Blocks until that is done: call it before serving.
-    /// `metrics`: `None` when no one measures, as in a command that only copies.
+    /// Opens the store at `path`; creates it if it does not exist, and migrates it to the newest schema.
+    /// Blocks until that is done: call it before serving. `metrics`: `None` for commands, which export none.
     pub fn open(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
         Ok(Self::of(Live::open(path.as_ref())?, metrics))
     }
 
-    /// Opens it as [`Self::open`] does; where it can be read but not written, what it holds is
-    /// served all the same, changes are refused, and it is opened again until that works.
+    /// Like [`Self::open`], but a store that can be read and not written is served read-only: changes are
+    /// refused, and opening it is retried until that works.
     pub fn open_to_serve(path: impl AsRef<Path>, metrics: Option<Metrics>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let why = match Live::open(path) {
@@ -137,9 +136,9 @@ impl SqliteStore {
         };
         tracing::error!(
             error = %why,
-            "the store cannot be written: what it holds is served, nothing is ordered or changed until it can be; free or repair its disk, linkseal tries again by itself"
+            "the store cannot be written; serving it read-only and retrying, nothing is ordered or changed meanwhile (free or repair its disk)"
         );
-        let store = Self::of(Live::reading(readers, why)?, metrics);
+        let store = Self::of(Live::read_only(readers, why)?, metrics);
         store.note_writable(false);
         store.open_again(path.to_owned());
         Ok(store)
@@ -172,8 +171,8 @@ impl SqliteStore {
                         }
                         return;
                     }
-                    Err(error) if tries % TOLD == 0 => {
-                        tracing::error!(%error, "the store still cannot be written; what it holds is served");
+                    Err(error) if tries % LOG_EVERY == 0 => {
+                        tracing::error!(%error, "the store still cannot be written; serving it read-only");
                     }
                     Err(_) => {}
                 }
@@ -204,7 +203,7 @@ impl SqliteStore {
         match &answer {
             Ok(_) => self.note_writable(true),
             Err(StoreError::Full | StoreError::ReadOnly | StoreError::Unavailable(_)) => self.note_writable(false),
-            // It was refused for what it is.
+            // Refused for another reason than the disk.
             Err(_) => {}
         }
         answer

@@ -1,16 +1,16 @@
-//! Lifecycle events on their way to the journal.
+//! Lifecycle events that wait for the journal.
 
 use linkseal_base::clock::Timestamp;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::rows::{json_of, milestone_of, number, sql_int, stored_name, text_of};
+use super::rows::{json_of, lifecycle_event_of, number, sql_int, stored_name, text_of};
 use crate::{OUTBOX_KEPT, OutboxEvent, StoreError};
 
 /// The oldest beyond [`OUTBOX_KEPT`] are deleted once per this many new ones.
 const PRUNE_EVERY: i64 = 256;
 
-/// Adds what happened to the domain with this row id.
+/// Adds events of the domain with this row id.
 pub(super) fn append(db: &Connection, domain: i64, outbox_events: &[OutboxEvent]) -> Result<(), StoreError> {
     for outbox_event in outbox_events {
         let sql = "INSERT INTO outbox (domain, id, what, at, tenant, ssl) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -30,7 +30,7 @@ pub(super) fn append(db: &Connection, domain: i64, outbox_events: &[OutboxEvent]
     Ok(())
 }
 
-/// Lets those up to `last` go.
+/// Deletes the events up to `last`.
 fn prune(db: &Connection, last: i64) -> Result<(), StoreError> {
     let lost = db
         .prepare_cached("DELETE FROM outbox WHERE seq <= ?1")?
@@ -38,7 +38,7 @@ fn prune(db: &Connection, last: i64) -> Result<(), StoreError> {
     if lost > 0 {
         tracing::error!(
             lost,
-            "events of domains are lost: the journal has not taken the last {OUTBOX_KEPT}"
+            "lifecycle events dropped: more than {OUTBOX_KEPT} wait for the journal"
         );
     }
     Ok(())
@@ -53,10 +53,10 @@ pub(super) fn oldest(db: &Connection, limit: usize) -> Result<Vec<OutboxEvent>, 
     while outbox_events.len() < limit
         && let Some(row) = rows.next()?
     {
-        // One that only a newer version can tell of waits for it, and holds back none.
+        // An event that only a newer version knows waits for that version, and does not block others.
         let (Ok(id), Some(what), Ok(domain)) = (
             Uuid::parse_str(&row.get::<_, String>(1)?),
-            milestone_of(&row.get::<_, String>(2)?),
+            lifecycle_event_of(&row.get::<_, String>(2)?),
             stored_name(&row.get::<_, String>(4)?),
         ) else {
             continue;

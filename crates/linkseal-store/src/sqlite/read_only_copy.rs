@@ -1,6 +1,6 @@
-//! A store that can be read but not written: a full or read-only disk at the start. What it holds is
-//! served from a private copy, with its write-ahead log taken in, and the store itself is tried again
-//! until it can be written. The copy is of no name: its files are removed once they are open.
+//! A private copy of a store that can be read but not written at the start, because its disk is full or
+//! read-only. The copy is served, with its write-ahead log taken in, while opening the store itself is
+//! retried. The copy's files are removed as soon as they are open.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -13,15 +13,15 @@ use rusqlite::Connection;
 use super::connection::{self, with_suffix};
 use crate::StoreError;
 
-/// Memory, where no other place has room.
+/// Memory, if the temporary directory has no space.
 const MEMORY: &str = "/dev/shm";
-/// What a path has in a URI that would be read as more than a path.
+/// The characters that would end the path in a URI, and their escapes.
 const ESCAPED: [(char, &str); 3] = [('%', "%25"), ('?', "%3f"), ('#', "%23")];
 
 /// Opens a copy of the store with `readers` read connections. `None`: the store cannot be read, or
-/// there is no room for a copy.
+/// there is no space for a copy.
 pub(super) fn open(path: &Path, readers: usize) -> Option<Vec<Connection>> {
-    // Another process has it: that one serves it.
+    // The other process serves it.
     if connection::is_locked(path) {
         return None;
     }
@@ -33,7 +33,7 @@ pub(super) fn open(path: &Path, readers: usize) -> Option<Vec<Connection>> {
             tracing::warn!(%error, dir = %dir.display(), "a copy of the store could not be removed; remove it by hand");
         }
         opened
-            .inspect_err(|error| tracing::warn!(%error, place = %place.display(), "the store cannot be copied there to be served"))
+            .inspect_err(|error| tracing::warn!(%error, place = %place.display(), "no read-only copy of the store could be made there"))
             .ok()
     })
 }
@@ -45,7 +45,7 @@ fn copy(path: &Path, to: &Path, readers: usize) -> Result<Vec<Connection>, Store
     if log.exists() {
         fs::copy(log, with_suffix(to, "-wal")).map_err(failed)?;
     }
-    connection::take_in(to)?;
+    connection::take_in_log(to)?;
     let uri = format!("file:{}?immutable=1", escaped(&to.to_string_lossy()));
     (0..readers).map(|_| connection::open_immutable(&uri)).collect()
 }

@@ -1,4 +1,4 @@
-//! Values as SQLite has them, and as linkseal does.
+//! Conversions between SQLite's values and linkseal's.
 
 use linkseal_domain::links::Kill;
 use linkseal_domain::ssl::Reason;
@@ -9,27 +9,27 @@ use serde::Serialize;
 
 use crate::{OrderStep, StoreError, StoredCertificate};
 
-/// SQLite's integers are signed; no version, fence or number gets near the difference.
+/// SQLite's integers are signed; no version, fence or count gets near the difference.
 pub(super) fn sql_int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// The way back of [`sql_int`].
+/// The inverse of [`sql_int`].
 pub(super) fn number(n: i64) -> u64 {
     u64::try_from(n).unwrap_or(0)
 }
 
 pub(super) fn text_of(value: &impl Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(format!("a value is no JSON ({error})")))
+    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(format!("a value is not JSON ({error})")))
 }
 
-/// A stored value, as it stands where it is no JSON.
+/// A stored value; as a string if it is not JSON.
 pub(super) fn json_of(text: String) -> serde_json::Value {
     serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
 }
 
-/// The record of the domain of this name, or why it cannot be read. The row's version counts: one
-/// that differs from it in the text would refuse every change.
+/// The record of the domain of this name, or why it cannot be read. The row's version replaces the one in
+/// the text: if they differed, every change would be refused.
 pub(super) fn record_of(name: &str, text: &str, version: u64) -> Result<DomainRecord, String> {
     let mut record = DomainRecord::from_stored(text).map_err(|error| error.to_string())?;
     if record.name.as_str() == name {
@@ -40,12 +40,12 @@ pub(super) fn record_of(name: &str, text: &str, version: u64) -> Result<DomainRe
     }
 }
 
-/// A name in the only spelling that is stored: by another one its row would not be found again.
+/// A name in the canonical spelling: with another one, its row would not be found again.
 pub(super) fn stored_name(text: &str) -> Result<DomainName, StoreError> {
     let what = || format!("the name `{text}`");
     match DomainName::parse(text) {
         Ok(name) if name.as_str() == text => Ok(name),
-        Ok(name) => Err(unreadable(&what(), &format!("it is spelt {name}"))),
+        Ok(name) => Err(unreadable(&what(), &format!("its spelling is {name}"))),
         Err(error) => Err(unreadable(&what(), &error)),
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn reason_of(text: &str) -> Option<Reason> {
 }
 
 /// `None`: one that only a newer version knows.
-pub(super) fn milestone_of(text: &str) -> Option<LifecycleEvent> {
+pub(super) fn lifecycle_event_of(text: &str) -> Option<LifecycleEvent> {
     LifecycleEvent::ALL
         .into_iter()
         .find(|lifecycle_event| lifecycle_event.as_str() == text)
@@ -79,8 +79,8 @@ pub(super) fn step_text(step: OrderStep) -> &'static str {
     }
 }
 
-/// A step that only a newer version knows is one between the first and the last: the CA says how
-/// far the order is.
+/// A step that only a newer version knows counts as the one between the first and the last: the CA says
+/// how far the order is.
 pub(super) fn step_of(text: &str) -> OrderStep {
     let all = [OrderStep::Creating, OrderStep::Authorizing, OrderStep::Finalizing];
     let known = all.into_iter().find(|step| step_text(*step) == text);
@@ -94,9 +94,9 @@ pub(super) fn certificate_of(row: &Row<'_>) -> rusqlite::Result<StoredCertificat
     })
 }
 
-/// A newer version has written it, or another program.
+/// A newer version or another program has written it.
 fn unreadable(what: &str, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Unavailable(format!("{what} in it cannot be read ({error})"))
+    StoreError::Unavailable(format!("{what} cannot be read ({error})"))
 }
 
 /// The row id of a domain.
@@ -107,7 +107,7 @@ pub(super) fn id_of(db: &Connection, name: &DomainName) -> Result<i64, StoreErro
         .ok_or(StoreError::NotFound)
 }
 
-/// A limit as SQL takes it.
+/// A limit for SQL.
 pub(super) fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,5 @@
-//! What the whole fleet shares: the account key, the accounts at CAs, the session-ticket keys; and
-//! the row that shows whether anything stored now would last.
+//! What the whole fleet shares: the account key, the accounts at CAs, the session-ticket keys. And the row
+//! by which a probe checks that the store can be written.
 
 use linkseal_base::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -8,7 +8,7 @@ use super::history;
 use super::rows::{number, sql_int};
 use crate::{CaAccount, Changed, StoreError, TicketKeyRow};
 
-/// More than an order and its certificate write together (about 15 KiB), in bytes.
+/// The size of a probe: more than an order and its certificate write together (about 15 KiB), in bytes.
 const BALLAST: i64 = 32 * 1024;
 
 pub(super) fn secret(db: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -73,7 +73,7 @@ pub(super) fn add_ticket_key(
     Ok(true)
 }
 
-/// Writes a row. The new one comes before the old one goes, so that it needs room of its own.
+/// Writes a row. It is added before the old one is deleted, so that it needs space of its own.
 pub(super) fn write_probe(db: &Connection) -> Result<i64, StoreError> {
     db.prepare_cached("INSERT INTO probe (ballast) VALUES (randomblob(?1))")?
         .execute([BALLAST])?;

@@ -1,9 +1,8 @@
-//! The threads that talk to SQLite, so that no tokio thread ever waits for a disk.
+//! The threads that call SQLite, so that no tokio thread ever waits for a disk.
 //!
-//! One thread writes, since SQLite has one writer. What has queued up while it was syncing goes
-//! into its next transaction, each call inside a savepoint of its own, and is answered after the
-//! one sync: a hundred domains at once cost a few syncs, not hundreds. Reads have threads of their
-//! own and never wait behind writes.
+//! One thread writes, since SQLite has one writer. Calls that queue up while it is syncing share its next
+//! transaction, each inside a savepoint of its own, and are answered after one sync: a hundred domains at
+//! once cost a few syncs, not hundreds. Reads have threads of their own and never wait behind writes.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -16,17 +15,18 @@ use tokio::time::timeout;
 
 use crate::StoreError;
 
-/// Calls that wait for a thread. With records and certificates of some KiB each: some MiB.
+/// Calls that can wait for a thread. With records and certificates of some KiB each: some MiB.
 const QUEUE: usize = 1024;
 /// How long a call waits for a place in a full queue before it fails because the disk is too slow.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the end waits for a thread that is at the disk, and how often it looks.
-const END: Duration = Duration::from_millis(500);
-const LOOK: Duration = Duration::from_millis(1);
-/// Writes in one transaction: bounds what the first of them waits for the last.
+/// How long closing waits for a thread that waits for the disk.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+/// How often closing checks whether a thread has ended.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
+/// Writes in one transaction: bounds how long the first of them waits for the last.
 const GROUP: usize = 256;
 
-/// The queue in front of some threads. Dropping it ends them, after what they are doing.
+/// Threads with a common queue. Dropping it ends them after their present call.
 pub(super) struct Workers {
     /// `None`: closed.
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
@@ -65,8 +65,8 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Does `work` on one of the threads. Work whose caller has gone before it began is not done;
-    /// `deadline` bounds the wait for the answer, not the work.
+    /// Runs `work` on one of the threads, unless the caller is gone before it begins. `deadline` bounds the
+    /// wait for the answer, not the work.
     pub(super) async fn call<T, F>(&self, deadline: Duration, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -96,26 +96,26 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         self.queue = None;
-        let until = Instant::now() + END;
+        let until = Instant::now() + CLOSE_PATIENCE;
         for thread in self.threads.drain(..) {
             while !thread.is_finished() && Instant::now() < until {
                 #[allow(clippy::disallowed_methods, reason = "nothing tells when a thread has ended")]
-                thread::sleep(LOOK);
+                thread::sleep(CLOSE_POLL);
             }
             if !thread.is_finished() {
                 tracing::error!("the store could not be closed: its disk does not answer");
             } else if thread.join().is_err() {
-                tracing::error!("a thread of the store had panicked");
+                tracing::error!("a thread of the store panicked");
             }
         }
     }
 }
 
-/// A call, as the threads see it.
+/// A queued call.
 trait Job: Send {
-    /// Whether someone still waits for it.
+    /// Whether a caller still waits for it.
     fn is_wanted(&self) -> bool;
-    /// Does it and keeps the outcome; repeats the error, if it is one.
+    /// Runs it and keeps the outcome; also returns the error, if it is one.
     fn run(&mut self, db: &Connection) -> Result<(), StoreError>;
     /// Answers with the outcome.
     fn finish(self: Box<Self>);
@@ -150,7 +150,7 @@ where
 
     fn finish(self: Box<Self>) {
         if let Some(outcome) = self.outcome {
-            // A caller that has gone meanwhile learns by reading.
+            // A caller that is gone has to read the store to learn the outcome.
             let _gone = self.reply.send(outcome);
         }
     }
@@ -189,8 +189,8 @@ fn write_groups(db: &Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>) {
     }
 }
 
-/// Does all of a group, makes it durable, and only then answers: also a refusal such as `Conflict`
-/// may rest on what another call of the group wrote.
+/// Runs all calls of a group, makes them durable, and only then answers: even a refusal such as `Conflict`
+/// may depend on what another call of the group wrote.
 fn write_group(db: &Connection, group: Vec<Box<dyn Job>>) {
     let mut done: Vec<Box<dyn Job>> = Vec::with_capacity(group.len());
     for mut job in group {
@@ -212,7 +212,7 @@ fn write_group(db: &Connection, group: Vec<Box<dyn Job>>) {
     }
 }
 
-/// Does one call inside a savepoint. An error is one of the whole transaction, not of the call.
+/// Runs one call inside a savepoint. An error concerns the whole transaction, not the call alone.
 fn write_one(db: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
     if db.is_autocommit() {
         run(db, "BEGIN IMMEDIATE")?;
@@ -220,7 +220,7 @@ fn write_one(db: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {
     run(db, "SAVEPOINT call")?;
     match job.run(db) {
         Ok(()) => run(db, "RELEASE call"),
-        // A full disk or a failed write can make SQLite give up the whole transaction.
+        // A full disk or a failed write can make SQLite roll back the whole transaction.
         Err(error) if db.is_autocommit() => Err(error),
         Err(_) => run(db, "ROLLBACK TO call").and_then(|()| run(db, "RELEASE call")),
     }
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_disk_is_told() {
+    async fn a_slow_disk_is_reported() {
         let (soon, late) = (Duration::from_millis(20), Duration::from_secs(60));
         let mut writer = Workers::writer(Connection::open_in_memory().unwrap()).unwrap();
         writer.patience = soon;
@@ -259,8 +259,8 @@ mod tests {
         assert!(futures_util::poll!(&mut held).is_pending());
         has_begun.await.unwrap();
         // The thread has taken this one alone: all others stay in the queue.
-        let told = writer.call(soon, |_| Ok(())).await.unwrap_err();
-        assert!(told.to_string().contains("has not answered"), "{told}");
+        let late_answer = writer.call(soon, |_| Ok(())).await.unwrap_err();
+        assert!(late_answer.to_string().contains("has not answered"), "{late_answer}");
 
         let mut calls: Vec<_> = (0..QUEUE - 1)
             .map(|_| Box::pin(writer.call(late, |_| Ok(()))))
@@ -278,11 +278,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thread_that_the_disk_keeps_does_not_keep_the_end() {
+    async fn a_thread_that_waits_for_the_disk_does_not_block_closing() {
         let writer = Workers::writer(Connection::open_in_memory().unwrap()).unwrap();
         let (go, gate) = std::sync::mpsc::channel::<()>();
         let (begun, has_begun) = oneshot::channel();
-        let mut held = Box::pin(writer.call(END, move |_| {
+        let mut held = Box::pin(writer.call(CLOSE_PATIENCE, move |_| {
             let _waiting = begun.send(());
             let _opened = gate.recv();
             Ok(())
@@ -290,7 +290,7 @@ mod tests {
         assert!(futures_util::poll!(&mut held).is_pending());
         has_begun.await.unwrap();
         drop(held);
-        // It would wait indefinitely.
+        // Without a limit, this would wait indefinitely.
         drop(writer);
         drop(go);
     }

@@ -170,10 +170,10 @@ async fn a_file_that_is_removed_or_replaced_while_it_is_in_use_is_noticed() {
     let aside = dir.path().join("aside");
     fs::rename(&path, &aside).unwrap();
     let told = store.probe().await.unwrap_err().to_string();
-    assert!(told.contains("was removed while it is in use"), "{told}");
+    assert!(told.contains("was removed while in use"), "{told}");
     fs::write(&path, b"").unwrap();
     let told = store.probe().await.unwrap_err().to_string();
-    assert!(told.contains("was replaced while it is in use"), "{told}");
+    assert!(told.contains("was replaced while in use"), "{told}");
     fs::rename(&aside, &path).unwrap();
     store.probe().await.unwrap();
 }
