@@ -47,7 +47,7 @@ pub(crate) async fn a_bucket_refills_continuously(store: SharedStore) {
     assert_eq!((key.as_str(), until), ("orders", NOW + HOUR / 4));
     assert_near(left(&store, "orders", 4, NOW + HOUR / 8).await, 0.5);
     let early = until.minus(Duration::from_millis(10));
-    // After the one that was sent away before; rounded up to a millisecond.
+    // After the slot of the caller before; rounded up to a millisecond.
     let (_, next) = exhausted(store.take_budgets(&[take("orders", 4, 1)], early).await.unwrap());
     let late = next.saturating_since(until + HOUR / 4);
     assert!(next >= until + HOUR / 4 && late <= Duration::from_millis(1), "{next}");
@@ -58,7 +58,7 @@ pub(crate) async fn a_bucket_refills_continuously(store: SharedStore) {
     assert_near(left(&store, "orders", 4, until + HOUR * 100).await, 4.0);
 }
 
-pub(crate) async fn turns_are_given_out_one_after_the_other_and_given_back(store: SharedStore) {
+pub(crate) async fn slots_are_given_out_in_order_and_can_be_returned(store: SharedStore) {
     let take = take("orders", 4, 1);
     let ask = || async {
         let answer = store.take_budgets(std::slice::from_ref(&take), NOW).await.unwrap();
@@ -74,10 +74,10 @@ pub(crate) async fn turns_are_given_out_one_after_the_other_and_given_back(store
         )
         .await
         .unwrap();
-    let turns = [ask().await, ask().await, ask().await];
-    assert_eq!(turns, [1, 2, 3].map(|n| NOW + HOUR / 4 * n));
+    let slots = [ask().await, ask().await, ask().await];
+    assert_eq!(slots, [1, 2, 3].map(|n| NOW + HOUR / 4 * n));
     store.return_budgets(&[take.slot()], NOW).await.unwrap();
-    assert_eq!(ask().await, turns[2], "the last turn is free again");
+    assert_eq!(ask().await, slots[2], "the last slot is free again");
     assert_near(left(&store, "orders", 4, NOW).await, 0.0);
 }
 
@@ -111,7 +111,7 @@ pub(crate) async fn budgets_are_taken_all_or_none(store: SharedStore) {
     assert_eq!(store.take_budgets(&[], NOW).await.unwrap(), BudgetAnswer::Taken);
 }
 
-pub(crate) async fn tokens_come_back_up_to_the_size(store: SharedStore) {
+pub(crate) async fn tokens_are_returned_up_to_the_size(store: SharedStore) {
     store.take_budgets(&[take("orders", 5, 4)], NOW).await.unwrap();
     store
         .return_budgets(&[take("orders", 5, 2), take("untouched", 5, 2)], NOW)
@@ -128,7 +128,7 @@ pub(crate) async fn tokens_come_back_up_to_the_size(store: SharedStore) {
     assert_near(left(&store, "orders", 5, NOW).await, 0.0);
 }
 
-pub(crate) async fn a_clock_that_goes_back_breaks_no_bucket(store: SharedStore) {
+pub(crate) async fn a_clock_that_is_set_back_breaks_no_bucket(store: SharedStore) {
     store.take_budgets(&[take("orders", 2, 2)], NOW).await.unwrap();
     let back = NOW.minus(HOUR * 24);
     let (_, until) = exhausted(store.take_budgets(&[take("orders", 2, 1)], back).await.unwrap());
@@ -166,14 +166,14 @@ pub(crate) async fn budgets_of_any_size_answer(store: SharedStore) {
             BudgetAnswer::Taken
         );
     }
-    // A size that the configuration made smaller holds at once; a larger one fills up.
+    // A size that was configured smaller takes effect at once; a larger one fills up.
     store.take_budgets(&[take("resized", 10, 1)], NOW).await.unwrap();
     assert_near(left(&store, "resized", 4, NOW).await, 4.0);
     assert_near(left(&store, "resized", 20, NOW).await, 9.0);
     assert_near(left(&store, "resized", 20, NOW + HOUR / 10).await, 11.0);
 }
 
-pub(crate) async fn concurrent_takes_get_what_there_is(store: SharedStore) {
+pub(crate) async fn concurrent_takes_get_no_more_than_there_is(store: SharedStore) {
     let takes = [take("orders", 7, 1)];
     let answers = futures_util::future::join_all((0..20).map(|_| store.take_budgets(&takes, NOW))).await;
     assert_eq!(

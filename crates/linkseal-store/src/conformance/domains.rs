@@ -105,7 +105,7 @@ pub(crate) async fn a_transition_from_an_old_version_conflicts(store: SharedStor
     ));
 }
 
-pub(crate) async fn a_refused_transition_leaves_nothing(store: SharedStore) {
+pub(crate) async fn a_refused_transition_changes_nothing(store: SharedStore) {
     let first = add(&store, "a.example", "acme", Reason::Queued).await;
     let fence = lease(&store, &first.name, "node", NOW).await.unwrap();
     store.put_order(&order("a.example"), fence).await.unwrap();
@@ -157,7 +157,7 @@ pub(crate) async fn of_concurrent_transitions_one_wins(store: SharedStore) {
     assert_eq!(store.timeline(&current.name, None, 100).await.unwrap().len(), 6);
 }
 
-pub(crate) async fn a_purge_leaves_the_audit_only(store: SharedStore) {
+pub(crate) async fn a_purge_leaves_only_the_audit_log(store: SharedStore) {
     let first = add(&store, "a.example", "acme", Reason::Queued).await;
     let other = add(&store, "b.example", "acme", Reason::Queued).await;
     let fence = lease(&store, &first.name, "node", NOW).await.unwrap();
@@ -197,7 +197,7 @@ pub(crate) async fn a_purge_leaves_the_audit_only(store: SharedStore) {
     assert_eq!(store.domain(&other.name).await.unwrap(), Some(other));
 }
 
-pub(crate) async fn a_domain_that_comes_back_is_a_new_one(store: SharedStore) {
+pub(crate) async fn a_domain_that_is_added_again_is_a_new_one(store: SharedStore) {
     let first = add(&store, "a.example", "acme", Reason::Ordering).await;
     let fence = lease(&store, &first.name, "node", NOW).await.unwrap();
     store
@@ -205,8 +205,8 @@ pub(crate) async fn a_domain_that_comes_back_is_a_new_one(store: SharedStore) {
         .await
         .unwrap();
     let again = add(&store, "a.example", "other", Reason::NeverRequested).await;
-    assert!(again.version > first.version, "a version names one state of one domain");
-    // What was decided of the old one does not forget the new one.
+    assert!(again.version > first.version, "a version identifies one state of one domain");
+    // A purge that was decided for the old one does not delete the new one.
     assert!(matches!(
         store
             .purge(&first.name, Some(first.version), audit("purge", "a.example"))
@@ -235,7 +235,7 @@ pub(crate) async fn a_domain_that_comes_back_is_a_new_one(store: SharedStore) {
     );
 }
 
-pub(crate) async fn what_is_due_comes_in_order(store: SharedStore) {
+pub(crate) async fn due_domains_come_in_order(store: SharedStore) {
     assert_eq!(store.next_due(NOW).await.unwrap(), None);
     let at = |minutes: u32| NOW + MINUTE * minutes;
     let with = |text: &str, due: Option<Timestamp>| {

@@ -106,7 +106,7 @@ pub(crate) async fn the_first_secret_stays(store: SharedStore) {
     let stored = futures_util::future::join_all(tries).await;
     assert!(
         stored.windows(2).all(|pair| pair[0] == pair[1]),
-        "all get the one that was first"
+        "all get the first one"
     );
     assert_eq!(store.secret("account").await.unwrap(), Some(stored[0].clone()));
     assert_eq!(store.secret_or_insert("other", &[1]).await.unwrap(), [1]);

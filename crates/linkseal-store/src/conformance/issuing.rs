@@ -1,4 +1,4 @@
-//! CAs in trouble, the freeze of all orders, and the renewals of each day.
+//! Failing CAs, the freeze of all orders, and the renewals of each day.
 
 use std::time::Duration;
 
@@ -47,14 +47,14 @@ pub(crate) async fn a_freeze_lasts_until_it_is_ended(store: SharedStore) {
     assert_eq!(store.freeze().await.unwrap(), None);
     let again = store.end_freeze(audit("thaw", "orders")).await;
     assert!(matches!(again, Err(StoreError::NotFound)));
-    let told: Vec<_> = store
+    let actions: Vec<_> = store
         .audit(None, 9)
         .await
         .unwrap()
         .into_iter()
         .map(|l| l.action)
         .collect();
-    assert_eq!(told, ["thaw", "freeze", "freeze"]);
+    assert_eq!(actions, ["thaw", "freeze", "freeze"]);
 }
 
 fn renewing_at(mut record: DomainRecord, at: Timestamp) -> DomainRecord {
@@ -93,7 +93,7 @@ pub(crate) async fn renewals_are_counted_by_day(store: SharedStore) {
     let b = renewing_at(b, (today + DAY * 3).minus(Duration::from_millis(1)));
     let b = store.transition(Transition::of(b)).await.unwrap();
     assert_eq!(days(today + DAY * 9).await, [(today + DAY, 2), (today + DAY * 2, 1)]);
-    // Who has left, is retired or purged is not renewed.
+    // A domain that has moved, is retired or purged is not renewed.
     store.transition(to(&a, Reason::Moved)).await.unwrap();
     let mut retired = b.clone();
     retired.retired = Some(NOW);

@@ -127,7 +127,7 @@ pub(crate) async fn redirects_page_by_domain_and_slug(store: SharedStore) {
     );
 }
 
-pub(crate) async fn redirects_go_with_their_domain(store: SharedStore) {
+pub(crate) async fn redirects_are_purged_with_their_domain(store: SharedStore) {
     let own = redirect(Some("a.example"), "sale", "https://own.example/");
     assert!(matches!(put(&store, &own).await, Err(StoreError::NotFound)));
     assert!(store.audit(None, 1).await.unwrap().is_empty());
@@ -179,7 +179,7 @@ pub(crate) async fn kills_are_kept_until_deleted(store: SharedStore) {
 
 pub(crate) async fn kills_are_bounded(store: SharedStore) {
     for begin in (0..KILLS_KEPT).step_by(500) {
-        // Many at once: a store that syncs in groups is not kept busy for long.
+        // Many at once, since a store can sync in groups.
         let puts = (begin..begin + 500).map(|n| {
             let store = store.clone();
             async move {

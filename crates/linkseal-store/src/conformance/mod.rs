@@ -1,6 +1,5 @@
-//! What every store must do. The same tests run on each implementation:
-//! `conformance_suite!(fresh)` makes them, where `fresh` is an async function that gives a
-//! [`Fresh`] store.
+//! What every store must do. The same tests run on each implementation: `conformance_suite!(fresh)` makes
+//! them, where `fresh` is an async function that returns a [`Fresh`] store.
 
 use std::any::Any;
 
@@ -19,10 +18,10 @@ pub(crate) mod listing;
 pub(crate) mod outbox;
 pub(crate) mod work;
 
-/// An empty store, and what must live as long as it does.
+/// An empty store.
 pub(crate) struct Fresh {
     pub(crate) store: SharedStore,
-    /// A directory, a database server.
+    /// What must live as long as the store: a directory, a database server.
     pub(crate) _kept: Box<dyn Any + Send>,
 }
 
@@ -33,27 +32,27 @@ macro_rules! conformance_suite {
             domains: a_domain_is_created_once,
             domains: a_transition_stores_everything_together,
             domains: a_transition_from_an_old_version_conflicts,
-            domains: a_refused_transition_leaves_nothing,
+            domains: a_refused_transition_changes_nothing,
             domains: of_concurrent_transitions_one_wins,
-            domains: a_purge_leaves_the_audit_only,
-            domains: a_domain_that_comes_back_is_a_new_one,
-            domains: what_is_due_comes_in_order,
+            domains: a_purge_leaves_only_the_audit_log,
+            domains: a_domain_that_is_added_again_is_a_new_one,
+            domains: due_domains_come_in_order,
             listing: pages_follow_the_names,
             listing: filters_combine,
             listing: a_prefix_matches_its_names_only,
             listing: counts_follow_every_change,
             work: a_lease_has_one_holder,
             work: an_old_fence_is_refused,
-            work: a_fence_outlives_its_time_while_nobody_took_over,
+            work: a_fence_holds_after_its_lease_expired_until_the_next_grant,
             work: orders_are_written_under_a_fence,
             work: of_many_owners_one_gets_the_lease,
             budgets: a_bucket_refills_continuously,
-            budgets: turns_are_given_out_one_after_the_other_and_given_back,
+            budgets: slots_are_given_out_in_order_and_can_be_returned,
             budgets: budgets_are_taken_all_or_none,
-            budgets: tokens_come_back_up_to_the_size,
-            budgets: a_clock_that_goes_back_breaks_no_bucket,
+            budgets: tokens_are_returned_up_to_the_size,
+            budgets: a_clock_that_is_set_back_breaks_no_bucket,
             budgets: budgets_of_any_size_answer,
-            budgets: concurrent_takes_get_what_there_is,
+            budgets: concurrent_takes_get_no_more_than_there_is,
             budgets: the_last_hold_back_counts,
             issuing: troubles_are_kept_per_ca_until_they_end,
             issuing: a_freeze_lasts_until_it_is_ended,
@@ -65,12 +64,12 @@ macro_rules! conformance_suite {
             history: accounts_are_kept_per_directory,
             history: one_node_adds_the_next_ticket_key,
             history: a_probe_succeeds,
-            outbox: what_happened_waits_in_order_until_it_is_told,
-            outbox: what_was_not_stored_did_not_happen,
-            outbox: a_purge_takes_what_was_not_told,
+            outbox: events_wait_in_order_until_they_are_acknowledged,
+            outbox: a_refused_transition_adds_no_event,
+            outbox: a_purge_deletes_waiting_events,
             links: a_redirect_is_of_one_domain_or_of_all,
             links: redirects_page_by_domain_and_slug,
-            links: redirects_go_with_their_domain,
+            links: redirects_are_purged_with_their_domain,
             links: kills_are_kept_until_deleted,
             links: kills_are_bounded,
         }

@@ -1,4 +1,4 @@
-//! Lifecycle events on their way to the journal.
+//! Lifecycle events that wait for the journal.
 
 use linkseal_domain::ssl::Reason;
 use linkseal_domain::{DomainRecord, LifecycleEvent};
@@ -20,28 +20,28 @@ fn outbox_event(of: &DomainRecord, what: LifecycleEvent) -> OutboxEvent {
     }
 }
 
-fn telling(record: &DomainRecord, reason: Reason, what: &[OutboxEvent]) -> Transition {
+fn with_events(record: &DomainRecord, reason: Reason, what: &[OutboxEvent]) -> Transition {
     Transition {
         outbox_events: what.to_vec(),
         ..to(record, reason)
     }
 }
 
-pub(crate) async fn what_happened_waits_in_order_until_it_is_told(store: SharedStore) {
+pub(crate) async fn events_wait_in_order_until_they_are_acknowledged(store: SharedStore) {
     let a = add(&store, "a.example", "acme", Reason::Queued).await;
     let b = add(&store, "b.example", "acme", Reason::Queued).await;
     assert!(store.outbox(10).await.unwrap().is_empty());
-    let told = [
+    let events = [
         outbox_event(&a, LifecycleEvent::Issued),
         outbox_event(&b, LifecycleEvent::Failed),
         outbox_event(&b, LifecycleEvent::Moved),
     ];
-    store.transition(telling(&a, Reason::Ok, &told[..1])).await.unwrap();
-    store.transition(telling(&b, Reason::Moved, &told[1..])).await.unwrap();
+    store.transition(with_events(&a, Reason::Ok, &events[..1])).await.unwrap();
+    store.transition(with_events(&b, Reason::Moved, &events[1..])).await.unwrap();
     let waiting = store.outbox(10).await.unwrap();
     assert!(waiting.windows(2).all(|pair| pair[0].seq < pair[1].seq));
     let unnumbered: Vec<_> = waiting.iter().cloned().map(|h| OutboxEvent { seq: 0, ..h }).collect();
-    assert_eq!(unnumbered, told);
+    assert_eq!(unnumbered, events);
     assert_eq!(store.outbox(2).await.unwrap(), waiting[..2]);
 
     store.ack_outbox(&[waiting[1].seq]).await.unwrap();
@@ -50,31 +50,31 @@ pub(crate) async fn what_happened_waits_in_order_until_it_is_told(store: SharedS
         store.outbox(10).await.unwrap(),
         [waiting[0].clone(), waiting[2].clone()]
     );
-    // A place is never given twice.
+    // A place is never assigned twice.
     let again = store.domain(&a.name).await.unwrap().unwrap();
     let more = [outbox_event(&a, LifecycleEvent::Renewed)];
-    store.transition(telling(&again, Reason::Ok, &more)).await.unwrap();
+    store.transition(with_events(&again, Reason::Ok, &more)).await.unwrap();
     assert!(store.outbox(10).await.unwrap()[2].seq > waiting[2].seq);
 }
 
-pub(crate) async fn what_was_not_stored_did_not_happen(store: SharedStore) {
+pub(crate) async fn a_refused_transition_adds_no_event(store: SharedStore) {
     let a = add(&store, "a.example", "acme", Reason::Queued).await;
     let fence = lease(&store, &a.name, "node", NOW).await.unwrap();
     store.transition(to(&a, Reason::Ordering)).await.unwrap();
     let stale = Transition {
         fence: Some(fence),
-        ..telling(&a, Reason::Ok, &[outbox_event(&a, LifecycleEvent::Issued)])
+        ..with_events(&a, Reason::Ok, &[outbox_event(&a, LifecycleEvent::Issued)])
     };
     assert!(matches!(store.transition(stale).await, Err(StoreError::Conflict)));
     assert!(store.outbox(10).await.unwrap().is_empty());
 }
 
-pub(crate) async fn a_purge_takes_what_was_not_told(store: SharedStore) {
+pub(crate) async fn a_purge_deletes_waiting_events(store: SharedStore) {
     let a = add(&store, "a.example", "acme", Reason::Queued).await;
     let b = add(&store, "b.example", "acme", Reason::Queued).await;
     for domain in [&a, &b] {
-        let told = [outbox_event(domain, LifecycleEvent::Issued)];
-        store.transition(telling(domain, Reason::Ok, &told)).await.unwrap();
+        let events = [outbox_event(domain, LifecycleEvent::Issued)];
+        store.transition(with_events(domain, Reason::Ok, &events)).await.unwrap();
     }
     store.purge(&a.name, None, audit("purge", "a.example")).await.unwrap();
     let left = store.outbox(10).await.unwrap();

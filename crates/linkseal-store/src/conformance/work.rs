@@ -71,7 +71,7 @@ pub(crate) async fn an_old_fence_is_refused(store: SharedStore) {
     store.transition(to(&domain, Reason::Paused)).await.unwrap();
 }
 
-pub(crate) async fn a_fence_outlives_its_time_while_nobody_took_over(store: SharedStore) {
+pub(crate) async fn a_fence_holds_after_its_lease_expired_until_the_next_grant(store: SharedStore) {
     let domain = add(&store, "a.example", "acme", Reason::Ordering).await;
     let fence = store
         .acquire_lease(&domain_lease(&domain.name), "one", Duration::ZERO, NOW)

@@ -1,4 +1,4 @@
-//! Backups, and putting them back.
+//! Backup and restore.
 
 use crate::prelude::*;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::sqlite::{SqliteStore, backup, connection, restore};
 use crate::{DomainQuery, StoreError};
 
 #[tokio::test]
-async fn a_backup_taken_while_writing_restores() {
+async fn a_backup_taken_during_writes_can_be_restored() {
     let (dir, path) = place();
     let store = open(&path);
     for n in 0..50 {
@@ -36,9 +36,9 @@ async fn a_backup_taken_while_writing_restores() {
     copied.unwrap();
     assert!(
         matches!(store.backup(&copy).await, Err(StoreError::NotCopied(_))),
-        "never over a file"
+        "an existing file is never overwritten"
     );
-    // From outside too, as the command does while the edge runs.
+    // Also from outside, as the command does while the edge runs.
     let outside = dir.path().join("outside.db");
     backup(&path, &outside).unwrap();
     assert!(matches!(restore(&copy, &path), Err(StoreError::Locked { .. })));
@@ -47,7 +47,7 @@ async fn a_backup_taken_while_writing_restores() {
     backup(&path, &dir.path().join("at_rest.db")).unwrap();
     assert!(
         matches!(restore(&copy, &path), Err(StoreError::NotCopied(_))),
-        "never over a store"
+        "an existing store is never overwritten"
     );
 
     let restored = dir.path().join("restored.db");
@@ -86,7 +86,7 @@ async fn a_backup_taken_while_writing_restores() {
 }
 
 #[tokio::test]
-async fn only_a_whole_backup_is_restored() {
+async fn only_an_intact_backup_is_restored() {
     let (dir, path) = place();
     let store = open(&path);
     for n in 0..200 {
@@ -121,7 +121,7 @@ async fn only_a_whole_backup_is_restored() {
         .unwrap();
     assert!(matches!(refused(&broken), StoreError::Newer { found: 9, .. }));
 
-    // A log that belonged to another file would be played into this one.
+    // A log that belonged to another file would be replayed into this one.
     let stale = connection::with_suffix(&to, "-wal");
     fs::write(&stale, b"old").unwrap();
     assert!(refused(&copy).to_string().contains("-wal exists already"));
@@ -130,7 +130,7 @@ async fn only_a_whole_backup_is_restored() {
 }
 
 #[tokio::test]
-async fn a_restored_store_belongs_to_whom_its_folder_does() {
+async fn a_restored_store_has_the_owner_of_its_folder() {
     let (dir, path) = place();
     let store = open(&path);
     add(&store, "a.example", "acme", Reason::Queued).await;
@@ -138,7 +138,7 @@ async fn a_restored_store_belongs_to_whom_its_folder_does() {
     store.backup(&copy).await.unwrap();
     let folder = dir.path().join("var");
     fs::create_dir(&folder).unwrap();
-    // Only root can give files away; for others the owner is their own.
+    // Only root can change an owner; for other users it is themselves.
     let is_root = fs::metadata(&folder).unwrap().uid() == 0;
     if is_root {
         chown(&folder, Some(61_234), Some(61_235)).unwrap();
@@ -155,7 +155,7 @@ async fn a_restored_store_belongs_to_whom_its_folder_does() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_said_to_be_the_file_or_its_directory() {
+fn an_open_error_names_the_file_or_its_directory_as_the_cause() {
     let (dir, _) = place();
     let refused = |path: &Path| connection::open(path).err().map(|e| e.to_string()).unwrap_or_default();
     let missing = refused(&dir.path().join("missing/linkseal.db"));
@@ -175,7 +175,7 @@ fn what_cannot_be_opened_is_said_to_be_the_file_or_its_directory() {
 }
 
 #[tokio::test]
-async fn the_size_of_a_store_and_its_last_copy_are_measured() {
+async fn the_size_of_a_store_and_its_last_backup_are_exported() {
     let (dir, path) = place();
     let registry = prometheus::Registry::new();
     let store = SqliteStore::open(&path, Some(Metrics::register(&registry))).unwrap();
@@ -191,7 +191,7 @@ async fn the_size_of_a_store_and_its_last_copy_are_measured() {
     backup(&path, &dir.path().join("copy.db")).unwrap();
     let noted = shown("linkseal_store_backup_timestamp_seconds").await;
     assert!(noted >= begun, "{noted} {begun}");
-    // A copy that is refused is none.
+    // A refused backup does not count.
     fs::write(dir.path().join("linkseal.db-backup"), "2026-01-01T00:00:00Z").unwrap();
     backup(&path, &dir.path().join("copy.db")).unwrap_err();
     let noted = shown("linkseal_store_backup_timestamp_seconds").await;

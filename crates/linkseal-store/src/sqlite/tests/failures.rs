@@ -59,7 +59,7 @@ async fn a_crash_at_any_time_keeps_what_was_answered() {
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_nothing_and_passes() {
+async fn a_full_disk_loses_nothing_and_writes_resume_once_it_has_space() {
     let (_dir, path) = place();
     let store = SqliteStore::open(&path, None).unwrap();
     let limit = |pages: i64| {
@@ -83,7 +83,7 @@ async fn a_full_disk_loses_nothing_and_passes() {
         timeline: vec![line("issued")],
         ..to(&domain, Reason::Ok)
     };
-    // The small call shares a transaction with the large one, and is not harmed by it.
+    // The small call shares a transaction with the large one, and still succeeds.
     let (held, go) = hold(&store).await;
     let release = async { go.send(()).unwrap() };
     let (held, large, small, ()) = tokio::join!(
@@ -107,21 +107,21 @@ async fn a_full_disk_loses_nothing_and_passes() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_written_serves_what_it_holds_until_it_can() {
+async fn a_store_that_cannot_be_written_is_served_read_only_until_it_can() {
     let (dir, path) = place();
     let store = open(&path);
     let first = add(&store, "a.example", "acme", Reason::Queued).await;
-    // As a crash leaves it: the newest is in the write-ahead log alone.
+    // As a crash leaves it: the newest change is only in the write-ahead log.
     let crashed = dir.path().join("crashed.db");
     fs::copy(&path, &crashed).unwrap();
     let log = connection::with_suffix(&path, "-wal");
     fs::copy(log, connection::with_suffix(&crashed, "-wal")).unwrap();
-    // No room for the file that a writer needs.
+    // A directory in place of the file that a writer needs.
     let in_the_way = connection::with_suffix(&crashed, "-shm");
     fs::create_dir(&in_the_way).unwrap();
     assert!(SqliteStore::open(&crashed, None).is_err());
     let metrics = prometheus::Registry::new();
-    let told = |value: u8| {
+    let assert_writable = |value: u8| {
         let text = prometheus::TextEncoder::new()
             .encode_to_string(&metrics.gather())
             .unwrap();
@@ -132,8 +132,8 @@ async fn a_store_that_cannot_be_written_serves_what_it_holds_until_it_can() {
     let new = || creation(record("b.example", "acme", Reason::Queued));
     held.create(new()).await.unwrap_err();
     assert!(held.probe().await.is_err());
-    told(0);
-    // It is tried again by itself.
+    assert_writable(0);
+    // Opening it is retried automatically.
     fs::remove_dir(&in_the_way).unwrap();
     let writable = async {
         while held.probe().await.is_err() {
@@ -143,7 +143,7 @@ async fn a_store_that_cannot_be_written_serves_what_it_holds_until_it_can() {
     tokio::time::timeout(Duration::from_secs(60), writable).await.unwrap();
     held.create(new()).await.unwrap();
     assert_eq!(held.domain(&first.name).await.unwrap().as_ref(), Some(&first));
-    told(1);
+    assert_writable(1);
     drop(held);
     assert!(open(&crashed).domain(&name("b.example")).await.unwrap().is_some());
 }
@@ -163,23 +163,23 @@ async fn a_store_that_cannot_be_read_is_not_served() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_removed_or_replaced_while_it_is_in_use_is_noticed() {
+async fn a_file_that_is_removed_or_replaced_while_in_use_is_detected() {
     let (dir, path) = place();
     let store = open(&path);
     store.probe().await.unwrap();
     let aside = dir.path().join("aside");
     fs::rename(&path, &aside).unwrap();
-    let told = store.probe().await.unwrap_err().to_string();
-    assert!(told.contains("was removed while in use"), "{told}");
+    let error = store.probe().await.unwrap_err().to_string();
+    assert!(error.contains("was removed while in use"), "{error}");
     fs::write(&path, b"").unwrap();
-    let told = store.probe().await.unwrap_err().to_string();
-    assert!(told.contains("was replaced while in use"), "{told}");
+    let error = store.probe().await.unwrap_err().to_string();
+    assert!(error.contains("was replaced while in use"), "{error}");
     fs::rename(&aside, &path).unwrap();
     store.probe().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_transaction_that_cannot_be_committed_is_nobodys() {
+async fn a_transaction_that_cannot_be_committed_fails_for_all_its_calls() {
     let (_dir, path) = place();
     let store = SqliteStore::open(&path, None).unwrap();
     // A deferred reference is checked by COMMIT, when all calls of the group are done.
@@ -233,13 +233,13 @@ async fn writes_that_wait_share_a_transaction() {
 }
 
 #[tokio::test]
-async fn a_call_whose_caller_has_gone_is_not_done() {
+async fn a_call_whose_caller_is_gone_is_skipped() {
     let (_dir, path) = place();
     let store = SqliteStore::open(&path, None).unwrap();
     let (held, go) = hold(&store).await;
     let abandoned = async {
         let mut create = Box::pin(store.create(creation(record("a.example", "acme", Reason::Queued))));
-        // Polled once, it stands in the queue.
+        // Polled once, it is in the queue.
         assert!(futures_util::poll!(&mut create).is_pending());
         drop(create);
         go.send(()).unwrap();

@@ -1,4 +1,4 @@
-//! What grows is cut, and what is large is read by index.
+//! Bounded growth, and large tables that are read by index.
 
 use crate::prelude::*;
 use linkseal_domain::ssl::{Reason, State};
@@ -9,7 +9,7 @@ use crate::sqlite::{SqliteStore, domains};
 use crate::{BudgetTake, CHANGES_KEPT, DomainQuery};
 
 #[tokio::test]
-async fn what_grows_is_cut() {
+async fn old_changes_and_full_buckets_are_deleted() {
     let (_dir, path) = place();
     let store = SqliteStore::open(&path, None).unwrap();
     let kept = i64::try_from(CHANGES_KEPT).unwrap();
@@ -28,7 +28,7 @@ async fn what_grows_is_cut() {
         .create(creation(record("a.example", "acme", Reason::Queued)))
         .await
         .unwrap();
-    // Old changes go at every 1024th.
+    // Every 1024th change deletes old ones.
     for _ in 0..1024 {
         domain = store.transition(to(&domain, Reason::Queued)).await.unwrap();
     }
@@ -53,7 +53,7 @@ async fn what_grows_is_cut() {
         Ok(db.query_row("SELECT count(*) FROM budgets", [], |row| row.get::<_, i64>(0))?)
     });
     assert_eq!(rows.await.unwrap(), 1);
-    // Ten tokens later it is full, and its row goes with the next take of any.
+    // Ten tokens later it is full, and the next take from any bucket deletes its row.
     let other = [BudgetTake {
         key: "other".into(),
         ..take[0].clone()
@@ -101,7 +101,7 @@ async fn a_hundred_thousand_domains_are_listed_by_index() {
     for sql in pages.into_iter().chain([domains::DUE]) {
         let plan = store.read("test", move |db| {
             let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
-            // Parameters that are not given are NULL, which is as good to a plan.
+            // Parameters that are not given are NULL, which gives the same plan.
             let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3));
             Ok(rows.collect::<Result<Vec<_>, _>>()?.join("; "))
         });

@@ -1,5 +1,6 @@
-//! SQLite against the suite, and what only a file can go through: being reopened, shared and
-//! another's; torn and full ([`failures`]); copied ([`copies`]); large ([`growth`]).
+//! SQLite against the conformance suite, and what only a file can undergo: reopening, sharing and foreign
+//! files here, crashes and full disks in [`failures`], backups in [`copies`], size in [`growth`], edits by
+//! hand in [`unreadable`].
 
 mod copies;
 mod failures;
@@ -46,7 +47,7 @@ fn failure(result: Result<SqliteStore, StoreError>) -> StoreError {
     error
 }
 
-/// Holds the writer until the sender is used: what is polled meanwhile queues up behind it.
+/// Blocks the writer until the sender is used: calls that are polled meanwhile queue up behind it.
 async fn hold(store: &SqliteStore) -> (impl Future<Output = Result<(), StoreError>>, mpsc::Sender<()>) {
     let (go, gate) = mpsc::channel();
     let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -61,7 +62,7 @@ async fn hold(store: &SqliteStore) -> (impl Future<Output = Result<(), StoreErro
 }
 
 #[tokio::test]
-async fn a_killed_host_that_an_older_version_spelled_otherwise_is_taken_back() {
+async fn a_kill_that_an_older_version_spelled_differently_can_be_deleted() {
     let (_dir, path) = place();
     drop(open(&path));
     let old = Connection::open(&path).unwrap();
@@ -81,7 +82,7 @@ async fn a_killed_host_that_an_older_version_spelled_otherwise_is_taken_back() {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_a_restart() {
+async fn an_answered_change_is_there_after_a_restart() {
     let (_dir, path) = place();
     let store = open(&path);
     let domain = add(&store, "a.example", "acme", Reason::Ordering).await;
@@ -103,7 +104,7 @@ async fn what_was_answered_is_there_after_a_restart() {
     assert_eq!(store.certificate(&domain.name).await.unwrap(), Some(certificate));
     assert_eq!(store.change_head().await.unwrap(), head);
     assert_eq!(store.counts(None).await.unwrap().len(), 1);
-    // Anyone who held a lease is gone: it is free at once, and the dead cannot write.
+    // Every owner of a lease has ended: the lease is free at once, and an old fence cannot write.
     let next = lease(&store, &domain.name, "after", NOW).await.unwrap();
     assert!(next > fence);
     let stale = Transition {
@@ -115,7 +116,7 @@ async fn what_was_answered_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_files_are_the_owners_only() {
+async fn only_the_owner_can_read_the_files() {
     let (_dir, path) = place();
     fs::write(&path, b"").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -139,7 +140,7 @@ async fn the_files_are_the_owners_only() {
 }
 
 #[tokio::test]
-async fn one_process_has_the_store_at_a_time() {
+async fn only_one_process_can_open_the_store() {
     let (dir, path) = place();
     let store = open(&path);
     // The same lock keeps another process out: it belongs to the open file, not to the process.
@@ -194,7 +195,7 @@ async fn files_that_are_no_store_of_this_version_are_refused() {
             .to_string()
             .contains("of another program")
     );
-    assert_eq!(fs::read(&foreign).unwrap(), before, "and not touched");
+    assert_eq!(fs::read(&foreign).unwrap(), before, "and is unchanged");
 
     let nowhere = failure(SqliteStore::open(dir.path().join("no/such/dir.db"), None));
     assert!(nowhere.to_string().contains("directory must exist"), "{nowhere}");

@@ -1,4 +1,4 @@
-//! Records that a newer version, or a hand in the file, has written: each stops its own domain alone.
+//! Records that a newer version wrote, or that were edited in the file: each affects its own domain only.
 
 use linkseal_domain::links::Kill;
 use linkseal_domain::ssl::Reason;
@@ -10,7 +10,7 @@ use crate::conformance::{NOW, add, audit, name, to};
 use crate::{DomainQuery, RedirectQuery, StoreError};
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_stops_its_own_domain_alone() {
+async fn an_unreadable_record_affects_its_own_domain_only() {
     let (_dir, path) = place();
     let store = open(&path);
     for text in ["a.example", "b.example", "c.example", "d.example", "e.example"] {
@@ -39,7 +39,7 @@ async fn a_record_that_cannot_be_read_stops_its_own_domain_alone() {
     assert_eq!(
         names,
         ["d.example", "e.example"],
-        "a page is full though some are passed over"
+        "a page is full although some are skipped"
     );
     let unreadable = store.unreadable();
     assert_eq!(unreadable.len(), 3);
@@ -59,7 +59,7 @@ async fn a_record_that_cannot_be_read_stops_its_own_domain_alone() {
 }
 
 #[tokio::test]
-async fn what_a_newer_version_adds_is_read() {
+async fn a_record_with_additions_of_a_newer_version_is_read() {
     let (_dir, path) = place();
     let store = open(&path);
     let mut record = add(&store, "a.example", "acme", Reason::Ok).await;
@@ -85,13 +85,13 @@ async fn what_a_newer_version_adds_is_read() {
     assert_eq!(read.probe, None);
     // It claims nothing that is not known: there is no certificate.
     assert_eq!(read.ssl.reason, Reason::NeverRequested);
-    assert!(read.next_due().is_some(), "the next look finds out");
+    assert!(read.next_due().is_some(), "the next check finds the reason");
     assert!(store.unreadable().is_empty());
     assert!(store.counts(None).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_redirect_or_kill_that_cannot_be_read_hides_no_other() {
+async fn an_unreadable_redirect_or_kill_hides_no_other() {
     let (_dir, path) = place();
     drop(open(&path));
     let db = Connection::open(&path).unwrap();
@@ -112,10 +112,10 @@ async fn a_redirect_or_kill_that_cannot_be_read_hides_no_other() {
     };
     let found = store.redirects(&query).await.unwrap();
     let slugs: Vec<_> = found.iter().map(|r| r.slug.as_str()).collect();
-    assert_eq!(slugs, ["a", "o", "p"], "a page is full, so that the next is asked for");
+    assert_eq!(slugs, ["a", "o", "p"], "a page is full, so that the next one is read");
     let kill = Kill::new(KillKind::Host, "shop.example").unwrap();
     let all = store.kills().await.unwrap();
-    assert_eq!(all.len(), 2, "but the one of a kind that only a newer version knows");
+    assert_eq!(all.len(), 2, "all but the one of a kind that only a newer version knows");
     for stored in &all {
         store.delete_kill(&stored.kill, audit("unkill", "x")).await.unwrap();
     }
