@@ -208,7 +208,10 @@ mod tests {
         ];
         assert_eq!(reported(steps), expected);
         let reissued_after_expiry = [(issued(), 0), tick(76), tick(91), (issued(), 91)];
-        assert_eq!(reported(reissued_after_expiry).last(), Some(&Some(LifecycleEvent::Issued)));
+        assert_eq!(
+            reported(reissued_after_expiry).last(),
+            Some(&Some(LifecycleEvent::Issued))
+        );
     }
 
     #[test]

@@ -19,10 +19,7 @@ pub enum StoreError {
     #[error(
         "the record of {name} cannot be read ({why}); run the version that wrote it, or purge the domain: DELETE /v1/domains/{name}?purge=true"
     )]
-    Unreadable {
-        name: String,
-        why: String,
-    },
+    Unreadable { name: String, why: String },
     /// A bounded list is full.
     #[error("there are {0} already, which is the most allowed; delete one first")]
     TooMany(usize),

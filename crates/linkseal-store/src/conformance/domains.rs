@@ -205,7 +205,10 @@ pub(crate) async fn a_domain_that_is_added_again_is_a_new_one(store: SharedStore
         .await
         .unwrap();
     let again = add(&store, "a.example", "other", Reason::NeverRequested).await;
-    assert!(again.version > first.version, "a version identifies one state of one domain");
+    assert!(
+        again.version > first.version,
+        "a version identifies one state of one domain"
+    );
     // A purge that was decided for the old one does not delete the new one.
     assert!(matches!(
         store

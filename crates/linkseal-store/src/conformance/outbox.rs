@@ -36,8 +36,14 @@ pub(crate) async fn events_wait_in_order_until_they_are_acknowledged(store: Shar
         outbox_event(&b, LifecycleEvent::Failed),
         outbox_event(&b, LifecycleEvent::Moved),
     ];
-    store.transition(with_events(&a, Reason::Ok, &events[..1])).await.unwrap();
-    store.transition(with_events(&b, Reason::Moved, &events[1..])).await.unwrap();
+    store
+        .transition(with_events(&a, Reason::Ok, &events[..1]))
+        .await
+        .unwrap();
+    store
+        .transition(with_events(&b, Reason::Moved, &events[1..]))
+        .await
+        .unwrap();
     let waiting = store.outbox(10).await.unwrap();
     assert!(waiting.windows(2).all(|pair| pair[0].seq < pair[1].seq));
     let unnumbered: Vec<_> = waiting.iter().cloned().map(|h| OutboxEvent { seq: 0, ..h }).collect();
@@ -74,7 +80,10 @@ pub(crate) async fn a_purge_deletes_waiting_events(store: SharedStore) {
     let b = add(&store, "b.example", "acme", Reason::Queued).await;
     for domain in [&a, &b] {
         let events = [outbox_event(domain, LifecycleEvent::Issued)];
-        store.transition(with_events(domain, Reason::Ok, &events)).await.unwrap();
+        store
+            .transition(with_events(domain, Reason::Ok, &events))
+            .await
+            .unwrap();
     }
     store.purge(&a.name, None, audit("purge", "a.example")).await.unwrap();
     let left = store.outbox(10).await.unwrap();

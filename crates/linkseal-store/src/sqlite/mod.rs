@@ -10,7 +10,7 @@
 //! - A full disk: `Full`. The transaction is rolled back, also for the calls that shared it; reads
 //!   continue, and so do writes as soon as there is space. `probe` detects it beforehand.
 //! - A slow disk: writes queue up to a bound; then, or when an answer takes too long, a call gets
-//!   `Unavailable`. Calls whose caller has gone are skipped.
+//!   `Unavailable`. Calls whose caller is gone are skipped.
 //! - A sync that fails: `Unavailable`. SQLite discards the transaction and writes its pages again
 //!   with the next one, so a page that the kernel dropped does not count as durable.
 //! - A second process: `Locked`, until the first one has ended, in whatever way.

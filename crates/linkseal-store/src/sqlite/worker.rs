@@ -99,7 +99,7 @@ impl Drop for Workers {
         let until = Instant::now() + CLOSE_PATIENCE;
         for thread in self.threads.drain(..) {
             while !thread.is_finished() && Instant::now() < until {
-                #[allow(clippy::disallowed_methods, reason = "nothing tells when a thread has ended")]
+                #[allow(clippy::disallowed_methods, reason = "a thread cannot be joined with a deadline")]
                 thread::sleep(CLOSE_POLL);
             }
             if !thread.is_finished() {

@@ -65,11 +65,7 @@ fn a_certificate_that_only_a_wrong_clock_expired_is_live_again() {
         assert_eq!((back.state(), back.reason), (State::Issued, reason), "{status:?}");
         let checked = back.then(right.clone(), T0);
         if !checked.reason.is_in_progress() {
-            assert_eq!(
-                (checked.reason, checked.next_attempt),
-                (Reason::Ok, None),
-                "{status:?}"
-            );
+            assert_eq!((checked.reason, checked.next_attempt), (Reason::Ok, None), "{status:?}");
             assert!(checked.next_due(true).is_some_and(|at| at > T0));
         }
     }

@@ -115,7 +115,11 @@ async fn an_unreadable_redirect_or_kill_hides_no_other() {
     assert_eq!(slugs, ["a", "o", "p"], "a page is full, so that the next one is read");
     let kill = Kill::new(KillKind::Host, "shop.example").unwrap();
     let all = store.kills().await.unwrap();
-    assert_eq!(all.len(), 2, "all but the one of a kind that only a newer version knows");
+    assert_eq!(
+        all.len(),
+        2,
+        "all but the one of a kind that only a newer version knows"
+    );
     for stored in &all {
         store.delete_kill(&stored.kill, audit("unkill", "x")).await.unwrap();
     }
