@@ -4,13 +4,16 @@
 //! newOrder is sent, the order's URL as soon as it is known, the step before the CSR is sent. Only a crash
 //! between the CA's answer to newOrder and storing it costs an order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod certificate;
+mod failed;
+
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use linkseal_base::clock::{Clock, Timestamp};
+use linkseal_base::clock::Clock;
 use linkseal_domain::cert::certificate::{Certificate, Leaf};
 use linkseal_domain::cert::sealed::Sealer;
-use linkseal_domain::ssl::{Failure, FailureKind};
+use linkseal_domain::ssl::FailureKind;
 use linkseal_store::{OrderRecord, OrderStep, Store, StoreError};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
@@ -19,25 +22,18 @@ use super::client::{
     AcmeClient, Authorization, AuthorizationStatus, ChallengeStatus, Fetched, NewOrder, Order, OrderStatus,
 };
 use super::csr;
-use super::failure::{Stage, own_failure, problem_failure};
-use super::job::{IssueError, Job, Progress, Spent};
+use super::failure::own_failure;
+use super::job::{IssueError, Job, Progress};
 use super::poll::{self, POLL_FIRST, PollError};
-use super::problem::{CallError, Problem};
+use super::problem::CallError;
 
 /// How long a CA may take to validate: it connects from several places, some of them slow.
 const VALIDATION_TIME: Duration = Duration::from_secs(90);
-/// How long a CA may take to sign.
-const PROCESSING_TIME: Duration = Duration::from_secs(120);
 /// Longest time of one attempt, however slowly the CA answers: less than
 /// [`linkseal_domain::ssl::ORDER_ABANDONED_AFTER`], when another node resumes the order.
 pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// An older order is not resumed: its authorizations may have expired.
 const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
-
-/// After a certificate looked expired here, no order is placed while our clock is further ahead of the CA's.
-const CLOCK_AHEAD: Duration = Duration::from_secs(86_400);
-/// How far in the future notBefore may be: clocks differ a little.
-const NOT_YET: Duration = Duration::from_secs(300);
 
 /// What one order works with.
 pub(super) struct Driver<'a> {
@@ -64,30 +60,6 @@ pub(super) struct Obtained {
 }
 
 impl Driver<'_> {
-    async fn poll<T, F>(
-        &self,
-        first: Duration,
-        deadline: Duration,
-        fetch: impl Fn() -> F,
-        done: impl Fn(&T) -> bool,
-    ) -> Result<T, IssueError>
-    where
-        F: Future<Output = Result<Fetched<T>, CallError>>,
-    {
-        let polled = poll::poll(self.clock, first, deadline, fetch, done).await;
-        polled.map_err(|e| match e {
-            PollError::Stuck => self.stuck(),
-            PollError::Call(e) => self.failed(e),
-        })
-    }
-
-    async fn with_retries<T, F>(&self, call: impl Fn() -> F) -> Result<T, CallError>
-    where
-        F: Future<Output = Result<T, CallError>>,
-    {
-        poll::with_retries(self.clock, call).await
-    }
-
     /// Resumes the name's order or places one, and completes it within [`ORDER_TIME`].
     pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
         let left = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
@@ -273,96 +245,6 @@ impl Driver<'_> {
         Ok(authorization)
     }
 
-    async fn finalize(&self, order: &Order, key: &[u8]) -> Result<(), IssueError> {
-        let csr = csr::request(self.job.name.as_str(), key).map_err(|e| self.failed(e))?;
-        match self.with_retries(|| self.client.finalize(&order.finalize, &csr)).await {
-            // The CA has the CSR from a call whose answer was lost, or is not ready yet.
-            Err(e) if e.is("orderNotReady") => Ok(()),
-            other => other.map_err(|e| self.failed(e)),
-        }
-    }
-
-    async fn await_certificate<F>(&self, fetch: impl Fn() -> F) -> Result<Order, IssueError>
-    where
-        F: Future<Output = Result<Fetched<Order>, CallError>>,
-    {
-        let deadline = self.clock.uptime() + PROCESSING_TIME;
-        self.poll(POLL_FIRST, deadline, fetch, |o| {
-            matches!(o.status, OrderStatus::Valid | OrderStatus::Invalid)
-        })
-        .await
-    }
-
-    /// Downloads the certificate and checks that it is what was ordered.
-    async fn download(&self, order: &Order, key: Zeroizing<Vec<u8>>) -> Result<Obtained, IssueError> {
-        // The CA has issued it, and counts it.
-        let used_up = |failure| IssueError::Failed {
-            failure,
-            resumable: false,
-            spent: Spent::Certificate,
-        };
-        let unusable = |detail: &str| used_up(own_failure(FailureKind::Unusable, detail, self.clock.now()));
-        let Some(url) = &order.certificate else {
-            return Err(unusable("the CA calls the order valid and names no certificate"));
-        };
-        let chain_pem = self
-            .with_retries(|| self.client.certificate(url))
-            .await
-            .map_err(|e| self.failed(e))?;
-        let (certificate, leaf) = Certificate::with_leaf(&chain_pem, &key)
-            .map_err(|e| unusable(&format!("the CA's certificate is not usable: {e}")))?;
-        if !leaf.sans.iter().any(|s| s.eq_ignore_ascii_case(self.job.name.as_str())) {
-            return Err(unusable(&format!(
-                "the CA's certificate is for {} only",
-                leaf.sans.join(", ")
-            )));
-        }
-        self.check_validity(&leaf, used_up)?;
-        Ok(Obtained {
-            chain_pem,
-            key,
-            certificate,
-            leaf,
-        })
-    }
-
-    /// Checks that the certificate is valid now. If not, the CA's time shows whether our clock or the CA is
-    /// wrong.
-    fn check_validity(&self, leaf: &Leaf, used_up: impl Fn(Failure) -> IssueError) -> Result<(), IssueError> {
-        let now = self.clock.now();
-        let said = self.client.now();
-        let at_ca = said.unwrap_or(now);
-        self.looked_expired.store(leaf.not_after <= now, Ordering::Relaxed);
-        let wrong = |detail: &str| {
-            let detail = match said {
-                Some(ca) => format!("{detail}, and by its own clock it is {ca}"),
-                None => format!("{detail}; the clock here says {now}, and the CA does not tell the time"),
-            };
-            used_up(own_failure(FailureKind::Unusable, &detail, now))
-        };
-        if leaf.not_after <= now {
-            // It is good, and still there once the clock here is right.
-            if leaf.not_after > at_ca {
-                return Err(IssueError::Failed {
-                    failure: self.clock_failure(at_ca),
-                    resumable: true,
-                    spent: Spent::Certificate,
-                });
-            }
-            return Err(wrong(&format!(
-                "the CA issued a certificate that ended at {}",
-                leaf.not_after
-            )));
-        }
-        if leaf.not_before > now.max(at_ca) + NOT_YET {
-            return Err(wrong(&format!(
-                "the CA issued a certificate that is valid only from {}",
-                leaf.not_before
-            )));
-        }
-        Ok(())
-    }
-
     async fn note(&self, record: &OrderRecord) -> Result<(), IssueError> {
         match self.store.put_order(record, self.job.fence).await {
             Err(StoreError::Fenced) => Err(IssueError::Fenced),
@@ -370,103 +252,28 @@ impl Driver<'_> {
         }
     }
 
-    /// Why an order became invalid: what the CA found at the challenge, else what it says of the order.
-    async fn why_invalid(&self, order: &Order) -> Failure {
-        for url in &order.authorizations {
-            match self.with_retries(|| self.client.authorization(url)).await {
-                Ok(a) if a.value.challenges.iter().any(|c| c.error.is_some()) => return self.why_unauthorized(a.value),
-                _ => {}
-            }
-        }
-        self.words_or(
-            order.error.clone(),
-            Stage::Request,
-            "the CA made the order invalid and gives no reason",
-        )
+    async fn poll<T, F>(
+        &self,
+        first: Duration,
+        deadline: Duration,
+        fetch: impl Fn() -> F,
+        done: impl Fn(&T) -> bool,
+    ) -> Result<T, IssueError>
+    where
+        F: Future<Output = Result<Fetched<T>, CallError>>,
+    {
+        let polled = poll::poll(self.clock, first, deadline, fetch, done).await;
+        polled.map_err(|e| match e {
+            PollError::Stuck => self.stuck(),
+            PollError::Call(e) => self.failed(e),
+        })
     }
 
-    fn why_unauthorized(&self, authorization: Authorization) -> Failure {
-        let mut errors: Vec<_> = authorization
-            .challenges
-            .into_iter()
-            .filter(|c| c.error.is_some())
-            .collect();
-        errors.sort_by_key(|c| c.kind != "http-01");
-        let error = errors.into_iter().next().and_then(|c| c.error);
-        self.words_or(
-            error,
-            Stage::Validation,
-            "the CA made the authorization invalid and gives no reason",
-        )
-    }
-
-    fn words_or(&self, problem: Option<Problem>, stage: Stage, silence: &str) -> Failure {
-        let now = self.clock.now();
-        match problem {
-            Some(problem) => problem_failure(problem, stage, Some(&self.job.name), now),
-            None => own_failure(FailureKind::Refused, silence, now),
-        }
-    }
-
-    /// The CA took too long; the order lives on.
-    pub(super) fn stuck(&self) -> IssueError {
-        let detail = "the CA took the order on and did not finish it in time";
-        IssueError::Failed {
-            failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),
-            resumable: true,
-            spent: Spent::Order,
-        }
-    }
-
-    /// A failure of a call while there is an order: one that passes, and one that is ours to put
-    /// right, leave the order as it was. Only a refusal ends it.
-    pub(super) fn failed(&self, error: CallError) -> IssueError {
-        let failure = error.into_failure(Some(&self.job.name), self.clock.now());
-        use FailureKind::{AccountLimit, NameLimit, Unreachable};
-        let passes = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
-        let resumable = passes || failure.kind.is_ours();
-        IssueError::Failed {
-            failure,
-            resumable,
-            spent: Spent::Order,
-        }
-    }
-
-    fn failed_before_order(&self, error: CallError) -> IssueError {
-        self.before_order(error.into_failure(Some(&self.job.name), self.clock.now()))
-    }
-
-    fn before_order(&self, failure: Failure) -> IssueError {
-        IssueError::Failed {
-            failure,
-            resumable: false,
-            spent: Spent::Nothing,
-        }
-    }
-
-    fn ended(&self, failure: Failure) -> IssueError {
-        IssueError::Failed {
-            failure,
-            resumable: false,
-            spent: Spent::Order,
-        }
-    }
-
-    /// An order that would bring a certificate which looks expired here is not placed.
-    fn check_clock(&self) -> Result<(), IssueError> {
-        let now = self.clock.now();
-        let ahead = self.client.now().filter(|ca| now.saturating_since(*ca) > CLOCK_AHEAD);
-        match ahead.filter(|_| self.looked_expired.load(Ordering::Relaxed)) {
-            Some(ca) => Err(self.before_order(self.clock_failure(ca))),
-            None => Ok(()),
-        }
-    }
-
-    fn clock_failure(&self, ca: Timestamp) -> Failure {
-        let now = self.clock.now();
-        let detail =
-            format!("the clock of this machine is wrong: it says {now}, the CA says {ca}. Set it, and keep it by NTP");
-        own_failure(FailureKind::Clock, &detail, now)
+    async fn with_retries<T, F>(&self, call: impl Fn() -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        poll::with_retries(self.clock, call).await
     }
 }
 
