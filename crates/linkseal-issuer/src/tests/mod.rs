@@ -3,7 +3,6 @@
 
 mod failures;
 mod fake;
-mod floods;
 mod live;
 mod orders;
 mod store;

@@ -4,7 +4,6 @@
 use futures_util::future::join_all;
 use linkseal_devca::{Endpoint, Flood};
 
-use super::live::{Live, failure, issue, job_of};
 use super::*;
 
 /// Less time for a call than in production, and far more than a healthy one takes.
