@@ -1,13 +1,16 @@
 //! What goes wrong, on demand: how a CA refuses, stalls, loses answers and changes its mind. All of
 //! it is counted, none left to chance, so that a test says exactly what happens.
 
+mod asked;
+mod refusal;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::StatusCode;
 use linkseal_base::clock::Timestamp;
 
+pub use self::refusal::{Refusal, RetryAfter};
 use super::flood::Flood;
 use super::problem::Problem;
 
@@ -47,24 +50,6 @@ pub enum Lost {
     Request,
     /// The answer: the request took effect.
     Answer,
-}
-
-/// A refusal as a CA sends it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The document.
-    pub problem: Problem,
-    /// When to come again. `None`: it does not say.
-    pub retry_after: Option<RetryAfter>,
-}
-
-/// The two forms of Retry-After (RFC 9110 §10.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RetryAfter {
-    /// From now.
-    Seconds(Duration),
-    /// At that moment, sent as an HTTP date.
-    Date(Timestamp),
 }
 
 /// When a client should renew (RFC 9773 §4.2).
@@ -124,71 +109,6 @@ struct Counted {
     /// Without one, indefinitely.
     left: Option<u32>,
     refusal: Refusal,
-}
-
-impl Refusal {
-    /// Any problem, without Retry-After.
-    pub fn of(problem: Problem) -> Self {
-        Self {
-            problem,
-            retry_after: None,
-        }
-    }
-
-    /// The account's limit: 429, as Let's Encrypt words it.
-    pub fn too_many_orders(retry_after: Duration) -> Self {
-        Self::limited(
-            "too many new orders (300) from this account in the last 3h0m0s",
-            retry_after,
-        )
-    }
-
-    /// One name's limit on failures: 429, as Let's Encrypt words it.
-    pub fn too_many_failures(name: &str, retry_after: Duration) -> Self {
-        let detail = format!("too many failed authorizations (5) for \"{name}\" in the last 1h0m0s");
-        Self::limited(&detail, retry_after)
-    }
-
-    /// A registered domain's limit: 429, as Let's Encrypt words it.
-    pub fn too_many_certificates(registered_domain: &str, retry_after: Duration) -> Self {
-        let detail =
-            format!("too many certificates (50) already issued for \"{registered_domain}\" in the last 168h0m0s");
-        Self::limited(&detail, retry_after)
-    }
-
-    /// Too busy: 503.
-    pub fn busy(retry_after: Duration) -> Self {
-        Self {
-            problem: Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "rateLimited",
-                "Service busy; retry later.",
-            ),
-            retry_after: Some(RetryAfter::Seconds(retry_after)),
-        }
-    }
-
-    /// The CA failed inside: 500.
-    pub fn internal() -> Self {
-        Self::of(Problem::internal("Error creating new order"))
-    }
-
-    fn limited(detail: &str, retry_after: Duration) -> Self {
-        let detail = format!(
-            "{detail}, retry after {} s: see the rate limits of this CA",
-            retry_after.as_secs()
-        );
-        Self {
-            problem: Problem::new(StatusCode::TOO_MANY_REQUESTS, "rateLimited", detail),
-            retry_after: Some(RetryAfter::Seconds(retry_after)),
-        }
-    }
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self::of(problem)
-    }
 }
 
 impl Faults {
@@ -335,154 +255,8 @@ impl Faults {
         self.lock().ari.retry_after = span;
     }
 
-    // --- what the CA asks ----------------------------------------------------------------------
-
-    pub(super) fn takes_nonce(&self) -> bool {
-        let mut set = self.lock();
-        let Some(every) = set.bad_nonce_every.filter(|n| *n > 0) else {
-            return true;
-        };
-        set.posts = set.posts.wrapping_add(1);
-        !set.posts.is_multiple_of(every)
-    }
-
-    pub(super) fn refusal(&self, endpoint: Endpoint) -> Option<Refusal> {
-        take(&mut self.lock().refusals, &endpoint)
-    }
-
-    pub(super) fn refusal_of_names(&self, names: &[String]) -> Option<Refusal> {
-        let refused = &mut self.lock().refused_names;
-        names.iter().find_map(|name| take(refused, name))
-    }
-
-    pub(super) fn loses(&self, endpoint: Endpoint, lost: Lost) -> bool {
-        let mut set = self.lock();
-        let Some(left) = set.losses.get_mut(&(endpoint, lost)) else {
-            return false;
-        };
-        let loses = *left > 0;
-        *left = left.saturating_sub(1);
-        loses
-    }
-
-    pub(super) fn floods(&self, endpoint: Endpoint) -> Option<Flood> {
-        let mut set = self.lock();
-        let (left, flood) = set.floods.get_mut(&endpoint)?;
-        *left = left.checked_sub(1)?;
-        Some(*flood)
-    }
-
-    pub(super) fn hangs(&self, endpoint: Endpoint) -> bool {
-        self.lock().hanging.contains(&endpoint)
-    }
-
-    pub(super) fn is_down(&self) -> bool {
-        self.lock().down
-    }
-
-    pub(super) fn maintenance(&self) -> Option<Refusal> {
-        let retry_after = self.lock().maintenance?;
-        let detail = "The service is down for maintenance or had an internal error.";
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "serverInternal", detail);
-        Some(Refusal {
-            problem,
-            retry_after: Some(retry_after),
-        })
-    }
-
-    pub(super) fn validation_delay(&self) -> Duration {
-        self.lock().validation_delay
-    }
-
-    pub(super) fn is_stuck(&self, name: &str) -> bool {
-        match &self.lock().stuck {
-            Stuck::None => false,
-            Stuck::All => true,
-            Stuck::Names(names) => names.iter().any(|n| n == name),
-        }
-    }
-
-    pub(super) fn rejected_challenge(&self, name: &str) -> Option<Problem> {
-        self.lock().rejected_challenges.get(name).cloned()
-    }
-
-    pub(super) fn reuses_authorizations(&self) -> bool {
-        self.lock().reuse_authorizations
-    }
-
-    pub(super) fn processing(&self) -> Duration {
-        self.lock().processing
-    }
-
-    pub(super) fn finalize_failure(&self) -> Option<Problem> {
-        let mut set = self.lock();
-        let (left, problem) = set.failed_finalizations.as_mut()?;
-        *left = left.checked_sub(1)?;
-        Some(problem.clone())
-    }
-
-    pub(super) fn lifetime(&self) -> Option<Duration> {
-        self.lock().lifetime
-    }
-
-    pub(super) fn replaces_refused(&self) -> Option<Refusal> {
-        self.lock().replaces_refused.clone()
-    }
-
-    pub(super) fn has_ari(&self) -> bool {
-        !self.lock().ari.off
-    }
-
-    pub(super) fn ari_window(&self, ari_id: &str) -> Option<Window> {
-        let set = self.lock();
-        set.ari.by_id.get(ari_id).copied().or(set.ari.all)
-    }
-
-    pub(super) fn ari_retry_after(&self) -> Option<Duration> {
-        self.lock().ari.retry_after
-    }
-
     fn lock(&self) -> MutexGuard<'_, Set> {
         // No code panics while it holds the lock; a test that failed must not hide behind it.
         self.set.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn take<K: std::hash::Hash + Eq>(counted: &mut HashMap<K, Counted>, key: &K) -> Option<Refusal> {
-    let entry = counted.get_mut(key)?;
-    if let Some(left) = &mut entry.left {
-        *left = left.checked_sub(1)?;
-    }
-    Some(entry.refusal.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counted_faults_end() {
-        let faults = Faults::default();
-        faults.bad_nonce_every(Some(3));
-        let taken: Vec<_> = (0..6).map(|_| faults.takes_nonce()).collect();
-        assert_eq!(taken, [true, true, false, true, true, false]);
-        let refusal = Refusal::busy(Duration::from_secs(7));
-        faults.refuse_next(Endpoint::NewOrder, 2, refusal.clone());
-        assert_eq!(faults.refusal(Endpoint::NewOrder), Some(refusal.clone()));
-        assert_eq!(faults.refusal(Endpoint::Order), None);
-        assert_eq!(faults.refusal(Endpoint::NewOrder), Some(refusal.clone()));
-        assert_eq!(faults.refusal(Endpoint::NewOrder), None);
-        faults.refuse_name("a.example", None, refusal);
-        for _ in 0..3 {
-            assert!(
-                faults
-                    .refusal_of_names(&["b.example".into(), "a.example".into()])
-                    .is_some()
-            );
-        }
-        faults.lose_next(Endpoint::Finalize, Lost::Answer, 1);
-        assert!(!faults.loses(Endpoint::Finalize, Lost::Request));
-        assert!(faults.loses(Endpoint::Finalize, Lost::Answer));
-        assert!(!faults.loses(Endpoint::Finalize, Lost::Answer));
     }
 }
