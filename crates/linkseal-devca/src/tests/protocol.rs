@@ -1,5 +1,12 @@
 //! What the CA takes from whom, and in what words it refuses the rest.
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
 use super::*;
 
 #[tokio::test]
