@@ -1,12 +1,13 @@
 //! The state that all parts of the CA share.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 
 use super::ca::CaHierarchy;
@@ -40,8 +41,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // No handler panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(super) fn port(&self, https: bool) -> u16 {

@@ -1,8 +1,8 @@
 //! What the CA counted, for tests to assert on and to wait for.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Names that are counted each for itself; those beyond count in the totals only.
@@ -125,6 +125,6 @@ impl Counters {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock()
     }
 }

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::StatusCode;
 use linkseal_net::http01::{self, ChallengeFailure, HostResolver, ResolveError};
+use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 
 use super::core::Core;
@@ -40,20 +41,16 @@ impl Default for Hosts {
 impl Hosts {
     /// Where every name leads that has no entry of its own. `None`: nowhere, as if not in DNS.
     pub fn set_default(&self, address: Option<IpAddr>) {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).default = address;
+        self.table.write().default = address;
     }
 
     /// Where one name leads. `None`: nowhere, as if not in DNS.
     pub fn set(&self, name: &str, address: Option<IpAddr>) {
-        self.table
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .names
-            .insert(name.to_owned(), address);
+        self.table.write().names.insert(name.to_owned(), address);
     }
 
     fn look_up(&self, name: &str) -> Option<IpAddr> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.read();
         table.names.get(name).copied().unwrap_or(table.default)
     }
 }
@@ -93,7 +90,7 @@ pub(super) async fn validate(core: Arc<Core>, authorization: String) {
     {
         let mut state = core.state();
         if let Some(authorization) = state.authorizations.get_mut(&authorization) {
-            authorization.records = visit.records.into_inner().unwrap_or_else(PoisonError::into_inner);
+            authorization.records = visit.records.into_inner();
             authorization.challenge = match result {
                 Ok(()) => Challenge::Valid(core.clock.now()),
                 Err(problem) => Challenge::Invalid(problem),
@@ -126,7 +123,7 @@ impl HostResolver for Visit<'_> {
             "url": url, "hostname": host, "port": to.port().to_string(),
             "addressesResolved": [to.ip()], "addressUsed": to.ip(),
         });
-        self.records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        self.records.lock().push(record);
     }
 }
 

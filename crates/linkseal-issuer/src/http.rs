@@ -1,7 +1,6 @@
 //! The HTTPS side of the ACME calls: one connection pool per CA, every call bounded in time and size
 //! (hyper bounds the headers), the CA's nonces kept for the next request.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use linkseal_domain::ssl::FailureKind;
 use linkseal_net::http_client::{HttpClient, HttpError, Pool};
 use linkseal_net::retry_after::RetryAfter;
 use linkseal_net::tls_client::{self, Trust};
+use parking_lot::Mutex;
 use prometheus::Histogram;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
@@ -103,7 +103,7 @@ impl Http {
 
     /// The present time at the CA, by its last answer. `None`: it has not said.
     pub(super) fn now(&self) -> Option<Timestamp> {
-        let (date, came) = (*self.date.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let (date, came) = (*self.date.lock())?;
         Some(date + self.clock.uptime().saturating_sub(came))
     }
 
@@ -112,7 +112,7 @@ impl Http {
         let date = text(headers, &DATE).filter(|_| !headers.contains_key(AGE));
         if let Some(date) = date.and_then(|d| Timestamp::parse_http_date(&d)) {
             let now = self.clock.uptime();
-            *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, now));
+            *self.date.lock() = Some((date, now));
         }
     }
 
@@ -139,7 +139,7 @@ impl Http {
     }
 
     fn take_nonce(&self) -> Option<String> {
-        self.nonces.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.nonces.lock().pop()
     }
 
     fn keeping_nonce(&self, mut called: Result<Answer, CallError>) -> Result<Answer, CallError> {
@@ -150,7 +150,7 @@ impl Http {
     }
 
     fn keep_nonce(&self, nonce: String) {
-        let mut nonces = self.nonces.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nonces = self.nonces.lock();
         if nonces.len() >= MAX_NONCES {
             nonces.remove(0);
         }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use linkseal_base::shutdown::Tasks;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -38,15 +39,15 @@ impl Web {
     }
 
     pub(super) fn answer_for(&self, thumbprint: String) {
-        self.says.lock().unwrap().thumbprint = thumbprint;
+        self.says.lock().thumbprint = thumbprint;
     }
 
     pub(super) fn say(&self, host: &str, response: &str) {
-        self.says.lock().unwrap().by_host.insert(host.into(), response.into());
+        self.says.lock().by_host.insert(host.into(), response.into());
     }
 
     pub(super) fn asked(&self) -> Vec<(String, String)> {
-        self.says.lock().unwrap().asked.clone()
+        self.says.lock().asked.clone()
     }
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, says
     let host = head.lines().find_map(|l| l.strip_prefix("host: ")).unwrap().to_owned();
     let token = path.rsplit('/').next().unwrap().to_owned();
     let response = {
-        let mut says = says.lock().unwrap();
+        let mut says = says.lock();
         says.asked.push((host.clone(), path));
         match says.by_host.get(&host) {
             Some(said) => said

@@ -128,7 +128,7 @@ async fn without_the_lease_nothing_is_ordered() {
         ..job()
     };
     assert!(matches!(bench.try_issue(&stale).await, Some(Err(IssueError::Fenced))));
-    assert!(bench.ca.state.lock().unwrap().calls.is_empty());
+    assert!(bench.ca.state.lock().calls.is_empty());
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! A CA in memory behind [`AcmeClient`], with a script of what goes wrong.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use linkseal_base::clock::{Clock, Timestamp};
+use parking_lot::Mutex;
 use rcgen::{
     BasicConstraints, CertificateParams, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
 };
@@ -99,7 +100,7 @@ impl FakeCa {
     }
 
     fn time(&self) -> Timestamp {
-        self.clock.now().minus(self.state.lock().unwrap().behind)
+        self.clock.now().minus(self.state.lock().behind)
     }
 
     /// Lets the next call of a kind be refused.
@@ -108,21 +109,15 @@ impl FakeCa {
     }
 
     pub(super) fn answer(&self, call: &'static str, error: CallError) {
-        self.state
-            .lock()
-            .unwrap()
-            .refusals
-            .entry(call)
-            .or_default()
-            .push_back(error);
+        self.state.lock().refusals.entry(call).or_default().push_back(error);
     }
 
     pub(super) fn set(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap());
+        change(&mut self.state.lock());
     }
 
     pub(super) fn count(&self, call: &str) -> usize {
-        self.state.lock().unwrap().calls.iter().filter(|c| **c == call).count()
+        self.state.lock().calls.iter().filter(|c| **c == call).count()
     }
 
     async fn step<T>(
@@ -131,7 +126,7 @@ impl FakeCa {
         effect: impl FnOnce(&mut State) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let broken = {
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.state.lock();
             state.calls.push(call);
             let number = state.calls.len() - 1;
             state.break_at.filter(|(at, _)| *at == number).map(|(_, how)| how)
@@ -140,7 +135,7 @@ impl FakeCa {
             self.hang().await;
         }
         let result = {
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.state.lock();
             match state.refusals.get_mut(call).and_then(VecDeque::pop_front) {
                 Some(error) => Err(error),
                 None => effect(&mut state),
@@ -183,7 +178,7 @@ fn of<'a>(state: &'a mut State, url: &str) -> Result<&'a mut FakeOrder, CallErro
 impl AcmeClient for FakeCa {
     async fn directory(&self) -> Result<Arc<Directory>, CallError> {
         // Not counted as a call: the real one is kept for an hour.
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         match state.refusals.get_mut("directory").and_then(VecDeque::pop_front) {
             Some(error) => Err(error),
             None => Ok(Arc::new(state.directory.clone())),
@@ -192,7 +187,7 @@ impl AcmeClient for FakeCa {
 
     async fn new_order(&self, order: &NewOrder<'_>) -> Result<(String, Order), CallError> {
         let sent = (order.profile.map(str::to_owned), order.replaces.map(str::to_owned));
-        self.state.lock().unwrap().placed.push(sent);
+        self.state.lock().placed.push(sent);
         self.step("new_order", |state| {
             let number = state.orders.len();
             state.orders.push(FakeOrder {

@@ -7,7 +7,7 @@ mod live;
 mod orders;
 mod store;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::{Clock, Timestamp};
@@ -17,6 +17,7 @@ use linkseal_domain::cert::sealed::{KEY_LEN, Sealer};
 use linkseal_domain::ssl::{Failure, FailureKind};
 use linkseal_store::prelude::*;
 use linkseal_store::{Fence, OrderRecord, OrderStep, SharedStore};
+use parking_lot::Mutex;
 use prometheus::Registry;
 use zeroize::Zeroizing;
 
@@ -94,7 +95,7 @@ impl Bench {
 
     /// Runs an order, the clock running fast, until it ends or a call of it hangs (`None`).
     async fn try_issue(&self, job: &Job) -> Option<Result<Issued, IssueError>> {
-        let said = |p| self.progress.lock().unwrap().push(p);
+        let said = |p| self.progress.lock().push(p);
         let time = async {
             loop {
                 self.clock.advance(Duration::from_millis(50));
@@ -144,7 +145,7 @@ impl Bench {
             created: self.clock.now(),
         };
         self.store.put_order(&record, FENCE).await.unwrap();
-        self.store.written.lock().unwrap().clear();
+        self.store.written.lock().clear();
         key
     }
 
@@ -167,7 +168,7 @@ impl Bench {
     }
 
     fn steps(&self) -> Vec<OrderStep> {
-        self.store.written.lock().unwrap().iter().map(|o| o.step).collect()
+        self.store.written.lock().iter().map(|o| o.step).collect()
     }
 }
 

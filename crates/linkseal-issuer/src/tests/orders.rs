@@ -7,16 +7,13 @@ async fn an_order_goes_through_and_is_noted_before_each_step() {
     let bench = Bench::new();
     let before = bench.clock.now();
     let issued = bench.issue().await.unwrap();
-    assert_eq!(bench.ca.state.lock().unwrap().calls, CALLS);
+    assert_eq!(bench.ca.state.lock().calls, CALLS);
     assert_eq!(
         bench.steps(),
         [OrderStep::Creating, OrderStep::Authorizing, OrderStep::Finalizing]
     );
-    assert_eq!(bench.store.written.lock().unwrap()[0].url, None);
-    assert_eq!(
-        *bench.progress.lock().unwrap(),
-        [Progress::Ordered, Progress::Validating]
-    );
+    assert_eq!(bench.store.written.lock()[0].url, None);
+    assert_eq!(*bench.progress.lock(), [Progress::Ordered, Progress::Validating]);
     bench.key_of(&issued);
 
     let info = issued.info;
@@ -49,7 +46,7 @@ async fn cut_off_at_any_call_it_goes_on_with_the_same_order() {
             bench.key_of(&issued);
             // The one window in which an order is lost: the CA made it, and we died before the note.
             let lost = usize::from(at == 0 && how == Break::HangAfter);
-            assert_eq!(bench.ca.state.lock().unwrap().orders.len(), 1 + lost, "{how:?} {at}");
+            assert_eq!(bench.ca.state.lock().orders.len(), 1 + lost, "{how:?} {at}");
             assert_eq!(
                 bench.ca.count("finalize"),
                 if at == 5 && how == Break::HangBefore { 2 } else { 1 },
@@ -70,7 +67,7 @@ async fn a_lost_answer_costs_no_order_once_there_is_one() {
             continue;
         }
         bench.key_of(&bench.issue().await.unwrap_or_else(|e| panic!("{at}: {e:?}")));
-        assert_eq!(bench.ca.state.lock().unwrap().orders.len(), 1, "{at}");
+        assert_eq!(bench.ca.state.lock().orders.len(), 1, "{at}");
     }
 }
 
@@ -101,7 +98,7 @@ async fn an_order_is_taken_up_where_it_stands() {
         );
         assert_eq!(counts, (0, responds, finalizes), "{status:?} {challenge:?} {step:?}");
         assert_eq!(bench.steps().len(), notes, "{status:?} {step:?}");
-        assert_eq!(bench.progress.lock().unwrap()[0], Progress::Ordered);
+        assert_eq!(bench.progress.lock()[0], Progress::Ordered);
     }
 }
 
@@ -212,7 +209,6 @@ async fn an_order_names_what_it_replaces_where_the_ca_knows_of_that() {
             .ca
             .state
             .lock()
-            .unwrap()
             .placed
             .iter()
             .map(|(_, r)| r.is_some())
@@ -265,12 +261,9 @@ async fn a_profile_is_asked_for_only_where_it_is_offered() {
         "{}",
         failure.error.detail
     );
-    assert!(bench.ca.state.lock().unwrap().calls.is_empty() && bench.steps().is_empty());
+    assert!(bench.ca.state.lock().calls.is_empty() && bench.steps().is_empty());
 
     bench.ca.set(|s| s.directory.meta.profiles = offer(&["shortlived"]));
     bench.issue().await.unwrap();
-    assert_eq!(
-        bench.ca.state.lock().unwrap().placed[0].0.as_deref(),
-        Some("shortlived")
-    );
+    assert_eq!(bench.ca.state.lock().placed[0].0.as_deref(), Some("shortlived"));
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +15,7 @@ use linkseal_store::{
     OutboxStore, RedirectQuery, RenewalDay, SecretStore, Store, StoreError, StoredCertificate, StoredKill,
     StoredRedirect, TicketKeyRow, TimelineEntry, Transition,
 };
+use parking_lot::Mutex;
 
 /// The fence that holds in a [`MemoryStore`].
 pub(super) const FENCE: Fence = Fence(7);
@@ -79,12 +79,12 @@ impl OrderStore for MemoryStore {
         if fence != FENCE {
             return Err(StoreError::Fenced);
         }
-        self.written.lock().unwrap().push(order.clone());
-        self.orders.lock().unwrap().insert(order.name.clone(), order.clone());
+        self.written.lock().push(order.clone());
+        self.orders.lock().insert(order.name.clone(), order.clone());
         Ok(())
     }
     async fn order(&self, name: &DomainName) -> Result<Option<OrderRecord>, StoreError> {
-        Ok(self.orders.lock().unwrap().get(name).cloned())
+        Ok(self.orders.lock().get(name).cloned())
     }
     async fn open_orders(&self) -> Result<Vec<DomainName>, StoreError> {
         unused()
@@ -117,13 +117,10 @@ impl BudgetStore for MemoryStore {
 #[async_trait]
 impl CaStore for MemoryStore {
     async fn ca_account(&self, directory: &str) -> Result<Option<CaAccount>, StoreError> {
-        Ok(self.accounts.lock().unwrap().get(directory).cloned())
+        Ok(self.accounts.lock().get(directory).cloned())
     }
     async fn put_ca_account(&self, account: &CaAccount) -> Result<(), StoreError> {
-        self.accounts
-            .lock()
-            .unwrap()
-            .insert(account.directory.clone(), account.clone());
+        self.accounts.lock().insert(account.directory.clone(), account.clone());
         Ok(())
     }
     async fn hold_back(&self, _: &str, _: Timestamp) -> Result<(), StoreError> {
@@ -193,13 +190,12 @@ impl LinkStore for MemoryStore {
 #[async_trait]
 impl SecretStore for MemoryStore {
     async fn secret(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.secrets.lock().unwrap().get(name).cloned())
+        Ok(self.secrets.lock().get(name).cloned())
     }
     async fn secret_or_insert(&self, name: &str, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         Ok(self
             .secrets
             .lock()
-            .unwrap()
             .entry(name.to_owned())
             .or_insert_with(|| sealed.to_vec())
             .clone())
