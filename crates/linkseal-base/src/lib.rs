@@ -10,6 +10,6 @@ pub mod metrics;
 mod process;
 pub mod random;
 pub mod shutdown;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "testing")]
 pub mod testing;
 pub mod uuid7;
