@@ -38,7 +38,6 @@ const ROOT_FILE: &str = "devca-root.pem";
 /// The signing side of the CA.
 pub(super) struct CaHierarchy {
     root_pem: String,
-    root_der: CertificateDer<'static>,
     intermediate: Certificate,
     intermediate_key: KeyPair,
 }
@@ -84,10 +83,8 @@ impl CaHierarchy {
         let intermediate = params
             .signed_by(&intermediate_key, &root, &root_key)
             .map_err(io::Error::other)?;
-        let root_der = chain_from_pem(&root_pem).map_err(io::Error::other)?.remove(0);
         Ok(Self {
             root_pem,
-            root_der,
             intermediate,
             intermediate_key,
         })
@@ -96,11 +93,6 @@ impl CaHierarchy {
     /// The root as PEM.
     pub(super) fn root_pem(&self) -> &str {
         &self.root_pem
-    }
-
-    /// The root as DER.
-    pub(super) fn root_der(&self) -> &CertificateDer<'static> {
-        &self.root_der
     }
 
     /// A certificate for the CA's own listener.

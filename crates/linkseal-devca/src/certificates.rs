@@ -77,7 +77,6 @@ pub(super) fn renewal_info(core: &Core, ari_id: &str) -> Result<Reply, Refusal> 
             .ari_window(ari_id)
             .unwrap_or_else(|| usual_window(core, issued))
     };
-    core.stats.count(|s| s.renewal_infos += 1);
     let json = json!({ "suggestedWindow": { "start": window.start, "end": window.end } });
     Ok(Reply::json(StatusCode::OK, json).retry_after(core.faults.ari_retry_after().unwrap_or(ARI_RETRY_AFTER)))
 }

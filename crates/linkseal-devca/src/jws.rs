@@ -182,6 +182,9 @@ mod tests {
         let header = jws.header().unwrap();
         jws.verify(&header, &key).unwrap();
         jws.payload.push_str("AAAA");
-        assert_eq!(jws.verify(&header, &key).unwrap_err().short_kind(), "malformed");
+        assert_eq!(
+            jws.verify(&header, &key).unwrap_err().kind,
+            "urn:ietf:params:acme:error:malformed"
+        );
     }
 }

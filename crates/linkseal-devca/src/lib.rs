@@ -39,7 +39,6 @@ use std::time::Duration;
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
 use parking_lot::Mutex;
-use rustls::pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -48,7 +47,7 @@ use self::core::Core;
 
 pub use faults::{Endpoint, Faults, Lost, Refusal, RetryAfter, Window};
 pub use flood::Flood;
-pub use problem::{Identifier, Problem, Subproblem};
+pub use problem::Problem;
 pub use stats::{NameStats, Stats};
 pub use validation::Hosts;
 
@@ -104,7 +103,6 @@ pub struct EabKey {
 #[derive(Clone)]
 pub struct DevCa {
     core: Arc<Core>,
-    address: SocketAddr,
 }
 
 impl DevCaConfig {
@@ -164,12 +162,7 @@ impl DevCa {
             tasks: tasks.clone(),
         });
         tasks.spawn_until_stop(server::serve(core.clone(), listener, acceptor, tasks.clone()));
-        Ok(Self { core, address })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+        Ok(Self { core })
     }
 
     /// What ACME clients are configured with.
@@ -180,11 +173,6 @@ impl DevCa {
     /// The root of everything it issues, and of its own listener, as PEM.
     pub fn root_pem(&self) -> &str {
         self.core.authority.root_pem()
-    }
-
-    /// The root as DER, for a trust store.
-    pub fn root_der(&self) -> &CertificateDer<'static> {
-        self.core.authority.root_der()
     }
 
     /// Says where port 80 of every name is.

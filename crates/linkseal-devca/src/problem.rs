@@ -11,44 +11,38 @@ const NAMESPACE: &str = "urn:ietf:params:acme:error:";
 pub struct Problem {
     /// The full URN.
     #[serde(rename = "type")]
-    pub kind: String,
-    /// For people.
-    pub detail: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// The signature algorithms that would have been accepted. `None`: that was not the matter.
+    pub(super) kind: String,
+    pub(super) detail: String,
+    /// The HTTP status code.
+    pub(super) status: u16,
+    /// The signature algorithms that the CA accepts, where it refused another one (RFC 8555 §6.2).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub algorithms: Option<Vec<&'static str>>,
-    /// What is wrong with which identifier; empty when the problem is one of the whole request.
+    pub(super) algorithms: Option<Vec<&'static str>>,
+    /// Empty when the problem concerns the whole request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub subproblems: Vec<Subproblem>,
+    pub(super) subproblems: Vec<Subproblem>,
 }
 
 /// What is wrong with one identifier (RFC 8555 §6.7.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Subproblem {
+pub(super) struct Subproblem {
     /// The full URN.
     #[serde(rename = "type")]
-    pub kind: String,
-    /// For people.
-    pub detail: String,
-    /// The identifier.
-    pub identifier: Identifier,
+    kind: String,
+    detail: String,
+    identifier: Identifier,
 }
 
 /// A name in an order (RFC 8555 §7.1.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Identifier {
-    /// Always `dns`.
+pub(super) struct Identifier {
     #[serde(rename = "type")]
-    pub kind: &'static str,
-    /// The name.
-    pub value: String,
+    kind: &'static str,
+    value: String,
 }
 
 impl Identifier {
-    /// A DNS name.
-    pub fn dns(name: impl Into<String>) -> Self {
+    pub(super) fn dns(name: impl Into<String>) -> Self {
         Self {
             kind: "dns",
             value: name.into(),
@@ -69,7 +63,7 @@ impl Problem {
     }
 
     /// The request makes no sense.
-    pub fn malformed(detail: impl Into<String>) -> Self {
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
@@ -79,12 +73,12 @@ impl Problem {
     }
 
     /// There is no such thing here.
-    pub fn not_found(detail: impl Into<String>) -> Self {
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "malformed", detail)
     }
 
     /// The CA itself failed.
-    pub fn internal(detail: impl Into<String>) -> Self {
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "serverInternal", detail)
     }
 
@@ -114,10 +108,5 @@ impl Problem {
             subproblems,
             ..Self::new(StatusCode::BAD_REQUEST, "rejectedIdentifier", detail)
         }
-    }
-
-    /// The type without its namespace.
-    pub fn short_kind(&self) -> &str {
-        self.kind.strip_prefix(NAMESPACE).unwrap_or(&self.kind)
     }
 }

@@ -35,8 +35,6 @@ pub struct Stats {
     pub bad_nonces: u64,
     /// newOrder requests refused with 429.
     pub rate_limited: u64,
-    /// renewalInfo answers.
-    pub renewal_infos: u64,
     /// Bytes of answers without an end that clients took.
     pub flooded: u64,
     /// Orders per profile asked for.

@@ -16,42 +16,21 @@ use super::core::Core;
 use super::problem::Problem;
 use super::state::Challenge;
 
-/// Where names lead: the CA's view of DNS.
+/// The CA's view of DNS: every name is at 127.0.0.1 unless [`Hosts::set`] says otherwise.
+#[derive(Default)]
 pub struct Hosts {
-    table: RwLock<Table>,
-}
-
-struct Table {
-    default: Option<IpAddr>,
-    names: HashMap<String, Option<IpAddr>>,
-}
-
-impl Default for Hosts {
-    fn default() -> Self {
-        let default = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Self {
-            table: RwLock::new(Table {
-                default,
-                names: HashMap::new(),
-            }),
-        }
-    }
+    names: RwLock<HashMap<String, Option<IpAddr>>>,
 }
 
 impl Hosts {
-    /// Where every name leads that has no entry of its own. `None`: nowhere, as if not in DNS.
-    pub fn set_default(&self, address: Option<IpAddr>) {
-        self.table.write().default = address;
-    }
-
-    /// Where one name leads. `None`: nowhere, as if not in DNS.
+    /// The address of one name; `None`: it does not exist in DNS.
     pub fn set(&self, name: &str, address: Option<IpAddr>) {
-        self.table.write().names.insert(name.to_owned(), address);
+        self.names.write().insert(name.to_owned(), address);
     }
 
     fn look_up(&self, name: &str) -> Option<IpAddr> {
-        let table = self.table.read();
-        table.names.get(name).copied().unwrap_or(table.default)
+        let set = self.names.read().get(name).copied();
+        set.unwrap_or(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{Counted, Endpoint, Faults, Lost, Refusal, Stuck, Window};
+use super::{Counted, Endpoint, Faults, Lost, Refusal, Window};
 use crate::flood::Flood;
 use crate::problem::Problem;
 
@@ -69,11 +69,7 @@ impl Faults {
     }
 
     pub(crate) fn is_stuck(&self, name: &str) -> bool {
-        match &self.lock().stuck {
-            Stuck::None => false,
-            Stuck::All => true,
-            Stuck::Names(names) => names.iter().any(|n| n == name),
-        }
+        self.lock().stuck_validations.contains(name)
     }
 
     pub(crate) fn rejected_challenge(&self, name: &str) -> Option<Problem> {

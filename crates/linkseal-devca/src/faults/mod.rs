@@ -79,7 +79,7 @@ struct Set {
     down: bool,
     maintenance: Option<RetryAfter>,
     validation_delay: Duration,
-    stuck: Stuck,
+    stuck_validations: HashSet<String>,
     rejected_challenges: HashMap<String, Problem>,
     processing: Duration,
     failed_finalizations: Option<(u32, Problem)>,
@@ -87,14 +87,6 @@ struct Set {
     reuse_authorizations: bool,
     replaces_refused: Option<Refusal>,
     ari: Ari,
-}
-
-#[derive(Default)]
-enum Stuck {
-    #[default]
-    None,
-    All,
-    Names(Vec<String>),
 }
 
 #[derive(Default)]
@@ -183,12 +175,7 @@ impl Faults {
 
     /// Lets validations of these names stay in `processing`; an empty list ends that.
     pub fn set_stuck_validations(&self, names: &[&str]) {
-        self.lock().stuck = Stuck::Names(names.iter().map(|n| (*n).to_owned()).collect());
-    }
-
-    /// Lets every validation stay in `processing`, or none.
-    pub fn set_all_validations_stuck(&self, stuck: bool) {
-        self.lock().stuck = if stuck { Stuck::All } else { Stuck::None };
+        self.lock().stuck_validations = names.iter().map(|n| (*n).to_owned()).collect();
     }
 
     /// Fails the name's challenges with this problem, without asking its web server.

@@ -11,9 +11,9 @@ use crate::problem::Problem;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The document.
-    pub problem: Problem,
+    pub(crate) problem: Problem,
     /// When to come again. `None`: it does not say.
-    pub retry_after: Option<RetryAfter>,
+    pub(crate) retry_after: Option<RetryAfter>,
 }
 
 /// The two forms of Retry-After (RFC 9110 §10.2.3).
@@ -65,11 +65,6 @@ impl Refusal {
             ),
             retry_after: Some(RetryAfter::Seconds(retry_after)),
         }
-    }
-
-    /// The CA failed inside: 500.
-    pub fn internal() -> Self {
-        Self::of(Problem::internal("Error creating new order"))
     }
 
     fn limited(detail: &str, retry_after: Duration) -> Self {

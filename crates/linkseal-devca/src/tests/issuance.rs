@@ -289,7 +289,7 @@ async fn after_a_restart_the_root_is_the_same_and_accounts_are_unknown() {
     let second = Lab::with(|c| c.state_dir = Some(dir.path().into())).await;
     assert_eq!(first.ca.root_pem(), second.ca.root_pem());
     // The same key, account URL and trust store, sent to where the CA is now.
-    raw.base = format!("https://{}", second.ca.address());
+    raw.base = second.ca.core.base.clone();
     raw.new_order(&["a.localhost"], json!({}))
         .await
         .is_problem(400, "accountDoesNotExist");

@@ -96,7 +96,7 @@ fn client_config(ca: &DevCa) -> Arc<ClientConfig> {
 
 fn roots(ca: &DevCa) -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    roots.add(ca.root_der().clone()).unwrap();
+    roots.add(chain_from_pem(ca.root_pem()).unwrap().remove(0)).unwrap();
     roots
 }
 

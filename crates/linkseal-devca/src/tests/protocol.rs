@@ -297,7 +297,9 @@ async fn orders_expire_by_the_cas_clock() {
 #[tokio::test]
 async fn one_connection_carries_many_requests() {
     let lab = Lab::start().await;
-    let stream = TcpStream::connect(lab.ca.address()).await.unwrap();
+    let stream = TcpStream::connect(lab.ca.core.base.strip_prefix("https://").unwrap())
+        .await
+        .unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let stream = TlsConnector::from(lab.tls.clone()).connect(name, stream).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
