@@ -1,13 +1,13 @@
 //! The one source of time, which tests can move.
 //!
-//! Everything that decides by the time of day asks a [`Clock`]: certificate lifetimes, retries,
-//! leases, token ages, journal rotation. A moved clock keeps running; it is only ahead, and every
-//! sleeper is woken to look again when it jumps.
+//! Everything that depends on the time of day reads a [`Clock`]: certificate lifetimes, retries,
+//! leases, token ages, journal rotation. A clock that was moved keeps running with an offset, and
+//! each jump wakes all sleepers to check their deadlines again.
 //!
-//! The system's time of day is not steady: it is set, by hand or by NTP, in either direction. Who
-//! waits for a span waits on the steady clock ([`Clock::sleep`], [`Clock::uptime`]). What is stored
-//! as a time of day is read with the bound of the rule that made it ([`Timestamp::is_ahead`],
-//! [`Timestamp::is_within`]): a clock that was ahead when it was written holds nothing up.
+//! The system's time of day is not monotonic: operators and NTP set it, forward and back. Spans are
+//! therefore slept on the monotonic clock ([`Clock::sleep`], [`Clock::uptime`]). A stored time of
+//! day is believed only as far as the rule that made it can reach ([`Timestamp::is_ahead`],
+//! [`Timestamp::is_within`]), so that a time written by a clock that was ahead delays nothing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,9 +22,9 @@ use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::sync::Notify;
 
-/// Clocks of two nodes, and NTP at work: times so little apart are the same.
+/// Times closer together than this count as equal: clocks of two nodes differ, and NTP corrects them.
 pub const WOBBLE: Duration = Duration::from_secs(60);
-/// Longest sleep until a look at the time of day, which may have been set meanwhile.
+/// Longest sleep before the time of day is read again: it may have been set meanwhile.
 const SLICE: Duration = Duration::from_secs(30);
 /// Milliseconds in a day.
 const DAY_MS: i64 = 86_400_000;
@@ -42,7 +42,7 @@ pub struct Clock {
 struct Inner {
     /// Milliseconds added to the system's time; only tests and the simulator move it.
     offset_ms: AtomicI64,
-    /// How many of them have passed, and are not a clock that was set.
+    /// The part of the offset that counts as elapsed time, unlike a clock that was set.
     passed_ms: AtomicI64,
     began: Instant,
     moved: Notify,
@@ -65,20 +65,20 @@ impl Clock {
         Self::default()
     }
 
-    /// The present time.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         #[allow(
             clippy::disallowed_methods,
             reason = "this is the one place that reads the system's time"
         )]
         let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH);
-        // A machine whose clock stands before 1970 gets 1970: certificates then look not yet
-        // valid, which is said clearly elsewhere, instead of a panic here.
+        // A clock before 1970 counts as 1970 instead of causing a panic: certificates then look not
+        // yet valid, which is reported as a wrong clock.
         let ms = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
         Timestamp::from_millis(ms.saturating_add(self.inner.offset_ms.load(Ordering::Relaxed)))
     }
 
-    /// Moves the clock forward, as if so much time had gone by, and wakes every sleeper.
+    /// Moves the clock forward as if `by` had elapsed, and wakes every sleeper.
     pub fn advance(&self, by: Duration) {
         let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.inner.passed_ms.fetch_add(ms, Ordering::Relaxed);
@@ -86,20 +86,20 @@ impl Clock {
         self.inner.moved.notify_waiters();
     }
 
-    /// Sets the clock forward or back by a number of milliseconds, as an operator or NTP does: no time
-    /// passes by that.
+    /// Sets the clock forward or back, as an operator or NTP does: no time elapses
+    /// ([`Clock::uptime`] stays as it is).
     pub fn set(&self, by_ms: i64) {
         self.inner.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
         self.inner.moved.notify_waiters();
     }
 
-    /// How long this clock has run, whatever it was set to.
+    /// Time elapsed since this clock was created, whatever it was set to.
     pub fn uptime(&self) -> Duration {
         let passed = u64::try_from(self.inner.passed_ms.load(Ordering::Relaxed)).unwrap_or(0);
         self.inner.began.elapsed() + Duration::from_millis(passed)
     }
 
-    /// Sleeps until the time of day is `deadline`, also when it gets there by a jump.
+    /// Sleeps until the time of day reaches `deadline`, be it by a jump.
     pub async fn sleep_until(&self, deadline: Timestamp) {
         self.sleep_while(|| deadline.since(self.now())).await;
     }
@@ -125,7 +125,7 @@ impl Clock {
     }
 }
 
-/// How long to sleep of what is left, until the clock is read again.
+/// How much of the remaining time to sleep before the clock is read again.
 fn nap(left: Duration) -> Duration {
     left.min(SLICE)
 }
@@ -166,7 +166,7 @@ impl Timestamp {
         u64::try_from(self.as_secs()).unwrap_or(0)
     }
 
-    /// From a date as HTTP writes it (RFC 9110 §5.6.7; its obsolete forms aside). `None`: it is none.
+    /// Parses an IMF-fixdate (RFC 9110 §5.6.7); `None` for anything else, the obsolete formats included.
     pub fn parse_http_date(text: &str) -> Option<Self> {
         let format =
             format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
@@ -174,25 +174,25 @@ impl Timestamp {
         Some(Self::from_secs(date.assume_utc().unix_timestamp()))
     }
 
-    /// How long after `earlier` this is; `None` when it is not after it.
+    /// The span from `earlier` to this moment; `None` unless this moment is later.
     pub fn since(self, earlier: Self) -> Option<Duration> {
         let ms = self.0.saturating_sub(earlier.0);
         u64::try_from(ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
-    /// How long after `earlier` this is, or zero.
+    /// The span from `earlier` to this moment; zero unless this moment is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         self.since(earlier).unwrap_or_default()
     }
 
-    /// Whether this deadline is still ahead. `reach`: how far ahead its rule can have set it; one
-    /// that is farther off was set by a clock that was wrong, and has come.
+    /// Whether this deadline is still ahead. `reach` is how far ahead its rule can set it: a deadline
+    /// beyond that was set by a wrong clock and counts as passed.
     pub fn is_ahead(self, now: Self, reach: Duration) -> bool {
         self > now && self <= now + reach.saturating_add(WOBBLE)
     }
 
-    /// Whether this moment lies less than `span` back. One that is still to come was noted by a
-    /// clock that was ahead: it is not known how long ago that was, so it does not.
+    /// Whether this moment is less than `span` ago. A moment in the future was recorded by a clock
+    /// that was ahead; how long ago is unknown, so the answer is no.
     pub fn is_within(self, span: Duration, now: Self) -> bool {
         now.saturating_since(self) < span && self <= now + WOBBLE
     }
@@ -213,7 +213,7 @@ impl Timestamp {
     /// Appends this moment as RFC 3339, in UTC, with milliseconds unless they are zero.
     pub fn write_rfc3339(self, out: &mut Vec<u8>) {
         if !(0..=LAST_MS).contains(&self.0) {
-            // Only a machine whose clock is badly wrong comes here.
+            // Reached only if the clock is badly wrong.
             return write_far(self.to_datetime(), out);
         }
         let (year, month, day) = civil(self.0 / DAY_MS);
@@ -234,7 +234,7 @@ impl Timestamp {
         out.push(b'Z');
     }
 
-    /// Reads RFC 3339, as people and JSON write it.
+    /// Parses RFC 3339, with any offset; fractions are rounded down to milliseconds.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let t = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(t.unix_timestamp_nanos().div_euclid(1_000_000))
@@ -243,7 +243,7 @@ impl Timestamp {
     }
 }
 
-/// A time outside the years 1970 to 9999.
+/// [`Timestamp::write_rfc3339`] outside the years 1970 to 9999.
 fn write_far(t: OffsetDateTime, out: &mut Vec<u8>) {
     let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
     let (hour, minute, second) = (t.hour(), t.minute(), t.second());
@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_their_calendar_says() {
+    fn rfc_3339_output_agrees_with_the_time_crate() {
         // From before 1653 to beyond 9999, at uneven steps.
         for ms in (-10_000_000_000_000i64..260_000_000_000_000).step_by(9_999_999_967) {
             let mut expected = Vec::new();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc3339_goes_both_ways() {
+    fn rfc_3339_round_trips() {
         for text in [
             "2026-11-22T09:30:00Z",
             "2026-11-22T09:30:00.123Z",
@@ -381,13 +381,13 @@ mod tests {
             tokio::join!(clock.sleep(short), set);
             assert!((short..day).contains(&begun.elapsed()), "{:?}", begun.elapsed());
         }
-        // A time of day is checked again within the minute, whatever it was before.
+        // The time of day is read again within a minute, however far off the deadline is.
         assert!(nap(day) <= Duration::from_secs(60));
         assert_eq!(nap(short), short);
     }
 
     #[tokio::test]
-    async fn time_that_seems_to_go_by_shortens_a_sleep() {
+    async fn advancing_the_clock_ends_a_sleep() {
         let (clock, hour) = (Clock::system(), Duration::from_secs(3600));
         let jump = async {
             tokio::task::yield_now().await;
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_time_beyond_its_reach_counts_as_come() {
+    fn a_stored_time_beyond_its_reach_counts_as_passed() {
         let (now, hour) = (Timestamp::from_secs(1_795_305_600), Duration::from_secs(3600));
         assert!(!now.is_ahead(now, hour));
         assert!((now + hour).is_ahead(now, hour));
@@ -408,7 +408,7 @@ mod tests {
         assert!(now.minus(hour / 2).is_within(hour, now));
         assert!(
             !(now + hour * 24).is_within(hour, now),
-            "noted by a clock that was ahead"
+            "recorded by a clock that was ahead"
         );
     }
 }

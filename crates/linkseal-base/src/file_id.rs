@@ -1,10 +1,9 @@
-//! Which file a file is, whatever stands under its name later: how it is noticed that one which is open
-//! was removed, renamed or replaced.
+//! The identity of a file, whatever its name: shows that an open file was removed, renamed or replaced.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-/// What no other file has while this one is open.
+/// Device and inode: no other file has both while this one is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     device: u64,

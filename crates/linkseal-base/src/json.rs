@@ -1,17 +1,16 @@
-//! JSON from outside, read strictly: where an object is asked for, only an object will do. What
-//! serde derives also takes an array with the fields in order, by which `[]` would be a value with
-//! every default.
+//! Reads untrusted JSON strictly: a struct from an object only. What serde derives also accepts an
+//! array of the fields in order, so that `[]` would be a struct of defaults.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
 use serde_json::{Error, Value};
 
-/// Reads a value.
+/// Deserializes a value; an array in place of a struct is an error, at any depth.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     T::deserialize(Strict(value))
 }
 
-/// A value whose objects are objects, at every depth.
+/// A value whose structs are read from objects only, at every depth.
 struct Strict(Value);
 
 impl<'de> Deserializer<'de> for Strict {
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_object_at_any_depth() {
+    fn an_array_is_not_read_as_a_struct_at_any_depth() {
         for array in [json!([]), json!(["a", 7, null, [], null]), json!({"inner": [[true]]})] {
             let error = read::<Outer>(array).unwrap_err().to_string();
             assert!(error.contains("expected an object"), "{error}");

@@ -1,6 +1,6 @@
-//! What every part of linkseal stands on: one clock, one source of randomness, tasks that end with
-//! their owner, whose fault an error is, and the registry of metrics. It knows nothing of domains,
-//! networks or links.
+//! The foundation of the other crates: one clock, one source of randomness, tasks that end with their
+//! owner, whose fault an error is, the identity of files, strict JSON and the registry of metrics. It
+//! knows nothing of domains, networks or links.
 
 pub mod clock;
 pub mod fault;

@@ -1,11 +1,11 @@
-//! The registry of metrics that `/metrics` shows. Each module registers its own; here are those of
-//! the program as a whole.
+//! The registry of metrics behind `/metrics`. Each module registers its own; those of the process as a
+//! whole are registered here.
 
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
 use super::process::ProcessCollector;
 
-/// The commit it was built from, as its builder said.
+/// The commit of this build, as `LINKSEAL_COMMIT` gave it at compile time.
 const COMMIT: &str = match option_env!("LINKSEAL_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
@@ -32,7 +32,7 @@ impl MetricsHub {
         Ok(Self { registry })
     }
 
-    /// Where modules register theirs.
+    /// For modules to register their metrics with.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -42,7 +42,7 @@ impl MetricsHub {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
-    /// The content type of [`MetricsHub::encode`].
+    /// The content type of [`MetricsHub::encode`]'s text.
     pub const CONTENT_TYPE: &'static str = prometheus::TEXT_FORMAT;
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_tells_about_itself() {
+    fn build_and_process_metrics_are_exposed() {
         let text = MetricsHub::new().unwrap().encode().unwrap();
         assert!(
             text.contains("version=\"0.1.0\"} 1") && text.contains("linkseal_build_info{commit="),

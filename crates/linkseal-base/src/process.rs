@@ -1,5 +1,5 @@
-//! The `process_*` metrics, read from /proc/self when they are asked for (proc(5)). What cannot be
-//! read keeps its last value.
+//! The `process_*` metrics, read from /proc/self at each scrape (proc(5)). A metric that cannot be read
+//! keeps its last value.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
 
-/// Ticks of a second in /proc/self/stat: USER_HZ, 100 on every Linux that Rust runs on.
+/// Clock ticks per second in /proc/self/stat: USER_HZ, 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Collects the `process_*` family.
@@ -46,7 +46,8 @@ impl ProcessCollector {
 
     fn update(&self) {
         if let Some(stat) = Stat::read() {
-            // A counter can only be raised; scrapes at the same time may raise it by a tick too little.
+            // A counter only goes up. Two scrapes at once may both add the same ticks; the next ones
+            // then add none until the CPU time has caught up.
             let more = stat.cpu - self.cpu.get();
             if more > 0.0 {
                 self.cpu.inc_by(more);
@@ -61,11 +62,11 @@ impl ProcessCollector {
             set(&self.threads, field("Threads:"), 1.0);
         }
         if let Ok(entries) = fs::read_dir("/proc/self/fd") {
-            // Less the one that lists them.
+            // Without the descriptor of this listing.
             self.open_fds.set(entries.count().saturating_sub(1) as f64);
         }
         if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
-            // "unlimited" is no number; the kernel bounds it at fs.nr_open then.
+            // "unlimited" does not parse: the kernel then limits it to fs.nr_open.
             let nr_open = || fs::read_to_string("/proc/sys/fs/nr_open").ok()?.trim().parse().ok();
             if let Some(max) = field(&limits, "Max open files").or_else(nr_open) {
                 self.max_fds.set(max);
@@ -97,7 +98,7 @@ impl Collector for ProcessCollector {
     }
 }
 
-/// What /proc/self/stat tells.
+/// The fields of /proc/self/stat that the metrics need.
 struct Stat {
     /// User and system time, in seconds.
     cpu: f64,
@@ -124,7 +125,7 @@ impl Stat {
     }
 }
 
-/// The time of the machine's start, in seconds since the Unix epoch.
+/// Boot time of the machine, in seconds since the Unix epoch.
 fn boot_time() -> Option<f64> {
     field(&fs::read_to_string("/proc/stat").ok()?, "btime")
 }
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_may_hold_anything() {
+    fn a_command_with_spaces_and_parentheses_is_skipped() {
         let stat = "7 (a) b ( c) S 1 2 3 4 5 6 7 8 9 10 250 150 13 14 15 16 17 18 4200 20\n";
         let stat = Stat::parse(stat).unwrap();
         assert_eq!((stat.cpu, stat.started), (4.0, 42.0));

@@ -7,13 +7,13 @@ use aws_lc_rs::rand;
 /// Fills a buffer with random bytes.
 ///
 /// # Panics
-/// When the operating system has no randomness to give: nothing safe can be done then.
+/// If the operating system provides no randomness: no key, ticket or id would be safe.
 pub fn fill(buffer: &mut [u8]) {
     #[allow(
         clippy::expect_used,
-        reason = "without randomness no key, ticket or id is safe; stopping is right"
+        reason = "without randomness no key, ticket or id is safe: stopping is right"
     )]
-    rand::fill(buffer).expect("the operating system gives randomness");
+    rand::fill(buffer).expect("the operating system provides randomness");
 }
 
 /// Random bytes of a fixed length.
@@ -25,16 +25,17 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 
 /// A number in `0.0..1.0`.
 pub fn unit() -> f64 {
-    // 53 bits: all that an f64 between 0 and 1 can tell apart.
+    // 53 bits, the precision of an f64.
     (u64::from_be_bytes(bytes()) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// `span` made up to `share` longer or shorter at random, so that many waits do not end together.
+/// `span`, made longer or shorter at random by up to `share` of it (0.1 is a tenth), so that waits that
+/// began together do not end together.
 pub fn jitter(span: Duration, share: f64) -> Duration {
     jittered(span, share, unit())
 }
 
-/// [`jitter`] by a number in `0.0..1.0` that was drawn elsewhere.
+/// [`jitter`] with a number in `0.0..1.0` that the caller drew.
 pub fn jittered(span: Duration, share: f64, unit: f64) -> Duration {
     span.mul_f64((1.0 + share * (2.0 * unit - 1.0)).max(0.0))
 }

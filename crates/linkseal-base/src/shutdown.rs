@@ -1,5 +1,5 @@
-//! Stopping in order: every background task belongs to one [`Tasks`], which can tell them all to
-//! stop and then waits for them.
+//! Orderly shutdown: every background task belongs to a [`Tasks`], which asks all of its tasks to stop
+//! and waits for them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
-    /// Where they run. `None`: where they are spawned.
+    /// `None`: tasks run on the runtime they are spawned from.
     runtime: Option<Handle>,
 }
 
@@ -33,7 +33,7 @@ impl Tasks {
         }
     }
 
-    /// The same set, whose tasks run on a runtime wherever they are spawned from.
+    /// The same set; what is spawned through this handle runs on `runtime`, wherever it is spawned from.
     pub fn on(&self, runtime: Handle) -> Self {
         Self {
             runtime: Some(runtime),
@@ -53,7 +53,7 @@ impl Tasks {
         }
     }
 
-    /// Runs a task that is dropped, wherever it waits, when the set is stopped.
+    /// Runs a task that is dropped at its next await point when the set is stopped.
     pub fn spawn_until_stop<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -89,23 +89,23 @@ impl Tasks {
         &self.stop
     }
 
-    /// Whether the set has been told to stop.
+    /// Whether [`Tasks::stop`] was called.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Tells every task to stop.
+    /// Asks every task to stop.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until all tasks have ended, at most `deadline`; tells whether they had.
+    /// Waits at most `deadline` for all tasks to end; returns whether they did.
     pub async fn wait(&self, deadline: Duration) -> bool {
         self.tracker.close();
         tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
     }
 
-    /// How many tasks run.
+    /// The number of running tasks.
     pub fn len(&self) -> usize {
         self.tracker.len()
     }

@@ -1,17 +1,17 @@
-//! What tests see of the log.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests use may panic")]
+//! Captures log lines for tests.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may panic")]
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Where a test has lines of the log written. Clones share them.
+/// A writer for log lines that a test reads back. Clones share one buffer.
 #[derive(Clone, Default)]
 pub struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
-    /// All that was written so far.
+    /// Everything written so far.
     pub fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
