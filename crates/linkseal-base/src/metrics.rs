@@ -21,7 +21,7 @@ impl MetricsHub {
     /// A registry with `linkseal_build_info` and the `process_*` family.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let about = Opts::new("linkseal_build_info", "Which linkseal this is; always 1.");
+        let about = Opts::new("linkseal_build_info", "Version and commit of this build; always 1.");
         let about = about
             .const_label("version", env!("CARGO_PKG_VERSION"))
             .const_label("commit", COMMIT);

@@ -11,7 +11,7 @@ use linkseal_store::{SharedStore, StoreError};
 
 use super::{acme, jws};
 
-/// The name of the secret in the store, and the context it is sealed for.
+/// The name of the secret in the store, and the context that it is sealed for.
 const SECRET: &str = "acme_account_key";
 
 /// The account key. Any node that has it can answer any challenge: the answer is the token, a dot, and the
@@ -21,7 +21,7 @@ pub struct AccountKey {
     thumbprint: String,
 }
 
-/// Why there is no account key.
+/// Why the account key cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountKeyError {
     /// The store cannot be read or written.

@@ -20,7 +20,7 @@ mod tests {
     use crate::account::{AccountKey, AccountKeyError};
 
     #[test]
-    fn the_thumbprint_is_that_of_rustls_acme() {
+    fn the_thumbprint_matches_rustls_acme() {
         let pkcs8 = generate_account_key();
         let account = Account {
             key_pair: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).unwrap(),

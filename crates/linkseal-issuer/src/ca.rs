@@ -18,7 +18,7 @@ use super::client::{AcmeClient, Authorization, Directory, Fetched, NewOrder, Ord
 use super::problem::CallError;
 use super::renewal::RenewalInfo;
 
-/// How long a directory is used before it is read again: CAs add profiles and ARI now and then.
+/// How long a directory is used before it is fetched again: CAs add profiles and ARI now and then.
 const DIRECTORY_FRESH: Duration = Duration::from_secs(3600);
 
 /// A CA as the order driver uses it.
@@ -52,8 +52,8 @@ impl Ca {
         }
     }
 
-    /// Our account, registered at the first need. `lost`: the account URL that the CA no longer
-    /// knows, so that another has to be found.
+    /// Our account, registered on first use. `lost`: an account URL that the CA no longer knows, and
+    /// that has to be replaced.
     async fn account(&self, lost: Option<&str>) -> Result<Arc<Registered>, CallError> {
         let directory = self.directory().await?;
         let usable = |r: &Registered| Some(r.kid.as_str()) != lost && Arc::ptr_eq(&r.directory, &directory);
@@ -80,7 +80,7 @@ impl Ca {
             return Err(CallError::Here(
                 FailureKind::Account,
                 format!(
-                    "{} takes only accounts with an external binding: set acme.eab to the key id and HMAC key it gave you",
+                    "{} requires an external account binding: set acme.eab to the key id and the HMAC key that it issued to you",
                     settings.directory
                 ),
             ));
@@ -99,7 +99,7 @@ impl Ca {
         Ok(kid)
     }
 
-    /// Makes a call under our account; once more under a new one when the CA has forgotten it.
+    /// Makes a call under our account. If the CA no longer knows it, registers again and repeats the call.
     async fn under_account<T, F>(&self, call: impl Fn(Arc<Registered>) -> F + Send) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>> + Send,
@@ -183,15 +183,15 @@ impl AcmeClient for Ca {
     }
 }
 
-/// A value that is made at the first need, once for all who wait, failures included: sixteen
-/// orders at a dead CA wait for one time limit, not for sixteen in a row.
+/// A value that is made on first use, once for all callers that wait, failures included: sixteen
+/// orders at a dead CA wait for one timeout, not for sixteen in a row.
 struct Flight<T> {
     state: Mutex<FlightState<T>>,
 }
 
 struct FlightState<T> {
     value: Option<Arc<T>>,
-    /// The last failure and when it came. `None`: the last attempt was none.
+    /// The failure of the last attempt, and its time. `None`: it succeeded.
     failed: Option<(Instant, CallError)>,
 }
 
@@ -207,7 +207,7 @@ impl<T> Default for Flight<T> {
 }
 
 impl<T> Flight<T> {
-    /// The value, if it is `usable`, else what `make` brings.
+    /// The value, if it is `usable`; else the result of `make`.
     async fn get(
         &self,
         usable: impl Fn(&T) -> bool,
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_who_wait_share_one_attempt_and_its_failure() {
+    async fn callers_that_wait_share_one_attempt_and_its_failure() {
         let flight = Flight::<u8>::default();
         let attempts = AtomicUsize::new(0);
         let gate = tokio::sync::Semaphore::new(0);
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(attempts.swap(0, Ordering::Relaxed), 1);
 
         gate.add_permits(1);
-        assert_eq!(*get(Ok(3)).await.unwrap(), 3, "who comes later tries again");
+        assert_eq!(*get(Ok(3)).await.unwrap(), 3, "a later caller tries again");
         assert_eq!(*get(Ok(4)).await.unwrap(), 3);
         assert_eq!(attempts.load(Ordering::Relaxed), 1);
     }

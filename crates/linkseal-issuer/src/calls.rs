@@ -1,5 +1,5 @@
-//! The calls of ACME (RFC 8555 and RFC 9773), signed with the account key. Each is bounded in
-//! time and in what is read of its answer (see [`super::http`]), whatever the CA sends.
+//! The calls of ACME (RFC 8555 and RFC 9773), signed with the account key. Each is bounded in time
+//! and in the size of its answer (see [`super::http`]), whatever the CA sends.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ use super::problem::CallError;
 use super::renewal::RenewalInfo;
 use super::settings::Eab;
 
-/// How often a request is sent again with a fresh nonce. A CA that rejects half of them at random
+/// Most tries of one request, each with a fresh nonce. A CA that rejects half of them at random
 /// defeats this once in a million calls.
 const NONCE_TRIES: usize = 20;
 
@@ -30,7 +30,7 @@ impl Calls {
         Self { http, clock }
     }
 
-    /// The present time at the CA, by its last answer. `None`: it has not said.
+    /// The CA's current time, by the `Date` of its last answer. `None`: no answer had one.
     pub(super) fn now(&self) -> Option<Timestamp> {
         self.http.now()
     }
@@ -41,7 +41,7 @@ impl Calls {
     }
 
     /// Registers the account, or finds the one that the key has already (RFC 8555 §7.3); returns its
-    /// URL. `eab`: the external account that it is bound to, where the CA wants one.
+    /// URL. `eab`: the external account to bind it to, where the CA requires one.
     pub(super) async fn register(
         &self,
         directory: &Directory,
@@ -90,7 +90,7 @@ impl Calls {
         })
     }
 
-    /// Tells the CA that a challenge is ready for validation (RFC 8555 §7.5.1).
+    /// Responds to a challenge: it is ready for validation (RFC 8555 §7.5.1).
     pub(super) async fn respond(&self, account: &Registered, challenge_url: &str) -> Result<(), CallError> {
         self.post(account, challenge_url, b"{}").await.map(drop)
     }
@@ -106,7 +106,7 @@ impl Calls {
         self.post(account, url, b"").await?.text()
     }
 
-    /// Asks when a certificate should be renewed (RFC 9773 §4.1). `None`: the CA does not know it.
+    /// Fetches a certificate's renewal information (RFC 9773 §4.1). `None`: the CA does not know it.
     pub(super) async fn renewal_info(&self, base: &str, ari_id: &str) -> Result<Option<RenewalInfo>, CallError> {
         let url = format!("{}/{ari_id}", base.trim_end_matches('/'));
         let answer = match self.http.get(&url).await {
@@ -115,7 +115,7 @@ impl Calls {
         };
         RenewalInfo::parse(&answer.body, answer.retry_after, self.clock.now())
             .map(Some)
-            .ok_or_else(|| CallError::NoAnswer("the renewal information is not what RFC 9773 wants".into()))
+            .ok_or_else(|| CallError::NoAnswer("the renewal information does not conform to RFC 9773".into()))
     }
 
     /// Revokes a certificate (RFC 8555 §7.6).
@@ -140,8 +140,8 @@ impl Calls {
             .await
     }
 
-    /// Sends a signed request, again when the CA rejects its nonce (RFC 8555 §6.5), as long as one
-    /// call may take in all.
+    /// Sends a signed request, and sends it again while the CA rejects its nonce (RFC 8555 §6.5), within
+    /// the time of one call.
     async fn send(
         &self,
         directory: &Directory,

@@ -1,5 +1,4 @@
-//! The calls to a CA as a trait, so that the order driver can be tested with a scripted CA and the library
-//! behind it can change.
+//! The calls to a CA as a trait, so that the order driver can be tested with a scripted CA.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ pub(super) trait AcmeClient: Send + Sync {
     /// Fetches an authorization, with the errors of its challenges.
     async fn authorization(&self, url: &str) -> Result<Fetched<Authorization>, CallError>;
 
-    /// Tells the CA that a challenge is ready for validation.
+    /// Responds to a challenge: it is ready for validation.
     async fn respond(&self, challenge_url: &str) -> Result<(), CallError>;
 
     /// Sends the CSR (DER) of an order that is ready.
@@ -45,7 +44,7 @@ pub(super) trait AcmeClient: Send + Sync {
         None
     }
 
-    /// Revokes a certificate (DER); one that is revoked already is no error.
+    /// Revokes a certificate (DER). That it is revoked already is no error.
     async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<(), CallError>;
 }
 
@@ -153,7 +152,7 @@ pub(super) struct Challenge {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum ChallengeStatus {
-    /// It waits for the client's response.
+    /// Waiting for the client's response.
     #[default]
     Pending,
     Valid,

@@ -1,4 +1,4 @@
-//! The key of a certificate to be, and the request for it.
+//! The key for a certificate, and the signing request (RFC 2986).
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -23,7 +23,7 @@ pub(super) fn request(name: &str, key_pkcs8: &[u8]) -> Result<Vec<u8>, CallError
 }
 
 fn ours(error: rcgen::Error) -> CallError {
-    CallError::Ours(format!("the request for the certificate cannot be made: {error}"))
+    CallError::Ours(format!("the certificate request cannot be created: {error}"))
 }
 
 #[cfg(test)]
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_names_the_name_and_nothing_else() {
+    fn a_request_is_for_the_name_and_nothing_else() {
         let name = format!("{}.{}.customer.example", "a".repeat(63), "b".repeat(63));
         let der = request(&name, &generate_key().unwrap()).unwrap();
         let (_, csr) = X509CertificationRequest::from_der(&der).unwrap();

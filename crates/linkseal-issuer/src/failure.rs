@@ -1,5 +1,5 @@
-//! Whose fault a refusal is: from what a CA said to the [`Failure`] that picks a domain's state,
-//! wait and advice.
+//! Whose fault a refusal is: from a CA's answer to the [`Failure`] that decides a domain's state, wait
+//! and advice.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
@@ -7,24 +7,24 @@ use linkseal_domain::ssl::{Failure, FailureKind, LastError, SubProblem};
 
 use super::problem::{CallError, Problem, short};
 
-/// The prefix of the types that linkseal gives when the CA said nothing.
+/// The prefix of error types for failures without a problem document from the CA.
 const OWN_ERROR: &str = "urn:linkseal:error:";
-/// Longest text kept of what a CA said, in characters: it goes into every domain's record.
+/// Longest text of a CA that is kept, in characters: it is stored in the domain's record.
 const MAX_TEXT: usize = 1024;
 /// Most subproblems kept; an order here is for one name.
 const MAX_SUBPROBLEMS: usize = 8;
 
-/// What the CA was doing when the problem arose: the same type means different things.
+/// What the CA was doing when the problem arose: the meaning of a type depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Answering a request of ours.
+    /// Answering a request.
     Request,
-    /// Looking at the challenge.
+    /// Validating a challenge.
     Validation,
 }
 
 impl CallError {
-    /// The failure of an attempt for `name`. `None`: a call that was for no name.
+    /// The failure of an attempt for `name`; `None` for a call that concerns no name.
     pub(super) fn into_failure(self, name: Option<&DomainName>, now: Timestamp) -> Failure {
         match self {
             Self::Refused(problem) => problem_failure(problem, Stage::Request, name, now),
@@ -35,7 +35,7 @@ impl CallError {
     }
 }
 
-/// The failure that a problem of the CA makes of an attempt.
+/// The failure of an attempt for which the CA reported a problem.
 pub(super) fn problem_failure(problem: Problem, stage: Stage, name: Option<&DomainName>, now: Timestamp) -> Failure {
     let kind = classify(&problem, stage, name);
     let subproblems = problem.subproblems.into_iter().take(MAX_SUBPROBLEMS);
@@ -61,7 +61,7 @@ pub(super) fn problem_failure(problem: Problem, stage: Stage, name: Option<&Doma
     }
 }
 
-/// A failure about which the CA said nothing.
+/// A failure without a problem document from the CA.
 pub(super) fn own_failure(kind: FailureKind, detail: &str, now: Timestamp) -> Failure {
     let kind_word = format!("{OWN_ERROR}{}", kind.as_str());
     Failure {
@@ -76,31 +76,30 @@ pub(super) fn own_failure(kind: FailureKind, detail: &str, now: Timestamp) -> Fa
     }
 }
 
-/// What kind of failure a problem is.
 fn classify(problem: &Problem, stage: Stage, name: Option<&DomainName>) -> FailureKind {
-    // A busy CA answers 503, some with `rateLimited`: no one's limit is reached then.
+    // A busy CA answers 503, some with `rateLimited`: that is neither the account's limit nor the name's.
     if problem.status >= 500 {
         return FailureKind::Unreachable;
     }
     let word = match (problem.short(), problem.subproblems.as_slice()) {
-        // The whole says nothing but that the parts do (RFC 8555 §6.7.1).
+        // The problem only refers to its subproblems (RFC 8555 §6.7.1).
         ("compound" | "", [first, ..]) => short(&first.kind),
         (word, _) => word,
     };
     match (word, stage) {
-        // `tls`: the challenge was redirected to HTTPS, and nothing there spoke it.
+        // `tls`: the challenge was redirected to HTTPS, and the handshake failed there.
         ("connection" | "tls", _) => FailureKind::Connection,
         ("incorrectResponse", _) | ("unauthorized", Stage::Validation) => FailureKind::WrongAnswer,
         ("dns", _) => FailureKind::CaDns,
         ("caa", _) => FailureKind::Caa,
         ("rejectedIdentifier" | "unsupportedIdentifier", _) => FailureKind::Rejected,
         ("rateLimited", _) => limit(problem, name),
-        // A person has to accept new terms, or to talk to the CA (RFC 8555 §7.3.3, §7.3.6).
+        // The operator has to accept new terms, or to contact the CA (RFC 8555 §7.3.3, §7.3.6).
         ("userActionRequired" | "externalAccountRequired" | "accountDoesNotExist", _) => FailureKind::Account,
         ("unauthorized", Stage::Request) if problem.detail.to_ascii_lowercase().contains("account") => {
             FailureKind::Account
         }
-        // badNonce: retried until it was no use.
+        // badNonce: every retry failed.
         ("serverInternal" | "badNonce", _) => FailureKind::Unreachable,
         _ if problem.status == 429 => limit(problem, name),
         _ if problem.status == 408 => FailureKind::Unreachable,
@@ -108,8 +107,8 @@ fn classify(problem: &Problem, stage: Stage, name: Option<&DomainName>) -> Failu
     }
 }
 
-/// Whose limit is reached. When in doubt the account's: that stops all orders, so a mistake costs
-/// time, while the other mistake would run the whole queue against a closed door.
+/// Whose limit is reached. In doubt the account's: that holds back all orders, so a mistake costs time,
+/// while the opposite mistake would send every order of the queue into the limit.
 fn limit(problem: &Problem, name: Option<&DomainName>) -> FailureKind {
     const OF_NAME: [&str; 6] = [
         "failed authorizations",
@@ -129,7 +128,7 @@ fn limit(problem: &Problem, name: Option<&DomainName>) -> FailureKind {
     let has = |words: &[&str]| words.iter().any(|w| detail.contains(w));
     let of_a_name = has(&OF_NAME)
         || problem.subproblems.iter().any(|s| s.identifier.is_some())
-        || (!has(&OF_ACCOUNT) && name.is_some_and(|n| speaks_of(&detail, n)));
+        || (!has(&OF_ACCOUNT) && name.is_some_and(|n| mentions(&detail, n)));
     if of_a_name {
         FailureKind::NameLimit
     } else {
@@ -137,8 +136,8 @@ fn limit(problem: &Problem, name: Option<&DomainName>) -> FailureKind {
     }
 }
 
-/// Whether a text names `name` or a domain above it, links to documentation aside.
-fn speaks_of(detail: &str, name: &DomainName) -> bool {
+/// Whether a text mentions `name` or a parent domain of it, outside of URLs.
+fn mentions(detail: &str, name: &DomainName) -> bool {
     let around = |c: char| !c.is_ascii_alphanumeric();
     let mut words = detail
         .split_whitespace()

@@ -1,5 +1,5 @@
 //! The HTTPS side of the ACME calls: one connection pool per CA, every call bounded in time and size
-//! (hyper bounds the headers), the CA's nonces kept for the next request.
+//! (hyper bounds the headers). The CA's nonces are kept for the next request.
 
 use std::time::Duration;
 
@@ -25,13 +25,13 @@ use super::problem::{CallError, Problem};
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer of a CA in bytes; chains are a few KiB.
 const MAX_BODY: usize = 1024 * 1024;
-/// How long an unused connection is kept: longer than the pauses of an order.
+/// How long an idle connection is kept: longer than the pauses of an order.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Most idle HTTP/1.1 connections kept per CA; as many as orders run at a time by default.
+/// Most idle HTTP/1.1 connections kept per CA: as many as orders run at a time by default.
 const MAX_IDLE: usize = 16;
 /// Most nonces kept; each call brings one and uses one.
 const MAX_NONCES: usize = 64;
-/// Longest nonce and longest URL in a header that are taken, in bytes; they are kept.
+/// Longest header value that is used, in bytes: nonces and URLs are kept.
 const MAX_HEADER: usize = 2048;
 const NONCE_HEADER: HeaderName = HeaderName::from_static("replay-nonce");
 
@@ -44,22 +44,20 @@ pub(super) fn tls_config(trust: &[CertificateDer<'static>]) -> Result<ClientConf
 pub(super) struct Http {
     client: HttpClient,
     clock: Clock,
-    /// What calls take, in seconds. `None`: that is not measured.
+    /// Duration of the calls, in seconds. `None`: not measured.
     seconds: Option<Histogram>,
-    /// Newest last, and used first: a CA forgets old ones.
+    /// Newest last; the newest is used first, since a CA forgets old ones.
     nonces: Mutex<Vec<String>>,
-    /// The CA's `Date`, and when it came on the steady clock. `None`: no answer so far.
+    /// The last `Date` of the CA, and its arrival on the monotonic clock.
     date: Mutex<Option<(Timestamp, Duration)>>,
 }
 
-/// What the CA answered with a status of success.
+/// An answer of the CA with a 2xx status.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// The `Location` header. `None`: there was none that can be used.
     pub(super) location: Option<String>,
-    /// The `Retry-After` header. `None`: there was none.
     pub(super) retry_after: Option<Timestamp>,
-    /// The `Replay-Nonce` header. `None`: there was none, or it is kept for another request.
+    /// The `Replay-Nonce` header, until it is kept for another request.
     nonce: Option<String>,
     pub(super) body: Bytes,
 }
@@ -86,7 +84,7 @@ impl Http {
         }
     }
 
-    /// With a measure of what calls take.
+    /// Records the duration of every call.
     pub(super) fn measured(self, seconds: Histogram) -> Self {
         Self {
             seconds: Some(seconds),
@@ -94,20 +92,20 @@ impl Http {
         }
     }
 
-    /// With less time for a call.
+    /// With another time limit per call.
     #[cfg(test)]
     pub(super) fn within(mut self, time: Duration) -> Self {
         self.client = self.client.within(time);
         self
     }
 
-    /// The present time at the CA, by its last answer. `None`: it has not said.
+    /// The CA's current time, by the `Date` of its last answer. `None`: no answer had one.
     pub(super) fn now(&self) -> Option<Timestamp> {
         let (date, came) = (*self.date.lock())?;
         Some(date + self.clock.uptime().saturating_sub(came))
     }
 
-    /// Takes note of the CA's time; what a cache has kept says nothing of it.
+    /// Records the CA's time, unless the answer comes from a cache (`Age`, RFC 9111 §5.1).
     fn note_date(&self, headers: &HeaderMap) {
         let date = text(headers, &DATE).filter(|_| !headers.contains_key(AGE));
         if let Some(date) = date.and_then(|d| Timestamp::parse_http_date(&d)) {
@@ -116,7 +114,7 @@ impl Http {
         }
     }
 
-    /// Fetches without a signature.
+    /// Sends an unsigned request.
     pub(super) async fn get(&self, url: &str) -> Result<Answer, CallError> {
         self.keeping_nonce(self.call(Method::GET, url, Vec::new()).await)
     }
@@ -126,16 +124,16 @@ impl Http {
         self.keeping_nonce(self.call(Method::POST, url, body).await)
     }
 
-    /// A nonce: one that an earlier answer brought, else a new one.
+    /// A nonce of an earlier answer, else a new one (RFC 8555 §7.2).
     pub(super) async fn nonce(&self, new_nonce_url: &str) -> Result<String, CallError> {
         if let Some(nonce) = self.take_nonce() {
             return Ok(nonce);
         }
-        // Straight from its own answer: another request may take what lies in the store meanwhile.
+        // Taken from this answer: another request may use up a kept one in the meantime.
         self.call(Method::HEAD, new_nonce_url, Vec::new())
             .await?
             .nonce
-            .ok_or_else(|| CallError::NoAnswer("newNonce brought no Replay-Nonce".into()))
+            .ok_or_else(|| CallError::NoAnswer("the answer of newNonce has no Replay-Nonce".into()))
     }
 
     fn take_nonce(&self) -> Option<String> {
@@ -158,7 +156,7 @@ impl Http {
     }
 
     async fn call(&self, method: Method, url: &str, body: Vec<u8>) -> Result<Answer, CallError> {
-        // Those that fail or take too long count too.
+        // Calls that fail or time out are measured too.
         let _timer = self.seconds.as_ref().map(Histogram::start_timer);
         let mut request = Request::builder().method(&method).uri(url);
         if method == Method::POST {
@@ -166,15 +164,17 @@ impl Http {
         }
         let request = request
             .body(Full::new(Bytes::from(body)))
-            .map_err(|e| CallError::NoAnswer(format!("the CA named an unusable URL: {e}")))?;
+            .map_err(|e| CallError::NoAnswer(format!("the CA gave an unusable URL: {e}")))?;
         let fetched = self.client.fetch(request, MAX_BODY).await.map_err(|e| match e {
-            HttpError::Timeout(limit) => CallError::NoAnswer(format!("no whole answer within {} s", limit.as_secs())),
+            HttpError::Timeout(limit) => {
+                CallError::NoAnswer(format!("no complete answer within {} s", limit.as_secs()))
+            }
             HttpError::Request(e) => no_answer(&e, self.clock.now()),
             HttpError::Body { .. } => CallError::NoAnswer(e.to_string()),
         });
         let (parts, body) = fetched?.into_parts();
         self.note_date(&parts.headers);
-        // What is no base64url is none (RFC 8555 §6.5.1).
+        // An invalid value has to be ignored (RFC 8555 §6.5.1).
         let base64url = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
         let nonce = text(&parts.headers, &NONCE_HEADER).filter(|n| !n.is_empty() && n.bytes().all(base64url));
         let retry_after =
@@ -193,26 +193,27 @@ impl Http {
 }
 
 impl Answer {
-    /// The body as the JSON object it must be.
+    /// The body, parsed as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CallError> {
         serde_json::from_slice(&self.body)
-            .map_err(|e| CallError::NoAnswer(format!("the answer is not what RFC 8555 wants: {e}")))
+            .map_err(|e| CallError::NoAnswer(format!("the answer does not conform to RFC 8555: {e}")))
     }
 
-    /// The body as text.
+    /// The body as UTF-8.
     pub(super) fn text(self) -> Result<String, CallError> {
         String::from_utf8(self.body.into()).map_err(|_| CallError::NoAnswer("the answer is not text".into()))
     }
 
-    /// The `Location` header, where the protocol wants one.
+    /// The `Location` header, where the protocol requires one.
     pub(super) fn located(&self) -> Result<String, CallError> {
         self.location
             .clone()
-            .ok_or_else(|| CallError::NoAnswer("the answer has no Location of a usable length".into()))
+            .ok_or_else(|| CallError::NoAnswer("the answer has no usable Location header".into()))
     }
 }
 
-/// Why a request brought no answer. That the CA's server is not trusted is no fault of the CA's.
+/// Why a request got no answer. A server certificate that is not trusted is no failure of the CA: the
+/// clock or the trust on this machine is wrong, or something in between answers.
 fn no_answer(error: &(dyn std::error::Error + 'static), now: Timestamp) -> CallError {
     let text = with_causes(error);
     let Some(rustls::Error::InvalidCertificate(why)) = tls_error(error) else {
@@ -223,29 +224,29 @@ fn no_answer(error: &(dyn std::error::Error + 'static), now: Timestamp) -> CallE
         E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => CallError::Here(
             FailureKind::Clock,
             format!(
-                "by the clock of this machine, {now}, the TLS certificate of the CA's server is expired or not valid yet: \
-                 set the clock if it is wrong, else the CA has to renew that certificate ({text})"
+                "by the clock of this machine, {now}, the TLS certificate of the CA's server has expired or is not valid \
+                 yet: set the clock if it is wrong, otherwise the CA has to renew that certificate ({text})"
             ),
         ),
         _ => CallError::Here(
             FailureKind::Trust,
             format!(
-                "the TLS certificate of the CA's server is not trusted here: for a private CA set acme.ca_file to its \
-                 root certificate in PEM and reload; for a public one something between here and the CA answers in its \
-                 place ({text})"
+                "the TLS certificate of the CA's server is not trusted: for a private CA set acme.ca_file to its root \
+                 certificate in PEM and reload; for a public CA check what answers in its place, such as a proxy \
+                 ({text})"
             ),
         ),
     }
 }
 
-/// The TLS error among the causes of an error. `None`: there is none.
+/// The TLS error among the causes of an error.
 fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        // What an I/O error wraps, another one at times, is not its source.
+        // `source` of an I/O error skips the error that it wraps, which may be another I/O error.
         next = match cause.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
             Some(wrapped) => Some(wrapped),
             None => cause.source(),
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_not_taken_is_blamed_on_what_is_wrong_here() {
+    fn an_untrusted_server_certificate_is_a_failure_of_the_clock_or_of_trust() {
         use rustls::CertificateError as E;
         let now = Timestamp::from_secs(1_795_305_600);
         let kind = |why: E| {

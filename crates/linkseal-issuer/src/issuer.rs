@@ -25,7 +25,7 @@ use super::{failure, problem};
 /// Why a CA cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuerError {
-    /// The directory is no URL that can be used.
+    /// The directory is not an https URL.
     #[error("the ACME directory `{0}` must be an https URL")]
     Directory(String),
     /// The CA certificates of `acme.ca_file` cannot be used.
@@ -33,12 +33,12 @@ pub enum IssuerError {
     Trust(String),
 }
 
-/// A CA as CAA records see it.
+/// How CAA records identify a CA.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Its issuer domain names (RFC 8659 §4.2). Empty: its directory does not say.
+    /// Its issuer domain names (RFC 8659 §4.2). Empty: its directory lists none.
     pub domains: Vec<String>,
-    /// Our account's URL there (RFC 8657 §3). `None`: there is no account yet.
+    /// Our account's URL there (RFC 8657 §3). `None`: not registered yet.
     pub account: Option<String>,
 }
 
@@ -55,7 +55,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// A CA; nothing is sent yet.
+    /// Sends nothing to the CA yet.
     pub fn new(
         settings: CaSettings,
         key: Arc<AccountKey>,
@@ -96,17 +96,17 @@ impl Issuer {
         })
     }
 
-    /// The CA's host name, for people.
+    /// The CA's host name, for messages.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The CA's directory URL, for records.
+    /// The CA's directory URL, by which records and the store name the CA.
     pub fn directory(&self) -> &str {
         &self.settings.directory
     }
 
-    /// The CA as CAA records see it; reads the directory, at most once an hour.
+    /// How CAA records identify this CA. Fetches the directory at most once an hour.
     pub async fn identity(&self) -> Result<Identity, Failure> {
         let failed = |e: problem::CallError| e.into_failure(None, self.clock.now());
         let directory = self.client.directory().await.map_err(failed)?;
@@ -118,9 +118,9 @@ impl Issuer {
         })
     }
 
-    /// Obtains a certificate: takes up the name's order at this CA where it stands, else places
-    /// one. May be dropped at any point; the next call goes on. The caller holds the lease that
-    /// `job.fence` is of, and ends the order's record with its transition.
+    /// Obtains a certificate: resumes the name's order at this CA, or places one. May be dropped at any
+    /// point: the next call resumes. The caller holds the lease of `job.fence`, and removes the order's
+    /// record with its transition.
     pub async fn issue(&self, job: &Job, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Issued, IssueError> {
         let driver = Driver {
             client: self.client.as_ref(),
@@ -150,7 +150,7 @@ impl Issuer {
             leaf,
         } = obtained;
         let from = leaf.not_before.max(now);
-        // The directory is at hand after an order; without it the check is only not planned.
+        // The directory is cached after an order; without it only the check is not planned.
         let ari = self.client.directory().await.is_ok_and(|d| d.renewal_info.is_some());
         let info = CertificateInfo {
             renew_at: renewal::plan(from, leaf.not_after, random::unit()),
@@ -172,7 +172,7 @@ impl Issuer {
         }
     }
 
-    /// When the CA wants a certificate to be renewed (RFC 9773). `None`: it offers no such
+    /// When the CA wants a certificate to be renewed (RFC 9773). `None`: it offers no renewal
     /// information, or does not know the certificate.
     pub async fn renewal_info(&self, ari_id: &str) -> Result<Option<RenewalInfo>, Failure> {
         self.client
@@ -181,12 +181,12 @@ impl Issuer {
             .map_err(|e| e.into_failure(None, self.clock.now()))
     }
 
-    /// Revokes the first certificate of a chain, for a reason of RFC 5280 §5.3.1 (0 unspecified,
-    /// 1 key compromise, 4 superseded, 5 cessation). One that is revoked already is no error.
+    /// Revokes the first certificate of a chain, with a reason code of RFC 5280 §5.3.1 (0 unspecified,
+    /// 1 key compromise, 4 superseded, 5 cessation). That it is revoked already is no error.
     pub async fn revoke(&self, chain_pem: &str, reason: u8) -> Result<(), Failure> {
         let chain = chain_from_pem(chain_pem);
         let Some(leaf) = chain.as_deref().ok().and_then(|c| c.first()) else {
-            let detail = "the chain to be revoked is not readable PEM";
+            let detail = "the chain to revoke is not valid PEM";
             return Err(failure::own_failure(FailureKind::Internal, detail, self.clock.now()));
         };
         self.client

@@ -1,4 +1,4 @@
-//! What the control plane hands to an issuer, and what it gets back.
+//! The inputs and results of [`crate::Issuer::issue`].
 
 use std::sync::Arc;
 
@@ -7,47 +7,48 @@ use linkseal_domain::cert::certificate::Certificate;
 use linkseal_domain::ssl::{CertificateInfo, Failure};
 use linkseal_store::{Fence, StoreError, StoredCertificate};
 
-/// A certificate to be obtained.
+/// A certificate to obtain.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// For this name.
     pub name: DomainName,
-    /// ARI id of the certificate it replaces. `None`: it is the first, or the other is not to be named.
+    /// ARI id (RFC 9773 §4.1) of the certificate that it replaces. `None`: there is none, or the CA
+    /// refuses the order as a replacement.
     pub replaces: Option<String>,
-    /// Whether it was admitted as one that the CA has counted already: no new order is placed.
+    /// Whether it was admitted as the resumption of an order that the CA has counted: no new order is
+    /// placed.
     pub resumes: bool,
     /// The lease under which the order is made.
     pub fence: Fence,
 }
 
-/// How far an order has come; said while [`crate::Issuer::issue`] runs.
+/// The progress of an order, reported while [`crate::Issuer::issue`] runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The CA has the order, new or taken up.
+    /// The CA has the order, new or resumed.
     Ordered,
-    /// The CA looks at the challenge.
+    /// The CA is validating the challenge.
     Validating,
 }
 
-/// A certificate obtained, ready for the store.
+/// An obtained certificate, ready for the store.
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The chain, with the key sealed for `certificates/{name}`.
     pub certificate: StoredCertificate,
     /// The same, ready to be served.
     pub served: Arc<Certificate>,
-    /// What it says, and when to renew it.
+    /// Its contents, and when to renew it.
     pub info: CertificateInfo,
 }
 
-/// What of the CA's limits an attempt has used up.
+/// What an attempt used up of the CA's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {
-    /// Nothing: it was not asked for an order.
+    /// Nothing: no order was requested.
     Nothing,
-    /// An order.
+    /// One order.
     Order,
-    /// A certificate, though none that can be used.
+    /// One certificate, which cannot be used.
     Certificate,
 }
 
@@ -56,22 +57,21 @@ pub enum Spent {
 pub enum IssueError {
     /// The attempt failed.
     Failed {
-        /// How.
         failure: Failure,
-        /// Whether the order lives on, so that its record is better kept: the next
-        /// [`crate::Issuer::issue`] goes on with it and spends no new order.
+        /// Whether the order is still open. If its record is kept, the next [`crate::Issuer::issue`]
+        /// resumes it and spends no new order.
         resumable: bool,
-        /// What of the CA's limits it has used up.
+        /// What it used up of the CA's limits.
         spent: Spent,
     },
-    /// The order that was to be taken up is of no use any more. A new one has to be admitted first.
+    /// The order to resume is no longer usable. A new one has to be admitted first.
     Gone,
-    /// The CA takes no order that names what it replaces. One that does not counts against its
+    /// The CA refuses the order as a replacement. An order without `replaces` counts against the CA's
     /// limits, and has to be admitted first.
     NotAsReplacement,
-    /// Another node has taken the domain over and goes on with the order.
+    /// Another node has taken over the domain, and continues the order.
     Fenced,
-    /// The store cannot be read or written; the order, if there is one, is taken up later.
+    /// The store cannot be read or written; the order, if there is one, is resumed later.
     Store(StoreError),
 }
 

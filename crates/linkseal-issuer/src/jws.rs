@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 
 use super::settings::Eab;
 
-/// Who signs: the account by its URL, or, before there is one, the key itself.
+/// Who signs: the account by its URL or, before it is registered, the key itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Identity<'a> {
     /// The account's URL.
     Kid(&'a str),
-    /// The public key goes along.
+    /// The public key is sent along.
     Key,
 }
 
-/// Signing failed inside of the crypto library.
+/// Signing failed in the crypto library.
 #[derive(Debug, thiserror::Error)]
 #[error("the account key cannot sign")]
 pub(super) struct SignError;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn es256_verifies_and_its_header_is_as_rfc_8555_wants() {
+    fn an_es256_signature_verifies_and_its_header_conforms_to_rfc_8555() {
         let key = key();
         assert_eq!(jwk(&key)["x"], "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU");
         for (identity, member) in [
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn hs256_is_that_of_rfc_7515_a_1() {
+    fn hs256_matches_rfc_7515_a_1() {
         // The header of the example holds a line break, so it is compared by its encoded form.
         let secret = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
         let secret = URL_SAFE_NO_PAD.decode(secret).unwrap();

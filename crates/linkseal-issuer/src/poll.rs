@@ -57,7 +57,7 @@ where
                 not_before = fetched.retry_after;
                 None
             }
-            Err(e) if e.is_passing() => {
+            Err(e) if e.is_temporary() => {
                 not_before = retry_after(&e);
                 Some(e)
             }
@@ -78,7 +78,7 @@ where
     let mut delay = RETRY_FIRST;
     for _ in 1..TRIES {
         match call().await {
-            Err(e) if e.is_passing() => {
+            Err(e) if e.is_temporary() => {
                 let now = clock.now();
                 let pause = retry_after(&e).map_or(delay, |at| at.saturating_since(now).max(delay));
                 if pause > RETRY_MAX {

@@ -1,4 +1,4 @@
-//! What a CA says when it refuses. [`super::failure`] makes of it whose fault it is.
+//! A CA's refusals (RFC 8555 §6.7), parsed. [`super::failure`] decides whose fault they are.
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::ssl::FailureKind;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// The prefix of all problem types of ACME (RFC 8555 §6.7).
 pub(super) const ACME_ERROR: &str = "urn:ietf:params:acme:error:";
 
-/// Why a call to the CA brought nothing.
+/// Why a call to the CA failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum CallError {
     /// The CA answered, and refused.
@@ -16,10 +16,10 @@ pub(super) enum CallError {
     /// No answer, or none that could be understood.
     #[error("the CA does not answer: {0}")]
     NoAnswer(String),
-    /// It failed here, before the CA was asked.
+    /// It failed here, before the request was sent.
     #[error("{0}")]
     Ours(String),
-    /// Something here has to be put right before the CA can be asked.
+    /// Something here has to be fixed before the CA can be asked.
     #[error("{1}")]
     Here(FailureKind, String),
 }
@@ -32,10 +32,10 @@ pub(super) struct Problem {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) detail: String,
-    /// The HTTP status; 0: not given, as in problems inside of other objects.
+    /// The HTTP status code; 0: not given, as in problems within other objects.
     pub(super) status: u16,
     pub(super) subproblems: Vec<Sub>,
-    /// Not before then. `None`: the CA did not say.
+    /// From the `Retry-After` header.
     #[serde(skip)]
     pub(super) retry_after: Option<Timestamp>,
 }
@@ -47,7 +47,6 @@ pub(super) struct Sub {
     #[serde(rename = "type")]
     pub(super) kind: String,
     pub(super) detail: String,
-    /// `None`: the CA did not say which.
     pub(super) identifier: Option<Identifier>,
 }
 
@@ -59,7 +58,7 @@ pub(super) struct Identifier {
 }
 
 impl Problem {
-    /// From a refusal: JSON where the CA kept to the protocol, else the start of whatever it sent.
+    /// Parses a refusal: a problem document, else any text as its detail.
     pub(super) fn from_response(status: u16, body: &str, retry_after: Option<Timestamp>) -> Self {
         let mut problem: Self = serde_json::from_str(body).unwrap_or_else(|_| Self {
             detail: body.trim().to_owned(),
@@ -92,7 +91,7 @@ impl CallError {
     }
 
     /// Whether the same call may work a moment later: no answer, or a failure of the CA itself.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Refused(p) => p.status >= 500,
             Self::NoAnswer(_) => true,
@@ -100,7 +99,7 @@ impl CallError {
         }
     }
 
-    /// Whether the CA said that there is no such thing, or that it is not ours.
+    /// Whether the CA answered that the object does not exist or is not ours.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Refused(p) if matches!(p.status, 400 | 401 | 403 | 404 | 410))
             && !self.is("accountDoesNotExist")

@@ -1,5 +1,5 @@
-//! When a certificate is to be renewed: by the CA's renewal information (RFC 9773) where it offers
-//! any, else by the life that is left.
+//! When a certificate is renewed: by the CA's renewal information (RFC 9773) where it offers any, else
+//! by remaining life.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use serde::Deserialize;
 
 /// Below this lifetime half of it must be left at renewal, above it a third: Let's Encrypt's advice.
 const SHORT_LIVED: Duration = Duration::from_secs(10 * 86_400);
-/// Share of the lifetime by which a renewal may come earlier, so that certificates made together
+/// Largest share of the lifetime by which a renewal comes earlier, so that certificates issued together
 /// are not renewed together.
 const SPREAD: f64 = 0.05;
-/// Bounds of a CA's wish when to be asked again (RFC 9773 §4.3.2 leaves them to the client).
+/// Bounds of the CA's Retry-After (RFC 9773 §4.3.2 leaves them to the client).
 const ASK_AGAIN_MIN: Duration = Duration::from_secs(60);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(24 * 3600);
-/// When the CA gives no wish: four times a day, twice what Let's Encrypt asks for at least.
+/// Interval without a Retry-After: four times a day, twice the minimum that Let's Encrypt asks for.
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 
-/// When a certificate is to be renewed that nothing else is known of. `jitter` is in `0.0..1.0`.
+/// When to renew a certificate without renewal information. `jitter` is in `0.0..1.0`.
 ///
-/// The lifetime counts from `not_before`; who just obtained the certificate gives the present when
-/// that is later, since CAs date back, and a minute's certificate would be due at once.
+/// The lifetime counts from `not_before`. For a certificate just obtained, callers pass the current time
+/// if that is later: CAs backdate, and a certificate that lives for a minute would be due at once.
 pub fn plan(not_before: Timestamp, not_after: Timestamp, jitter: f64) -> Timestamp {
     let life = not_after.saturating_since(not_before);
     let left = if life < SHORT_LIVED { life / 2 } else { life / 3 };
     not_after.minus(left + life.mul_f64(SPREAD * jitter.clamp(0.0, 1.0)))
 }
 
-/// When the CA is to be asked first: as often as without a wish of its own, and in the first
-/// quarter of a short life. `unit` is in `0.0..1.0`.
+/// When to fetch renewal information for the first time: within the default interval, and within the
+/// first quarter of a short life. `unit` is in `0.0..1.0`.
 pub fn first_check(from: Timestamp, not_after: Timestamp, unit: f64) -> Timestamp {
     let span = ASK_AGAIN.min(not_after.saturating_since(from) / 4);
-    // From half of the span on, so that certificates made together do not ask together.
+    // At random in the second half of the span, so that certificates issued together are not checked together.
     from + span.mul_f64(0.5 + 0.5 * unit.clamp(0.0, 1.0))
 }
 
@@ -42,17 +42,17 @@ pub struct RenewalInfo {
     pub start: Timestamp,
     /// Its end.
     pub end: Timestamp,
-    /// When to ask again: the CA's Retry-After, held between a minute and a day.
+    /// When to ask again: the CA's Retry-After, at least a minute and at most a day from now.
     pub check_at: Timestamp,
 }
 
 impl RenewalInfo {
-    /// The moment of the window to renew at; `unit` is in `0.0..1.0`, drawn once (RFC 9773 §4.2).
+    /// The moment in the window to renew at; `unit` is in `0.0..1.0`, drawn once (RFC 9773 §4.2).
     pub fn pick(&self, unit: f64) -> Timestamp {
         self.start + self.end.saturating_since(self.start).mul_f64(unit.clamp(0.0, 1.0))
     }
 
-    /// Reads the CA's answer. `None`: it is none, or its window is upside down.
+    /// Parses the CA's answer; `None` if it is malformed, or its window does not end after its start.
     pub(super) fn parse(body: &[u8], retry_after: Option<Timestamp>, now: Timestamp) -> Option<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -89,35 +89,32 @@ mod tests {
         assert_eq!(plan(t(0), t(160 * 3600), 0.0), t(80 * 3600));
         assert_eq!(plan(t(0), t(60), 0.0), t(30));
         assert_eq!(plan(t(0), t(60), 1.0), t(27));
-        assert_eq!(plan(t(60), t(0), 0.5), t(0), "a window upside down is due at once");
+        assert_eq!(plan(t(60), t(0), 0.5), t(0), "an inverted validity is due at once");
     }
 
     #[test]
-    fn every_lifetime_leaves_time_for_trouble_and_stays_below_the_cas_limits() {
+    fn every_lifetime_leaves_time_for_retries_and_stays_below_the_cas_limits() {
         /// Retries come after 1, 10 and 100 minutes, then daily: some daily ones must fit.
-        const FOR_TROUBLE: i64 = 3 * DAY;
+        const FOR_RETRIES: i64 = 3 * DAY;
         /// One exact set of names: five certificates in seven days (Let's Encrypt).
         const NOT_SOONER: i64 = 7 * DAY / 5;
         for (hours, left_days) in [(90 * 24, 30), (64 * 24, 21), (45 * 24, 15), (160, 3)] {
             let life = hours * 3600;
             for step in 0..=100u8 {
-                // A CA dates back by an hour; who has just obtained it counts from the present.
+                // CAs backdate by an hour; the life of a new certificate counts from now.
                 let at = plan(t(0), t(life), f64::from(step) / 100.0).as_secs();
                 assert!(
-                    life - at >= left_days * DAY && life - at >= FOR_TROUBLE,
+                    life - at >= left_days * DAY && life - at >= FOR_RETRIES,
                     "{hours} h: {at}"
                 );
                 assert!(at >= NOT_SOONER, "{hours} h: {at}");
-                assert!(
-                    at >= life * 9 / 20,
-                    "{hours} h: hardly more often than twice a life: {at}"
-                );
+                assert!(at >= life * 9 / 20, "{hours} h: hardly more than twice in a life: {at}");
             }
         }
     }
 
     #[test]
-    fn jitter_only_brings_it_forward() {
+    fn jitter_only_brings_a_renewal_forward() {
         for step in 0..=100u8 {
             let at = plan(t(0), t(90 * DAY), f64::from(step) / 100.0);
             assert!(at <= t(60 * DAY) && at >= t(55 * DAY), "{at}");
@@ -125,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn renewal_information_is_read_and_its_wishes_bounded() {
+    fn renewal_information_is_parsed_and_its_retry_after_bounded() {
         let body = br#"{"suggestedWindow":{"start":"2026-11-22T00:00:00Z","end":"2026-11-24T00:00:00Z"},"explanationURL":"x"}"#;
         let now = Timestamp::parse_rfc3339("2026-11-20T00:00:00Z").unwrap();
         let of = |after| RenewalInfo::parse(body, after, now).unwrap();

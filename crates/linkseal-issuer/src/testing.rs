@@ -1,5 +1,5 @@
-//! An issuer for tests of what stands above it.
-#![allow(clippy::unwrap_used, reason = "what tests use may panic")]
+//! An issuer for the tests of other crates.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use prometheus::Registry;
 
 use crate::{AccountKey, CaSettings, Issuer, Metrics};
 
-/// For the CA of a directory URL, with no more than the account key that the store has or gets.
+/// An issuer for the CA of a directory URL, with the account key of the store, which is created if absent.
 pub async fn issuer(
     directory: &str,
     store: &SharedStore,
@@ -19,14 +19,19 @@ pub async fn issuer(
     metrics: &Registry,
 ) -> Issuer {
     let key = AccountKey::load_or_create(store, sealer).await.unwrap();
-    let settings = CaSettings {
+    let settings = settings(directory);
+    let metrics = Metrics::register(metrics).unwrap();
+    let (store, sealer) = (Arc::clone(store), Arc::clone(sealer));
+    Issuer::new(settings, key, store, sealer, clock.clone(), metrics).unwrap()
+}
+
+/// A CA with nothing configured but its directory.
+pub(crate) fn settings(directory: &str) -> CaSettings {
+    CaSettings {
         directory: directory.to_owned(),
         contact: Vec::new(),
         trust: Vec::new(),
         eab: None,
         profile: None,
-    };
-    let metrics = Metrics::register(metrics).unwrap();
-    let (store, sealer) = (Arc::clone(store), Arc::clone(sealer));
-    Issuer::new(settings, key, store, sealer, clock.clone(), metrics).unwrap()
+    }
 }

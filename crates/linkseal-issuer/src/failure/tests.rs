@@ -11,7 +11,7 @@ fn kind(status: u16, typ: &str, detail: &str, stage: Stage) -> FailureKind {
 }
 
 #[test]
-fn every_type_has_its_kind() {
+fn every_problem_type_has_its_failure_kind() {
     use FailureKind::*;
     use Stage::*;
     for (status, typ, stage, want) in [
@@ -46,7 +46,7 @@ fn every_type_has_its_kind() {
 }
 
 #[test]
-fn limits_are_told_apart_by_what_the_ca_says() {
+fn limits_are_distinguished_by_the_cas_wording() {
     use FailureKind::{AccountLimit, NameLimit};
     for (detail, want) in [
         (
@@ -95,7 +95,7 @@ fn limits_are_told_apart_by_what_the_ca_says() {
 }
 
 #[test]
-fn a_failure_keeps_the_words_of_the_ca() {
+fn a_failure_keeps_the_cas_wording() {
     let body = r#"{"type":"urn:ietf:params:acme:error:compound","detail":"some\nwere refused","status":403,
         "subproblems":[{"type":"urn:ietf:params:acme:error:caa","detail":"CAA","identifier":{"type":"dns","value":"a.example"}}]}"#;
     let at = Timestamp::from_secs(7);

@@ -1,4 +1,5 @@
-//! From the CSR to a certificate that is what was ordered, and what our clock has to do with it.
+//! From the CSR to the certificate: finalize, download, and the check that it is what was ordered and is
+//! valid now.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,7 +28,7 @@ impl Driver<'_> {
     pub(super) async fn finalize(&self, order: &Order, key: &[u8]) -> Result<(), IssueError> {
         let csr = csr::request(self.job.name.as_str(), key).map_err(|e| self.failed(e))?;
         match self.with_retries(|| self.client.finalize(&order.finalize, &csr)).await {
-            // The CA has the CSR from a call whose answer was lost, or is not ready yet.
+            // The CA has the CSR from a call whose answer was lost, or the order is not ready yet.
             Err(e) if e.is("orderNotReady") => Ok(()),
             other => other.map_err(|e| self.failed(e)),
         }
@@ -54,7 +55,9 @@ impl Driver<'_> {
         };
         let unusable = |detail: &str| used_up(own_failure(FailureKind::Unusable, detail, self.clock.now()));
         let Some(url) = &order.certificate else {
-            return Err(unusable("the CA calls the order valid and names no certificate"));
+            return Err(unusable(
+                "the CA reports the order as valid without the URL of a certificate",
+            ));
         };
         let chain_pem = self
             .with_retries(|| self.client.certificate(url))
@@ -87,12 +90,12 @@ impl Driver<'_> {
         let wrong = |detail: &str| {
             let detail = match said {
                 Some(ca) => format!("{detail}, and by its own clock it is {ca}"),
-                None => format!("{detail}; the clock here says {now}, and the CA does not tell the time"),
+                None => format!("{detail}; our clock says {now}, and the CA's answers have no Date"),
             };
             used_up(own_failure(FailureKind::Unusable, &detail, now))
         };
         if leaf.not_after <= now {
-            // It is good, and still there once the clock here is right.
+            // It is good, and can be downloaded again once our clock is right.
             if leaf.not_after > at_ca {
                 return Err(IssueError::Failed {
                     failure: self.clock_failure(at_ca),
@@ -114,7 +117,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// An order that would bring a certificate which looks expired here is not placed.
+    /// Refuses to place an order whose certificate would look expired here.
     pub(super) fn check_clock(&self) -> Result<(), IssueError> {
         let now = self.clock.now();
         let ahead = self.client.now().filter(|ca| now.saturating_since(*ca) > CLOCK_AHEAD);
@@ -126,8 +129,9 @@ impl Driver<'_> {
 
     fn clock_failure(&self, ca: Timestamp) -> Failure {
         let now = self.clock.now();
-        let detail =
-            format!("the clock of this machine is wrong: it says {now}, the CA says {ca}. Set it, and keep it by NTP");
+        let detail = format!(
+            "the clock of this machine is wrong: it says {now}, the CA says {ca}. Set it and synchronise it by NTP"
+        );
         own_failure(FailureKind::Clock, &detail, now)
     }
 }

@@ -1,4 +1,4 @@
-//! How an attempt ends without a certificate: why, whether its order lives on, and what it has used up.
+//! How an attempt fails: why, whether its order can be resumed, and what it used up of the CA's limits.
 
 use linkseal_domain::ssl::{Failure, FailureKind};
 
@@ -9,7 +9,7 @@ use crate::job::{IssueError, Spent};
 use crate::problem::{CallError, Problem};
 
 impl Driver<'_> {
-    /// Why an order became invalid: what the CA found at the challenge, else what it says of the order.
+    /// Why an order became invalid: the error of its challenge, else the error of the order.
     pub(super) async fn why_invalid(&self, order: &Order) -> Failure {
         for url in &order.authorizations {
             match self.with_retries(|| self.client.authorization(url)).await {
@@ -17,7 +17,7 @@ impl Driver<'_> {
                 _ => {}
             }
         }
-        self.words_or(
+        self.problem_or(
             order.error.clone(),
             Stage::Request,
             "the CA made the order invalid and gives no reason",
@@ -32,14 +32,14 @@ impl Driver<'_> {
             .collect();
         errors.sort_by_key(|c| c.kind != "http-01");
         let error = errors.into_iter().next().and_then(|c| c.error);
-        self.words_or(
+        self.problem_or(
             error,
             Stage::Validation,
             "the CA made the authorization invalid and gives no reason",
         )
     }
 
-    fn words_or(&self, problem: Option<Problem>, stage: Stage, silence: &str) -> Failure {
+    fn problem_or(&self, problem: Option<Problem>, stage: Stage, silence: &str) -> Failure {
         let now = self.clock.now();
         match problem {
             Some(problem) => problem_failure(problem, stage, Some(&self.job.name), now),
@@ -47,9 +47,9 @@ impl Driver<'_> {
         }
     }
 
-    /// The CA took too long; the order lives on.
+    /// The CA took too long; the order can be resumed.
     pub(super) fn stuck(&self) -> IssueError {
-        let detail = "the CA took the order on and did not finish it in time";
+        let detail = "the CA accepted the order and did not complete it in time";
         IssueError::Failed {
             failure: own_failure(FailureKind::Stuck, detail, self.clock.now()),
             resumable: true,
@@ -57,13 +57,13 @@ impl Driver<'_> {
         }
     }
 
-    /// A failure of a call while there is an order: one that passes, and one that is ours to put
-    /// right, leave the order as it was. Only a refusal ends it.
+    /// A call that failed while there is an order. A temporary failure, or one that is ours to fix,
+    /// leaves the order as it was; only a refusal ends it.
     pub(super) fn failed(&self, error: CallError) -> IssueError {
         let failure = error.into_failure(Some(&self.job.name), self.clock.now());
         use FailureKind::{AccountLimit, NameLimit, Unreachable};
-        let passes = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
-        let resumable = passes || failure.kind.is_ours();
+        let temporary = matches!(failure.kind, Unreachable | AccountLimit | NameLimit);
+        let resumable = temporary || failure.kind.is_ours();
         IssueError::Failed {
             failure,
             resumable,

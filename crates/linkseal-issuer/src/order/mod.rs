@@ -33,9 +33,9 @@ const VALIDATION_TIME: Duration = Duration::from_secs(90);
 /// [`linkseal_domain::ssl::ORDER_ABANDONED_AFTER`], when another node resumes the order.
 pub(super) const ORDER_TIME: Duration = Duration::from_secs(270);
 /// An older order is not resumed: its authorizations may have expired.
-const TAKE_UP_WITHIN: Duration = Duration::from_secs(24 * 3600);
+const RESUME_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
-/// What one order works with.
+/// Drives one order: what it needs, and the steps.
 pub(super) struct Driver<'a> {
     pub(super) client: &'a dyn AcmeClient,
     pub(super) store: &'a dyn Store,
@@ -62,15 +62,15 @@ pub(super) struct Obtained {
 impl Driver<'_> {
     /// Resumes the name's order or places one, and completes it within [`ORDER_TIME`].
     pub(super) async fn run(&self) -> Result<Obtained, IssueError> {
-        let left = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
-        let second_time = left.as_ref().is_some_and(|r| r.url.is_some());
+        let earlier = self.store.order(&self.job.name).await?.filter(|r| r.ca == self.ca);
+        let second_time = earlier.as_ref().is_some_and(|r| r.url.is_some());
         let result = tokio::select! {
             biased;
-            result = self.work(left) => result,
+            result = self.work(earlier) => result,
             () = self.clock.sleep(ORDER_TIME) => Err(self.stuck()),
         };
         match result {
-            // An order that got stuck twice stays stuck; a new one may not.
+            // An order that got stuck twice will get stuck again; a new one may not.
             Err(IssueError::Failed { failure, .. }) if second_time && failure.kind == FailureKind::Stuck => {
                 Err(self.ended(failure))
             }
@@ -78,28 +78,28 @@ impl Driver<'_> {
         }
     }
 
-    async fn work(&self, left: Option<OrderRecord>) -> Result<Obtained, IssueError> {
-        let taken_up = match left {
-            Some(record) => self.take_up(record).await?,
+    async fn work(&self, earlier: Option<OrderRecord>) -> Result<Obtained, IssueError> {
+        let resumed = match earlier {
+            Some(record) => self.resume(record).await?,
             None => None,
         };
-        let (record, url, order) = match taken_up {
-            Some(taken_up) => taken_up,
+        let (record, url, order) = match resumed {
+            Some(resumed) => resumed,
             None if self.job.resumes => return Err(IssueError::Gone),
             None => self.begin().await?,
         };
         (self.progress)(Progress::Ordered);
-        self.see_through(record, &url, order).await
+        self.complete(record, &url, order).await
     }
 
-    /// The order of an earlier attempt, unless it is of no use.
-    async fn take_up(&self, record: OrderRecord) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
+    /// The order of an earlier attempt; `None` if it is no longer usable.
+    async fn resume(&self, record: OrderRecord) -> Result<Option<(OrderRecord, String, Order)>, IssueError> {
         let Some(url) = record.url.clone() else { return Ok(None) };
-        if self.clock.now() >= record.created + TAKE_UP_WITHIN {
+        if self.clock.now() >= record.created + RESUME_WITHIN {
             return Ok(None);
         }
         match self.with_retries(|| self.client.order(&url)).await {
-            // It failed meanwhile: the CA counted that, and says why.
+            // It failed in the meantime: the CA has counted that, and says why.
             Ok(order) if order.value.status == OrderStatus::Invalid => {
                 Err(self.ended(self.why_invalid(&order.value).await))
             }
@@ -131,11 +131,11 @@ impl Driver<'_> {
             name: self.job.name.clone(),
             ca: self.ca.to_owned(),
             url: None,
-            sealed_key: self.sealer.seal(&order_place(self.job), &key),
+            sealed_key: self.sealer.seal(&seal_context(self.job), &key),
             step: OrderStep::Creating,
             created: self.clock.now(),
         };
-        self.note(&record).await?;
+        self.save(&record).await?;
         // A CA without renewal information knows no `replaces` (RFC 9773 §5).
         let replaces = self
             .job
@@ -146,7 +146,7 @@ impl Driver<'_> {
         debug!(name = %self.job.name, url, "order placed");
         record.url = Some(url.clone());
         record.step = OrderStep::Authorizing;
-        self.note(&record).await?;
+        self.save(&record).await?;
         Ok((record, url, order))
     }
 
@@ -162,16 +162,16 @@ impl Driver<'_> {
                 warn!(name = %self.job.name, error = %e, "the CA refuses the order as a replacement; ordering without `replaces`");
                 Err(IssueError::NotAsReplacement)
             }
-            // It never reached the CA.
+            // The request never reached the CA.
             Err(e @ (CallError::Ours(_) | CallError::Here(..))) => Err(self.failed_before_order(e)),
             other => other.map_err(|e| self.ended(e.into_failure(Some(&self.job.name), self.clock.now()))),
         }
     }
 
-    async fn see_through(&self, mut record: OrderRecord, url: &str, mut order: Order) -> Result<Obtained, IssueError> {
+    async fn complete(&self, mut record: OrderRecord, url: &str, mut order: Order) -> Result<Obtained, IssueError> {
         let key = self
             .sealer
-            .open(&order_place(self.job), &record.sealed_key)
+            .open(&seal_context(self.job), &record.sealed_key)
             .map_err(|e| self.ended(own_failure(FailureKind::Internal, &e.to_string(), self.clock.now())))?;
         let fetch = || self.client.order(url);
         let mut finalized = false;
@@ -187,7 +187,7 @@ impl Driver<'_> {
                     finalized = true;
                     if record.step != OrderStep::Finalizing {
                         record.step = OrderStep::Finalizing;
-                        self.note(&record).await?;
+                        self.save(&record).await?;
                     }
                     self.finalize(&order, &key).await?;
                     self.await_certificate(fetch).await?
@@ -199,7 +199,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Proves control of every identifier of the order (RFC 8555 §7.5); here that is one.
+    /// Proves control of every identifier of the order (RFC 8555 §7.5); there is one.
     async fn authorize(&self, order: &Order, deadline: Duration) -> Result<(), IssueError> {
         for url in &order.authorizations {
             let fetch = || self.client.authorization(url);
@@ -245,7 +245,7 @@ impl Driver<'_> {
         Ok(authorization)
     }
 
-    async fn note(&self, record: &OrderRecord) -> Result<(), IssueError> {
+    async fn save(&self, record: &OrderRecord) -> Result<(), IssueError> {
         match self.store.put_order(record, self.job.fence).await {
             Err(StoreError::Fenced) => Err(IssueError::Fenced),
             other => other.map_err(IssueError::Store),
@@ -277,14 +277,14 @@ impl Driver<'_> {
     }
 }
 
-/// For which row the key of an order is sealed.
-fn order_place(job: &Job) -> String {
+/// The context that the key of an order is sealed for.
+fn seal_context(job: &Job) -> String {
     format!("orders/{}", job.name)
 }
 
-/// Whether a refused order may be taken without `replaces`: 409 `alreadyReplaced` (RFC 9773 §5),
-/// `malformed` from older servers, 403 when the certificate was another account's. What certainly
-/// is about something else is not tried again.
+/// Whether the CA may accept a refused order without `replaces`: 409 `alreadyReplaced` (RFC 9773 §5),
+/// `malformed` from older servers, 403 if the certificate was another account's. A refusal that is
+/// certainly about something else is not tried again.
 fn may_concern_replaces(error: &CallError) -> bool {
     const OTHERS: [&str; 8] = [
         "rateLimited",

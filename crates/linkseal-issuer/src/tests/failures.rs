@@ -1,9 +1,9 @@
-//! What an attempt comes to when the CA refuses, hangs, or sends the wrong thing.
+//! Attempts at a CA that refuses, hangs or sends the wrong thing.
 
 use super::*;
 
 #[tokio::test]
-async fn a_failed_validation_is_told_in_the_words_of_the_ca() {
+async fn a_failed_validation_is_reported_in_the_cas_words() {
     for (kind, status, want) in [
         ("connection", 400, FailureKind::Connection),
         ("unauthorized", 403, FailureKind::WrongAnswer),
@@ -39,7 +39,7 @@ async fn an_order_that_fails_at_signing_says_why() {
 }
 
 #[tokio::test]
-async fn a_ca_that_never_ends_is_given_up_in_bounded_time_and_polls() {
+async fn a_ca_that_never_finishes_costs_bounded_time_and_polls() {
     type Hang = fn(&mut fake::State);
     let cases: [(&str, Hang); 2] = [("authorization", |s| s.verdict = None), ("order", |s| s.signing = None)];
     for (call, hang) in cases {
@@ -58,7 +58,7 @@ async fn a_ca_that_never_ends_is_given_up_in_bounded_time_and_polls() {
         // One more chance for the order, then a new one has to be placed.
         let (failure, resumable) = bench.failure().await;
         assert_eq!((failure.kind, resumable), (FailureKind::Stuck, false));
-        // Once the CA has come round, the order is finished.
+        // Once the CA has recovered, the order is completed.
         bench.ca.set(|s| (s.verdict, s.signing) = (Some(Ok(())), Some(Ok(()))));
         bench.issue().await.unwrap();
         assert_eq!(bench.ca.count("new_order"), 1);
@@ -91,7 +91,7 @@ async fn a_call_that_hangs_ends_the_attempt_and_not_the_order() {
 }
 
 #[tokio::test]
-async fn the_pause_that_the_ca_wishes_between_polls_is_kept() {
+async fn the_pause_that_the_ca_requests_between_polls_is_kept() {
     let bench = Bench::new();
     bench
         .ca
@@ -132,7 +132,7 @@ async fn without_the_lease_nothing_is_ordered() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_was_not_ordered_is_not_taken() {
+async fn a_certificate_that_was_not_ordered_is_rejected() {
     let bench = Bench::new();
     bench.ca.set(|s| s.certified_name = Some("other.example".into()));
     let (failure, _) = bench.failure().await;
@@ -149,7 +149,7 @@ async fn a_certificate_that_was_not_ordered_is_not_taken() {
     assert_eq!((failure.kind, resumable), (FailureKind::Unusable, false));
 }
 
-/// What of the CA's limits a failed attempt has used up.
+/// What a failed attempt used up of the CA's limits.
 async fn spent(bench: &Bench) -> (Spent, FailureKind) {
     match bench.issue().await {
         Err(IssueError::Failed { failure, spent, .. }) => (spent, failure.kind),
@@ -158,7 +158,7 @@ async fn spent(bench: &Bench) -> (Spent, FailureKind) {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_is_spent_all_the_same() {
+async fn an_unusable_certificate_counts_as_spent() {
     // For another name.
     let bench = Bench::new();
     bench.ca.set(|s| s.certified_name = Some("other.example".into()));
@@ -171,15 +171,15 @@ async fn a_certificate_that_cannot_be_used_is_spent_all_the_same() {
     let foreign = csr::request(job().name.as_str(), &csr::generate_key().unwrap()).unwrap();
     bench.ca.set(|s| s.orders[0].csr = Some(foreign));
     assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Unusable));
-    // Not valid yet: it is not handed out to be served.
+    // Not valid yet: it must not be served.
     let bench = Bench::new();
     bench.ca.set(|s| s.begins_in = Some(Duration::from_secs(86_400)));
     assert_eq!(spent(&bench).await, (Spent::Certificate, FailureKind::Unusable));
-    // Clocks that differ by a minute are taken.
+    // A clock difference of a minute is accepted.
     let bench = Bench::new();
     bench.ca.set(|s| s.begins_in = Some(Duration::from_secs(60)));
     bench.issue().await.unwrap();
-    // An order that came to none has spent the order alone.
+    // Without a certificate, only the order is spent.
     let bench = Bench::new();
     bench
         .ca
@@ -205,9 +205,9 @@ async fn an_order_key_that_cannot_be_opened_is_our_failure() {
 }
 
 #[tokio::test]
-async fn what_is_ours_to_put_right_leaves_the_order_as_it_was() {
+async fn a_failure_that_is_ours_to_fix_leaves_the_order_as_it_was() {
     let ours: [fn() -> CallError; 5] = [
-        || CallError::Ours("the store is away".into()),
+        || CallError::Ours("the store is unavailable".into()),
         || CallError::Here(FailureKind::Clock, "the clock is wrong".into()),
         || CallError::Here(FailureKind::Trust, "not trusted".into()),
         || CallError::Here(FailureKind::Account, "set acme.eab".into()),
@@ -216,7 +216,7 @@ async fn what_is_ours_to_put_right_leaves_the_order_as_it_was() {
     for call in ["authorization", "respond", "order", "finalize", "certificate"] {
         for error in ours {
             let bench = Bench::new();
-            // A call that may be repeated is.
+            // More answers than a repeated call needs.
             (0..8).for_each(|_| bench.ca.answer(call, error()));
             let (failure, resumable) = bench.failure().await;
             assert!(failure.kind.is_ours() && resumable, "{call}: {failure:?}");
@@ -228,9 +228,9 @@ async fn what_is_ours_to_put_right_leaves_the_order_as_it_was() {
 }
 
 #[tokio::test]
-async fn an_order_that_never_got_to_the_ca_has_spent_nothing() {
+async fn an_order_that_never_reached_the_ca_has_spent_nothing() {
     for error in [
-        CallError::Ours("the store is away".into()),
+        CallError::Ours("the store is unavailable".into()),
         CallError::Here(FailureKind::Trust, "not trusted".into()),
     ] {
         let bench = Bench::new();
@@ -251,7 +251,7 @@ async fn an_order_that_never_got_to_the_ca_has_spent_nothing() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_only_the_clock_here_calls_expired_is_fetched_again_when_it_is_right() {
+async fn a_certificate_that_looks_expired_by_our_wrong_clock_only_is_downloaded_again_later() {
     let bench = Bench::new();
     bench
         .leave(OrderStatus::Ready, ChallengeStatus::Valid, OrderStep::Finalizing)
@@ -271,7 +271,7 @@ async fn a_certificate_that_only_the_clock_here_calls_expired_is_fetched_again_w
 }
 
 #[tokio::test]
-async fn a_certificate_that_has_run_out_by_the_cas_own_time_is_the_cas_failure() {
+async fn a_certificate_that_has_expired_by_the_cas_own_time_is_the_cas_failure() {
     let bench = Bench::new();
     bench.ca.set(|s| s.ended = Some(Duration::from_secs(60)));
     let (failure, resumable) = bench.failure().await;

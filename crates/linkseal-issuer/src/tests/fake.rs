@@ -26,7 +26,7 @@ pub(super) const LIFE: Duration = Duration::from_secs(90 * 86_400);
 pub(super) struct FakeCa {
     pub(super) clock: Clock,
     pub(super) state: Mutex<State>,
-    /// Told when a call hangs.
+    /// Notified when a call hangs.
     pub(super) hung: Notify,
 }
 
@@ -34,23 +34,23 @@ pub(super) struct State {
     pub(super) directory: Directory,
     pub(super) orders: Vec<FakeOrder>,
     pub(super) calls: Vec<&'static str>,
-    /// What newOrder was sent: profile and `replaces`.
+    /// Profile and `replaces` of each newOrder.
     pub(super) placed: Vec<(Option<String>, Option<String>)>,
     /// Answers to the next calls of a kind, instead of the usual ones.
     pub(super) refusals: HashMap<&'static str, VecDeque<CallError>>,
     /// What happens at the call of this number.
     pub(super) break_at: Option<(usize, Break)>,
-    /// What validation comes to. `None`: it never ends.
+    /// The result of validation. `None`: it never ends.
     pub(super) verdict: Option<Result<(), Problem>>,
-    /// What signing comes to. `None`: it never ends.
+    /// The result of signing. `None`: it never ends.
     pub(super) signing: Option<Result<(), Problem>>,
-    /// For whom certificates are made. `None`: as the CSR says.
+    /// The name in certificates. `None`: the order's.
     pub(super) certified_name: Option<String>,
-    /// How far in the future certificates begin. `None`: an hour ago, as CAs date back.
+    /// How far in the future certificates begin. `None`: an hour ago, since CAs backdate.
     pub(super) begins_in: Option<Duration>,
-    /// How long certificates have run out already when they are made. `None`: they live.
+    /// How long ago certificates expired when they are issued. `None`: they live for [`LIFE`].
     pub(super) ended: Option<Duration>,
-    /// Sent with every authorization that is not decided.
+    /// Retry-After of every authorization that is not decided.
     pub(super) retry_after: Option<Duration>,
     /// By how much the CA's clock is behind ours.
     pub(super) behind: Duration,
@@ -103,7 +103,7 @@ impl FakeCa {
         self.clock.now().minus(self.state.lock().behind)
     }
 
-    /// Lets the next call of a kind be refused.
+    /// Refuses the next call of a kind.
     pub(super) fn refuse(&self, call: &'static str, status: u16, kind: &str, detail: &str) {
         self.answer(call, CallError::Refused(problem(status, kind, detail)));
     }
@@ -165,8 +165,8 @@ pub(super) fn problem(status: u16, kind: &str, detail: &str) -> Problem {
     }
 }
 
-/// The number at the end of a URL of the fake.
-fn of<'a>(state: &'a mut State, url: &str) -> Result<&'a mut FakeOrder, CallError> {
+/// The order that a URL names, by the number at its end.
+fn order_at<'a>(state: &'a mut State, url: &str) -> Result<&'a mut FakeOrder, CallError> {
     let number: usize = url.rsplit('/').next().unwrap().parse().unwrap();
     state
         .orders
@@ -177,7 +177,7 @@ fn of<'a>(state: &'a mut State, url: &str) -> Result<&'a mut FakeOrder, CallErro
 #[async_trait]
 impl AcmeClient for FakeCa {
     async fn directory(&self) -> Result<Arc<Directory>, CallError> {
-        // Not counted as a call: the real one is kept for an hour.
+        // Not counted as a call: the real client caches it for an hour.
         let mut state = self.state.lock();
         match state.refusals.get_mut("directory").and_then(VecDeque::pop_front) {
             Some(error) => Err(error),
@@ -208,7 +208,7 @@ impl AcmeClient for FakeCa {
     async fn order(&self, url: &str) -> Result<Fetched<Order>, CallError> {
         self.step("order", |state| {
             let signing = state.signing.clone();
-            let order = of(state, url)?;
+            let order = order_at(state, url)?;
             if order.status == OrderStatus::Processing {
                 match signing {
                     Some(Ok(())) => order.status = OrderStatus::Valid,
@@ -229,8 +229,8 @@ impl AcmeClient for FakeCa {
         let now = self.clock.now();
         self.step("authorization", |state| {
             let verdict = state.verdict.clone();
-            let wish = state.retry_after;
-            let order = of(state, url)?;
+            let pause = state.retry_after;
+            let order = order_at(state, url)?;
             let mut error = None;
             if order.challenge == ChallengeStatus::Processing {
                 match verdict {
@@ -259,9 +259,9 @@ impl AcmeClient for FakeCa {
                 status: order.challenge,
                 error,
             };
-            let retry_after = wish
+            let retry_after = pause
                 .filter(|_| order.challenge == ChallengeStatus::Processing)
-                .map(|w| now + w);
+                .map(|span| now + span);
             Ok(Fetched {
                 value: Authorization {
                     status,
@@ -275,7 +275,7 @@ impl AcmeClient for FakeCa {
 
     async fn respond(&self, url: &str) -> Result<(), CallError> {
         self.step("respond", |state| {
-            let order = of(state, url)?;
+            let order = order_at(state, url)?;
             if order.challenge != ChallengeStatus::Pending {
                 // As Pebble does.
                 return Err(CallError::Refused(problem(
@@ -292,7 +292,7 @@ impl AcmeClient for FakeCa {
 
     async fn finalize(&self, url: &str, csr: &[u8]) -> Result<(), CallError> {
         self.step("finalize", |state| {
-            let order = of(state, url)?;
+            let order = order_at(state, url)?;
             if order.status != OrderStatus::Ready {
                 return Err(CallError::Refused(problem(403, "orderNotReady", "order is not ready")));
             }
@@ -315,7 +315,7 @@ impl AcmeClient for FakeCa {
                 .begins_in
                 .map_or(now.minus(Duration::from_secs(3600)), |span| now + span);
             let end = state.ended.map_or(now + LIFE, |span| now.minus(span));
-            let order = of(state, url)?;
+            let order = order_at(state, url)?;
             Ok(sign(
                 order.csr.as_ref().unwrap(),
                 name.as_ref().unwrap_or(&order.name),
@@ -345,7 +345,7 @@ fn view(order: &FakeOrder, number: usize) -> Order {
     }
 }
 
-/// A public key as it stands in a CSR.
+/// The public key of a CSR.
 struct Spki(Vec<u8>);
 
 impl PublicKeyData for Spki {

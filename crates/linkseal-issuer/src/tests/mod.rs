@@ -30,9 +30,10 @@ use super::*;
 use crate::ca::Ca;
 use crate::calls::Calls;
 use crate::http::Http;
+use crate::testing::settings;
 
 const DIRECTORY: &str = "https://ca.example/dir";
-/// The calls of an order without trouble.
+/// The calls of an undisturbed order.
 const CALLS: [&str; 8] = [
     "new_order",
     "authorization",
@@ -63,13 +64,10 @@ impl Bench {
         let clock = Clock::system();
         let ca = FakeCa::new(clock.clone());
         let store = Arc::new(MemoryStore::default());
-        let sealer = Arc::new(Sealer::new(&Zeroizing::new([7; KEY_LEN])));
+        let sealer = sealer();
         let settings = CaSettings {
-            directory: DIRECTORY.into(),
-            contact: Vec::new(),
-            trust: Vec::new(),
-            eab: None,
             profile: profile.map(str::to_owned),
+            ..settings(DIRECTORY)
         };
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
@@ -93,7 +91,7 @@ impl Bench {
         }
     }
 
-    /// Runs an order, the clock running fast, until it ends or a call of it hangs (`None`).
+    /// Runs an order with the clock running fast, until it ends or one of its calls hangs (`None`).
     async fn try_issue(&self, job: &Job) -> Option<Result<Issued, IssueError>> {
         let said = |p| self.progress.lock().push(p);
         let time = async {
@@ -172,9 +170,17 @@ impl Bench {
     }
 }
 
+fn sealer() -> Arc<Sealer> {
+    Arc::new(Sealer::new(&Zeroizing::new([7; KEY_LEN])))
+}
+
 fn job() -> Job {
+    job_of("links.customer.example")
+}
+
+fn job_of(name: &str) -> Job {
     Job {
-        name: DomainName::parse("links.customer.example").unwrap(),
+        name: DomainName::parse(name).unwrap(),
         replaces: None,
         resumes: false,
         fence: FENCE,
@@ -182,9 +188,9 @@ fn job() -> Job {
 }
 
 #[tokio::test]
-async fn one_account_key_is_made_and_kept_sealed() {
+async fn one_account_key_is_created_and_stored_sealed() {
     let store: SharedStore = Arc::new(MemoryStore::default());
-    let sealer = Sealer::new(&Zeroizing::new([7; KEY_LEN]));
+    let sealer = sealer();
     let first = AccountKey::load_or_create(&store, &sealer).await.unwrap();
     let second = AccountKey::load_or_create(&store, &sealer).await.unwrap();
     assert_eq!(first.thumbprint(), second.thumbprint());
@@ -200,20 +206,12 @@ async fn one_account_key_is_made_and_kept_sealed() {
 }
 
 #[test]
-fn a_directory_that_is_no_https_url_is_refused() {
+fn a_directory_that_is_not_an_https_url_is_refused() {
     for bad in ["http://ca.example/dir", "ca.example", ""] {
-        let settings = CaSettings {
-            directory: bad.into(),
-            contact: Vec::new(),
-            trust: Vec::new(),
-            eab: None,
-            profile: None,
-        };
-        let sealer = Arc::new(Sealer::new(&Zeroizing::new([7; KEY_LEN])));
         let metrics = Metrics::register(&Registry::new()).unwrap();
         let key = AccountKey::from_pkcs8(&acme::generate_account_key()).unwrap();
         let store = Arc::new(MemoryStore::default());
-        let issuer = Issuer::new(settings, Arc::new(key), store, sealer, Clock::system(), metrics);
+        let issuer = Issuer::new(settings(bad), Arc::new(key), store, sealer(), Clock::system(), metrics);
         assert!(matches!(issuer.err(), Some(IssuerError::Directory(_))), "{bad}");
     }
 }

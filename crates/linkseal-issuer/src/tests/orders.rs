@@ -1,9 +1,9 @@
-//! An order without trouble, cut off, taken up, and with its wishes.
+//! An undisturbed order, an interrupted one, a resumed one, and the options of newOrder.
 
 use super::*;
 
 #[tokio::test]
-async fn an_order_goes_through_and_is_noted_before_each_step() {
+async fn an_order_completes_and_is_stored_before_each_step() {
     let bench = Bench::new();
     let before = bench.clock.now();
     let issued = bench.issue().await.unwrap();
@@ -36,7 +36,7 @@ async fn an_order_goes_through_and_is_noted_before_each_step() {
 }
 
 #[tokio::test]
-async fn cut_off_at_any_call_it_goes_on_with_the_same_order() {
+async fn an_order_interrupted_at_any_call_is_resumed() {
     for at in 0..CALLS.len() {
         for how in [Break::HangBefore, Break::HangAfter] {
             let bench = Bench::new();
@@ -44,7 +44,7 @@ async fn cut_off_at_any_call_it_goes_on_with_the_same_order() {
             assert!(bench.try_issue(&job()).await.is_none(), "{how:?} {at}: it hangs");
             let issued = bench.issue().await.unwrap_or_else(|e| panic!("{how:?} {at}: {e:?}"));
             bench.key_of(&issued);
-            // The one window in which an order is lost: the CA made it, and we died before the note.
+            // The one window in which an order is lost: the CA created it, and the process died before storing it.
             let lost = usize::from(at == 0 && how == Break::HangAfter);
             assert_eq!(bench.ca.state.lock().orders.len(), 1 + lost, "{how:?} {at}");
             assert_eq!(
@@ -72,7 +72,7 @@ async fn a_lost_answer_costs_no_order_once_there_is_one() {
 }
 
 #[tokio::test]
-async fn an_order_is_taken_up_where_it_stands() {
+async fn an_order_is_resumed_at_its_current_step() {
     use ChallengeStatus as C;
     use OrderStatus::{Pending, Processing, Ready, Valid};
     use OrderStep::{Authorizing, Finalizing};
@@ -90,7 +90,11 @@ async fn an_order_is_taken_up_where_it_stands() {
             .issue()
             .await
             .unwrap_or_else(|e| panic!("{status:?} {challenge:?}: {e:?}"));
-        assert_eq!(bench.key_of(&issued), key, "{status:?}: the key it was begun with");
+        assert_eq!(
+            bench.key_of(&issued),
+            key,
+            "{status:?}: the key that it was started with"
+        );
         let counts = (
             bench.ca.count("new_order"),
             bench.ca.count("respond"),
@@ -103,7 +107,7 @@ async fn an_order_is_taken_up_where_it_stands() {
 }
 
 #[tokio::test]
-async fn an_order_of_no_use_is_replaced() {
+async fn an_unusable_order_is_replaced() {
     let replaced = async |change: fn(&Bench, &mut OrderRecord)| {
         let bench = Bench::new();
         bench
@@ -134,7 +138,7 @@ async fn an_order_of_no_use_is_replaced() {
 }
 
 #[tokio::test]
-async fn an_order_that_failed_while_we_were_away_is_a_failure_and_no_new_order() {
+async fn an_order_that_failed_between_two_attempts_is_a_failure_and_no_new_order() {
     for resumes in [true, false] {
         let bench = Bench::new();
         bench
@@ -153,7 +157,7 @@ async fn an_order_that_failed_while_we_were_away_is_a_failure_and_no_new_order()
 }
 
 #[tokio::test]
-async fn no_order_is_placed_in_the_stead_of_one_that_was_to_be_taken_up() {
+async fn no_order_is_placed_instead_of_one_that_was_to_be_resumed() {
     let bench = Bench::new();
     bench
         .leave(OrderStatus::Ready, ChallengeStatus::Valid, OrderStep::Authorizing)
@@ -165,7 +169,7 @@ async fn no_order_is_placed_in_the_stead_of_one_that_was_to_be_taken_up() {
 }
 
 #[tokio::test]
-async fn while_the_ca_is_silent_the_order_is_kept() {
+async fn an_order_is_kept_while_the_ca_does_not_answer() {
     let bench = Bench::new();
     bench
         .leave(OrderStatus::Ready, ChallengeStatus::Valid, OrderStep::Authorizing)
@@ -184,7 +188,7 @@ async fn while_the_ca_is_silent_the_order_is_kept() {
 }
 
 #[tokio::test]
-async fn a_long_pause_that_the_ca_wants_is_left_to_the_next_attempt() {
+async fn a_long_pause_that_the_ca_requests_is_left_to_the_next_attempt() {
     let bench = Bench::new();
     bench
         .leave(OrderStatus::Ready, ChallengeStatus::Valid, OrderStep::Authorizing)
@@ -199,7 +203,7 @@ async fn a_long_pause_that_the_ca_wants_is_left_to_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn an_order_names_what_it_replaces_where_the_ca_knows_of_that() {
+async fn an_order_names_what_it_replaces_where_the_ca_supports_it() {
     let replacing = Job {
         replaces: Some("aki.serial".into()),
         ..job()
@@ -248,7 +252,7 @@ async fn an_order_names_what_it_replaces_where_the_ca_knows_of_that() {
 }
 
 #[tokio::test]
-async fn a_profile_is_asked_for_only_where_it_is_offered() {
+async fn a_profile_is_requested_only_where_it_is_offered() {
     let bench = Bench::with_profile(Some("shortlived"));
     let offer = |names: &[&str]| names.iter().map(|n| ((*n).to_owned(), "words".into())).collect();
     bench

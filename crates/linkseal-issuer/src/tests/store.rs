@@ -1,4 +1,4 @@
-//! A store in memory with what an issuer uses of it, and nothing else.
+//! A store in memory with only the calls that an issuer makes.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,13 +17,13 @@ use linkseal_store::{
 };
 use parking_lot::Mutex;
 
-/// The fence that holds in a [`MemoryStore`].
+/// The valid fence of a [`MemoryStore`].
 pub(super) const FENCE: Fence = Fence(7);
 
 #[derive(Default)]
 pub(super) struct MemoryStore {
     pub(super) orders: Mutex<HashMap<DomainName, OrderRecord>>,
-    /// Every order as it was written, in order.
+    /// Every write of an order, oldest first.
     pub(super) written: Mutex<Vec<OrderRecord>>,
     pub(super) secrets: Mutex<HashMap<String, Vec<u8>>>,
     pub(super) accounts: Mutex<HashMap<String, CaAccount>>,

@@ -12,7 +12,7 @@ use crate::client::Directory;
 const HMAC_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
 #[tokio::test]
-async fn many_orders_at_once_make_one_account_whatever_becomes_of_the_nonces() {
+async fn concurrent_orders_register_one_account_despite_rejected_nonces() {
     let live = Live::start().await;
     live.ca.faults().bad_nonce_every(Some(2));
     let issuer = live.issuer();
@@ -31,7 +31,7 @@ async fn many_orders_at_once_make_one_account_whatever_becomes_of_the_nonces() {
     assert_eq!((stats.accounts, stats.orders, stats.certificates), (1, 12, 12));
     assert!(stats.bad_nonces > 12, "{}", stats.bad_nonces);
 
-    // After a restart the account is known without asking.
+    // After a restart the account is known from the store.
     issue(&live.issuer(), "again.customer.example").await.unwrap();
     assert_eq!(live.ca.stats().accounts, 1);
 }
@@ -53,7 +53,7 @@ async fn an_account_that_the_ca_forgot_is_registered_again() {
 }
 
 #[tokio::test]
-async fn an_external_account_is_bound_where_the_ca_wants_one() {
+async fn an_external_account_is_bound_where_the_ca_requires_one() {
     let secret = |text: &str| Eab {
         key_id: "kid-1".into(),
         hmac_key: Zeroizing::new(URL_SAFE_NO_PAD.decode(text).unwrap()),
@@ -84,7 +84,7 @@ async fn an_external_account_is_bound_where_the_ca_wants_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_new_nonce_is_never_taken_by_somebody_else() {
+async fn a_new_nonce_is_never_handed_to_two_requests() {
     let live = Live::start().await;
     let tls = http::tls_config(&live.settings().trust).unwrap();
     let http = Arc::new(Http::new(tls, live.clock.clone()));

@@ -1,4 +1,4 @@
-//! What becomes of a certificate: renewal information, replacement, revocation, profiles.
+//! Renewal information, replacement, revocation, profiles.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use linkseal_domain::cert::certificate::Leaf;
 use super::*;
 
 #[tokio::test]
-async fn renewal_information_is_asked_for_and_the_replaced_named() {
+async fn renewal_information_is_fetched_and_the_replaced_certificate_named() {
     let live = Live::start().await;
     let (issuer, faults) = (live.issuer(), live.ca.faults());
     let first = issue(&issuer, "links.customer.example").await.unwrap();
@@ -32,25 +32,25 @@ async fn renewal_information_is_asked_for_and_the_replaced_named() {
     assert_eq!(
         issuer.renewal_info("AAAA.BBBB").await.unwrap(),
         None,
-        "a certificate of elsewhere"
+        "a certificate of another CA"
     );
 
     let renew = async |issuer: &Issuer| {
-        live.store.put_order(&spent_order(&live), FENCE).await.unwrap();
+        live.store.put_order(&unusable_order(&live), FENCE).await.unwrap();
         let job = Job {
             replaces: Some(id.clone()),
             resumes: false,
             ..job_of("links.customer.example")
         };
         match issuer.issue(&job, &|_| {}).await {
-            // Admitted again by who orders; what counts against the CA's limits is not placed by itself.
+            // The control plane admits it again: what counts against the CA's limits is not placed unasked.
             Err(IssueError::NotAsReplacement) => drop(issue(issuer, "links.customer.example").await.unwrap()),
             other => drop(other.unwrap()),
         }
         live.ca.stats().orders_with_replaces
     };
     assert_eq!(renew(&issuer).await, 1);
-    assert_eq!(renew(&issuer).await, 1, "replaced already: ordered without");
+    assert_eq!(renew(&issuer).await, 1, "replaced already: ordered without `replaces`");
     faults.refuse_replaces(Some(Refusal::of(Problem::unauthorized(
         "certificate of another account",
     ))));
@@ -60,7 +60,7 @@ async fn renewal_information_is_asked_for_and_the_replaced_named() {
     faults.set_ari_off(true);
     let issuer = live.issuer();
     assert_eq!(issuer.renewal_info(&id).await.unwrap(), None);
-    live.store.put_order(&spent_order(&live), FENCE).await.unwrap();
+    live.store.put_order(&unusable_order(&live), FENCE).await.unwrap();
     assert_eq!(
         issue(&issuer, "links.customer.example")
             .await
@@ -87,7 +87,7 @@ async fn a_certificate_is_revoked_once() {
 }
 
 #[tokio::test]
-async fn a_profile_and_a_short_life_are_taken_as_they_come() {
+async fn a_profile_with_a_short_life_is_renewed_in_time() {
     let minute = Duration::from_secs(60);
     let backdate = Duration::from_secs(3600);
     let profile = Profile {

@@ -1,11 +1,11 @@
-//! What the CA found, refused or left unanswered.
+//! Failed validations, limits, outages, and a CA whose server is not trusted.
 
 use linkseal_devca::{Endpoint, Refusal, RetryAfter};
 
 use super::*;
 
 #[tokio::test]
-async fn what_the_ca_found_at_the_name_is_told() {
+async fn what_the_ca_found_at_the_name_is_reported() {
     let live = Live::start().await;
     let issuer = live.issuer();
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -14,10 +14,10 @@ async fn what_the_ca_found_at_the_name_is_told() {
         .local_addr()
         .unwrap()
         .port();
-    let right = answer_challenges(&live.tasks, "someone-else".into()).await;
+    let foreign = answer_challenges(&live.tasks, "another-thumbprint".into()).await;
     for (name, port, kind) in [
         ("closed.customer.example", closed, FailureKind::Connection),
-        ("foreign.customer.example", right, FailureKind::WrongAnswer),
+        ("foreign.customer.example", foreign, FailureKind::WrongAnswer),
     ] {
         live.ca.set_http_port(port);
         let (failure, resumable) = failure(&issuer, name).await;
@@ -85,8 +85,8 @@ async fn limits_and_outages_come_with_kind_and_time() {
 }
 
 #[tokio::test]
-async fn a_server_certificate_that_looks_expired_is_taken_for_a_wrong_clock_here() {
-    // Its certificates for itself last twenty years.
+async fn a_server_certificate_that_looks_expired_is_reported_as_a_wrong_clock() {
+    // The certificate of its listener is valid for twenty years.
     let years = 30 * 365 * 86_400_000;
     let live = Live::with(|config| {
         config.clock = Clock::system();

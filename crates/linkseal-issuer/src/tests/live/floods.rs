@@ -1,23 +1,23 @@
-//! A CA that floods its clients at any of its calls: what is read of it is bounded in bytes and in
-//! time, the attempt fails by the CA's fault, and the next one succeeds.
+//! A CA that floods its clients in any of its answers: reading is bounded in bytes and in time, the
+//! failure is the CA's, and the next attempt succeeds.
 
 use futures_util::future::join_all;
 use linkseal_devca::{Endpoint, Flood};
 
 use super::*;
 
-/// Less time for a call than in production, and far more than a healthy one takes.
+/// Shorter than in production, and far longer than a healthy call takes.
 const CALL_TIME: Duration = Duration::from_secs(3);
-/// More than an attempt takes that makes every call four times, with its pauses.
+/// Longer than an attempt that makes every call four times, with its pauses.
 const ATTEMPT: Duration = Duration::from_secs(45);
-/// As many calls as one attempt makes of a kind, the repeated ones included.
+/// More calls to one endpoint than an attempt makes, repeated ones included.
 const ALL: u32 = 100;
-/// What is read of an answer (1 MiB), and what lies in sockets on both sides.
+/// Bytes sent per call: what is read of an answer (1 MiB), and what the sockets on both sides buffer.
 const PER_CALL: u64 = (1 + 16) * 1024 * 1024;
 
 const FLOODS: [Flood; 3] = [Flood::Endless, Flood::Trickle, Flood::Headers];
 
-/// An issuer with less time for its calls.
+/// An issuer with a short time limit per call.
 fn impatient(live: &Live) -> Issuer {
     let (settings, clock) = (live.settings(), live.clock.clone());
     let tls = http::tls_config(&settings.trust).unwrap();
@@ -34,7 +34,7 @@ async fn an_order_meets(endpoint: Endpoint, flood: Flood) {
     let issuer = impatient(&live);
     let what = format!("{endpoint:?} {flood:?}");
     live.ca.faults().flood_next(endpoint, flood, ALL);
-    // The request has taken effect all the same, and a look at the authorization says so.
+    // The response still takes effect, as the authorization shows.
     let survives = endpoint == Endpoint::Challenge;
     let name = "links.customer.example";
     let attempt = async {
@@ -47,7 +47,7 @@ async fn an_order_meets(endpoint: Endpoint, flood: Flood) {
             Err(other) => panic!("{what}: {other:?}"),
         }
     };
-    // An order is polled until its deadline, so time goes by fast.
+    // An order is polled until its deadline, so the clock runs fast.
     let time = async {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -58,7 +58,7 @@ async fn an_order_meets(endpoint: Endpoint, flood: Flood) {
     };
     tokio::select! {
         () = attempt => {}
-        () = tokio::time::sleep(ATTEMPT) => panic!("{what}: it ends in time"),
+        () = tokio::time::sleep(ATTEMPT) => panic!("{what}: it must end in time"),
         () = time => {}
     }
     let stats = live.ca.stats();
@@ -71,7 +71,7 @@ async fn an_order_meets(endpoint: Endpoint, flood: Flood) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_ends_in_time_and_memory_whatever_a_call_brings() {
+async fn a_flooded_order_is_bounded_in_time_and_memory() {
     let endpoints = [
         Endpoint::Directory,
         Endpoint::NewAccount,
@@ -88,7 +88,7 @@ async fn an_order_ends_in_time_and_memory_whatever_a_call_brings() {
 }
 
 #[tokio::test]
-async fn a_nonce_of_megabytes_is_none() {
+async fn a_flooded_new_nonce_brings_no_nonce() {
     let live = Live::start().await;
     let tls = http::tls_config(&live.settings().trust).unwrap();
     let http = Http::new(tls, live.clock.clone()).within(CALL_TIME);
@@ -101,7 +101,7 @@ async fn a_nonce_of_megabytes_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn questions_and_revocations_end_in_time_and_memory_too() {
+async fn flooded_renewal_information_and_revocations_are_bounded_too() {
     let live = Live::start().await;
     let issuer = impatient(&live);
     let issued = issue(&issuer, "links.customer.example").await.unwrap();
@@ -121,7 +121,7 @@ async fn questions_and_revocations_end_in_time_and_memory_too() {
 }
 
 #[tokio::test]
-async fn a_ca_that_takes_no_nonce_is_not_asked_for_ever() {
+async fn a_ca_that_rejects_every_nonce_is_given_up() {
     let live = Live::start().await;
     live.ca.faults().bad_nonce_every(Some(1));
     let (refused, _) = failure(&live.issuer(), "links.customer.example").await;

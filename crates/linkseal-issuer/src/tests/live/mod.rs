@@ -1,4 +1,4 @@
-//! The whole issuer over TLS against the CA in process.
+//! The whole issuer, over TLS, against the CA in process.
 
 mod accounts;
 mod certificates;
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A CA, a web server that every name leads to, and what an issuer needs.
+/// A CA, a web server that answers challenges for every name, and what an issuer needs.
 struct Live {
     clock: Clock,
     ca: DevCa,
@@ -35,7 +35,7 @@ impl Live {
     async fn with(change: impl FnOnce(&mut DevCaConfig)) -> Self {
         let (clock, tasks) = (Clock::system(), Tasks::new());
         let store: SharedStore = Arc::new(MemoryStore::default());
-        let sealer = Arc::new(Sealer::new(&Zeroizing::new([7; KEY_LEN])));
+        let sealer = sealer();
         let key = AccountKey::load_or_create(&store, &sealer).await.unwrap();
         let mut config = DevCaConfig::new(clock.clone());
         config.http_port = answer_challenges(&tasks, key.thumbprint().to_owned()).await;
@@ -53,11 +53,9 @@ impl Live {
 
     fn settings(&self) -> CaSettings {
         CaSettings {
-            directory: self.ca.directory_url(),
             contact: vec!["mailto:ops@platform.example".into()],
             trust: vec![CertificateDer::from_pem_slice(self.ca.root_pem().as_bytes()).unwrap()],
-            eab: None,
-            profile: None,
+            ..settings(&self.ca.directory_url())
         }
     }
 
@@ -73,7 +71,7 @@ impl Live {
     }
 }
 
-/// The one thing the data plane does for an order.
+/// Answers challenges, as the data plane does; returns the port.
 async fn answer_challenges(tasks: &Tasks, thumbprint: String) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -98,15 +96,6 @@ async fn answer_challenges(tasks: &Tasks, thumbprint: String) -> u16 {
     port
 }
 
-fn job_of(name: &str) -> Job {
-    Job {
-        name: DomainName::parse(name).unwrap(),
-        replaces: None,
-        resumes: false,
-        fence: FENCE,
-    }
-}
-
 async fn issue(issuer: &Issuer, name: &str) -> Result<Issued, IssueError> {
     issuer.issue(&job_of(name), &|_| {}).await
 }
@@ -118,8 +107,8 @@ async fn failure(issuer: &Issuer, name: &str) -> (Failure, bool) {
     }
 }
 
-/// What the control plane's transition does to the order of a name: it is no more.
-fn spent_order(live: &Live) -> OrderRecord {
+/// An order that cannot be resumed: written over the last one, as the control plane's transition removes it.
+fn unusable_order(live: &Live) -> OrderRecord {
     OrderRecord {
         name: DomainName::parse("links.customer.example").unwrap(),
         ca: live.ca.directory_url(),

@@ -30,7 +30,7 @@ async fn a_connection_that_breaks_costs_no_order() {
 }
 
 #[tokio::test]
-async fn a_validation_that_a_restart_finds_hanging_ends_in_time() {
+async fn a_validation_that_hangs_across_a_restart_ends_in_time() {
     let live = Live::start().await;
     let name = "links.customer.example";
     live.ca.faults().set_stuck_validations(&[name]);
@@ -44,28 +44,28 @@ async fn a_validation_that_a_restart_finds_hanging_ends_in_time() {
     live.ca.faults().set_stuck_validations(&[]);
     let stats = live.ca.name_stats(name);
     assert_eq!((stats.orders, stats.certificates), (1, 0));
-    // The CA never decides what it had begun: the attempt ends in time, and the next orders again.
+    // The CA never finishes the validation: the attempt ends in time, and the next one orders again.
     let issuer = live.issuer();
     let jump = async {
         loop {
-            // Fast, and slow enough that some polls happen on the way.
+            // Fast, but slow enough for some polls on the way.
             live.clock.advance(Duration::from_millis(500));
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     let stuck = tokio::select! {
         (failure, resumable) = failure(&issuer, name) => (failure.kind, resumable),
-        () = jump => panic!("it ends by itself"),
+        () = jump => panic!("it must end by itself"),
     };
     assert_eq!(stuck, (FailureKind::Stuck, false));
     assert_eq!(live.ca.name_stats(name).orders, 1);
-    live.store.put_order(&spent_order(&live), FENCE).await.unwrap();
+    live.store.put_order(&unusable_order(&live), FENCE).await.unwrap();
     issue(&issuer, name).await.unwrap();
     assert_eq!(live.ca.name_stats(name).orders, 2);
 }
 
 #[tokio::test]
-async fn an_order_cut_off_while_it_is_signed_is_downloaded_later() {
+async fn an_order_interrupted_during_signing_is_downloaded_later() {
     let live = Live::start().await;
     let name = "links.customer.example";
     live.ca.faults().set_processing(Duration::from_secs(60));
@@ -93,12 +93,12 @@ async fn an_order_cut_off_while_it_is_signed_is_downloaded_later() {
 }
 
 #[tokio::test]
-async fn an_authorization_that_the_ca_still_has_needs_no_validation() {
+async fn a_reused_authorization_needs_no_validation() {
     let live = Live::start().await;
     live.ca.faults().set_reuse_authorizations(true);
     let issuer = live.issuer();
     issue(&issuer, "links.customer.example").await.unwrap();
-    live.store.put_order(&spent_order(&live), FENCE).await.unwrap();
+    live.store.put_order(&unusable_order(&live), FENCE).await.unwrap();
     issue(&issuer, "links.customer.example").await.unwrap();
     let stats = live.ca.name_stats("links.customer.example");
     assert_eq!((stats.orders, stats.validations, stats.certificates), (2, 1, 2));
