@@ -1,4 +1,4 @@
-//! newAccount, external account bindings, and what can be changed of an account (RFC 8555 §7.3).
+//! newAccount, external account bindings and account updates (RFC 8555 §7.3).
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::reply::{Reply, read};
 use super::state::{Account, new_id};
 
-/// Contacts of one account.
+/// Most contacts of an account.
 const MAX_CONTACTS: usize = 10;
 
 #[derive(Deserialize)]
@@ -23,19 +23,18 @@ struct NewAccount {
     terms_of_service_agreed: bool,
     #[serde(default)]
     only_return_existing: bool,
-    /// `None`: the account is bound to nothing.
     external_account_binding: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Update {
-    /// `None`: stays as it is.
+    /// `None`: unchanged.
     contact: Option<Vec<String>>,
-    /// `None`: stays as it is.
+    /// `None`: unchanged.
     status: Option<String>,
 }
 
-/// Finds the key's account, or makes one.
+/// Finds the key's account, or creates one.
 pub(super) fn create(core: &Core, key: AccountKey, jwk: &Jwk, payload: &[u8]) -> Result<Reply, Refusal> {
     let wanted: NewAccount = read(payload)?;
     if let Some(known) = core.state().account_of_key(&key.thumbprint) {
@@ -59,7 +58,7 @@ pub(super) fn create(core: &Core, key: AccountKey, jwk: &Jwk, payload: &[u8]) ->
     let created = reply(core, &account, StatusCode::CREATED);
     {
         let mut state = core.state();
-        // Two requests may have come at once.
+        // A concurrent request may have created it.
         if let Some(known) = state.account_of_key(&account.key.thumbprint) {
             return Ok(reply(core, known, StatusCode::OK));
         }
@@ -69,10 +68,10 @@ pub(super) fn create(core: &Core, key: AccountKey, jwk: &Jwk, payload: &[u8]) ->
     Ok(created)
 }
 
-/// Shows an account, after changing its contact or its status when asked to.
+/// Returns an account, after updating its contact or its status if requested.
 pub(super) fn update(core: &Core, signer: &str, id: &str, payload: &[u8]) -> Result<Reply, Refusal> {
     if signer != id {
-        return Err(Problem::unauthorized("this is another account").into());
+        return Err(Problem::unauthorized("the signing key belongs to another account").into());
     }
     let update: Update = if payload.is_empty() {
         Update {
@@ -96,7 +95,7 @@ pub(super) fn update(core: &Core, signer: &str, id: &str, payload: &[u8]) -> Res
     Ok(reply(core, account, StatusCode::OK))
 }
 
-/// Whether the account may still do something.
+/// Refuses a deactivated account.
 pub(super) fn usable(account: &Account) -> Result<(), Problem> {
     if account.deactivated {
         return Err(Problem::new(
@@ -108,7 +107,7 @@ pub(super) fn usable(account: &Account) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What a client hears that names an account this CA does not have, as after the CA's restart.
+/// The answer to a client that names an unknown account, as after a restart of the CA.
 pub(super) fn unknown(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "accountDoesNotExist", detail)
 }
@@ -130,25 +129,25 @@ fn check_contact(contact: &[String]) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "unsupportedContact", detail));
     }
     if let Some(wrong) = contact.iter().find(|c| !c.contains('@') || c.contains(['?', ','])) {
-        let detail = format!("contact {wrong:?} is not one e-mail address");
+        let detail = format!("contact {wrong:?} is not a single e-mail address");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalidContact", detail));
     }
     Ok(())
 }
 
-/// RFC 8555 §7.3.4: the account's key, MACed under a key the operator handed out.
+/// RFC 8555 §7.3.4: the account's key, MACed with a key that the operator issued.
 fn check_binding(core: &Core, account_key: &Jwk, binding: Option<&Value>) -> Result<(), Problem> {
     if core.eab.is_empty() {
         return Ok(());
     }
     let Some(binding) = binding else {
-        let detail = "this CA wants an external account binding; give a key id and its HMAC key";
+        let detail = "this CA requires an external account binding: configure a key id and its HMAC key";
         return Err(Problem::new(StatusCode::FORBIDDEN, "externalAccountRequired", detail));
     };
     let jws = Jws::from_value(binding)?;
     let header = jws.header()?;
     if header.nonce.is_some() {
-        return Err(Problem::malformed("an external account binding carries no nonce"));
+        return Err(Problem::malformed("an external account binding must not have a nonce"));
     }
     if header.url.as_deref() != Some(&format!("{}/new-acct", core.base)) {
         return Err(Problem::malformed(
@@ -166,7 +165,7 @@ fn check_binding(core: &Core, account_key: &Jwk, binding: Option<&Value>) -> Res
     };
     jws.verify_mac(&header, &known.hmac_key)?;
     let bound: Jwk = serde_json::from_slice(&jws.payload()?)
-        .map_err(|_| Problem::malformed("the external account binding's payload is no key"))?;
+        .map_err(|_| Problem::malformed("the external account binding's payload is not a key"))?;
     if bound != *account_key {
         return Err(Problem::malformed("the external account binding is for another key"));
     }

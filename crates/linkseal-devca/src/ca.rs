@@ -1,4 +1,4 @@
-//! The CA's keys and what it signs: a root (kept on disk when asked to), an intermediate made at
+//! The CA's keys and what it signs: a root (kept on disk if configured), an intermediate created at
 //! every start, the listener's own certificate, and leaves.
 
 use std::fs;
@@ -20,19 +20,19 @@ use time::OffsetDateTime;
 
 use super::csr::SubjectKey;
 
-/// Root, intermediate and listener certificates begin here, 2020-01-01: anyone who checks them by the
-/// system's clock accepts them too when the CA's own clock was moved.
+/// Root, intermediate and listener certificates are valid from 2020-01-01, so that a client with the
+/// system's clock accepts them even if the CA's own clock was moved.
 const INFRASTRUCTURE_SINCE: Timestamp = Timestamp::from_secs(1_577_836_800);
-/// …and end this long after the start, which no test of renewals outlives.
+/// They end this long after the start, which is longer than any test of renewals.
 const INFRASTRUCTURE_LIFETIME: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// Serial numbers carry 127 random bits; RFC 5280 §4.1.2.2 allows 20 bytes.
 const SERIAL_BYTES: usize = 16;
-/// A common name has at most 64 characters (X.520). With none at all, strict clients want a
+/// A common name has at most 64 characters (X.520). Without one, strict clients require a
 /// critical SAN extension, which rcgen does not write.
 const MAX_COMMON_NAME: usize = 64;
 /// The root's key in the state folder.
 const ROOT_KEY_FILE: &str = "devca-root.key";
-/// The root's certificate in the state folder, to be trusted by clients.
+/// The root's certificate in the state folder, for clients to trust.
 const ROOT_FILE: &str = "devca-root.pem";
 
 /// The signing side of the CA.
@@ -42,24 +42,24 @@ pub(super) struct CaHierarchy {
     intermediate_key: KeyPair,
 }
 
-/// A leaf as it was signed.
+/// A signed leaf certificate.
 pub(super) struct Signed {
     /// Leaf and intermediate.
     pub(super) chain_pem: String,
-    /// In lower-case hexadecimal.
+    /// The serial number in lower-case hexadecimal.
     pub(super) serial: String,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
 }
 
-/// What the listener serves TLS with.
+/// Certificate and key of the listener.
 pub(super) struct ListenerCertificate {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
 }
 
 impl CaHierarchy {
-    /// Takes the root of `state_dir`, or makes one (and keeps it there); `None` keeps it in memory.
+    /// Loads the root from `state_dir`, or creates it there; `None` creates one in memory.
     pub(super) fn open(state_dir: Option<&Path>, now: Timestamp) -> io::Result<Self> {
         let root_key = match state_dir {
             Some(dir) => root_key_in(dir)?,
@@ -90,7 +90,6 @@ impl CaHierarchy {
         })
     }
 
-    /// The root as PEM.
     pub(super) fn root_pem(&self) -> &str {
         &self.root_pem
     }
@@ -155,8 +154,8 @@ fn root_certificate(key: &KeyPair, now: Timestamp) -> Result<Certificate, rcgen:
     params.self_signed(key)
 }
 
-/// The common part of what is not a customer's. The name carries a mark of the key, so that two
-/// CAs never look alike in a trust store.
+/// The parameters that root, intermediate and listener certificate share. The name ends in a hash of the
+/// key, so that two CAs can be told apart in a trust store.
 fn infrastructure(name: &str, key: &KeyPair, now: Timestamp) -> CertificateParams {
     let hash = hex::encode(digest(&SHA256, key.public_key_raw()));
     let mark = hash.get(..6).unwrap_or_default();
@@ -172,7 +171,7 @@ fn infrastructure(name: &str, key: &KeyPair, now: Timestamp) -> CertificateParam
 }
 
 fn leaf_usage(params: &mut CertificateParams, rsa: bool) {
-    // Also brings the subject key identifier.
+    // Also adds the subject key identifier.
     params.is_ca = IsCa::ExplicitNoCa;
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -186,7 +185,7 @@ fn whole_seconds(t: Timestamp) -> OffsetDateTime {
     Timestamp::from_secs(t.as_secs()).to_datetime()
 }
 
-/// Positive and without a leading zero byte, so that its hexadecimal form is what X.509 carries.
+/// Positive and without a leading zero byte, so that its hexadecimal form equals that of the DER encoding.
 fn serial() -> [u8; SERIAL_BYTES] {
     let mut serial = random::bytes::<SERIAL_BYTES>();
     serial[0] = (serial[0] & 0x7f) | 0x40;
@@ -207,7 +206,7 @@ fn root_key_in(dir: &Path) -> io::Result<KeyPair> {
     }
 }
 
-/// The certificate clients already trust, if it is this key's; else writes the new one.
+/// The stored certificate, which clients trust already, if it is for this key; else stores the new one.
 fn root_pem_in(dir: &Path, fresh: &Certificate, key: &KeyPair) -> io::Result<String> {
     let path = dir.join(ROOT_FILE);
     if let Ok(pem) = fs::read_to_string(&path)
@@ -234,7 +233,7 @@ fn unreadable(path: &Path, e: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// Writes a file so that it is there whole or not at all; a private one is the owner's only.
+/// Writes a file atomically. A private one is readable by its owner only.
 fn write_whole(path: &Path, content: &str, private: bool) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let temporary = path.with_extension("new");
@@ -261,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_root_is_the_same_after_a_restart_and_its_key_private() {
+    fn a_stored_root_survives_a_restart_and_its_key_is_private() {
         let dir = tempfile::tempdir().unwrap();
         let now = linkseal_base::clock::Clock::system().now();
         let first = CaHierarchy::open(Some(dir.path()), now).unwrap();
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_root_key_is_named() {
+    fn the_error_for_a_damaged_root_key_names_its_file() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(ROOT_KEY_FILE), "junk").unwrap();
         let error = CaHierarchy::open(Some(dir.path()), Timestamp::default()).err().unwrap();

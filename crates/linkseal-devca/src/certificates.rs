@@ -1,5 +1,5 @@
-//! What becomes of a certificate: download, revocation (RFC 8555 §7.4.2, §7.6), renewal
-//! information (RFC 9773).
+//! Certificates after issuance: download, revocation (RFC 8555 §7.4.2, §7.6), renewal information
+//! (RFC 9773).
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::reply::{Reply, read};
 use super::state::{Issued, State};
 
-/// When a client should look at the renewal window again, as at Let's Encrypt.
+/// When a client should fetch the renewal window again, as at Let's Encrypt.
 const ARI_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
 
 /// The chain, leaf first.
@@ -91,8 +91,8 @@ pub(super) fn by_ari_id<'a>(core: &Core, state: &'a State, ari_id: &str) -> Opti
     state.certificates.get(&serial).map(|issued| (serial, issued))
 }
 
-/// Begins with the last third of the certificate's life and ends half way from there to its end,
-/// so that a client that picks the last moment still has time for retries; now, when it was revoked.
+/// The first half of the last third of the certificate's life, so that a client that picks the last
+/// moment still has time for retries. For a revoked certificate the window is in the past.
 fn usual_window(core: &Core, issued: &Issued) -> Window {
     if issued.revoked.is_some() {
         let now = core.clock.now();

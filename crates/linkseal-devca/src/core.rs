@@ -1,4 +1,4 @@
-//! The state that all parts of the CA share.
+//! The state that the parts of the CA share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use super::stats::Counters;
 use super::validation::Hosts;
 use super::{EabKey, Profile};
 
-/// What all parts of the CA share. Locks are taken in this order: state, then faults or stats.
+/// Locks are taken in this order: `state`, then `faults` or `stats`.
 pub(super) struct Core {
-    /// `https://address`, without a slash at its end.
+    /// `https://address`, without a trailing slash.
     pub(super) base: String,
     pub(super) authority: CaHierarchy,
     pub(super) state: Mutex<State>,
@@ -48,7 +48,7 @@ impl Core {
         if https { &self.https_port } else { &self.http_port }.load(Ordering::Relaxed)
     }
 
-    /// Name, token and account thumbprint of a challenge. `None`: it was forgotten meanwhile.
+    /// Name, token and account thumbprint of a challenge. `None`: it was dropped in the meantime.
     pub(super) fn challenge_to_validate(&self, authorization: &str) -> Option<(String, String, String)> {
         let state = self.state();
         let found = state.authorizations.get(authorization)?;

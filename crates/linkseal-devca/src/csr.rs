@@ -1,4 +1,4 @@
-//! Certificate signing requests (RFC 2986), as `finalize` gets them: read, and their signature checked.
+//! Parses the certificate signing requests (RFC 2986) of `finalize` and checks their signatures.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use super::problem::Problem;
 
-/// What a CSR asks for, its signature checked.
+/// The contents of a CSR whose signature has been checked.
 pub(super) struct Csr {
     /// The DNS names, from the SAN extension and the common name, in lower case.
     pub(super) names: BTreeSet<String>,
@@ -23,7 +23,7 @@ pub(super) struct Csr {
     pub(super) key: SubjectKey,
 }
 
-/// The subject's public key, as rcgen wants it.
+/// The subject's public key, in the form that rcgen takes.
 pub(super) struct SubjectKey {
     bits: Vec<u8>,
     algorithm: &'static SignatureAlgorithm,
@@ -40,7 +40,7 @@ impl PublicKeyData for SubjectKey {
 }
 
 impl Csr {
-    /// Reads a DER CSR and checks that it was signed by the key it carries.
+    /// Parses a DER CSR and checks that it is signed by the key that it contains.
     pub(super) fn parse(der: &[u8]) -> Result<Self, Problem> {
         let (rest, request) = X509CertificationRequest::from_der(der)
             .map_err(|e| bad(format!("Error parsing certificate request: {e}")))?;
@@ -56,7 +56,7 @@ impl Csr {
 
         let mut names = BTreeSet::new();
         for name in info.subject.iter_common_name() {
-            let name = name.as_str().map_err(|_| bad("the common name is no text"))?;
+            let name = name.as_str().map_err(|_| bad("the common name is not text"))?;
             names.insert(name.to_ascii_lowercase());
         }
         for extension in request.requested_extensions().into_iter().flatten() {
@@ -65,7 +65,7 @@ impl Csr {
             };
             for name in &san.general_names {
                 let GeneralName::DNSName(name) = name else {
-                    return Err(bad("CSR contains one or more alternative names that are no DNS names"));
+                    return Err(bad("CSR contains one or more alternative names that are not DNS names"));
                 };
                 names.insert(name.to_ascii_lowercase());
             }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_csr_and_a_foreign_key_type_are_refused() {
+    fn a_changed_csr_and_an_unsupported_key_type_are_refused() {
         let mut der = csr(&rcgen::KeyPair::generate().unwrap());
         let at = der.windows(9).position(|w| w == b"b.example").unwrap();
         der[at] = b'c';

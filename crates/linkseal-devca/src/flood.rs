@@ -1,5 +1,5 @@
-//! Answers that a client must not read to their end: endless ones, ones that trickle, and headers
-//! larger than any client takes.
+//! Answers that a client must not read to the end: endless bodies, bodies that trickle, and headers
+//! larger than any client accepts.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,21 +16,22 @@ use tokio::time::{Interval, interval};
 
 use super::core::Core;
 
-/// One piece of an endless answer.
+/// One piece of an endless body.
 const PIECE: &[u8] = &[b' '; 64 * 1024];
-/// How long an answer that trickles waits before each byte.
+/// The pause before each byte of a body that trickles.
 const DRIP: Duration = Duration::from_millis(20);
-/// The larger headers, together larger than what any client takes.
+/// The number of large headers: together they exceed what any client accepts.
 const HEADERS: usize = 64;
+/// The length of each, in bytes.
 const HEADER_LENGTH: usize = 32 * 1024;
 const HEADER: HeaderName = HeaderName::from_static("x-flood");
 
-/// What a CA sends that floods its clients.
+/// How a CA floods its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flood {
-    /// A body without an end, as fast as it is read.
+    /// An endless body, as fast as the client reads.
     Endless,
-    /// A body without an end, a byte at a time.
+    /// An endless body, a byte at a time.
     Trickle,
     /// Two megabytes of headers.
     Headers,
@@ -39,14 +40,14 @@ pub enum Flood {
 /// The body of an answer.
 pub(super) type AnswerBody = Either<Full<Bytes>, Spaces>;
 
-/// Spaces without an end, which JSON and PEM allow before what matters.
+/// Endless spaces, which JSON and PEM allow before their content.
 pub(super) struct Spaces {
     core: Arc<Core>,
     drip: Option<Interval>,
 }
 
 impl Flood {
-    /// Makes an answer flood.
+    /// Turns an answer into a flood.
     pub(super) fn spoil(self, core: &Arc<Core>, answer: Response<Full<Bytes>>) -> Response<AnswerBody> {
         let spaces = |drip| {
             Either::Right(Spaces {

@@ -1,5 +1,5 @@
-//! The signed requests of ACME (RFC 8555 §6.2): flattened JWS, ES256 for accounts, HS256 for
-//! external account bindings. Parsing and checking only; who may do what is decided elsewhere.
+//! The signed requests of ACME (RFC 8555 §6.2): flattened JWS, ES256 for accounts, HS256 for external
+//! account bindings. They are parsed and verified here; `routes` and the handlers authorise them.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hmac, signature};
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 
-/// The bytes of one coordinate of a P-256 point.
+/// The length of a coordinate of a P-256 point, in bytes.
 const COORDINATE: usize = 32;
 
-/// A JWS as it is sent, in the flattened serialization (RFC 7515 §7.2.2).
+/// A JWS in the flattened serialization (RFC 7515 §7.2.2).
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Jws {
     protected: String,
@@ -29,9 +29,9 @@ pub(super) struct Header {
     pub(super) kid: Option<String>,
     /// `None`: the header names a known key.
     pub(super) jwk: Option<Jwk>,
-    /// `None` is right in an external account binding only.
+    /// Absent in an external account binding only.
     pub(super) nonce: Option<String>,
-    /// `None`: left out, which is refused.
+    /// A request without one is refused.
     pub(super) url: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Jwk {
     y: String,
 }
 
-/// An account's key, checked to be one.
+/// An account's key, known to be a P-256 key.
 #[derive(Clone, Debug)]
 pub(super) struct AccountKey {
     /// The uncompressed point (SEC 1 §2.3.3).
@@ -59,18 +59,18 @@ impl Jws {
         serde_json::from_slice(body).map_err(|_| Problem::malformed("Parse error reading JWS"))
     }
 
-    /// From JSON inside another document.
+    /// Reads a JWS within another document.
     pub(super) fn from_value(value: &serde_json::Value) -> Result<Self, Problem> {
         Self::deserialize(value).map_err(|_| Problem::malformed("Parse error reading the inner JWS"))
     }
 
-    /// The protected header, not yet trusted.
+    /// The protected header, which is not verified yet.
     pub(super) fn header(&self) -> Result<Header, Problem> {
         let json = decode(&self.protected)?;
         serde_json::from_slice(&json).map_err(|_| Problem::malformed("Parse error reading the JWS protected header"))
     }
 
-    /// The payload, once the signature was checked by the caller.
+    /// The payload. Callers check the signature first.
     pub(super) fn payload(&self) -> Result<Vec<u8>, Problem> {
         decode(&self.payload)
     }
@@ -113,7 +113,7 @@ impl Jws {
 }
 
 impl Jwk {
-    /// Checks that this is a P-256 key. Whether its point lies on the curve shows when it verifies.
+    /// Checks that this is a P-256 key. Whether its point is on the curve is checked by `verify`.
     pub(super) fn account_key(&self) -> Result<AccountKey, Problem> {
         let bad = || {
             Problem::new(
@@ -138,7 +138,7 @@ impl Jwk {
     }
 }
 
-/// base64url without padding, as everywhere in ACME.
+/// Decodes base64url without padding, as everywhere in ACME.
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, Problem> {
     URL_SAFE_NO_PAD
         .decode(text)
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_thumbprint_is_that_of_rfc_7638() {
+    fn the_thumbprint_matches_rfc_7638() {
         // The key of RFC 7515 appendix A.3, with members that the hash leaves out (RFC 7638 §3.2).
         let jwk: Jwk = serde_json::from_str(
             r#"{"kty":"EC","use":"sig","alg":"ES256","crv":"P-256",

@@ -1,11 +1,11 @@
 //! An ACME CA (RFC 8555, RFC 9773) in process: for `linkseal demo`, whose `*.localhost` names it
-//! really validates over HTTP-01, and, with faults injected, for the tests.
+//! validates by real HTTP-01 requests, and, with injected faults, for the tests.
 //!
-//! It listens on loopback only, since anyone who reaches it gets certificates under its root. All it
-//! knows is in memory and bounded (see `state`, `nonces` and `stats` for the numbers); only the
-//! root may be kept in a folder, so that clients go on trusting it after a restart.
+//! It listens on loopback only, since any client that can connect gets certificates under its root.
+//! Its state is in memory and bounded (see `state`, `nonces` and `stats` for the numbers); only the
+//! root can be kept in a folder, so that clients still trust it after a restart.
 //!
-//! Absent: keyChange, orders lists, challenges other than http-01, account keys other than P-256,
+//! Not implemented: keyChange, orders lists, challenges other than http-01, account keys other than P-256,
 //! revocation by the certificate's key, CRLs.
 
 mod accounts;
@@ -51,49 +51,49 @@ pub use problem::Problem;
 pub use stats::{NameStats, Stats};
 pub use validation::Hosts;
 
-/// As long as Let's Encrypt's certificates.
+/// The lifetime of Let's Encrypt's certificates.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
-/// Validations that run at once; the others wait for their turn.
+/// Validations at a time; further ones wait.
 const MAX_VALIDATIONS: usize = 64;
 
-/// How a CA is started.
+/// The configuration of a CA.
 pub struct DevCaConfig {
-    /// Where it listens: a loopback address, port 0 for any.
+    /// The loopback address to listen on; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// The time that certificates, orders and delays go by.
+    /// The clock of certificates, orders and delays.
     pub clock: Clock,
-    /// Where port 80 of every name is; 0 until [`DevCa::set_http_port`] says it.
+    /// The port that stands for port 80 of every name; 0 until [`DevCa::set_http_port`].
     pub http_port: u16,
-    /// Where redirects to HTTPS lead; 0 until [`DevCa::set_https_port`] says it.
+    /// The port that stands for port 443 of every name; 0 until [`DevCa::set_https_port`].
     pub https_port: u16,
-    /// Lifetime of a certificate.
+    /// Lifetime of the certificates.
     pub lifetime: Duration,
-    /// How long before its issuance a certificate is valid, as CAs do for clients whose clock is late.
+    /// How long before its issuance a certificate is valid: CAs backdate for clients whose clocks are slow.
     pub backdate: Duration,
-    /// How long one validation may take, redirects each for itself.
+    /// Time limit of one request of a validation; each redirect is a request of its own.
     pub validation_timeout: Duration,
-    /// The names by which CAA records mean it; empty: its directory does not say.
+    /// Its issuer domain names in CAA records. Empty: its directory lists none.
     pub caa_identities: Vec<String>,
-    /// The profiles on offer, by name; empty: none, and a request for one is refused.
+    /// The certificate profiles by name; a request for any other is refused.
     pub profiles: BTreeMap<String, Profile>,
-    /// The external accounts; when there are any, new accounts must be bound to one.
+    /// The external accounts; if there are any, a new account must be bound to one.
     pub eab: Vec<EabKey>,
-    /// Where the root is kept. `None`: in memory, a new one at every start.
+    /// The folder that keeps the root. `None`: a new root at every start.
     pub state_dir: Option<PathBuf>,
 }
 
 /// A certificate profile, as the directory offers it.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// For people.
+    /// Text or a URL for people.
     pub description: String,
-    /// Lifetime of its certificates. `None`: as all others.
+    /// Lifetime of its certificates. `None`: as configured for all.
     pub lifetime: Option<Duration>,
 }
 
 /// A key of an external account (RFC 8555 §7.3.4).
 pub struct EabKey {
-    /// Its public name.
+    /// The key identifier that clients send.
     pub key_id: String,
     /// The shared secret.
     pub hmac_key: Zeroizing<Vec<u8>>,
@@ -106,7 +106,7 @@ pub struct DevCa {
 }
 
 impl DevCaConfig {
-    /// A CA on any free port of 127.0.0.1 with the usual values.
+    /// A CA on a free port of 127.0.0.1, with defaults otherwise.
     pub fn new(clock: Clock) -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
@@ -125,7 +125,11 @@ impl DevCaConfig {
 }
 
 impl DevCa {
-    /// Makes the keys, binds the listener and serves until `tasks` is stopped.
+    /// Creates the keys, binds the listener and serves until `tasks` is stopped.
+    ///
+    /// # Errors
+    /// If the address is not a loopback address or cannot be bound, or the root in
+    /// [`DevCaConfig::state_dir`] cannot be read or written.
     pub async fn start(config: DevCaConfig, tasks: &Tasks) -> io::Result<Self> {
         if !config.listen.ip().is_loopback() {
             let text = format!(
@@ -165,7 +169,7 @@ impl DevCa {
         Ok(Self { core })
     }
 
-    /// What ACME clients are configured with.
+    /// The directory URL, for ACME clients.
     pub fn directory_url(&self) -> String {
         format!("{}/dir", self.core.base)
     }
@@ -175,12 +179,12 @@ impl DevCa {
         self.core.authority.root_pem()
     }
 
-    /// Says where port 80 of every name is.
+    /// Sets the port that stands for port 80 of every name.
     pub fn set_http_port(&self, port: u16) {
         self.core.http_port.store(port, Ordering::Relaxed);
     }
 
-    /// Says where port 443 of every name is.
+    /// Sets the port that stands for port 443 of every name.
     pub fn set_https_port(&self, port: u16) {
         self.core.https_port.store(port, Ordering::Relaxed);
     }
@@ -190,28 +194,28 @@ impl DevCa {
         &self.core.hosts
     }
 
-    /// What goes wrong.
+    /// The faults to inject.
     pub fn faults(&self) -> Arc<Faults> {
         self.core.faults.clone()
     }
 
-    /// What it counted in all.
+    /// Totals since the start.
     pub fn stats(&self) -> Stats {
         self.core.stats.totals()
     }
 
-    /// What it counted for one name.
+    /// Totals of one name.
     pub fn name_stats(&self, name: &str) -> NameStats {
         self.core.stats.of(name)
     }
 
-    /// Waits until a condition on what it counted holds.
+    /// Waits until `condition` holds; checks it whenever a counter changes.
     pub async fn until(&self, condition: impl Fn(&Self) -> bool) {
         self.core.stats.until(|| condition(self)).await;
     }
 
-    /// The reason code under which a certificate was revoked, by its serial number in lower-case
-    /// hexadecimal. `None`: it was not, or is unknown.
+    /// The reason code (RFC 5280 §5.3.1) of a revoked certificate, by its serial number in lower-case
+    /// hexadecimal. `None`: not revoked, or unknown.
     pub fn revocation(&self, serial: &str) -> Option<u64> {
         self.core.state().certificates.get(serial)?.revoked
     }

@@ -1,4 +1,4 @@
-//! Replay nonces (RFC 8555 §6.5): each is good for one request.
+//! Replay nonces (RFC 8555 §6.5): each is valid for one request.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -6,20 +6,20 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use linkseal_base::random;
 
-/// Nonces that are out at the same time. A client that sits on one while this many others are
-/// given out gets badNonce and tries again, as at any CA.
+/// Most unused nonces. A client that keeps one while this many others are issued gets badNonce and
+/// tries again, as at any CA.
 const MAX_OUT: usize = 16_384;
 
-/// The nonces that were given out and not used yet.
+/// The nonces that were issued and not used yet.
 #[derive(Default)]
 pub(super) struct Nonces {
     out: HashSet<String>,
-    /// Oldest first; may still hold some that were used.
+    /// Oldest first; may contain used ones.
     order: VecDeque<String>,
 }
 
 impl Nonces {
-    /// A fresh one; forgets the oldest when too many are out.
+    /// A new nonce; drops the oldest if too many are unused.
     pub(super) fn issue(&mut self) -> String {
         let nonce = URL_SAFE_NO_PAD.encode(random::bytes::<16>());
         while self.order.len() >= MAX_OUT {
@@ -32,7 +32,7 @@ impl Nonces {
         nonce
     }
 
-    /// Whether it was good; it no longer is.
+    /// Uses up a nonce; returns whether it was valid.
     pub(super) fn redeem(&mut self, nonce: &str) -> bool {
         self.out.remove(nonce)
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nonce_is_good_once_and_their_number_is_bounded() {
+    fn a_nonce_is_valid_once_and_their_number_is_bounded() {
         let mut nonces = Nonces::default();
         let first = nonces.issue();
         assert!(nonces.redeem(&first));
@@ -52,7 +52,7 @@ mod tests {
         for _ in 0..MAX_OUT {
             nonces.issue();
         }
-        assert!(!nonces.redeem(&old), "the oldest is forgotten");
+        assert!(!nonces.redeem(&old), "the oldest is dropped");
         assert!(nonces.out.len() <= MAX_OUT && nonces.order.len() <= MAX_OUT);
     }
 }

@@ -17,11 +17,11 @@ use super::reply::{Reply, read};
 use super::state::{Authorization, Challenge, Issued, Order, OrderStatus, Outcome, State, new_id};
 use super::{certificates, validation};
 
-/// Names in one order, as at Let's Encrypt.
+/// Most names in an order, as at Let's Encrypt.
 const MAX_NAMES: usize = 100;
 /// How long an order and its authorizations may stay open, as at Let's Encrypt.
 const ORDER_LIFETIME: Duration = Duration::from_secs(7 * 86_400);
-/// When a client should ask again for what is being worked on.
+/// Retry-After while a validation or an issuance is in progress.
 const POLL_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ struct NewOrder {
     identifiers: Vec<AskedIdentifier>,
     /// `None`: the CA's choice.
     profile: Option<String>,
-    /// `None`: it replaces nothing.
+    /// The ARI identifier of the certificate that it replaces.
     replaces: Option<String>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn create(core: &Core, account: &str, payload: &[u8]) -> Result<Reply
         let detail = format!("profile {profile:?} is not offered here");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "invalidProfile", detail).into());
     }
-    // A CA without ARI ignores the field, as it does all it does not know.
+    // A CA without ARI ignores the field, as it ignores every unknown one.
     let replaces = asked.replaces.filter(|_| core.faults.has_ari());
     if replaces.is_some()
         && let Some(refusal) = core.faults.replaces_refused()
@@ -116,14 +116,14 @@ pub(super) fn create(core: &Core, account: &str, payload: &[u8]) -> Result<Reply
     Ok(Reply::json(StatusCode::CREATED, json).location(location))
 }
 
-/// Shows an order.
+/// Returns an order.
 pub(super) fn show(core: &Core, account: &str, id: &str) -> Result<Reply, Refusal> {
     let state = core.state();
     let order = state.order_of(account, id)?;
     Ok(order_reply(core, &state, order))
 }
 
-/// Shows an authorization, after deactivating it when asked to.
+/// Returns an authorization, after deactivating it if requested.
 pub(super) fn authorization(core: &Core, account: &str, id: &str, payload: &[u8]) -> Result<Reply, Refusal> {
     #[derive(Deserialize)]
     struct Update {
@@ -145,7 +145,7 @@ pub(super) fn authorization(core: &Core, account: &str, id: &str, payload: &[u8]
     })
 }
 
-/// Shows a challenge (an empty payload), or starts its validation (`{}`), once.
+/// Returns a challenge (for an empty payload), or starts its validation once (for `{}`).
 pub(super) fn challenge(core: &Arc<Core>, account: &str, id: &str, payload: &[u8]) -> Result<Reply, Refusal> {
     let mut state = core.state();
     let authorization = state.authorization_of(account, id)?;
@@ -160,7 +160,7 @@ pub(super) fn challenge(core: &Arc<Core>, account: &str, id: &str, payload: &[u8
     Ok(reply.up(format!("{}/authz/{id}", core.base)))
 }
 
-/// Issues what a ready order is for, if the CSR asks for just that.
+/// Issues the certificate of a ready order, if the CSR has exactly the order's names.
 pub(super) fn finalize(core: &Core, account: &str, id: &str, payload: &[u8]) -> Result<Reply, Refusal> {
     #[derive(Deserialize)]
     struct Finalize {
@@ -221,7 +221,7 @@ pub(super) fn finalize(core: &Core, account: &str, id: &str, payload: &[u8]) -> 
     let reply = order_reply(core, &state, state.order_of(account, id)?);
     drop(state);
     if issued {
-        tracing::debug!(?names, "devca: a certificate is issued");
+        tracing::debug!(?names, "devca: certificate issued");
         core.stats.count(|s| s.certificates += 1);
         core.stats
             .count_names(names.iter().map(String::as_str), |s| s.certificates += 1);
@@ -239,7 +239,7 @@ fn order_reply(core: &Core, state: &State, order: &Order) -> Reply {
     }
 }
 
-/// The distinct names of an order, in its sequence.
+/// The distinct names of an order, in the order of the request.
 fn names(identifiers: &[AskedIdentifier]) -> Result<Vec<String>, Problem> {
     if identifiers.is_empty() {
         return Err(Problem::malformed("NewOrder request did not specify any identifiers"));
@@ -257,7 +257,7 @@ fn names(identifiers: &[AskedIdentifier]) -> Result<Vec<String>, Problem> {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "unsupportedIdentifier", detail));
         }
         match DomainName::parse(&identifier.value) {
-            // As sent, else the client would not find its own name again.
+            // The order repeats the names as they were sent: the client looks for its own spelling.
             Ok(name) if name.as_str() != identifier.value => {
                 let detail = "Domain name is not in its canonical form: lower case, IDNA, no trailing dot";
                 rejected.push((identifier.value.as_str(), detail.to_owned()));
@@ -275,7 +275,7 @@ fn names(identifiers: &[AskedIdentifier]) -> Result<Vec<String>, Problem> {
     ))
 }
 
-/// The serial of the certificate that an order says it replaces, if it may (RFC 9773 §5).
+/// The serial number of the certificate that an order replaces, if it may (RFC 9773 §5).
 fn replaceable(core: &Core, state: &State, account: &str, names: &[String], ari_id: &str) -> Result<String, Problem> {
     let (serial, old) = certificates::by_ari_id(core, state, ari_id)
         .ok_or_else(|| Problem::not_found(format!("could not find an order for the certificate {ari_id:?}")))?;

@@ -1,4 +1,4 @@
-//! The CA's errors as clients see them: RFC 7807 documents with ACME types (RFC 8555 §6.7).
+//! The CA's errors: problem documents (RFC 7807) with the types of ACME (RFC 8555 §6.7).
 
 use http::StatusCode;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The prefix of every ACME error type.
 const NAMESPACE: &str = "urn:ietf:params:acme:error:";
 
-/// What the CA answers instead of doing what was asked.
+/// A problem document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The full URN.
@@ -62,27 +62,27 @@ impl Problem {
         }
     }
 
-    /// The request makes no sense.
+    /// 400 `malformed`.
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
-    /// The account may not do this, or the name's web server said something else than it should.
+    /// 403 `unauthorized`: the account may not do this, or the name's web server gave a wrong answer.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "unauthorized", detail)
     }
 
-    /// There is no such thing here.
+    /// 404 `malformed`.
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "malformed", detail)
     }
 
-    /// The CA itself failed.
+    /// 500 `serverInternal`.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "serverInternal", detail)
     }
 
-    /// Names that the CA does not issue for, each with the reason, as one problem with subproblems.
+    /// 400 `rejectedIdentifier`: names that the CA does not issue for, each with its reason as a subproblem.
     pub fn rejected_identifiers<'a>(rejected: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let subproblems: Vec<_> = rejected
             .into_iter()

@@ -1,4 +1,4 @@
-//! What handlers answer, and how they read a payload.
+//! The answers of the handlers, and the parsing of payloads.
 
 use std::time::Duration;
 
@@ -88,12 +88,12 @@ impl From<Refusal> for Reply {
     }
 }
 
-/// Reads the payload of a request.
+/// Parses the payload of a request.
 pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(payload).map_err(|e| Problem::malformed(format!("Error unmarshaling the payload: {e}")))
 }
 
 fn seconds(span: Duration) -> String {
-    // Rounded up, so that no client returns too early.
+    // Rounded up, so that no client comes back too early.
     span.as_millis().div_ceil(1000).to_string()
 }

@@ -1,5 +1,5 @@
-//! From an HTTP request to its answer: which resource, signed by whom, refused by which fault; and
-//! the headers every ACME answer carries (RFC 8555 §6.5, §7.1).
+//! From an HTTP request to its answer: the resource, the signer, the injected fault, and the headers of
+//! every ACME answer (RFC 8555 §6.5, §7.1).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,18 @@ use super::reply::{HTTP_DATE, Reply};
 use super::state::put;
 use super::{accounts, certificates, orders};
 
-/// A request is some kilobytes; a CSR with a hundred names stays below this.
+/// Largest request body in bytes: a CSR with a hundred names is smaller.
 const MAX_BODY: usize = 64 * 1024;
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Where the terms of service are.
+/// The path of the terms of service.
 const TERMS: &str = "/terms";
 const TERMS_TEXT: &str = "A development CA: trust its certificates on this machine only.\n";
 const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
-/// The connection is to be closed without an answer.
+
+/// The connection has to be closed without an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is broken, as a fault asked for")]
+#[error("an injected fault closes the connection")]
 pub(super) struct Dropped;
 
 /// Answers one request.
@@ -149,7 +150,7 @@ async fn handle(
 
 /// Who signed a request.
 enum Signer {
-    /// A key that comes with the request.
+    /// A key that is sent with the request.
     Key(AccountKey, Jwk),
     /// A known account, by its id.
     Account(String),
@@ -218,7 +219,7 @@ async fn signed_body(request: Request<Incoming>) -> Result<Bytes, Problem> {
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "malformed",
-            "the request did not come in time",
+            "the request did not arrive in time",
         )),
     }
 }

@@ -1,5 +1,5 @@
-//! The CA's listener: TLS on loopback, HTTP/1.1, for clients that keep a connection and for those
-//! that make one per request.
+//! The CA's listener: HTTP/1.1 over TLS on loopback, for clients that keep a connection and for those
+//! that open one per request.
 
 use std::io;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use super::ca::ListenerCertificate;
 use super::core::Core;
 use super::routes;
 
-/// Connections served at once; more wait in the listener's backlog.
+/// Connections at a time; further ones wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 512;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be silent before the next request's headers are in.
+/// How long a connection may take until the headers of its next request are complete.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// After a failed accept (no descriptors, mostly) the next is not tried at once.
+/// The pause after a failed accept, mostly for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// TLS as the listener does it.
+/// TLS of the listener.
 pub(super) fn acceptor(certificate: ListenerCertificate) -> io::Result<TlsAcceptor> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -50,7 +50,7 @@ pub(super) async fn serve(core: Arc<Core>, listener: TcpListener, acceptor: TlsA
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "devca: no connection could be accepted");
+                tracing::warn!(%error, "devca: accept failed; retrying");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -70,7 +70,7 @@ pub(super) async fn serve(core: Arc<Core>, listener: TcpListener, acceptor: TlsA
 async fn connection(core: Arc<Core>, stream: TcpStream, acceptor: TlsAcceptor) {
     // Requests and answers are small; waiting to fill a packet would cost 40 ms each.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "devca: the connection is gone");
+        tracing::debug!(%error, "devca: the connection is closed");
         return;
     }
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {

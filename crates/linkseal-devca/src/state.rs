@@ -1,5 +1,5 @@
-//! Accounts, orders, authorizations and certificates, all in memory. What state an order is in is
-//! computed from what happened to its parts, so that nothing has to be kept in step.
+//! Accounts, orders, authorizations and certificates, all in memory. The status of an order is computed
+//! from its parts, so that nothing has to be kept in sync.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,13 +12,13 @@ use super::jws::AccountKey;
 use super::nonces::Nonces;
 use super::problem::{Identifier, Problem};
 
-/// Accounts; newAccount is refused beyond.
+/// Most accounts; beyond that newAccount is refused.
 const MAX_ACCOUNTS: usize = 10_000;
-/// Orders with their authorizations and certificates; the oldest are forgotten beyond. At some
-/// 4 KiB each this is 400 MiB at the most, far beyond what a demo or a test orders.
+/// Most orders, with their authorizations and certificates; beyond that the oldest are dropped. At
+/// about 4 KiB each this is 400 MiB, and far more than a demo or a test orders.
 const MAX_ORDERS: usize = 100_000;
 
-/// Everything the CA knows.
+/// What the CA has issued and is working on.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) nonces: Nonces,
@@ -47,19 +47,18 @@ pub(super) struct Order {
     pub(super) authorizations: Vec<String>,
     pub(super) expires: Timestamp,
     pub(super) outcome: Outcome,
-    /// The ARI identifier of the certificate it replaces. `None`: it said nothing.
+    /// The ARI identifier of the certificate that it replaces.
     pub(super) replaces: Option<String>,
-    /// `None`: it asked for none.
     pub(super) profile: Option<String>,
 }
 
-/// What came of an order.
+/// The result of an order.
 pub(super) enum Outcome {
     /// Not finalized yet.
     Open,
-    /// A certificate, to be had from this moment on.
+    /// A certificate, available from this moment on.
     Issued { serial: String, from: Timestamp },
-    /// Finalizing it failed.
+    /// Finalization failed.
     Failed(Problem),
 }
 
@@ -79,12 +78,12 @@ pub(super) struct Authorization {
     pub(super) token: String,
     pub(super) expires: Timestamp,
     pub(super) challenge: Challenge,
-    /// What the validation did, for people.
+    /// The requests of the validation, for people (`validationRecord`).
     pub(super) records: Vec<Value>,
     pub(super) deactivated: bool,
 }
 
-/// How far the one challenge of an authorization is.
+/// The state of the only challenge of an authorization.
 pub(super) enum Challenge {
     Pending,
     Processing,
@@ -98,13 +97,13 @@ pub(super) struct Issued {
     pub(super) chain_pem: String,
     pub(super) not_before: Timestamp,
     pub(super) not_after: Timestamp,
-    /// The reason code of RFC 5280. `None`: it was not revoked.
+    /// The reason code (RFC 5280 §5.3.1). `None`: not revoked.
     pub(super) revoked: Option<u64>,
-    /// The order that replaces it. `None`: none was made.
+    /// The order that replaces it.
     pub(super) replaced_by: Option<String>,
 }
 
-/// A new name for something, not to be guessed.
+/// A new identifier that cannot be guessed.
 pub(super) fn new_id() -> String {
     hex::encode(random::bytes::<8>())
 }
@@ -143,7 +142,7 @@ impl State {
         Ok(())
     }
 
-    /// Adds an order; forgets the oldest with all that belongs to it when there are too many.
+    /// Adds an order; drops the oldest, with everything that belongs to it, if there are too many.
     pub(super) fn add_order(&mut self, order: Order) {
         while self.order_ids.len() >= MAX_ORDERS {
             let Some(old) = self.order_ids.pop_front().and_then(|id| self.orders.remove(&id)) else {
@@ -160,7 +159,7 @@ impl State {
         self.orders.insert(order.id.clone(), order);
     }
 
-    /// The account's order, or what to say instead.
+    /// An order of the account, or the problem to answer.
     pub(super) fn order_of(&self, account: &str, id: &str) -> Result<&Order, Problem> {
         let order = self
             .orders
@@ -173,7 +172,7 @@ impl State {
         }
     }
 
-    /// The account's authorization, or what to say instead.
+    /// An authorization of the account, or the problem to answer.
     pub(super) fn authorization_of(&mut self, account: &str, id: &str) -> Result<&mut Authorization, Problem> {
         let found = self
             .authorizations
@@ -186,16 +185,16 @@ impl State {
         }
     }
 
-    /// A valid authorization of the account for a name, to be used once more.
+    /// A valid authorization of the account for a name, to be reused.
     pub(super) fn valid_authorization(&self, account: &str, name: &str, now: Timestamp) -> Option<String> {
-        // A scan: only taken when reuse is switched on, in tests.
+        // A full scan: only tests enable reuse.
         self.authorizations
             .values()
             .find(|a| a.account == account && a.name == name && a.status(now) == "valid")
             .map(|a| a.id.clone())
     }
 
-    /// Where an order stands (RFC 8555 §7.1.6).
+    /// The status of an order (RFC 8555 §7.1.6).
     pub(super) fn order_status(&self, order: &Order, now: Timestamp) -> OrderStatus {
         match &order.outcome {
             Outcome::Issued { from, .. } if *from > now => return OrderStatus::Processing,

@@ -1,19 +1,17 @@
-//! What the CA counted, for tests to assert on and to wait for.
+//! The counters of the CA, for tests to assert on and to wait for.
 
 use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-/// Names that are counted each for itself; those beyond count in the totals only.
+/// Most names with counters of their own; further names count in the totals only.
 const MAX_NAMES: usize = 1 << 20;
-/// Distinct profiles that are counted; a request for one more is refused anyway.
-const MAX_PROFILES: usize = 256;
 
 /// Totals since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Requests of every kind that came in whole.
+    /// Requests of every kind that were received completely.
     pub requests: u64,
     /// TCP connections accepted.
     pub connections: u64,
@@ -31,20 +29,20 @@ pub struct Stats {
     pub certificates: u64,
     /// Certificates revoked.
     pub revocations: u64,
-    /// badNonce answers, injected or earned.
+    /// badNonce answers, injected or not.
     pub bad_nonces: u64,
     /// newOrder requests refused with 429.
     pub rate_limited: u64,
-    /// Bytes of answers without an end that clients took.
+    /// Bytes sent of endless bodies.
     pub flooded: u64,
-    /// Orders per profile asked for.
+    /// Orders by requested profile.
     pub profiles: BTreeMap<String, u64>,
 }
 
 /// Totals of one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NameStats {
-    /// Orders created with it.
+    /// Orders created for it.
     pub orders: u64,
     /// newOrder requests for it that an injected fault refused.
     pub refused: u64,
@@ -56,7 +54,6 @@ pub struct NameStats {
     pub certificates: u64,
 }
 
-/// The counters.
 #[derive(Default)]
 pub(super) struct Counters {
     counts: Mutex<Counts>,
@@ -70,13 +67,13 @@ struct Counts {
 }
 
 impl Counters {
-    /// Changes totals and wakes anyone who waits for them.
+    /// Updates the totals and wakes the tests that wait.
     pub(super) fn count(&self, change: impl FnOnce(&mut Stats)) {
         change(&mut self.lock().totals);
         self.changed.notify_waiters();
     }
 
-    /// Changes names' totals and wakes anyone who waits for them.
+    /// Updates the totals of names and wakes the tests that wait.
     pub(super) fn count_names<'a>(&self, names: impl IntoIterator<Item = &'a str>, change: impl Fn(&mut NameStats)) {
         let mut counts = self.lock();
         for name in names {
@@ -90,26 +87,20 @@ impl Counters {
         self.changed.notify_waiters();
     }
 
-    /// One more order of a profile.
+    /// Counts an order with a profile, which is a configured one.
     pub(super) fn count_profile(&self, profile: &str) {
-        self.count(|s| {
-            if s.profiles.len() < MAX_PROFILES || s.profiles.contains_key(profile) {
-                *s.profiles.entry(profile.to_owned()).or_default() += 1;
-            }
-        });
+        self.count(|s| *s.profiles.entry(profile.to_owned()).or_default() += 1);
     }
 
-    /// The totals now.
     pub(super) fn totals(&self) -> Stats {
         self.lock().totals.clone()
     }
 
-    /// One name's totals now.
     pub(super) fn of(&self, name: &str) -> NameStats {
         self.lock().names.get(name).copied().unwrap_or_default()
     }
 
-    /// Waits until `condition` holds, looking again whenever something was counted.
+    /// Waits until `condition` holds; checks it whenever a counter changes.
     pub(super) async fn until(&self, condition: impl Fn() -> bool) {
         loop {
             let changed = self.changed.notified();

@@ -1,5 +1,5 @@
-//! HTTP-01 (RFC 8555 §8.3), really done: the challenge's URL is fetched over TCP ([`linkseal_net::http01`]),
-//! except that names lead where [`Hosts`] says and ports 80 and 443 are the edge's.
+//! HTTP-01 (RFC 8555 §8.3) by real requests: the challenge's URL is fetched over TCP
+//! ([`linkseal_net::http01`]), with addresses from [`Hosts`] and the edge's ports instead of 80 and 443.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 use super::core::Core;
 use super::problem::Problem;
 use super::state::Challenge;
+
+/// Default time limit of a request of a validation, as at Let's Encrypt.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The CA's view of DNS: every name is at 127.0.0.1 unless [`Hosts::set`] says otherwise.
 #[derive(Default)]
@@ -34,12 +37,12 @@ impl Hosts {
     }
 }
 
-/// Validates one challenge, in the background, and writes down what came of it.
+/// Validates one challenge, and records the result.
 pub(super) async fn validate(core: Arc<Core>, authorization: String) {
     let Some((name, token, thumbprint)) = core.challenge_to_validate(&authorization) else {
         return;
     };
-    // Before it is counted: a test that saw the count may move the clock at once.
+    // Computed before it is counted: a test that sees the count may move the clock at once.
     let due = core.clock.now() + core.faults.validation_delay();
     core.stats.count(|s| s.validations += 1);
     core.stats.count_names([name.as_str()], |s| s.validations += 1);
@@ -76,11 +79,11 @@ pub(super) async fn validate(core: Arc<Core>, authorization: String) {
             };
         }
     }
-    // After the change, so that anyone who waits sees it.
+    // Wakes the tests that wait, after the change.
     core.stats.count(|_| {});
 }
 
-/// The CA's view of where names lead, and the record it keeps of one validation.
+/// Resolves names for one validation, and keeps its record.
 struct Visit<'a> {
     core: &'a Core,
     records: Mutex<Vec<Value>>,
@@ -116,6 +119,3 @@ fn problem(miss: &ChallengeFailure) -> Problem {
         ChallengeFailure::Wrong(_) => Problem::unauthorized(detail),
     }
 }
-
-/// How long a validation may take, as at Let's Encrypt.
-pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What the CA asks of its [`Faults`] before it does something.
+//! [`Faults`] as the CA consults them; counted ones are used up.
 
 use std::collections::HashMap;
 use std::hash::Hash;

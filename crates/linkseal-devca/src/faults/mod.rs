@@ -1,5 +1,5 @@
-//! What goes wrong, on demand: how a CA refuses, stalls, loses answers and changes its mind. All of
-//! it is counted, none left to chance, so that a test says exactly what happens.
+//! Faults to inject: refusals, stalls, lost connections, floods, changed validity and renewal windows.
+//! They are counted and never random, so that a test decides exactly what happens.
 
 mod asked;
 mod refusal;
@@ -14,30 +14,24 @@ pub use self::refusal::{Refusal, RetryAfter};
 use super::flood::Flood;
 use super::problem::Problem;
 
-/// The CA's resources, as faults name them.
+/// The resources of the CA that faults apply to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// The directory.
     Directory,
     /// newNonce, by HEAD or GET.
     NewNonce,
-    /// newAccount.
     NewAccount,
     /// An account's own URL.
     Account,
-    /// newOrder.
     NewOrder,
     /// An order's own URL.
     Order,
     /// An order's finalize URL.
     Finalize,
-    /// An authorization.
     Authorization,
-    /// A challenge.
     Challenge,
     /// A certificate's download.
     Certificate,
-    /// revokeCert.
     RevokeCert,
     /// renewalInfo (RFC 9773).
     RenewalInfo,
@@ -55,13 +49,11 @@ pub enum Lost {
 /// When a client should renew (RFC 9773 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// From then on.
     pub start: Timestamp,
-    /// Until then.
     pub end: Timestamp,
 }
 
-/// The switches of one CA. Everything is off at first; each setting holds until it is set again.
+/// The injected faults of one CA. All are off at first; each setting holds until it is changed.
 #[derive(Default)]
 pub struct Faults {
     set: Mutex<Set>,
@@ -98,7 +90,7 @@ struct Ari {
 }
 
 struct Counted {
-    /// Without one, indefinitely.
+    /// `None`: indefinitely.
     left: Option<u32>,
     refusal: Refusal,
 }
@@ -106,7 +98,7 @@ struct Counted {
 impl Faults {
     // --- requests ------------------------------------------------------------------------------
 
-    /// Refuses every `n`th POST with badNonce, also when its nonce was good. `None`: none.
+    /// Refuses every `n`th POST with badNonce, even if its nonce is valid. `None`: off.
     pub fn bad_nonce_every(&self, n: Option<u32>) {
         let mut set = self.lock();
         set.bad_nonce_every = n;
@@ -124,14 +116,14 @@ impl Faults {
         );
     }
 
-    /// Refuses newOrder for one name, a number of times or until [`Faults::allow_name`].
+    /// Refuses newOrder for one name, `times` times or until [`Faults::allow_name`] (`None`).
     pub fn refuse_name(&self, name: &str, times: Option<u32>, refusal: Refusal) {
         self.lock()
             .refused_names
             .insert(name.to_owned(), Counted { left: times, refusal });
     }
 
-    /// Takes orders for that name again.
+    /// Accepts orders for that name again.
     pub fn allow_name(&self, name: &str) {
         self.lock().refused_names.remove(name);
     }
@@ -141,12 +133,12 @@ impl Faults {
         self.lock().losses.insert((endpoint, lost), times);
     }
 
-    /// Floods the clients of the next `times` requests to an endpoint, which take effect.
+    /// Answers the next `times` requests to an endpoint with a flood; they take effect.
     pub fn flood_next(&self, endpoint: Endpoint, flood: Flood, times: u32) {
         self.lock().floods.insert(endpoint, (times, flood));
     }
 
-    /// Whether requests to an endpoint are taken and never answered.
+    /// Whether requests to an endpoint are accepted and never answered.
     pub fn set_hangs(&self, endpoint: Endpoint, hangs: bool) {
         let hanging = &mut self.lock().hanging;
         if hangs {
@@ -156,24 +148,24 @@ impl Faults {
         }
     }
 
-    /// Whether the CA is gone: connections are accepted and closed at once, the directory's included.
+    /// Whether the CA is down: connections are accepted and closed at once.
     pub fn set_down(&self, down: bool) {
         self.lock().down = down;
     }
 
-    /// Answers every request, the directory's included, with 503 and this Retry-After. `None`: serves.
+    /// Answers every request with 503 and this Retry-After. `None`: off.
     pub fn set_maintenance(&self, retry_after: Option<RetryAfter>) {
         self.lock().maintenance = retry_after;
     }
 
     // --- validation ----------------------------------------------------------------------------
 
-    /// Waits so long, by the CA's clock, before each validation.
+    /// Delays each validation, by the CA's clock.
     pub fn set_validation_delay(&self, delay: Duration) {
         self.lock().validation_delay = delay;
     }
 
-    /// Lets validations of these names stay in `processing`; an empty list ends that.
+    /// Leaves validations of these names in `processing` for good; an empty list ends that for later ones.
     pub fn set_stuck_validations(&self, names: &[&str]) {
         self.lock().stuck_validations = names.iter().map(|n| (*n).to_owned()).collect();
     }
@@ -196,7 +188,7 @@ impl Faults {
 
     // --- issuance ------------------------------------------------------------------------------
 
-    /// Lets finalized orders stay in `processing` so long, by the CA's clock.
+    /// Keeps finalized orders in `processing` for this long, by the CA's clock.
     pub fn set_processing(&self, span: Duration) {
         self.lock().processing = span;
     }
@@ -206,29 +198,29 @@ impl Faults {
         self.lock().failed_finalizations = Some((times, problem));
     }
 
-    /// Lifetime of the certificates from now on. `None`: as configured.
+    /// Sets the lifetime of certificates issued from now on. `None`: as configured.
     pub fn set_lifetime(&self, lifetime: Option<Duration>) {
         self.lock().lifetime = lifetime;
     }
 
-    /// Refuses newOrder with `replaces`. `None`: takes it.
+    /// Refuses newOrder with `replaces`. `None`: accepts it.
     pub fn refuse_replaces(&self, refusal: Option<Refusal>) {
         self.lock().replaces_refused = refusal;
     }
 
     // --- ARI -----------------------------------------------------------------------------------
 
-    /// Whether the CA lacks ARI: no renewalInfo in the directory, 404 there, `replaces` ignored.
+    /// Whether ARI is off: no renewalInfo in the directory, 404 for requests to it, `replaces` ignored.
     pub fn set_ari_off(&self, off: bool) {
         self.lock().ari.off = off;
     }
 
-    /// The window of every certificate without one of its own. `None`: from its lifetime.
+    /// Sets the window of every certificate without one of its own. `None`: by its lifetime.
     pub fn set_ari_window(&self, window: Option<Window>) {
         self.lock().ari.all = window;
     }
 
-    /// The window of one certificate, by its ARI identifier. `None`: as for all.
+    /// Sets the window of one certificate, by its ARI identifier. `None`: as for all.
     pub fn set_ari_window_of(&self, ari_id: &str, window: Option<Window>) {
         let by_id = &mut self.lock().ari.by_id;
         match window {
@@ -237,7 +229,7 @@ impl Faults {
         };
     }
 
-    /// When clients should look at the window again. `None`: after six hours.
+    /// Sets when clients should fetch the window again. `None`: after six hours.
     pub fn set_ari_retry_after(&self, span: Option<Duration>) {
         self.lock().ari.retry_after = span;
     }

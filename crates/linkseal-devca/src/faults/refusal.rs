@@ -1,4 +1,4 @@
-//! How a CA refuses: the problem, and when to come again.
+//! The refusals of a CA, as Let's Encrypt words them.
 
 use std::time::Duration;
 
@@ -7,21 +7,19 @@ use linkseal_base::clock::Timestamp;
 
 use crate::problem::Problem;
 
-/// A refusal as a CA sends it.
+/// A problem document, with or without a Retry-After header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The document.
     pub(crate) problem: Problem,
-    /// When to come again. `None`: it does not say.
     pub(crate) retry_after: Option<RetryAfter>,
 }
 
 /// The two forms of Retry-After (RFC 9110 §10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
-    /// From now.
+    /// Sent rounded up to whole seconds.
     Seconds(Duration),
-    /// At that moment, sent as an HTTP date.
+    /// Sent as an HTTP date.
     Date(Timestamp),
 }
 

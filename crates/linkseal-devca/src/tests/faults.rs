@@ -1,4 +1,4 @@
-//! Every fault, as a client meets it.
+//! Every fault, as a client sees it.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn every_nth_nonce_is_refused() {
 }
 
 #[tokio::test]
-async fn limits_are_told_with_the_time_to_come_again() {
+async fn limits_are_reported_with_retry_after() {
     let lab = Lab::start().await;
     let (raw, faults) = (lab.raw_account().await, lab.ca.faults());
     faults.refuse_next(Endpoint::NewOrder, 2, Refusal::too_many_orders(36 * MINUTE / 60));
@@ -128,7 +128,7 @@ async fn a_lost_request_has_no_effect_and_a_lost_answer_has() {
         .await
         .err()
         .unwrap();
-    // The certificate is there for anyone who takes the order up again.
+    // A client that resumes the order gets the certificate.
     let order = raw.post(&created.header("location"), "").await.json();
     assert_eq!(order["status"], "valid");
     assert!(order["certificate"].is_string());
@@ -236,7 +236,7 @@ async fn a_valid_authorization_can_be_used_again() {
 }
 
 #[tokio::test]
-async fn finalizing_can_take_its_time_or_fail() {
+async fn finalization_can_be_slow_or_fail() {
     let lab = Lab::start().await;
     let (raw, faults) = (lab.raw_account().await, lab.ca.faults());
     faults.set_processing(MINUTE);
@@ -268,7 +268,7 @@ async fn finalizing_can_take_its_time_or_fail() {
 }
 
 #[tokio::test]
-async fn renewal_information_follows_the_life_of_a_certificate_or_the_test() {
+async fn renewal_information_follows_the_life_of_a_certificate_or_the_injected_window() {
     let lab = Lab::with(|c| c.lifetime = 90 * MINUTE).await;
     let (raw, faults) = (lab.raw_account().await, lab.ca.faults());
     let pem = raw.issue(&lab.ca, &["a.localhost"], json!({})).await;
@@ -352,7 +352,7 @@ async fn a_certificate_is_replaced_once() {
     );
     faults.refuse_replaces(None);
 
-    // An order that came to nothing has replaced nothing.
+    // A failed order has replaced nothing.
     lab.web.answer_for(raw.thumbprint());
     faults.reject_challenge("a.localhost", Some(Problem::unauthorized("no")));
     let failed = raw.new_order(&["a.localhost"], replaces.clone()).await;

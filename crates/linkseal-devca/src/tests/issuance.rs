@@ -1,11 +1,11 @@
-//! How a name gets its certificate, and how it does not.
+//! Issuance, and the ways it fails.
 
 use super::*;
 
 #[tokio::test]
 async fn rustls_acme_gets_a_certificate_that_verifies() {
     let lab = Lab::start().await;
-    // Long past the system's time: the CA goes by its own clock.
+    // Far ahead of the system's time: the CA uses its own clock.
     lab.clock.advance(Duration::from_secs(400 * 86_400));
     let account = lab.library_account().await;
     let name = "links.customer.localhost";
@@ -47,7 +47,7 @@ async fn rustls_acme_gets_a_certificate_that_verifies() {
     let ski = x509_parser::oid_registry::OID_X509_EXT_SUBJECT_KEY_IDENTIFIER;
     assert!(x509.get_extension_unique(&ski).unwrap().is_some());
 
-    // Asked by name, at the well-known path.
+    // Requested by name, at the well-known path.
     assert!(matches!(lab.web.asked().as_slice(), [(host, path)]
         if host == name && path.starts_with("/.well-known/acme-challenge/")));
     let stats = lab.ca.stats();
@@ -96,7 +96,7 @@ async fn one_order_for_several_names_needs_all_of_them() {
     assert_eq!(lab.ca.name_stats("a.localhost").failed, 0);
 }
 
-/// What the challenge of a name ends with.
+/// Type and detail of the error that a name's challenge ends with.
 async fn challenge_error(lab: &Lab, raw: &Raw, name: &str) -> (String, String) {
     let order = raw.new_order(&[name], json!({})).await.json();
     let authorization = raw.validate(&lab.ca, &order).await.remove(0);
@@ -143,7 +143,7 @@ async fn failed_challenges_say_why_as_lets_encrypt_does() {
         "{detail}"
     );
 
-    // An address of which no one listens on that port.
+    // An address where nothing listens on that port.
     lab.ca
         .hosts()
         .set("refused.localhost", Some("127.0.0.2".parse().unwrap()));
@@ -163,7 +163,7 @@ async fn failed_challenges_say_why_as_lets_encrypt_does() {
 
 #[tokio::test]
 async fn a_validation_ends_in_time() {
-    // A listener that no one accepts from: the connection is made, and no answer comes.
+    // A listener that never accepts: the connection is established, and there is no answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let lab = Lab::with(|c| {
         c.validation_timeout = Duration::from_millis(100);
@@ -194,7 +194,7 @@ async fn redirects_are_followed_to_known_ports_of_names_only() {
             .any(|(host, path)| host == "to.localhost" && path.starts_with("/elsewhere/"))
     );
 
-    // To HTTPS, whose certificate is no one's.
+    // To HTTPS, with a self-signed certificate for another name.
     let own = rcgen::generate_simple_self_signed(["old.example".to_owned()]).unwrap();
     let acceptor = server::acceptor(ca::ListenerCertificate {
         chain: vec![own.cert.der().clone()],

@@ -1,5 +1,5 @@
-//! The CA driven from outside: by rustls-acme's low-level client, as the issuer does, and by raw
-//! signed requests for what a client library never sends.
+//! The CA driven from outside: by rustls-acme's low-level client, and by raw signed requests for what a
+//! client library never sends.
 
 mod faults;
 mod issuance;
@@ -28,10 +28,10 @@ use self::raw::Raw;
 use self::web::{Web, ok, serve};
 use super::*;
 
-/// Far more than anything here takes; only a hang reaches it.
+/// Longer than anything here takes: only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A CA with a web server that every name leads to.
+/// A CA, and a web server that answers for every name.
 struct Lab {
     ca: DevCa,
     clock: Clock,

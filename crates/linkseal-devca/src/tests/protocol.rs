@@ -1,4 +1,4 @@
-//! What the CA takes from whom, and in what words it refuses the rest.
+//! What the CA accepts from whom, and how it refuses the rest.
 
 use bytes::Bytes;
 use http::Request;
@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use super::*;
 
 #[tokio::test]
-async fn every_answer_carries_a_nonce_and_a_nonce_is_good_once() {
+async fn every_answer_has_a_nonce_and_a_nonce_is_valid_once() {
     let lab = Lab::start().await;
     let raw = lab.raw_account().await;
     for answer in [raw.get(&raw.url("/dir")).await, raw.get(&raw.url("/nothing")).await] {
@@ -102,7 +102,7 @@ async fn a_request_must_be_signed_by_the_account_for_this_url() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_one_account_is_closed_to_others() {
+async fn resources_of_one_account_are_closed_to_others() {
     let lab = Lab::start().await;
     let owner = lab.raw_account().await;
     let created = owner.new_order(&["a.localhost"], json!({})).await;
@@ -138,7 +138,7 @@ async fn what_belongs_to_one_account_is_closed_to_others() {
 }
 
 #[tokio::test]
-async fn an_account_is_its_key() {
+async fn an_account_is_identified_by_its_key() {
     let lab = Lab::start().await;
     let mut raw = Raw::new(&lab);
     raw.new_account(json!({"onlyReturnExisting": true}))
@@ -174,7 +174,7 @@ async fn an_account_is_its_key() {
         .is_problem(403, "unauthorized");
 }
 
-/// An external account binding as RFC 8555 §7.3.4 has it, with parts to get wrong.
+/// An external account binding (RFC 8555 §7.3.4), with parts to vary.
 fn binding(key_id: &str, secret: &[u8], url: &str, jwk: &Value) -> Value {
     let protected = B64.encode(json!({"alg": "HS256", "kid": key_id, "url": url}).to_string());
     let payload = B64.encode(jwk.to_string());
@@ -184,7 +184,7 @@ fn binding(key_id: &str, secret: &[u8], url: &str, jwk: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn external_accounts_are_really_checked() {
+async fn external_account_bindings_are_verified() {
     let key = EabKey {
         key_id: "kid-1".into(),
         hmac_key: b"a shared secret".to_vec().into(),
@@ -249,7 +249,7 @@ async fn orders_are_for_names_that_can_be_validated() {
 }
 
 #[tokio::test]
-async fn finalize_takes_a_csr_for_just_the_orders_names() {
+async fn finalize_accepts_a_csr_for_exactly_the_orders_names() {
     let lab = Lab::start().await;
     let raw = lab.raw_account().await;
     let created = raw.new_order(&["a.localhost"], json!({})).await;
@@ -266,7 +266,7 @@ async fn finalize_takes_a_csr_for_just_the_orders_names() {
     raw.post(order["finalize"].as_str().unwrap(), &junk)
         .await
         .is_problem(400, "badCSR");
-    // None of it has spoilt the order.
+    // None of these has changed the order.
     assert_eq!(
         raw.post(&created.header("location"), "").await.json()["status"],
         "ready"

@@ -1,4 +1,4 @@
-//! Signed requests as a client library never sends them.
+//! Raw signed requests, for what a client library never sends.
 
 use std::sync::Arc;
 
@@ -92,7 +92,7 @@ impl Raw {
         answer.header("replay-nonce")
     }
 
-    /// The header a well-behaved client sends.
+    /// The protected header of a correct client.
     pub(super) fn protected(&self, url: &str, nonce: &str) -> Value {
         match &self.kid {
             Some(kid) => json!({"alg": "ES256", "kid": kid, "nonce": nonce, "url": url}),
@@ -109,7 +109,7 @@ impl Raw {
         json!({"protected": protected, "payload": payload, "signature": B64.encode(signature)})
     }
 
-    /// A request as it should be. An empty payload is POST-as-GET.
+    /// A correct request. An empty payload is POST-as-GET.
     pub(super) async fn post(&self, url: &str, payload: &str) -> Answer {
         self.try_post(url, payload).await.unwrap()
     }
@@ -190,7 +190,7 @@ impl Raw {
         self.post(order["finalize"].as_str().unwrap(), &payload).await
     }
 
-    /// From nothing to a chain.
+    /// Orders, validates and finalizes; returns the chain.
     pub(super) async fn issue(&self, ca: &DevCa, names: &[&str], more: Value) -> String {
         let created = self.new_order(names, more).await;
         assert_eq!(created.status, StatusCode::CREATED, "{}", created.text());

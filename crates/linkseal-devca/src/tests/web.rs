@@ -1,4 +1,4 @@
-//! The web server that every name leads to.
+//! The web server of every name.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// Answers challenges statelessly, unless told to say something else for a name.
+/// Answers challenges statelessly, except for hosts with a response of their own.
 pub(super) struct Web {
     pub(super) address: SocketAddr,
     pub(super) says: Arc<Mutex<Says>>,
@@ -20,7 +20,7 @@ pub(super) struct Says {
     thumbprint: String,
     /// Whole responses by Host; `{token}` stands for the token.
     by_host: HashMap<String, String>,
-    /// Hosts and paths that were asked for.
+    /// The host and the path of each request.
     asked: Vec<(String, String)>,
 }
 
