@@ -257,7 +257,7 @@ fn names(identifiers: &[AskedIdentifier]) -> Result<Vec<String>, Problem> {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "unsupportedIdentifier", detail));
         }
         match DomainName::parse(&identifier.value) {
-            // The order repeats the names as they were sent: the client looks for its own spelling.
+            // Refused, not corrected: the client looks for the name as it sent it.
             Ok(name) if name.as_str() != identifier.value => {
                 let detail = "Domain name is not in its canonical form: lower case, IDNA, no trailing dot";
                 rejected.push((identifier.value.as_str(), detail.to_owned()));

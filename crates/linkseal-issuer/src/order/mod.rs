@@ -136,7 +136,7 @@ impl Driver<'_> {
             created: self.clock.now(),
         };
         self.save(&record).await?;
-        // A CA without renewal information knows no `replaces` (RFC 9773 §5).
+        // A CA without renewal information does not support `replaces` (RFC 9773 §5).
         let replaces = self
             .job
             .replaces
