@@ -1,5 +1,5 @@
-//! A small client of the admin API (contract, section 7), for the commands that talk to a running
-//! edge. Every call is bounded in time and size, and an error is one sentence.
+//! A client of the admin API (docs/specification.md §7), for the commands that talk to a running edge.
+//! Every call is bounded in time and size; every error is one sentence.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::Failure;
 
-/// Longest wait for an answer: a verify looks at DNS for up to 10 s.
+/// Maximum time of a call: a verification checks DNS for up to 10 s.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer in bytes: a page of 1000 domains is about 2 MiB.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -29,11 +29,11 @@ const POOL: Pool = Pool {
     max_idle: 4,
     idle_timeout: Duration::from_secs(90),
 };
-/// Longest pause in an answer that is handed on as it comes: a line of an import may wait for DNS.
+/// Maximum pause in a streamed answer: a line of an import may wait for DNS.
 const STALL: Duration = Duration::from_secs(60);
 
-/// The API's sentences name its own calls; here these commands are at hand.
-const AT_HAND: [(&str, &str); 4] = [
+/// Calls that the API's errors advise, and the commands for them.
+const COMMANDS: [(&str, &str); 4] = [
     ("POST /v1/domains registers it", "`linkseal domain add` registers it"),
     ("PATCH {\"paused\": false}", "`linkseal domain resume`"),
     ("DELETE /v1/issuer/freeze", "`linkseal api DELETE /v1/issuer/freeze`"),
@@ -43,20 +43,20 @@ const AT_HAND: [(&str, &str); 4] = [
     ),
 ];
 
-/// A body as it is sent.
+/// A request body.
 #[derive(Clone, Debug)]
 pub(super) struct RawBody {
     pub(super) media_type: &'static str,
     pub(super) bytes: Bytes,
 }
 
-/// Where the admin API is. Its bearer token comes from the environment: arguments show in `ps`.
+/// How to reach the admin API. The token comes from the environment, because arguments show in `ps`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AdminOptions {
-    /// The admin API of the edge. The token is read from LINKSEAL_ADMIN_TOKEN.
+    /// URL of the edge's admin API. The token is read from LINKSEAL_ADMIN_TOKEN.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9180", global = true, value_parser = argument::<HttpUrl>)]
     admin: HttpUrl,
-    /// PEM file of certificates to trust, beside the public ones.
+    /// PEM file of CA certificates to trust, in addition to the public ones.
     #[arg(long, value_name = "FILE", global = true)]
     ca_file: Option<PathBuf>,
 }
@@ -66,7 +66,7 @@ pub(super) struct AdminOptions {
 pub(super) struct Group<C: clap::Subcommand> {
     #[command(flatten)]
     pub(super) admin: AdminOptions,
-    /// Print JSON: the API's own where there is one.
+    /// Print JSON, in general the API's answer itself.
     #[arg(long, global = true)]
     pub(super) json: bool,
     #[command(subcommand)]
@@ -104,7 +104,7 @@ impl AdminClient {
         })
     }
 
-    /// For tests: without a token, on a plain address.
+    /// A client without a token.
     #[cfg(test)]
     pub(super) fn at(base: String) -> Self {
         let tls = tls_client::config(Trust::PublicAnd(&[]), &[]).unwrap();
@@ -115,27 +115,25 @@ impl AdminClient {
         }
     }
 
-    /// Reads what is at a path.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None).await
     }
 
-    /// Posts to a path. `body` `None`: an empty one.
     pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         self.call(Method::POST, path, body).await
     }
 
-    /// Deletes what is at a path.
     pub(super) async fn delete(&self, path: &str) -> Result<(), Failure> {
         self.delete_for(path).await.map(drop)
     }
 
-    /// Deletes what is at a path, for what the edge says of it.
+    /// [`Self::delete`], with the answer.
     pub(super) async fn delete_for(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::DELETE, path, None).await
     }
 
-    /// Opens a stream of server-sent events after `last`; `None`: from now on. Its body has no end.
+    /// Opens a stream of server-sent events, from the event after the id `last` or from now on. The body does
+    /// not end.
     pub(super) async fn stream(&self, path: &str, last: Option<&str>) -> Result<Incoming, Failure> {
         let mut request = self.request(Method::GET, path)?;
         if let Some(last) = last {
@@ -153,8 +151,8 @@ impl AdminClient {
         Err(self.refusal(head.status, &body))
     }
 
-    /// One call whose answer is handed on as it comes, whatever it is: metrics, the lines of an export
-    /// or of an import, events. JSON is handed on whole, as a line.
+    /// Makes one call and prints its answer as it arrives: metrics, the lines of an export or import, events.
+    /// JSON is printed whole, with a line break at its end.
     pub(super) async fn passed_on(
         &self,
         method: Method,
@@ -174,7 +172,9 @@ impl AdminClient {
         let media_type = head.headers.get(header::CONTENT_TYPE).map_or(&[][..], |v| v.as_bytes());
         if !head.status.is_success() || media_type.starts_with(b"application/json") {
             let read = tokio::time::timeout(TIMEOUT, read_body(body, LARGEST_ANSWER)).await;
-            let read = read.map_err(|_| self.silent())?.map_err(|e| self.no_answer(&e))?;
+            let read = read
+                .map_err(|_| self.silent())?
+                .map_err(|e| self.no_answer(&e))?;
             if !head.status.is_success() {
                 return Err(self.refusal(head.status, &read));
             }
@@ -195,7 +195,7 @@ impl AdminClient {
     }
 
     fn broke_off(&self, error: &dyn std::fmt::Display) -> Failure {
-        Failure::Failed(format!("{} broke off its answer: {error}", self.base))
+        Failure::Failed(format!("the answer of {} ended early: {error}", self.base))
     }
 
     fn request(&self, method: Method, path: &str) -> Result<http::request::Builder, Failure> {
@@ -204,7 +204,7 @@ impl AdminClient {
             let bearer = format!("Bearer {}", token.expose_secret());
             let mut bearer = http::HeaderValue::try_from(bearer).map_err(|_| {
                 Failure::Usage(format!(
-                    "{ADMIN_TOKEN_VARIABLE} must hold a token alone: visible ASCII characters, no line break"
+                    "{ADMIN_TOKEN_VARIABLE} must contain the token and nothing else: visible ASCII characters, no line break"
                 ))
             })?;
             bearer.set_sensitive(true);
@@ -222,10 +222,14 @@ impl AdminClient {
     }
 
     fn silent(&self) -> Failure {
-        Failure::Failed(format!("{} gave no answer within {} s", self.base, TIMEOUT.as_secs()))
+        Failure::Failed(format!(
+            "no answer from {} within {} s; check its log",
+            self.base,
+            TIMEOUT.as_secs()
+        ))
     }
 
-    /// One call. Null: the answer is empty.
+    /// Makes one call; an empty answer is [`Value::Null`].
     pub(super) async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut request = self.request(method, path)?;
         if body.is_some() {
@@ -245,31 +249,31 @@ impl AdminClient {
         }
         let no_json = |_| {
             Failure::Failed(format!(
-                "{} answers, but is no linkseal admin API; --admin names another address",
+                "{} answers, but not as a linkseal admin API; check the address given with --admin",
                 self.base
             ))
         };
         serde_json::from_slice(&body).map_err(no_json)
     }
 
-    /// What the API refused, in one sentence.
+    /// An error of the API as one sentence.
     fn refusal(&self, status: StatusCode, body: &[u8]) -> Failure {
         let value = serde_json::from_slice::<Value>(body).ok();
-        // Every refusal of the API has a code: what has none is another program's.
+        // Every error of the API has a code; an answer without one comes from another program.
         let problem = value.and_then(|value| linkseal_base::json::read::<Problem>(value).ok());
         let Some(problem) = problem.filter(|problem| problem.code.is_some()) else {
             return Failure::Failed(format!(
-                "{} answers {status}, but not as a linkseal admin API does: --admin names another address; a proxy in \
-                 front may not reach it",
+                "{} answers {status}, but not as a linkseal admin API; check the address given with --admin, and \
+                 whether a proxy in front can reach the edge",
                 self.base
             ));
         };
         let text = problem.detail.or(problem.title).unwrap_or_else(|| status.to_string());
-        let text = AT_HAND
+        let text = COMMANDS
             .iter()
             .fold(text, |text, (call, command)| text.replace(call, command));
         let advice = match status {
-            StatusCode::UNAUTHORIZED => format!("; put a token of the edge into {ADMIN_TOKEN_VARIABLE}"),
+            StatusCode::UNAUTHORIZED => format!("; set {ADMIN_TOKEN_VARIABLE} to a token of this edge"),
             _ => String::new(),
         };
         let code = problem.code.map(|c| format!(" ({c})")).unwrap_or_default();
@@ -282,12 +286,12 @@ impl AdminClient {
             cause = source;
         }
         let cause = cause.to_string();
-        // What rustls makes of an answer in plain HTTP.
+        // So rustls reports an answer in plain HTTP.
         let advice = match self.base.strip_prefix("https://") {
             Some(rest) if cause.contains("InvalidContentType") => {
                 format!("; it speaks plain HTTP: try --admin http://{rest}")
             }
-            _ => "; is linkseal running there? --admin names another address".to_owned(),
+            _ => "; check that linkseal runs there, and the address given with --admin".to_owned(),
         };
         Failure::Failed(format!(
             "the admin API at {} cannot be reached ({cause}){advice}",
@@ -300,7 +304,7 @@ impl AdminClient {
 fn trusting(file: &Path) -> Result<ClientConfig, Failure> {
     let bad = |e: &dyn std::fmt::Display| {
         Failure::Usage(format!(
-            "--ca-file: {} must hold certificates in PEM form ({e})",
+            "--ca-file: {} must contain certificates in PEM form ({e})",
             file.display()
         ))
     };
@@ -308,7 +312,16 @@ fn trusting(file: &Path) -> Result<ClientConfig, Failure> {
     tls_client::config(Trust::PublicAnd(&trust), &[]).map_err(|e| bad(&e))
 }
 
-/// Encodes a value of a query (RFC 3986 §3.4).
+/// Reads the part of an answer that a command needs.
+pub(super) fn read<T: for<'de> Deserialize<'de>>(answer: &Value) -> Result<T, Failure> {
+    T::deserialize(answer).map_err(|e| {
+        Failure::Failed(format!(
+            "the answer of the admin API cannot be read ({e}); check that command and edge have the same version"
+        ))
+    })
+}
+
+/// Percent-encodes a value for a query (RFC 3986 §3.4).
 pub(super) fn query_value(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -344,22 +357,25 @@ mod tests {
         let body = r#"{"detail":"this token is not known here","code":"unauthorized"}"#;
         assert_eq!(
             said(StatusCode::UNAUTHORIZED, body),
-            "linkseal: this token is not known here (unauthorized); put a token of the edge into LINKSEAL_ADMIN_TOKEN"
+            "linkseal: this token is not known here (unauthorized); set LINKSEAL_ADMIN_TOKEN to a token of this edge"
         );
         let frozen = json!({"detail": OperatorError::Frozen.to_string(), "code": "conflict"}).to_string();
         assert_eq!(
             said(StatusCode::CONFLICT, &frozen),
             "linkseal: all orders are frozen; `linkseal api DELETE /v1/issuer/freeze` ends the freeze (conflict)"
         );
-        // The edge's own port, another program, a proxy: it is no use to try again there.
+        // Answers of the edge's public port, of another program and of a proxy.
         for body in ["", "<html>", "[]", "{}", r#"{"error":"not found"}"#] {
             let said = said(StatusCode::NOT_FOUND, body);
-            assert!(said.contains("404") && said.contains("--admin names another"), "{said}");
+            assert!(
+                said.contains("404") && said.contains("check the address given with --admin"),
+                "{said}"
+            );
         }
     }
 
     #[test]
-    fn a_file_without_certificates_is_none_to_trust() {
+    fn a_ca_file_without_certificates_is_rejected() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "root:x:0:0\n").unwrap();
         let options = AdminOptions {
@@ -367,7 +383,7 @@ mod tests {
             ca_file: Some(file.path().to_owned()),
         };
         let Err(error) = AdminClient::new(&options) else {
-            panic!("it is no bundle");
+            panic!("a file without certificates was accepted");
         };
         assert!(error.to_string().contains("certificates in PEM form"), "{error}");
     }

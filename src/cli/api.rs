@@ -1,4 +1,4 @@
-//! `linkseal api METHOD PATH`: one call of the admin API, for what has no command of its own.
+//! `linkseal api METHOD PATH`: one call of the admin API, for calls that have no command of their own.
 
 use std::io::{Read, stdin};
 
@@ -13,7 +13,7 @@ use super::{Failure, output};
 /// Largest body that is read from stdin, in bytes: an import of some 500,000 domains.
 const LARGEST_BODY: u64 = 64 << 20;
 
-/// Call the admin API: `linkseal api GET /v1/issuer`. /openapi.json of the same port lists all calls.
+/// Call the admin API: `linkseal api GET /v1/issuer`. GET /openapi.json lists all calls.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -24,12 +24,12 @@ pub(super) struct Args {
     /// The path with its query, such as /v1/audit?limit=20.
     #[arg(value_parser = path)]
     path: String,
-    /// A JSON body, or JSON a line for an import. `-`: it is read from stdin.
+    /// The body: JSON, or one JSON value per line for an import. `-`: read it from stdin.
     #[arg(value_parser = given)]
     body: Option<Given>,
 }
 
-/// Where the body is.
+/// The body argument.
 #[derive(Clone, Debug)]
 enum Given {
     Here(RawBody),
@@ -73,7 +73,7 @@ fn given(text: &str) -> Result<Given, String> {
     }
 }
 
-/// One JSON value, else one a line; an import passes over lines that are empty or begin with #.
+/// One JSON value, else one per line; an import skips lines that are empty or begin with #.
 fn body(text: &str) -> Result<RawBody, String> {
     let whole = match serde_json::from_str::<Value>(text) {
         Ok(value) => {
@@ -91,9 +91,12 @@ fn body(text: &str) -> Result<RawBody, String> {
     }
     for (at, line) in values() {
         if let Err(error) = serde_json::from_str::<Value>(line) {
-            // JSON over several lines is no line of an import.
+            // Not an import, but one invalid document over several lines.
             let why = if at == 0 { &whole } else { &error };
-            return Err(format!("must be JSON, or JSON a line (line {}: {why})", at + 1));
+            return Err(format!(
+                "must be JSON, or one JSON value per line (line {}: {why})",
+                at + 1
+            ));
         }
     }
     Ok(RawBody {
@@ -107,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_json_or_json_a_line() {
+    fn a_body_is_json_or_json_lines() {
         let sent = |text: &str| body(text).map(|b| (b.media_type, String::from_utf8(b.bytes.to_vec()).unwrap()));
         assert_eq!(
             sent("{\n \"a\": 1\n}"),
@@ -120,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_is_printed_as_it_comes() {
+    async fn an_answer_is_printed_unchanged() {
         use axum::Router;
         use axum::http::{StatusCode, header};
         use axum::routing::{get, post};

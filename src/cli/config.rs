@@ -18,7 +18,7 @@ pub(super) enum Command {
     Check {
         /// The configuration.
         file: PathBuf,
-        /// Check as this user, the one that `serve` runs as.
+        /// Check with the rights of this user, the one that `serve` runs as.
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
         /// Print the result as JSON.
@@ -99,7 +99,8 @@ impl Checked {
 
 /// Runs the check as another user: what root can read and write says nothing about the service.
 fn check_as(user: &str, file: &Path, json: bool) -> Result<(), Failure> {
-    let read = |path| std::fs::read_to_string(path).map_err(Failure::failed);
+    let read =
+        |path: &str| std::fs::read_to_string(path).map_err(|e| Failure::Failed(format!("{path} cannot be read: {e}")));
     let ids = Ids::of(user, &read("/etc/passwd")?, &read("/etc/group")?).ok_or_else(|| {
         Failure::Usage(format!(
             "--user: /etc/passwd has no user {user}; `useradd --system {user}` creates one"
@@ -107,7 +108,7 @@ fn check_as(user: &str, file: &Path, json: bool) -> Result<(), Failure> {
     })?;
     ids.act(|| check(file, json)).unwrap_or_else(|error| {
         Err(Failure::Failed(format!(
-            "cannot check as {user} ({error}): only root can"
+            "cannot check as {user} ({error}): only root can act as another user"
         )))
     })
 }
@@ -140,7 +141,7 @@ impl Ids {
         Some(Self { uid, gid, others })
     }
 
-    /// Runs `work` with these ids, on a thread that ends with it: ids belong to a thread.
+    /// Runs `work` with these ids, on a thread of its own: the kernel keeps ids per thread.
     fn act<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let done = thread::scope(|scope| {
             let acting = scope.spawn(|| {
@@ -151,12 +152,12 @@ impl Ids {
             });
             acting.join()
         });
-        done.unwrap_or_else(|_| Err(io::Error::other("the check broke off")))
+        done.unwrap_or_else(|_| Err(io::Error::other("the check panicked")))
     }
 }
 
-/// Whether a process may have as many files open as the configuration needs, as far as this one can
-/// tell: a service may have a limit of its own.
+/// The warning if the configuration needs more open files than this process may have. The service may have
+/// another limit.
 fn files(config: &Config) -> Option<String> {
     descriptors::warning(config, descriptors::highest())
 }
@@ -176,12 +177,12 @@ mod tests {
     const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nlinkseal:x:990:980::/nonexistent:/usr/sbin/nologin\n";
     const GROUPS: &str = "root:x:0:\nlinkseal:x:980:\nssl-cert:x:112:postgres,linkseal\nlinks:x:113:linkseals\n";
 
-    /// A sink, a store and a journal as a run has left them, each file with another owner in turn.
+    /// A sink, a store and a journal as after a run; each file gets another owner in turn.
     #[test]
-    fn files_of_another_user_are_named_before_the_start() {
+    fn files_of_another_user_are_reported_before_the_start() {
         let ids = Ids::of("linkseal", USERS, GROUPS).unwrap();
         if ids.act(|| ()).is_err() {
-            // Only root can have others' rights.
+            // Only root can act as another user.
             return;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -229,7 +230,7 @@ mod tests {
             assert!(found.len() == 1 && found[0].key == key, "{name}: {found:?}");
             assert!(found[0].message.contains(at(name).to_str().unwrap()), "{found:?}");
         }
-        // Files that are the service's own in a folder that is not.
+        // The service's own files in a directory of another user.
         for (folder, key) in folders
             .iter()
             .zip(["store.url", "events.dir", "events.dir", "events.sink[0].path"])
@@ -242,13 +243,13 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_the_rights_of_all_groups_it_is_in() {
+    fn a_check_as_a_user_has_the_rights_of_all_its_groups() {
         let ids = Ids::of("linkseal", USERS, GROUPS).unwrap();
         assert_eq!((ids.uid.as_raw(), ids.gid.as_raw()), (990, 980));
         assert_eq!(ids.others, [Gid::from_raw(112)]);
         assert_eq!(Ids::of("nobody", USERS, GROUPS), None);
         let Ok(()) = ids.act(|| ()) else {
-            // Only root can have others' rights.
+            // Only root can act as another user.
             assert!(!rustix::process::getuid().is_root());
             return;
         };
@@ -267,6 +268,6 @@ mod tests {
             let read = ids.act(|| fs::read(&file).is_ok()).unwrap();
             assert_eq!(read, is_readable, "group {group}, mode {mode:o}");
         }
-        assert!(rustix::process::getuid().is_root(), "this process keeps its own");
+        assert!(rustix::process::getuid().is_root(), "the process keeps its own ids");
     }
 }

@@ -1,46 +1,47 @@
-//! `linkseal events dead-letters`: what a sink's receiver refuses, by the admin API of a running
-//! edge. On a stopped node they are NDJSON files beside the journal, `dead-letters-{sink}.ndjson`.
+//! `linkseal events dead-letters`: events that a sink's receiver refused, through the admin API of a running
+//! edge. On a stopped node they are in NDJSON files beside the journal, `dead-letters-{sink}.ndjson`.
 
 use clap::Subcommand;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::admin_client::{AdminClient, AdminOptions, query_value};
+use super::admin_client::{AdminClient, AdminOptions, query_value, read};
+use super::paging::Cursor;
 use super::{Failure, output};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print a sink's dead letters, the oldest first: a JSON object a line, with the event and the receiver's answer.
+    /// Print a sink's dead letters, oldest first: one JSON object per line with the event and the receiver's answer.
     List {
         #[command(flatten)]
         of: Of,
     },
-    /// Give a sink its dead letters again, beside new events. What it takes is removed, what it refuses stays.
+    /// Deliver a sink's dead letters again, beside new events. Those it accepts are removed, those it refuses stay.
     Replay {
         #[command(flatten)]
         of: Of,
     },
-    /// Drop a sink's dead letters: they are lost for good.
+    /// Delete a sink's dead letters. They cannot be recovered.
     Drop {
         #[command(flatten)]
         of: Of,
     },
 }
 
-/// Whose dead letters.
+/// The edge, and its sink.
 #[derive(Debug, clap::Args)]
 pub(super) struct Of {
     #[command(flatten)]
     admin: AdminOptions,
-    /// The sink, as it is called in the configuration.
+    /// The sink's name in the configuration.
     #[arg(long, value_name = "NAME")]
     sink: String,
-    /// Print the answer as JSON; lists are JSON with or without.
+    /// Print the answer as JSON. `list` always prints JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Dead letters on a page: the most the API gives.
+/// Dead letters per page, the API's maximum.
 const PAGE: usize = 1000;
 
 #[derive(Deserialize)]
@@ -59,35 +60,29 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::List { of } => list(&of).await,
         Command::Replay { of } => {
             let answer = of.client()?.post(&format!("{}/replay", of.path()), None).await?;
-            of.tell(answer, |n, sink| {
-                format!("{n} dead letters are given to {sink} again; what it refuses stays: linkseal events dead-letters list --sink {sink}")
+            of.print(answer, |n, sink| {
+                format!("{n} dead letters are being delivered to {sink} again; `linkseal events dead-letters list --sink {sink}` shows those left")
             })
         }
         Command::Drop { of } => {
             let answer = of.client()?.delete_for(&of.path()).await?;
-            of.tell(answer, |n, sink| format!("{n} dead letters of {sink} were dropped."))
+            of.print(answer, |n, sink| format!("{n} dead letters of {sink} were deleted"))
         }
     }
 }
 
 async fn list(of: &Of) -> Result<(), Failure> {
     let client = of.client()?;
-    let mut cursor: Option<String> = None;
+    let mut cursor = Cursor::default();
     loop {
-        let at = cursor
-            .as_deref()
-            .map(|c| format!("&cursor={}", query_value(c)))
-            .unwrap_or_default();
-        let page = client.get(&format!("{}?limit={PAGE}{at}", of.path())).await?;
-        let page: Page = serde_json::from_value(page).map_err(Failure::failed)?;
+        let path = format!("{}?limit={PAGE}{}", of.path(), cursor.parameter());
+        let page: Page = read(&client.get(&path).await?)?;
         for letter in &page.dead_letters {
             output::json(letter)?;
         }
-        // A page without any cannot be followed by one with: never loop on it.
-        if page.next.is_none() || page.next == cursor {
+        if !cursor.advance(page.next) {
             return Ok(());
         }
-        cursor = page.next;
     }
 }
 
@@ -100,11 +95,11 @@ impl Of {
         format!("/v1/events/sinks/{}/dead-letters", query_value(&self.sink))
     }
 
-    fn tell(&self, answer: Value, say: impl FnOnce(u64, &str) -> String) -> Result<(), Failure> {
+    fn print(&self, answer: Value, text: impl FnOnce(u64, &str) -> String) -> Result<(), Failure> {
         if self.json {
             return output::json(&answer);
         }
-        let count: Count = serde_json::from_value(answer).map_err(Failure::failed)?;
-        output::line(&say(count.dead_letters, &self.sink))
+        let count: Count = read(&answer)?;
+        output::line(&text(count.dead_letters, &self.sink))
     }
 }

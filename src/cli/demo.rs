@@ -1,4 +1,4 @@
-//! `linkseal demo`: everything at once, on loopback, with nothing to install or configure.
+//! `linkseal demo`: a complete edge on loopback, with nothing to install or configure.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use super::{Failure, output, whole};
 use crate::app::demo::{Demo, DemoInfo};
 use crate::telemetry::logs;
 
-/// Run a whole edge on loopback, with an ACME CA in process.
+/// Run a complete edge on loopback with an in-process ACME CA.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where keys, store and journal are kept; a temporary directory when it is not given.
+    /// Directory for keys, store and journal. Default: a temporary one, removed at the end.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// HTTP on this port, HTTPS on +363, admin on +1000; or the next free ones.
+    /// The port for HTTP; HTTPS is on +363, the admin API on +1000. Instead of a port in use, the next free one is used.
     #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = whole::<u16>(0..=64_000))]
     port_base: u16,
     /// Print one line of JSON.
@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    // Between the commands to paste, only what is wrong is of interest.
+    // Warnings and errors only: other lines would separate the commands to paste.
     let quiet = Log {
         level: if args.json {
             Levels::default()
@@ -51,7 +51,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let (stop, reload) = signals()?;
     let say = |line: &str| {
         if !args.json {
-            // The demo goes on where its output is closed.
+            // The demo keeps running when its output is closed.
             output::line(line).ok();
         }
     };
@@ -60,7 +60,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         .map_err(|e| Failure::chain(&e))
 }
 
-/// How this program can be called from here, whatever PATH says.
+/// A path to this program that works in the current directory, whatever PATH contains.
 fn program() -> String {
     let Ok(program) = std::env::current_exe() else {
         return "linkseal".to_owned();
@@ -82,15 +82,15 @@ fn for_people(info: &DemoInfo) -> String {
         "linkseal demo: an edge and an ACME CA on loopback. {name} has no certificate yet.\n\n\
          # the pages, in a browser: sign in with the token {token}\n\
          {admin}/\n\n\
-         # its state: unknown, then (after the next command) issued\n\
+         # its state: unknown, and after the next command issued\n\
          curl -sw '\\n' -H 'Authorization: Bearer {token}' {admin}/v1/domains/{name}\n\n\
-         # an open: the handshake makes the certificate, the answer is a GIF over HTTP/2\n\
+         # an open: the handshake obtains the certificate, the answer is a GIF over HTTP/2\n\
          {curl} -sv -o /dev/null {open}\n\n\
          # a click: 302 to the destination\n\
          {curl} -si {click}\n\n\
          # the events, delivered within a second (track.localhost is the edge's own name)\n\
          sleep 1; cat {events}\n\n\
-         # the same by command\n\
+         # the domains, from the command line\n\
          LINKSEAL_ADMIN_TOKEN={token} {program} domain list --admin {admin}\n\n",
         token = info.token,
         program = program(),

@@ -1,4 +1,4 @@
-//! `linkseal doctor`: whether an edge with this configuration can do its work on this machine.
+//! `linkseal doctor`: checks whether an edge with this configuration can work on this machine.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Failure, output};
 use crate::app::doctor::{Finding, Outcome, Surroundings, examine};
 
-/// Check the configuration, and all that it needs: ports, files, DNS, the CA, the clock, the sinks.
+/// Check the configuration and everything it needs: ports, files, DNS, the CA, the clock, the sinks.
 /// Nothing is changed, ordered or delivered. Run it as the service's user.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

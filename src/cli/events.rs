@@ -1,5 +1,5 @@
-//! `linkseal events`: what this node writes into its journal, as it comes (by the admin API), and
-//! what it has written (from the journal itself).
+//! `linkseal events`: new events and the state of the sinks through the admin API of a running edge; past
+//! events from the journal's files.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,15 +11,16 @@ use linkseal_config::{Config, ConfigDuration};
 use linkseal_domain::DomainName;
 use linkseal_event::{Replay, Selector};
 use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::admin_client::{AdminClient, AdminOptions, query_value};
+use super::admin_client::{AdminClient, AdminOptions, query_value, read};
 use super::{Failure, output};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Print a running edge's events as they come: a JSON object a line. After a break it goes on
-    /// where it was.
+    /// Print a running edge's events as they occur, one JSON object per line. A broken stream resumes
+    /// after the last event.
     Tail {
         #[command(flatten)]
         admin: AdminOptions,
@@ -30,7 +31,7 @@ pub(super) enum Command {
         #[arg(long, hide = true)]
         json: bool,
     },
-    /// Print this node's events since a time, as far back as the journal is kept: a JSON object a line.
+    /// Print this node's events since a time, as far back as the journal reaches, one JSON object per line.
     Replay {
         /// A time such as 2026-11-22T09:30:00Z, or how long ago, such as 2h.
         #[arg(long, value_parser = since)]
@@ -45,7 +46,7 @@ pub(super) enum Command {
         #[arg(long, hide = true)]
         json: bool,
     },
-    /// Show how a running edge's sinks are: lag, last error, next attempt, dead letters.
+    /// Show the state of a running edge's sinks: lag, last error, next attempt, dead letters.
     Sinks {
         #[command(flatten)]
         admin: AdminOptions,
@@ -53,21 +54,21 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Retry a sink now: its pause ends; one that its endpoint stopped (410) goes on.
+    /// Retry a sink now: ends its pause, and resumes a sink that its endpoint stopped (410).
     Retry {
         #[command(flatten)]
         admin: AdminOptions,
-        /// The sink, as it is called in the configuration.
+        /// The sink's name in the configuration.
         #[arg(long, value_name = "NAME")]
         sink: String,
-        /// Print how it was until now as JSON.
+        /// Print its previous state as JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Events that were set aside because a sink's receiver refuses them.
+    /// List, replay or drop the events that a sink's receiver refused.
     #[command(subcommand)]
     DeadLetters(super::dead_letters::Command),
-    /// Erase the events of a tenant or a message from this node's journal and file sinks. The node must not run.
+    /// Erase the events of a tenant or a message from this node's journal and file sinks. Stop the node first.
     #[command(group = clap::ArgGroup::new("whose").required(true).args(["tenant", "message"]))]
     Erase {
         /// All events of this tenant.
@@ -85,25 +86,25 @@ pub(super) enum Command {
     },
 }
 
-/// From when on.
+/// The start of a replay.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Since {
     Time(Timestamp),
     Ago(ConfigDuration),
 }
 
-/// What a filter looks at.
+/// The part of an event that `--domain` is compared with.
 #[derive(Deserialize)]
 struct Head {
     domain: Option<String>,
 }
 
-/// Bytes that are printed at once.
+/// Bytes per write to stdout.
 const CHUNK: usize = 64 << 10;
 
-/// Longest silence of a stream: keep-alives come every 15 s.
+/// A stream is considered broken after this time without data: keep-alives come every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Pause before a stream that broke off is opened again.
+/// Pause before a broken stream is opened again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest line of a stream, in bytes: an event has at most 1 MiB.
 const LONGEST_LINE: usize = 2 << 20;
@@ -132,14 +133,14 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 return output::json(&before);
             }
             output::line(&format!(
-                "{sink} is tried now; `linkseal events sinks` shows how it goes."
+                "{sink} is being retried; `linkseal events sinks` shows the result"
             ))
         }
         Command::DeadLetters(command) => super::dead_letters::run(command).await,
     }
 }
 
-/// What is shown of a sink.
+/// The fields of a sink that the table shows.
 #[derive(Deserialize)]
 struct Sink {
     name: String,
@@ -157,8 +158,7 @@ async fn sinks(client: &AdminClient, json: bool) -> Result<(), Failure> {
     if json {
         return output::json(&all);
     }
-    let sinks = all.get("sinks").cloned().unwrap_or_default();
-    let sinks: Vec<Sink> = serde_json::from_value(sinks).map_err(Failure::failed)?;
+    let sinks: Vec<Sink> = read(all.get("sinks").unwrap_or(&Value::Null))?;
     let row = |s: &Sink| {
         [
             s.name.clone(),
@@ -185,7 +185,7 @@ async fn sinks(client: &AdminClient, json: bool) -> Result<(), Failure> {
     output::text(&output::table(Some(heading), &rows))
 }
 
-/// Prints events until no one reads them any more, or the first stream cannot be opened.
+/// Prints events until stdout is closed. Fails if the first stream cannot be opened.
 async fn tail(
     client: &AdminClient,
     domain: Option<&DomainName>,
@@ -206,11 +206,11 @@ async fn tail(
                     }
                 }
                 Ok(Some(Err(error))) => break error.to_string(),
-                Ok(None) => break "the edge ended it".to_owned(),
-                Err(_) => break format!("nothing came for {} s", SILENCE.as_secs()),
+                Ok(None) => break "the edge closed it".to_owned(),
+                Err(_) => break format!("no data for {} s", SILENCE.as_secs()),
             }
         };
-        eprintln!("linkseal: the stream broke off ({why}); opening it again");
+        eprintln!("linkseal: the event stream ended ({why}); reconnecting");
         lines.rest.clear();
         body = loop {
             tokio::time::sleep(PAUSE).await;
@@ -222,17 +222,17 @@ async fn tail(
     }
 }
 
-/// The lines of a stream (WHATWG HTML §9.2.6), as far as this server sends them.
+/// Parses an event stream (WHATWG HTML §9.2.6), as far as linkseal uses the format.
 #[derive(Default)]
 struct Lines {
     rest: Vec<u8>,
     id: String,
-    /// The id of the last event that was printed. `None`: there was none.
+    /// The id of the last event that was printed.
     last: Option<String>,
 }
 
 impl Lines {
-    /// What is to be printed: the data of whole events.
+    /// Takes the next bytes, and returns the data of the events they complete, one per line.
     fn read(&mut self, bytes: &[u8]) -> Result<String, Failure> {
         self.rest.extend_from_slice(bytes);
         let mut out = String::new();
@@ -251,7 +251,7 @@ impl Lines {
         self.rest.drain(..at);
         if self.rest.len() > LONGEST_LINE {
             return Err(Failure::Failed(
-                "the edge sends no events, but a line without an end".into(),
+                "the answer is not an event stream (a line is too long); check the address given with --admin".into(),
             ));
         }
         Ok(out)
@@ -264,7 +264,12 @@ fn replay(from: Since, domain: Option<&DomainName>, config: &Path) -> Result<(),
         Since::Ago(span) => Clock::system().now().minus(span.get()),
     };
     let dir = Config::load(config)?.events.dir;
-    let unreadable = |e: std::io::Error| Failure::Failed(format!("the journal {} cannot be read: {e}", dir.display()));
+    let unreadable = |e: std::io::Error| {
+        Failure::Failed(format!(
+            "events.dir: the journal {} cannot be read ({e}); run this as the service's user",
+            dir.display()
+        ))
+    };
     let mut chunk = String::with_capacity(CHUNK * 2);
     for record in Replay::open(&dir, from).map_err(unreadable)? {
         let record = record.map_err(unreadable)?;
@@ -281,20 +286,17 @@ fn replay(from: Since, domain: Option<&DomainName>, config: &Path) -> Result<(),
     output::text(&chunk)
 }
 
-/// What webhooks and NATS were given is out of reach; the command says so.
+/// Erases, and prints what cannot be erased: events already delivered by webhook or NATS, and backups.
 fn erase(selector: &Selector, config: &Path, json: bool) -> Result<(), Failure> {
     let settings = crate::app::event_settings(&Config::load(config)?).map_err(Failure::failed)?;
     let erased = linkseal_event::erase(&settings, None, selector).map_err(Failure::failed)?;
     if json {
-        return output::text(&format!(
-            "{}\n",
-            serde_json::to_string(&erased).map_err(Failure::failed)?
-        ));
+        return output::json(&erased);
     }
     output::text(&format!(
         "{} events erased from the journal ({} segments) and {} from file sinks ({} files).\n\
          {} dead letters erased.\n\
-         What webhooks and NATS were given, and backups, are out of reach.\n",
+         Events already delivered by webhook or NATS, and backups, are not erased.\n",
         erased.journal_events, erased.journal_segments, erased.file_events, erased.files, erased.dead_letters
     ))
 }
@@ -308,7 +310,7 @@ fn since(text: &str) -> Result<Since, String> {
     let time = Timestamp::parse_rfc3339(text).map(Since::Time);
     let ago = || text.parse().ok().map(Since::Ago);
     time.or_else(ago)
-        .ok_or_else(|| "give a time such as 2026-11-22T09:30:00Z, or how long ago, such as 2h".to_owned())
+        .ok_or_else(|| "must be a time such as 2026-11-22T09:30:00Z, or how long ago, such as 2h".to_owned())
 }
 
 #[cfg(test)]
@@ -316,14 +318,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_spans() {
+    fn a_replay_starts_at_a_time_or_a_span_ago() {
         assert!(matches!(since("2026-11-22T09:30:00+01:00"), Ok(Since::Time(_))));
         assert!(matches!(since("2h"), Ok(Since::Ago(_))));
         assert!(since("yesterday").is_err());
     }
 
     #[test]
-    fn events_of_a_domain() {
+    fn events_are_filtered_by_domain() {
         let name = "a.example".parse().unwrap();
         assert!(is_of(br#"{"type":"open","domain":"a.example","x":1}"#, &name));
         assert!(!is_of(br#"{"type":"open","domain":"b.example"}"#, &name));
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_read_in_whatever_pieces_they_come() {
+    fn a_stream_is_parsed_whatever_its_pieces() {
         let text =
             ": hello\n\nretry: 1000\n\nid: b:1\ndata: {\"a\":1}\n\n: \n\nid: b:2\ndata: {\"a\":2}\n\nid: b:3\nda";
         for size in 1..text.len() {
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tail_goes_on_where_it_was_after_a_break() {
+    async fn a_broken_tail_resumes_after_the_last_event() {
         use std::sync::{Arc, Mutex};
 
         use axum::extract::State;

@@ -23,7 +23,7 @@ use crate::app::wiring::{edge_names, link_keys};
 pub(super) enum Command {
     /// Make a key: 32 random bytes as 64 hexadecimal digits.
     Keygen {
-        /// Write it to a new file that only you can read. Without: print it.
+        /// Write it to a new file that only you can read. Default: print it.
         #[arg(long)]
         out: Option<PathBuf>,
         /// Print it as JSON.
@@ -39,10 +39,10 @@ pub(super) enum Command {
     Click {
         #[command(flatten)]
         mint: Mint,
-        /// Where it leads.
+        /// The destination.
         #[arg(long, value_parser = destination)]
         url: String,
-        /// Its number in the message.
+        /// The link's number in the message.
         #[arg(long, default_value_t = 1, value_parser = whole::<u16>(0..=0xffff))]
         link: u16,
     },
@@ -50,25 +50,25 @@ pub(super) enum Command {
     Unsubscribe {
         #[command(flatten)]
         mint: Mint,
-        /// The list to leave.
+        /// The number of the list to unsubscribe from.
         #[arg(long, default_value_t = 1, value_parser = whole::<u16>(0..=0xffff))]
         list: u16,
     },
-    /// Tell what is in a link and why it works or not.
+    /// Show what a link contains, and why it works or does not work.
     Inspect {
-        /// The link as it stands in the message, or its token.
+        /// The link as it is in the message, or its token.
         link: String,
-        /// The file of the key it was made with. Without: it is only taken apart.
+        /// The file of the key it was made with. Without one, the link is decoded and not verified.
         #[arg(long)]
         key_file: Option<PathBuf>,
         /// The id of that key.
         #[arg(long, default_value_t = 1, value_parser = whole::<u8>(0..=0xff))]
         key_id: u8,
-        /// The configuration of the edge: its keys with their revocations, links.prefix and
-        /// links.max_age. What is stored or killed only POST /v1/links/inspect can tell.
+        /// The edge's configuration: its keys with their revocations, links.prefix and links.max_age. Stored
+        /// redirects and kill switches are checked by POST /v1/links/inspect only.
         #[arg(long, conflicts_with_all = ["key_file", "key_id"])]
         config: Option<PathBuf>,
-        /// The tenants to try. Without: the link's host, whose own name is its tenant by default.
+        /// A tenant to try; may be repeated. Default: the link's host, because a domain's name is its default tenant.
         #[arg(long)]
         tenant: Vec<String>,
         /// Print the outcome as JSON.
@@ -77,7 +77,7 @@ pub(super) enum Command {
     },
 }
 
-/// What all links are made from.
+/// The inputs of every link.
 #[derive(Debug, Args)]
 pub(super) struct Mint {
     /// The file of the key.
@@ -86,13 +86,13 @@ pub(super) struct Mint {
     /// The id of the key.
     #[arg(long, default_value_t = 1, value_parser = whole::<u8>(0..=0xff))]
     key_id: u8,
-    /// The domain, with links.prefix if there is one: https://links.customer.example
+    /// Scheme, domain and, if the edge has one, links.prefix: https://links.customer.example
     #[arg(long, value_parser = base)]
     base: Base,
-    /// Whose link it is. Without: the domain's own name, as for a domain registered without a tenant.
+    /// The tenant. Default: the domain's own name, as for a domain registered without a tenant.
     #[arg(long)]
     tenant: Option<String>,
-    /// The message's id: a UUID or 32 hexadecimal digits. Without: a new UUIDv7.
+    /// The message's id: a UUID or 32 hexadecimal digits. Default: a new UUIDv7.
     #[arg(long, value_parser = super::message_id)]
     message_id: Option<Uuid>,
     /// Print URL, token and message id as JSON.
@@ -153,12 +153,12 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Why a new key has no file, and what to do.
+/// The error for a key file that cannot be written.
 fn no_key_file(file: &Path, error: &io::Error) -> Failure {
     let file = file.display();
     Failure::Failed(match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            format!("{file} is there already, and a key file is never written over: give another name")
+            format!("{file} already exists, and a key file is never overwritten: give another name")
         }
         _ => format!("{file} cannot be written ({error}): give a file in a folder that this user may write to"),
     })
@@ -174,7 +174,8 @@ impl Mint {
         let now = Clock::system().now();
         let message = Message {
             id: self.message_id.unwrap_or_else(Uuid::now_v7),
-            issued_at: u32::try_from(now.as_secs()).map_err(|_| Failure::failed("the clock is beyond format v1"))?,
+            issued_at: u32::try_from(now.as_secs())
+                .map_err(|_| Failure::failed("the clock is past 2106, the end of link format v1: set the clock"))?,
         };
         let minter = Minter::new(&key, self.tenant.as_deref().unwrap_or(&self.base.host));
         let token = token(&minter, &message)?;
@@ -223,11 +224,11 @@ fn inspect(
         );
     }
     let found = found.inside(around);
-    // Without a key it is only taken apart: that its key is not known is no news.
+    // Without a key the link is only decoded: its key is unknown in any case.
     let right = found.valid || (keys.is_empty() && found.finding == Finding::UnknownKey);
-    let told = if right { Ok(()) } else { Err(Failure::NotRight) };
+    let outcome = if right { Ok(()) } else { Err(Failure::NotRight) };
     if json {
-        return output::json(&found).and(told);
+        return output::json(&found).and(outcome);
     }
     output::line(&found.explanation)?;
     // The fields that are known, as the API names them.
@@ -245,17 +246,15 @@ fn inspect(
             ]
         })
         .collect();
-    output::text(&output::table(None, &rows)).and(told)
+    output::text(&output::table(None, &rows)).and(outcome)
 }
 
 fn base(text: &str) -> Result<Base, String> {
     let text = text.trim_end_matches('/');
-    let uri: Uri = text.parse().map_err(|e| format!("{e}"))?;
+    const ALLOWED: &str = "must be scheme and host, such as https://links.customer.example";
+    let uri: Uri = text.parse().map_err(|_| ALLOWED)?;
     let fine = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
-    let host = uri
-        .host()
-        .filter(|_| fine)
-        .ok_or("give scheme and host, such as https://links.customer.example")?;
+    let host = uri.host().filter(|_| fine).ok_or(ALLOWED)?;
     Ok(Base {
         text: text.to_owned(),
         host: host.to_ascii_lowercase(),

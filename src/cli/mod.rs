@@ -14,6 +14,7 @@ mod events;
 mod issuer;
 mod link;
 mod output;
+mod paging;
 mod serve;
 mod simulate;
 mod store;
@@ -58,12 +59,12 @@ enum Command {
     Domain(domain::Args),
     /// Call the admin API directly.
     Api(Box<api::Args>),
-    /// Let orders of a running edge go on that wait for a CA.
+    /// Manage the orders of a running edge: end their waits.
     Issuer(issuer::Args),
-    /// Make link keys, make links, and find out why one does not work.
+    /// Make link keys and links, and find out why a link does not work.
     #[command(subcommand)]
     Link(link::Command),
-    /// Read this node's events, as they come or again.
+    /// Read this node's events, and manage their delivery to sinks.
     #[command(subcommand)]
     Events(events::Command),
     /// Back up or restore the embedded store.
@@ -85,14 +86,14 @@ enum Failure {
     /// A failure at run time.
     #[error("linkseal: {0}")]
     Failed(String),
-    /// A record has to change first; what to change was printed.
+    /// A record has to be changed first, or orders are stopped; the details were printed.
     #[error("not right yet")]
     NotYet,
-    /// The failure has been printed; this is the exit status.
+    /// Failed with this exit status; the failure was printed.
     #[error("see above")]
     Printed(u8),
-    /// The link does not work; why was printed.
-    #[error("the link is not right")]
+    /// The link does not work; the reason was printed.
+    #[error("the link does not work")]
     NotRight,
     /// The reader of the output has gone.
     #[error("the output was closed")]
@@ -138,7 +139,7 @@ fn taking_hyphens(command: clap::Command) -> clap::Command {
         .mut_subcommands(taking_hyphens)
 }
 
-/// Parses a whole number; the error says which are allowed.
+/// Parses a whole number; the error names the allowed range.
 fn whole<T>(allowed: RangeInclusive<u64>) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
     T: TryFrom<u64> + 'static,

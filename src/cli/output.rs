@@ -1,4 +1,4 @@
-//! What commands print on stdout: lines, JSON, tables.
+//! Output on stdout: lines, JSON, tables.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -6,22 +6,20 @@ use serde::Serialize;
 
 use super::Failure;
 
-/// Prints a text as it is.
+/// Prints a text without a line break at its end.
 pub(super) fn text(text: &str) -> Result<(), Failure> {
     bytes(text.as_bytes())
 }
 
-/// Prints bytes as they are.
 pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-        Err(error) => Err(Failure::Failed(format!("the output cannot be written: {error}"))),
+        Err(error) => Err(Failure::Failed(format!("stdout cannot be written: {error}"))),
     }
 }
 
-/// Prints a line.
 pub(super) fn line(line: &str) -> Result<(), Failure> {
     text(&format!("{line}\n"))
 }
@@ -31,7 +29,7 @@ pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&serde_json::to_string(value).map_err(Failure::failed)?)
 }
 
-/// The widest a column is made; a longer cell moves what follows it in its own row only.
+/// Maximum width of a column, in characters. A longer cell shifts the rest of its own row only.
 const WIDEST: usize = 48;
 
 /// Rows under a heading, each column as wide as its widest cell up to [`WIDEST`].

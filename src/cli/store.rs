@@ -1,4 +1,4 @@
-//! `linkseal store`: copies of the embedded store, taken while it is in use, and put back.
+//! `linkseal store`: backs up the embedded store, also while it is in use, and restores it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Make the store from a copy, where there is none yet. It gets the owner of its folder, so that
-    /// the service can open it also when root restores it.
+    /// Create the store from a copy; an existing store is never overwritten. The file gets the owner of
+    /// its directory, so that the service can open it even if root restores it.
     Restore {
         /// The copy to read.
         file: PathBuf,
@@ -29,7 +29,7 @@ pub(super) enum Command {
     },
 }
 
-/// Which store.
+/// The store to copy or to create.
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
     /// The configuration that names the store.
@@ -45,26 +45,21 @@ pub(super) fn run(command: Command) -> Result<(), Failure> {
         Command::Backup { file, which } => {
             let (store, key) = which.store()?;
             sqlite::backup(&store, &file).map_err(Failure::failed)?;
-            which.done(
-                &store,
-                &file,
-                &key,
-                "written, readable for this user only; its secrets open only with the key",
-            )
+            which.done(&store, &file, &key, "written, readable for this user only")
         }
         Command::Restore { file, which } => {
             let (store, key) = which.store()?;
             sqlite::restore(&file, &store).map_err(Failure::failed)?;
             let owner = std::fs::metadata(&store).map_err(Failure::failed)?;
             let (user, group) = (owner.uid(), owner.gid());
-            let what = format!("restored for user {user}, group {group}; its secrets open only with the key");
+            let what = format!("restored for user {user}, group {group}");
             which.done(&file, &store, &key, &what)?;
             check_key(&store, &key)
         }
     }
 }
 
-/// Whether the key that stands beside a restored store opens what it holds: told now rather than
+/// Checks that the key beside a restored store opens its secrets, so that a wrong key is reported now and not
 /// at the next start.
 fn check_key(store: &Path, key: &Path) -> Result<(), Failure> {
     let sealed = sqlite::sealed_secret(store).map_err(Failure::failed)?;
@@ -74,11 +69,13 @@ fn check_key(store: &Path, key: &Path) -> Result<(), Failure> {
     match Sealer::from_file(key, false) {
         Ok(sealer) if sealer.has(id) => Ok(()),
         Ok(_) => Err(Failure::Failed(format!(
-            "{} is another key than the one that sealed this store (key {}): replace it before the next start",
+            "{} is not the key that sealed this store (id {}): replace it by that key before the next start",
             key.display(),
             hex::encode(id)
         ))),
-        Err(error) => Err(Failure::Failed(format!("{error}; put it there before the next start"))),
+        Err(error) => Err(Failure::Failed(format!(
+            "{error}; put the store's own key there before the next start"
+        ))),
     }
 }
 
@@ -87,7 +84,8 @@ impl Which {
     fn store(&self) -> Result<(PathBuf, PathBuf), Failure> {
         let config = Config::load(&self.config)?;
         let path = config.store.sqlite_path().map(Path::to_owned);
-        let no_file = || Failure::Usage("store.url names no file; PostgreSQL is backed up by its own tools".to_owned());
+        let no_file =
+            || Failure::Usage("store.url does not name a file; use PostgreSQL's own tools for its backups".to_owned());
         Ok((path.ok_or_else(no_file)?, config.store.key_path().0))
     }
 
@@ -96,7 +94,7 @@ impl Which {
             return output::json(&serde_json::json!({"from": from, "to": to, "key_file": key}));
         }
         output::line(&format!(
-            "{}: {what} {}, which is kept apart",
+            "{}: {what}; its secrets can be opened only with the key {}, which is not part of the copy",
             to.display(),
             key.display()
         ))

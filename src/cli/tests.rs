@@ -5,7 +5,7 @@ fn parse(line: &str) -> Result<Cli, clap::Error> {
 }
 
 #[test]
-fn the_surface_of_the_contract_parses() {
+fn every_documented_command_line_parses() {
     Cli::command().debug_assert();
     for line in [
         "linkseal serve --config linkseal.toml",
@@ -57,7 +57,7 @@ fn the_demo_parses() {
 }
 
 #[test]
-fn wrong_use_is_told_from_help() {
+fn wrong_usage_is_an_error_and_help_is_not() {
     for line in [
         "linkseal",
         "linkseal nonsense",
@@ -89,7 +89,7 @@ fn wrong_use_is_told_from_help() {
 }
 
 #[test]
-fn a_cause_is_said_once() {
+fn each_cause_is_reported_once() {
     let io = std::io::Error::other("no space");
     let error = anyhow::Error::new(io)
         .context("the store: no space")
@@ -101,7 +101,7 @@ fn a_cause_is_said_once() {
 }
 
 #[test]
-fn a_bad_argument_says_what_is_allowed() {
+fn an_invalid_argument_is_answered_with_what_is_allowed() {
     for (line, allowed) in [
         ("linkseal domain verify a.example --wait --timeout 5x", "must be"),
         ("linkseal domain --admin 127.0.0.1:9080 list", "http"),
@@ -133,12 +133,12 @@ fn a_bad_argument_says_what_is_allowed() {
 
 #[cfg(feature = "devca")]
 #[test]
-fn the_demo_needs_room_above_its_port() {
+fn the_demo_rejects_a_base_port_too_high_for_its_other_ports() {
     let error = parse("linkseal demo --port-base 65000").unwrap_err().to_string();
     assert!(error.contains("64000"), "{error}");
 }
 
 #[test]
-fn the_token_is_no_argument() {
+fn a_token_cannot_be_an_argument() {
     assert!(parse("linkseal domain --token x list").is_err());
 }

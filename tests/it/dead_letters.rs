@@ -106,7 +106,7 @@ async fn refused_events_are_listed_replayed_and_dropped() {
         assert!(metrics.text().contains(line), "{line}");
     }
     assert!(events(&["sinks"]).contains("running"));
-    assert!(events(&["retry", "--sink", "platform"]).contains("platform is tried now"));
+    assert!(events(&["retry", "--sink", "platform"]).contains("platform is being retried"));
 
     *receiver.refuses.lock().expect("a lock") = false;
     assert!(events(&["dead-letters", "replay", "--sink", "platform"]).starts_with("2 dead letters"));

@@ -1,22 +1,22 @@
-//! What the commands read of the API's answers, and how people are shown it; each answer is printed
-//! whole with --json.
+//! The parts of the API's answers that the commands read, and their texts for people. With --json each answer
+//! is printed whole.
 
 use linkseal_domain::DomainName;
 use linkseal_domain::ssl::State;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cli::{Failure, output};
+use crate::cli::output;
 
 #[derive(Deserialize)]
 pub(super) struct Domain {
     pub(super) name: String,
-    /// As people read it. `None`: the server is an older one.
+    /// In Unicode; an older server does not send it.
     pub(super) unicode_name: Option<String>,
     pub(super) tenant: String,
     pub(super) https_ready: bool,
     pub(super) paused: bool,
-    /// Since when. `None`: it is not, or the server is an older one.
+    /// Since when, if it is retired; an older server does not send it.
     pub(super) retired: Option<String>,
     pub(super) ssl: Ssl,
 }
@@ -56,14 +56,13 @@ pub(super) struct Report {
     pub(super) https: bool,
     pub(super) verified: bool,
     pub(super) records: Vec<Record>,
-    /// `None`: it was not tried, or the server is an older one.
+    /// The pre-flight check, if it was made; an older server does not send it.
     pub(super) preflight: Option<Preflight>,
-    /// `None`: orders go on, or the server is an older one.
+    /// The freeze, if orders are frozen; an older server does not send it.
     pub(super) freeze: Option<Freeze>,
     pub(super) ssl: Ssl,
 }
 
-/// The stop of all orders.
 #[derive(Deserialize)]
 pub(super) struct Freeze {
     pub(super) since: String,
@@ -71,7 +70,7 @@ pub(super) struct Freeze {
     pub(super) by: Option<String>,
 }
 
-/// Whether a CA's challenge gets there.
+/// Whether a CA's challenge request arrives at the edge.
 #[derive(Deserialize)]
 pub(super) struct Preflight {
     pub(super) arrives: bool,
@@ -90,16 +89,11 @@ pub(super) struct Record {
     pub(super) hint: Option<Sentence>,
 }
 
-/// The verdict on a record that need not be changed.
+/// The verdict on a correct record.
 const RIGHT: &str = "ok";
 
-/// Reads the part of an answer that a command needs.
-pub(super) fn read<T: for<'de> Deserialize<'de>>(answer: &Value) -> Result<T, Failure> {
-    T::deserialize(answer).map_err(|e| Failure::Failed(format!("the admin API gave an unexpected answer: {e}")))
-}
-
 impl Domain {
-    /// The name as people read it, with the A-labels to copy where they differ.
+    /// The name in Unicode, followed by its A-labels if they differ.
     pub(super) fn shown(&self) -> String {
         match &self.unicode_name {
             Some(unicode) if *unicode != self.name => format!("{unicode} ({})", self.name),
@@ -107,8 +101,8 @@ impl Domain {
         }
     }
 
-    /// The reason of its state, and what an operator has done to it: a certificate is held and `ok`,
-    /// and yet it is not renewed.
+    /// The reason of its state, and whether it is retired or paused: a valid certificate is `ok` even if it will
+    /// not be renewed.
     pub(super) fn reason(&self) -> String {
         let reason = self.ssl.reason.as_str();
         match (self.retired.is_some(), self.paused) {
@@ -145,18 +139,18 @@ impl Ssl {
     }
 }
 
-/// Verdicts of records of which it is not known what they hold.
+/// Verdicts on records whose content is not known.
 const NOT_KNOWN: [&str; 2] = ["error", "not_checked"];
 
 impl Report {
-    /// Whether nothing has to be changed.
+    /// Whether no record has to be changed.
     pub(super) fn is_right(&self) -> bool {
         self.https && self.verified
     }
 }
 
 impl Freeze {
-    /// Since when, by whom and why, as far as this token sees it.
+    /// Since when, by whom and why; a tenant's token is not shown the last two.
     pub(super) fn sentence(&self) -> String {
         let by = self.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
         let note = self.note.as_ref().map_or(".".to_owned(), |note| format!(": {note}"));
@@ -165,13 +159,12 @@ impl Freeze {
 }
 
 impl Record {
-    /// Whether it has to be changed.
     pub(super) fn is_wrong(&self) -> bool {
         self.verdict != RIGHT
     }
 }
 
-/// What a person needs: the state, and the records to change.
+/// The state, and the records to change.
 pub(super) fn describe(name: &DomainName, report: &Report) -> String {
     let mut out = format!("{}: {}\n", name.with_ascii(), report.ssl.word());
     if let Some(message) = &report.ssl.message {
@@ -187,7 +180,7 @@ pub(super) fn describe(name: &DomainName, report: &Report) -> String {
         return out;
     }
     if report.https {
-        out.push_str("HTTPS is right and waits for none of these records, which are not as they should be:\n");
+        out.push_str("HTTPS works. These other records are not correct yet:\n");
     }
     let list = |values: &[String]| {
         if values.is_empty() {
@@ -217,9 +210,9 @@ pub(super) fn describe(name: &DomainName, report: &Report) -> String {
         &rows,
     ));
     for record in wrong() {
-        // The sentence above may have said it already.
-        let said = |hint: &&Sentence| report.ssl.message.as_ref().is_none_or(|m| m.en != hint.en);
-        if let Some(hint) = record.hint.as_ref().filter(said) {
+        // The hint may be the domain's message, printed above.
+        let is_new = |hint: &&Sentence| report.ssl.message.as_ref().is_none_or(|m| m.en != hint.en);
+        if let Some(hint) = record.hint.as_ref().filter(is_new) {
             out.push_str(&format!("{} {}: {}\n", record.kind, record.host, hint.en));
         }
     }

@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
-use super::answers::{Domain, Page, read};
-use crate::cli::admin_client::{AdminClient, query_value};
+use super::answers::{Domain, Page};
+use crate::cli::admin_client::{AdminClient, query_value, read};
+use crate::cli::paging::Cursor;
 use crate::cli::{Failure, output};
 
-/// Domains on a page: the most the API gives.
+/// Domains per page, the API's maximum.
 const PAGE: usize = 1000;
 
-/// Prints page by page: there may be a million.
+/// Prints page by page, because there may be a million domains.
 pub(super) async fn list(
     client: &AdminClient,
     filters: &[(&str, Option<String>)],
@@ -22,16 +23,12 @@ pub(super) async fn list(
             path.push_str(&format!("&{name}={}", query_value(value)));
         }
     }
-    let mut cursor: Option<String> = None;
+    let mut cursor = Cursor::default();
     let mut first = true;
     loop {
-        let at = cursor
-            .as_deref()
-            .map(|c| format!("&cursor={}", query_value(c)))
-            .unwrap_or_default();
-        let page: Page = read(&client.get(&format!("{path}{at}")).await?)?;
+        let page: Page = read(&client.get(&format!("{path}{}", cursor.parameter())).await?)?;
         if json {
-            // One document, as if the API had a page for all.
+            // One document, as if the API had sent a single page.
             let mut part = if first {
                 "{\"domains\":[".to_owned()
             } else {
@@ -50,12 +47,10 @@ pub(super) async fn list(
             let heading = first.then_some(["NAME", "STATE", "REASON", "VALID UNTIL", "NEXT ATTEMPT"]);
             print(&output::table(heading, &rows))?;
         }
-        // A page without domains cannot be followed by one with: never loop on it.
-        if page.next.is_none() || page.next == cursor {
+        if !cursor.advance(page.next) {
             return Ok(());
         }
         first = false;
-        cursor = page.next;
     }
 }
 

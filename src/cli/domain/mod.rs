@@ -1,4 +1,4 @@
-//! `linkseal domain`: the domains of a running edge, by its admin API.
+//! `linkseal domain`: the domains of a running edge, through its admin API.
 
 mod answers;
 mod list;
@@ -13,19 +13,19 @@ use linkseal_domain::ssl::{Reason, State};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::answers::{Domain, read};
-use super::admin_client::{AdminClient, Group, query_value};
+use self::answers::Domain;
+use super::admin_client::{AdminClient, Group, query_value, read};
 use super::{Failure, output};
 
 pub(super) type Args = Group<Command>;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Register a domain. A retired one comes back.
+    /// Register a domain. A retired one is restored.
     Add {
         /// Its name.
         name: DomainName,
-        /// Whose links are served there. Without: the domain's own name.
+        /// The tenant whose links the domain serves. Default: the domain's own name.
         #[arg(long)]
         tenant: Option<String>,
         /// The domain in the sender's address, whose SPF, DKIM and DMARC are checked too.
@@ -34,13 +34,13 @@ pub(super) enum Command {
     },
     /// List domains, sorted by name.
     List {
-        /// Only those in this state.
+        /// Only domains in this state.
         #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.iter().map(|s| s.as_str())))]
         state: Option<String>,
-        /// Only those for this reason.
+        /// Only domains with this reason.
         #[arg(long, value_parser = PossibleValuesParser::new(Reason::ALL.iter().map(|r| r.as_str())))]
         reason: Option<String>,
-        /// Only this tenant's.
+        /// Only domains of this tenant.
         #[arg(long)]
         tenant: Option<String>,
         /// Only names that start with this.
@@ -52,27 +52,27 @@ pub(super) enum Command {
         /// Its name.
         name: DomainName,
     },
-    /// Check a domain's DNS now, and have its certificate issued when it is right. Exits with 2
-    /// when it is not right for HTTPS yet, and tells which record to change. Records for mail and
-    /// mail records are reported too, but not waited for.
+    /// Check a domain's DNS now, and order its certificate if DNS is correct. If not, the command names
+    /// the records to change and exits with 2. Records that HTTPS does not need, such as SPF, are reported
+    /// and do not count.
     Verify {
         /// Its name.
         #[arg(required_unless_present = "all")]
         name: Option<DomainName>,
-        /// Look at every domain, as before a cut-over. Exits with 2 when any is not right for HTTPS.
+        /// Check every domain, for instance before a cut-over. Exits with 2 if any is not ready for HTTPS.
         #[arg(long, conflicts_with = "name", requires = "dry_run")]
         all: bool,
-        /// Only look at DNS: nothing is changed and nothing is ordered.
+        /// Only check DNS: nothing is changed or ordered.
         #[arg(long, conflicts_with = "wait")]
         dry_run: bool,
-        /// Wait until DNS is right and the certificate is there.
+        /// Wait until DNS is correct and the certificate is issued.
         #[arg(long)]
         wait: bool,
-        /// How long to wait.
+        /// How long to wait at most.
         #[arg(long, default_value = "10m", requires = "wait", value_parser = argument::<ConfigDuration>)]
         timeout: ConfigDuration,
     },
-    /// Order no more certificates for a domain until it is resumed; one that it has is served.
+    /// Order no more certificates for a domain until it is resumed. An existing one is still served.
     Pause {
         /// Its name.
         name: DomainName,
@@ -82,29 +82,29 @@ pub(super) enum Command {
         /// Its name.
         name: DomainName,
     },
-    /// Order a new certificate now, though the present one is still valid.
+    /// Order a new certificate now, although the present one is still valid.
     Reissue {
         /// Its name.
         name: DomainName,
     },
-    /// Show what happened to a domain, newest first.
+    /// Show a domain's history, newest first.
     Timeline {
         /// Its name.
         name: DomainName,
     },
-    /// Make a link to the domain's page, for its owner: it needs no token.
+    /// Create a link to the domain's page, for its owner. It works without a token.
     Share {
         /// Its name.
         name: DomainName,
     },
-    /// Retire a domain: no more orders; it is served while its certificate lives.
+    /// Retire a domain: no more orders; it is served until its certificate expires.
     Remove {
         /// Its name.
         name: String,
-        /// Forget it and its certificate now.
+        /// Delete it and its certificate now.
         #[arg(long)]
         purge: bool,
-        /// Revoke its certificate first; where that fails, nothing is forgotten.
+        /// Revoke its certificate first; if that fails, nothing is deleted.
         #[arg(long, requires = "purge")]
         revoke: bool,
     },
@@ -118,7 +118,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             tenant,
             sending_domain,
         } => {
-            // What is not given stays as it is: keys without a value are left out.
+            // A key that is not in the body keeps its value.
             let given = [
                 ("name", Some(name.to_string())),
                 ("tenant", tenant),
@@ -145,7 +145,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             name: Some(name),
             dry_run: true,
             ..
-        } => verify::look(&client, &name, args.json).await,
+        } => verify::dry_run(&client, &name, args.json).await,
         Command::Verify {
             name: Some(name),
             wait,
@@ -170,14 +170,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             }
         }
         Command::Remove { name, purge, revoke } => {
-            // What is to be forgotten may be stored under what is no name of a domain.
+            // A damaged record, whose name is not a valid one, can be purged as well.
             if !purge || revoke {
                 DomainName::parse(&name).map_err(|e| Failure::Usage(e.to_string()))?;
             }
             let (query, what) = match (purge, revoke) {
-                (true, true) => ("?purge=true&revoke=true", "revoked and forgotten"),
-                (true, false) => ("?purge=true", "forgotten"),
-                (false, _) => ("", "retired; served while its certificate lives"),
+                (true, true) => ("?purge=true&revoke=true", "certificate revoked, domain deleted"),
+                (true, false) => ("?purge=true", "deleted"),
+                (false, _) => ("", "retired; served until its certificate expires"),
             };
             let path = query_value(&name);
             client.delete(&format!("/v1/domains/{path}{query}")).await?;

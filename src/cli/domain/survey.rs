@@ -1,72 +1,71 @@
-//! `linkseal domain verify --all --dry-run`: what DNS says of every domain, before a cut-over.
-//! Nothing is changed and nothing ordered; what is said is what the API and the page say.
+//! `linkseal domain verify --all --dry-run`: checks the DNS of every domain, for instance before a cut-over.
+//! Nothing is changed or ordered. The texts are those of the API and the pages.
 
 use futures_util::stream::{self, StreamExt};
 use linkseal_domain::DomainName;
 use serde_json::{Value, json};
 
-use super::answers::{Domain, Page, Report, describe, read};
+use super::answers::{Domain, Page, Report, describe};
 use crate::cli::Failure;
-use crate::cli::admin_client::{AdminClient, query_value};
+use crate::cli::admin_client::{AdminClient, read};
+use crate::cli::paging::Cursor;
 
 /// Concurrent checks: a quarter of the edge's own limit.
 const CONCURRENT: usize = 16;
 /// Domains on a page.
 const PAGE: usize = 100;
 
-/// How many domains came to what.
+/// The number of domains by result.
 #[derive(Default)]
 struct Counts {
     right: usize,
-    /// HTTPS works; other records are not right yet.
+    /// HTTPS works; other records are not correct yet.
     https_only: usize,
     wrong: usize,
-    /// They could not be checked.
+    /// Not checked because of an error.
     failed: usize,
 }
 
-/// What came of looking at one domain.
-struct Looked {
+/// The check of one domain.
+struct Checked {
     name: DomainName,
     answer: Result<(Value, Report), Failure>,
 }
 
-/// Looks at all domains, page by page, and prints as it goes. [`Failure::NotYet`] when any is not right.
+/// Checks all domains, page by page, and prints each result at once. [`Failure::NotYet`] if any is not ready for
+/// HTTPS.
 pub(super) async fn survey(
     client: &AdminClient,
     json: bool,
     mut print: impl FnMut(&str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut counts = Counts::default();
-    let mut cursor: Option<String> = None;
+    let mut cursor = Cursor::default();
     if json {
         print("{\"domains\":[")?;
     }
     loop {
-        let at = cursor.as_deref().map(|c| format!("&cursor={}", query_value(c)));
-        let path = format!("/v1/domains?limit={PAGE}{}", at.unwrap_or_default());
+        let path = format!("/v1/domains?limit={PAGE}{}", cursor.parameter());
         let page: Page = read(&client.get(&path).await?)?;
         let names = page.domains.iter().map(name).collect::<Result<Vec<_>, _>>()?;
-        let mut looks = stream::iter(names).map(|name| look(client, name)).buffered(CONCURRENT);
-        while let Some(looked) = looks.next().await {
+        let mut checks = stream::iter(names).map(|name| check(client, name)).buffered(CONCURRENT);
+        while let Some(checked) = checks.next().await {
             let first = counts.all() == 0;
-            counts.add(&looked);
+            counts.add(&checked);
             match json {
-                true => print(&format!("{}{}", if first { "" } else { "," }, looked.json()))?,
-                false => print(&looked.text())?,
+                true => print(&format!("{}{}", if first { "" } else { "," }, checked.json()))?,
+                false => print(&checked.text())?,
             }
         }
-        // A page without domains cannot be followed by one with: never loop on it.
-        if page.next.is_none() || page.next == cursor {
+        if !cursor.advance(page.next) {
             break;
         }
-        cursor = page.next;
     }
     match json {
         true => print(&format!("],\"counts\":{}}}\n", counts.json()))?,
         false => print(&counts.text())?,
     }
-    // Records that are no gate for HTTPS are named above, and make nothing wrong.
+    // Records that HTTPS does not need were printed and do not count.
     if counts.right + counts.https_only == counts.all() {
         Ok(())
     } else {
@@ -76,17 +75,18 @@ pub(super) async fn survey(
 
 fn name(domain: &Value) -> Result<DomainName, Failure> {
     let domain: Domain = read(domain)?;
-    DomainName::parse(&domain.name).map_err(|e| Failure::Failed(format!("the admin API names `{}`: {e}", domain.name)))
+    DomainName::parse(&domain.name)
+        .map_err(|e| Failure::Failed(format!("the admin API lists the domain `{}`: {e}", domain.name)))
 }
 
-async fn look(client: &AdminClient, name: DomainName) -> Looked {
+async fn check(client: &AdminClient, name: DomainName) -> Checked {
     let answer = client.get(&format!("/v1/domains/{name}/dns")).await;
     let answer = answer.and_then(|answer| read(&answer).map(|report| (answer, report)));
-    Looked { name, answer }
+    Checked { name, answer }
 }
 
-impl Looked {
-    /// Nothing of what is right, the records to change of what is not.
+impl Checked {
+    /// Empty for a correct domain, otherwise the records to change.
     fn text(&self) -> String {
         match &self.answer {
             Ok((_, report)) if report.is_right() => String::new(),
@@ -95,7 +95,7 @@ impl Looked {
         }
     }
 
-    /// The API's answer with the name, or why there is none.
+    /// The API's answer with the name, or the error.
     fn json(&self) -> Value {
         match &self.answer {
             Ok((answer, _)) => {
@@ -111,8 +111,8 @@ impl Looked {
 }
 
 impl Counts {
-    fn add(&mut self, looked: &Looked) {
-        let place = match &looked.answer {
+    fn add(&mut self, checked: &Checked) {
+        let place = match &checked.answer {
             Ok((_, report)) if report.is_right() => &mut self.right,
             Ok((_, report)) if report.https => &mut self.https_only,
             Ok(_) => &mut self.wrong,

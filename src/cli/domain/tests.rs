@@ -5,7 +5,7 @@ use super::verify::verify;
 use super::*;
 
 #[test]
-fn a_certificate_that_is_not_renewed_shows_in_the_list() {
+fn the_list_shows_why_a_certificate_is_not_renewed() {
     for (paused, retired, reason, shown) in [
         (false, None, "ok", "ok"),
         (true, None, "ok", "ok, paused"),
@@ -22,7 +22,7 @@ fn a_certificate_that_is_not_renewed_shows_in_the_list() {
 }
 
 #[test]
-fn a_report_tells_the_record_to_change() {
+fn a_report_names_the_record_to_change() {
     let report: Report = read(&json!({
         "https": false, "verified": false, "checked": null,
         "records": [{"type": "CNAME", "host": "links.customer.example", "expected": ["track.platform.example"],
@@ -55,7 +55,7 @@ fn a_report_tells_the_record_to_change() {
 }
 
 #[test]
-fn a_freeze_is_told_as_far_as_it_is_known() {
+fn a_freeze_is_described_with_what_the_token_may_see() {
     let freeze = |note: Value, by: Value| {
         let freeze: answers::Freeze = read(&json!({"since": "2026-11-28T10:00:00Z", "note": note, "by": by})).unwrap();
         freeze.sentence()
@@ -68,8 +68,8 @@ fn a_freeze_is_told_as_far_as_it_is_known() {
     assert_eq!(freeze(Value::Null, Value::Null), format!("{since}."));
 }
 
-/// A stand-in for the admin API: three domains on two pages, one of them not right yet.
-async fn stand_in(tasks: &linkseal_base::shutdown::Tasks) -> AdminClient {
+/// An admin API with three domains on two pages, one of them not correct yet.
+async fn fake_api(tasks: &linkseal_base::shutdown::Tasks) -> AdminClient {
     use axum::extract::{Path, RawQuery};
     use axum::http::StatusCode;
     use axum::routing::{get, post};
@@ -135,9 +135,9 @@ async fn stand_in(tasks: &linkseal_base::shutdown::Tasks) -> AdminClient {
 }
 
 #[tokio::test]
-async fn pages_are_followed_and_refusals_told() {
+async fn pages_are_followed_and_errors_are_reported() {
     let tasks = linkseal_base::shutdown::Tasks::new();
-    let client = stand_in(&tasks).await;
+    let client = fake_api(&tasks).await;
     let mut lines = Vec::new();
     let tenant = [("tenant", Some("a&b".to_owned()))];
     list(&client, &tenant, true, |text| {
@@ -162,24 +162,24 @@ async fn pages_are_followed_and_refusals_told() {
         verify(&client, &wrong, None, true).await,
         Err(Failure::NotYet)
     ));
-    // A freeze may last for days: an order is not waited for.
+    // A freeze may last for days, so the command does not wait for an order.
     let long = Instant::now() + std::time::Duration::from_secs(3_600);
     let waited = verify(&client, &right, Some(long), false);
     let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waited).await;
     assert!(matches!(waited, Ok(Err(Failure::NotYet))), "{waited:?}");
-    // So may a pause.
+    // The same for a pause.
     let paused = "paused.example".parse().unwrap();
     let waited = verify(&client, &paused, Some(long), false);
     let waited = tokio::time::timeout(std::time::Duration::from_secs(60), waited).await;
     assert!(matches!(waited, Ok(Err(Failure::NotYet))), "{waited:?}");
-    // What is no gate is not waited for.
+    // Records that HTTPS does not need are not waited for.
     let mail = "mail.example".parse().unwrap();
     for until in [None, Some(long)] {
         let waited = verify(&client, &mail, until, false);
         let waited = tokio::time::timeout(std::time::Duration::from_secs(5), waited).await;
         assert!(matches!(waited, Ok(Ok(()))), "{waited:?}");
     }
-    // The time given is what is waited at most, also where looks are farther apart.
+    // The timeout holds even if it is shorter than the interval of checks.
     let started = Instant::now();
     let short = started + std::time::Duration::from_millis(200);
     let waited = verify(&client, &wrong, Some(short), false).await;
@@ -192,28 +192,28 @@ async fn pages_are_followed_and_refusals_told() {
 }
 
 #[tokio::test]
-async fn a_survey_tells_what_is_not_right_and_counts() {
+async fn a_survey_reports_incorrect_domains_and_counts_all() {
     let tasks = linkseal_base::shutdown::Tasks::new();
-    let client = stand_in(&tasks).await;
-    let mut told = Vec::new();
+    let client = fake_api(&tasks).await;
+    let mut printed = Vec::new();
     let outcome = survey(&client, false, |text| {
-        told.push(text.to_owned());
+        printed.push(text.to_owned());
         Ok(())
     });
     assert!(matches!(outcome.await, Err(Failure::NotYet)));
-    let text = told.concat();
+    let text = printed.concat();
     assert!(!text.contains("a.example:"), "{text}");
     assert!(text.contains("CNAME c.example: Add it."), "{text}");
     let last = "3 domains: 1 right, 0 right for HTTPS but not for all records, 2 wrong, 0 not checked\n";
     assert!(text.ends_with(last), "{text}");
 
-    let mut told = Vec::new();
+    let mut printed = Vec::new();
     let outcome = survey(&client, true, |text| {
-        told.push(text.to_owned());
+        printed.push(text.to_owned());
         Ok(())
     });
     assert!(matches!(outcome.await, Err(Failure::NotYet)));
-    let whole: Value = serde_json::from_str(&told.concat()).unwrap();
+    let whole: Value = serde_json::from_str(&printed.concat()).unwrap();
     assert_eq!(
         whole["counts"],
         json!({"right": 1, "https_only": 0, "wrong": 2, "failed": 0})

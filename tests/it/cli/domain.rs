@@ -85,7 +85,7 @@ async fn domains_are_paused_resumed_shown_and_shared() {
     // The edge's public port is not the admin API.
     let elsewhere = run(&["domain", "--admin", &format!("http://{}", process.http), "list"]);
     let message = text(&elsewhere.stderr);
-    assert!(message.contains("--admin names another address"), "{message}");
+    assert!(message.contains("check the address given with --admin"), "{message}");
 }
 
 /// Proof of ownership, paused domains, limits, unknown names and CAs, and an unreadable row in the store.
@@ -127,7 +127,7 @@ async fn errors_of_the_api_are_printed_with_advice() {
     stdout(&run_for(ops, &["domain", "reissue", name]));
     let refused = run_for(ops, &["domain", "reissue", name]);
     assert!(text(&refused.stderr).contains("(rate_limited)"), "{refused:?}");
-    assert!(stdout(&run_for(ops, &["issuer", "release", "--domain", name])).contains("waits no longer"));
+    assert!(stdout(&run_for(ops, &["issuer", "release", "--domain", name])).contains("waits ended"));
     stdout(&run_for(ops, &["issuer", "release"]));
     for (option, unknown, expected) in [
         ("--domain", "nosuch.customer.test", "not registered"),
@@ -145,7 +145,7 @@ async fn errors_of_the_api_are_printed_with_advice() {
     drop(db);
     assert_eq!(run_for(ops, &["domain", "remove", "bad name"]).status.code(), Some(64));
     let gone = stdout(&run_for(ops, &["domain", "remove", "bad name", "--purge"]));
-    assert!(gone.contains("forgotten"), "{gone}");
+    assert!(gone.contains("deleted"), "{gone}");
     let again = run_for(ops, &["domain", "remove", "bad name", "--purge"]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
 }
