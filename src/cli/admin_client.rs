@@ -173,7 +173,7 @@ impl AdminClient {
         if !head.status.is_success() || media_type.starts_with(b"application/json") {
             let read = tokio::time::timeout(TIMEOUT, read_body(body, LARGEST_ANSWER)).await;
             let read = read
-                .map_err(|_| self.silent())?
+                .map_err(|_| self.silent(TIMEOUT))?
                 .map_err(|e| self.no_answer(&e))?;
             if !head.status.is_success() {
                 return Err(self.refusal(head.status, &read));
@@ -183,7 +183,7 @@ impl AdminClient {
         }
         loop {
             let frame = tokio::time::timeout(STALL, body.frame()).await;
-            match frame.map_err(|_| self.silent())? {
+            match frame.map_err(|_| self.silent(STALL))? {
                 None => return Ok(()),
                 Some(frame) => {
                     if let Ok(data) = frame.map_err(|e| self.broke_off(&e))?.into_data() {
@@ -215,17 +215,17 @@ impl AdminClient {
 
     fn no_answer(&self, error: &HttpError) -> Failure {
         match error {
-            HttpError::Timeout(_) => self.silent(),
+            HttpError::Timeout(within) => self.silent(*within),
             HttpError::Request(error) => self.unreachable(error),
             HttpError::Body { cause, .. } => self.broke_off(cause),
         }
     }
 
-    fn silent(&self) -> Failure {
+    fn silent(&self, within: Duration) -> Failure {
         Failure::Failed(format!(
             "no answer from {} within {} s; check its log",
             self.base,
-            TIMEOUT.as_secs()
+            within.as_secs()
         ))
     }
 
