@@ -1,4 +1,4 @@
-//! What the store holds in production: the domains, which of them are due, and the CA's buckets.
+//! In place of the store: the domains, which of them are due, and the CA's token buckets.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -10,29 +10,29 @@ use linkseal_domain::ssl::SslStatus;
 use linkseal_store::bucket::{self, Bucket, Level};
 use linkseal_store::{BudgetAnswer, BudgetTake, CaTrouble};
 
-/// Numbers a domain.
+/// A domain's index.
 pub(super) type Id = u32;
 
-/// A domain with its customer.
+/// A domain and its customer.
 #[derive(Debug)]
 pub(super) struct Domain {
     pub(super) name: DomainName,
     pub(super) ssl: SslStatus,
     pub(super) registered: Timestamp,
-    /// Which registered domain it belongs to.
+    /// The number of its registered domain.
     pub(super) registered_domain: u32,
-    /// Where it falls among all, in `0.0..1.0`, when a share of them is chosen.
+    /// A random number in `0.0..1.0`: the domain belongs to every share above it.
     pub(super) lot: f64,
     /// Whether the CA can never reach it.
     pub(super) failing: bool,
-    /// When its DNS leads elsewhere. `None`: not in our time.
+    /// When its DNS starts to point elsewhere, if the customer leaves.
     pub(super) departs: Option<Timestamp>,
     /// Whether the CA's limits hold it back.
     pub(super) held_back: bool,
-    /// When renewal information is asked for next; questions that change nothing are left out, so
-    /// that may be farther off than a CA can wish. `None`: as its SSL state says.
+    /// When renewal information is requested next, if later than in the SSL state: requests that change nothing
+    /// are skipped.
     pub(super) asks_at: Option<Timestamp>,
-    in_hand: bool,
+    in_progress: bool,
 }
 
 impl Domain {
@@ -47,7 +47,7 @@ impl Domain {
             departs: None,
             held_back: false,
             asks_at: None,
-            in_hand: false,
+            in_progress: false,
         }
     }
 
@@ -57,20 +57,20 @@ impl Domain {
     }
 }
 
-/// The book.
+/// All domains, and the state of the CA.
 #[derive(Default)]
 pub(super) struct Fleet {
     domains: Vec<Domain>,
     ids: HashMap<DomainName, Id>,
-    /// All that are not in progress and are due at some time.
+    /// The domains that are not in progress, by the time they are due.
     due: BinaryHeap<Reverse<(Timestamp, Id)>>,
-    in_hand: usize,
+    in_progress: usize,
     levels: HashMap<String, Level>,
-    /// Until when the CA takes no orders, by its own word. `None`: it has not said.
+    /// Until when the CA asked for no more orders.
     pub(super) held_back: Option<Timestamp>,
-    /// The CA's troubles. `None`: it works.
+    /// The CA's failures; `None` while it works.
     pub(super) trouble: Option<CaTrouble>,
-    /// Whose order tries the CA after an outage.
+    /// The domain whose order tries the CA after an outage.
     pub(super) trial: Option<Id>,
 }
 
@@ -87,7 +87,10 @@ impl Fleet {
         &self.domains
     }
 
-    #[allow(clippy::indexing_slicing, reason = "ids are given out here and domains never go")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "`add` creates the ids, and domains are never removed"
+    )]
     pub(super) fn domain(&mut self, id: Id) -> &mut Domain {
         &mut self.domains[id as usize]
     }
@@ -96,7 +99,7 @@ impl Fleet {
         self.ids.get(name).copied()
     }
 
-    /// Those that are due and in no one's hand, most overdue first.
+    /// Takes out the domains that are due and not in progress, most overdue first.
     pub(super) fn due(&mut self, now: Timestamp, limit: usize) -> Vec<Id> {
         let mut due = Vec::new();
         while due.len() < limit
@@ -109,31 +112,31 @@ impl Fleet {
         due
     }
 
-    /// When one that is in no one's hand is due.
+    /// When the next domain that is not in progress is due.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// How many are in progress.
-    pub(super) fn in_hand(&self) -> usize {
-        self.in_hand
+    /// The number of domains in progress.
+    pub(super) fn in_progress(&self) -> usize {
+        self.in_progress
     }
 
-    pub(super) fn take_in_hand(&mut self, id: Id) {
-        self.domain(id).in_hand = true;
-        self.in_hand += 1;
+    pub(super) fn begin(&mut self, id: Id) {
+        self.domain(id).in_progress = true;
+        self.in_progress += 1;
     }
 
-    pub(super) fn let_go(&mut self, id: Id) {
-        self.domain(id).in_hand = false;
-        self.in_hand -= 1;
+    pub(super) fn finish(&mut self, id: Id) {
+        self.domain(id).in_progress = false;
+        self.in_progress -= 1;
         self.note_due(id);
     }
 
-    /// Puts back those that were due and were not taken up.
+    /// Puts back domains that were due and are not in progress.
     pub(super) fn put_back(&mut self, due: &[Id]) {
         for id in due {
-            if !self.domain(*id).in_hand {
+            if !self.domain(*id).in_progress {
                 self.note_due(*id);
             }
         }

@@ -1,4 +1,4 @@
-//! The plot: one SVG file that needs nothing else and follows the reader's light or dark theme.
+//! The plot: one self-contained SVG file that follows the reader's light or dark theme.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -12,22 +12,22 @@ const LEFT: f64 = 76.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 64.0;
 const PANEL: f64 = 110.0;
-/// From one panel to the next; the title of the next stands in it.
+/// Between two panels; contains the title of the lower one.
 const GAP: f64 = 46.0;
 const BOTTOM: f64 = 52.0;
-/// The most marks on the axis of days.
+/// Maximum number of marks on the axis of days.
 const DAY_MARKS: f64 = 12.0;
 
-/// One curve: what the legend calls it, its class, and its values.
+/// A curve: its legend, class and values.
 type Curve<'a> = (&'a str, &'static str, &'a [u64]);
 
-/// Draws what came of a scenario.
+/// Draws the outcome of a scenario.
 pub(crate) fn plot(scenario: &Scenario, outcome: &Outcome) -> String {
     let series = &outcome.series;
     let step = span_words(series.step);
     let panels: [(String, Vec<Curve<'_>>); 4] = [
         (
-            "Waiting: most at once".to_owned(),
+            "Waiting domains, maximum".to_owned(),
             vec![
                 ("held back by a limit", "b", &series.held_back),
                 ("for an order slot", "a", &series.queue),
@@ -42,7 +42,7 @@ pub(crate) fn plot(scenario: &Scenario, outcome: &Outcome) -> String {
             vec![("failed", "c", &series.failures)],
         ),
         (
-            "Domains whose certificate ran out and was not replaced".to_owned(),
+            "Domains with an expired certificate".to_owned(),
             vec![("expired", "c", &series.expired)],
         ),
     ];
@@ -121,7 +121,7 @@ fn panel(svg: &mut String, top: f64, name: &str, curves: &[Curve<'_>], series: &
     }
     let mut legend = WIDTH - RIGHT;
     for (label, class, values) in curves {
-        // What is nowhere above zero would only be a line on the axis.
+        // A curve without a value above zero would only be a line on the axis.
         if values.iter().any(|v| *v > 0) {
             area(
                 svg,
@@ -145,7 +145,7 @@ fn panel(svg: &mut String, top: f64, name: &str, curves: &[Curve<'_>], series: &
     }
 }
 
-/// The steps of a curve, filled down to the axis. `share`: of the whole width that a step takes.
+/// A step curve, filled down to the axis. `share`: the width of a step as a share of the panel's.
 fn area(svg: &mut String, class: &str, values: &[u64], share: f64, (bottom, ceiling): (f64, u64)) {
     let width = WIDTH - LEFT - RIGHT;
     write!(svg, "<path class=\"{class}\" fill-opacity=\".85\" d=\"M{LEFT} {bottom}").ok();
@@ -157,13 +157,13 @@ fn area(svg: &mut String, class: &str, values: &[u64], share: f64, (bottom, ceil
     writeln!(svg, "V{bottom}Z\"/>").ok();
 }
 
-/// Distance between marks and the topmost one, so that `most` fits below it.
+/// The distance between marks, and the topmost mark: `most` or above.
 fn scale(most: u64) -> (u64, u64) {
     let mark = nice(most as f64 / 3.0).max(1.0) as u64;
     (mark, most.div_ceil(mark).max(1) * mark)
 }
 
-/// The next of 1, 2, 5, 10, 20, 50, … that is not below it.
+/// The smallest of 1, 2, 5, 10, 20, 50, … that is at least `least`.
 fn nice(least: f64) -> f64 {
     if least <= 0.0 {
         return 0.0;
@@ -197,7 +197,7 @@ fn description(outcome: &Outcome) -> String {
     )
 }
 
-/// A span as people say it: in whole days, else in hours, else in seconds.
+/// A span in whole days, else in hours, else in seconds; for one unit only the unit.
 pub(crate) fn span_words(span: Duration) -> String {
     let of = |count: u64, unit: &str| match count {
         1 => unit.to_owned(),
@@ -210,7 +210,7 @@ pub(crate) fn span_words(span: Duration) -> String {
     }
 }
 
-/// A number with its thousands set apart.
+/// A number with thousands separators.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -1,6 +1,6 @@
-//! The limits that the CA made up here enforces, counted by itself as Let's Encrypt counts: by what
-//! it has taken and issued, and without regard to the buckets in which linkseal mirrors them.
-//! Orders that name what they replace (ARI) are exempt.
+//! The limits that the simulated CA enforces. It counts as Let's Encrypt does, the orders it accepted and the
+//! certificates it issued, independently of linkseal's own buckets. Orders that name the certificate that they
+//! replace (ARI) are exempt.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -17,13 +17,13 @@ const EXACT_SET: Limit = Limit {
     count: 5,
     per: Duration::from_secs(7 * 86_400),
 };
-/// A CA whose certificates live no longer cannot have that limit: they are renewed more often.
+/// The shortest lifetime to which that limit applies: shorter ones need more renewals than it allows.
 const EXACT_SET_FROM: Duration = Duration::from_secs(3 * 86_400);
-/// The CA answers within that time, and counts a certificate when it is issued: some seconds after
-/// linkseal has. It does not refuse for so little.
+/// Tolerance of every limit. The CA counts a certificate when it is issued, some seconds after linkseal did, and
+/// does not refuse an order for that difference.
 const LENIENCE: Duration = Duration::from_secs(60);
 
-/// What the CA has counted.
+/// The CA's counts.
 pub(super) struct Enforced {
     account: Meter<()>,
     registered: Meter<u32>,
@@ -41,7 +41,7 @@ impl Enforced {
         }
     }
 
-    /// Takes an order that names no predecessor, or says which limit is used up, and until when.
+    /// Accepts an order that names no predecessor, or returns which limit is exhausted and until when.
     pub(super) fn order(&mut self, id: Id, domain: &Domain, now: Timestamp) -> Result<(), (FailureKind, Timestamp)> {
         let of_name = [
             self.failed.full_until(&id, now),
@@ -72,35 +72,35 @@ impl Enforced {
     }
 }
 
-/// One limit, for each of its keys: the moment until which what was counted fills it from empty, as
-/// the generic cell rate algorithm counts.
+/// One limit with its keys, counted by the generic cell rate algorithm: a key has the time at which all that was
+/// counted has drained.
 struct Meter<K> {
     limit: Limit,
-    filled: HashMap<K, Timestamp>,
+    drained: HashMap<K, Timestamp>,
 }
 
 impl<K: Eq + Hash> Meter<K> {
     fn new(limit: Limit) -> Self {
-        let filled = HashMap::new();
-        Self { limit, filled }
+        let drained = HashMap::new();
+        Self { limit, drained }
     }
 
-    /// What one takes.
+    /// The time in which one drains.
     fn step(&self) -> Duration {
         self.limit.per / self.limit.count.max(1)
     }
 
-    /// Until when there is no room for another. `None`: there is.
+    /// Until when there is no room for another; `None` if there is.
     fn full_until(&self, key: &K, now: Timestamp) -> Option<Timestamp> {
-        let filled = *self.filled.get(key)?;
-        let until = (filled + self.step()).minus(self.limit.per);
+        let drained = *self.drained.get(key)?;
+        let until = (drained + self.step()).minus(self.limit.per);
         (until > now + LENIENCE).then_some(until)
     }
 
     fn count(&mut self, key: K, now: Timestamp) {
         let step = self.step();
-        let filled = self.filled.entry(key).or_insert(now);
-        *filled = (*filled).max(now) + step;
+        let drained = self.drained.entry(key).or_insert(now);
+        *drained = (*drained).max(now) + step;
     }
 }
 

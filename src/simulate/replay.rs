@@ -1,6 +1,5 @@
-//! The order of events in virtual time. What happens at each is decided by the control plane's
-//! code; the functions here stand where `run_scheduler`, `decide`, `admit_at`, `judge` and `order` of
-//! `Control` stand.
+//! Events in virtual time. The control plane's pure code decides what happens at each; the functions here call it
+//! in the order in which `linkseal-control`'s scheduler, preparation and orders do.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -24,7 +23,7 @@ use super::tally::{Outcome, Tally};
 use super::world::{CA, World};
 use super::{DAY, MONTH, MoveTo, Onboarding, Scenario};
 
-/// When the replay begins: any moment will do.
+/// The start of the virtual time; any other would do.
 const START: Timestamp = Timestamp::from_secs(1_798_761_600);
 
 /// Replays a scenario.
@@ -43,13 +42,13 @@ enum Event {
     OrderEnds(Id),
 }
 
-/// An order on its way.
+/// An order at the CA.
 struct Running {
     slot: Slot,
     begun: Timestamp,
-    /// Whether it names what it replaces.
+    /// Whether it names the certificate that it replaces.
     replaces: bool,
-    /// Whether the CA took it.
+    /// The CA's answer to newOrder.
     taken: Result<(), Failure>,
 }
 
@@ -59,9 +58,9 @@ struct Replay<'a> {
     dice: SeededRng,
     now: Timestamp,
     end: Timestamp,
-    /// Stands for the start where the scheduler counts in a clock that no one moves.
+    /// The start on the monotonic clock, by which the scheduler counts.
     origin: Instant,
-    book: Fleet,
+    fleet: Fleet,
     rounds: Rounds<Id>,
     queue: Arc<Queue>,
     running: HashMap<Id, Running>,
@@ -80,7 +79,7 @@ impl<'a> Replay<'a> {
             now: START,
             end: START + scenario.span,
             origin: Instant::now(),
-            book: Fleet::default(),
+            fleet: Fleet::default(),
             rounds: Rounds::default(),
             queue: Arc::new(Queue::new(scenario.max_concurrent_orders)),
             running: HashMap::new(),
@@ -90,7 +89,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Lets the domains come, now or later.
+    /// Registers all domains, now or at their time.
     fn onboard(&mut self) {
         for number in 0..self.scenario.domains {
             match self.scenario.onboarding {
@@ -129,7 +128,7 @@ impl<'a> Replay<'a> {
         self.round_at = self.round_at.min(self.now + PAUSE);
     }
 
-    // --- domains come ----------------------------------------------------------------------------
+    // --- registration ----------------------------------------------------------------------------
 
     fn register(&mut self, number: u32) {
         let ssl = SslStatus::new(self.now).apply(SslEvent::Wanted, Intent::Wanted, self.now);
@@ -137,7 +136,7 @@ impl<'a> Replay<'a> {
         self.wake();
     }
 
-    /// A domain that has been here for long: its certificate is of any age before its renewal.
+    /// Adds a domain that was registered long ago: the age of its certificate is random.
     fn take_over(&mut self, number: u32) {
         let life = self.world.certificate(self.now, self.now, &mut self.dice);
         let used = life.renew_at.saturating_since(self.now).mul_f64(self.dice.unit());
@@ -160,7 +159,7 @@ impl<'a> Replay<'a> {
             let stays = self.dice.next_after(MONTH.div_f64(self.scenario.departing));
             domain.departs = Some(self.now + stays);
         }
-        self.book.add(domain);
+        self.fleet.add(domain);
     }
 
     // --- the scheduler's round -------------------------------------------------------------------
@@ -168,32 +167,32 @@ impl<'a> Replay<'a> {
     fn round(&mut self) {
         let now = self.now;
         let instant = self.origin + now.saturating_since(START);
-        let in_hand = self.book.in_hand();
-        let Some(limit) = self.rounds.begin(in_hand, instant) else {
+        let in_progress = self.fleet.in_progress();
+        let Some(limit) = self.rounds.begin(in_progress, instant) else {
             self.round_at = now + LONGEST + PAUSE;
             return;
         };
-        // The store counts those in progress too; they come first, being due since they were queued.
-        let due = self.book.due(now, limit.saturating_sub(in_hand));
-        let (taken, longest) = self.rounds.choose(due.clone(), in_hand, |_| false, instant);
+        // In the store, the limit includes domains in progress: they come first, being due since they were queued.
+        let due = self.fleet.due(now, limit.saturating_sub(in_progress));
+        let (taken, longest) = self.rounds.choose(due.clone(), in_progress, |_| false, instant);
         for id in &taken {
-            self.book.take_in_hand(*id);
+            self.fleet.begin(*id);
         }
-        self.book.put_back(&due);
-        let waiting = self.book.in_hand() > self.running.len() + taken.len();
-        let next = if waiting { Some(now) } else { self.book.next_due() };
+        self.fleet.put_back(&due);
+        let waiting = self.fleet.in_progress() > self.running.len() + taken.len();
+        let next = if waiting { Some(now) } else { self.fleet.next_due() };
         self.round_at = now + sleep_after(next, now, longest) + PAUSE;
         for id in taken {
-            self.attend(id);
+            self.process(id);
         }
     }
 
-    /// Processes a domain that is in progress now.
-    fn attend(&mut self, id: Id) {
+    /// Takes the next step for a domain that was taken up.
+    fn process(&mut self, id: Id) {
         match self.decide(id) {
             Some(priority) => {
-                let name = self.book.domain(id).name.clone();
-                // One tenant: first come, first served.
+                let name = self.fleet.domain(id).name.clone();
+                // A single tenant, so first come, first served.
                 self.queue.push(name, "", priority);
                 self.tally.queued(self.now);
             }
@@ -202,21 +201,21 @@ impl<'a> Replay<'a> {
     }
 
     fn done(&mut self, id: Id) {
-        self.book.let_go(id);
+        self.fleet.finish(id);
         self.wake();
     }
 
-    /// Whether an order is to be queued for the domain, and how urgently.
+    /// The priority of the order to queue, if one is needed.
     fn decide(&mut self, id: Id) -> Option<Priority> {
         let (now, priority) = (self.now, Priority::Bulk);
         self.happens(id, SslEvent::Tick);
-        let ssl = &self.book.domain(id).ssl;
+        let ssl = &self.fleet.domain(id).ssl;
         match rules::first(ssl, true, Issue::OnRegister, false, now) {
             First::Check => {}
-            // No order is ever interrupted here, and all are wanted.
+            // No order is interrupted here, and all domains are wanted.
             First::Leave | First::Postpone(_) | First::Resume => return None,
         }
-        let domain = &*self.book.domain(id);
+        let domain = &*self.fleet.domain(id);
         let asks = domain.asks_at.is_none_or(|at| at <= now);
         if let Some((certificate, _)) = rules::asks_renewal_info(&domain.ssl, now).filter(|_| asks) {
             let event = match self.world.renewal_info(domain, certificate, now) {
@@ -226,14 +225,14 @@ impl<'a> Replay<'a> {
             let (event, asked) = self.world.until_it_matters(event, now, self.end);
             self.tally.asked_renewal_info(asked);
             if let SslEvent::RenewalInfo { check_at, .. } = event {
-                self.book.domain(id).asks_at = Some(check_at);
+                self.fleet.domain(id).asks_at = Some(check_at);
             }
             self.happens(id, event);
         }
-        if !rules::is_due(&self.book.domain(id).ssl, priority, now) {
+        if !rules::is_due(&self.fleet.domain(id).ssl, priority, now) {
             return None;
         }
-        let verdict = World::dns(self.book.domain(id), now);
+        let verdict = World::dns(self.fleet.domain(id), now);
         let right = verdict == DnsVerdict::Right;
         self.happens(id, SslEvent::DnsChecked(verdict));
         if !right {
@@ -241,12 +240,12 @@ impl<'a> Replay<'a> {
         }
         let eta = Some(self.queue.eta(now));
         self.happens(id, SslEvent::Queued { eta });
-        Some(rules::urgency(&self.book.domain(id).ssl, priority, now))
+        Some(rules::urgency(&self.fleet.domain(id).ssl, priority, now))
     }
 
     fn happens(&mut self, id: Id, event: SslEvent) {
         let now = self.now;
-        let domain = self.book.domain(id);
+        let domain = self.fleet.domain(id);
         if matches!(event, SslEvent::Issued(_)) {
             domain.asks_at = None;
         }
@@ -259,10 +258,10 @@ impl<'a> Replay<'a> {
     fn start_orders(&mut self) {
         while let Some((name, slot)) = self.queue.try_next() {
             self.tally.left_queue(self.now);
-            let Some(id) = self.book.id(&name) else { continue };
+            let Some(id) = self.fleet.id(&name) else { continue };
             if let Some(event) = self.admit(id) {
                 if matches!(event, SslEvent::HeldBack { .. }) {
-                    let before = std::mem::replace(&mut self.book.domain(id).held_back, true);
+                    let before = std::mem::replace(&mut self.fleet.domain(id).held_back, true);
                     self.tally.held_back(before, self.now);
                 }
                 self.happens(id, event);
@@ -270,13 +269,13 @@ impl<'a> Replay<'a> {
                 self.done(id);
                 continue;
             }
-            if std::mem::take(&mut self.book.domain(id).held_back) {
+            if std::mem::take(&mut self.fleet.domain(id).held_back) {
                 self.tally.let_through(self.now);
             }
             self.happens(id, SslEvent::OrderStarted { ca: CA.to_owned() });
             let takes = self.scenario.order_time.mul_f64(0.5 + self.dice.unit());
             self.events.push(Reverse((self.now + takes, Event::OrderEnds(id))));
-            let (domain, now) = (self.book.domain(id), self.now);
+            let (domain, now) = (self.fleet.domain(id), self.now);
             let replaces = rules::replaces(&domain.ssl, CA).is_some();
             let order = Running {
                 slot,
@@ -288,7 +287,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Lets an order to the CA (`None`), or says what happens to the domain instead.
+    /// `None` if the order may go to the CA, otherwise the event for the domain.
     fn admit(&mut self, id: Id) -> Option<SslEvent> {
         let (now, limits) = (self.now, &self.scenario.limits);
         let (ca, held_back) = (CA.to_owned(), |until, in_queue| SslEvent::HeldBack {
@@ -296,47 +295,47 @@ impl<'a> Replay<'a> {
             ca: CA.to_owned(),
             in_queue,
         });
-        let stays_away = rules::held_back(self.book.held_back, now);
-        let domain = self.book.domain(id);
+        let stays_away = rules::held_back(self.fleet.held_back, now);
+        let domain = self.fleet.domain(id);
         let replaces = rules::replaces(&domain.ssl, CA).is_some();
         let takes = match rules::gate((&domain.name, &domain.ssl), CA, limits, stays_away, replaces, now) {
             Gate::Wait(until) => return Some(held_back(until, false)),
             Gate::Take(takes) => takes,
         };
-        let out_until = self.book.trouble.as_ref().and_then(|trouble| trouble.out_until);
+        let out_until = self.fleet.trouble.as_ref().and_then(|trouble| trouble.out_until);
         match out_until {
             Some(until) if until > now => return Some(SslEvent::CaUnavailable { until, ca }),
-            Some(_) if self.book.trial.is_some() => {
+            Some(_) if self.fleet.trial.is_some() => {
                 let until = now + TRIAL_RETRY;
                 return Some(SslEvent::CaUnavailable { until, ca });
             }
             _ => {}
         }
-        match self.book.take_budgets(&takes, now) {
+        match self.fleet.take_budgets(&takes, now) {
             BudgetAnswer::Exhausted { until, .. } => return Some(held_back(until, true)),
             BudgetAnswer::Taken if takes.is_empty() => {}
             BudgetAnswer::Taken => self.tally.taken_from_account(),
         }
         if out_until.is_some() {
-            self.book.trial = Some(id);
+            self.fleet.trial = Some(id);
         }
         None
     }
 
-    /// Learns from an order's end how the CA does.
+    /// Updates the CA's health by the end of an order.
     fn judge(&mut self, id: Id, failure: Option<&Failure>) {
         match failure.map(|failure| (Blame::of(failure.kind), failure)) {
             Some((Blame::Ca, failure)) => {
-                let before = self.book.trouble.clone();
+                let before = self.fleet.trouble.clone();
                 if let Some(after) = rules::one_more(before, CA, failure, self.now, self.dice.unit()) {
-                    self.book.trouble = Some(after);
+                    self.fleet.trouble = Some(after);
                 }
             }
             Some((Blame::Us, _)) => {}
-            Some((Blame::Others, _)) | None => self.book.trouble = None,
+            Some((Blame::Others, _)) | None => self.fleet.trouble = None,
         }
-        if self.book.trial == Some(id) {
-            self.book.trial = None;
+        if self.fleet.trial == Some(id) {
+            self.fleet.trial = None;
         }
     }
 
@@ -348,11 +347,11 @@ impl<'a> Replay<'a> {
         let end = match order.taken {
             Ok(()) => self
                 .world
-                .order(id, self.book.domain(id), order.replaces, now, &mut self.dice),
+                .order(id, self.fleet.domain(id), order.replaces, now, &mut self.dice),
             Err(refused) => Err(refused),
         };
         self.judge(id, end.as_ref().err());
-        let domain = self.book.domain(id);
+        let domain = self.fleet.domain(id);
         match end {
             Ok(certificate) => {
                 match &domain.ssl.certificate {
@@ -369,14 +368,14 @@ impl<'a> Replay<'a> {
             Err(failure) => {
                 self.tally.failed(failure.kind, now);
                 if let Some(until) = rules::holds_back_all(&failure, now) {
-                    self.book.held_back = self.book.held_back.max(Some(until));
+                    self.fleet.held_back = self.fleet.held_back.max(Some(until));
                 }
-                let domain = self.book.domain(id);
+                let domain = self.fleet.domain(id);
                 let event = rules::failed(&domain.ssl, failure, self.dice.unit());
                 if !order.replaces {
                     let limits = &self.scenario.limits;
                     let takes = rules::certificate_budgets((&domain.name, &domain.ssl), CA, limits);
-                    self.book.return_budgets(&takes, now);
+                    self.fleet.return_budgets(&takes, now);
                 }
                 self.happens(id, event);
             }
@@ -390,7 +389,7 @@ impl<'a> Replay<'a> {
 
     fn outcome(mut self) -> Outcome {
         let end = self.end;
-        for domain in self.book.domains() {
+        for domain in self.fleet.domains() {
             let here_at = domain.ssl.certificate.as_ref().map_or(end, |c| c.not_after);
             let reachable = !domain.failing && domain.is_here(here_at);
             match &domain.ssl.certificate {
@@ -401,6 +400,6 @@ impl<'a> Replay<'a> {
                 None => self.tally.never_issued(),
             }
         }
-        self.tally.outcome(self.book.domains().len())
+        self.tally.outcome(self.fleet.domains().len())
     }
 }

@@ -1,8 +1,8 @@
-//! Chance that comes out the same every time: no secret may come from here.
+//! Reproducible random numbers. Not for secrets.
 
 use std::time::Duration;
 
-/// `SplitMix64`: eight bytes of state, and good enough to spread renewals.
+/// `SplitMix64`: eight bytes of state, good enough to spread renewals.
 #[derive(Debug)]
 pub(super) struct SeededRng(u64);
 
@@ -19,16 +19,16 @@ impl SeededRng {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        // 53 bits: all that an f64 between 0 and 1 can tell apart.
+        // 53 bits, the precision of an f64.
         (z >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Whether what happens to so large a share happens now.
+    /// `true` with the probability `share`.
     pub(super) fn happens(&mut self, share: f64) -> bool {
         share > 0.0 && self.unit() < share
     }
 
-    /// When what happens once in `mean` on average happens next.
+    /// The time to the next of independent events that are `mean` apart on average.
     pub(super) fn next_after(&mut self, mean: Duration) -> Duration {
         let times = -(1.0 - self.unit()).ln();
         Duration::try_from_secs_f64(mean.as_secs_f64() * times).unwrap_or(Duration::MAX)
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_numbers_and_they_are_spread() {
+    fn numbers_are_reproducible_and_evenly_distributed() {
         let mut dice = SeededRng::new(7);
         let numbers: Vec<_> = (0..10_000).map(|_| dice.unit()).collect();
         let mut again = SeededRng::new(7);

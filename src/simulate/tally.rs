@@ -1,4 +1,4 @@
-//! What is counted while a fleet is replayed, and what comes of it.
+//! The counts of a replay, and its outcome.
 
 use std::time::Duration;
 
@@ -8,101 +8,96 @@ use serde::{Serialize, Serializer};
 
 use super::{DAY, Scenario};
 
-/// Lengths of the plot's steps, in hours: the shortest that makes at most [`STEPS`] of them.
+/// Possible steps of the plot, in hours: the shortest that gives at most [`STEPS`] steps is used.
 const STEP_HOURS: [u32; 7] = [1, 2, 3, 6, 12, 24, 168];
 const STEPS: u128 = 400;
 
-/// What came of a replay.
+/// The outcome of a replay.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Outcome {
-    /// Domains there were in the end.
+    /// Domains at the end.
     pub(crate) domains: u64,
-    /// Orders that came to an end, well or not.
+    /// Finished orders, successful or not.
     pub(crate) orders: u64,
     /// First certificates.
     pub(crate) first: u64,
-    /// Certificates that replaced one, expired or not.
+    /// Certificates that replaced another, expired or not.
     pub(crate) renewals: u64,
-    /// Most orders that ended within a day.
+    /// Maximum of finished orders per day.
     pub(crate) busiest_day: u64,
     /// Orders that failed because the CA could not validate the name.
     pub(crate) failed_validations: u64,
     /// Orders that failed because the CA did not answer.
     pub(crate) failed_unreachable: u64,
-    /// Orders that the CA refused because a limit of its own for the account was used up.
+    /// Orders refused because the CA's limit for the account was exhausted.
     pub(crate) refused_account: u64,
-    /// Orders that the CA refused because a limit of its own for the name, or for its registered
-    /// domain, was used up.
+    /// Orders refused because the CA's limit for the name or its registered domain was exhausted.
     pub(crate) refused_name: u64,
-    /// How often an order was put off because a limit was used up.
+    /// How often an order was postponed because a limit was exhausted.
     pub(crate) held_back: u64,
-    /// Times that the CA was asked for renewal information.
+    /// Requests for renewal information.
     pub(crate) renewal_info_requests: u64,
-    /// Certificates that were replaced after the CA had moved their windows to the past.
+    /// Certificates replaced after the CA had moved their windows to the past.
     pub(crate) replaced_after_move: u64,
-    /// The longest that one of those took.
+    /// The longest time from such a move to the replacement.
     #[serde(rename = "longest_after_move_seconds", serialize_with = "seconds")]
     pub(crate) longest_after_move: Duration,
-    /// Times that a certificate ran out, of customers who were still here and could be reached.
+    /// Expired certificates of customers whose DNS pointed here and whom the CA could reach.
     pub(crate) expired: u64,
-    /// The longest that one of those was without a certificate.
+    /// The longest time that one of those domains was without a certificate.
     #[serde(rename = "longest_expired_seconds", serialize_with = "seconds")]
     pub(crate) longest_expired: Duration,
-    /// Certificates that ran out of customers who had left or can never be reached.
+    /// Expired certificates of customers who had left or can never be reached.
     pub(crate) expired_departed: u64,
-    /// Most orders that waited for an order slot at once.
+    /// Maximum of orders waiting for an order slot.
     pub(crate) longest_queue: u64,
-    /// Most domains that a limit held back at once.
+    /// Maximum of domains held back by a limit.
     pub(crate) most_held_back: u64,
-    /// The longest wait of a domain for its first certificate, over or not; those that can never
-    /// be validated aside.
+    /// The longest wait for a first certificate, ended or not, except for domains that can never be validated.
     #[serde(rename = "longest_wait_seconds", serialize_with = "seconds")]
     pub(crate) longest_wait: Duration,
-    /// Domains that could have one and still wait for their first certificate.
+    /// Domains that the CA can validate and that still wait for their first certificate.
     pub(crate) still_waiting: u64,
-    /// Domains that have none because the CA can never reach them, or their customer left before.
+    /// Domains without a certificate because the CA can never reach them or the customer left before.
     pub(crate) never_issued: u64,
-    /// The least life that was left when a certificate was renewed in time.
+    /// The shortest remaining lifetime at a renewal in time.
     #[serde(rename = "least_left_seconds", serialize_with = "optional_seconds")]
     pub(crate) least_left: Option<Duration>,
-    /// The same as a share of the certificate's life.
+    /// The same as a share of the certificate's lifetime.
     pub(crate) least_left_share: Option<f64>,
     /// Orders taken from the account's limit.
     pub(crate) account_taken: u64,
-    /// What the account's limit would have allowed in that time.
+    /// Orders that the account's limit allowed in that time.
     pub(crate) account_allowed: u64,
-    /// The same over time.
+    /// Counts over time.
     #[serde(skip)]
     pub(crate) series: Series,
 }
 
-/// What happened, step by step.
+/// Counts per step.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
-    /// How long a step is.
+    /// The length of a step.
     pub(crate) step: Duration,
-    /// Most orders that waited for a slot.
+    /// Maximum of orders waiting for a slot.
     pub(crate) queue: Vec<u64>,
-    /// Most domains that a limit held back.
+    /// Maximum of domains held back by a limit.
     pub(crate) held_back: Vec<u64>,
-    /// First certificates.
     pub(crate) first: Vec<u64>,
-    /// Renewals.
     pub(crate) renewals: Vec<u64>,
-    /// Failed orders.
     pub(crate) failures: Vec<u64>,
-    /// Domains that were without a certificate because it had run out; departed customers aside.
+    /// Domains whose certificate had expired, except for customers who had left.
     pub(crate) expired: Vec<u64>,
 }
 
-/// Counts.
+/// Counts while a replay runs.
 pub(super) struct Tally {
     start: Timestamp,
     outcome: Outcome,
     per_day: Vec<u64>,
     queue: u64,
     held_back: u64,
-    /// How many more, or less, are without a certificate than in the step before.
+    /// Change, from one step to the next, of the number of domains whose certificate has expired.
     expired_change: Vec<i64>,
 }
 
@@ -179,7 +174,7 @@ impl Tally {
         self.queue -= 1;
     }
 
-    /// An order was put off; `before`: whether the domain had been held back already.
+    /// Counts a postponed order. `before`: whether the domain was held back already.
     pub(super) fn held_back(&mut self, before: bool, now: Timestamp) {
         self.outcome.held_back += 1;
         self.held_back += u64::from(!before);
@@ -189,13 +184,12 @@ impl Tally {
     }
 
     pub(super) fn let_through(&mut self, now: Timestamp) {
-        // Those that were held back before this step began were so in it, too.
+        // Domains held back since an earlier step count in this one too.
         let step = self.step(now);
         raise(&mut self.outcome.series.held_back, step, self.held_back);
         self.held_back -= 1;
     }
 
-    /// Counts requests for renewal information.
     pub(super) fn asked_renewal_info(&mut self, times: u64) {
         self.outcome.renewal_info_requests += times;
     }
@@ -222,7 +216,7 @@ impl Tally {
         add(&mut self.outcome.series.failures, step);
     }
 
-    /// A first certificate, `waited` after the domain was registered.
+    /// Counts a first certificate, `waited` after the registration.
     pub(super) fn first(&mut self, waited: Duration, now: Timestamp) {
         self.order(now);
         self.outcome.first += 1;
@@ -231,7 +225,7 @@ impl Tally {
         add(&mut self.outcome.series.first, step);
     }
 
-    /// A certificate that replaces `old`.
+    /// Counts a certificate that replaces `old`.
     pub(super) fn renewed(&mut self, old: &CertificateInfo, now: Timestamp) {
         self.order(now);
         self.outcome.renewals += 1;
@@ -247,13 +241,13 @@ impl Tally {
         }
     }
 
-    /// A certificate was replaced, so long after the CA had moved its window to the past.
+    /// Counts a certificate that was replaced this long after the CA had moved its window to the past.
     pub(super) fn replaced_after_move(&mut self, after: Duration) {
         self.outcome.replaced_after_move += 1;
         self.outcome.longest_after_move = self.outcome.longest_after_move.max(after);
     }
 
-    /// A domain whose customer is here was without a certificate from `from` until `to`.
+    /// Counts a domain that was without a certificate from `from` until `to`, although its customer is here.
     pub(super) fn was_expired(&mut self, from: Timestamp, to: Timestamp) {
         self.outcome.expired += 1;
         self.outcome.longest_expired = self.outcome.longest_expired.max(to.saturating_since(from));
@@ -269,7 +263,7 @@ impl Tally {
         self.outcome.expired_departed += 1;
     }
 
-    /// A domain without any certificate in the end, `waited` after it was registered.
+    /// Counts a domain that has no certificate at the end, `waited` after its registration.
     pub(super) fn still_waits(&mut self, waited: Duration) {
         self.outcome.still_waiting += 1;
         self.outcome.longest_wait = self.outcome.longest_wait.max(waited);
@@ -279,7 +273,6 @@ impl Tally {
         self.outcome.never_issued += 1;
     }
 
-    /// The end.
     pub(super) fn outcome(mut self, domains: usize) -> Outcome {
         let mut without = 0i64;
         for (place, change) in self.outcome.series.expired.iter_mut().zip(&self.expired_change) {
@@ -292,7 +285,7 @@ impl Tally {
     }
 }
 
-/// In which stretch of this length something falls.
+/// The index of the period of this length that contains `elapsed`.
 fn place(elapsed: Duration, length: Duration) -> usize {
     usize::try_from(elapsed.as_millis() / length.as_millis().max(1)).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! What linkseal has no say in: the CA, and where the customers' names lead.
+//! What linkseal does not control: the CA, and the DNS of customers' names.
 
 use std::time::Duration;
 
@@ -12,19 +12,19 @@ use super::refusals::Enforced;
 use super::rng::SeededRng;
 use super::{DAY, Move, MoveTo, Scenario};
 
-/// The CA's directory URL and host. Empty, as all texts here: no one reads them, and a text of no
-/// length costs nothing to copy, which happens millions of times.
+/// The CA's directory URL and host. Empty, like all texts here: they are not read, but copied millions of times,
+/// and an empty string costs no allocation.
 pub(super) const CA: &str = "";
 /// Let's Encrypt's Retry-After for renewal information.
 const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
-/// Half of Let's Encrypt's window for a renewal, as a share of the lifetime.
+/// Half the length of Let's Encrypt's renewal window, as a share of the lifetime.
 const WINDOW: f64 = 0.01;
-/// Below this lifetime Let's Encrypt's window lies at half of it, above it at two thirds.
+/// Let's Encrypt's window is at half of a lifetime shorter than this, and at two thirds of others.
 const SHORT_LIVED: Duration = Duration::from_secs(10 * 86_400);
-/// CAs date certificates back, so that clocks that are slow take them.
-const DATED_BACK: Duration = Duration::from_secs(3600);
+/// CAs backdate certificates, so that clients whose clocks are slow accept them.
+const BACKDATED: Duration = Duration::from_secs(3600);
 
-/// The CA as it is `elapsed` after the start.
+/// The CA over the whole replay.
 pub(super) struct World<'a> {
     scenario: &'a Scenario,
     start: Timestamp,
@@ -53,7 +53,7 @@ impl<'a> World<'a> {
         now.or(all.first()).map_or(90 * DAY, |(_, life)| *life)
     }
 
-    /// Where a name leads.
+    /// The result of a domain's DNS check.
     pub(super) fn dns(domain: &Domain, now: Timestamp) -> DnsVerdict {
         if domain.is_here(now) {
             DnsVerdict::Right
@@ -62,19 +62,19 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Whether the CA takes an order. `exempt`: it names what it replaces.
+    /// The CA's answer to newOrder. `exempt`: the order names the certificate that it replaces.
     pub(super) fn new_order(&mut self, id: Id, domain: &Domain, exempt: bool, now: Timestamp) -> Result<(), Failure> {
         if !self.answers(now) {
-            return Err(failure(FailureKind::Unreachable, self.said(now), now));
+            return Err(failure(FailureKind::Unreachable, self.retry_after(now), now));
         }
         if exempt {
             return Ok(());
         }
         let taken = self.enforced.order(id, domain, now);
-        taken.map_err(|(kind, until)| failure(kind, self.said(now).or(Some(until)), now))
+        taken.map_err(|(kind, until)| failure(kind, self.retry_after(now).or(Some(until)), now))
     }
 
-    /// What becomes of an order that it took. `exempt`: it names what it replaces.
+    /// The end of an order that the CA accepted. `exempt` as for [`Self::new_order`].
     pub(super) fn order(
         &mut self,
         id: Id,
@@ -93,14 +93,14 @@ impl<'a> World<'a> {
         Ok(self.certificate(now, now, dice))
     }
 
-    /// The Retry-After of a CA that asks for the same whatever happens.
-    fn said(&self, now: Timestamp) -> Option<Timestamp> {
+    /// The scenario's Retry-After, if it sets one.
+    fn retry_after(&self, now: Timestamp) -> Option<Timestamp> {
         self.scenario.retry_after.map(|span| now + span)
     }
 
     /// A certificate issued at `issued`, obtained now.
     pub(super) fn certificate(&self, issued: Timestamp, now: Timestamp, dice: &mut SeededRng) -> CertificateInfo {
-        let not_before = issued.minus(DATED_BACK);
+        let not_before = issued.minus(BACKDATED);
         let not_after = not_before + self.lifetime(issued);
         let ari = self.scenario.ari;
         CertificateInfo {
@@ -117,27 +117,27 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The last move of a certificate's window, and when it was.
+    /// The last move of a certificate's window, and its time.
     pub(super) fn moved(
         &self,
         domain: &Domain,
         certificate: &CertificateInfo,
         now: Timestamp,
     ) -> Option<(MoveTo, Timestamp)> {
-        let issued = certificate.not_before + DATED_BACK;
+        let issued = certificate.not_before + BACKDATED;
         let come = self.scenario.moves.iter().map(|m: &Move| (m, self.start + m.at));
         let come = come.take_while(|(_, at)| *at <= now);
         let (last, at) = come.filter(|(m, at)| domain.lot < m.share && *at >= issued).last()?;
         Some((last.to, at))
     }
 
-    /// When the next move comes. `None`: there is none.
+    /// The time of the next move, if there is one.
     fn next_move(&self, now: Timestamp) -> Option<Timestamp> {
         let mut moves = self.scenario.moves.iter().map(|m| self.start + m.at);
         moves.find(|at| *at > now)
     }
 
-    /// The CA's renewal information; without any, the time that it asks for.
+    /// The CA's renewal information; during an outage, its Retry-After.
     pub(super) fn renewal_info(
         &self,
         domain: &Domain,
@@ -145,7 +145,7 @@ impl<'a> World<'a> {
         now: Timestamp,
     ) -> Result<RenewalInfo, Option<Timestamp>> {
         if !self.answers(now) {
-            return Err(self.said(now));
+            return Err(self.retry_after(now));
         }
         let check_at = now + ASK_AGAIN;
         if let Some((to, at)) = self.moved(domain, certificate, now) {
@@ -166,10 +166,9 @@ impl<'a> World<'a> {
         })
     }
 
-    /// The next answer to a question for renewal information that may change something, and how many
-    /// there are until then, or until the end. A moment chosen in a window stays until the window
-    /// moves: what is asked in between, a hundred times for each certificate, is counted and not
-    /// replayed.
+    /// The next renewal information that may change something, and the number of requests until then or until
+    /// the end. A time chosen in a window stays until the window moves, so the requests in between, about a
+    /// hundred per certificate, are counted and not replayed.
     pub(super) fn until_it_matters(&self, answer: SslEvent, now: Timestamp, end: Timestamp) -> (SslEvent, u64) {
         let SslEvent::RenewalInfo { renew_at, check_at } = answer else {
             return (answer, 1);

@@ -1,4 +1,4 @@
-//! The arguments of `linkseal simulate` that are more than a number.
+//! Parsers for the arguments of `linkseal simulate`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use linkseal_config::acme::Limits;
 use super::Args;
 use crate::simulate::{Move, MoveTo, Onboarding, Window};
 
-/// Certificates with less than that cannot be renewed by looking now and then.
+/// The shortest lifetime: the scheduler's rounds are too far apart for a shorter one.
 const SHORTEST_LIFE: Duration = Duration::from_secs(3_600);
 
 /// `45d`, or `90d,45d@60d`: 45 days from day 60 on.
@@ -19,8 +19,8 @@ pub(super) struct Lifetimes(pub(super) Vec<(Duration, Duration)>);
 impl FromStr for Lifetimes {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        const ALLOWED: &str = "must be lifetimes of an hour at least, such as 45d or 160h, those after the first \
-                               with the time from which they hold, counted from the start: 90d,64d@60d,45d@120d";
+        const ALLOWED: &str = "must be a lifetime of at least an hour, such as 45d or 160h; or several, each but the \
+                               first with the time from which it applies, counted from the start: 90d,64d@60d,45d@120d";
         let mut all: Vec<(Duration, Duration)> = Vec::new();
         for part in text.split(',') {
             let (life, from) = match part.split_once('@') {
@@ -49,7 +49,7 @@ pub(super) fn onboarding(text: &str) -> Result<Onboarding, String> {
         "running" => Ok(Onboarding::Running),
         _ => match text.parse() {
             Ok(count @ 1..=1_000_000) => Ok(Onboarding::PerDay(count)),
-            _ => Err("must be import, running, or how many come a day (1 to 1000000)".to_owned()),
+            _ => Err("must be import, running, or a number of domains per day (1 to 1000000)".to_owned()),
         },
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn share_at(text: &str) -> Result<(f64, Duration), String> {
         .ok_or_else(|| "must be a share and a time, counted from the start of the replay, such as 20%@30d".to_owned())
 }
 
-/// The moves of renewal windows, in their order.
+/// The moves of renewal windows, by time.
 pub(super) fn moves(args: &Args) -> Vec<Move> {
     let to = |to| move |&(share, at): &(f64, Duration)| Move { at, share, to };
     let past = args.ari_past.iter().map(to(MoveTo::Past));
@@ -90,16 +90,16 @@ pub(super) fn window(text: &str) -> Result<Window, String> {
         .ok_or_else(|| "must be start and length, counted from the start of the replay, such as 10d+6h".to_owned())
 }
 
-/// The limits with some of them changed, written as in the configuration.
+/// The configured limits with the changes in `text`, which is written as in the configuration.
 pub(super) fn changed_limits(configured: &Limits, text: &str) -> Result<Limits, String> {
     let inner = text.trim();
     let inner = inner
         .strip_prefix('{')
         .and_then(|t| t.strip_suffix('}'))
         .unwrap_or(inner);
-    let told = |error: toml::de::Error| {
+    let bad = |error: toml::de::Error| {
         format!(
-            "{}; allowed: orders_per_account, per_registered_domain and failed_per_name, each a count in a time: \
+            "{}; allowed: orders_per_account, per_registered_domain and failed_per_name, each a count per time: \
              'orders_per_account = \"300/3h\", failed_per_name = \"5/1h\"'",
             error.message()
         )
@@ -108,10 +108,10 @@ pub(super) fn changed_limits(configured: &Limits, text: &str) -> Result<Limits, 
     struct Wrapped {
         limits: toml::Table,
     }
-    let Wrapped { limits: changes } = toml::from_str(&format!("limits = {{ {inner} }}")).map_err(told)?;
+    let Wrapped { limits: changes } = toml::from_str(&format!("limits = {{ {inner} }}")).map_err(bad)?;
     let mut all = toml::Table::try_from(configured).map_err(|e| e.to_string())?;
     all.extend(changes);
-    all.try_into().map_err(told)
+    all.try_into().map_err(bad)
 }
 
 #[cfg(test)]
@@ -120,7 +120,7 @@ mod tests {
     use crate::simulate::DAY;
 
     #[test]
-    fn arguments_hold_what_is_allowed_alone() {
+    fn only_valid_arguments_parse() {
         let lifetimes = |text: &str| text.parse::<Lifetimes>().map(|l| l.0);
         assert_eq!(lifetimes("45d"), Ok(vec![(Duration::ZERO, DAY * 45)]));
         assert_eq!(

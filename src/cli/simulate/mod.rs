@@ -1,5 +1,4 @@
-//! `linkseal simulate`: months of a fleet in a minute, to see what a CA's limits and lifetimes mean
-//! for it.
+//! `linkseal simulate`: replays months of a fleet in a minute, to show the effect of a CA's limits and lifetimes.
 
 mod arguments;
 mod report;
@@ -17,29 +16,29 @@ use super::{Failure, output, whole};
 use crate::app::wiring;
 use crate::simulate::{self, DAY, MONTH, Onboarding, Scenario, Window};
 
-/// Most that is replayed: beyond, memory and time run out before anything new is learnt.
+/// The largest replay: a larger one costs memory and time and shows nothing new.
 const MOST_DOMAINS: u64 = 1_000_000;
+/// The longest replay: ten years.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
 
-/// Replay a fleet over months of virtual time by the scheduler's own code, under given limits and
-/// lifetimes, and print (and plot) queue, failures and expiries. The CA and the customers are made
-/// up; nothing is sent anywhere.
+/// Replay a fleet over months of virtual time with the scheduler's own code, under given limits and lifetimes,
+/// and print (and plot) queue, failures and expiries. CA and customers are simulated; nothing is sent anywhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// How many domains (1 to 1000000).
+    /// Number of domains (1 to 1000000).
     #[arg(long, default_value_t = 10_000, value_parser = whole::<u32>(1..=MOST_DOMAINS))]
     domains: u32,
-    /// How many months of 30 days to replay (1 to 120).
+    /// Number of months of 30 days to replay (1 to 120).
     #[arg(long, default_value_t = 6, value_parser = whole::<u32>(1..=120))]
     months: u32,
-    /// How many days to replay instead (1 to 3660).
+    /// Number of days to replay, instead of months (1 to 3660).
     #[arg(long, conflicts_with = "months", value_parser = whole::<u32>(1..=3660))]
     days: Option<u32>,
-    /// How long certificates live: 45d, 160h; or, with times counted from the start, 90d,64d@60d,45d@120d.
+    /// Lifetime of certificates: 45d, 160h; or, with changes at times counted from the start, 90d,64d@60d,45d@120d.
     #[arg(long, default_value = "90d")]
     lifetime: Lifetimes,
-    /// How the domains come: import (all at the start), running (they have been here for long), or
-    /// a number per day: 500.
+    /// How domains arrive: import (all at the start), running (all registered long ago, with
+    /// certificates of any age), or a number per day: 500.
     #[arg(long, default_value = "import", value_parser = onboarding)]
     onboard: Onboarding,
     /// How many names share a registered domain (1 to 10000).
@@ -48,48 +47,49 @@ pub(super) struct Args {
     /// Take acme.limits and acme.max_concurrent_orders from this configuration.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Limits other than the configuration's (or Let's Encrypt's), as in the configuration:
+    /// Limits that differ from the configuration's (or Let's Encrypt's), written as there:
     /// 'orders_per_account = "300/3h", per_registered_domain = "50/7d", failed_per_name = "5/1h"'.
     #[arg(long, value_name = "LIMITS")]
     limits: Option<String>,
-    /// Whether the CA has renewal information (ARI), and exempts renewals by it from its limits.
+    /// Whether the CA offers renewal information (ARI), and exempts renewals by it from its limits.
     #[arg(long, default_value = "on", value_parser = ["on", "off"])]
     ari: String,
-    /// Orders on their way at once (1 to 10000). Without: as configured, else 16.
+    /// Concurrent orders (1 to 10000). Default: as configured, else 16.
     #[arg(long, value_parser = whole::<u32>(1..=10_000))]
     max_concurrent_orders: Option<u32>,
-    /// How long an order takes, on average.
+    /// Average duration of an order.
     #[arg(long, default_value = "8s", value_parser = argument::<ConfigDuration>)]
     order_time: ConfigDuration,
     /// Share of the domains that the CA can never reach, such as 2% (0% to 100%).
     #[arg(long, default_value = "0%", value_parser = share)]
     failing: f64,
-    /// Share of the orders that fail although the domain is right.
+    /// Share of the orders that fail although DNS is correct.
     #[arg(long, default_value = "0%", value_parser = share)]
     flaky: f64,
     /// Share of the customers that leave within a month.
     #[arg(long, default_value = "0%", value_parser = share)]
     departing: f64,
-    /// When the CA does not answer, as start and length: 10d+6h. May be repeated.
+    /// An outage of the CA, as start and length: 10d+6h. May be repeated.
     #[arg(long, value_name = "START+LENGTH", value_parser = window)]
     outage: Vec<Window>,
-    /// Limits that the CA enforces, where they are not those that linkseal counts by; written as in --limits.
+    /// Limits that the CA enforces, if they differ from those that linkseal counts by; written as in --limits.
     #[arg(long, value_name = "LIMITS")]
     ca_limits: Option<String>,
-    /// What the CA asks for whenever it refuses or is away, instead of what would do, such as 36500d.
+    /// Retry-After of every refusal and during outages, such as 36500d. Default: the time until the limit
+    /// has room again; none during outages.
     #[arg(long, value_name = "SPAN", value_parser = argument::<ConfigDuration>)]
     retry_after: Option<ConfigDuration>,
     /// Share of the certificates whose renewal windows the CA moves to the past, as before a mass
     /// revocation, and when: 20%@30d. May be repeated.
     #[arg(long, value_name = "SHARE@TIME", value_parser = share_at)]
     ari_past: Vec<(f64, Duration)>,
-    /// The same for windows that the CA moves beyond the certificates' end.
+    /// The same for windows that the CA moves beyond the certificates' expiry.
     #[arg(long, value_name = "SHARE@TIME", value_parser = share_at)]
     ari_beyond: Vec<(f64, Duration)>,
-    /// The same seed gives the same outcome.
+    /// Seed of the random numbers: the same seed gives the same outcome.
     #[arg(long, default_value_t = 1, value_parser = whole::<u64>(0..=u64::MAX))]
     seed: u64,
-    /// Also draw it, as SVG, into this file.
+    /// Also plot the outcome, as SVG, into this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// Print the outcome as JSON.
@@ -100,7 +100,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let scenario = scenario(args)?;
     if let Some(file) = &args.svg {
-        // Before the work, which may take minutes.
+        // Checked before the replay, which may take minutes.
         let opened = OpenOptions::new().append(true).create(true).open(file);
         opened.map_err(|error| no_plot(file, &error))?;
     }

@@ -6,7 +6,7 @@ use crate::cli::output;
 use crate::simulate::{DAY, Outcome, Scenario, span_words, thousands};
 
 pub(super) fn report(scenario: &Scenario, outcome: &Outcome) -> String {
-    let row = |what: &str, how_much: String| [what.to_owned(), how_much];
+    let row = |label: &str, value: String| [label.to_owned(), value];
     let n = thousands;
     let orders = &scenario.limits.orders_per_account;
     let mut rows = vec![
@@ -21,7 +21,7 @@ pub(super) fn report(scenario: &Scenario, outcome: &Outcome) -> String {
         row(
             "failed orders",
             format!(
-                "{} ({} validations, {} while the CA was away)",
+                "{} ({} validations, {} during outages)",
                 n(outcome.failed_validations + outcome.failed_unreachable),
                 n(outcome.failed_validations),
                 n(outcome.failed_unreachable)
@@ -41,7 +41,7 @@ pub(super) fn report(scenario: &Scenario, outcome: &Outcome) -> String {
             match outcome.expired {
                 0 => "none".to_owned(),
                 count => format!(
-                    "{}, the worst without a certificate for {}",
+                    "{}, for up to {} without a certificate",
                     n(count),
                     about(outcome.longest_expired)
                 ),
@@ -50,19 +50,19 @@ pub(super) fn report(scenario: &Scenario, outcome: &Outcome) -> String {
         row("expired after leaving", n(outcome.expired_departed)),
         row(
             "longest queue",
-            format!("{} orders for a slot", n(outcome.longest_queue)),
+            format!("{} orders waiting for a slot", n(outcome.longest_queue)),
         ),
         row(
             "held back by a limit",
             format!(
-                "{} domains at most, put off {} times",
+                "at most {} domains at once, {} times in all",
                 n(outcome.most_held_back),
                 n(outcome.held_back)
             ),
         ),
-        row("longest wait for a first", about(outcome.longest_wait)),
+        row("longest wait for issuance", about(outcome.longest_wait)),
         row(
-            "without a first in the end",
+            "no certificate at the end",
             format!(
                 "{} waiting, {} that the CA cannot validate",
                 n(outcome.still_waiting),
@@ -71,13 +71,13 @@ pub(super) fn report(scenario: &Scenario, outcome: &Outcome) -> String {
         ),
     ];
     if let (Some(left), Some(share)) = (outcome.least_left, outcome.least_left_share) {
-        let text = format!("{}, {:.0} % of the life", about(left), share * 100.0);
-        rows.push(row("least left at renewal", text));
+        let text = format!("{}, {:.0} % of the lifetime", about(left), share * 100.0);
+        rows.push(row("least time left at renewal", text));
     }
     rows.push(row(
         "account's limit used",
         format!(
-            "{} of {} orders ({:.0} %), at {} a {}",
+            "{} of {} orders ({:.0} %), at {} per {}",
             n(outcome.account_taken),
             n(outcome.account_allowed),
             100.0 * outcome.account_taken as f64 / outcome.account_allowed.max(1) as f64,
@@ -86,10 +86,10 @@ pub(super) fn report(scenario: &Scenario, outcome: &Outcome) -> String {
         ),
     ));
     rows.push(row(
-        "such an account carries",
+        "the account can carry",
         if scenario.ari {
             format!(
-                "any number of renewals (exempt by ARI), {} new ones a day",
+                "any number of renewals (exempt by ARI), {} new domains a day",
                 n(scenario.orders_per_day() as u64)
             )
         } else {
@@ -100,30 +100,30 @@ pub(super) fn report(scenario: &Scenario, outcome: &Outcome) -> String {
             )
         },
     ));
-    rows.push(row("renewal information asked", n(outcome.renewal_info_requests)));
+    rows.push(row("ARI requests", n(outcome.renewal_info_requests)));
     if outcome.replaced_after_move > 0 {
         let last = about(outcome.longest_after_move);
         let text = format!("{} certificates, the last after {last}", n(outcome.replaced_after_move));
-        rows.push(row("replaced early at the CA's word", text));
+        rows.push(row("replaced early by ARI", text));
     }
     let mut text = output::table(None, &rows);
     let refused = outcome.refused_account + outcome.refused_name;
     if refused > 0 {
         text.push_str(&format!(
-            "\nTHE CA REFUSED {} ORDERS: its limits are tighter than those that acme.limits counts by.\n",
+            "\nTHE CA REFUSED {} ORDERS: its limits are tighter than acme.limits.\n",
             n(refused)
         ));
     }
     if outcome.expired > 0 {
         text.push_str(&format!(
-            "\nCERTIFICATES EXPIRE: {} ran out before they were replaced.\n",
+            "\nCERTIFICATES EXPIRED: {} were not replaced in time.\n",
             n(outcome.expired)
         ));
     }
     text
 }
 
-/// A span as people say it, in its two largest units.
+/// A span in its two largest units.
 fn about(span: Duration) -> String {
     let secs = span.as_secs();
     let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_in_two_units() {
+    fn spans_have_two_units() {
         for (secs, text) in [(5, "5 s"), (65, "1 min 5 s"), (7_260, "2 h 1 min"), (90_000, "1 d 1 h")] {
             assert_eq!(about(Duration::from_secs(secs)), text);
         }

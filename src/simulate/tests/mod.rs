@@ -1,4 +1,4 @@
-//! Small fleets under the limits of Let's Encrypt.
+//! Small fleets under Let's Encrypt's limits.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(super) fn fleet(domains: u32, life: Duration) -> Scenario {
 }
 
 #[test]
-fn none_expires_at_any_lifetime_under_lets_encrypts_limits() {
+fn nothing_expires_under_lets_encrypts_limits_at_any_lifetime() {
     for (life, renewed) in [(DAY * 90, 1), (DAY * 64, 2), (DAY * 45, 3), (HOUR * 160, 28)] {
         let outcome = run(&fleet(60, life));
         assert_eq!((outcome.first, outcome.expired, outcome.failed_validations), (60, 0, 0));
@@ -60,7 +60,7 @@ fn none_expires_at_any_lifetime_under_lets_encrypts_limits() {
 }
 
 #[test]
-fn an_import_waits_for_the_accounts_limit_and_each_domain_is_put_off_once() {
+fn an_import_waits_for_the_accounts_limit_and_postpones_each_domain_once() {
     let scenario = Scenario {
         span: DAY * 2,
         ..fleet(1_000, DAY * 45)
@@ -89,7 +89,7 @@ fn subdomains_of_one_registered_domain_wait_for_its_limit() {
 }
 
 #[test]
-fn a_fleet_that_no_limit_can_carry_expires_and_says_so() {
+fn a_fleet_too_large_for_the_accounts_limit_shows_expired_certificates() {
     let scenario = Scenario {
         ari: false,
         onboarding: Onboarding::Running,
@@ -110,7 +110,7 @@ fn a_fleet_that_no_limit_can_carry_expires_and_says_so() {
 }
 
 #[test]
-fn an_outage_shorter_than_the_margin_expires_none_and_a_longer_one_does() {
+fn certificates_expire_only_in_an_outage_longer_than_the_renewal_margin() {
     let outage = |days| Scenario {
         onboarding: Onboarding::Running,
         span: DAY * 60,
@@ -129,7 +129,7 @@ fn an_outage_shorter_than_the_margin_expires_none_and_a_longer_one_does() {
 }
 
 #[test]
-fn what_an_account_carries_follows_from_limit_and_lifetime() {
+fn the_capacity_of_an_account_follows_from_limit_and_lifetime() {
     let carried = |life| fleet(1, life).carried();
     // 2,400 a day, renewed after two thirds of their life less some jitter, half of a short one.
     assert_eq!(fleet(1, DAY).orders_per_day().round() as u64, 2_400);
@@ -137,7 +137,7 @@ fn what_an_account_carries_follows_from_limit_and_lifetime() {
 }
 
 #[test]
-fn failing_and_departed_customers_are_told_from_expired_ones() {
+fn failing_and_departed_customers_are_not_counted_as_expired() {
     let scenario = Scenario {
         failing: 0.2,
         departing: 0.3,
@@ -152,12 +152,12 @@ fn failing_and_departed_customers_are_told_from_expired_ones() {
     );
     assert!(outcome.failed_validations > 0);
     assert_eq!(outcome.first + outcome.never_issued + outcome.still_waiting, 200);
-    // Given up after a month of failures.
+    // Attempts end after a month of failures.
     assert!(outcome.failed_validations < outcome.never_issued * 45, "{outcome:?}");
 }
 
 #[test]
-fn a_ca_that_shortens_its_lifetimes_expires_none() {
+fn nothing_expires_when_the_ca_shortens_its_lifetimes() {
     let scenario = Scenario {
         lifetimes: vec![(Duration::ZERO, DAY * 90), (DAY * 30, DAY * 45), (DAY * 80, HOUR * 160)],
         span: DAY * 150,
@@ -202,7 +202,7 @@ fn the_plot_is_well_formed_and_shows_what_happened() {
     }
     assert!(svg.contains("prefers-color-scheme:dark") && svg.contains("days since the start"));
     assert!(!svg.contains("NaN") && !svg.contains("inf"));
-    // Nothing happens: still a plot.
+    // A plot without any event is well-formed too.
     let empty = Scenario {
         span: DAY,
         onboarding: Onboarding::Running,

@@ -1,5 +1,5 @@
-//! A CA that refuses, is away, asks for absurd waits or moves its windows: the shared rules let no
-//! certificate run out, and a limit that was run into shows.
+//! A CA that refuses, is away, asks for absurd waits or moves its windows: no certificate expires, and limits that
+//! were exceeded show in the outcome.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn account(count: u32, per: Duration) -> Limits {
     }
 }
 
-/// A fleet that grows while the first of its certificates are renewed, beside an import.
+/// A fleet that still grows while its first certificates are renewed.
 fn growing() -> Scenario {
     Scenario {
         onboarding: Onboarding::PerDay(40),
@@ -27,7 +27,7 @@ fn growing() -> Scenario {
 }
 
 #[test]
-fn a_ca_refuses_none_that_the_right_buckets_let_through() {
+fn orders_within_correctly_configured_limits_are_not_refused() {
     for scenario in [
         Scenario {
             span: DAY * 4,
@@ -52,7 +52,7 @@ fn a_ca_refuses_none_that_the_right_buckets_let_through() {
 }
 
 #[test]
-fn a_bucket_wider_than_the_cas_shows_as_refusals_and_expires_none() {
+fn limits_configured_too_high_show_as_refusals_and_nothing_expires() {
     let scenario = Scenario {
         limits: account(1_000, HOUR * 3),
         ca_limits: account(60, HOUR * 3),
@@ -62,7 +62,7 @@ fn a_bucket_wider_than_the_cas_shows_as_refusals_and_expires_none() {
     let outcome = run(&scenario);
     assert!(outcome.refused_account > 0, "{outcome:?}");
     assert_eq!((outcome.first, outcome.expired, outcome.refused_name), (800, 0, 0));
-    // When the CA's wait is over, a round of order slots finds out, not everyone who waits.
+    // After each wait for the CA, at most one order per slot is refused, not every waiting one.
     let slots = scenario.max_concurrent_orders as u64;
     assert!(outcome.refused_account < slots * 800, "{}", outcome.refused_account);
 
@@ -86,7 +86,7 @@ fn a_bucket_wider_than_the_cas_shows_as_refusals_and_expires_none() {
 }
 
 #[test]
-fn failed_validations_that_the_ca_counts_tighter_show() {
+fn a_stricter_limit_of_failed_validations_shows_as_refusals() {
     let strict = Limits {
         failed_per_name: Limit { count: 2, per: HOUR },
         ..limits()
@@ -105,7 +105,7 @@ fn failed_validations_that_the_ca_counts_tighter_show() {
 }
 
 #[test]
-fn a_retry_after_of_a_century_expires_none() {
+fn nothing_expires_with_a_retry_after_of_a_century() {
     let outages = vec![Window {
         from: DAY * 20,
         length: DAY * 2,
@@ -119,7 +119,7 @@ fn a_retry_after_of_a_century_expires_none() {
     let outcome = run(&away);
     assert!(outcome.failed_unreachable > 0 && outcome.renewals > 300, "{outcome:?}");
     assert_eq!(outcome.expired, 0);
-    // Also while the account's limit is refused with it, and lives are short.
+    // The same when refusals by the account's limit carry it, and lifetimes are short.
     let refused = Scenario {
         retry_after: Some(CENTURY),
         outages,
@@ -141,7 +141,7 @@ fn a_retry_after_of_a_century_expires_none() {
 }
 
 #[test]
-fn windows_moved_to_the_past_are_followed_within_hours() {
+fn certificates_with_a_window_moved_to_the_past_are_replaced_within_hours() {
     let moved = Scenario {
         onboarding: Onboarding::Running,
         moves: vec![Move {
@@ -165,7 +165,7 @@ fn windows_moved_to_the_past_are_followed_within_hours() {
 }
 
 #[test]
-fn windows_moved_beyond_the_end_are_followed_to_our_own_floor() {
+fn a_window_moved_beyond_expiry_delays_a_renewal_only_to_our_own_limit() {
     for life in [DAY * 90, DAY * 45, HOUR * 160] {
         let moved = Scenario {
             onboarding: Onboarding::Running,
