@@ -1,5 +1,5 @@
-//! How many files and sockets this process may have open, against how many it may need. A server
-//! that runs out of them cannot even answer its health checks, so that is found at the start.
+//! The limit of open files and sockets, compared with what the configuration may need. A server without free
+//! descriptors cannot even answer its health checks, so the start checks this.
 
 use std::collections::HashSet;
 
@@ -11,29 +11,29 @@ use linkseal_edge::http::MAX_FORWARDED_CHALLENGES;
 use linkseal_edge::limits::NEWCOMERS;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For all else: journal, store, sinks, listening sockets, the renewal information of CAs.
+/// Everything not counted below: journal, store, sinks, listening sockets, the renewal information of CAs.
 const RESERVE: u64 = 256;
-/// Of an order: its connection to the CA, and a new one where that is closed.
+/// Per order: its connection to the CA, and a new one if that is closed.
 const OF_ORDER: u64 = 2;
-/// Those that wait for room have at most this part of what is allowed.
+/// Connections that wait for room get one in this many of the allowed descriptors.
 const NEWCOMERS_SHARE: u64 = 8;
-/// There are three rooms to wait in: for those who hold connections, for those who do not, and for
-/// those whose balancer has yet to name them.
+/// The rooms to wait in: for clients with open connections, for clients without, and for clients that their
+/// balancer has yet to name.
 const ROOMS: u64 = 3;
-/// Unused connections that a back end may have beside those in use.
+/// Idle connections per back end, beside those in use.
 const UNUSED_OF_BACK_END: u64 = 64;
 
-/// How many this process may have open now.
+/// The soft limit of this process.
 pub(crate) fn allowed() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many it may raise that to.
+/// The hard limit of this process.
 pub(crate) fn highest() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
-/// Raises the one to the other: the usual soft limit of 1024 is for programs that use select(2).
+/// Raises the soft limit to the hard limit: the usual 1024 is for programs that use select(2).
 pub(crate) fn raise() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -48,7 +48,7 @@ pub(crate) fn raise() {
     }
 }
 
-/// How many connections a configuration can have with a number of allowed descriptors.
+/// How many client connections `allowed` descriptors permit, at most `edge.max_connections`.
 pub(crate) fn connections(config: &Config, allowed: u64) -> usize {
     let fit = fit(
         config.edge.max_connections.get().into(),
@@ -63,26 +63,26 @@ pub(crate) fn newcomers(allowed: u64) -> usize {
     usize::try_from(allowed / NEWCOMERS_SHARE / ROOMS).map_or(NEWCOMERS, |most| most.min(NEWCOMERS))
 }
 
-/// What to tell an operator where a configuration wants more than is allowed. `None`: it fits.
+/// The warning if the configuration may need more than `allowed` descriptors.
 pub(crate) fn warning(config: &Config, allowed: u64) -> Option<String> {
     let (wanted, beside) = (u64::from(config.edge.max_connections.get()), beside(config, allowed));
     let fit = fit(wanted, beside, allowed);
     (fit < wanted).then(|| {
         format!(
-            "{wanted} connections of clients and all else (back ends, DNS, the admin port, those that wait for room) \
-             need {} open files, and {allowed} are allowed: at most {fit} connections are taken; raise LimitNOFILE (systemd) or the hard limit of `ulimit -n`, or lower \
-             edge.max_connections",
+            "{wanted} client connections and everything else (back ends, DNS, the admin port, waiting connections) \
+             need {} open files, but {allowed} are allowed: at most {fit} client connections are accepted; raise \
+             LimitNOFILE (systemd) or the hard limit of `ulimit -n`, or lower edge.max_connections",
             wanted.saturating_add(beside)
         )
     })
 }
 
 fn fit(wanted: u64, beside: u64, allowed: u64) -> u64 {
-    // Where back ends alone need more than there is, half is for clients.
+    // If back ends alone need more than is allowed, half is for clients.
     wanted.min(allowed.saturating_sub(beside).max(allowed / 2)).max(1)
 }
 
-/// What is needed beside the connections of clients that have a place.
+/// Descriptors needed beside accepted client connections.
 fn beside(config: &Config, allowed: u64) -> u64 {
     let mut seen = HashSet::new();
     let rules = config
@@ -136,22 +136,22 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_is_told_what_does_not_fit_and_what_to_do() {
+    fn the_warning_says_what_does_not_fit_and_what_to_do() {
         let config = Config::new("track.platform.example".parse().unwrap());
         assert_eq!(warning(&config, 200_000), None);
-        let told = warning(&config, 1_024).unwrap();
+        let text = warning(&config, 1_024).unwrap();
         let needed = (50_000 + beside(&config, 1_024)).to_string();
         for part in [needed.as_str(), "1024", "512", "LimitNOFILE"] {
-            assert!(told.contains(part), "{part}: {told}");
+            assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!(connections(&config, 1_024), 512);
     }
 
     #[test]
-    fn all_that_can_be_open_is_counted() {
+    fn everything_that_can_be_open_is_counted() {
         let mut config = Config::new("track.platform.example".parse().unwrap());
         let mut before = beside(&config, 200_000);
-        // All rooms full, the admin port, looks at DNS.
+        // All rooms full, the admin port, DNS checks.
         assert!(before > 3 * 1024 + 256 + 1_920, "{before}");
         let mut grows_by = |config: &Config, by: u64, what: &str| {
             let now = beside(config, 200_000);
@@ -163,21 +163,24 @@ mod tests {
         config.acme.max_concurrent_orders = 26.try_into().unwrap();
         grows_by(&config, 20, "orders");
         config.acme.challenge_upstream = Some("http://10.0.0.5".parse().unwrap());
-        grows_by(&config, 64, "challenges that are handed on");
+        grows_by(&config, 64, "forwarded challenges");
         config.admission.policy = Policy::Cname;
-        grows_by(&config, 48, "looks at unknown names");
+        grows_by(&config, 48, "look-ups of unknown names");
         let rule = |prefix: &str| {
             let rule = serde_json::json!({"host": "*", "prefix": prefix, "to": "http://10.0.0.5:8080"});
             serde_json::from_value(rule).unwrap()
         };
         config.upstream = vec![rule("/a/"), rule("/b/")];
-        grows_by(&config, 256 + 64, "a back end, however many rules lead to it");
-        assert!(beside(&config, 1_024) < before, "fewer wait where less is allowed");
+        grows_by(&config, 256 + 64, "a back end, counted once for all its rules");
+        assert!(
+            beside(&config, 1_024) < before,
+            "fewer connections wait if less is allowed"
+        );
         assert_eq!((newcomers(1_024), newcomers(200_000)), (42, 1024));
     }
 
     #[test]
-    fn what_may_be_opened_is_raised_to_the_highest() {
+    fn the_soft_limit_is_raised_to_the_hard_limit() {
         raise();
         assert_eq!(allowed(), highest());
     }

@@ -24,7 +24,7 @@ pub(super) struct ClientFactory {
     pub(super) issuer_metrics: linkseal_issuer::Metrics,
     pub(super) dns_metrics: linkseal_dns::Metrics,
     pub(super) ask_total: prometheus::IntCounterVec,
-    /// Ports that stand for 80 and 443 where everything is on loopback.
+    /// The ports used instead of 80 and 443 if everything is on loopback.
     pub(super) loopback_ports: Option<(u16, u16)>,
 }
 

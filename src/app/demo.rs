@@ -1,5 +1,5 @@
-//! `linkseal demo`: the whole edge on loopback, with an ACME CA in process. What it writes into
-//! its directory is what a real installation has: a configuration, keys, a store, a journal.
+//! `linkseal demo`: a complete edge on loopback, with an in-process ACME CA. Its directory contains what a real
+//! installation has: a configuration, keys, a store, a journal.
 
 use std::convert::Infallible;
 use std::fs;
@@ -30,20 +30,20 @@ use super::{App, Options};
 /// The demo's customers; every name in `localhost` is loopback (RFC 6761 §6.3).
 const DOMAINS: [&str; 3] = ["links.acme.localhost", "go.shop.localhost", "news.club.localhost"];
 const EDGE_NAME: &str = "track.localhost";
-/// HTTPS and admin ports from the base, as the contract has them.
+/// The HTTPS and admin ports, counted from the base (docs/specification.md §2).
 const HTTPS_OFFSET: u16 = 363;
 const ADMIN_OFFSET: u16 = 1_000;
-/// How many ports after the wished one are tried.
+/// How many ports are tried, the requested one included.
 const PORTS_TRIED: u16 = 100;
-/// How long the CA may take to end.
+/// How long to wait for the CA to stop.
 const CA_END: Duration = Duration::from_secs(5);
 
-/// What a demo tells its user; one line of JSON with `--json`.
+/// How to use the demo; printed as one line of JSON with `--json`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct DemoInfo {
     /// Base URL of plain HTTP.
     pub(crate) http: String,
-    /// Base URL of HTTPS, to be used with a domain's name and `--resolve`.
+    /// Base URL of HTTPS, for use with a domain's name and `curl --resolve`.
     pub(crate) https: String,
     /// Base URL of the admin API.
     pub(crate) admin: String,
@@ -57,7 +57,7 @@ pub(crate) struct DemoInfo {
     pub(crate) open_url: String,
     /// A click link of the first domain.
     pub(crate) click_url: String,
-    /// The file that events are delivered to; `%` marks the day.
+    /// The file that events are delivered to; `%Y-%m-%d` stands for the day.
     pub(crate) events: PathBuf,
 }
 
@@ -65,16 +65,15 @@ pub(crate) struct DemoInfo {
 pub(crate) struct Demo {
     app: App,
     ca: Tasks,
-    /// What to tell.
     pub(crate) info: DemoInfo,
 }
 
 impl Demo {
-    /// Sets a demo up in a directory: everything in it is made when it is not there yet.
+    /// Sets up a demo in a directory; existing keys and a store there are used again.
     pub(crate) async fn bind(dir: &Path, port_base: u16) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| {
             format!(
-                "--dir: {} cannot be made; give a folder that this user may write to",
+                "--dir: {} cannot be created; give a directory that this user may write to",
                 dir.display()
             )
         })?;
@@ -110,7 +109,7 @@ impl Demo {
             inherited: Inherited::default(),
             log: None,
             loopback: true,
-            // Names in localhost are never looked up; nothing else is asked for here.
+            // Names in localhost are never looked up, and no others are used.
             dns: ResolverSettings {
                 resolvers: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))],
                 ..ResolverSettings::default()
@@ -158,17 +157,17 @@ impl Demo {
         })
     }
 
-    /// Serves until `stop` resolves. `say` is given a line for each certificate and each event.
+    /// Serves until `stop` resolves. `say` is called with a line for each certificate and each event.
     pub(crate) async fn run(
         self,
         stop: impl Future<Output = ()>,
         reload: tokio::sync::mpsc::Receiver<()>,
         say: impl FnMut(&str),
     ) -> anyhow::Result<()> {
-        let told = narrate(self.app.journal.follow(None), say);
+        let narration = narrate(self.app.journal.follow(None), say);
         let result = tokio::select! {
             result = self.app.run(stop, reload) => result,
-            never = told => match never {},
+            never = narration => match never {},
         };
         self.ca.stop();
         self.ca.wait(CA_END).await;
@@ -176,7 +175,7 @@ impl Demo {
     }
 }
 
-/// Says what comes into the journal: a line for each certificate and each event.
+/// Follows the journal; a line for each certificate and each event.
 async fn narrate(mut journal: Follower, mut say: impl FnMut(&str)) -> Infallible {
     while let Ok(records) = journal.next().await {
         for record in records {
@@ -188,7 +187,7 @@ async fn narrate(mut journal: Follower, mut say: impl FnMut(&str)) -> Infallible
     std::future::pending().await
 }
 
-/// One event as a line. `None`: it is of no interest to a visitor.
+/// An event as a line; `None` for one without a domain.
 fn line(event: &Value) -> Option<String> {
     let text = |key: &str| event.pointer(key).and_then(Value::as_str);
     let domain = text("/domain")?;
@@ -198,7 +197,7 @@ fn line(event: &Value) -> Option<String> {
             let until = text("/ssl/not_after")
                 .map(|t| format!(", valid until {t}"))
                 .unwrap_or_default();
-            format!("-> a certificate for {domain} was made{until}")
+            format!("-> certificate issued for {domain}{until}")
         }
         _ if kind.starts_with("domain.") => format!("-> {kind}: {domain}"),
         _ => {
@@ -212,7 +211,7 @@ fn line(event: &Value) -> Option<String> {
 }
 
 fn configuration(http: u16, https: u16, admin: u16, directory: &str) -> String {
-    // Browsers try ::1 first for names in localhost; not every machine has it.
+    // Browsers try ::1 first for names in localhost, but not every machine has it.
     let listen = |port: u16| {
         let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).is_ok();
         let v6 = if v6 {
@@ -240,7 +239,7 @@ drain_delay = "0s"
 drain = "5s"
 
 [acme]
-issue = "on_demand"                 # the first handshake makes the certificate
+issue = "on_demand"                 # the first handshake obtains the certificate
 directory = "{directory}"
 accept_terms = true
 ca_file = "ca.pem"
@@ -264,7 +263,7 @@ tokens = [{{ name = "demo", role = "admin", secret_file = "admin.token" }}]
     )
 }
 
-/// Reads a secret of 32 bytes as hexadecimal digits, made when it is not there yet.
+/// Reads a secret of 32 bytes as hexadecimal digits; creates it if the file does not exist.
 fn secret(path: &Path) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text.trim().to_owned()),
@@ -277,11 +276,16 @@ fn secret(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// The wished port, or the next that is free.
-fn free_port(wished: u16) -> anyhow::Result<u16> {
-    (wished..wished.saturating_add(PORTS_TRIED))
+/// The requested port, or the next free one.
+fn free_port(requested: u16) -> anyhow::Result<u16> {
+    (requested..requested.saturating_add(PORTS_TRIED))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .with_context(|| format!("no free port from {wished} on: give another --port-base"))
+        .with_context(|| {
+            format!(
+                "no free port from {requested} to {}: give another --port-base",
+                requested.saturating_add(PORTS_TRIED - 1)
+            )
+        })
 }
 
 #[cfg(test)]
@@ -291,11 +295,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_and_an_event_are_a_line_each() {
+    fn certificates_and_events_are_shown_as_one_line_each() {
         for (event, expected) in [
             (
                 json!({"type": "domain.ssl.issued", "domain": "a.localhost", "ssl": {"not_after": "2026-12-01T00:00:00Z"}}),
-                "-> a certificate for a.localhost was made, valid until 2026-12-01T00:00:00Z",
+                "-> certificate issued for a.localhost, valid until 2026-12-01T00:00:00Z",
             ),
             (
                 json!({"type": "click", "domain": "a.localhost", "url": "https://x.example/", "verdict": {"class": "scanner"}}),

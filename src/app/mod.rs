@@ -11,7 +11,7 @@
 //! | `reload`, `drain` | SIGHUP and shutdown |
 //! | `outbox` | writes the control plane's outbox to the journal |
 //! | `admin_runtime` | the runtime of the admin port, apart from the data plane's |
-//! | `demo`, `doctor` | the two commands that need an edge, or all that one needs |
+//! | `demo`, `doctor` | an edge with its own CA on loopback; the checks before a start |
 
 mod admin_runtime;
 mod clients;
@@ -87,8 +87,8 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// The resolver's defaults; the configuration's servers take precedence.
     pub dns: ResolverSettings,
-    /// Everything is on loopback (demo, tests): ports 80 and 443 of a name stand for the ports this edge
-    /// is bound to, and private addresses are accepted.
+    /// Everything is on loopback (demo, tests): ports 80 and 443 of a name are replaced by the ports this
+    /// edge is bound to, and private addresses are accepted.
     pub loopback: bool,
     /// Listening sockets passed in by the parent process (LISTEN_FDS).
     pub inherited: Inherited,

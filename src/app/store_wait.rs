@@ -1,6 +1,5 @@
-//! Answers while the store's disk keeps the start waiting: health checks get their status, so that no
-//! supervisor restarts the process or declares the host dead, everything else gets a 503 or a TLS alert. No
-//! connection hangs.
+//! Answers while the start waits for the store's disk: health checks get their status, so that no supervisor
+//! restarts the process or declares the host dead; everything else gets a 503 or a TLS alert. No connection hangs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,21 +10,25 @@ use futures_util::stream::FuturesUnordered;
 use linkseal_edge::tls::alert;
 use linkseal_net::listener::Bound;
 use linkseal_net::listener::Listener;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// How long the store may take before this answers in its place.
+/// How long opening the store may take before connections are answered here.
 const GRACE: Duration = Duration::from_secs(2);
-/// Concurrent connections per port, and how long each may take.
+/// Concurrent connections per port.
 const OPEN: usize = 256;
+/// How long a connection may take.
 const TIME: Duration = Duration::from_secs(5);
 /// The longest request head that is read, in bytes.
 const HEAD: usize = 8 * 1024;
 /// Pause after a failed accept.
 const REST: Duration = Duration::from_millis(100);
-/// The first byte of a TLS client.
+/// The first byte that a TLS client sends.
 const TLS_HANDSHAKE: u8 = 0x16;
+/// The reason given to clients.
+const DETAIL: &str = "the store's disk does not respond";
 
 /// Waits for the store, and answers on these sockets if that takes longer than [`GRACE`].
 pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound], other: &[&TcpListener]) -> T {
@@ -44,7 +47,7 @@ pub(super) async fn answered<T>(opening: impl Future<Output = T>, bound: &[Bound
     let answering = join_all(edge.chain(other.iter().map(|socket| accept(socket, false))));
     let opened = tokio::select! {
         opened = &mut opening => opened,
-        // Never, as long as there is a socket.
+        // Ends only if there is no socket.
         _ = answering => opening.await,
     };
     tracing::warn!("the store's disk responds again");
@@ -86,24 +89,36 @@ fn response(head: &[u8]) -> String {
     let target = line.split(' ').nth(1).unwrap_or_default();
     let path = target.split('?').next().unwrap_or_default();
     let (status, kind, body) = match path {
-        "/healthz" => ("200 OK", "application/json", r#"{"alive":true}"#),
+        "/healthz" => ("200 OK", "application/json", json!({"alive": true})),
         "/readyz" => (
             "503 Service Unavailable",
             "application/json",
-            r#"{"ready":false,"missing":[{"what":"store","detail":"the disk of the store does not answer"}],"mass_failure_guard":false,"suspects_itself":false}"#,
+            json!({
+                "ready": false,
+                "missing": [{"what": "store", "detail": DETAIL}],
+                "mass_failure_guard": false,
+                "suspects_itself": false,
+            }),
         ),
         _ => (
             "503 Service Unavailable",
             "application/problem+json",
-            r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"store_unavailable","detail":"the disk of the store does not answer; try again later"}"#,
+            json!({
+                "type": "about:blank",
+                "title": "Service Unavailable",
+                "status": 503,
+                "code": "store_unavailable",
+                "detail": format!("{DETAIL}; try again later"),
+            }),
         ),
     };
+    let body = body.to_string();
     let retry = if status.starts_with("200") {
         ""
     } else {
         "Retry-After: 5\r\n"
     };
-    let sent = if line.starts_with("HEAD ") { "" } else { body };
+    let sent = if line.starts_with("HEAD ") { "" } else { body.as_str() };
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{retry}Connection: close\r\n\r\n{sent}",
         body.len()
@@ -124,6 +139,11 @@ mod tests {
             let answer = of(request);
             assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
             assert!(answer.contains("Retry-After: 5\r\n"), "{answer}");
+            let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(
+                answer.contains(&format!("Content-Length: {}\r\n", body.len())),
+                "{answer}"
+            );
         }
     }
 }

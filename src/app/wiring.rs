@@ -1,4 +1,4 @@
-//! From the configuration's sections to what each part wants to know.
+//! Translates the configuration's sections into each part's settings.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -38,7 +38,7 @@ pub(crate) fn edge_names(config: &Config) -> EdgeNames {
     }
 }
 
-/// The configuration's resolvers, where it names any.
+/// The configuration's resolvers if it names any, otherwise those of `base`.
 pub(super) fn resolver(config: &Config, base: &ResolverSettings) -> ResolverSettings {
     let mut settings = base.clone();
     if !config.dns.resolvers.is_empty() {
@@ -47,7 +47,7 @@ pub(super) fn resolver(config: &Config, base: &ResolverSettings) -> ResolverSett
     settings
 }
 
-/// The CAs in their order, each with its own limits.
+/// The CAs in order of preference, each with its own limits.
 pub(super) fn authorities(config: &Config) -> Vec<(CaSettings, Limits)> {
     let authorities = config.authorities().into_iter().map(|ca| {
         let settings = CaSettings {
@@ -90,7 +90,7 @@ pub(super) fn checker(config: &Config) -> CheckerSettings {
     }
 }
 
-/// `loopback_ports`: what stands for ports 80 and 443 where everything is on loopback.
+/// `loopback_ports`: the ports used instead of 80 and 443 if everything is on loopback.
 pub(super) fn preflight(config: &Config, loopback_ports: Option<(u16, u16)>) -> Option<PreflightSettings> {
     config.acme.preflight.then(|| PreflightSettings {
         address: config.acme.preflight_address.map(|a| a.get()),
@@ -177,7 +177,7 @@ pub(super) fn orders(config: &Config) -> usize {
     usize::try_from(config.acme.max_concurrent_orders.get()).unwrap_or(usize::MAX)
 }
 
-/// How many connections there may be: as configured, as far as this process may have descriptors.
+/// The limits of connections: as configured, but no more than the allowed descriptors permit.
 pub(super) fn connections(config: &Config) -> Bounds {
     let count = |n: NonZeroU32| usize::try_from(n.get()).unwrap_or(usize::MAX);
     let usual = Bounds::of(descriptors::connections(config, descriptors::allowed()));
@@ -197,7 +197,7 @@ pub(super) fn acceptor(config: &Config) -> acceptor::Settings {
     acceptor::Settings::new(config.edge.name.clone(), config.edge.handshake_wait.get())
 }
 
-/// The rules for back ends; those that `previous` has as well keep their connections.
+/// The rules for back ends; rules that `previous` has as well keep their connections.
 pub(super) fn upstreams(
     config: &Config,
     previous: &Upstreams,
@@ -318,13 +318,13 @@ pub(super) fn privacy(config: &Config) -> Privacy {
     }
 }
 
-/// Reads the list of networks, where there is one.
+/// Reads the list of networks if one is configured.
 pub(super) fn networks(config: &Config) -> anyhow::Result<Networks> {
     let file = config.events.networks_file.as_deref();
     Ok(file.map(Networks::read).transpose()?.unwrap_or_default())
 }
 
-/// The admin port shows what the edge uses: call it when that is in force.
+/// Call this after `context` has its new settings: the admin port shows the link keys in use.
 pub(super) fn admin(config: &Config, context: &http::Context) -> linkseal_admin::Settings {
     linkseal_admin::Settings {
         plain: config.admin.plain,

@@ -1,5 +1,5 @@
-//! `linkseal doctor`: whether an edge with this configuration can do its work on this machine. All of
-//! the checks run concurrently, each for a bounded time; nothing is changed, ordered or delivered.
+//! `linkseal doctor`: checks whether an edge with this configuration can work on this machine. The checks run
+//! concurrently, each for a bounded time; nothing is changed, ordered or delivered.
 
 mod names;
 mod peers;
@@ -25,25 +25,23 @@ use tokio::time::timeout;
 use super::wiring;
 use crate::descriptors;
 
-/// The time each check has.
+/// The time limit of each check.
 const TIME: Duration = Duration::from_secs(10);
 /// The key of the configuration that names the sealing key.
 const KEY_FILE: &str = "store.key_file";
 
-/// What came of a check.
+/// The outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// As it should be.
     Ok,
-    /// It works, or cannot be told from here.
+    /// It works but should be looked at, or it cannot be checked from here.
     Warning,
-    /// It has to be put right.
+    /// It has to be fixed.
     Failed,
 }
 
 impl Outcome {
-    /// As people read it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -53,14 +51,13 @@ impl Outcome {
     }
 }
 
-/// One line of the outcome.
+/// The result of one check.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finding {
     /// What was checked: a key of the configuration where there is one.
     pub(crate) check: String,
-    /// What came of it.
     pub(crate) outcome: Outcome,
-    /// What was found, and what to do where it is not right.
+    /// What was found, and what to do if it is not right.
     pub(crate) message: String,
 }
 
@@ -86,13 +83,13 @@ impl Finding {
     }
 }
 
-/// How the world is seen; tests bring their own.
+/// The surroundings of the machine; tests replace them.
 pub(crate) struct Surroundings {
     /// The clock that is compared with the CA's.
     pub(crate) clock: Clock,
-    /// How DNS is asked; the configuration's resolvers go over these.
+    /// Resolver settings; the configuration's resolvers take precedence.
     pub(crate) dns: ResolverSettings,
-    /// The port at which CAs come.
+    /// The port to which CAs connect.
     pub(crate) challenge_port: u16,
 }
 
@@ -106,10 +103,10 @@ impl Default for Surroundings {
     }
 }
 
-/// Some of the checks, each with the time it has.
+/// Some of the checks.
 type Checks<'a> = Pin<Box<dyn Future<Output = Vec<Finding>> + 'a>>;
 
-/// Checks everything. The findings stand in the order of the configuration's sections.
+/// Runs all checks. Local checks are first, then DNS, then the servers that the edge calls.
 pub(crate) async fn examine(config: &Config, around: &Surroundings) -> Vec<Finding> {
     let mut checks: Vec<Checks<'_>> = vec![
         Box::pin(async { offline(config) }),
@@ -126,33 +123,46 @@ pub(crate) async fn examine(config: &Config, around: &Surroundings) -> Vec<Findi
     join_all(checks).await.concat()
 }
 
-/// A check within its time.
+/// Runs a check within its time limit.
 async fn in_time(check: &str, what: impl Future<Output = Finding>) -> Finding {
     match timeout(TIME, what).await {
         Ok(finding) => finding,
-        Err(_) => Finding::failed(check, format!("no answer within {} s", TIME.as_secs())),
+        Err(_) => timed_out(check),
     }
 }
 
-/// What needs no network: the checks of `config check`, and the sealing key.
+fn timed_out(check: impl Into<String>) -> Finding {
+    Finding::failed(
+        check,
+        format!(
+            "no answer within {} s: check the network, and that the server runs",
+            TIME.as_secs()
+        ),
+    )
+}
+
+/// The checks without network: those of `config check`, and the sealing key.
 fn offline(config: &Config) -> Vec<Finding> {
     let warnings = config.warnings.iter();
     let mut found: Vec<_> = warnings
         .map(|w| Finding::warning(w.key.clone(), w.message.clone()))
         .collect();
     if found.is_empty() {
-        found.push(Finding::ok("configuration", "read, with the files it names"));
+        found.push(Finding::ok(
+            "configuration",
+            "valid, and the files it names can be read",
+        ));
     }
     found.push(match descriptors::warning(config, descriptors::highest()) {
         Some(message) => Finding::warning("edge.max_connections", message),
-        None => Finding::ok("edge.max_connections", "this user may have enough files open"),
+        None => Finding::ok("edge.max_connections", "the limit of open files is high enough"),
     });
     let unusable = config.unusable();
     let has_key = unusable.iter().all(|u| u.key != KEY_FILE);
     if unusable.is_empty() {
         found.push(Finding::ok(
             "store.url, events.dir, events.sink",
-            "what is written can be written by this user",
+            "this user can write there",
         ));
     }
     found.extend(unusable.into_iter().map(|u| Finding::failed(u.key, u.message)));
@@ -163,10 +173,10 @@ fn offline(config: &Config) -> Vec<Finding> {
     found
 }
 
-/// Whether the sealing key is there and opens what the store holds.
+/// Whether the sealing key is present and opens the store's secrets.
 fn sealing_key(store: &Path, key: &Path, may_be_made: bool) -> Finding {
     if !store.exists() && !key.exists() && may_be_made {
-        return Finding::ok(KEY_FILE, "is made with the store, at the first start");
+        return Finding::ok(KEY_FILE, "will be created with the store at the first start");
     }
     let sealer = match Sealer::from_file(key, false) {
         Ok(sealer) => sealer,
@@ -176,9 +186,9 @@ fn sealing_key(store: &Path, key: &Path, may_be_made: bool) -> Finding {
         return Finding::ok(KEY_FILE, "can be read");
     }
     match sqlite::sealed_secret(store) {
-        Ok(None) => Finding::ok(KEY_FILE, "can be read; the store holds no secret yet"),
+        Ok(None) => Finding::ok(KEY_FILE, "can be read; the store contains no secret yet"),
         Ok(Some(blob)) if Sealer::key_of(&blob).is_some_and(|id| sealer.has(id)) => {
-            Finding::ok(KEY_FILE, "opens what the store holds")
+            Finding::ok(KEY_FILE, "opens the store's secrets")
         }
         Ok(Some(_)) => Finding::failed(
             KEY_FILE,
@@ -189,7 +199,7 @@ fn sealing_key(store: &Path, key: &Path, may_be_made: bool) -> Finding {
         ),
         Err(error) => Finding::warning(
             KEY_FILE,
-            format!("can be read; the store cannot be looked into ({error})"),
+            format!("can be read, but not compared with the store ({error})"),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! DNS: whether the resolvers answer, and where edge.name is.
+//! DNS: whether the resolvers answer, and to which addresses edge.name resolves.
 
 use std::net::IpAddr;
 
@@ -37,9 +37,9 @@ async fn resolver(config: &Config, settings: ResolverSettings) -> Finding {
     };
     let resolver = match Resolver::new(settings) {
         Ok(resolver) => resolver,
-        Err(error) => return Finding::failed(CHECK, format!("{which}: {error}; name some in dns.resolvers")),
+        Err(error) => return Finding::failed(CHECK, format!("{which}: {error}; set dns.resolvers")),
     };
-    // Both zones are known to be served; only one of them may have a bad day.
+    // Two names that exist, so that a failure of one zone is not blamed on the resolver.
     let ca = config.acme.directory.uri().host().unwrap_or_default();
     let asked = [ca, config.edge.name.as_str()].map(|name| resolver.lookup(name, Kind::A));
     let answers: Vec<_> = join_all(asked).await.into_iter().map(answered).collect();
@@ -48,12 +48,12 @@ async fn resolver(config: &Config, settings: ResolverSettings) -> Finding {
         Ok(()) => Finding::ok(CHECK, format!("{which}: answers")),
         Err(error) => Finding::failed(
             CHECK,
-            format!("{which}: no usable answer ({error}); name resolvers that answer in dns.resolvers"),
+            format!("{which}: no usable answer ({error}); set dns.resolvers to resolvers that answer from here"),
         ),
     }
 }
 
-/// That something does not exist is an answer, too.
+/// A name or record that does not exist is an answer as well.
 fn answered<T>(answer: Result<T, LookupError>) -> Result<(), LookupError> {
     match answer {
         Err(error) if !error.is_absent() => Err(error),
@@ -78,7 +78,7 @@ async fn edge_name(config: &Config, settings: ResolverSettings) -> Finding {
         let why = failed.map(|e| format!(" ({e})")).unwrap_or_default();
         return Finding::failed(
             CHECK,
-            format!("{name} has no address{why}: create A and AAAA records with the addresses of this edge"),
+            format!("{name} has no address{why}: create A and AAAA records with this edge's addresses"),
         );
     }
     let configured: Vec<IpAddr> = config.edge.addresses.iter().map(|a| a.get()).collect();
@@ -87,10 +87,11 @@ async fn edge_name(config: &Config, settings: ResolverSettings) -> Finding {
         return Finding::warning(
             CHECK,
             format!(
-                "{name} also leads to {}, which edge.addresses does not name",
+                "{name} also resolves to {}, which edge.addresses lacks: add it there if it is this edge's, else remove the \
+                 record",
                 list(&other)
             ),
         );
     }
-    Finding::ok(CHECK, format!("{name} is at {}", list(&found)))
+    Finding::ok(CHECK, format!("{name} resolves to {}", list(&found)))
 }

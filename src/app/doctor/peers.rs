@@ -1,5 +1,5 @@
-//! The servers the edge calls: CAs, sinks, the platform's admission endpoint. They are connected to,
-//! and nothing is ordered or delivered.
+//! The servers that the edge calls: CAs, sinks, the platform's permission endpoint. They are only connected to;
+//! nothing is ordered or delivered.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,28 +15,23 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Finding, Surroundings, in_time, wiring};
+use super::{Finding, Surroundings, in_time, timed_out, wiring};
 
-/// How far the clock may be from the CA's: certificates are dated back by more.
+/// Tolerated difference from the CA's clock: CAs backdate certificates by more.
 const CLOCK: Duration = Duration::from_secs(60);
-/// From then on what a CA signs may not be valid yet, or no longer, by the clock here.
+/// From this difference on, new certificates may be not yet valid or already expired by the clock here.
 const CLOCK_WRONG: Duration = Duration::from_secs(3_600);
 
-/// A CA's directory, the clock by it, and whether CAA records at edge.name let it issue.
+/// A CA's directory, this machine's clock compared with the CA's, and whether CAA records at edge.name let it issue.
 pub(super) async fn authority(config: &Config, ca: CaConfig<'_>, around: &Surroundings) -> Vec<Finding> {
     let check = format!("acme.directory {}", ca.directory);
     let fetching = fetch_directory(ca.directory.as_str(), ca.trust, around.clock.clone());
     let directory = match tokio::time::timeout(super::TIME, fetching).await {
         Ok(Ok(directory)) => directory,
         Ok(Err(why)) => return vec![Finding::failed(check, why)],
-        Err(_) => {
-            return vec![Finding::failed(
-                check,
-                format!("no answer within {} s", super::TIME.as_secs()),
-            )];
-        }
+        Err(_) => return vec![timed_out(check)],
     };
-    let mut found = vec![Finding::ok(check, "is reached and trusted")];
+    let mut found = vec![Finding::ok(check, "can be reached and is trusted")];
     found.extend(directory.now.map(|there| clock(around, there)));
     let identity = CaIdentity {
         identities: directory.caa_identities,
@@ -52,11 +47,11 @@ fn clock(around: &Surroundings, there: linkseal_base::clock::Timestamp) -> Findi
     const CHECK: &str = "clock";
     let here = around.clock.now();
     let apart = here.saturating_since(there).max(there.saturating_since(here));
-    let said = format!("it is {here} here and {there} at the CA: set the clock, and keep it by NTP");
+    let differs = format!("it is {here} here and {there} at the CA: set the clock and synchronize it with NTP");
     if apart > CLOCK_WRONG {
-        Finding::failed(CHECK, said)
+        Finding::failed(CHECK, differs)
     } else if apart > CLOCK {
-        Finding::warning(CHECK, said)
+        Finding::warning(CHECK, differs)
     } else {
         Finding::ok(CHECK, "agrees with the CA's")
     }
@@ -75,24 +70,28 @@ async fn caa(config: &Config, ca: CaIdentity, around: &Surroundings) -> Finding 
     match checker.caa(name, &ca).await {
         Caa::NotJudged | Caa::Allows { doubtful: false, .. } => Finding::ok(
             CHECK,
-            format!("{first} may issue for {name} and the names that lead there"),
+            format!("{first} may issue for {name} and the names that point to it"),
         ),
         Caa::Allows { .. } => Finding::warning(
             CHECK,
-            format!("some CAs refuse the spelling of the CAA record of {name}: write it as 0 issue \"{first}\""),
+            format!("some CAs reject the spelling of the CAA record of {name}: write it as 0 issue \"{first}\""),
         ),
         Caa::Forbids { host, .. } => Finding::failed(
             CHECK,
-            format!("the CAA record at {host} forbids {first}, for every customer too: add CAA 0 issue \"{first}\""),
+            format!(
+                "the CAA record at {host} forbids {first}, for {name} and all customers' names that point to it: add CAA 0 issue \"{first}\""
+            ),
         ),
         Caa::Error { zone, error } => Finding::failed(
             CHECK,
-            format!("the servers of {zone} do not answer for CAA ({error}); a CA refuses then"),
+            format!(
+                "the name servers of {zone} do not answer CAA queries ({error}), so CAs refuse to issue: repair the zone"
+            ),
         ),
     }
 }
 
-/// A sink that is called.
+/// A sink with a URL.
 pub(super) async fn sink(config: &Config, at: usize, sink: &Sink) -> Vec<Finding> {
     let Some(url) = &sink.url else {
         return Vec::new();
@@ -129,7 +128,7 @@ async fn http(check: &str, url: &HttpUrl, trust: &[CertificateDer<'static>]) -> 
     reached_or_not(check, url.as_str(), reached)
 }
 
-/// TCP only: NATS says before its handshake whether it wants TLS.
+/// TCP only: a NATS server says in its first message whether it wants TLS.
 async fn nats(check: &str, url: &str) -> Finding {
     let uri: Option<http::Uri> = url.parse().ok();
     let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
@@ -139,14 +138,14 @@ async fn nats(check: &str, url: &str) -> Finding {
 
 fn reached_or_not(check: &str, url: &str, reached: Result<(), String>) -> Finding {
     match reached {
-        Ok(()) => Finding::ok(check, format!("{url} is reached")),
+        Ok(()) => Finding::ok(check, format!("{url} can be reached")),
         Err(why) => Finding::failed(check, format!("{url}: {why}")),
     }
 }
 
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, String> {
     let connected = TcpStream::connect((host, port)).await;
-    connected.map_err(|e| format!("no connection ({e}): check the URL, that the server runs, and the firewall"))
+    connected.map_err(|e| format!("no connection ({e}): check the URL, the firewall, and that the server runs"))
 }
 
 async fn tls(host: &str, port: u16, trust: &[CertificateDer<'static>]) -> Result<(), String> {
@@ -155,6 +154,6 @@ async fn tls(host: &str, port: u16, trust: &[CertificateDer<'static>]) -> Result
     let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     shaken.map(drop).map_err(|e| {
-        format!("no TLS session ({e}): for a private CA name its root certificate in ca_file, else check the server's certificate")
+        format!("no TLS session ({e}): set ca_file to the root certificate of a private CA, else check the server's certificate")
     })
 }

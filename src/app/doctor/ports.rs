@@ -1,4 +1,4 @@
-//! The addresses to listen on, and the way a CA takes to the challenge port.
+//! The addresses to listen on, and whether a CA's challenge request arrives here.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::{Finding, Surroundings, wiring};
 
-/// The time one connection has.
+/// The time limit of one connection.
 const CONNECTION: Duration = Duration::from_secs(4);
-/// The largest head or answer that is read, in bytes.
+/// The longest request head or answer that is read, in bytes.
 const LARGEST: u64 = 16 * 1024;
 
 pub(super) async fn check(config: &Config, around: &Surroundings) -> Vec<Finding> {
@@ -34,7 +34,7 @@ pub(super) async fn check(config: &Config, around: &Surroundings) -> Vec<Finding
         for address in wiring::addresses(endpoints) {
             match bind_socket(address) {
                 Ok(socket) => {
-                    found.push(Finding::ok(key, format!("{address} can be listened on")));
+                    found.push(Finding::ok(key, format!("{address} is free")));
                     if key == "listen.http" {
                         free.push(socket);
                     }
@@ -42,7 +42,7 @@ pub(super) async fn check(config: &Config, around: &Surroundings) -> Vec<Finding
                 Err(BindError::InUse(_)) => {
                     runs = runs || is_an_edge(config, address).await;
                     found.push(match runs {
-                        true => Finding::ok(key, format!("{address} is held by an edge that runs already")),
+                        true => Finding::ok(key, format!("{address} is in use by a running edge of this name")),
                         false => Finding::failed(key, BindError::InUse(address).to_string()),
                     });
                 }
@@ -54,7 +54,7 @@ pub(super) async fn check(config: &Config, around: &Surroundings) -> Vec<Finding
     found
 }
 
-/// Whether what listens there is an edge that knows edge.name.
+/// Whether the program that listens there is an edge that knows edge.name.
 async fn is_an_edge(config: &Config, address: SocketAddr) -> bool {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => [127, 0, 0, 1].into(),
@@ -70,7 +70,7 @@ async fn is_an_edge(config: &Config, address: SocketAddr) -> bool {
     answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
-/// Whether a challenge's URL at edge.name gets here, as a CA will fetch it.
+/// Whether a request for a challenge at edge.name arrives here, sent as a CA sends it.
 async fn challenges(config: &Config, around: &Surroundings, free: Vec<TcpListener>, runs: bool) -> Finding {
     const CHECK: &str = "challenges";
     let name = config.edge.name.as_str();
@@ -81,13 +81,13 @@ async fn challenges(config: &Config, around: &Surroundings, free: Vec<TcpListene
                 .into_iter()
                 .map(|ip| SocketAddr::new(ip, around.challenge_port))
                 .collect(),
-            Err(why) => return Finding::warning(CHECK, format!("not tried: {why}")),
+            Err(why) => return Finding::warning(CHECK, format!("not checked: {why}")),
         },
     };
     if free.is_empty() && !runs {
         return Finding::warning(
             CHECK,
-            "not tried: listen.http cannot be listened on, and no edge runs there",
+            "not checked: this program cannot listen on listen.http, and no edge runs there",
         );
     }
     let word = hex::encode(random::bytes::<16>());
@@ -105,7 +105,7 @@ async fn challenges(config: &Config, around: &Surroundings, free: Vec<TcpListene
                 answer.ends_with(word)
             };
             ours.then_some(())
-                .ok_or_else(|| format!("{address}: another server answers"))
+                .ok_or_else(|| format!("{address}: the answer is another server's"))
         }
     }));
     let answering = join_all(free.iter().map(|socket| answer_with(socket, &word)));
@@ -115,12 +115,12 @@ async fn challenges(config: &Config, around: &Surroundings, free: Vec<TcpListene
     };
     let missed: Vec<String> = tried.into_iter().filter_map(Result::err).collect();
     match missed.is_empty() {
-        true => Finding::ok(CHECK, format!("port 80 of {name} gets here")),
+        true => Finding::ok(CHECK, format!("port 80 of {name} reaches this machine")),
         false => Finding::warning(
             CHECK,
             format!(
-                "port 80 of {name} does not get here from this machine ({}): open it in the firewall; where the public \
-                 addresses cannot be reached from inside, try from outside and set acme.preflight_address",
+                "port 80 of {name} cannot be reached from this machine ({}): open it in the firewall; if the public \
+                 addresses cannot be reached from inside, check from outside and set acme.preflight_address",
                 missed.join("; ")
             ),
         ),
@@ -138,7 +138,7 @@ async fn addresses_of(config: &Config, around: &Surroundings) -> Result<Vec<IpAd
     Ok(found)
 }
 
-/// One GET over plain HTTP: the whole answer.
+/// Sends a GET over plain HTTP and returns the whole answer.
 async fn get(address: SocketAddr, host: &str, path: &str) -> io::Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -154,7 +154,7 @@ async fn get(address: SocketAddr, host: &str, path: &str) -> io::Result<String> 
     }
 }
 
-/// Answers everything that comes with one word, while the way here is tried.
+/// Answers every request with `word` while the check runs.
 async fn answer_with(socket: &TcpListener, word: &str) {
     loop {
         let Ok((mut stream, _)) = socket.accept().await else {
@@ -163,7 +163,7 @@ async fn answer_with(socket: &TcpListener, word: &str) {
         let exchange = async {
             let mut head: Vec<u8> = Vec::new();
             let mut buffer = [0; 1024];
-            while !head.windows(4).any(|w| w == b"\r\n\r\n") && head.len() < 16 * 1024 {
+            while !head.windows(4).any(|w| w == b"\r\n\r\n") && (head.len() as u64) < LARGEST {
                 let read = stream.read(&mut buffer).await?;
                 if read == 0 {
                     break;

@@ -28,7 +28,7 @@ impl Lab {
         Self { dir, tasks, ca, http }
     }
 
-    /// Everything on loopback: names in localhost need no resolver.
+    /// Everything is on loopback: names in localhost need no resolver.
     fn config(&self, more: &str) -> Config {
         let text = format!(
             r#"
@@ -87,7 +87,7 @@ fn outcome<'f>(findings: &'f [Finding], check: &str) -> (Outcome, &'f str) {
 }
 
 #[tokio::test]
-async fn what_is_right_is_ok_and_what_is_wrong_says_what_to_do() {
+async fn a_correct_setup_passes_and_failures_say_what_to_do() {
     let lab = Lab::start().await;
     let mut config = lab.config("ca_file = \"ca.pem\"");
     let good = examine(&config, &lab.around()).await;
@@ -103,11 +103,11 @@ async fn what_is_right_is_ok_and_what_is_wrong_says_what_to_do() {
     ] {
         assert_eq!(outcome(&good, check).0, Outcome::Ok, "{check}: {good:?}");
     }
-    // IPv6 of this machine is not listened on; IPv4 gets here.
-    let (_, way) = outcome(&good, "challenges");
-    assert!(!way.contains("127.0.0.1:"), "{way}");
+    // Nothing listens on IPv6; the request over IPv4 arrives.
+    let (_, message) = outcome(&good, "challenges");
+    assert!(!message.contains("127.0.0.1:"), "{message}");
 
-    // Another program has the port.
+    // Another program uses the port.
     let taken = TcpListener::bind(("127.0.0.1", lab.http)).await.unwrap();
     config.listen.https = vec![ListenAddr::from(taken.local_addr().unwrap())];
     let untrusted = lab.config("");
@@ -124,7 +124,7 @@ async fn what_is_right_is_ok_and_what_is_wrong_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_by_the_ca_is_told() {
+async fn a_clock_that_differs_from_the_cas_is_reported() {
     let lab = Lab::start().await;
     let config = lab.config("ca_file = \"ca.pem\"");
     for (ahead, expected) in [(0, Outcome::Ok), (120, Outcome::Warning), (7_200, Outcome::Failed)] {
@@ -137,7 +137,7 @@ async fn a_clock_that_is_wrong_by_the_ca_is_told() {
 }
 
 #[tokio::test]
-async fn a_resolver_that_is_not_there_and_a_sink_that_is_away_fail() {
+async fn a_missing_resolver_and_an_unreachable_sink_fail() {
     let lab = Lab::start().await;
     let mut config = lab.config("ca_file = \"ca.pem\"");
     config.edge.name = "track.platform.test".parse().unwrap();
@@ -153,7 +153,7 @@ async fn a_resolver_that_is_not_there_and_a_sink_that_is_away_fail() {
 }
 
 #[test]
-fn a_key_that_is_not_the_stores_is_told() {
+fn a_key_that_does_not_fit_the_store_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let (store, key): (PathBuf, PathBuf) = (dir.path().join("a.db"), dir.path().join("a.key"));
     assert_eq!(sealing_key(&store, &key, true).outcome, Outcome::Ok);
