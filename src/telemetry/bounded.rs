@@ -1,34 +1,34 @@
-//! A bound on what libraries log: a peer must not be able to fill the disk with lines.
+//! A limit on what libraries log, so that a peer cannot fill the disk with log lines.
 //!
-//! Our own lines are written with that in mind. Those of libraries are not: h2 warns of every
-//! acknowledgement of a ping that was not sent, for example. So each place in a library has a few
-//! lines a minute, and one line that says how many were left out.
+//! Our own lines are limited where they are written. Those of libraries are not: h2, for example, warns of every
+//! acknowledgement of a ping that was not sent. So each callsite in a library gets a few lines a minute, and then
+//! one line with the number that was suppressed.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Lines of one place in a library per [`WINDOW`].
+/// Lines of one callsite per [`WINDOW`].
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(60);
-/// Ours, of whatever module.
+/// The start of the targets of our own lines.
 const OWN: &str = "linkseal";
 
-/// Passes every line of ours, and a few of each place elsewhere. What an operator has asked for
-/// below info is not bounded: that is for looking closely, for a while.
+/// Passes all of our own lines, and a few of each callsite in a library. Levels below info are not limited: an
+/// operator enables them for a short time, to see everything.
 #[derive(Default)]
 pub(super) struct Bounded {
-    /// Places in the code: their number is that of the libraries' own lines.
-    places: DashMap<Identifier, Window>,
+    /// Bounded by the number of callsites in the code.
+    callsites: DashMap<Identifier, Window>,
 }
 
-/// Panics, of each place in the code, in the same bounds: a request may cause one.
+/// The same limit for panics, per place in the code, because a request may cause one.
 #[derive(Debug, Default)]
 pub(super) struct Panics {
     places: Mutex<HashMap<String, Window>>,
@@ -40,12 +40,12 @@ struct Window {
     lines: u32,
 }
 
-/// What becomes of a line.
+/// Whether a line is logged.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Passed {
     Yes,
     No,
-    /// It is logged; this many before it were suppressed.
+    /// Yes; this many before it were suppressed.
     After(u32),
 }
 
@@ -66,9 +66,9 @@ impl Window {
 }
 
 impl Panics {
-    /// One more at a place.
+    /// Counts one more panic at a place.
     pub(super) fn line(&self, place: &str, now: Instant) -> Passed {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock();
         if let Some(window) = places.get_mut(place) {
             return window.line(now);
         }
@@ -80,23 +80,30 @@ impl Panics {
 }
 
 impl Bounded {
-    fn line(&self, place: Identifier, now: Instant) -> Passed {
-        let mut window = self.places.entry(place).or_insert(Window { since: now, lines: 0 });
+    fn line(&self, callsite: Identifier, now: Instant) -> Passed {
+        let mut window = self
+            .callsites
+            .entry(callsite)
+            .or_insert(Window { since: now, lines: 0 });
         window.line(now)
     }
 }
 
 impl<S: Subscriber> Layer<S> for Bounded {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
-        let about = event.metadata();
-        if *about.level() > Level::INFO || is_ours(about.target()) {
+        let metadata = event.metadata();
+        if *metadata.level() > Level::INFO || is_ours(metadata.target()) {
             return true;
         }
-        match self.line(about.callsite(), Instant::now()) {
+        match self.line(metadata.callsite(), Instant::now()) {
             Passed::Yes => true,
             Passed::No => false,
             Passed::After(lines) => {
-                tracing::warn!(library = about.target(), lines, "lines of a library were left out");
+                tracing::warn!(
+                    library = metadata.target(),
+                    lines,
+                    "log lines of a library were suppressed"
+                );
                 true
             }
         }
@@ -117,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_has_a_few_lines_a_minute_and_ours_are_all_written() {
+    fn a_callsite_in_a_library_gets_a_few_lines_a_minute_and_our_own_are_not_limited() {
         let written = Written::default();
         let lines = tracing_subscriber::fmt::layer().with_writer(written.clone());
         let subscriber = tracing_subscriber::registry().with(Bounded::default()).with(lines);
@@ -137,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn panics_of_each_place_have_a_bound_of_their_own() {
+    fn panics_are_limited_per_place() {
         let (panics, start) = (Panics::default(), Instant::now());
         let passed = (0..1_000)
             .filter(|_| panics.line("a.rs:1:1", start) == Passed::Yes)
@@ -148,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_counted_when_the_minute_is_over() {
+    fn suppressed_lines_are_reported_when_the_minute_is_over() {
         let start = Instant::now();
         let mut window = Window { since: start, lines: 0 };
         let passed = (0..LINES + 5).filter(|_| window.line(start) == Passed::Yes).count();

@@ -1,8 +1,7 @@
 //! The log: lines of text or JSON on stderr, at levels that can change while the edge runs.
 //!
-//! A thread of its own writes the lines: the reader (a journal, a container's driver, a
-//! file on a disk) may hang, and no connection waits for that. Lines that find its queue full are
-//! dropped and counted.
+//! A thread of its own writes the lines, because the reader (a journal, a container's log driver, a file on a disk)
+//! may hang, and no connection must wait for it. When its queue is full, lines are dropped and counted.
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
@@ -21,42 +20,42 @@ use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::bounded::{Bounded, Panics, Passed};
 
-/// Most lines that may wait to be written: some 3 MiB.
+/// Maximum number of lines that wait to be written, some 3 MiB.
 const LINES: usize = 16_384;
 
-/// Changes the levels of the log that was installed.
+/// Changes the levels of the installed log.
 #[derive(Clone, Debug)]
 pub struct LogHandle {
     levels: reload::Handle<Targets, Registry>,
     dropped: ErrorCounter,
 }
 
-/// Writes what waits when it is dropped, for a second at most: to be held to the end of the process.
+/// Writes the waiting lines when it is dropped, for at most a second: keep it until the process ends.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct LogGuard {
     _worker: WorkerGuard,
 }
 
-/// Why there is no log.
+/// Why the log cannot be installed or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    /// This process has one already.
+    /// This process has a log already.
     #[error("the log cannot be set up: {0}")]
     Installed(#[from] tracing_subscriber::util::TryInitError),
-    /// The log that is to change is gone.
+    /// The log no longer exists.
     #[error("the log's levels cannot be changed: {0}")]
     Reload(#[from] reload::Error),
 }
 
-/// Installs the log of this process, and logs panics from then on.
+/// Installs the log of this process, and a hook that logs panics.
 pub(crate) fn install(config: &Log) -> Result<(LogHandle, LogGuard), LogError> {
     let (levels, handle) = reload::Layer::new(targets(&config.level));
     let (writer, guard) = queue(io::stderr());
     let dropped = writer.error_counter();
     let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
-        // journald has the time of each line already.
+        // journald adds the time.
         Format::Text if under_journald() => Box::new(lines.without_time()),
         Format::Text => Box::new(lines),
         Format::Json => Box::new(lines.json().flatten_event(true)),
@@ -89,15 +88,15 @@ fn under_journald() -> bool {
 }
 
 impl LogHandle {
-    /// Takes over new levels. The format stays until a restart.
+    /// Applies new levels. The format changes with a restart only.
     pub(crate) fn set_levels(&self, levels: &Levels) -> Result<(), LogError> {
         Ok(self.levels.reload(targets(levels))?)
     }
 
-    /// Shows how many lines were dropped.
+    /// Registers the counter of dropped lines.
     ///
     /// # Errors
-    /// When the registry has such a metric already.
+    /// The registry has that metric already.
     pub(crate) fn register(&self, metrics: &Metrics) -> Result<(), prometheus::Error> {
         let total = IntCounter::new(
             "linkseal_log_lines_dropped_total",
@@ -110,7 +109,7 @@ impl LogHandle {
     }
 }
 
-/// Reads the count when metrics are collected.
+/// Updates the counter when metrics are collected.
 struct Dropped {
     total: IntCounter,
     counter: ErrorCounter,
@@ -128,7 +127,7 @@ impl Collector for Dropped {
     }
 }
 
-/// Logs a panic of any task as an error: tokio keeps it in the task's handle, which no one may ask.
+/// Logs every panic as an error: tokio only puts it into the task's handle, which may never be read.
 fn log_panics() {
     let panics = Panics::default();
     panic::set_hook(Box::new(move |info| {
@@ -158,15 +157,15 @@ fn log_panics() {
     }));
 }
 
-/// Libraries that say more at info than an operator wants: at warn, unless asked for.
+/// Libraries that log at info what an operator does not need: limited to warn unless configured.
 const QUIET: [&str; 4] = ["hyper", "rustls", "hickory", "tower"];
-/// It warns of what clients do wrong, without saying which: at error, unless asked for. The
-/// connection ends with a line of ours at debug.
+/// Warns of clients' faults without naming the client: limited to error unless configured. We log the end of such
+/// a connection at debug.
 const OF_CLIENTS: &str = "h2";
-/// It logs account keys and nonces below info: never more than that, whatever is asked for.
+/// Logs account keys and nonces below info: never below info, whatever is configured.
 const SECRETIVE: &str = "rustls_acme";
 
-/// The filter for the levels configured. The longest target that matches decides.
+/// The filter for the configured levels. The longest matching target decides.
 fn targets(levels: &Levels) -> Targets {
     let mut all = LevelFilter::ERROR;
     let mut asked: Vec<(String, LevelFilter)> = Vec::new();
@@ -174,7 +173,7 @@ fn targets(levels: &Levels) -> Targets {
         let level = level.parse().unwrap_or(LevelFilter::INFO);
         match target {
             "" => all = level,
-            // LevelFilter orders the talkative ones as greater.
+            // In the order of LevelFilter, more verbose is greater.
             target if target.starts_with(SECRETIVE) => asked.push((target.to_owned(), level.min(LevelFilter::INFO))),
             target => {
                 // Parts of linkseal that have become crates keep their old names as targets.
@@ -203,12 +202,11 @@ mod tests {
 
     use super::*;
 
-    /// Never read.
+    /// A reader that hangs until the sender is dropped.
     struct Stuck(std::sync::mpsc::Receiver<()>);
 
     impl Write for Stuck {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-            // Until the test lets it go.
             let _ = self.0.recv();
             Ok(line.len())
         }
@@ -219,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_hangs_holds_up_no_thread_and_what_is_dropped_is_counted() {
+    fn a_reader_that_hangs_blocks_no_thread_and_dropped_lines_are_counted() {
         let (go, stuck) = std::sync::mpsc::channel();
         let (writer, guard) = queue(Stuck(stuck));
         let (_, levels) = reload::Layer::new(targets(&Levels::default()));
@@ -237,7 +235,7 @@ mod tests {
                 tracing::info!(n, "a line");
             }
         });
-        // One is being written.
+        // The queue holds LINES, and one more is being written.
         let dropped = shown();
         assert!((990.0..=1000.0).contains(&dropped), "{dropped}");
         assert_eq!(shown(), dropped);
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_quiet_unless_asked() {
+    fn libraries_are_quiet_unless_configured() {
         assert!(enabled("info", "linkseal_edge", Level::INFO));
         assert!(!enabled("info", "linkseal_edge", Level::DEBUG));
         assert!(!enabled("debug", "hyper_util::client", Level::INFO));
@@ -271,14 +269,14 @@ mod tests {
         assert!(!enabled("off", "hyper", Level::ERROR));
         assert!(
             !enabled("trace", "h2::proto::ping_pong", Level::WARN),
-            "clients make it say so"
+            "clients cause these lines"
         );
         assert!(enabled("info", "h2::proto", Level::ERROR));
         assert!(enabled("info,h2=warn", "h2::proto::ping_pong", Level::WARN));
     }
 
     #[test]
-    fn nothing_makes_the_acme_library_tell_secrets() {
+    fn no_level_makes_the_acme_library_log_secrets() {
         for levels in [
             "trace",
             "trace,rustls_acme=trace",
