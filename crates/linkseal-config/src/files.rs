@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    /// A configuration whose files lie in a folder, all of them made as after a run.
+    /// A configuration with all of its files in one directory, as after a run.
     fn after_a_run(dir: &Path) -> Config {
         let mut config = Config::new("track.platform.test".parse().unwrap());
         let store = dir.join("linkseal.db");
@@ -196,8 +196,7 @@ mod tests {
         config.unusable().into_iter().map(|u| (u.key, u.message)).collect()
     }
 
-    /// A folder can stand where a file belongs, and a file where a folder does: not even root can
-    /// use those.
+    /// Files in place of directories and of other files, which not even root could use.
     #[test]
     fn an_unusable_file_is_reported_with_its_key() {
         let dir = tempfile::tempdir().unwrap();

@@ -41,10 +41,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::files::Unusable;
 pub use self::reference::reference;
-pub use self::reload::{Metrics, Reloaded, changes_needing_restart, reload};
+pub use self::reload::{Metrics, Reloaded, reload};
 pub use self::secrets::{AdminToken, CaConfig, CaSecrets, LinkSecret, Secrets, SinkSecrets};
 pub use self::sections::{acme, admin, admission, dns, edge, events, links, listen, log, pages, store, upstream};
-pub use self::source::{ADMIN_TOKEN_VARIABLE, ConfigError, Place, Problem, Variable, admin_token};
+pub use self::source::{ADMIN_TOKEN_VARIABLE, ConfigError, Place, Problem, admin_token};
 pub use self::values::{
     Address, ByteSize, ConfigDuration, DnsName, HttpProbeAddr, HttpUrl, Interval, InvalidValue, Label, Limit,
     LinkPrefix, ListenAddr, Network, PathPrefix, Tenant, Written, argument,

@@ -21,7 +21,7 @@ impl Config {
     }
 
     /// [`Config::load`] with the given overrides.
-    pub fn load_with(path: &Path, variables: &[Variable]) -> Result<Self, ConfigError> {
+    pub(crate) fn load_with(path: &Path, variables: &[Variable]) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|e| {
             let message = format!("cannot be read: {e}; `linkseal config example` prints one to start from");
             ConfigError::new(vec![Problem {
@@ -34,7 +34,7 @@ impl Config {
     }
 
     /// Reads a text as the content of the file `path`; relative paths start from its directory.
-    pub fn parse(path: &Path, text: &str, variables: &[Variable]) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(path: &Path, text: &str, variables: &[Variable]) -> Result<Self, ConfigError> {
         let (mut tree, mut problems) = Node::parse(path, text);
         if !problems.is_empty() {
             // If the text is not TOML, any part of it may have been misread.

@@ -28,7 +28,7 @@ pub fn reload(old: &Config, path: &Path) -> Result<Reloaded, ConfigError> {
 }
 
 /// The keys that differ and that a running edge cannot change.
-pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+pub(crate) fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let (a, b) = (old, new);
     let keys = [
         ("listen.http", a.listen.http != b.listen.http),

@@ -248,7 +248,7 @@ fn one_line(text: &str) -> Option<SecretString> {
     (!text.is_empty() && !text.contains('\n')).then(|| SecretString::from(text))
 }
 
-/// A MAC key in base64url, as RFC 8555 §7.3.4 wants it, or in the standard alphabet, as some CAs show it.
+/// A MAC key in base64url, as RFC 8555 §7.3.4 requires, or in the standard alphabet, as some CAs show it.
 fn eab_key(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let text = Zeroizing::new(text.trim().replace('+', "-").replace('/', "_"));
     let key = Zeroizing::new(BASE64URL.decode(text.as_bytes()).ok()?);

@@ -14,8 +14,8 @@ use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 
-/// What linkseal calls itself as a client.
-pub const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
+/// The User-Agent of all requests.
+const AGENT: &str = concat!("linkseal/", env!("CARGO_PKG_VERSION"));
 
 /// A client with a pool of connections.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct HttpClient<C = HttpsConnector<HttpConnector>> {
 /// Which unused connections are kept for the next call.
 #[derive(Clone, Copy, Debug)]
 pub struct Pool {
-    /// At most that many per server.
+    /// Maximum per server.
     pub max_idle: usize,
     pub idle_timeout: Duration,
 }
@@ -70,11 +70,6 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpClient<C> {
     #[must_use]
     pub fn within(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
-    }
-
-    /// The longest time a call may take.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     /// Sends a request and reads the whole answer within the time limit.

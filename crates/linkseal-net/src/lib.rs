@@ -6,7 +6,7 @@
 //! by the data plane (`linkseal-edge`) and the admin port.
 //!
 //! As a client: [`tls_client`] sets up TLS, [`http_client`] bounds calls in time and size,
-//! [`retry_after`] reads when to come back; used for CAs, sinks, upstreams, the platform's admission
+//! [`retry_after`] parses when to try again; used for CAs, sinks, upstreams, the platform's admission
 //! endpoint and the command line. [`http01`] fetches a challenge as a CA does, for the control plane's
 //! pre-flight check and the development CA; [`unverified`] is TLS without verification, for that and for
 //! the control plane's probe. [`address`] says which addresses are public, before we connect to where

@@ -105,7 +105,7 @@ impl BindError {
 }
 
 /// Takes over a socket that is listening already, inherited from systemd or a test.
-pub fn inherit(kind: Listener, socket: std::net::TcpListener) -> Result<Bound, BindError> {
+fn inherit(kind: Listener, socket: std::net::TcpListener) -> Result<Bound, BindError> {
     Bound::new(kind, socket).map_err(|e| BindError::Inherited(kind, e))
 }
 

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: how a balancer tells who the client is.
+//! The PROXY protocol, versions 1 and 2: how a balancer passes on the client's address.
 //!
 //! Peers in `listen.proxy_protocol_from` must speak it; from all others it is just a bad request. No
 //! byte after the header is taken off the socket, so what follows is read as if the client had connected
@@ -22,7 +22,7 @@ const MAX_V1: usize = 107;
 const MAX_V2: usize = 4096;
 /// Bytes of version 2's signature, version, family and length (section 2.2).
 const FIXED_V2: usize = 16;
-/// Bytes that tell the versions apart. Every header is longer (the shortest is `PROXY UNKNOWN`).
+/// Bytes that distinguish the versions. Every header is longer (the shortest is `PROXY UNKNOWN`).
 const START: usize = v2::PROTOCOL_PREFIX.len();
 const START_V1: &[u8] = b"PROXY ";
 
@@ -52,7 +52,7 @@ pub enum ProxyError {
     Malformed(String),
     #[error("the PROXY protocol header is longer than allowed ({MAX_V1} bytes in version 1, {MAX_V2} in version 2)")]
     TooLong,
-    #[error("the PROXY protocol header did not come in time")]
+    #[error("the PROXY protocol header did not arrive in time")]
     Late,
     #[error("the connection ended in its PROXY protocol header: {0}")]
     Io(#[from] io::Error),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 
-/// When a server asks its client to come back.
+/// When a server asks its client to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
     Delay(Duration),

@@ -10,9 +10,9 @@ use rustls::{ClientConfig, RootCertStore};
 /// The certificate authorities that a client trusts.
 #[derive(Clone, Copy, Debug)]
 pub enum Trust<'a> {
-    /// The public ones, and these beside them.
+    /// The public ones and these.
     PublicAnd(&'a [CertificateDer<'static>]),
-    /// These, and no public one.
+    /// Only these, none of the public ones.
     Only(&'a [CertificateDer<'static>]),
 }
 
@@ -23,7 +23,7 @@ pub enum CaFileError {
     Read(#[from] std::io::Error),
     #[error("not readable as PEM: {0}")]
     Pem(#[from] pem::Error),
-    #[error("it holds no PEM certificate")]
+    #[error("it contains no PEM certificate")]
     Empty,
 }
 
@@ -51,7 +51,7 @@ pub fn config(trust: Trust<'_>, alpn: &[&[u8]]) -> Result<ClientConfig, rustls::
 /// The certificates of a PEM file, at least one.
 ///
 /// # Errors
-/// The file cannot be read, is not PEM, or holds no certificate.
+/// The file cannot be read, is not PEM, or contains no certificate.
 pub fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileError> {
     let text = std::fs::read(path)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>()?;
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_no_root() {
+    fn an_invalid_certificate_cannot_be_a_root() {
         let garbage = [CertificateDer::from(vec![1, 2, 3])];
         assert!(config(Trust::PublicAnd(&garbage), &[]).is_err());
         let config = config(Trust::Only(&[]), &[b"h2", b"http/1.1"]).unwrap();

@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_no_more_than_that() {
+    fn an_origin_is_only_scheme_host_and_port() {
         for (text, origin) in [
             ("https://App.Platform.example", "https://app.platform.example"),
             ("https://app.platform.example/", "https://app.platform.example"),

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls() {
+    fn only_paths_and_urls_without_a_password_are_accepted() {
         assert_eq!("sqlite:/var/x.db".parse(), Ok(StoreUrl::Sqlite("/var/x.db".into())));
         assert_eq!("sqlite:///var/x.db".parse(), Ok(StoreUrl::Sqlite("/var/x.db".into())));
         assert!(matches!("postgres://u@h/db".parse(), Ok(StoreUrl::Postgres(_))));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_lies_beside_the_store() {
+    fn the_default_key_file_is_beside_the_store() {
         let store = Store {
             url: StoreUrl::Sqlite("/var/lib/linkseal/linkseal.db".into()),
             ..Store::default()

@@ -17,7 +17,7 @@ pub const ADMIN_TOKEN_VARIABLE: &str = "LINKSEAL_ADMIN_TOKEN";
 const NOT_OURS: [&str; 1] = [ADMIN_TOKEN_VARIABLE];
 
 /// An environment variable, name and value.
-pub type Variable = (String, String);
+pub(crate) type Variable = (String, String);
 
 /// This process's variables that have the prefix. A value that is not UTF-8 gets replacement characters,
 /// which no key allows, so that it is refused where it matters.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn service_links_are_told_from_overrides() {
+    fn service_links_are_not_taken_for_overrides() {
         for name in [
             "PORT",
             "SERVICE_HOST",

@@ -1,4 +1,4 @@
-//! From text to types: the file and the environment as a tree whose nodes know where they stand, and a serde
+//! From text to types: the file and the environment as a tree whose nodes know their origin, and a serde
 //! deserializer over it whose errors name the key and what is allowed.
 
 mod env;
@@ -6,10 +6,10 @@ mod problem;
 mod read;
 mod tree;
 
-pub use self::env::{ADMIN_TOKEN_VARIABLE, Variable, admin_token};
+pub use self::env::{ADMIN_TOKEN_VARIABLE, admin_token};
 pub use self::problem::{ConfigError, Place, Problem};
 
-pub(crate) use self::env::{lay_over, of_process};
+pub(crate) use self::env::{Variable, lay_over, of_process};
 pub(crate) use self::problem::{KeyPath, Segment};
 pub(crate) use self::read::What;
 pub(crate) use self::tree::{Node, Source, Value};

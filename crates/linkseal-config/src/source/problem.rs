@@ -159,14 +159,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_paths_go_both_ways() {
+    fn key_paths_parse_and_print() {
         for text in ["edge", "edge.name", "acme.fallback[1].eab.key_id", "listen.http[0]"] {
             assert_eq!(KeyPath::parse(text).to_string(), text);
         }
     }
 
     #[test]
-    fn nearness_is_the_second_step() {
+    fn keys_of_the_same_section_key_are_near() {
         let near = |a, b| KeyPath::parse(a).is_near(&KeyPath::parse(b));
         assert!(near("listen.http[1]", "listen.http"));
         assert!(near("edge", "edge.name"));

@@ -1,11 +1,11 @@
 //! Overrides from the environment.
 
-use super::{LEAST, load};
+use super::{SHORTEST, load};
 
 #[test]
-fn the_environment_overrides() {
+fn the_environment_overrides_the_file() {
     let config = load(
-        LEAST,
+        SHORTEST,
         &[
             ("LINKSEAL_EDGE__NAME", "other.platform.internal"),
             ("LINKSEAL_EDGE__NODE", "7"),
@@ -32,7 +32,7 @@ fn the_environment_overrides() {
 }
 
 #[test]
-fn a_bad_variable_is_named() {
+fn an_invalid_variable_is_named() {
     let table: &[(&str, &str, &str)] = &[
         (
             "LINKSEAL_EDGE__NMAE",
@@ -60,7 +60,7 @@ fn a_bad_variable_is_named() {
             "environment variable LINKSEAL_EDGE__HANDSHAKE_WAIT: edge.handshake_wait: must be at most 1m: no client waits longer",
         ),
     ];
-    let text = format!("{LEAST}[listen]\nhttp = [\"[::]:80\"]\n");
+    let text = format!("{SHORTEST}[listen]\nhttp = [\"[::]:80\"]\n");
     for (name, value, said) in table {
         assert_eq!(load(&text, &[(name, value)]).unwrap_err(), *said);
     }

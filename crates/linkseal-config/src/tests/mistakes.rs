@@ -1,10 +1,10 @@
 //! Errors in the file: place, key, what is wrong and what is allowed.
 
-use super::{LEAST, load};
+use super::{SHORTEST, load};
 
 #[test]
-fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
-    // Text before (two lines), the lines that are wrong from line 5 on, what is said.
+fn each_mistake_is_reported_with_its_place_and_what_is_allowed() {
+    // The lines after SHORTEST, from line 5 on, and the error.
     let table: &[(&str, &str)] = &[
         (
             "[edgy]\n",
@@ -189,13 +189,13 @@ fn each_mistake_is_told_with_its_place_and_what_is_allowed() {
         ),
     ];
     for (wrong, said) in table {
-        let error = load(&format!("{LEAST}{wrong}"), &[]).unwrap_err();
+        let error = load(&format!("{SHORTEST}{wrong}"), &[]).unwrap_err();
         assert_eq!(error, *said, "for\n{wrong}");
     }
 }
 
 #[test]
-fn what_must_be_given_is_asked_for() {
+fn missing_required_keys_are_reported() {
     assert_eq!(
         load("", &[]).unwrap_err(),
         "dir/linkseal.toml: edge.name: is missing and has no default\n\
@@ -213,7 +213,7 @@ fn what_must_be_given_is_asked_for() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_in_the_order_of_the_lines() {
+fn all_mistakes_are_reported_at_once_in_the_order_of_the_lines() {
     let text = "[edge]\nname = \"*.a.example\"\nnmae = 1\ndrain = 5\n[listen]\nhttp = [\"a\", \"[::]:80\", \"b\"]\n[upstream]\n[acme]\n";
     let error = load(text, &[("LINKSEAL_LOG__FORMAT", "xml")]).unwrap_err();
     let places: Vec<_> = error.lines().filter_map(|l| l.split(": ").nth(1)).collect();

@@ -13,9 +13,10 @@ use std::path::Path;
 
 use super::*;
 use crate::paths::Paths;
+use crate::source::Variable;
 
-/// A whole configuration in as few words as possible.
-const LEAST: &str = "[edge]\nname = \"track.platform.internal\"\n[acme]\naccept_terms = true\n";
+/// The shortest complete configuration, four lines.
+const SHORTEST: &str = "[edge]\nname = \"track.platform.internal\"\n[acme]\naccept_terms = true\n";
 
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
     let variables: Vec<_> = variables
@@ -26,8 +27,8 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
 }
 
 #[test]
-fn the_least_gives_the_defaults() {
-    let config = load(LEAST, &[]).unwrap();
+fn the_shortest_configuration_gets_the_defaults() {
+    let config = load(SHORTEST, &[]).unwrap();
     let mut wanted = Config::new("track.platform.internal".parse().unwrap());
     wanted.acme.accept_terms = true;
     wanted.resolve(&Paths { base: Path::new("dir") });
@@ -50,7 +51,7 @@ fn example_dir() -> tempfile::TempDir {
     dir
 }
 
-/// What the example leaves to its reader: the names are no one's, the terms not agreed to.
+/// What the reader of the example has to fill in: real names, and consent to the terms.
 fn filled_in() -> Vec<Variable> {
     [
         ("LINKSEAL_ACME__ACCEPT_TERMS", "true"),

@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::*;
+use crate::reload::changes_needing_restart;
 
 #[test]
-fn a_reload_tells_what_needs_a_restart_and_keeps_it() {
+fn a_reload_reports_what_needs_a_restart_and_keeps_its_old_value() {
     let dir = example_dir();
     let file = dir.path().join("linkseal.toml");
     let text = EXAMPLE

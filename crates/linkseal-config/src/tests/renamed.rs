@@ -26,16 +26,16 @@ fn value_of(config: &Config, key: &str) -> String {
     value.to_string().trim_matches('"').to_owned()
 }
 
-/// As [`LEAST`], with a key of any section.
+/// [`SHORTEST`] with one more key, of any section.
 fn with_key(key: &str, value: &str) -> String {
     let value = value
         .parse::<u32>()
         .map_or_else(|_| format!("\"{value}\""), |n| n.to_string());
     match key.strip_prefix("edge.") {
-        Some(key) => LEAST.replace("[acme]", &format!("{key} = {value}\n[acme]")),
+        Some(key) => SHORTEST.replace("[acme]", &format!("{key} = {value}\n[acme]")),
         None => {
             let (section, key) = key.rsplit_once('.').unwrap();
-            format!("{LEAST}[{section}]\n{key} = {value}\n")
+            format!("{SHORTEST}[{section}]\n{key} = {value}\n")
         }
     }
 }
@@ -44,7 +44,7 @@ fn with_key(key: &str, value: &str) -> String {
 fn a_renamed_key_works_with_a_warning_in_file_and_environment() {
     for (old, value, new) in RENAMED {
         let file = load(&with_key(old, value), &[]).unwrap();
-        let environment = load(LEAST, &[(&variable(old), value)]).unwrap();
+        let environment = load(SHORTEST, &[(&variable(old), value)]).unwrap();
         for (config, place) in [
             (file, "dir/linkseal.toml:"),
             (environment, "environment variable LINKSEAL_"),
@@ -71,7 +71,7 @@ fn the_old_and_the_new_name_of_a_key_exclude_each_other() {
             assert!(error.contains(&message), "{error}");
         }
     }
-    let both = LEAST.replace("[acme]", "probe = \"1h\"\nprobe_interval = \"1h\"\n[acme]");
+    let both = SHORTEST.replace("[acme]", "probe = \"1h\"\nprobe_interval = \"1h\"\n[acme]");
     let error = load(&both, &[]).unwrap_err();
     assert!(
         error.contains("dir/linkseal.toml:3: edge.probe: is the old name"),

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 #[test]
-fn secrets_are_read_and_open_files_are_warned_of() {
+fn secrets_are_read_with_a_warning_if_others_can_read_the_file() {
     let dir = example_dir();
     let file = dir.path().join("linkseal.toml");
     let token = dir.path().join("ops.token");
@@ -40,7 +40,7 @@ fn secrets_are_read_and_open_files_are_warned_of() {
         "{error}"
     );
     assert!(!error.contains("short"));
-    // The way a service's files are usually kept: root's, and its group may read them.
+    // As usual for a service: owned by root, readable for the service's group.
     fs::write(&token, "0123456789abcdef0123\n").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).unwrap();
     let config = Config::load_with(&file, &[filled_in(), vec![good]].concat()).unwrap();
@@ -54,7 +54,7 @@ fn an_external_account_key_is_read_in_both_base64_alphabets() {
     let key = |text: &str| {
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let eab = format!("{LEAST}eab = {{ key_id = \"id\", hmac_key_file = {file:?} }}\n");
+        let eab = format!("{SHORTEST}eab = {{ key_id = \"id\", hmac_key_file = {file:?} }}\n");
         let config = load(&eab, &[]).ok()?;
         let key = config.authorities()[0].eab?.1.to_vec();
         Some(key)

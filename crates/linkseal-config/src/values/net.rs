@@ -55,7 +55,7 @@ copied_value!(
     "203.0.113.10"
 );
 
-/// An IP address, and the port that stands for its port 80.
+/// An IP address, and the port to use instead of 80.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpProbeAddr(SocketAddr);
 

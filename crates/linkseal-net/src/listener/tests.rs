@@ -21,7 +21,7 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn one_listener_takes_ipv4_and_ipv6_and_tells_both_ends() {
+async fn one_listener_accepts_ipv4_and_ipv6_and_reports_both_ends() {
     let bound = bind(Listener::Http, any("[::]:0")).unwrap();
     let port = bound.local_addr().port();
     let (tasks, (sender, mut accepted)) = (Tasks::new(), mpsc::channel(2));
@@ -43,7 +43,7 @@ async fn one_listener_takes_ipv4_and_ipv6_and_tells_both_ends() {
 async fn connections_queued_when_a_listener_stops_are_served() {
     let bound = bind(Listener::Http, any("127.0.0.1:0")).unwrap();
     let address = bound.local_addr();
-    // Made by the kernel alone: no task has run since that could have noticed.
+    // Connected by the kernel; no task has run since then.
     let clients: Vec<_> = (0..20)
         .map(|_| std::net::TcpStream::connect(address).unwrap())
         .collect();
@@ -125,6 +125,6 @@ async fn accepting_survives_a_lack_of_descriptors() {
     assert!(fails.borrow().is_empty());
     assert!(
         started.elapsed() >= 2 * REST,
-        "it rests for the lack of descriptors, not for an aborted connection"
+        "a lack of descriptors causes a pause, an aborted connection does not"
     );
 }

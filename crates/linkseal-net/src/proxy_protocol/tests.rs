@@ -25,7 +25,7 @@ fn from_192_0_2_7() -> Header {
     proxied([192, 0, 2, 7], 40_000, [198, 51, 100, 1], 443)
 }
 
-/// Sends pieces to a real socket; gives what the header says and what is left behind it.
+/// Sends pieces over a real socket; returns the header and the bytes after it.
 async fn exchange(pieces: &[&[u8]], deadline: Duration) -> (Result<Header, ProxyError>, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -33,7 +33,7 @@ async fn exchange(pieces: &[&[u8]], deadline: Duration) -> (Result<Header, Proxy
     let (mut server, _) = listener.accept().await.unwrap();
     let send = async {
         for piece in pieces {
-            // An error means that the reader has refused and closed, which it tells itself.
+            // This fails if the reader rejected the header and closed; the reader's error is returned.
             let _ = client.write_all(piece).await;
             tokio::task::yield_now().await;
         }
@@ -104,7 +104,7 @@ async fn both_versions_name_the_client_and_leave_what_follows() {
 }
 
 #[tokio::test]
-async fn what_is_no_header_is_refused() {
+async fn invalid_headers_are_rejected() {
     let mut long_v2 = v2_tcp4();
     long_v2[14..16].copy_from_slice(&[0xff, 0xff]);
     let mut other_version = v2_tcp4();
@@ -147,7 +147,7 @@ async fn what_is_no_header_is_refused() {
 }
 
 #[tokio::test]
-async fn a_silent_balancer_is_not_waited_for() {
+async fn a_balancer_without_a_header_runs_into_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
@@ -157,7 +157,7 @@ async fn a_silent_balancer_is_not_waited_for() {
 }
 
 #[test]
-fn only_the_networks_given_are_balancers() {
+fn only_the_configured_networks_are_balancers() {
     let balancers = Balancers::new(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
     assert!(balancers.contain("10.1.2.3".parse().unwrap()));
     assert!(balancers.contain("2001:db8::1".parse().unwrap()));
