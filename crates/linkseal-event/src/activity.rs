@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_base::shutdown::Tasks;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -105,7 +106,7 @@ impl Activity {
     pub fn of(&self, domain: &str) -> Recent {
         let mut all = Recent::default();
         if let Some(tenants) = self.domains.get(domain) {
-            lock(&tenants).iter().for_each(|(_, recent)| all.join(recent));
+            tenants.lock().iter().for_each(|(_, recent)| all.join(recent));
         }
         all
     }
@@ -115,7 +116,7 @@ impl Activity {
         let Some(tenants) = self.domains.get(domain) else {
             return Recent::default();
         };
-        let tenants = lock(&tenants);
+        let tenants = tenants.lock();
         let own = tenants.iter().find(|(of, _)| of == tenant);
         let mut own = own.map(|(_, recent)| recent.clone()).unwrap_or_default();
         own.begin(since);
@@ -155,7 +156,7 @@ impl Activity {
         };
         let class = event.verdict.and_then(|v| Class::parse(v.class));
         let tenants = self.domains.entry_by_ref(event.domain).or_default().into_value();
-        let mut tenants = lock(&tenants);
+        let mut tenants = tenants.lock();
         let place = tenants.iter().position(|(of, _)| *of == event.tenant);
         let own = place.and_then(|place| tenants.remove(place));
         let (tenant, mut recent) = own.unwrap_or_else(|| (event.tenant.into_owned(), Recent::default()));
@@ -301,10 +302,6 @@ impl Hour {
 
 fn is_machine(class: Class) -> bool {
     matches!(class, Class::Prefetch | Class::Scanner)
-}
-
-fn lock(tenants: &Mutex<Tenants>) -> MutexGuard<'_, Tenants> {
-    tenants.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

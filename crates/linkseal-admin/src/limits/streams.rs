@@ -2,10 +2,11 @@
 //! Each asks now and then whether its caller's token still grants it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
+use parking_lot::Mutex;
 
 use crate::access::Caller;
 use crate::problem::Problem;
@@ -61,7 +62,7 @@ impl Streams {
             (false, true) => self.limits.per_tenant_token,
             (false, false) => self.limits.per_fleet_token,
         };
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let own = open.tokens.get(caller.name()).copied().unwrap_or_default();
         let full = if own >= own_limit {
             Some(format!(
@@ -85,11 +86,6 @@ impl Streams {
             caller: caller.clone(),
         })
     }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        // No code panics while holding it.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn is_of_tenant(caller: &Caller) -> bool {
@@ -104,7 +100,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut open = self.streams.lock();
+        let mut open = self.streams.open.lock();
         open.total = open.total.saturating_sub(1);
         open.tenants = open.tenants.saturating_sub(usize::from(is_of_tenant(&self.caller)));
         if let Some(own) = open.tokens.get_mut(self.caller.name()) {

@@ -6,11 +6,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_net::shares::client;
+use parking_lot::Mutex;
 
 use super::rate::{Rate, Used};
 
@@ -43,7 +43,7 @@ impl Throttle {
     /// Counts a wrong token. When there were too many, the error is the time from which on one is
     /// answered again.
     pub(crate) fn unknown_token(&self, from: IpAddr, now: Timestamp) -> Result<(), Timestamp> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let used = inner.address(from, now).map_or(Used::default(), |used| *used);
         if let Some(until) = used.until(PER_ADDRESS, now).max(inner.all.until(TOTAL, now)) {
             return Err(until);
@@ -63,11 +63,6 @@ impl Throttle {
             }
         }
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // No code panics while holding it.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,11 +134,11 @@ mod tests {
         for i in 0..2 * MAX_ADDRESSES {
             let _ = throttle.unknown_token(Ipv6Addr::from_bits((i as u128) << 64).into(), NOW);
         }
-        assert!(throttle.lock().addresses.len() <= MAX_ADDRESSES);
+        assert!(throttle.inner.lock().addresses.len() <= MAX_ADDRESSES);
         let later = NOW + Duration::from_secs(24 * 3600);
         for i in 0..=MAX_ADDRESSES {
             let _ = throttle.unknown_token(Ipv6Addr::from_bits((i as u128) << 64).into(), later);
         }
-        assert!(throttle.lock().addresses.len() <= MAX_ADDRESSES);
+        assert!(throttle.inner.lock().addresses.len() <= MAX_ADDRESSES);
     }
 }

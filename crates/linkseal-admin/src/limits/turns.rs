@@ -4,10 +4,11 @@
 //! ([`linkseal_control`]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Clock;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -89,7 +90,7 @@ impl Turns {
     /// `None` if no turn came in time.
     async fn turn(&self, token: &str, most: usize) -> Option<OwnedSemaphorePermit> {
         let own = {
-            let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tokens = self.tokens.lock();
             let new = || Arc::new(Semaphore::new(most));
             Arc::clone(tokens.entry((token.to_owned(), most)).or_insert_with(new))
         };

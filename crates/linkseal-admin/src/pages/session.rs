@@ -4,12 +4,12 @@
 //! those that ended early are remembered, on the node that ended them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
+use parking_lot::Mutex;
 
 use crate::access::{Access, Token};
 use crate::tokens::signing::{PagesKey, Signer};
@@ -116,7 +116,7 @@ impl Sessions {
 
     /// Ends a session: this node no longer accepts its cookie.
     pub(super) fn end(&self, session: &Session, now: Timestamp) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = self.ended.lock();
         if ended.len() >= MAX_ENDED {
             ended.retain(|_, until| *until > now);
             // All are recent: drop the one that would expire first.
@@ -130,7 +130,7 @@ impl Sessions {
     }
 
     fn has_ended(&self, id: &[u8; ID_LEN]) -> bool {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.ended.lock();
         ended.contains_key(id)
     }
 
@@ -253,9 +253,9 @@ mod tests {
         for _ in 0..MAX_ENDED + 10 {
             sessions.end(&sessions.begin(None, NOW), NOW);
         }
-        assert_eq!(sessions.ended.lock().unwrap().len(), MAX_ENDED);
+        assert_eq!(sessions.ended.lock().len(), MAX_ENDED);
         let last = sessions.begin(None, NOW + LIFETIME);
         sessions.end(&last, NOW + LIFETIME);
-        assert_eq!(sessions.ended.lock().unwrap().len(), 1);
+        assert_eq!(sessions.ended.lock().len(), 1);
     }
 }

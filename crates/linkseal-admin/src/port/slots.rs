@@ -10,10 +10,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_net::shares::{client, network};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::watchdog::Watchdog;
@@ -67,7 +68,7 @@ impl Slots {
     /// A slot for a connection, with the client whose connection was closed for it.
     pub(crate) fn take(self: &Arc<Self>, arrival: Arrival) -> (Slot, Option<IpAddr>) {
         let (client, watchdog) = (client(arrival.peer), Arc::new(Watchdog::new(Instant::now())));
-        let mut taken = self.lock();
+        let mut taken = self.taken.lock();
         let own = taken.all.values().filter(|h| h.client == client).count();
         let share = arrival.share.min(MAX);
         let evicted = match own >= share {
@@ -89,12 +90,7 @@ impl Slots {
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.lock().all.len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        // No code panics while holding it.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().all.len()
     }
 }
 
@@ -135,7 +131,7 @@ impl Holder {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.lock().all.remove(&self.id);
+        self.slots.taken.lock().all.remove(&self.id);
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +62,7 @@ impl Watchdog {
     /// The headers of a request have arrived.
     pub(crate) fn request_began(&self, now: Instant) {
         self.authenticated.store(false, Relaxed);
-        let mut progress = self.progress();
+        let mut progress = self.progress.lock();
         (progress.began, progress.answered) = (Some(now), false);
     }
 
@@ -72,20 +73,20 @@ impl Watchdog {
 
     /// The answer is a stream, which may last.
     pub(crate) fn stream_began(&self) {
-        self.progress().began = None;
+        self.progress.lock().began = None;
     }
 
     pub(crate) fn moved(&self, now: Instant) {
-        let mut progress = self.progress();
+        let mut progress = self.progress.lock();
         (progress.moved, progress.stalled) = (now, None);
     }
 
     pub(crate) fn stalled(&self, now: Instant) {
-        self.progress().stalled.get_or_insert(now);
+        self.progress.lock().stalled.get_or_insert(now);
     }
 
     fn answered(&self) {
-        self.progress().answered = true;
+        self.progress.lock().answered = true;
     }
 
     /// Asks the server to close the connection.
@@ -105,13 +106,13 @@ impl Watchdog {
 
     /// Whether the last request had a valid token and the client reads the answer.
     pub(crate) fn is_authenticated(&self) -> bool {
-        self.authenticated.load(Relaxed) && self.progress().stalled.is_none()
+        self.authenticated.load(Relaxed) && self.progress.lock().stalled.is_none()
     }
 
     /// Orders connections for eviction, the lowest first: by when the client last took a byte, plus
     /// `bonus` for an authenticated one that reads.
     pub(crate) fn keep_score(&self, bonus: Duration) -> Instant {
-        let progress = self.progress();
+        let progress = self.progress.lock();
         match self.authenticated.load(Relaxed) && progress.stalled.is_none() {
             true => progress.moved + bonus,
             false => progress.moved,
@@ -120,18 +121,13 @@ impl Watchdog {
 
     /// Why the connection has to be closed.
     pub(crate) fn overdue(&self, now: Instant) -> Option<&'static str> {
-        let progress = self.progress();
+        let progress = self.progress.lock();
         let since = |at: Option<Instant>| at.map_or(Duration::ZERO, |at| now.duration_since(at));
         if since(progress.stalled) >= WRITE_TIME {
             return Some("the client does not read the answer");
         }
         let unfinished = !progress.answered || progress.stalled.is_some();
         (unfinished && since(progress.began) >= REQUEST_TIME).then_some("the request took too long")
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        // No code panics while holding it.
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ use linkseal_issuer::testing;
 use linkseal_link::{LinkKey, LinkKeys};
 use linkseal_store::SharedStore;
 use linkseal_store::sqlite::SqliteStore;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -46,7 +47,7 @@ impl Lookup for NameBasedDns {
         if kind == Kind::Txt && name.ends_with("dead.example") {
             return Err(LookupError::ServFail { text: None });
         }
-        if let Some(text) = self.texts.lock().unwrap().get(name).filter(|_| kind == Kind::Txt) {
+        if let Some(text) = self.texts.lock().get(name).filter(|_| kind == Kind::Txt) {
             let record = Record {
                 owner: name.to_owned(),
                 ttl: 60,
@@ -269,7 +270,7 @@ impl Harness {
         let refused = self.call("POST", "/v1/domains").token(token).json(new).send().await;
         let record = refused.is_problem(403, "forbidden")["record"].clone();
         let text = |key: &str| record[key].as_str().unwrap().to_owned();
-        self.dns.texts.lock().unwrap().insert(text("host"), text("value"));
+        self.dns.texts.lock().insert(text("host"), text("value"));
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {

@@ -1,8 +1,7 @@
 //! The state of sinks, "retry now" and dead letters.
 
-use std::sync::Mutex;
-
 use linkseal_event::{Event, EventType, SinkKind, SinkSettings, WebhookSettings};
+use parking_lot::Mutex;
 
 use super::*;
 
@@ -13,7 +12,7 @@ async fn deliver_to(harness: &Harness, status: u16) -> Arc<Mutex<u16>> {
     let status = Arc::new(Mutex::new(status));
     let answer = Arc::clone(&status);
     let app = axum::Router::new().fallback(async move || {
-        let status = StatusCode::from_u16(*answer.lock().unwrap()).unwrap();
+        let status = StatusCode::from_u16(*answer.lock()).unwrap();
         (status, [("retry-after", "3600")], "no such list")
     });
     harness
@@ -84,7 +83,7 @@ async fn dead_letters_are_listed_replayed_and_deleted() {
     );
     append(&harness, "late.example").await;
     sink(&harness, |s| s["dead_letters"] == 1).await;
-    *status.lock().unwrap() = 200;
+    *status.lock() = 200;
     let reply = harness.call("POST", &format!("{LETTERS}/replay")).send().await;
     assert_eq!(
         (reply.status, &reply.json()["dead_letters"]),
@@ -120,7 +119,7 @@ async fn an_operator_ends_the_pause_of_a_sink() {
     assert_eq!((&seen["lag_events"], &seen["failures"]), (&1.into(), &1.into()));
     assert!(seen["last_error"].as_str().unwrap().contains("503"));
     assert!(seen["next_attempt"].is_string());
-    *status.lock().unwrap() = 200;
+    *status.lock() = 200;
     // Retried on request, without waiting.
     let reply = harness.call("POST", "/v1/events/sinks/platform/retry").send().await;
     assert_eq!(reply.status, StatusCode::ACCEPTED);

@@ -6,13 +6,13 @@
 //! tenant or is purged and registered again.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::{DomainName, DomainRecord, Language};
+use parking_lot::Mutex;
 
 use super::signing::{PagesKey, Signer};
 use crate::i18n::with_language;
@@ -104,7 +104,7 @@ impl Shares {
 
     /// Counts a use of a link. When there were too many, the error is when it may be used again.
     pub(crate) fn take(&self, token: &str, kind: ShareUse, now: Timestamp) -> Result<(), Timestamp> {
-        let mut all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.in_use.lock();
         if all.len() >= MAX_IN_USE && !all.contains_key(token) {
             all.retain(|_, u| !u.views.is_full_again(now) || !u.checks.is_full_again(now));
             // A valid link is never refused because of others: the count of one of those is dropped.
@@ -236,10 +236,10 @@ mod tests {
         }
         // However many are in use, one more works, and the number remembered stays bounded.
         assert_eq!(shares.take("new", ShareUse::View, NOW), Ok(()));
-        assert!(shares.in_use.lock().unwrap().len() <= MAX_IN_USE);
+        assert!(shares.in_use.lock().len() <= MAX_IN_USE);
         shares
             .take("later", ShareUse::View, NOW + Duration::from_secs(3600))
             .unwrap();
-        assert_eq!(shares.in_use.lock().unwrap().len(), 1);
+        assert_eq!(shares.in_use.lock().len(), 1);
     }
 }

@@ -6,13 +6,14 @@
 //! registered domain. Only names that point here are kept, in a bounded list.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::name::registered_domain;
 use linkseal_domain::{DomainName, DomainRecord};
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::Admission;
@@ -99,18 +100,18 @@ impl Rejected {
 
     /// How many names are on the list.
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.names.lock().len()
     }
 
     /// Removes a name that is known now.
     fn forget(&self, name: &DomainName) {
-        self.lock().remove(name.as_str());
+        self.names.lock().remove(name.as_str());
     }
 
     /// The names refused last, newest first.
     pub(crate) fn newest(&self, limit: usize, now: Timestamp) -> Vec<RejectedName> {
         let mut names: Vec<_> = {
-            let mut names = self.lock();
+            let mut names = self.names.lock();
             names.retain(|_, seen| seen.last.is_within(KEPT_FOR, now));
             names
                 .iter()
@@ -131,7 +132,7 @@ impl Rejected {
     fn refused(&self, name: &DomainName, now: Timestamp) -> Next {
         let registered = registered_domain(name.as_str());
         {
-            let mut names = self.lock();
+            let mut names = self.names.lock();
             if let Some(seen) = names.get_mut(name.as_str()) {
                 seen.last = now;
                 seen.count += 1;
@@ -155,7 +156,7 @@ impl Rejected {
 
     /// Adds or removes a name by the result of its check.
     fn judge(&self, name: DomainName, points_here: bool, capacity: usize, now: Timestamp) {
-        let mut names = self.lock();
+        let mut names = self.names.lock();
         if !points_here {
             names.remove(name.as_str());
             drop(names);
@@ -178,11 +179,6 @@ impl Rejected {
             names.remove(oldest.as_str());
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<DomainName, Seen>> {
-        // Every change of the map is a single call: a panic elsewhere cannot leave it half done.
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Observer for Rejected {
@@ -203,7 +199,7 @@ impl Admission {
     /// Checks refused names, one at a time, until shutdown.
     pub(crate) async fn check_rejected(self: Arc<Self>) {
         let rejected = &self.rejected;
-        let taken = rejected.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = rejected.waiting.lock().take();
         let Some(mut waiting) = taken else { return };
         while let Some(name) = waiting.recv().await {
             let capacity = self.core.settings().rejected_capacity;

@@ -7,13 +7,14 @@
 //! and finds them again.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_base::random;
 use linkseal_domain::DomainRecord;
 use linkseal_domain::ssl::Failure;
+use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::rules;
@@ -205,7 +206,7 @@ impl MassFailureGuard {
 
     /// Takes in an outcome for a domain that was fine before; returns whether to suppress it.
     fn weigh(&self, failed: bool, domains: usize, now: Timestamp) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.note(failed, now);
         if state.is_trusted(now) {
             return false;
@@ -266,7 +267,7 @@ impl MassFailureGuard {
     }
 
     fn state(&self, domains: usize, now: Timestamp) -> MassFailure {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.forget_old(now);
         let (turned, looks) = state.sums(WINDOW, now);
         // Without outcomes there is nothing to suppress.
@@ -284,16 +285,11 @@ impl MassFailureGuard {
     }
 
     fn trust(&self, now: Timestamp) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         *state = State {
             trusted_until: Some(now + TRUSTED),
             ..State::default()
         };
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Counters stay valid after a panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,7 @@
 //! They have places of their own, a short timeout, and a circuit breaker for each CA, so that an
 //! endpoint that does not answer delays neither orders nor DNS checks nor requests to other CAs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -11,6 +11,7 @@ use linkseal_base::random;
 use linkseal_domain::ssl::{CertificateInfo, SslEvent};
 use linkseal_domain::{DomainName, DomainRecord};
 use linkseal_store::{StoreError, domain_lease};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::core::log_limit::{CA_INTERVAL, LogLimit};
@@ -124,23 +125,19 @@ impl Default for Endpoint {
 }
 
 impl Endpoint {
-    fn breaker<T>(&self, with: impl FnOnce(&mut Breaker) -> T) -> T {
-        // A single value, replaced as a whole.
-        with(&mut self.breaker.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// The event of the CA's answer; it is asked only while the breaker lets requests through.
     async fn ask(&self, core: &Core, ca: &ConfiguredCa, certificate: &CertificateInfo, id: &str) -> SslEvent {
         let nothing = |retry_after| rules::no_renewal_info(certificate, retry_after, core.clock.now());
         let Ok(_place) = timeout(TIMEOUT, self.lanes.enter(Priority::Bulk, Vec::new())).await else {
             return nothing(None);
         };
-        if !self.breaker(|b| b.lets_through(Instant::now())) {
+        if !self.breaker.lock().lets_through(Instant::now()) {
             return nothing(None);
         }
         let answer = timeout(TIMEOUT, ca.issuer.renewal_info(id)).await;
         let failed = |error: &str| {
-            if let Some(pause) = self.breaker(|b| b.failed(Instant::now())) {
+            let pause = self.breaker.lock().failed(Instant::now());
+            if let Some(pause) = pause {
                 tracing::warn!(
                     ca = ca.directory(),
                     error,
@@ -151,7 +148,7 @@ impl Endpoint {
         };
         match answer {
             Ok(Ok(info)) => {
-                self.breaker(Breaker::answered);
+                self.breaker.lock().answered();
                 rules::renewal_info(certificate, info, core.clock.now(), random::unit())
             }
             Ok(Err(failure)) => {

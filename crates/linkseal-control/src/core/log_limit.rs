@@ -2,8 +2,9 @@
 //! interval, however many domains are affected.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// Interval between two lines about the same failure of a CA.
 pub(crate) const CA_INTERVAL: Duration = Duration::from_secs(600);
@@ -36,7 +37,7 @@ impl LogLimit {
     /// Whether to log now, `now` being the monotonic clock: the number of lines suppressed since the
     /// last one, or `None` if this one is to be suppressed too.
     pub fn due(&self, subject: &str, cause: &'static str, now: Duration) -> Option<u64> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         match last.get_mut(&(subject.to_owned(), cause)) {
             Some((at, suppressed)) if now < *at + self.interval => {
                 *suppressed += 1;

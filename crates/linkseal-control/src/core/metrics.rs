@@ -2,10 +2,11 @@
 //! the report room.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use linkseal_domain::record::ProbeResult;
 use linkseal_domain::ssl::Reason;
+use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -249,7 +250,7 @@ impl Remaining {
     }
 
     pub(crate) fn set(&self, snapshot: Snapshot) {
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        *self.snapshot.lock() = snapshot;
     }
 }
 
@@ -259,7 +260,7 @@ impl Collector for Remaining {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let snapshot = self.snapshot.lock().clone();
         let buckets = snapshot.buckets.iter().zip(BOUNDS).map(|(count, bound)| {
             let mut bucket = Bucket::default();
             bucket.set_cumulative_count(*count);

@@ -1,8 +1,7 @@
 //! A token bucket in memory, for what one node does.
 
-use std::sync::{Mutex, PoisonError};
-
 use linkseal_base::clock::Timestamp;
+use parking_lot::Mutex;
 
 use super::settings::Limit;
 
@@ -38,8 +37,7 @@ impl Bucket {
     }
 
     fn with<T>(&self, limit: Limit, now: Timestamp, f: impl FnOnce(&mut f64) -> T) -> T {
-        // SlugTargets numbers are always valid: a panic elsewhere cannot leave them half written.
-        let mut state = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.taken.lock();
         let (taken, at) = &mut *state;
         let refilled = now.saturating_since(*at).as_secs_f64() / limit.per.as_secs_f64() * f64::from(limit.count);
         *taken = (*taken - refilled).max(0.0);

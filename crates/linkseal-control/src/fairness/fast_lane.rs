@@ -1,12 +1,12 @@
 //! The fast lane: names just registered, to be taken up before what has been due for longer.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::{DomainName, DomainRecord};
 use moka::sync::Cache;
+use parking_lot::Mutex;
 
 use super::has_no_tenant;
 use crate::core::Limit;
@@ -47,7 +47,7 @@ impl FastLane {
         if has_no_tenant(record) && self.entries.take(WITHOUT_TENANT, now) {
             self.without_tenant.insert(record.name.clone(), ());
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if record.ssl.next_attempt.is_some() && waiting.len() < CAPACITY {
             waiting.push_back(record.clone());
         }
@@ -61,7 +61,7 @@ impl FastLane {
     /// The domains added since the last call; whether they may go first is for
     /// [`super::Fairness::is_small`] to say.
     pub(crate) fn take_all(&self) -> VecDeque<DomainRecord> {
-        std::mem::take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.waiting.lock())
     }
 }
 

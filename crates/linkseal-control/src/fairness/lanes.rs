@@ -16,8 +16,9 @@
 //!    gives its place back and goes on in another set of places.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::core::Priority;
@@ -91,7 +92,7 @@ impl Lanes {
     /// Waits for a place. It is cancel-safe.
     pub(crate) async fn enter(&self, priority: Priority, owners: Vec<Owner>) -> Place {
         let (sender, place) = oneshot::channel();
-        self.inner.lock().waiting.push(Waiter {
+        self.inner.state.lock().waiting.push(Waiter {
             priority,
             owners: owners.clone(),
             place: sender,
@@ -106,7 +107,7 @@ impl Lanes {
 
     /// A place, if one is free for these owners now.
     pub(crate) fn try_enter(&self, priority: Priority, owners: &[Owner]) -> Option<Place> {
-        let mut state = self.inner.lock();
+        let mut state = self.inner.state.lock();
         if !state.may_enter(owners, self.inner.free_for(priority, state.taken)) {
             return None;
         }
@@ -120,16 +121,11 @@ impl Lanes {
     /// How many waiters there are.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.inner.lock().waiting.len()
+        self.inner.state.lock().waiting.len()
     }
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change below is complete before the lock is released.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// How many places are free at this priority.
     fn free_for(&self, priority: Priority, taken: usize) -> usize {
         let above = Priority::ALL.iter().take_while(|p| **p != priority).count();
@@ -140,7 +136,7 @@ impl Inner {
     fn grant(self: &Arc<Self>) {
         loop {
             let granted = {
-                let mut state = self.lock();
+                let mut state = self.state.lock();
                 state.waiting.retain(|w| !w.place.is_closed());
                 let Some(next) = self.next(&state) else { return };
                 let waiter = state.waiting.remove(next);
@@ -203,7 +199,7 @@ impl State {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.inner.lock().give_back(&self.owners);
+        self.inner.state.lock().give_back(&self.owners);
         self.inner.grant();
     }
 }
@@ -281,7 +277,7 @@ mod tests {
                     }
                 }
                 let taken = clients.iter().filter(|c| c.place.is_some()).count();
-                prop_assert_eq!(lanes.inner.lock().taken, taken, "no place is lost or invented");
+                prop_assert_eq!(lanes.inner.state.lock().taken, taken, "no place is lost or invented");
                 prop_assert!(taken <= PLACES);
                 for (above, priority) in Priority::ALL.into_iter().enumerate() {
                     let at_most = PLACES - RESERVE * above;
@@ -300,7 +296,7 @@ mod tests {
             }
             drop(clients);
             prop_assert!(lanes.try_enter(Priority::Bulk, &[]).is_some());
-            let state = lanes.inner.lock();
+            let state = lanes.inner.state.lock();
             prop_assert_eq!((state.taken, state.held.len()), (0, 0));
         }
     }

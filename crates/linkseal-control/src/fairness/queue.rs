@@ -8,11 +8,12 @@
 //! of an operation does not grow with the number of waiting names.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::DomainName;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::core::Priority;
@@ -100,13 +101,13 @@ impl Queue {
 
     /// Changes how many orders may run at the same time; running ones go on.
     pub(crate) fn set_slots(&self, slots: usize) {
-        self.lock().slots = slots.max(1);
+        self.state.lock().slots = slots.max(1);
         self.changed.notify_one();
     }
 
     /// Adds a name of a tenant; one that waits already is only raised.
     pub fn push(&self, name: DomainName, tenant: &str, priority: Priority) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.places.contains_key(&name) {
             state.raise(&name, priority);
         } else {
@@ -118,7 +119,7 @@ impl Queue {
 
     /// Raises a waiting name to a higher priority.
     pub(crate) fn raise(&self, name: &DomainName, priority: Priority) {
-        self.lock().raise(name, priority);
+        self.state.lock().raise(name, priority);
         // A slot may be free that is reserved for higher priorities.
         self.changed.notify_one();
     }
@@ -136,7 +137,7 @@ impl Queue {
 
     /// The next name, if one waits and a slot is free for it.
     pub fn try_next(self: &Arc<Self>) -> Option<(DomainName, Slot)> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let (name, tenant) = state.take()?;
         state.running += 1;
         state.last = match &state.last {
@@ -150,7 +151,7 @@ impl Queue {
 
     /// When an order that joins the queue now is expected to end, from the duration of recent ones.
     pub fn eta(&self, now: Timestamp) -> Timestamp {
-        let state = self.lock();
+        let state = self.state.lock();
         let ahead = state.places.len() + state.running;
         let rounds = u32::try_from(ahead / state.slots + 1).unwrap_or(u32::MAX);
         now + state.typical.saturating_mul(rounds)
@@ -158,25 +159,24 @@ impl Queue {
 
     /// Records the duration of an order.
     pub fn took(&self, span: Duration) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // A moving average over about eight orders follows a CA that slows down.
         state.typical = (state.typical * 7 + span) / 8;
     }
 
     /// How many names wait, by priority.
     pub(crate) fn depth(&self) -> [(Priority, usize); 4] {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         Priority::ALL.map(|p| (p, state.lane(p).waiting))
     }
 
     /// How long the first arrival has waited; `None` if the queue is empty.
     pub(crate) fn longest_wait(&self) -> Option<Duration> {
-        self.lock().since.first_key_value().map(|(_, since)| since.elapsed())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // A panic while the lock was held leaves a skipped name at worst.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .since
+            .first_key_value()
+            .map(|(_, since)| since.elapsed())
     }
 }
 
@@ -282,7 +282,7 @@ pub struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.queue.lock();
+        let mut state = self.queue.state.lock();
         state.running -= 1;
         if let Some(running) = state.running_of.get_mut(&self.tenant) {
             *running -= 1;

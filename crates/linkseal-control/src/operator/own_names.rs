@@ -2,12 +2,13 @@
 //! them becomes a domain like any other: it can be retired, and its DNS is checked.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use linkseal_domain::record::Origin;
 use linkseal_domain::ssl::SslEvent;
 use linkseal_domain::{DomainName, DomainRecord, EdgeNames};
 use linkseal_store::StoreError;
+use parking_lot::Mutex;
 
 use super::Operator;
 use crate::checks::dns;
@@ -21,15 +22,11 @@ impl OwnNames {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<DomainName>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Observer for OwnNames {
     fn stored(&self, record: &DomainRecord) {
-        let mut own = self.lock();
+        let mut own = self.0.lock();
         if record.origin == Origin::Edge {
             own.insert(record.name.clone());
         } else if !own.is_empty() {
@@ -38,7 +35,7 @@ impl Observer for OwnNames {
     }
 
     fn purged(&self, name: &DomainName) {
-        self.lock().remove(name.as_str());
+        self.0.lock().remove(name.as_str());
     }
 }
 
@@ -86,7 +83,7 @@ impl Operator {
     pub(crate) async fn release_former_own_names(&self) {
         let settings = self.core.settings();
         let former: Vec<DomainName> = {
-            let own = self.own_names.lock();
+            let own = self.own_names.0.lock();
             own.iter()
                 .filter(|name| !settings.names.contains(name.as_str()))
                 .cloned()

@@ -6,10 +6,10 @@
 //! One attempt in a quarter of an hour finds out.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use linkseal_domain::ssl::FailureKind;
+use parking_lot::Mutex;
 
 /// The first pause; doubles.
 const FIRST: Duration = Duration::from_secs(60);
@@ -42,13 +42,13 @@ struct Standstill {
 impl Standstills {
     /// How often pauses were ended; an order remembers it as it begins.
     pub(super) fn endings(&self) -> u64 {
-        self.lock().endings
+        self.inner.lock().endings
     }
 
     /// An order failed for such a reason, at this time of the monotonic clock. One that began before
     /// pauses were last ended (`since`) adds nothing: what it met may be fixed.
     pub(super) fn note(&self, directory: &str, kind: FailureKind, why: &str, now: Duration, since: u64) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.endings != since {
             return;
         }
@@ -72,34 +72,29 @@ impl Standstills {
 
     /// How much of the pause is left, and why; `None` if the CA may be tried.
     pub(super) fn left(&self, directory: &str, now: Duration) -> Option<(Duration, FailureKind)> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         let entry = inner.known.get(directory)?;
         (entry.until > now).then(|| (entry.until - now, entry.kind))
     }
 
     /// What is wrong, if the CA is paused or was not tried since.
     pub(super) fn why(&self, directory: &str) -> Option<String> {
-        self.lock().known.get(directory).map(|entry| entry.why.clone())
+        self.inner.lock().known.get(directory).map(|entry| entry.why.clone())
     }
 
     /// The CA works: ends its pause, and the next one is short again.
     pub(super) fn end(&self, directory: &str) {
-        self.lock().known.remove(directory);
+        self.inner.lock().known.remove(directory);
     }
 
     /// Ends the pause of one CA, or of all: the configuration has changed, or an operator wants it.
     /// Returns whether there was one.
     pub(super) fn forget(&self, directory: Option<&str>) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.endings += 1;
         let before = inner.known.len();
         inner.known.retain(|known, _| directory.is_some_and(|d| d != known));
         inner.known.len() < before
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // No change in here can panic half-way.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

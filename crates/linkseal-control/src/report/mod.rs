@@ -5,10 +5,11 @@ mod metrics;
 mod outbox;
 mod overview;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
+use parking_lot::Mutex;
 
 pub use outbox::OutboxPublisher;
 pub use overview::{AuthorityState, Budget, Forecast, Overview, Standing};
@@ -53,7 +54,7 @@ impl Report {
     /// How many certificates are at risk, counted at most twice a minute.
     fn at_risk(&self) -> u64 {
         let now = self.core.clock.now();
-        let mut known = self.at_risk.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.at_risk.lock();
         if let Some((_, count)) = known.filter(|(at, _)| *at <= now && now < *at + AT_RISK_TTL) {
             return count;
         }

@@ -5,12 +5,13 @@
 //! from the folders and cursors on disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_base::shutdown::Tasks;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -59,7 +60,7 @@ impl Board {
     /// Sets which sinks there are; those that stay keep their state.
     pub(super) fn set_sinks(&self, settings: &[SinkSettings]) {
         let metrics = self.inner.journal.metrics();
-        let mut sinks = lock(&self.inner.sinks);
+        let mut sinks = self.inner.sinks.lock();
         for gone in sinks.iter().filter(|s| settings.iter().all(|new| new.name != s.name)) {
             metrics.hide_sink(&gone.name);
         }
@@ -72,7 +73,7 @@ impl Board {
                     SinkKind::Nats(_) => "nats",
                 };
                 if let Some(known) = sinks.iter().find(|s| s.name == new.name) {
-                    known.known().kind = kind;
+                    known.known.lock().kind = kind;
                     return known.clone();
                 }
                 metrics.show_sink(&new.name);
@@ -83,7 +84,7 @@ impl Board {
 
     /// The configured sink of that name.
     pub(super) fn sink(&self, name: &str) -> Option<Arc<SinkState>> {
-        lock(&self.inner.sinks).iter().find(|s| s.name == name).cloned()
+        self.inner.sinks.lock().iter().find(|s| s.name == name).cloned()
     }
 
     /// Records whether a run of the delivery is active.
@@ -95,7 +96,7 @@ impl Board {
     /// Updates `linkseal_delivery_running`: a run is active, and the disk holds up none of its sinks.
     pub(super) fn show_running(&self) {
         // Locked until the gauge is set, so that the latest state stays.
-        let sinks = lock(&self.inner.sinks);
+        let sinks = self.inner.sinks.lock();
         let runs = self.inner.is_running.load(Ordering::Acquire) && !sinks.iter().any(|s| s.is_held_up());
         self.inner.journal.metrics().running.set(runs.into());
     }
@@ -106,20 +107,20 @@ impl Board {
 
     /// Records where the folder of an earlier boot ends.
     pub(super) fn set_end(&self, boot: Uuid, last: u64) {
-        lock(&self.inner.ends).insert(boot, last);
+        self.inner.ends.lock().insert(boot, last);
     }
 
     /// Forgets folders that no longer exist.
     pub(super) fn keep_ends(&self, exists: impl Fn(Uuid) -> bool) {
-        lock(&self.inner.ends).retain(|boot, _| exists(*boot));
-        for sink in lock(&self.inner.sinks).iter() {
-            sink.known().held.retain(|boot, _| exists(*boot));
+        self.inner.ends.lock().retain(|boot, _| exists(*boot));
+        for sink in self.inner.sinks.lock().iter() {
+            sink.known.lock().held.retain(|boot, _| exists(*boot));
         }
     }
 
     /// What all sinks hold of a folder, if known.
     pub(super) fn least_held(&self, boot: Uuid) -> Option<u64> {
-        lock(&self.inner.sinks).iter().filter_map(|sink| sink.held(boot)).min()
+        self.inner.sinks.lock().iter().filter_map(|sink| sink.held(boot)).min()
     }
 
     /// Measures all lags periodically, until shutdown.
@@ -127,7 +128,7 @@ impl Board {
         // The part that reads the disk. If the disk hangs, only what it alone knows is delayed.
         let mut reading: Option<JoinHandle<()>> = None;
         loop {
-            let sinks = lock(&self.inner.sinks).clone();
+            let sinks = self.inner.sinks.lock().clone();
             let unknown = sinks.into_iter().filter_map(|s| Some((self.show(&s)?, s)));
             let unknown: Vec<_> = unknown.collect();
             // After a pause: by then delivery has read the folders, if it can.
@@ -143,7 +144,7 @@ impl Board {
     /// not taken yet, and the time of the oldest event after each of these places. Blocks.
     fn read_disk(&self, unknown: &[((Uuid, u64), Arc<SinkState>)]) {
         self.read_earlier();
-        let sinks = lock(&self.inner.sinks).clone();
+        let sinks = self.inner.sinks.lock().clone();
         for sink in sinks {
             self.letters().check_removed(&sink.name);
         }
@@ -169,11 +170,11 @@ impl Board {
     fn read_earlier(&self) {
         let journal = &self.inner.journal;
         let boots = segment::boots(journal.dir()).unwrap_or_default();
-        let sinks = lock(&self.inner.sinks).clone();
+        let sinks = self.inner.sinks.lock().clone();
         let names: Vec<_> = sinks.iter().map(|s| s.name.clone()).collect();
         for boot in boots.into_iter().filter(|boot| *boot < journal.boot()) {
             let folder = journal.dir().join(boot.to_string());
-            if lock(&self.inner.ends).contains_key(&boot) || !segment::is_free(&folder) {
+            if self.inner.ends.lock().contains_key(&boot) || !segment::is_free(&folder) {
                 continue;
             }
             let Ok(found) = folder_progress(&folder, boot, &names) else {
@@ -181,9 +182,9 @@ impl Board {
             };
             // A run that has taken it meanwhile knows better.
             for (sink, held) in sinks.iter().zip(found.held) {
-                sink.known().held.entry(boot).or_insert(held);
+                sink.known.lock().held.entry(boot).or_insert(held);
             }
-            lock(&self.inner.ends).entry(boot).or_insert(found.last);
+            self.inner.ends.lock().entry(boot).or_insert(found.last);
         }
     }
 
@@ -194,7 +195,7 @@ impl Board {
         let (lag, first) = self.lag(sink);
         let now = self.inner.journal.clock().now();
         let metrics = self.inner.journal.metrics();
-        let mut known = sink.known();
+        let mut known = sink.known.lock();
         if lag == 0 {
             known.oldest = None;
         }
@@ -210,8 +211,8 @@ impl Board {
     /// which the first of them is.
     fn lag(&self, sink: &SinkState) -> (u64, Option<(Uuid, u64)>) {
         let own = (self.inner.journal.boot(), self.inner.journal.published());
-        let ends = lock(&self.inner.ends).clone();
-        let known = sink.known();
+        let ends = self.inner.ends.lock().clone();
+        let known = sink.known.lock();
         let (mut sum, mut first) = (0_u64, None);
         for (boot, end) in ends.into_iter().chain([own]) {
             let held = known.held.get(&boot).copied().unwrap_or(0);
@@ -225,7 +226,7 @@ impl Board {
 
     /// Records how far a sink has come in a folder.
     pub(super) fn set_held(&self, sink: &SinkState, boot: Uuid, seq: u64) {
-        let held = sink.known().held.insert(boot, seq);
+        let held = sink.known.lock().held.insert(boot, seq);
         if held != Some(seq) {
             self.show(sink);
         }
@@ -233,7 +234,7 @@ impl Board {
 
     /// The state of all sinks, in the order of the configuration.
     pub(super) fn reports(&self) -> Vec<SinkReport> {
-        let sinks = lock(&self.inner.sinks).clone();
+        let sinks = self.inner.sinks.lock().clone();
         sinks.iter().map(|s| self.report(s)).collect()
     }
 
@@ -242,7 +243,7 @@ impl Board {
         let (lag_events, _) = self.lag(sink);
         let now = self.inner.journal.clock().now();
         let letters = metrics.dead_letters_waiting.with_label_values(&[&sink.name]).get();
-        let known = sink.known();
+        let known = sink.known.lock();
         let state = match known.stopped {
             Some(_) => SinkCondition::Stopped,
             None if known.disk.failures() > 0 => SinkCondition::Waiting,
@@ -275,8 +276,4 @@ fn first_time(mut reader: FolderReader, until: Until) -> Option<Timestamp> {
 
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,10 @@
 //! What is known about one sink: how far it has come, its last attempts, and requests of operators.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -16,7 +16,7 @@ pub(super) struct SinkState {
     pub(super) name: String,
     /// Notified when an operator asks for a retry or a replay.
     pub(super) wake: Notify,
-    known: Mutex<Known>,
+    pub(super) known: Mutex<Known>,
 }
 
 #[derive(Debug, Default)]
@@ -52,30 +52,26 @@ impl SinkState {
         }
     }
 
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// How far it has come in a folder, if known.
     pub(super) fn held(&self, boot: Uuid) -> Option<u64> {
-        self.known().held.get(&boot).copied()
+        self.known.lock().held.get(&boot).copied()
     }
 
     /// Sets the time of the oldest event that it does not hold.
     pub(super) fn set_oldest(&self, time: Option<Timestamp>) {
-        self.known().oldest = time;
+        self.known.lock().oldest = time;
     }
 
     /// Records that it accepted a batch.
     pub(super) fn succeeded(&self, now: Timestamp) {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.last_success = Some(now);
         (known.failures, known.last_error, known.next_attempt) = (0, None, None);
     }
 
     /// Records a failed attempt; `failures` in a row.
     pub(super) fn failed(&self, cause: &str, failures: u32, next: Timestamp) {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.failures = failures;
         known.last_error = Some(cause.to_owned());
         known.next_attempt = Some(next);
@@ -83,7 +79,7 @@ impl SinkState {
 
     /// Records that the journal's disk holds it up; returns whether to log it.
     pub(super) fn disk_failed(&self, cause: &str, now: Timestamp) -> bool {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.last_error = Some(format!("events.dir: {cause}"));
         known.disk.failed(cause, now)
     }
@@ -91,7 +87,7 @@ impl SinkState {
     /// Records that the disk works; returns how often it had failed and for how long, if that was
     /// logged.
     pub(super) fn disk_works(&self, now: Timestamp) -> Option<(u32, Duration)> {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if known.disk.failures() > 0 {
             known.last_error = None;
         }
@@ -100,12 +96,12 @@ impl SinkState {
 
     /// Whether the journal's disk holds it up.
     pub(super) fn is_held_up(&self) -> bool {
-        self.known().disk.failures() > 0
+        self.known.lock().disk.failures() > 0
     }
 
     /// Records since when it is stopped, or that it is not.
     pub(super) fn set_stopped(&self, since: Option<Timestamp>, cause: Option<&str>) {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.stopped = since;
         known.next_attempt = None;
         if let Some(cause) = cause {
@@ -115,27 +111,27 @@ impl SinkState {
 
     /// Requests another attempt now, also when it is stopped.
     pub(super) fn want_retry(&self) {
-        self.known().retry = true;
+        self.known.lock().retry = true;
         self.wake.notify_one();
     }
 
     /// Whether a retry was requested since the last call.
     pub(super) fn take_retry(&self) -> bool {
-        std::mem::take(&mut self.known().retry)
+        std::mem::take(&mut self.known.lock().retry)
     }
 
     /// Requests a replay of its dead letters.
     pub(super) fn want_replay(&self) {
-        self.known().replay = true;
+        self.known.lock().replay = true;
         self.wake.notify_one();
     }
 
     pub(super) fn wants_replay(&self) -> bool {
-        self.known().replay
+        self.known.lock().replay
     }
 
     /// Whether a replay was requested since the last call.
     pub(super) fn take_replay(&self) -> bool {
-        std::mem::take(&mut self.known().replay)
+        std::mem::take(&mut self.known.lock().replay)
     }
 }

@@ -1,10 +1,10 @@
 //! Events that are submitted, written and acknowledged together.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::frame;
@@ -101,7 +101,7 @@ impl Batch {
         event: &Event<'_>,
         encode: F,
     ) -> Result<Option<(Uuid, usize)>, F> {
-        match &mut self.lock().events {
+        match &mut self.open.lock().events {
             Some(events) => {
                 let place = events.metas.len();
                 Ok(events.add(event, encode).map(|id| (id, place)))
@@ -111,14 +111,14 @@ impl Batch {
     }
 
     pub(super) fn is_large(&self) -> bool {
-        let open = self.lock();
+        let open = self.open.lock();
         let events = open.events.as_ref();
         events.is_some_and(|e| e.bodies.len() >= BATCH_BYTES || e.metas.len() >= BATCH_EVENTS)
     }
 
     /// Takes the events out to be submitted; `None` when that has been done.
     pub(super) fn take_events(&self) -> Option<EncodedEvents> {
-        let events = self.lock().events.take()?;
+        let events = self.open.lock().events.take()?;
         self.count.store(events.metas.len() as u64, Ordering::Release);
         Some(events)
     }
@@ -135,7 +135,7 @@ impl Batch {
 
     /// Registers the waker of another event's task. `again`: it is registered already.
     pub(super) fn follow(&self, place: usize, waker: &Waker, again: bool) {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         let known = again
             .then(|| open.followers.iter_mut().find(|(p, _)| *p == place))
             .flatten();
@@ -189,13 +189,8 @@ impl Batch {
     }
 
     fn wake_followers(&self) {
-        let followers = std::mem::take(&mut self.lock().followers);
+        let followers = std::mem::take(&mut self.open.lock().followers);
         followers.into_iter().for_each(|(_, waker)| waker.wake());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        // Nothing panics under this lock; if it ever did, the journal should go on.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use linkseal_base::clock::{Clock, Timestamp};
 use linkseal_base::file_id::FileId;
 use linkseal_base::uuid7;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::segment::{self, Disk};
@@ -65,7 +66,7 @@ impl BootFolder {
         }
         let folder = self.path();
         disk.create_dir(&folder)?;
-        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lock = self.lock.lock();
         if !lock
             .as_ref()
             .is_some_and(|lock| is_at(lock, &segment::lock_path(&folder)))

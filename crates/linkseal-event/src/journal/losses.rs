@@ -1,8 +1,8 @@
 //! Events that the journal did not take: counted, and logged at a bounded rate.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 
 /// Shortest time between two log lines about losses.
@@ -38,7 +38,7 @@ impl Losses {
             return;
         }
         self.total.inc_by(count);
-        let mut unlogged = self.unlogged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unlogged = self.unlogged.lock();
         unlogged.count += count;
         if let Some(cause) = cause.filter(|c| unlogged.cause.as_deref() != Some(*c)) {
             unlogged.cause = Some(cause.to_owned());
@@ -49,12 +49,12 @@ impl Losses {
 
     /// Sets why events are going to be lost.
     pub(super) fn set_cause(&self, cause: String) {
-        self.unlogged.lock().unwrap_or_else(PoisonError::into_inner).cause = Some(cause);
+        self.unlogged.lock().cause = Some(cause);
     }
 
     /// Logs new losses if a line is due.
     pub(super) fn log(&self) {
-        let mut unlogged = self.unlogged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unlogged = self.unlogged.lock();
         if unlogged.log_due() != Some(Duration::ZERO) {
             return;
         }
@@ -74,7 +74,7 @@ impl Losses {
 
     /// How long until losses are to be logged; `None` when there are none.
     pub(super) fn log_due(&self) -> Option<Duration> {
-        self.unlogged.lock().unwrap_or_else(PoisonError::into_inner).log_due()
+        self.unlogged.lock().log_due()
     }
 }
 

@@ -33,14 +33,15 @@ mod writer_state;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use linkseal_base::clock::Clock;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 pub use self::appending::{Appending, Lost, Receipt};
@@ -345,7 +346,7 @@ impl Journal {
 
 impl Inner {
     fn close(&self, patience: Duration) -> bool {
-        let Some(writer) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(writer) = self.thread.lock().take() else {
             return true;
         };
         let queue = &self.state.queue;

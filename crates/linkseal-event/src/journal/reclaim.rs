@@ -4,8 +4,9 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::boot_folder::BootFolder;
@@ -41,7 +42,7 @@ impl Reclaimer {
 
     /// Sets which folders are being delivered, and to which sinks.
     pub(super) fn set_delivered(&self, sinks: &[String], folders: &[Arc<Folder>]) {
-        let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut delivered = self.delivered.lock();
         delivered.sinks = sinks.to_vec();
         delivered.folders = folders.iter().map(Arc::downgrade).collect();
     }
@@ -51,7 +52,7 @@ impl Reclaimer {
     pub(super) fn begin_cursors(&self, folder: &Path, next: u64) -> io::Result<()> {
         let first = segment::segments(folder)?.first().map_or(next, |oldest| oldest.first);
         let sinks = {
-            let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+            let delivered = self.delivered.lock();
             delivered.sinks.clone()
         };
         let mut cursors = sinks.iter().map(|sink| Cursor::new(folder, sink));
@@ -61,7 +62,7 @@ impl Reclaimer {
     /// Removes the oldest segment that every sink holds; returns whether there was one.
     pub(super) fn remove_oldest(&self, own: &BootFolder, metrics: &Metrics) -> bool {
         let (sinks, folders) = {
-            let delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+            let delivered = self.delivered.lock();
             let folders: Vec<_> = delivered.folders.iter().filter_map(Weak::upgrade).collect();
             (delivered.sinks.clone(), folders)
         };

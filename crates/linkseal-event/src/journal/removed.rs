@@ -6,7 +6,8 @@
 //! with them.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// The sequence numbers that were removed, and those of them that have been counted as lost.
 #[derive(Default)]
@@ -26,37 +27,31 @@ struct Ranges(Vec<Range<u64>>);
 
 impl Removed {
     pub(super) fn add(&self, numbers: Range<u64>) {
-        self.with(|known| known.removed.add(numbers));
+        self.known.lock().removed.add(numbers);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.with(|known| known.removed.0.is_empty())
+        self.known.lock().removed.0.is_empty()
     }
 
     /// A sink skips these numbers: returns how many of them were removed and had not been counted,
     /// and marks them as counted.
     pub(super) fn skip(&self, numbers: &Range<u64>) -> u64 {
-        self.with(|known| {
-            let removed = known.removed.within(numbers);
-            let counted = length(&known.counted.within(numbers));
-            let lost = length(&removed).saturating_sub(counted);
-            for range in removed {
-                known.counted.add(range);
-            }
-            lost
-        })
+        let mut known = self.known.lock();
+        let removed = known.removed.within(numbers);
+        let counted = length(&known.counted.within(numbers));
+        let lost = length(&removed).saturating_sub(counted);
+        for range in removed {
+            known.counted.add(range);
+        }
+        lost
     }
 
     /// The first number from `next` on that was not removed.
     pub(crate) fn next_present(&self, next: u64) -> u64 {
-        self.with(|known| {
-            let around = known.removed.0.iter().find(|range| range.contains(&next));
-            around.map_or(next, |range| range.end)
-        })
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
-        work(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+        let known = self.known.lock();
+        let around = known.removed.0.iter().find(|range| range.contains(&next));
+        around.map_or(next, |range| range.end)
     }
 }
 

@@ -9,10 +9,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use linkseal_base::clock::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::IntCounter;
 
 use super::batch::EncodedEvents;
@@ -194,7 +194,8 @@ impl Repeats {
     pub(super) fn due(&self, now: Instant, all: bool) -> Counts {
         let mut counts = Counts::default();
         for shard in &self.shards {
-            let mut shard = lock(shard);
+            // The journal's thread may wait.
+            let mut shard = shard.lock();
             let mut due = std::mem::take(&mut shard.due);
             for slot in &mut shard.slots {
                 if slot.count.is_none() {
@@ -284,17 +285,11 @@ impl Slot {
 fn try_lock(shard: &Mutex<Shard>) -> Option<MutexGuard<'_, Shard>> {
     for _ in 0..TRIES {
         match shard.try_lock() {
-            Ok(shard) => return Some(shard),
-            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            None => std::hint::spin_loop(),
+            taken => return taken,
         }
     }
     None
-}
-
-/// For the journal's thread, which may wait.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

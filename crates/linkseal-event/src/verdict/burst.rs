@@ -14,9 +14,9 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::rules;
@@ -173,7 +173,7 @@ impl BurstDetector {
         let Some(shard) = self.shards.get(handle.shard) else {
             return corrections;
         };
-        let mut shard = lock(shard);
+        let mut shard = shard.lock();
         let Some(slot) = shard.set(handle.key).iter_mut().find(|s| s.key == handle.key) else {
             return corrections;
         };
@@ -215,13 +215,8 @@ impl BurstDetector {
         let index = (message >> 32) as usize % SHARDS;
         #[allow(clippy::indexing_slicing, reason = "there are SHARDS of them")]
         let shard = &self.shards[index];
-        (index, lock(shard))
+        (index, shard.lock())
     }
-}
-
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    // Nothing panics under this lock; if it ever did, signals may be missed.
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shard {

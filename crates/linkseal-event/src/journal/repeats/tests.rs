@@ -141,7 +141,7 @@ fn a_full_table_evicts_links_without_losing_counts() {
         .map(|c| c["repeated"].as_u64().unwrap())
         .sum();
     assert_eq!(u128::from(found), counted);
-    let slots: usize = repeats.shards.iter().map(|s| lock(s).slots.capacity()).sum();
+    let slots: usize = repeats.shards.iter().map(|s| s.lock().slots.capacity()).sum();
     assert_eq!(slots, SHARDS * SETS * WAYS);
     assert!(size_of::<Slot>() * slots < 3 << 20, "{} bytes each", size_of::<Slot>());
 }

@@ -8,12 +8,13 @@ mod removal;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use linkseal_base::clock::Clock;
 use linkseal_base::shutdown::Tasks;
+use parking_lot::{Condvar, Mutex};
 use prometheus::Registry;
 use uuid::Uuid;
 
@@ -57,17 +58,17 @@ struct TestFile {
 
 impl TestDisk {
     fn block(&self) {
-        *self.blocked.0.lock().unwrap() = true;
+        *self.blocked.0.lock() = true;
     }
 
     fn unblock(&self) {
-        *self.blocked.0.lock().unwrap() = false;
+        *self.blocked.0.lock() = false;
         self.blocked.1.notify_all();
     }
 
     fn pass(&self) {
         let (blocked, changed) = &*self.blocked;
-        drop(changed.wait_while(blocked.lock().unwrap(), |b| *b).unwrap());
+        changed.wait_while(&mut blocked.lock(), |b| *b);
     }
 }
 

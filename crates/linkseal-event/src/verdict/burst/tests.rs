@@ -197,7 +197,7 @@ fn the_detector_does_not_grow() {
         see(&memory, &click(message, 0, OFFICE, "a", T0 + message as i64));
         memory.probed(Uuid::from_u128(message), OFFICE.parse().unwrap(), T0);
     }
-    let slots: usize = memory.shards.iter().map(|s| s.lock().unwrap().slots.capacity()).sum();
+    let slots: usize = memory.shards.iter().map(|s| s.lock().slots.capacity()).sum();
     assert_eq!(slots, SHARDS * SETS * WAYS);
     assert!(size_of::<Slot>() * slots < 9 << 20, "{} bytes each", size_of::<Slot>());
     // After a flood, bursts are found as before.

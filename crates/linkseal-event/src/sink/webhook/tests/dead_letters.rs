@@ -92,7 +92,7 @@ async fn an_endpoint_that_rejects_everything_gets_its_queue_once_it_recovers() {
         };
         node.wait(SECOND, || retries() >= 3).await;
         assert_eq!(dead(&journal), 0, "{status} says nothing of one event");
-        *endpoint.state.text.lock().unwrap() = "poison".into();
+        *endpoint.state.text.lock() = "poison".into();
         node.wait(SECOND, || endpoint.taken() == slugs).await;
         assert_eq!(dead(&journal), 0);
         assert!(delivery.stop(DEADLINE).await);
@@ -115,7 +115,7 @@ async fn an_endpoint_that_rejects_everything_gets_its_queue_once_it_recovers() {
     node.wait(SECOND, || retries() >= 3).await;
     let aside = dead(&journal);
     assert!((1..20).contains(&aside), "{aside}");
-    *endpoint.state.text.lock().unwrap() = "poison".into();
+    *endpoint.state.text.lock() = "poison".into();
     node.wait(SECOND, || endpoint.taken().len() as u64 + dead(&journal) == 40)
         .await;
     // A replay delivers the dead letters.
@@ -144,7 +144,7 @@ async fn dead_letters_are_replayed_dropped_and_erased() {
     append_slugs(&journal, &["poison1", "a", "poison2"]).await;
     node.wait(STILL, || dead(&journal) == 2).await;
     // It still rejects one of them.
-    *endpoint.state.text.lock().unwrap() = "poison2".into();
+    *endpoint.state.text.lock() = "poison2".into();
     assert_eq!(delivery.replay_dead_letters("platform").await.unwrap(), 2);
     node.wait(STILL, || endpoint.taken() == ["a", "poison1"]).await;
     let left = || {
@@ -183,7 +183,7 @@ async fn many_dead_letters_are_replayed_while_nothing_happens() {
     append_slugs(&journal, &slugs).await;
     node.wait(STILL, || dead(&journal) == 50 && endpoint.taken().len() == 50)
         .await;
-    *endpoint.state.text.lock().unwrap() = "none".into();
+    *endpoint.state.text.lock() = "none".into();
     assert_eq!(delivery.replay_dead_letters("platform").await.unwrap(), 50);
     // No time passes and no event arrives.
     node.wait(STILL, || endpoint.taken().len() == 100).await;

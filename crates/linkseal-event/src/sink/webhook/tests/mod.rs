@@ -7,7 +7,7 @@ mod requests;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Router;
@@ -20,6 +20,7 @@ use http::HeaderName;
 use http_body_util::BodyExt;
 use linkseal_base::shutdown::Tasks;
 use linkseal_net::tls_client::{self, Trust};
+use parking_lot::Mutex;
 use prometheus::Registry;
 
 use super::*;
@@ -96,12 +97,12 @@ impl Endpoint {
     async fn handle(State(script): State<Arc<Script>>, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        script.got.lock().unwrap().push(Got {
+        script.got.lock().push(Got {
             headers: head.headers,
             body,
         });
-        let next = script.answers.lock().unwrap().pop_front();
-        let (status, headers) = next.unwrap_or((*script.then.lock().unwrap(), Vec::new()));
+        let next = script.answers.lock().pop_front();
+        let (status, headers) = next.unwrap_or((*script.then.lock(), Vec::new()));
         let mut response = (status, "said \u{1b}[31mred").into_response();
         for (name, value) in headers {
             response.headers_mut().insert(name, value.parse().unwrap());
@@ -112,15 +113,15 @@ impl Endpoint {
     fn answer(&self, status: u16, headers: &[(HeaderName, &str)]) {
         let headers = headers.iter().map(|(n, v)| (n.clone(), (*v).to_owned())).collect();
         let status = StatusCode::from_u16(status).unwrap();
-        self.script.answers.lock().unwrap().push_back((status, headers));
+        self.script.answers.lock().push_back((status, headers));
     }
 
     fn then(&self, status: u16) {
-        *self.script.then.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+        *self.script.then.lock() = StatusCode::from_u16(status).unwrap();
     }
 
     fn got(&self) -> Vec<Got> {
-        self.script.got.lock().unwrap().clone()
+        self.script.got.lock().clone()
     }
 
     fn settings(&self) -> WebhookSettings {
@@ -287,8 +288,8 @@ impl Poison {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tasks = StopAtEnd(Tasks::new());
         let state = Arc::new(PoisonState::default());
-        *state.text.lock().unwrap() = text.into();
-        *state.status.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+        *state.text.lock() = text.into();
+        *state.status.lock() = StatusCode::from_u16(status).unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().fallback(Self::handle).with_state(state.clone());
         tasks
@@ -305,13 +306,13 @@ impl Poison {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let events = body["data"].as_array().unwrap();
-        state.requests.lock().unwrap().push(events.len());
-        let text = state.text.lock().unwrap().clone();
+        state.requests.lock().push(events.len());
+        let text = state.text.lock().clone();
         if events.iter().any(|e| e["slug"].as_str().unwrap().contains(&text)) {
-            return (*state.status.lock().unwrap(), "I cannot take that").into_response();
+            return (*state.status.lock(), "I cannot take that").into_response();
         }
         let slug = |e: &serde_json::Value| e["slug"].as_str().unwrap().to_owned();
-        state.taken.lock().unwrap().extend(events.iter().map(slug));
+        state.taken.lock().extend(events.iter().map(slug));
         StatusCode::OK.into_response()
     }
 
@@ -324,12 +325,12 @@ impl Poison {
     /// The accepted events, each once, in the order of their first arrival.
     fn taken(&self) -> Vec<String> {
         let mut seen = std::collections::HashSet::new();
-        let taken = self.state.taken.lock().unwrap().clone();
+        let taken = self.state.taken.lock().clone();
         taken.into_iter().filter(|s| seen.insert(s.clone())).collect()
     }
 
     fn requests(&self) -> usize {
-        self.state.requests.lock().unwrap().len()
+        self.state.requests.lock().len()
     }
 }
 
