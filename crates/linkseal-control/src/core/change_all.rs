@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use linkseal_base::clock::Timestamp;
 use linkseal_domain::{DomainName, DomainRecord};
-use linkseal_store::{DomainQuery, StoreError};
+use linkseal_store::{DomainQuery, Pages, StoreError};
 
 use super::{Core, Draft, Edit};
 
@@ -30,13 +30,13 @@ impl Core {
         mut edit: impl FnMut(&mut Draft) -> Edit<StoreError>,
     ) {
         query.limit = PAGE;
+        let mut pages = Pages::of(&self.store, query);
         let mut wait = RETRY;
         let mut failed = Vec::new();
         loop {
-            match self.store.list(&query).await {
-                Ok(page) => {
-                    let Some(last) = page.last() else { break };
-                    query.after = Some(last.name.clone());
+            match pages.next().await {
+                Ok(None) => break,
+                Ok(Some(page)) => {
                     let now = self.clock.now();
                     for record in page.iter().filter(|r| matches(r, now)) {
                         self.change_one(task, &record.name, &mut edit, &mut failed).await;
