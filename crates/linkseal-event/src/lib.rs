@@ -38,6 +38,8 @@ mod privacy;
 mod recorder;
 mod settings;
 pub mod sink;
+#[cfg(test)]
+mod testing;
 pub mod verdict;
 
 pub use self::activity::{Activity, HOURS, Hour, Recent, Seen};

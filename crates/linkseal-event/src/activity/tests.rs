@@ -2,13 +2,10 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use linkseal_base::clock::Clock;
-use prometheus::Registry;
 
 use super::*;
 use crate::event::{Client, Event};
-use crate::metrics::Metrics;
-use crate::privacy::IpPrivacy;
-use crate::settings::{Durability, EventSettings};
+use crate::testing;
 
 fn seen(hour: i64, kind: EventType, class: Class, id: u128) -> Seen {
     Seen {
@@ -95,16 +92,7 @@ fn a_correction_moves_the_count() {
 }
 
 fn journal(dir: &Path) -> Journal {
-    let settings = EventSettings {
-        dir: dir.to_owned(),
-        durability: Durability::Written,
-        keep: Duration::from_secs(3600),
-        max_bytes: 1 << 30,
-        privacy: IpPrivacy::Full.into(),
-        sinks: Vec::new(),
-    };
-    let metrics = Metrics::register(&Registry::new()).unwrap();
-    Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap()
+    testing::open(&testing::settings(dir), &Clock::system())
 }
 
 #[tokio::test]

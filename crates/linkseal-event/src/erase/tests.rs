@@ -1,6 +1,5 @@
 use linkseal_base::clock::Timestamp;
 use linkseal_base::shutdown::Tasks;
-use prometheus::Registry;
 
 use super::rewrite::each_line;
 use super::*;
@@ -9,42 +8,13 @@ use crate::event_type::EventType;
 use crate::journal::Replay;
 use crate::journal::frame;
 use crate::journal::segment::MAGIC;
-use crate::metrics::Metrics;
-use crate::privacy::IpPrivacy;
-use crate::settings::{Durability, FileSettings, SinkKind, SinkSettings};
+use crate::testing::{Node, STILL, file, sink};
 
 const PATIENT: Duration = Duration::from_secs(30);
 
-struct Node {
-    dir: tempfile::TempDir,
-    settings: EventSettings,
-}
-
 impl Node {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("archive/%Y.ndjson").display().to_string();
-        let settings = EventSettings {
-            dir: dir.path().join("events"),
-            durability: Durability::Written,
-            keep: Duration::from_secs(3600),
-            max_bytes: 1 << 30,
-            privacy: IpPrivacy::Full.into(),
-            sinks: vec![SinkSettings {
-                name: "archive".into(),
-                types: None,
-                kind: SinkKind::File(FileSettings {
-                    path,
-                    ..FileSettings::default()
-                }),
-            }],
-        };
-        Self { dir, settings }
-    }
-
-    fn boot(&self) -> Journal {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        Journal::open(&self.settings, "edge-1", Clock::system(), metrics).unwrap()
+    fn with_archive() -> Self {
+        Self::new(|dir| vec![sink("archive", file(dir.join("archive/%Y.ndjson")))])
     }
 
     /// The slugs of a replay.
@@ -100,22 +70,13 @@ async fn append(journal: &Journal, tenant: &str, message: u128, slug: &str) {
     journal.append(&event).await.unwrap();
 }
 
-async fn until(mut condition: impl FnMut() -> bool) {
-    let done = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENT, done).await.unwrap();
-}
-
 fn tenant(name: &str) -> Selector {
     Selector::Tenant(name.into())
 }
 
 #[tokio::test]
 async fn a_running_node_erases_and_continues_to_deliver() {
-    let node = Node::new();
+    let node = Node::with_archive();
     // Events of an earlier boot, not delivered yet.
     let earlier = node.boot();
     append(&earlier, "acme", 1, "old-acme").await;
@@ -127,7 +88,7 @@ async fn a_running_node_erases_and_continues_to_deliver() {
     let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
     append(&journal, "acme", 1, "acme-1").await;
     append(&journal, "other", 3, "other-1").await;
-    until(|| node.archived().len() == 2).await;
+    node.wait(STILL, || node.archived().len() == 2).await;
 
     let eraser = Eraser::new(delivery.clone(), journal.clone(), tasks.clone());
     append(&journal, "acme", 4, "acme-2").await;
@@ -139,7 +100,7 @@ async fn a_running_node_erases_and_continues_to_deliver() {
     assert_eq!((erased.journal_segments, erased.files), (2, 1));
     assert!(!node.holds("acme"));
     append(&journal, "other", 4, "other-3").await;
-    until(|| node.archived().len() >= 3).await;
+    node.wait(STILL, || node.archived().len() >= 3).await;
     assert_eq!(node.archived(), ["other-1", "other-2", "other-3"]);
     assert_eq!(node.replayed(), ["old-other", "other-1", "other-2", "other-3"]);
     assert_eq!(journal.metrics().damaged.get(), 0, "what was erased is no damage");
@@ -158,7 +119,7 @@ async fn a_running_node_erases_and_continues_to_deliver() {
 
 #[tokio::test]
 async fn a_stopped_node_is_erased_under_its_locks_and_a_running_one_is_not() {
-    let node = Node::new();
+    let node = Node::with_archive();
     let tasks = Tasks::new();
     let journal = node.boot();
     append(&journal, "acme", 1, "acme").await;
@@ -166,7 +127,7 @@ async fn a_stopped_node_is_erased_under_its_locks_and_a_running_one_is_not() {
     let error = erase(&node.settings, None, &tenant("acme")).unwrap_err();
     assert!(matches!(error, EraseError::InUse { .. }), "{error}");
     let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
-    until(|| node.archived().len() == 2).await;
+    node.wait(STILL, || node.archived().len() == 2).await;
     assert!(delivery.stop(PATIENT).await);
     journal.close(PATIENT);
     drop(journal);
@@ -196,7 +157,7 @@ async fn a_stopped_node_is_erased_under_its_locks_and_a_running_one_is_not() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erasing_under_load_neither_loses_nor_blocks_events() {
-    let node = Node::new();
+    let node = Node::with_archive();
     let journal = node.boot();
     let tasks = Tasks::new();
     let load: Vec<_> = (0..4)

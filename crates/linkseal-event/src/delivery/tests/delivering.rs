@@ -4,12 +4,12 @@ use super::*;
 
 #[tokio::test]
 async fn each_sink_gets_its_types_in_order_and_stopping_delivers_the_rest() {
-    let node = Node::new(&[("all", None), ("clicks", Some(EventType::Click))]);
+    let node = Node::with_files(&[("all", None), ("clicks", Some(EventType::Click))]);
     let journal = node.boot();
     append(&journal, EventType::Open, 0..5).await;
-    let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+    let delivery = node.deliver(&journal);
     append(&journal, EventType::Click, 5..10).await;
-    node.wait(|| node.held("all") == slugs(0..10)).await;
+    node.wait(SECOND, || node.held("all") == slugs(0..10)).await;
     append(&journal, EventType::Open, 10..12).await;
     append(&journal, EventType::Click, 12..15).await;
     assert!(delivery.stop(DEADLINE).await);
@@ -20,29 +20,33 @@ async fn each_sink_gets_its_types_in_order_and_stopping_delivers_the_rest() {
 
 #[tokio::test]
 async fn a_failing_sink_delays_no_other_and_gets_everything_once_it_recovers() {
-    let node = Node::new(&[("good", None), ("dead", None)]);
+    let node = Node::with_files(&[("good", None), ("dead", None)]);
     node.break_sink("dead");
     let journal = node.boot();
-    let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
+    let delivery = node.deliver(&journal);
     append(&journal, EventType::Click, 0..20).await;
-    node.wait(|| node.held("good") == slugs(0..20)).await;
-    node.wait(|| journal.metrics().deliveries.with_label_values(&["dead", "retry"]).get() >= 3)
-        .await;
-    node.wait(|| journal.metrics().lag.with_label_values(&["dead"]).get() == 20)
-        .await;
+    node.wait(SECOND, || node.held("good") == slugs(0..20)).await;
+    node.wait(SECOND, || {
+        journal.metrics().deliveries.with_label_values(&["dead", "retry"]).get() >= 3
+    })
+    .await;
+    node.wait(SECOND, || {
+        journal.metrics().lag.with_label_values(&["dead"]).get() == 20
+    })
+    .await;
     node.heal_sink("dead");
     append(&journal, EventType::Click, 20..30).await;
-    node.wait(|| node.held("dead") == slugs(0..30)).await;
-    node.wait(|| node.held("good") == slugs(0..30)).await;
+    node.wait(SECOND, || node.held("dead") == slugs(0..30)).await;
+    node.wait(SECOND, || node.held("good") == slugs(0..30)).await;
     assert!(delivery.stop(DEADLINE).await);
 }
 
 #[tokio::test]
 async fn earlier_boots_are_delivered_first_once_their_processes_have_ended() {
-    let node = Node::new(&[("archive", None)]);
+    let node = Node::with_files(&[("archive", None)]);
     node.break_sink("archive");
     let first = node.boot();
-    let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
+    let delivery = node.deliver(&first);
     append(&first, EventType::Click, 0..3).await;
     assert!(
         delivery.stop(DEADLINE).await,
@@ -51,7 +55,7 @@ async fn earlier_boots_are_delivered_first_once_their_processes_have_ended() {
     node.heal_sink("archive");
 
     let second = node.boot();
-    let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+    let delivery = node.deliver(&second);
     append(&second, EventType::Click, 5..8).await;
     // The first process still runs.
     append(&first, EventType::Click, 3..5).await;
@@ -61,40 +65,40 @@ async fn earlier_boots_are_delivered_first_once_their_processes_have_ended() {
     }
     assert_eq!(node.held("archive"), slugs(0..0));
     drop(first);
-    node.wait(|| node.held("archive") == slugs(0..8)).await;
+    node.wait(SECOND, || node.held("archive") == slugs(0..8)).await;
     assert!(delivery.stop(DEADLINE).await);
 }
 
 #[tokio::test]
 async fn a_new_sink_gets_what_happens_from_then_on() {
-    let node = Node::new(&[("old", None)]);
+    let node = Node::with_files(&[("old", None)]);
     let journal = node.boot();
     let tasks = Tasks::new();
     let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();
     append(&journal, EventType::Click, 0..3).await;
-    node.wait(|| node.held("old") == slugs(0..3)).await;
+    node.wait(SECOND, || node.held("old") == slugs(0..3)).await;
     assert!(delivery.stop(DEADLINE).await);
     // A reload adds a sink.
     let mut settings = node.settings.clone();
-    settings.sinks.push(SinkSettings {
-        name: "new".into(),
-        types: None,
-        kind: file(node.dir.path().join("new/e.ndjson")),
-    });
+    settings
+        .sinks
+        .push(sink("new", file(node.dir.path().join("new/e.ndjson"))));
     let delivery = Delivery::start(&journal, &settings, &tasks).unwrap();
     append(&journal, EventType::Click, 3..6).await;
-    node.wait(|| node.held("new") == slugs(3..6) && node.held("old") == slugs(0..6))
-        .await;
+    node.wait(SECOND, || {
+        node.held("new") == slugs(3..6) && node.held("old") == slugs(0..6)
+    })
+    .await;
     assert!(delivery.stop(DEADLINE).await);
 }
 
 #[tokio::test]
 async fn skipped_events_do_not_cost_a_cursor_write_per_batch() {
     use std::os::unix::fs::MetadataExt;
-    let node = Node::new(&[("all", None), ("clicks", Some(EventType::Click))]);
+    let node = Node::with_files(&[("all", None), ("clicks", Some(EventType::Click))]);
     let journal = node.boot();
-    let delivery = Delivery::start(&journal, &node.settings, &Tasks::new()).unwrap();
-    node.wait(|| journal.metrics().running.get() == 1).await;
+    let delivery = node.deliver(&journal);
+    node.wait(SECOND, || journal.metrics().running.get() == 1).await;
     let cursor = journal.folder().join("cursor-clicks");
     let inode = || std::fs::metadata(&cursor).unwrap().ino();
     let text = || std::fs::read_to_string(&cursor).unwrap();
@@ -115,7 +119,7 @@ async fn skipped_events_do_not_cost_a_cursor_write_per_batch() {
     // The cursor is saved after a while, and at the end.
     node.clock.advance(Duration::from_secs(61));
     append(&journal, EventType::Open, 20..21).await;
-    node.wait(|| text() != before.1).await;
+    node.wait(SECOND, || text() != before.1).await;
     append(&journal, EventType::Open, 21..24).await;
     assert!(delivery.stop(DEADLINE).await);
     assert_eq!(text(), "24\n");
@@ -123,11 +127,11 @@ async fn skipped_events_do_not_cost_a_cursor_write_per_batch() {
 
 #[tokio::test]
 async fn an_unreadable_segment_does_not_block_later_ones() {
-    let node = Node::new(&[("archive", None)]);
+    let node = Node::with_files(&[("archive", None)]);
     node.break_sink("archive");
     let first = node.boot();
-    let delivery = Delivery::start(&first, &node.settings, &Tasks::new()).unwrap();
-    node.wait(|| first.metrics().running.get() == 1).await;
+    let delivery = node.deliver(&first);
+    node.wait(SECOND, || first.metrics().running.get() == 1).await;
     append(&first, EventType::Click, 0..3).await;
     assert!(delivery.stop(DEADLINE).await);
     let folder = first.folder().to_owned();
@@ -138,9 +142,9 @@ async fn an_unreadable_segment_does_not_block_later_ones() {
     std::fs::create_dir(&found.path).unwrap();
     node.heal_sink("archive");
     let second = node.boot();
-    let delivery = Delivery::start(&second, &node.settings, &Tasks::new()).unwrap();
+    let delivery = node.deliver(&second);
     append(&second, EventType::Click, 3..6).await;
-    node.wait(|| node.held("archive") == slugs(3..6)).await;
+    node.wait(SECOND, || node.held("archive") == slugs(3..6)).await;
     assert!(folder.exists(), "retention takes none of it for delivered");
     assert!(delivery.stop(DEADLINE).await);
 }

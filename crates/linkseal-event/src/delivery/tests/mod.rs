@@ -5,10 +5,9 @@ mod disk;
 mod removal;
 mod retention;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use linkseal_base::clock::Clock;
-use prometheus::Registry;
 use uuid::Uuid;
 
 use super::*;
@@ -17,43 +16,18 @@ use crate::event::Event;
 use crate::event_type::EventType;
 use crate::journal::segment;
 use crate::journal::tests::remove_all;
-use crate::metrics::Metrics;
-use crate::privacy::IpPrivacy;
-use crate::settings::{Durability, FileSettings, SinkKind, SinkSettings};
-
-/// One node's directory over several boots.
-struct Node {
-    dir: tempfile::TempDir,
-    clock: Clock,
-    settings: EventSettings,
-}
+use crate::settings::SinkSettings;
+use crate::testing::{Node, SECOND, file, sink};
 
 impl Node {
-    fn new(sinks: &[(&str, Option<EventType>)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let sink = |(name, only): &(&str, Option<EventType>)| SinkSettings {
-            name: (*name).to_owned(),
-            types: only.map(|t| vec![t]),
-            kind: file(dir.path().join(name).join("e.ndjson")),
-        };
-        let settings = EventSettings {
-            dir: dir.path().join("journal"),
-            durability: Durability::Written,
-            keep: Duration::from_secs(72 * 3600),
-            max_bytes: 1 << 30,
-            privacy: IpPrivacy::Full.into(),
-            sinks: sinks.iter().map(sink).collect(),
-        };
-        Self {
-            dir,
-            clock: Clock::system(),
-            settings,
-        }
-    }
-
-    fn boot(&self) -> Journal {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        Journal::open(&self.settings, "edge-1", self.clock.clone(), metrics).unwrap()
+    fn with_files(sinks: &[(&str, Option<EventType>)]) -> Self {
+        Self::new(|dir| {
+            let sink = |(name, only): &(&str, Option<EventType>)| SinkSettings {
+                types: only.map(|t| vec![t]),
+                ..sink(name, file(dir.join(name).join("e.ndjson")))
+            };
+            sinks.iter().map(sink).collect()
+        })
     }
 
     /// Makes a sink fail until [`Node::heal_sink`].
@@ -76,26 +50,6 @@ impl Node {
         };
         text.lines().filter_map(slug).collect()
     }
-
-    /// Waits for a condition while the clock advances quickly.
-    async fn wait(&self, mut condition: impl FnMut() -> bool) {
-        let done = async {
-            while !condition() {
-                self.clock.advance(Duration::from_secs(1));
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(30), done)
-            .await
-            .expect("the condition comes true");
-    }
-}
-
-fn file(path: PathBuf) -> SinkKind {
-    SinkKind::File(FileSettings {
-        path: path.display().to_string(),
-        ..FileSettings::default()
-    })
 }
 
 async fn append(journal: &Journal, kind: EventType, slugs: std::ops::Range<u32>) {

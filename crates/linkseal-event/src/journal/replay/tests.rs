@@ -1,34 +1,22 @@
 use std::time::Duration;
 
 use linkseal_base::clock::Clock;
-use prometheus::Registry;
 
 use super::*;
 use crate::event::Event;
 use crate::event_type::EventType;
-use crate::metrics::Metrics;
-use crate::privacy::IpPrivacy;
-use crate::settings::{Durability, EventSettings};
+use crate::settings::EventSettings;
+use crate::testing;
 
 fn settings(dir: &Path) -> EventSettings {
     EventSettings {
         dir: dir.to_owned(),
-        durability: Durability::Written,
-        keep: Duration::from_secs(3600),
-        max_bytes: 1 << 30,
-        privacy: IpPrivacy::Full.into(),
-        sinks: Vec::new(),
+        ..testing::settings(dir)
     }
 }
 
 fn open(dir: &Path, clock: &Clock) -> Journal {
-    Journal::open(
-        &settings(dir),
-        "edge-1",
-        clock.clone(),
-        Metrics::register(&Registry::new()).unwrap(),
-    )
-    .unwrap()
+    testing::open(&settings(dir), clock)
 }
 
 async fn append(journal: &Journal, count: usize) {
@@ -112,8 +100,7 @@ fn a_replay_beside_a_running_edge_is_complete() {
             max_bytes: 1,
             ..settings(dir.path())
         };
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        let journal = Journal::open(&settings, "edge-1", Clock::system(), metrics).unwrap();
+        let journal = testing::open(&settings, &Clock::system());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut event = Event::new(EventType::Click, journal.clock().now(), "a.example", "a");

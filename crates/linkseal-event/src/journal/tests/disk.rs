@@ -182,11 +182,7 @@ async fn a_full_disk_removes_delivered_segments_before_it_refuses_an_event() {
     let dir = tempfile::tempdir().unwrap();
     let settings = EventSettings {
         max_bytes: 1,
-        sinks: vec![SinkSettings {
-            name: "archive".into(),
-            types: None,
-            kind: SinkKind::File(FileSettings::default()),
-        }],
+        sinks: vec![testing::sink("archive", SinkKind::File(FileSettings::default()))],
         ..settings(dir.path(), Durability::Written)
     };
     let (boot, last) = earlier_boot(&settings).await;

@@ -126,8 +126,7 @@ async fn a_later_boot_sorts_later_even_if_the_clock_was_set_back() {
     let settings = settings(dir.path(), Durability::Written);
     let ahead = Clock::system();
     ahead.advance(Duration::from_secs(1_000_000));
-    let metrics = Metrics::register(&Registry::new()).unwrap();
-    let first = Journal::open(&settings, "edge-1", ahead, metrics).unwrap();
+    let first = testing::open(&settings, &ahead);
     first.append(&event("https://x.example/")).await.unwrap();
     let second = open(&Arc::default(), &settings);
     assert!(second.boot() > first.boot());

@@ -27,9 +27,9 @@ use crate::journal::segment;
 use crate::journal::segment::{Disk, RealDisk, SegmentFile};
 use crate::journal::{Journal, Lost, Record};
 use crate::metrics::Metrics;
-use crate::privacy::IpPrivacy;
 use crate::recorder::EventRecorder;
-use crate::settings::{Durability, EventSettings, FileSettings, SinkKind, SinkSettings};
+use crate::settings::{Durability, EventSettings, FileSettings, SinkKind};
+use crate::testing;
 use crate::verdict::{Classifier, Verdict};
 
 /// Longer than any operation of these tests takes.
@@ -128,12 +128,8 @@ fn take_one(left: &AtomicU32) -> bool {
 
 fn settings(dir: &Path, durability: Durability) -> EventSettings {
     EventSettings {
-        dir: dir.join("events"),
         durability,
-        keep: Duration::from_secs(3600),
-        max_bytes: 1 << 30,
-        privacy: IpPrivacy::Full.into(),
-        sinks: Vec::new(),
+        ..testing::settings(dir)
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 async fn a_dead_endpoint_delays_no_other_sink_and_both_end_with_every_event_once() {
     let endpoint = Endpoint::start().await;
     endpoint.then(500);
-    let node = Node::new(endpoint.settings());
+    let node = Node::with_webhook(endpoint.settings());
     let archive = node.dir.path().join("archive.ndjson");
     let journal = node.boot();
     let delivery = node.deliver(&journal);
@@ -36,7 +36,7 @@ async fn a_dead_endpoint_delays_no_other_sink_and_both_end_with_every_event_once
 async fn a_batch_keeps_its_id_and_body_across_a_restart() {
     let endpoint = Endpoint::start().await;
     endpoint.then(500);
-    let node = Node::new(endpoint.settings());
+    let node = Node::with_webhook(endpoint.settings());
     let first = node.boot();
     let mut ids = append(&first, 5).await;
     let delivery = node.deliver(&first);
@@ -60,7 +60,7 @@ async fn a_batch_keeps_its_id_and_body_across_a_restart() {
 async fn gone_stops_the_sink_across_restarts_until_a_reload_or_new_settings() {
     let endpoint = Endpoint::start().await;
     endpoint.answer(410, &[]);
-    let mut node = Node::new(endpoint.settings());
+    let mut node = Node::with_webhook(endpoint.settings());
     let archive = node.dir.path().join("archive.ndjson");
     let first = node.boot();
     let delivery = node.deliver(&first);
@@ -101,7 +101,7 @@ async fn gone_stops_the_sink_across_restarts_until_a_reload_or_new_settings() {
 async fn an_outage_is_over_within_a_minute_or_at_once_when_an_operator_retries() {
     let endpoint = Endpoint::start().await;
     endpoint.then(503);
-    let node = Node::new(endpoint.settings());
+    let node = Node::with_webhook(endpoint.settings());
     let journal = node.boot();
     let delivery = node.deliver(&journal);
     let ids = append(&journal, 1).await;
@@ -146,7 +146,7 @@ async fn an_outage_is_over_within_a_minute_or_at_once_when_an_operator_retries()
 #[tokio::test]
 async fn a_stopped_sink_shows_its_lag_and_resumes_when_retried() {
     let endpoint = Endpoint::start().await;
-    let node = Node::new(endpoint.settings());
+    let node = Node::with_webhook(endpoint.settings());
     let first = node.boot();
     let delivery = node.deliver(&first);
     let held = append(&first, 5).await;
@@ -176,7 +176,7 @@ async fn a_stopped_sink_shows_its_lag_and_resumes_when_retried() {
 #[tokio::test]
 async fn a_stopped_sink_stays_stopped_until_a_retry_or_reload() {
     let endpoint = Endpoint::start().await;
-    let node = Node::new(endpoint.settings());
+    let node = Node::with_webhook(endpoint.settings());
     let journal = node.boot();
     let tasks = Tasks::new();
     let delivery = Delivery::start(&journal, &node.settings, &tasks).unwrap();

@@ -21,16 +21,14 @@ use http_body_util::BodyExt;
 use linkseal_base::shutdown::Tasks;
 use linkseal_net::tls_client::{self, Trust};
 use parking_lot::Mutex;
-use prometheus::Registry;
 
 use super::*;
 use crate::delivery::Delivery;
 use crate::event::Event;
 use crate::event_type::EventType;
 use crate::journal::Journal;
-use crate::metrics::Metrics;
-use crate::privacy::IpPrivacy;
-use crate::settings::{Durability, EventSettings, FileSettings, SinkKind, SinkSettings};
+use crate::settings::SinkKind;
+use crate::testing::{self, Node, SECOND, STILL, file};
 
 const SECRETS: [&str; 2] = [
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -169,68 +167,19 @@ fn hmac_sha256(key: &[u8], data: &[u8]) -> Vec<u8> {
     keyed(0x5c, keyed(0x36, data).as_ref()).as_ref().to_vec()
 }
 
-/// A node with a webhook and a file sink, over several boots.
-struct Node {
-    dir: tempfile::TempDir,
-    clock: Clock,
-    settings: EventSettings,
-}
-
 impl Node {
-    fn new(webhook: WebhookSettings) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = FileSettings {
-            path: dir.path().join("archive.ndjson").display().to_string(),
-            ..FileSettings::default()
-        };
-        let sink = |name: &str, kind| SinkSettings {
-            name: name.to_owned(),
-            types: None,
-            kind,
-        };
-        let settings = EventSettings {
-            dir: dir.path().join("journal"),
-            durability: Durability::Written,
-            keep: Duration::from_secs(72 * 3600),
-            max_bytes: 1 << 30,
-            privacy: IpPrivacy::Full.into(),
-            sinks: vec![
-                sink("archive", SinkKind::File(file)),
-                sink("platform", SinkKind::Webhook(webhook)),
-            ],
-        };
-        Self {
-            dir,
-            clock: Clock::system(),
-            settings,
-        }
-    }
-
-    fn boot(&self) -> Journal {
-        let metrics = Metrics::register(&Registry::new()).unwrap();
-        Journal::open(&self.settings, "edge-1", self.clock.clone(), metrics).unwrap()
-    }
-
-    fn deliver(&self, journal: &Journal) -> Delivery {
-        Delivery::start(journal, &self.settings, &Tasks::new()).unwrap()
-    }
-
-    /// Waits for a condition; the clock advances by `pace` between checks.
-    async fn wait(&self, pace: Duration, mut condition: impl FnMut() -> bool) {
-        let done = async {
-            while !condition() {
-                self.clock.advance(pace);
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), done)
-            .await
-            .expect("the condition comes true");
+    /// With a file sink, `archive`, and a webhook, `platform`.
+    fn with_webhook(webhook: WebhookSettings) -> Self {
+        Self::new(|dir| {
+            vec![
+                testing::sink("archive", file(dir.join("archive.ndjson"))),
+                testing::sink("platform", SinkKind::Webhook(webhook)),
+            ]
+        })
     }
 }
 
 const FAST: Duration = Duration::from_secs(3600);
-const STILL: Duration = Duration::ZERO;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn append(journal: &Journal, count: usize) -> Vec<String> {
@@ -317,7 +266,7 @@ impl Poison {
     }
 
     fn node(&self) -> Node {
-        let mut node = Node::new(settings(format!("http://{}/hook", self.address)));
+        let mut node = Node::with_webhook(settings(format!("http://{}/hook", self.address)));
         node.settings.sinks.remove(0);
         node
     }
@@ -345,5 +294,3 @@ async fn append_slugs(journal: &Journal, slugs: &[&str]) {
 fn dead(journal: &Journal) -> u64 {
     journal.metrics().dead_letters.with_label_values(&["platform"]).get()
 }
-
-const SECOND: Duration = Duration::from_secs(1);
