@@ -14,6 +14,7 @@ use linkseal_base::metrics::MetricsHub;
 use linkseal_base::shutdown::Tasks;
 use linkseal_config::pages::Pages as PagesSettings;
 use linkseal_control::Control;
+use linkseal_control::log_limit::LogLimit;
 use linkseal_domain::EdgeNames;
 use linkseal_domain::cert::cache::Certificates;
 use linkseal_domain::registry::Registry;
@@ -59,6 +60,8 @@ pub(crate) struct Context {
     pub(crate) checks: Turns,
     pub(crate) lists: Turns,
     pub(crate) throttle: Throttle,
+    /// Of lines about the store.
+    pub(crate) log_limit: LogLimit,
     pub(crate) store_health: StoreHealth,
     pub(crate) scrapes: ScrapeCache,
 }
@@ -80,6 +83,11 @@ pub(crate) struct Live {
 impl Context {
     pub(crate) fn now(&self) -> Timestamp {
         self.control.clock().now()
+    }
+
+    /// Logs what is answered, if the store's failure is behind it.
+    pub(crate) fn log(&self, problem: &Problem) {
+        problem.log_store_failure(&self.log_limit, self.control.clock().uptime());
     }
 
     /// Opens one more stream of a kind for this caller.

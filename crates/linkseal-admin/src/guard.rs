@@ -31,6 +31,9 @@ pub(crate) async fn guard(State(context): State<Arc<Context>>, request: Request,
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(problem) => problem.into_response(),
     };
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        context.log(problem);
+    }
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

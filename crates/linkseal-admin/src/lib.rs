@@ -58,6 +58,7 @@ use linkseal_base::shutdown::Tasks;
 use linkseal_config::AdminToken;
 use linkseal_config::pages::{Logo, Pages as PagesSettings};
 use linkseal_control::Control;
+use linkseal_control::log_limit::{LogLimit, STORE_INTERVAL};
 use linkseal_domain::EdgeNames;
 use linkseal_domain::cert::cache::Certificates;
 use linkseal_domain::registry::Registry;
@@ -156,6 +157,7 @@ impl Admin {
             checks: Turns::new(turns::CHECKS),
             lists: Turns::new(turns::LISTS),
             throttle: limits::throttle::Throttle::default(),
+            log_limit: LogLimit::every(STORE_INTERVAL),
             store_health: limits::store_health::StoreHealth::default(),
             scrapes: limits::scrape::ScrapeCache::default(),
         });

@@ -2,14 +2,13 @@
 //! `detail` for people that says what is allowed.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use linkseal_base::clock::Timestamp;
-use linkseal_control::log_limit::{self, LogLimit};
+use linkseal_control::log_limit::LogLimit;
 use linkseal_control::{OperatorError, OwnerRecord};
 use linkseal_domain::{DomainName, Language, NameError};
 use linkseal_store::StoreError;
@@ -19,9 +18,9 @@ use serde::Serialize;
 use crate::i18n;
 
 /// Retry-After when too much is running, in seconds.
-const BUSY_RETRY: u64 = 5;
+const BUSY_RETRY: u32 = 5;
 /// Retry-After when DNS servers fail, in seconds.
-const DNS_RETRY: u64 = 60;
+const DNS_RETRY: u32 = 60;
 
 /// What went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -72,7 +71,10 @@ pub(crate) struct Problem {
     record: Option<Box<OwnerRecord>>,
     /// Retry-After in seconds.
     #[serde(skip)]
-    retry_after: Option<u64>,
+    retry_after: Option<u32>,
+    /// The kind of the store's failure behind it, [`StoreError::kind`].
+    #[serde(skip)]
+    store_failure: Option<&'static str>,
     /// What the pages say instead, in English and German, since their visitors send no API requests.
     #[serde(skip)]
     on_pages: Option<Box<(String, String)>>,
@@ -93,6 +95,7 @@ impl Problem {
             retry_at: None,
             record: None,
             retry_after: None,
+            store_failure: None,
             on_pages: None,
         }
     }
@@ -164,7 +167,8 @@ impl Problem {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         problem.retry_at = Some(until);
         // Rounded up, so that a client that waits exactly that long is not refused again.
-        problem.retry_after = Some(until.saturating_since(now).as_millis().div_ceil(1000) as u64);
+        let seconds = until.saturating_since(now).as_millis().div_ceil(1000);
+        problem.retry_after = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
         problem
     }
 
@@ -179,7 +183,7 @@ impl Problem {
         )
     }
 
-    fn busy(detail: impl Into<String>, retry_after: u64) -> Self {
+    fn busy(detail: impl Into<String>, retry_after: u32) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, detail);
         problem.retry_after = Some(retry_after);
         problem
@@ -191,6 +195,15 @@ impl Problem {
 
     pub(crate) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Logs the store's failure behind it, if there is one. `now` is the monotonic clock. Visitors of a
+    /// shared page may cause any number of these, hence the limit.
+    pub(crate) fn log_store_failure(&self, limit: &LogLimit, now: Duration) {
+        let Some(kind) = self.store_failure else { return };
+        if let Some(left_out) = limit.due(kind, "answer the admin API", now) {
+            tracing::error!(error = %self.detail, left_out, "store error; the admin API answered 503");
+        }
     }
 
     /// The text for a page.
@@ -212,25 +225,11 @@ impl From<StoreError> for Problem {
                 Code::Conflict,
                 format!("{error}; nothing was changed, try again"),
             ),
-            error => {
-                log_store_error(&error);
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    Code::StoreUnavailable,
-                    error.to_string(),
-                )
-            }
+            error => Self {
+                store_failure: Some(error.kind()),
+                ..Self::unavailable(error.to_string())
+            },
         }
-    }
-}
-
-/// Visitors of a shared page may cause any number of these, so each cause is logged once a minute.
-fn log_store_error(error: &StoreError) {
-    static LOGGED: LazyLock<(Instant, LogLimit)> =
-        LazyLock::new(|| (Instant::now(), LogLimit::every(log_limit::STORE_INTERVAL)));
-    let (began, logged) = &*LOGGED;
-    if let Some(left_out) = logged.due(error.kind(), "answer the admin API", began.elapsed()) {
-        tracing::error!(%error, left_out, "store error; the admin API answered 503");
     }
 }
 
@@ -292,11 +291,13 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use linkseal_base::testing::Written;
+    use linkseal_control::log_limit::STORE_INTERVAL;
 
     use super::*;
 
     #[test]
     fn repeated_store_errors_are_logged_once() {
+        let (limit, now) = (LogLimit::every(STORE_INTERVAL), Duration::from_secs(1));
         let written = Written::default();
         let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
@@ -305,11 +306,13 @@ mod tests {
                     name: "links.a.example".into(),
                     why: "a test".into(),
                 };
-                assert_eq!(Problem::from(error).status(), StatusCode::SERVICE_UNAVAILABLE);
+                let problem = Problem::from(error);
+                assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+                problem.log_store_failure(&limit, now);
             }
+            Problem::invalid("no failure of the store").log_store_failure(&limit, now);
         });
         let text = written.text();
-        // Another test in this process may have caused the line before.
-        assert!(text.matches("answered 503").count() <= 1, "{text}");
+        assert_eq!(text.matches("answered 503").count(), 1, "{text}");
     }
 }

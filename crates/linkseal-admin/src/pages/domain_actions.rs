@@ -275,7 +275,9 @@ async fn reissue(
         }
         Err(error) => {
             let sentence = i18n::operator_error(&error, visitor.lang);
-            (Problem::from(error).status(), html! { (sentence) })
+            let problem = Problem::from(error);
+            context.log(&problem);
+            (problem.status(), html! { (sentence) })
         }
     };
     let title = visitor.say(

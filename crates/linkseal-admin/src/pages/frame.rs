@@ -296,6 +296,7 @@ impl<'c> Visit<'c> {
     /// Turns a problem into a page, and sets headers and cookies.
     fn finish(mut self, mut response: Response) -> Response {
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            self.state.admin.log(&problem);
             let mut page = (response.status(), layout::problem(&self.visitor, &problem)).into_response();
             if let Some(after) = response.headers().get(RETRY_AFTER) {
                 page.headers_mut().insert(RETRY_AFTER, after.clone());

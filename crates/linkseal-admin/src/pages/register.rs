@@ -100,8 +100,9 @@ async fn register(
                 form: Some(i18n::operator_error(&error, visitor.lang)),
                 ..Wrong::default()
             };
-            let status = Problem::from(error).status();
-            Ok((status, form(&visitor, &typed, &wrong)).into_response())
+            let problem = Problem::from(error);
+            context.log(&problem);
+            Ok((problem.status(), form(&visitor, &typed, &wrong)).into_response())
         }
     }
 }
