@@ -139,7 +139,7 @@ fn log_panics() {
         let place = info
             .location()
             .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        let left_out = match panics.line(&place, Instant::now()) {
+        let suppressed = match panics.line(&place, Instant::now()) {
             Passed::Yes => None,
             Passed::No => return,
             Passed::After(lines) => Some(lines),
@@ -150,7 +150,7 @@ fn log_panics() {
             target: "linkseal::panic",
             place,
             thread = thread.name().unwrap_or("unnamed"),
-            left_out,
+            suppressed,
             backtrace = matches!(backtrace.status(), std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string()),
             "panicked: {message}"
         );

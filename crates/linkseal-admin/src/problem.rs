@@ -201,8 +201,8 @@ impl Problem {
     /// shared page may cause any number of these, hence the limit.
     pub(crate) fn log_store_failure(&self, limit: &LogLimit, now: Duration) {
         let Some(kind) = self.store_failure else { return };
-        if let Some(left_out) = limit.due(kind, "answer the admin API", now) {
-            tracing::error!(error = %self.detail, left_out, "store error; the admin API answered 503");
+        if let Some(suppressed) = limit.due(kind, "answer the admin API", now) {
+            tracing::error!(error = %self.detail, suppressed, "store error; the admin API answered 503");
         }
     }
 
