@@ -90,6 +90,10 @@ impl Keeper {
             let Some(lock) = self.lock(&path, boot).await else {
                 continue;
             };
+            if let Err(error) = self.check_format(&path).await {
+                tracing::error!(%error, path = %path.display(), "a journal folder is of another version; skipping it, its events are kept and stay undelivered");
+                continue;
+            }
             let found = self.progress(&path, boot).await;
             let (last, held) = match found {
                 Some(found) => (found.last, found.held),
@@ -157,6 +161,15 @@ impl Keeper {
                 Ok(None) => {}
             }
             self.journal.clock().sleep(LOCK_EVERY).await;
+        }
+    }
+
+    /// Fails when another version wrote a folder. A disk that fails is for [`Keeper::progress`] to report.
+    async fn check_format(&self, path: &Path) -> io::Result<()> {
+        let path = path.to_owned();
+        match self.on_disk(move || segment::check_format(&path)).await {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Err(error),
+            _ => Ok(()),
         }
     }
 

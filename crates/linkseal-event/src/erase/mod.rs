@@ -143,6 +143,7 @@ pub fn erase(settings: &EventSettings, journal: Option<&Journal>, selector: &Sel
             Ok(None) => return Err(EraseError::InUse { path }),
             Err(source) => return Err(EraseError::File { path, source }),
         }
+        segment::check_format(&path).map_err(at(&path))?;
     }
     // Without any folder there would be no lock to hold.
     let mut placeholder = None;

@@ -120,6 +120,7 @@ fn oldest_held(
         let Some(lock) = segment::lock(&path)? else {
             return Ok(None);
         };
+        segment::check_format(&path)?;
         Searched {
             last: Some(last_seq(&path, boot)?),
             path,

@@ -57,6 +57,7 @@ impl Replay {
                     return Ok(false);
                 };
                 let folder = self.dir.join(boot.to_string());
+                segment::check_format(&folder)?;
                 self.reader = Some(FolderReader::new(&folder, boot, 0, self.damaged.clone()));
                 continue;
             };
@@ -134,6 +135,7 @@ impl Journal {
             if earlier >= boot && earlier < self.boot() {
                 let after = if earlier == boot { seq } else { 0 };
                 let folder = self.dir().join(earlier.to_string());
+                segment::check_format(&folder)?;
                 let reader = FolderReader::new(&folder, earlier, after, damaged.clone());
                 follower.earlier.push_back(reader);
             }

@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,12 @@ use uuid::Uuid;
 
 use crate::files::{FILE_MODE, create_dir, sync_parent};
 
-/// The first bytes of every segment: the format and its version.
+/// The first bytes of every segment: the format and its version. A later format gets another version
+/// and another file ending.
 pub(crate) const MAGIC: &[u8; 8] = b"lsjrnl1\n";
 const SUFFIX: &str = ".log";
+/// Digits of the sequence number in a segment's name.
+const DIGITS: usize = 20;
 /// How much a full segment may grow before the next attempt to begin a new one, in bytes.
 const GROWTH: u64 = 8 << 20;
 /// Free space that a disk must have after it was full, in bytes.
@@ -184,7 +187,7 @@ impl Segment {
 
 /// The name of the segment whose first frame has this sequence number.
 pub(crate) fn segment_name(first: u64) -> String {
-    format!("{first:020}{SUFFIX}")
+    format!("{first:0DIGITS$}{SUFFIX}")
 }
 
 /// A segment found in a folder.
@@ -204,12 +207,56 @@ pub(crate) fn segments(folder: &Path) -> io::Result<Vec<Found>> {
             .file_name()
             .and_then(|n| n.to_str())
             .and_then(|n| n.strip_suffix(SUFFIX));
-        if let Some(first) = stem.filter(|s| s.len() == 20).and_then(|s| s.parse().ok()) {
+        if let Some(first) = stem.filter(|s| s.len() == DIGITS).and_then(|s| s.parse().ok()) {
             found.push(Found { first, path });
         }
     }
     found.sort_by_key(|f| f.first);
     Ok(found)
+}
+
+/// Fails with [`io::ErrorKind::Unsupported`] when a folder has a segment in a format of another version:
+/// reading it as this one's would take it for damage. A torn or damaged magic is no other format.
+pub(crate) fn check_format(folder: &Path) -> io::Result<()> {
+    for entry in entries(folder)? {
+        let path = entry?.path();
+        if is_of_other_format(&path)? {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "{} was written by another version, and this one reads *{SUFFIX} files that begin with {} only; \
+                     run the version that wrote it, or move its folder out of events.dir",
+                    path.display(),
+                    MAGIC.escape_ascii()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_of_other_format(path: &Path) -> io::Result<bool> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let Some((number, ending)) = name.split_once('.') else {
+        return Ok(false);
+    };
+    let is_segment = number.len() == DIGITS && number.bytes().all(|b| b.is_ascii_digit());
+    // Not the unfinished copy of a segment, `….log.new`.
+    if !is_segment || !ending.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Ok(false);
+    }
+    if !name.ends_with(SUFFIX) {
+        return Ok(true);
+    }
+    let mut magic = [0; MAGIC.len()];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut magic)) {
+        Ok(()) => {}
+        // Torn, or removed meanwhile.
+        Err(e) if matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    let ([format @ .., version, end], [known @ .., _, known_end]) = (&magic, MAGIC);
+    Ok(format == known && end == known_end && version.is_ascii_alphanumeric() && magic != *MAGIC)
 }
 
 /// The ids of all boots with a folder in the journal's directory, oldest first.

@@ -1,6 +1,10 @@
 //! Which events each sink gets, and in what order.
 
+use linkseal_base::clock::Timestamp;
+
 use super::*;
+use crate::erase::{Selector, erase};
+use crate::journal::Replay;
 
 #[tokio::test]
 async fn each_sink_gets_its_types_in_order_and_stopping_delivers_the_rest() {
@@ -147,4 +151,57 @@ async fn an_unreadable_segment_does_not_block_later_ones() {
     node.wait(SECOND, || node.held("archive") == slugs(3..6)).await;
     assert!(folder.exists(), "retention takes none of it for delivered");
     assert!(delivery.stop(DEADLINE).await);
+}
+
+#[tokio::test]
+async fn segments_of_another_version_are_kept_and_do_not_block_later_ones() {
+    // A later version may have another magic, or another file ending.
+    for (version, ending) in [(b'2', "log"), (b'1', "log2")] {
+        let node = Node::with_files(&[("archive", None)]);
+        node.break_sink("archive");
+        let first = node.boot();
+        let delivery = node.deliver(&first);
+        node.wait(SECOND, || first.metrics().running.get() == 1).await;
+        append(&first, EventType::Click, 0..3).await;
+        assert!(delivery.stop(DEADLINE).await);
+        let folder = first.folder().to_owned();
+        drop(first);
+        let ours = segment::segments(&folder).unwrap().remove(0).path;
+        let other = ours.with_extension(ending);
+        let mut data = std::fs::read(&ours).unwrap();
+        data[6] = version;
+        std::fs::write(&ours, &data).unwrap();
+        std::fs::rename(&ours, &other).unwrap();
+        node.heal_sink("archive");
+
+        let second = node.boot();
+        let delivery = node.deliver(&second);
+        append(&second, EventType::Click, 3..6).await;
+        node.wait(SECOND, || node.held("archive") == slugs(3..6)).await;
+        let end = node.clock.uptime() + 3 * RETENTION_EVERY;
+        node.wait(SECOND, || node.clock.uptime() > end).await;
+        assert!(delivery.stop(DEADLINE).await);
+        assert!(std::fs::read(&other).unwrap() == data, "{ending}: it is kept");
+        assert_eq!(second.metrics().damaged.get(), 0, "{ending}");
+        drop(second);
+        let replayed = Replay::open(&node.settings.dir, Timestamp::from_secs(0))
+            .unwrap()
+            .next();
+        let error = replayed.unwrap().unwrap_err().to_string();
+        assert!(error.contains("run the version that wrote it"), "{error}");
+        assert!(error.contains("*.log files that begin with lsjrnl1"), "{error}");
+        let all = Selector::Tenant("a".into());
+        let error = erase(&node.settings, None, &all).unwrap_err().to_string();
+        assert!(error.contains("run the version that wrote it"), "{error}");
+
+        // That version delivers them.
+        data[6] = b'1';
+        std::fs::remove_file(&other).unwrap();
+        std::fs::write(&ours, &data).unwrap();
+        let third = node.boot();
+        let delivery = node.deliver(&third);
+        node.wait(SECOND, || node.held("archive") == [slugs(3..6), slugs(0..3)].concat())
+            .await;
+        assert!(delivery.stop(DEADLINE).await);
+    }
 }
