@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
+use linkseal_base::testing::Written;
 use serde_json::json;
 
 use super::*;
@@ -105,6 +106,22 @@ async fn a_failing_store_is_reported_and_metrics_remain() {
             .text()
             .contains("linkseal_domains{reason=\"never_requested\",state=\"unknown\"} 1")
     );
+}
+
+#[tokio::test]
+async fn a_failing_store_is_logged_once_however_often_it_is_asked() {
+    for path in ["/v1/domains", "/"] {
+        let written = Written::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(written.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let edge = Harness::start(vec![]).await;
+        edge.break_store();
+        for _ in 0..3 {
+            assert_eq!(edge.get(path).await.status, 503, "{path}");
+        }
+        let text = written.text();
+        assert_eq!(text.matches("the admin API answered 503").count(), 1, "{path}: {text}");
+    }
 }
 
 #[tokio::test]
