@@ -165,7 +165,7 @@ impl Probes {
         }
         let query = DomainQuery {
             state: Some(State::Issued),
-            after: round.after.take(),
+            after: round.after.clone(),
             limit,
             ..DomainQuery::default()
         };
@@ -270,7 +270,10 @@ impl Probes {
 
 #[cfg(test)]
 mod tests {
+    use linkseal_store::testing;
+
     use super::*;
+    use crate::tests::Bench;
 
     fn probed(name: &str, failed: bool) -> Probed {
         let refused = || {
@@ -299,5 +302,30 @@ mod tests {
         assert_eq!(round.note(probed("links.c1.example", true)), 13);
         round.end();
         assert_eq!(round.failing.len(), 1, "the others are not issued any more");
+    }
+
+    #[tokio::test]
+    async fn a_round_continues_where_it_was_when_the_store_failed() {
+        let bench = Bench::new().await;
+        for n in 0..3 {
+            testing::add(&bench.store, &format!("links.c{n}.example"), "acme", Reason::Ok).await;
+        }
+        let (probes, prober) = (Probes(Arc::clone(&bench.control.core)), Prober::new().unwrap());
+        let settings = ProbeSettings {
+            every: Duration::from_secs(3_600),
+            address: None,
+            port: 443,
+            own: Vec::new(),
+        };
+        let mut round = Round::default();
+        probes.probe_some(&prober, &settings, &mut round).await.unwrap();
+        bench.sql("ALTER TABLE domains RENAME TO away");
+        assert!(probes.probe_some(&prober, &settings, &mut round).await.is_err());
+        bench.sql("ALTER TABLE away RENAME TO domains");
+        for _ in 0..2 {
+            probes.probe_some(&prober, &settings, &mut round).await.unwrap();
+        }
+        assert_eq!(round.after, Some(crate::tests::name("links.c2.example")));
+        assert_eq!(round.probed, 3, "each once");
     }
 }
