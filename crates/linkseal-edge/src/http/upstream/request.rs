@@ -12,6 +12,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request};
 
 use super::upload::Upload;
+use crate::http::target;
 
 /// `CDN-Loop` (RFC 8586): which proxies a request has passed. Not `Via`, for which nginx, for one, stops
 /// compressing responses.
@@ -116,14 +117,14 @@ impl Outgoing {
         if length.is_some_and(|length| length > max) {
             return Err(Refusal::Status(StatusCode::PAYLOAD_TOO_LARGE));
         }
-        let target = head.uri.path_and_query().cloned();
+        let target = http1_target(&head.uri).ok_or(Refusal::Status(StatusCode::BAD_REQUEST))?;
         let mut headers = end_to_end(&head.headers);
         passed_on(&mut headers, seen.edge)?;
         from_edge(&mut headers, seen)?;
         one_cookie(&mut headers)?;
         Ok(Self {
             method: head.method.clone(),
-            target: target.ok_or(Refusal::Status(StatusCode::BAD_REQUEST))?,
+            target,
             host: seen.host.to_owned(),
             headers,
             length,
@@ -182,6 +183,15 @@ impl Outgoing {
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = headers;
         Ok(request)
+    }
+}
+
+/// The target, spelled as over HTTP/1.1.
+fn http1_target(uri: &Uri) -> Option<PathAndQuery> {
+    let target = uri.path_and_query()?;
+    match target::encoded(target.as_str()) {
+        Some(encoded) => encoded.try_into().ok(),
+        None => Some(target.clone()),
     }
 }
 
