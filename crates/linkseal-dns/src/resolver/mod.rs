@@ -38,8 +38,8 @@ pub struct ResolverSettings {
     pub timeout: Duration,
     /// The port of authoritative servers: 53, except in tests.
     pub authority_port: u16,
-    /// Whether authoritative servers may have loopback and private addresses. Customers' zones
-    /// choose these addresses, so this is off wherever there are customers.
+    /// Whether authoritative servers may have loopback and private addresses: only in tests, because
+    /// customers' zones choose these addresses.
     pub authority_private: bool,
 }
 
