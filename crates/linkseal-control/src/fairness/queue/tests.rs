@@ -101,7 +101,7 @@ fn slow_orders_of_one_tenant_leave_slots_to_others_and_bulk_leaves_slots_to_urge
     slots.clear();
     let left = std::iter::from_fn(|| queue.try_next().map(|(name, _)| name)).count();
     assert_eq!(left, 39 + 1, "none is lost");
-    assert!(queue.lock().running_of.is_empty());
+    assert!(queue.state.lock().running_of.is_empty());
 }
 
 #[test]
