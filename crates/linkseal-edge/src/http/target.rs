@@ -1,4 +1,4 @@
-//! Request targets as mail programs send them. Quotes, angle brackets and bytes from 0x80 on are not
+//! Request targets as mail programs send them. Quotes, angle brackets and bytes from 0x7F on are not
 //! allowed in a request target (RFC 9112 §3.2), nor are `\`, `^`, a backtick and `|` in its path. hyper
 //! answers them with 400, but mail programs and scanners send them. So they are percent-encoded before
 //! hyper reads them: in the request line of HTTP/1.1 and nowhere else.
@@ -335,10 +335,10 @@ pub(super) fn encoded(target: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// Bytes that hyper refuses, control characters aside. It allows more in a query.
+/// Bytes that hyper refuses, control characters below 0x20 aside. It allows more in a query.
 fn is_encoded(byte: u8, query: bool) -> bool {
     let in_path = (byte == b'\\') | (byte == b'^') | (byte == b'`') | (byte == b'|');
-    (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte >= 0x80) | (!query & in_path)
+    (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte >= 0x7F) | (!query & in_path)
 }
 
 fn encode(target: &[u8], query: bool, out: &mut Vec<u8>) {
@@ -460,6 +460,7 @@ mod tests {
         for (target, expected) in [
             ("/a/%22?b=\"c|", Some("/a/%22?b=%22c|")),
             ("/\u{e9}|^\\`{}?|^", Some("/%C3%A9%7C%5E%5C%60{}?|^")),
+            ("/\u{7f}?\u{7f}", Some("/%7F?%7F")),
             ("/a{}?|", None),
             ("*", None),
         ] {

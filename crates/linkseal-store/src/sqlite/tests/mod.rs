@@ -181,7 +181,7 @@ async fn files_that_are_no_store_of_this_version_are_refused() {
     assert!(
         failure(SqliteStore::open(&text, None))
             .to_string()
-            .contains("text.db: the file is damaged, or no store")
+            .contains("text.db: the file is damaged, or not a store")
     );
 
     let foreign = dir.path().join("foreign.db");
