@@ -89,7 +89,7 @@ const scenarios = {
     await check(page, "register");
     await page.getByLabel("Domain", { exact: true }).fill("*.customer.test");
     await page.getByRole("button", { name: "Register" }).click();
-    assert.match(await page.locator("#name-error").innerText(), /^Wildcards are not possible/);
+    assert.match(await page.locator("#name-error").innerText(), /^Wildcards are not supported/);
     assert.equal(await page.locator("#name").getAttribute("aria-invalid"), "true");
     await check(page, "register, refused");
     await page.getByLabel("Domain", { exact: true }).fill("Links.Customer.test");
